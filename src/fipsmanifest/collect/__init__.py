@@ -1,0 +1,1 @@
+"""Download and authenticate what a definition names: one module per kind of upstream."""

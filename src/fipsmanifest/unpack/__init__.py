@@ -1,0 +1,1 @@
+"""Stream the members of packages, tarballs and image layers: one module per container format, no file ever written."""

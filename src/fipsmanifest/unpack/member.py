@@ -1,0 +1,38 @@
+"""One entry of a package, tarball, layer or folder, while it streams past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+MemberType = Literal["file", "symlink", "hardlink", "directory"]
+
+#: What a package says of a file beyond its bytes: RPM's %config, %doc (and %license), %ghost.
+Mark = Literal["config", "doc", "ghost"]
+
+
+class Content(Protocol):
+    """A member's bytes; good only until the next member is asked for."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give up to ``size`` bytes, none at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry, named as it will be found on a node."""
+
+    path: str
+    """Absolute and normalised (``/usr/bin/kubelet``)."""
+    type: MemberType
+    """What it is; anything else (devices, FIFOs, sockets) is refused by the reader."""
+    mode: int
+    """Permission bits with setuid, setgid and sticky (``0o755``)."""
+    size: int
+    """Bytes of content, 0 for all but files."""
+    target: str | None = None
+    """A symbolic link's text as it stands; a hard link's absolute, normalised path."""
+    mark: Mark | None = None
+    """What the package says of it."""
+    content: Content | None = None
+    """The bytes of a file; None for the rest, and for a ``ghost``."""
