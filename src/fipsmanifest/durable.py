@@ -31,7 +31,9 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
-        raise Incomplete(f"{path} could not be written: {error.strerror}.", "Free space or choose another folder.") from error
+        raise Incomplete(
+            f"{path} could not be written: {error.strerror}.", "Free space or choose another folder."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

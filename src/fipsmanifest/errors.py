@@ -5,7 +5,7 @@ a sentence on what is wrong, a sentence on what to do, and the code. The node to
 Python 3.6 and the standard library.
 """
 
-from typing import List, Sequence
+from typing import Sequence
 
 #: Which code wins where several failures meet: a release reports a refusal before a failed fetch, a consumer
 #: reports missing trust before a failed comparison before an incomplete one.
@@ -73,7 +73,7 @@ class Several(FipsManifestError):
     """More than one thing went wrong; the exit code is the first of ``precedence`` that occurs."""
 
     def __init__(self, errors: Sequence[FipsManifestError], precedence: Sequence[int] = RELEASE_PRECEDENCE) -> None:
-        self.errors = list(errors)  # type: List[FipsManifestError]
+        self.errors = list(errors)
         codes = {error.exit_code for error in self.errors}
         self.exit_code = next((code for code in precedence if code in codes), FipsManifestError.exit_code)
         super().__init__("\n".join(str(error) for error in self.errors))

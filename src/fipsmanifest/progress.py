@@ -40,7 +40,7 @@ class _SilentTask:
 
 
 class _Silent:
-    def task(self, name: str, total: int | None = None) -> Task:
+    def task(self, name: str, total: int | None = None) -> Task:  # noqa: ARG002 - the protocol's parameters
         return _SilentTask()
 
     def note(self, text: str) -> None:
