@@ -1,0 +1,120 @@
+"""A bucket, as publishing needs one: read, list, and write on a condition.
+
+There is no delete and no unconditional write: what is published stays, and a pointer moves only from the state that
+was read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import UsageError
+
+#: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
+MAX_OBJECT = 16 * 1024 * 1024
+
+#: A listing with more keys than this is not one of ours.
+MAX_KEYS = 200_000
+
+#: Key segments begin with a letter or digit: no ``..``, no hidden files, nothing that needs quoting in a URL or shell.
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
+
+#: S3 bucket naming rules (Amazon S3 user guide, "General purpose bucket naming rules").
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it was read."""
+
+    data: bytes
+    """All of it."""
+    token: str
+    """The version that was read: an ETag, or a digest in a folder. Opaque."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing."""
+
+    key: str
+    """Relative to the bucket's address."""
+    size: int
+    """Bytes."""
+    token: str
+    """The version, as `Stored.token`; empty where listing does not tell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Write only where there is no such object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Write only over the version that was read."""
+
+    token: str
+    """That version's token."""
+
+
+Condition = Absent | Matches
+
+
+class Bucket(Protocol):
+    """Where releases are published. Methods may be called from several threads.
+
+    Every method raises `Incomplete` where the store cannot be reached, refuses access or does not exist.
+    """
+
+    def get(self, key: str) -> Stored | None:
+        """Read an object, or None where there is none. More than `MAX_OBJECT` bytes are `Incomplete`."""
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
+        """Write an object, on stable storage when this returns.
+
+        Raises `Conflict` where the condition does not hold. After a lost answer a retry meets its own write and
+        raises `Conflict` too: look again to tell.
+        """
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Name the objects whose key begins with ``prefix``, in the keys' order."""
+
+    def describe(self) -> str:
+        """Give the address, for messages."""
+
+
+def check_key(key: str) -> None:
+    """Refuse (`UsageError`) a key that could leave the bucket or hide in it."""
+    if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+        raise UsageError(f"{key!r} cannot name a published object.", "Use letters, digits, dot, dash and plus.")
+
+
+def open_bucket(address: str, *, endpoint_url: str | None = None, region: str | None = None) -> Bucket:
+    """Open ``s3://name[/prefix]`` (``endpoint_url`` for a store that is not AWS), or a folder.
+
+    Credentials, profile, region and CA bundle come from where every AWS client takes them. Nothing is contacted
+    yet. Raises `UsageError` for an address that cannot be meant.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        if endpoint_url is not None:
+            raise UsageError(f"An endpoint means nothing for the folder {address}.", "Leave it out, or give s3://NAME.")
+        from .folder import FolderBucket
+
+        return FolderBucket(Path(address))
+    if scheme != "s3":
+        raise UsageError(f"{address} is not a bucket.", "Give s3://NAME[/PREFIX] or a folder.")
+    name, _, prefix = rest.partition("/")
+    prefix = prefix.strip("/")
+    if not _BUCKET_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be a bucket's name.", "Give s3://NAME[/PREFIX].")
+    if prefix:
+        check_key(prefix)
+    from .s3 import S3Bucket
+
+    return S3Bucket(name, prefix, endpoint_url=endpoint_url, region=region)

@@ -1,0 +1,153 @@
+"""A folder as a bucket: same layout, same rules, kept by the file system.
+
+Every write happens under a lock on the folder itself, so that nothing but published objects ever stays in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..durable import sync_folder
+from ..errors import Conflict, Incomplete
+from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, Stored, check_key
+
+_LOCK_SECONDS = 60.0
+_TEMPORARY = ".writing-"
+
+
+class FolderBucket:
+    """A `Bucket` in a folder, which the first write makes. Content types and cache control have no place here."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def describe(self) -> str:
+        """Give the folder's path."""
+        return str(self._root)
+
+    def get(self, key: str) -> Stored | None:
+        """Read an object. Raises `Incomplete` for one that cannot be read, is too large, or is not a plain file."""
+        path = self._path(key)
+        try:
+            with path.open("rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise Incomplete(f"{path} is not a file.", "Move it out of the bucket.")
+                data = file.read(MAX_OBJECT + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unusable(path, "read", error) from error
+        if len(data) > MAX_OBJECT:
+            raise Incomplete(f"{path} is larger than {MAX_OBJECT} bytes.", "It is none of ours; move it away.")
+        return Stored(data, hashlib.sha256(data).hexdigest())
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
+        """Write an object where ``only_if`` holds, else raise `Conflict`."""
+        del content_type, cache_control
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                self._write(key, data, only_if)
+        except OSError as error:
+            raise _unusable(self._root / key, "written", error) from error
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Name the objects in the folder; hidden files, links and other things that we never write are left out."""
+        found: list[Entry] = []
+        for path in self._files():
+            key = path.relative_to(self._root).as_posix()
+            if key.startswith(prefix):
+                found.append(Entry(key, path.lstat().st_size, ""))
+            if len(found) > MAX_KEYS:
+                raise Incomplete(f"{self._root} holds more than {MAX_KEYS} files.", "Give the bucket's own folder.")
+        yield from sorted(found, key=lambda entry: entry.key)
+
+    def _files(self) -> Iterator[Path]:
+        def failed(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise _unusable(self._root, "listed", error) from error
+
+        for folder, folders, names in os.walk(self._root, onerror=failed):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                path = Path(folder, name)
+                if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                    yield path
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        path = self._root / key
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise Incomplete(f"{path} leads out of the bucket.", "Remove the link on the way to it.")
+        return path
+
+    def _write(self, key: str, data: bytes, only_if: Condition) -> None:
+        path = self._path(key)
+        self._sweep()
+        if isinstance(only_if, Matches):
+            there = self.get(key)
+            if there is None or there.token != only_if.token:
+                raise Conflict(f"{path} has changed since it was read.", "Run again.")
+        temporary = self._root / f"{_TEMPORARY}{os.getpid()}"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        self._make_folder(path.parent)
+        if isinstance(only_if, Absent):
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise Conflict(f"{path} exists already.", "Run again.") from None
+            finally:
+                temporary.unlink()
+        else:
+            temporary.replace(path)
+        sync_folder(path.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make ``folder`` so that its name survives a power cut; every folder on the way, since a killed run may have
+        made one without syncing."""
+        if folder != self._root:
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left: under the lock no one else is writing."""
+        for left in self._root.glob(f"{_TEMPORARY}*"):
+            left.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            deadline = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise Incomplete(
+                            f"{self._root} has been locked by another publisher for {_LOCK_SECONDS:.0f} s.",
+                            "Wait for it to end and run again.",
+                        ) from None
+                    time.sleep(0.01)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _unusable(path: Path, done: str, error: OSError) -> Incomplete:
+    return Incomplete(
+        f"{path} could not be {done}: {error.strerror}.", "Check space and permissions, or choose another folder."
+    )

@@ -1,0 +1,242 @@
+"""An S3 bucket through boto3, which knows every way in which release engineers keep credentials.
+
+Bodies are small, so each write is one PutObject with its condition and its checksum as plain headers. Trailing
+checksums, boto3's default since 1.36, broke several stores (boto/botocore#3352): only AWS's own endpoint gets them.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import Conflict, FipsManifestError, Incomplete, UsageError
+from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Stored, check_key
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+ATTEMPTS = 5
+#: The longest that one Retry-After is obeyed.
+MAX_WAIT_SECONDS = 30.0
+
+#: Answers that say "not now". 409 is ConditionalRequestConflict: another conditional write is under way.
+_TRANSIENT_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "BadDigest", "IncompleteBody"})
+
+_ADVICE = {
+    "NoSuchBucket": "Create the bucket, or correct its name or the endpoint.",
+    "AccessDenied": "Grant s3:ListBucket on the bucket, and s3:GetObject and s3:PutObject on its objects.",
+    "InvalidAccessKeyId": "Check the credentials and that they belong to this endpoint.",
+    "SignatureDoesNotMatch": "Check the secret key and the region.",
+    "RequestTimeTooSkewed": "Set this machine's clock.",
+    "ExpiredToken": "Get fresh credentials and run again: what is already there will be taken as it is.",
+    "PermanentRedirect": "Give the bucket's own region.",
+    "AuthorizationHeaderMalformed": "Give the bucket's own region.",
+}
+_ADVICE["Forbidden"] = _ADVICE["403"] = _ADVICE["AccessDenied"]
+_ADVICE["TokenRefreshRequired"] = _ADVICE["InvalidToken"] = _ADVICE["ExpiredToken"]
+
+
+class S3Bucket:
+    """A `Bucket` on S3 or a store that speaks its protocol."""
+
+    def __init__(
+        self, name: str, prefix: str = "", *, endpoint_url: str | None = None, region: str | None = None
+    ) -> None:
+        self._name = name
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client = _client(endpoint_url, region)
+        self._endpoint: str = self._client.meta.endpoint_url
+
+    def describe(self) -> str:
+        """Give the bucket's address, with the endpoint where that is not AWS's."""
+        where = "" if _is_aws(self._endpoint) else f" at {self._endpoint}"
+        return f"s3://{self._name}/{self._prefix}".rstrip("/") + where
+
+    def get(self, key: str) -> Stored | None:
+        """Read an object, whole or not at all."""
+        from botocore.exceptions import ClientError
+
+        def read() -> Stored | None:
+            try:
+                answer = self._client.get_object(Bucket=self._name, Key=self._full(key))
+            except ClientError as error:
+                if _code(error) in {"NoSuchKey", "404"}:
+                    return None
+                raise
+            with answer["Body"] as body:
+                data = bytearray()
+                while piece := body.read(MAX_OBJECT + 1 - len(data)):
+                    data += piece
+                    if len(data) > MAX_OBJECT:
+                        raise Incomplete(
+                            f"{key} in {self.describe()} is larger than {MAX_OBJECT} bytes.",
+                            "It is none of ours; move it away.",
+                        )
+            return Stored(bytes(data), answer.get("ETag", ""))
+
+        return self._patiently(f"read {key}", read)
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
+        """Write an object where ``only_if`` holds, else raise `Conflict`."""
+        from botocore.exceptions import ClientError
+
+        condition = {"IfNoneMatch": "*"} if isinstance(only_if, Absent) else {"IfMatch": only_if.token}
+        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode("ascii")
+
+        def write() -> None:
+            try:
+                self._client.put_object(
+                    Bucket=self._name,
+                    Key=self._full(key),
+                    Body=data,
+                    ContentType=content_type,
+                    CacheControl=cache_control,
+                    ChecksumSHA256=checksum,
+                    **condition,
+                )
+            except ClientError as error:
+                # 304 is what MinIO once answered; 404 is AWS's word on If-Match for a key that is gone.
+                unmet = _status(error) in {304, 412} or _code(error) in {"PreconditionFailed", "NoSuchKey"}
+                if unmet:
+                    raise Conflict(f"{key} in {self.describe()} is not as it was read.", "Run again.") from error
+                raise
+
+        self._patiently(f"write {key}", write)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Name the objects, page by page."""
+        token: dict[str, str] = {}
+        count = 0
+        while True:
+            page = self._patiently("list", functools.partial(self._page, prefix, token))
+            for item in page.get("Contents", ()):
+                count += 1
+                yield Entry(item["Key"][len(self._prefix) :], item["Size"], item.get("ETag", ""))
+            following = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not following:
+                return
+            if count > MAX_KEYS or token.get("ContinuationToken") == following:
+                raise Incomplete(
+                    f"The listing of {self.describe()} does not end.", "Check the bucket and the endpoint."
+                )
+            token = {"ContinuationToken": following}
+
+    def _page(self, prefix: str, token: dict[str, str]) -> Any:
+        return self._client.list_objects_v2(Bucket=self._name, Prefix=self._prefix + prefix, **token)
+
+    def _full(self, key: str) -> str:
+        check_key(key)
+        return self._prefix + key
+
+    def _patiently(self, what: str, call: Callable[[], T]) -> T:
+        """Call, again where the failure is transient, and turn what remains into our errors."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        attempt = 1
+        while True:
+            try:
+                return call()
+            except (ClientError, BotoCoreError) as error:
+                if attempt == ATTEMPTS or not _is_transient(error):
+                    raise self._explain(what, error) from error
+                time.sleep(_pause(error, attempt))
+            attempt += 1
+
+    def _explain(self, what: str, error: Exception) -> FipsManifestError:
+        from botocore import exceptions
+
+        where = self.describe()
+        if isinstance(error, exceptions.ClientError):
+            code = _code(error)
+            said = error.response.get("Error", {}).get("Message") or f"HTTP {_status(error)}"
+            return Incomplete(
+                f"Could not {what} in {where}: {code}: {said.rstrip('.')[:200]}.",
+                _ADVICE.get(code, "Run again; if it stays, ask whoever runs the store."),
+            )
+        reason = " ".join(str(error).split()).rstrip(".")[:300]
+        advice = "Check the endpoint and the network, and run again."
+        credentials = (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.CredentialRetrievalError,
+            exceptions.TokenRetrievalError,
+            exceptions.UnauthorizedSSOTokenError,
+        )
+        if isinstance(error, credentials):
+            advice = "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
+        return Incomplete(f"Could not {what} in {where}: {reason}.", advice)
+
+
+def _client(endpoint_url: str | None, region: str | None) -> Any:
+    """Make a client for AWS, or, where the endpoint is another's, one that asks nothing unusual of it."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    # One attempt: `_patiently` retries, so that 409 and Retry-After are handled too.
+    common: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "retries": {"total_max_attempts": 1},
+        "max_pool_connections": 16,
+    }
+    plain = Config(
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **common,
+    )
+    try:
+        session = boto3.session.Session(region_name=region)
+        region_name = session.region_name or "us-east-1"
+        client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=Config(**common))
+        if not _is_aws(client.meta.endpoint_url):
+            client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=plain)
+    except (BotoCoreError, ValueError) as error:
+        raise UsageError(
+            f"The S3 client cannot be set up: {str(error).rstrip('.')}.", "Correct the endpoint, profile or region."
+        ) from error
+    return client
+
+
+def _is_aws(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_transient(error: Exception) -> bool:
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        return _status(error) in _TRANSIENT_STATUS or _code(error) in _TRANSIENT_CODES
+    return isinstance(
+        error,
+        # ResponseStreamingError and IncompleteReadError: the body broke off.
+        exceptions.HTTPClientError | exceptions.ResponseStreamingError | exceptions.IncompleteReadError,
+    ) and not isinstance(error, exceptions.SSLError | exceptions.ProxyConnectionError)
+
+
+def _pause(error: Any, attempt: int) -> float:
+    """Give the seconds to wait: what the server asks, else doubling from 0.2 s; half of it by chance."""
+    headers = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    asked = str(headers.get("retry-after", ""))
+    if asked.isdigit():
+        return min(float(asked), MAX_WAIT_SECONDS)
+    longest = 0.2 * 2.0**attempt
+    return longest / 2 + random.random() * longest / 2  # noqa: S311 - spreads retries, protects nothing

@@ -1,0 +1,202 @@
+"""Real servers for tests and the demo, started on free loopback ports and stopped on exit."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+START_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    """Give ports that nobody listens on now, below the range that the kernel hands out to clients."""
+    found: list[int] = []
+    start = 12000 + (time.monotonic_ns() // 1000) % 9000
+    for port in range(start, start + 8000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("no free ports")
+
+
+class SeaweedFS:
+    """A SeaweedFS S3 endpoint: ``with SeaweedFS() as s3: s3.create_bucket("name")``.
+
+    ``credentials`` may do everything; ``stranger`` is a valid identity that may do nothing.
+    """
+
+    region = "us-east-1"
+    credentials = ("publisher", "publisher-secret")
+    stranger = ("stranger", "stranger-secret")
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="seaweedfs-")
+        self.folder = folder or Path(self._temporary.name if self._temporary else "")
+        self.endpoint_url = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    def __enter__(self) -> SeaweedFS:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers signed requests."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        identities = self.folder / "identities.json"
+        identities.write_text(json.dumps(self._identities()))
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
+        ports = iter(free_ports(9))
+        s3 = next(ports)
+        names = ["master", "volume", "filer"]
+        arguments = ["-s3.iam=false"]
+        for name in names:
+            arguments += [f"-{name}.port={next(ports)}", f"-{name}.port.grpc={next(ports)}"]
+        arguments += [f"-s3.port={s3}", f"-s3.port.grpc={next(ports)}"]
+        self.endpoint_url = f"http://127.0.0.1:{s3}"
+        self._log = (self.folder / "log").open("wb")
+        weed = Path(sys.executable).with_name("weed")
+        self._process = subprocess.Popen(
+            [
+                str(weed),
+                "-logdir=" + str(self.folder),
+                "server",
+                "-s3",
+                f"-dir={data}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                f"-s3.config={identities}",
+                "-master.volumeSizeLimitMB=64",
+                "-volume.max=16",
+                "-master.telemetry=false",
+                "-s3.autoCreateBucket=false",
+                *arguments,
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server, harshly if it does not go."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self, credentials: tuple[str, str] | None = None) -> Any:
+        """Give a plain boto3 client, apart from the one under test."""
+        import boto3
+        from botocore.config import Config
+
+        key, secret = credentials or self.credentials
+        session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=self.region)
+        return session.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                connect_timeout=5,
+                read_timeout=20,
+                retries={"total_max_attempts": 1},
+            ),
+        )
+
+    def create_bucket(self, name: str) -> str:
+        """Make a bucket and give its address."""
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which any AWS client finds this server."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.credentials[0],
+            "AWS_SECRET_ACCESS_KEY": self.credentials[1],
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def _identities(self) -> dict[str, Any]:
+        everything = ["Admin", "Read", "Write", "List", "Tagging"]
+        return {
+            "identities": [
+                {
+                    "name": name,
+                    "credentials": [{"accessKey": name, "secretKey": secret}],
+                    "actions": actions,
+                }
+                for (name, secret), actions in [
+                    (self.credentials, everything),
+                    (self.stranger, ["Read:nothing-of-interest"]),
+                ]
+            ]
+        }
+
+    def _wait(self) -> None:
+        """Wait until a bucket can be made and an object be stored: the S3 port opens before the volumes are up."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        deadline = time.monotonic() + START_SECONDS
+        client: Any = None
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            try:
+                urllib.request.urlopen(self.endpoint_url, timeout=2).close()
+            except urllib.error.HTTPError as error:
+                error.close()
+            except OSError:
+                time.sleep(0.2)
+                continue
+            try:
+                client = client or self.client()
+                client.create_bucket(Bucket="ready")
+                client.put_object(Bucket="ready", Key="probe", Body=b"x")
+                client.delete_object(Bucket="ready", Key="probe")
+                client.delete_bucket(Bucket="ready")
+                return
+            except (BotoCoreError, ClientError):
+                time.sleep(0.3)
+        raise RuntimeError("SeaweedFS did not come up: " + (self.folder / "log").read_text()[-2000:])
