@@ -1,0 +1,254 @@
+"""Decompress a stream of any of the compressions in use, told by its magic, in bounded memory.
+
+gzip (RFC 1952), xz (the .xz file format) and zstd (RFC 8878), each with several members, streams or frames one after
+the other; anything else passes as it is. Blocks are large, so that zlib, liblzma and libzstd work without the
+interpreter's lock and several archives are decompressed at once.
+"""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from ..errors import Incomplete, Refused
+
+#: Bytes read at a time, and the most given by one call into a decompressor.
+_INPUT = 256 << 10
+_OUTPUT = 1 << 20
+
+_GZIP = b"\x1f\x8b\x08"
+_XZ = b"\xfd7zXZ\x00"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+#: RFC 8878, 3.1.2: skippable frames are numbered 0x184D2A50 to 0x184D2A5F, little-endian.
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+
+#: ``xz -9`` asks for 65 MiB to decompress; this is twice that.
+_XZ_MEMORY = 128 << 20
+#: The window up to which zstd itself decompresses without being told to (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 27).
+_ZSTD_WINDOW = 1 << 27
+#: RFC 8878, 3.1.1.1: the longest frame header (magic, descriptor, window, dictionary, content size).
+_ZSTD_HEADER = 18
+#: RFC 8878, 3.1.1.2: no block expands to more.
+_ZSTD_BLOCK = 128 << 10
+
+_AGAIN = "Fetch it again; if it stays so, ask those who publish it."
+
+
+class Reader:
+    """The expanded bytes of a stream; made by `reader`."""
+
+    def __init__(self, chunks: Iterator[bytes], *, compression: str, limit: int, name: str) -> None:
+        self.compression = compression
+        self.position = 0
+        self._chunks = chunks
+        self._limit = limit
+        self._name = name
+        self._chunk = b""
+        self._offset = 0
+        self._expanded = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give ``size`` bytes, fewer only where the stream ends, all that is left for a negative ``size``.
+
+        Raises `Refused` for a stream that is truncated, corrupt or longer than the limit, and `Incomplete` where the
+        file below cannot be read.
+        """
+        parts: list[bytes] = []
+        while size and (self._offset < len(self._chunk) or self._refill()):
+            end = len(self._chunk) if size < 0 else self._offset + size
+            part = self._chunk[self._offset : end]
+            self._offset += len(part)
+            self.position += len(part)
+            size -= len(part) if size > 0 else 0
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _refill(self) -> bool:
+        self._chunk, self._offset = next(self._chunks, b""), 0
+        self._expanded += len(self._chunk)
+        if self._expanded > self._limit:
+            raise Refused(
+                f"{self._name} expands beyond {self._limit} bytes.", "Nothing that belongs in a release is that large."
+            )
+        return bool(self._chunk)
+
+
+def reader(raw: BinaryIO, *, limit: int, name: str) -> Reader:
+    """Give the expanded bytes of ``raw``, from where it stands to its end.
+
+    ``limit`` bounds the expanded size in bytes; ``name`` is what errors call the archive. Raises as `Reader.read`.
+    """
+    source = _Source(raw, name)
+    magic = source.peek(len(_XZ))
+    expand: Callable[[_Source], Iterator[bytes]] = _plain
+    compression = "none"
+    if magic.startswith(_GZIP):
+        expand, compression = _gzip, "gzip"
+    elif magic.startswith(_XZ):
+        expand, compression = _xz, "xz"
+    elif magic.startswith(_ZSTD) or (magic[1:4] == _ZSTD_SKIPPABLE and magic[0] >> 4 == 5):
+        expand, compression = _zstd, "zstd"
+    return Reader(expand(source), compression=compression, limit=limit, name=name)
+
+
+class _Source:
+    """Compressed bytes with some put back."""
+
+    def __init__(self, raw: BinaryIO, name: str) -> None:
+        self.name = name
+        self._raw = raw
+        self._back = b""
+
+    def read(self, size: int = _INPUT) -> bytes:
+        if self._back:
+            part, self._back = self._back[:size], self._back[size:]
+            return part
+        try:
+            return self._raw.read(size)
+        except OSError as error:
+            raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
+
+    def exactly(self, size: int) -> bytes:
+        """Give ``size`` bytes, fewer only at the end."""
+        parts: list[bytes] = []
+        while size > 0 and (part := self.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def put_back(self, data: bytes) -> None:
+        self._back = data + self._back
+
+    def peek(self, size: int) -> bytes:
+        data = self.exactly(size)
+        self.put_back(data)
+        return data
+
+    def truncated(self, compression: str) -> Refused:
+        return Refused(f"{self.name} ends in the middle of its {compression} data.", _AGAIN)
+
+    def corrupt(self, compression: str, why: object) -> Refused:
+        return Refused(f"{self.name} is not valid {compression} data: {why}.", _AGAIN)
+
+
+def _plain(source: _Source) -> Iterator[bytes]:
+    while data := source.read(_OUTPUT):
+        yield data
+
+
+def _gzip(source: _Source) -> Iterator[bytes]:
+    while source.peek(1):
+        member = zlib.decompressobj(wbits=31)
+        data = b""
+        while not member.eof:
+            data = member.unconsumed_tail or source.read()
+            if not data:
+                raise source.truncated("gzip")
+            try:
+                expanded = member.decompress(data, _OUTPUT)
+            except zlib.error as error:
+                raise source.corrupt("gzip", error) from error
+            if expanded:
+                yield expanded
+        source.put_back(member.unused_data)
+        _skip_zeros(source)
+
+
+def _xz(source: _Source) -> Iterator[bytes]:
+    while source.peek(1):
+        stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        while not stream.eof:
+            data = source.read() if stream.needs_input else b""
+            if stream.needs_input and not data:
+                raise source.truncated("xz")
+            try:
+                expanded = stream.decompress(data, _OUTPUT)
+            except lzma.LZMAError as error:
+                raise source.corrupt("xz", error) from error
+            if expanded:
+                yield expanded
+        source.put_back(stream.unused_data)
+        _skip_zeros(source)
+
+
+def _skip_zeros(source: _Source) -> None:
+    """Pass over the padding that tapes and tools leave after a member."""
+    while data := source.read():
+        rest = data.lstrip(b"\0")
+        if rest:
+            source.put_back(rest)
+            return
+
+
+def _zstd(source: _Source) -> Iterator[bytes]:
+    """Feed libzstd whole blocks, because neither of its streaming interfaces has both bounds that are needed.
+
+    ``stream_reader`` takes a truncated frame for the end, and ``decompressobj`` gives all that its input expands to,
+    which may be 32,768 times as much.
+    """
+    import zstandard
+
+    while source.peek(1):
+        blocks = _zstd_frame(source)
+        frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+        for compressed in blocks:
+            try:
+                expanded = frame.decompress(compressed)
+            except zstandard.ZstdError as error:
+                raise source.corrupt("zstd", error) from error
+            if expanded:
+                yield expanded
+
+
+def _zstd_frame(source: _Source) -> Iterator[bytes]:
+    """Give a frame in pieces of which none expands to more than `_OUTPUT`, nothing for a skippable frame."""
+    import zstandard
+
+    head = source.peek(_ZSTD_HEADER)
+    if head[1:4] == _ZSTD_SKIPPABLE and head[0] >> 4 == 5:
+        _skip_zstd_frame(source)
+        return
+    try:
+        size = zstandard.frame_header_size(head)
+        facts = zstandard.get_frame_parameters(head)
+    except zstandard.ZstdError as error:
+        raise source.corrupt("zstd", error) from error
+    if facts.window_size > _ZSTD_WINDOW:
+        raise source.corrupt("zstd", f"its window of {facts.window_size} bytes is larger than {_ZSTD_WINDOW}")
+    parts = [source.exactly(size)]
+    last = False
+    while not last:
+        compressed, last = _zstd_block(source)
+        parts.append(compressed)
+        if last and facts.has_checksum:
+            parts.append(source.exactly(4))
+            if len(parts[-1]) < 4:
+                raise source.truncated("zstd")
+        if last or len(parts) * _ZSTD_BLOCK >= _OUTPUT:
+            yield b"".join(parts)
+            parts = []
+
+
+def _zstd_block(source: _Source) -> tuple[bytes, bool]:
+    """Give a block with its header, and whether it is the frame's last (RFC 8878, 3.1.1.2)."""
+    header = source.exactly(3)
+    number = int.from_bytes(header, "little")
+    last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3
+    if kind == 3 or size > _ZSTD_BLOCK:
+        raise source.corrupt("zstd", "a block header is impossible")
+    stored = 1 if kind == 1 else size
+    body = source.exactly(stored)
+    if len(header) < 3 or len(body) < stored:
+        raise source.truncated("zstd")
+    return header + body, last
+
+
+def _skip_zstd_frame(source: _Source) -> None:
+    left = int.from_bytes(source.exactly(8)[4:], "little")
+    while left:
+        data = source.read(min(left, _INPUT))
+        if not data:
+            raise source.truncated("zstd")
+        left -= len(data)

@@ -1,0 +1,157 @@
+"""Streams of every compression in use, whole, joined, cut, damaged and hostile; the stock tools make them."""
+
+import hashlib
+import io
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.unpack.decompress import reader
+
+PLAIN = b"".join(hashlib.sha256(str(number).encode()).digest() + bytes(200) for number in range(12_000))
+COMPRESSORS = {
+    "gzip": ["gzip", "-c"],
+    "xz": ["xz", "-c", "-1"],
+    "xz in blocks": ["xz", "-c", "-1", "--block-size=300KiB"],
+    "zstd": ["zstd", "-q", "-c"],
+    "zstd without checksum": ["zstd", "-q", "-c", "--no-check"],
+    "zstd with the longest window": ["zstd", "-q", "-c", "--long=27"],
+}
+
+
+def compress(command: list[str], data: bytes = PLAIN) -> bytes:
+    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+
+@pytest.fixture(scope="module", params=COMPRESSORS)
+def compressed(request: pytest.FixtureRequest) -> tuple[str, bytes]:
+    return request.param.split()[0], compress(COMPRESSORS[request.param])
+
+
+def test_gives_what_was_compressed(compressed: tuple[str, bytes]) -> None:
+    kind, data = compressed
+    stream = reader(io.BytesIO(data), limit=1 << 30, name="some.tar")
+    read = b""
+    while part := stream.read(100_000):
+        assert len(part) == 100_000 or len(read) + len(part) == len(PLAIN)
+        read += part
+    assert read == PLAIN
+    assert stream.compression == kind
+    assert stream.position == len(PLAIN)
+
+
+def test_reads_on_through_joined_streams_and_padding(compressed: tuple[str, bytes]) -> None:
+    kind, data = compressed
+    padding = b"" if kind == "zstd" else bytes(512)
+    stream = reader(io.BytesIO(data + padding + data + padding), limit=1 << 30, name="some.tar")
+    assert stream.read() == PLAIN + PLAIN
+
+
+@pytest.mark.parametrize("part", [0.001, 0.5, 0.999])
+def test_a_cut_stream_is_refused_and_named(compressed: tuple[str, bytes], part: float) -> None:
+    kind, data = compressed
+    stream = reader(io.BytesIO(data[: max(20, int(len(data) * part))]), limit=1 << 30, name="some.tar")
+    with pytest.raises(Refused, match=f"some.tar ends in the middle of its {kind} data"):
+        stream.read()
+
+
+def test_a_missing_last_byte_is_refused(compressed: tuple[str, bytes]) -> None:
+    with pytest.raises(Refused, match="ends in the middle"):
+        reader(io.BytesIO(compressed[1][:-1]), limit=1 << 30, name="some.tar").read()
+
+
+# Without a checksum, damage among the literals of zstd cannot be seen at this level; the artifact's digest sees it.
+@pytest.mark.parametrize("kind", [kind for kind in COMPRESSORS if kind != "zstd without checksum"])
+def test_a_damaged_stream_is_refused_and_named(kind: str) -> None:
+    damaged = bytearray(compress(COMPRESSORS[kind]))
+    for offset in range(len(damaged) // 2, len(damaged) // 2 + 64):
+        damaged[offset] ^= 0xFF
+    with pytest.raises(Refused, match=r"some\.tar "):
+        reader(io.BytesIO(bytes(damaged)), limit=1 << 30, name="some.tar").read()
+
+
+def test_garbage_after_a_stream_is_refused(compressed: tuple[str, bytes]) -> None:
+    with pytest.raises(Refused, match=r"some\.tar "):
+        reader(io.BytesIO(compressed[1] + b"garbage after the end"), limit=1 << 30, name="some.tar").read()
+
+
+def test_expansion_beyond_the_limit_is_refused(compressed: tuple[str, bytes]) -> None:
+    stream = reader(io.BytesIO(compressed[1]), limit=len(PLAIN) - 1, name="some.tar")
+    with pytest.raises(Refused, match=rf"some\.tar expands beyond {len(PLAIN) - 1} bytes"):
+        stream.read()
+
+
+def test_the_limit_itself_is_allowed(compressed: tuple[str, bytes]) -> None:
+    assert reader(io.BytesIO(compressed[1]), limit=len(PLAIN), name="some.tar").read() == PLAIN
+
+
+# A bomb must be noticed after about a block, not after the memory it wants: the first read of a megabyte must not
+# expand gigabytes first.
+@pytest.mark.parametrize("command", [["gzip", "-c"], ["xz", "-c", "-0"], ["zstd", "-q", "-c"]])
+def test_a_bomb_is_expanded_a_little_at_a_time(command: list[str]) -> None:
+    bomb = compress(command, bytes(100_000_000))
+    code = (
+        "import io,resource,sys\n"
+        "from fipsmanifest.unpack.decompress import reader\n"
+        "r=reader(sys.stdin.buffer,limit=1<<40,name='bomb')\n"
+        "import zstandard,lzma\n"
+        "before=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "n=0\n"
+        "while b:=r.read(1<<20): n+=len(b)\n"
+        "print(n,resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-before)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], input=bomb, capture_output=True, check=True)
+    size, grown = (int(word) for word in result.stdout.split())
+    assert size == 100_000_000
+    assert grown < 24_000  # kilobytes
+
+
+def test_a_window_beyond_what_zstd_itself_takes_is_refused(tmp_path: Path) -> None:
+    data = compress(["zstd", "-q", "-c", "--ultra", "--long=28", "--no-check"])
+    with pytest.raises(Refused, match="window of 268435456 bytes"):
+        reader(io.BytesIO(data), limit=1 << 40, name="some.tar").read()
+
+
+def test_an_xz_stream_that_wants_too_much_memory_is_refused() -> None:
+    data = compress(["xz", "-c", "--lzma2=preset=1,dict=256MiB"])
+    with pytest.raises(Refused, match="not valid xz data: Memory usage limit"):
+        reader(io.BytesIO(data), limit=1 << 40, name="some.tar").read()
+
+
+def test_skippable_frames_are_passed_over() -> None:
+    frame = b"\x5a\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"comment"
+    data = frame + compress(["zstd", "-q", "-c"]) + frame
+    stream = reader(io.BytesIO(data), limit=1 << 30, name="some.tar")
+    assert (stream.compression, stream.read()) == ("zstd", PLAIN)
+
+
+def test_what_is_not_compressed_passes_as_it_is() -> None:
+    stream = reader(io.BytesIO(PLAIN), limit=1 << 30, name="some.tar")
+    assert (stream.compression, stream.read()) == ("none", PLAIN)
+    assert reader(io.BytesIO(b""), limit=1, name="empty").read() == b""
+
+
+def test_an_empty_member_between_two_is_no_end() -> None:
+    empty = compress(["gzip", "-c"], b"")
+    data = compress(["gzip", "-c"], b"one") + empty + compress(["gzip", "-c"], b"two")
+    assert reader(io.BytesIO(data), limit=1 << 30, name="some.tar").read() == b"onetwo"
+
+
+def test_a_gzip_member_whose_checksum_is_wrong_is_refused() -> None:
+    data = bytearray(compress(["gzip", "-c"]))
+    data[-8:-4] = (zlib.crc32(PLAIN) ^ 1).to_bytes(4, "little")
+    with pytest.raises(Refused, match="incorrect data check"):
+        reader(io.BytesIO(bytes(data)), limit=1 << 30, name="some.tar").read()
+
+
+def test_a_disk_that_fails_is_no_verdict_on_the_archive() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002 - the interface's parameter
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(Incomplete, match=r"some\.tar could not be read: Input/output error"):
+        reader(Failing(), limit=1, name="some.tar")
