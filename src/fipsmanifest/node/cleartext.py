@@ -1,0 +1,90 @@
+"""A strict reader of cleartext-signed files (RFC 9580, section 7), independent of gpg.
+
+gpg accepts text around the message, CRLF, trailing blanks and more; every such freedom is a place where two readers
+see two documents. Here there is exactly one way to write a signed manifest, and it is the way gpg writes it.
+"""
+
+import re
+from typing import List, NamedTuple, Tuple
+
+from ..errors import NotTrusted
+from . import openpgp
+
+MAX_SIZE = 16 * 1024 * 1024
+MAX_LINE = 4096
+
+_BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
+_SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----\n"
+_HASH_HEADER = re.compile(rb"Hash: ((?:SHA256|SHA384|SHA512)(?:,[ ]?(?:SHA256|SHA384|SHA512))*)\Z")
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TRAILING_BLANK = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]$", re.MULTILINE)
+
+
+class Cleartext(NamedTuple):
+    """A cleartext-signed message, taken apart."""
+
+    payload: bytes
+    """The lines that were signed, dash-unescaped, each ended by LF."""
+    hashes: Tuple[str, ...]
+    """The ``Hash:`` headers' values, in order."""
+    signature: openpgp.SignaturePacket
+    """What the one signature claims of itself."""
+
+
+def parse(data: bytes) -> Cleartext:
+    """Take a signed message apart; raises `NotTrusted` on anything but the one strict form."""
+    if len(data) > MAX_SIZE:
+        raise _refused("it is larger than {} bytes".format(MAX_SIZE))
+    if not data.startswith(_BEGIN):
+        raise _refused("it does not begin with the line -----BEGIN PGP SIGNED MESSAGE-----")
+    head, separator, rest = data[len(_BEGIN) :].partition(b"\n\n")
+    if not separator:
+        raise _refused("the empty line after its headers is missing")
+    hashes = _read_headers(head)
+    body, separator, armor = rest.partition(_SIGNATURE)
+    if not separator:
+        raise _refused("it has no signature, or no text before it")
+    signature = openpgp.read_signature(openpgp.dearmor(_SIGNATURE[1:] + armor, b"SIGNATURE"))
+    if openpgp.HASH_NAMES.get(signature.hash_algorithm) not in hashes:
+        raise _refused("its signature uses another hash than its headers say")
+    return Cleartext(_read_body(body), hashes, signature)
+
+
+def _read_headers(head: bytes) -> Tuple[str, ...]:
+    hashes: List[str] = []
+    for line in head.split(b"\n"):
+        match = _HASH_HEADER.match(line)
+        if match is None:
+            raise _refused("it has a header other than Hash with SHA256, SHA384 or SHA512")
+        hashes.extend(name.strip() for name in match.group(1).decode("ascii").split(","))
+    return tuple(hashes)
+
+
+def _read_body(body: bytes) -> bytes:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _refused("its text is not UTF-8")
+    control = _CONTROL.search(text)
+    if control is not None:
+        raise _refused("its text holds the control character U+{:04X}".format(ord(control.group())))
+    if _TRAILING_BLANK.search(text):
+        raise _refused("a line ends in a blank")
+    lines = body.split(b"\n")
+    if not lines[-1]:
+        raise _refused("its text ends in an empty line")
+    for number, line in enumerate(lines):
+        if line.startswith(b"-"):
+            if not line.startswith(b"- "):
+                raise _refused("a line that begins with a dash is not escaped")
+            lines[number] = line[2:]
+        if len(line) > MAX_LINE:
+            raise _refused("a line is longer than {} bytes".format(MAX_LINE))
+    return b"\n".join(lines) + b"\n"
+
+
+def _refused(reason: str) -> NotTrusted:
+    return NotTrusted(
+        "The signed file is not written as a signed manifest is: {}.".format(reason),
+        "Download it again, as it was published, and change nothing in it.",
+    )

@@ -1,0 +1,171 @@
+"""From the bytes that were signed to a manifest, and what it must be bound to.
+
+The signature says who wrote the bytes; this module says what they are: JSON that no two readers can read differently,
+of the right kind, for the Kubernetes version, EL and serial that were asked for, and not out of date.
+"""
+
+import json
+from datetime import datetime
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+
+from ..errors import NotTrusted
+from .text import read_time, utc_now, visible, write_time
+
+SCHEMA = "fipsmanifest/v1"
+
+_MAX_DEPTH = 32
+_MAX_DIGITS = 18
+
+
+class Bindings(NamedTuple):
+    """What the reader of a manifest asked for; None where anything will do."""
+
+    kubernetes: Optional[str] = None
+    """``v1.21.3``, with or without the ``v``."""
+    el: Optional[int] = None
+    """Enterprise Linux major version."""
+    min_serial: Optional[int] = None
+    """The lowest serial that is not a rollback."""
+    allow_expired: bool = False
+    """Whether a manifest past its ``expires`` is a warning instead of an error."""
+
+
+def read_manifest(payload: bytes) -> Dict[str, Any]:
+    """Read a manifest from the bytes that were signed.
+
+    Raises `NotTrusted` on JSON with duplicate keys, NaN, fractions, huge numbers or depth, and on a document that is
+    not a manifest of version 1, or lacks what a reader relies on.
+    """
+    document = parse_json(payload)
+    schema = document.get("schema")
+    if schema != SCHEMA:
+        raise NotTrusted(
+            "The signed document is not a manifest: its schema is {}, not {}.".format(visible(repr(schema)), SCHEMA),
+            "Get the manifest; or where its schema is newer, a newer tool.",
+        )
+    for name, kind in _REQUIRED:
+        if not isinstance(document.get(name), kind) or isinstance(document.get(name), bool):
+            raise _malformed("{} is missing or of the wrong type".format(name))
+    if document["serial"] < 1:
+        raise _malformed("its serial is not positive")
+    for name, kind in _OPTIONAL:
+        if document.get(name) is not None and not isinstance(document[name], kind):
+            raise _malformed("{} is of the wrong type".format(name))
+    for name in ("files", "images"):
+        if not all(isinstance(entry, dict) for entry in document.get(name) or []):
+            raise _malformed("an entry of {} is not an object".format(name))
+    return document
+
+
+_REQUIRED: Tuple[Tuple[str, type], ...] = (("kubernetes", str), ("el", int), ("serial", int), ("files", list))
+_OPTIONAL: Tuple[Tuple[str, type], ...] = (
+    ("images", list),
+    ("components", list),
+    ("node", dict),
+    ("tool", dict),
+    ("expires", str),
+    ("created", str),
+)
+
+
+def check_bindings(
+    manifest: Dict[str, Any],
+    kubernetes: Optional[str] = None,
+    el: Optional[int] = None,
+    min_serial: Optional[int] = None,
+    allow_expired: bool = False,
+    now: Optional[datetime] = None,
+) -> List[str]:
+    """Hold a manifest against what was asked for, and against the day; gives warnings, raises `NotTrusted`."""
+    if kubernetes is not None and manifest["kubernetes"].lstrip("v") != kubernetes.lstrip("v"):
+        raise _bound("Kubernetes {}, not {}".format(visible(manifest["kubernetes"]), visible(kubernetes)))
+    if el is not None and manifest["el"] != el:
+        raise _bound("EL{}, not EL{}".format(manifest["el"], el))
+    if min_serial is not None and manifest["serial"] < min_serial:
+        raise NotTrusted(
+            "The manifest has serial {}, which is older than serial {}.".format(manifest["serial"], min_serial),
+            "Get the newest manifest of this release.",
+        )
+    if manifest.get("expires") is None:
+        return []
+    expires = read_time(manifest["expires"])
+    if expires is None:
+        raise _malformed("expires is not a time like 2026-11-23T10:00:00Z")
+    if (now or utc_now()) < expires:
+        return []
+    sentence = "The manifest expired on {}.".format(write_time(expires))
+    if not allow_expired:
+        raise NotTrusted(sentence, "Get the newest manifest of this release, or use --allow-expired.")
+    return [sentence]
+
+
+def parse_json(payload: bytes) -> Dict[str, Any]:
+    """Read one JSON object that can be read in one way only; raises `NotTrusted`."""
+    try:
+        value = json.loads(
+            payload.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_number,
+            parse_float=_refuse_number,
+            parse_int=_integer,
+        )
+    except RecursionError:
+        raise _malformed("it is nested too deeply")
+    except ValueError as error:
+        raise _malformed("it is not JSON ({})".format(visible(str(error), 100)))
+    if not isinstance(value, dict):
+        raise _malformed("it is not an object")
+    _check_depth(value)
+    return value
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _malformed("the key {} stands twice in one object".format(visible(repr(twice), 60)))
+    return result
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise _malformed("it holds a number of {} digits".format(len(text)))
+    return int(text)
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise _malformed("it holds the number {}; only whole numbers are used".format(visible(text, 40)))
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise _malformed("it is nested more than {} levels deep".format(_MAX_DEPTH))
+        inner: List[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                if not all(map(_is_plain, one)):
+                    raise _malformed("a key holds other characters than printable ASCII")
+                inner.extend(child for child in one.values() if isinstance(child, (dict, list)))
+            else:
+                inner.extend(child for child in one if isinstance(child, (dict, list)))
+        level = inner
+
+
+def _is_plain(name: str) -> bool:
+    return all(" " <= character <= "~" for character in name)
+
+
+def _malformed(reason: str) -> NotTrusted:
+    return NotTrusted(
+        "The signed manifest is malformed: {}.".format(reason), "Get the manifest again from its publisher."
+    )
+
+
+def _bound(reason: str) -> NotTrusted:
+    return NotTrusted(
+        "The manifest is for {}.".format(reason), "Get the manifest of the release that the machine is to run."
+    )

@@ -1,0 +1,311 @@
+"""Running gpgv, and reading what it says on its status pipe.
+
+gpgv's exit code, its text output and the file it writes each say "good" of inputs that are not
+(``tests/node/test_attacks.py`` has them); only the status lines taken together tell. gpgv comes from /usr/bin or
+/bin, never from PATH.
+"""
+
+import binascii
+import errno
+import os
+import re
+import select
+import subprocess
+import time
+from datetime import datetime, timezone
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import Incomplete, NotTrusted
+from . import openpgp
+from .text import visible
+
+TIME_LIMIT = 60.0
+"""Seconds that one run of gpgv may take."""
+
+_PROGRAMS = ("/usr/bin/gpgv", "/bin/gpgv", "/usr/bin/gpgv2", "/bin/gpgv2")
+_OUTPUT_SINCE = (2, 1, 16)
+_MAX_STATUS = 64 * 1024
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+
+_versions: Dict[str, Tuple[int, ...]] = {}
+
+
+class Outcome(NamedTuple):
+    """One run of gpgv."""
+
+    exit_code: int
+    """Negative where a signal ended it."""
+    status: bytes
+    """The status lines as they came."""
+    output: Optional[bytes]
+    """The signed text as gpgv read it; None where gpgv is too old to give it, or where it failed."""
+    has_output: bool
+    """Whether this gpgv was asked for the signed text."""
+
+
+class StatusLine(NamedTuple):
+    """One line of the status pipe (GnuPG's doc/DETAILS)."""
+
+    keyword: str
+    """``GOODSIG``, ``VALIDSIG``, ..."""
+    arguments: Tuple[str, ...]
+    """The words after it."""
+
+
+class ValidSignature(NamedTuple):
+    """What gpgv proved: this key made this signature over the bytes it was given."""
+
+    key: str
+    """Fingerprint of the key that signed, a subkey's where a subkey did."""
+    primary: str
+    """Fingerprint of that key's primary key."""
+    signed_at: datetime
+    """When the signer says so."""
+    hash_name: str
+    """``SHA256``, ``SHA384`` or ``SHA512``."""
+
+
+# ---- running -------------------------------------------------------------------------------------------------------
+
+
+def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit: float = TIME_LIMIT) -> Outcome:
+    """Have gpgv check ``signed`` (a signed message, or with ``signature`` the bytes that it is over).
+
+    ``keyring`` holds binary certificates, and nothing else is trusted. Raises `Incomplete` where gpgv cannot be run
+    or takes more than ``limit`` seconds.
+    """
+    program = find()
+    has_output = signature is None and _version(program) >= _OUTPUT_SINCE
+    files = [("keyring", keyring), ("signed", signed)]
+    if signature is not None:
+        files.append(("signature", signature))
+    folder = _private_folder(files)
+    try:
+        command = [program, "--homedir", folder, "--keyring", os.path.join(folder, "keyring")]
+        output = os.path.join(folder, "output")
+        if has_output:
+            command += ["--output", output]
+        exit_code, status = _run(command, [os.path.join(folder, name) for name, _ in files[:0:-1]], limit)
+        payload = None
+        if has_output and exit_code == 0:
+            payload = _read_output(output, len(signed) + 1)
+        return Outcome(exit_code, status, payload, has_output)
+    finally:
+        _remove(folder)
+
+
+def find() -> str:
+    """Give the path of gpgv; raises `Incomplete` where there is none."""
+    for program in _PROGRAMS:
+        if os.access(program, os.X_OK):
+            return program
+    raise Incomplete(
+        "The signature could not be checked: gpgv is not in /usr/bin or /bin.",
+        "Install it: the package is gnupg2 on Enterprise Linux and gpgv on Debian.",
+    )
+
+
+def _version(program: str) -> Tuple[int, ...]:
+    if program not in _versions:
+        try:
+            text = subprocess.check_output(
+                [program, "--version"], env=_ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=TIME_LIMIT
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise _cannot_run(error)
+        match = re.match(rb"gpgv \(GnuPG[^)]*\) (\d+)\.(\d+)\.(\d+)", text)
+        _versions[program] = tuple(int(group) for group in match.groups()) if match else (0,)
+    return _versions[program]
+
+
+def _run(command: Sequence[str], inputs: Sequence[str], limit: float) -> Tuple[int, bytes]:
+    deadline = time.monotonic() + limit
+    reader, writer = os.pipe()
+    try:
+        try:
+            process = subprocess.Popen(
+                list(command) + ["--status-fd", str(writer), "--"] + list(inputs),
+                env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(writer,),
+            )
+        except OSError as error:
+            raise _cannot_run(error)
+        finally:
+            os.close(writer)
+        try:
+            status = _read_until(reader, deadline)
+            return process.wait(max(deadline - time.monotonic(), 0.1)), status
+        except subprocess.TimeoutExpired:
+            raise Incomplete(
+                "The signature could not be checked: gpgv took more than {:.0f} seconds.".format(limit),
+                "Run it again when the machine is less busy.",
+            )
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    finally:
+        os.close(reader)
+
+
+def _read_until(descriptor: int, deadline: float) -> bytes:
+    status, poll = b"", select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(status) <= _MAX_STATUS:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or not poll.poll(remaining * 1000):
+            raise subprocess.TimeoutExpired("gpgv", 0)
+        chunk = os.read(descriptor, 4096)
+        if not chunk:
+            return status
+        status += chunk
+    raise NotTrusted("gpgv has more to say about the signed file than about any good one.", "Do not use the file.")
+
+
+def _cannot_run(error: BaseException) -> Incomplete:
+    return Incomplete(
+        "The signature could not be checked: gpgv does not run ({}).".format(visible(str(error))),
+        "Install the package gnupg2 (Enterprise Linux) or gpgv (Debian) again.",
+    )
+
+
+def _private_folder(files: Sequence[Tuple[str, bytes]]) -> str:
+    """Make a folder that only this user can enter, with ``files`` in it, in memory where that is possible."""
+    reason = "no folder to try"
+    for parent in ("/run", "/dev/shm", os.environ.get("TMPDIR", "/tmp")):  # noqa: S108
+        folder = os.path.join(parent, "fipsmanifest-" + binascii.hexlify(os.urandom(12)).decode("ascii"))
+        try:
+            os.mkdir(folder, 0o700)
+        except OSError as error:
+            reason = "{}: {}".format(parent, error.strerror)
+            continue
+        try:
+            for name, content in files:
+                descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+            return folder
+        except OSError as error:
+            reason = "{}: {}".format(parent, error.strerror)
+            _remove(folder)
+        except BaseException:
+            _remove(folder)
+            raise
+    raise Incomplete(
+        "The signature could not be checked: no temporary folder can be made ({}).".format(visible(reason)),
+        "Set TMPDIR to a folder that can be written.",
+    )
+
+
+def _remove(folder: str) -> None:
+    try:
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise Incomplete(
+                "The temporary folder {} could not be removed: {}.".format(folder, error.strerror), "Remove it."
+            )
+
+
+def _read_output(path: str, limit: int) -> Optional[bytes]:
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit)
+    except OSError:
+        return None
+
+
+# ---- judging -------------------------------------------------------------------------------------------------------
+
+_REFUSING = {
+    "BADSIG": "the signature does not fit the text: one of them was changed",
+    "ERRSIG": "a signature could not be checked",
+    "EXPSIG": "the signature has expired",
+    "EXPKEYSIG": "the key that signed has expired",
+    "REVKEYSIG": "the key that signed is revoked by its own certificate",
+    "NODATA": "there is no signature in it",
+    "UNEXPECTED": "it holds what does not belong in a signed file",
+    "ERROR": "gpgv reports an error",
+    "FAILURE": "gpgv reports a failure",
+}
+_VALIDSIG_FIELDS = 10
+_HEX = re.compile(r"[0-9A-F]{40}\Z")
+_ALLOWED_HASHES = ("8", "9", "10")
+
+
+def parse_status(data: bytes) -> List[StatusLine]:
+    """Split gpgv's status output into lines; raises `NotTrusted` where a line is not one."""
+    lines = []
+    for line in data.decode("ascii", "backslashreplace").split("\n"):
+        if not line:
+            continue
+        words = line.split(" ")
+        if words[0] != "[GNUPG:]" or len(words) < 2:
+            raise _refused("gpgv said something that is not a status line")
+        lines.append(StatusLine(words[1], tuple(words[2:])))
+    return lines
+
+
+def judge(
+    exit_code: int,
+    status: Sequence[StatusLine],
+    signature_class: int,
+    plaintext: bool,
+    versions: Sequence[str] = ("4",),
+) -> ValidSignature:
+    """Say what a run of gpgv proved; raises `NotTrusted` unless it is exactly one good signature.
+
+    ``signature_class`` is 0x01 for a cleartext signature and 0x00 for a detached one; ``plaintext`` says whether gpgv
+    was asked to write the text, and ``versions`` which signature formats may be. Every rule is a line of the table
+    in ``tests/node/test_status_lines.py``.
+    """
+    found: Dict[str, List[Tuple[str, ...]]] = {}
+    for line in status:
+        found.setdefault(line.keyword, []).append(line.arguments)
+    if "NO_PUBKEY" in found:
+        key_id = visible(found["NO_PUBKEY"][0][0] if found["NO_PUBKEY"][0] else "?", 40)
+        raise _refused("it is signed by a key that is not trusted here ({})".format(key_id))
+    for keyword, reason in _REFUSING.items():
+        if keyword in found:
+            raise _refused(reason)
+    if exit_code != 0:
+        raise _refused("gpgv ended with code {}".format(exit_code))
+    if len(found.get("GOODSIG", ())) != 1 or len(found.get("VALIDSIG", ())) != 1 or len(found.get("NEWSIG", ())) > 1:
+        raise _refused("it does not hold exactly one good signature")
+    if len(found.get("PLAINTEXT", ())) != (1 if plaintext else 0):
+        raise _refused("it does not hold exactly one text")
+    return _read_validsig(found["VALIDSIG"][0], found["GOODSIG"][0], signature_class, versions)
+
+
+def _read_validsig(
+    fields: Tuple[str, ...], good: Tuple[str, ...], signature_class: int, versions: Sequence[str]
+) -> ValidSignature:
+    if len(fields) != _VALIDSIG_FIELDS:
+        raise _refused("gpgv describes the signature in an unknown way")
+    key, _, signed_at, _, version, _, key_algorithm, hash_algorithm, found_class, primary = fields
+    if not (_HEX.match(key) and _HEX.match(primary) and signed_at.isdigit()):
+        raise _refused("gpgv describes the signature in an unknown way")
+    if not good or len(good[0]) not in (16, 40) or not key.endswith(good[0]):
+        raise _refused("gpgv names two different keys")
+    if version not in versions:
+        raise _refused("the signature is of version {}".format(visible(version, 8)))
+    if key_algorithm != str(openpgp.RSA):
+        raise _refused("the signature is not made with RSA")
+    if hash_algorithm not in _ALLOWED_HASHES:
+        name = openpgp.HASH_NAMES.get(int(hash_algorithm) if hash_algorithm.isdigit() else 0, "an unknown hash")
+        raise _refused("the signature rests on {}, which is too weak".format(name))
+    if found_class != "{:02x}".format(signature_class):
+        raise _refused("the signature is not of the kind that belongs here")
+    moment = datetime.fromtimestamp(int(signed_at), timezone.utc)
+    return ValidSignature(key, primary, moment, openpgp.HASH_NAMES[int(hash_algorithm)])
+
+
+def _refused(reason: str) -> NotTrusted:
+    return NotTrusted(
+        "The signature is not good: {}.".format(reason), "Do not use the file; get it again from its publisher."
+    )

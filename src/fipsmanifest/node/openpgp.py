@@ -1,0 +1,261 @@
+"""The little of OpenPGP that must be read without gpg: armor, packets, fingerprints and key sizes.
+
+Nothing here checks a signature; gpgv does. This second, independent reading is for what gpgv does not tell (a key's
+size, what else a file holds) and for the keyring that gpgv is given, which holds nothing but what was read here.
+Numbers are those of RFC 4880 and RFC 9580.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from datetime import datetime, timezone
+from typing import Iterator, List, NamedTuple, Tuple
+
+from ..errors import NotTrusted
+
+RSA = 1
+RSA_ANY = (1, 2, 3)
+HASH_NAMES = {1: "MD5", 2: "SHA1", 3: "RIPEMD160", 8: "SHA256", 9: "SHA384", 10: "SHA512", 11: "SHA224"}
+
+_SIGNATURE, _SECRET_KEY, _PUBLIC_KEY, _SECRET_SUBKEY = 2, 5, 6, 7
+_MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
+
+_ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
+_BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
+_CHECKSUM_LINE = re.compile(rb"=([A-Za-z0-9+/]{4})\Z")
+_MAX_HEADERS = 8
+
+
+class Key(NamedTuple):
+    """One public key packet, primary or subkey."""
+
+    fingerprint: str
+    """40 upper-case hex digits."""
+    algorithm: int
+    """Public-key algorithm number; 1 is RSA."""
+    bits: int
+    """Length of the RSA modulus; 0 for other algorithms."""
+    created: datetime
+    """When it says it was made."""
+
+
+class Certificate(NamedTuple):
+    """An OpenPGP certificate ("public key") as it may be handed to gpgv."""
+
+    primary: Key
+    """The key that certifies the rest."""
+    subkeys: Tuple[Key, ...]
+    """All subkeys the file holds; whether they are bound to the primary is for gpgv to judge."""
+    user_ids: Tuple[str, ...]
+    """As they stand: escape before printing."""
+    packets: bytes
+    """Keys, user ids and their signatures in binary form, without trust packets and user attributes."""
+
+    def key(self, fingerprint: str) -> "Key":
+        """Give the key of this fingerprint; raises `KeyError` where it is not in the certificate."""
+        for key in (self.primary,) + self.subkeys:
+            if key.fingerprint == fingerprint:
+                return key
+        raise KeyError(fingerprint)
+
+    def holds(self, fingerprint: str) -> bool:
+        """Say whether the primary key or a subkey has this fingerprint."""
+        return any(key.fingerprint == fingerprint for key in (self.primary,) + self.subkeys)
+
+
+class SignaturePacket(NamedTuple):
+    """What one signature packet claims, before gpgv has looked at it."""
+
+    version: int
+    """3 or 4; other versions are refused."""
+    type: int
+    """0x00 binary document, 0x01 canonical text."""
+    key_algorithm: int
+    """Public-key algorithm number."""
+    hash_algorithm: int
+    """Hash algorithm number."""
+    binary: bytes
+    """The packet itself."""
+
+
+class _Packet(NamedTuple):
+    tag: int
+    body: bytes
+    raw: bytes
+
+
+def dearmor(data: bytes, kind: bytes) -> bytes:
+    """Read one ASCII armor block of ``kind`` (``SIGNATURE``, ``PUBLIC KEY BLOCK``) that is all of ``data``.
+
+    Strict: LF line ends, headers Version and Comment only, canonical base64, the checksum right where there is one,
+    nothing before or after. Raises `NotTrusted` (RFC 9580, section 6).
+    """
+    lines = data.split(b"\n")
+    begin, end = b"-----BEGIN PGP " + kind + b"-----", b"-----END PGP " + kind + b"-----"
+    if lines[0] != begin or lines[-2:] != [end, b""]:
+        raise _bad_armor("it does not begin and end with the lines of a {}".format(kind.decode().lower()))
+    try:
+        gap = lines.index(b"", 1, len(lines) - 2)
+    except ValueError:
+        raise _bad_armor("the empty line after its headers is missing")
+    if gap - 1 > _MAX_HEADERS or not all(_ARMOR_HEADER.match(line) for line in lines[1:gap]):
+        raise _bad_armor("it has headers other than Version and Comment")
+    body = lines[gap + 1 : -2]
+    checksum = _CHECKSUM_LINE.match(body[-1]) if body else None
+    if checksum is not None:
+        body = body[:-1]
+    if not body or not all(_BASE64_LINE.match(line) for line in body):
+        raise _bad_armor("a line is not base64")
+    joined = b"".join(body)
+    try:
+        binary = base64.b64decode(joined, validate=True)
+    except binascii.Error:
+        raise _bad_armor("it is not base64")
+    if base64.b64encode(binary) != joined:
+        raise _bad_armor("its base64 is padded in the middle or has loose bits")
+    if checksum is not None and base64.b64decode(checksum.group(1)) != _crc24(binary):
+        raise _bad_armor("its checksum is wrong")
+    return binary
+
+
+def armor(binary: bytes, kind: bytes) -> bytes:
+    """Write ASCII armor, with checksum, as gpg does."""
+    text = base64.b64encode(binary)
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    checksum = b"=" + base64.b64encode(_crc24(binary))
+    begin, end = b"-----BEGIN PGP " + kind + b"-----", b"-----END PGP " + kind + b"-----"
+    return b"\n".join([begin, b""] + lines + [checksum, end, b""])
+
+
+def _bad_armor(reason: str) -> NotTrusted:
+    return NotTrusted("The ASCII armor cannot be read: {}.".format(reason), "Get the file again from its publisher.")
+
+
+def _crc24(data: bytes) -> bytes:
+    crc = 0xB704CE
+    for byte in data:
+        crc = ((crc << 8) & 0xFFFFFF) ^ _CRC24_TABLE[(crc >> 16) ^ byte]
+    return crc.to_bytes(3, "big")
+
+
+def _crc24_table() -> Tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        crc = byte << 16
+        for _ in range(8):
+            crc = (crc << 1) ^ (0x1864CFB if crc & 0x800000 else 0)
+        table.append(crc & 0xFFFFFF)
+    return tuple(table)
+
+
+_CRC24_TABLE = _crc24_table()
+
+
+def _packets(data: bytes) -> Iterator[_Packet]:
+    """Split binary OpenPGP into packets; partial and indeterminate lengths are refused (RFC 9580, section 4.2)."""
+    position = 0
+    while position < len(data):
+        start, first = position, data[position]
+        if not first & 0x80:
+            raise _bad_packets("a packet does not begin where one should")
+        header = data[position : position + 6].ljust(6, b"\0")
+        if first & 0x40:
+            tag, position, length = first & 0x3F, position + 2, header[1]
+            if 192 <= length < 224:
+                length, position = ((length - 192) << 8) + header[2] + 192, position + 1
+            elif length == 255:
+                length, position = int.from_bytes(header[2:6], "big"), position + 4
+            elif length >= 224:
+                raise _bad_packets("a packet has a partial length")
+        else:
+            tag, width = (first >> 2) & 0x0F, (1, 2, 4, 0)[first & 3]
+            if width == 0:
+                raise _bad_packets("a packet has no length")
+            length, position = int.from_bytes(header[1 : 1 + width], "big"), position + 1 + width
+        if position + length > len(data):
+            raise _bad_packets("a packet is cut short")
+        yield _Packet(tag, data[position : position + length], data[start : position + length])
+        position += length
+
+
+def _bad_packets(reason: str) -> NotTrusted:
+    return NotTrusted("The OpenPGP data cannot be read: {}.".format(reason), "Get the file again from its publisher.")
+
+
+def read_signature(binary: bytes) -> SignaturePacket:
+    """Read binary data that must be exactly one signature packet.
+
+    Two signatures, or a whole message in place of a detached signature, raise `NotTrusted`, as does anything cut.
+    """
+    packets = list(_packets(binary))
+    if [packet.tag for packet in packets] != [_SIGNATURE]:
+        raise _bad_packets("it is not one signature and nothing else")
+    body = packets[0].body
+    if len(body) >= 6 and body[0] == 4:
+        return SignaturePacket(4, body[1], body[2], body[3], binary)
+    if len(body) >= 19 and body[0] == 3 and body[1] == 5:
+        return SignaturePacket(3, body[2], body[15], body[16], binary)
+    raise _bad_packets("the signature is of an unknown version")
+
+
+def read_certificates(data: bytes) -> List[Certificate]:
+    """Read the certificates of a file, armored (any number of blocks) or binary.
+
+    Fingerprints are computed here from the key packets (RFC 4880, section 12.2). Raises `NotTrusted` where the data is
+    no certificate, holds a secret key, or holds a key that is not version 4.
+    """
+    if data[:5] == b"-----":
+        text = data.replace(b"\r\n", b"\n").strip() + b"\n"
+        blocks = re.split(rb"(?<=\n)(?=-----BEGIN )", text)
+        data = b"".join(dearmor(block.rstrip() + b"\n", b"PUBLIC KEY BLOCK") for block in blocks)
+    groups: List[List[_Packet]] = []
+    for packet in _packets(data):
+        if packet.tag in (_SECRET_KEY, _SECRET_SUBKEY):
+            raise NotTrusted(
+                "The file holds a secret key.", "Keep it away from here, and export the public certificate instead."
+            )
+        if packet.tag == _PUBLIC_KEY:
+            groups.append([])
+        elif not groups:
+            raise _bad_packets("it does not begin with a public key")
+        groups[-1].append(packet)
+    if not groups:
+        raise _bad_packets("it holds no public key")
+    return [_certificate(group) for group in groups]
+
+
+def _certificate(packets: List[_Packet]) -> Certificate:
+    kept, subkeys, user_ids, dropping = [], [], [], False
+    for packet in packets:
+        if packet.tag == _SIGNATURE:
+            if not dropping:
+                kept.append(packet.raw)
+            continue
+        if packet.tag in (_TRUST, _MARKER):
+            # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
+            continue
+        # The signatures that follow a user attribute go with it.
+        dropping = packet.tag == _USER_ATTRIBUTE
+        if dropping:
+            continue
+        if packet.tag == _PUBLIC_SUBKEY:
+            subkeys.append(_key(packet.body))
+        elif packet.tag == _USER_ID:
+            user_ids.append(packet.body.decode("utf-8", "backslashreplace"))
+        elif packet.tag != _PUBLIC_KEY:
+            raise _bad_packets("a certificate holds a packet of type {}".format(packet.tag))
+        kept.append(packet.raw)
+    return Certificate(_key(packets[0].body), tuple(subkeys), tuple(user_ids), b"".join(kept))
+
+
+def _key(body: bytes) -> Key:
+    if len(body) < 8 or body[0] != 4:
+        raise _bad_packets("a key is not of version 4")
+    # SHA-1 here names a key, as RFC 4880 section 12.2 defines it; nothing is signed with it.
+    digest = hashlib.new("sha1")  # noqa: S324
+    digest.update(b"\x99" + len(body).to_bytes(2, "big") + body)
+    algorithm = body[5]
+    bits = int.from_bytes(body[6:8], "big") if algorithm in RSA_ANY else 0
+    created = datetime.fromtimestamp(int.from_bytes(body[1:5], "big"), timezone.utc)
+    return Key(digest.hexdigest().upper(), algorithm, bits, created)

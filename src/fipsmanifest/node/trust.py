@@ -1,0 +1,275 @@
+"""Which keys are trusted, for what, and since and until when.
+
+A trust folder holds certificates (``*.asc``, ``*.gpg``) and ``trust.json``::
+
+    {"schema": "fipsmanifest/trust/v1",
+     "keys": [{"fingerprint": "<40 hex digits>", "role": "manifest", "status": "active",
+               "valid_from": "2026-11-23T10:00:00Z", "valid_to": null, "signing_keys": ["<40 hex digits>"],
+               "replaced_by": null, "reason": null, "user_id": "Release <release@example.com>"}]}
+
+``fingerprint`` pins a certificate by its primary key, or one subkey alone. ``signing_keys`` narrows an entry to the
+subkeys that may act in this role; so one certificate can have a subkey for manifests and another for the tool, and
+neither can stand in for the other. A certificate without an entry is not trusted, whatever its file is called.
+"""
+
+import json
+import os
+import pkgutil
+import re
+from datetime import datetime
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from ..errors import NotTrusted, UsageError
+from . import openpgp
+from .text import read_time, visible, write_time
+
+SCHEMA = "fipsmanifest/trust/v1"
+ROLES = ("manifest", "tool", "upstream")
+STATUSES = ("active", "retired", "revoked")
+MINIMUM_BITS = {"manifest": 3072, "tool": 3072, "upstream": 2048}
+WARN_DAYS = 90
+TRUST_FILE = "trust.json"
+PACKED_CERTIFICATES = "certificates.gpg"
+
+_SUFFIXES = (".asc", ".gpg")
+_MAX_SIZE = 4 * 1024 * 1024
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
+
+
+class TrustedKey(NamedTuple):
+    """One entry of trust.json."""
+
+    fingerprint: str
+    """The pinned key, 40 upper-case hex digits: a primary key, or one subkey."""
+    role: str
+    """``manifest``, ``tool`` or ``upstream``."""
+    status: str
+    """``active``, ``retired`` (older signatures stay good) or ``revoked`` (none does)."""
+    valid_from: datetime
+    """Signatures made before this are refused."""
+    valid_to: Optional[datetime]
+    """Signatures made at or after this are refused; None while there is no end."""
+    signing_keys: Tuple[str, ...]
+    """The only keys that may sign in this role; empty for any signing key of the certificate."""
+    replaced_by: Optional[str]
+    """The next key's fingerprint."""
+    reason: Optional[str]
+    """Why it was retired or revoked."""
+    user_id: str
+    """Whose key it is; escape before printing."""
+
+
+class Trust(NamedTuple):
+    """A trust folder, read and checked."""
+
+    keys: Tuple[TrustedKey, ...]
+    """The entries, in the file's order."""
+    certificates: Tuple[openpgp.Certificate, ...]
+    """The certificates that entries name; all others are left out."""
+    origin: str
+    """Where this came from, for people: a folder, or the tool itself."""
+
+    def keyring(self) -> bytes:
+        """Give a binary keyring for gpgv."""
+        return b"".join(certificate.packets for certificate in self.certificates)
+
+    def certificate(self, fingerprint: str) -> Optional[openpgp.Certificate]:
+        """Give the certificate that holds a key of this fingerprint."""
+        return next((found for found in self.certificates if found.holds(fingerprint)), None)
+
+    def warnings(self, now: datetime) -> List[str]:
+        """Name each active key that is within `WARN_DAYS` days of its end."""
+        found = []
+        for key in self.keys:
+            if key.status == "active" and key.valid_to is not None and (key.valid_to - now).days < WARN_DAYS:
+                found.append(
+                    "The {} key {} is valid until {}.".format(key.role, key.fingerprint, write_time(key.valid_to))
+                )
+        return found
+
+    def admit(self, key: str, primary: str, role: str, signed_at: datetime) -> TrustedKey:
+        """Give the entry by which ``key`` (of the certificate ``primary``) may sign in ``role`` at ``signed_at``.
+
+        Raises `NotTrusted`, with the reason: unknown, revoked, another role, too weak, or outside its lifetime.
+        """
+        matching = [
+            entry
+            for entry in self.keys
+            if entry.fingerprint in (key, primary) and (not entry.signing_keys or key in entry.signing_keys)
+        ]
+        for entry in matching:
+            if entry.status == "revoked":
+                raise _refused("key {} is revoked{}".format(entry.fingerprint, _because(entry)), _replacement(entry))
+        entries = [entry for entry in matching if entry.role == role]
+        if not entries:
+            named = sorted({entry.role for entry in matching})
+            what = (
+                "is trusted for {} alone, not for {}".format(" and ".join(named), role) if named else "is not trusted"
+            )
+            raise _refused("key {} {}".format(key, what), "Get a file that is signed by a trusted {} key.".format(role))
+        certificate = self.certificate(key)
+        if certificate is None or certificate.key(key).bits < MINIMUM_BITS[role]:
+            raise _refused(
+                "key {} is not an RSA key of at least {} bits".format(key, MINIMUM_BITS[role]), "Use a stronger key."
+            )
+        for entry in entries:
+            if entry.valid_from <= signed_at and (entry.valid_to is None or signed_at < entry.valid_to):
+                return entry
+        entry = entries[-1]
+        if signed_at < entry.valid_from:
+            when = "before key {} became valid ({})".format(entry.fingerprint, write_time(entry.valid_from))
+        else:
+            when = "after the end of key {}{}".format(entry.fingerprint, _because(entry))
+        raise _refused("it was signed on {}, {}".format(write_time(signed_at), when), _replacement(entry))
+
+
+def _because(entry: TrustedKey) -> str:
+    return " ({})".format(visible(entry.reason)) if entry.reason else ""
+
+
+def _replacement(entry: TrustedKey) -> str:
+    if entry.replaced_by:
+        return "Get a file that is signed by the key that replaces it, {}.".format(entry.replaced_by)
+    return "Get a file that is signed by a key in force."
+
+
+def _refused(reason: str, advice: str) -> NotTrusted:
+    return NotTrusted("The signer is not trusted: {}.".format(reason), advice)
+
+
+def load_trust(folder: str) -> Trust:
+    """Read a trust folder.
+
+    Raises `UsageError` where it is not there or cannot be read, and `NotTrusted` where what it says cannot be relied
+    on: malformed, an entry without its certificate, a certificate whose own fingerprint is another, a weak key.
+    """
+    folder = os.fspath(folder)
+    try:
+        document = _read(os.path.join(folder, TRUST_FILE))
+        names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
+        contents = [(name, _read(os.path.join(folder, name))) for name in names]
+    except OSError as error:
+        raise UsageError(
+            "The trusted keys in {} cannot be read: {}.".format(visible(folder), error.strerror),
+            "Name a folder with trust.json and the certificates that it lists.",
+        )
+    return parse_trust(document, contents, folder)
+
+
+def packed_trust() -> Optional[Trust]:
+    """Give the trusted keys that the single-file tool carries; None where this is not the single file."""
+    try:
+        document = pkgutil.get_data(__package__, "trusted/" + TRUST_FILE)
+        certificates = pkgutil.get_data(__package__, "trusted/" + PACKED_CERTIFICATES)
+    except OSError:
+        return None
+    if document is None or certificates is None:
+        return None
+    return parse_trust(document, [(PACKED_CERTIFICATES, certificates)], "this tool")
+
+
+def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], origin: str) -> Trust:
+    """Read trust.json and the certificate files (name, content); raises `NotTrusted` as `load_trust` does."""
+    held: List[openpgp.Certificate] = []
+    for name, content in certificates:
+        try:
+            held.extend(openpgp.read_certificates(content))
+        except NotTrusted as error:
+            raise NotTrusted("{}: {}".format(visible(name), error.message), error.advice)
+    keys = tuple(_read_entry(entry, number) for number, entry in enumerate(_read_document(document), 1))
+    used: Dict[str, openpgp.Certificate] = {}
+    for key in keys:
+        certificate = next((one for one in held if one.holds(key.fingerprint)), None)
+        if certificate is None:
+            if key.status == "revoked":
+                continue
+            raise NotTrusted(
+                "{} names the key {}, but no certificate there has it.".format(TRUST_FILE, key.fingerprint),
+                "Put its certificate into the folder, or remove the entry.",
+            )
+        check_strength(certificate, key)
+        used[certificate.primary.fingerprint] = certificate
+    return Trust(keys, tuple(used.values()), origin)
+
+
+def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
+    """Refuse (`NotTrusted`) a key that is too weak for its role, and a signing key the certificate does not hold."""
+    for fingerprint in (entry.fingerprint,) + entry.signing_keys:
+        if not certificate.holds(fingerprint):
+            raise NotTrusted(
+                "The certificate of {} does not hold the key {}.".format(entry.fingerprint, fingerprint),
+                "Export the certificate again, with all its subkeys.",
+            )
+        key = certificate.key(fingerprint)
+        if key.algorithm != openpgp.RSA or key.bits < MINIMUM_BITS[entry.role]:
+            what = "RSA with {} bits".format(key.bits) if key.bits else "not RSA"
+            raise NotTrusted(
+                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, what),
+                "Use an RSA key of at least {} bits.".format(MINIMUM_BITS[entry.role]),
+            )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(_MAX_SIZE + 1)
+    if len(content) > _MAX_SIZE:
+        raise NotTrusted("{} is larger than {} bytes.".format(visible(path), _MAX_SIZE), "Remove it.")
+    return content
+
+
+def _malformed(reason: str) -> NotTrusted:
+    return NotTrusted("{} is malformed: {}.".format(TRUST_FILE, reason), "Make it with `fipsmanifest keys`.")
+
+
+def _read_document(document: bytes) -> List[Any]:
+    try:
+        value = json.loads(document.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _malformed("it is not JSON")
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA or not isinstance(value.get("keys"), list):
+        raise _malformed("it is not a document of {} with a list of keys".format(SCHEMA))
+    return value["keys"]  # type: ignore[no-any-return]
+
+
+def _list(value: Any) -> List[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _read_entry(entry: Any, number: int) -> TrustedKey:
+    where = "key {}".format(number)
+    if not isinstance(entry, dict):
+        raise _malformed("{} is not an object".format(where))
+
+    def text(name: str) -> Optional[str]:
+        value = entry.get(name)
+        if value is not None and not isinstance(value, str):
+            raise _malformed("{}: {} is not text".format(where, name))
+        return value
+
+    def moment(name: str) -> Optional[datetime]:
+        value = text(name)
+        found = read_time(value) if value is not None else None
+        if value is not None and found is None:
+            raise _malformed("{}: {} is not a time like 2026-11-23T10:00:00Z".format(where, name))
+        return found
+
+    fingerprints: List[Any] = [entry.get("fingerprint")] + _list(entry.get("signing_keys"))
+    if not all(isinstance(one, str) and _FINGERPRINT.match(one) for one in fingerprints):
+        raise _malformed("{}: a fingerprint is not 40 upper-case hex digits".format(where))
+    role, status = text("role"), text("status")
+    if role not in ROLES or status not in STATUSES:
+        raise _malformed("{}: role must be one of {}, status one of {}".format(where, ROLES, STATUSES))
+    valid_from, valid_to = moment("valid_from"), moment("valid_to")
+    if valid_from is None or (status == "retired" and valid_to is None):
+        raise _malformed("{}: valid_from is missing, or valid_to of a retired key".format(where))
+    return TrustedKey(
+        fingerprints[0],
+        role,
+        status,
+        valid_from,
+        valid_to,
+        tuple(fingerprints[1:]),
+        text("replaced_by"),
+        text("reason"),
+        text("user_id") or "",
+    )

@@ -1,0 +1,146 @@
+"""The one verifier of signatures: the node tool, the consumer's command, the signer and the publisher use it.
+
+The steps are those of "Verification" in docs/verifying.md; each has cases in ``tests/node/test_attacks.py`` that fail
+without it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from ..errors import NotTrusted
+from . import cleartext, document, gpgv, openpgp
+from .text import utc_now, visible, write_time
+from .trust import Trust, TrustedKey
+
+_MAX_AHEAD = timedelta(hours=24)
+
+
+class Signature(NamedTuple):
+    """A signature that holds, by a key that is trusted for it."""
+
+    fingerprint: str
+    """The trusted key's fingerprint, as pinned in trust.json."""
+    signing_key: str
+    """Fingerprint of the key that signed: the same, or a subkey's."""
+    primary: str
+    """Fingerprint of its primary key."""
+    signed_at: datetime
+    """When it was signed, by the signer's clock."""
+    hash_name: str
+    """``SHA256``, ``SHA384`` or ``SHA512``."""
+    trusted: TrustedKey
+    """The entry of trust.json that admits it."""
+    warnings: Tuple[str, ...]
+    """Sentences that a person should read."""
+
+
+class Signed(NamedTuple):
+    """A manifest whose signature holds."""
+
+    payload: bytes
+    """The bytes that were signed."""
+    manifest: Dict[str, Any]
+    """The same, read."""
+    signature: Signature
+    """Who signed it, and when."""
+    warnings: Tuple[str, ...]
+    """Sentences that a person should read, the signature's and the document's."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The trusted key's fingerprint, as pinned in trust.json."""
+        return self.signature.fingerprint
+
+    @property
+    def signed_at(self) -> datetime:
+        """When it was signed, by the signer's clock."""
+        return self.signature.signed_at
+
+
+def verify_cleartext(
+    data: bytes,
+    trust: Trust,
+    role: str = "manifest",
+    now: Optional[datetime] = None,
+    fingerprint: Optional[str] = None,
+    bindings: Optional[document.Bindings] = None,
+) -> Signed:
+    """Verify a cleartext-signed manifest.
+
+    ``fingerprint`` narrows trust to one pinned key (its primary key or the signing key), ``bindings`` says what the
+    manifest must be for; without it nothing but the document's kind and form is looked at, and the caller asks
+    `document.check_bindings`. Raises `NotTrusted`, and `Incomplete` where gpgv cannot tell.
+    """
+    # (1) The bytes are in hand, read once; no path is opened again. `cleartext.parse` holds their size to its cap.
+    # (2) Read them strictly, without gpg.
+    parsed = cleartext.parse(data)
+
+    # (3) Have gpgv check those bytes, with a keyring made afresh from the pinned certificates.
+    outcome = gpgv.run(trust.keyring(), data)
+
+    # (4) Exactly one good signature, of the right kind, strong enough, by a key that may sign in this role.
+    valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x01, plaintext=outcome.has_output)
+    signature = _admit(valid, trust, role, now or utc_now(), fingerprint)
+
+    # (5) What gpgv says was signed is what the strict reading says. (An old gpgv cannot say.)
+    if outcome.has_output and outcome.output != parsed.payload:
+        raise NotTrusted("gpgv and this program read two different texts in the signed file.", "Do not use the file.")
+
+    # (6) Only now is the text looked at: its kind first, then its form, then what it is bound to.
+    manifest = document.read_manifest(parsed.payload)
+    warnings = list(signature.warnings)
+    if bindings is not None:
+        warnings += document.check_bindings(manifest, *bindings, now=now)
+    return Signed(parsed.payload, manifest, signature, tuple(warnings))
+
+
+def verify_detached(
+    data: bytes,
+    signature: bytes,
+    trust: Trust,
+    role: str,
+    now: Optional[datetime] = None,
+    fingerprint: Optional[str] = None,
+) -> Signature:
+    """Verify a detached signature over ``data``: the node tool's, an RPM header's, a repository's repomd.xml.asc.
+
+    ``signature`` is armored or binary, and holds exactly one signature of class 00 (RFC 9580, section 5.2.1). Role
+    ``upstream`` takes version 3 signatures too, as older rpm made them. Raises as `verify_cleartext` does.
+    """
+    binary = openpgp.dearmor(signature, b"SIGNATURE") if signature[:5] == b"-----" else signature
+    packet = openpgp.read_signature(binary)
+    outcome = gpgv.run(trust.keyring(), data, packet.binary)
+    versions = ("3", "4") if role == "upstream" else ("4",)
+    valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x00, plaintext=False, versions=versions)
+    return _admit(valid, trust, role, now or utc_now(), fingerprint)
+
+
+def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, fingerprint: Optional[str]) -> Signature:
+    """Step 4's second half, for both kinds of signature: the key's trust, and the signature's date."""
+    trusted = trust.admit(valid.key, valid.primary, role, valid.signed_at)
+    if fingerprint is not None and _plain(fingerprint) not in (valid.key, valid.primary):
+        raise NotTrusted(
+            "The signature is by key {}, not by {}.".format(trusted.fingerprint, visible(fingerprint)),
+            "Get a file that is signed by the key you asked for.",
+        )
+    warnings = trust.warnings(now)
+    if valid.signed_at > now + _MAX_AHEAD:
+        raise NotTrusted(
+            "The signature is dated {}, more than a day ahead.".format(write_time(valid.signed_at)),
+            "Set this machine's clock; if it is right, do not use the file.",
+        )
+    if valid.signed_at > now:
+        warnings.append("The signature is dated {}, ahead of this machine's clock.".format(write_time(valid.signed_at)))
+    return Signature(
+        trusted.fingerprint,
+        valid.key,
+        valid.primary,
+        valid.signed_at,
+        valid.hash_name,
+        trusted,
+        tuple(warnings),
+    )
+
+
+def _plain(fingerprint: str) -> str:
+    return fingerprint.replace(" ", "").upper()
