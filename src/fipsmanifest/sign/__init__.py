@@ -1,0 +1,1 @@
+"""Signing with gpg, and the trust folder's keys."""

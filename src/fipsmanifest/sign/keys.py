@@ -1,0 +1,321 @@
+"""The life of a key in the trust folder: made or added, listed, retired, revoked, exported.
+
+The folder holds one armored certificate a key, named by its primary fingerprint, and ``trust.json``
+(`fipsmanifest.node.trust` says what is in it). Keys made here carry no OpenPGP expiry, because an expired key makes
+every old signature bad, offline sites first; their lifetime is in trust.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import durable
+from ..errors import Conflict, Incomplete, NotTrusted, UsageError
+from ..node import openpgp
+from ..node.text import utc_now, visible, write_time
+from ..node.trust import (
+    ROLES,
+    SCHEMA,
+    TRUST_FILE,
+    WARN_DAYS,
+    Trust,
+    TrustedKey,
+    load_trust,
+    parse_trust,
+)
+from .gpg import Passphrase, complaint, open_gpg, secret_keys
+
+if TYPE_CHECKING:
+    import gnupg
+
+BITS = 3072
+ALLOWED_BITS = (3072, 4096)
+
+_USER_ID = re.compile(r"(?P<name>[^<>()\x00-\x1f]{5,}?)(?: <(?P<email>[^<>\s\x00-\x1f]+@[^<>\s\x00-\x1f]+)>)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """What `init` made."""
+
+    fingerprint: str
+    """Of the certify-only primary key: what others pin."""
+    manifest_key: str
+    """Of the subkey that signs manifests."""
+    tool_key: str
+    """Of the subkey that signs the node tool."""
+    certificate: Path
+    """The public certificate in the trust folder."""
+    revocation: Path
+    """The revocation certificate that gpg made; to be kept apart."""
+    gnupghome: Path | None
+    """Where gpg keeps the secret parts; None for gpg's own default."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """One key of the trust folder, for people."""
+
+    entry: TrustedKey
+    """The entry in trust.json."""
+    bits: int | None
+    """RSA bits of the pinned key; None where the folder has no certificate of it."""
+    days_left: int | None
+    """Days until ``valid_to``; None where there is no end."""
+    warning: str | None
+    """A sentence where something should be done soon."""
+
+
+def init(
+    folder: Path,
+    user_id: str,
+    *,
+    gnupghome: Path | None = None,
+    passphrase: Passphrase | None = None,
+    protect: bool = True,
+    bits: int = BITS,
+    valid_to: datetime | None = None,
+) -> NewKeys:
+    """Make a certify-only primary key with one signing subkey for manifests and one for the tool, and trust them.
+
+    ``protect`` False makes keys without a passphrase (throwaway keys of a test or a demo); with it, and without
+    ``passphrase``, gpg's agent asks. Raises `UsageError` on a user id or key size that cannot be, `Incomplete` where
+    gpg does not make the keys.
+    """
+    if bits not in ALLOWED_BITS:
+        raise UsageError(f"Keys of {bits} bits are not made here.", f"Choose one of {ALLOWED_BITS}.")
+    match = _USER_ID.match(user_id)
+    if match is None:
+        raise UsageError(f"The user id {visible(user_id)} cannot be one.", "Write it as 'Name <mail@example.com>'.")
+    gpg = open_gpg(gnupghome)
+    lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {match['name']}"]
+    if match["email"]:
+        lines.append(f"Name-Email: {match['email']}")
+    lines += ["Expire-Date: 0", *_protection(passphrase, protect), "%commit", ""]
+    made = gpg.gen_key("\n".join(lines))
+    if not made.fingerprint:
+        raise _not_made(made)
+    primary = str(made.fingerprint)
+    subkeys = [_add_subkey(gpg, primary, bits, passphrase, protect) for _ in ("manifest", "tool")]
+    certificate = export_certificate(gpg, primary)
+    path = _write_certificate(folder, certificate)
+    roles = zip(("manifest", "tool"), subkeys, strict=True)
+    entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
+    _change(folder, lambda listed: [*listed, *entries])
+    home = gnupghome or Path("~/.gnupg").expanduser()
+    return NewKeys(primary, subkeys[0], subkeys[1], path, home / "openpgp-revocs.d" / f"{primary}.rev", gnupghome)
+
+
+def add(
+    folder: Path,
+    certificate: bytes,
+    role: str,
+    *,
+    fingerprint: str | None = None,
+    signing_keys: Sequence[str] = (),
+    valid_from: datetime | None = None,
+    valid_to: datetime | None = None,
+) -> TrustedKey:
+    """Trust a certificate (armored or binary) in ``role``, and give the new entry; the same again changes nothing.
+
+    ``fingerprint`` says which one is meant, and is needed where the file holds several; ``valid_from`` is when the key
+    was made, where it is not given. Raises `NotTrusted` on a weak key or a file that does not hold the fingerprint,
+    and `Conflict` where the key already has another entry for this role.
+    """
+    if role not in ROLES:
+        raise UsageError(f"There is no role {visible(role)}.", f"Choose one of {', '.join(ROLES)}.")
+    held = openpgp.read_certificates(certificate)
+    wanted = None if fingerprint is None else _plain(fingerprint)
+    chosen = [one for one in held if wanted is None or one.holds(wanted)]
+    if len(chosen) != 1:
+        names = ", ".join(one.primary.fingerprint for one in held)
+        raise NotTrusted(
+            f"The file does not hold exactly one certificate of {wanted or 'any key'}, but {names}.",
+            "Name the one you mean by its full fingerprint.",
+        )
+    pinned = wanted or chosen[0].primary.fingerprint
+    entry = _entry(chosen[0], role, pinned, [_plain(one) for one in signing_keys], valid_from, valid_to)
+
+    def insert(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        same = [one for one in listed if (one.get("fingerprint"), one.get("role")) == (pinned, role)]
+        if entry in same:
+            return listed
+        if any(one.get("signing_keys") == entry["signing_keys"] for one in same):
+            raise Conflict(f"{pinned} is already listed for the role {role}.", "Retire or revoke that entry first.")
+        return [*listed, entry]
+
+    # What the folder would be is read before anything in it is written.
+    document = _document(insert(_listed(folder)))
+    trust = parse_trust(document, [*_contents(folder), ("the new certificate", chosen[0].packets)], str(folder))
+    _write_certificate(folder, chosen[0])
+    durable.write(folder / TRUST_FILE, document)
+    return next(key for key in trust.keys if (key.fingerprint, key.role) == (pinned, role))
+
+
+def list_keys(folder: Path, now: datetime | None = None) -> list[KeyInfo]:
+    """List the keys of a trust folder, in trust.json's order; raises as `load_trust` does."""
+    trust, moment = load_trust(str(folder)), now or utc_now()
+    return [_info(key, trust, moment) for key in trust.keys]
+
+
+def retire(
+    folder: Path,
+    fingerprint: str,
+    reason: str,
+    *,
+    role: str | None = None,
+    replaced_by: str | None = None,
+    at: datetime | None = None,
+) -> list[TrustedKey]:
+    """End a key's life: what it signed before ``at`` (now) stays good, what it signs later is refused.
+
+    ``role`` narrows it to one of the key's entries. Raises `UsageError` where no such key is listed.
+    """
+    end = write_time(at or utc_now())
+    changes = {"status": "retired", "valid_to": end, "reason": reason, "replaced_by": _optional_plain(replaced_by)}
+    return _update(folder, fingerprint, role, changes)
+
+
+def revoke(
+    folder: Path, fingerprint: str, reason: str, *, role: str | None = None, replaced_by: str | None = None
+) -> list[TrustedKey]:
+    """Refuse everything a key ever signed, whatever its date; raises as `retire` does."""
+    changes = {"status": "revoked", "reason": reason, "replaced_by": _optional_plain(replaced_by)}
+    return _update(folder, fingerprint, role, changes)
+
+
+def export(folder: Path, fingerprint: str, *, binary: bool = False) -> bytes:
+    """Give a key's public certificate, armored, or binary as old gpgv wants its keyrings."""
+    certificate = load_trust(str(folder)).certificate(_plain(fingerprint))
+    if certificate is None:
+        raise _not_listed(folder, fingerprint)
+    return certificate.packets if binary else openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK")
+
+
+def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
+    """Read a public certificate out of gpg; raises `Incomplete` where gpg does not have it."""
+    exported = gpg.export_keys(fingerprint, armor=False, minimal=True)
+    if not exported:
+        raise Incomplete(f"gpg has no certificate of {visible(fingerprint)}.", "Import it into gpg first.")
+    return openpgp.read_certificates(bytes(exported))[0]
+
+
+def _protection(passphrase: Passphrase | None, protect: bool) -> list[str]:
+    if not protect:
+        return ["%no-protection"]
+    return [] if passphrase is None else [f"Passphrase: {passphrase.reveal()}"]
+
+
+def _add_subkey(gpg: gnupg.GPG, primary: str, bits: int, passphrase: Passphrase | None, protect: bool) -> str:
+    before = {key.fingerprint for key in secret_keys(gpg)}
+    # An empty passphrase makes gpg read one from us, and so not ask an agent that nobody sits at.
+    secret = passphrase.reveal() if passphrase is not None else None if protect else ""
+    result = gpg.add_subkey(primary, master_passphrase=secret, algorithm=f"rsa{bits}", usage="sign", expire="never")
+    made = [key.fingerprint for key in secret_keys(gpg) if key.primary == primary and key.fingerprint not in before]
+    if len(made) != 1:
+        raise _not_made(result)
+    return made[0]
+
+
+def _not_made(result: gnupg.GenKey) -> Incomplete:
+    return Incomplete(
+        f"gpg did not make the key: {visible(complaint(result.stderr))}.",
+        "Give a passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
+    )
+
+
+def _entry(
+    certificate: openpgp.Certificate,
+    role: str,
+    fingerprint: str,
+    signing_keys: Sequence[str] = (),
+    valid_from: datetime | None = None,
+    valid_to: datetime | None = None,
+) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "role": role,
+        "status": "active",
+        "user_id": certificate.user_ids[0] if certificate.user_ids else "",
+        "signing_keys": list(signing_keys),
+        "valid_from": write_time(valid_from or certificate.key(fingerprint).created),
+        "valid_to": None if valid_to is None else write_time(valid_to),
+        "replaced_by": None,
+        "reason": None,
+    }
+
+
+def _info(key: TrustedKey, trust: Trust, now: datetime) -> KeyInfo:
+    certificate = trust.certificate(key.fingerprint)
+    bits = None if certificate is None else certificate.key(key.fingerprint).bits
+    days = None if key.valid_to is None else (key.valid_to - now).days
+    warning = None
+    if key.status == "active" and days is not None and days < WARN_DAYS:
+        ended = "ended" if days < 0 else f"ends in {days} days"
+        warning = f"The lifetime of {key.fingerprint} {ended}: add its successor now, so that both overlap."
+    return KeyInfo(key, bits, days, warning)
+
+
+def _update(folder: Path, fingerprint: str, role: str | None, changes: dict[str, Any]) -> list[TrustedKey]:
+    wanted = _plain(fingerprint)
+
+    def change(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        meant = [entry for entry in listed if entry.get("fingerprint") == wanted and role in (None, entry.get("role"))]
+        if not meant:
+            raise _not_listed(folder, fingerprint)
+        return [entry | changes if entry in meant else entry for entry in listed]
+
+    trust = _change(folder, change)
+    return [key for key in trust.keys if key.fingerprint == wanted and role in (None, key.role)]
+
+
+def _change(folder: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Trust:
+    """Rewrite trust.json, unless the result could not be trusted."""
+    document = _document(change(_listed(folder)))
+    trust = parse_trust(document, _contents(folder), str(folder))
+    durable.write(folder / TRUST_FILE, document)
+    return trust
+
+
+def _listed(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / TRUST_FILE).exists():
+        return []
+    load_trust(str(folder))
+    listed: list[dict[str, Any]] = json.loads((folder / TRUST_FILE).read_bytes())["keys"]
+    return listed
+
+
+def _document(entries: list[dict[str, Any]]) -> bytes:
+    return (json.dumps({"schema": SCHEMA, "keys": entries}, indent=2, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def _contents(folder: Path) -> list[tuple[str, bytes]]:
+    if not folder.is_dir():
+        return []
+    return [(path.name, path.read_bytes()) for path in sorted(folder.iterdir()) if path.suffix in (".asc", ".gpg")]
+
+
+def _write_certificate(folder: Path, certificate: openpgp.Certificate) -> Path:
+    path = folder / f"{certificate.primary.fingerprint}.asc"
+    durable.write(path, openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK"))
+    return path
+
+
+def _not_listed(folder: Path, fingerprint: str) -> UsageError:
+    return UsageError(
+        f"{folder} lists no key {visible(fingerprint)}.", "See `fipsmanifest keys list`; name the full fingerprint."
+    )
+
+
+def _plain(fingerprint: str) -> str:
+    return fingerprint.replace(" ", "").upper()
+
+
+def _optional_plain(fingerprint: str | None) -> str | None:
+    return None if fingerprint is None else _plain(fingerprint)

@@ -1,0 +1,172 @@
+"""Signing a manifest or the node tool, and reading the result back as a consumer does.
+
+Roles are kept apart by the trust folder: with keys made by `fipsmanifest keys init` one certify-only primary key has
+a signing subkey for manifests and another for the tool, trust.json pins the primary's fingerprint and lists under
+``signing_keys`` the subkey that may act in each role. gpg is told exactly that subkey.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Incomplete, NotTrusted, UsageError
+from ..node.text import utc_now, visible, write_time
+from ..node.trust import Trust, TrustedKey
+from ..node.verify import verify_cleartext, verify_detached
+from .gpg import Passphrase, SecretKey, complaint, open_gpg, secret_keys
+
+if TYPE_CHECKING:
+    import gnupg
+
+DIGEST = "SHA512"
+
+_WRONG_PASSPHRASE = ("BAD_PASSPHRASE", "MISSING_PASSPHRASE")
+_MAKE_KEYS = "Make one with `fipsmanifest keys init`, or name another with --signing-key."
+
+
+def sign_manifest(
+    payload: bytes,
+    fingerprint: str,
+    *,
+    trust: Trust,
+    gnupghome: Path | None = None,
+    passphrase: Passphrase | None = None,
+) -> bytes:
+    """Cleartext-sign the canonical bytes of a manifest, and give the signed file's bytes.
+
+    ``fingerprint`` is the full one of an active manifest key of ``trust``. The result has been read back by the
+    consumer's verifier, and holds exactly ``payload``: gpg truncates long lines without an error. Raises
+    `NotTrusted` (the key is not in trust, weak, expired, revoked), `Incomplete` (no gpg, no secret key, no
+    passphrase).
+    """
+    signed = _sign(payload, fingerprint, "manifest", trust, gnupghome, passphrase, clearsign=True)
+    read_back = verify_cleartext(signed, trust, "manifest", fingerprint=fingerprint)
+    if read_back.payload != payload:
+        raise NotTrusted(
+            "gpg signed other bytes than it was given.", "Sign bytes that end in one line feed and have short lines."
+        )
+    return signed
+
+
+def sign_detached(
+    data: bytes,
+    fingerprint: str,
+    *,
+    trust: Trust,
+    role: str = "tool",
+    gnupghome: Path | None = None,
+    passphrase: Passphrase | None = None,
+) -> bytes:
+    """Make an armored detached signature over ``data``; raises as `sign_manifest` does."""
+    signature = _sign(data, fingerprint, role, trust, gnupghome, passphrase, clearsign=False)
+    verify_detached(data, signature, trust, role, fingerprint=fingerprint)
+    return signature
+
+
+def pick_signing_key(trust: Trust, gnupghome: Path | None = None, role: str = "manifest") -> str:
+    """Give the fingerprint of the one key in force for ``role`` whose secret part is here.
+
+    Raises `Incomplete` where there is none, and `UsageError` where there are several to choose from.
+    """
+    now = utc_now()
+    held = secret_keys(open_gpg(gnupghome))
+    found = {
+        entry.fingerprint
+        for entry in trust.keys
+        if entry.role == role and _in_force(entry, now) and any(key.usable for key in _candidates(entry, held))
+    }
+    if not found:
+        raise Incomplete(f"gpg holds no secret key that is trusted for the role {role}.", _MAKE_KEYS)
+    if len(found) > 1:
+        raise UsageError(
+            f"There is more than one {role} key to sign with: {', '.join(sorted(found))}.", "Choose with --signing-key."
+        )
+    return found.pop()
+
+
+def _sign(
+    data: bytes,
+    fingerprint: str,
+    role: str,
+    trust: Trust,
+    gnupghome: Path | None,
+    passphrase: Passphrase | None,
+    *,
+    clearsign: bool,
+) -> bytes:
+    entry = _entry(trust, fingerprint, role)
+    gpg = open_gpg(gnupghome)
+    key = _usable_key(entry, secret_keys(gpg))
+    result = gpg.sign_file(
+        io.BytesIO(data),
+        passphrase=None if passphrase is None else passphrase.reveal(),
+        clearsign=clearsign,
+        detach=not clearsign,
+        # The exclamation mark makes gpg take this very key, and no newer subkey of the same certificate.
+        extra_args=["--local-user", f"{key.fingerprint}!", "--digest-algo", DIGEST, "--no-emit-version"],
+    )
+    if result.returncode != 0 or not result.data:
+        raise _not_signed(result, key)
+    return bytes(result.data)
+
+
+def _entry(trust: Trust, fingerprint: str, role: str) -> TrustedKey:
+    wanted, now = fingerprint.replace(" ", "").upper(), utc_now()
+    named = [entry for entry in trust.keys if wanted in (entry.fingerprint, *entry.signing_keys) and entry.role == role]
+    if not named:
+        raise NotTrusted(
+            f"The key {visible(fingerprint)} is not trusted for the role {role} by {visible(trust.origin)}.",
+            "Make keys with `fipsmanifest keys init`, or add this one with `fipsmanifest keys add`.",
+        )
+    in_force = [entry for entry in named if _in_force(entry, now)]
+    if not in_force:
+        raise NotTrusted(
+            f"The key {named[0].fingerprint} is {named[0].status} or outside its lifetime.",
+            "Sign with the key that replaces it.",
+        )
+    return in_force[0]
+
+
+def _in_force(entry: TrustedKey, now: datetime) -> bool:
+    ended = entry.valid_to is not None and entry.valid_to <= now
+    return entry.status == "active" and entry.valid_from <= now and not ended
+
+
+def _candidates(entry: TrustedKey, held: list[SecretKey]) -> list[SecretKey]:
+    """Give the held keys that may sign by this entry, the listed ones in their order."""
+    if entry.signing_keys:
+        return [key for one in entry.signing_keys for key in held if key.fingerprint == one]
+    return [key for key in held if entry.fingerprint in (key.fingerprint, key.primary) and key.signs]
+
+
+def _usable_key(entry: TrustedKey, held: list[SecretKey]) -> SecretKey:
+    candidates = [key for key in _candidates(entry, held) if key.usable]
+    if not candidates:
+        raise Incomplete(f"gpg holds no secret key for {entry.fingerprint}.", _MAKE_KEYS)
+    # The newest subkey comes last in gpg's list.
+    for key in reversed(candidates):
+        if not (key.expired or key.revoked):
+            return key
+    key = candidates[-1]
+    if key.revoked:
+        raise NotTrusted(f"The key {key.fingerprint} is revoked.", "Sign with the key that replaces it.")
+    when = "" if key.expires is None else f" on {write_time(key.expires)}"
+    raise NotTrusted(
+        f"The key {key.fingerprint} expired{when}.",
+        f"Sign with a key in force, or extend it: gpg --edit-key {key.primary}.",
+    )
+
+
+def _not_signed(result: gnupg.Sign, key: SecretKey) -> Incomplete:
+    if any(word in result.stderr for word in _WRONG_PASSPHRASE):
+        return Incomplete(
+            f"gpg did not get the right passphrase for the key {key.fingerprint}.",
+            "Give it by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
+        )
+    return Incomplete(
+        f"gpg did not sign with the key {key.fingerprint}: {visible(complaint(result.stderr))}.",
+        f"Try it by hand: gpg --local-user {key.fingerprint}! --clearsign FILE.",
+    )
