@@ -1,0 +1,155 @@
+"""Go's build info, read as ``go version -m`` reads it.
+
+The format is that of Go's ``debug/buildinfo`` and ``runtime/debug.ParseBuildInfo``: a 32-byte header that begins
+with a magic, on a 16-byte boundary, and then either two length-prefixed strings (Go 1.18 and later) or the
+addresses of two Go strings (before).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from .elf import Elf, Unreadable
+from .finding import GoFacts
+from .source import ByteSource, find
+
+_MAGIC = b"\xff Go buildinf:"
+_ALIGN = 16
+_HEADER = 32
+_INLINE = 2
+_BIG_ENDIAN = 1
+_MOST_VERSION = 1 << 10
+#: Kubernetes' own is 12 KiB; this is room for any real program.
+_MOST_MODULES = 4 << 20
+#: The module text stands between two 16-byte marks (``runtime/debug.modinfo``).
+_MARK = 16
+
+#: Go's escapes in an interpreted string literal.
+_ESCAPE = re.compile(r"\\(?:(?=[xuU])[xuU]((?<=x)[0-9a-fA-F]{2}|(?<=u)[0-9a-fA-F]{4}|(?<=U)[0-9a-fA-F]{8})|(.))", re.S)
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+
+def read(source: ByteSource, elf: Elf) -> GoFacts | None:
+    """Give what a Go program says of itself, None where it has no build info.
+
+    Looks in ``.go.buildinfo``, then as Go does in the first writable segment, then in the other ones, so that a
+    file without section headers is read too. Raises `Unreadable` where build info is there and cannot be read.
+    """
+    for start, end in _places(elf):
+        for at in find(source, start, end, _MAGIC):
+            # Go wants it aligned from the start of where it looks.
+            if (at - start) % _ALIGN == 0:
+                return _decode(source, elf, at)
+    return None
+
+
+def _places(elf: Elf) -> Iterator[tuple[int, int]]:
+    section = elf.section(".go.buildinfo")
+    if section:
+        yield section.offset, section.offset + section.size
+    writable = [segment for segment in elf.loads if segment.writable and not segment.executable]
+    others = [segment for segment in elf.loads if segment not in writable and not segment.executable]
+    for segment in [*writable, *others]:
+        yield segment.offset, segment.end
+
+
+def _decode(source: ByteSource, elf: Elf, at: int) -> GoFacts:
+    header = source.read_at(at, _HEADER)
+    if len(header) < _HEADER:
+        raise Unreadable("truncated-build-info")
+    if header[15] & _INLINE:
+        version, behind = _inline(source, at + _HEADER, _MOST_VERSION)
+        modules, _ = _inline(source, behind, _MOST_MODULES)
+    else:
+        width = header[14]
+        if width not in (4, 8):
+            raise Unreadable("bad-build-info")
+        form = (">" if header[15] & _BIG_ENDIAN else "<") + ("Q" if width == 8 else "I")
+        version = _pointed(source, elf, form, struct.unpack_from(form, header, 16)[0], _MOST_VERSION)
+        modules = _pointed(source, elf, form, struct.unpack_from(form, header, 16 + width)[0], _MOST_MODULES)
+    if not version:
+        raise Unreadable("empty-build-info")
+    framed = len(modules) >= 2 * _MARK + 1 and modules[-_MARK - 1 : -_MARK] == b"\n"
+    return _parse(_text(version), _text(modules[_MARK:-_MARK]) if framed else "")
+
+
+def _inline(source: ByteSource, at: int, most: int) -> tuple[bytes, int]:
+    """Read a varint length (unsigned LEB128) and that many bytes; give them and the offset behind."""
+    length = shift = 0
+    for byte in source.read_at(at, 10):
+        at += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    else:
+        raise Unreadable("bad-build-info")
+    if length > most:
+        raise Unreadable("oversized-build-info")
+    data = source.read_at(at, length)
+    if len(data) < length:
+        raise Unreadable("truncated-build-info")
+    return data, at + length
+
+
+def _pointed(source: ByteSource, elf: Elf, form: str, address: int, most: int) -> bytes:
+    """Read the Go string (address, length) whose header stands at ``address``."""
+    width = struct.calcsize(form)
+    place = elf.offset_of(address)
+    header = b"" if place is None else source.read_at(place, 2 * width)
+    if len(header) < 2 * width:
+        return b""
+    data_address, length = struct.unpack(form + form[1], header)
+    data = elf.offset_of(data_address)
+    if data is None:
+        return b""
+    if length > most:
+        raise Unreadable("oversized-build-info")
+    return source.read_at(data, length)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _parse(version: str, modules: str) -> GoFacts:
+    path = module = None
+    settings: dict[str, str] = {}
+    for line in modules.split("\n"):
+        kind, _, rest = line.partition("\t")
+        if kind == "path" and path is None:
+            path = rest
+        elif kind == "mod" and module is None:
+            module = " ".join(rest.split("\t")[:2]).rstrip()
+        elif kind == "build":
+            key, value = _setting(rest)
+            settings[key] = value
+    return GoFacts(version, path, module, settings)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """Take ``KEY=VALUE`` apart, where either may be quoted the way Go quotes strings."""
+    if text.startswith('"') and '"=' in text[1:]:
+        key, _, value = text.partition('"=')
+        return _unquoted(key + '"'), _unquoted(value)
+    key, _, value = text.partition("=")
+    return key, _unquoted(value)
+
+
+def _unquoted(text: str) -> str:
+    """Undo ``strconv.Quote``; text that is not quoted stays."""
+    if len(text) >= 2 and text[0] == text[-1] == "`":
+        return text[1:-1]
+    if len(text) < 2 or not text[0] == text[-1] == '"':
+        return text
+    return _ESCAPE.sub(_unescaped, text[1:-1])
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    digits, letter = match[1], match[2]
+    if digits is None:
+        return _ESCAPES.get(letter, letter)
+    number = int(digits, 16)
+    return chr(number) if number <= 0x10FFFF and not 0xD800 <= number < 0xE000 else "\N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,269 @@
+"""Reading ELF headers that may lie.
+
+Only what the kernel and this product act on is read: the file header, program headers, section names and places.
+Everything is checked against the file's size before it is used, and each way of being wrong has a code of its own;
+the rules are those of the System V ABI (gABI, chapters 4 and 5) and of Linux's loader, ``fs/binfmt_elf.c``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import ValidationFailed
+from .finding import ElfFacts
+from .source import ByteSource
+
+MAGIC = b"\x7fELF"
+
+#: ELF machine number -> RPM's name, for the two that have a BoringCrypto module.
+_MACHINES = {62: "x86_64", 183: "aarch64"}
+_TYPES = {1: "rel", 2: "exec", 3: "dyn", 4: "core"}
+
+_PT_LOAD, _PT_DYNAMIC, _PT_NOTE = 1, 2, 4
+_PF_X, _PF_W = 1, 2
+_SHT_NOBITS = 8
+_SHT_NULL = 0
+
+#: Real files have about ten program headers; Linux takes at most 64 KiB of them.
+_MOST_SEGMENTS = 1024
+#: Objects of one section per function have a few thousand.
+_MOST_SECTIONS = 65279
+_MOST_NAME_BYTES = 4 << 20
+#: Pages are 4 KiB at least on both machines.
+PAGE = 4096
+
+_DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 22, 30, 4
+_MOST_DYNAMIC_BYTES = 1 << 20
+
+
+class Unreadable(ValidationFailed):
+    """A file that cannot be judged, and the code for why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"The ELF file cannot be read: {code}.", "Look at it with readelf, or build it again.")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One PT_LOAD, PT_DYNAMIC or PT_NOTE program header."""
+
+    kind: Literal["load", "dynamic", "note"]
+    """Its p_type."""
+    offset: int
+    """Where it stands in the file."""
+    size: int
+    """Bytes in the file."""
+    address: int
+    """Where it is mapped, before relocation."""
+    memory: int
+    """Bytes in memory; at least ``size``."""
+    executable: bool
+    """PF_X."""
+    writable: bool
+    """PF_W."""
+
+    @property
+    def end(self) -> int:
+        """File offset behind its last byte."""
+        return self.offset + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section header, for those that have bytes in the file."""
+
+    name: str
+    """As .shstrtab has it."""
+    offset: int
+    """Where it stands in the file."""
+    size: int
+    """Bytes in the file."""
+    address: int
+    """Where it is mapped, 0 if it is not."""
+    link: int
+    """sh_link: the number of the section that it refers to."""
+    index: int
+    """Its own number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """The headers of a file, all within its bounds."""
+
+    facts: ElfFacts
+    """Class, machine, type."""
+    little: bool
+    """Little endian."""
+    segments: tuple[Segment, ...]
+    """In the file's order."""
+    sections: tuple[Section, ...]
+    """In the file's order; empty where there is no section header table."""
+    text_relocations: bool
+    """The dynamic section asks the loader to write into code (DT_TEXTREL)."""
+
+    @property
+    def loads(self) -> tuple[Segment, ...]:
+        """The PT_LOAD segments."""
+        return tuple(segment for segment in self.segments if segment.kind == "load")
+
+    @property
+    def executable(self) -> tuple[Segment, ...]:
+        """The PT_LOAD segments that can be executed and have bytes in the file."""
+        return tuple(segment for segment in self.loads if segment.executable and segment.size)
+
+    @property
+    def order(self) -> str:
+        """`struct`'s sign for the file's byte order."""
+        return "<" if self.little else ">"
+
+    def section(self, name: str) -> Section | None:
+        """Give the first section of that name."""
+        return next((section for section in self.sections if section.name == name), None)
+
+    def offset_of(self, address: int) -> int | None:
+        """Give the file offset of an address, None where no segment has bytes for it."""
+        for segment in self.loads:
+            if segment.address <= address < segment.address + segment.size:
+                return segment.offset + address - segment.address
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the fields of one ELF class stand."""
+
+    header: str
+    """After e_ident: type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum, shentsize,
+    shnum, shstrndx."""
+    segment: str
+    """One program header."""
+    section: str
+    """One section header."""
+    dynamic: str
+    """One entry of the dynamic section: tag, value."""
+
+
+_LAYOUTS = {
+    32: _Layout("HHIIIIIHHHHHH", "IIIIIIII", "IIIIIIIIII", "II"),
+    64: _Layout("HHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ", "QQ"),
+}
+
+
+def read(source: ByteSource) -> Elf:
+    """Read the headers of an ELF file; raises `Unreadable` with a code where they cannot be trusted."""
+    ident = source.read_at(0, 16)
+    if len(ident) < 16:
+        raise Unreadable("truncated-header")
+    if ident[4] not in (1, 2) or ident[5] not in (1, 2) or ident[6] != 1:
+        raise Unreadable("bad-ident")
+    bits: Literal[32, 64] = 64 if ident[4] == 2 else 32
+    little, layout = ident[5] == 1, _LAYOUTS[bits]
+    order = "<" if little else ">"
+    size = 16 + struct.calcsize(order + layout.header)
+    header = source.read_at(0, size)
+    if len(header) < size:
+        raise Unreadable("truncated-header")
+    fields = struct.unpack_from(order + layout.header, header, 16)
+    kind, machine, version, _entry, phoff, shoff, _flags, ehsize, phentsize, phnum, shentsize, shnum, shstrndx = fields
+    if version != 1 or ehsize != size:
+        raise Unreadable("bad-header")
+    facts = ElfFacts(bits, _MACHINES.get(machine, f"em-{machine}"), _TYPES.get(kind, f"et-{kind}"))
+    segments = tuple(_segments(source, order + layout.segment, bits, phoff, phentsize, phnum))
+    sections = tuple(_sections(source, order + layout.section, shoff, shentsize, shnum, shstrndx))
+    if facts.type in ("exec", "dyn"):
+        _check_loads(segments, strict=facts.machine in _MACHINES.values())
+    return Elf(facts, little, segments, sections, _text_relocations(source, order + layout.dynamic, segments))
+
+
+def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int, count: int) -> Iterator[Segment]:
+    if count == 0:
+        return
+    if entry != struct.calcsize(form):
+        raise Unreadable("bad-program-header-size")
+    if count > _MOST_SEGMENTS:
+        raise Unreadable("too-many-program-headers")
+    table = source.read_at(offset, entry * count)
+    if len(table) < entry * count:
+        raise Unreadable("truncated-program-headers")
+    kinds: dict[int, Literal["load", "dynamic", "note"]]
+    kinds = {_PT_LOAD: "load", _PT_DYNAMIC: "dynamic", _PT_NOTE: "note"}
+    for fields in struct.iter_unpack(form, table):
+        if bits == 64:
+            kind, flags, place, address, _physical, in_file, in_memory, _align = fields
+        else:
+            kind, place, address, _physical, in_file, in_memory, flags, _align = fields
+        if kind not in kinds:
+            continue
+        if place + in_file > source.size:
+            raise Unreadable("segment-beyond-file")
+        yield Segment(kinds[kind], place, in_file, address, in_memory, bool(flags & _PF_X), bool(flags & _PF_W))
+
+
+def _check_loads(segments: tuple[Segment, ...], *, strict: bool) -> None:
+    """Refuse what would make the bytes that run differ from the bytes that are looked at.
+
+    Linux maps whole pages, a later segment over an earlier one, so two segments that share a page of memory leave
+    it open which bytes are executed. Firmware for other machines is not held to that.
+    """
+    loads = [segment for segment in segments if segment.kind == "load"]
+    if not loads:
+        raise Unreadable("no-load-segments")
+    pages: list[tuple[int, int]] = []
+    for load in loads:
+        if load.size > load.memory:
+            raise Unreadable("segment-larger-than-memory")
+        if load.address + load.memory >= 1 << 64:
+            raise Unreadable("segment-beyond-memory")
+        if load.memory:
+            if (load.offset - load.address) % PAGE and strict:
+                raise Unreadable("misaligned-segment")
+            pages.append((load.address // PAGE, -(-(load.address + load.memory) // PAGE)))
+    pages.sort()
+    if strict and any(before[1] > after[0] for before, after in itertools.pairwise(pages)):
+        raise Unreadable("overlapping-segments")
+
+
+def _sections(
+    source: ByteSource, form: str, offset: int, entry: int, count: int, names_index: int
+) -> Iterator[Section]:
+    if offset == 0:
+        return
+    if entry != struct.calcsize(form):
+        raise Unreadable("bad-section-header-size")
+    if count == 0 or count > _MOST_SECTIONS:
+        # Zero with a table means that the real count, beyond 65,279, stands in the first section header.
+        raise Unreadable("too-many-sections")
+    table = source.read_at(offset, entry * count)
+    if len(table) < entry * count:
+        raise Unreadable("truncated-section-headers")
+    rows = list(struct.iter_unpack(form, table))
+    for _name, kind, _flags, _address, place, size, *_ in rows:
+        if kind not in (_SHT_NULL, _SHT_NOBITS) and place + size > source.size:
+            raise Unreadable("section-beyond-file")
+    names = b""
+    if names_index < count:
+        names = source.read_at(rows[names_index][4], min(rows[names_index][5], _MOST_NAME_BYTES))
+    for index, (name, kind, _flags, address, place, size, link, *_) in enumerate(rows):
+        if kind in (_SHT_NULL, _SHT_NOBITS):
+            continue
+        text = names[name : max(names.find(b"\0", name, name + 256), name)]
+        yield Section(text.decode("ascii", "replace"), place, size, address, link, index)
+
+
+def _text_relocations(source: ByteSource, form: str, segments: tuple[Segment, ...]) -> bool:
+    """Tell whether the dynamic section says DT_TEXTREL, or DF_TEXTREL in DT_FLAGS."""
+    for segment in segments:
+        if segment.kind == "dynamic":
+            step = struct.calcsize(form)
+            data = source.read_at(segment.offset, min(segment.size, _MOST_DYNAMIC_BYTES))
+            for tag, value in struct.iter_unpack(form, data[: len(data) // step * step]):
+                if tag == 0:
+                    break
+                if tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL):
+                    return True
+    return False
