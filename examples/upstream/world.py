@@ -1,0 +1,303 @@
+"""A small real upstream for release definitions: goboring programs in signed RPMs, a tarball and images, served.
+
+    world = World.make([Path("releases/v1.21.3/rhel8.toml")], Path("upstream"), Path("gnupg"))
+    with world.serve() as served:
+        ...  # fipsmanifest release v1.21.3 --mirror {served.mirrors[0]} ...
+
+Everything is derived from the definitions: which packages and images there are, under which addresses, and which of
+their programs must be goboring builds. What is there already from the same input is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fipsmanifest import definition as definitions
+from fipsmanifest.definition import Component, Definition, Images, RpmRepository, Tarball
+from fipsmanifest.errors import Incomplete
+
+from . import goprograms, layout, packages, serving
+from . import images as oci
+from .packages import Compression, Packed, Signer
+
+UPSTREAM_USER = "Throwaway upstream <upstream@example.com>"
+
+_PAUSE = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n"
+
+#: What Kubernetes' own builds are stripped with.
+_STRIPPED = "-s -w"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An upstream while it is served."""
+
+    mirrors: tuple[str, ...]
+    """``FROM=TO`` for each host of the definitions, as ``fipsmanifest --mirror`` takes them."""
+    files_address: str
+    """``http://127.0.0.1:PORT``; each upstream host is a folder there."""
+    registry_address: str
+    """``http://127.0.0.1:PORT``; each upstream registry's host is the first part of a repository's name there."""
+    requests: list[str]
+    """``GET /PATH`` of each request for a file so far."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What upstream has published."""
+
+    definitions: tuple[Definition, ...]
+    folder: Path
+    upstream_certificate: Path
+    """Armored public key that the RPMs are signed with."""
+    fingerprint: str
+    """Of that key."""
+    images: tuple[oci.Image, ...] = field(repr=False)
+
+    @classmethod
+    def make(
+        cls,
+        definition_paths: Sequence[Path],
+        folder: Path,
+        gnupghome: Path,
+        *,
+        plain: Collection[str] = (),
+        pad: int = 0,
+    ) -> World:
+        """Make all that the definitions name, below ``folder``, signed with a key in ``gnupghome``.
+
+        ``plain`` names programs that are built without BoringCrypto although their component must have it: the same
+        package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
+
+        Raises `Incomplete` where a toolchain or program is missing.
+        """
+        wanted = tuple(definitions.load(path) for path in definition_paths)
+        maker = _Maker(folder, frozenset(plain), pad)
+        fingerprint = _upstream_key(gnupghome)
+        certificate = folder / "upstream.asc"
+        certificate.parent.mkdir(parents=True, exist_ok=True)
+        certificate.write_text(_gpg(gnupghome, "--armor", "--export", fingerprint))
+        secret = gnupghome / "upstream-secret.asc"
+        secret.touch(mode=0o600)
+        try:
+            secret.write_text(_gpg(gnupghome, "--armor", "--export-secret-keys", fingerprint))
+            maker.repositories(wanted, Signer(fingerprint, secret))
+        finally:
+            secret.unlink()
+        maker.tarballs(wanted)
+        return cls(wanted, folder, certificate, fingerprint, maker.images(wanted))
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[Served]:
+        """Serve files and images on loopback until the block ends."""
+        with (
+            serving.files(self.folder / "files") as (files, requests),
+            serving.registry(self.folder / "registry") as hub,
+        ):
+            for image in self.images:
+                oci.push(image, self.folder / "blobs", hub)
+            web = sorted(path.name for path in (self.folder / "files").iterdir())
+            registries = sorted({image.repository.partition("/")[0] for image in self.images})
+            mirrors = [f"https://{host}/={files}/{host}/" for host in web]
+            mirrors += [f"{host}/={hub}/{host}/" for host in registries]
+            yield Served(tuple(mirrors), files, hub, requests)
+
+    def packages(self, definition: Definition) -> tuple[Path, ...]:
+        """Give the RPM files of one definition."""
+        return tuple(
+            served_path(self.folder, f"{url}/{nvr}.{architecture}.rpm")
+            for source in definition.sources
+            if isinstance(source, RpmRepository)
+            for architecture, url in definition.addresses(source)
+            for nvr in source.packages
+        )
+
+    def tarballs(self, definition: Definition) -> tuple[tuple[Path, str], ...]:
+        """Give the tarballs of one definition, each with the folder it is unpacked in."""
+        return tuple(
+            (served_path(self.folder, url), source.unpack)
+            for source in definition.sources
+            if isinstance(source, Tarball)
+            for _, url in definition.addresses(source)
+        )
+
+
+def served_path(folder: Path, url: str) -> Path:
+    """Give the file that is served for an upstream address."""
+    parts = urlsplit(url)
+    return folder / "files" / parts.netloc / parts.path.lstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    folder: Path
+    plain: frozenset[str]
+    pad: int
+
+    def repositories(self, wanted: Sequence[Definition], signer: Signer) -> None:
+        """Make each RPM repository, with what all definitions want of it and nothing else."""
+        rpms: dict[Path, set[str]] = defaultdict(set)
+        compressions: dict[Path, Compression] = {}
+        for definition in wanted:
+            for source in definition.sources:
+                if isinstance(source, RpmRepository):
+                    for architecture, url in definition.addresses(source):
+                        folder = served_path(self.folder, url)
+                        # EL7's rpm cannot read zstd.
+                        compressions[folder] = "gzip" if definition.el == 7 else "zstd"
+                        for nvr in source.packages:
+                            rpms[folder].add(f"{nvr}.{architecture}.rpm")
+                            self._package(definition, nvr, architecture, folder, compressions[folder], signer)
+        for folder, names in rpms.items():
+            for leftover in folder.glob("*.rpm"):
+                if leftover.name not in names:
+                    leftover.unlink()
+            packages.write_repository(folder, compressions[folder])
+
+    def tarballs(self, wanted: Sequence[Definition]) -> None:
+        """Make containerd's tarball for each definition that has one."""
+        for definition in wanted:
+            for source in definition.sources:
+                if isinstance(source, Tarball):
+                    for architecture, url in definition.addresses(source):
+                        owner = _owner(definition, source=source.name)
+                        files = [
+                            Packed(entry, self._entry_program(definition, entry, owner, architecture))
+                            for entry in layout.of_tarball()
+                        ]
+                        path = served_path(self.folder, url)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        packages.write_tarball(files, path)
+
+    def images(self, wanted: Sequence[Definition]) -> tuple[oci.Image, ...]:
+        """Make each image once, in all the forms that registries hold."""
+        made: dict[str, oci.Image] = {}
+        for definition in wanted:
+            for source in definition.sources:
+                if isinstance(source, Images):
+                    for reference in source.references:
+                        if reference not in made:
+                            made[reference] = self._image(definition, reference)
+        return tuple(made.values())
+
+    def _package(
+        self,
+        definition: Definition,
+        nvr: str,
+        architecture: str,
+        folder: Path,
+        compression: Compression,
+        signer: Signer,
+    ) -> None:
+        name = nvr.rsplit("-", 2)[0]
+        owner = _owner(definition, package=name)
+        files = [
+            Packed(entry, self._entry_program(definition, entry, owner, architecture))
+            for entry in layout.of_package(name)
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        packages.write_rpm(nvr, architecture, files, folder / f"{nvr}.{architecture}.rpm", compression, signer)
+
+    def _image(self, definition: Definition, reference: str) -> oci.Image:
+        repository = reference.rpartition(":")[0]
+        name = repository.rpartition("/")[2]
+        owner = _owner(definition, image=repository)
+        architecture = definition.architectures[0]
+        programs = {
+            path: self._program(Path(path).name, definition, owner, architecture) for path in layout.of_image(name)
+        }
+        form: oci.Form = "docker"
+        if owner.requirement == "known":
+            form = "docker-list"
+        elif name == "etcd":
+            form = "oci-index"
+        return oci.make(reference, programs, form, architecture, self.folder / "blobs")
+
+    def _entry_program(
+        self, definition: Definition, entry: layout.Entry, owner: Component, architecture: str
+    ) -> Path | None:
+        if entry.kind != "program":
+            return None
+        by_path = [item for item in definition.components if any(fnmatchcase(entry.path, glob) for glob in item.files)]
+        return self._program(Path(entry.path).name, definition, by_path[0] if by_path else owner, architecture)
+
+    def _program(self, name: str, definition: Definition, owner: Component, architecture: str) -> Path:
+        if architecture != "x86_64":
+            raise Incomplete(f"This upstream has no programs for {architecture}.", "Use a definition for x86_64.")
+        if name == "pause":
+            return _pause(self.folder / "programs")
+        boring = owner.requirement != "known" and name not in self.plain
+        return goprograms.build(
+            name,
+            version=definition.kubernetes,
+            boring=boring,
+            cgo=boring,
+            ldflags=_STRIPPED if name.startswith("kube") else "",
+            pad=self.pad,
+        )
+
+
+def _owner(
+    definition: Definition, *, package: str | None = None, source: str | None = None, image: str | None = None
+) -> Component:
+    """Give the component that a package, source or image belongs to."""
+    for component in definition.components:
+        if package in component.packages or source in component.sources or image in component.images:
+            return component
+    raise Incomplete(f"{package or source or image} belongs to no component of {definition.name}.")
+
+
+def _pause(folder: Path) -> Path:
+    """Build the pause program, which is C in real life too."""
+    program = folder / "pause"
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / "pause.c"
+        source.write_text(_PAUSE)
+        made = folder / "pause.new"
+        flags = ["-Os", "-static", "-s", "-Wl,--build-id=none"]
+        command = [*shlex.split(goprograms.c_compiler()), *flags, "-o", str(made), str(source)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise Incomplete(f"pause did not build: {run.stderr.strip()}", "Install gcc and libc6-dev.")
+        made.replace(program)
+    return program
+
+
+def _upstream_key(gnupghome: Path) -> str:
+    """Give the fingerprint of upstream's key, made where it is missing."""
+    gnupghome.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for _ in range(2):
+        listing = _gpg(gnupghome, "--with-colons", "--list-secret-keys")
+        fingerprint = ""
+        for line in listing.splitlines():
+            kind, *rest = line.split(":")
+            if kind == "fpr" and not fingerprint:
+                fingerprint = rest[8]
+            elif kind == "sec":
+                fingerprint = ""
+            elif kind == "uid" and rest[8] == UPSTREAM_USER:
+                return fingerprint
+        _gpg(gnupghome, "--passphrase", "", "--quick-generate-key", UPSTREAM_USER, "rsa3072", "sign", "never")
+    raise Incomplete("gpg made no upstream key.")
+
+
+def _gpg(gnupghome: Path, *arguments: str) -> str:
+    run = subprocess.run(
+        ["gpg", "--homedir", str(gnupghome), "--batch", "--quiet", "--no-tty", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if run.returncode != 0:
+        raise Incomplete(f"gpg failed: {run.stderr.strip()}", "Is gnupg installed?")
+    return run.stdout
