@@ -36,7 +36,7 @@ Verdict = Literal[
 class _Object(BaseModel):
     """A JSON object; an absent key means that there is nothing to say."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Go(_Object):

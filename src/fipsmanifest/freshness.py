@@ -1,0 +1,75 @@
+"""The highest serial seen of each release, so that an old manifest cannot come back as the newest one.
+
+A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification), one entry per release and signer's
+role; a rollback is refused (DESIGN section 8).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import durable
+from .errors import Incomplete, NotTrusted
+
+MAX_BYTES = 1 << 20
+
+
+def state_file() -> Path:
+    """Give where the serials are remembered."""
+    home = os.environ.get("XDG_STATE_HOME") or ""
+    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    return base / "fipsmanifest" / "serials.json"
+
+
+def check_and_remember(path: Path, release: str, serial: int) -> None:
+    """Refuse a serial lower than one seen before, and remember a higher one.
+
+    ``release`` names what serials are counted for (``v1.21.3/rhel8``). Raises `NotTrusted` for a rollback,
+    `Incomplete` where the file cannot be read or written: then nobody knows whether this is a rollback.
+    """
+    with _locked(path):
+        seen = _read(path)
+        highest = seen.get(release, 0)
+        if serial < highest:
+            raise NotTrusted(
+                f"This manifest of {release} has serial {serial}, but serial {highest} was seen before.",
+                f"Get the newest manifest. If going back is intended, remove the entry from {path}.",
+            )
+        if serial > highest:
+            document = {"schema": "fipsmanifest/serials/v1", "serials": {**seen, release: serial}}
+            durable.write(path, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode(), mode=0o600)
+
+
+def _read(path: Path) -> dict[str, int]:
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(MAX_BYTES))
+        serials = document["serials"]
+        return {str(release): int(serial) for release, serial in serials.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Incomplete(
+            f"{path}, which remembers the serials seen, cannot be read.", "Restore or remove it; it holds no secrets."
+        ) from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep two verifications from forgetting each other's serial."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise Incomplete(
+            f"{path.parent} cannot be written: {error.strerror}.",
+            "Set XDG_STATE_HOME to a folder of yours, or use --no-state.",
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

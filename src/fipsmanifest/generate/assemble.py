@@ -1,0 +1,225 @@
+"""From a definition and the findings to the manifest: pure, so that the same input gives the same bytes anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from .. import manifest
+from ..definition import Component, Definition
+from ..errors import Refused, UsageError
+from ..inspect.artifacts import Inspected
+from ..inspect.finding import Finding, SeenModule
+from ..inspect.jsonform import to_json
+from .ownership import owner_of_file, owner_of_image
+from .policy import Judgement, Subject, judge
+
+#: Gives what the table of modules says of a recognised one: its certificates, or who claims it.
+Describe = Callable[[SeenModule], manifest.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """One file with all that its record needs."""
+
+    component: Component
+    source: str
+    architecture: str
+    finding: Finding
+
+
+def assemble(
+    definition: Definition,
+    inspected: Sequence[Inspected],
+    describe: Describe,
+    tool: manifest.Tool,
+    source_date_epoch: int | None = None,
+) -> manifest.Manifest:
+    """Give the manifest of a release.
+
+    ``source_date_epoch`` (seconds) dates the manifest where the definition does not. Raises `Refused` with every
+    requirement that is not met and every file that belongs to nobody, `UsageError` where there is no date.
+    """
+    owned = _own(definition, inspected)
+    components = _components(definition, owned)
+    on_nodes = [item for item in owned if item.source not in _references(inspected)]
+    return manifest.Manifest(
+        schema=manifest.SCHEMA,
+        kubernetes=definition.kubernetes,
+        build_metadata=definition.build_metadata,
+        el=definition.el,
+        serial=definition.serial,
+        reason=definition.reason,
+        created=_created(definition, source_date_epoch),
+        expires=_time(definition.expires) if definition.expires else None,
+        components=components,
+        files=_files(on_nodes),
+        images=_images(definition, inspected),
+        modules=_modules(owned, describe),
+        sources=_sources(inspected),
+        node=_node(definition),
+        tool=tool,
+    )
+
+
+def _references(inspected: Sequence[Inspected]) -> set[str]:
+    return {item.artifact.name for item in inspected if item.artifact.kind == "image"}
+
+
+def _own(definition: Definition, inspected: Sequence[Inspected]) -> list[_Owned]:
+    owned, refusals = [], []
+    for item in inspected:
+        for finding in item.findings:
+            try:
+                if item.artifact.kind == "image":
+                    component = owner_of_image(definition, item.artifact.name)
+                else:
+                    component = owner_of_file(definition, item.artifact, finding.path)
+            except Refused as error:
+                refusals.append(str(error))
+                continue
+            owned.append(_Owned(component, item.artifact.name, item.architecture, finding))
+    if refusals:
+        raise Refused("\n".join(dict.fromkeys(refusals)))
+    return owned
+
+
+def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifest.ComponentVerdict]:
+    verdicts, refusals = [], []
+    for component in definition.components:
+        for architecture in definition.architectures:
+            subjects = [
+                Subject(item.source, architecture, item.finding)
+                for item in owned
+                if item.component is component and item.finding.crypto and item.architecture == architecture
+            ]
+            judgement: Judgement = judge(component, architecture, subjects)
+            refusals += judgement.refusals
+            verdicts.append(
+                manifest.ComponentVerdict(
+                    name=component.name,
+                    architecture=architecture,
+                    requirement=component.requirement,
+                    reason=component.reason,
+                    verdict=judgement.verdict.value,
+                )
+            )
+    if refusals:
+        raise Refused("\n".join(refusals))
+    return verdicts
+
+
+def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
+    """Give one record a path and architecture; two packages may share a file only where it is the same."""
+    records: dict[tuple[str, str], manifest.File] = {}
+    refusals = []
+    for item in owned:
+        record = _file(item.finding, component=item.component.name, source=item.source, architecture=item.architecture)
+        key = (record.path, item.architecture)
+        other = records.setdefault(key, record)
+        if other is not record and (other.type, other.sha256, other.target) != (
+            record.type,
+            record.sha256,
+            record.target,
+        ):
+            refusals.append(f"{record.path} is in {other.source} and in {record.source}, and they differ.")
+    if refusals:
+        raise Refused("\n".join(refusals), "A node can hold only one of them; drop a package or tarball.")
+    return [records[key] for key in sorted(records)]
+
+
+def _file(
+    finding: Finding, *, component: str | None = None, source: str | None = None, architecture: str | None = None
+) -> manifest.File:
+    form = {**to_json(finding), "component": component, "source": source}
+    if architecture is not None:
+        form["architecture"] = architecture
+    return manifest.File.model_validate(form)
+
+
+def _images(definition: Definition, inspected: Sequence[Inspected]) -> list[manifest.Image]:
+    platforms: dict[str, list[manifest.Platform]] = {}
+    indexes: dict[str, str | None] = {}
+    for item in inspected:
+        platform = item.platform
+        if platform is None:
+            continue
+        indexes[item.artifact.name] = item.artifact.index
+        platforms.setdefault(item.artifact.name, []).append(
+            manifest.Platform(
+                architecture=platform.architecture,
+                manifest=platform.manifest.digest,
+                config=platform.config.digest,
+                layers=[layer.digest for layer in platform.layers],
+                diff_ids=list(platform.diff_ids),
+                files=[_file(finding) for finding in sorted(item.findings, key=lambda finding: finding.path)],
+            )
+        )
+    return [
+        manifest.Image(
+            reference=reference,
+            component=owner_of_image(definition, reference).name,
+            index=indexes[reference],
+            platforms=sorted(found, key=lambda platform: platform.architecture),
+        )
+        for reference, found in sorted(platforms.items())
+    ]
+
+
+def _modules(owned: Sequence[_Owned], describe: Describe) -> dict[str, manifest.Module]:
+    modules: dict[str, manifest.Module] = {}
+    for item in owned:
+        seen = item.finding.crypto.module if item.finding.crypto else None
+        if seen is None:
+            continue
+        module = describe(seen)
+        if seen.row is None and item.component.modules.get(item.architecture) == seen.digest:
+            module = module.model_copy(update={"claimed_by": item.component.claimed_by})
+        known = modules.get(seen.id)
+        if known is None or known.claimed_by is None:
+            modules[seen.id] = module
+    return modules
+
+
+def _sources(inspected: Sequence[Inspected]) -> list[manifest.SourceRecord]:
+    records = {
+        (item.artifact.address, item.artifact.name): manifest.SourceRecord(
+            name=item.artifact.name,
+            kind=item.artifact.kind,
+            address=item.artifact.address,
+            sha256=item.artifact.sha256,
+            size=item.artifact.size,
+            signed_by=item.artifact.signed_by,
+        )
+        for item in inspected
+    }
+    return [records[key] for key in sorted(records)]
+
+
+def _node(definition: Definition) -> manifest.Node:
+    node = definition.node
+    return manifest.Node(
+        operating_systems=[
+            manifest.OperatingSystem(id=system.id, versions=list(system.versions))
+            for system in definition.operating_systems
+        ],
+        fips_mode=node.fips_mode,
+        roles={role: list(names) for role, names in node.roles.items()},
+        services=[manifest.Service.model_validate(service.model_dump(mode="json")) for service in node.services],
+    )
+
+
+def _created(definition: Definition, source_date_epoch: int | None) -> str:
+    if definition.created is not None:
+        return _time(definition.created)
+    if source_date_epoch is None:
+        raise UsageError(
+            "The definition has no 'created', and SOURCE_DATE_EPOCH is not set.",
+            "Give the definition its date; the clock would make every manifest another one.",
+        )
+    return _time(datetime.fromtimestamp(source_date_epoch, tz=UTC))
+
+
+def _time(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")

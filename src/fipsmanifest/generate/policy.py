@@ -1,0 +1,115 @@
+"""Whether a component's bytes are what the definition requires: pure, from findings to a verdict or refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from ..definition import Component
+from ..inspect.finding import Finding, Verdict
+
+#: What a component is called where its files differ: the first of these that one of them has.
+_WORST_FIRST = (
+    Verdict.CONTRADICTED,
+    Verdict.UNREADABLE,
+    Verdict.PLAIN,
+    Verdict.DECLARED,
+    Verdict.OTHER_MODULE,
+    Verdict.UNLISTED,
+    Verdict.PROVEN,
+    Verdict.NO_CRYPTO,
+    Verdict.NOT_GO,
+)
+
+_GO_WITHOUT_PROOF = "Use the FIPS build of it, or state what it is: requirement 'known', 'module' or an exception."
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One ELF file of a component."""
+
+    container: str
+    """The package, tarball or image it is in."""
+    architecture: str
+    """RPM name."""
+    finding: Finding
+
+    @property
+    def verdict(self) -> Verdict:
+        """Its verdict; an ELF file always has one."""
+        return self.finding.crypto.verdict if self.finding.crypto else Verdict.UNREADABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a component's bytes say, for one architecture."""
+
+    verdict: Verdict
+    """The component's own."""
+    refusals: tuple[str, ...]
+    """A sentence for each thing that the requirement forbids; empty when it is met."""
+
+
+def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
+    """Hold a component's ELF files of one architecture against its requirement (DESIGN section 4).
+
+    ``subjects`` may be empty: a required module that is nowhere is a refusal, never a pass.
+    """
+    refusals = []
+    held = []
+    for subject in subjects:
+        expected = _expected(component, subject)
+        if expected is not None:
+            if subject.verdict != expected:
+                refusals.append(_sentence(component, subject, f"the exception for it expects '{expected}'"))
+        elif not _meets(component, subject):
+            refusals.append(_sentence(component, subject, f"'{component.requirement}' is required"))
+        if _carries_module(component, subject):
+            held.append(subject)
+    if component.requirement != "known" and not held:
+        refusals.append(
+            f"{component.name} ({architecture}): none of its {len(subjects)} programs holds the required module. "
+            "Check what the component owns, or that upstream's FIPS build was fetched."
+        )
+    return Judgement(_overall(component, subjects), tuple(refusals))
+
+
+def _expected(component: Component, subject: Subject) -> Verdict | None:
+    for exception in component.exceptions:
+        if fnmatchcase(subject.finding.path, exception.path):
+            return Verdict(exception.verdict)
+    return None
+
+
+def _carries_module(component: Component, subject: Subject) -> bool:
+    if component.requirement == "module" and subject.verdict == Verdict.UNLISTED:
+        return _digest(subject) == component.modules.get(subject.architecture)
+    return subject.verdict == Verdict.PROVEN
+
+
+def _meets(component: Component, subject: Subject) -> bool:
+    if component.requirement == "known":
+        return True
+    if subject.verdict in (Verdict.NO_CRYPTO, Verdict.NOT_GO):
+        return True
+    return _carries_module(component, subject)
+
+
+def _digest(subject: Subject) -> str | None:
+    crypto = subject.finding.crypto
+    return crypto.module.digest if crypto and crypto.module else None
+
+
+def _sentence(component: Component, subject: Subject, rule: str) -> str:
+    digest = _digest(subject)
+    module = f" (module digest {digest})" if digest and subject.verdict == Verdict.UNLISTED else ""
+    return (
+        f"{component.name} ({subject.architecture}): {subject.finding.path} of {subject.container} is "
+        f"'{subject.verdict}'{module}, but {rule}. {_GO_WITHOUT_PROOF}"
+    )
+
+
+def _overall(component: Component, subjects: Sequence[Subject]) -> Verdict:
+    present = {subject.verdict for subject in subjects if _expected(component, subject) is None}
+    return next((verdict for verdict in _WORST_FIRST if verdict in present), Verdict.NOT_GO)

@@ -1,0 +1,94 @@
+"""What a component's bytes must be: the requirement table of the design, case by case."""
+
+from __future__ import annotations
+
+import pytest
+
+from fipsmanifest.definition import Component
+from fipsmanifest.generate.policy import Subject, judge
+from fipsmanifest.inspect.finding import CryptoFacts, ElfFacts, Finding, SeenModule, Verdict
+
+DIGEST = "d" * 64
+
+
+def subject(verdict: Verdict, path: str = "/usr/bin/x", digest: str | None = None) -> Subject:
+    module = None
+    if digest is not None:
+        module = SeenModule("m", "m", "hmac-sha256", digest, "x86_64", "shipped" if verdict == "proven" else None)
+    finding = Finding(
+        path=path,
+        type="file",
+        mode=0o755,
+        sha256="0" * 64,
+        size=1,
+        role="program",
+        elf=ElfFacts(64, "x86_64", "exec"),
+        crypto=CryptoFacts(verdict, module, {}),
+    )
+    return Subject("pkg", "x86_64", finding)
+
+
+def component(requirement: str, **more: object) -> Component:
+    base: dict[str, object] = {"name": "c", "requirement": requirement, "files": ["/usr/bin/*"]}
+    if requirement != "proven":
+        base["reason"] = "because"
+    if requirement == "module":
+        base |= {"modules": {"x86_64": DIGEST}, "claimed_by": "its maker"}
+    return Component.model_validate(base | more)
+
+
+PROVEN = subject(Verdict.PROVEN, digest="a" * 64)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "subjects", "verdict", "refusals"),
+    [
+        ("proven", [PROVEN], "proven", 0),
+        ("proven", [PROVEN, subject(Verdict.NO_CRYPTO), subject(Verdict.NOT_GO)], "proven", 0),
+        ("proven", [], "not-go", 1),
+        ("proven", [subject(Verdict.NO_CRYPTO)], "no-crypto", 1),
+        ("proven", [subject(Verdict.NOT_GO)], "not-go", 1),
+        ("proven", [PROVEN, subject(Verdict.PLAIN)], "plain", 1),
+        ("proven", [PROVEN, subject(Verdict.UNREADABLE)], "unreadable", 1),
+        ("proven", [subject(Verdict.DECLARED)], "declared", 2),
+        ("proven", [subject(Verdict.CONTRADICTED)], "contradicted", 2),
+        ("proven", [subject(Verdict.OTHER_MODULE)], "other-module", 2),
+        ("proven", [subject(Verdict.UNLISTED, digest=DIGEST)], "unlisted", 2),
+        ("module", [subject(Verdict.UNLISTED, digest=DIGEST)], "unlisted", 0),
+        ("module", [subject(Verdict.UNLISTED, digest="e" * 64)], "unlisted", 2),
+        ("module", [PROVEN], "proven", 0),
+        ("module", [subject(Verdict.PLAIN)], "plain", 2),
+        ("known", [subject(Verdict.PLAIN)], "plain", 0),
+        ("known", [], "not-go", 0),
+    ],
+)
+def test_a_requirement_is_met_or_refused(
+    requirement: str, subjects: list[Subject], verdict: str, refusals: int
+) -> None:
+    judgement = judge(component(requirement), "x86_64", subjects)
+    assert (judgement.verdict, len(judgement.refusals)) == (verdict, refusals)
+
+
+def test_a_refusal_names_component_file_verdict_and_the_way_out() -> None:
+    (sentence,) = judge(component("proven"), "x86_64", [PROVEN, subject(Verdict.PLAIN, "/usr/bin/kubelet")]).refusals
+    for word in ("c (x86_64)", "/usr/bin/kubelet", "'plain'", "'proven' is required", "FIPS build"):
+        assert word in sentence
+
+
+def test_an_unlisted_module_is_named_by_its_digest_so_that_a_definition_can_take_it_up() -> None:
+    refusals = judge(component("proven"), "x86_64", [subject(Verdict.UNLISTED, digest=DIGEST)]).refusals
+    assert DIGEST in refusals[0]
+
+
+def test_an_exception_takes_exactly_the_verdict_it_names() -> None:
+    exceptions = [{"path": "/usr/bin/helper*", "verdict": "plain", "reason": "talks to nobody"}]
+    own = component("proven", exceptions=exceptions)
+    assert judge(own, "x86_64", [PROVEN, subject(Verdict.PLAIN, "/usr/bin/helper1")]).refusals == ()
+    (sentence,) = judge(own, "x86_64", [PROVEN, subject(Verdict.DECLARED, "/usr/bin/helper1")]).refusals
+    assert "the exception for it expects 'plain'" in sentence
+
+
+def test_an_exception_never_stands_in_for_the_proof() -> None:
+    exceptions = [{"path": "/usr/bin/x", "verdict": "plain", "reason": "r"}]
+    judgement = judge(component("proven", exceptions=exceptions), "x86_64", [subject(Verdict.PLAIN)])
+    assert len(judgement.refusals) == 1
