@@ -1,0 +1,296 @@
+"""One HTTP request: where it may go, how long it may take, and what its failure means.
+
+https only, except to this machine or when the user allows it; a redirect never leaves https, and never carries
+credentials to another host. Proxies and ``.netrc`` are those of the environment, as requests reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import ipaddress
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from ..errors import Incomplete, Refused, UsageError
+
+if TYPE_CHECKING:
+    import requests
+
+_READ = 256 << 10
+
+#: RFC 9110, 15.4: the redirects that a GET follows.
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+#: Answers that may be different next time (RFC 9110, 15.6; RFC 6585, 4).
+_TRANSIENT = {429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much, how long and how often; the defaults suit slow links and stop hostile ones."""
+
+    connect: float = 10.0
+    """Seconds until a connection must stand."""
+    read: float = 30.0
+    """Seconds without a byte."""
+    attempts: int = 5
+    """Requests for one file, the first included."""
+    backoff: float = 0.5
+    """Seconds before the second attempt; each further wait is up to twice as long."""
+    longest_wait: float = 60.0
+    """Seconds to wait at most, whatever Retry-After asks for."""
+    slowest: float = 4096.0
+    """Bytes per second that a body must keep up, on average over `window`."""
+    window: float = 30.0
+    """Seconds."""
+    total: float = 6 * 3600.0
+    """Seconds for one file, all attempts together."""
+    size: int = 16 << 30
+    """Bytes of a file whose size is not known before."""
+    redirects: int = 5
+    """Redirects followed for one request."""
+
+
+class Unauthorized(Incomplete):
+    """The server wants credentials (401); ``challenge`` is its WWW-Authenticate header, empty where it sent none."""
+
+    def __init__(self, message: str, advice: str, challenge: str) -> None:
+        super().__init__(message, advice)
+        self.challenge = challenge
+
+
+class Transient(Exception):
+    """An attempt failed in a way that another may not; never leaves this package."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Answer:
+    """A response whose body has not been read yet; good inside ``with Transport.open(...)``."""
+
+    def __init__(self, response: requests.Response, url: str, limits: Limits, stop: threading.Event) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = url
+        self._response = response
+        self._limits = limits
+        self._stop = stop
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body as announced, None where nothing sensible was."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
+        import urllib3.exceptions
+
+        received, mark = 0, time.monotonic()
+        while True:
+            if self._stop.is_set():
+                raise Incomplete(f"Stopped while downloading {self.url}.")
+            try:
+                # read1 gives what is there: read() would wait for all it was asked for, however slowly that comes.
+                chunk = self._response.raw.read1(_READ, decode_content=False)
+            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                raise Transient(f"the answer broke off ({_plain(error)})") from error
+            if not chunk:
+                return
+            yield chunk
+            received += len(chunk)
+            now = time.monotonic()
+            if now - mark >= self._limits.window:
+                if received < self._limits.slowest * (now - mark):
+                    raise Transient(f"only {received / (now - mark):.0f} bytes per second came")
+                received, mark = 0, now
+
+
+class Transport:
+    """Requests over pooled connections, one pool per thread."""
+
+    def __init__(self, limits: Limits, stop: threading.Event, *, allow_http: bool, ca_bundle: Path | None) -> None:
+        """``ca_bundle`` replaces the certificate authorities. Raises `UsageError` where that is not a file."""
+        if ca_bundle is not None and not ca_bundle.is_file():
+            raise UsageError(f"{ca_bundle} is not a file.", "Name a file of PEM certificates with --ca-bundle.")
+        self.limits = limits
+        self._stop = stop
+        self._allow_http = allow_http
+        self._ca_bundle = ca_bundle
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for session in self._sessions:
+                session.close()
+            self._sessions.clear()
+            self._local = threading.local()
+
+    @contextlib.contextmanager
+    def open(self, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None) -> Iterator[Answer]:
+        """Send a GET (or POST ``form``) and follow redirects; give a 2xx or 416 answer.
+
+        Raises `Transient`; `Unauthorized`; `Incomplete` for any other status and where no TLS connection can be made;
+        `Refused` for an address that may not be asked.
+        """
+        response, final = self._follow(url, dict(headers), form)
+        try:
+            # 416 (RFC 9110, 15.5.17) answers a Range and is for whoever asked for one to understand.
+            if response.status_code >= 300 and response.status_code != 416:
+                raise _failure(response, final, self.limits)
+            yield Answer(response, final, self.limits, self._stop)
+        finally:
+            response.close()
+
+    def _follow(
+        self, url: str, headers: dict[str, str], form: Mapping[str, str] | None
+    ) -> tuple[requests.Response, str]:
+        for _ in range(self.limits.redirects + 1):
+            self._permit(url)
+            response = self._send(url, headers, form)
+            if response.status_code not in _REDIRECTS or "Location" not in response.headers:
+                return response, url
+            target = urljoin(url, response.headers["Location"])
+            response.close()
+            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+                raise Refused(
+                    f"{shown(url)} redirects from https to {shown(target)}.", "Ask those who run that server."
+                )
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+            url, form = target, None
+        raise Incomplete(f"{shown(url)} is behind more than {self.limits.redirects} redirects.", _CHECK)
+
+    def _send(self, url: str, headers: dict[str, str], form: Mapping[str, str] | None) -> requests.Response:
+        import requests
+
+        carried = any(name.lower() == "authorization" for name in headers)
+        try:
+            return self._session().request(
+                "GET" if form is None else "POST",
+                url,
+                headers=headers,
+                data=form,
+                # Without this requests would put what .netrc says in place of a header that was given.
+                auth=(lambda request: request) if carried else None,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self.limits.connect, self.limits.read),
+                verify=str(self._ca_bundle) if self._ca_bundle else True,
+            )
+        except requests.exceptions.SSLError as error:
+            raise Incomplete(
+                f"No TLS connection with {urlsplit(url).netloc}: {_plain(error)}.",
+                "If your site has its own certificate authority, name its certificate with --ca-bundle.",
+            ) from error
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            raise Transient(_plain(error)) from error
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise Incomplete(f"{shown(url)} could not be asked: {_plain(error)}.", _CHECK) from error
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            import requests
+
+            from .. import __version__
+
+            session = requests.Session()
+            session.headers.update({"User-Agent": f"fipsmanifest/{__version__}", "Accept-Encoding": "identity"})
+            self._local.session = session
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    def _permit(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, credentials = parts.hostname or "", parts.username is not None
+        except ValueError as error:
+            raise UsageError(f"{shown(url)} is not an address: {error}.", _CHECK) from error
+        if credentials:
+            raise UsageError(f"The address {shown(url)} has credentials in it.", "Put them into ~/.netrc.")
+        if parts.scheme == "http" and not self._allow_http and not _is_loopback(host):
+            raise Refused(f"{shown(url)} is not https.", "Use https, or allow plain http with --allow-http.")
+        if parts.scheme not in ("http", "https") or not host:
+            raise UsageError(f"{shown(url)} is not an address that can be fetched.", "Use https, file, or a path.")
+
+
+_CHECK = "Check the address, and whether it can be reached from here."
+
+
+def shown(url: str) -> str:
+    """Give an address for a message: without the credentials and signatures that it may carry."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url[:200]
+    query = "..." if parts.query else ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+def local_path(url: str) -> Path | None:
+    """Give the path that ``url`` is or names (``file:``), None for an address of a network."""
+    if url.startswith("file:"):
+        parts = urlsplit(url)
+        if parts.netloc not in ("", "localhost"):
+            raise UsageError(f"{url} names a file of another machine.", "Write file:///path.")
+        return Path(unquote(parts.path))
+    return None if "://" in url else Path(url)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _failure(response: requests.Response, url: str, limits: Limits) -> Exception:
+    status = response.status_code
+    said = f"{shown(url)} answers {status} {response.reason or ''}".rstrip()
+    if status in _TRANSIENT:
+        return Transient(f"{status} {response.reason or ''}".rstrip(), _retry_after(response, limits))
+    if status == 401:
+        advice = "Give credentials: a docker login for a registry, ~/.netrc for anything else."
+        return Unauthorized(f"{said}.", advice, response.headers.get("WWW-Authenticate", ""))
+    if status == 403:
+        return Incomplete(f"{said}.", "It needs other credentials, or is not there: S3 answers both alike.")
+    if status in (404, 410):
+        return Incomplete(f"{said}.", "It may have moved: check the definition, or point elsewhere with --mirror.")
+    return Incomplete(f"{said}.", _CHECK)
+
+
+def _retry_after(response: requests.Response, limits: Limits) -> float | None:
+    """Give the seconds that the server asks for (RFC 9110, 10.2.3), within bounds."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), limits.longest_wait)
+
+
+def _plain(error: BaseException) -> str:
+    """Give the innermost reason in one line: requests and urllib3 wrap it several times."""
+    reason = getattr(error, "reason", None)
+    while isinstance(reason, BaseException) or (error.args and isinstance(error.args[0], BaseException)):
+        error = reason if isinstance(reason, BaseException) else error.args[0]
+        reason = getattr(error, "reason", None)
+    text = str(error.args[-1] if len(error.args) > 1 else error) or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:200]
