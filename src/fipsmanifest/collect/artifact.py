@@ -58,6 +58,8 @@ class Artifact:
     """Bytes of that file or document."""
     path: Path
     """That file or document in the cache."""
+    architecture: str | None = None
+    """RPM name; ``noarch`` packages are for any. None for images, whose platforms say it."""
     signed_by: str | None = None
     """Full fingerprint of the upstream key whose signature was checked, or None where upstream signs nothing."""
     unpack: str = "/"
