@@ -63,10 +63,17 @@ class Image:
 
     reference: str
     """``docker.io/mesosphere/etcd:v3.4.13_fips.0``."""
-    blobs: tuple[str, ...]
-    """Digests of config and layers; they lie in the folder that `make` was given."""
+    config: str
+    """Digest of its configuration; its file lies in the folder that `make` was given, like the layers'."""
+    layers: tuple[str, ...]
+    """Digests of the compressed layers, lowest first."""
     documents: tuple[Document, ...]
     """Inner ones first."""
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Digests of all that it is made of beside documents."""
+        return (self.config, *self.layers)
 
     @property
     def repository(self) -> str:
@@ -113,8 +120,8 @@ def make(reference: str, programs: dict[str, Path], form: Form, architecture: st
         }
         index = {"schemaVersion": 2, "mediaType": types["index"], "manifests": [entry]}
         documents.append(Document(types["index"], json.dumps(index, indent=3).encode(), tag))
-    names = (str(config["digest"]), *(str(layer["digest"]) for layer in layers))
-    return Image(reference, names, tuple(documents))
+    names = tuple(str(layer["digest"]) for layer in layers)
+    return Image(reference, str(config["digest"]), names, tuple(documents))
 
 
 def blob_path(blobs: Path, digest: str) -> Path:

@@ -103,12 +103,24 @@ class World:
             serving.registry(self.folder / "registry") as hub,
         ):
             for image in self.images:
-                oci.push(image, self.folder / "blobs", hub)
+                oci.push(image, self.blobs, hub)
             web = sorted(path.name for path in (self.folder / "files").iterdir())
             registries = sorted({image.repository.partition("/")[0] for image in self.images})
             mirrors = [f"https://{host}/={files}/{host}/" for host in web]
             mirrors += [f"{host}/={hub}/{host}/" for host in registries]
             yield Served(tuple(mirrors), files, hub, requests)
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of the images' blobs, by digest."""
+        return self.folder / "blobs"
+
+    def images_of(self, definition: Definition) -> tuple[oci.Image, ...]:
+        """Give the images of one definition."""
+        wanted = {
+            reference for source in definition.sources if isinstance(source, Images) for reference in source.references
+        }
+        return tuple(image for image in self.images if image.reference in wanted)
 
     def packages(self, definition: Definition) -> tuple[Path, ...]:
         """Give the RPM files of one definition."""
@@ -170,7 +182,7 @@ class _Maker:
                     for architecture, url in definition.addresses(source):
                         owner = _owner(definition, source=source.name)
                         files = [
-                            Packed(entry, self._entry_program(definition, entry, owner, architecture))
+                            Packed(entry, self._entry_program(definition, entry, Path(url).name, owner, architecture))
                             for entry in layout.of_tarball()
                         ]
                         path = served_path(self.folder, url)
@@ -197,23 +209,21 @@ class _Maker:
         compression: Compression,
         signer: Signer,
     ) -> None:
-        name = nvr.rsplit("-", 2)[0]
+        name, version, _ = nvr.rsplit("-", 2)
         owner = _owner(definition, package=name)
         files = [
-            Packed(entry, self._entry_program(definition, entry, owner, architecture))
+            Packed(entry, self._entry_program(definition, entry, version, owner, architecture))
             for entry in layout.of_package(name)
         ]
         folder.mkdir(parents=True, exist_ok=True)
         packages.write_rpm(nvr, architecture, files, folder / f"{nvr}.{architecture}.rpm", compression, signer)
 
     def _image(self, definition: Definition, reference: str) -> oci.Image:
-        repository = reference.rpartition(":")[0]
+        repository, _, tag = reference.rpartition(":")
         name = repository.rpartition("/")[2]
         owner = _owner(definition, image=repository)
         architecture = definition.architectures[0]
-        programs = {
-            path: self._program(Path(path).name, definition, owner, architecture) for path in layout.of_image(name)
-        }
+        programs = {path: self._program(Path(path).name, tag, owner, architecture) for path in layout.of_image(name)}
         form: oci.Form = "docker"
         if owner.requirement == "known":
             form = "docker-list"
@@ -222,14 +232,14 @@ class _Maker:
         return oci.make(reference, programs, form, architecture, self.folder / "blobs")
 
     def _entry_program(
-        self, definition: Definition, entry: layout.Entry, owner: Component, architecture: str
+        self, definition: Definition, entry: layout.Entry, version: str, owner: Component, architecture: str
     ) -> Path | None:
         if entry.kind != "program":
             return None
         by_path = [item for item in definition.components if any(fnmatchcase(entry.path, glob) for glob in item.files)]
-        return self._program(Path(entry.path).name, definition, by_path[0] if by_path else owner, architecture)
+        return self._program(Path(entry.path).name, version, by_path[0] if by_path else owner, architecture)
 
-    def _program(self, name: str, definition: Definition, owner: Component, architecture: str) -> Path:
+    def _program(self, name: str, version: str, owner: Component, architecture: str) -> Path:
         if architecture != "x86_64":
             raise Incomplete(f"This upstream has no programs for {architecture}.", "Use a definition for x86_64.")
         if name == "pause":
@@ -237,7 +247,7 @@ class _Maker:
         boring = owner.requirement != "known" and name not in self.plain
         return goprograms.build(
             name,
-            version=definition.kubernetes,
+            version=version,
             boring=boring,
             cgo=boring,
             ldflags=_STRIPPED if name.startswith("kube") else "",

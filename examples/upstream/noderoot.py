@@ -1,0 +1,155 @@
+"""A node's root file system as it lies on disk: the release installed, FIPS mode set up, nothing running."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Literal
+
+from fipsmanifest.definition import Definition
+from fipsmanifest.errors import Incomplete
+
+from . import images as oci
+from .world import World
+
+Role = Literal["control-plane", "worker"]
+
+_CONTAINERD = "var/lib/containerd"
+_BLOBS = f"{_CONTAINERD}/io.containerd.content.v1.content/blobs/sha256"
+_SNAPSHOTS = f"{_CONTAINERD}/io.containerd.snapshotter.v1.overlayfs/snapshots"
+
+#: Images that a worker runs; a control-plane node runs all.
+_WORKER_IMAGES = ("kube-proxy", "coredns", "pause")
+
+_STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+
+
+def node_root(world: World, definition: Definition, folder: Path, role: Role = "control-plane") -> Path:
+    """Lay out the root of a node that ``definition`` was installed on, afresh; gives ``folder``.
+
+    Packages are unpacked by rpm2cpio and cpio, tarballs by tar, images into containerd's content store and snapshots.
+    Raises `Incomplete` where one of these programs is missing or fails.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    for rpm in world.packages(definition):
+        _unpack_rpm(rpm, folder)
+    for tarball, target in world.tarballs(definition):
+        with tarfile.open(tarball) as tar:
+            _extract(tar, folder / target.lstrip("/"))
+    _operating_system(definition.el, folder)
+    _fips_mode(definition.el, folder)
+    _kubernetes(world, definition, folder, role)
+    _containerd(world, definition, folder, role)
+    return folder
+
+
+def _unpack_rpm(rpm: Path, folder: Path) -> None:
+    for program in ("rpm2cpio", "cpio"):
+        if shutil.which(program) is None:
+            raise Incomplete(f"{program} is not installed.", f"On Debian and Ubuntu: apt-get install {program}.")
+    with subprocess.Popen(["rpm2cpio", rpm], stdout=subprocess.PIPE) as archive:
+        run = subprocess.run(
+            [
+                "cpio",
+                "--extract",
+                "--make-directories",
+                "--quiet",
+                "--no-absolute-filenames",
+                "--preserve-modification-time",
+            ],
+            stdin=archive.stdout,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if archive.returncode != 0 or run.returncode != 0:
+        raise Incomplete(f"{rpm.name} could not be unpacked: {run.stderr.strip()}")
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    # The node's links are absolute: they mean the node's root, and nothing here follows them.
+    tar.extractall(folder, filter="fully_trusted")  # noqa: S202 - the demo's own archives
+
+
+def _operating_system(el: int, folder: Path) -> None:
+    version = {7: "7.9", 8: "8.4"}.get(el, f"{el}.0")
+    release = (
+        f'NAME="Red Hat Enterprise Linux"\nVERSION="{version}"\nID="rhel"\nID_LIKE="fedora"\nVERSION_ID="{version}"\n'
+    )
+    _write(folder / "etc/os-release", release + f'PLATFORM_ID="platform:el{el}"\n')
+    _write(folder / "etc/redhat-release", f"Red Hat Enterprise Linux release {version}\n")
+
+
+def _fips_mode(el: int, folder: Path) -> None:
+    """Write what ``fips-mode-setup --enable`` (EL8) or its manual steps (EL7) leave on disk."""
+    _write(folder / "etc/system-fips", "# FIPS module installation complete\n")
+    if el == 7:
+        _write(folder / "etc/default/grub", 'GRUB_CMDLINE_LINUX="crashkernel=auto fips=1 boot=/dev/vda1"\n')
+        menu = (
+            "menuentry 'Red Hat Enterprise Linux' {\n  linux16 /vmlinuz-3.10.0-1160.el7 root=/dev/vda2 ro fips=1\n}\n"
+        )
+        _write(folder / "boot/grub2/grub.cfg", menu)
+        _write(folder / "usr/lib/dracut/modules.d/01fips/module-setup.sh", "#!/usr/bin/bash\n")
+        _write(folder / "etc/sysconfig/prelink", "PRELINKING=no\n")
+        return
+    _write(folder / "etc/crypto-policies/config", "FIPS\n")
+    _write(folder / "etc/crypto-policies/state/current", "FIPS\n")
+    _write(folder / "etc/dracut.conf.d/40-fips.conf", 'add_dracutmodules+=" fips "\n')
+    _write(folder / "usr/lib/dracut/modules.d/01fips/module-setup.sh", "#!/usr/bin/bash\n")
+    # GRUB's environment block is 1,024 bytes, filled up with '#' (GRUB manual, "Environment block").
+    block = "# GRUB Environment Block\nkernelopts=root=/dev/vda2 ro fips=1 boot=/dev/vda1\n"
+    _write(folder / "boot/grub2/grubenv", block.ljust(1024, "#"))
+
+
+def _kubernetes(world: World, definition: Definition, folder: Path, role: Role) -> None:
+    _write(folder / "etc/kubernetes/kubelet.conf", "apiVersion: v1\nkind: Config\n")
+    if role == "worker":
+        return
+    references = {_name(image): image.reference for image in world.images_of(definition)}
+    for name in _STATIC_PODS:
+        if name in references:
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": "kube-system"},
+                "spec": {"hostNetwork": True, "containers": [{"name": name, "image": references[name]}]},
+            }
+            # JSON is YAML.
+            _write(folder / f"etc/kubernetes/manifests/{name}.yaml", json.dumps(pod, indent=2) + "\n")
+
+
+def _containerd(world: World, definition: Definition, folder: Path, role: Role) -> None:
+    snapshot = 0
+    for image in world.images_of(definition):
+        if role == "worker" and _name(image) not in _WORKER_IMAGES:
+            continue
+        for document in image.documents:
+            _blob(folder, document.body)
+        for digest in image.blobs:
+            _blob(folder, oci.blob_path(world.blobs, digest).read_bytes())
+        for digest in image.layers:
+            snapshot += 1
+            with tarfile.open(oci.blob_path(world.blobs, digest)) as layer:
+                _extract(layer, folder / _SNAPSHOTS / str(snapshot) / "fs")
+
+
+def _name(image: oci.Image) -> str:
+    return image.repository.rpartition("/")[2]
+
+
+def _blob(folder: Path, content: bytes) -> None:
+    path = folder / _BLOBS / hashlib.sha256(content).hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
