@@ -1,0 +1,178 @@
+"""The program files that the manifests list: digest, mode, and where links lead.
+
+Programs are required. Configuration and documentation are an administrator's to change, so a difference there is
+told and judged by nobody.
+"""
+
+import errno
+import os
+import stat
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from .. import tree
+from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
+from ..text import visible
+
+ID = "files"
+
+_ADVICE = "Install the package of this release again, and find out who changed the file."
+_MAX_WORKERS = 8
+# A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
+_HASH_ANYWAY = 1024 * 1024 * 1024
+_MACHINES = {62: "x86_64", 183: "aarch64"}  # ELF e_machine, System V ABI
+
+
+class _Entry(NamedTuple):
+    manifest: str
+    file: Dict[str, Any]
+
+
+def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
+    """Compare every listed file with the node's; raises nothing."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    wanted = _wanted(node, manifests)
+    if not any(_is_program(entries) for entries in wanted.values()):
+        advice = "Check that the manifest and --role are the right ones."
+        return [Result(ID, "programs", UNKNOWN, actual="none listed for this role", advice=advice)]
+    workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(lambda path: _check_path(node, path, wanted[path]), sorted(wanted)))
+    return [result for result in results if result is not None]
+
+
+def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
+    """Give, for each path, the entries of which one must fit: of several manifests, and of this architecture."""
+    by_path: Dict[str, List[_Entry]] = {}
+    for listed in manifests:
+        components = wanted_components(listed, node.role)
+        for file in listed.manifest["files"]:
+            if file.get("role") != "ghost" and not components.leaves_out(file.get("component")):
+                by_path.setdefault(str(file.get("path")), []).append(_Entry(listed.name, file))
+    architecture = architecture_of(node, by_path)
+    if architecture is None:
+        return by_path
+    allowed = (None, "noarch", architecture)
+    narrowed = {
+        path: [entry for entry in entries if entry.file.get("architecture") in allowed]
+        for path, entries in by_path.items()
+    }
+    return {path: entries for path, entries in narrowed.items() if entries}
+
+
+def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
+    """Give the node's architecture as RPM calls it: the kernel's, or at rest that of the first program there is."""
+    if node.live:
+        return os.uname().machine
+    for path in paths:
+        try:
+            place = tree.resolve(node.root, path)
+            if not stat.S_ISREG(os.lstat(place).st_mode):
+                continue
+            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            header = os.read(descriptor, 20)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+        if header[:4] == b"\x7fELF" and len(header) == 20:
+            order = "little" if header[5] == 1 else "big"
+            machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
+            return _MACHINES.get(machine, "em-{}".format(machine))
+    return None
+
+
+def _is_program(entries: Sequence[_Entry]) -> bool:
+    return any(entry.file.get("role") == "program" for entry in entries)
+
+
+def _check_path(node: Node, path: str, entries: Sequence[_Entry]) -> Optional[Result]:
+    program = _is_program(entries)
+    try:
+        result = _compare(node, path, entries)
+    except OSError as error:
+        result = _unreadable(path, error)
+    except tree.NotRegular as error:
+        result = Result(ID, path, FAIL, "file", str(error), {"code": "not-a-file"}, _ADVICE)
+    except tree.Unstable:
+        evidence = {"code": "changed-while-read"}
+        result = Result(ID, path, UNKNOWN, evidence=evidence, advice="Run again when nothing is being installed.")
+    if program:
+        return result
+    if result.status == PASS:
+        return None
+    return result._replace(status=NOT_APPLICABLE, evidence=dict(result.evidence, role="not-a-program"), advice="")
+
+
+def _unreadable(path: str, error: OSError) -> Result:
+    code = errno.errorcode.get(error.errno or 0, "unknown")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return Result(ID, path, FAIL, "present", "missing", {"code": code}, "Install the package that brings it.")
+    if error.errno == errno.ELOOP:
+        return Result(ID, path, FAIL, "file", "symlink loop", {"code": code}, _ADVICE)
+    return Result(ID, path, UNKNOWN, "readable", "unreadable", {"code": code}, "Run it as root.")
+
+
+def _compare(node: Node, path: str, entries: Sequence[_Entry]) -> Result:
+    links = [entry for entry in entries if entry.file.get("type") == "symlink"]
+    files = [entry for entry in entries if entry.file.get("type") != "symlink"]
+    here = tree.resolve(node.root, path, follow_last=False)
+    if links:
+        found = os.lstat(here)
+        if stat.S_ISLNK(found.st_mode):
+            result = _compare_link(path, os.readlink(here), links)
+            # A file reached through a link may be what another manifest lists at this path.
+            if result.status == PASS or not files:
+                return result
+        elif not files:
+            kind = tree.kind(found.st_mode)
+            return Result(ID, path, FAIL, _target(links[0]), kind, {"code": "not-a-link"}, _ADVICE)
+    place = tree.resolve(node.root, path)
+    mode = os.lstat(place).st_mode
+    if not stat.S_ISREG(mode):
+        raise tree.NotRegular(tree.kind(mode))
+    sizes = [int(entry.file.get("size") or 0) for entry in files]
+    return _compare_file(path, tree.digest(place, max(sizes + [_HASH_ANYWAY])), stat.S_IMODE(mode), files)
+
+
+def _target(entry: _Entry) -> str:
+    return "link to {}".format(visible(str(entry.file.get("target"))))
+
+
+def _compare_link(path: str, target: bytes, entries: Sequence[_Entry]) -> Result:
+    actual = target.decode("utf-8", "backslashreplace")
+    for entry in entries:
+        if entry.file.get("target") == actual:
+            return Result(ID, path, PASS, _target(entry), _target(entry), {"manifest": entry.manifest})
+    found = "link to {}".format(visible(actual))
+    return Result(ID, path, FAIL, _target(entries[0]), found, {"code": "link-target"}, _ADVICE)
+
+
+def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_Entry]) -> Result:
+    actual = "sha256:{}".format(found.sha256) if found.sha256 else "{} bytes".format(found.size)
+    fitting = [entry for entry in entries if found.sha256 and entry.file.get("sha256") == found.sha256]
+    if not fitting:
+        expected = "sha256:{}".format(visible(str(entries[0].file.get("sha256"))))
+        return Result(ID, path, FAIL, expected, actual, {"code": "digest"}, _ADVICE)
+    entry = fitting[0]
+    evidence: Dict[str, Any] = {"manifest": entry.manifest, "mode": "{:04o}".format(mode)}
+    recorded = _mode(entry.file)
+    if recorded is None:
+        return Result(ID, path, PASS, actual, actual, evidence)
+    if mode & ~recorded:
+        wide, narrow = "mode {:04o}".format(mode), "mode {:04o}".format(recorded)
+        advice = "Take the permissions away: chmod {:04o} {}".format(recorded & mode, visible(path))
+        return Result(ID, path, FAIL, narrow, wide, dict(evidence, code="mode-wider"), advice)
+    if mode != recorded:
+        evidence["code"] = "mode-stricter"
+    return Result(ID, path, PASS, actual, actual, evidence)
+
+
+def _mode(file: Dict[str, Any]) -> Optional[int]:
+    try:
+        return int(str(file.get("mode")), 8)
+    except ValueError:
+        return None

@@ -1,0 +1,77 @@
+"""Whether the node is the Enterprise Linux, and the machine, that the manifests are for."""
+
+from typing import Any, Dict, List, Optional, Sequence
+
+from .. import tree
+from ..result import FAIL, PASS, Listed, Node, Result
+from ..text import visible
+from .files import architecture_of
+
+ID = "platform"
+
+_OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")  # os-release(5)
+_ADVICE = "Use the manifest that was made for this operating system."
+
+
+def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
+    """Compare os-release and the architecture with what the manifests name; raises nothing."""
+    return [_operating_system(node, manifests), _architecture(node, manifests)]
+
+
+def os_release(root: str) -> Optional[Dict[str, str]]:
+    """Read the node's os-release; None where it has none that can be read."""
+    for path in _OS_RELEASE:
+        try:
+            text = tree.read_small(root, path)
+        except (OSError, tree.NotRegular):
+            continue
+        pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+        return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+    return None
+
+
+def _operating_system(node: Node, manifests: Sequence[Listed]) -> Result:
+    subject = "operating-system"
+    release = os_release(node.root)
+    if release is None:
+        return node.unless_live(ID, subject, "no os-release")
+    name, version = release.get("ID", "?"), release.get("VERSION_ID", "?")
+    actual = visible("{} {}".format(name, version))
+    for listed in manifests:
+        if _fits(listed.manifest, name, version):
+            return Result(ID, subject, PASS, _expected(listed.manifest), actual, {"manifest": listed.name})
+    return Result(ID, subject, FAIL, _expected(manifests[0].manifest), actual, {"code": "operating-system"}, _ADVICE)
+
+
+def _systems(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
+    return list((manifest.get("node") or {}).get("operating_systems") or [])
+
+
+def _fits(manifest: Dict[str, Any], name: str, version: str) -> bool:
+    if version.split(".")[0] != str(manifest["el"]):
+        return False
+    systems = _systems(manifest)
+    return not systems or any(
+        system.get("id") == name
+        and any(version == one or version.startswith(str(one) + ".") for one in system.get("versions") or [])
+        for system in systems
+    )
+
+
+def _expected(manifest: Dict[str, Any]) -> str:
+    named = ["{} {}".format(one.get("id"), "/".join(one.get("versions") or [])) for one in _systems(manifest)]
+    return visible(", ".join(named) or "Enterprise Linux {}".format(manifest["el"]), 400)
+
+
+def _architecture(node: Node, manifests: Sequence[Listed]) -> Result:
+    subject = "architecture"
+    files = [file for listed in manifests for file in listed.manifest["files"]]
+    named = sorted({str(file["architecture"]) for file in files if file.get("architecture") not in (None, "noarch")})
+    actual = architecture_of(node, [str(file.get("path")) for file in files])
+    if actual is None or not named:
+        return node.unless_live(ID, subject, "cannot be told")
+    expected = ", ".join(named)
+    if actual in named:
+        return Result(ID, subject, PASS, expected, actual)
+    advice = "Use the manifest that was made for this machine."
+    return Result(ID, subject, FAIL, expected, actual, {"code": "architecture"}, advice)

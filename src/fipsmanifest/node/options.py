@@ -1,0 +1,116 @@
+"""The node tool's options."""
+
+import argparse
+import os
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import UsageError
+from .document import Bindings
+from .text import visible
+
+CHECKS = ("signature", "platform", "fips-mode", "files", "images", "processes", "services")
+
+
+class Options(NamedTuple):
+    """What the user asked for."""
+
+    manifests: Tuple[str, ...]
+    """Paths of signed manifests; ``-`` is standard input."""
+    json: bool
+    """JSON on standard output instead of text."""
+    root: str
+    """Where the node's file tree begins."""
+    live: bool
+    """Whether it is a running node."""
+    role: str
+    """``auto``, ``control-plane`` or ``worker``."""
+    checks: Tuple[str, ...]
+    """The checks to run, in their order; ``signature`` always."""
+    keys: Optional[str]
+    """The trust folder to use in place of the tool's own keys."""
+    fingerprint: Optional[str]
+    """The only key to trust."""
+    bindings: Bindings
+    """What the manifests must be for."""
+    junit: Optional[str]
+    """Where to write a JUnit report."""
+    version: bool
+    """Whether to show the version alone."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether some checks were left out."""
+        return self.checks != CHECKS
+
+
+def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
+    """Read the command line; raises `UsageError`, and `SystemExit` as argparse does (2, or 0 for --help)."""
+    given = _parser(program).parse_args(arguments)
+    if given.live and given.root is None:
+        raise UsageError(
+            "--live is for a running node that is seen through --root DIR.", "Leave it out, or add --root."
+        )
+    if given.root is not None and not os.path.isdir(given.root):
+        raise UsageError("There is no folder {}.".format(visible(given.root)), "Name the root of the node's file tree.")
+    if not given.version and not given.manifest:
+        raise UsageError("No manifest is named.", "Name the signed manifest: {} MANIFEST.asc".format(program))
+    return Options(
+        tuple(given.manifest),
+        given.json,
+        given.root or "/",
+        given.root is None or given.live,
+        given.role,
+        _checks(given.only, given.skip),
+        given.keys,
+        given.fingerprint,
+        Bindings(given.kubernetes, given.el, given.min_serial, given.allow_expired),
+        given.junit,
+        given.version,
+    )
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    # Abbreviated options would change their meaning when another one is added.
+    parser = argparse.ArgumentParser(
+        prog=program,
+        allow_abbrev=False,
+        description="Validate that a node runs the FIPS builds that a signed manifest lists.",
+        epilog="Exit codes: 0 valid, 1 validation failed, 2 usage, 3 not trusted, 4 incomplete, 69 no Python, "
+        "70 internal error, 130 interrupted.",
+    )
+    add = parser.add_argument
+    add("manifest", nargs="*", metavar="MANIFEST", help="a signed manifest (manifest-rhel8.json.asc)")
+    add("--json", action="store_true", help="print JSON")
+    add("--root", metavar="DIR", help="look at the file tree in DIR, at rest")
+    add("--live", action="store_true", help="with --root: DIR is the running node's own tree, seen from a container")
+    add("--role", choices=("auto", "control-plane", "worker"), default="auto", help="the node's role (auto)")
+    add("--only", metavar="ID,..", help="run these checks alone: {}".format(", ".join(CHECKS)))
+    add("--skip", metavar="ID,..", help="leave these checks out")
+    add("--keys", metavar="DIR", help="trust the keys in DIR and not the tool's own")
+    add("--fingerprint", metavar="FPR", help="trust this key alone")
+    add("--kubernetes", metavar="V", help="the manifest must be for this version")
+    add("--el", type=int, metavar="N", help="the manifest must be for this Enterprise Linux")
+    add("--min-serial", type=int, metavar="N", help="the manifest must have this serial or a higher one")
+    add("--allow-expired", action="store_true", help="take a manifest past its end, with a warning")
+    add("--junit", metavar="FILE", help="write a JUnit report as well")
+    add("--version", action="store_true", help="show version, own digest and trusted keys")
+    return parser
+
+
+def _checks(only: Optional[str], skip: Optional[str]) -> Tuple[str, ...]:
+    if only is not None and skip is not None:
+        raise UsageError("--only and --skip exclude each other.", "Use one of them.")
+    named = _names(only if only is not None else skip or "")
+    if skip is not None and "signature" in named:
+        raise UsageError("The signature cannot be left out.", "Nothing else means anything without it.")
+    if only is not None:
+        return tuple(name for name in CHECKS if name in named or name == "signature")
+    return tuple(name for name in CHECKS if name not in named)
+
+
+def _names(text: str) -> List[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in CHECKS:
+            raise UsageError("There is no check {}.".format(visible(name)), "Choose from {}.".format(", ".join(CHECKS)))
+    return names

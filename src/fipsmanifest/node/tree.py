@@ -1,0 +1,135 @@
+"""Reading a node's files under a root that is not ours: links stay inside, devices are never opened, reads end."""
+
+import errno
+import os
+import stat
+from typing import Callable, List, NamedTuple
+
+_MAX_LINKS = 40
+_CHUNK = 1024 * 1024
+
+try:
+    import _hashlib
+
+    _sha256: "Callable[[], object]" = _hashlib.openssl_sha256
+    _sha256()
+    HASH_PROVIDER = "openssl"
+except (ImportError, AttributeError, ValueError):
+    # CPython falls back to its own code without a word; the report must say which one it was.
+    import _sha256 as _builtin  # type: ignore[import-not-found]
+
+    _sha256 = _builtin.sha256
+    HASH_PROVIDER = "builtin"
+
+
+class Digest(NamedTuple):
+    """A regular file that was read to its end."""
+
+    sha256: str
+    """Hex."""
+    size: int
+    """Bytes."""
+
+
+class Unstable(Exception):
+    """The file changed while it was read."""
+
+
+class NotRegular(Exception):
+    """The path is a folder, FIFO, socket or device; the text says which."""
+
+
+def resolve(root: str, path: str, follow_last: bool = True) -> bytes:
+    """Give the real place of a node's ``path`` under ``root``, following links as the node itself would.
+
+    Absolute link targets begin at ``root`` again and ``..`` stops there, as after chroot(2). Raises `OSError`: not
+    there, no permission, or ELOOP after 40 links.
+    """
+    base = os.fsencode(root)
+    waiting = _parts(path.encode("utf-8", "surrogateescape"))
+    if b"\0" in path.encode("utf-8", "surrogateescape"):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    reached: List[bytes] = []
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part == b"..":
+            del reached[-1:]
+            continue
+        here = os.path.join(base, *(reached + [part]))
+        if stat.S_ISLNK(os.lstat(here).st_mode) and (waiting or follow_last):
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink(here)
+            if target.startswith(b"/"):
+                reached = []
+            waiting.extend(_parts(target))
+            continue
+        reached.append(part)
+    return os.path.join(base, *reached)
+
+
+def _parts(path: bytes) -> List[bytes]:
+    """Split a path, last part first, to be popped in order."""
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+
+
+def digest(path: bytes, max_size: int) -> Digest:
+    """Hash a regular file with SHA-256.
+
+    A file over ``max_size`` bytes is not read and has an empty digest. Raises `OSError`, `NotRegular`, and `Unstable`
+    where size or time changed meanwhile.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise NotRegular(kind(before.st_mode))
+        if before.st_size > max_size:
+            return Digest("", before.st_size)
+        sha256, buffer, count = _sha256(), memoryview(bytearray(_CHUNK)), 0
+        update: "Callable[[memoryview], None]" = sha256.update  # type: ignore[attr-defined]
+        while count <= max_size:
+            read = os.readv(descriptor, [buffer])
+            if not read:
+                break
+            update(buffer[:read])
+            count += read
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns, before.st_size) != (after.st_size, after.st_mtime_ns, count):
+            raise Unstable()
+        return Digest(sha256.hexdigest(), count)  # type: ignore[attr-defined]
+    finally:
+        os.close(descriptor)
+
+
+def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
+    """Read a short text file of the node; raises `OSError` or `NotRegular`, and cuts at ``limit`` bytes."""
+    descriptor = os.open(resolve(root, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise NotRegular(kind(mode))
+        return os.read(descriptor, limit).decode("utf-8", "backslashreplace")
+    finally:
+        os.close(descriptor)
+
+
+def kind(mode: int) -> str:
+    """Name what a file mode describes."""
+    for test, name in _KINDS:
+        if test(mode):
+            return name
+    return "unknown"
+
+
+_KINDS = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISLNK, "symlink"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "character-device"),
+    (stat.S_ISBLK, "block-device"),
+)

@@ -1,0 +1,132 @@
+"""Making ``dkp-fips-tool``: one file, a shell header followed by a zip of `fipsmanifest.node` and the trusted keys.
+
+The header finds a Python that the operating system brings; the zip's entries are stored, in order, without times of
+their own, so the same commit and keys give the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import __version__, durable
+from .errors import Refused
+from .node.text import utc_now, write_time
+from .node.trust import PACKED_CERTIFICATES, SCHEMA, TRUST_FILE, Trust, TrustedKey, load_trust
+
+NAME = "dkp-fips-tool"
+MAX_SIZE = 400 * 1024
+
+_PACKAGE = Path(__file__).parent
+_ROLES = ("manifest", "tool")
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
+
+# Programs of the distribution go before what PATH may hold, and are new enough by their name; a `python3` is asked.
+_HEADER = """\
+#!/bin/sh
+# dkp-fips-tool {version}: validates that a node runs the FIPS builds that a signed manifest lists.
+# This file is a shell script and a zip archive of Python source; `unzip -l` shows what is in it.
+for python in /usr/libexec/platform-python {fixed}; do
+    [ -x "$python" ] && exec "$python" -I -S -B "$0" "$@"
+done
+for python in /usr/bin/python3 python3 {named}; do
+    "$python" -I -S -B -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null || continue
+    exec "$python" -I -S -B "$0" "$@"
+done
+echo 'dkp-fips-tool: no Python 3.6 or newer was found; install the package python3.' >&2
+exit 69
+"""
+
+_MAIN = """\
+import signal
+import sys
+
+if sys.version_info < (3, 6):
+    sys.stderr.write("dkp-fips-tool: this Python is too old; install the package python3 (3.6 or newer).\\n")
+    sys.exit(69)
+
+from fipsmanifest.node.main import main
+
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFile:
+    """The single-file node tool."""
+
+    data: bytes
+    """The file itself."""
+    sha256: str
+    """Its digest, hex."""
+    version: str
+    """The version that it reports."""
+
+
+def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
+    """Build the node tool with the manifest and tool keys of a trust folder, and write it to ``output`` if given.
+
+    Raises `Refused` where no manifest key is in force: such a tool could trust nothing; and as `load_trust` does.
+    """
+    trust = load_trust(str(trust_folder))
+    now = utc_now()
+    if not any(
+        key.role == "manifest" and key.status == "active" and (key.valid_to is None or key.valid_to > now)
+        for key in trust.keys
+    ):
+        raise Refused(
+            f"{trust_folder} has no manifest key in force, so the tool could trust no manifest.",
+            "Make one with `fipsmanifest keys init`, or add one with `fipsmanifest keys add`.",
+        )
+    packed = io.BytesIO(_header())
+    # Appending makes zipfile count its offsets from the start of the file, header included.
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in _entries(trust):
+            entry = zipfile.ZipInfo(name, _EARLIEST)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, content)
+    data = packed.getvalue()
+    if len(data) > MAX_SIZE:
+        raise Refused(f"The tool would be {len(data)} bytes large; {MAX_SIZE} are the most.", "Trust fewer keys.")
+    if output is not None:
+        durable.write(output, data, 0o755)
+    return ToolFile(data, hashlib.sha256(data).hexdigest(), __version__)
+
+
+def _header() -> bytes:
+    versions = [f"python3.{minor}" for minor in range(14, 5, -1)]
+    fixed = " ".join(f"/usr/bin/{name}" for name in versions)
+    return _HEADER.format(version=__version__, fixed=fixed, named=" ".join(versions)).encode("ascii")
+
+
+def _entries(trust: Trust) -> list[tuple[str, bytes]]:
+    node = _PACKAGE / "node"
+    sources = [_PACKAGE / "__init__.py", _PACKAGE / "errors.py", *sorted(node.rglob("*.py"))]
+    files = [(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", path.read_bytes()) for path in sources]
+    keys = [key for key in trust.keys if key.role in _ROLES]
+    held = sorted({one.packets for key in keys if (one := trust.certificate(key.fingerprint)) is not None})
+    return [
+        ("__main__.py", _MAIN.encode("ascii")),
+        *files,
+        (f"fipsmanifest/node/trusted/{TRUST_FILE}", _trust_document(keys)),
+        (f"fipsmanifest/node/trusted/{PACKED_CERTIFICATES}", b"".join(held)),
+    ]
+
+
+def _trust_document(keys: list[TrustedKey]) -> bytes:
+    entries = [
+        {
+            **key._asdict(),
+            "valid_from": write_time(key.valid_from),
+            "valid_to": None if key.valid_to is None else write_time(key.valid_to),
+            "signing_keys": list(key.signing_keys),
+        }
+        for key in keys
+    ]
+    return (json.dumps({"schema": SCHEMA, "keys": entries}, indent=1, sort_keys=True) + "\n").encode("ascii")
