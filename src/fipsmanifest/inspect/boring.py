@@ -1,0 +1,272 @@
+"""Finding BoringCrypto in an executable and proving it by its integrity digest.
+
+BoringSSL's start-up self-test computes an HMAC over the module's code and compares it with a digest stored behind
+it. The code has no relocations, so the same HMAC can be computed over the file. A module is looked for by the first
+bytes of its text; where that fails and the file claims one, by its stored digest, by the symbols that bound it, and
+by the instructions with which BoringSSL checks that its own functions lie between those bounds.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from .elf import PAGE, Elf, Segment
+from .slide import holds, integrity, slide
+from .source import ByteSource, find, windows
+from .table import HEAD, Row, Table
+from .wiring import ENOUGH, SELF_TEST, Extent, called
+
+_PROBE = 16
+#: More than this is not a program but an attempt to keep us busy.
+_MOST_CANDIDATES = 8
+_MOST_SLIDES = 2
+_MOST_IDIOMS = 4096
+_LARGEST_MODULE = 16 << 20
+
+#: ``lea -0x80(%rsp),%rsp; push %rbx; lea rel32(%rip),%rbx`` ... ``cmp %rbx,%rax; pop %rbx; lea 0x80(%rsp),%rsp``:
+#: BoringSSL's assert_within, compiled for x86_64 (2021 and 2022 modules).
+_IDIOM = bytes.fromhex("488d64248053488d1d")
+_IDIOM_TAIL = bytes.fromhex("4839d85b488da42480000000")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What looks like a module in one place of a file."""
+
+    offset: int
+    """File offset of its text."""
+    length: int
+    """Bytes of text."""
+    algorithm: str
+    """``hmac-sha256`` or ``hmac-sha512``."""
+    digest: str
+    """The integrity digest computed over the text (hex)."""
+    row: Row | None
+    """The module that has this very digest."""
+    resembles: Row | None
+    """Without ``row``: the known module that it begins like."""
+    stored_at: int | None
+    """File offset at which that digest is stored, None where it is not: the module's own self-test would fail."""
+    executable: bool
+    """It lies in memory that can be executed."""
+    writable: bool
+    """It lies in memory that can be written."""
+    calls: int = 0
+    """Distinct functions of it called from outside; counting ends where they are enough."""
+    self_test: bool = False
+    """Its power-on self-test is called from outside; for known modules only."""
+
+    @property
+    def wired(self) -> bool:
+        """Tell whether the program uses it."""
+        return self.calls >= ENOUGH and (self.row is None or self.self_test)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A place to examine."""
+
+    segment: Segment
+    """Where it lies."""
+    start: int
+    """File offset at which the text would start."""
+    length: int | None = None
+    """Bytes of text, where something tells."""
+
+
+def search(source: ByteSource, elf: Elf, table: Table, *, thorough: bool = False) -> list[Sighting]:
+    """Give the modules in executable memory, by their first bytes.
+
+    ``thorough`` says that the file claims one: where none is found, the slower ways are tried as well.
+    """
+    rows = table.of(elf.facts.machine)
+    candidates = list(_limited(_by_head(source, elf, rows)))
+    if thorough and not candidates:
+        candidates = list(_limited(_without_head(source, elf, rows)))
+    slides = _MOST_SLIDES
+    sightings = []
+    for candidate in candidates:
+        sighting = _examine(source, candidate, rows, may_slide=slides > 0)
+        if sighting.row is None:
+            slides -= 1
+        sightings.append(_with_calls(source, elf, sighting))
+    return sightings
+
+
+def in_data(source: ByteSource, elf: Elf, table: Table) -> list[Sighting]:
+    """Give the known modules that stand where nothing can execute them."""
+    rows = table.of(elf.facts.machine)
+    candidates = _limited(
+        _Candidate(segment, at)
+        for segment in elf.loads
+        if not segment.executable
+        for row in rows
+        for at in find(source, segment.offset, segment.end, row.head)
+    )
+    return [_examine(source, candidate, rows, may_slide=False) for candidate in candidates]
+
+
+def _limited(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
+    seen: set[int] = set()
+    for candidate in candidates:
+        if candidate.start not in seen:
+            seen.add(candidate.start)
+            yield candidate
+        if len(seen) == _MOST_CANDIDATES:
+            return
+
+
+def _by_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:
+    for segment in elf.executable:
+        if elf.facts.machine == "x86_64":
+            probes = {row.head[:_PROBE] for row in rows}
+            heads = {row.head for row in rows}
+            for at in _on_pages(source, segment, probes):
+                if source.read_at(at, HEAD) in heads:
+                    yield _Candidate(segment, at)
+        else:
+            for row in rows:
+                for at in find(source, segment.offset, segment.end, row.head):
+                    yield _Candidate(segment, at)
+
+
+def _on_pages(source: ByteSource, segment: Segment, probes: set[bytes]) -> Iterator[int]:
+    """Give the offsets of pages that begin with one of ``probes``; x86_64 modules start on a page."""
+    first = segment.offset + -segment.address % PAGE
+    for base, data in windows(source, first, segment.end):
+        for at in range(0, len(data), PAGE):
+            if data[at : at + _PROBE] in probes:
+                yield base + at
+
+
+def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:
+    bounds = _symbols(source, elf)
+    if bounds is None and elf.facts.machine == "x86_64":
+        bounds = _idiom_bounds(source, elf)
+    if bounds is not None:
+        candidate = _between(elf, *bounds)
+        if candidate is not None:
+            yield candidate
+    for segment in elf.executable:
+        for row in rows:
+            for at in find(source, segment.offset, segment.end, row.head):
+                yield _Candidate(segment, at)
+            for at in find(source, segment.offset, segment.end, row.digest):
+                if at - row.digest_offset >= segment.offset:
+                    yield _Candidate(segment, at - row.digest_offset, row.text_length)
+
+
+def _between(elf: Elf, low: int, high: int) -> _Candidate | None:
+    for segment in elf.executable:
+        if segment.address <= low < high <= segment.address + segment.size and high - low <= _LARGEST_MODULE:
+            return _Candidate(segment, segment.offset + low - segment.address, high - low)
+    return None
+
+
+def _idiom_bounds(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
+    """Give the lowest and highest address that the idiom names: the module's start and end."""
+    addresses: set[int] = set()
+    for segment in elf.executable:
+        for at in find(source, segment.offset, segment.end, _IDIOM):
+            behind = source.read_at(at + len(_IDIOM), 4 + len(_IDIOM_TAIL))
+            if behind[4:] == _IDIOM_TAIL:
+                next_instruction = segment.address + at - segment.offset + len(_IDIOM) + 4
+                addresses.add(next_instruction + int.from_bytes(behind[:4], "little", signed=True))
+            if len(addresses) > _MOST_IDIOMS:
+                return None
+    return (min(addresses), max(addresses)) if len(addresses) > 1 else None
+
+
+def _symbols(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
+    """Give the values of the symbols that bound the module, where the file still has them."""
+    symbols = elf.section(".symtab")
+    strings = next((item for item in elf.sections if symbols and item.index == symbols.link), None)
+    if symbols is None or strings is None or elf.facts.bits != 64:
+        return None
+    values = []
+    for name in (b"BORINGSSL_bcm_text_start", b"BORINGSSL_bcm_text_end"):
+        place = next(find(source, strings.offset, strings.offset + strings.size, b"\0" + name + b"\0"), None)
+        if place is None:
+            return None
+        value = _symbol_value(source, elf, symbols.offset, symbols.size, place + 1 - strings.offset)
+        if value is None:
+            return None
+        values.append(value)
+    return values[0], values[1]
+
+
+def _symbol_value(source: ByteSource, elf: Elf, start: int, size: int, name: int) -> int | None:
+    """Find the Elf64_Sym whose st_name is ``name`` and give its st_value."""
+    for at in find(source, start, start + size, struct.pack(elf.order + "I", name)):
+        if (at - start) % 24 == 0:
+            entry = source.read_at(at, 24)
+            return int(struct.unpack_from(elf.order + "Q", entry, 8)[0]) if len(entry) == 24 else None
+    return None
+
+
+def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *, may_slide: bool) -> Sighting:
+    """Compute the integrity digest at one place and say what it shows."""
+    segment, start = candidate.segment, candidate.start
+    head = source.read_at(start, HEAD)
+    alike = [row for row in rows if row.head == head or row.text_length == candidate.length]
+    for row in alike:
+        digest = integrity(source, start, row.text_length, row.algorithm)
+        if digest == row.digest:
+            stored = source.read_at(start + row.digest_offset, len(digest)) == digest
+            return Sighting(
+                start,
+                row.text_length,
+                row.algorithm,
+                digest.hex(),
+                row,
+                None,
+                start + row.digest_offset if stored else None,
+                segment.executable,
+                segment.writable,
+            )
+    return _examine_unknown(source, candidate, alike[0] if alike else None, may_slide=may_slide)
+
+
+def _examine_unknown(source: ByteSource, candidate: _Candidate, resembles: Row | None, *, may_slide: bool) -> Sighting:
+    segment, start = candidate.segment, candidate.start
+    length = candidate.length or (resembles.text_length if resembles else 0)
+    own = holds(source, start, length, segment.end) if length else None
+    if own is None and may_slide:
+        own = slide(source, start, segment.end)
+    if own is not None:
+        length, algorithm, digest = own.length, own.algorithm, own.digest
+        stored_at = start + own.digest_offset
+    else:
+        algorithm = resembles.algorithm if resembles else "hmac-sha256"
+        digest, stored_at = integrity(source, start, length, algorithm), None
+    return Sighting(
+        start,
+        length,
+        algorithm,
+        digest.hex(),
+        None,
+        resembles,
+        stored_at,
+        segment.executable,
+        segment.writable,
+    )
+
+
+def _with_calls(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
+    address = next(
+        segment.address + sighting.offset - segment.offset
+        for segment in elf.executable
+        if segment.offset <= sighting.offset < segment.end
+    )
+    row = sighting.row
+    if row is None:
+        extent = Extent(address, address + sighting.length, address, address + sighting.length)
+        names = None
+    else:
+        first = address - row.object_before
+        extent = Extent(address, address + row.text_length, first, first + row.object_length)
+        names = {address + offset: name for name, offset in row.entry_points.items()}
+    seen = called(source, elf, extent, names)
+    return replace(sighting, calls=len(seen), self_test=SELF_TEST in seen)

@@ -1,0 +1,253 @@
+"""Look at one file after another: hash it, and judge it where it is an ELF file.
+
+Each byte is read once from its archive and hashed on the way. Only ELF files are looked at again, from memory where
+they are small and else from an unlinked temporary file, so that memory stays small whatever the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Literal
+
+from .. import __version__
+from ..errors import Incomplete, Refused, UsageError
+from ..unpack.member import Content, Mark, Member
+from . import boring, buildinfo, elf, native, signals, verdict
+from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
+from .source import Buffer, ByteSource, OpenFile
+from .table import Table
+
+#: ELF files up to this size are inspected in memory.
+IN_MEMORY = 8 << 20
+_CHUNK = 1 << 20
+_UPX = b"UPX!"
+_UPX_REACH = 1 << 10
+
+Role = Literal["program", "config", "doc", "ghost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the bytes of an ELF file show."""
+
+    elf: ElfFacts | None
+    """None where not even the header can be read."""
+    go: GoFacts | None
+    """Build info."""
+    crypto: CryptoFacts
+    """The verdict."""
+
+
+class Inspector:
+    """Inspects files against one table of modules; holds no state between files and may be shared by threads."""
+
+    def __init__(self, table: Table, spool: Path) -> None:
+        """Compare with ``table``; put large ELF files into unlinked temporary files in the folder ``spool``."""
+        self._table = table
+        self._spool = spool
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest that changes when this code's version or anything in the table does."""
+        return hashlib.sha256(f"{__version__} {self._table.fingerprint}".encode()).hexdigest()
+
+    def session(self) -> Session:
+        """Begin an archive, whose hard links can refer to its earlier members."""
+        return Session(self)
+
+    def inspect(self, member: Member) -> Finding | None:
+        """Inspect one member by itself; None for a directory.
+
+        Reads the member's content to its end. Raises `Refused` where the content is not as long as the member
+        says, and for a hard link, which only a `session` can resolve; `Incomplete` where the disk refuses.
+        """
+        if member.type == "directory":
+            return None
+        if member.type == "symlink":
+            return Finding(member.path, "symlink", member.mode, None, None, member.mark or "program", member.target)
+        if member.type == "hardlink":
+            raise _dangling(member)
+        if member.content is None:
+            return Finding(member.path, "file", member.mode, None, None, member.mark or "ghost")
+        return self._file(member.path, member.mode, member.size, member.mark, member.content)
+
+    def inspect_path(self, path: Path, name: str | None = None) -> Finding:
+        """Inspect a file or symbolic link on disk, named ``name`` or as it is in the finding.
+
+        Raises `UsageError` where it is neither or is not there, `Incomplete` where it cannot be read.
+        """
+        named = name if name is not None else str(path)
+        try:
+            found = path.lstat()
+            if stat.S_ISLNK(found.st_mode):
+                mode = stat.S_IMODE(found.st_mode)
+                return Finding(named, "symlink", mode, None, None, "program", str(path.readlink()))
+            # Not blocking: a pipe that took the file's place must not hold us.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except FileNotFoundError as error:
+            raise UsageError(f"{path} is not there.", "Name a file that exists.") from error
+        except OSError as error:
+            raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            return self._open_file(file, path, named)
+
+    def _open_file(self, file: IO[bytes], path: Path, named: str) -> Finding:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{path} is not a file.", "Name a regular file.")
+        mode = stat.S_IMODE(found.st_mode)
+        try:
+            digest, head, size = hashlib.sha256(), b"", 0
+            while chunk := file.read(_CHUNK):
+                head = head or chunk[:4]
+                size += len(chunk)
+                digest.update(chunk)
+            finding = _plain(named, mode, size, digest.hexdigest(), None, head)
+            return self._judged(finding, OpenFile(file.fileno(), size)) if head == elf.MAGIC else finding
+        except OSError as error:
+            raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
+
+    def _file(self, path: str, mode: int, size: int, mark: Mark | None, content: Content) -> Finding:
+        first = content.read(_CHUNK)
+        if first[:4] != elf.MAGIC:
+            digest = _hash_through(path, size, first, content)
+            return _plain(path, mode, size, digest, mark, first[:4])
+        if size <= IN_MEMORY:
+            pieces: list[bytes] = []
+            digest = _hash_through(path, size, first, content, pieces)
+            finding = _plain(path, mode, size, digest, mark, first[:4])
+            return self._judged(finding, Buffer(b"".join(pieces)))
+        try:
+            with tempfile.TemporaryFile(dir=self._spool, buffering=0) as spooled:
+                digest = _hash_through(path, size, first, content, spooled)
+                finding = _plain(path, mode, size, digest, mark, first[:4])
+                return self._judged(finding, OpenFile(spooled.fileno(), size))
+        except OSError as error:
+            raise Incomplete(
+                f"{path} could not be kept in {self._spool}: {error.strerror}.", "Free space or choose another folder."
+            ) from error
+
+    def _judged(self, finding: Finding, source: ByteSource) -> Finding:
+        looked = look(source, self._table)
+        return replace(finding, elf=looked.elf, go=looked.go, crypto=looked.crypto)
+
+
+class Session:
+    """The inspection of one archive, member by member, in its order; for one thread."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
+        self._seen: dict[str, Finding] = {}
+
+    def inspect(self, member: Member) -> Finding | None:
+        """Inspect one member as `Inspector.inspect` does; a hard link is its target under another name.
+
+        Raises `Refused` where a hard link's target was not an earlier file of the archive.
+        """
+        if member.type == "hardlink":
+            target = self._seen.get(member.target or "")
+            if target is None:
+                raise _dangling(member)
+            finding: Finding | None = replace(target, path=member.path)
+        else:
+            finding = self._inspector.inspect(member)
+        if finding is not None and finding.type == "file":
+            self._seen[finding.path] = finding
+        return finding
+
+
+def look(source: ByteSource, table: Table) -> Looked:
+    """Judge the bytes of an ELF file; never raises for what is in them."""
+    facts, go = None, None
+    try:
+        headers = elf.read(source)
+        facts = headers.facts
+        go = buildinfo.read(source, headers)
+        return Looked(facts, go, _crypto(source, headers, go, table))
+    except elf.Unreadable as error:
+        return Looked(facts, go, verdict.unreadable(error.code))
+
+
+def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Table) -> CryptoFacts:
+    if go is None and headers.facts.type not in ("exec", "dyn"):
+        return verdict.not_go()
+    if go is None and not signals.looks_like_go(source, headers):
+        if _packed(source):
+            return verdict.unreadable("packed")
+        # Without sections and without any sign of Go, nothing says that what is seen is what will run.
+        return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
+    standard = headers.facts.machine == "x86_64" and signals.has_standard(source, headers)
+    symbols = signals.symbols(source, headers) if go is None or not verdict.claims(go) else 0
+    thorough = bool(verdict.claims(go, symbols))
+    modules = tuple(boring.search(source, headers, table, thorough=thorough))
+    seen = verdict.Seen(
+        headers.facts, go, modules, standard=standard, symbols=symbols, text_relocations=headers.text_relocations
+    )
+    if not modules:
+        seen = replace(
+            seen,
+            data=tuple(boring.in_data(source, headers, table)),
+            markers=signals.markers(source, headers),
+            packages=signals.packages(source, headers),
+            symbols=symbols or signals.symbols(source, headers),
+            native=native.read(source, headers),
+        )
+    return verdict.judge(seen)
+
+
+def _packed(source: ByteSource) -> bool:
+    """Tell UPX by the magic in its headers, near either end of the file."""
+    return _UPX in source.read_at(0, _UPX_REACH) or _UPX in source.read_at(max(source.size - _UPX_REACH, 0), _UPX_REACH)
+
+
+def _hash_through(
+    path: str, size: int, first: bytes, content: Content, sink: list[bytes] | IO[bytes] | None = None
+) -> str:
+    """Hash a member's content, ``first`` being what was read of it, and leave a copy in ``sink``."""
+    digest, length, chunk = hashlib.sha256(), 0, first
+    while chunk:
+        length += len(chunk)
+        if length > size:
+            break
+        digest.update(chunk)
+        if isinstance(sink, list):
+            sink.append(chunk)
+        elif sink is not None:
+            _write(sink, chunk)
+        chunk = content.read(_CHUNK)
+    if length != size:
+        raise Refused(
+            f"{path} is not as long as its archive says ({size} bytes).", "Fetch the archive again, or ask its maker."
+        )
+    return digest.hexdigest()
+
+
+def _write(sink: IO[bytes], chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[sink.write(view) :]
+
+
+def _plain(path: str, mode: int, size: int, digest: str, mark: Mark | None, head: bytes) -> Finding:
+    return Finding(path, "file", mode, digest, size, _role(mark, mode, head))
+
+
+def _role(mark: Mark | None, mode: int, head: bytes) -> Role:
+    """Say what a file is for; an ELF file is a program even where its package calls it configuration."""
+    if head == elf.MAGIC:
+        return "program"
+    if mark is not None:
+        return mark
+    return "program" if head[:2] == b"#!" or mode & 0o111 else "doc"
+
+
+def _dangling(member: Member) -> Refused:
+    return Refused(
+        f"{member.path} is a hard link to {member.target}, which is not an earlier file of its archive.",
+        "Such an archive cannot be unpacked; ask its maker.",
+    )

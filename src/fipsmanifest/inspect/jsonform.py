@@ -1,0 +1,88 @@
+"""A finding as the dictionary that stands in a manifest's ``files[]``, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .finding import CryptoFacts, ElfFacts, Finding, GoFacts, SeenModule, Verdict
+
+#: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's
+#: machine to another's.
+SETTINGS_THAT_MATTER = frozenset(
+    {
+        "-buildmode",
+        "-compiler",
+        "-tags",
+        "-trimpath",
+        "CGO_ENABLED",
+        "DefaultGODEBUG",
+        "GOAMD64",
+        "GOARCH",
+        "GOARM64",
+        "GOEXPERIMENT",
+        "GOFIPS140",
+        "GOOS",
+        "vcs.modified",
+        "vcs.revision",
+        "vcs.time",
+    }
+)
+
+
+def to_json(finding: Finding, *, whole: bool = False) -> dict[str, Any]:
+    """Give the manifest's form: keys that do not apply are absent, ``mode`` is octal digits.
+
+    ``whole`` gives what `from_json` can read back, for a cache of findings: all build settings, the module in full
+    and the ELF header's facts as well.
+    """
+    entry: dict[str, Any] = {
+        "path": finding.path,
+        "type": finding.type,
+        "role": finding.role,
+        "mode": f"{finding.mode:04o}",
+        "sha256": finding.sha256,
+        "size": finding.size,
+        "target": finding.target,
+        "architecture": finding.elf.machine if finding.elf else None,
+        "go": _go(finding.go, whole=whole) if finding.go else None,
+        "crypto": _crypto(finding.crypto, whole=whole) if finding.crypto else None,
+        "elf": asdict(finding.elf) if finding.elf and whole else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def from_json(entry: dict[str, Any]) -> Finding:
+    """Read back what `to_json` gave ``whole``; raises ValueError, KeyError or TypeError where it is anything else."""
+    elf, go, crypto = entry.get("elf"), entry.get("go"), entry.get("crypto")
+    return Finding(
+        path=entry["path"],
+        type=entry["type"],
+        mode=int(entry["mode"], 8),
+        sha256=entry.get("sha256"),
+        size=entry.get("size"),
+        role=entry["role"],
+        target=entry.get("target"),
+        elf=ElfFacts(**elf) if elf else None,
+        go=GoFacts(go["version"], go.get("path"), go.get("module"), go.get("settings", {})) if go else None,
+        crypto=CryptoFacts(
+            Verdict(crypto["verdict"]),
+            SeenModule(**crypto["module"]) if "module" in crypto else None,
+            crypto["evidence"],
+        )
+        if crypto
+        else None,
+    )
+
+
+def _go(go: GoFacts, *, whole: bool) -> dict[str, Any]:
+    settings = {key: go.settings[key] for key in sorted(go.settings) if whole or key in SETTINGS_THAT_MATTER}
+    entry = {"version": go.version, "path": go.path, "module": go.module, "settings": settings or None}
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _crypto(crypto: CryptoFacts, *, whole: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"verdict": str(crypto.verdict), "evidence": dict(crypto.evidence)}
+    if crypto.module:
+        entry["module"] = asdict(crypto.module) if whole else crypto.module.id
+    return entry

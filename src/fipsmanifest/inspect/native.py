@@ -1,0 +1,93 @@
+"""Go's own FIPS module, ``GOFIPS140``: its integrity sum, and whether the program runs in its FIPS mode.
+
+The linker leaves a table ``go:fipsinfo`` with an HMAC over four ranges of the linked module (Go's
+``cmd/link/internal/ld/fips140.go`` and ``crypto/internal/fips140/check``). Plain programs of Go 1.24 and later have
+it too, so it shows integrity, not that the mode is on: that is for ``GOFIPS140`` and ``DefaultGODEBUG`` to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+
+from .elf import Elf
+from .finding import GoFacts
+from .source import WINDOW, ByteSource, find
+
+_MAGIC = b"\xff Go fipsinfo \xff\0"
+_KEY = bytes(32)
+_PREFIX = b"go fips object v1\n"
+_SUM = 32
+_RANGES = 4
+#: Magic, sum, a pointer to itself, and (start, end) for text, rodata, noptrdata and data.
+_SIZE = len(_MAGIC) + _SUM + 8 + _RANGES * 16
+_LARGEST = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class NativeModule:
+    """The native module as linked into one program."""
+
+    offset: int
+    """File offset of ``go:fipsinfo``."""
+    sum: str
+    """The HMAC-SHA-256 that is stored (hex); all zeros where the linker left it open."""
+    computed: str | None
+    """The same, recomputed; None where the ranges do not lie in the file."""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether the module's bytes are what was linked."""
+        return self.sum == self.computed
+
+
+def version(go: GoFacts) -> str | None:
+    """Give the ``GOFIPS140`` version that the program was built with, None where it was off."""
+    value = go.settings.get("GOFIPS140", "off")
+    return None if value in ("", "off") else value
+
+
+def mode_is_on(go: GoFacts) -> bool:
+    """Tell whether FIPS mode is on by default: ``fips140=on`` or ``only``, exactly, in DefaultGODEBUG."""
+    values = [
+        value
+        for key, _, value in (item.partition("=") for item in go.settings.get("DefaultGODEBUG", "").split(","))
+        if key == "fips140"
+    ]
+    return bool(values) and values[-1] in ("on", "only")
+
+
+def read(source: ByteSource, elf: Elf) -> NativeModule | None:
+    """Find ``go:fipsinfo`` and recompute its sum; None where there is none."""
+    if elf.facts.bits != 64:
+        return None
+    section = elf.section(".go.fipsinfo")
+    places = [(section.offset, section.offset + section.size)] if section else []
+    places += [(segment.offset, segment.end) for segment in elf.loads if segment.writable]
+    for start, end in places:
+        for at in find(source, start, end, _MAGIC):
+            table = source.read_at(at, _SIZE)
+            if len(table) == _SIZE:
+                stored = table[len(_MAGIC) : len(_MAGIC) + _SUM]
+                ranges = struct.unpack_from(f"{elf.order}{2 * _RANGES}Q", table, _SIZE - _RANGES * 16)
+                return NativeModule(at, stored.hex(), _compute(source, elf, ranges))
+    return None
+
+
+def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | None:
+    mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
+    for start, end in zip(ranges[::2], ranges[1::2], strict=True):
+        length = end - start
+        if not 0 <= length <= _LARGEST:
+            return None
+        mac.update(length.to_bytes(8, "big"))
+        if length == 0:
+            continue
+        offset, last = elf.offset_of(start), elf.offset_of(end - 1)
+        if offset is None or last != offset + length - 1:
+            return None
+        for at in range(offset, offset + length, WINDOW):
+            mac.update(source.read_at(at, min(WINDOW, offset + length - at)))
+    return mac.hexdigest()

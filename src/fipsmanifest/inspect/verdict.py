@@ -1,0 +1,271 @@
+"""From what was seen to what it means: the one place where verdicts are decided.
+
+Pure: takes a record of observations, gives the verdict of DESIGN section 6 with the evidence it rests on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from . import native
+from .boring import Sighting
+from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
+from .native import NativeModule
+from .signals import Markers, Packages
+
+#: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
+_BRANCH_RELEASE = re.compile(r"go1\.\d+(\.\d+)?b\d+\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything that was looked at in one ELF file that is, or claims to be, a Go program."""
+
+    elf: ElfFacts
+    """Its class, machine, type."""
+    go: GoFacts | None
+    """Its build info; None where a Go program has none."""
+    modules: tuple[Sighting, ...] = ()
+    """Modules in executable memory."""
+    data: tuple[Sighting, ...] = ()
+    """Modules where nothing executes them."""
+    markers: Markers | None = None
+    """Counts of the marker functions; None where only the plain-crypto one was looked for."""
+    standard: bool = False
+    """The plain-crypto marker is there."""
+    packages: Packages | None = None
+    """Packages named; None where that was not needed."""
+    symbols: int = 0
+    """Names of BoringCrypto functions in the symbol table."""
+    native: NativeModule | None = None
+    """Go's own FIPS module."""
+    text_relocations: bool = False
+    """The loader is told to write into code."""
+
+
+Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
+
+
+def claims(go: GoFacts | None, symbols: int = 0) -> list[str]:
+    """Give the codes of what a file says in favour of BoringCrypto."""
+    found = []
+    if go is not None:
+        experiments = go.settings.get("GOEXPERIMENT", "").split(",")
+        _, _, suffix = re.sub(r"[ -]X:", "\0", go.version).partition("\0")
+        if "boringcrypto" in experiments or "boringcrypto" in suffix.split(","):
+            found.append("goexperiment")
+        if _BRANCH_RELEASE.match(go.version):
+            found.append("branch-release")
+    if symbols:
+        found.append("symbols")
+    return found
+
+
+def unreadable(code: str) -> CryptoFacts:
+    """Give the verdict on a file that cannot be judged."""
+    return CryptoFacts(Verdict.UNREADABLE, None, {"code": code})
+
+
+def not_go() -> CryptoFacts:
+    """Give the verdict on an ELF file without any sign of Go."""
+    return CryptoFacts(Verdict.NOT_GO, None, {"code": "not-go"})
+
+
+def judge(seen: Seen) -> CryptoFacts:
+    """Decide."""
+    verdict, code, module = _from_modules(seen) or _from_other_module(seen) or _from_claims(seen)
+    evidence: Evidence = {"code": code, **_evidence(seen, module)}
+    return CryptoFacts(verdict, _seen_module(seen, module), evidence)
+
+
+Decision = tuple[Verdict, str, "Sighting | NativeModule | None"]
+
+
+def _from_modules(seen: Seen) -> Decision | None:
+    """Judge by a BoringCrypto module in executable memory, where there is one."""
+    if not seen.modules:
+        return None
+    changed = [module for module in seen.modules if module.stored_at is None]
+    whole = [module for module in seen.modules if module.stored_at is not None]
+    # A known module that is called, before others.
+    whole.sort(key=lambda module: (module.wired, module.row is not None), reverse=True)
+    module = whole[0] if whole else changed[0]
+    denial = None
+    if changed:
+        denial = "self-test-would-fail" if changed[0].row else "module-changed"
+    elif seen.standard:
+        denial = "plain-crypto"
+    elif any(item.writable for item in whole) or seen.text_relocations:
+        denial = "module-writable"
+    elif not module.wired:
+        denial = "module-never-called"
+    if denial:
+        return Verdict.CONTRADICTED, denial, module
+    if module.row is None:
+        return Verdict.UNLISTED, "module-unknown", module
+    return Verdict.PROVEN, "module-proven", module
+
+
+def _from_other_module(seen: Seen) -> Decision | None:
+    """Judge by evidence of another FIPS module."""
+    if seen.go is None:
+        return None
+    experiments = set(seen.go.settings.get("GOEXPERIMENT", "").split(","))
+    microsoft = experiments & {"systemcrypto", "opensslcrypto", "cngcrypto"} or any(
+        key.startswith("microsoft_") for key in seen.go.settings
+    )
+    if seen.packages and (seen.packages.microsoft_go or (microsoft and seen.packages.golang_fips)):
+        return Verdict.OTHER_MODULE, "microsoft-go", None
+    if seen.packages and seen.packages.golang_fips:
+        return Verdict.OTHER_MODULE, "golang-fips", None
+    if native.version(seen.go) is None:
+        return None
+    if seen.native is None:
+        return Verdict.CONTRADICTED, "native-module-missing", None
+    if not seen.native.holds:
+        return Verdict.CONTRADICTED, "native-module-changed", seen.native
+    if native.mode_is_on(seen.go):
+        return Verdict.OTHER_MODULE, "go-native", seen.native
+    return None
+
+
+def _from_claims(seen: Seen) -> Decision:
+    """Judge a program in which no FIPS module was found."""
+    said = claims(seen.go, seen.symbols)
+    crypto = seen.standard or (seen.packages is not None and seen.packages.crypto)
+    if seen.go is None:
+        return Verdict.UNREADABLE, "no-build-info", None
+    if said and seen.data:
+        return Verdict.CONTRADICTED, "module-not-executable", seen.data[0]
+    if said and crypto:
+        if seen.go.settings.get("CGO_ENABLED") == "0":
+            return Verdict.CONTRADICTED, "cgo-off", None
+        if seen.standard or not (seen.packages and seen.packages.boring):
+            return Verdict.CONTRADICTED, "plain-crypto", None
+        return Verdict.DECLARED, "module-not-found", None
+    if crypto:
+        if seen.markers and seen.markers.boring and not seen.standard:
+            return Verdict.DECLARED, "marker-only", None
+        return Verdict.PLAIN, "plain-crypto", None
+    if "symbols" in said:
+        return Verdict.DECLARED, "symbols-only", None
+    return Verdict.NO_CRYPTO, "no-crypto-packages", None
+
+
+def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> Evidence:
+    evidence: Evidence = {}
+    said = claims(seen.go, seen.symbols)
+    if said:
+        evidence["claims"] = list(said)
+    if isinstance(module, Sighting):
+        evidence |= _module_evidence(module)
+        if len(seen.modules) > 1:
+            evidence["modules"] = [_identifier(item) for item in seen.modules]
+    if seen.native is not None:
+        evidence["fipsinfo_offset"] = seen.native.offset
+        evidence["fipsinfo_holds"] = seen.native.holds
+    if seen.go is not None and native.version(seen.go):
+        evidence["gofips140"] = native.version(seen.go) or ""
+        evidence["fips140_on"] = native.mode_is_on(seen.go)
+    if seen.elf.machine == "x86_64":
+        if seen.markers is not None:
+            counts = seen.markers
+            evidence["markers"] = [counts.boring, counts.standard, counts.fipsonly]
+        else:
+            evidence["standard_marker"] = seen.standard
+    if seen.packages is not None:
+        evidence["crypto_packages"] = seen.packages.crypto
+        evidence["boring_wrappers"] = seen.packages.boring
+    if seen.symbols:
+        evidence["symbols"] = seen.symbols
+    if seen.data and not isinstance(module, Sighting):
+        evidence["module_in_data"] = [item.offset for item in seen.data]
+    return evidence
+
+
+def _module_evidence(module: Sighting) -> Evidence:
+    evidence: Evidence = {
+        "offset": module.offset,
+        "length": module.length,
+        "algorithm": module.algorithm,
+        "digest": module.digest,
+        "executable": module.executable,
+    }
+    if module.executable:
+        evidence["calls"] = module.calls
+    if module.row is not None:
+        evidence["self_test_called"] = module.self_test
+    elif module.resembles is not None:
+        evidence["resembles"] = module.resembles.id
+    if module.stored_at is not None:
+        evidence["stored_at"] = module.stored_at
+    if module.writable:
+        evidence["writable"] = True
+    return evidence
+
+
+def _identifier(module: Sighting) -> str:
+    if module.row is not None:
+        return module.row.id
+    return f"{'unlisted' if module.stored_at is not None else 'changed'}-{module.digest[:16]}"
+
+
+def _seen_module(seen: Seen, module: Sighting | NativeModule | None) -> SeenModule | None:
+    """Name the module for the manifest: what was recognised by its own digest, and nothing that was changed."""
+    if isinstance(module, NativeModule):
+        if not module.holds or seen.go is None:
+            return None
+        named = f"Go Cryptographic Module {native.version(seen.go)}"
+        identifier = f"go-native-{module.sum[:16]}"
+        return SeenModule(identifier, named, "hmac-sha256", module.sum, seen.elf.machine, None)
+    if module is None or module.stored_at is None:
+        return None
+    row = module.row
+    return SeenModule(
+        _identifier(module),
+        row.name if row else "BoringCrypto (not in the table)",
+        module.algorithm,
+        module.digest,
+        seen.elf.machine,
+        row.row if row else None,
+        row.commit or None if row else None,
+    )
+
+
+_SENTENCES = {
+    "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
+    "module-unknown": "A BoringCrypto module whose own digest holds is wired in, but the table does not know it.",
+    "module-changed": "A BoringCrypto module is in this file, but its bytes were changed.",
+    "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
+    "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
+    "module-never-called": "A BoringCrypto module lies in this file, but nothing calls it.",
+    "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
+    "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
+    "module-not-found": "It says that it is a goboring build, but no module was found in it.",
+    "marker-only": "It carries goboring's marker, but no module was found in it.",
+    "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
+    "no-crypto-packages": "A Go program without cryptographic packages.",
+    "go-native": "{module} is in this file, its sum holds and FIPS mode is on; it is not BoringCrypto.",
+    "native-module-missing": "It says that it has Go's native FIPS module, but there is none in it.",
+    "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
+    "golang-fips": "Built by golang-fips/go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
+    "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
+    "not-go": "An ELF file, but not a Go program.",
+    "no-build-info": "A Go program without build info, which cannot be judged.",
+    "packed": "Packed, so what it will execute cannot be seen.",
+}
+
+
+def sentence(crypto: CryptoFacts) -> str:
+    """Say a verdict in one sentence for people."""
+    code = str(crypto.evidence.get("code", ""))
+    if code == "plain-crypto":
+        if crypto.verdict is Verdict.CONTRADICTED:
+            return "It says that it is a goboring build, but Go's plain, unvalidated cryptography is linked in."
+        return "A Go program with plain, unvalidated cryptography."
+    template = _SENTENCES.get(code, "The file cannot be read ({code}).")
+    module = crypto.module.name if crypto.module else ""
+    if crypto.module and crypto.module.commit:
+        module += f" {crypto.module.commit[:8]}"
+    return template.format(module=module, code=code)
