@@ -12,6 +12,8 @@ from ..errors import NotTrusted
 from .text import read_time, utc_now, visible, write_time
 
 SCHEMA = "fipsmanifest/v1"
+MAX_BYTES = 16 * 1024 * 1024
+"""The largest signed manifest that is read."""
 
 _MAX_DEPTH = 32
 _MAX_DIGITS = 18

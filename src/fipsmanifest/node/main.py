@@ -8,8 +8,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import __released__, __version__
 from ..errors import CONSUMER_PRECEDENCE, INTERRUPTED, FipsManifestError, NotTrusted, UsageError
-from . import cleartext, host, options, report
-from .document import check_bindings
+from . import host, options, report
+from .document import MAX_BYTES, check_bindings
 from .result import EXIT_CODES, FAIL, INCOMPLETE, PASS, UNKNOWN, UNTRUSTED, Listed, Node, Result, verdict
 from .text import utc_now, visible, write_time
 from .trust import Trust, load_trust, packed_trust
@@ -82,11 +82,11 @@ def _read(path: str) -> bytes:
     """Read a signed manifest once, and no more of it than one may hold."""
     try:
         if path == "-":
-            return sys.stdin.buffer.read(cleartext.MAX_SIZE + 1)
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
         with open(path, "rb") as file:
             if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-            return file.read(cleartext.MAX_SIZE + 1)
+            return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise UsageError("{} cannot be read: {}.".format(visible(path), reason), "Name the signed manifest.")
