@@ -10,9 +10,9 @@ from __future__ import annotations
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
 
 from ..errors import Incomplete, Refused
+from .member import Content
 
 #: Bytes read at a time, and the most given by one call into a decompressor.
 _INPUT = 256 << 10
@@ -75,7 +75,7 @@ class Reader:
         return bool(self._chunk)
 
 
-def reader(raw: BinaryIO, *, limit: int, name: str) -> Reader:
+def reader(raw: Content, *, limit: int, name: str) -> Reader:
     """Give the expanded bytes of ``raw``, from where it stands to its end.
 
     ``limit`` bounds the expanded size in bytes; ``name`` is what errors call the archive. Raises as `Reader.read`.
@@ -96,7 +96,7 @@ def reader(raw: BinaryIO, *, limit: int, name: str) -> Reader:
 class _Source:
     """Compressed bytes with some put back."""
 
-    def __init__(self, raw: BinaryIO, name: str) -> None:
+    def __init__(self, raw: Content, name: str) -> None:
         self.name = name
         self._raw = raw
         self._back = b""

@@ -1,0 +1,404 @@
+"""Container images from an archive, as air-gapped sites carry them: ``docker save`` and OCI layouts.
+
+An archive is a folder or a tar, plain or compressed. Where it is an OCI layout (``index.json``; ``docker save`` since
+version 25 writes one as well), a reference resolves to the index or manifest of that layout. Older ``docker save``
+archives have only ``manifest.json``, which maps a name to a configuration and its uncompressed layers: nothing is made
+up in place of the registry's manifest, the configuration stands for it (`image.assemble`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from ..definition import Definition, ImageArchive
+from ..errors import Incomplete, Refused, UsageError
+from ..unpack.decompress import reader
+from ..unpack.limits import DEFAULT
+from ..unpack.member import Content
+from ..unpack.paths import normalise, resolve, shown
+from ..unpack.tar import FileStream, members
+from .artifact import Artifact
+from .cache import Cache, CachedFile
+from .context import Context
+from .image import assemble, read_cached
+from .imagedocument import (
+    MAX_CONFIG,
+    MAX_DOCUMENT,
+    UNKNOWN_SIZE,
+    Descriptor,
+    Index,
+    is_config,
+    load_json,
+    parse,
+    parse_config,
+)
+from .registry import parse_reference
+from .transport import local_path
+
+_INDEX = "/index.json"
+_SAVED = "/manifest.json"
+
+_ADVICE = "Do not use this archive; ask those who made it."
+
+
+class Store(Protocol):
+    """The files of an archive by their paths in it (``/index.json``)."""
+
+    name: str
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+
+    def open(self, path: str) -> AbstractContextManager[Content]:
+        """Give the file, to be read inside ``with``. Raises `Refused` where there is no such file."""
+
+
+class FolderStore:
+    """An archive that was unpacked into a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.name = root.name
+        self._root = root
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+        return (self._root / path.lstrip("/")).is_file()
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[Content]:
+        """Give the file. Raises `Refused` where it is missing, or lies elsewhere by a link."""
+        place = self._root / path.lstrip("/")
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _missing(self.name, path) from error
+        with os.fdopen(descriptor, "rb") as file:
+            inside = place.resolve().is_relative_to(self._root.resolve())
+            if not inside or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _missing(self.name, path)
+            yield file
+
+
+class TarStore:
+    """An archive in a plain tar: its members are looked up once and read where they lie."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Read the headers of the tar at ``path``. Raises `Refused` as `tar.members` does."""
+        self.name = name
+        self._path = path
+        self._places: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        with path.open("rb") as file:
+            stream = FileStream(file)
+            for member in members(stream, root="/", archive=name):
+                self._places.pop(member.path, None)
+                self._links.pop(member.path, None)
+                if member.type == "file":
+                    self._places[member.path] = (stream.position, member.size)
+                elif member.type == "symlink" and member.target is not None:
+                    self._links[member.path] = member.target
+                elif member.type == "hardlink" and member.target in self._places:
+                    self._places[member.path] = self._places[member.target]
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+        return self._place(path) is not None
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[Content]:
+        """Give the file. Raises `Refused` where it is missing."""
+        place = self._place(path)
+        if place is None:
+            raise _missing(self.name, path)
+        with self._path.open("rb") as file:
+            file.seek(place[0])
+            yield _Part(file, place[1])
+
+    def _place(self, path: str) -> tuple[int, int] | None:
+        # Old ``docker save`` keeps a layer that several images share once, and links to it.
+        return self._places.get(resolve(path, self._links, self.name))
+
+
+class _Part:
+    """A stretch of a file."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _missing(archive: str, path: str) -> Refused:
+    return Refused(f"{archive} has no {shown(path.lstrip('/'))}, which it names.", _ADVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedImage:
+    """An entry of ``manifest.json``."""
+
+    names: tuple[str, ...]
+    """Its names with their tags."""
+    config: str
+    """Path of its configuration."""
+    layers: tuple[str, ...]
+    """Paths of its layers, lowest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive that was opened: what is in it, by name."""
+
+    store: Store
+    """Its files."""
+    index: Index | None
+    """Of an OCI layout, what its ``index.json`` lists."""
+    saved: tuple[SavedImage, ...]
+    """Of ``docker save``, its entries."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Give every name in the archive."""
+        listed = [name for entry in (self.index.manifests if self.index else ()) for name in entry.names[:1]]
+        return tuple(dict.fromkeys([*listed, *(name for image in self.saved for name in image.names)]))
+
+
+def jobs(source: ImageArchive, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
+    """Give one job for each reference of ``source``.
+
+    Fetches and opens the archive, unless the lock and the cache already have every image. Raises `Refused` for an
+    archive that is none or hostile, and as `Http.download`; a job raises `Incomplete` for a name that is not in the
+    archive, and as `image.assemble`.
+    """
+    known = [_from_cache(source, reference, definition, context) for reference in source.references]
+    if all(artifact is not None for artifact in known):
+        return [partial(_given, artifact) for artifact in known if artifact is not None]
+    address = context.address(source.url)
+    path = local_path(address)
+    if path is None or not path.is_dir():
+        path = context.http.download(address, name=posixpath.basename(source.url)).path
+    archive = open_archive(path, context.cache, name=posixpath.basename(source.url.rstrip("/")))
+    return [
+        partial(image_of, archive, reference, definition, context.cache, source=source.name, address=source.url)
+        for reference in source.references
+    ]
+
+
+def _given(artifact: Artifact) -> Artifact:
+    return artifact
+
+
+def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
+    """Open the archive at ``path``, a folder or a tar; a compressed one is expanded into ``cache``.
+
+    Raises `Refused` where it is neither an OCI layout nor of ``docker save``, `UsageError` where there is nothing.
+    """
+    name = name or path.name
+    store: Store = FolderStore(path) if path.is_dir() else TarStore(_plain(path, cache, name), name)
+    index = None
+    if store.has(_INDEX):
+        document = parse(_read(store, _INDEX), f"{name}: index.json")
+        if not isinstance(document, Index):
+            raise Refused(f"{name}: index.json is no image index.", _ADVICE)
+        index = document
+    saved = _saved_images(load_json(_read(store, _SAVED), f"{name}: manifest.json"), name) if store.has(_SAVED) else ()
+    if index is None and not saved:
+        raise Refused(
+            f"{name} is no image archive: it has neither index.json nor manifest.json.",
+            "Make one with 'docker save' or 'skopeo copy'.",
+        )
+    return Archive(store, index, saved)
+
+
+def image_of(
+    archive: Archive, reference: str, definition: Definition, cache: Cache, *, source: str, address: str
+) -> Artifact:
+    """Give the image that ``archive`` calls ``reference``.
+
+    Raises `Incomplete` that says what there is, where there is no such name, `Refused` where two images have it, and
+    as `image.assemble`.
+    """
+    listed = archive.index.manifests if archive.index else ()
+    entries = {entry.digest: entry for entry in listed if _is(entry.names, reference)}
+    saved = [image for image in archive.saved if _is(image.names, reference)]
+    if len(entries) > 1 or (not entries and len(saved) > 1):
+        raise Refused(f"{archive.store.name} has several images with the name {reference}.", _ADVICE)
+    make = partial(assemble, source=source, name=reference, address=address, definition=definition, cache=cache)
+    if entries:
+        (entry,) = entries.values()
+        layout = _Layout(archive.store, cache)
+        return make(layout.document(entry), layout, media_type=entry.media_type)
+    if saved:
+        data = _read(archive.store, _inside(saved[0].config, archive.store.name))
+        return make(data, _Saved(archive.store, cache, saved[0], data), saved=True)
+    there = ", ".join(archive.names[:20]) or "no names"
+    raise Incomplete(f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.")
+
+
+class _Layout:
+    """The parts of an image in an OCI layout (OCI image specification, image-layout.md)."""
+
+    def __init__(self, store: Store, cache: Cache) -> None:
+        self._store = store
+        self._cache = cache
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        data = _read(self._store, _blob_path(descriptor))
+        _check(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data), descriptor, self._store.name)
+        return data
+
+    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
+        known = self._cache.get(descriptor.digest.removeprefix("sha256:"))
+        if known is None:
+            with self._store.open(_blob_path(descriptor)) as content:
+                bound = descriptor.size if limit is None else min(descriptor.size, limit)
+                known = self._cache.add(content, limit=bound, name=f"{self._store.name}: {descriptor.digest}")
+        _check(f"sha256:{known.sha256}", known.size, descriptor, self._store.name)
+        return known
+
+
+class _Saved:
+    """The layers of an image of ``docker save``, by their diff_ids."""
+
+    def __init__(self, store: Store, cache: Cache, image: SavedImage, config: bytes) -> None:
+        self._store = store
+        self._cache = cache
+        diff_ids = parse_config(config, f"{store.name}: {image.config}").diff_ids
+        if len(diff_ids) != len(image.layers):
+            raise Refused(
+                f"{store.name}: {image.config} has {len(diff_ids)} layers, and manifest.json {len(image.layers)}.",
+                _ADVICE,
+            )
+        self._paths = dict(zip(diff_ids, image.layers, strict=True))
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        raise Refused(f"{self._store.name} has no manifest {descriptor.digest}.", _ADVICE)
+
+    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
+        known = self._cache.get(descriptor.digest.removeprefix("sha256:"))
+        if known is None:
+            path = self._paths[descriptor.digest]
+            bound = DEFAULT.expanded if limit is None else limit
+            name = f"{self._store.name}: {shown(path)}"
+            with self._store.open(_inside(path, self._store.name)) as content:
+                # Some tools save layers compressed, though the name of the layer is that of the expanded bytes.
+                known = self._cache.add(reader(content, limit=bound, name=name), limit=bound, name=name)
+            _check(f"sha256:{known.sha256}", known.size, descriptor, name)
+        return known
+
+
+class _NotCached(Incomplete):
+    """A part of an image is not in the cache."""
+
+
+class _Cached:
+    """The parts of an image that an earlier run left in the cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        data = read_cached(self._cache, descriptor.digest, MAX_DOCUMENT)
+        if data is None:
+            raise _NotCached(descriptor.digest)
+        return data
+
+    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
+        known = self._cache.get(descriptor.digest.removeprefix("sha256:"))
+        if known is None or (limit is not None and known.size > limit):
+            raise _NotCached(descriptor.digest)
+        return known
+
+
+def _from_cache(source: ImageArchive, reference: str, definition: Definition, context: Context) -> Artifact | None:
+    pin = context.pinned(source.url, [reference])
+    data = read_cached(context.cache, f"sha256:{pin.sha256}", MAX_CONFIG) if pin is not None else None
+    if data is None:
+        return None
+    try:
+        return assemble(
+            data,
+            _Cached(context.cache),
+            source=source.name,
+            name=reference,
+            address=source.url,
+            definition=definition,
+            cache=context.cache,
+            saved=is_config(data),
+        )
+    except _NotCached:
+        return None
+
+
+def _check(digest: str, size: int, descriptor: Descriptor, name: str) -> None:
+    if digest != descriptor.digest:
+        raise Refused(f"{name}: what is named {descriptor.digest} is {digest}.", _ADVICE)
+    if descriptor.size not in (size, UNKNOWN_SIZE):
+        raise Refused(f"{name}: {descriptor.digest} has {size} bytes; it must have {descriptor.size}.", _ADVICE)
+
+
+def _blob_path(descriptor: Descriptor) -> str:
+    return f"/blobs/sha256/{descriptor.digest.removeprefix('sha256:')}"
+
+
+def _inside(name: str, archive: str) -> str:
+    return normalise(name, "/", archive)
+
+
+def _is(names: tuple[str, ...], reference: str) -> bool:
+    """Tell whether one of ``names`` is ``reference``, in the short form that docker writes or in full."""
+    return any(name == reference or _in_full(name) == _in_full(reference) for name in names)
+
+
+def _in_full(name: str) -> str:
+    try:
+        return parse_reference(name).text
+    except UsageError:
+        return name
+
+
+def _read(store: Store, path: str) -> bytes:
+    with store.open(path) as content:
+        data = content.read(MAX_CONFIG + 1)
+    if len(data) > MAX_CONFIG:
+        raise Refused(f"{store.name}: {shown(path)} is longer than {MAX_CONFIG} bytes.", _ADVICE)
+    return data
+
+
+def _saved_images(document: object, name: str) -> tuple[SavedImage, ...]:
+    images = []
+    for entry in document if isinstance(document, list) else [None]:
+        table = entry if isinstance(entry, dict) else {}
+        config, layers, names = table.get("Config"), table.get("Layers"), table.get("RepoTags") or []
+        if (
+            not isinstance(config, str)
+            or not isinstance(layers, list)
+            or not isinstance(names, list)
+            or not all(isinstance(text, str) for text in [*layers, *names])
+        ):
+            raise Refused(f"{name}: manifest.json is not the one of 'docker save'.", _ADVICE)
+        images.append(SavedImage(tuple(names), config, tuple(layers)))
+    return tuple(images)
+
+
+def _plain(path: Path, cache: Cache, name: str) -> Path:
+    try:
+        with path.open("rb") as file:
+            stream = reader(file, limit=DEFAULT.expanded, name=name)
+            if stream.compression == "none":
+                return path
+            return cache.add(stream, limit=DEFAULT.expanded, name=name).path
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error

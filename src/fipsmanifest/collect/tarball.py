@@ -1,0 +1,53 @@
+"""Tarballs: fetched, or taken from a path, and held against the digest that the definition or the lock names.
+
+Upstream publishes most of them without a checksum, so it is the lock that makes tomorrow's the one that was looked
+at; what is inside is checked when it is unpacked.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlsplit
+
+from ..definition import Definition, Tarball
+from ..errors import Refused
+from .artifact import Artifact
+from .context import Context
+
+
+def jobs(source: Tarball, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
+    """Give one job for each address of ``source``: one per architecture, or one for all.
+
+    A job raises `Refused` for another digest than the definition's, else what `Http.download` raises.
+    """
+    addresses = [address for _, address in definition.addresses(source)]
+    if source.sha256 is not None and len(addresses) > 1:
+        raise Refused(
+            f"The source '{source.name}' has one sha256 for {len(addresses)} tarballs.",
+            "Give each architecture a source of its own.",
+        )
+    return [partial(_fetch, source, address, context) for address in addresses]
+
+
+def _fetch(source: Tarball, address: str, context: Context) -> Artifact:
+    name = posixpath.basename(urlsplit(address).path) or source.name
+    expected = source.sha256
+    if expected is None:
+        # A pin is used only to find the file here: what upstream serves instead is for the lock's check to name.
+        pin = context.pinned(address, [name])
+        expected = pin.sha256 if pin is not None and context.cache.get(pin.sha256) is not None else None
+    file = context.http.download(
+        context.address(address), expected=None if expected is None else f"sha256:{expected}", name=name
+    )
+    return Artifact(
+        source=source.name,
+        kind="tarball",
+        name=name,
+        address=address,
+        sha256=file.sha256,
+        size=file.size,
+        path=file.path,
+        unpack=source.unpack,
+    )
