@@ -89,7 +89,7 @@ class SeaweedFS:
                 "-ip.bind=127.0.0.1",
                 f"-s3.config={identities}",
                 "-master.volumeSizeLimitMB=64",
-                "-volume.max=16",
+                "-volume.max=500",
                 "-master.telemetry=false",
                 "-s3.autoCreateBucket=false",
                 *arguments,
@@ -109,7 +109,7 @@ class SeaweedFS:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(timeout=5)
+                self._process.wait(timeout=2)
             except subprocess.TimeoutExpired:
                 self.kill()
             self._process = None

@@ -80,7 +80,7 @@ class S3Bucket:
                             f"{key} in {self.describe()} is larger than {MAX_OBJECT} bytes.",
                             "It is none of ours; move it away.",
                         )
-            return Stored(bytes(data), answer.get("ETag", ""))
+            return Stored(bytes(data), _token(answer))
 
         return self._patiently(f"read {key}", read)
 
@@ -88,7 +88,7 @@ class S3Bucket:
         """Write an object where ``only_if`` holds, else raise `Conflict`."""
         from botocore.exceptions import ClientError
 
-        condition = {"IfNoneMatch": "*"} if isinstance(only_if, Absent) else {"IfMatch": only_if.token}
+        condition = {"IfNoneMatch": "*"} if isinstance(only_if, Absent) else {"IfMatch": f'"{only_if.token}"'}
         checksum = base64.b64encode(hashlib.sha256(data).digest()).decode("ascii")
 
         def write() -> None:
@@ -119,7 +119,7 @@ class S3Bucket:
             page = self._patiently("list", functools.partial(self._page, prefix, token))
             for item in page.get("Contents", ()):
                 count += 1
-                yield Entry(item["Key"][len(self._prefix) :], item["Size"], item.get("ETag", ""))
+                yield Entry(item["Key"][len(self._prefix) :], item["Size"], _token(item))
             following = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not following:
                 return
@@ -240,3 +240,8 @@ def _pause(error: Any, attempt: int) -> float:
         return min(float(asked), MAX_WAIT_SECONDS)
     longest = 0.2 * 2.0**attempt
     return longest / 2 + random.random() * longest / 2  # noqa: S311 - spreads retries, protects nothing
+
+
+def _token(answer: Any) -> str:
+    """Give an ETag without its quotes, which some listings leave out."""
+    return str(answer.get("ETag", "")).strip('"')

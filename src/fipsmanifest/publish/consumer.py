@@ -1,0 +1,92 @@
+"""What publishing asks of the consumer's verifier: the one seam between the two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ..errors import NotTrusted
+from ..manifest import Manifest, parse
+from ..node.trust import Trust
+from ..node.verify import verify_cleartext, verify_detached
+
+
+class Signer(Protocol):
+    """Who signed, and when."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The trusted key's full fingerprint."""
+
+    @property
+    def signed_at(self) -> datetime:
+        """The signature's own time."""
+
+
+class Signed(Signer, Protocol):
+    """What a verified signature covers."""
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes that were signed."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The same, read as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """The checks that a consumer makes; both raise `NotTrusted`, or `Incomplete` where gpgv cannot be run."""
+
+    manifest: Callable[[bytes], Signed]
+    """Checks a cleartext-signed manifest."""
+    tool: Callable[[bytes, bytes], Signer]
+    """Checks the tool's bytes against its detached signature, in this order."""
+
+    @classmethod
+    def trusting(cls, trust: Trust) -> Consumer:
+        """Check as the node tool does, with the keys of ``trust``."""
+        return cls(
+            lambda data: verify_cleartext(data, trust),
+            lambda data, signature: verify_detached(data, signature, trust, "tool"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedManifest:
+    """A manifest that verifies."""
+
+    payload: bytes
+    """The canonical document."""
+    document: Manifest
+    """The same, parsed."""
+    fingerprint: str
+    """Who signed it."""
+    signed_at: datetime
+    """When."""
+
+
+def read_manifest(
+    data: bytes, consumer: Consumer, *, kubernetes: str, name: str, serial: int | None = None
+) -> SignedManifest:
+    """Verify a signed manifest and that it is bound to where it lies, or is to lie.
+
+    ``serial`` None takes any, as under a pointer. Raises `NotTrusted`.
+    """
+    signed = consumer.manifest(data)
+    manifest = parse(dict(signed.manifest))
+    if manifest.kubernetes != kubernetes or (serial is not None and manifest.serial != serial):
+        expected = kubernetes if serial is None else f"{kubernetes} serial {serial}"
+        raise NotTrusted(
+            f"The manifest is of {manifest.kubernetes} serial {manifest.serial}, not of {expected}.",
+            "Look at who put it there.",
+        )
+    # ``rhel8``, ``rhel-84``: the name's digits begin with the EL version.
+    digits = re.findall(r"[0-9]+", name)
+    if digits and not any(run.startswith(str(manifest.el)) for run in digits):
+        raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", "Look at who put it there.")
+    return SignedManifest(signed.payload, manifest, signed.fingerprint, signed.signed_at)

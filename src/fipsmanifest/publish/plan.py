@@ -1,0 +1,373 @@
+"""What has to be done so that what is wanted is published: decided here, without touching anything. Pure.
+
+The order of steps is what makes a kill at any point harmless: first what never changes, then what points at it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, ValidationFailed
+from . import index, layout
+from .bucket import Stored
+from .consumer import Consumer, SignedManifest, Signer, read_manifest
+from .page import is_ours, render
+from .snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class WantedManifest:
+    """A signed manifest that is to be published."""
+
+    kubernetes: str
+    """``v1.21.3``."""
+    name: str
+    """``rhel8``."""
+    serial: int
+    """1, 2, ..."""
+    signed: bytes
+    """The cleartext-signed file."""
+
+    @property
+    def key(self) -> str:
+        """Where it is to lie for good."""
+        return layout.manifest(self.kubernetes, self.name, self.serial)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTool:
+    """A node tool that is to be published."""
+
+    version: str
+    """``0.1.0``."""
+    data: bytes
+    """The single-file tool."""
+    signature: bytes
+    """Its armored detached signature."""
+
+    @property
+    def sha256(self) -> str:
+        """The tool's digest, hex."""
+        return _sha256(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be published; with neither, only the index is brought up to date."""
+
+    manifests: tuple[WantedManifest, ...] = ()
+    """One per name and version."""
+    tool: WantedTool | None = None
+    """None where the published tool stays as it is."""
+
+
+class Kind(StrEnum):
+    """What is to be done with an object."""
+
+    CREATE = "create"
+    """It is not there."""
+    SAME = "same"
+    """It is there and says the same; nothing is written."""
+    MOVE = "move"
+    """A pointer or the index is to say something newer."""
+    CONFLICT = "conflict"
+    """It is there and must not be overwritten."""
+
+
+class Step(IntEnum):
+    """Writes of one step may be made at once; a step begins when the one before has been read back."""
+
+    TOOL_FILES = 1
+    MANIFESTS = 2
+    TOOL_SIGNATURE_POINTER = 3
+    TOOL_SIDECAR_POINTER = 4
+    TOOL_POINTER = 5
+    MANIFEST_POINTERS = 6
+    INDEX_JSON = 7
+    INDEX_HTML = 8
+
+
+_TOOL_POINTER_STEPS = dict(
+    zip(layout.TOOL_SUFFIXES, (Step.TOOL_SIGNATURE_POINTER, Step.TOOL_SIDECAR_POINTER, Step.TOOL_POINTER), strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is to be done with one object."""
+
+    kind: Kind
+    """Only ``create`` and ``move`` write."""
+    key: str
+    """The object."""
+    step: Step
+    """When."""
+    data: bytes
+    """What is to be there afterwards, or is there (``same``)."""
+    replaces: str | None
+    """The token of the version that was read; None where there was none."""
+    detail: str
+    """One line for people: ``serial 1 -> 2``; the whole sentence of a conflict."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of ``data``, hex."""
+        return _sha256(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that has to be done, in order."""
+
+    address: str
+    """The bucket."""
+    actions: tuple[Action, ...]
+    """By step, then key."""
+    left_out: tuple[str, ...]
+    """What lies in the bucket where a manifest or tool should and is not one: left alone, and not in the index."""
+
+    @property
+    def conflicts(self) -> tuple[Action, ...]:
+        """The actions that cannot be done."""
+        return tuple(action for action in self.actions if action.kind is Kind.CONFLICT)
+
+    @property
+    def writes(self) -> tuple[Action, ...]:
+        """The actions that write."""
+        return tuple(action for action in self.actions if action.kind in {Kind.CREATE, Kind.MOVE})
+
+    def require_no_conflict(self) -> None:
+        """Raise `Conflict`, or `Several` of them, where anything must not be overwritten."""
+        errors: list[FipsManifestError] = [
+            Conflict(action.detail, _ADVICE.get(action.step, _POINTER_ADVICE)) for action in self.conflicts
+        ]
+        if len(errors) > 1:
+            raise Several(errors)
+        if errors:
+            raise errors[0]
+
+
+_ADVICE = {
+    Step.TOOL_FILES: "Give the changed tool a new version.",
+    Step.MANIFESTS: "Give the definition a new serial and a reason.",
+}
+_POINTER_ADVICE = "Find out who wrote it; move it away by hand if it is not wanted."
+
+
+def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
+    """Decide what has to be done.
+
+    Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest names another
+    tool than the one published with it. Conflicts are in the plan.
+    """
+    actions: list[Action] = []
+    manifests, tools = list(there.published.manifests), list(there.published.tools)
+    if wanted.tool is not None:
+        files = list(_tool_files(wanted.tool, there, consumer))
+        actions += files
+        if all(action.kind is not Kind.CONFLICT for action in files):
+            actions += _tool_pointers(wanted.tool.version, files, there, consumer)
+            tools.append(index.PublishedTool(wanted.tool.version, wanted.tool.sha256, len(wanted.tool.data)))
+    for manifest in wanted.manifests:
+        signed = _check(manifest, consumer)
+        file = _manifest_file(manifest, signed, there, consumer)
+        actions.append(file)
+        if file.kind is Kind.CONFLICT:
+            continue
+        if file.kind is Kind.CREATE:
+            _require_tool(manifest, signed, tools)
+            manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed))
+        actions.append(_manifest_pointer(manifest, file, there, consumer))
+    actions += _index(index.contents(manifests, tools), there)
+    return Plan(there.address, tuple(sorted(actions, key=lambda action: (action.step, action.key))), there.left_out)
+
+
+def _check(manifest: WantedManifest, consumer: Consumer) -> SignedManifest:
+    signed = read_manifest(
+        manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
+    )
+    if manifest.serial > 1 and not signed.document.reason:
+        raise Refused(
+            f"{manifest.key} has serial {manifest.serial} and gives no reason for it.", "Give the definition a reason."
+        )
+    return signed
+
+
+def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[index.PublishedTool]) -> None:
+    named = signed.document.tool
+    if not any((tool.version, tool.sha256) == (named.version, named.sha256) for tool in tools):
+        raise Refused(
+            f"{manifest.key} names the tool {named.version} with SHA-256 {named.sha256}, which is not published.",
+            "Publish that tool, or generate the manifest again.",
+        )
+
+
+def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
+    """Plan the three files that never change: the tool, its digest, its signature."""
+    ours = consumer.tool(tool.data, tool.signature)
+    wanted = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
+    for suffix, data in wanted.items():
+        key = layout.tool(tool.version, suffix)
+        stored = there.objects.get(key)
+        if stored is None:
+            yield Action(Kind.CREATE, key, Step.TOOL_FILES, data, None, f"{len(data)} bytes")
+        elif stored.data == data:
+            yield _same(key, Step.TOOL_FILES, stored)
+        elif suffix == ".asc" and _tool_signer(tool.data, stored.data, consumer) is not None:
+            yield _same(key, Step.TOOL_FILES, stored, "another signature of the same tool")
+        else:
+            there_signed = _published_tool_signer(tool.version, there, consumer)
+            sentence = _differ(key, there, stored.data, there_signed, data, ours)
+            yield Action(Kind.CONFLICT, key, Step.TOOL_FILES, data, stored.token, sentence)
+
+
+def _tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: Consumer) -> Iterator[Action]:
+    """Plan the well-known address, which only ever moves to a newer version.
+
+    Where another publisher was stopped in the middle of a move to a still newer version, that move is completed.
+    """
+    versions = _published_tools(there)
+    versions[version] = {_suffix(action.key): action.data for action in files}
+    at: dict[str, str] = {version: version}
+    for suffix in layout.TOOL_SUFFIXES:
+        pointer = there.objects.get(layout.tool(None, suffix))
+        if pointer is not None:
+            found = [known for known, data in versions.items() if data.get(suffix) == pointer.data]
+            if not found:
+                yield _foreign(layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix], pointer, there)
+                continue
+            at[suffix] = max(found, key=layout.version_order)
+    target = max(at.values(), key=layout.version_order)
+    files_there = versions[target]
+    complete = len(files_there) == len(layout.TOOL_SUFFIXES)
+    if not complete or _tool_signer(files_there[""], files_there[".asc"], consumer) is None:
+        target, files_there = version, versions[version]
+    for suffix in layout.TOOL_SUFFIXES:
+        key, step = layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix]
+        pointer = there.objects.get(key)
+        if pointer is None:
+            yield Action(Kind.CREATE, key, step, files_there[suffix], None, f"-> {target}")
+        elif pointer.data == files_there[suffix]:
+            yield _same(key, step, pointer, target)
+        elif suffix in at:
+            detail = f"{at[suffix]} -> {target}"
+            yield Action(Kind.MOVE, key, step, files_there[suffix], pointer.token, detail)
+
+
+def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
+    """Give the files of the versions that were read, by version and suffix."""
+    found: dict[str, dict[str, bytes]] = {}
+    for key, stored in there.objects.items():
+        parsed = layout.read_key(key)
+        if isinstance(parsed, layout.ToolKey) and parsed.version is not None:
+            found.setdefault(parsed.version, {})[parsed.suffix] = stored.data
+    return found
+
+
+def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snapshot, consumer: Consumer) -> Action:
+    """Plan the file that never changes. The same means: it verifies, and signs the same bytes."""
+    stored = there.objects.get(manifest.key)
+    if stored is None:
+        newest = max(there.serials(manifest.kubernetes, manifest.name), default=0)
+        if newest > manifest.serial:
+            sentence = f"Serial {newest} of {manifest.key} is published already; a new one must be higher."
+            return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, None, sentence)
+        detail = f"{len(manifest.signed)} bytes"
+        return Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
+    published: SignedManifest | None = None
+    try:
+        published = read_manifest(
+            stored.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
+        )
+        if published.payload == signed.payload:
+            return _same(manifest.key, Step.MANIFESTS, stored)
+        because = ""
+    except NotTrusted as error:
+        because = f" What is there does not verify: {error.message}"
+    before = published.payload if published is not None else stored.data
+    sentence = _differ(manifest.key, there, before, published, signed.payload, signed) + because
+    return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, stored.token, sentence)
+
+
+def _manifest_pointer(manifest: WantedManifest, file: Action, there: Snapshot, consumer: Consumer) -> Action:
+    """Plan the well-known address, which only ever moves to a higher serial."""
+    key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
+    pointer = there.objects.get(key)
+    if pointer is None:
+        return Action(Kind.CREATE, key, step, file.data, None, f"-> serial {manifest.serial}")
+    if pointer.data == file.data:
+        return _same(key, step, pointer, f"serial {manifest.serial}")
+    try:
+        signed = read_manifest(pointer.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name)
+    except NotTrusted as error:
+        return _foreign(key, step, pointer, there, error.message)
+    serial = signed.document.serial
+    if serial > manifest.serial:
+        return _same(key, step, pointer, f"serial {serial}, which is newer")
+    if serial < manifest.serial:
+        return Action(Kind.MOVE, key, step, file.data, pointer.token, f"serial {serial} -> {manifest.serial}")
+    return _foreign(key, step, pointer, there, f"It is not the serial {serial} that is published.")
+
+
+def _index(contents: index.Contents, there: Snapshot) -> Iterator[Action]:
+    """Plan the two index files, derived from what will be there."""
+    wanted = (
+        (layout.INDEX_JSON, Step.INDEX_JSON, index.write(contents)),
+        (layout.INDEX_HTML, Step.INDEX_HTML, render(contents)),
+    )
+    for key, step, data in wanted:
+        stored = there.objects.get(key)
+        if stored is None:
+            yield Action(Kind.CREATE, key, step, data, None, f"{len(data)} bytes")
+        elif stored.data == data:
+            yield _same(key, step, stored)
+        elif is_ours(key, stored.data):
+            yield Action(Kind.MOVE, key, step, data, stored.token, "brought up to date")
+        else:
+            yield _foreign(key, step, stored, there)
+
+
+def _same(key: str, step: Step, stored: Stored, detail: str = "") -> Action:
+    return Action(Kind.SAME, key, step, stored.data, stored.token, detail)
+
+
+def _foreign(key: str, step: Step, stored: Stored, there: Snapshot, because: str = "") -> Action:
+    sentence = f"{key} in {there.address} is none of ours (SHA-256 {_sha256(stored.data)}). {because}".rstrip()
+    return Action(Kind.CONFLICT, key, step, stored.data, stored.token, sentence)
+
+
+def _differ(key: str, there: Snapshot, before: bytes, was: Signer | None, after: bytes, ours: Signer) -> str:
+    return (
+        f"{key} in {there.address} has SHA-256 {_sha256(before)}{_signed_by(was)}; "
+        f"what would be published has SHA-256 {_sha256(after)}{_signed_by(ours)}."
+    )
+
+
+def _signed_by(signer: Signer | None) -> str:
+    if signer is None:
+        return ""
+    return f", signed {signer.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signer.fingerprint}"
+
+
+def _tool_signer(data: bytes, signature: bytes, consumer: Consumer) -> Signer | None:
+    try:
+        return consumer.tool(data, signature)
+    except (NotTrusted, ValidationFailed):
+        return None
+
+
+def _published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> Signer | None:
+    data, signature = (there.objects.get(layout.tool(version, suffix)) for suffix in ("", ".asc"))
+    return _tool_signer(data.data, signature.data, consumer) if data and signature else None
+
+
+def _suffix(key: str) -> str:
+    parsed = layout.read_key(key)
+    return parsed.suffix if isinstance(parsed, layout.ToolKey) else ""
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

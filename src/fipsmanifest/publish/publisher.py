@@ -1,0 +1,166 @@
+"""Carrying out a plan: each write on the condition that was read, read back, and planned anew where it was overtaken.
+
+Whoever is overtaken by another publisher looks again: what the other one wrote is then either the same, or newer, or
+a conflict. So there is one place that decides (`plan`) and no case here in which two publishers could disagree.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..errors import Conflict, Incomplete
+from ..progress import SILENT, Progress
+from . import layout
+from .bucket import Absent, Bucket, Condition, Matches
+from .consumer import Consumer, read_manifest
+from .layout import ManifestKey
+from .plan import Action, Kind, Plan, Step, Wanted, make_plan
+from .snapshot import THREADS, read_snapshot
+
+#: Each round loses only to a publisher that got ahead, so this is enough for dozens at once.
+ROUNDS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What was done."""
+
+    plan: Plan
+    """The last plan: what is not ``same`` in it was written in the last round."""
+    written: tuple[Action, ...]
+    """Everything that this run wrote, in order; empty where all was there already."""
+
+
+class _Overtaken(Conflict):
+    """The bucket is no longer as it was read."""
+
+
+def plan_publication(wanted: Wanted, bucket: Bucket, consumer: Consumer) -> Plan:
+    """Look at the bucket and decide; touches nothing. Raises as `make_plan` and `read_snapshot` do."""
+    keys = [manifest.key for manifest in wanted.manifests]
+    version = wanted.tool.version if wanted.tool else None
+    return make_plan(wanted, read_snapshot(bucket, consumer, keys, version), consumer)
+
+
+def publish(
+    wanted: Wanted,
+    bucket: Bucket,
+    consumer: Consumer,
+    progress: Progress = SILENT,
+    *,
+    plan: Plan | None = None,
+    single_writer: bool = False,
+) -> Publication:
+    """Publish what is wanted; again, it does nothing.
+
+    ``plan`` is one that was made already and perhaps shown; it is made anew where the bucket has changed since.
+    ``single_writer`` allows a store that ignores conditions, on the caller's word that nobody else publishes.
+    Raises `Conflict` (or `Several`) before the first write where anything differs, and where the store ignores
+    conditions or keeps other bytes than were written; `Incomplete` where it cannot be reached.
+    """
+    written: list[Action] = []
+    for attempt in range(ROUNDS):
+        current = plan if attempt == 0 and plan is not None else plan_publication(wanted, bucket, consumer)
+        current.require_no_conflict()
+        try:
+            _Round(bucket, consumer, progress, written, single_writer).run(current)
+        except _Overtaken as error:
+            progress.note(f"{error.message} Looking again.")
+            time.sleep(random.random() * 0.05 * min(attempt + 1, 10))  # noqa: S311 - spreads rounds, protects nothing
+            continue
+        return Publication(current, tuple(written))
+    raise Incomplete(
+        f"{bucket.describe()} kept changing for {ROUNDS} rounds.", "Run again when nobody else is publishing."
+    )
+
+
+class _Round:
+    """One attempt at one plan."""
+
+    def __init__(
+        self, bucket: Bucket, consumer: Consumer, progress: Progress, written: list[Action], single_writer: bool
+    ) -> None:
+        self._bucket = bucket
+        self._consumer = consumer
+        self._progress = progress
+        self._written = written
+        self._single_writer = single_writer
+
+    def run(self, plan: Plan) -> None:
+        """Write what the plan says, step by step."""
+        pending = list(plan.writes)
+        if not pending:
+            return
+        task = self._progress.task("publish", len(pending))
+        try:
+            known = next((a for a in plan.actions if a.kind is Kind.SAME and a.step <= Step.MANIFESTS), None)
+            if known is None:
+                known = pending.pop(0)
+                self._write(known)
+                task.advance(1)
+            self._require_conditions(known)
+            for _, group in itertools.groupby(pending, key=lambda action: action.step):
+                task.advance(self._write_all(list(group)))
+        finally:
+            task.done()
+
+    def _write_all(self, actions: list[Action]) -> int:
+        if len(actions) == 1:
+            self._write(actions[0])
+        else:
+            with ThreadPoolExecutor(THREADS) as pool:
+                # All are waited for, so that nothing is still being written when this raises.
+                _consume(pool.map(self._write, actions))
+        return len(actions)
+
+    def _write(self, action: Action) -> None:
+        """Write one object and read it back as its readers will."""
+        only_if: Condition = Absent() if action.replaces is None else Matches(action.replaces)
+        self._put(action, only_if)
+        self._written.append(action)
+        stored = self._bucket.get(action.key)
+        if stored is None or stored.data != action.data:
+            raise _Overtaken(f"{action.key} in {self._bucket.describe()} does not read back as it was written.")
+        parsed = layout.read_key(action.key)
+        if isinstance(parsed, ManifestKey):
+            read_manifest(stored.data, self._consumer, kubernetes=parsed.kubernetes, name=parsed.name)
+
+    def _put(self, action: Action, only_if: Condition) -> None:
+        headers = layout.headers(action.key)
+        try:
+            self._bucket.put(
+                action.key,
+                action.data,
+                only_if=only_if,
+                content_type=headers.content_type,
+                cache_control=headers.cache_control,
+            )
+        except Conflict as error:
+            raise _Overtaken(error.message, error.advice) from error
+
+    def _require_conditions(self, known: Action) -> None:
+        """Find out whether the store honours conditions: by writing what is there, on conditions that do not hold.
+
+        A careless store then overwrites an object with its own bytes, which harms nobody and leaves no trace.
+        """
+        if self._single_writer:
+            return
+        for only_if in (Absent(), Matches("0" * 32)):
+            try:
+                self._put(known, only_if)
+            except _Overtaken:
+                continue
+            raise Conflict(
+                f"{self._bucket.describe()} ignores conditions on writes: two publishers could overwrite each other.",
+                "Use another store, or say --single-writer if nobody else publishes there.",
+            )
+
+
+def _consume(results: Iterable[None]) -> None:
+    for _ in results:
+        pass

@@ -1,0 +1,246 @@
+"""What is in a bucket: one listing, and only those objects that a plan has to look into.
+
+The reading order matters where two publishers meet: the index first, then the listing. A record that is published
+after this listing makes its own publisher move the index, and then the token read here no longer holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import Conflict, NotTrusted, ValidationFailed
+from . import index, layout
+from .bucket import Bucket, Entry, Stored
+from .consumer import Consumer, SignedManifest, read_manifest
+from .layout import ManifestKey, ToolKey
+
+#: Objects are small and far away: more in flight than there are cores.
+THREADS = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The bucket as it was read."""
+
+    address: str
+    """For messages."""
+    entries: Mapping[str, Entry]
+    """The listing of ``tool/``, by key."""
+    objects: Mapping[str, Stored]
+    """Those objects that were read, by key."""
+    published: index.Contents
+    """What is published and verifies, or did when the index was written."""
+    left_out: tuple[str, ...]
+    """What lies where a manifest or a tool should and is not one, in sentences."""
+
+    def tool_versions(self) -> tuple[str, ...]:
+        """Give the versions of which anything is there, the newest first."""
+        found = {parsed.version for key in self.entries if isinstance(parsed := layout.read_key(key), ToolKey)}
+        return tuple(sorted((v for v in found if v is not None), key=layout.version_order, reverse=True))
+
+    def serials(self, kubernetes: str, name: str) -> tuple[int, ...]:
+        """Give the serials of a manifest that are there, the highest first."""
+        return _serials(self.entries, kubernetes, name)
+
+
+def read_snapshot(
+    bucket: Bucket, consumer: Consumer, manifests: Iterable[str] = (), tool_version: str | None = None
+) -> Snapshot:
+    """Read what a plan for these manifests (their keys that never change) and this tool has to know.
+
+    Raises `Incomplete` where the bucket cannot be read.
+    """
+    objects: dict[str, Stored] = {}
+    for key in (layout.INDEX_JSON, layout.INDEX_HTML):
+        if (stored := bucket.get(key)) is not None:
+            objects[key] = stored
+    entries = {entry.key: entry for entry in bucket.list(layout.ROOT)}
+    reader = _Reader(bucket, entries, objects)
+    reader.read(_manifest_keys(manifests))
+    if tool_version is not None:
+        reader.read(_tool_files(None, tool_version))
+        reader.read(_tool_files(_pointed_version(objects)))
+        if not _tool_pointers_are_known(objects):
+            reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
+    recorder = _Recorder(bucket, consumer, entries, objects)
+    published = recorder.contents()
+    return Snapshot(bucket.describe(), entries, objects, published, tuple(sorted(recorder.left_out)))
+
+
+def published_manifest(
+    bucket: Bucket, kubernetes: str, name: str, consumer: Consumer, serial: int | None = None
+) -> tuple[bytes, SignedManifest] | None:
+    """Give the newest published serial of a manifest (or the one asked for), as signed and verified; or None.
+
+    What the release pipeline looks at before it signs. Raises `NotTrusted` where what is published does not verify,
+    `Incomplete` where the bucket cannot be read.
+    """
+    if serial is None:
+        layout.manifest(kubernetes, name)
+        entries = {entry.key: entry for entry in bucket.list(layout.manifests(kubernetes))}
+        serial = next(iter(_serials(entries, kubernetes, name)), None)
+        if serial is None:
+            return None
+    key = layout.manifest(kubernetes, name, serial)
+    stored = bucket.get(key)
+    if stored is None:
+        return None
+    try:
+        signed = read_manifest(stored.data, consumer, kubernetes=kubernetes, name=name, serial=serial)
+    except NotTrusted as error:
+        raise NotTrusted(f"{key} in {bucket.describe()}: {error.message}", error.advice) from error
+    return stored.data, signed
+
+
+class _Reader:
+    """Reads listed objects in parallel, each content once: where the listing tells that two are one, one is read."""
+
+    def __init__(self, bucket: Bucket, entries: Mapping[str, Entry], objects: dict[str, Stored]) -> None:
+        self._bucket = bucket
+        self._entries = entries
+        self._objects = objects
+        self._by_content: dict[tuple[str, int], Stored] = {}
+
+    def read(self, keys: Iterable[str]) -> None:
+        """Read those of ``keys`` that are listed and were not read yet."""
+        wanted = [key for key in dict.fromkeys(keys) if key in self._entries and key not in self._objects]
+        first = {self._content(key): key for key in reversed(wanted) if self._content(key) not in self._by_content}
+        for key, stored in _in_parallel(self._bucket.get, first.values()):
+            if stored is not None:
+                self._by_content[self._content(key)] = stored
+        for key in wanted:
+            if (stored := self._by_content.get(self._content(key))) is not None:
+                self._objects[key] = stored
+
+    def _content(self, key: str) -> tuple[str, int]:
+        entry = self._entries[key]
+        return (entry.token, entry.size) if entry.token else (key, -1)
+
+
+def _in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> list[tuple[str, T]]:
+    keys = list(keys)
+    if len(keys) < 2:
+        return [(key, call(key)) for key in keys]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(zip(keys, pool.map(call, keys), strict=True))
+
+
+def _manifest_keys(keys: Iterable[str]) -> list[str]:
+    found = []
+    for key in keys:
+        parsed = layout.read_key(key)
+        if isinstance(parsed, ManifestKey):
+            found += [key, layout.manifest(parsed.kubernetes, parsed.name)]
+    return found
+
+
+def _tool_files(*versions: str | None) -> list[str]:
+    return [layout.tool(version, suffix) for version in versions for suffix in layout.TOOL_SUFFIXES]
+
+
+def _pointed_version(objects: Mapping[str, Stored]) -> str | None:
+    """Give the version that the sidecar under the pointer names; None where there is none that could be read."""
+    try:
+        return layout.read_sidecar(objects[layout.tool(None, ".sha256")].data).version
+    except (KeyError, ValidationFailed):
+        return None
+
+
+def _tool_pointers_are_known(objects: Mapping[str, Stored]) -> bool:
+    """Tell whether every pointer is one of the versions that were read."""
+    for suffix in layout.TOOL_SUFFIXES:
+        pointer = objects.get(layout.tool(None, suffix))
+        if pointer is not None and not any(
+            stored.data == pointer.data
+            for key, stored in objects.items()
+            if isinstance(parsed := layout.read_key(key), ToolKey) and parsed.version and parsed.suffix == suffix
+        ):
+            return False
+    return True
+
+
+def _serials(entries: Mapping[str, Entry], kubernetes: str, name: str) -> tuple[int, ...]:
+    parsed = [layout.read_key(key) for key in entries]
+    return tuple(
+        sorted(
+            (
+                key.serial
+                for key in parsed
+                if isinstance(key, ManifestKey) and (key.kubernetes, key.name) == (kubernetes, name) and key.serial
+            ),
+            reverse=True,
+        )
+    )
+
+
+class _Recorder:
+    """Makes the record of everything that is published.
+
+    What never changes is not read again once the index tells of it: the index carries no trust, and neither does
+    what is derived from it.
+    """
+
+    def __init__(
+        self, bucket: Bucket, consumer: Consumer, entries: Mapping[str, Entry], objects: Mapping[str, Stored]
+    ) -> None:
+        self._bucket = bucket
+        self._consumer = consumer
+        self._entries = entries
+        self._objects = objects
+        told = _told(objects)
+        self._manifests = {(record.key, record.size): record for record in told.manifests}
+        self._tools = {(record.version, record.size): record for record in told.tools}
+        self.left_out: list[str] = []
+
+    def contents(self) -> index.Contents:
+        parsed = {key: layout.read_key(key) for key in self._entries}
+        keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
+        versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
+        manifests = [record for _, record in _in_parallel(self._manifest, keys) if record is not None]
+        tools = [record for _, record in _in_parallel(self._tool, sorted(versions)) if record is not None]
+        return index.contents(manifests, tools)
+
+    def _manifest(self, key: str) -> index.PublishedManifest | None:
+        record = self._manifests.get((key, self._entries[key].size))
+        what = layout.read_key(key)
+        if record is not None or not isinstance(what, ManifestKey):
+            return record
+        stored = self._objects.get(key) or self._bucket.get(key)
+        if stored is None:
+            return None
+        try:
+            signed = read_manifest(
+                stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial
+            )
+        except NotTrusted as error:
+            self.left_out.append(f"{key}: {error.message}")
+            return None
+        return index.describe(key, what.name, stored.data, signed)
+
+    def _tool(self, version: str) -> index.PublishedTool | None:
+        if not all(key in self._entries for key in _tool_files(version)):
+            return None
+        size = self._entries[layout.tool(version)].size
+        record = self._tools.get((version, size))
+        if record is not None:
+            return record
+        key = layout.tool(version, ".sha256")
+        stored = self._objects.get(key) or self._bucket.get(key)
+        try:
+            said = layout.read_sidecar(stored.data if stored else b"")
+        except ValidationFailed as error:
+            self.left_out.append(f"{key}: {error.message}")
+            return None
+        return index.PublishedTool(version, said.sha256, size)
+
+
+def _told(objects: Mapping[str, Stored]) -> index.Contents:
+    try:
+        return index.read(objects[layout.INDEX_JSON].data)
+    except (KeyError, Conflict):
+        return index.Contents()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.publish.bucket import Bucket, open_bucket
+from fipsmanifest.publish.consumer import Consumer
+from tests.publish.releases import ReleaseKey
+from tests.servers import SeaweedFS
+
+BUCKET = "publish-tests"
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def release_key(tmp_path_factory: pytest.TempPathFactory) -> ReleaseKey:
+    return ReleaseKey.make(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="session")
+def consumer(release_key: ReleaseKey) -> Consumer:
+    return release_key.consumer
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    with SeaweedFS() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SeaweedFS:
+    """The server, with its credentials in the environment and nobody's own configuration."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in seaweedfs.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    return seaweedfs
+
+
+@pytest.fixture(params=["folder", "s3"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty bucket of either kind; the S3 one is a prefix of its own, since making buckets is slow."""
+    if request.param == "folder":
+        return str(tmp_path / "bucket")
+    request.getfixturevalue("s3")
+    return f"s3://{BUCKET}/case-{next(_names)}/prefix"
+
+
+@pytest.fixture
+def bucket(address: str) -> Bucket:
+    return open_bucket(address)

@@ -1,0 +1,293 @@
+"""Publishing to a real S3 server and to a folder: one behaviour, two stores."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused
+from fipsmanifest.publish import index, layout
+from fipsmanifest.publish.bucket import Absent, Bucket, Matches
+from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.plan import Kind, Wanted
+from fipsmanifest.publish.publisher import plan_publication, publish
+from fipsmanifest.publish.snapshot import published_manifest
+from tests.publish.releases import (
+    KUBERNETES,
+    ReleaseKey,
+    consumer_problems,
+    expected_keys,
+    payload,
+    tool_bytes,
+    wanted_manifest,
+    wanted_release,
+    wanted_tool,
+)
+
+POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
+FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
+
+
+def everything(bucket: Bucket) -> dict[str, bytes]:
+    return {entry.key: data(bucket, entry.key) for entry in bucket.list("")}
+
+
+def data(bucket: Bucket, key: str) -> bytes:
+    stored = bucket.get(key)
+    assert stored is not None, key
+    return stored.data
+
+
+def put(bucket: Bucket, key: str, content: bytes) -> None:
+    """Write as a stranger would: over whatever is there."""
+    stored = bucket.get(key)
+    only_if = Matches(stored.token) if stored else Absent()
+    bucket.put(key, content, only_if=only_if, content_type="text/plain", cache_control="no-cache")
+
+
+def test_a_first_release_has_the_whole_layout_and_holds_for_a_consumer(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    wanted = wanted_release(release_key)
+
+    publication = publish(wanted, bucket, consumer)
+
+    there = everything(bucket)
+    assert there.keys() == expected_keys()
+    assert there[FIRST] == there[POINTER] == wanted.manifests[1].signed
+    assert there["tool/dkp-fips-tool"] == there["tool/0.1.0/dkp-fips-tool"] == tool_bytes()
+    assert consumer_problems(there.get, consumer) == []
+    assert len(publication.written) == 12
+    steps = [action.step for action in publication.written]
+    assert steps == sorted(steps)
+
+
+def test_coreutils_takes_the_published_sidecar_and_gpg_the_signatures(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer, tmp_path: Path
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    for key in ("tool/dkp-fips-tool", "tool/dkp-fips-tool.sha256", "tool/dkp-fips-tool.asc", POINTER):
+        (tmp_path / Path(key).name).write_bytes(data(bucket, key))
+
+    for command in (
+        ["sha256sum", "--strict", "-c", "dkp-fips-tool.sha256"],
+        ["gpg", "--homedir", str(release_key.home), "--verify", "dkp-fips-tool.asc", "dkp-fips-tool"],
+        ["gpg", "--homedir", str(release_key.home), "--verify", "manifest-rhel8.json.asc"],
+    ):
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+    assert (tmp_path / "dkp-fips-tool.sha256").read_text().startswith("# tool/0.1.0/dkp-fips-tool\n")
+
+
+def test_publishing_again_with_other_signatures_of_the_same_payloads_writes_nothing(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    before = everything(bucket)
+
+    later = wanted_release(release_key, at="20261121T110000")
+    publication = publish(later, bucket, consumer)
+
+    assert publication.written == ()
+    assert {action.kind for action in publication.plan.actions} == {Kind.SAME}
+    assert everything(bucket) == before
+
+
+def test_planning_touches_nothing(bucket: Bucket, address: str, release_key: ReleaseKey, consumer: Consumer) -> None:
+    plan = plan_publication(wanted_release(release_key), bucket, consumer)
+
+    assert {action.key for action in plan.writes} == expected_keys()
+    assert list(bucket.list("")) == []
+    assert not Path(address).exists()
+
+
+def test_another_payload_under_a_published_serial_stops_before_the_first_write(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    before = everything(bucket)
+    changed = Wanted(
+        (wanted_manifest(release_key, kubelet=b"another", at="20261122T120000"), wanted_manifest(release_key, el=7)),
+        wanted_tool(release_key, "0.2.0"),
+    )
+
+    with pytest.raises(Conflict) as caught:
+        publish(changed, bucket, consumer)
+
+    assert caught.value.exit_code == 6
+    for expected in (
+        hashlib.sha256(payload()).hexdigest(),
+        hashlib.sha256(payload(kubelet=b"another")).hexdigest(),
+        "2026-11-20 10:00:00",
+        "2026-11-22 12:00:00",
+        release_key.fingerprint,
+    ):
+        assert expected in caught.value.message
+    assert everything(bucket) == before
+
+
+def test_another_tool_under_a_published_version_is_a_conflict(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    before = everything(bucket)
+    other = b"#!/bin/sh\nexit 0\n"
+    tool = wanted_tool(release_key)
+    changed = Wanted((), type(tool)(tool.version, other, release_key.detach(other)))
+
+    with pytest.raises(FipsManifestError) as caught:
+        publish(changed, bucket, consumer)
+
+    assert caught.value.exit_code == 6
+    assert hashlib.sha256(other).hexdigest() in str(caught.value)
+    assert hashlib.sha256(tool_bytes()).hexdigest() in str(caught.value)
+    assert everything(bucket) == before
+
+
+def test_a_higher_serial_and_a_newer_tool_move_the_pointers_and_keep_what_was_there(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    before = everything(bucket)
+
+    publication = publish(wanted_release(release_key, version="0.2.0", serial=2), bucket, consumer)
+
+    after = everything(bucket)
+    assert after.keys() == expected_keys() | expected_keys("0.2.0", 2)
+    versioned = {key for key in before if isinstance(layout.read_key(key), layout.ManifestKey) and "/1/" in key}
+    versioned |= {key for key in before if key.startswith("tool/0.1.0/")}
+    assert {key: after[key] for key in versioned} == {key: before[key] for key in versioned}
+    assert after[POINTER] == after[FIRST.replace("/1/", "/2/")]
+    assert after["tool/dkp-fips-tool"] == tool_bytes("0.2.0")
+    assert consumer_problems(after.get, consumer) == []
+    order = [action.key for action in publication.written if action.key.startswith("tool/dkp")]
+    assert order == ["tool/dkp-fips-tool.asc", "tool/dkp-fips-tool.sha256", "tool/dkp-fips-tool"]
+    assert [record.serial for record in index.read(after["index.json"]).manifests] == [2, 2, 1, 1]
+
+
+def test_publishing_an_older_release_again_leaves_the_pointers_at_the_newer_one(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    publish(wanted_release(release_key, version="0.2.0", serial=2), bucket, consumer)
+    before = everything(bucket)
+
+    publication = publish(wanted_release(release_key), bucket, consumer)
+
+    assert publication.written == ()
+    assert everything(bucket) == before
+
+
+def test_a_lower_serial_that_was_never_published_is_a_conflict(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key, serial=3), bucket, consumer)
+
+    with pytest.raises(FipsManifestError, match=r"Serial 3 .* is published already") as caught:
+        publish(wanted_release(release_key, serial=2), bucket, consumer)
+
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    "key", ["index.html", "index.json", POINTER, "tool/dkp-fips-tool", "tool/dkp-fips-tool.sha256", FIRST]
+)
+def test_a_strangers_object_in_our_place_is_a_conflict_and_stays(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer, key: str
+) -> None:
+    put(bucket, key, b"<html>a stranger's</html>")
+
+    with pytest.raises(FipsManifestError) as caught:
+        publish(wanted_release(release_key), bucket, consumer)
+
+    assert caught.value.exit_code == 6
+    assert key in str(caught.value)
+    assert everything(bucket) == {key: b"<html>a stranger's</html>"}
+
+
+def test_other_objects_in_the_bucket_are_left_alone(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    put(bucket, "README.txt", b"ours since 2021")
+    put(bucket, "tool/notes/old", b"something else")
+
+    publish(wanted_release(release_key), bucket, consumer)
+
+    assert everything(bucket).keys() == expected_keys() | {"README.txt", "tool/notes/old"}
+    assert data(bucket, "README.txt") == b"ours since 2021"
+
+
+def test_a_manifest_that_names_an_unpublished_tool_is_refused(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    wanted = Wanted((wanted_manifest(release_key, tool="0.9.0"),), wanted_tool(release_key, "0.1.0"))
+
+    with pytest.raises(Refused, match=r"names the tool 0\.9\.0"):
+        publish(wanted, bucket, consumer)
+
+    assert everything(bucket) == {}
+
+
+def test_a_manifest_is_not_published_under_another_version_el_or_serial(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    signed = wanted_manifest(release_key).signed
+    manifest = type(wanted_manifest(release_key))
+    for kubernetes, name, serial in (("v1.21.4", "rhel8", 1), (KUBERNETES, "rhel7", 1), (KUBERNETES, "rhel8", 2)):
+        with pytest.raises(NotTrusted):
+            publish(Wanted((manifest(kubernetes, name, serial, signed),), wanted_tool(release_key)), bucket, consumer)
+
+    assert everything(bucket) == {}
+
+
+def test_what_the_wrong_key_signed_is_not_published(bucket: Bucket, consumer: Consumer, tmp_path: Path) -> None:
+    stranger = ReleaseKey.make(tmp_path / "stranger", "Stranger")
+
+    with pytest.raises(NotTrusted):
+        publish(wanted_release(stranger), bucket, consumer)
+
+    assert everything(bucket) == {}
+
+
+def test_a_manifest_that_was_tampered_with_in_the_bucket_is_a_conflict_that_says_so(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    put(bucket, FIRST, data(bucket, FIRST).replace(b'"0755"', b'"4755"'))
+
+    with pytest.raises(FipsManifestError, match="does not verify") as caught:
+        publish(wanted_release(release_key), bucket, consumer)
+
+    assert caught.value.exit_code == 6
+
+
+def test_the_pipeline_finds_what_is_published_before_it_signs(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    assert published_manifest(bucket, KUBERNETES, "rhel8", consumer) is None
+    publish(wanted_release(release_key), bucket, consumer)
+    publish(wanted_release(release_key, serial=2), bucket, consumer)
+
+    newest = published_manifest(bucket, KUBERNETES, "rhel8", consumer)
+    first = published_manifest(bucket, KUBERNETES, "rhel8", consumer, serial=1)
+
+    assert newest is not None and newest[1].payload == payload(serial=2)
+    assert newest[1].fingerprint == release_key.fingerprint
+    assert first is not None and first[1].payload == payload()
+    assert published_manifest(bucket, KUBERNETES, "rhel9", consumer) is None
+
+
+def test_an_index_that_was_lost_or_is_stale_is_made_again_from_what_is_there(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    good = everything(bucket)
+    put(bucket, "index.json", index.write(index.Contents()))
+
+    publication = publish(Wanted(), bucket, consumer)
+
+    assert [action.key for action in publication.written] == ["index.json"]
+    assert everything(bucket) == good
