@@ -11,6 +11,7 @@ their programs must be goboring builds. What is there already from the same inpu
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shlex
 import subprocess
 from collections import defaultdict
@@ -121,6 +122,17 @@ class World:
             reference for source in definition.sources if isinstance(source, Images) for reference in source.references
         }
         return tuple(image for image in self.images if image.reference in wanted)
+
+    def files(self) -> tuple[Path, ...]:
+        """Give every file that is served, in a fixed order."""
+        served = (self.folder / "files").rglob("*")
+        return tuple(sorted(path for path in served if path.is_file() and not path.name.startswith(".")))
+
+    def digest(self) -> str:
+        """Give one digest (hex) of all that is served, to tell this upstream from another one."""
+        parts = [f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in self.files()]
+        parts += [f"{image.reference} {image.documents[-1].digest}" for image in self.images]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def packages(self, definition: Definition) -> tuple[Path, ...]:
         """Give the RPM files of one definition."""

@@ -1,0 +1,62 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both install what they need into .venv, with hashes.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest Python that will do; `make PYTHON=... demo` takes another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+
+.PHONY: help demo test lint format bench fuzz requirements clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.demo ## cut, publish, verify and validate a small release on this machine
+	@scripts/system-packages demo
+	@$(BIN)/python -m examples.demo
+
+test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytest)
+	@scripts/system-packages test
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.test ## check style, types and workflows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+
+format: $(VENV)/.test ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to the benchmarks)
+	@scripts/system-packages test
+	$(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.test ## run the property tests with many more examples
+	$(BIN)/python -m pytest -n 2 -m fuzz --hypothesis-profile=fuzz $(ARGS)
+
+requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew
+	scripts/pin-requirements
+
+clean: ## remove what the demo, the tests and the tools left; .venv stays
+	rm -rf demo work bucket .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# One stamp for each set of requirements; pip does nothing where they are installed already.
+$(VENV)/.demo $(VENV)/.test: $(VENV)/.%: requirements/%.txt pyproject.toml | $(BIN)/python
+	@echo "installing requirements/$*.txt into $(VENV)"
+	@$(PIP) install --require-hashes --requirement requirements/$*.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, with venv (python3 and python3-venv)." >&2; exit 4; }
+	@"$(PYTHON)" -m venv $(VENV)

@@ -1,0 +1,191 @@
+"""The whole line on one machine: cut v1.21.3 for EL7 and EL8, publish it to a folder, verify it, validate a node.
+
+Run by ``make demo``. The upstream is small but real (`examples.upstream`): goboring programs in signed RPMs and images,
+served on loopback. Everything after it is the command line that a release engineer and a consumer use; each command is
+shown before it runs. What is there from an earlier run is used again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from examples.upstream import World, node_root
+
+from fipsmanifest import definition as definitions
+from fipsmanifest.errors import FipsManifestError, Incomplete
+
+VERSION = "v1.21.3"
+TOP = Path(__file__).resolve().parents[1]
+DEMO = Path("demo")
+RELEASE_USER = "Demo release <release@example.com>"
+
+_PROGRAM = str(Path(sys.executable).with_name("fipsmanifest"))
+
+
+def main() -> int:
+    """Run the demo; gives the exit code."""
+    os.chdir(TOP)
+    try:
+        run_demo()
+    except FipsManifestError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("demo: interrupted; run it again to go on.", file=sys.stderr)
+        return 130
+    finally:
+        for home in DEMO.glob("*gnupg"):
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=False, capture_output=True)
+    return 0
+
+
+def run_demo() -> None:
+    """Go through the steps; raises `Incomplete` where one does not end as it must."""
+    started = time.monotonic()
+    releases = definitions.find(Path("releases"), VERSION)[VERSION]
+    heading("Build a small upstream: goboring programs, signed RPMs, images (the first time takes a few minutes)")
+    gnupghome = private_folder(DEMO / "gnupg")
+    world = World.make(releases, DEMO / "upstream", gnupghome)
+    environment = command_environment(gnupghome)
+    print(f"{len(world.files())} files and {len(world.images)} images in {world.folder}")
+    forget_another_upstream(world)
+
+    heading("Make throwaway keys, and trust them")
+    keys = DEMO / "keys"
+    if not (keys / "trust.json").exists():
+        fipsmanifest(environment, "keys", "init", "--user-id", RELEASE_USER, "--keys", keys, "--no-passphrase")
+        certificate = ("--role", "upstream", "--fingerprint", world.fingerprint, "--keys", keys)
+        fipsmanifest(environment, "keys", "add", world.upstream_certificate, *certificate)
+    fipsmanifest(environment, "keys", "list", "--keys", keys)
+
+    heading(f"Cut {VERSION} for EL7 and EL8, and publish it")
+    bucket = DEMO / "bucket"
+    with world.serve() as served:
+        mirrors = [argument for mirror in served.mirrors for argument in ("--mirror", mirror)]
+        lock = DEMO / "lock.json"
+        locks = ("--lock", lock, *(() if lock.exists() else ("--first-lock",)))
+        folders = ("--work", DEMO / "work", "--keys", keys, "--to", bucket)
+        fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *folders)
+        print(f"{sum(request.endswith('.rpm') for request in served.requests)} packages were downloaded")
+
+    heading("Verify as a consumer: with the tool, and with nothing but gpg")
+    manifest = bucket / "tool" / "manifests" / VERSION / "manifest-rhel8.json.asc"
+    fipsmanifest(environment, "verify", manifest, "--keys", keys, "--kubernetes", VERSION, "--el", "8")
+    verify_with_gpg(environment, keys, manifest)
+
+    heading("Validate a node's root with the published dkp-fips-tool")
+    root = node_root(world, definitions.load(Path("releases") / VERSION / "rhel8.toml"), DEMO / "root-rhel8")
+    tool = bucket / "tool" / "dkp-fips-tool"
+    run(environment, "sha256sum", "--check", "dkp-fips-tool.sha256", folder=tool.parent)
+    run(environment, tool, "--root", root, manifest)
+
+    heading("Change one byte of the kubelet in a copy of it: the tool must find it")
+    tampered = DEMO / "root-tampered"
+    tamper(root, tampered, "usr/bin/kubelet")
+    run(environment, tool, "--root", tampered, manifest, code=1)
+    shutil.rmtree(tampered)
+
+    heading(f"Done in {time.monotonic() - started:.0f} s. What was made, and where")
+    for path, what in {
+        bucket: "what consumers download: signed manifests, the node tool, an index; open index.html",
+        keys: "the trust folder: public keys and what they may sign (secret keys: demo/gnupg)",
+        root: "an EL8 node's root with the release installed",
+        DEMO / "work": "what each stage left: downloads, findings, payloads, signed manifests",
+    }.items():
+        print(f"  {path!s:18} {what}")
+
+
+def forget_another_upstream(world: World) -> None:
+    """Remove what was cut from an upstream that came out differently (after an update of the compiler, say).
+
+    A real upstream that changes what it published under the same version is refused, and so would this one be.
+    """
+    digest, marker = world.digest(), DEMO / "upstream.digest"
+    if marker.exists() and marker.read_text() != digest:
+        print("The upstream was built anew and is another one: starting afresh.")
+        for folder in ("bucket", "work", "state"):
+            shutil.rmtree(DEMO / folder, ignore_errors=True)
+        (DEMO / "lock.json").unlink(missing_ok=True)
+    marker.write_text(digest)
+
+
+def command_environment(gnupghome: Path) -> dict[str, str]:
+    """Give the environment of the commands: the demo's own keys and state, nobody's FIPSMANIFEST_ settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
+    return {**kept, "GNUPGHOME": str(gnupghome), "XDG_STATE_HOME": str((DEMO / "state").absolute())}
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that nobody else can read, as gpg wants its home; gives its absolute path."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path.absolute()
+
+
+def verify_with_gpg(environment: Mapping[str, str], keys: Path, manifest: Path) -> None:
+    """Verify with plain gpg, in a keyring that knows only the demo's public keys."""
+    consumer = private_folder(DEMO / "consumer-gnupg")
+    home = {**environment, "GNUPGHOME": str(consumer)}
+    run(home, "gpg", "--quiet", "--import", *sorted(keys.glob("*.asc")))
+    run(home, "gpg", "--quiet", "--trust-model", "always", "--verify", manifest)
+
+
+def tamper(root: Path, copy: Path, file: str) -> None:
+    """Copy a node's root and flip one bit in the middle of ``file``."""
+    if copy.exists():
+        shutil.rmtree(copy)
+    shutil.copytree(root, copy, symlinks=True)
+    victim = copy / file
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+
+
+def heading(text: str) -> None:
+    """Begin a step."""
+    print(f"\n== {text}", flush=True)
+
+
+def fipsmanifest(environment: Mapping[str, str], *arguments: str | Path) -> None:
+    """Run the command line of this environment."""
+    run(environment, _PROGRAM, *arguments)
+
+
+def run(
+    environment: Mapping[str, str],
+    program: str | Path,
+    *arguments: str | Path,
+    folder: Path | None = None,
+    code: int = 0,
+) -> None:
+    """Show a command and run it; raises `Incomplete` where it ends with another exit code than ``code``."""
+    shown = [Path(program).name if program == _PROGRAM else str(program), *map(str, arguments)]
+    print(f"{f'({folder}) ' if folder else ''}$ {wrapped(shown)}", flush=True)
+    ended = subprocess.run([program, *arguments], env=environment, cwd=folder, stdin=subprocess.DEVNULL, check=False)
+    if ended.returncode != code:
+        raise Incomplete(f"'{shown[0]}' ended with exit code {ended.returncode}; {code} was expected.")
+    if code:
+        print(f"(exit code {code}, as it must be)")
+
+
+def wrapped(words: list[str]) -> str:
+    """Write a command as a shell takes it, one option a line where it is long."""
+    line = shlex.join(words)
+    if len(line) <= 120:
+        return line
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            parts.append([])
+        parts[-1].append(word)
+    return " \\\n      ".join(shlex.join(part) for part in parts if part)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
