@@ -1,0 +1,197 @@
+"""The files of an RPM, streamed out of its payload and matched with what its header says of each.
+
+The header says what rpm will install (path, type, mode, link target, marks); the payload brings the bytes. Whatever
+is in only one of them, or differs between them, is refused. The bytes themselves are vouched for by the payload's
+digest, which is checked where the package is authenticated.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import Incomplete, Refused
+from . import cpio, decompress, paths, rpmheader
+from .limits import DEFAULT, Limits
+from .member import Mark, Member, MemberType
+
+#: RPMFILE_* (rpmfiles.h).
+_CONFIG, _DOC, _GHOST, _LICENSE, _README = 1 << 0, 1 << 1, 1 << 6, 1 << 7, 1 << 8
+
+_TYPES: dict[int, MemberType] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+
+_ADVICE = "Fetch it again; if it stays so, do not use it and ask upstream."
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A row of the header's file table."""
+
+    path: str
+    type: MemberType
+    mode: int
+    size: int
+    target: str | None
+    mark: Mark | None
+
+    def member(self, content: cpio.Entry | None) -> Member:
+        """Give it as a member, with the payload's bytes for a file."""
+        body = content.content if content is not None and self.type == "file" else None
+        return Member(
+            path=self.path,
+            type=self.type,
+            mode=self.mode,
+            size=self.size if body is not None else 0,
+            target=self.target,
+            mark=self.mark,
+            content=body,
+        )
+
+
+def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
+    """Give each file of the package at ``path``; ghosts, which have no content, come first.
+
+    Of several hard links to one file the last comes as the file, and the others right after it. ``name`` is what
+    errors call the package, otherwise its file's name. Raises `Refused` for what no package should have, `Incomplete`
+    where the file cannot be read.
+    """
+    name = name or path.name
+    try:
+        with path.open("rb") as file:
+            yield from read_members(file, name, limits)
+    except OSError as error:
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+
+
+def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member]:
+    """Give each file of the package that ``file`` stands at the beginning of, as `members`."""
+    header = rpmheader.read(file, name).header
+    files = _file_table(header, name, limits)
+    for entry in files:
+        if entry.mark == "ghost":
+            yield entry.member(None)
+    compressor = header.string(rpmheader.PAYLOAD_COMPRESSOR) or "gzip"
+    if compressor not in ("gzip", "xz", "zstd", "none", ""):
+        raise Refused(f"{name} has a payload compressed with '{compressor[:20]}'.", "Known are gzip, xz and zstd.")
+    payload = decompress.reader(file, limit=limits.expanded, name=name)
+    yield from _Payload(files, name).members(payload)
+
+
+class _Payload:
+    """Matches the entries of a payload with the file table."""
+
+    def __init__(self, files: tuple[_File, ...], name: str) -> None:
+        self._files = files
+        self._name = name
+        self._numbers = {file.path: number for number, file in enumerate(files)}
+        self._seen: set[int] = set()
+        self._waiting: dict[tuple[int, int, int], list[_File]] = {}
+
+    def members(self, payload: decompress.Reader) -> Iterator[Member]:
+        """Give the member of each entry. Raises `Refused` where payload and header differ."""
+        for entry in cpio.entries(payload, self._name, self._size):
+            file = self._match(entry)
+            links = self._waiting.setdefault(entry.identity, []) if entry.links > 1 and file.type == "file" else []
+            if entry.links > 1 and file.type == "file" and len(links) < entry.links - 1:
+                # The new ASCII format has the bytes of hard links with the last of them only.
+                if entry.size:
+                    raise self._wrong(file, "has content before the last of its hard links")
+                links.append(file)
+                continue
+            self._check_size(entry, file)
+            yield file.member(entry)
+            yield from (_link(link, file) for link in self._waiting.pop(entry.identity, ()))
+        missing = [file for number, file in enumerate(self._files) if number not in self._seen and file.mark != "ghost"]
+        left = [*missing, *(link for links in self._waiting.values() for link in links)]
+        if left:
+            raise self._wrong(left[0], "is in its header, but its payload has no content for it")
+
+    def _size(self, number: int) -> int:
+        file = self._files[number] if number < len(self._files) else None
+        if file is None:
+            raise Refused(
+                f"{self._name} has a payload entry for file number {number}, which it does not have.", _ADVICE
+            )
+        return file.size if file.type != "directory" else 0
+
+    def _match(self, entry: cpio.Entry) -> _File:
+        path = None if entry.number is not None else paths.normalise(entry.name, "/", self._name)
+        number = entry.number if path is None else self._numbers.get(path)
+        if number is None:
+            raise Refused(f"{self._name} has {paths.shown(entry.name)} in its payload, but not in its header.", _ADVICE)
+        file = self._files[number]
+        if number in self._seen:
+            raise self._wrong(file, "is twice in its payload")
+        if file.mark == "ghost":
+            raise self._wrong(file, "is a ghost, and has content in its payload")
+        if entry.number is None and _TYPES.get(stat.S_IFMT(entry.mode)) != file.type:
+            raise self._wrong(file, "is of one type in its header and of another in its payload")
+        self._seen.add(number)
+        return file
+
+    def _check_size(self, entry: cpio.Entry, file: _File) -> None:
+        if file.type == "directory":
+            right = entry.size == 0
+        elif file.type == "symlink":
+            right = entry.size == file.size and _text(entry) == file.target
+        else:
+            right = entry.size == file.size
+        if not right:
+            raise self._wrong(file, "is not of the size or target that its header says")
+
+    def _wrong(self, file: _File, why: str) -> Refused:
+        return Refused(f"{self._name}: {paths.shown(file.path)} {why}.", _ADVICE)
+
+
+def _link(link: _File, file: _File) -> Member:
+    return Member(path=link.path, type="hardlink", mode=link.mode, size=0, target=file.path, mark=link.mark)
+
+
+def _text(entry: cpio.Entry) -> str:
+    parts: list[bytes] = []
+    while entry.size <= 4096 and (part := entry.content.read()):
+        parts.append(part)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> tuple[_File, ...]:
+    """Read the header's files. Raises `Refused` where its columns do not fit together or hold what is not allowed."""
+    bases = header.strings(rpmheader.BASE_NAMES)
+    folders = header.strings(rpmheader.DIRECTORY_NAMES)
+    indexes = header.integers(rpmheader.DIRECTORY_INDEXES)
+    modes = header.integers(rpmheader.FILE_MODES)
+    flags = header.integers(rpmheader.FILE_FLAGS)
+    targets = header.strings(rpmheader.FILE_LINK_TARGETS)
+    sizes = header.integers(rpmheader.LONG_FILE_SIZES) or header.integers(rpmheader.FILE_SIZES)
+    columns = (bases, indexes, modes, flags, targets, sizes)
+    if len({len(column) for column in columns}) != 1 or any(index >= len(folders) for index in indexes):
+        raise Refused(f"{name} is not a valid RPM: the columns of its file table do not fit together.", _ADVICE)
+    if len(bases) > limits.members:
+        raise Refused(f"{name} has more than {limits.members} files.", _ADVICE)
+    files = tuple(
+        _file(folders[index] + base, mode, size, target, flag, name)
+        for base, index, mode, flag, target, size in zip(bases, indexes, modes, flags, targets, sizes, strict=True)
+    )
+    if len({file.path for file in files}) != len(files):
+        raise Refused(f"{name} is not a valid RPM: its file table has a path twice.", _ADVICE)
+    return files
+
+
+def _file(listed: str, mode: int, size: int, target: str, flags: int, name: str) -> _File:
+    path = paths.normalise(listed, "/", name)
+    kind = _TYPES.get(stat.S_IFMT(mode))
+    if kind is None:
+        raise Refused(f"{name}: {paths.shown(path)} is a device, a FIFO or a socket.", "No such package is needed.")
+    if kind == "symlink":
+        paths.check_link(path, target, name)
+    # A ghost wins: whatever else it is, the package brings no bytes for it.
+    marks: tuple[tuple[int, Mark], ...] = (
+        (_GHOST, "ghost"),
+        (_CONFIG, "config"),
+        (_DOC | _LICENSE | _README, "doc"),
+    )
+    mark = next((mark for bits, mark in marks if flags & bits), None)
+    return _File(path, kind, stat.S_IMODE(mode), size, target if kind == "symlink" else None, mark)
