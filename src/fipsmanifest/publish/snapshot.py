@@ -110,7 +110,7 @@ class _Reader:
         """Read those of ``keys`` that are listed and were not read yet."""
         wanted = [key for key in dict.fromkeys(keys) if key in self._entries and key not in self._objects]
         first = {self._content(key): key for key in reversed(wanted) if self._content(key) not in self._by_content}
-        for key, stored in _in_parallel(self._bucket.get, first.values()):
+        for key, stored in in_parallel(self._bucket.get, first.values()):
             if stored is not None:
                 self._by_content[self._content(key)] = stored
         for key in wanted:
@@ -122,7 +122,8 @@ class _Reader:
         return (entry.token, entry.size) if entry.token else (key, -1)
 
 
-def _in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> list[tuple[str, T]]:
+def in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> list[tuple[str, T]]:
+    """Call for each key from several threads; give keys and results in the keys' order."""
     keys = list(keys)
     if len(keys) < 2:
         return [(key, call(key)) for key in keys]
@@ -201,8 +202,8 @@ class _Recorder:
         parsed = {key: layout.read_key(key) for key in self._entries}
         keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
         versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
-        manifests = [record for _, record in _in_parallel(self._manifest, keys) if record is not None]
-        tools = [record for _, record in _in_parallel(self._tool, sorted(versions)) if record is not None]
+        manifests = [record for _, record in in_parallel(self._manifest, keys) if record is not None]
+        tools = [record for _, record in in_parallel(self._tool, sorted(versions)) if record is not None]
         return index.contents(manifests, tools)
 
     def _manifest(self, key: str) -> index.PublishedManifest | None:

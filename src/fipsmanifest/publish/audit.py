@@ -1,0 +1,172 @@
+"""Everything that is published, checked again: by anyone who can read the bucket, on any day."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import NotTrusted, ValidationFailed
+from . import index, layout
+from .bucket import Bucket, Entry, Stored
+from .consumer import Consumer, read_manifest
+from .layout import ManifestKey, ToolKey
+from .page import render
+from .snapshot import in_parallel
+
+NOT_TRUSTED = NotTrusted.exit_code
+INVALID = ValidationFailed.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """One thing that is not as it should be."""
+
+    key: str
+    """The object it is about."""
+    code: str
+    """``signature``, ``foreign``, ``missing``, ``pointer``, ``sidecar``, ``tool`` or ``index``."""
+    message: str
+    """One sentence."""
+    exit_code: int
+    """3 for what must not be trusted, 1 for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was looked at, and what is wrong."""
+
+    address: str
+    """The bucket."""
+    published: index.Contents
+    """The manifests that verify, and the tools that are complete and verify."""
+    findings: tuple[AuditFinding, ...]
+    """By key; empty where all is well."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, 3 or 1, in that order of weight: a consumer's precedence."""
+        codes = {finding.exit_code for finding in self.findings}
+        return NOT_TRUSTED if NOT_TRUSTED in codes else INVALID if codes else 0
+
+
+def audit(bucket: Bucket, consumer: Consumer) -> Audit:
+    """Verify every manifest and tool, where it lies, the pointers and the index.
+
+    Memory does not grow with the manifests' size, only with their number. An empty bucket is a finding: nothing was
+    checked. Raises `Incomplete` where the bucket cannot be read.
+    """
+    return _Auditor(bucket, consumer).run()
+
+
+class _Auditor:
+    """One walk over a bucket."""
+
+    def __init__(self, bucket: Bucket, consumer: Consumer) -> None:
+        self._bucket = bucket
+        self._consumer = consumer
+        self._findings: list[AuditFinding] = []
+        self._entries: dict[str, Entry] = {}
+
+    def run(self) -> Audit:
+        """Look at everything, in the order in which one thing rests on another."""
+        self._entries = {entry.key: entry for entry in self._bucket.list(layout.ROOT)}
+        parsed = {key: layout.read_key(key) for key in self._entries}
+        for key, what in parsed.items():
+            if what is None:
+                self._found(key, "foreign", "is none of ours, or not named as it should be")
+        versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
+        tools = [record for _, record in in_parallel(self._tool, sorted(versions)) if record]
+        keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
+        manifests = [record for _, record in in_parallel(self._manifest, keys) if record]
+        contents = index.contents(manifests, tools)
+        if not contents.manifests:
+            self._found(layout.ROOT, "missing", "holds no manifest that verifies")
+        self._named_tools(contents)
+        self._manifest_pointers(contents, parsed)
+        self._tool_pointers(contents)
+        self._index(contents)
+        findings = sorted(self._findings, key=lambda finding: (finding.key, finding.code))
+        return Audit(self._bucket.describe(), contents, tuple(findings))
+
+    def _found(self, key: str, code: str, what: str, exit_code: int = INVALID) -> None:
+        self._findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code))
+
+    def _manifest(self, key: str) -> index.PublishedManifest | None:
+        what = layout.read_key(key)
+        stored = self._get(key)
+        if stored is None or not isinstance(what, ManifestKey):
+            return None
+        try:
+            signed = read_manifest(
+                stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial
+            )
+        except NotTrusted as error:
+            self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
+            return None
+        return index.describe(key, what.name, stored.data, signed)
+
+    def _tool(self, version: str) -> index.PublishedTool | None:
+        files = {suffix: self._get(layout.tool(version, suffix)) for suffix in layout.TOOL_SUFFIXES}
+        tool, signature, sidecar = files[""], files[".asc"], files[".sha256"]
+        if tool is None or signature is None or sidecar is None:
+            return None
+        key = layout.tool(version)
+        sha256 = hashlib.sha256(tool.data).hexdigest()
+        whole = sidecar.data == layout.sidecar(version, sha256)
+        if not whole:
+            self._found(key + ".sha256", "sidecar", f"is not the SHA-256 file of {key}")
+        try:
+            self._consumer.tool(tool.data, signature.data)
+        except NotTrusted as error:
+            self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
+            return None
+        return index.PublishedTool(version, sha256, len(tool.data)) if whole else None
+
+    def _get(self, key: str) -> Stored | None:
+        stored = self._bucket.get(key) if key in self._entries else None
+        if stored is None:
+            self._found(key, "missing", "is not there")
+        return stored
+
+    def _named_tools(self, contents: index.Contents) -> None:
+        there = {(tool.version, tool.sha256) for tool in contents.tools}
+        for record in contents.manifests:
+            if (record.tool_version, record.tool_sha256) not in there:
+                named = f"{record.tool_version} with SHA-256 {record.tool_sha256}"
+                self._found(record.key, "tool", f"names the tool {named}, which is not published")
+
+    def _manifest_pointers(self, contents: index.Contents, parsed: dict[str, ManifestKey | ToolKey | None]) -> None:
+        newest: dict[str, index.PublishedManifest] = {}
+        for record in contents.manifests:
+            pointer = layout.manifest(record.kubernetes, record.name)
+            if pointer not in newest or newest[pointer].serial < record.serial:
+                newest[pointer] = record
+        pointers = {key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
+        for key, record in newest.items():
+            stored = self._get(key)
+            if stored is not None and hashlib.sha256(stored.data).hexdigest() != record.sha256:
+                self._found(key, "pointer", f"is not the newest serial, which is {record.serial}")
+        for key in pointers - newest.keys():
+            self._found(key, "pointer", "points at no published serial")
+
+    def _tool_pointers(self, contents: index.Contents) -> None:
+        if not contents.tools:
+            return
+        newest = contents.tools[0].version
+        for suffix in layout.TOOL_SUFFIXES:
+            pointer, target = self._get(layout.tool(None, suffix)), self._get(layout.tool(newest, suffix))
+            if pointer is not None and target is not None and pointer.data != target.data:
+                self._found(layout.tool(None, suffix), "pointer", f"is not the newest version, which is {newest}")
+
+    def _index(self, contents: index.Contents) -> None:
+        for key, expected in self._expected_index(contents):
+            stored = self._bucket.get(key)
+            if stored is None:
+                self._found(key, "missing", "is not there")
+            elif stored.data != expected:
+                self._found(key, "index", "does not say what is published")
+
+    def _expected_index(self, contents: index.Contents) -> Iterator[tuple[str, bytes]]:
+        yield layout.INDEX_JSON, index.write(contents)
+        yield layout.INDEX_HTML, render(contents)

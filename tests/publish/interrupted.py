@@ -1,0 +1,38 @@
+"""A publisher that is killed right after its Nth write: arguments are address, release, keys, N."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from fipsmanifest.node.trust import load_trust
+from fipsmanifest.publish.bucket import Bucket, Condition, open_bucket
+from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.publisher import publish
+from tests.publish.releases import load
+
+
+class Mortal:
+    """A bucket that takes its process down with it after ``lives`` writes."""
+
+    def __init__(self, bucket: Bucket, lives: int) -> None:
+        self.get, self.list, self.describe = bucket.get, bucket.list, bucket.describe
+        self._put = bucket.put
+        self._lives = lives
+        self._lock = threading.Lock()
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
+        with self._lock:
+            self._put(key, data, only_if=only_if, content_type=content_type, cache_control=cache_control)
+            self._lives -= 1
+            if self._lives == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    address, release, keys, lives = sys.argv[1:]
+    mortal = Mortal(open_bucket(address), int(lives))
+    publish(load(Path(release)), mortal, Consumer.trusting(load_trust(keys)))

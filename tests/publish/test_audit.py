@@ -1,0 +1,99 @@
+"""The audit finds whatever was changed behind the publisher's back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.publish.audit import audit
+from fipsmanifest.publish.bucket import Bucket, open_bucket
+from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.publisher import publish
+from tests.publish.releases import ReleaseKey, wanted_release
+
+FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
+SECOND = "tool/manifests/v1.21.3/2/manifest-rhel8.json.asc"
+POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
+
+
+def publish_two(bucket: Bucket, key: ReleaseKey) -> None:
+    publish(wanted_release(key), bucket, key.consumer)
+    publish(wanted_release(key, version="0.2.0", serial=2), bucket, key.consumer)
+
+
+def test_a_published_bucket_is_clean(bucket: Bucket, release_key: ReleaseKey, consumer: Consumer) -> None:
+    publish_two(bucket, release_key)
+
+    result = audit(bucket, consumer)
+
+    assert result.findings == ()
+    assert result.exit_code == 0
+    assert [record.serial for record in result.published.manifests] == [2, 2, 1, 1]
+    assert [tool.version for tool in result.published.tools] == ["0.2.0", "0.1.0"]
+
+
+def test_an_empty_bucket_is_no_pass(bucket: Bucket, consumer: Consumer) -> None:
+    assert audit(bucket, consumer).exit_code == 1
+
+
+def _flip(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"0755"', b'"4755"', 1))
+
+
+def _append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"#")
+
+
+def _copy_from(other: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        root = next(parent for parent in path.parents if parent.name == "bucket")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((root / other).read_bytes())
+
+    return damage
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("key", "damage", "code", "exit_code"),
+    [
+        (FIRST, _flip, "signature", 3),
+        (FIRST, _copy_from(SECOND), "signature", 3),
+        (FIRST.replace("/1/", "/7/"), _copy_from(FIRST), "signature", 3),
+        (POINTER, _copy_from(FIRST), "pointer", 1),
+        (POINTER, Path.unlink, "missing", 1),
+        ("tool/manifests/v1.21.3/manifest-rhel9.json.asc", _copy_from(POINTER), "pointer", 1),
+        ("tool/0.2.0/dkp-fips-tool", _append, "signature", 3),
+        ("tool/0.2.0/dkp-fips-tool.asc", Path.unlink, "missing", 1),
+        ("tool/0.2.0/dkp-fips-tool.sha256", _copy_from("tool/0.1.0/dkp-fips-tool.sha256"), "sidecar", 1),
+        ("tool/dkp-fips-tool", _copy_from("tool/0.1.0/dkp-fips-tool"), "pointer", 1),
+        ("tool/0.2.0/backdoor", _create, "foreign", 1),
+        ("tool/manifests/v1.21.3/manifest-rhel8.json", _create, "foreign", 1),
+        ("index.json", _append, "index", 1),
+        ("index.html", Path.unlink, "missing", 1),
+    ],
+)
+def test_whatever_is_changed_is_found_and_named(
+    tmp_path: Path,
+    release_key: ReleaseKey,
+    consumer: Consumer,
+    key: str,
+    damage: Callable[[Path], None],
+    code: str,
+    exit_code: int,
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish_two(bucket, release_key)
+    damage(tmp_path / "bucket" / key)
+
+    result = audit(bucket, consumer)
+
+    found = [finding for finding in result.findings if finding.code == code]
+    assert any(finding.key.startswith(key) for finding in found), result.findings
+    assert result.exit_code == exit_code

@@ -1,0 +1,235 @@
+"""What goes wrong between two writes: kills, other publishers, stores that do not keep their word."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Conflict, FipsManifestError
+from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches, open_bucket
+from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.plan import Wanted
+from fipsmanifest.publish.publisher import publish
+from tests.publish.releases import (
+    ReleaseKey,
+    consumer_problems,
+    expected_keys,
+    save,
+    wanted_manifest,
+    wanted_release,
+    wanted_tool,
+)
+
+
+def everything(address: str) -> dict[str, bytes]:
+    bucket = open_bucket(address)
+    found = {}
+    for entry in bucket.list(""):
+        stored = bucket.get(entry.key)
+        assert stored is not None
+        found[entry.key] = stored.data
+    return found
+
+
+def read(bucket: Bucket, key: str) -> bytes | None:
+    stored = bucket.get(key)
+    return stored.data if stored else None
+
+
+def test_killed_after_any_single_write_a_reader_is_never_misled_and_the_next_run_ends_the_same(
+    address: str, release_key: ReleaseKey, consumer: Consumer, tmp_path: Path
+) -> None:
+    # The second release moves every pointer, so its kills are the hard ones. The conditions probe never
+    # succeeds on an honest store and so costs no life.
+    first = wanted_release(release_key)
+    second = wanted_release(release_key, version="0.2.0", serial=2)
+    save(second, tmp_path / "second")
+    publish(first, open_bucket(address + "/undisturbed"), consumer)
+    undisturbed = publish(second, open_bucket(address + "/undisturbed"), consumer)
+    expected = everything(address + "/undisturbed")
+    writes = len(undisturbed.written)
+    assert writes == 12
+
+    for lives in range(1, writes + 1):
+        where = f"{address}/killed-{lives}"
+        publish(first, open_bucket(where), consumer)
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "tests.publish.interrupted"),
+                *(where, str(tmp_path / "second"), str(release_key.trust), str(lives)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode == -signal.SIGKILL, run.stderr
+        there = everything(where)
+        assert consumer_problems(there.get, consumer) == [], f"after write {lives}"
+
+        publish(second, open_bucket(where), consumer)
+        assert everything(where) == expected, f"after write {lives}"
+
+
+def test_a_move_that_was_killed_is_completed_by_a_publisher_of_the_older_release_too(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    first = wanted_release(release_key)
+    second = wanted_release(release_key, version="0.2.0", serial=2)
+    publish(first, open_bucket(address + "/undisturbed"), consumer)
+    publish(second, open_bucket(address + "/undisturbed"), consumer)
+    bucket = open_bucket(address)
+    publish(first, bucket, consumer)
+    complete = everything(address + "/undisturbed")
+    for suffix in ("", ".asc", ".sha256"):
+        key = f"tool/0.2.0/dkp-fips-tool{suffix}"
+        _put(bucket, key, complete[key])
+    _put(bucket, "tool/dkp-fips-tool.asc", complete["tool/dkp-fips-tool.asc"])
+
+    publish(first, bucket, consumer)
+
+    for suffix in ("", ".asc", ".sha256"):
+        key = f"tool/dkp-fips-tool{suffix}"
+        assert read(bucket, key) == complete[key]
+
+
+def test_eight_publishers_of_the_same_release_all_succeed_and_readers_never_see_a_mismatch(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    # Each signs on its own, so no two of them bring the same signature bytes.
+    releases = [wanted_release(release_key, at=f"202611{day}T100000") for day in range(11, 19)]
+    done = threading.Event()
+    polls: list[list[str]] = []
+
+    def poll() -> None:
+        bucket = open_bucket(address)
+        while not done.is_set():
+            # Pointers are read before what they point at, as readers do.
+            polls.append(consumer_problems(lambda key: read(bucket, key), consumer))
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            runs = [pool.submit(publish, wanted, open_bucket(address), consumer) for wanted in releases]
+            for run in runs:
+                run.result()
+    finally:
+        done.set()
+        reader.join()
+
+    there = everything(address)
+    assert there.keys() == expected_keys()
+    assert consumer_problems(there.get, consumer) == []
+    assert polls
+    assert [problem for problems in polls for problem in problems] == []
+    written = [action.key for run in runs for action in run.result().written]
+    assert sorted(written) == sorted(expected_keys())
+
+
+def test_of_publishers_with_different_content_one_wins_and_the_others_get_a_conflict(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(Wanted((), wanted_tool(release_key)), open_bucket(address), consumer)
+    releases = [Wanted((wanted_manifest(release_key, kubelet=bytes([number])),)) for number in range(4)]
+
+    def attempt(wanted: Wanted) -> int:
+        try:
+            publish(wanted, open_bucket(address), consumer)
+        except FipsManifestError as error:
+            return error.exit_code
+        return 0
+
+    with ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(attempt, releases))
+
+    assert sorted(codes) == [0, 6, 6, 6]
+    winner = releases[codes.index(0)].manifests[0].signed
+    assert read(open_bucket(address), "tool/manifests/v1.21.3/manifest-rhel8.json.asc") == winner
+    assert consumer_problems(everything(address).get, consumer) == []
+
+
+def test_publishers_of_different_releases_end_with_one_index_of_all(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    releases = [wanted_release(release_key, kubernetes=f"v1.21.{patch}") for patch in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for run in [pool.submit(publish, wanted, open_bucket(address), consumer) for wanted in releases]:
+            run.result()
+
+    there = everything(address)
+    assert there["index.json"].count(b'"key": "tool/manifests/') == 8
+    for patch in range(4):
+        assert f"v1.21.{patch}".encode() in there["index.html"]
+
+
+class Careless:
+    """A store that ignores conditions and answers yes, as some do (`rclone serve s3`)."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self.get, self.list, self.describe = bucket.get, bucket.list, bucket.describe
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
+        del only_if, headers
+        _put(self._bucket, key, data)
+
+
+class Garbling(Careless):
+    """A store that answers yes and keeps something else."""
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
+        kept = data[:-1] if key.endswith("rhel8.json.asc") else data
+        self._bucket.put(key, kept, only_if=only_if, **headers)
+
+
+def test_publishing_stops_on_a_store_that_ignores_conditions_unless_nobody_else_writes(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = Careless(open_bucket(str(tmp_path / "bucket")))
+
+    with pytest.raises(Conflict, match="ignores conditions") as caught:
+        publish(wanted_release(release_key), bucket, consumer)
+    assert "--single-writer" in caught.value.advice
+    there = everything(str(tmp_path / "bucket"))
+    assert there.keys() == {"tool/0.1.0/dkp-fips-tool"}
+
+    publish(wanted_release(release_key), bucket, consumer, single_writer=True)
+    assert everything(str(tmp_path / "bucket")).keys() == expected_keys()
+
+
+def test_a_store_that_keeps_other_bytes_than_it_was_given_is_found_out_before_any_pointer_moves(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    address = str(tmp_path / "bucket")
+
+    with pytest.raises(FipsManifestError, match="does not verify") as caught:
+        publish(wanted_release(release_key), Garbling(open_bucket(address)), consumer)
+
+    assert caught.value.exit_code == 6
+    assert not [key for key in everything(address) if key.startswith(("tool/dkp", "index"))]
+
+
+def test_a_publisher_that_is_killed_while_it_writes_a_file_leaves_nothing_but_objects(tmp_path: Path) -> None:
+    root = tmp_path / "bucket"
+    root.mkdir()
+    (root / ".writing-4711").write_bytes(b"half of someth")
+    bucket = open_bucket(str(root))
+    assert list(bucket.list("")) == []
+
+    _put(bucket, "tool/notes", b"x", Absent())
+
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["notes"]
+
+
+def _put(bucket: Bucket, key: str, data: bytes, only_if: Condition | None = None) -> None:
+    stored = bucket.get(key)
+    condition = only_if or (Matches(stored.token) if stored else Absent())
+    bucket.put(key, data, only_if=condition, content_type="text/plain", cache_control="no-cache")
