@@ -93,8 +93,10 @@ def dearmor(data: bytes, kind: bytes) -> bytes:
     """
     lines = data.split(b"\n")
     begin, end = b"-----BEGIN PGP " + kind + b"-----", b"-----END PGP " + kind + b"-----"
-    if lines[0] != begin or lines[-2:] != [end, b""]:
+    if lines[0] != begin or end not in lines:
         raise _bad_armor("it does not begin and end with the lines of a {}".format(kind.decode().lower()))
+    if lines.index(end) != len(lines) - 2 or lines[-1]:
+        raise _bad_armor("the file does not end with its end line and one line feed")
     try:
         gap = lines.index(b"", 1, len(lines) - 2)
     except ValueError:

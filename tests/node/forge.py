@@ -1,0 +1,116 @@
+"""Throwaway keys of every kind, and what gpg signs with them: good messages and the raw material of attacks.
+
+Everything is made by the real gpg at test time; only what gpg refuses to make is put together from its parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fipsmanifest.node.trust import Trust, load_trust
+from fipsmanifest.sign import keys
+
+GOOD_MANIFEST: dict[str, Any] = {
+    "schema": "fipsmanifest/v1",
+    "kubernetes": "v1.21.3",
+    "build_metadata": "fips.0",
+    "el": 8,
+    "serial": 2,
+    "reason": "a new containerd",
+    "created": "2026-11-23T00:00:00Z",
+    "files": [],
+    "images": [],
+}
+
+
+def payload(**changes: Any) -> bytes:
+    """Give a small manifest's canonical bytes."""
+    return json.dumps(GOOD_MANIFEST | changes, indent=2, sort_keys=True).encode("ascii") + b"\n"
+
+
+@dataclass
+class Forge:
+    """A GNUPGHOME with keys by name, and a trust folder that lists some of them."""
+
+    home: Path
+    trust_folder: Path
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    def gpg(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> bytes:
+        """Run gpg without asking anything, and give its standard output."""
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--no-tty", "--quiet", "--yes"]
+        command += ["--pinentry-mode", "loopback", "--passphrase", "", *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
+        if check and done.returncode != 0:
+            raise RuntimeError(done.stderr.decode())
+        return done.stdout
+
+    def make_key(self, name: str, algorithm: str, *, usage: str = "sign", expire: str = "never", at: str = "") -> str:
+        """Make a primary key; ``at`` is a time for gpg to believe in (``20200101T000000``)."""
+        when = ["--faked-system-time", f"{at}!"] if at else []
+        self.gpg(*when, "--quick-generate-key", f"{name.title()} Key <{name}@example.com>", algorithm, usage, expire)
+        listed = self.gpg("--with-colons", "--list-keys", f"{name}@example.com").decode()
+        fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
+        self.fingerprints[name] = fingerprint
+        return fingerprint
+
+    def certificate(self, name: str) -> bytes:
+        """Export a public certificate, binary."""
+        return self.gpg("--export", self.fingerprints[name])
+
+    def clearsign(self, data: bytes, name: str = "manifest", *extra: str) -> bytes:
+        """Make a cleartext signature; one and the same for the same arguments."""
+        return _clearsign(self, data, name, extra)
+
+    def detach(self, data: bytes, name: str = "tool", *extra: str, armor: bool = True) -> bytes:
+        """Make a detached signature."""
+        form = ["--armor"] if armor else []
+        user = f"{self.fingerprints[name]}!"
+        return self.gpg(*form, "--digest-algo", "SHA256", *extra, "--local-user", user, "--detach-sign", stdin=data)
+
+    def trust(self) -> Trust:
+        """Read the trust folder."""
+        return load_trust(str(self.trust_folder))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+@functools.cache
+def _clearsign(forge: Forge, data: bytes, name: str, extra: tuple[str, ...]) -> bytes:
+    user = f"{forge.fingerprints[name]}!"
+    digest = () if "--digest-algo" in extra else ("--digest-algo", "SHA512")
+    return forge.gpg(*digest, *extra, "--local-user", user, "--clearsign", stdin=data)
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Forge]:
+    """Make the keys; the folder's path is short because the agent's socket lies in it."""
+    home = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
+    try:
+        forge = Forge(home, home / "trust")
+        made = keys.init(forge.trust_folder, "Release <release@example.com>", gnupghome=home, protect=False)
+        forge.fingerprints.update(release=made.fingerprint, manifest=made.manifest_key, tool=made.tool_key)
+        forge.make_key("plain", "rsa3072")
+        forge.make_key("stranger", "rsa3072")
+        forge.make_key("upstream", "rsa2048")
+        forge.make_key("weak", "rsa2048")
+        forge.make_key("dsa", "dsa2048")
+        forge.make_key("edwards", "ed25519")
+        forge.make_key("expired", "rsa3072", expire="1d", at="20240101T000000")
+        keys.add(forge.trust_folder, forge.certificate("plain"), "manifest")
+        keys.add(forge.trust_folder, forge.certificate("upstream"), "upstream")
+        keys.add(forge.trust_folder, forge.certificate("expired"), "manifest")
+        yield forge
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
+        shutil.rmtree(home, ignore_errors=True)
