@@ -214,7 +214,7 @@ def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *
     for row in alike:
         digest = integrity(source, start, row.text_length, row.algorithm)
         if digest == row.digest:
-            stored = source.read_at(start + row.digest_offset, len(digest)) == digest
+            stored = _stores(source, start, row)
             return Sighting(
                 start,
                 row.text_length,
@@ -229,11 +229,16 @@ def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *
     return _examine_unknown(source, candidate, alike[0] if alike else None, may_slide=may_slide)
 
 
+def _stores(source: ByteSource, start: int, row: Row) -> bool:
+    """Tell whether a known module's digest stands where it belongs, for a text that begins at ``start``."""
+    return source.read_at(start + row.digest_offset, len(row.digest)) == row.digest
+
+
 def _examine_unknown(source: ByteSource, candidate: _Candidate, resembles: Row | None, *, may_slide: bool) -> Sighting:
     segment, start = candidate.segment, candidate.start
     length = candidate.length or (resembles.text_length if resembles else 0)
     own = holds(source, start, length, segment.end) if length else None
-    if own is None and may_slide:
+    if own is None and may_slide and not (resembles and _stores(source, start, resembles)):
         own = slide(source, start, segment.end)
     if own is not None:
         length, algorithm, digest = own.length, own.algorithm, own.digest

@@ -1,0 +1,174 @@
+"""The programs of the matrix: real builds by name, and what is made of them. Built once, kept in the shared cache."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from examples.upstream.goprograms import PLAIN_MAIN, build
+
+from . import edits
+
+#: The smallest program that has cryptography; quicker to build than one with TLS.
+SHA_MAIN = """\
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+)
+
+func main() { fmt.Printf("%x\\n", sha256.Sum256([]byte("abc"))) }
+"""
+
+#: Functions named as cgo names BoringCrypto's, and nothing behind them.
+FORGED_SYMBOLS = """\
+package main
+
+import "os"
+
+//go:noinline
+func _Cfunc__goboringcrypto_SHA256_Init() { os.Stdout.WriteString("a") }
+
+//go:noinline
+func _Cfunc__goboringcrypto_AES_encrypt() { os.Stdout.WriteString("b") }
+
+func main() {
+	_Cfunc__goboringcrypto_SHA256_Init()
+	_Cfunc__goboringcrypto_AES_encrypt()
+}
+"""
+
+#: Room in executable memory that nothing calls, on a page, to put a module into.
+ROOM_MAIN = """\
+package main
+
+// void nothing(void) {}
+import "C"
+
+func main() { C.nothing() }
+"""
+ROOM_SOURCE = '.section .text\n.p2align 12\n.skip 0xC0000, 0xCC\n.section .note.GNU-stack,"",@progbits\n'
+ROOM = b"\xcc" * 0x20000
+
+FIPS_ONLY = {"fips.go": 'package main\n\nimport _ "crypto/tls/fipsonly"\n'}
+
+
+def boring() -> Path:
+    return build("sha", main=SHA_MAIN)
+
+
+def boring_tls() -> Path:
+    return build("kubelet")
+
+
+def boring_external() -> Path:
+    return build("sha", main=SHA_MAIN, ldflags="-linkmode=external")
+
+
+def boring_static() -> Path:
+    return build("sha", main=SHA_MAIN, ldflags='-linkmode=external -extldflags "-static"')
+
+
+def boring_pie() -> Path:
+    return build("sha", main=SHA_MAIN, buildmode="pie")
+
+
+def boring_static_pie() -> Path:
+    return build("sha", main=SHA_MAIN, buildmode="pie", ldflags='-linkmode=external -extldflags "-static-pie"')
+
+
+def boring_stripped_by_linker() -> Path:
+    return build("sha", main=SHA_MAIN, ldflags="-s -w")
+
+
+def boring_without_cgo() -> Path:
+    return build("sha", main=SHA_MAIN, cgo=False)
+
+
+def boring_fipsonly() -> Path:
+    return build("kubelet", files=FIPS_ONLY)
+
+
+def boring_without_crypto() -> Path:
+    return build("hello", main=PLAIN_MAIN)
+
+
+def plain() -> Path:
+    return build("sha", main=SHA_MAIN, boring=False)
+
+
+def plain_without_crypto() -> Path:
+    return build("hello", main=PLAIN_MAIN, boring=False)
+
+
+def i386() -> Path:
+    return build("hello", main=PLAIN_MAIN, boring=False, cgo=False, goarch="386")
+
+
+def big_endian() -> Path:
+    return build("hello", main=PLAIN_MAIN, boring=False, cgo=False, goarch="s390x")
+
+
+def forged_symbols() -> Path:
+    return build("forged", main=FORGED_SYMBOLS, boring=False)
+
+
+def padded() -> Path:
+    return build("hello", main=PLAIN_MAIN, boring=False, pad=2)
+
+
+def padded_boring() -> Path:
+    return build("hello", main=PLAIN_MAIN, pad=2)
+
+
+def roomy(*, goboring: bool = False) -> Path:
+    """A program with room for a module in its code; one with a module of its own, where ``goboring``."""
+    main = ROOM_MAIN
+    if goboring:
+        main = main.replace('import "C"\n', 'import "C"\nimport "crypto/sha256"\n').replace(
+            "C.nothing()", "C.nothing(); println(sha256.Sum256(nil)[0])"
+        )
+    return build("roomy", main=main, boring=goboring, files={"room.S": ROOM_SOURCE})
+
+
+def c_program() -> Path:
+    """A C program that every test run has: the interpreter's own file."""
+    return Path(sys.executable).resolve()
+
+
+def stripped(program: Path) -> bytes:
+    """Give a program's bytes after ``strip --strip-all``."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["strip", "--strip-all", "-o", f"{folder}/out", program], check=True)
+        return Path(folder, "out").read_bytes()
+
+
+def with_module_in(program: Path, room: bytes, module: bytes) -> bytes:
+    """Write a module into the room that a program has, on a page."""
+    data = program.read_bytes()
+    at = -(-data.index(room) // 4096) * 4096
+    return edits.put(data, at, module)
+
+
+def genuine_module() -> bytes:
+    """Give the module's text with its stored digest, as the toolchain has it."""
+    return edits.module_object("amd64")[: edits.AMD64.digest_offset + 64]
+
+
+def dead_module() -> bytes:
+    return with_module_in(roomy(), ROOM, genuine_module())
+
+
+def module_as_data(program: Callable[[], Path]) -> bytes:
+    data = program().read_bytes()
+    at = data.index(_pad_start())
+    return edits.put(data, at + 4096, genuine_module())
+
+
+def _pad_start() -> bytes:
+    return random.Random("hello").randbytes(4096)

