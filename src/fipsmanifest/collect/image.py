@@ -13,6 +13,7 @@ from typing import Protocol
 from .. import architecture
 from ..definition import Definition, Images
 from ..errors import Incomplete, Refused
+from ..unpack.paths import shown
 from .artifact import Artifact, Blob, ImagePlatform
 from .cache import Cache, CachedFile
 from .context import Context
@@ -156,7 +157,7 @@ def choose(index: Index, wanted: str, name: str) -> Descriptor:
         if entry.os == "linux" and entry.architecture == architecture.to_oci(wanted) and entry.media_type in MANIFESTS
     ]
     if not fitting:
-        there = ", ".join(f"{entry.os}/{entry.architecture}" for entry in index.manifests[:20]) or "nothing"
+        there = _listed([f"{entry.os}/{entry.architecture}" for entry in index.manifests])
         raise Incomplete(f"{name} is not made for linux/{architecture.to_oci(wanted)}.", f"It is made for: {there}.")
     # containerd takes the plainest for a plain machine: no variant, and v8 for arm64, which is the same.
     return min(fitting, key=lambda entry: entry.variant not in (None, "", "v8"))
@@ -189,7 +190,7 @@ def _complete(manifest: Blob, config: Blob, layers: tuple[Descriptor, ...], orig
     if len(said.diff_ids) != len(layers):
         raise Refused(f"{name} has {len(layers)} layers, and its configuration {len(said.diff_ids)}.", _ADVICE)
     if said.os != "linux":
-        raise Incomplete(f"{name} is made for {said.os[:40]}, not for linux.", "Choose another image.")
+        raise Incomplete(f"{name} is made for {shown(said.os)}, not for linux.", "Choose another image.")
     # Threads of its own: a job that waited for others of the same pool could wait for ever.
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="layers") as pool:
         files = list(pool.map(lambda layer: origin.blob(layer, None), layers))
@@ -209,9 +210,13 @@ def _check_platforms(platforms: tuple[ImagePlatform, ...], definition: Definitio
     found = [platform.architecture for platform in platforms]
     missing = [wanted for wanted in definition.architectures if wanted not in found]
     if missing:
-        raise Incomplete(f"{name} is not made for {', '.join(missing)}.", f"It is made for: {', '.join(found)}.")
+        raise Incomplete(f"{name} is not made for {', '.join(missing)}.", f"It is made for: {_listed(found)}.")
     if found != [wanted for wanted in definition.architectures if wanted in found]:
-        raise Refused(f"{name} says of its platforms what their configurations deny: {', '.join(found)}.", _ADVICE)
+        raise Refused(f"{name} says of its platforms what their configurations deny: {_listed(found)}.", _ADVICE)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(shown, names[:20])) or "nothing"
 
 
 def keep(cache: Cache, data: bytes, name: str) -> CachedFile:

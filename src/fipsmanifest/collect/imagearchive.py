@@ -243,7 +243,7 @@ def image_of(
     if saved:
         data = _read(archive.store, _inside(saved[0].config, archive.store.name))
         return make(data, _Saved(archive.store, cache, saved[0], data), saved=True)
-    there = ", ".join(archive.names[:20]) or "no names"
+    there = ", ".join(map(shown, archive.names[:20])) or "no names"
     raise Incomplete(f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.")
 
 

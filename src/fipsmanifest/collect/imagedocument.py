@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Refused
+from ..unpack.paths import shown
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -123,12 +124,12 @@ def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Mani
     if declared is None:
         declared = allowed[0]
     if declared not in allowed or (media_type in INDEXES + MANIFESTS and media_type != declared):
-        raise Refused(f"{what} is announced as {media_type} and says that it is {str(declared)[:100]}.", _ADVICE)
+        raise Refused(f"{what} is announced as {media_type} and says that it is {shown(str(declared))}.", _ADVICE)
     if is_index:
         return Index(declared, _descriptors(document, "manifests", what))
     config = _descriptor(document.get("config"), what)
     if config.media_type not in CONFIGS:
-        raise Refused(f"{what} is no container image: its configuration is {config.media_type}.", _ADVICE)
+        raise Refused(f"{what} is no container image: its configuration is {shown(config.media_type)}.", _ADVICE)
     layers = _descriptors(document, "layers", what)
     for layer in layers:
         _check_layer(layer, what)
@@ -182,7 +183,7 @@ def _descriptor(entry: object, what: str) -> Descriptor:
         raise Refused(f"{what} has an entry that is not a descriptor.", _ADVICE)
     digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise Refused(f"{what} names something by '{str(digest)[:80]}', which is no SHA-256 digest.", _ADVICE)
+        raise Refused(f"{what} names something by {shown(str(digest))}, which is no SHA-256 digest.", _ADVICE)
     if type(size) is not int or not 0 <= size < 1 << 50 or not isinstance(media_type, str):
         raise Refused(f"{what} has no size or media type for {digest}.", _ADVICE)
     platform = entry.get("platform")
@@ -210,8 +211,8 @@ def _text(table: object, key: str) -> str | None:
 def _check_layer(layer: Descriptor, what: str) -> None:
     if ".foreign." in layer.media_type or ".nondistributable." in layer.media_type:
         raise Refused(
-            f"{what}: the layer {layer.digest} is not distributed with the image ({layer.media_type}).",
+            f"{what}: the layer {layer.digest} is not distributed with the image ({shown(layer.media_type)}).",
             "Such an image cannot be looked through.",
         )
     if layer.media_type not in LAYERS:
-        raise Refused(f"{what}: the layer {layer.digest} is of the unknown type {layer.media_type[:100]}.", _ADVICE)
+        raise Refused(f"{what}: the layer {layer.digest} is of the unknown type {shown(layer.media_type)}.", _ADVICE)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..errors import Incomplete, Refused, UsageError
+from ..unpack.paths import shown
 from . import credentials
 from .cache import CachedFile
 from .http import Fetched, Http, Unauthorized
@@ -104,7 +105,7 @@ def parse_reference(text: str) -> Reference:
     )
     if not good:
         raise UsageError(
-            f"'{text[:300]}' is not an image reference.",
+            f"{shown(text)} is not an image reference.",
             "Write it as registry/repository:tag, with @sha256:... or not.",
         )
     if not tag and not at:
@@ -252,7 +253,7 @@ class Registry:
         local = _is_loopback(host) and not _is_loopback(reference.host)
         if not host or parts.username is not None or not (parts.scheme == "https" or plain) or local:
             raise Refused(
-                f"{reference.host} sends credentials to '{realm[:200]}', which is not an https address.",
+                f"{reference.host} sends for tokens to {shown(realm)}, which is not https, or not its own.",
                 "Ask those who run that registry.",
             )
 

@@ -1,0 +1,251 @@
+"""Registries that want to know who pulls: passwords, tokens, and where credentials are found."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.collect import credentials
+from fipsmanifest.errors import Incomplete, Refused
+from tests.collect.test_image import context, pull
+from tests.faultyhttp import FaultyServer, Handler
+from tests.servers_registry import PASSWORD, USER, Registry, TokenServer, make_image, make_layer
+
+LAYER = make_layer({"usr/bin/x": b"x" * 5000})
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Hide the credentials of whoever runs the tests; give the folder that is home now."""
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("layout")
+    make_image(folder, "v1", {"amd64": [LAYER]})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def basic(layout: Path) -> Iterator[Registry]:
+    with Registry(auth="basic") as registry:
+        registry.push(layout, "v1", "team/kube-proxy")
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def token(layout: Path) -> Iterator[Registry]:
+    with Registry(auth="token") as registry:
+        registry.push(layout, "v1", "team/kube-proxy")
+        yield registry
+
+
+def log_in(path: Path, key: str, user: str = USER, password: str = PASSWORD) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+    path.write_text(json.dumps({"auths": {key: entry}}))
+
+
+def tokens(registry: Registry) -> TokenServer:
+    assert registry.tokens is not None
+    return registry.tokens
+
+
+@pytest.mark.parametrize("kind", ["basic", "token"])
+def test_an_image_is_pulled_with_what_docker_login_wrote(
+    kind: str, request: pytest.FixtureRequest, nobody: Path, tmp_path: Path
+) -> None:
+    registry: Registry = request.getfixturevalue(kind)
+    log_in(nobody / ".docker/config.json", registry.address)
+    assert pull(f"{registry.address}/team/kube-proxy:v1", context(tmp_path)).platforms
+
+
+def test_a_token_is_asked_for_once_and_for_pulling_alone(token: Registry, nobody: Path, tmp_path: Path) -> None:
+    log_in(nobody / ".docker/config.json", token.address)
+    tokens(token).asked.clear()
+    pull(f"{token.address}/team/kube-proxy:v1", context(tmp_path))
+    (asked,) = tokens(token).asked
+    assert asked == {"scope": "repository:team/kube-proxy:pull", "service": tokens(token).service, "account": USER}
+
+
+def test_an_identity_token_is_exchanged_for_a_token(token: Registry, nobody: Path, tmp_path: Path) -> None:
+    path = nobody / ".docker/config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"auths": {token.address: {"identitytoken": tokens(token).identity_token}}}))
+    tokens(token).asked.clear()
+    assert pull(f"{token.address}/team/kube-proxy:v1", context(tmp_path)).platforms
+    assert tokens(token).asked[0]["grant_type"] == "refresh_token"
+
+
+def test_strangers_get_a_token_where_the_registry_gives_them_one(
+    token: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tokens(token), "anonymous", True)
+    assert pull(f"{token.address}/team/kube-proxy:v1", context(tmp_path)).platforms
+
+
+@pytest.mark.parametrize("kind", ["basic", "token"])
+def test_without_credentials_the_way_to_log_in_is_named(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    registry: Registry = request.getfixturevalue(kind)
+    with pytest.raises(Incomplete, match=rf"docker login {registry.address}"):
+        pull(f"{registry.address}/team/kube-proxy:v1", context(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["basic", "token"])
+def test_a_wrong_password_is_incomplete_and_stays_out_of_the_message(
+    kind: str, request: pytest.FixtureRequest, nobody: Path, tmp_path: Path
+) -> None:
+    registry: Registry = request.getfixturevalue(kind)
+    log_in(nobody / ".docker/config.json", registry.address, password="hunter2hunter2")
+    with pytest.raises(Incomplete) as raised:
+        pull(f"{registry.address}/team/kube-proxy:v1", context(tmp_path))
+    assert raised.value.exit_code == 4
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "http://tokens.example.com/token",
+        "ftp://127.0.0.1/",
+        "https://",
+        "",
+        "https://user@tokens.example.com/",
+        "http://[",
+    ],
+)
+def test_credentials_go_to_no_realm_that_anyone_could_read(realm: str, nobody: Path, tmp_path: Path) -> None:
+    def challenge(handler: Handler, body: bytes) -> None:
+        handler.answer(401, b"", {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'})
+
+    with FaultyServer(tmp_path) as server:
+        host = server.url.removeprefix("http://")
+        log_in(nobody / ".docker/config.json", host)
+        server.faults["/v2/kube-proxy/manifests/v1"] = [challenge]
+        with pytest.raises(Refused, match="is not (an )?https"):
+            pull(f"{host}/kube-proxy:v1", context(tmp_path))
+        assert not any("Authorization" in headers for _, headers in server.requests)
+
+
+# Where credentials are found
+
+
+def found(registry: str = "registry.example.com", repository: str = "team/app") -> tuple[str, str, str] | None:
+    notes: list[str] = []
+    seen = credentials.find(registry, repository, notes.append)
+    return None if seen is None else (seen.username, seen.password, seen.identity_token)
+
+
+def test_nobody_is_nobody() -> None:
+    assert found() is None
+
+
+def test_podmans_file_goes_before_dockers(nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    log_in(nobody / ".docker/config.json", "registry.example.com", "docker", "d")
+    assert found() == ("docker", "d", "")
+    log_in(tmp_path / "run/containers/auth.json", "registry.example.com", "podman", "p")
+    assert found() == ("podman", "p", "")
+    log_in(tmp_path / "chosen.json", "registry.example.com", "chosen", "c")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "chosen.json"))
+    assert found() == ("chosen", "c", "")
+
+
+@pytest.mark.parametrize(
+    ("registry", "key"),
+    [
+        ("registry.example.com", "registry.example.com"),
+        ("registry.example.com", "https://registry.example.com"),
+        ("registry.example.com", "registry.example.com/team"),
+        ("registry.example.com", "registry.example.com/team/app"),
+        ("127.0.0.1:5000", "127.0.0.1:5000"),
+        ("docker.io", "https://index.docker.io/v1/"),
+        ("docker.io", "docker.io"),
+        ("docker.io", "docker.io/team"),
+    ],
+)
+def test_a_registry_is_found_by_every_name_that_is_written(registry: str, key: str, nobody: Path) -> None:
+    log_in(nobody / ".docker/config.json", key)
+    assert found(registry) == (USER, PASSWORD, "")
+
+
+@pytest.mark.parametrize(
+    "key", ["other.example.com", "registry.example.com/te", "example.com", "registry.example.com:5000"]
+)
+def test_another_registrys_credentials_are_not_shown(key: str, nobody: Path) -> None:
+    log_in(nobody / ".docker/config.json", key)
+    assert found() is None
+
+
+def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "bin/docker-credential-test"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"credHelpers": {"registry.example.com": "test"}}, "registry.example.com"),
+        ({"credsStore": "test"}, "registry.example.com"),
+    ],
+)
+def test_a_credential_helper_is_asked(
+    settings: dict[str, object], asked: str, nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    helper(tmp_path, monkeypatch, f"""cat > {tmp_path}/asked; echo '{{"Username": "u", "Secret": "s"}}'""")
+    (nobody / ".docker").mkdir()
+    (nobody / ".docker/config.json").write_text(json.dumps(settings))
+    assert found() == ("u", "s", "")
+    assert (tmp_path / "asked").read_text() == asked
+
+
+def test_a_helper_may_give_an_identity_token(nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    helper(tmp_path, monkeypatch, """echo '{"Username": "<token>", "Secret": "refresh"}'""")
+    (nobody / ".docker").mkdir()
+    (nobody / ".docker/config.json").write_text('{"credsStore": "test"}')
+    assert found() == ("", "", "refresh")
+
+
+@pytest.mark.parametrize(
+    ("settings", "note"),
+    [
+        ({"credsStore": "missing"}, "docker-credential-missing is not installed"),
+        ({"credsStore": "../../evil"}, "is not installed"),
+        ({"credsStore": "test"}, "docker-credential-test gave no credentials"),
+    ],
+)
+def test_a_helper_that_cannot_help_is_noted_and_not_fatal(
+    settings: dict[str, str], note: str, nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    helper(tmp_path, monkeypatch, "echo credentials not found; exit 1")
+    (nobody / ".docker").mkdir()
+    (nobody / ".docker/config.json").write_text(json.dumps(settings))
+    notes: list[str] = []
+    assert credentials.find("registry.example.com", "team/app", notes.append) is None
+    assert re.search(note, notes[0])
+
+
+@pytest.mark.parametrize("text", ["{", '{"auths": {"registry.example.com": {"auth": "%%%"}}}'])
+def test_a_damaged_file_is_named(text: str, nobody: Path) -> None:
+    (nobody / ".docker").mkdir()
+    (nobody / ".docker/config.json").write_text(text)
+    with pytest.raises(Incomplete, match="Log in to the registry again"):
+        found()
+
+
+def test_credentials_never_print_themselves() -> None:
+    assert "secret" not in repr(credentials.Credentials("user", "secret"))
