@@ -45,7 +45,7 @@ def assemble(
     components = _components(definition, owned)
     on_nodes = [item for item in owned if item.source not in _references(inspected)]
     return manifest.Manifest(
-        schema=manifest.SCHEMA,
+        schema="fipsmanifest/v1",
         kubernetes=definition.kubernetes,
         build_metadata=definition.build_metadata,
         el=definition.el,
@@ -68,7 +68,8 @@ def _references(inspected: Sequence[Inspected]) -> set[str]:
 
 
 def _own(definition: Definition, inspected: Sequence[Inspected]) -> list[_Owned]:
-    owned, refusals = [], []
+    owned: list[_Owned] = []
+    refusals: list[str] = []
     for item in inspected:
         for finding in item.findings:
             try:

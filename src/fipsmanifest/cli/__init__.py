@@ -1,0 +1,1 @@
+"""The commands: one thin module per verb; nothing is decided here, and only here is anything printed."""

@@ -1,0 +1,18 @@
+"""``fipsmanifest check``."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Validate a node with the node tool's own code.")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+def node(ctx: typer.Context) -> None:
+    """Validate this node, or one below --root, against signed manifests; options as those of dkp-fips-tool."""
+    from ..node.main import main
+
+    raise typer.Exit(main(ctx.args, "fipsmanifest check node"))

@@ -1,0 +1,149 @@
+"""``fipsmanifest definitions``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import FipsManifestError, UsageError, ValidationFailed
+from . import options, output
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Release definitions: what must be in a release, and where it comes from.",
+)
+
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--definitions", envvar="FIPSMANIFEST_DEFINITIONS", metavar="DIR", help="The folder of release definitions."
+    ),
+]
+
+
+@app.command("list")
+def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -> None:
+    """List the releases that have definitions."""
+    from .. import lock as locks
+    from ..definition import find, load
+
+    rows = []
+    for paths in find(definitions).values():
+        for path in paths:
+            definition = load(path)
+            locked = locks.path_beside(path).exists()
+            rows.append((definition, path, locked))
+    if json:
+        listed = [
+            {
+                "kubernetes": definition.kubernetes,
+                "name": definition.name,
+                "el": definition.el,
+                "serial": definition.serial,
+                "architectures": list(definition.architectures),
+                "path": str(path),
+                "locked": locked,
+            }
+            for definition, path, locked in rows
+        ]
+        output.write_json({"schema": "fipsmanifest/definitions/v1", "definitions": listed})
+        return
+    output.table(
+        ["kubernetes", "name", "el", "serial", "architectures", "locked", "path"],
+        [
+            [
+                definition.kubernetes,
+                definition.name,
+                str(definition.el),
+                str(definition.serial),
+                ",".join(definition.architectures),
+                "yes" if locked else "no",
+                str(path),
+            ]
+            for definition, path, locked in rows
+        ],
+    )
+
+
+@app.command()
+def lint(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Definitions.  [default: all of them]")
+    ] = None,
+    definitions: Root = options.DEFINITIONS,
+    json: options.Json = False,
+) -> None:
+    """Check definitions: form, versions, ELs, owners; every mistake with file and line."""
+    from ..definition import find
+    from ..lint import load_checked
+
+    chosen = paths or [path for found in find(definitions).values() for path in found]
+    for path in chosen:
+        if not path.exists():
+            raise UsageError(f"{path} is not there.", "See 'fipsmanifest definitions list'.")
+    problems: list[str] = []
+    for path in chosen:
+        try:
+            load_checked(path)
+        except FipsManifestError as error:
+            problems += error.message.removesuffix(".").split(";\n")
+    if json:
+        output.write_json(
+            {"schema": "fipsmanifest/lint/v1", "checked": [str(path) for path in chosen], "problems": problems}
+        )
+        if problems:
+            raise typer.Exit(ValidationFailed.exit_code)
+        return
+    if problems:
+        raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.")
+    output.write(f"{len(chosen)} definitions, no mistake.")
+
+
+@app.command()
+def lock(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")],
+    el: options.El = None,
+    update: Annotated[bool, typer.Option("--update", help="Replace the pins that there are.")] = False,
+    lock_file: options.LockFile = None,
+    definitions: Root = options.DEFINITIONS,
+    keys: options.Keys = options.KEYS,
+    work: options.Work = options.WORK,
+    cache: options.Cache = None,
+    mirror: options.Mirror = None,
+    ca_bundle: options.CaBundle = None,
+    allow_http: options.AllowHttp = False,
+    ctx: typer.Context = None,  # type: ignore[assignment]
+    json: options.Json = False,
+) -> None:
+    """Fetch and authenticate what a definition names, and pin every digest."""
+    from .. import lock as locks
+    from .. import release
+    from ..workspace import Workspace
+    from .select import chosen
+
+    found = chosen(definitions, version, el)
+    with output.progress(options.session_of(ctx)) as progress:
+        site = release.Site(
+            work=Workspace(work),
+            keys=keys,
+            cache=cache,
+            mirrors=tuple(mirror or ()),
+            ca_bundle=ca_bundle,
+            allow_http=allow_http,
+            progress=progress,
+        )
+        written = []
+        for path, definition in found:
+            target = lock_file or locks.path_beside(path)
+            rule = release.LockRule(target, first=True, update=update)
+            artifacts = release.collect(definition, path.parent, site, rule)
+            written.append((release.label(definition), target, len(artifacts)))
+    if json:
+        listed = [{"definition": name, "lock": str(target), "artifacts": count} for name, target, count in written]
+        output.write_json({"schema": "fipsmanifest/locks/v1", "locks": listed})
+        return
+    for name, target, count in written:
+        output.write(f"{name}: {count} artifacts pinned in {target}")

@@ -1,0 +1,9 @@
+"""``fipsmanifest inspect``."""
+
+from __future__ import annotations
+
+import typer
+
+
+def inspect(ctx: typer.Context) -> None:
+    """Inspect."""

@@ -1,0 +1,243 @@
+"""``fipsmanifest keys``."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..node.trust import TrustedKey
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The trust folder: who may sign manifests, the tool, and upstream packages.",
+)
+
+Fingerprint = Annotated[str, typer.Argument(metavar="FPR", help="Full fingerprint.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; everyone who verifies will read it.")]
+Role = Annotated[str | None, typer.Option(metavar="ROLE", help="Only its entry for manifest, tool or upstream.")]
+ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="The key that takes its place.")]
+GnupgHome = Annotated[
+    Path | None, typer.Option("--gnupghome", envvar="GNUPGHOME", metavar="DIR", help="Where gpg keeps secret keys.")
+]
+
+_CHECKLIST = """\
+Before you sign anything with it:
+  1. Print or copy the revocation certificate and keep it apart from the key.
+  2. Back up the whole key: gpg --export-secret-keys --armor {fingerprint} > backup.asc (offline, encrypted medium).
+  3. Take the primary's secret off machines that only sign: they need the subkeys alone
+     (gpg --export-secret-subkeys {manifest_key}! {tool_key}!).
+  4. Publish the fingerprint where consumers can compare it: documentation, web page, a second channel.
+  5. Commit the trust folder; it holds public parts only."""
+
+
+@app.command()
+def init(
+    user_id: Annotated[str, typer.Option(metavar="'NAME <MAIL>'", help="Whose key it is.")],
+    keys: options.Keys = options.KEYS,
+    gnupghome: GnupgHome = None,
+    bits: Annotated[int, typer.Option(help="RSA bits, 3072 or 4096.")] = 3072,
+    valid_to: Annotated[datetime | None, typer.Option(help="End of its validity in the trust file (UTC).")] = None,
+    no_passphrase: Annotated[
+        bool, typer.Option("--no-passphrase", help="Make a key without a passphrase: for tests and demos only.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Make a certify-only key with separate signing subkeys for manifests and for the tool, and trust it.
+
+    The passphrase comes from gpg's agent, FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD.
+    """
+    from ..sign import keys as folder
+    from ..sign.gpg import passphrase_from_environment
+
+    passphrase = None if no_passphrase else passphrase_from_environment()
+    made = folder.init(
+        keys,
+        user_id,
+        gnupghome=gnupghome,
+        passphrase=passphrase,
+        protect=not no_passphrase,
+        bits=bits,
+        valid_to=_utc(valid_to),
+    )
+    if json:
+        output.write_json(
+            {
+                "schema": "fipsmanifest/keys-init/v1",
+                "fingerprint": made.fingerprint,
+                "manifest_key": made.manifest_key,
+                "tool_key": made.tool_key,
+                "certificate": str(made.certificate),
+                "revocation": str(made.revocation),
+            }
+        )
+        return
+    output.write(f"fingerprint   {made.fingerprint}")
+    output.write(f"manifest key  {made.manifest_key}")
+    output.write(f"tool key      {made.tool_key}")
+    output.write(f"certificate   {made.certificate}")
+    output.write(f"revocation    {made.revocation}")
+    output.write()
+    output.write(
+        _CHECKLIST.format(fingerprint=made.fingerprint, manifest_key=made.manifest_key, tool_key=made.tool_key)
+    )
+
+
+@app.command()
+def add(
+    certificate: Annotated[str, typer.Argument(metavar="CERTIFICATE", help="A file with the public key, or -.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="manifest, tool or upstream.")],
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="FPR", help="The full fingerprint that you know from elsewhere.")
+    ] = None,
+    keys: options.Keys = options.KEYS,
+    valid_from: Annotated[datetime | None, typer.Option(help="[default: when the key was made]")] = None,
+    valid_to: Annotated[datetime | None, typer.Option(help="End of its validity (UTC).")] = None,
+    json: options.Json = False,
+) -> None:
+    """Trust a public key in a role."""
+    from ..sign import keys as folder
+
+    entry = folder.add(
+        keys,
+        _read(certificate),
+        role,
+        fingerprint=fingerprint,
+        valid_from=_utc(valid_from),
+        valid_to=_utc(valid_to),
+    )
+    _show([entry], json=json)
+    if fingerprint is None:
+        output.say("Compare this fingerprint with one that you got another way; next time give it with --fingerprint.")
+
+
+@app.command("list")
+def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
+    """List the keys with their role, status and days left."""
+    from ..sign import keys as folder
+
+    infos = folder.list_keys(keys)
+    if json:
+        listed = [
+            {**_form(info.entry), "bits": info.bits, "days_left": info.days_left, "warning": info.warning}
+            for info in infos
+        ]
+        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": listed})
+        return
+    output.table(
+        ["fingerprint", "role", "status", "days left", "user id"],
+        [
+            [
+                info.entry.fingerprint,
+                info.entry.role,
+                info.entry.status,
+                "no end" if info.days_left is None else str(info.days_left),
+                info.entry.user_id,
+            ]
+            for info in infos
+        ],
+    )
+    for info in infos:
+        if info.warning:
+            output.say(f"warning: {info.warning}")
+
+
+@app.command()
+def retire(
+    fingerprint: Fingerprint,
+    reason: Reason,
+    role: Role = None,
+    replaced_by: ReplacedBy = None,
+    keys: options.Keys = options.KEYS,
+    json: options.Json = False,
+) -> None:
+    """End a key's life: what it signed stays good, what it signs from now on is refused."""
+    from ..sign import keys as folder
+
+    _show(folder.retire(keys, fingerprint, reason, role=role, replaced_by=replaced_by), json=json)
+
+
+@app.command()
+def revoke(
+    fingerprint: Fingerprint,
+    reason: Reason,
+    role: Role = None,
+    replaced_by: ReplacedBy = None,
+    keys: options.Keys = options.KEYS,
+    json: options.Json = False,
+) -> None:
+    """Refuse everything that a key ever signed. Then run 'reissue' for what is to stay published."""
+    from ..sign import keys as folder
+
+    _show(folder.revoke(keys, fingerprint, reason, role=role, replaced_by=replaced_by), json=json)
+
+
+@app.command()
+def export(
+    fingerprint: Fingerprint,
+    keys: options.Keys = options.KEYS,
+    binary: Annotated[bool, typer.Option("--binary", help="Not armored, as old gpgv wants its keyrings.")] = False,
+    to: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="[default: stdout]")] = None,
+) -> None:
+    """Write a key's public certificate."""
+    from .. import durable
+    from ..sign import keys as folder
+
+    data = folder.export(keys, fingerprint, binary=binary)
+    if to is not None:
+        durable.write(to, data)
+    elif binary and sys.stdout.isatty():
+        raise UsageError("A binary certificate is not for a terminal.", "Write it to a file with --output.")
+    else:
+        sys.stdout.buffer.write(data)
+
+
+def _show(entries: list[TrustedKey], *, json: bool) -> None:
+    if json:
+        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": [_form(entry) for entry in entries]})
+        return
+    for entry in entries:
+        output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {entry.user_id}")
+
+
+def _form(entry: TrustedKey) -> dict[str, Any]:
+    from ..node.text import write_time
+
+    return {
+        "fingerprint": entry.fingerprint,
+        "role": entry.role,
+        "status": entry.status,
+        "user_id": entry.user_id,
+        "valid_from": write_time(entry.valid_from),
+        "valid_to": write_time(entry.valid_to) if entry.valid_to else None,
+        "signing_keys": list(entry.signing_keys),
+        "replaced_by": entry.replaced_by,
+        "reason": entry.reason,
+    }
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _read(name: str) -> bytes:
+    limit = 4 << 20
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}.", "Name a file with a public key.") from error
+    if len(data) > limit:
+        raise UsageError(f"{name} is larger than {limit} bytes.", "A certificate is far smaller.")
+    return data

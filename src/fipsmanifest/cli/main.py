@@ -1,0 +1,131 @@
+"""The command line: the list of verbs, and the one place that turns an error into its sentence and exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import INTERRUPTED, FipsManifestError
+from . import (
+    audit,
+    bundle,
+    check,
+    definitions,
+    diff,
+    inspect,
+    keys,
+    modules,
+    output,
+    overrides,
+    reissue,
+    release,
+    schema,
+    stages,
+    tool,
+    verify,
+)
+
+
+class _Verbs(TyperGroup):
+    """Lists the verbs by what they are for, runs one, and reports what it raises."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            panels.setdefault(command.rich_help_panel, []).append((name, command.get_short_help_str(200)))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: Any) -> Any:
+        session: output.Session = ctx.ensure_object(output.Session)
+        try:
+            return super().invoke(ctx)
+        except FipsManifestError as error:
+            output.report(error, session)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            output.say("interrupted: what was done so far is kept; run the same command again to go on.")
+            # Worker threads may be waiting for a server; everything on disk is written in whole steps.
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
+
+
+app = typer.Typer(
+    name="fipsmanifest",
+    cls=_Verbs,
+    no_args_is_help=True,
+    # Plain help: it starts three times as fast, wraps paragraphs, and takes brackets as they are.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Cut, sign, publish and verify the manifests of FIPS builds of Kubernetes.",
+    epilog="Exit codes: 0 done or valid, 1 validation failed, 2 usage, 3 not trusted, 4 incomplete, 5 refused by "
+    "policy, 6 conflict with what is published, 70 internal error, 130 interrupted.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        output.write(f"fipsmanifest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", envvar="FIPSMANIFEST_DEBUG", help="Show tracebacks.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", envvar="FIPSMANIFEST_QUIET", help="No progress and no notes on stderr.")
+    ] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options for every verb."""
+    session = ctx.ensure_object(output.Session)
+    session.debug, session.quiet = debug, quiet
+
+
+CUT, CONSUME, TRUST, LOOK = "Cut and publish", "Verify and validate", "Keys, modules and definitions", "Look and carry"
+
+app.command(rich_help_panel=CUT)(release.release)
+app.command(rich_help_panel=CUT)(stages.collect)
+app.command(rich_help_panel=CUT)(stages.generate)
+app.command(rich_help_panel=CUT)(stages.sign)
+app.command(rich_help_panel=CUT)(stages.publish)
+app.command(rich_help_panel=CUT)(reissue.reissue)
+app.command(rich_help_panel=CONSUME)(verify.verify)
+app.command(rich_help_panel=CONSUME)(audit.audit)
+app.add_typer(check.app, name="check", rich_help_panel=CONSUME)
+app.command(rich_help_panel=LOOK)(inspect.inspect)
+app.command(rich_help_panel=LOOK)(diff.diff)
+app.add_typer(bundle.app, name="bundle", rich_help_panel=LOOK)
+app.command(rich_help_panel=LOOK)(overrides.overrides)
+app.command(rich_help_panel=LOOK)(schema.schema)
+app.add_typer(keys.app, name="keys", rich_help_panel=TRUST)
+app.add_typer(modules.app, name="modules", rich_help_panel=TRUST)
+app.add_typer(definitions.app, name="definitions", rich_help_panel=TRUST)
+app.add_typer(tool.app, name="tool", rich_help_panel=TRUST)
+
+
+def main() -> None:
+    """Run the command line; an error that is none of ours is an internal one (70)."""
+    try:
+        app(prog_name="fipsmanifest")
+    except Exception as error:  # the last resort: a bug, too, must end with its own exit code
+        if "--debug" in sys.argv or os.environ.get("FIPSMANIFEST_DEBUG"):
+            raise
+        output.say(f"internal error: {type(error).__name__}: {error}")
+        output.say("       This is a bug in fipsmanifest; run again with --debug and report what it prints.")
+        sys.exit(FipsManifestError.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""``fipsmanifest modules``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options, output
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The table of known cryptographic modules.")
+
+
+@app.command("list")
+def list_(modules: options.Modules = None, json: options.Json = False) -> None:
+    """List the modules that 'proven' stands for, with their certificates' status today."""
+    from ..inspect.table import load
+
+    table = load(modules)
+    today = datetime.now(UTC).date()
+    if json:
+        listed: list[dict[str, Any]] = [
+            {
+                "id": row.id,
+                "name": row.name,
+                "commit": row.commit,
+                "tag": row.tag,
+                "architecture": row.architecture,
+                "text_length": row.text_length,
+                "algorithm": row.algorithm,
+                "digest": row.digest.hex(),
+                "row": row.row,
+                "claimed_by": row.claimed_by or None,
+                "seen_in": list(row.seen_in),
+                "certificates": [
+                    {
+                        "number": item.number,
+                        "standard": item.standard,
+                        "holder": item.holder,
+                        "level": item.level,
+                        "historical_since": item.historical_since.isoformat() if item.historical_since else None,
+                        "status": item.status(today),
+                        "confidence": item.confidence,
+                        "source": item.source,
+                    }
+                    for item in row.certificates
+                ],
+            }
+            for row in table.rows
+        ]
+        output.write_json({"schema": "fipsmanifest/modules/v1", "day": today.isoformat(), "modules": listed})
+        return
+    output.table(
+        ["id", "architecture", "digest", "certificates", "seen in"],
+        [
+            [
+                row.id,
+                row.architecture,
+                row.digest.hex()[:16],
+                ", ".join(f"{item.number} ({item.standard}, {item.status(today)})" for item in row.certificates)
+                or (f"none; claimed by {row.claimed_by}" if row.claimed_by else "none known"),
+                ", ".join(row.seen_in),
+            ]
+            for row in table.rows
+        ],
+    )
+    output.write()
+    output.write("A recognised module is evidence, not a certification. All FIPS 140-2 certificates have been on the")
+    output.write("historical list since 2026-09-21: not revoked, and not for new procurement.")
+
+
+@app.command()
+def learn(
+    object_: Annotated[
+        Path, typer.Argument(metavar="OBJECT", help="goboringcrypto_linux_ARCH.syso of a toolchain that you trust.")
+    ],
+    id_: Annotated[str, typer.Option("--id", metavar="ID", help="The row's name.")],
+    claimed_by: Annotated[
+        str, typer.Option("--claimed-by", metavar="WHO", help="Who vouches that this is a validated module.")
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What its makers call it.")] = "BoringCrypto",
+    commit: Annotated[str, typer.Option("--commit", metavar="SHA", help="The BoringSSL commit, where known.")] = "",
+    tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="The BoringSSL tag, where known.")] = "",
+    seen_in: Annotated[
+        list[str] | None, typer.Option("--seen-in", metavar="GO", help="A toolchain that has it. Repeatable.")
+    ] = None,
+) -> None:
+    """Derive a row for --modules from a trusted toolchain's module object, and print it."""
+    from ..inspect.learn import Provenance
+    from ..inspect.learn import learn as derived
+    from ..inspect.table import emit
+
+    row = derived(object_, Provenance(id_, name, commit, tag, tuple(seen_in or ()), claimed_by))
+    output.write(emit([row]).rstrip("\n"))

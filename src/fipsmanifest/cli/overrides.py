@@ -1,0 +1,30 @@
+"""``fipsmanifest overrides``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options, output
+
+
+def overrides(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")],
+    el: Annotated[int, typer.Option("--el", metavar="N", help="Enterprise Linux release.")],
+    definitions: options.Definitions = options.DEFINITIONS,
+    write_to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.  [default: stdout]")
+    ] = None,
+) -> None:
+    """Print konvoy-image-builder's override file for exactly this release."""
+    from .. import durable
+    from ..overrides import overrides as made
+    from .select import one_definition
+
+    text = made(one_definition(definitions, version, el))
+    if write_to is None:
+        output.write(text.rstrip("\n"))
+    else:
+        durable.write(write_to, text.encode())

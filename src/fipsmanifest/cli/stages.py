@@ -1,0 +1,199 @@
+"""``fipsmanifest collect``, ``generate``, ``sign`` and ``publish``: the single stages over the work folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+from . import options, output
+from .release import DryRun, SingleWriter, plan_form, tell_plan
+from .select import chosen
+
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")]
+
+
+def collect(
+    ctx: typer.Context,
+    version: Version,
+    el: options.El = None,
+    mirror: options.Mirror = None,
+    lock: options.LockFile = None,
+    first_lock: options.FirstLock = False,
+    definitions: options.Definitions = options.DEFINITIONS,
+    keys: options.Keys = options.KEYS,
+    work: options.Work = options.WORK,
+    cache: options.Cache = None,
+    ca_bundle: options.CaBundle = None,
+    allow_http: options.AllowHttp = False,
+    json: options.Json = False,
+) -> None:
+    """Fetch and authenticate what the definitions name."""
+    from .. import lock as locks
+    from .. import release as stages
+    from ..workspace import Workspace
+
+    listed: list[dict[str, Any]] = []
+    with output.progress(options.session_of(ctx)) as progress:
+        site = stages.Site(
+            work=Workspace(work),
+            keys=keys,
+            cache=cache,
+            mirrors=tuple(mirror or ()),
+            ca_bundle=ca_bundle,
+            allow_http=allow_http,
+            progress=progress,
+        )
+        for path, definition in chosen(definitions, version, el):
+            rule = stages.LockRule(lock or locks.path_beside(path), first=first_lock)
+            for artifact in stages.collect(definition, path.parent, site, rule):
+                listed.append(
+                    {
+                        "definition": stages.label(definition),
+                        "kind": artifact.kind,
+                        "name": artifact.name,
+                        "address": artifact.address,
+                        "sha256": artifact.sha256,
+                        "size": artifact.size,
+                        "signed_by": artifact.signed_by,
+                        "path": str(artifact.path),
+                    }
+                )
+    if json:
+        output.write_json({"schema": "fipsmanifest/collect/v1", "artifacts": listed})
+        return
+    output.table(
+        ["definition", "kind", "name", "sha256", "signed by"],
+        [[i["definition"], i["kind"], i["name"], i["sha256"], i["signed_by"] or "-"] for i in listed],
+    )
+
+
+def generate(
+    ctx: typer.Context,
+    version: Version,
+    el: options.El = None,
+    definitions: options.Definitions = options.DEFINITIONS,
+    keys: options.Keys = options.KEYS,
+    work: options.Work = options.WORK,
+    cache: options.Cache = None,
+    modules: options.Modules = None,
+    json: options.Json = False,
+) -> None:
+    """Inspect what was collected and write the manifest, or say what the requirements forbid."""
+    import hashlib
+
+    from .. import release as stages
+    from ..tool import build_tool
+    from ..workspace import Workspace
+
+    listed = []
+    with output.progress(options.session_of(ctx)) as progress:
+        site = stages.Site(work=Workspace(work), keys=keys, cache=cache, modules=modules, progress=progress)
+        tool, inspector = build_tool(keys), site.inspector()
+        for _, definition in chosen(definitions, version, el):
+            inspected = stages.inspect_collected(definition, site, inspector)
+            payload = stages.generate(definition, inspected, site, tool.sha256)
+            listed.append(
+                (stages.label(definition), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
+            )
+    _tell_files("fipsmanifest/generate/v1", listed, json=json)
+
+
+def sign(
+    version: Version,
+    el: options.El = None,
+    signing_key: options.SigningKey = None,
+    definitions: options.Definitions = options.DEFINITIONS,
+    keys: options.Keys = options.KEYS,
+    work: options.Work = options.WORK,
+    json: options.Json = False,
+) -> None:
+    """Clear-sign what was generated, and the node tool with it; read everything back as a consumer does."""
+    import hashlib
+
+    from ..node.trust import load_trust
+    from ..publication import Signer, sign_manifest, sign_tool
+    from ..sign.gpg import passphrase_from_environment
+    from ..tool import build_tool
+    from ..workspace import Workspace, read
+
+    workspace = Workspace(work)
+    signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
+    listed = []
+    for _, definition in chosen(definitions, version, el):
+        payload = read(workspace.manifest(definition), f"fipsmanifest generate {version}")
+        signed = sign_manifest(definition, payload, workspace, signer)
+        digest = hashlib.sha256(signed.signed).hexdigest()
+        listed.append((f"{definition.kubernetes}/{definition.name}", workspace.signed(definition), digest))
+    tool = build_tool(keys)
+    sign_tool(tool, workspace, signer)
+    listed.append((f"tool {tool.version}", workspace.tool / "dkp-fips-tool", tool.sha256))
+    _tell_files("fipsmanifest/sign/v1", listed, json=json)
+
+
+def publish(
+    ctx: typer.Context,
+    version: Version,
+    el: options.El = None,
+    to: options.To = None,
+    endpoint_url: options.EndpointUrl = None,
+    dry_run: DryRun = False,
+    single_writer: SingleWriter = False,
+    definitions: options.Definitions = options.DEFINITIONS,
+    keys: options.Keys = options.KEYS,
+    work: options.Work = options.WORK,
+    json: options.Json = False,
+) -> None:
+    """Publish what was signed: plan, immutable objects, manifests, read back, pointers, index."""
+    from .. import __version__
+    from ..node.trust import load_trust
+    from ..publication import SignedManifest, wanted
+    from ..publish.bucket import open_bucket
+    from ..publish.consumer import Consumer
+    from ..publish.plan import WantedTool
+    from ..publish.publisher import plan_publication
+    from ..publish.publisher import publish as act
+    from ..workspace import Workspace, read
+
+    if to is None:
+        raise UsageError("Nothing is published without --to.", "Give --to s3://NAME[/PREFIX] or --to FOLDER.")
+    workspace, again = Workspace(work), f"fipsmanifest sign {version}"
+    bucket, consumer = open_bucket(to, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
+    manifests = [
+        SignedManifest(definition, read(workspace.signed(definition), again), "kept")
+        for _, definition in chosen(definitions, version, el)
+    ]
+    tool = WantedTool(
+        __version__, read(workspace.tool / "dkp-fips-tool", again), read(workspace.tool / "dkp-fips-tool.asc", again)
+    )
+    what = wanted(manifests, tool)
+    written: list[str] = []
+    if dry_run:
+        plan = plan_publication(what, bucket, consumer)
+    else:
+        with output.progress(options.session_of(ctx)) as progress:
+            publication = act(what, bucket, consumer, progress, single_writer=single_writer)
+        plan, written = publication.plan, [action.key for action in publication.written]
+    if json:
+        output.write_json(
+            {
+                "schema": "fipsmanifest/publish/v1",
+                "published_to": None if dry_run else plan.address,
+                "plan": plan_form(plan),
+                "conflicts": [action.detail for action in plan.conflicts],
+                "written": written,
+            }
+        )
+    else:
+        tell_plan(plan)
+    if dry_run:
+        plan.require_no_conflict()
+
+
+def _tell_files(schema: str, listed: list[tuple[str, Any, str]], *, json: bool) -> None:
+    if json:
+        files = [{"of": name, "path": str(path), "sha256": digest} for name, path, digest in listed]
+        output.write_json({"schema": schema, "files": files})
+        return
+    output.table(["of", "sha256", "path"], [[name, digest, str(path)] for name, path, digest in listed])

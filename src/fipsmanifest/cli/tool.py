@@ -1,0 +1,38 @@
+"""``fipsmanifest tool``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options, output
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The single-file node tool, dkp-fips-tool.")
+
+
+@app.command()
+def build(
+    keys: options.Keys = options.KEYS,
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")] = Path(
+        "dkp-fips-tool"
+    ),
+    json: options.Json = False,
+) -> None:
+    """Build the node tool with the keys of the trust folder; the same keys give the same bytes."""
+    from ..tool import build_tool
+
+    tool = build_tool(keys, to)
+    if json:
+        output.write_json(
+            {
+                "schema": "fipsmanifest/tool/v1",
+                "path": str(to),
+                "sha256": tool.sha256,
+                "size": len(tool.data),
+                "version": tool.version,
+            }
+        )
+        return
+    output.write(f"{tool.sha256}  {to}")

@@ -1,0 +1,222 @@
+"""The inspect stage: every file of every artifact, each byte decompressed and hashed once.
+
+What was found in an artifact is kept by the artifact's digest, so that nothing is looked at twice: not in the next
+run, not for the next EL, and not after a kill. The inspector's own fingerprint is part of the name, since another
+version or table may see more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+from .. import durable
+from ..collect.artifact import Artifact, Blob, ImagePlatform
+from ..errors import FipsManifestError, Several
+from ..progress import SILENT, Progress, Task
+from ..unpack.layers import Entry, Whiteout, merge, read_layer
+from ..unpack.member import Member
+from .finding import Finding
+from .inspector import Inspector
+from .jsonform import from_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """An artifact, or one platform of an image, with what is in it."""
+
+    artifact: Artifact
+    """What was inspected."""
+    architecture: str
+    """RPM name."""
+    platform: ImagePlatform | None
+    """The platform, for images."""
+    findings: tuple[Finding, ...]
+    """Every file of a package or tarball; the ELF files of an image's final file system."""
+
+
+#: What is kept of one unit: a package's or tarball's findings, or a layer's changes.
+_Change = Entry[Finding] | Whiteout
+_Read = Callable[[Task], list[_Change]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What is inspected on its own: a package, a tarball, or a layer of an image."""
+
+    key: str
+    name: str
+    read: _Read
+
+
+class Inspection:
+    """Inspects artifacts as they arrive, on every core; use it as a context manager."""
+
+    def __init__(self, inspector: Inspector, folder: Path, progress: Progress = SILENT) -> None:
+        self._inspector = inspector
+        self._folder = folder / inspector.fingerprint[:16]
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="inspect")
+        self._lock = Lock()
+        self._running: dict[str, Future[list[_Change]]] = {}
+        self._artifacts: list[Artifact] = []
+
+    def __enter__(self) -> Inspection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def add(self, artifact: Artifact) -> None:
+        """Begin to inspect an artifact; may be called from any thread."""
+        with self._lock:
+            self._artifacts.append(artifact)
+            for unit in _units(artifact, self._inspector):
+                if unit.key not in self._running:
+                    self._running[unit.key] = self._pool.submit(self._inspect, unit)
+
+    def result(self) -> tuple[Inspected, ...]:
+        """Wait, and give what was found, in the order of kind and address.
+
+        Raises what a single failure raises, or `Several`.
+        """
+        failures: list[FipsManifestError] = []
+        for future in self._running.values():
+            try:
+                future.result()
+            except FipsManifestError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0] if len(failures) == 1 else Several(failures)
+        ordered = sorted(self._artifacts, key=lambda artifact: (artifact.kind, artifact.address, artifact.name))
+        return tuple(found for artifact in ordered for found in self._gather(artifact))
+
+    def _gather(self, artifact: Artifact) -> Iterator[Inspected]:
+        if artifact.kind != "image":
+            changes = self._running[_key(artifact)].result()
+            # Of a path that an archive holds twice, the later entry is what unpacking leaves.
+            last = {change.seen.path: change.seen for change in changes if isinstance(change, Entry) and change.seen}
+            yield Inspected(artifact, artifact.architecture or "noarch", None, tuple(last.values()))
+            return
+        for platform in artifact.platforms:
+            keys = map(_layer_key, platform.layers, platform.diff_ids)
+            view = merge((self._running[key].result() for key in keys), artifact.name)
+            findings = tuple(_placed(finding, path) for path, finding in view)
+            yield Inspected(artifact, platform.architecture, platform, findings)
+
+    def _inspect(self, unit: _Unit) -> list[_Change]:
+        kept = self._folder / f"{unit.key.replace(':', '-')}.json"
+        known = _load(kept)
+        if known is not None:
+            return known
+        task = self._progress.task(f"inspect {unit.name}")
+        try:
+            changes = unit.read(task)
+        finally:
+            task.done()
+        durable.write(kept, json.dumps([_dump(change) for change in changes]).encode())
+        return changes
+
+
+def files_of(artifact: Artifact) -> tuple[str, ...]:
+    """Give the SHA-256 (hex) of every file in the cache that inspecting ``artifact`` reads."""
+    if artifact.kind != "image":
+        return (artifact.sha256,)
+    return tuple(layer.digest.removeprefix("sha256:") for platform in artifact.platforms for layer in platform.layers)
+
+
+def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
+    from ..unpack import rpm, tar
+
+    def everything(members: Callable[[], Iterator[Member]]) -> _Read:
+        def read(task: Task) -> list[_Change]:
+            session = inspector.session()
+            return [Entry(_bare(member), _looked(session.inspect(member), member, task)) for member in members()]
+
+        return read
+
+    match artifact.kind:
+        case "rpm":
+            yield _Unit(_key(artifact), artifact.name, everything(lambda: rpm.members(artifact.path)))
+        case "tarball":
+
+            def unpacked() -> Iterator[Member]:
+                return tar.tarball_members(artifact.path, root=artifact.unpack, archive=artifact.name)
+
+            yield _Unit(_key(artifact), artifact.name, everything(unpacked))
+        case "image":
+            for platform in artifact.platforms:
+                for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True):
+                    read = _programs(artifact, layer, diff_id, inspector)
+                    yield _Unit(_layer_key(layer, diff_id), artifact.name, read)
+
+
+def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspector) -> _Read:
+    """Read a layer's ELF files; the rest is covered by its digests and needs none of its own."""
+
+    def read(task: Task) -> list[_Change]:
+        def look(member: Member) -> Finding | None:
+            # A hard link shares what its target shows; merging follows it.
+            finding = inspector.inspect(member) if member.type == "file" else None
+            return _looked(finding if finding and finding.crypto else None, member, task)
+
+        return list(read_layer(layer, diff_id, look, archive=artifact.name))
+
+    return read
+
+
+def _looked(finding: Finding | None, member: Member, task: Task) -> Finding | None:
+    task.advance(member.size)
+    return finding
+
+
+def _key(artifact: Artifact) -> str:
+    root = artifact.unpack.strip("/").replace("/", "_")
+    return f"{artifact.kind}-{artifact.sha256}" + (f"-{root}" if root else "")
+
+
+def _layer_key(layer: Blob, diff_id: str) -> str:
+    """Name a layer's changes; the diff_id is part of it, since reading the layer is what checks it."""
+    return f"layer-{layer.digest}-{diff_id}"
+
+
+def _bare(member: Member) -> Member:
+    return Member(member.path, member.type, member.mode, member.size, member.target, member.mark)
+
+
+def _placed(finding: Finding, path: str) -> Finding:
+    """Name a finding as the merged file system does: links may have moved or renamed it."""
+    return finding if finding.path == path else replace(finding, path=path)
+
+
+def _dump(change: _Change) -> dict[str, Any]:
+    if isinstance(change, Whiteout):
+        return {"whiteout": change.path, "opaque": change.opaque}
+    member = change.member
+    return {
+        "member": [member.path, member.type, member.mode, member.size, member.target, member.mark],
+        "finding": to_json(change.seen, whole=True) if change.seen else None,
+    }
+
+
+def _load(path: Path) -> list[_Change] | None:
+    """Give what was kept, or None where there is nothing usable: then the artifact is simply inspected again."""
+    try:
+        return [_change(item) for item in json.loads(path.read_bytes())]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _change(item: dict[str, Any]) -> _Change:
+    if "whiteout" in item:
+        return Whiteout(item["whiteout"], opaque=item["opaque"])
+    return Entry(Member(*item["member"]), from_json(item["finding"]) if item["finding"] else None)

@@ -1,0 +1,213 @@
+"""Sign what was generated and publish it with the node tool; what is already published is neither signed nor sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import durable
+from .definition import Definition
+from .errors import Conflict, NotTrusted
+from .node.document import parse_json
+from .node.trust import Trust
+from .node.verify import verify_cleartext, verify_detached
+from .publish import layout
+from .publish.compare import Differs, OnlyAdditions, compare
+from .publish.consumer import Consumer
+from .publish.plan import Plan, Wanted, WantedManifest, WantedTool
+from .publish.publisher import plan_publication
+from .publish.snapshot import published_manifest
+from .tool import ToolFile
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .publish.bucket import Bucket
+    from .sign.gpg import Passphrase
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs, and how."""
+
+    trust: Trust
+    """The trust folder; what was signed is read back with it."""
+    fingerprint: str | None = None
+    """The key that the user names; None for the only one whose secret part is here."""
+    gnupghome: Path | None = None
+    """Where gpg keeps secret keys; None for its own default."""
+    passphrase: Passphrase | None = None
+    """None leaves it to gpg's agent."""
+
+    def manifest(self, payload: bytes) -> bytes:
+        """Clear-sign a manifest. Raises as `fipsmanifest.sign.signer.sign_manifest`."""
+        from .sign.signer import sign_manifest
+
+        key = self._key("manifest")
+        return sign_manifest(payload, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
+
+    def tool(self, data: bytes) -> bytes:
+        """Sign the node tool. Raises as `fipsmanifest.sign.signer.sign_detached`."""
+        from .sign.signer import sign_detached
+
+        key = self._key("tool")
+        return sign_detached(data, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
+
+    def _key(self, role: str) -> str:
+        from .sign.signer import pick_signing_key
+
+        named = (self.fingerprint or "").replace(" ", "").upper()
+        entries = [key for key in self.trust.keys if key.role == role]
+        if named and any(named in (key.fingerprint, *key.signing_keys) for key in entries):
+            return named
+        if named and role == "manifest":
+            return named
+        return pick_signing_key(self.trust, self.gnupghome, role)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedManifest:
+    """A manifest ready to be published."""
+
+    definition: Definition
+    """What it was made from."""
+    signed: bytes
+    """The cleartext-signed file."""
+    made: str
+    """``signed`` just now, ``kept`` from an earlier run, or ``published`` already."""
+    note: str | None = None
+    """What a person should know: that a new serial would say more."""
+
+
+def sign_manifest(
+    definition: Definition, payload: bytes, work: Workspace, signer: Signer, bucket: Bucket | None = None
+) -> SignedManifest:
+    """Give the signed manifest of a release: the published one where it says the same, else the kept, else a new one.
+
+    Raises `Conflict` where the same serial is published with other files, images or sources.
+    """
+    if bucket is not None:
+        found = _published(definition, payload, signer.trust, bucket)
+        if found is not None:
+            durable.write(work.signed(definition), found.signed)
+            return found
+    kept = _kept(work.signed(definition), payload, signer)
+    if kept is not None:
+        return SignedManifest(definition, kept, "kept")
+    signed = signer.manifest(payload)
+    durable.write(work.signed(definition), signed)
+    return SignedManifest(definition, signed, "signed")
+
+
+def sign_tool(tool: ToolFile, work: Workspace, signer: Signer, bucket: Bucket | None = None) -> WantedTool:
+    """Give the tool with a signature: the published one where it holds for these bytes, else the kept, else a new one."""
+    path = work.tool / f"{layout.TOOL}.asc"
+    candidates = []
+    if bucket is not None and (stored := bucket.get(layout.tool(tool.version, ".asc"))) is not None:
+        candidates.append(stored.data)
+    if path.exists():
+        candidates.append(path.read_bytes())
+    signature = next((found for found in candidates if _holds(tool.data, found, signer.trust)), None)
+    if signature is None:
+        signature = signer.tool(tool.data)
+    durable.write(work.tool / layout.TOOL, tool.data, mode=0o755)
+    durable.write(work.tool / f"{layout.TOOL}.sha256", layout.sidecar(tool.version, tool.sha256))
+    durable.write(path, signature)
+    return WantedTool(tool.version, tool.data, signature)
+
+
+def wanted(manifests: Sequence[SignedManifest], tool: WantedTool | None) -> Wanted:
+    """Give what is to be published."""
+    return Wanted(
+        tuple(
+            WantedManifest(item.definition.kubernetes, item.definition.name, item.definition.serial, item.signed)
+            for item in manifests
+        ),
+        tool,
+    )
+
+
+def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, trust: Trust, bucket: Bucket) -> Plan:
+    """Plan the publication of manifests that nobody signed yet; nothing is signed or written.
+
+    ``payloads`` holds the canonical bytes by definition. A manifest that is published and says the same, or all but
+    the same, is planned as it was published.
+    """
+    unsigned: dict[bytes, dict[str, Any]] = {}
+    manifests = []
+    for definition, payload in payloads.values():
+        found = _published(definition, payload, trust, bucket)
+        if found is None:
+            unsigned[payload] = parse_json(payload)
+        manifests.append(found or SignedManifest(definition, payload, "unsigned"))
+    signature = bucket.get(layout.tool(tool.version, ".asc"))
+    placeholder = WantedTool(tool.version, tool.data, signature.data if signature else b"(not signed yet)\n")
+    return plan_publication(wanted(manifests, placeholder), bucket, _consumer(unsigned, placeholder, trust))
+
+
+_NEVER = datetime.fromtimestamp(0, tz=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsigned:
+    """Stands for a signature that a dry run does not make."""
+
+    payload: bytes
+    manifest: Mapping[str, Any]
+    fingerprint: str = "(not signed yet)"
+    signed_at: datetime = _NEVER
+
+
+def _consumer(unsigned: Mapping[bytes, dict[str, Any]], tool: WantedTool, trust: Trust) -> Consumer:
+    """Give the consumer's checks, but for what this dry run would have signed."""
+    real = Consumer.trusting(trust)
+    return Consumer(
+        lambda data: _Unsigned(data, unsigned[data]) if data in unsigned else real.manifest(data),
+        lambda data, signature: (
+            _Unsigned(data, {}) if (data, signature) == (tool.data, tool.signature) else real.tool(data, signature)
+        ),
+    )
+
+
+def _published(definition: Definition, payload: bytes, trust: Trust, bucket: Bucket) -> SignedManifest | None:
+    """Give what is published under this serial, where that may stand for ``payload``; None where nothing is."""
+    consumer = Consumer.trusting(trust)
+    found = published_manifest(bucket, definition.kubernetes, definition.name, consumer, definition.serial)
+    if found is None:
+        return None
+    data, signed = found
+    if signed.payload == payload:
+        return SignedManifest(definition, data, "published")
+    difference = compare(parse_json(signed.payload), parse_json(payload))
+    if isinstance(difference, Differs):
+        raise Conflict(
+            f"{definition.manifest_name} serial {definition.serial} of {definition.kubernetes} is published in "
+            f"{bucket.describe()} (signed {signed.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signed.fingerprint}), and it "
+            f"differs: {'; '.join(difference.what[:20])}.",
+            "If the change is intended, give the definition a new serial and a reason.",
+        )
+    what = ", ".join(difference.what) if isinstance(difference, OnlyAdditions) else "another form"
+    return SignedManifest(definition, data, "published", f"published as it was; a new serial would add {what}")
+
+
+def _kept(path: Path, payload: bytes, signer: Signer) -> bytes | None:
+    """Give a signature that an earlier run made over the same bytes, where its key would sign again today."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        signed = verify_cleartext(data, signer.trust, fingerprint=signer.fingerprint)
+    except NotTrusted:
+        return None
+    return data if signed.payload == payload and signed.signature.trusted.status == "active" else None
+
+
+def _holds(data: bytes, signature: bytes, trust: Trust) -> bool:
+    try:
+        verify_detached(data, signature, trust, "tool")
+    except NotTrusted:
+        return False
+    return True

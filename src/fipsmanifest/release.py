@@ -1,0 +1,197 @@
+"""The whole way from a definition to a publication, stage by stage; each leaves its result in the work folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import durable
+from . import lock as locks
+from .collect.artifact import Artifact
+from .definition import Definition
+from .errors import UsageError
+from .node.trust import Trust, load_trust
+from .progress import SILENT, Progress
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .collect.context import Context
+    from .inspect.artifacts import Inspected
+    from .inspect.inspector import Inspector
+    from .inspect.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a run works and how it reaches the world; the same for every definition."""
+
+    work: Workspace
+    """Where each stage leaves its result."""
+    keys: Path
+    """The trust folder."""
+    cache: Path | None = None
+    """Where downloads are kept; None for the user's own cache folder."""
+    mirrors: tuple[str, ...] = ()
+    """``FROM=TO``."""
+    modules: Path | None = None
+    """The user's own module rows."""
+    ca_bundle: Path | None = None
+    """Certificate authorities for https."""
+    allow_http: bool = False
+    """Whether plain http beyond loopback is allowed."""
+    progress: Progress = SILENT
+    """Where to report to."""
+
+    def trust(self) -> Trust:
+        """Read the trust folder."""
+        return load_trust(str(self.keys))
+
+    def table(self) -> Table:
+        """Read the table of modules, with the user's own rows."""
+        from .inspect.table import load
+
+        return load(self.modules)
+
+    def inspector(self) -> Inspector:
+        """Give what looks into files."""
+        from .inspect.inspector import Inspector
+
+        self.work.spool.mkdir(parents=True, exist_ok=True)
+        return Inspector(self.table(), self.work.spool)
+
+
+@dataclass(frozen=True, slots=True)
+class LockRule:
+    """What a run may do with the lock."""
+
+    path: Path
+    """The lock file."""
+    first: bool = False
+    """Write one where there is none."""
+    update: bool = False
+    """Replace the pins that there are."""
+    write: bool = True
+    """Whether anything may be written at all."""
+
+
+def label(definition: Definition) -> str:
+    """Name a definition as locks and messages do (``v1.21.3/rhel8``)."""
+    return f"{definition.kubernetes}/{definition.name}"
+
+
+def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> tuple[Artifact, ...]:
+    """Fetch and authenticate what a definition names, and hold it against the lock.
+
+    ``base`` is the definition's folder. Raises `Refused` for a difference from the lock, and where there is no lock
+    and none may be written.
+    """
+    from .collect.stage import collect as fetch
+
+    with _context(base, site, _pins(definition, rule)) as context:
+        artifacts = fetch(definition, context)
+    _settle(definition, site, rule, artifacts)
+    return artifacts
+
+
+def collect_and_inspect(
+    definition: Definition, base: Path, site: Site, rule: LockRule, inspector: Inspector
+) -> tuple[Inspected, ...]:
+    """Collect as `collect` does, and inspect each artifact while the next is on its way."""
+    from .collect.stage import collect as fetch
+    from .inspect.artifacts import Inspection
+
+    with (
+        _context(base, site, _pins(definition, rule)) as context,
+        Inspection(inspector, site.work.findings, site.progress) as inspection,
+    ):
+        artifacts = fetch(definition, context, arrived=inspection.add)
+        _settle(definition, site, rule, artifacts)
+        return inspection.result()
+
+
+def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[Inspected, ...]:
+    """Inspect what an earlier `collect` left; every file is hashed again before it is looked at."""
+    from .collect.cache import Cache, default_root
+    from .errors import Incomplete
+    from .inspect.artifacts import Inspection, files_of
+
+    cache = Cache(site.cache or default_root())
+    with Inspection(inspector, site.work.findings, site.progress) as inspection:
+        for artifact in site.work.load_artifacts(definition):
+            for sha256 in files_of(artifact):
+                if cache.get(sha256) is None:
+                    raise Incomplete(
+                        f"{artifact.name} (sha256 {sha256}) is no longer in the cache.",
+                        f"Run 'fipsmanifest collect {definition.kubernetes}' again.",
+                    )
+            inspection.add(artifact)
+        return inspection.result()
+
+
+def _pins(definition: Definition, rule: LockRule) -> tuple[locks.Pin, ...]:
+    """Give what the lock says, before anything is fetched: without a lock nothing needs to be."""
+    lock = locks.load(rule.path)
+    pins = lock.of(label(definition))
+    if pins is None and not (rule.first or rule.update):
+        locks.check(lock, label(definition), ())
+    return () if rule.update or pins is None else pins
+
+
+def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple[Artifact, ...]) -> None:
+    """Hold what came against the lock, or write the lock; then keep it as the stage's result."""
+    lock = locks.load(rule.path)
+    if lock.of(label(definition)) is not None and not rule.update:
+        locks.check(lock, label(definition), artifacts)
+    elif rule.write:
+        locks.write(lock, label(definition), locks.pins_of(artifacts))
+    site.work.save_artifacts(definition, artifacts)
+
+
+@contextmanager
+def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Context]:
+    from .collect.cache import Cache, default_root
+    from .collect.context import Context
+    from .collect.http import Http
+    from .collect.mirror import Mirrors
+    from .collect.package_signature import verifier
+
+    mirrors = Mirrors.parse(site.mirrors)
+    cache = Cache(site.cache or default_root())
+    with Http(cache, ca_bundle=site.ca_bundle, allow_http=site.allow_http, progress=site.progress) as http:
+        try:
+            yield Context(http, cache, mirrors, verifier(site.trust()), base, tuple(pins), site.progress)
+        except KeyboardInterrupt:
+            http.stop()
+            raise
+
+
+def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool_sha256: str) -> bytes:
+    """Make the manifest, and give its canonical bytes. Raises `Refused` where a requirement is not met."""
+    from . import __version__
+    from .generate.assemble import assemble
+    from .generate.modules import describer
+    from .manifest import Tool
+
+    tool = Tool(version=__version__, sha256=tool_sha256)
+    document = assemble(definition, inspected, describer(site.table()), tool, _source_date_epoch())
+    payload = document.payload()
+    durable.write(site.work.manifest(definition), payload)
+    return payload
+
+
+def _source_date_epoch() -> int | None:
+    """Read SOURCE_DATE_EPOCH (reproducible-builds.org specification: seconds, an ASCII decimal)."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 11:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is {text!r}, which is not a number of seconds.", "Set it right, or unset it."
+        )
+    return int(text)
