@@ -133,7 +133,7 @@ def test_credentials_go_to_no_realm_that_anyone_could_read(realm: str, nobody: P
         host = server.url.removeprefix("http://")
         log_in(nobody / ".docker/config.json", host)
         server.faults["/v2/kube-proxy/manifests/v1"] = [challenge]
-        with pytest.raises(Refused, match="is not (an )?https"):
+        with pytest.raises(Refused, match=r"is not (an )?https"):
             pull(f"{host}/kube-proxy:v1", context(tmp_path))
         assert not any("Authorization" in headers for _, headers in server.requests)
 
