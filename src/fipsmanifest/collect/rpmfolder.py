@@ -176,5 +176,6 @@ def _authenticate(source: RpmFolder, definition: Definition, context: Context, f
         sha256=found.file.sha256,
         size=found.file.size,
         path=found.file.path,
+        architecture=found.nevra.rpartition(".")[2],
         signed_by=checked.fingerprint,
     )

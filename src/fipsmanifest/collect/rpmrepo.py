@@ -156,5 +156,6 @@ def _fetch(source: RpmRepository, definition: Definition, context: Context, choi
         sha256=file.sha256,
         size=file.size,
         path=file.path,
+        architecture=choice.nevra.rpartition(".")[2],
         signed_by=checked.fingerprint,
     )

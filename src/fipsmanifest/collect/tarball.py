@@ -22,16 +22,18 @@ def jobs(source: Tarball, definition: Definition, context: Context) -> list[Call
 
     A job raises `Refused` for another digest than the definition's, else what `Http.download` raises.
     """
-    addresses = [address for _, address in definition.addresses(source)]
+    addresses = list(definition.addresses(source))
     if source.sha256 is not None and len(addresses) > 1:
         raise Refused(
             f"The source '{source.name}' has one sha256 for {len(addresses)} tarballs.",
             "Give each architecture a source of its own.",
         )
-    return [partial(_fetch, source, address, context) for address in addresses]
+    # One address for several architectures says nothing of what is in it; each ELF file does.
+    shared = len(addresses) < len(definition.architectures)
+    return [partial(_fetch, source, address, None if shared else name, context) for name, address in addresses]
 
 
-def _fetch(source: Tarball, address: str, context: Context) -> Artifact:
+def _fetch(source: Tarball, address: str, architecture: str | None, context: Context) -> Artifact:
     name = posixpath.basename(urlsplit(address).path) or source.name
     expected = source.sha256
     if expected is None:
@@ -49,5 +51,6 @@ def _fetch(source: Tarball, address: str, context: Context) -> Artifact:
         sha256=file.sha256,
         size=file.size,
         path=file.path,
+        architecture=architecture,
         unpack=source.unpack,
     )

@@ -15,6 +15,9 @@ from ..inspect.jsonform import to_json
 from .ownership import owner_of_file, owner_of_image
 from .policy import Judgement, Subject, judge
 
+#: What RPM calls the architecture of packages for any; tarballs that do not say theirs are the same.
+ANY = "noarch"
+
 #: Gives what the table of modules says of a recognised one: its certificates, or who claims it.
 Describe = Callable[[SeenModule], manifest.Module]
 
@@ -80,14 +83,16 @@ def _own(definition: Definition, inspected: Sequence[Inspected]) -> list[_Owned]
             except Refused as error:
                 refusals.append(str(error))
                 continue
-            owned.append(_Owned(component, item.artifact.name, item.architecture, finding))
+            architecture = finding.elf.machine if item.architecture == ANY and finding.elf else item.architecture
+            owned.append(_Owned(component, item.artifact.name, architecture, finding))
     if refusals:
         raise Refused("\n".join(dict.fromkeys(refusals)))
     return owned
 
 
 def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifest.ComponentVerdict]:
-    verdicts, refusals = [], []
+    verdicts: list[manifest.ComponentVerdict] = []
+    refusals: list[str] = []
     for component in definition.components:
         for architecture in definition.architectures:
             subjects = [
@@ -114,7 +119,7 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
 def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
     """Give one record a path and architecture; two packages may share a file only where it is the same."""
     records: dict[tuple[str, str], manifest.File] = {}
-    refusals = []
+    refusals: list[str] = []
     for item in owned:
         record = _file(item.finding, component=item.component.name, source=item.source, architecture=item.architecture)
         key = (record.path, item.architecture)
