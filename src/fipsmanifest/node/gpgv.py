@@ -176,7 +176,9 @@ def _private_folder(files: Sequence[Tuple[str, bytes]]) -> str:
     """Make a folder that only this user can enter, with ``files`` in it, in memory where that is possible."""
     reason = "no folder to try"
     for parent in ("/run", "/dev/shm", os.environ.get("TMPDIR", "/tmp")):  # noqa: S108
-        folder = os.path.join(parent, "fipsmanifest-" + binascii.hexlify(os.urandom(12)).decode("ascii"))
+        folder = os.path.join(
+            parent, "fipsmanifest-{}-{}".format(os.getpid(), binascii.hexlify(os.urandom(8)).decode("ascii"))
+        )
         try:
             os.mkdir(folder, 0o700)
         except OSError as error:

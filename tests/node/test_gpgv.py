@@ -1,0 +1,142 @@
+"""How gpgv is run: never from PATH, never for ever, with nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Incomplete, NotTrusted
+from fipsmanifest.node import gpgv
+from fipsmanifest.node.verify import verify_cleartext
+from tests.node.forge import Forge, payload
+
+
+def script(path: Path, body: str) -> str:
+    path.write_text("#!/bin/sh\n" + body)
+    path.chmod(0o755)
+    return str(path)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(gpgv, "_PROGRAMS", (program,))
+
+
+def leftovers() -> list[str]:
+    parents = [Path("/run"), Path("/dev/shm"), Path(tempfile.gettempdir())]  # noqa: S108 - where the private folder goes
+    mine = f"fipsmanifest-{os.getpid()}-"
+    return [path.name for parent in parents for path in parent.glob(f"{mine}*")]
+
+
+def test_a_missing_gpgv_is_incomplete_and_names_the_package(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, "/nowhere/gpgv")
+
+    with pytest.raises(Incomplete) as caught:
+        verify_cleartext(forge.clearsign(payload()), forge.trust())
+
+    assert "gnupg2" in caught.value.advice
+
+
+def test_a_gpgv_that_comes_first_in_path_is_not_run(
+    forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tmp_path / "gpgv", f"touch {tmp_path}/was-run\nexit 0\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    assert verify_cleartext(forge.clearsign(payload()), forge.trust())
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    ["sleep 60", "exec >&- 2>&-; sleep 60", "while :; do :; done"],
+    ids=["silent", "closes its output", "busy"],
+)
+def test_a_gpgv_that_hangs_is_killed_and_incomplete(
+    behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(
+        monkeypatch,
+        script(tmp_path / "gpgv", f'[ "$1" = --version ] && echo "gpgv (GnuPG) 2.2.40" && exit\n{behaviour}\n'),
+    )
+    started = time.monotonic()
+
+    with pytest.raises(Incomplete, match="took more than"):
+        gpgv.run(b"", b"data", limit=0.5)
+
+    assert time.monotonic() - started < 10
+    assert not leftovers()
+
+
+def test_a_gpgv_that_never_stops_talking_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The status pipe's number is the argument after --status-fd.
+    body = 'while [ "$1" != --status-fd ]; do shift; done\nwhile :; do echo "[GNUPG:] GOODSIG x"; done >/proc/self/fd/"$2"\n'
+    use(monkeypatch, script(tmp_path / "gpgv", '[ "$1" = --version ] && exit\n' + body))
+
+    with pytest.raises(NotTrusted, match="more to say"):
+        gpgv.run(b"", b"data", limit=20)
+
+
+def test_a_program_that_is_no_program_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gpgv").write_bytes(b"\x7fELF nonsense")
+    (tmp_path / "gpgv").chmod(0o755)
+    use(monkeypatch, str(tmp_path / "gpgv"))
+
+    with pytest.raises(Incomplete, match="does not run"):
+        gpgv.run(b"", b"data")
+
+
+def test_a_gpgv_too_old_to_give_the_text_leaves_the_strict_reading(
+    forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # EL7 ships GnuPG 2.0.22, whose gpgv knows neither --output nor NEWSIG.
+    body = (
+        '[ "$1" = --version ] && echo "gpgv (GnuPG) 2.0.22" && exit\n'
+        'for a; do [ "$a" = --output ] && exit 2; done\nexec /usr/bin/gpgv "$@"\n'
+    )
+    use(monkeypatch, script(tmp_path / "gpgv", body))
+
+    assert verify_cleartext(forge.clearsign(payload()), forge.trust()).payload == payload()
+    with pytest.raises(NotTrusted, match="does not fit"):
+        verify_cleartext(forge.clearsign(payload()).replace(b'"el": 8', b'"el": 7'), forge.trust())
+
+
+def test_two_readings_that_differ_are_refused(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = (
+        '[ "$1" = --version ] && echo "gpgv (GnuPG) 2.2.40" && exit\n'
+        '/usr/bin/gpgv "$@" || exit\n'
+        'while [ "$1" != --output ]; do shift; done\necho "{}" >"$2"\n'
+    )
+    use(monkeypatch, script(tmp_path / "gpgv", body))
+
+    with pytest.raises(NotTrusted, match="two different texts"):
+        verify_cleartext(forge.clearsign(payload()), forge.trust())
+
+
+def test_what_a_failed_gpgv_wrote_is_never_read(forge: Forge) -> None:
+    outcome = gpgv.run(forge.trust().keyring(), forge.clearsign(payload()).replace(b'"el": 8', b'"el": 7'))
+
+    assert outcome.exit_code != 0 and outcome.output is None
+
+
+def test_nothing_is_left_behind(forge: Forge) -> None:
+    verify_cleartext(forge.clearsign(payload()), forge.trust())
+
+    assert not leftovers()
+
+
+def test_files_are_private_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = tmp_path / "listing"
+    body = f'[ "$1" = --version ] && exit\nstat -c "%a %n" "$2" "$2"/* >{listing}\nexit 1\n'
+    use(monkeypatch, script(tmp_path / "gpgv", body))
+    before = os.umask(0)
+    try:
+        gpgv.run(b"key", b"data", b"signature")
+    finally:
+        os.umask(before)
+
+    modes = [line.split()[0] for line in listing.read_text().splitlines()]
+    assert modes == ["700", "600", "600", "600"]

@@ -1,0 +1,267 @@
+"""Which keys are trusted, in which role, and when: roles, lifetimes, revocation, strength, hostile certificates."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.errors import NotTrusted, UsageError
+from fipsmanifest.node import openpgp
+from fipsmanifest.node.text import write_time
+from fipsmanifest.node.trust import Trust, load_trust, parse_trust
+from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from tests.node.forge import Forge, payload
+
+NOW = datetime.now(UTC)
+
+
+def entry(fingerprint: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "role": "manifest",
+        "status": "active",
+        "valid_from": "2020-01-01T00:00:00Z",
+        **changes,
+    }
+
+
+def trusting(certificates: list[bytes], *entries: dict[str, Any]) -> Trust:
+    document = json.dumps({"schema": "fipsmanifest/trust/v1", "keys": list(entries)}).encode()
+    return parse_trust(document, [(f"{n}.gpg", data) for n, data in enumerate(certificates)], "the test")
+
+
+def refusal(forge: Forge, trust: Trust, name: str = "plain") -> str:
+    with pytest.raises(NotTrusted) as caught:
+        verify_cleartext(forge.clearsign(payload(), name), trust)
+    return caught.value.message
+
+
+class TestLifetime:
+    """A key's lifetime is judged at the time of the signature."""
+
+    def test_a_retired_keys_older_signatures_stay_good(self, forge: Forge) -> None:
+        end = write_time(NOW + timedelta(days=1))
+        trust = trusting(
+            [forge.certificate("plain")], entry(forge.fingerprints["plain"], status="retired", valid_to=end)
+        )
+
+        assert verify_cleartext(forge.clearsign(payload(), "plain"), trust).signature.trusted.status == "retired"
+
+    def test_a_retired_keys_newer_signatures_are_refused(self, forge: Forge) -> None:
+        end = write_time(NOW - timedelta(days=1))
+        retired = entry(
+            forge.fingerprints["plain"], status="retired", valid_to=end, reason="rotated", replaced_by="B" * 40
+        )
+        message = refusal(forge, trusting([forge.certificate("plain")], retired))
+
+        assert "after the end of key" in message and "rotated" in message
+
+    def test_a_signature_from_before_a_key_was_valid_is_refused(self, forge: Forge) -> None:
+        later = entry(forge.fingerprints["plain"], valid_from=write_time(NOW + timedelta(days=1)))
+
+        assert "before key" in refusal(forge, trusting([forge.certificate("plain")], later))
+
+    def test_a_revoked_keys_signatures_are_refused_whatever_their_date(self, forge: Forge) -> None:
+        revoked = entry(forge.fingerprints["plain"], status="revoked", reason="stolen")
+        message = refusal(forge, trusting([forge.certificate("plain")], revoked))
+
+        assert "is revoked (stolen)" in message
+
+    def test_revoking_one_role_of_a_key_ends_its_other_roles_as_well(self, forge: Forge) -> None:
+        fingerprint = forge.fingerprints["plain"]
+        both = [entry(fingerprint), entry(fingerprint, role="tool", status="revoked")]
+
+        assert "revoked" in refusal(forge, trusting([forge.certificate("plain")], *both))
+
+    def test_old_and_new_key_overlap_during_a_rotation(self, forge: Forge) -> None:
+        trust = trusting(
+            [forge.certificate("plain"), forge.certificate("stranger")],
+            entry(forge.fingerprints["plain"], replaced_by=forge.fingerprints["stranger"]),
+            entry(forge.fingerprints["stranger"]),
+        )
+
+        for name in ("plain", "stranger"):
+            assert verify_cleartext(forge.clearsign(payload(), name), trust).fingerprint == forge.fingerprints[name]
+
+    def test_a_key_near_its_end_is_warned_of(self, forge: Forge) -> None:
+        soon = entry(forge.fingerprints["plain"], valid_to=write_time(NOW + timedelta(days=89)))
+        found = verify_cleartext(forge.clearsign(payload(), "plain"), trusting([forge.certificate("plain")], soon))
+
+        assert "is valid until" in found.warnings[0]
+
+
+class TestRoles:
+    """Who may sign what."""
+
+    def test_a_subkey_can_be_pinned_without_its_primary(self, forge: Forge) -> None:
+        trust = trusting([forge.certificate("release")], entry(forge.fingerprints["manifest"]))
+
+        assert verify_cleartext(forge.clearsign(payload()), trust).fingerprint == forge.fingerprints["manifest"]
+        assert "is not trusted" in refusal(forge, trust, "tool")
+
+    def test_a_pinned_primary_admits_its_bound_subkeys(self, forge: Forge) -> None:
+        trust = trusting([forge.certificate("release")], entry(forge.fingerprints["release"]))
+
+        assert verify_cleartext(forge.clearsign(payload()), trust).signature.primary == forge.fingerprints["release"]
+
+    def test_a_certificate_without_an_entry_is_not_trusted(self, forge: Forge) -> None:
+        trust = trusting(
+            [forge.certificate("plain"), forge.certificate("stranger")], entry(forge.fingerprints["plain"])
+        )
+
+        assert "not trusted here" in refusal(forge, trust, "stranger")
+
+    def test_the_tool_is_verified_by_the_tools_key_alone(self, forge: Forge) -> None:
+        trust = forge.trust()
+
+        assert verify_detached(b"tool", forge.detach(b"tool"), trust, "tool").trusted.role == "tool"
+        with pytest.raises(NotTrusted, match="for manifest alone, not for tool"):
+            verify_detached(b"tool", forge.detach(b"tool", "manifest"), trust, "tool")
+
+    def test_a_detached_signature_must_fit_the_bytes_and_be_one_of_class_00(self, forge: Forge) -> None:
+        trust = forge.trust()
+        for data, signature in [
+            (b"other", forge.detach(b"tool")),
+            (b"tool", forge.detach(b"tool", "tool", "--textmode")),
+            (b"tool", forge.detach(b"tool", armor=False) * 2),
+            (b"tool", forge.gpg("--local-user", forge.fingerprints["tool"] + "!", "--sign", stdin=b"tool")),
+            (b"tool", b""),
+            (b"tool", b"-----BEGIN PGP SIGNATURE-----\n"),
+            (payload(), forge.clearsign(payload())),
+        ]:
+            with pytest.raises(NotTrusted):
+                verify_detached(data, signature, trust, "tool")
+
+    def test_upstream_signatures_need_rsa_and_sha_256(self, forge: Forge) -> None:
+        trust = forge.trust()
+
+        assert verify_detached(b"rpm", forge.detach(b"rpm", "upstream", armor=False), trust, "upstream")
+        with pytest.raises(NotTrusted, match="SHA1"):
+            verify_detached(b"rpm", forge.detach(b"rpm", "upstream", "--digest-algo", "SHA1"), trust, "upstream")
+        with pytest.raises(NotTrusted, match="not trusted here"):
+            verify_detached(b"rpm", forge.detach(b"rpm", "dsa"), trust, "upstream")
+
+
+class TestStrength:
+    """Weak keys stop at the door."""
+
+    @pytest.mark.parametrize("name", ["weak", "dsa", "edwards"])
+    def test_a_weak_manifest_key_is_refused_by_name(self, name: str, forge: Forge) -> None:
+        with pytest.raises(NotTrusted, match="too weak for the role manifest"):
+            trusting([forge.certificate(name)], entry(forge.fingerprints[name]))
+
+    def test_2048_bits_are_enough_upstream(self, forge: Forge) -> None:
+        assert trusting([forge.certificate("upstream")], entry(forge.fingerprints["upstream"], role="upstream"))
+
+    def test_a_weak_signing_subkey_of_a_strong_primary_is_refused(self, forge: Forge) -> None:
+        fingerprint = forge.make_key("mixed", "rsa3072", usage="cert,sign")
+        forge.gpg("--quick-add-key", fingerprint, "rsa2048", "sign", "never")
+        trust = trusting([forge.certificate("mixed")], entry(fingerprint))
+        forge.fingerprints["mixedsub"] = trust.certificates[0].subkeys[0].fingerprint
+
+        assert "at least 3072 bits" in refusal(forge, trust, "mixedsub")
+
+
+class TestCertificates:
+    """Certificates are taken apart and put together again before gpgv sees them."""
+
+    def test_the_fingerprint_is_the_one_that_gpg_computes(self, forge: Forge) -> None:
+        found = openpgp.read_certificates(forge.certificate("release"))[0]
+
+        assert found.primary.fingerprint == forge.fingerprints["release"]
+        assert [key.fingerprint for key in found.subkeys] == [forge.fingerprints[name] for name in ("manifest", "tool")]
+        assert (found.primary.bits, found.user_ids) == (3072, ("Release <release@example.com>",))
+
+    def test_armor_is_read_as_gpg_writes_it_and_written_as_gpg_reads_it(self, forge: Forge) -> None:
+        armored = forge.gpg("--armor", "--export", forge.fingerprints["plain"])
+        found = openpgp.read_certificates(armored)[0]
+
+        assert found == openpgp.read_certificates(forge.certificate("plain"))[0]
+        assert forge.gpg("--dearmor", stdin=openpgp.armor(found.packets, b"PUBLIC KEY BLOCK")) == found.packets
+        assert openpgp.read_certificates(armored.replace(b"\n", b"\r\n"))[0] == found
+
+    def test_an_unbound_subkey_signs_nothing(self, forge: Forge) -> None:
+        # The stranger's key is slipped in as a subkey, its binding signature replaced by an honest one's.
+        stranger = next(p for p in openpgp._packets(forge.certificate("stranger")) if p.tag == 6)
+        forged = forge.certificate("plain") + b"\xce\xff" + len(stranger.body).to_bytes(4, "big") + stranger.body
+        bindings = [p.raw for p in openpgp._packets(forge.certificate("release")) if p.tag == 2]
+        # A trust packet after it would tell gpg that the binding was checked already.
+        forged += bindings[1] + b"\xcc\x02\x00\x03"
+        trust = trusting([forged], entry(forge.fingerprints["plain"]))
+
+        assert trust.certificates[0].holds(forge.fingerprints["stranger"])
+        assert b"\xcc\x02\x00\x03" not in trust.keyring()
+        assert refusal(forge, trust, "stranger")
+
+    def test_a_secret_key_in_the_trust_folder_is_refused(self, forge: Forge) -> None:
+        secret = forge.gpg("--export-secret-keys", forge.fingerprints["plain"])
+
+        with pytest.raises(NotTrusted, match="secret key"):
+            trusting([secret], entry(forge.fingerprints["plain"]))
+
+    def test_two_certificates_with_one_user_id_are_told_apart(self, forge: Forge) -> None:
+        twin = forge.make_key("twin", "rsa3072")
+        forge.gpg("--quick-add-uid", twin, "Release <release@example.com>")
+        trust = trusting(
+            [forge.certificate("twin"), forge.certificate("release")], entry(forge.fingerprints["release"])
+        )
+
+        assert verify_cleartext(forge.clearsign(payload()), trust)
+        assert "not trusted here" in refusal(forge, trust, "twin")
+
+    def test_a_key_that_its_own_certificate_revokes_is_refused(self, forge: Forge) -> None:
+        fingerprint = forge.make_key("gone", "rsa3072")
+        message = forge.clearsign(payload(), "gone")
+        revocation = (forge.home / "openpgp-revocs.d" / f"{fingerprint}.rev").read_bytes()
+        forge.gpg("--import", stdin=revocation.replace(b":-----BEGIN", b"-----BEGIN"))
+        trust = trusting([forge.certificate("gone")], entry(fingerprint))
+
+        with pytest.raises(NotTrusted, match="revoked by its own certificate"):
+            verify_cleartext(message, trust)
+
+    @pytest.mark.parametrize("cut", [0, 1, 2, 3, 10, 100, -1])
+    def test_a_damaged_certificate_is_refused(self, cut: int, forge: Forge) -> None:
+        with pytest.raises(NotTrusted):
+            trusting([forge.certificate("plain")[:cut]], entry(forge.fingerprints["plain"]))
+
+
+class TestTrustFile:
+    """trust.json itself."""
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"role": "admin"},
+            {"status": "fine"},
+            {"fingerprint": "B66FE766B44D3085"},
+            {"fingerprint": None},
+            {"valid_from": None},
+            {"valid_from": "yesterday"},
+            {"valid_to": 3},
+            {"status": "retired"},
+            {"signing_keys": ["x"]},
+            {"signing_keys": ["A" * 40]},
+            {"reason": 1},
+        ],
+        ids=str,
+    )
+    def test_a_malformed_entry_is_refused(self, changes: dict[str, Any], forge: Forge) -> None:
+        with pytest.raises(NotTrusted):
+            trusting([forge.certificate("plain")], entry(forge.fingerprints["plain"]) | changes)
+
+    @pytest.mark.parametrize("document", [b"", b"[]", b"{}", b'{"schema": "x", "keys": []}', b"[" * 100000, b"\xff"])
+    def test_what_is_no_trust_file_is_refused(self, document: bytes) -> None:
+        with pytest.raises(NotTrusted, match="malformed"):
+            parse_trust(document, [], "the test")
+
+    def test_an_entry_without_its_certificate_is_refused(self, forge: Forge) -> None:
+        with pytest.raises(NotTrusted, match="no certificate there has it"):
+            trusting([forge.certificate("stranger")], entry(forge.fingerprints["plain"]))
+
+    def test_a_folder_that_is_not_there_is_a_usage_error(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError):
+            load_trust(str(tmp_path / "nowhere"))
