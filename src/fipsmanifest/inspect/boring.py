@@ -21,7 +21,7 @@ from .wiring import ENOUGH, SELF_TEST, Extent, called
 _PROBE = 16
 #: More than this is not a program but an attempt to keep us busy.
 _MOST_CANDIDATES = 8
-_MOST_SLIDES = 2
+_MOST_SLIDES = 1
 _MOST_IDIOMS = 4096
 _LARGEST_MODULE = 16 << 20
 
@@ -91,7 +91,8 @@ def search(source: ByteSource, elf: Elf, table: Table, *, thorough: bool = False
         sighting = _examine(source, candidate, rows, may_slide=slides > 0)
         if sighting.row is None:
             slides -= 1
-        sightings.append(_with_calls(source, elf, sighting))
+        # Whether a changed module is called makes no difference.
+        sightings.append(_with_calls(source, elf, sighting) if sighting.stored_at is not None else sighting)
     return sightings
 
 

@@ -20,7 +20,7 @@ ALGORITHMS = {"hmac-sha256": hashlib.sha256, "hmac-sha512": hashlib.sha512}
 STORED_WITHIN = 8192
 _STEP = 16
 #: The smallest module known has 0x5d070 bytes of text, the largest 0xbe290.
-_SHORTEST, _LONGEST = 0x20000, 0x200000
+_SHORTEST, _LONGEST = 0x20000, 0x100000
 
 
 @dataclass(frozen=True, slots=True)

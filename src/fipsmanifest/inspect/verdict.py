@@ -192,14 +192,14 @@ def _module_evidence(module: Sighting) -> Evidence:
         "digest": module.digest,
         "executable": module.executable,
     }
-    if module.executable:
-        evidence["calls"] = module.calls
-    if module.row is not None:
-        evidence["self_test_called"] = module.self_test
-    elif module.resembles is not None:
+    if module.resembles is not None:
         evidence["resembles"] = module.resembles.id
     if module.stored_at is not None:
         evidence["stored_at"] = module.stored_at
+        if module.executable:
+            evidence["calls"] = module.calls
+            if module.row is not None:
+                evidence["self_test_called"] = module.self_test
     if module.writable:
         evidence["writable"] = True
     return evidence

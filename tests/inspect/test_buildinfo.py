@@ -1,0 +1,83 @@
+"""Build info agrees with ``go version -m`` on every real program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from examples.upstream import goprograms
+
+from fipsmanifest.inspect.finding import GoFacts
+from fipsmanifest.inspect.inspector import look
+from fipsmanifest.inspect.source import Buffer
+from fipsmanifest.inspect.table import load
+
+from . import edits, programs
+from .test_verdicts import REAL_BUILDS
+
+TABLE = load()
+GO_PROGRAMS = [program for program, verdict, _ in REAL_BUILDS if verdict != "not-go"]
+
+
+def read(data: bytes) -> GoFacts:
+    go = look(Buffer(data), TABLE).go
+    assert go is not None
+    return go
+
+
+def as_go_prints_it(path: Path) -> GoFacts:
+    """Take ``go version -m`` apart; it prints what needs it in Go's quotes, and ours are only these."""
+    first, *lines = goprograms.go_version_m(path).splitlines()
+    fields = [line.removeprefix("\t").split("\t") for line in lines if line]
+    settings = {}
+    for kind, rest, *_ in fields:
+        if kind == "build":
+            key, _, value = rest.partition("=")
+            settings[key] = value[1:-1].replace('\\"', '"') if value.startswith('"') else value
+    module = next((" ".join(rest[:2]).strip() for kind, *rest in fields if kind == "mod"), None)
+    path_of_main = next((rest[0] for kind, *rest in fields if kind == "path"), None)
+    return GoFacts(first.partition(": ")[2], path_of_main, module, settings)
+
+
+@pytest.mark.parametrize("program", GO_PROGRAMS, ids=lambda program: program.__name__)
+def test_every_field_agrees_with_the_toolchain(program: Callable[[], Path]) -> None:
+    path = program()
+    assert read(path.read_bytes()) == as_go_prints_it(path)
+
+
+@pytest.mark.parametrize("program", [goprograms.goroot() / "bin/go", goprograms.goroot() / "bin/gofmt"])
+def test_the_toolchains_own_programs_agree(program: Path) -> None:
+    assert read(program.read_bytes()) == as_go_prints_it(program)
+
+
+def test_a_program_without_section_headers_agrees(tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.write_bytes(edits.without_sections(programs.boring().read_bytes()))
+    bare.chmod(0o755)
+    assert read(bare.read_bytes()) == as_go_prints_it(bare)
+
+
+def test_pointer_form_agrees(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    text = "path\tk8s.io/kubernetes/cmd/kubelet\nmod\tk8s.io/kubernetes\tv1.21.3\t\n"
+    old.write_bytes(edits.pointer_build_info(programs.boring().read_bytes(), "go1.16.6b7", text))
+    old.chmod(0o755)
+    go = read(old.read_bytes())
+    assert go == as_go_prints_it(old)
+    assert go == GoFacts("go1.16.6b7", "k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes v1.21.3", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ('-ldflags="-s -w"', "-ldflags", "-s -w"),
+        ("-tags=`a b`", "-tags", "a b"),
+        (r'"odd key"="tab\tquote\"\x41\u00e9"', "odd key", 'tab\tquote"A\u00e9'),
+        ("vcs.revision=", "vcs.revision", ""),
+        ("DefaultGODEBUG=a=1,b=2", "DefaultGODEBUG", "a=1,b=2"),
+    ],
+)
+def test_settings_are_unquoted_as_go_quotes_them(line: str, key: str, value: str) -> None:
+    info = edits.inline_build_info("go1.21.13", f"path\tx\nbuild\t{line}\n")
+    assert read(edits.hand_made(b"\x90", info)).settings == {key: value}

@@ -1,0 +1,175 @@
+"""Headers that lie, are cut short, or ask for too much: always a code, never an exception, never a pass."""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fipsmanifest.inspect.finding import Verdict
+from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.source import Buffer
+from fipsmanifest.inspect.table import load
+
+from . import edits, programs
+
+TABLE = load()
+
+
+def code_of(data: bytes) -> str:
+    crypto = look(Buffer(data), TABLE).crypto
+    assert crypto.verdict is Verdict.UNREADABLE, crypto
+    return str(crypto.evidence["code"])
+
+
+@pytest.fixture(scope="module")
+def program() -> bytes:
+    return programs.boring().read_bytes()
+
+
+def test_a_program_cut_at_any_header_boundary_is_unreadable() -> None:
+    # The C linker puts the section headers at the end, Go's own right behind the program headers.
+    program = programs.boring_external().read_bytes()
+    program_headers = struct.unpack_from("<H", program, 56)[0]
+    sections_at, sections = struct.unpack_from("<Q", program, 40)[0], struct.unpack_from("<H", program, 60)[0]
+    assert sections_at > len(program) // 2
+    boundaries = [4, 5, 15, 16, 20, 32, 63, 64, 65]
+    boundaries += [64 + 56 * index for index in range(1, program_headers + 1)]
+    boundaries += [4096, len(program) // 2, sections_at, sections_at + 63]
+    boundaries += [sections_at + 64 * index for index in range(1, sections)]
+    boundaries += [len(program) - 1]
+    for length in boundaries:
+        code_of(program[:length])
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "code"),
+    [
+        (4, b"\x07", "bad-ident"),
+        (4, b"\x01", "bad-header"),
+        (5, b"\x02", "bad-header"),
+        (6, b"\x00", "bad-ident"),
+        (20, b"\x02\0\0\0", "bad-header"),
+        (32, b"\xff" * 8, "truncated-program-headers"),
+        (40, b"\xff" * 8, "truncated-section-headers"),
+        (52, b"\x00\x01", "bad-header"),
+        (54, b"\x20\x00", "bad-program-header-size"),
+        (56, b"\xff\xff", "too-many-program-headers"),
+        (56, b"\x00\x04", "segment-beyond-file"),
+        (56, b"\x00\x00", "no-load-segments"),
+        (58, b"\x28\x00", "bad-section-header-size"),
+        (60, b"\x00\xff", "too-many-sections"),
+        (60, b"\x00\x00", "too-many-sections"),
+        (60, b"\x00\x40", "section-beyond-file"),
+    ],
+)
+def test_a_lying_file_header_is_named(program: bytes, offset: int, value: bytes, code: str) -> None:
+    assert code_of(edits.put(program, offset, value)) == code
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        (8, 0xFFFFFFFFFFFFF000, "segment-beyond-file"),
+        (16, 0xFFFFFFFFFFFFF000, "segment-beyond-memory"),
+        (32, 0xFFFFFFFFFFFFFFFF, "segment-beyond-file"),
+        (40, 1, "segment-larger-than-memory"),
+        (40, 0x10000000, "overlapping-segments"),
+        (16, 0x400800, "misaligned-segment"),
+    ],
+)
+def test_a_lying_program_header_is_named(program: bytes, field: int, value: int, code: str) -> None:
+    first = edits.load_indexes(program)[0]
+    at = edits.program_header(program, first) + field
+    assert code_of(edits.put(program, at, struct.pack("<Q", value))) == code
+
+
+def test_two_segments_in_the_same_memory_leave_open_what_runs(program: bytes) -> None:
+    # The module stays where it is in the file, but the second segment is mapped over the first.
+    first, second, *_ = edits.load_indexes(program)
+    address = program[edits.program_header(program, first) + 16 :][:8]
+    moved = edits.put(program, edits.program_header(program, second) + 16, address)
+    assert code_of(moved) == "overlapping-segments"
+
+
+def test_loading_that_writes_into_code_denies_the_module() -> None:
+    data = programs.boring_pie().read_bytes()
+    at = next(
+        offset
+        for offset in (edits.program_header(data, index) for index in range(struct.unpack_from("<H", data, 56)[0]))
+        if struct.unpack_from("<I", data, offset)[0] == 2
+    )
+    dynamic = struct.unpack_from("<Q", data, at + 8)[0]
+    text_relocation = edits.put(data, dynamic, struct.pack("<QQ", 22, 0))
+    crypto = look(Buffer(text_relocation), TABLE).crypto
+    assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.CONTRADICTED, "module-writable")
+
+
+@pytest.mark.parametrize(
+    ("bits", "order", "machine", "name"),
+    [(32, "<", 3, "em-3"), (32, ">", 8, "em-8"), (64, ">", 22, "em-22"), (64, "<", 243, "em-243")],
+)
+def test_other_classes_byte_orders_and_machines_are_recognised(bits: int, order: str, machine: int, name: str) -> None:
+    looked = look(Buffer(edits.hand_made(b"\0" * 64, machine=machine, bits=bits, order=order)), TABLE)
+    assert looked.elf is not None
+    assert (looked.elf.bits, looked.elf.machine, looked.elf.type) == (bits, name, "exec")
+    assert looked.crypto.verdict is Verdict.UNREADABLE
+
+
+@pytest.mark.parametrize("tail", [b"", b"\x02", b"\x08\x02" + bytes(15), b"\x08\x02" + bytes(16) + b"\xff" * 12])
+def test_build_info_that_is_cut_short_is_unreadable(tail: bytes) -> None:
+    data = edits.hand_made(b"\x90", edits.BUILD_INFO + tail)
+    assert code_of(data) in ("truncated-build-info", "bad-build-info", "empty-build-info")
+
+
+@pytest.mark.parametrize(
+    ("info", "code"),
+    [
+        (bytes([8, 2]) + bytes(16) + b"\xff\xff\xff\x7f", "oversized-build-info"),
+        (bytes([8, 2]) + bytes(16) + b"\x00\x00", "empty-build-info"),
+        (bytes([7, 0]) + bytes(16), "bad-build-info"),
+        (bytes([8, 0]) + b"\xff" * 16, "empty-build-info"),
+    ],
+)
+def test_build_info_that_lies_is_unreadable(info: bytes, code: str) -> None:
+    assert code_of(edits.hand_made(b"\x90", edits.BUILD_INFO + info)) == code
+
+
+def test_a_file_full_of_decoys_takes_no_longer_than_two_seconds() -> None:
+    head = edits.module_object("amd64")[:4096]
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
+    started = time.process_time()
+    crypto = look(Buffer(edits.hand_made(head * 4096, info)), TABLE).crypto
+    assert time.process_time() - started < 2
+    assert crypto.verdict is Verdict.CONTRADICTED
+
+
+def test_a_shell_script_named_kubelet_is_a_program_without_a_verdict(tmp_path: Path) -> None:
+    script = tmp_path / "kubelet"
+    script.write_text("#!/bin/sh\necho Kubernetes v1.21.3\n")
+    finding = Inspector(TABLE, tmp_path).inspect_path(script, "/usr/bin/kubelet")
+    assert (finding.role, finding.elf, finding.crypto) == ("program", None, None)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, edits.AMD64.length - 1), change=st.integers(1, 255))
+def test_no_changed_byte_of_the_module_is_ever_proven(program: bytes, place: int, change: int) -> None:
+    at = edits.module_offset(program) + place
+    changed = edits.put(program, at, bytes([program[at] ^ change]))
+    assert look(Buffer(changed), TABLE).crypto.verdict is not Verdict.PROVEN
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.tuples(st.integers(0, 1023), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
+def test_any_damage_to_the_headers_gives_a_verdict_and_no_exception(
+    program: bytes, places: list[tuple[int, bytes]]
+) -> None:
+    damaged = program
+    for offset, value in places:
+        damaged = edits.put(damaged, offset, value)
+    if damaged[:4] == b"\x7fELF":
+        look(Buffer(damaged), TABLE)
