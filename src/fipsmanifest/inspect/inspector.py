@@ -89,28 +89,31 @@ class Inspector:
                 return Finding(named, "symlink", mode, None, None, "program", str(path.readlink()))
             # Not blocking: a pipe that took the file's place must not hold us.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                return self._opened(descriptor, path, named)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError as error:
             raise UsageError(f"{path} is not there.", "Name a file that exists.") from error
         except OSError as error:
-            raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            return self._open_file(file, path, named)
+            raise Incomplete(
+                f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk."
+            ) from error
 
-    def _open_file(self, file: IO[bytes], path: Path, named: str) -> Finding:
-        found = os.fstat(file.fileno())
+    def _opened(self, descriptor: int, path: Path, named: str) -> Finding:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path} is not a file.", "Name a regular file.")
-        mode = stat.S_IMODE(found.st_mode)
-        try:
-            digest, head, size = hashlib.sha256(), b"", 0
-            while chunk := file.read(_CHUNK):
-                head = head or chunk[:4]
-                size += len(chunk)
-                digest.update(chunk)
-            finding = _plain(named, mode, size, digest.hexdigest(), None, head)
-            return self._judged(finding, OpenFile(file.fileno(), size)) if head == elf.MAGIC else finding
-        except OSError as error:
-            raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
+        digest, size = hashlib.sha256(), 0
+        buffer = bytearray(_CHUNK)
+        view = memoryview(buffer)
+        head = b""
+        while length := os.readv(descriptor, [buffer]):
+            head = head or bytes(buffer[:4])
+            size += length
+            digest.update(view[:length])
+        finding = _plain(named, stat.S_IMODE(found.st_mode), size, digest.hexdigest(), None, head)
+        return self._judged(finding, OpenFile(descriptor, size)) if head == elf.MAGIC else finding
 
     def _file(self, path: str, mode: int, size: int, mark: Mark | None, content: Content) -> Finding:
         first = content.read(_CHUNK)
