@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import socket
 import struct
@@ -20,73 +21,13 @@ class FaultyProxy:
     """Faults: ``reset-before``, ``reset-after``, ``truncate``, or an HTTP status in place of the answer (``503``)."""
 
     def __init__(self, endpoint_url: str, choose: Choice) -> None:
-        upstream = urlsplit(endpoint_url).netloc
-        counts: dict[str, int] = {}
-        lock = threading.Lock()
+        self.upstream = urlsplit(endpoint_url).netloc
         self.spoiled: list[str] = []
         self.requests: list[str] = []
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                with lock:
-                    counts[self.command] = counts.get(self.command, 0) + 1
-                    fault = choose(self.command, counts[self.command])
-                    proxy.requests.append(f"{self.command} {self.path}")
-                    if fault:
-                        proxy.spoiled.append(fault)
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                if fault == "reset-before":
-                    return self._reset()
-                if fault and fault.isdigit():
-                    return self._answer(int(fault), {"Retry-After": "0"}, _error(fault))
-                connection = http.client.HTTPConnection(upstream, timeout=20)
-                connection.request(self.command, self.path, body, dict(self.headers))
-                answer = connection.getresponse()
-                content = answer.read()
-                connection.close()
-                if fault == "reset-after":
-                    return self._reset()
-                headers = {k: v for k, v in answer.getheaders() if k.lower() not in {"content-length", "connection"}}
-                if fault == "truncate":
-                    return self._truncated(answer.status, headers, content)
-                return self._answer(answer.status, headers, content)
-
-            do_GET = do_PUT = do_HEAD = handle_any  # noqa: N815 - the names that http.server calls
-
-            def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def _truncated(self, status: int, headers: dict[str, str], content: bytes) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content[: len(content) // 2])
-                self.close_connection = True
-
-            def _reset(self) -> None:
-                # Linger 0: the client sees a reset, not an orderly end.
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.close_connection = True
-                self.connection.close()
-
-            def finish(self) -> None:
-                if self.connection.fileno() != -1:
-                    super().finish()
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._choose = choose
+        self._counts: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
         self._server.daemon_threads = True
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -101,6 +42,71 @@ class FaultyProxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def fault(self, method: str, path: str) -> str | None:
+        """Count a request and choose its fault."""
+        with self._lock:
+            self._counts[method] = self._counts.get(method, 0) + 1
+            fault = self._choose(method, self._counts[method])
+            self.requests.append(f"{method} {path}")
+            if fault:
+                self.spoiled.append(fault)
+            return fault
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, proxy: FaultyProxy, *arguments: Any) -> None:
+        self._proxy = proxy
+        super().__init__(*arguments)
+
+    def handle_any(self) -> None:
+        fault = self._proxy.fault(self.command, self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if fault == "reset-before":
+            self._reset()
+        elif fault and fault.isdigit():
+            self._answer(int(fault), {"Retry-After": "0"}, _error(fault))
+        else:
+            status, headers, content = self._forward(body)
+            if fault == "reset-after":
+                self._reset()
+            else:
+                self._answer(status, headers, content, whole=fault != "truncate")
+
+    do_GET = do_PUT = do_HEAD = handle_any  # noqa: N815 - the names that http.server calls
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self._proxy.upstream, timeout=20)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        dropped = {"content-length", "connection", "transfer-encoding", "date", "server"}
+        return answer.status, {k: v for k, v in answer.getheaders() if k.lower() not in dropped}, content
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, *, whole: bool = True) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content if whole else content[: len(content) // 2])
+        self.close_connection = not whole
+
+    def _reset(self) -> None:
+        # Linger 0: the client sees a reset, not an orderly end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def finish(self) -> None:
+        if self.connection.fileno() != -1:
+            super().finish()
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
 
 
 def _error(status: str) -> bytes:

@@ -7,6 +7,7 @@ checksums, boto3's default since 1.36, broke several stores (boto/botocore#3352)
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import random
@@ -40,6 +41,7 @@ _ADVICE = {
     "PermanentRedirect": "Give the bucket's own region.",
     "AuthorizationHeaderMalformed": "Give the bucket's own region.",
 }
+_CREDENTIALS_ADVICE = "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
 _ADVICE["Forbidden"] = _ADVICE["403"] = _ADVICE["AccessDenied"]
 _ADVICE["TokenRefreshRequired"] = _ADVICE["InvalidToken"] = _ADVICE["ExpiredToken"]
 
@@ -71,7 +73,8 @@ class S3Bucket:
                 if _code(error) in {"NoSuchKey", "404"}:
                     return None
                 raise
-            with answer["Body"] as body:
+            # Not `with body`: that hands out the raw stream, which takes a broken-off body for a whole one.
+            with contextlib.closing(answer["Body"]) as body:
                 data = bytearray()
                 while piece := body.read(MAX_OBJECT + 1 - len(data)):
                     data += piece
@@ -119,7 +122,12 @@ class S3Bucket:
             page = self._patiently("list", functools.partial(self._page, prefix, token))
             for item in page.get("Contents", ()):
                 count += 1
-                yield Entry(item["Key"][len(self._prefix) :], item["Size"], _token(item))
+                key = str(item.get("Key", ""))
+                if not key.startswith(self._prefix + prefix):
+                    raise Incomplete(
+                        f"{self.describe()} lists {key[:200]!r}, which nobody asked for.", "Check the endpoint."
+                    )
+                yield Entry(key[len(self._prefix) :], int(item.get("Size", 0)), _token(item))
             following = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not following:
                 return
@@ -139,12 +147,13 @@ class S3Bucket:
     def _patiently(self, what: str, call: Callable[[], T]) -> T:
         """Call, again where the failure is transient, and turn what remains into our errors."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         attempt = 1
         while True:
             try:
                 return call()
-            except (ClientError, BotoCoreError) as error:
+            except (ClientError, BotoCoreError, ResponseParserError) as error:
                 if attempt == ATTEMPTS or not _is_transient(error):
                     raise self._explain(what, error) from error
                 time.sleep(_pause(error, attempt))
@@ -163,15 +172,8 @@ class S3Bucket:
             )
         reason = " ".join(str(error).split()).rstrip(".")[:300]
         advice = "Check the endpoint and the network, and run again."
-        credentials = (
-            exceptions.NoCredentialsError,
-            exceptions.PartialCredentialsError,
-            exceptions.CredentialRetrievalError,
-            exceptions.TokenRetrievalError,
-            exceptions.UnauthorizedSSOTokenError,
-        )
-        if isinstance(error, credentials):
-            advice = "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
+        if _lacks_credentials(error):
+            advice = _CREDENTIALS_ADVICE
         return Incomplete(f"Could not {what} in {where}: {reason}.", advice)
 
 
@@ -201,6 +203,8 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
         if not _is_aws(client.meta.endpoint_url):
             client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=plain)
     except (BotoCoreError, ValueError) as error:
+        if _lacks_credentials(error):
+            raise Incomplete(f"{str(error).rstrip('.')}.", _CREDENTIALS_ADVICE) from error
         raise UsageError(
             f"The S3 client cannot be set up: {str(error).rstrip('.')}.", "Correct the endpoint, profile or region."
         ) from error
@@ -210,6 +214,19 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
 def _is_aws(endpoint: str) -> bool:
     host = urlsplit(endpoint).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _lacks_credentials(error: Exception) -> bool:
+    from botocore import exceptions
+
+    return isinstance(
+        error,
+        exceptions.NoCredentialsError
+        | exceptions.PartialCredentialsError
+        | exceptions.CredentialRetrievalError
+        | exceptions.TokenRetrievalError
+        | exceptions.UnauthorizedSSOTokenError,
+    )
 
 
 def _code(error: Any) -> str:
@@ -222,19 +239,25 @@ def _status(error: Any) -> int:
 
 def _is_transient(error: Exception) -> bool:
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, exceptions.ClientError):
         return _status(error) in _TRANSIENT_STATUS or _code(error) in _TRANSIENT_CODES
-    return isinstance(
-        error,
-        # ResponseStreamingError and IncompleteReadError: the body broke off.
-        exceptions.HTTPClientError | exceptions.ResponseStreamingError | exceptions.IncompleteReadError,
-    ) and not isinstance(error, exceptions.SSLError | exceptions.ProxyConnectionError)
+    if isinstance(error, exceptions.SSLError | exceptions.ProxyConnectionError):
+        return False
+    broken = (
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.IncompleteReadError,
+        ResponseParserError,
+    )
+    return isinstance(error, broken)
 
 
 def _pause(error: Any, attempt: int) -> float:
     """Give the seconds to wait: what the server asks, else doubling from 0.2 s; half of it by chance."""
-    headers = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    response = getattr(error, "response", None) or {}
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     asked = str(headers.get("retry-after", ""))
     if asked.isdigit():
         return min(float(asked), MAX_WAIT_SECONDS)
