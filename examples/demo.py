@@ -7,6 +7,7 @@ shown before it runs. What is there from an earlier run is used again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -61,16 +62,16 @@ def run_demo() -> None:
     keys = DEMO / "keys"
     if not (keys / "trust.json").exists():
         fipsmanifest(environment, "keys", "init", "--user-id", RELEASE_USER, "--keys", keys, "--no-passphrase")
-        certificate = ("--role", "upstream", "--fingerprint", world.fingerprint, "--keys", keys)
-        fipsmanifest(environment, "keys", "add", world.upstream_certificate, *certificate)
+    trusted = ("--role", "upstream", "--fingerprint", world.fingerprint, "--keys", keys)
+    fipsmanifest(environment, "keys", "add", world.upstream_certificate, *trusted)
     fipsmanifest(environment, "keys", "list", "--keys", keys)
 
     heading(f"Cut {VERSION} for EL7 and EL8, and publish it")
     bucket = DEMO / "bucket"
     with world.serve() as served:
         mirrors = [argument for mirror in served.mirrors for argument in ("--mirror", mirror)]
-        lock = DEMO / "lock.json"
-        locks = ("--lock", lock, *(() if lock.exists() else ("--first-lock",)))
+        # A definition without a lock stops a release; here the first run writes it, and later ones are held to it.
+        locks = ("--lock", DEMO / "lock.json", "--first-lock")
         folders = ("--work", DEMO / "work", "--keys", keys, "--to", bucket)
         fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *folders)
         print(f"{sum(request.endswith('.rpm') for request in served.requests)} packages were downloaded")
@@ -80,11 +81,13 @@ def run_demo() -> None:
     fipsmanifest(environment, "verify", manifest, "--keys", keys, "--kubernetes", VERSION, "--el", "8")
     verify_with_gpg(environment, keys, manifest)
 
-    heading("Validate a node's root with the published dkp-fips-tool")
+    heading("Download the tool as a consumer does, check it, and validate a node's root with it")
     root = node_root(world, definitions.load(Path("releases") / VERSION / "rhel8.toml"), DEMO / "root-rhel8")
-    tool = bucket / "tool" / "dkp-fips-tool"
+    tool = download(bucket / "tool", DEMO / "download")
     run(environment, "sha256sum", "--check", "dkp-fips-tool.sha256", folder=tool.parent)
+    fipsmanifest(environment, "verify", tool, "--keys", keys)
     run(environment, tool, "--root", root, manifest)
+    run(environment, tool, "--json", "--root", root, manifest, output=DEMO / "root-rhel8.json")
 
     heading("Change one byte of the kubelet in a copy of it: the tool must find it")
     tampered = DEMO / "root-tampered"
@@ -96,7 +99,7 @@ def run_demo() -> None:
     for path, what in {
         bucket: "what consumers download: signed manifests, the node tool, an index; open index.html",
         keys: "the trust folder: public keys and what they may sign (secret keys: demo/gnupg)",
-        root: "an EL8 node's root with the release installed",
+        root: "an EL8 node's root with the release installed; root-rhel8.json is the tool's report on it",
         DEMO / "work": "what each stage left: downloads, findings, payloads, signed manifests",
     }.items():
         print(f"  {path!s:18} {what}")
@@ -119,7 +122,8 @@ def forget_another_upstream(world: World) -> None:
 def command_environment(gnupghome: Path) -> dict[str, str]:
     """Give the environment of the commands: the demo's own keys and state, nobody's FIPSMANIFEST_ settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
-    return {**kept, "GNUPGHOME": str(gnupghome), "XDG_STATE_HOME": str((DEMO / "state").absolute())}
+    own = {"FIPSMANIFEST_CACHE": DEMO / "work" / "cache", "XDG_STATE_HOME": DEMO / "state", "GNUPGHOME": gnupghome}
+    return {**kept, **{name: str(path.absolute()) for name, path in own.items()}}
 
 
 def private_folder(path: Path) -> Path:
@@ -134,6 +138,16 @@ def verify_with_gpg(environment: Mapping[str, str], keys: Path, manifest: Path) 
     home = {**environment, "GNUPGHOME": str(consumer)}
     run(home, "gpg", "--quiet", "--import", *sorted(keys.glob("*.asc")))
     run(home, "gpg", "--quiet", "--trust-model", "always", "--verify", manifest)
+
+
+def download(published: Path, folder: Path) -> Path:
+    """Copy the tool, its digest and its signature as a download does, and make it executable; gives its path."""
+    folder.mkdir(exist_ok=True)
+    for suffix in ("", ".sha256", ".asc"):
+        shutil.copyfile(published / f"dkp-fips-tool{suffix}", folder / f"dkp-fips-tool{suffix}")
+    tool = folder / "dkp-fips-tool"
+    tool.chmod(0o755)
+    return tool
 
 
 def tamper(root: Path, copy: Path, file: str) -> None:
@@ -162,12 +176,19 @@ def run(
     program: str | Path,
     *arguments: str | Path,
     folder: Path | None = None,
+    output: Path | None = None,
     code: int = 0,
 ) -> None:
-    """Show a command and run it; raises `Incomplete` where it ends with another exit code than ``code``."""
+    """Show a command and run it, in ``folder`` and with its output in the file ``output`` where these are given.
+
+    Raises `Incomplete` where it ends with another exit code than ``code``.
+    """
     shown = [Path(program).name if program == _PROGRAM else str(program), *map(str, arguments)]
-    print(f"{f'({folder}) ' if folder else ''}$ {wrapped(shown)}", flush=True)
-    ended = subprocess.run([program, *arguments], env=environment, cwd=folder, stdin=subprocess.DEVNULL, check=False)
+    print(f"{f'({folder}) ' if folder else ''}$ {wrapped(shown)}{f' > {output}' if output else ''}", flush=True)
+    with output.open("wb") if output else contextlib.nullcontext() as file:
+        ended = subprocess.run(
+            [program, *arguments], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, check=False
+        )
     if ended.returncode != code:
         raise Incomplete(f"'{shown[0]}' ended with exit code {ended.returncode}; {code} was expected.")
     if code:
