@@ -1,0 +1,163 @@
+"""The index: the same bytes for the same contents, nothing believed, everything escaped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from fipsmanifest.errors import Conflict
+from fipsmanifest.publish import index
+from fipsmanifest.publish.index import Contents, PublishedComponent, PublishedManifest, PublishedTool
+from fipsmanifest.publish.page import is_ours, render
+
+EVIL = "<script>alert('x')</script>&\"'"
+
+
+def record(*, kubernetes: str = "v1.21.3", name: str = "rhel8", serial: int = 1, reason: str = "") -> PublishedManifest:
+    return PublishedManifest(
+        key=f"tool/manifests/{kubernetes}/{serial}/manifest-{name}.json.asc",
+        size=1000,
+        sha256="ab" * 32,
+        kubernetes=kubernetes,
+        name=name,
+        el=int(name[4]),
+        serial=serial,
+        created="2026-11-20T00:00:00Z",
+        signed_at="2026-11-21T00:00:00Z",
+        fingerprint="0123456789ABCDEF0123456789ABCDEF01234567",
+        reason=reason,
+        tool_version="0.1.0",
+        tool_sha256="cd" * 32,
+        components=(PublishedComponent("kubelet", "x86_64", "proven", "proven"),),
+        modules=("BoringCrypto",),
+        certificates=("FIPS 140-2 #3678, historical since 2026-09-21",),
+    )
+
+
+TOOL = PublishedTool("0.1.0", "cd" * 32, 1000)
+BOTH = index.contents([record(), record(name="rhel7"), record(serial=2, reason="Rebuilt")], [TOOL])
+
+
+class _Page(HTMLParser):
+    """Reads a page with the standard library's parser: tags, addresses and text."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.attributes: dict[str, list[str]] = {}
+        self.text = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            self.attributes.setdefault(name, []).append(value or "")
+            if name in {"href", "src"}:
+                self.links.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_order_in_which_things_were_found_does_not_matter() -> None:
+    shuffled = index.contents([record(serial=2, reason="Rebuilt"), record(name="rhel7"), record()], [TOOL])
+
+    assert index.write(shuffled) == index.write(BOTH)
+    assert render(shuffled) == render(BOTH)
+
+
+def test_what_is_written_is_read_back() -> None:
+    assert index.read(index.write(BOTH)) == BOTH
+
+
+def test_kubernetes_versions_are_ordered_by_number_and_the_newest_comes_first() -> None:
+    versions = ["v1.9.0", "v1.21.3", "v1.21.10", "v1.22.0-rc.1", "v1.22.0"]
+    found = index.contents([record(kubernetes=version) for version in versions], [])
+
+    assert [manifest.kubernetes for manifest in found.manifests] == list(reversed(versions))
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"schema": "other"}', b"\xff", b"[" * 100_000])
+def test_an_index_of_someone_else_is_a_conflict(data: bytes) -> None:
+    with pytest.raises(Conflict):
+        index.read(data)
+    assert not is_ours("index.json", data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"serial": "1"}, {"serial": True}, {"key": None}, {"components": [{}]}, {"modules": [1]}, {"extra": 1}],
+)
+def test_a_malformed_record_is_left_out_rather_than_believed(change: dict[str, object]) -> None:
+    document = json.loads(index.write(BOTH))
+    document["manifests"][0].update(change)
+
+    read = index.read(json.dumps(document).encode())
+
+    assert len(read.manifests) == 2
+    assert read.tools == BOTH.tools
+
+
+def test_the_page_names_each_newest_manifest_by_the_address_of_the_seed() -> None:
+    page = _Page(render(BOTH))
+
+    assert "tool/manifests/v1.21.3/manifest-rhel7.json.asc" in page.links
+    assert "tool/manifests/v1.21.3/manifest-rhel8.json.asc" in page.links
+    for expected in (
+        "chmod +x dkp-fips-tool",
+        "./dkp-fips-tool --json manifest-",
+        "FIPS 140-2 certificates have been on the historical list since 2026-09-21",
+        "does not certify",
+        "0123 4567 89AB CDEF",
+        "cd" * 32,
+        "Rebuilt",
+        "kubelet",
+    ):
+        assert expected in page.text
+
+
+def test_the_page_has_no_script_and_nothing_from_elsewhere() -> None:
+    page = _Page(render(BOTH))
+
+    assert not {"script", "img", "iframe", "link", "object", "form"} & set(page.tags)
+    assert all(link.startswith("tool/") for link in page.links)
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert "en" in page.attributes["lang"]
+    assert "width=device-width, initial-scale=1" in page.attributes["content"]
+
+
+def test_whatever_a_manifest_says_stays_text() -> None:
+    evil = dataclasses.replace(
+        record(),
+        reason=EVIL,
+        created=EVIL,
+        signed_at=EVIL,
+        fingerprint=EVIL,
+        tool_version=EVIL,
+        tool_sha256=EVIL,
+        modules=(EVIL,),
+        certificates=(EVIL,),
+        components=(PublishedComponent(EVIL, EVIL, EVIL, EVIL),),
+    )
+
+    page = _Page(render(Contents((evil,), (TOOL,))))
+
+    assert "script" not in page.tags
+    assert page.text.count(EVIL) >= 8
+    assert set(page.tags) == set(_Page(render(Contents((record(reason="x"),), (TOOL,)))).tags)
+
+
+def test_an_empty_bucket_has_a_page_that_says_so() -> None:
+    page = _Page(render(Contents()))
+
+    assert "No manifest is published yet" in page.text
+    assert "nothing to download yet" in page.text
+
+
+def test_our_own_page_is_known_and_no_other() -> None:
+    assert is_ours("index.html", render(BOTH))
+    assert not is_ours("index.html", b"<!DOCTYPE html><title>Welcome</title>")

@@ -1,0 +1,97 @@
+"""Keys, headers and the sidecar, against DESIGN section 7 and coreutils."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import UsageError, ValidationFailed
+from fipsmanifest.publish import layout
+from fipsmanifest.publish.layout import ManifestKey, Sidecar, ToolKey
+
+
+@pytest.mark.parametrize(
+    ("key", "meaning"),
+    [
+        ("tool/manifests/v1.21.3/12/manifest-rhel8.json.asc", ManifestKey("v1.21.3", "rhel8", 12)),
+        ("tool/manifests/v1.21.3/manifest-rhel-84.json.asc", ManifestKey("v1.21.3", "rhel-84", None)),
+        ("tool/0.1.0/dkp-fips-tool.asc", ToolKey("0.1.0", ".asc")),
+        ("tool/dkp-fips-tool.sha256", ToolKey(None, ".sha256")),
+        ("tool/dkp-fips-tool", ToolKey(None, "")),
+    ],
+)
+def test_a_key_of_the_layout_is_read_as_it_is_written(key: str, meaning: ManifestKey | ToolKey) -> None:
+    assert layout.read_key(key) == meaning
+    if isinstance(meaning, ManifestKey):
+        assert layout.manifest(meaning.kubernetes, meaning.name, meaning.serial) == key
+    else:
+        assert layout.tool(meaning.version, meaning.suffix) == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tool/manifests/v1.21.3/0/manifest-rhel8.json.asc",
+        "tool/manifests/v1.21.3/01/manifest-rhel8.json.asc",
+        "tool/manifests/1.21.3/1/manifest-rhel8.json.asc",
+        "tool/manifests/v1.21.3/1/manifest-rhel8.json",
+        "tool/manifests/v1.21.3/1/2/manifest-rhel8.json.asc",
+        "tool/manifests/dkp-fips-tool",
+        "tool/0.1.0/dkp-fips-tool.sig",
+        "tool/0.1.0/dkp-fips-tool\n",
+        "index.html",
+    ],
+)
+def test_any_other_key_is_none_of_the_layout(key: str) -> None:
+    assert layout.read_key(key) is None
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "name", "serial"),
+    [("v1.21.3", "../x", 1), ("1.21.3", "rhel8", 1), ("v1.21.3", "rhel8", 0), ("v1.21.3/x", "rhel8", 1)],
+)
+def test_names_that_would_leave_the_layout_are_refused(kubernetes: str, name: str, serial: int) -> None:
+    with pytest.raises(UsageError):
+        layout.manifest(kubernetes, name, serial)
+
+
+def test_coreutils_takes_the_sidecar_and_refuses_it_for_other_bytes(tmp_path: Path) -> None:
+    tool = tmp_path / "dkp-fips-tool"
+    tool.write_bytes(b"tool")
+    digest = subprocess.run(["sha256sum", tool], capture_output=True, text=True, check=True).stdout.split()[0]
+    (tmp_path / "sidecar").write_bytes(layout.sidecar("0.1.0", digest))
+
+    check = ["sha256sum", "--strict", "--check", "sidecar"]
+    assert subprocess.run(check, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    tool.write_bytes(b"tooi")
+    assert subprocess.run(check, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+    assert layout.read_sidecar(layout.sidecar("0.1.0", digest)) == Sidecar("0.1.0", digest)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"00" * 32 + b"  dkp-fips-tool\n",
+        b"# tool/0.1.0/dkp-fips-tool\n" + b"0" * 63 + b"  dkp-fips-tool\n",
+        b"# tool/../dkp-fips-tool\n" + b"0" * 64 + b"  dkp-fips-tool\n",
+        b"# tool/0.1.0/dkp-fips-tool\n" + b"0" * 64 + b"  dkp-fips-tool\n\n",
+        b"\xff\xfe",
+    ],
+)
+def test_anything_but_the_two_lines_is_no_sidecar(data: bytes) -> None:
+    with pytest.raises(ValidationFailed):
+        layout.read_sidecar(data)
+
+
+def test_tool_versions_are_ordered_as_people_mean_them() -> None:
+    # The order of PEP 440.
+    ascending = ["0.9", "0.10.dev1", "0.10a1", "0.10b1", "0.10rc1", "0.10rc2", "0.10", "0.10.post1", "0.10.1", "1.0"]
+
+    for lower, higher in itertools.pairwise(ascending):
+        assert layout.version_order(lower) < layout.version_order(higher), (lower, higher)
+    with pytest.raises(UsageError):
+        layout.version_order("latest")
