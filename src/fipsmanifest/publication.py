@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,9 +163,10 @@ class _Unsigned:
 def _consumer(unsigned: Mapping[bytes, dict[str, Any]], tool: WantedTool, trust: Trust) -> Consumer:
     """Give the consumer's checks, but for what this dry run would have signed."""
     real = Consumer.trusting(trust)
-    return Consumer(
-        lambda data: _Unsigned(data, unsigned[data]) if data in unsigned else real.manifest(data),
-        lambda data, signature: (
+    return replace(
+        real,
+        manifest=lambda data: _Unsigned(data, unsigned[data]) if data in unsigned else real.manifest(data),
+        tool=lambda data, signature: (
             _Unsigned(data, {}) if (data, signature) == (tool.data, tool.signature) else real.tool(data, signature)
         ),
     )
