@@ -73,7 +73,8 @@ def test_a_gpgv_that_hangs_is_killed_and_incomplete(
 
 def test_a_gpgv_that_never_stops_talking_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The status pipe's number is the argument after --status-fd.
-    body = 'while [ "$1" != --status-fd ]; do shift; done\nwhile :; do echo "[GNUPG:] GOODSIG x"; done >/proc/self/fd/"$2"\n'
+    body = 'while [ "$1" != --status-fd ]; do shift; done\n'
+    body += 'while :; do echo "[GNUPG:] GOODSIG x"; done >/proc/self/fd/"$2"\n'
     use(monkeypatch, script(tmp_path / "gpgv", '[ "$1" = --version ] && exit\n' + body))
 
     with pytest.raises(NotTrusted, match="more to say"):

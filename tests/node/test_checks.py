@@ -1,0 +1,318 @@
+"""What the checks make of good, odd and hostile nodes: a clear result each, never a traceback, a hang or a pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.node import tree as tree_module
+from fipsmanifest.node.checks import files, fips_mode, images, platform, running
+from fipsmanifest.node.result import Listed, Node, Result, verdict
+from tests.node import roots
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def manifest(root: Path) -> dict[str, Any]:
+    return roots.make(root)
+
+
+def at_rest(root: Path, role: str = "worker") -> Node:
+    return Node(str(root), False, role)
+
+
+def check_files(root: Path, manifest: dict[str, Any], role: str = "worker") -> dict[str, Result]:
+    return {result.subject: result for result in files.check(at_rest(root, role), [Listed("m", manifest)])}
+
+
+def kubelet(root: Path, manifest: dict[str, Any]) -> tuple[str, Any]:
+    result = check_files(root, manifest)["/bin/kubelet"]
+    return result.status, result.evidence.get("code")
+
+
+class TestFiles:
+    """Program files under a root."""
+
+    def test_all_programs_fit_and_links_resolve_inside_the_root(self, root: Path, manifest: dict[str, Any]) -> None:
+        assert {result.status for result in check_files(root, manifest).values()} == {"pass"}
+
+    def test_an_absolute_link_does_not_leave_the_root(self, root: Path, manifest: dict[str, Any]) -> None:
+        # The host has a /usr/bin/true that would fit; inside the root there is none.
+        (root / "usr/bin/kubelet").unlink()
+        (root / "usr/bin/kubelet").symlink_to("/usr/bin/true")
+
+        assert kubelet(root, manifest) == ("fail", "ENOENT")
+
+    def test_dots_do_not_climb_out_of_the_root(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "usr/bin/kubelet").unlink()
+        (root / "usr/bin/kubelet").symlink_to("../" * 30 + "usr/bin/true")
+
+        assert kubelet(root, manifest) == ("fail", "ENOENT")
+
+    def test_a_missing_file_fails(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "usr/bin/kubelet").unlink()
+
+        assert kubelet(root, manifest) == ("fail", "ENOENT")
+
+    def test_a_folder_a_fifo_and_a_link_loop_fail_without_a_hang(self, root: Path, manifest: dict[str, Any]) -> None:
+        place = root / "usr/bin/kubelet"
+        roots.make_fifo(root, "/usr/bin/kubelet")
+        assert kubelet(root, manifest) == ("fail", "not-a-file")
+        place.unlink()
+        place.mkdir()
+        assert kubelet(root, manifest) == ("fail", "not-a-file")
+        place.rmdir()
+        place.symlink_to("kubelet")
+        assert kubelet(root, manifest) == ("fail", "ELOOP")
+
+    def test_a_device_fails_and_is_not_opened(self, manifest: dict[str, Any]) -> None:
+        # A device that never ends, had it been read.
+        manifest["files"] = [manifest["files"][0] | {"path": "/dev/zero"}]
+
+        result = check_files(Path("/"), manifest)["/dev/zero"]
+
+        assert (result.status, result.actual) == ("fail", "character-device")
+
+    def test_a_wider_mode_fails_and_a_stricter_one_passes(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "usr/bin/kubelet").chmod(0o775)
+        assert kubelet(root, manifest) == ("fail", "mode-wider")
+        (root / "usr/bin/kubelet").chmod(0o4755)
+        assert kubelet(root, manifest) == ("fail", "mode-wider")
+        (root / "usr/bin/kubelet").chmod(0o700)
+        assert kubelet(root, manifest) == ("pass", "mode-stricter")
+
+    def test_a_link_to_elsewhere_fails_though_the_bytes_are_right(self, root: Path, manifest: dict[str, Any]) -> None:
+        shutil.copy(root / "usr/local/bin/containerd", root / "usr/local/bin/other")
+        (root / "usr/bin/containerd").unlink()
+        (root / "usr/bin/containerd").symlink_to("/usr/local/bin/other")
+
+        result = check_files(root, manifest)["/usr/bin/containerd"]
+
+        assert (result.status, result.evidence["code"]) == ("fail", "link-target")
+
+    def test_a_file_in_a_links_place_fails(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "usr/bin/containerd").unlink()
+        shutil.copy(root / "usr/local/bin/containerd", root / "usr/bin/containerd")
+
+        assert check_files(root, manifest)["/usr/bin/containerd"].status == "fail"
+
+    def test_changed_configuration_is_told_and_judged_by_nobody(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "etc/kubernetes/kubelet.conf").write_text("changed\n")
+
+        assert check_files(root, manifest)["/etc/kubernetes/kubelet.conf"].status == "not-applicable"
+
+    def test_programs_of_another_role_are_not_wanted(self, root: Path, manifest: dict[str, Any]) -> None:
+        etcd = manifest["files"][0] | {"path": "/usr/bin/etcd", "component": "etcd"}
+        manifest["files"].append(etcd)
+
+        assert "/usr/bin/etcd" not in check_files(root, manifest)
+        assert check_files(root, manifest, "control-plane")["/usr/bin/etcd"].status == "fail"
+
+    def test_programs_of_a_component_without_a_role_are_wanted(self, root: Path, manifest: dict[str, Any]) -> None:
+        manifest["files"].append(manifest["files"][0] | {"path": "/opt/cni/bin/bridge", "component": "kubernetes-cni"})
+
+        assert check_files(root, manifest)["/opt/cni/bin/bridge"].status == "fail"
+
+    def test_programs_of_another_machine_are_not_wanted(self, root: Path, manifest: dict[str, Any]) -> None:
+        manifest["files"].append(manifest["files"][0] | {"path": "/usr/bin/only-arm", "architecture": "aarch64"})
+
+        assert "/usr/bin/only-arm" not in check_files(root, manifest)
+
+    def test_a_manifest_without_programs_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
+        assert check_files(root, manifest | {"files": []})["programs"].status == "unknown"
+
+    @pytest.mark.parametrize(
+        "path", ["", "/", "/usr/bin", "relative", "/usr/bin/\0", "/" + "x" * 5000, "/usr/bin/kubelet/x"]
+    )
+    def test_an_odd_path_in_the_manifest_ends_in_a_result(
+        self, path: str, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        manifest["files"][0]["path"] = path
+
+        assert check_files(root, manifest)[path].status in ("fail", "unknown")
+
+    def test_nothing_in_an_entry_is_relied_on(self, root: Path, manifest: dict[str, Any]) -> None:
+        manifest["files"][0] = {"path": "/bin/kubelet", "role": "program", "size": None, "mode": [], "sha256": 5}
+
+        assert check_files(root, manifest)["/bin/kubelet"].status == "fail"
+
+    def test_a_file_that_changes_under_the_reader_is_unknown(
+        self, root: Path, manifest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def growing(descriptor: int, buffers: list[memoryview]) -> int:
+            with (root / "usr/bin/kubelet").open("ab") as file:
+                file.write(b"more")
+            return 0
+
+        monkeypatch.setattr(os, "readv", growing)
+
+        assert kubelet(root, manifest) == ("unknown", "changed-while-read")
+
+    def test_a_huge_sparse_file_is_told_by_its_size_and_not_read(self, root: Path, manifest: dict[str, Any]) -> None:
+        os.truncate(root / "usr/bin/kubelet", 1 << 40)
+
+        assert check_files(root, manifest)["/bin/kubelet"].actual == "1099511627776 bytes"
+
+
+class TestPlatform:
+    """os-release and the machine."""
+
+    @pytest.mark.parametrize(
+        ("text", "status"),
+        [
+            ('ID="rhel"\nVERSION_ID="8.4"\n', "pass"),
+            ("ID=rocky\nVERSION_ID='8.9'\n", "pass"),
+            ('ID="rhel"\nVERSION_ID="8.40"\n', "fail"),
+            ('ID="rhel"\nVERSION_ID="9.2"\n', "fail"),
+            ('ID="ubuntu"\nVERSION_ID="8.4"\n', "fail"),
+            ("garbage\n", "fail"),
+        ],
+    )
+    def test_the_operating_system_is_compared(
+        self, text: str, status: str, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        roots.write(root, "/etc/os-release", text)
+
+        assert platform.check(at_rest(root), [Listed("m", manifest)])[0].status == status
+
+    def test_the_machine_of_a_tree_is_its_programs(self, root: Path, manifest: dict[str, Any]) -> None:
+        result = platform.check(at_rest(root), [Listed("m", manifest)])[1]
+
+        assert (result.status, result.actual) == ("pass", os.uname().machine)
+
+    def test_a_running_node_without_os_release_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
+        assert platform.check(Node(str(root), True, "worker"), [Listed("m", manifest)])[0].status == "unknown"
+
+
+class TestFipsMode:
+    """The signals of FIPS mode."""
+
+    @pytest.mark.parametrize(
+        ("policy", "status"),
+        [("FIPS\n", "pass"), ("FIPS:OSPP\n", "pass"), ("DEFAULT\n", "fail"), ("FIPSISH\n", "fail"), ("", "fail")],
+    )
+    def test_the_crypto_policy_counts_at_rest(
+        self, policy: str, status: str, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        roots.write(root, "/etc/crypto-policies/state/current", policy)
+
+        results = {result.subject: result for result in fips_mode.check(at_rest(root), [Listed("m", manifest)])}
+
+        assert results["crypto-policy"].status == status
+        assert results["kernel"].status == "not-applicable"
+
+    def test_the_kernels_word_counts_on_a_running_node(self, manifest: dict[str, Any]) -> None:
+        result = fips_mode.check(Node("/", True, "worker"), [Listed("m", manifest)])[0]
+        path = Path("/proc/sys/crypto/fips_enabled")
+        expected = ("pass" if path.read_text().strip() == "1" else "fail") if path.exists() else "unknown"
+
+        assert (result.subject, result.status) == ("kernel", expected)
+
+
+class TestImages:
+    """containerd's content store."""
+
+    @pytest.fixture
+    def store(self, root: Path, manifest: dict[str, Any]) -> Path:
+        folder = root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+        folder.mkdir(parents=True)
+        names = []
+        for content in (b"index", b"manifest", b"config", b"layer"):
+            blob = folder / content.decode()
+            blob.write_bytes(content)
+            names.append(blob.rename(folder / roots.sha256(blob)).name)
+        index, image, config, layer = (f"sha256:{name}" for name in names)
+        platforms = [
+            {
+                "architecture": "x86_64",
+                "manifest": image,
+                "config": config,
+                "layers": [layer],
+                "diff_ids": [],
+                "files": [],
+            }
+        ]
+        manifest["images"] = [
+            {"reference": "docker.io/x/etcd:v3", "component": "etcd", "index": index, "platforms": platforms}
+        ]
+        return folder
+
+    def check(self, root: Path, manifest: dict[str, Any], live: bool = False) -> Result:
+        return images.check(Node(str(root), live, "control-plane"), [Listed("m", manifest)])[0]
+
+    @pytest.mark.usefixtures("store")
+    def test_blobs_that_are_what_their_names_say_pass(self, root: Path, manifest: dict[str, Any]) -> None:
+        result = self.check(root, manifest)
+
+        assert (result.status, result.evidence["blobs"]) == (
+            "pass",
+            {"config": 1, "index": 1, "layer": 1, "manifest": 1},
+        )
+
+    def test_a_changed_blob_fails(self, root: Path, manifest: dict[str, Any], store: Path) -> None:
+        layer = manifest["images"][0]["platforms"][0]["layers"][0].split(":")[1]
+        (store / layer).write_bytes(b"LAYER")
+
+        assert self.check(root, manifest).status == "fail"
+
+    def test_layers_may_be_discarded(self, root: Path, manifest: dict[str, Any], store: Path) -> None:
+        (store / manifest["images"][0]["platforms"][0]["layers"][0].split(":")[1]).unlink()
+
+        assert self.check(root, manifest).status == "pass"
+
+    def test_an_image_that_is_not_there_fails_on_a_running_node_alone(
+        self, root: Path, manifest: dict[str, Any], store: Path
+    ) -> None:
+        for blob in store.iterdir():
+            blob.unlink()
+
+        assert self.check(root, manifest).status == "not-applicable"
+        assert self.check(root, manifest, live=True).status == "fail"
+
+    def test_a_node_without_the_store_is_unknown_when_it_runs(self, root: Path, manifest: dict[str, Any]) -> None:
+        assert self.check(root, manifest).status == "not-applicable"
+        assert self.check(root, manifest, live=True).status == "unknown"
+
+    @pytest.mark.usefixtures("store")
+    def test_unpacked_snapshots_are_unknown_and_not_passed_over(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/1").mkdir(parents=True)
+
+        found = images.check(at_rest(root), [Listed("m", manifest)])
+
+        assert ("snapshots", "unknown") in [(result.subject, result.status) for result in found]
+
+
+def test_what_is_not_examined_on_a_running_node_is_unknown(root: Path) -> None:
+    for check in (running.check_processes, running.check_services):
+        assert check(Node("/", True, "worker"), [])[0].status == "unknown"
+        assert check(at_rest(root), [])[0].status == "not-applicable"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "trusted", "expected"),
+    [
+        (["pass"], True, "valid"),
+        (["pass", "not-applicable"], True, "valid"),
+        (["pass", "fail", "unknown"], True, "invalid"),
+        (["pass", "unknown"], True, "incomplete"),
+        (["not-applicable"], True, "incomplete"),
+        ([], True, "incomplete"),
+        (["pass", "fail"], False, "untrusted"),
+    ],
+)
+def test_unknown_and_nothing_are_never_a_pass(statuses: list[str], trusted: bool, expected: str) -> None:
+    assert verdict([Result("x", "y", status) for status in statuses], trusted) == expected
+
+
+def test_the_hash_is_openssls_where_python_has_it() -> None:
+    assert tree_module.HASH_PROVIDER == "openssl"

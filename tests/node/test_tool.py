@@ -1,0 +1,365 @@
+"""dkp-fips-tool as an operator meets it: one file, run by whatever Python the node has."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.errors import NotTrusted, Refused, UsageError
+from fipsmanifest.sign import keys
+from fipsmanifest.tool import ToolFile, build_tool
+from tests.node import roots
+from tests.node.forge import Forge, payload
+
+PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+# The oldest that is promised and a recent one, wherever the machine has them; the tests' own always.
+PYTHONS = [sys.executable, *(str(path) for v in ("3.6", "3.9", "3.13") for path in PYENV.glob(f"{v}.*/bin/python"))]
+
+
+@pytest.fixture(scope="session")
+def tool(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tool") / "dkp-fips-tool"
+    build_tool(forge.trust_folder, path)
+    return path
+
+
+Tree = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    root = tmp_path / "root"
+    root.mkdir()
+    return root, roots.make(root)
+
+
+def run(
+    tool: Path, *arguments: str | Path, python: str = sys.executable, **options: Any
+) -> tuple[int, dict[str, Any], str]:
+    command = [python, "-I", "-S", "-B", str(tool), "--json", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def sign(forge: Forge, manifest: dict[str, Any], folder: Path) -> Path:
+    path = folder / "manifest-rhel8.json.asc"
+    path.write_bytes(forge.clearsign(roots.payload_of(manifest)))
+    return path
+
+
+class TestTheFile:
+    """How it is built and started."""
+
+    def test_the_same_keys_give_the_same_bytes(self, forge: Forge, tool: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "elsewhere"
+        shutil.copytree(forge.trust_folder, copy)
+
+        built = build_tool(copy)
+
+        assert built.data == tool.read_bytes()
+        assert built.sha256 == hashlib.sha256(tool.read_bytes()).hexdigest()
+
+    def test_it_is_small_stored_and_dated_alike(self, tool: Path) -> None:
+        assert tool.stat().st_size <= 400 * 1024
+        assert tool.stat().st_mode & 0o777 == 0o755
+        with zipfile.ZipFile(tool) as archive:
+            assert archive.testzip() is None
+            assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+            assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+    def test_unzip_reads_it(self, tool: Path) -> None:
+        command = [sys.executable, "-m", "zipfile", "-l", str(tool)]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        assert "fipsmanifest/node/verify.py" in listed
+        assert "fipsmanifest/node/trusted/trust.json" in listed
+
+    def test_upstream_keys_stay_out(self, forge: Forge, tool: Path) -> None:
+        with zipfile.ZipFile(tool) as archive:
+            listed = json.loads(archive.read("fipsmanifest/node/trusted/trust.json"))["keys"]
+
+        assert forge.fingerprints["upstream"] not in {key["fingerprint"] for key in listed}
+        assert {key["role"] for key in listed} == {"manifest", "tool"}
+
+    def test_without_a_manifest_key_nothing_is_built(self, forge: Forge, tmp_path: Path) -> None:
+        keys.add(tmp_path, forge.certificate("upstream"), "upstream")
+
+        with pytest.raises(Refused, match="no manifest key in force"):
+            build_tool(tmp_path)
+        with pytest.raises(UsageError):
+            build_tool(tmp_path / "nowhere")
+
+    def test_a_retired_manifest_key_alone_builds_nothing(self, forge: Forge, tmp_path: Path) -> None:
+        keys.add(tmp_path, forge.certificate("plain"), "manifest")
+        keys.retire(tmp_path, forge.fingerprints["plain"], "rotated")
+
+        with pytest.raises(Refused):
+            build_tool(tmp_path)
+
+    def test_a_weak_key_is_refused(self, forge: Forge, tmp_path: Path) -> None:
+        with pytest.raises(NotTrusted, match="too weak"):
+            keys.add(tmp_path, forge.certificate("weak"), "tool")
+
+    @pytest.mark.parametrize("start", [["./dkp-fips-tool"], ["sh", "dkp-fips-tool"]], ids=["as a program", "by sh"])
+    def test_it_starts_by_itself_and_by_sh(self, start: list[str], tool: Path) -> None:
+        done = subprocess.run([*start, "--version"], cwd=tool.parent, capture_output=True, text=True, check=True)
+
+        assert done.stdout.startswith("dkp-fips-tool 0.")
+        assert hashlib.sha256(tool.read_bytes()).hexdigest() in done.stdout
+
+    def test_without_a_python_it_names_the_package_and_exits_69(self, tool: Path, tmp_path: Path) -> None:
+        # The header looks in fixed places too: a copy that looks for names nobody has.
+        shell = tmp_path / "tool"
+        shell.write_bytes(
+            tool.read_bytes()
+            .replace(b"/usr/libexec/platform-", b"/usr/libexec/nothing--")
+            .replace(b"python3", b"nothing")
+        )
+
+        done = subprocess.run(
+            ["sh", str(shell), "x"], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"}
+        )
+
+        assert done.returncode == 69
+        assert "install the package" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+    def test_a_python_that_is_too_old_is_passed_over(self, tool: Path, tmp_path: Path) -> None:
+        (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "python3.9").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        for name in ("python3", "python3.9"):
+            (tmp_path / name).chmod(0o755)
+        shell = tmp_path / "tool"
+        data = tool.read_bytes().replace(b"/usr/bin/python3", b"/usr/bin/nothing", 20)
+        shell.write_bytes(data.replace(b"/usr/libexec/platform-", b"/usr/libexec/nothing--"))
+
+        done = subprocess.run(
+            ["sh", str(shell), "--version"],
+            capture_output=True,
+            text=True,
+            env={"PATH": str(tmp_path) + ":/usr/bin"},
+            check=False,
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_the_users_environment_does_not_reach_it(self, tool: Path, tmp_path: Path) -> None:
+        (tmp_path / "json.py").write_text("raise SystemExit('hijacked')\n")
+        environment = dict(os.environ, PYTHONPATH=str(tmp_path), PYTHONSTARTUP=str(tmp_path / "json.py"))
+
+        done = subprocess.run(
+            ["sh", str(tool), "--version"], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+
+        assert done.returncode == 0 and b"hijacked" not in done.stderr
+
+
+class TestOldAndNewPython:
+    """The same verdict from every Python."""
+
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_a_good_root_is_valid_and_a_changed_one_is_not(
+        self, python: str, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        signed = sign(forge, manifest, tmp_path)
+
+        code, report, _ = run(tool, "--root", root, signed, python=python)
+        assert (code, report["verdict"], report["scope"]) == (0, "valid", "at-rest"), report
+
+        with (root / "usr/bin/kubelet").open("r+b") as file:
+            file.seek(100)
+            file.write(b"X")
+        code, report, _ = run(tool, "--root", root, signed, python=python)
+        assert (code, report["verdict"]) == (1, "invalid")
+        failed = [check for check in report["checks"] if check["status"] == "fail"]
+        assert [(check["id"], check["subject"]) for check in failed] == [("files", "/bin/kubelet")]
+        assert failed[0]["actual"] == "sha256:" + roots.sha256(root / "usr/bin/kubelet")
+        assert failed[0]["expected"] == "sha256:" + manifest["files"][0]["sha256"]
+
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_a_manifest_by_a_stranger_is_untrusted(self, python: str, forge: Forge, tool: Path, tmp_path: Path) -> None:
+        path = tmp_path / "m.asc"
+        path.write_bytes(forge.clearsign(payload(), "stranger"))
+
+        code, report, _ = run(tool, "--root", tmp_path, path, python=python)
+
+        assert (code, report["verdict"]) == (3, "untrusted")
+        assert [check["id"] for check in report["checks"]] == ["signature"]
+
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_a_locale_that_is_not_utf_8_changes_nothing(
+        self, python: str, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        shutil.copyfile(root / "usr/bin/kubelet", root / "usr/bin/k\u00fcbelet")
+        (root / "usr/bin/k\u00fcbelet").chmod(0o755)
+        manifest["files"].append(roots.file_entry(root, "/usr/bin/k\u00fcbelet", component="kubelet"))
+
+        code, report, _ = run(
+            tool,
+            "--root",
+            root,
+            sign(forge, manifest, tmp_path),
+            python=python,
+            env={"LC_ALL": "C", "PATH": "/usr/bin"},
+        )
+
+        assert (code, report["summary"]["pass"]) == (0, 7)
+
+
+class TestOptions:
+    """Each option does what it says, or fails visibly."""
+
+    def test_bindings_are_asked_for(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
+        root, manifest = tree
+        signed = sign(forge, manifest, tmp_path)
+        for option, bad, good in [
+            ("--kubernetes", "v1.22.8", "v1.21.3"),
+            ("--el", "7", "8"),
+            ("--min-serial", "3", "2"),
+            ("--fingerprint", forge.fingerprints["plain"], forge.fingerprints["release"]),
+        ]:
+            assert run(tool, "--root", root, option, good, signed)[0] == 0
+            assert run(tool, "--root", root, option, bad, signed)[0] == 3
+
+    def test_expiry_is_refused_or_allowed(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
+        root, manifest = tree
+        signed = sign(forge, manifest | {"expires": "2020-01-01T00:00:00Z"}, tmp_path)
+
+        assert run(tool, "--root", root, signed)[0] == 3
+        code, report, _ = run(tool, "--root", root, "--allow-expired", signed)
+        assert code == 0 and "expired" in report["warnings"][0]
+
+    def test_keys_replaces_the_tools_own_and_says_so(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        signed = sign(forge, manifest, tmp_path)
+        keys.add(tmp_path / "mine", forge.certificate("stranger"), "manifest")
+
+        assert run(tool, "--root", root, "--keys", tmp_path / "mine", signed)[0] == 3
+        code, report, _ = run(tool, "--root", root, "--keys", forge.trust_folder, signed)
+        assert code == 0 and "not the tool's own" in report["warnings"][0]
+
+    def test_a_narrowed_run_says_partial(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
+        root, manifest = tree
+        signed = sign(forge, manifest, tmp_path)
+
+        _, report, _ = run(tool, "--root", root, "--only", "files", signed)
+        assert report["scope"] == "partial"
+        assert {check["id"] for check in report["checks"]} == {"signature", "files"}
+        _, report, _ = run(tool, "--root", root, "--skip", "files,images", signed)
+        assert report["scope"] == "partial"
+        assert {check["id"] for check in report["checks"]}.isdisjoint({"files", "images"})
+
+    def test_one_manifest_of_several_may_fit_and_is_named(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        new, old = sign(forge, manifest, tmp_path), tmp_path / "old.asc"
+        other = [file | ({"sha256": "0" * 64} if file["path"] == "/bin/kubelet" else {}) for file in manifest["files"]]
+        old.write_bytes(forge.clearsign(roots.payload_of(manifest | {"files": other, "serial": 1})))
+
+        code, report, _ = run(tool, "--root", root, old, new)
+
+        named = {
+            check["subject"]: check["evidence"].get("manifest") for check in report["checks"] if check["id"] == "files"
+        }
+        assert (code, named["/bin/kubelet"]) == (0, new.name)
+        assert [one["serial"] for one in report["manifests"]] == [1, 2]
+
+    def test_one_untrusted_manifest_of_several_is_enough_to_stop(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        bad = tmp_path / "bad.asc"
+        bad.write_bytes(forge.clearsign(payload(), "stranger"))
+
+        assert run(tool, "--root", root, sign(forge, manifest, tmp_path), bad)[0] == 3
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["nowhere.asc"],
+            ["."],
+            ["--root", "nowhere", "x"],
+            ["--live", "x"],
+            ["--only", "files", "--skip", "images", "x"],
+            ["--only", "everything", "x"],
+            ["--skip", "signature", "x"],
+            ["--el", "eight", "x"],
+            ["--keys", "nowhere", "x"],
+            ["--no-such-option", "x"],
+            ["--kube", "v1.21.3", "x"],
+        ],
+        ids=" ".join,
+    )
+    def test_what_cannot_be_meant_is_a_usage_error(self, arguments: list[str], tool: Path, tmp_path: Path) -> None:
+        code, report, error = run(tool, *arguments, cwd=tmp_path)
+
+        assert (code, report) == (2, {})
+        assert error
+
+    def test_junit_is_written_beside_the_json(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
+        import xml.etree.ElementTree as ElementTree
+
+        root, manifest = tree
+        (root / "usr/bin/kubeadm").unlink()
+        run(tool, "--root", root, "--junit", tmp_path / "junit.xml", sign(forge, manifest, tmp_path))
+
+        suite = ElementTree.parse(tmp_path / "junit.xml").getroot()  # noqa: S314 - our own
+        assert suite is not None and suite.get("failures") == "1"
+        assert [case.get("name") for case in suite if case.find("failure") is not None] == ["/usr/bin/kubeadm"]
+
+    def test_text_is_one_line_a_subject_and_says_what_to_do(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        (root / "usr/bin/kubeadm").unlink()
+        command = ["sh", str(tool), "--root", str(root), str(sign(forge, manifest, tmp_path))]
+
+        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+        assert "/bin/kubelet [files]" in text and "[OK]" in text
+        assert "/usr/bin/kubeadm [files]" in text and "[FAIL]" in text and "to do: Install the package" in text
+        assert "\x1b" not in text
+
+    def test_a_reader_that_goes_away_gets_no_traceback(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        command = f"sh {tool} --json --root {root} {sign(forge, manifest, tmp_path)} | true"
+
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+
+        assert done.stderr == ""
+
+
+class TestTheToolItself:
+    """The tool's own digest against the manifest's."""
+
+    @pytest.mark.parametrize("digest_of", [lambda built: built.sha256, lambda _: "0" * 64], ids=["equal", "other"])
+    def test_the_published_tool_is_compared_with_this_one(
+        self, digest_of: Callable[[ToolFile], str], forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        built = build_tool(forge.trust_folder)
+        manifest["tool"] = {"version": built.version, "sha256": digest_of(built)}
+
+        code, report, _ = run(tool, "--root", root, sign(forge, manifest, tmp_path))
+
+        status = next(check["status"] for check in report["checks"] if check["subject"] == "tool")
+        assert (code, status) == ((0, "pass") if manifest["tool"]["sha256"] == built.sha256 else (1, "fail"))
