@@ -1,0 +1,165 @@
+"""The workflows: their form and security by outside tools, and the release script on a real upstream."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from examples.upstream import Served, World
+
+TOP = Path(__file__).parents[1]
+WORKFLOWS = sorted((TOP / ".github" / "workflows").glob("*.yml"))
+PASSPHRASE = "correct horse battery staple"
+
+
+def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name(name)
+    return subprocess.run([program, *arguments], cwd=TOP, capture_output=True, text=True, check=False)
+
+
+class TestForm:
+    def test_there_is_one_for_checks_and_one_for_releases(self) -> None:
+        assert [path.name for path in WORKFLOWS] == ["ci.yml", "release.yml"]
+
+    def test_github_would_accept_them(self) -> None:
+        run = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
+        assert run.returncode == 0, run.stdout
+
+    def test_zizmor_finds_nothing_even_where_it_is_pedantic(self) -> None:
+        run = tool("zizmor", "--offline", "--pedantic", "--format=plain", ".github")
+        assert run.returncode == 0, run.stdout
+        assert "No findings" in run.stdout + run.stderr
+
+    def test_every_action_is_pinned_to_a_commit_whose_version_is_named(self) -> None:
+        uses = [line for path in WORKFLOWS for line in path.read_text().splitlines() if "uses:" in line]
+        assert uses
+        for line in uses:
+            assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+    def test_publishing_waits_for_approval_and_holds_no_lasting_credentials(self) -> None:
+        text = (TOP / ".github" / "workflows" / "release.yml").read_text()
+        assert "environment: release" in text
+        assert "id-token: write" in text
+        assert "AWS_SECRET_ACCESS_KEY" not in text
+        assert set(re.findall(r"secrets\.(\w+)", text)) == {"SIGNING_KEY", "SIGNING_KEY_PASSPHRASE"}
+
+    @pytest.mark.parametrize("name", ["scripts/release", "scripts/system-packages", ".ci/run"])
+    def test_the_scripts_that_they_run_are_there(self, name: str) -> None:
+        assert any(name in path.read_text() for path in WORKFLOWS)
+        assert os.access(TOP / name, os.X_OK)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    world = World.make([TOP / "releases" / "v1.21.3" / "rhel8.toml"], folder / "upstream", folder / "gnupg")
+    with world.serve() as served:
+        yield Site(folder, world, served)
+
+
+class Site:
+    """Where a release is cut unattended: keys as a workflow's secrets hold them, an upstream, a bucket."""
+
+    def __init__(self, folder: Path, world: World, served: Served) -> None:
+        self.folder = folder
+        self.bucket = folder / "bucket"
+        self.keys = folder / "keys"
+        home = {"GNUPGHOME": str(folder / "gnupg"), "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
+        self._run_cli(home, "keys", "init", "--user-id", "Nightly release <nightly@example.com>")
+        self._run_cli({}, "keys", "add", str(world.upstream_certificate), "--role", "upstream")
+        loopback = ("--pinentry-mode", "loopback", "--passphrase", PASSPHRASE)
+        self.signing_key = subprocess.run(
+            ["gpg", "--batch", *loopback, "--armor", "--export-secret-subkeys", "Nightly release"],
+            env=os.environ | home,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        self.options = [f"--mirror={mirror}" for mirror in served.mirrors]
+        self.options += [f"--work={folder / 'work'}", f"--keys={self.keys}", f"--lock={folder / 'lock.json'}", "--el=8"]
+
+    def _run_cli(self, environment: dict[str, str], *arguments: str) -> None:
+        program = Path(sys.executable).with_name("fipsmanifest")
+        command = [str(program), *arguments, f"--keys={self.keys}"]
+        subprocess.run(command, env=os.environ | environment, capture_output=True, check=True)
+
+    def release(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the script with nothing of this session's environment but what finds programs."""
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        own = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(temporary),
+            "FIPSMANIFEST_CACHE": str(self.folder / "cache"),
+            "FIPSMANIFEST_TO": str(self.bucket),
+            "RELEASE_VERSION": "release/v1.21.3",
+        }
+        return subprocess.run(
+            [TOP / "scripts" / "release", *self.options, *options],
+            env=own | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def published(self) -> set[str]:
+        return {str(path.relative_to(self.bucket)) for path in self.bucket.rglob("*") if path.is_file()}
+
+
+class TestReleaseScript:
+    """One story in three runs, on one site: a dry run, the release, the same again."""
+
+    def test_cuts_and_publishes_unattended_and_converges(self, site: Site) -> None:
+        dry = site.release("--first-lock", RELEASE_DRY_RUN="true")
+        assert dry.returncode == 0, dry.stderr
+        assert site.published() == set()
+
+        unlocked = site.release(SIGNING_KEY=site.signing_key, FIPSMANIFEST_PASSPHRASE=PASSPHRASE)
+        assert unlocked.returncode == 5, unlocked.stderr
+        assert "lock" in unlocked.stderr
+        assert site.published() == set()
+
+        first = site.release("--first-lock", SIGNING_KEY=site.signing_key, FIPSMANIFEST_PASSPHRASE=PASSPHRASE)
+        assert first.returncode == 0, first.stderr
+        names = site.published()
+        assert "tool/manifests/v1.21.3/manifest-rhel8.json.asc" in names
+        assert {"tool/dkp-fips-tool", "tool/dkp-fips-tool.sha256", "tool/dkp-fips-tool.asc"} <= names
+
+        before = {name: (site.bucket / name).read_bytes() for name in names}
+        again = site.release(SIGNING_KEY=site.signing_key, FIPSMANIFEST_PASSPHRASE=PASSPHRASE)
+        assert again.returncode == 0, again.stderr
+        assert {name: (site.bucket / name).read_bytes() for name in site.published()} == before
+
+    def test_leaves_no_key_behind_and_shows_no_secret(self, site: Site) -> None:
+        run = site.release("--first-lock", SIGNING_KEY=site.signing_key, FIPSMANIFEST_PASSPHRASE=PASSPHRASE)
+        assert run.returncode == 0, run.stderr
+        assert list((site.folder / "tmp").iterdir()) == []
+        assert PASSPHRASE not in run.stdout + run.stderr
+        assert "PRIVATE KEY" not in run.stdout + run.stderr
+
+    @pytest.mark.parametrize("missing", ["RELEASE_VERSION", "FIPSMANIFEST_TO", "SIGNING_KEY"])
+    def test_names_what_it_was_not_given(self, site: Site, missing: str) -> None:
+        run = site.release(**{"SIGNING_KEY": site.signing_key, missing: ""})
+        assert run.returncode != 0
+        assert missing in run.stderr
+
+    def test_refuses_a_key_that_the_trust_folder_does_not_have(self, site: Site, tmp_path: Path) -> None:
+        stranger = {**os.environ, "GNUPGHOME": str(tmp_path)}
+        tmp_path.chmod(0o700)
+        make = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key", "Stranger", "rsa3072", "sign", "never"]
+        subprocess.run(make, env=stranger, capture_output=True, check=True)
+        export = ["gpg", "--batch", "--armor", "--export-secret-keys", "Stranger"]
+        key = subprocess.run(export, env=stranger, capture_output=True, text=True, check=True).stdout
+        # A bucket and work folder of its own: what is published or signed already would not be signed again.
+        own = {"SIGNING_KEY": key, "FIPSMANIFEST_TO": str(tmp_path / "bucket")}
+        run = site.release("--first-lock", f"--work={tmp_path / 'work'}", **own)
+        assert run.returncode == 4, run.stderr
+        assert "trusted" in run.stderr
+        assert not list((tmp_path / "bucket").rglob("*.asc"))
