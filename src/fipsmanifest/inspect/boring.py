@@ -12,13 +12,12 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from .elf import PAGE, Elf, Segment
+from .elf import Elf, Segment
 from .slide import holds, integrity, slide
-from .source import ByteSource, find, windows
+from .source import ByteSource, find
 from .table import HEAD, Row, Table
 from .wiring import ENOUGH, SELF_TEST, Extent, called
 
-_PROBE = 16
 #: More than this is not a program but an attempt to keep us busy.
 _MOST_CANDIDATES = 8
 _MOST_SLIDES = 1
@@ -76,13 +75,19 @@ class _Candidate:
     """Bytes of text, where something tells."""
 
 
-def search(source: ByteSource, elf: Elf, table: Table, *, thorough: bool = False) -> list[Sighting]:
-    """Give the modules in executable memory, by their first bytes.
+def search(
+    source: ByteSource, elf: Elf, table: Table, heads: Iterable[int], *, thorough: bool = False
+) -> list[Sighting]:
+    """Give the modules in executable memory; ``heads`` are the offsets at which one seems to begin (`sweep`).
 
     ``thorough`` says that the file claims one: where none is found, the slower ways are tried as well.
     """
     rows = table.of(elf.facts.machine)
-    candidates = list(_limited(_by_head(source, elf, rows)))
+    candidates = list(
+        _limited(
+            _Candidate(segment, at) for at in heads for segment in elf.executable if segment.offset <= at < segment.end
+        )
+    )
     if thorough and not candidates:
         candidates = list(_limited(_without_head(source, elf, rows)))
     slides = _MOST_SLIDES
@@ -117,29 +122,6 @@ def _limited(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
             yield candidate
         if len(seen) == _MOST_CANDIDATES:
             return
-
-
-def _by_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:
-    for segment in elf.executable:
-        if elf.facts.machine == "x86_64":
-            probes = {row.head[:_PROBE] for row in rows}
-            heads = {row.head for row in rows}
-            for at in _on_pages(source, segment, probes):
-                if source.read_at(at, HEAD) in heads:
-                    yield _Candidate(segment, at)
-        else:
-            for row in rows:
-                for at in find(source, segment.offset, segment.end, row.head):
-                    yield _Candidate(segment, at)
-
-
-def _on_pages(source: ByteSource, segment: Segment, probes: set[bytes]) -> Iterator[int]:
-    """Give the offsets of pages that begin with one of ``probes``; x86_64 modules start on a page."""
-    first = segment.offset + -segment.address % PAGE
-    for base, data in windows(source, first, segment.end):
-        for at in range(0, len(data), PAGE):
-            if data[at : at + _PROBE] in probes:
-                yield base + at
 
 
 def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:

@@ -20,6 +20,7 @@ from ..unpack.member import Content, Mark, Member
 from . import boring, buildinfo, elf, native, signals, verdict
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
+from .sweep import sweep
 from .table import Table
 
 #: ELF files up to this size are inspected in memory.
@@ -184,23 +185,33 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
             return verdict.unreadable("packed")
         # Without sections and without any sign of Go, nothing says that what is seen is what will run.
         return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
-    standard = headers.facts.machine == "x86_64" and signals.has_standard(source, headers)
-    symbols = signals.symbols(source, headers) if go is None or not verdict.claims(go) else 0
-    thorough = bool(verdict.claims(go, symbols))
-    modules = tuple(boring.search(source, headers, table, thorough=thorough))
+    swept = sweep(source, headers, table.of(headers.facts.machine))
+    claimed = bool(verdict.claims(go))
+    symbols = 0 if claimed or swept.heads else signals.symbols(source, headers)
+    modules = boring.search(source, headers, table, swept.heads, thorough=claimed or symbols > 0)
     seen = verdict.Seen(
-        headers.facts, go, modules, standard=standard, symbols=symbols, text_relocations=headers.text_relocations
+        headers.facts,
+        go,
+        tuple(modules),
+        standard=swept.standard,
+        symbols=symbols,
+        text_relocations=headers.text_relocations,
     )
-    if not modules:
-        seen = replace(
+    if modules:
+        return verdict.judge(seen)
+    seen = replace(seen, native=native.read(source, headers))
+    if swept.standard and go is not None and not (claimed or symbols or native.version(go)):
+        # Plain cryptography and no claim of anything else: no further evidence would change that.
+        return verdict.judge(seen)
+    return verdict.judge(
+        replace(
             seen,
             data=tuple(boring.in_data(source, headers, table)),
             markers=signals.markers(source, headers),
             packages=signals.packages(source, headers),
             symbols=symbols or signals.symbols(source, headers),
-            native=native.read(source, headers),
         )
-    return verdict.judge(seen)
+    )
 
 
 def _packed(source: ByteSource) -> bool:

@@ -14,7 +14,7 @@ from .source import ByteSource, find
 
 #: The bodies of the functions of ``crypto/internal/boring/sig`` on amd64 (``sig_amd64.s``): jumps over bytes that
 #: mean nothing, made to be found in a binary. Other architectures have a bare return there.
-_MARKERS = {
+MARKERS = {
     "boring": bytes.fromhex("EB1DF448F44BF4B332F52813A3B450D441CC2485F001454E92101B1D2F1950C3"),
     "standard": bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3"),
     "fipsonly": bytes.fromhex("EB1DF448F44BF4363CB9CE9D68047D31F28D325D5CA5873F5D80CAF6D6151BC3"),
@@ -70,13 +70,8 @@ class Packages:
 
 
 def markers(source: ByteSource, elf: Elf) -> Markers:
-    """Count the marker functions."""
-    return Markers(**{name: sum(1 for _ in _executable(source, elf, body)) for name, body in _MARKERS.items()})
-
-
-def has_standard(source: ByteSource, elf: Elf) -> bool:
-    """Tell whether the StandardCrypto marker is there; one search at several times the speed of all three."""
-    return next(_executable(source, elf, _MARKERS["standard"]), None) is not None
+    """Count the marker functions, in three passes."""
+    return Markers(**{name: sum(1 for _ in _executable(source, elf, body)) for name, body in MARKERS.items()})
 
 
 def packages(source: ByteSource, elf: Elf) -> Packages:
