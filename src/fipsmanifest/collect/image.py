@@ -96,7 +96,7 @@ def _fetch(
         source=source.name,
         name=text,
         address=text,
-        definition=definition,
+        architectures=definition.architectures,
         cache=context.cache,
         media_type=media_type,
     )
@@ -109,13 +109,14 @@ def assemble(
     source: str,
     name: str,
     address: str,
-    definition: Definition,
+    architectures: tuple[str, ...] | None,
     cache: Cache,
     media_type: str | None = None,
     saved: bool = False,
 ) -> Artifact:
     """Give the image whose reference resolves to the document ``data``, with every part of it in the cache.
 
+    ``architectures`` (RPM names) are those that the image must have, None for a single manifest of any of them.
     ``media_type`` is what ``data`` was announced as. ``saved`` says that ``data`` is a configuration: ``docker save``
     keeps no manifest, and its references resolve to configurations (image IDs), which then stand for both; its layers
     are uncompressed and named by their diff_ids. Raises as `jobs`.
@@ -129,10 +130,11 @@ def assemble(
         manifests = [data]
         if isinstance(document, Index):
             index = f"sha256:{top.sha256}"
-            chosen = [choose(document, wanted, name) for wanted in definition.architectures]
+            chosen = [choose(document, wanted, name) for wanted in architectures or ()]
             manifests = [origin.document(descriptor) for descriptor in chosen]
         platforms = tuple(_platform(manifest, origin, cache, name) for manifest in manifests)
-    _check_platforms(platforms, definition, name)
+    if architectures is not None:
+        _check_platforms(platforms, architectures, name)
     return Artifact(
         source=source,
         kind="image",
@@ -206,12 +208,12 @@ def _complete(manifest: Blob, config: Blob, layers: tuple[Descriptor, ...], orig
     )
 
 
-def _check_platforms(platforms: tuple[ImagePlatform, ...], definition: Definition, name: str) -> None:
+def _check_platforms(platforms: tuple[ImagePlatform, ...], architectures: tuple[str, ...], name: str) -> None:
     found = [platform.architecture for platform in platforms]
-    missing = [wanted for wanted in definition.architectures if wanted not in found]
+    missing = [wanted for wanted in architectures if wanted not in found]
     if missing:
         raise Incomplete(f"{name} is not made for {', '.join(missing)}.", f"It is made for: {_listed(found)}.")
-    if found != [wanted for wanted in definition.architectures if wanted in found]:
+    if found != [wanted for wanted in architectures if wanted in found]:
         raise Refused(f"{name} says of its platforms what their configurations deny: {_listed(found)}.", _ADVICE)
 
 

@@ -9,28 +9,24 @@ up in place of the registry's manifest, the configuration stands for it (`image.
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 from ..definition import Definition, ImageArchive
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.decompress import reader
 from ..unpack.limits import DEFAULT
-from ..unpack.member import Content
-from ..unpack.paths import normalise, resolve, shown
-from ..unpack.tar import FileStream, members
+from ..unpack.paths import normalise, shown
 from .artifact import Artifact
 from .cache import Cache, CachedFile
 from .context import Context
 from .image import assemble, read_cached
 from .imagedocument import (
+    INDEXES,
+    MANIFESTS,
     MAX_CONFIG,
     MAX_DOCUMENT,
     UNKNOWN_SIZE,
@@ -41,6 +37,7 @@ from .imagedocument import (
     parse,
     parse_config,
 )
+from .imagestore import FolderStore, Store, TarStore
 from .registry import parse_reference
 from .transport import local_path
 
@@ -48,101 +45,6 @@ _INDEX = "/index.json"
 _SAVED = "/manifest.json"
 
 _ADVICE = "Do not use this archive; ask those who made it."
-
-
-class Store(Protocol):
-    """The files of an archive by their paths in it (``/index.json``)."""
-
-    name: str
-
-    def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
-
-    def open(self, path: str) -> AbstractContextManager[Content]:
-        """Give the file, to be read inside ``with``. Raises `Refused` where there is no such file."""
-
-
-class FolderStore:
-    """An archive that was unpacked into a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.name = root.name
-        self._root = root
-
-    def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
-        return (self._root / path.lstrip("/")).is_file()
-
-    @contextmanager
-    def open(self, path: str) -> Iterator[Content]:
-        """Give the file. Raises `Refused` where it is missing, or lies elsewhere by a link."""
-        place = self._root / path.lstrip("/")
-        try:
-            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise _missing(self.name, path) from error
-        with os.fdopen(descriptor, "rb") as file:
-            inside = place.resolve().is_relative_to(self._root.resolve())
-            if not inside or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _missing(self.name, path)
-            yield file
-
-
-class TarStore:
-    """An archive in a plain tar: its members are looked up once and read where they lie."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        """Read the headers of the tar at ``path``. Raises `Refused` as `tar.members` does."""
-        self.name = name
-        self._path = path
-        self._places: dict[str, tuple[int, int]] = {}
-        self._links: dict[str, str] = {}
-        with path.open("rb") as file:
-            stream = FileStream(file)
-            for member in members(stream, root="/", archive=name):
-                self._places.pop(member.path, None)
-                self._links.pop(member.path, None)
-                if member.type == "file":
-                    self._places[member.path] = (stream.position, member.size)
-                elif member.type == "symlink" and member.target is not None:
-                    self._links[member.path] = member.target
-                elif member.type == "hardlink" and member.target in self._places:
-                    self._places[member.path] = self._places[member.target]
-
-    def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
-        return self._place(path) is not None
-
-    @contextmanager
-    def open(self, path: str) -> Iterator[Content]:
-        """Give the file. Raises `Refused` where it is missing."""
-        place = self._place(path)
-        if place is None:
-            raise _missing(self.name, path)
-        with self._path.open("rb") as file:
-            file.seek(place[0])
-            yield _Part(file, place[1])
-
-    def _place(self, path: str) -> tuple[int, int] | None:
-        # Old ``docker save`` keeps a layer that several images share once, and links to it.
-        return self._places.get(resolve(path, self._links, self.name))
-
-
-class _Part:
-    """A stretch of a file."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self._left = size
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _missing(archive: str, path: str) -> Refused:
-    return Refused(f"{archive} has no {shown(path.lstrip('/'))}, which it names.", _ADVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +93,15 @@ def jobs(source: ImageArchive, definition: Definition, context: Context) -> list
         path = context.http.download(address, name=posixpath.basename(source.url)).path
     archive = open_archive(path, context.cache, name=posixpath.basename(source.url.rstrip("/")))
     return [
-        partial(image_of, archive, reference, definition, context.cache, source=source.name, address=source.url)
+        partial(
+            image_of,
+            archive,
+            reference,
+            definition.architectures,
+            context.cache,
+            source=source.name,
+            address=source.url,
+        )
         for reference in source.references
     ]
 
@@ -223,7 +133,7 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
 
 
 def image_of(
-    archive: Archive, reference: str, definition: Definition, cache: Cache, *, source: str, address: str
+    archive: Archive, reference: str, architectures: tuple[str, ...], cache: Cache, *, source: str, address: str
 ) -> Artifact:
     """Give the image that ``archive`` calls ``reference``.
 
@@ -235,7 +145,7 @@ def image_of(
     saved = [image for image in archive.saved if _is(image.names, reference)]
     if len(entries) > 1 or (not entries and len(saved) > 1):
         raise Refused(f"{archive.store.name} has several images with the name {reference}.", _ADVICE)
-    make = partial(assemble, source=source, name=reference, address=address, definition=definition, cache=cache)
+    make = partial(assemble, source=source, name=reference, address=address, architectures=architectures, cache=cache)
     if entries:
         (entry,) = entries.values()
         layout = _Layout(archive.store, cache)
@@ -245,6 +155,39 @@ def image_of(
         return make(data, _Saved(archive.store, cache, saved[0], data), saved=True)
     there = ", ".join(map(shown, archive.names[:20])) or "no names"
     raise Incomplete(f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.")
+
+
+def images_in(archive: Archive, cache: Cache, address: str) -> tuple[Artifact, ...]:
+    """Give every image of ``archive`` for Linux whose parts are in it, a platform each, to look through.
+
+    An index may well name platforms that the archive leaves out. Raises `Refused` where there is none, and as
+    `image.assemble`.
+    """
+    layout = _Layout(archive.store, cache)
+    make = partial(assemble, source="", address=address, architectures=None, cache=cache)
+    found = []
+    for entry, name in _present(archive, layout, archive.index, ""):
+        found.append(make(layout.document(entry), layout, name=name))
+    for image in archive.saved if not found else ():
+        data = _read(archive.store, _inside(image.config, archive.store.name))
+        name = image.names[0] if image.names else image.config
+        found.append(make(data, _Saved(archive.store, cache, image, data), name=name, saved=True))
+    if not found:
+        raise Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete.")
+    return tuple(found)
+
+
+def _present(archive: Archive, layout: _Layout, index: Index | None, name: str) -> Iterator[tuple[Descriptor, str]]:
+    """Give the manifests for Linux below ``index`` that are in the archive, with the image's name."""
+    for entry in index.manifests if index is not None else ():
+        called = name or (entry.names[0] if entry.names else entry.digest)
+        if entry.os not in (None, "linux") or not archive.store.has(_blob_path(entry)):
+            continue
+        if entry.media_type in MANIFESTS:
+            yield entry, called
+        elif entry.media_type in INDEXES and not name:
+            document = parse(layout.document(entry), called, entry.media_type)
+            yield from _present(archive, layout, document if isinstance(document, Index) else None, called)
 
 
 class _Layout:
@@ -334,7 +277,7 @@ def _from_cache(source: ImageArchive, reference: str, definition: Definition, co
             source=source.name,
             name=reference,
             address=source.url,
-            definition=definition,
+            architectures=definition.architectures,
             cache=context.cache,
             saved=is_config(data),
         )

@@ -33,7 +33,7 @@ def members(root: Path, *, note: Callable[[str], object] = str) -> Iterator[Memb
             elif stat.S_ISLNK(status.st_mode):
                 yield Member(path, "symlink", mode, 0, str(place.readlink()))
             elif stat.S_ISREG(status.st_mode):
-                yield from _file(place, path)
+                yield from file_member(place, path)
             else:
                 note(f"{shown(path)} is neither file, link nor directory, and is passed over.")
         except OSError as error:
@@ -42,9 +42,14 @@ def members(root: Path, *, note: Callable[[str], object] = str) -> Iterator[Memb
             ) from error
 
 
-def _file(place: Path, path: str) -> Iterator[Member]:
-    # Between looking and opening, the name may have become a link or a FIFO.
-    descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def file_member(place: Path, path: str, *, follow: bool = False) -> Iterator[Member]:
+    """Give the one regular file at ``place`` as the member ``path``; where a link leads only with ``follow``.
+
+    Raises `Incomplete` where it is no longer a regular file, `OSError` where it cannot be opened.
+    """
+    # Between looking and opening, the name may have become a FIFO, which must not hold anything up.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(place, flags if follow else flags | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb") as content:
         status = os.fstat(content.fileno())
         if not stat.S_ISREG(status.st_mode):

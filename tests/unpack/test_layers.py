@@ -1,0 +1,194 @@
+"""Layers merged into a file system: umoci unpacks the same images, and the rules it does not show are made by hand."""
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.collect.artifact import Blob
+from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.unpack.layers import Entry, MergedView, Whiteout, layer_members, merge, read_layer
+from fipsmanifest.unpack.member import Member
+from tests.servers_registry import make_image, make_layer
+
+
+def blob(folder: Path, data: bytes) -> tuple[Blob, str]:
+    compressed = gzip.compress(data, mtime=0)
+    digest = hashlib.sha256(compressed).hexdigest()
+    path = folder / digest
+    path.write_bytes(compressed)
+    media_type = "application/vnd.oci.image.layer.v1.tar+gzip"
+    return Blob(f"sha256:{digest}", len(compressed), media_type, path), "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def content(member: Member) -> str | None:
+    return member.content.read().decode() if member.content else None
+
+
+def merged(folder: Path, *layers: bytes) -> dict[str, str]:
+    return dict(merge([read_layer(*blob(folder, layer), content) for layer in layers]))
+
+
+def with_hardlink(files: dict[str, bytes | str], link: str, target: str) -> bytes:
+    buffer = io.BytesIO(make_layer(files))
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        info = tarfile.TarInfo(link)
+        info.type, info.linkname = tarfile.LNKTYPE, target
+        tar.addfile(info)
+    return buffer.getvalue()
+
+
+IMAGES: dict[str, list[bytes]] = {
+    "one layer": [make_layer({"a/": b"", "a/x": b"1", "b": b"2"})],
+    "replaced": [make_layer({"a/": b"", "a/x": b"1"}), make_layer({"a/x": b"2"})],
+    "hidden": [make_layer({"a/": b"", "a/x": b"1", "a/y": b"1"}), make_layer({"a/.wh.x": b""})],
+    "hidden folder": [make_layer({"a/": b"", "a/b/": b"", "a/b/x": b"1", "c": b"1"}), make_layer({".wh.a": b""})],
+    "hidden and made again": [
+        make_layer({"a/": b"", "a/x": b"1", "a/y": b"1"}),
+        make_layer({".wh.a": b""}),
+        make_layer({"a/": b"", "a/z": b"3"}),
+    ],
+    "opaque first": [
+        make_layer({"a/": b"", "a/x": b"1", "a/b/": b"", "a/b/y": b"1"}),
+        make_layer({"a/": b"", "a/.wh..wh..opq": b"", "a/z": b"2"}),
+    ],
+    "opaque last": [
+        make_layer({"a/": b"", "a/x": b"1", "a/b/": b"", "a/b/y": b"1"}),
+        make_layer({"a/": b"", "a/z": b"2", "a/b/": b"", "a/b/w": b"2", "a/.wh..wh..opq": b""}),
+    ],
+    "folder over file": [make_layer({"a": b"1"}), make_layer({"a/": b"", "a/x": b"2"})],
+    "file over folder": [make_layer({"a/": b"", "a/x": b"1"}), make_layer({"a": b"2"})],
+    "folder over folder": [make_layer({"a/": b"", "a/x": b"1"}), make_layer({"a/": b"", "a/y": b"2"})],
+    "link over file": [make_layer({"a": b"1", "b": b"1"}), make_layer({"a": "b"})],
+    "below a link": [
+        make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin", "usr/bin/x": b"1"}),
+        make_layer({"bin/x": b"2", "bin/y": b"2"}),
+    ],
+    "below an absolute link": [
+        make_layer({"usr/": b"", "usr/bin/": b"", "bin": "/usr/bin"}),
+        make_layer({"bin/y": b"2"}),
+    ],
+    "hidden below a link": [
+        make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin", "usr/bin/x": b"1", "usr/bin/y": b"1"}),
+        make_layer({"bin/.wh.x": b""}),
+    ],
+    "hard link": [with_hardlink({"a": b"1"}, "b", "a")],
+    "hard link to a lower layer": [make_layer({"a": b"1"}), with_hardlink({}, "b", "a")],
+    "parents left out": [make_layer({"a/b/c/d": b"1"})],
+    "the same twice": [make_layer({"a": b"1"}), make_layer({"a": b"1"})],
+}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_merged_view_is_what_umoci_unpacks(image: str, tmp_path: Path) -> None:
+    make_image(tmp_path / "layout", "v1", {"amd64": IMAGES[image]}, index=False)
+    subprocess.run(
+        ["umoci", "unpack", "--rootless", "--image", f"{tmp_path}/layout:v1", str(tmp_path / "bundle")],
+        check=True,
+        capture_output=True,
+    )
+    root = tmp_path / "bundle/rootfs"
+    unpacked = {
+        "/" + str(path.relative_to(root)): path.read_text()
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+    assert merged(tmp_path, *IMAGES[image]) == unpacked
+
+
+def test_a_whiteout_hides_nothing_of_its_own_layer(tmp_path: Path) -> None:
+    assert merged(tmp_path, make_layer({"a": b"1"}), make_layer({"a": b"2", ".wh.a": b""})) == {"/a": "2"}
+    assert merged(tmp_path, make_layer({"a": b"1"}), make_layer({".wh.a": b"", "a": b"2"})) == {"/a": "2"}
+
+
+def test_what_aufs_keeps_for_itself_is_passed_over(tmp_path: Path) -> None:
+    assert merged(tmp_path, make_layer({".wh..wh.plnk/": b"", ".wh..wh.aufs": b"x", "a": b"1"})) == {"/a": "1"}
+
+
+def test_a_path_that_comes_twice_in_a_layer_is_the_later_one(tmp_path: Path) -> None:
+    twice = make_layer({"a": b"1", "./a": b"2"})
+    assert merged(tmp_path, twice) == {"/a": "2"}
+
+
+def test_a_removed_target_of_a_hard_link_leaves_the_link(tmp_path: Path) -> None:
+    lower = with_hardlink({"a": b"1"}, "b", "a")
+    assert merged(tmp_path, lower, make_layer({".wh.a": b""})) == {"/b": "1"}
+
+
+def test_links_above_the_root_stay_in_it() -> None:
+    view: MergedView[str] = MergedView()
+    view.next_layer()
+    # Such a link is refused while reading; the view stands on its own all the same.
+    view.apply(Entry(Member("/up", "symlink", 0o777, 0, "../../.."), None))
+    view.apply(Entry(Member("/up/etc/passwd", "file", 0o644, 1), "x"))
+    assert dict(view) == {"/etc/passwd": "x"}
+
+
+def test_links_in_a_circle_are_refused_and_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="the links at '/a/x' go in a circle"):
+        merged(tmp_path, make_layer({"a": "b", "b": "a", "a/x": b"1"}))
+
+
+def test_a_file_below_a_file_is_refused_and_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="'/a/x' lies below something that is no directory"):
+        merged(tmp_path, make_layer({"a": b"1", "a/x": b"1"}))
+
+
+@pytest.mark.parametrize("target", ["missing", "folder", "missing/x"])
+def test_a_hard_link_to_nothing_is_refused_and_named(tmp_path: Path, target: str) -> None:
+    with pytest.raises(Refused, match=f"the hard link '/b' points to '/{target}', which is not a file"):
+        merged(tmp_path, with_hardlink({"folder/": b""}, "b", target))
+
+
+@pytest.mark.parametrize("name", [".wh.", ".wh...", ".wh.."])
+def test_a_whiteout_of_nothing_is_refused_and_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused, match=r"the whiteout '/a/.*' hides nothing"):
+        merged(tmp_path, make_layer({f"a/{name}": b""}))
+
+
+def test_a_layer_that_is_not_its_diff_id_is_refused_and_named(tmp_path: Path) -> None:
+    layer, right = blob(tmp_path, make_layer({"a": b"1"}))
+    wrong = "sha256:" + "0" * 64
+    with pytest.raises(Refused, match=f"etcd:v3: layer {layer.digest} is {right} uncompressed; .* says {wrong}"):
+        read_layer(layer, wrong, content, archive="etcd:v3")
+
+
+# The digest is of the whole layer, the part behind the end of the tar as well.
+def test_bytes_behind_the_end_of_the_tar_count_for_the_diff_id(tmp_path: Path) -> None:
+    data = make_layer({"a": b"1"}) + b"behind the end"
+    assert merged(tmp_path, data) == {"/a": "1"}
+
+
+def test_a_device_in_a_layer_is_refused_and_named(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("dev/mem")
+        info.type = tarfile.CHRTYPE
+        tar.addfile(info)
+    with pytest.raises(Refused, match=r"layer sha256:.*'dev/mem' is a character device"):
+        merged(tmp_path, buffer.getvalue())
+
+
+def test_a_layer_that_is_gone_is_incomplete(tmp_path: Path) -> None:
+    layer = Blob("sha256:" + "0" * 64, 1, "x", tmp_path / "gone")
+    with pytest.raises(Incomplete, match="cannot be read"):
+        list(layer_members(layer, ""))
+
+
+def test_changes_carry_no_content() -> None:
+    change = Entry(Member("/a", "file", 0o644, 1), "seen")
+    assert change.member.content is None
+    assert json.dumps(change.seen)
+
+
+def test_many_whiteouts_do_not_take_quadratic_time() -> None:
+    count = 20_000
+    lower = [Entry(Member(f"/d/{number}", "file", 0o644, 0), "x") for number in range(count)]
+    upper = [Whiteout(f"/d/{number}", opaque=False) for number in range(count)]
+    layers: list[list[Entry[str]] | list[Whiteout]] = [lower, upper]
+    assert dict(merge(layers)) == {}

@@ -1,0 +1,92 @@
+"""What a path is, told by its content and never by its name."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Refused, UsageError
+from fipsmanifest.unpack.open import kind_of, members_of
+from tests.servers_registry import make_image, make_layer, skopeo
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    (folder / "folder").mkdir()
+    (folder / "folder/kubelet").write_bytes(b"\x7fELF and more")
+    make_image(folder / "layout", "v1", {"amd64": [make_layer({"a": b"1"})]}, index=False)
+    skopeo("copy", f"oci:{folder}/layout:v1", f"docker-archive:{folder}/saved:x:y")
+    for name, what, *options in [
+        ("tar", "folder"),
+        ("tar.gz", "folder", "-z"),
+        ("tar.zst", "folder", "--zstd"),
+        ("layout.tar", "layout"),
+        ("layout.tar.xz", "layout", "-J"),
+    ]:
+        subprocess.run(["tar", "-C", str(folder / what), "-cf", str(folder / name), *options, "."], check=True)
+    subprocess.run(["gzip", "-k", str(folder / "saved")], check=True)
+    subprocess.run(["gzip", "-k", str(folder / "folder/kubelet")], check=True)
+    (folder / "folder/kubelet.gz").rename(folder / "kubelet.gz")
+    (folder / "cut.gz").write_bytes((folder / "kubelet.gz").read_bytes()[:15])
+    (folder / "empty").touch()
+    (folder / "rpm").write_bytes(b"\xed\xab\xee\xdb" + bytes(92))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("folder", "folder"),
+        ("folder/kubelet", "file"),
+        ("kubelet.gz", "file"),
+        ("cut.gz", "file"),
+        ("empty", "file"),
+        ("tar", "tar"),
+        ("tar.gz", "tar"),
+        ("tar.zst", "tar"),
+        ("layout", "image-archive"),
+        ("layout.tar", "image-archive"),
+        ("layout.tar.xz", "image-archive"),
+        ("saved", "image-archive"),
+        ("saved.gz", "image-archive"),
+        ("rpm", "rpm"),
+    ],
+)
+def test_a_path_is_what_is_in_it(samples: Path, name: str, kind: str) -> None:
+    assert kind_of(samples / name) == kind
+
+
+@pytest.mark.parametrize("name", ["folder", "tar", "tar.gz", "tar.zst"])
+def test_members_are_the_same_however_they_are_kept(samples: Path, name: str) -> None:
+    files = [(member.path, member.content.read()) for member in members_of(samples / name) if member.content]
+    assert files == [("/kubelet", b"\x7fELF and more")]
+
+
+def test_a_plain_file_is_its_only_member_though_a_link_leads_to_it(samples: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(samples / "folder/kubelet")
+    (member,) = members_of(link)
+    assert (member.path, member.type, member.size) == (str(link), "file", 13)
+
+
+def test_a_path_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not there"):
+        kind_of(tmp_path / "missing")
+
+
+def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        kind_of(tmp_path / "fifo")
+
+
+def test_a_hostile_tar_is_a_tar_and_refused_when_it_is_read(samples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "evil.tar"
+    subprocess.run(
+        ["tar", "-C", str(samples / "folder"), "-Pcf", str(path), "--transform=s,^,../../,", "kubelet"], check=True
+    )
+    assert kind_of(path) == "tar"
+    with pytest.raises(Refused, match="leads out"):
+        list(members_of(path))
