@@ -28,11 +28,13 @@ _WORKER_IMAGES = ("kube-proxy", "coredns", "pause")
 _STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 
 
-def node_root(world: World, definition: Definition, folder: Path, role: Role = "control-plane") -> Path:
+def node_root(
+    world: World, definition: Definition, folder: Path, role: Role = "control-plane", *, snapshots: bool = False
+) -> Path:
     """Lay out the root of a node that ``definition`` was installed on, afresh; gives ``folder``.
 
-    Packages are unpacked by rpm2cpio and cpio, tarballs by tar, images into containerd's content store and snapshots.
-    Raises `Incomplete` where one of these programs is missing or fails.
+    Packages are unpacked by rpm2cpio and cpio, images lie in containerd's content store and, with ``snapshots``, layer
+    by layer in its overlayfs snapshots as well. Raises `Incomplete` where one of these programs is missing or fails.
     """
     if folder.exists():
         shutil.rmtree(folder)
@@ -45,7 +47,9 @@ def node_root(world: World, definition: Definition, folder: Path, role: Role = "
     _operating_system(definition.el, folder)
     _fips_mode(definition.el, folder)
     _kubernetes(world, definition, folder, role)
-    _containerd(world, definition, folder, role)
+    _content_store(world, definition, folder, role)
+    if snapshots:
+        _snapshots(world, definition, folder, role)
     return folder
 
 
@@ -125,19 +129,24 @@ def _kubernetes(world: World, definition: Definition, folder: Path, role: Role) 
             _write(folder / f"etc/kubernetes/manifests/{name}.yaml", json.dumps(pod, indent=2) + "\n")
 
 
-def _containerd(world: World, definition: Definition, folder: Path, role: Role) -> None:
-    snapshot = 0
-    for image in world.images_of(definition):
-        if role == "worker" and _name(image) not in _WORKER_IMAGES:
-            continue
+def _content_store(world: World, definition: Definition, folder: Path, role: Role) -> None:
+    for image in _images(world, definition, role):
         for document in image.documents:
             _blob(folder, document.body)
         for digest in image.blobs:
             _blob(folder, oci.blob_path(world.blobs, digest).read_bytes())
-        for digest in image.layers:
-            snapshot += 1
-            with tarfile.open(oci.blob_path(world.blobs, digest)) as layer:
-                _extract(layer, folder / _SNAPSHOTS / str(snapshot) / "fs")
+
+
+def _snapshots(world: World, definition: Definition, folder: Path, role: Role) -> None:
+    digests = [digest for image in _images(world, definition, role) for digest in image.layers]
+    for number, digest in enumerate(dict.fromkeys(digests), 1):
+        with tarfile.open(oci.blob_path(world.blobs, digest)) as layer:
+            _extract(layer, folder / _SNAPSHOTS / str(number) / "fs")
+
+
+def _images(world: World, definition: Definition, role: Role) -> list[oci.Image]:
+    images = world.images_of(definition)
+    return [image for image in images if role == "control-plane" or _name(image) in _WORKER_IMAGES]
 
 
 def _name(image: oci.Image) -> str:
