@@ -92,6 +92,9 @@ class SeaweedFS:
                 "-volume.max=500",
                 "-master.telemetry=false",
                 "-s3.autoCreateBucket=false",
+                # Off, since their ports are fixed and a second server could not start.
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
                 *arguments,
             ],
             stdout=self._log,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,8 @@ class ReleaseKey:
 
     @classmethod
     def make(cls, folder: Path, name: str = "Release") -> ReleaseKey:
-        home = folder / "gnupg"
-        home.mkdir(mode=0o700, parents=True)
+        # Not in ``folder``: an agent's socket has room for a short path only.
+        home = Path(tempfile.mkdtemp(prefix="gnupg-"))
         email = f"{name} <release@example.com>"
         _gpg(
             home,
@@ -45,7 +47,7 @@ class ReleaseKey:
         )
         listing = _gpg(home, "--with-colons", "--list-keys").decode()
         fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr"))
-        trust = folder / "keys"
+        trust = folder / f"keys-{name}"
         trust.mkdir()
         (trust / "release.asc").write_bytes(_gpg(home, "--armor", "--export", fingerprint))
         entry = {
@@ -58,11 +60,26 @@ class ReleaseKey:
         (trust / "trust.json").write_text(json.dumps({"schema": "fipsmanifest/trust/v1", "keys": keys}))
         return cls(home, fingerprint, trust)
 
+    def remove(self) -> None:
+        """End the agent and take its home away."""
+        subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=True, timeout=20)
+        shutil.rmtree(self.home, ignore_errors=True)
+
     def clearsign(self, payload: bytes, *, at: str = "20261120T100000") -> bytes:
         return self._sign("--clearsign", payload, at)
 
     def detach(self, data: bytes, *, at: str = "20261120T100000") -> bytes:
         return self._sign("--detach-sign", data, at)
+
+    def revoked(self, folder: Path, successor: ReleaseKey) -> Consumer:
+        """Give the consumer who trusts ``successor`` and has this key on record as revoked."""
+        ours, theirs = (json.loads((key.trust / "trust.json").read_text())["keys"] for key in (self, successor))
+        folder.mkdir()
+        for number, key in enumerate((self, successor)):
+            (folder / f"{number}.asc").write_bytes((key.trust / "release.asc").read_bytes())
+        keys = [{**entry, "status": "revoked"} for entry in ours] + theirs
+        (folder / "trust.json").write_text(json.dumps({"schema": "fipsmanifest/trust/v1", "keys": keys}))
+        return Consumer.trusting(load_trust(str(folder)))
 
     @property
     def consumer(self) -> Consumer:

@@ -243,11 +243,9 @@ def test_a_manifest_is_not_published_under_another_version_el_or_serial(
     assert everything(bucket) == {}
 
 
-def test_what_the_wrong_key_signed_is_not_published(bucket: Bucket, consumer: Consumer, tmp_path: Path) -> None:
-    stranger = ReleaseKey.make(tmp_path / "stranger", "Stranger")
-
+def test_what_the_wrong_key_signed_is_not_published(bucket: Bucket, consumer: Consumer, other_key: ReleaseKey) -> None:
     with pytest.raises(NotTrusted):
-        publish(wanted_release(stranger), bucket, consumer)
+        publish(wanted_release(other_key), bucket, consumer)
 
     assert everything(bucket) == {}
 
@@ -291,3 +289,42 @@ def test_an_index_that_was_lost_or_is_stale_is_made_again_from_what_is_there(
 
     assert [action.key for action in publication.written] == ["index.json"]
     assert everything(bucket) == good
+
+
+def test_after_a_key_is_revoked_a_reissue_by_another_key_takes_the_pointers_and_the_index(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer, other_key: ReleaseKey, tmp_path: Path
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    today = release_key.revoked(tmp_path / "trust", other_key)
+    assert published_problem(bucket, today) == "revoked"
+
+    publish(wanted_release(other_key, version="0.2.0", serial=2), bucket, today)
+
+    there = everything(bucket)
+    assert there[POINTER] == there[FIRST.replace("/1/", "/2/")]
+    assert there["tool/dkp-fips-tool"] == tool_bytes("0.2.0")
+    assert [record.serial for record in index.read(there["index.json"]).manifests] == [2, 2]
+    assert consumer_problems(there.get, today) == []
+
+
+def published_problem(bucket: Bucket, consumer: Consumer) -> str:
+    with pytest.raises(NotTrusted) as caught:
+        published_manifest(bucket, KUBERNETES, "rhel8", consumer)
+    return "revoked" if "revoked" in caught.value.message else caught.value.message
+
+
+def test_a_plan_as_json_says_what_would_be_done_and_with_which_bytes(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    wanted = wanted_release(release_key)
+
+    actions = plan_publication(wanted, bucket, consumer).document()["actions"]
+
+    assert {action["action"] for action in actions} == {"create"}
+    by_key = {action["key"]: action for action in actions}
+    assert by_key[FIRST]["sha256"] == hashlib.sha256(wanted.manifests[1].signed).hexdigest()
+    assert [action["step"] for action in actions if action["key"].startswith("tool/dkp")] == [
+        "tool-signature-pointer",
+        "tool-sidecar-pointer",
+        "tool-pointer",
+    ]

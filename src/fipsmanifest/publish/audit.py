@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..errors import NotTrusted, ValidationFailed
 from . import index, layout
@@ -48,6 +49,10 @@ class Audit:
         """0, 3 or 1, in that order of weight: a consumer's precedence."""
         codes = {finding.exit_code for finding in self.findings}
         return NOT_TRUSTED if NOT_TRUSTED in codes else INVALID if codes else 0
+
+    def document(self) -> dict[str, Any]:
+        """Give the result as JSON."""
+        return {"bucket": self.address, **asdict(self.published), "findings": [asdict(f) for f in self.findings]}
 
 
 def audit(bucket: Bucket, consumer: Consumer) -> Audit:

@@ -46,13 +46,17 @@ class Consumer:
     """Checks a cleartext-signed manifest."""
     tool: Callable[[bytes, bytes], Signer]
     """Checks the tool's bytes against its detached signature, in this order."""
+    trusts: Callable[[str], bool]
+    """Tells whether the key of this fingerprint is still good for manifests: not unknown, not revoked."""
 
     @classmethod
     def trusting(cls, trust: Trust) -> Consumer:
         """Check as the node tool does, with the keys of ``trust``."""
+        good = {key.fingerprint for key in trust.keys if key.role == "manifest" and key.status != "revoked"}
         return cls(
             lambda data: verify_cleartext(data, trust),
             lambda data, signature: verify_detached(data, signature, trust, "tool"),
+            good.__contains__,
         )
 
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Any
 
 from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, ValidationFailed
 from . import index, layout
@@ -139,6 +140,24 @@ class Plan:
         """The actions that write."""
         return tuple(action for action in self.actions if action.kind in {Kind.CREATE, Kind.MOVE})
 
+    def document(self) -> dict[str, Any]:
+        """Give the plan as JSON, without the objects' bytes."""
+        return {
+            "bucket": self.address,
+            "actions": [
+                {
+                    "action": str(action.kind),
+                    "key": action.key,
+                    "step": action.step.name.lower().replace("_", "-"),
+                    "sha256": action.sha256,
+                    "size": len(action.data),
+                    "detail": action.detail,
+                }
+                for action in self.actions
+            ],
+            "left_out": list(self.left_out),
+        }
+
     def require_no_conflict(self) -> None:
         """Raise `Conflict`, or `Several` of them, where anything must not be overwritten."""
         errors: list[FipsManifestError] = [
@@ -244,8 +263,11 @@ def _tool_pointers(version: str, files: list[Action], there: Snapshot, consumer:
     target = max(at.values(), key=layout.version_order)
     files_there = versions[target]
     complete = len(files_there) == len(layout.TOOL_SUFFIXES)
-    if not complete or _tool_signer(files_there[""], files_there[".asc"], consumer) is None:
-        target, files_there = version, versions[version]
+    if target != version and not (complete and _tool_signer(files_there[""], files_there[".asc"], consumer)):
+        key = layout.tool(target)
+        sentence = f"{key} in {there.address} is newer than {version}, is pointed at, and does not verify."
+        yield Action(Kind.CONFLICT, key, Step.TOOL_POINTER, b"", None, sentence)
+        return
     for suffix in layout.TOOL_SUFFIXES:
         key, step = layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix]
         pointer = there.objects.get(key)
@@ -303,14 +325,27 @@ def _manifest_pointer(manifest: WantedManifest, file: Action, there: Snapshot, c
         return _same(key, step, pointer, f"serial {manifest.serial}")
     try:
         signed = read_manifest(pointer.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name)
+        serial, trusted = signed.document.serial, ""
     except NotTrusted as error:
-        return _foreign(key, step, pointer, there, error.message)
-    serial = signed.document.serial
+        # The copy of a serial whose key was revoked since: a reissue has to be able to take its place.
+        copied = _serial_with(pointer.data, manifest, there)
+        if copied is None or copied >= manifest.serial:
+            return _foreign(key, step, pointer, there, error.message)
+        serial, trusted = copied, ", which is trusted no more,"
     if serial > manifest.serial:
         return _same(key, step, pointer, f"serial {serial}, which is newer")
     if serial < manifest.serial:
-        return Action(Kind.MOVE, key, step, file.data, pointer.token, f"serial {serial} -> {manifest.serial}")
+        return Action(Kind.MOVE, key, step, file.data, pointer.token, f"serial {serial}{trusted} -> {manifest.serial}")
     return _foreign(key, step, pointer, there, f"It is not the serial {serial} that is published.")
+
+
+def _serial_with(data: bytes, manifest: WantedManifest, there: Snapshot) -> int | None:
+    """Give the serial that lies in the bucket with exactly these bytes, or None."""
+    for serial in there.serials(manifest.kubernetes, manifest.name):
+        stored = there.objects.get(layout.manifest(manifest.kubernetes, manifest.name, serial))
+        if stored is not None and stored.data == data:
+            return serial
+    return None
 
 
 def _index(contents: index.Contents, there: Snapshot) -> Iterator[Action]:

@@ -61,7 +61,11 @@ def read_snapshot(
             objects[key] = stored
     entries = {entry.key: entry for entry in bucket.list(layout.ROOT)}
     reader = _Reader(bucket, entries, objects)
-    reader.read(_manifest_keys(manifests))
+    pointers = {key: _pointer(key) for key in manifests}
+    reader.read([*pointers, *pointers.values()])
+    for key, pointer in pointers.items():
+        if key not in objects or pointer not in objects or objects[key].data != objects[pointer].data:
+            reader.read(_serial_keys(entries, pointer))
     if tool_version is not None:
         reader.read(_tool_files(None, tool_version))
         reader.read(_tool_files(_pointed_version(objects)))
@@ -131,13 +135,13 @@ def in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> list[tuple[str
         return list(zip(keys, pool.map(call, keys), strict=True))
 
 
-def _manifest_keys(keys: Iterable[str]) -> list[str]:
-    found = []
-    for key in keys:
-        parsed = layout.read_key(key)
-        if isinstance(parsed, ManifestKey):
-            found += [key, layout.manifest(parsed.kubernetes, parsed.name)]
-    return found
+def _pointer(key: str) -> str:
+    what = layout.read_key(key)
+    return layout.manifest(what.kubernetes, what.name) if isinstance(what, ManifestKey) else key
+
+
+def _serial_keys(entries: Mapping[str, Entry], pointer: str) -> list[str]:
+    return [key for key in entries if key != pointer and _pointer(key) == pointer]
 
 
 def _tool_files(*versions: str | None) -> list[str]:
@@ -182,8 +186,8 @@ def _serials(entries: Mapping[str, Entry], kubernetes: str, name: str) -> tuple[
 class _Recorder:
     """Makes the record of everything that is published.
 
-    What never changes is not read again once the index tells of it: the index carries no trust, and neither does
-    what is derived from it.
+    What never changes is not read again once the index tells of it, unless its signer has lost our trust: the index
+    carries no trust, and neither does what is derived from it.
     """
 
     def __init__(
@@ -209,7 +213,9 @@ class _Recorder:
     def _manifest(self, key: str) -> index.PublishedManifest | None:
         record = self._manifests.get((key, self._entries[key].size))
         what = layout.read_key(key)
-        if record is not None or not isinstance(what, ManifestKey):
+        if not isinstance(what, ManifestKey):
+            return None
+        if record is not None and self._consumer.trusts(record.fingerprint):
             return record
         stored = self._objects.get(key) or self._bucket.get(key)
         if stored is None:
