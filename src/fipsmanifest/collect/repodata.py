@@ -202,8 +202,8 @@ def _elements(chunks: Iterator[bytes], root: str, wanted: str, namespace: str, a
             yield from handler.done
             handler.done.clear()
         parser.Parse(b"", True)
-    except (expat.ExpatError, ValueError) as error:
-        # ValueError: an encoding that Python does not know.
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        # The latter two: an encoding that Python does not know, or that is no encoding of text.
         raise refuse(str(error)) from error
     yield from handler.done
 
