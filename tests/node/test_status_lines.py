@@ -119,6 +119,33 @@ def test_anything_else_is_refused(name: str) -> None:
     assert reason in caught.value.message
 
 
+EXPIRED = f"EXPKEYSIG {KEY[-16:]} Upstream <u@example.com>"
+
+
+@pytest.mark.parametrize(
+    ("lines", "accepted"),
+    [
+        (["KEYEXPIRED 1795410908", EXPIRED, valid(kind="00")], True),
+        (["KEYEXPIRED 1795410907", EXPIRED, valid(kind="00")], False),
+        (["KEYEXPIRED 1895410908", "KEYEXPIRED 1700000000", EXPIRED, valid(kind="00")], False),
+        (["KEYEXPIRED", EXPIRED, valid(kind="00")], False),
+        ([EXPIRED, valid(kind="00")], False),
+        (["KEYEXPIRED 1795410908", EXPIRED, EXPIRED, valid(kind="00")], False),
+        (["KEYEXPIRED 1795410908", EXPIRED, GOOD, valid(kind="00")], False),
+        (["KEYEXPIRED 1795410908", EXPIRED, valid(kind="00", hash_="2")], False),
+        ([GOOD, valid(kind="00", version="3")], True),
+    ],
+)
+def test_upstreams_keys_may_have_expired_after_they_signed(lines: list[str], accepted: bool) -> None:
+    if accepted:
+        assert gpgv.judge(0, status([NEW, *lines]), 0x00, plaintext=False, upstream=True)
+        with pytest.raises(NotTrusted):
+            gpgv.judge(0, status([NEW, *lines]), 0x00, plaintext=False)
+    else:
+        with pytest.raises(NotTrusted):
+            gpgv.judge(0, status([NEW, *lines]), 0x00, plaintext=False, upstream=True)
+
+
 def test_without_output_there_must_be_no_plaintext_line() -> None:
     assert gpgv.judge(0, status([NEW, GOOD, valid()]), 0x01, plaintext=False)
     with pytest.raises(NotTrusted, match="exactly one text"):

@@ -145,6 +145,12 @@ class TestRoles:
         with pytest.raises(NotTrusted, match="not trusted here"):
             verify_detached(b"rpm", forge.detach(b"rpm", "dsa"), trust, "upstream")
 
+    def test_an_upstream_key_may_have_expired_after_it_signed(self, forge: Forge) -> None:
+        trust = trusting([forge.certificate("expired")], entry(forge.fingerprints["expired"], role="upstream"))
+
+        in_time = forge.detach(b"rpm", "expired", "--faked-system-time", "20240101T230000!")
+        assert "expired on 2024-01-02" in verify_detached(b"rpm", in_time, trust, "upstream").warnings[0]
+
 
 class TestStrength:
     """Weak keys stop at the door."""

@@ -63,6 +63,8 @@ class ValidSignature(NamedTuple):
     """When the signer says so."""
     hash_name: str
     """``SHA256``, ``SHA384`` or ``SHA512``."""
+    key_expired: Optional[datetime]
+    """When the key expired, where it did so after it signed; upstream's keys alone may."""
 
 
 # ---- running -------------------------------------------------------------------------------------------------------
@@ -254,17 +256,13 @@ def parse_status(data: bytes) -> List[StatusLine]:
 
 
 def judge(
-    exit_code: int,
-    status: Sequence[StatusLine],
-    signature_class: int,
-    plaintext: bool,
-    versions: Sequence[str] = ("4",),
+    exit_code: int, status: Sequence[StatusLine], signature_class: int, plaintext: bool, upstream: bool = False
 ) -> ValidSignature:
     """Say what a run of gpgv proved; raises `NotTrusted` unless it is exactly one good signature.
 
     ``signature_class`` is 0x01 for a cleartext signature and 0x00 for a detached one; ``plaintext`` says whether gpgv
-    was asked to write the text, and ``versions`` which signature formats may be. Every rule is a line of the table
-    in ``tests/node/test_status_lines.py``.
+    was asked to write the text. ``upstream`` also takes version 3 signatures, and a key that expired after it signed.
+    Every rule is a line of the table in ``tests/node/test_status_lines.py``.
     """
     found: Dict[str, List[Tuple[str, ...]]] = {}
     for line in status:
@@ -272,16 +270,29 @@ def judge(
     if "NO_PUBKEY" in found:
         key_id = visible(found["NO_PUBKEY"][0][0] if found["NO_PUBKEY"][0] else "?", 40)
         raise _refused("it is signed by a key that is not trusted here ({})".format(key_id))
+    good = "GOODSIG"
+    if upstream and "EXPKEYSIG" in found and "GOODSIG" not in found:
+        good = "EXPKEYSIG"
     for keyword, reason in _REFUSING.items():
-        if keyword in found:
+        if keyword in found and keyword != good:
             raise _refused(reason)
     if exit_code != 0:
         raise _refused("gpgv ended with code {}".format(exit_code))
-    if len(found.get("GOODSIG", ())) != 1 or len(found.get("VALIDSIG", ())) != 1 or len(found.get("NEWSIG", ())) > 1:
+    if len(found.get(good, ())) != 1 or len(found.get("VALIDSIG", ())) != 1 or len(found.get("NEWSIG", ())) > 1:
         raise _refused("it does not hold exactly one good signature")
     if len(found.get("PLAINTEXT", ())) != (1 if plaintext else 0):
         raise _refused("it does not hold exactly one text")
-    return _read_validsig(found["VALIDSIG"][0], found["GOODSIG"][0], signature_class, versions)
+    versions = ("3", "4") if upstream else ("4",)
+    valid = _read_validsig(found["VALIDSIG"][0], found[good][0], signature_class, versions)
+    return valid if good == "GOODSIG" else _signed_in_time(valid, found.get("KEYEXPIRED", []))
+
+
+def _signed_in_time(valid: ValidSignature, expiries: Sequence[Tuple[str, ...]]) -> ValidSignature:
+    """Refuse a signature made after its key expired; of several dates the earliest counts."""
+    times = [int(words[0]) for words in expiries if words and words[0].isdigit()]
+    if not times or valid.signed_at.timestamp() >= min(times):
+        raise _refused("the key that signed had expired by then")
+    return valid._replace(key_expired=datetime.fromtimestamp(min(times), timezone.utc))
 
 
 def _read_validsig(
@@ -304,7 +315,7 @@ def _read_validsig(
     if found_class != "{:02x}".format(signature_class):
         raise _refused("the signature is not of the kind that belongs here")
     moment = datetime.fromtimestamp(int(signed_at), timezone.utc)
-    return ValidSignature(key, primary, moment, openpgp.HASH_NAMES[int(hash_algorithm)])
+    return ValidSignature(key, primary, moment, openpgp.HASH_NAMES[int(hash_algorithm)], None)
 
 
 def _refused(reason: str) -> NotTrusted:

@@ -17,7 +17,7 @@ import os
 import pkgutil
 import re
 from datetime import datetime
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted, UsageError
 from . import openpgp
@@ -77,11 +77,16 @@ class Trust(NamedTuple):
         """Give the certificate that holds a key of this fingerprint."""
         return next((found for found in self.certificates if found.holds(fingerprint)), None)
 
-    def warnings(self, now: datetime) -> List[str]:
-        """Name each active key that is within `WARN_DAYS` days of its end."""
+    def warnings(self, now: datetime, roles: Sequence[str] = ROLES) -> List[str]:
+        """Name each active key of these roles that is within `WARN_DAYS` days of its end."""
         found = []
         for key in self.keys:
-            if key.status == "active" and key.valid_to is not None and (key.valid_to - now).days < WARN_DAYS:
+            if (
+                key.role in roles
+                and key.status == "active"
+                and key.valid_to is not None
+                and (key.valid_to - now).days < WARN_DAYS
+            ):
                 found.append(
                     "The {} key {} is valid until {}.".format(key.role, key.fingerprint, write_time(key.valid_to))
                 )
@@ -147,7 +152,8 @@ def load_trust(folder: str) -> Trust:
     try:
         document = _read(os.path.join(folder, TRUST_FILE))
         names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
-        contents = [(name, _read(os.path.join(folder, name))) for name in names]
+        paths = [os.path.join(folder, name) for name in names]
+        contents = [(os.path.basename(path), _read(path)) for path in paths if os.path.isfile(path)]
     except OSError as error:
         raise UsageError(
             "The trusted keys in {} cannot be read: {}.".format(visible(folder), error.strerror),

@@ -105,13 +105,14 @@ def verify_detached(
     """Verify a detached signature over ``data``: the node tool's, an RPM header's, a repository's repomd.xml.asc.
 
     ``signature`` is armored or binary, and holds exactly one signature of class 00 (RFC 9580, section 5.2.1). Role
-    ``upstream`` takes version 3 signatures too, as older rpm made them. Raises as `verify_cleartext` does.
+    ``upstream`` takes version 3 signatures too, as older rpm made them, and those of a certificate that has expired
+    since: its lifetime is not ours to put into trust.json. Raises as `verify_cleartext` does.
     """
     binary = openpgp.dearmor(signature, b"SIGNATURE") if signature[:5] == b"-----" else signature
     packet = openpgp.read_signature(binary)
     outcome = gpgv.run(trust.keyring(), data, packet.binary)
-    versions = ("3", "4") if role == "upstream" else ("4",)
-    valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x00, plaintext=False, versions=versions)
+    status = gpgv.parse_status(outcome.status)
+    valid = gpgv.judge(outcome.exit_code, status, 0x00, plaintext=False, upstream=role == "upstream")
     return _admit(valid, trust, role, now or utc_now(), fingerprint)
 
 
@@ -123,11 +124,15 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
             "The signature is by key {}, not by {}.".format(trusted.fingerprint, visible(fingerprint)),
             "Get a file that is signed by the key you asked for.",
         )
-    warnings = trust.warnings(now)
+    warnings = trust.warnings(now, (role,))
     if valid.signed_at > now + _MAX_AHEAD:
         raise NotTrusted(
             "The signature is dated {}, more than a day ahead.".format(write_time(valid.signed_at)),
             "Set this machine's clock; if it is right, do not use the file.",
+        )
+    if valid.key_expired is not None:
+        warnings.append(
+            "The signer's certificate expired on {}, after it had signed.".format(write_time(valid.key_expired))
         )
     if valid.signed_at > now:
         warnings.append("The signature is dated {}, ahead of this machine's clock.".format(write_time(valid.signed_at)))

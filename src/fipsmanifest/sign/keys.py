@@ -93,6 +93,7 @@ def init(
     match = _USER_ID.match(user_id)
     if match is None:
         raise UsageError(f"The user id {visible(user_id)} cannot be one.", "Write it as 'Name <mail@example.com>'.")
+    _prepare(folder)
     gpg = open_gpg(gnupghome)
     lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {match['name']}"]
     if match["email"]:
@@ -152,7 +153,7 @@ def add(
 
     # What the folder would be is read before anything in it is written.
     document = _document(insert(_listed(folder)))
-    trust = parse_trust(document, [*_contents(folder), ("the new certificate", chosen[0].packets)], str(folder))
+    trust = parse_trust(document, [("the new certificate", chosen[0].packets), *_contents(folder)], str(folder))
     _write_certificate(folder, chosen[0])
     durable.write(folder / TRUST_FILE, document)
     return next(key for key in trust.keys if (key.fingerprint, key.role) == (pinned, role))
@@ -204,6 +205,15 @@ def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
     if not exported:
         raise Incomplete(f"gpg has no certificate of {visible(fingerprint)}.", "Import it into gpg first.")
     return openpgp.read_certificates(bytes(exported))[0]
+
+
+def _prepare(folder: Path) -> None:
+    """Make sure that the folder can take new keys, before they are made."""
+    _listed(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}.", "Name another trust folder.") from error
 
 
 def _protection(passphrase: Passphrase | None, protect: bool) -> list[str]:
