@@ -94,20 +94,30 @@ class _Payload:
         """Give the member of each entry. Raises `Refused` where payload and header differ."""
         for entry in cpio.entries(payload, self._name, self._size):
             file = self._match(entry)
-            links = self._waiting.setdefault(entry.identity, []) if entry.links > 1 and file.type == "file" else []
-            if entry.links > 1 and file.type == "file" and len(links) < entry.links - 1:
-                # The new ASCII format has the bytes of hard links with the last of them only.
-                if entry.size:
-                    raise self._wrong(file, "has content before the last of its hard links")
-                links.append(file)
+            if self._waits(entry, file):
                 continue
             self._check_size(entry, file)
             yield file.member(entry)
             yield from (_link(link, file) for link in self._waiting.pop(entry.identity, ()))
+        # What follows the trailer is padding; reading it has the decompressor check its own checksum.
+        while payload.read(1 << 20):
+            pass
         missing = [file for number, file in enumerate(self._files) if number not in self._seen and file.mark != "ghost"]
         left = [*missing, *(link for links in self._waiting.values() for link in links)]
         if left:
             raise self._wrong(left[0], "is in its header, but its payload has no content for it")
+
+    def _waits(self, entry: cpio.Entry, file: _File) -> bool:
+        """Keep a hard link back until its content comes: the format has that with the last of them only."""
+        if entry.links <= 1 or file.type != "file":
+            return False
+        links = self._waiting.setdefault(entry.identity, [])
+        if len(links) == entry.links - 1:
+            return False
+        if entry.size:
+            raise self._wrong(file, "has content before the last of its hard links")
+        links.append(file)
+        return True
 
     def _size(self, number: int) -> int:
         file = self._files[number] if number < len(self._files) else None

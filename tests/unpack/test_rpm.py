@@ -1,0 +1,274 @@
+"""The files of real RPMs against what rpm and cpio say of them, and of RPMs that nobody should make."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.unpack import rpm, rpmheader
+from fipsmanifest.unpack.limits import Limits
+from fipsmanifest.unpack.member import Member
+from tests.collect import upstream
+from tests.collect.upstream import Parts
+
+
+def read(path: Path) -> dict[str, tuple[Member, str | None]]:
+    """Each member with the SHA-256 of its bytes, by path."""
+    found: dict[str, tuple[Member, str | None]] = {}
+    for member in rpm.members(path):
+        digest = hashlib.sha256()
+        while member.content and (chunk := member.content.read(1000)):
+            digest.update(chunk)
+        assert member.path not in found
+        found[member.path] = (member, digest.hexdigest() if member.content else None)
+    return found
+
+
+def dump(path: Path) -> dict[str, list[str]]:
+    """What ``rpm -qp --dump`` says: size, mtime, digest, mode, owner, group, config, doc, rdev, link target."""
+    done = subprocess.run(["rpm", "-qp", "--nosignature", "--dump", path], capture_output=True, text=True, check=True)
+    return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+
+
+@pytest.fixture(scope="session")
+def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By rpmbuild, xz, with hard links."""
+    return upstream.rpmbuild(tmp_path_factory.mktemp("rpmbuild"))
+
+
+@pytest.fixture(scope="session")
+def simple(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By nfpm, gzip."""
+    return upstream.nfpm(tmp_path_factory.mktemp("nfpm"))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "xz", "zstd"])
+def test_every_file_of_a_package_is_what_rpm_says_it_is(tmp_path: Path, compression: str) -> None:
+    path = upstream.nfpm(tmp_path, compression=compression, contents=bytes(range(256)) * 5000)
+    found, said = read(path), dump(path)
+    assert found.keys() == said.keys()
+    for name, (member, digest) in found.items():
+        size, _, sha256, mode, *_, config, doc, _, target = said[name]
+        assert f"0{0o100000 | member.mode:o}"[-4:] == mode[-4:]
+        if digest is not None:
+            assert (digest, member.size) == (sha256, int(size))
+        assert member.target == (target if member.type == "symlink" else None)
+        assert (member.mark == "config", member.mark == "doc") == (config == "1", doc == "1")
+    assert {name: member.type for name, (member, _) in found.items() if member.type != "file"} == {
+        "/usr/local/bin/kubelet": "symlink",
+        "/etc/kubelet.d": "directory",
+    }
+    ghost = found["/var/log/kubelet.log"][0]
+    assert (ghost.mark, ghost.content, ghost.size) == ("ghost", None, 0)
+
+
+@pytest.mark.parametrize("payload", ["w6.gzdio", "w3.zstdio", "w.ufdio"])
+def test_hard_links_follow_the_file_that_has_their_bytes(tmp_path: Path, payload: str) -> None:
+    path = upstream.rpmbuild(tmp_path, payload)
+    found, said = read(path), dump(path)
+    assert found.keys() == said.keys()
+    files = {name: digest for name, (_, digest) in found.items() if digest is not None}
+    assert all(digest == said[name][2] for name, digest in files.items())
+    hard = {name: member.target for name, (member, _) in found.items() if member.type == "hardlink"}
+    assert set(hard) | {hard["/usr/bin/a" if "/usr/bin/a" in hard else "/usr/bin/b"]} >= {"/usr/bin/a", "/usr/bin/b"}
+    order = list(found)
+    for name, target in hard.items():
+        assert target in files
+        assert said[target][2] == said[name][2]
+        assert order.index(target) < order.index(name)
+    assert found["/usr/bin/a"][0].mode == 0o4755
+    assert found["/usr/share/licenses/links/LICENSE"][0].mark == "doc"
+
+
+def test_the_digests_are_those_of_rpm2cpio_and_cpio(links: Path, tmp_path: Path) -> None:
+    archive = subprocess.run(["rpm2cpio", links], capture_output=True, check=True).stdout
+    subprocess.run(["cpio", "-idm", "--quiet"], input=archive, cwd=tmp_path, check=True)
+    for name, (member, digest) in read(links).items():
+        unpacked = tmp_path / name.lstrip("/")
+        if digest is not None:
+            done = subprocess.run(["sha256sum", unpacked], capture_output=True, text=True, check=True)
+            assert done.stdout.split()[0] == digest
+        if member.type == "hardlink" and member.target is not None:
+            assert unpacked.samefile(tmp_path / member.target.lstrip("/"))
+
+
+def test_content_that_nobody_reads_is_passed_over(links: Path) -> None:
+    assert [member.path for member in rpm.members(links)] == list(read(links))
+
+
+def repacked(path: Path, change: Callable[[bytes], bytes]) -> Parts:
+    """A package whose payload's cpio archive was changed; it is compressed again by the stock tool."""
+    parts = Parts.of(path)
+    archive = change(subprocess.run(["rpm2cpio", path], capture_output=True, check=True).stdout)
+    tool = "gzip" if parts.payload.startswith(b"\x1f\x8b") else "xz"
+    return replace(parts, payload=subprocess.run([tool, "-c"], input=archive, capture_output=True, check=True).stdout)
+
+
+def entry(name: bytes, content: bytes = b"", mode: int = 0o100644, links: int = 1, inode: int = 99) -> bytes:
+    """One entry of a cpio archive, after cpio(5)."""
+    fields = [inode, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0]
+    head = b"070701" + b"".join(b"%08x" % field for field in fields) + name + b"\0"
+    return head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
+
+
+@pytest.mark.parametrize(
+    ("story", "extra"),
+    [
+        ("leads out of the archive", entry(b"./../../etc/shadow", b"x")),
+        ("not in its header", entry(b"./usr/bin/unlisted", b"x")),
+        ("twice in its payload", entry(b"./usr/bin/kubelet", b"\x7fELF a kubelet\n", 0o100755)),
+        ("of one type in its header", entry(b"./usr/bin/kubelet", b"", 0o020755)),
+        ("is a ghost, and has content", entry(b"./var/log/kubelet.log", b"x")),
+        ("not a valid cpio archive", b"070709" + bytes(110)),
+        ("not hexadecimal", entry(b"./x").replace(b"00000063", b"0x000063", 1)),
+        ("not hexadecimal", entry(b"./x").replace(b"00000063", b"+0000063", 1)),
+        ("a name of 0 bytes", entry(b"./x").replace(b"00000004", b"00000000", 1)),
+        ("a name of", entry(b"./x").replace(b"00000004", b"ffffffff", 1)),
+        ("a name does not end where it says", entry(b"./x\0y", b"")),
+    ],
+)
+def test_an_entry_that_does_not_belong_is_refused(simple: Path, tmp_path: Path, story: str, extra: bytes) -> None:
+    bad = repacked(simple, lambda archive: extra + archive).write(tmp_path / "bad.rpm")
+    with pytest.raises(Refused, match=rf"bad\.rpm.*{story}"):
+        read(bad)
+
+
+def test_a_link_target_or_size_other_than_the_headers_is_refused(simple: Path, tmp_path: Path) -> None:
+    before = subprocess.run(["rpm2cpio", simple], capture_output=True, check=True).stdout
+    link = before.index(b"./usr/local/bin/kubelet\0") + len(b"./usr/local/bin/kubelet\0")
+    start = before.index(b"/usr/bin/kubelet", link)
+    changed = before[:start] + b"/usr/bin/evilish" + before[start + 16 :]
+    target = repacked(simple, lambda _: changed)
+    with pytest.raises(Refused, match="not of the size or target"):
+        read(target.write(tmp_path / "bad.rpm"))
+    config = entry(b"./etc/kubelet.conf", b"a longer configuration\n")
+    cut = before.index(b"070701", 6)
+    assert before.startswith(b"070701")
+    assert b"etc/kubelet.conf\0" in before[:cut]
+    with pytest.raises(Refused, match=r"kubelet\.conf' is not of the size"):
+        read(repacked(simple, lambda archive: config + archive[cut:]).write(tmp_path / "bad.rpm"))
+
+
+def test_a_file_of_the_header_without_content_is_refused(simple: Path, tmp_path: Path) -> None:
+    def without_first(archive: bytes) -> bytes:
+        return archive[archive.index(b"070701", 6) :]
+
+    with pytest.raises(Refused, match="has no content for it"):
+        read(repacked(simple, without_first).write(tmp_path / "bad.rpm"))
+
+
+def test_hard_links_that_never_get_their_content_or_get_it_early_are_refused(simple: Path, tmp_path: Path) -> None:
+    before = subprocess.run(["rpm2cpio", simple], capture_output=True, check=True).stdout
+    first = before[before.index(b"070701", 6) :]
+    for content, story in ((b"", "has no content for it"), (b"flags=\n", "before the last of its hard links")):
+        early = entry(b"./etc/kubelet.conf", content, links=5)
+        bad = repacked(simple, lambda _, early=early: early + first)  # type: ignore[misc]
+        with pytest.raises(Refused, match=story):
+            read(bad.write(tmp_path / "bad.rpm"))
+
+
+def test_a_payload_that_is_cut_or_damaged_is_refused(simple: Path, links: Path, tmp_path: Path) -> None:
+    for path in (simple, links):
+        parts = Parts.of(path)
+        for payload in (b"", parts.payload[:1], parts.payload[: len(parts.payload) // 2], parts.payload[:-1]):
+            with pytest.raises(Refused):
+                read(replace(parts, payload=payload).write(tmp_path / "bad.rpm"))
+
+
+def test_a_payload_that_expands_beyond_the_limit_is_refused_by_name(tmp_path: Path) -> None:
+    path = upstream.nfpm(tmp_path, contents=bytes(20 << 20))
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(Refused, match=r"kubelet-1.21.3-0.x86_64.rpm expands beyond"):
+        for member in rpm.members(path, limits=Limits(expanded=10 << 20)):
+            while member.content and member.content.read(1 << 20):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("story", "tag", "value"),
+    [
+        ("is a device", 1030, (3, 5, b"\x21\xff" * 5)),
+        ("do not fit together", 1030, (3, 1, b"\x81\xa4")),
+        ("do not fit together", 1116, (4, 5, b"\0\0\0\x63" * 5)),
+        ("path twice", 1117, (8, 5, b"a\0" * 5)),
+        ("leads out of the archive", 1118, (8, 5, b"/usr/../../../\0" * 5)),
+        ("lies outside", 1030, (3, 60_000, b"\0\0")),
+        ("lies outside", 1117, (8, 1 << 30, b"a\0")),
+        ("not of numbers", 1030, (6, 1, b"x\0")),
+        ("not of text", 1117, (4, 1, b"\0\0\0\1")),
+        ("compressed with 'bzip2'", 1125, (6, 1, b"bzip2\0")),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(
+    links: Path, tmp_path: Path, story: str, tag: int, value: tuple[int, int, bytes]
+) -> None:
+    parts = Parts.of(links)
+    count = upstream.read_entries(parts.header)[1117][1]
+    kind, wanted, data = value
+    # The table has as many rows as the package has files.
+    if wanted == 5:
+        value = (kind, count, data[: len(data) // 5] * count)
+    with pytest.raises(Refused, match=story):
+        read(parts.edited(tag, value).write(tmp_path / "bad.rpm"))
+
+
+def test_a_tag_that_stands_twice_is_refused(links: Path, tmp_path: Path) -> None:
+    # Two readers could see two packages.
+    parts = Parts.of(links)
+    name, version = (1000).to_bytes(4, "big") + b"\0\0\0\6", (1001).to_bytes(4, "big") + b"\0\0\0\6"
+    assert version in parts.header
+    with pytest.raises(Refused, match="tag 1000 stands twice"):
+        read(replace(parts, header=parts.header.replace(version, name, 1)).write(tmp_path / "bad.rpm"))
+
+
+def test_a_header_that_claims_gigabytes_is_refused_without_reading_them(links: Path, tmp_path: Path) -> None:
+    parts = Parts.of(links)
+    for claimed in (b"\xff\xff\xff\xff\0\0\0\0", b"\0\0\0\1\xff\xff\xff\xff"):
+        header = parts.header[:8] + claimed + parts.header[16:]
+        with pytest.raises(Refused, match="no beginning that makes sense"):
+            read(replace(parts, header=header).write(tmp_path / "bad.rpm"))
+
+
+def test_any_damaged_byte_of_the_headers_ends_in_an_error_of_ours_or_in_files(links: Path, tmp_path: Path) -> None:
+    good = links.read_bytes()
+    end = len(good) - len(Parts.of(links).payload)
+    bad = tmp_path / "bad.rpm"
+    for position in range(0, end, 23):
+        for byte in (0x00, 0x7F, 0xFF):
+            bad.write_bytes(good[:position] + bytes([byte]) + good[position + 1 :])
+            try:
+                read(bad)
+                with bad.open("rb") as file:
+                    assert isinstance(rpmheader.read(file, "bad").nevra, str)
+            except Refused as error:
+                assert "bad.rpm" in error.message
+
+
+def test_the_short_form_of_large_packages_is_read_by_number() -> None:
+    # rpm's lib/cpio.c: "07070X", the file's number in eight digits, padding to four bytes, content, padding.
+    from fipsmanifest.unpack import cpio
+
+    sizes = {0: 5, 1: 0, 2: 4}
+    data = b"07070X00000000\0\0hello\0\0\0" + b"07070X00000001\0\0" + b"07070X00000002\0\0last" + entry(b"TRAILER!!!")
+
+    class Stream:
+        position = 0
+
+        def read(self, size: int = -1, /) -> bytes:
+            part = data[self.position : self.position + size]
+            self.position += len(part)
+            return part
+
+    found = [(each.number, each.content.read(100)) for each in cpio.entries(Stream(), "big.rpm", sizes.__getitem__)]
+    assert found == [(0, b"hello"), (1, b""), (2, b"last")]
+
+
+def test_a_package_that_is_not_there_is_incomplete(tmp_path: Path) -> None:
+    with pytest.raises(Incomplete, match=r"none\.rpm cannot be read"):
+        read(tmp_path / "none.rpm")
