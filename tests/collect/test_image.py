@@ -20,7 +20,7 @@ from fipsmanifest.definition import Definition, Images
 from fipsmanifest.errors import Incomplete, Refused, UsageError
 from fipsmanifest.lock import Pin
 from fipsmanifest.unpack.layers import merge, read_layer
-from tests.faultyhttp import FaultyServer
+from tests.faultyhttp import FaultyServer, reset_after
 from tests.servers_registry import (
     OCI_CONFIG,
     OCI_INDEX,
@@ -284,6 +284,25 @@ def test_an_index_whose_manifest_is_another_one_is_refused(layout: Path, tmp_pat
     served_by_hand(tmp_path / "web", asked, (layout / "blobs/sha256" / other[7:]).read_bytes())
     with FaultyServer(tmp_path / "web") as server, pytest.raises(Refused, match=f"serves {other}; it must be {asked}"):
         pull(f"{server.url.removeprefix('http://')}/kube-proxy:v1", context(tmp_path))
+
+
+def test_a_layer_that_breaks_off_is_resumed_where_it_broke(layout: Path, tmp_path: Path) -> None:
+    entries = json.loads((layout / "index.json").read_text())["manifests"]
+    manifest = (layout / "blobs/sha256" / entries[1]["digest"][7:]).read_bytes()
+    served_by_hand(tmp_path / "web", "v1", manifest)
+    blobs = tmp_path / "web/v2/kube-proxy/blobs"
+    blobs.mkdir()
+    parts = [json.loads(manifest)["config"], *json.loads(manifest)["layers"]]
+    for part in parts:
+        (blobs / part["digest"]).write_bytes((layout / "blobs/sha256" / part["digest"][7:]).read_bytes())
+    with FaultyServer(tmp_path / "web") as server:
+        path = f"/v2/kube-proxy/blobs/{parts[-1]['digest']}"
+        server.faults[path] = [reset_after(100_000)]
+        artifact = pull(f"{server.url.removeprefix('http://')}/kube-proxy:v1", context(tmp_path))
+        ranges = [headers.get("Range") for asked, headers in server.requests if asked == path]
+    assert ranges[0] is None
+    assert len(ranges) == 2 and ranges[1] is not None and ranges[1] != "bytes=0-"
+    assert hashlib.sha256(artifact.platforms[0].layers[-1].path.read_bytes()).hexdigest() == parts[-1]["digest"][7:]
 
 
 def test_a_manifest_beyond_its_cap_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fipsmanifest.collect.imagedocument import (
     DOCKER_LIST,
@@ -98,3 +100,38 @@ def test_a_configuration_without_platform_or_layers_is_refused(change: dict[str,
     assert parse_config(json.dumps(good).encode(), "image").diff_ids == (DIGEST,)
     with pytest.raises(Refused, match=f"image .*{why}"):
         parse_config(json.dumps({**good, **change}).encode(), "image")
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["", DIGEST, OCI_INDEX, OCI_MANIFEST, OCI_CONFIG]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "schemaVersion",
+                    "mediaType",
+                    "manifests",
+                    "config",
+                    "layers",
+                    "digest",
+                    "size",
+                    "platform",
+                    "annotations",
+                ]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(_VALUES)
+def test_any_json_is_a_document_or_refused(value: object) -> None:
+    document = {"schemaVersion": 2, **value} if isinstance(value, dict) else value
+    for read in (parse, parse_config):
+        try:
+            read(json.dumps(document).encode(), "image")
+        except Refused as error:
+            assert "image" in str(error)

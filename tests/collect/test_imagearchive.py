@@ -130,6 +130,23 @@ def test_a_short_name_means_docker_hub(layout: Path, tmp_path: Path) -> None:
     assert take(layout, context(tmp_path), "mesosphere/kube-proxy:v1.21.3_fips.0").index
 
 
+# Docker 25 and later, and containerd: the whole name stands in an annotation of containerd's, the tag in OCI's.
+def test_a_layout_that_docker_saved_is_searched_by_the_whole_name(layout: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(layout, tree)
+    index = json.loads((tree / "index.json").read_text())
+    for entry, name in zip(index["manifests"], [NAME, "docker.io/mesosphere/etcd:v1.21.3_fips.0"], strict=True):
+        entry["annotations"] = {
+            "io.containerd.image.name": name,
+            "org.opencontainers.image.ref.name": "v1.21.3_fips.0",
+        }
+    (tree / "index.json").write_text(json.dumps(index))
+    digests = [take(tree, context(tmp_path), name).sha256 for name in (NAME, "mesosphere/etcd:v1.21.3_fips.0")]
+    assert digests == [entry["digest"][7:] for entry in index["manifests"]]
+    with pytest.raises(Refused, match="several images with the name v1"):
+        take(tree, context(tmp_path), "v1.21.3_fips.0")
+
+
 def test_an_archive_is_fetched_from_an_address(saved: Path, tmp_path: Path) -> None:
     with FaultyServer(saved.parent) as server:
         artifact = take(f"{server.url}/saved.tar", context(tmp_path))

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fipsmanifest.errors import Incomplete, Refused
 from fipsmanifest.unpack.limits import Limits
@@ -294,3 +296,21 @@ def test_a_header_is_told_by_its_checksum() -> None:
     assert not is_header(b"y" + block[1:])
     assert not is_header(b"short")
     assert not is_header(bytes(512))
+
+
+_SOUND = made(
+    (entry("usr/bin/x"), b"x" * 700), entry("y", tarfile.SYMTYPE, "usr/bin/x"), (entry("n/" * 80), b"z")
+) + pax(b"12 path=a/b\n")
+
+
+@given(st.lists(st.tuples(st.integers(0, len(_SOUND) - 1), st.integers(0, 255)), max_size=6), st.integers(0, 1 << 13))
+def test_damage_anywhere_is_refused_or_harmless_and_never_a_traceback(damage: list[tuple[int, int]], end: int) -> None:
+    data = bytearray(_SOUND)
+    for offset, value in damage:
+        data[offset] = value
+    try:
+        for member in members(io.BytesIO(bytes(data[:end])), root="/", archive="some.tar"):
+            assert member.path.startswith("/")
+            assert member.content is None or len(member.content.read()) == member.size
+    except Refused as error:
+        assert "some.tar" in str(error)
