@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +28,14 @@ def read(data: bytes) -> GoFacts:
 
 
 def as_go_prints_it(path: Path) -> GoFacts:
-    """Take ``go version -m`` apart; it prints what needs it in Go's quotes, and ours are only these."""
+    """Take ``go version -m`` apart; the quotes that Go prints around some values are JSON's here."""
     first, *lines = goprograms.go_version_m(path).splitlines()
-    fields = [line.removeprefix("\t").split("\t") for line in lines if line]
+    fields = [line.removeprefix("\t").split("\t") for line in lines if line.strip()]
     settings = {}
     for kind, rest, *_ in fields:
         if kind == "build":
             key, _, value = rest.partition("=")
-            settings[key] = value[1:-1].replace('\\"', '"') if value.startswith('"') else value
+            settings[key] = json.loads(value) if value.startswith('"') else value
     module = next((" ".join(rest[:2]).strip() for kind, *rest in fields if kind == "mod"), None)
     path_of_main = next((rest[0] for kind, *rest in fields if kind == "path"), None)
     return GoFacts(first.partition(": ")[2], path_of_main, module, settings)

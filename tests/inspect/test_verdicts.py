@@ -206,7 +206,10 @@ def test_plain_crypto_beside_the_module_denies_it() -> None:
     marker = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
     assert marker in programs.plain().read_bytes()
     host = programs.roomy(goboring=True).read_bytes()
-    expect(edits.put(host, host.index(programs.ROOM) + 64, marker), "contradicted", "plain-crypto")
+    # Anywhere that a function can begin.
+    aligned = -(-host.index(programs.ROOM) // 16) * 16
+    for place in (aligned, aligned + 16, aligned + 0x3FFF0, aligned + 0x40000):
+        expect(edits.put(host, place, marker), "contradicted", "plain-crypto")
 
 
 def test_a_module_in_writable_memory_could_be_changed_when_it_runs() -> None:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Protocol
 
-#: Large enough that a call per window costs nothing, small enough to stay in a core's cache with its copy.
-WINDOW = 1 << 20
+#: Large enough that a call per window costs little, small enough for its copy to stay in a core's cache.
+WINDOW = 1 << 18
 
 
 class ByteSource(Protocol):

@@ -6,15 +6,17 @@ the code is most of what they cost, so both are looked for in the same window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .elf import PAGE, Elf, Segment
+from .elf import PAGE, Elf
 from .signals import MARKERS
 from .source import ByteSource, find, windows
 from .table import HEAD, Row
 
-_PROBE = 16
+#: Go aligns functions on amd64 to 32 bytes, older releases to 16; x86_64 modules start on a page.
+_FUNCTION_ALIGNMENT = 16
+#: A module's head or a marker on a window's border is whole in the next one.
+_OVERLAP = HEAD - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +39,32 @@ def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
             for at in find(source, segment.offset, segment.end, row.head)
         }
         return Sweep(tuple(sorted(heads)), standard=False)
-    pages: set[int] = set()
-    standard = False
+    heads, standard = set(), False
+    by_first_byte = {row.head[0] for row in rows}
+    known = {row.head for row in rows}
     for segment in elf.executable:
-        for found in _windows(source, segment, {row.head[:_PROBE] for row in rows}):
-            pages |= found.pages
-            standard = standard or found.standard
-    full = {row.head for row in rows}
-    return Sweep(tuple(sorted(at for at in pages if source.read_at(at, HEAD) in full)), standard)
+        for base, data in windows(source, segment.offset, segment.end, _OVERLAP):
+            # Where address 0 would stand, from the window's start.
+            zero = segment.offset - segment.address - base
+            first = zero % PAGE
+            for number, byte in enumerate(data[first::PAGE]):
+                if byte in by_first_byte and data[first + number * PAGE : first + number * PAGE + HEAD] in known:
+                    heads.add(base + first + number * PAGE)
+            standard = standard or _has_marker(data, zero % _FUNCTION_ALIGNMENT)
+    return Sweep(tuple(sorted(heads)), standard)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    pages: set[int]
-    standard: bool
+def _has_marker(data: bytes, first: int) -> bool:
+    """Look for the marker where functions can begin, by two of its bytes in every sixteenth of ``data``.
 
-
-def _windows(source: ByteSource, segment: Segment, probes: set[bytes]) -> Iterator[_Found]:
+    That touches each byte once and compares few, which is more than twice as fast as looking everywhere.
+    """
     marker = MARKERS["standard"]
-    for base, data in windows(source, segment.offset, segment.end, len(marker) - 1):
-        # x86_64 modules start on a page.
-        first = (segment.offset - segment.address - base) % PAGE
-        pages = {base + at for at in range(first, len(data), PAGE) if data[at : at + _PROBE] in probes}
-        yield _Found(pages, marker in data)
+    column = data[first::_FUNCTION_ALIGNMENT]
+    pair = marker[::_FUNCTION_ALIGNMENT]
+    at = column.find(pair)
+    while at >= 0:
+        if data.startswith(marker, first + at * _FUNCTION_ALIGNMENT):
+            return True
+        at = column.find(pair, at + 1)
+    return False
