@@ -87,7 +87,7 @@ class Site:
 
     def words(self, *arguments: str | Path, version: str = "v1.21.3") -> list[str | Path]:
         """Give the words of a release with the upstream's mirrors and a lock of this site's own."""
-        lock = ["--lock", self.folder / "lock.json", "--first-lock"]
+        lock: list[str | Path] = ["--lock", self.folder / "lock.json", "--first-lock"]
         return ["release", version, *self.upstream.mirrors, *lock, *arguments]
 
 

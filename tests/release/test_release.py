@@ -189,7 +189,7 @@ def test_without_to_nothing_is_published_and_the_rest_is_there(site: Site) -> No
 
 
 def test_the_single_stages_end_where_the_whole_way_ends(site: Site, tmp_path: Path) -> None:
-    lock = ["--lock", site.folder / "lock.json", "--first-lock"]
+    lock: list[str | Path] = ["--lock", site.folder / "lock.json", "--first-lock"]
     site.run("collect", "v1.21.3", "--el", "8", *site.upstream.mirrors, *lock)
     site.run("generate", "v1.21.3", "--el", "8")
     site.run("sign", "v1.21.3", "--el", "8")

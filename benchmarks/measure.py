@@ -1,0 +1,82 @@
+"""How a figure is made: whole processes in turn, the operating system's own accounting, medians of ratios."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished process."""
+
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of all its threads and children, user and system."""
+    peak: int
+    """Bytes resident at the most, of its largest process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One result, beside what it is measured against."""
+
+    name: str
+    """What was measured, in words."""
+    value: float
+    """The ratio or amount."""
+    unit: str
+    """``x`` for a ratio, ``s``, ``MiB``."""
+    bound: float
+    """The most that it may be."""
+    detail: str
+    """The figures behind it."""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether it is within its bound."""
+        return self.value <= self.bound
+
+    def to_json(self) -> dict[str, object]:
+        """Give it as a JSON object."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str], folder: Path) -> Run:
+    """Run a command and wait for it; raises `subprocess.CalledProcessError` where it fails."""
+    log = folder / "last-run.log"
+    started = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command], env=dict(environment), cwd=folder, stdout=output, stderr=output
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, process.args, log.read_bytes())
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def paired(ours: Callable[[], Run], theirs: Callable[[], Run], rounds: int = 3) -> tuple[float, Run, Run]:
+    """Run the two in turn, A B A B, and give the median of the ratios with both medians.
+
+    In turn, so that a machine whose speed drifts slows both.
+    """
+    pairs = [(ours(), theirs()) for _ in range(rounds)]
+    ratio = statistics.median(a.wall / b.wall for a, b in pairs)
+    return ratio, _median([a for a, _ in pairs]), _median([b for _, b in pairs])
+
+
+def _median(runs: Sequence[Run]) -> Run:
+    return Run(
+        statistics.median(run.wall for run in runs),
+        statistics.median(run.cpu for run in runs),
+        max(run.peak for run in runs),
+    )

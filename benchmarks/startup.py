@@ -1,0 +1,24 @@
+"""How long the command line takes to say what it can do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .measure import Figure, paired, run
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+def figures() -> Iterator[Figure]:
+    """Measure ``fipsmanifest --help`` against importing what it is made with."""
+    environment, folder = dict(os.environ), Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 - nothing is kept
+    ratio, ours, theirs = paired(
+        lambda: run([PROGRAM, "--help"], environment, folder),
+        lambda: run([sys.executable, "-c", "import typer"], environment, folder),
+        rounds=9,
+    )
+    detail = f"ours {ours.wall * 1000:.0f} ms, import {theirs.wall * 1000:.0f} ms"
+    yield Figure("fipsmanifest --help / import typer", ratio, "x", 3.0, detail)
