@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,10 @@ from typing import Any
 
 from fipsmanifest.node.trust import Trust, load_trust
 from fipsmanifest.sign import keys
+
+PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+#: The oldest Python that is promised and some later ones, where the machine has them; the tests' own always.
+PYTHONS = [sys.executable, *(str(path) for v in ("3.6", "3.9", "3.13") for path in PYENV.glob(f"{v}.*/bin/python"))]
 
 GOOD_MANIFEST: dict[str, Any] = {
     "schema": "fipsmanifest/v1",

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.node.document import Bindings
 from fipsmanifest.node.verify import Signed, verify_cleartext
+from fipsmanifest.tool import build_tool
 from tests.node.attacks import CASES, Case, good
-from tests.node.forge import Forge, payload
+from tests.node.forge import PYTHONS, Forge, payload
 
 
-def _verify(case: Case, forge: Forge) -> Signed:
+def _options(case: Case, forge: Forge) -> dict[str, Any]:
     options = dict(case.options)
-    message = case.make(forge)
-    time.sleep(options.pop("wait", 0))
     if "pin" in options:
         options["fingerprint"] = forge.fingerprints[options.pop("pin")]
     if "pin_text" in options:
         options["fingerprint"] = forge.fingerprints["manifest"][options.pop("pin_text") :]
+    return options
+
+
+def _verify(case: Case, forge: Forge) -> Signed:
+    options = _options(case, forge)
+    message = case.make(forge)
+    time.sleep(options.pop("wait", 0))
     return verify_cleartext(message, forge.trust(), **options)
 
 
@@ -76,3 +86,50 @@ def test_an_expired_manifest_that_is_allowed_carries_a_warning(forge: Forge) -> 
     found = verify_cleartext(message, forge.trust(), bindings=Bindings(allow_expired=True))
 
     assert found.warnings == ("The manifest expired on 2020-01-01T00:00:00Z.",)
+
+
+_EVERY_CASE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from fipsmanifest.errors import FipsManifestError
+from fipsmanifest.node.document import Bindings
+from fipsmanifest.node.trust import load_trust
+from fipsmanifest.node.verify import verify_cleartext
+trust, codes = load_trust(sys.argv[2]), {}
+for case in json.load(sys.stdin):
+    bindings = Bindings(*case["bindings"]) if case["bindings"] is not None else None
+    with open(case["path"], "rb") as file:
+        data = file.read()
+    try:
+        verify_cleartext(data, trust, case["role"], fingerprint=case["fingerprint"], bindings=bindings)
+        codes[case["name"]] = 0
+    except FipsManifestError as error:
+        codes[case["name"]] = error.exit_code
+json.dump(codes, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_python_ends_every_case_alike(python: str, forge: Forge, tmp_path: Path) -> None:
+    build_tool(forge.trust_folder, tmp_path / "tool")
+    listed = []
+    for number, case in enumerate(CASES):
+        path = tmp_path / str(number)
+        path.write_bytes(case.make(forge))
+        options = _options(case, forge)
+        listed.append(
+            {
+                "name": case.name,
+                "path": str(path),
+                "role": options.get("role", "manifest"),
+                "fingerprint": options.get("fingerprint"),
+                "bindings": options.get("bindings"),
+            }
+        )
+    time.sleep(2)
+    command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool"), str(forge.trust_folder)]
+
+    done = subprocess.run(command, input=json.dumps(listed), capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {case.name: case.code for case in CASES}

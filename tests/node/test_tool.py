@@ -19,11 +19,7 @@ from fipsmanifest.errors import NotTrusted, Refused, UsageError
 from fipsmanifest.sign import keys
 from fipsmanifest.tool import ToolFile, build_tool
 from tests.node import roots
-from tests.node.forge import Forge, payload
-
-PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-# The oldest that is promised and a recent one, wherever the machine has them; the tests' own always.
-PYTHONS = [sys.executable, *(str(path) for v in ("3.6", "3.9", "3.13") for path in PYENV.glob(f"{v}.*/bin/python"))]
+from tests.node.forge import PYTHONS, Forge, payload
 
 
 @pytest.fixture(scope="session")

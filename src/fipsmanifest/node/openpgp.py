@@ -25,6 +25,7 @@ _ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
 _CHECKSUM_LINE = re.compile(rb"=([A-Za-z0-9+/]{4})\Z")
 _MAX_HEADERS = 8
+_BEGIN = b"-----BEGIN "
 
 
 class Key(NamedTuple):
@@ -209,8 +210,10 @@ def read_certificates(data: bytes) -> List[Certificate]:
     """
     if data[:5] == b"-----":
         text = data.replace(b"\r\n", b"\n").strip() + b"\n"
-        blocks = re.split(rb"(?<=\n)(?=-----BEGIN )", text)
-        data = b"".join(dearmor(block.rstrip() + b"\n", b"PUBLIC KEY BLOCK") for block in blocks)
+        before, *blocks = text.split(_BEGIN)
+        if before:
+            raise _bad_armor("it does not begin with the line of a public key block")
+        data = b"".join(dearmor(_BEGIN + block.rstrip() + b"\n", b"PUBLIC KEY BLOCK") for block in blocks)
     groups: List[List[_Packet]] = []
     for packet in _packets(data):
         if packet.tag in (_SECRET_KEY, _SECRET_SUBKEY):
