@@ -144,6 +144,14 @@ def test_a_package_without_architecture_is_one_package_for_both(collect: Collect
     assert [each.name for each in collect(wanted)] == ["policy-1.21.3-0.noarch"]
 
 
+def test_a_bundle_for_each_architecture_is_asked_for_its_own(collect: Collect, bundle: Path) -> None:
+    bundle.rename(bundle.with_name("bundle-x86_64"))
+    wanted = folder_definition("bundle-{arch}", "kubelet-1.21.3-0")
+    assert [each.address for each in collect(wanted)] == ["bundle-x86_64/deep/1.rpm"]
+    with pytest.raises(Incomplete, match=r"bundle-aarch64"):
+        collect(folder_definition("bundle-{arch}", "kubelet-1.21.3-0", architectures=["x86_64", "aarch64"]))
+
+
 def test_something_else_under_the_name_of_a_package_is_refused_by_name(collect: Collect, bundle: Path) -> None:
     (bundle / "page.rpm").write_text("<html>")
     with pytest.raises(Refused, match=r"bundle: page\.rpm"):

@@ -7,17 +7,21 @@ whether they are a FIPS build for nobody but the inspection: a plain package has
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ..definition import Definition, RpmRepository
+from ..definition import Definition, RpmFolder, RpmRepository
 from ..errors import FipsManifestError, Incomplete, Refused, Several
 from ..unpack.rpmheader import nevra
 from . import package_signature, repodata
 from .artifact import Artifact
 from .context import Context
 from .repodata import Package
+
+if TYPE_CHECKING:
+    from ..lock import Pin
 
 Job = Callable[[], Artifact]
 
@@ -42,6 +46,16 @@ class _Choice:
     """Bytes."""
 
 
+def by_address(source: RpmRepository | RpmFolder, definition: Definition) -> list[tuple[str, tuple[str, ...]]]:
+    """Give each address of ``source`` with the architectures that it is for: all, where it has no place for one."""
+    found: list[tuple[str, tuple[str, ...]]] = [
+        (url.rstrip("/"), (architecture,)) for architecture, url in definition.addresses(source)
+    ]
+    if "{arch}" in source.url or "{oci_arch}" in source.url:
+        return found
+    return [(found[0][0], definition.architectures)]
+
+
 def jobs(source: RpmRepository, definition: Definition, context: Context) -> list[Job]:
     """Give one job for each package of ``source`` and architecture.
 
@@ -53,7 +67,7 @@ def jobs(source: RpmRepository, definition: Definition, context: Context) -> lis
     # By address, since a package without architecture is found once for each.
     chosen: dict[str, _Choice] = {}
     failures: list[FipsManifestError] = []
-    for url, architectures in _repositories(source, definition):
+    for url, architectures in by_address(source, definition):
         wanted = [(nvr, architecture) for architecture in architectures for nvr in source.packages]
         pinned = {key: _pinned(context, url, *key) for key in wanted}
         try:
@@ -73,21 +87,22 @@ def jobs(source: RpmRepository, definition: Definition, context: Context) -> lis
     return [partial(_fetch, source, definition, context, choice) for choice in chosen.values()]
 
 
-def _repositories(source: RpmRepository, definition: Definition) -> Iterable[tuple[str, tuple[str, ...]]]:
-    """Give each repository's address with the architectures that it is for: all, where it has no place for one."""
-    found = [(url.rstrip("/"), (architecture,)) for architecture, url in definition.addresses(source)]
-    return found if "{arch}" in source.url or "{oci_arch}" in source.url else [(found[0][0], definition.architectures)]
-
-
-def _pinned(context: Context, url: str, nvr: str, architecture: str) -> _Choice | None:
-    """Give what the lock pins, if the cache has it: else upstream is asked, and the lock names what differs."""
+def pin_of(context: Context, url: str, nvr: str, architecture: str) -> Pin | None:
+    """Give the lock's pin of a package for ``architecture`` from ``url``."""
     for pin in context.pins:
         # The lock has epochs, which definitions do not name.
         name = re.sub(r"-\d+:(?=[^-]*-[^-]*$)", "-", pin.name)
         if name in (f"{nvr}.{architecture}", f"{nvr}.noarch") and pin.address.startswith(url + "/"):
-            here = context.cache.get(pin.sha256) is not None
-            return _Choice(pin.address, pin.name, f"sha256:{pin.sha256}", pin.size) if here else None
+            return pin
     return None
+
+
+def _pinned(context: Context, url: str, nvr: str, architecture: str) -> _Choice | None:
+    """Give what the lock pins, if the cache has it: else upstream is asked, and the lock names what differs."""
+    pin = pin_of(context, url, nvr, architecture)
+    if pin is None or context.cache.get(pin.sha256) is None:
+        return None
+    return _Choice(pin.address, pin.name, f"sha256:{pin.sha256}", pin.size)
 
 
 def _read(source: RpmRepository, context: Context, url: str, wanted: set[str]) -> list[Package]:

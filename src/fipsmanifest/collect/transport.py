@@ -95,7 +95,8 @@ class Answer:
         """Give the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
         import urllib3.exceptions
 
-        received, mark = 0, time.monotonic()
+        begin = mark = time.monotonic()
+        received = 0
         while True:
             if self._stop.is_set():
                 raise Incomplete(f"Stopped while downloading {self.url}.")
@@ -109,6 +110,8 @@ class Answer:
             yield chunk
             received += len(chunk)
             now = time.monotonic()
+            if now - begin > self._limits.total:
+                raise Incomplete(f"{shown(self.url)} took more than {self._limits.total:.0f} s.", _CHECK)
             if now - mark >= self._limits.window:
                 if received < self._limits.slowest * (now - mark):
                     raise Transient(f"only {received / (now - mark):.0f} bytes per second came")
