@@ -16,6 +16,7 @@ from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
 from fipsmanifest.collect.http import Http, Limits
 from fipsmanifest.collect.mirror import Mirrors
+from fipsmanifest.collect.registry import parse_reference
 from fipsmanifest.definition import Definition, Images
 from fipsmanifest.errors import Incomplete, Refused, UsageError
 from fipsmanifest.lock import Pin
@@ -59,9 +60,9 @@ def refuse(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, 
     raise Refused("nothing is signed here")
 
 
-def context(folder: Path, *mirrors: str, pins: tuple[Pin, ...] = ()) -> Context:
+def context(folder: Path, *mirrors: str, pins: tuple[Pin, ...] = (), allow_http: bool = False) -> Context:
     cache = Cache(folder / "cache")
-    http = Http(cache, limits=Limits(attempts=2, backoff=0.01, connect=3, read=5))
+    http = Http(cache, limits=Limits(attempts=2, backoff=0.01, connect=3, read=5), allow_http=allow_http)
     return Context(http, cache, Mirrors.parse(mirrors), refuse, folder, pins)
 
 
@@ -247,6 +248,30 @@ def test_a_single_image_of_another_architecture_is_named(registry: Registry, lay
 def test_a_tag_that_is_missing_is_incomplete(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match="404"):
         pull(f"{registry.address}/nothing:v1", context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "base"),
+    [
+        ("pause", "docker.io/library/pause:latest", "https://registry-1.docker.io/v2/library/pause"),
+        ("mesosphere/etcd:v3", "docker.io/mesosphere/etcd:v3", "https://registry-1.docker.io/v2/mesosphere/etcd"),
+        ("docker.io/etcd:v3", "docker.io/library/etcd:v3", "https://registry-1.docker.io/v2/library/etcd"),
+        ("k8s.gcr.io/pause:3.4.1", "k8s.gcr.io/pause:3.4.1", "https://k8s.gcr.io/v2/pause"),
+        ("localhost:5000/a/b:v1", "localhost:5000/a/b:v1", "http://localhost:5000/v2/a/b"),
+        ("127.0.0.1:5000/a:v1", "127.0.0.1:5000/a:v1", "http://127.0.0.1:5000/v2/a"),
+        ("https://127.0.0.1:5000/a:v1", "127.0.0.1:5000/a:v1", "https://127.0.0.1:5000/v2/a"),
+        ("http://mirror/a:v1", "mirror/a:v1", "http://mirror/v2/a"),
+        (f"r.example.com/a@sha256:{'0' * 64}", f"r.example.com/a@sha256:{'0' * 64}", "https://r.example.com/v2/a"),
+        (
+            f"r.example.com/a:v1@sha256:{'0' * 64}",
+            f"r.example.com/a:v1@sha256:{'0' * 64}",
+            "https://r.example.com/v2/a",
+        ),
+    ],
+)
+def test_a_reference_is_read_as_docker_reads_it(text: str, full: str, base: str) -> None:
+    reference = parse_reference(text)
+    assert (reference.text, reference.base) == (full, base)
 
 
 @pytest.mark.parametrize("reference", ["", "UPPER/case:v1", "a b", "host/x@sha256:12", "x:y:z", "http://x/../y"])

@@ -138,6 +138,22 @@ def test_credentials_go_to_no_realm_that_anyone_could_read(realm: str, nobody: P
         assert not any("Authorization" in headers for _, headers in server.requests)
 
 
+# A registry elsewhere must not make this machine's own services its token server. The proxy stands for the network.
+def test_a_registry_elsewhere_cannot_point_at_this_machine(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def challenge(handler: Handler, body: bytes) -> None:
+        handler.answer(401, b"", {"WWW-Authenticate": 'Bearer realm="https://127.0.0.1:1/token",service="s"'})
+
+    with FaultyServer(tmp_path) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        log_in(nobody / ".docker/config.json", "registry.example.com")
+        server.faults["/v2/kube-proxy/manifests/v1"] = [challenge]
+        where = context(tmp_path, "docker.io/team=http://registry.example.com", allow_http=True)
+        with pytest.raises(Refused, match=r"sends for tokens to 'https://127\.0\.0\.1:1/token'"):
+            pull("docker.io/team/kube-proxy:v1", where)
+
+
 # Where credentials are found
 
 
