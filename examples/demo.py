@@ -51,9 +51,9 @@ def run_demo() -> None:
     """Go through the steps; raises `Incomplete` where one does not end as it must."""
     started = time.monotonic()
     releases = definitions.find(Path("releases"), VERSION)[VERSION]
-    heading("Build a small upstream: goboring programs, signed RPMs, images (the first time takes a few minutes)")
+    heading("Build a small upstream: goboring programs, signed RPMs, images (the first time this takes some minutes)")
     gnupghome = private_folder(DEMO / "gnupg")
-    world = World.make(releases, DEMO / "upstream", gnupghome)
+    world = World.make(releases, DEMO / "upstream", gnupghome, say=lambda what: print(f"  {what}", flush=True))
     environment = command_environment(gnupghome)
     print(f"{len(world.files())} files and {len(world.images)} images in {world.folder}")
     forget_another_upstream(world)

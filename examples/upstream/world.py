@@ -15,7 +15,7 @@ import hashlib
 import shlex
 import subprocess
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -72,16 +72,18 @@ class World:
         *,
         plain: Collection[str] = (),
         pad: int = 0,
+        say: Callable[[str], None] = lambda _: None,
     ) -> World:
         """Make all that the definitions name, below ``folder``, signed with a key in ``gnupghome``.
 
         ``plain`` names programs that are built without BoringCrypto although their component must have it: the same
         package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
+        ``say`` is told of each package and image before it is made for the first time.
 
         Raises `Incomplete` where a toolchain or program is missing.
         """
         wanted = tuple(definitions.load(path) for path in definition_paths)
-        maker = _Maker(folder, frozenset(plain), pad)
+        maker = _Maker(folder, frozenset(plain), pad, say)
         fingerprint = _upstream_key(gnupghome)
         certificate = folder / "upstream.asc"
         certificate.parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +167,7 @@ class _Maker:
     folder: Path
     plain: frozenset[str]
     pad: int
+    say: Callable[[str], None]
 
     def repositories(self, wanted: Sequence[Definition], signer: Signer) -> None:
         """Make each RPM repository, with what all definitions want of it and nothing else."""
@@ -222,15 +225,20 @@ class _Maker:
         signer: Signer,
     ) -> None:
         name, version, _ = nvr.rsplit("-", 2)
+        path = folder / f"{nvr}.{architecture}.rpm"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            self.say(f"{path.name} for EL{definition.el}")
         owner = _owner(definition, package=name)
         files = [
             Packed(entry, self._entry_program(definition, entry, version, owner, architecture))
             for entry in layout.of_package(name)
         ]
-        folder.mkdir(parents=True, exist_ok=True)
-        packages.write_rpm(nvr, architecture, files, folder / f"{nvr}.{architecture}.rpm", compression, signer)
+        packages.write_rpm(nvr, architecture, files, path, compression, signer)
 
     def _image(self, definition: Definition, reference: str) -> oci.Image:
+        if not (self.folder / "registry").exists():
+            self.say(reference)
         repository, _, tag = reference.rpartition(":")
         name = repository.rpartition("/")[2]
         owner = _owner(definition, image=repository)
