@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -110,7 +110,7 @@ class Inspection:
         for platform in artifact.platforms:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
             view = merge((self._running[key].result() for key in keys), artifact.name)
-            findings = tuple(_placed(finding, path) for path, finding in view)
+            findings = tuple(finding.at(path) for path, finding in view)
             yield Inspected(artifact, platform.architecture, platform, findings)
 
     def _inspect(self, unit: _Unit) -> list[_Change]:
@@ -165,9 +165,7 @@ def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspecto
 
     def read(task: Task) -> list[_Change]:
         def look(member: Member) -> Finding | None:
-            # A hard link shares what its target shows; merging follows it.
-            finding = inspector.inspect(member) if member.type == "file" else None
-            return _looked(finding if finding and finding.crypto else None, member, task)
+            return _looked(inspector.program(member), member, task)
 
         return list(read_layer(layer, diff_id, look, archive=artifact.name))
 
@@ -191,11 +189,6 @@ def _layer_key(layer: Blob, diff_id: str) -> str:
 
 def _bare(member: Member) -> Member:
     return Member(member.path, member.type, member.mode, member.size, member.target, member.mark)
-
-
-def _placed(finding: Finding, path: str) -> Finding:
-    """Name a finding as the merged file system does: links may have moved or renamed it."""
-    return finding if finding.path == path else replace(finding, path=path)
 
 
 def _dump(change: _Change) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -117,3 +117,7 @@ class Finding:
     """For Go programs."""
     crypto: CryptoFacts | None = None
     """For ELF files, the unreadable ones too."""
+
+    def at(self, path: str) -> Finding:
+        """Give the same under another path: links may move or rename a file once everything is unpacked."""
+        return self if path == self.path else replace(self, path=path)

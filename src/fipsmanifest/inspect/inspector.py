@@ -75,7 +75,17 @@ class Inspector:
             raise _dangling(member)
         if member.content is None:
             return Finding(member.path, "file", member.mode, None, None, member.mark or "ghost")
-        return self._file(member.path, member.mode, member.size, member.mark, member.content)
+        return self._file(member, member.content, member.content.read(_CHUNK))
+
+    def program(self, member: Member) -> Finding | None:
+        """Inspect one member where it is an ELF file; None for anything else, of which only the start is read.
+
+        For what a digest of the whole covers already, such as a layer. Raises as `inspect` does.
+        """
+        if member.type != "file" or member.content is None:
+            return None
+        first = member.content.read(_CHUNK)
+        return self._file(member, member.content, first) if first[:4] == elf.MAGIC else None
 
     def inspect_path(self, path: Path, name: str | None = None) -> Finding:
         """Inspect a file or symbolic link on disk, named ``name`` or as it is in the finding.
@@ -116,8 +126,8 @@ class Inspector:
         finding = _plain(named, stat.S_IMODE(found.st_mode), size, digest.hexdigest(), None, head)
         return self._judged(finding, OpenFile(descriptor, size)) if head == elf.MAGIC else finding
 
-    def _file(self, path: str, mode: int, size: int, mark: Mark | None, content: Content) -> Finding:
-        first = content.read(_CHUNK)
+    def _file(self, member: Member, content: Content, first: bytes) -> Finding:
+        path, mode, size, mark = member.path, member.mode, member.size, member.mark
         if first[:4] != elf.MAGIC:
             digest = _hash_through(path, size, first, content)
             return _plain(path, mode, size, digest, mark, first[:4])
@@ -200,8 +210,9 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
     if modules:
         return verdict.judge(seen)
     seen = replace(seen, native=native.read(source, headers))
-    if swept.standard and go is not None and not (claimed or symbols or native.version(go)):
-        # Plain cryptography and no claim of anything else: no further evidence would change that.
+    claimed = claimed or symbols > 0 or swept.boring or (go is not None and native.version(go) is not None)
+    if swept.standard and not claimed and go is not None:
+        # Plain cryptography and no sign of anything else: no further evidence would change that.
         return verdict.judge(seen)
     return verdict.judge(
         replace(
@@ -209,6 +220,7 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
             data=tuple(boring.in_data(source, headers, table)),
             markers=signals.markers(source, headers),
             packages=signals.packages(source, headers),
+            forks=signals.forks(source, headers),
             symbols=symbols or signals.symbols(source, headers),
         )
     )
