@@ -28,6 +28,10 @@ class Session:
     json: bool = False
 
 
+#: Whether the one JSON document of this run has been written; an error after it has only its sentence and code.
+_written = False
+
+
 def printable(text: str) -> str:
     """Give ``text`` without anything that a terminal would obey; what comes from files and servers may be hostile."""
     return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
@@ -40,6 +44,8 @@ def write(line: str = "") -> None:
 
 def write_json(document: object) -> None:
     """Write the one JSON document of a run."""
+    global _written
+    _written = True
     sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
 
 
@@ -64,7 +70,7 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def report(error: FipsManifestError, session: Session) -> None:
     """Tell an error: a sentence on what is wrong and one on what to do; as JSON too, where that was asked for."""
-    if session.json:
+    if session.json and not _written:
         write_json({"error": {"code": error.exit_code, "message": error.message, "advice": error.advice}})
     say(f"error: {error.message}")
     if error.advice:
