@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -328,6 +329,31 @@ def test_a_layer_that_breaks_off_is_resumed_where_it_broke(layout: Path, tmp_pat
     assert ranges[0] is None
     assert len(ranges) == 2 and ranges[1] is not None and ranges[1] != "bytes=0-"
     assert hashlib.sha256(artifact.platforms[0].layers[-1].path.read_bytes()).hexdigest() == parts[-1]["digest"][7:]
+
+
+def test_images_pulled_at_once_fetch_the_layer_that_they_share_once(tmp_path: Path) -> None:
+    layout, web = tmp_path / "layout", tmp_path / "web"
+    shared = make_layer({"usr/bin/base": os.urandom(400_000)})
+    tags = [f"v{number}" for number in range(6)]
+    for tag in tags:
+        make_image(layout, tag, {"amd64": [shared, make_layer({tag: b"own"})]}, index=False)
+    blobs = web / "v2/kube-proxy/blobs"
+    blobs.mkdir(parents=True)
+    for entry in json.loads((layout / "index.json").read_text())["manifests"]:
+        tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+        served_by_hand(web, tag, (layout / "blobs/sha256" / entry["digest"][7:]).read_bytes())
+    for blob in (layout / "blobs/sha256").iterdir():
+        (blobs / f"sha256:{blob.name}").write_bytes(blob.read_bytes())
+    with FaultyServer(web) as server, ThreadPoolExecutor(6) as pool:
+        where = context(tmp_path)
+        references = tuple(f"{server.url.removeprefix('http://')}/kube-proxy:{tag}" for tag in tags)
+        source = Images(kind="image", name="images", references=references)
+        with where.http:
+            found = list(pool.map(lambda job: job(), image.jobs(source, definition(), where)))
+        asked = [path for path, _ in server.requests]
+    assert [artifact.name for artifact in found] == list(references)
+    assert len({artifact.platforms[0].layers[0].path for artifact in found}) == 1
+    assert len(asked) == len(set(asked)) == 6 * 3 + 1  # a manifest, a configuration and a layer each, and the shared
 
 
 def test_a_manifest_beyond_its_cap_is_refused(tmp_path: Path) -> None:
