@@ -303,6 +303,12 @@ def test_a_body_that_drips_is_given_up_though_it_never_pauses_for_long(
     assert time.monotonic() - begin < 5
 
 
+def test_a_body_that_goes_on_for_too_long_is_given_up_however_steady_it_is(server: FaultyServer, cache: Cache) -> None:
+    server.faults["/a.rpm"] = [slow_but_steady]
+    with Http(cache, limits=Limits(total=0.2)) as http, pytest.raises(Incomplete, match=r"took more than"):
+        http.download(f"{server.url}/a.rpm")
+
+
 def test_a_server_that_falls_silent_is_given_up_after_the_read_limit(server: FaultyServer, cache: Cache) -> None:
     server.faults["/a.rpm"] = [lambda *_: time.sleep(3)] * 2
     with Http(cache, limits=Limits(read=0.3, attempts=2, backoff=0.01)) as http, pytest.raises(Incomplete):
@@ -435,6 +441,8 @@ def test_a_proxy_of_the_environment_is_used(
         monkeypatch.setenv("no_proxy", "")
         with Http(cache, limits=QUICK, allow_http=True) as http:
             assert http.fetch_bytes("http://upstream.invalid/a.rpm", 100).data == b"by proxy"
+            # What is served on this machine is not what the proxy's machine serves.
+            assert http.fetch_bytes(f"{server.url}/a.rpm", 1 << 20).data == BODY
 
 
 def test_paths_and_file_addresses_are_read_through_the_cache(cache: Cache, http: Http, tmp_path: Path) -> None:

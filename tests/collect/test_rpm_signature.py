@@ -11,7 +11,8 @@ import pytest
 
 from fipsmanifest.collect import package_signature
 from fipsmanifest.collect.package_signature import Authenticated
-from fipsmanifest.errors import Refused
+from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.node import gpgv
 from fipsmanifest.node.trust import load_trust
 from tests.collect import upstream
 from tests.collect.upstream import BIN, FILE_DIGEST_ALGORITHM, INT32, PAYLOAD_DIGEST, Keys, Parts
@@ -195,6 +196,14 @@ def test_a_signature_with_sha1_is_refused(check: Check, keys: Keys, signed: Path
     signatures = parts.signatures | {upstream.RSA_HEADER: (BIN, len(weak), weak)}
     with pytest.raises(Refused, match=r"no signature by a key that is trusted"):
         check(replace(parts, signatures=signatures).write(tmp_path / "bad.rpm"))
+
+
+def test_without_gpgv_nothing_is_known_and_nothing_passes(
+    check: Check, signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpgv, "_PROGRAMS", ("/nowhere/gpgv",))
+    with pytest.raises(Incomplete, match="gpgv"):
+        check(signed)
 
 
 def test_one_good_signature_among_those_of_rpm_6_is_enough(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ _FIPS_DIGESTS_SINCE = 8
 
 #: A legacy signature is checked over the whole package in memory, bytes.
 _MAX_LEGACY = 96 << 20
+
+#: Packages are checked in parallel, but only one at a time is held in memory.
+_ONE_LEGACY = threading.Lock()
 
 #: Signatures looked at in one package.
 _MAX_SIGNATURES = 8
@@ -123,17 +127,23 @@ def _check_signature(
     if not over_header and not legacy:
         raise Refused(f"{name} is not signed.", "Ask upstream for the signed package, or check the repository.")
     use_header = bool(over_header) and (bool(head.header.strings(rpmheader.PAYLOAD_DIGEST)) or not legacy)
-    signed = head.header.raw if use_header else _from_header_on(head, path, name)
-    refusal: Refused | None = None
-    for signature in (over_header if use_header else legacy)[:_MAX_SIGNATURES]:
+    if use_header:
+        return _first_trusted(head.header.raw, over_header, name, permitted, verify), False
+    with _ONE_LEGACY:
+        return _first_trusted(_from_header_on(head, path, name), legacy, name, permitted, verify), True
+
+
+def _first_trusted(
+    signed: bytes, signatures: list[bytes], name: str, permitted: tuple[str, ...] | None, verify: VerifySignature
+) -> str:
+    """Give who made the first signature that holds; the error is that of the first that does not."""
+    refusals: list[Refused] = []
+    for signature in signatures[:_MAX_SIGNATURES]:
         try:
-            return verify(signed, signature, permitted), not use_header
+            return verify(signed, signature, permitted)
         except Refused as error:
-            refusal = refusal or error
-    reason = refusal.message if refusal else "It has no signature."
-    raise Refused(
-        f"{name} has no signature by a key that is trusted for it: {reason}", refusal.advice if refusal else ""
-    )
+            refusals.append(error)
+    raise Refused(f"{name} has no signature by a key that is trusted for it: {refusals[0].message}", refusals[0].advice)
 
 
 def _header_signatures(head: Head, name: str) -> Iterator[bytes]:

@@ -180,6 +180,9 @@ class Transport:
         import requests
 
         carried = any(name.lower() == "authorization" for name in headers)
+        # A proxy's loopback is another machine's; None keeps requests from adding the environment's.
+        here = _is_loopback(urlsplit(url).hostname or "")
+        proxies: dict[str, str | None] | None = dict.fromkeys(("http", "https", "all")) if here else None
         try:
             return self._session().request(
                 "GET" if form is None else "POST",
@@ -188,6 +191,7 @@ class Transport:
                 data=form,
                 # Without this requests would put what .netrc says in place of a header that was given.
                 auth=(lambda request: request) if carried else None,
+                proxies=proxies,  # type: ignore[arg-type]  # the stubs do not know of None
                 stream=True,
                 allow_redirects=False,
                 timeout=(self.limits.connect, self.limits.read),
