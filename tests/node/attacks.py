@@ -254,6 +254,7 @@ TEXT = [
     Case("an empty line more", replaced(b'  "el": 8,\n', b'\n  "el": 8,\n'), reason="does not fit"),
     Case("trailing blanks", replaced(b'"el": 8,\n', b'"el": 8,  \n'), reason="ends in a blank"),
     Case("a trailing tab", replaced(b'"el": 8,\n', b'"el": 8,\t\n'), reason="U+0009"),
+    Case("a signed tab", signed(payload().replace(b'"el": ', b'"el":\t')), reason="U+0009"),
     Case("a trailing no-break space", replaced(b'"el": 8,\n', b'"el": 8,\xc2\xa0\n'), reason="ends in a blank"),
     Case("a blank after the last line", replaced(b"}\n-----BEGIN", b"} \n-----BEGIN"), reason="ends in a blank"),
     Case("an empty line at the end", replaced(b"}\n-----BEGIN", b"}\n\n-----BEGIN"), reason="empty line"),

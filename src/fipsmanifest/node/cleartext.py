@@ -17,6 +17,7 @@ _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
 _SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----\n"
 _HASH_HEADER = re.compile(rb"Hash: ((?:SHA256|SHA384|SHA512)(?:,[ ]?(?:SHA256|SHA384|SHA512))*)\Z")
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\n"
 _TRAILING_BLANK = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]$", re.MULTILINE)
 
 
@@ -70,22 +71,31 @@ def _read_body(body: bytes) -> bytes:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise _refused("its text is not UTF-8")
-    control = _CONTROL.search(text)
-    if control is not None:
-        raise _refused("its text holds the control character U+{:04X}".format(ord(control.group())))
-    if _TRAILING_BLANK.search(text):
+    # Most text is plain, and to see that costs a hundredth of the search.
+    if body.translate(None, _PLAIN):
+        control = _CONTROL.search(text)
+        if control is not None:
+            raise _refused("its text holds the control character U+{:04X}".format(ord(control.group())))
+        if _TRAILING_BLANK.search(text):
+            raise _refused("a line ends in a blank")
+    if b" \n" in body or body.endswith(b" "):
         raise _refused("a line ends in a blank")
     lines = body.split(b"\n")
     if not lines[-1]:
         raise _refused("its text ends in an empty line")
-    for number, line in enumerate(lines):
-        if line.startswith(b"-"):
-            if not line.startswith(b"- "):
-                raise _refused("a line that begins with a dash is not escaped")
-            lines[number] = line[2:]
-        if len(line) > MAX_LINE:
-            raise _refused("a line is longer than {} bytes".format(MAX_LINE))
+    if max(map(len, lines)) > MAX_LINE:
+        raise _refused("a line is longer than {} bytes".format(MAX_LINE))
+    if b"\n-" in body or body.startswith(b"-"):
+        lines = [_unescape(line) for line in lines]
     return b"\n".join(lines) + b"\n"
+
+
+def _unescape(line: bytes) -> bytes:
+    if not line.startswith(b"-"):
+        return line
+    if not line.startswith(b"- "):
+        raise _refused("a line that begins with a dash is not escaped")
+    return line[2:]
 
 
 def _refused(reason: str) -> NotTrusted:

@@ -5,8 +5,9 @@ of the right kind, for the Kubernetes version, EL and serial that were asked for
 """
 
 import json
+import re
 from datetime import datetime
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
 from ..errors import NotTrusted
 from .text import read_time, utc_now, visible, write_time
@@ -17,6 +18,7 @@ MAX_BYTES = 16 * 1024 * 1024
 
 _MAX_DEPTH = 32
 _MAX_DIGITS = 18
+_PRINTABLE = re.compile(r"[ -~]*\Z")
 
 
 class Bindings(NamedTuple):
@@ -142,6 +144,7 @@ def _refuse_number(text: str) -> NoReturn:
 
 def _check_depth(value: Any) -> None:
     level, depth = [value], 0
+    names: Set[str] = set()
     while level:
         depth += 1
         if depth > _MAX_DEPTH:
@@ -149,16 +152,12 @@ def _check_depth(value: Any) -> None:
         inner: List[Any] = []
         for one in level:
             if isinstance(one, dict):
-                if not all(map(_is_plain, one)):
-                    raise _malformed("a key holds other characters than printable ASCII")
-                inner.extend(child for child in one.values() if isinstance(child, (dict, list)))
-            else:
-                inner.extend(child for child in one if isinstance(child, (dict, list)))
+                names.update(one)
+                one = one.values()
+            inner.extend(child for child in one if isinstance(child, (dict, list)))
         level = inner
-
-
-def _is_plain(name: str) -> bool:
-    return all(" " <= character <= "~" for character in name)
+    if not all(map(_PRINTABLE.match, names)):
+        raise _malformed("a key holds other characters than printable ASCII")
 
 
 def _malformed(reason: str) -> NotTrusted:
