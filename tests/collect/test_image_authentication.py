@@ -77,6 +77,34 @@ def test_a_token_is_asked_for_once_and_for_pulling_alone(token: Registry, nobody
     assert asked == {"scope": "repository:team/kube-proxy:pull", "service": tokens(token).service, "account": USER}
 
 
+def test_a_challenge_cannot_ask_for_more_than_pulling(token: Registry, nobody: Path, tmp_path: Path) -> None:
+    def challenge(handler: Handler, body: bytes) -> None:
+        value = f'Bearer realm="{tokens(token).realm}",service="s",scope="repository:team/other:push,delete"'
+        handler.answer(401, b"", {"WWW-Authenticate": value})
+
+    with FaultyServer(tmp_path) as server:
+        host = server.url.removeprefix("http://")
+        log_in(nobody / ".docker/config.json", host)
+        server.faults["/v2/kube-proxy/manifests/v1"] = [challenge]
+        tokens(token).asked.clear()
+        with pytest.raises(Incomplete, match="404"):
+            pull(f"{host}/kube-proxy:v1", context(tmp_path))
+    assert [asked["scope"] for asked in tokens(token).asked] == ["repository:kube-proxy:pull"]
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"token": 1}', b'{"token": "a\\r\\nX-Evil: 1"}', b"[]"])
+def test_a_token_server_that_gives_no_token_is_incomplete(answer: bytes, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(answer)
+    with FaultyServer(tmp_path) as server:
+
+        def challenge(handler: Handler, body: bytes) -> None:
+            handler.answer(401, b"", {"WWW-Authenticate": f'Bearer realm="{server.url}/token"'})
+
+        server.faults["/v2/kube-proxy/manifests/v1"] = [challenge]
+        with pytest.raises(Incomplete, match="gave no token"):
+            pull(f"{server.url.removeprefix('http://')}/kube-proxy:v1", context(tmp_path))
+
+
 def test_an_identity_token_is_exchanged_for_a_token(token: Registry, nobody: Path, tmp_path: Path) -> None:
     path = nobody / ".docker/config.json"
     path.parent.mkdir()

@@ -211,7 +211,8 @@ class Registry:
         values = {name.lower(): quoted or plain for name, quoted, plain in _CHALLENGE.findall(parameters)}
         realm = values.get("realm", "")
         self._check_realm(reference, realm)
-        query = {"scope": values.get("scope") or f"repository:{reference.repository}:pull"}
+        # The scope is what is needed here, whatever the challenge asks for: no token that may do more is carried about.
+        query = {"scope": f"repository:{reference.repository}:pull"}
         if values.get("service"):
             query["service"] = values["service"]
         try:
@@ -221,10 +222,10 @@ class Registry:
                 f"{urlsplit(realm).hostname} does not accept the credentials for {reference.text}.",
                 f"Log in again with 'docker login {reference.registry}' or 'podman login {reference.registry}'.",
             ) from error
-        document = load_json(answer.data, f"The token of {realm}")
+        document = load_json(answer.data, f"The token of {shown(realm)}")
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
         if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-            raise Incomplete(f"{realm} gave no token for {reference.text}.", "Ask those who run that registry.")
+            raise Incomplete(f"{shown(realm)} gave no token for {reference.text}.", "Ask those who run that registry.")
         return f"Bearer {token}"
 
     def _ask_for_token(self, realm: str, query: dict[str, str], found: credentials.Credentials | None) -> Fetched:
