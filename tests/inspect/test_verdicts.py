@@ -266,6 +266,7 @@ def test_plain_go_with_an_unused_native_module_is_plain() -> None:
     ("package", "settings", "code"),
     [
         (b"\0vendor/github.com/golang-fips/openssl/v2.", "build\tGOEXPERIMENT=boringcrypto\n", "golang-fips"),
+        (b"\0crypto/internal/boring._Cfunc__goboringcrypto_DLOPEN_OPENSSL", "", "golang-fips"),
         (b"\0vendor/github.com/golang-fips/openssl/v2.", "build\tGOEXPERIMENT=systemcrypto\n", "microsoft-go"),
         (b"\0vendor/github.com/microsoft/go-crypto-openssl.", "", "microsoft-go"),
     ],

@@ -20,7 +20,7 @@ from ..unpack.member import Content, Mark, Member
 from . import boring, buildinfo, elf, native, signals, verdict
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
-from .sweep import sweep
+from .sweep import has_marker, sweep
 from .table import Table
 
 #: ELF files up to this size are inspected in memory.
@@ -210,9 +210,9 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
     if modules:
         return verdict.judge(seen)
     seen = replace(seen, native=native.read(source, headers))
-    claimed = claimed or symbols > 0 or swept.boring or (go is not None and native.version(go) is not None)
-    if swept.standard and not claimed and go is not None:
-        # Plain cryptography and no sign of anything else: no further evidence would change that.
+    claimed = claimed or symbols > 0 or go is None or native.version(go) is not None
+    if swept.standard and not claimed and not has_marker(source, headers, "boring"):
+        # Plain cryptography, and no sign of goboring or of a fork that calls its marker: nothing changes that.
         return verdict.judge(seen)
     return verdict.judge(
         replace(

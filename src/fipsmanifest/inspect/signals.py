@@ -31,16 +31,17 @@ _PCLNTAB_SIZES = {bytes((quantum, pointer)) for quantum in (1, 2, 4) for pointer
 
 #: In that table, names of functions stand one after another, each ended by a zero byte.
 _FUNCTION = re.compile(rb"[A-Za-z0-9_/.-]*\.[A-Za-z_(]")
-_NAMES = {
-    "crypto": (b"\0crypto/", b"\0vendor/golang.org/x/crypto/", b"\0golang.org/x/crypto/"),
-    "boring": (b"\0crypto/internal/boring._Cfunc__goboringcrypto_",),
-    "golang-fips": (b"\0vendor/github.com/golang-fips/openssl",),
-    "microsoft-go": (
-        b"\0vendor/github.com/microsoft/go-crypto-openssl",
-        b"\0vendor/github.com/microsoft/go-crypto-winnative",
-        b"\0crypto/internal/backend/internal/opensslsetup.",
-    ),
-}
+_CRYPTO = (b"\0crypto/", b"\0vendor/golang.org/x/crypto/", b"\0golang.org/x/crypto/")
+_BORING = (b"\0crypto/internal/boring._Cfunc__goboringcrypto_",)
+#: The second is how golang-fips/go reached OpenSSL before it had a package for it.
+_GOLANG_FIPS = (
+    b"\0vendor/github.com/golang-fips/openssl",
+    b"\0crypto/internal/boring._Cfunc__goboringcrypto_DLOPEN_OPENSSL",
+)
+_MICROSOFT = (
+    b"\0vendor/github.com/microsoft/go-crypto-openssl",
+    b"\0crypto/internal/backend/internal/opensslsetup.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class Packages:
     """Any of Go's cryptographic packages."""
     boring: bool
     """Go's wrappers of BoringCrypto's functions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forks:
+    """Which forks of Go the table of functions gives away by packages that only they have."""
+
     golang_fips: bool
     """The OpenSSL backend of golang-fips/go (also used by Microsoft's Go on Linux)."""
     microsoft_go: bool
@@ -76,10 +83,12 @@ def markers(source: ByteSource, elf: Elf) -> Markers:
 
 def packages(source: ByteSource, elf: Elf) -> Packages:
     """Look for the names of packages among those of functions, which stripping leaves in place."""
-    found = {
-        name: any(_function_named(source, elf, prefix) for prefix in prefixes) for name, prefixes in _NAMES.items()
-    }
-    return Packages(found["crypto"], found["boring"], found["golang-fips"], found["microsoft-go"])
+    return Packages(_any_function(source, elf, _CRYPTO), _any_function(source, elf, _BORING))
+
+
+def forks(source: ByteSource, elf: Elf) -> Forks:
+    """Look for the packages of golang-fips/go and of Microsoft's Go."""
+    return Forks(_any_function(source, elf, _GOLANG_FIPS), _any_function(source, elf, _MICROSOFT))
 
 
 def symbols(source: ByteSource, elf: Elf) -> int:
@@ -118,10 +127,14 @@ def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:
         yield from find(source, segment.offset, segment.end, needle)
 
 
-def _function_named(source: ByteSource, elf: Elf, prefix: bytes) -> bool:
+def _any_function(source: ByteSource, elf: Elf, prefixes: tuple[bytes, ...]) -> bool:
+    """Tell whether any function's name begins with one of ``prefixes``, a zero byte before each."""
     table = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
     places = [(table.offset, table.offset + table.size)] if table else []
     places = places or [(segment.offset, segment.end) for segment in elf.loads if not segment.executable]
     return any(
-        _FUNCTION.match(source.read_at(at + 1, 256)) for start, end in places for at in find(source, start, end, prefix)
+        _FUNCTION.match(source.read_at(at + 1, 256))
+        for prefix in prefixes
+        for start, end in places
+        for at in find(source, start, end, prefix)
     )

@@ -50,21 +50,26 @@ def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
             for number, byte in enumerate(data[first::PAGE]):
                 if byte in by_first_byte and data[first + number * PAGE : first + number * PAGE + HEAD] in known:
                     heads.add(base + first + number * PAGE)
-            standard = standard or _has_marker(data, zero % _FUNCTION_ALIGNMENT)
+            standard = standard or _marked(data, MARKERS["standard"], zero % _FUNCTION_ALIGNMENT)
     return Sweep(tuple(sorted(heads)), standard)
 
 
-def _has_marker(data: bytes, first: int) -> bool:
-    """Look for the marker where functions can begin, by two of its bytes in every sixteenth of ``data``.
+def has_marker(source: ByteSource, elf: Elf, name: str) -> bool:
+    """Look for one marker function where functions can begin; x86_64 only."""
+    return any(
+        _marked(data, MARKERS[name], (segment.offset - segment.address - base) % _FUNCTION_ALIGNMENT)
+        for segment in elf.executable
+        for base, data in windows(source, segment.offset, segment.end, _OVERLAP)
+    )
+
+
+def _marked(data: bytes, marker: bytes, first: int) -> bool:
+    """Look for a marker at ``first`` and every sixteen bytes on, by two of its bytes in a slice of every sixteenth.
 
     That touches each byte once and compares few, which is more than twice as fast as looking everywhere.
     """
-    marker = MARKERS["standard"]
-    column = data[first::_FUNCTION_ALIGNMENT]
-    pair = marker[::_FUNCTION_ALIGNMENT]
+    column, pair = data[first::_FUNCTION_ALIGNMENT], marker[::_FUNCTION_ALIGNMENT]
     at = column.find(pair)
-    while at >= 0:
-        if data.startswith(marker, first + at * _FUNCTION_ALIGNMENT):
-            return True
+    while at >= 0 and not data.startswith(marker, first + at * _FUNCTION_ALIGNMENT):
         at = column.find(pair, at + 1)
-    return False
+    return at >= 0

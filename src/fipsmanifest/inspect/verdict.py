@@ -12,7 +12,7 @@ from . import native
 from .boring import Sighting
 from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
-from .signals import Markers, Packages
+from .signals import Forks, Markers, Packages
 
 #: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
 _BRANCH_RELEASE = re.compile(r"go1\.\d+(\.\d+)?b\d+\b")
@@ -36,6 +36,8 @@ class Seen:
     """The plain-crypto marker is there."""
     packages: Packages | None = None
     """Packages named; None where that was not needed."""
+    forks: Forks | None = None
+    """Packages of Go's forks; None where that was not needed."""
     symbols: int = 0
     """Names of BoringCrypto functions in the symbol table."""
     native: NativeModule | None = None
@@ -115,9 +117,9 @@ def _from_other_module(seen: Seen) -> Decision | None:
     microsoft = experiments & {"systemcrypto", "opensslcrypto", "cngcrypto"} or any(
         key.startswith("microsoft_") for key in seen.go.settings
     )
-    if seen.packages and (seen.packages.microsoft_go or (microsoft and seen.packages.golang_fips)):
+    if seen.forks and (seen.forks.microsoft_go or (microsoft and seen.forks.golang_fips)):
         return Verdict.OTHER_MODULE, "microsoft-go", None
-    if seen.packages and seen.packages.golang_fips:
+    if seen.forks and seen.forks.golang_fips:
         return Verdict.OTHER_MODULE, "golang-fips", None
     if native.version(seen.go) is None:
         return None
