@@ -405,6 +405,20 @@ DOCUMENT = [
     Case("a version that is a number", signed(payload(kubernetes=1)), reason="kubernetes is"),
     Case("files that are no list", signed(payload(files={})), reason="files is"),
     Case("a file that is no object", signed(payload(files=["x"])), reason="files is not an object"),
+    Case("a file without a path", signed(payload(files=[{}])), reason="path in files"),
+    Case("a path that is a list", signed(payload(files=[{"path": ["/x"]}])), reason="path in files"),
+    Case("a size that is text", signed(payload(files=[{"path": "/x", "size": "1"}])), reason="size in files"),
+    Case(
+        "a component that is an object", signed(payload(files=[{"path": "/x", "component": {}}])), reason="component in"
+    ),
+    Case("layers that are numbers", signed(payload(images=[{"platforms": [{"layers": [1]}]}])), reason="layers"),
+    Case("platforms that are an object", signed(payload(images=[{"platforms": {}}])), reason="platforms"),
+    Case("roles that are a list", signed(payload(node={"roles": ["worker"]})), reason="roles"),
+    Case("a role that is text", signed(payload(node={"roles": {"worker": "kubelet"}})), reason="worker"),
+    Case(
+        "versions that are numbers", signed(payload(node={"operating_systems": [{"versions": [8]}]})), reason="versions"
+    ),
+    Case("a tool that is text", signed(payload(tool="x")), reason="tool is"),
     Case("images that are no list", signed(payload(images=1)), reason="images is"),
     Case("a node that is no object", signed(payload(node=[])), reason="node is"),
     Case("another version", good, reason="for Kubernetes v1.21.3", options={"bindings": Bindings("v1.22.8")}),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fipsmanifest.node import tree as tree_module
-from fipsmanifest.node.checks import files, fips_mode, images, platform, running
+from fipsmanifest.node.checks import files, fips_mode, images, platform, processes, services
 from fipsmanifest.node.result import Listed, Node, Result, verdict
 from tests.node import roots
 
@@ -142,7 +144,7 @@ class TestFiles:
         assert check_files(root, manifest)[path].status in ("fail", "unknown")
 
     def test_nothing_in_an_entry_is_relied_on(self, root: Path, manifest: dict[str, Any]) -> None:
-        manifest["files"][0] = {"path": "/bin/kubelet", "role": "program", "size": None, "mode": [], "sha256": 5}
+        manifest["files"][0] = {"path": "/bin/kubelet", "role": "program", "mode": "rwx"}
 
         assert check_files(root, manifest)["/bin/kubelet"].status == "fail"
 
@@ -292,10 +294,64 @@ class TestImages:
         assert ("snapshots", "unknown") in [(result.subject, result.status) for result in found]
 
 
-def test_what_is_not_examined_on_a_running_node_is_unknown(root: Path) -> None:
-    for check in (running.check_processes, running.check_services):
-        assert check(Node("/", True, "worker"), [])[0].status == "unknown"
-        assert check(at_rest(root), [])[0].status == "not-applicable"
+class TestProcesses:
+    """The programs that really run."""
+
+    @pytest.fixture
+    def running(self, root: Path, manifest: dict[str, Any]) -> Iterator[Callable[[str], Result]]:
+        started: list[subprocess.Popen[bytes]] = []
+        place = root / "usr/bin/kubelet"
+        shutil.copyfile("/usr/bin/sleep", place)
+        manifest["files"][0] |= {"sha256": roots.sha256(place)}
+
+        def look(change: str) -> Result:
+            if change == "another program":
+                with place.open("ab") as file:
+                    file.write(b"more")
+            started.append(subprocess.Popen([place, "60"]))
+            if change == "replaced on disk":
+                place.unlink()
+                shutil.copyfile("/usr/bin/true", place)
+            found = processes.check(Node("/", True, "worker"), [Listed("m", manifest)])
+            return next(result for result in found if f"(pid {started[0].pid})" in result.subject)
+
+        yield look
+        for process in started:
+            process.kill()
+            process.wait()
+
+    def test_a_listed_program_that_runs_passes(self, running: Callable[[str], Result]) -> None:
+        assert running("nothing").status == "pass"
+
+    def test_another_program_under_a_components_name_fails(self, running: Callable[[str], Result]) -> None:
+        result = running("another program")
+
+        assert (result.status, result.evidence["code"]) == ("fail", "digest")
+
+    def test_a_program_replaced_on_disk_without_a_restart_fails(self, running: Callable[[str], Result]) -> None:
+        result = running("replaced on disk")
+
+        assert (result.status, result.evidence["code"], result.advice) == (
+            "fail",
+            "deleted",
+            "Restart the program, so that the installed file runs.",
+        )
+
+    def test_a_running_node_where_no_component_runs_is_unknown(self, manifest: dict[str, Any]) -> None:
+        manifest["node"]["roles"] = {"worker": ["nothing"]}
+
+        result = processes.check(Node("/", True, "worker"), [Listed("m", manifest)])[-1]
+
+        assert (result.status, result.actual) == ("unknown", "none of the components runs")
+
+    def test_at_rest_there_are_none(self, root: Path) -> None:
+        assert processes.check(at_rest(root), [])[0].status == "not-applicable"
+
+
+def test_services_are_unknown_on_a_running_node(root: Path, manifest: dict[str, Any]) -> None:
+    manifest["node"]["services"] = [{"name": "etcd"}]
+    for node, status in ((Node("/", True, "worker"), "unknown"), (at_rest(root), "not-applicable")):
+        assert services.check(node, [Listed("m", manifest)])[0].status == status
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ of the right kind, for the Kubernetes version, EL and serial that were asked for
 import json
 import re
 from datetime import datetime
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
 
 from ..errors import NotTrusted
 from .text import read_time, utc_now, visible, write_time
@@ -55,12 +55,60 @@ def read_manifest(payload: bytes) -> Dict[str, Any]:
     for name, kind in _OPTIONAL:
         if document.get(name) is not None and not isinstance(document[name], kind):
             raise _malformed("{} is of the wrong type".format(name))
-    for name in ("files", "images"):
-        if not all(isinstance(entry, dict) for entry in document.get(name) or []):
-            raise _malformed("an entry of {} is not an object".format(name))
+    _check_shapes(document)
     return document
 
 
+def _check_shapes(document: Dict[str, Any]) -> None:
+    """Refuse entries whose fields are not what every reader takes them for."""
+    node = document.get("node") or {}
+    _check_entries("files", document["files"], _FILE_TEXT, required=("path",))
+    _check_entries("images", document.get("images") or [], ("reference", "component", "index"))
+    for image in document.get("images") or []:
+        platforms = _list_in(image, "platforms")
+        _check_entries("an image's platforms", platforms, ("architecture", "manifest", "config"))
+        for platform in platforms:
+            _check_texts("an image's layers", _list_in(platform, "layers"))
+            _check_entries("an image's files", _list_in(platform, "files"), _FILE_TEXT)
+    systems = _list_in(node, "operating_systems")
+    _check_entries("operating_systems", systems, ("id",))
+    for system in systems:
+        _check_texts("an operating system's versions", _list_in(system, "versions"))
+    roles = node.get("roles") or {}
+    if not isinstance(roles, dict):
+        raise _malformed("roles is not an object")
+    for role in roles:
+        _check_texts("the components of a role", _list_in(roles, role))
+    _check_entries("tool", [document.get("tool") or {}], ("version", "sha256"))
+
+
+def _list_in(holder: Dict[str, Any], name: str) -> List[Any]:
+    value = holder.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _malformed("{} is not a list".format(visible(name)))
+    return value
+
+
+def _check_texts(what: str, values: List[Any]) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise _malformed("{} are not all text".format(what))
+
+
+def _check_entries(what: str, entries: List[Any], texts: Sequence[str], required: Sequence[str] = ()) -> None:
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise _malformed("an entry of {} is not an object".format(what))
+        for name in texts:
+            value = entry.get(name)
+            if not isinstance(value, str) and (value is not None or name in required):
+                raise _malformed("{} in {} is not text".format(name, what))
+        if not isinstance(entry.get("size", 0), int):
+            raise _malformed("size in {} is not a number".format(what))
+
+
+_FILE_TEXT = ("path", "type", "role", "sha256", "mode", "target", "component", "architecture")
 _REQUIRED: Tuple[Tuple[str, type], ...] = (("kubernetes", str), ("el", int), ("serial", int), ("files", list))
 _OPTIONAL: Tuple[Tuple[str, type], ...] = (
     ("images", list),

@@ -119,15 +119,15 @@ def _describe(name: str, signed: Signed) -> Dict[str, Any]:
 
 
 def _check_node(node: Node, manifests: Sequence[Listed], wanted: Sequence[str]) -> List[Result]:
-    from .checks import files, fips_mode, images, platform, running
+    from .checks import files, fips_mode, images, platform, processes, services
 
     checks = {
         "platform": platform.check,
         "fips-mode": fips_mode.check,
         "files": files.check,
         "images": images.check,
-        "processes": running.check_processes,
-        "services": running.check_services,
+        "processes": processes.check,
+        "services": services.check,
     }
     results = [host.check_tool(manifests)]
     for name in wanted:

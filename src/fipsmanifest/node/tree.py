@@ -75,13 +75,14 @@ def _parts(path: bytes) -> List[bytes]:
     return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
 
 
-def digest(path: bytes, max_size: int) -> Digest:
+def digest(path: bytes, max_size: int, follow: bool = False) -> Digest:
     """Hash a regular file with SHA-256.
 
-    A file over ``max_size`` bytes is not read and has an empty digest. Raises `OSError`, `NotRegular`, and `Unstable`
-    where size or time changed meanwhile.
+    A file over ``max_size`` bytes is not read and has an empty digest; ``follow`` is for the links of /proc alone.
+    Raises `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):

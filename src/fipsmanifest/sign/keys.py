@@ -8,6 +8,7 @@ every old signature bad, offline sites first; their lifetime is in trust.json.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def init(
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
     _change(folder, lambda listed: [*listed, *entries])
-    home = gnupghome or Path("~/.gnupg").expanduser()
+    home = gnupghome or Path(os.environ.get("GNUPGHOME") or "~/.gnupg").expanduser()
     return NewKeys(primary, subkeys[0], subkeys[1], path, home / "openpgp-revocs.d" / f"{primary}.rev", gnupghome)
 
 

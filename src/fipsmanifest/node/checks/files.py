@@ -36,8 +36,15 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         advice = "Check that the manifest and --role are the right ones."
         return [Result(ID, "programs", UNKNOWN, actual="none listed for this role", advice=advice)]
     workers = min(_MAX_WORKERS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(lambda path: _check_path(node, path, wanted[path]), sorted(wanted)))
+    pool = ThreadPoolExecutor(workers)
+    waiting = [pool.submit(_check_path, node, path, wanted[path]) for path in sorted(wanted)]
+    try:
+        results = [future.result() for future in waiting]
+    finally:
+        # An interrupted run does not go on to read the rest.
+        for future in waiting:
+            future.cancel()
+        pool.shutdown()
     return [result for result in results if result is not None]
 
 
