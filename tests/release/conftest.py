@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,6 +123,11 @@ def keys(gnupghome: Path, upstream: Upstream, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.fixture(scope="session")
+def site_in(keys: Path, gnupghome: Path, upstream: Upstream) -> Callable[[Path], Site]:
+    return lambda folder: Site(folder, keys, gnupghome, upstream)
+
+
 @pytest.fixture
-def site(tmp_path: Path, keys: Path, gnupghome: Path, upstream: Upstream) -> Site:
-    return Site(tmp_path, keys, gnupghome, upstream)
+def site(tmp_path: Path, site_in: Callable[[Path], Site]) -> Site:
+    return site_in(tmp_path)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UsageError
-from . import options
+from . import options, output
+
+if TYPE_CHECKING:
+    from ..publish.audit import Audit
+    from ..sign.keys import KeyInfo
 
 
 def audit(
@@ -16,5 +21,51 @@ def audit(
     endpoint_url: options.EndpointUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Re-verify everything that is published."""
-    raise UsageError("audit is not there yet.", "Verify single manifests with 'fipsmanifest verify' meanwhile.")
+    """Re-verify everything that is published: signatures, bindings, serials, tool, sidecar and index.
+
+    Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be.
+    """
+    from ..node.trust import load_trust
+    from ..publish.audit import audit as act
+    from ..publish.bucket import open_bucket
+    from ..publish.consumer import Consumer
+    from ..sign.keys import list_keys
+
+    if "://" not in bucket and not Path(bucket).is_dir():
+        raise UsageError(f"{bucket} is not a folder.", "Name the bucket that was published to.")
+    done = act(open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys))))
+    warnings = [info for info in list_keys(keys) if info.warning]
+    if json:
+        output.write_json(_form(done, warnings))
+    else:
+        _tell(done, warnings)
+    if done.exit_code:
+        raise typer.Exit(done.exit_code)
+
+
+def _form(done: Audit, warnings: list[KeyInfo]) -> dict[str, Any]:
+    return {
+        "schema": "fipsmanifest/audit/v1",
+        "bucket": done.address,
+        "manifests": [
+            {"key": item.key, "kubernetes": item.kubernetes, "serial": item.serial, "fingerprint": item.fingerprint}
+            for item in done.published.manifests
+        ],
+        "tools": [{"version": item.version, "sha256": item.sha256} for item in done.published.tools],
+        "findings": [
+            {"key": item.key, "code": item.code, "message": item.message, "exit_code": item.exit_code}
+            for item in done.findings
+        ],
+        "warnings": [info.warning for info in warnings],
+    }
+
+
+def _tell(done: Audit, warnings: list[KeyInfo]) -> None:
+    count = f"{len(done.published.manifests)} manifests and {len(done.published.tools)} tools verify"
+    output.write(f"{done.address}: {count}, {len(done.findings)} findings.")
+    for finding in done.findings:
+        output.write(f"  {finding.code}: {finding.key}: {finding.message}")
+    for info in warnings:
+        output.say(f"warning: {info.warning}")
+    output.write("FIPS 140-2 certificates have been on the historical list since 2026-09-21; a manifest is evidence of")
+    output.write("what was published, and certifies nothing.")
