@@ -41,7 +41,7 @@ bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 fuzz: $(VENV)/.test ## run the property tests with many more examples
-	$(BIN)/python -m pytest -n 2 -m fuzz --hypothesis-profile=fuzz $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=fuzz $(ARGS)
 
 requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew
 	scripts/pin-requirements
