@@ -38,11 +38,6 @@ class Snapshot:
     left_out: tuple[str, ...]
     """What lies where a manifest or a tool should and is not one, in sentences."""
 
-    def tool_versions(self) -> tuple[str, ...]:
-        """Give the versions of which anything is there, the newest first."""
-        found = {parsed.version for key in self.entries if isinstance(parsed := layout.read_key(key), ToolKey)}
-        return tuple(sorted((v for v in found if v is not None), key=layout.version_order, reverse=True))
-
     def serials(self, kubernetes: str, name: str) -> tuple[int, ...]:
         """Give the serials of a manifest that are there, the highest first."""
         return _serials(self.entries, kubernetes, name)
