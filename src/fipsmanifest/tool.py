@@ -73,7 +73,8 @@ def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
 
     Raises `Refused` where no manifest key is in force: such a tool could trust nothing; and as `load_trust` does.
     """
-    trust = load_trust(str(trust_folder))
+    no_key_yet = trust_folder.is_dir() and not (trust_folder / TRUST_FILE).exists()
+    trust = Trust((), (), str(trust_folder)) if no_key_yet else load_trust(str(trust_folder))
     now = utc_now()
     if not any(
         key.role == "manifest" and key.status == "active" and (key.valid_to is None or key.valid_to > now)

@@ -89,6 +89,9 @@ class TestTheFile:
         assert {key["role"] for key in listed} == {"manifest", "tool"}
 
     def test_without_a_manifest_key_nothing_is_built(self, forge: Forge, tmp_path: Path) -> None:
+        with pytest.raises(Refused, match="no manifest key in force") as caught:
+            build_tool(tmp_path)
+        assert "fipsmanifest keys init" in caught.value.advice
         keys.add(tmp_path, forge.certificate("upstream"), "upstream")
 
         with pytest.raises(Refused, match="no manifest key in force"):

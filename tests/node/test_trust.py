@@ -268,6 +268,12 @@ class TestTrustFile:
         with pytest.raises(NotTrusted, match="no certificate there has it"):
             trusting([forge.certificate("stranger")], entry(forge.fingerprints["plain"]))
 
+    def test_a_folder_without_a_trust_file_trusts_no_key_and_names_the_way_out(self, tmp_path: Path) -> None:
+        with pytest.raises(NotTrusted, match="No key is trusted") as caught:
+            load_trust(str(tmp_path))
+
+        assert "fipsmanifest keys init" in caught.value.advice
+
     def test_a_folder_that_is_not_there_is_a_usage_error(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_trust(str(tmp_path / "nowhere"))

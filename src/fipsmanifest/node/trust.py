@@ -146,9 +146,14 @@ def load_trust(folder: str) -> Trust:
     """Read a trust folder.
 
     Raises `UsageError` where it is not there or cannot be read, and `NotTrusted` where what it says cannot be relied
-    on: malformed, an entry without its certificate, a certificate whose own fingerprint is another, a weak key.
+    on: no trust.json, malformed, an entry without its certificate, a weak key.
     """
     folder = os.fspath(folder)
+    if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, TRUST_FILE)):
+        raise NotTrusted(
+            "No key is trusted in {}: it has no {}.".format(visible(folder), TRUST_FILE),
+            "Make keys with `fipsmanifest keys init`, or add some with `fipsmanifest keys add`.",
+        )
     try:
         document = _read(os.path.join(folder, TRUST_FILE))
         names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
