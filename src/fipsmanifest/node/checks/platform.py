@@ -52,10 +52,15 @@ def _fits(manifest: Dict[str, Any], name: str, version: str) -> bool:
         return False
     systems = _systems(manifest)
     return not systems or any(
-        system.get("id") == name
-        and any(version == one or version.startswith(str(one) + ".") for one in system.get("versions") or [])
+        system.get("id") == name and any(_takes(str(one), version) for one in system.get("versions") or [])
         for system in systems
     )
+
+
+def _takes(accepted: str, version: str) -> bool:
+    """Tell whether ``accepted`` of the definition (``8.4``, ``8`` or ``8.*``) takes a host's VERSION_ID."""
+    release = accepted[:-2] if accepted.endswith(".*") else accepted
+    return version == release or version.startswith(release + ".")
 
 
 def _expected(manifest: Dict[str, Any]) -> str:
