@@ -1,7 +1,6 @@
 """What is looked at and what looks: the node's name and role, and this tool's own identity."""
 
 import os
-import platform
 import sys
 from typing import Any, Dict, Optional, Sequence
 
@@ -38,7 +37,7 @@ def describe(node: Node) -> Dict[str, Any]:
         "kernel": machine.release if node.live else None,
         "architecture": machine.machine if node.live else None,
         "tool": __version__,
-        "python": platform.python_version(),
+        "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "hash": tree.HASH_PROVIDER,
     }
 
