@@ -14,13 +14,15 @@ import pytest
 
 from fipsmanifest.inspect.finding import Verdict
 from fipsmanifest.inspect.inspector import Looked, look
-from fipsmanifest.inspect.source import Buffer
+from fipsmanifest.inspect.source import WINDOW, Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
 
 from . import edits, programs
 
 TABLE = load()
+#: The body of StandardCrypto in ``sig_amd64.s``.
+PLAIN_MARKER = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
 AMD64_ROW = "boringcrypto-20210429-x86_64"
 NATIVE_SETTINGS = "build\tGOFIPS140={}\nbuild\tDefaultGODEBUG={}\n"
 
@@ -102,6 +104,60 @@ def test_a_module_for_the_other_architecture_is_proven_too() -> None:
     assert looked.crypto.evidence["digest"] == edits.ARM64.digest
     uncalled = code.replace(calls, bytes(len(calls)), 1)
     expect(edits.hand_made(uncalled, info, machine=183), "contradicted", "module-never-called")
+
+
+def calling(names: list[str], *, before: int, opcode: bytes = b"\xe8", behind: bool = False) -> bytes:
+    """Lay out the amd64 module's whole object and, so far before or behind it, calls to its entry points."""
+    entry_points = next(row for row in TABLE.rows if row.id == AMD64_ROW).entry_points
+    whole = edits.module_object("amd64").ljust(0x178000, b"\xcc")
+    site = len(whole) + before if behind else 0
+    start = 0 if behind else before
+    calls = b"".join(
+        opcode + (start + entry_points[name] - (site + 5 * index + 5)).to_bytes(4, "little", signed=True)
+        for index, name in enumerate(names)
+    )
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
+    gap = bytes(before)
+    code = whole + gap + calls + bytes(16) if behind else calls.ljust(before, b"\0") + whole
+    return edits.hand_made(code, info)
+
+
+#: The self-test and the first functions that any user of the module needs (``crypto/internal/boring``).
+CALLED = [
+    "BORINGSSL_bcm_power_on_self_test",
+    "FIPS_mode",
+    "RAND_bytes",
+    "SHA256_Init",
+    "SHA256_Update",
+    "SHA256_Final",
+    "AES_encrypt",
+    "AES_set_encrypt_key",
+]
+
+
+@pytest.mark.parametrize("opcode", [b"\xe8", b"\xe9"])
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("distance", [0x1000, 0x41000, 0x300000, 0x1400000])
+def test_calls_are_seen_however_far_away_they_are(distance: int, behind: bool, opcode: bytes) -> None:
+    data = calling(CALLED, before=distance, opcode=opcode, behind=behind)
+    looked = expect(data, "proven", "module-proven")
+    assert looked.crypto.evidence["calls"] == len(CALLED)
+
+
+def test_a_few_calls_are_not_yet_a_use() -> None:
+    expect(calling(CALLED[:7], before=0x1000), "contradicted", "module-never-called")
+
+
+def test_a_module_whose_self_test_is_never_called_is_not_in_its_approved_mode() -> None:
+    others = [*CALLED[1:], "RSA_new", "BN_free"]
+    looked = expect(calling(others, before=0x1000), "contradicted", "module-never-called")
+    assert looked.crypto.evidence["self_test_called"] is False
+
+
+@pytest.mark.parametrize("place", [0, WINDOW - 32, WINDOW - 16, WINDOW, 2 * WINDOW - 16])
+def test_the_plain_crypto_marker_is_seen_across_the_windows_that_code_is_read_in(place: int) -> None:
+    code = bytes(place) + PLAIN_MARKER + bytes(0x1000)
+    expect(edits.hand_made(code, edits.inline_build_info("go1.21.13", "path\tx\n")), "plain", "plain-crypto")
 
 
 def test_build_info_of_the_old_branch_is_read_through_its_pointers() -> None:
@@ -203,13 +259,12 @@ def test_a_second_module_must_be_whole_too() -> None:
 
 
 def test_plain_crypto_beside_the_module_denies_it() -> None:
-    marker = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
-    assert marker in programs.plain().read_bytes()
+    assert PLAIN_MARKER in programs.plain().read_bytes()
     host = programs.roomy(goboring=True).read_bytes()
     # Anywhere that a function can begin.
     aligned = -(-host.index(programs.ROOM) // 16) * 16
     for place in (aligned, aligned + 16, aligned + 0x3FFF0, aligned + 0x40000):
-        expect(edits.put(host, place, marker), "contradicted", "plain-crypto")
+        expect(edits.put(host, place, PLAIN_MARKER), "contradicted", "plain-crypto")
 
 
 def test_a_module_in_writable_memory_could_be_changed_when_it_runs() -> None:

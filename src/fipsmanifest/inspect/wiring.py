@@ -8,7 +8,6 @@ little has been found.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,8 +49,8 @@ def called(
     """
     targets = _x86_targets if elf.facts.machine == "x86_64" else _arm_targets
     seen: set[str] = set()
-    for address, data in _code_around(source, elf, extent):
-        for target in targets(data, address, extent.start, extent.end):
+    for address, size, data in _code_around(source, elf, extent):
+        for target in targets(data, size, address, extent):
             if names is None:
                 seen.add(f"{target - extent.start:#x}")
             elif target in names:
@@ -61,8 +60,11 @@ def called(
     return seen
 
 
-def _code_around(source: ByteSource, elf: Elf, extent: Extent) -> Iterator[tuple[int, bytes]]:
-    """Give (address, bytes) of all executable code outside the object, what is near it first."""
+def _code_around(source: ByteSource, elf: Elf, extent: Extent) -> Iterator[tuple[int, int, bytes]]:
+    """Give (address, size, bytes) of all executable code outside the object, what is near it first.
+
+    The bytes go on a little behind ``size``, so that an instruction on the border is whole.
+    """
     regions = list(_regions(elf, extent))
     near, far = [], []
     for low, high in regions:
@@ -74,8 +76,7 @@ def _code_around(source: ByteSource, elf: Elf, extent: Extent) -> Iterator[tuple
     for low, high in near + far:
         offset = elf.offset_of(low)
         if offset is not None:
-            # Eight bytes more, so that an instruction on the border is whole.
-            yield low, source.read_at(offset, high - low + 8)
+            yield low, high - low, source.read_at(offset, high - low + 4)
 
 
 def _regions(elf: Elf, extent: Extent) -> Iterator[tuple[int, int]]:
@@ -101,40 +102,49 @@ def _steps(low: int, high: int, *, downward: bool) -> list[tuple[int, int]]:
     return pieces
 
 
-def _x86_targets(data: bytes, address: int, start: int, end: int) -> Iterator[int]:
-    """Give targets in the module of ``call rel32`` (E8) and ``jmp rel32`` (E9) at any byte of ``data``."""
-    length = len(data) - 8
+def _x86_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterator[int]:
+    """Give targets in the module of ``call rel32`` (E8) and ``jmp rel32`` (E9) that begin in ``size`` bytes."""
     # Only displacements whose upper half can lead into the module are looked at, in the regular expression.
-    lowest, highest = (start - address - length - 5) >> 16, (end - address - 5) >> 16
-    pattern = _x86_pattern(lowest, highest)
-    for match in pattern.finditer(data, 0, length + 5 if length > 0 else len(data)):
+    pattern = _x86_pattern((extent.start - address - size - 5) >> 16, (extent.end - address - 5) >> 16)
+    for match in pattern.finditer(data, 0, size + 4):
         at = match.start()
         target = address + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
-        if start <= target < end:
+        if extent.start <= target < extent.end:
             yield target
 
 
 @lru_cache(maxsize=64)
 def _x86_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
     """Match E8 or E9 before a displacement whose upper 16 bits lie between two (signed) values."""
+    # Beyond 2 GiB either way nothing can be reached.
+    lowest, highest = max(lowest, -0x8000), min(highest, 0x7FFF)
     choices = []
     for high in range(lowest >> 8, (highest >> 8) + 1):
         low, top = max(lowest, high << 8) & 0xFF, min(highest, (high << 8) | 0xFF) & 0xFF
         choices.append(b"[\\x%02x-\\x%02x]\\x%02x" % (low, top, high & 0xFF))
-    return re.compile(b"[\\xe8\\xe9](?=..(?:" + b"|".join(choices) + b"))", re.DOTALL)
+    return re.compile(b"[\\xe8\\xe9](?=..(?:" + (b"|".join(choices) or b"(?!)") + b"))", re.DOTALL)
 
 
-def _arm_targets(data: bytes, address: int, start: int, end: int) -> Iterator[int]:
-    """Give targets in the module of ``BL`` and ``B`` (A64, imm26)."""
-    padding = -address % 4
-    words = memoryview(data)[padding : padding + (len(data) - padding) // 4 * 4]
-    for index, (word,) in enumerate(struct.iter_unpack("<I", words)):
-        if word & 0x7C000000 == 0x14000000:
-            target = address + padding + 4 * index + _imm26(word)
-            if start <= target < end:
+def _arm_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterator[int]:
+    """Give targets in the module of ``BL`` and ``B`` (A64: imm26, in words) that begin in ``size`` bytes."""
+    pattern = _arm_pattern((extent.start - address - size) >> 18, (extent.end - address) >> 18)
+    for match in pattern.finditer(data, 0, size + 2):
+        # The match is the third byte of four.
+        at = match.start() - 2
+        if at >= 0 and (address + at) % 4 == 0:
+            displacement = int.from_bytes(data[at : at + 4], "little") & 0x03FFFFFF
+            target = address + at + 4 * (displacement - ((displacement & 0x02000000) << 1))
+            if extent.start <= target < extent.end:
                 yield target
 
 
-def _imm26(word: int) -> int:
-    value = word & 0x03FFFFFF
-    return (value - 0x04000000 if value & 0x02000000 else value) * 4
+@lru_cache(maxsize=64)
+def _arm_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
+    """Match the upper half of BL or B whose displacement's upper ten bits lie between two (signed) values."""
+    # Beyond 128 MiB either way nothing can be reached.
+    lowest, highest = max(lowest, -0x200), min(highest, 0x1FF)
+    choices = []
+    for high in range(lowest >> 8, (highest >> 8) + 1):
+        low, top = max(lowest, high << 8) & 0xFF, min(highest, (high << 8) | 0xFF) & 0xFF
+        choices.append(b"[\\x%02x-\\x%02x](?=[\\x%02x\\x%02x])" % (low, top, 0x14 | high & 3, 0x94 | high & 3))
+    return re.compile(b"|".join(choices) or b"(?!)", re.DOTALL)
