@@ -46,7 +46,7 @@ class Seen:
     """The loader is told to write into code."""
 
 
-Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
+_Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
 
 
 def claims(go: GoFacts | None, symbols: int = 0) -> list[str]:
@@ -77,7 +77,7 @@ def not_go() -> CryptoFacts:
 def judge(seen: Seen) -> CryptoFacts:
     """Decide."""
     verdict, code, module = _from_modules(seen) or _from_other_module(seen) or _from_claims(seen)
-    evidence: Evidence = {"code": code, **_evidence(seen, module)}
+    evidence: _Evidence = {"code": code, **_evidence(seen, module)}
     return CryptoFacts(verdict, _seen_module(seen, module), evidence)
 
 
@@ -155,8 +155,8 @@ def _from_claims(seen: Seen) -> Decision:
     return Verdict.NO_CRYPTO, "no-crypto-packages", None
 
 
-def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> Evidence:
-    evidence: Evidence = {}
+def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
+    evidence: _Evidence = {}
     said = claims(seen.go, seen.symbols)
     if said:
         evidence["claims"] = list(said)
@@ -186,8 +186,8 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> Evidence:
     return evidence
 
 
-def _module_evidence(module: Sighting) -> Evidence:
-    evidence: Evidence = {
+def _module_evidence(module: Sighting) -> _Evidence:
+    evidence: _Evidence = {
         "offset": module.offset,
         "length": module.length,
         "algorithm": module.algorithm,
