@@ -3,6 +3,8 @@
 Run by ``make demo``. The upstream is small but real (`examples.upstream`): goboring programs in signed RPMs and images,
 served on loopback. Everything after it is the command line that a release engineer and a consumer use; each command is
 shown before it runs. What is there from an earlier run is used again.
+
+usage: python -m examples.demo [FOLDER]     what is made lies in FOLDER, ./demo unless named
 """
 
 from __future__ import annotations
@@ -24,17 +26,20 @@ from fipsmanifest.errors import FipsManifestError, Incomplete
 
 VERSION = "v1.21.3"
 TOP = Path(__file__).resolve().parents[1]
-DEMO = Path("demo")
 RELEASE_USER = "Demo release <release@example.com>"
 
 _PROGRAM = str(Path(sys.executable).with_name("fipsmanifest"))
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the demo; gives the exit code."""
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print((__doc__ or "").strip())
+        return 2
+    demo = Path(arguments[0]).absolute() if arguments else Path("demo")
     os.chdir(TOP)
     try:
-        run_demo()
+        run_demo(demo)
     except FipsManifestError as error:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_code
@@ -42,24 +47,24 @@ def main() -> int:
         print("demo: interrupted; run it again to go on.", file=sys.stderr)
         return 130
     finally:
-        for home in DEMO.glob("*gnupg"):
+        for home in demo.glob("*gnupg"):
             subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=False, capture_output=True)
     return 0
 
 
-def run_demo() -> None:
-    """Go through the steps; raises `Incomplete` where one does not end as it must."""
+def run_demo(demo: Path) -> None:
+    """Go through the steps in the folder ``demo``; raises `Incomplete` where one does not end as it must."""
     started = time.monotonic()
     releases = definitions.find(Path("releases"), VERSION)[VERSION]
     heading("Build a small upstream: goboring programs, signed RPMs, images (the first time this takes some minutes)")
-    gnupghome = private_folder(DEMO / "gnupg")
-    world = World.make(releases, DEMO / "upstream", gnupghome, say=lambda what: print(f"  {what}", flush=True))
-    environment = command_environment(gnupghome)
+    gnupghome = private_folder(demo / "gnupg")
+    world = World.make(releases, demo / "upstream", gnupghome, say=lambda what: print(f"  {what}", flush=True))
+    environment = command_environment(demo, gnupghome)
     print(f"{len(world.files())} files and {len(world.images)} images in {world.folder}")
-    forget_another_upstream(world)
+    forget_another_upstream(demo, world)
 
     heading("Make throwaway keys, and trust them")
-    keys = DEMO / "keys"
+    keys = demo / "keys"
     if not (keys / "trust.json").exists():
         fipsmanifest(environment, "keys", "init", "--user-id", RELEASE_USER, "--keys", keys, "--no-passphrase")
     trusted = ("--role", "upstream", "--fingerprint", world.fingerprint, "--keys", keys)
@@ -67,30 +72,30 @@ def run_demo() -> None:
     fipsmanifest(environment, "keys", "list", "--keys", keys)
 
     heading(f"Cut {VERSION} for EL7 and EL8, and publish it")
-    bucket = DEMO / "bucket"
+    bucket = demo / "bucket"
     with world.serve() as served:
         mirrors = [argument for mirror in served.mirrors for argument in ("--mirror", mirror)]
         # A definition without a lock stops a release; here the first run writes it, and later ones are held to it.
-        locks = ("--lock", DEMO / "lock.json", "--first-lock")
-        folders = ("--work", DEMO / "work", "--keys", keys, "--to", bucket)
+        locks = ("--lock", demo / "lock.json", "--first-lock")
+        folders = ("--work", demo / "work", "--keys", keys, "--to", bucket)
         fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *folders)
         print(f"{sum(request.endswith('.rpm') for request in served.requests)} packages were downloaded")
 
     heading("Verify as a consumer: with the tool, and with nothing but gpg")
     manifest = bucket / "tool" / "manifests" / VERSION / "manifest-rhel8.json.asc"
     fipsmanifest(environment, "verify", manifest, "--keys", keys, "--kubernetes", VERSION, "--el", "8")
-    verify_with_gpg(environment, keys, manifest)
+    verify_with_gpg(environment, demo, manifest)
 
     heading("Download the tool as a consumer does, check it, and validate a node's root with it")
-    root = node_root(world, definitions.load(Path("releases") / VERSION / "rhel8.toml"), DEMO / "root-rhel8")
-    tool = download(bucket / "tool", DEMO / "download")
+    root = node_root(world, definitions.load(Path("releases") / VERSION / "rhel8.toml"), demo / "root-rhel8")
+    tool = download(bucket / "tool", demo / "download")
     run(environment, "sha256sum", "--check", "dkp-fips-tool.sha256", folder=tool.parent)
     fipsmanifest(environment, "verify", tool, "--keys", keys)
     run(environment, tool, "--root", root, manifest)
-    run(environment, tool, "--json", "--root", root, manifest, output=DEMO / "root-rhel8.json")
+    run(environment, tool, "--json", "--root", root, manifest, output=demo / "root-rhel8.json")
 
     heading("Change one byte of the kubelet in a copy of it: the tool must find it")
-    tampered = DEMO / "root-tampered"
+    tampered = demo / "root-tampered"
     tamper(root, tampered, "usr/bin/kubelet")
     run(environment, tool, "--root", tampered, manifest, code=1)
     shutil.rmtree(tampered)
@@ -98,31 +103,31 @@ def run_demo() -> None:
     heading(f"Done in {time.monotonic() - started:.0f} s. What was made, and where")
     for path, what in {
         bucket: "what consumers download: signed manifests, the node tool, an index; open index.html",
-        keys: "the trust folder: public keys and what they may sign (secret keys: demo/gnupg)",
+        keys: "the trust folder: public keys and what they may sign (secret keys: gnupg beside it)",
         root: "an EL8 node's root with the release installed; root-rhel8.json is the tool's report on it",
-        DEMO / "work": "what each stage left: downloads, findings, payloads, signed manifests",
+        demo / "work": "what each stage left: downloads, findings, payloads, signed manifests",
     }.items():
         print(f"  {path!s:18} {what}")
 
 
-def forget_another_upstream(world: World) -> None:
+def forget_another_upstream(demo: Path, world: World) -> None:
     """Remove what was cut from an upstream that came out differently (after an update of the compiler, say).
 
     A real upstream that changes what it published under the same version is refused, and so would this one be.
     """
-    digest, marker = world.digest(), DEMO / "upstream.digest"
+    digest, marker = world.digest(), demo / "upstream.digest"
     if marker.exists() and marker.read_text() != digest:
         print("The upstream was built anew and is another one: starting afresh.")
         for folder in ("bucket", "work", "state"):
-            shutil.rmtree(DEMO / folder, ignore_errors=True)
-        (DEMO / "lock.json").unlink(missing_ok=True)
+            shutil.rmtree(demo / folder, ignore_errors=True)
+        (demo / "lock.json").unlink(missing_ok=True)
     marker.write_text(digest)
 
 
-def command_environment(gnupghome: Path) -> dict[str, str]:
+def command_environment(demo: Path, gnupghome: Path) -> dict[str, str]:
     """Give the environment of the commands: the demo's own keys and state, nobody's FIPSMANIFEST_ settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
-    own = {"FIPSMANIFEST_CACHE": DEMO / "work" / "cache", "XDG_STATE_HOME": DEMO / "state", "GNUPGHOME": gnupghome}
+    own = {"FIPSMANIFEST_CACHE": demo / "work" / "cache", "XDG_STATE_HOME": demo / "state", "GNUPGHOME": gnupghome}
     return {**kept, **{name: str(path.absolute()) for name, path in own.items()}}
 
 
@@ -132,11 +137,11 @@ def private_folder(path: Path) -> Path:
     return path.absolute()
 
 
-def verify_with_gpg(environment: Mapping[str, str], keys: Path, manifest: Path) -> None:
+def verify_with_gpg(environment: Mapping[str, str], demo: Path, manifest: Path) -> None:
     """Verify with plain gpg, in a keyring that knows only the demo's public keys."""
-    consumer = private_folder(DEMO / "consumer-gnupg")
+    consumer = private_folder(demo / "consumer-gnupg")
     home = {**environment, "GNUPGHOME": str(consumer)}
-    run(home, "gpg", "--quiet", "--import", *sorted(keys.glob("*.asc")))
+    run(home, "gpg", "--quiet", "--import", *sorted((demo / "keys").glob("*.asc")))
     run(home, "gpg", "--quiet", "--trust-model", "always", "--verify", manifest)
 
 
@@ -209,4 +214,4 @@ def wrapped(words: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
