@@ -164,11 +164,7 @@ def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Cont
     mirrors = Mirrors.parse(site.mirrors)
     cache = Cache(site.cache or default_root())
     with Http(cache, ca_bundle=site.ca_bundle, allow_http=site.allow_http, progress=site.progress) as http:
-        try:
-            yield Context(http, cache, mirrors, verifier(site.trust()), base, tuple(pins), site.progress)
-        except KeyboardInterrupt:
-            http.stop()
-            raise
+        yield Context(http, cache, mirrors, verifier(site.trust()), base, tuple(pins), site.progress)
 
 
 def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool_sha256: str) -> bytes:

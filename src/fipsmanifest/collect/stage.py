@@ -48,6 +48,8 @@ def collect(
                     if arrived is not None:
                         arrived(artifact)
         except BaseException:
+            # Leaving the pool waits for its threads: downloads under way must give up first.
+            context.http.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if failures:

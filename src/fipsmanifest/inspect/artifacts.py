@@ -146,7 +146,7 @@ def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
 
     match artifact.kind:
         case "rpm":
-            yield _Unit(_key(artifact), artifact.name, everything(lambda: rpm.members(artifact.path)))
+            yield _Unit(_key(artifact), artifact.name, everything(lambda: rpm.members(artifact.path, artifact.name)))
         case "tarball":
 
             def unpacked() -> Iterator[Member]:
