@@ -86,6 +86,12 @@ def boring_stripped_by_linker() -> Path:
     return build("sha", main=SHA_MAIN, ldflags="-s -w")
 
 
+def boring_random_only() -> Path:
+    """The real program that needs least of the module."""
+    body = "func main() { b := make([]byte, 4); rand.Read(b); println(b[0]) }"
+    return build("random", main=f'package main\n\nimport "crypto/rand"\n\n{body}\n')
+
+
 def boring_without_cgo() -> Path:
     return build("sha", main=SHA_MAIN, cgo=False)
 

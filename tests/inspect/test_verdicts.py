@@ -6,6 +6,7 @@ with other tools (``go version -m``, ``nm``, ``objdump``).
 
 from __future__ import annotations
 
+import hmac
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ REAL_BUILDS: list[tuple[Callable[[], Path], str, str]] = [
     (programs.boring_static_pie, "proven", "module-proven"),
     (programs.boring_stripped_by_linker, "proven", "module-proven"),
     (programs.boring_fipsonly, "proven", "module-proven"),
+    (programs.boring_random_only, "proven", "module-proven"),
     (programs.boring_without_cgo, "contradicted", "cgo-off"),
     (programs.boring_without_crypto, "no-crypto", "no-crypto-packages"),
     (programs.plain, "plain", "plain-crypto"),
@@ -102,6 +104,11 @@ def test_a_module_for_the_other_architecture_is_proven_too() -> None:
     looked = expect(edits.hand_made(code, info, machine=183), "proven", "module-proven")
     assert looked.crypto.evidence["calls"] == len(entry_points)
     assert looked.crypto.evidence["digest"] == edits.ARM64.digest
+    changed = edits.flip(code, gap + 0x4000)
+    text = changed[gap : gap + edits.ARM64.length]
+    redone = hmac.new(bytes(64), text, edits.ARM64.algorithm).digest()
+    changed = edits.put(changed, gap + edits.ARM64.digest_offset, redone)
+    expect(edits.hand_made(changed, info, machine=183), "unlisted", "module-unknown")
     uncalled = code.replace(calls, bytes(len(calls)), 1)
     expect(edits.hand_made(uncalled, info, machine=183), "contradicted", "module-never-called")
 
@@ -145,7 +152,15 @@ def test_calls_are_seen_however_far_away_they_are(distance: int, behind: bool, o
 
 
 def test_a_few_calls_are_not_yet_a_use() -> None:
-    expect(calling(CALLED[:7], before=0x1000), "contradicted", "module-never-called")
+    expect(calling(CALLED[:3], before=0x1000), "contradicted", "module-never-called")
+    expect(calling(CALLED[:4], before=0x1000), "proven", "module-proven")
+
+
+def test_an_unknown_module_that_nothing_calls_is_not_even_unlisted() -> None:
+    module = programs.genuine_module()
+    unknown = edits.redo_digest(edits.flip(module, 0x8000), 0)
+    dead = programs.with_module_in(programs.roomy(), programs.ROOM, unknown)
+    expect(dead, "contradicted", "module-never-called")
 
 
 def test_a_module_whose_self_test_is_never_called_is_not_in_its_approved_mode() -> None:

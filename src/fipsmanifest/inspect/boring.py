@@ -16,7 +16,7 @@ from .elf import Elf, Segment
 from .slide import holds, integrity, slide
 from .source import ByteSource, find
 from .table import HEAD, Row, Table
-from .wiring import ENOUGH, SELF_TEST, Extent, called
+from .wiring import ENOUGH, ENOUGH_UNKNOWN, SELF_TEST, Extent, called
 
 #: More than this is not a program but an attempt to keep us busy.
 _MOST_CANDIDATES = 8
@@ -60,7 +60,9 @@ class Sighting:
     @property
     def wired(self) -> bool:
         """Tell whether the program uses it."""
-        return self.calls >= ENOUGH and (self.row is None or self.self_test)
+        if self.row is None:
+            return self.calls >= ENOUGH_UNKNOWN
+        return self.calls >= ENOUGH and self.self_test
 
 
 @dataclass(frozen=True, slots=True)
