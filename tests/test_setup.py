@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,30 @@ class TestMakefile:
         for program in ("ruff check", "ruff format --check", "mypy", "zizmor", "check-jsonschema", "pytest"):
             assert program in commands
         assert re.search(r"^exec make lint test", (TOP / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+class TestDocumentation:
+    """Commands that the documents show exist, with the options that they show."""
+
+    groups = ("bundle", "check", "definitions", "keys", "modules", "tool")
+    documents = sorted([*TOP.glob("*.md"), *TOP.glob("*/README.md"), *TOP.glob("docs/*.md")])
+    commands = sorted(
+        {
+            command.strip()
+            for document in documents
+            for command in re.findall(r"(?:^\$ |`)(fipsmanifest [a-z][^`#\n\\]*)", document.read_text(), re.MULTILINE)
+        }
+    )
+
+    def test_there_are_some(self) -> None:
+        assert len(self.commands) > 10
+
+    @pytest.mark.parametrize("command", commands)
+    def test_every_command_that_they_show_exists(self, command: str) -> None:
+        words = command.split()
+        program = Path(sys.executable).with_name(words[0])
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        verb = words[1 : 3 if words[1] in self.groups else 2]
+        run = subprocess.run([program, *verb, "--help"], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert options <= set(re.findall(r"--[a-z-]+", run.stdout)), run.stdout
