@@ -80,9 +80,10 @@ class World:
         package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
         ``say`` is told of each package and image before it is made for the first time.
 
-        Raises `Incomplete` where a toolchain or program is missing.
+        Raises `Incomplete` where a toolchain or program is missing, and for sources of a kind that is not made here.
         """
         wanted = tuple(definitions.load(path) for path in definition_paths)
+        _refuse_other_sources(wanted)
         maker = _Maker(folder, frozenset(plain), pad, say)
         fingerprint = _upstream_key(gnupghome)
         certificate = folder / "upstream.asc"
@@ -273,6 +274,16 @@ class _Maker:
             ldflags=_STRIPPED if name.startswith("kube") else "",
             pad=self.pad,
         )
+
+
+def _refuse_other_sources(wanted: Sequence[Definition]) -> None:
+    for definition in wanted:
+        for source in definition.sources:
+            if not isinstance(source, RpmRepository | Tarball | Images):
+                raise Incomplete(
+                    f"This upstream makes no {source.kind}, which {definition.kubernetes}/{definition.name} asks for.",
+                    "It makes RPM repositories, tarballs and images.",
+                )
 
 
 def _owner(
