@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,20 +48,30 @@ class Figure:
         return {**asdict(self), "holds": self.holds}
 
 
+#: Starts a command and tells what it used. A process of its own, because a child's peak memory as the system accounts
+#: it begins at its parent's, and a benchmark that has just made half a gigabyte of artifacts is no small parent.
+_METER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+wall = time.perf_counter() - started
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024], file)
+"""
+
+
 def run(command: Sequence[str | Path], environment: Mapping[str, str], folder: Path) -> Run:
     """Run a command and wait for it; raises `subprocess.CalledProcessError` where it fails."""
-    log = folder / "last-run.log"
-    started = time.perf_counter()
+    log, told = folder / "last-run.log", folder / "last-run.json"
+    words = [str(word) for word in command]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(word) for word in command], env=dict(environment), cwd=folder, stdout=output, stderr=output
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, process.args, log.read_bytes())
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        meter = [sys.executable, "-I", "-S", "-c", _METER, str(told), *words]
+        subprocess.run(meter, env=dict(environment), cwd=folder, stdout=output, stderr=output, check=True)
+    code, wall, cpu, peak = json.loads(told.read_text())
+    if code != 0:
+        raise subprocess.CalledProcessError(code, words, log.read_bytes())
+    return Run(wall, cpu, peak)
 
 
 def paired(ours: Callable[[], Run], theirs: Callable[[], Run], rounds: int = 3) -> tuple[float, Run, Run]:

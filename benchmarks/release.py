@@ -80,7 +80,10 @@ def _measured(world: World, served: Served, folder: Path, gnupghome: Path) -> It
         return run(["bash", "-c", _FLOOR], environment, folder)
 
     ratio, ours, theirs = paired(cold, floor)
-    what = f"{size / 1e6:.0f} MB of artifacts; ours {ours.wall:.2f} s, floor {theirs.wall:.2f} s"
+    what = (
+        f"{size / 1e6:.0f} MB of artifacts; ours {ours.wall:.2f} s ({ours.cpu:.1f} s of CPU), "
+        f"floor {theirs.wall:.2f} s ({theirs.cpu:.1f} s of CPU)"
+    )
     yield Figure("cold release / curl + stock tools + openssl", ratio, "x", 1.5, what)
     yield Figure("peak memory of a cold release", ours.peak / 2**20, "MiB", 256, what)
     again = release()
