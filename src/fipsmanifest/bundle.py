@@ -56,11 +56,9 @@ class Parts:
 
 def from_work(definition: Definition, work: Workspace) -> Parts:
     """Take what was signed here. Raises `Incomplete` where it is not there."""
-    from . import __version__
-
     again = f"fipsmanifest release {definition.kubernetes}"
-    tool, signature = read(work.tool / layout.TOOL, again), read(work.tool / f"{layout.TOOL}.asc", again)
-    return Parts(read(work.signed(definition), again), tool, signature, __version__)
+    tool, sidecar, signature = (read(work.tool / f"{layout.TOOL}{end}", again) for end in ("", ".sha256", ".asc"))
+    return Parts(read(work.signed(definition), again), tool, signature, layout.read_sidecar(sidecar).version)
 
 
 def from_bucket(definition: Definition, bucket: Bucket) -> Parts:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .inspect.artifacts import Inspected
     from .inspect.inspector import Inspector
     from .inspect.table import Table
+    from .tool import ToolFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +168,14 @@ def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Cont
         yield Context(http, cache, mirrors, verifier(site.trust()), base, tuple(pins), site.progress)
 
 
-def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool_sha256: str) -> bytes:
+def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool: ToolFile) -> bytes:
     """Make the manifest, and give its canonical bytes. Raises `Refused` where a requirement is not met."""
-    from . import __version__
     from .generate.assemble import assemble
     from .generate.modules import describer
     from .manifest import Tool
 
-    tool = Tool(version=__version__, sha256=tool_sha256)
-    document = assemble(definition, inspected, describer(site.table()), tool, _source_date_epoch())
+    named = Tool(version=tool.version, sha256=tool.sha256)
+    document = assemble(definition, inspected, describer(site.table()), named, _source_date_epoch())
     payload = document.payload()
     durable.write(site.work.manifest(definition), payload)
     return payload

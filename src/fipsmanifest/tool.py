@@ -13,16 +13,16 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import __version__, durable
+from . import durable
 from .errors import Refused
 from .node.text import utc_now, write_time
-from .node.trust import PACKED_CERTIFICATES, SCHEMA, TRUST_FILE, Trust, TrustedKey, load_trust
+from .node.trust import PACKED_CERTIFICATES, SCHEMA, TRUST_FILE, Trust, load_trust
+from .node.version import tool_version
 
 NAME = "dkp-fips-tool"
 MAX_SIZE = 400 * 1024
 
 _PACKAGE = Path(__file__).parent
-_ROLES = ("manifest", "tool")
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
 
 # Programs of the distribution go before what PATH may hold, and are new enough by their name; a `python3` is asked.
@@ -65,7 +65,7 @@ class ToolFile:
     sha256: str
     """Its digest, hex."""
     version: str
-    """The version that it reports."""
+    """The version that it reports: this package's, and which edition of the keys it carries."""
 
 
 def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
@@ -84,10 +84,11 @@ def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
             f"{trust_folder} has no manifest key in force, so the tool could trust no manifest.",
             "Make one with `fipsmanifest keys init`, or add one with `fipsmanifest keys add`.",
         )
-    packed = io.BytesIO(_header())
+    version = tool_version(trust.edition)
+    packed = io.BytesIO(_header(version))
     # Appending makes zipfile count its offsets from the start of the file, header included.
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:
-        for name, content in _entries(trust):
+        for name, content in _entries(trust.carried()):
             entry = zipfile.ZipInfo(name, _EARLIEST)
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
@@ -97,30 +98,29 @@ def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
         raise Refused(f"The tool would be {len(data)} bytes large; {MAX_SIZE} are the most.", "Trust fewer keys.")
     if output is not None:
         durable.write(output, data, 0o755)
-    return ToolFile(data, hashlib.sha256(data).hexdigest(), __version__)
+    return ToolFile(data, hashlib.sha256(data).hexdigest(), version)
 
 
-def _header() -> bytes:
+def _header(version: str) -> bytes:
     versions = [f"python3.{minor}" for minor in range(14, 5, -1)]
     fixed = " ".join(f"/usr/bin/{name}" for name in versions)
-    return _HEADER.format(version=__version__, fixed=fixed, named=" ".join(versions)).encode("ascii")
+    return _HEADER.format(version=version, fixed=fixed, named=" ".join(versions)).encode("ascii")
 
 
 def _entries(trust: Trust) -> list[tuple[str, bytes]]:
     node = _PACKAGE / "node"
     sources = [_PACKAGE / "__init__.py", _PACKAGE / "errors.py", *sorted(node.rglob("*.py"))]
     files = [(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", path.read_bytes()) for path in sources]
-    keys = [key for key in trust.keys if key.role in _ROLES]
-    held = sorted({one.packets for key in keys if (one := trust.certificate(key.fingerprint)) is not None})
+    held = sorted(certificate.packets for certificate in trust.certificates)
     return [
         ("__main__.py", _MAIN.encode("ascii")),
         *files,
-        (f"fipsmanifest/node/trusted/{TRUST_FILE}", _trust_document(keys)),
+        (f"fipsmanifest/node/trusted/{TRUST_FILE}", _trust_document(trust)),
         (f"fipsmanifest/node/trusted/{PACKED_CERTIFICATES}", b"".join(held)),
     ]
 
 
-def _trust_document(keys: list[TrustedKey]) -> bytes:
+def _trust_document(trust: Trust) -> bytes:
     entries = [
         {
             **key._asdict(),
@@ -128,6 +128,7 @@ def _trust_document(keys: list[TrustedKey]) -> bytes:
             "valid_to": None if key.valid_to is None else write_time(key.valid_to),
             "signing_keys": list(key.signing_keys),
         }
-        for key in keys
+        for key in trust.keys
     ]
-    return (json.dumps({"schema": SCHEMA, "keys": entries}, indent=1, sort_keys=True) + "\n").encode("ascii")
+    document = {"schema": SCHEMA, "edition": trust.edition, "keys": entries}
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode("ascii")

@@ -362,3 +362,23 @@ class TestTheToolItself:
 
         status = next(check["status"] for check in report["checks"] if check["subject"] == "tool")
         assert (code, status) == ((0, "pass") if manifest["tool"]["sha256"] == built.sha256 else (1, "fail"))
+
+    def test_after_a_change_of_keys_it_says_another_version(self, forge: Forge, tree: Tree, tmp_path: Path) -> None:
+        root, manifest = tree
+        old = build_tool(forge.trust_folder)
+        manifest["tool"] = {"version": old.version, "sha256": old.sha256}
+        shutil.copytree(forge.trust_folder, tmp_path / "keys")
+        keys.add(tmp_path / "keys", forge.certificate("stranger"), "manifest")
+        rebuilt = tmp_path / "rebuilt"
+        version = build_tool(tmp_path / "keys", rebuilt).version
+
+        # Another tool than the one that the manifest was published with is no forgery of it.
+        code, report, _ = run(rebuilt, "--root", root, sign(forge, manifest, tmp_path))
+        said = subprocess.run(["sh", rebuilt, "--version"], capture_output=True, text=True, check=True).stdout
+
+        assert version != old.version
+        assert report["host"]["tool"] == version
+        assert said.startswith(f"dkp-fips-tool {version} ")
+        assert f"# dkp-fips-tool {version}:".encode() in rebuilt.read_bytes()
+        status = next(check["status"] for check in report["checks"] if check["subject"] == "tool")
+        assert (code, status) == (0, "not-applicable")

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, UsageError
+from fipsmanifest import __version__
+from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused, UsageError
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.node.verify import verify_cleartext
 from fipsmanifest.sign import keys
+from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, payload
 
 
@@ -139,6 +141,78 @@ def test_a_rotation_from_the_first_overlap_to_the_revocation(forge: Forge, tmp_p
         verify_cleartext(by_old, load_trust(str(tmp_path)))
     assert new in caught.value.advice
     assert verify_cleartext(by_new, load_trust(str(tmp_path))).fingerprint == new
+
+
+class TestEditions:
+    """Which changes make another node tool, and so another version of it."""
+
+    def test_each_change_of_what_the_tool_carries_is_a_new_edition(self, forge: Forge, tmp_path: Path) -> None:
+        editions = []
+        old, new = forge.fingerprints["plain"], forge.fingerprints["stranger"]
+        for change in (
+            lambda: keys.add(tmp_path, forge.certificate("plain"), "tool"),
+            lambda: keys.add(tmp_path, forge.certificate("plain"), "manifest"),
+            lambda: keys.add(tmp_path, forge.certificate("plain"), "manifest"),
+            lambda: keys.add(tmp_path, forge.certificate("upstream"), "upstream"),
+            lambda: keys.add(tmp_path, forge.certificate("stranger"), "manifest"),
+            lambda: keys.retire(tmp_path, old, "rotation", replaced_by=new),
+            lambda: keys.revoke(tmp_path, forge.fingerprints["upstream"], "leaked"),
+            lambda: keys.revoke(tmp_path, old, "leaked"),
+        ):
+            change()
+            editions.append((load_trust(str(tmp_path)).edition, build_version(tmp_path)))
+
+        assert editions == [
+            (1, None),
+            (1, __version__),
+            (1, __version__),
+            (1, __version__),
+            (2, f"{__version__}.post1"),
+            (3, f"{__version__}.post2"),
+            (3, f"{__version__}.post2"),
+            (4, f"{__version__}.post3"),
+        ]
+
+    def test_the_same_edition_is_the_same_tool(self, forge: Forge, tmp_path: Path) -> None:
+        keys.add(tmp_path, forge.certificate("plain"), "manifest")
+        before = build_tool(tmp_path).data
+        keys.add(tmp_path, forge.certificate("upstream"), "upstream")
+
+        assert build_tool(tmp_path).data == before
+
+    def test_a_certificate_with_another_subkey_is_a_new_edition(self, forge: Forge, tmp_path: Path) -> None:
+        fingerprint = forge.make_key("growing", "rsa3072")
+        keys.add(tmp_path, forge.certificate("growing"), "manifest")
+        forge.gpg("--quick-add-key", fingerprint, "rsa3072", "sign", "never")
+
+        keys.add(tmp_path, forge.certificate("growing"), "manifest")
+
+        assert load_trust(str(tmp_path)).edition == 2
+
+    @pytest.mark.parametrize("edition", [0, -1, "2", 1.0, True, None, [], 10**9])
+    def test_an_edition_that_is_no_count_is_refused(self, edition: object, forge: Forge, tmp_path: Path) -> None:
+        keys.add(tmp_path, forge.certificate("plain"), "manifest")
+        document = json.loads((tmp_path / "trust.json").read_text())
+        (tmp_path / "trust.json").write_text(json.dumps(document | {"edition": edition}))
+
+        with pytest.raises(NotTrusted, match="edition"):
+            load_trust(str(tmp_path))
+
+    def test_a_trust_file_without_an_edition_is_of_the_first(self, forge: Forge, tmp_path: Path) -> None:
+        keys.add(tmp_path, forge.certificate("plain"), "manifest")
+        document = json.loads((tmp_path / "trust.json").read_text())
+        del document["edition"]
+        (tmp_path / "trust.json").write_text(json.dumps(document))
+
+        assert (load_trust(str(tmp_path)).edition, build_tool(tmp_path).version) == (1, __version__)
+
+
+def build_version(folder: Path) -> str | None:
+    """Give the version of the tool that the folder makes; None where it makes none."""
+    try:
+        return build_tool(folder).version
+    except Refused:
+        return None
 
 
 class TestListing:

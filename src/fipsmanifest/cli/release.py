@@ -126,7 +126,7 @@ class _Cut:
 
         rule = stages.LockRule(self._lock or locks.path_beside(path), first=self._first_lock, write=not self._dry_run)
         inspected = stages.collect_and_inspect(definition, path.parent, self._site, rule, self._inspector)
-        return stages.generate(definition, inspected, self._site, self.tool.sha256)
+        return stages.generate(definition, inspected, self._site, self.tool)
 
     def plan(self, payloads: dict[str, tuple[Definition, bytes]]) -> Plan | None:
         """Say what publishing would do."""

@@ -93,7 +93,7 @@ def generate(
         tool, inspector = build_tool(keys), site.inspector()
         for _, definition in chosen(definitions, version, el):
             inspected = stages.inspect_collected(definition, site, inspector)
-            payload = stages.generate(definition, inspected, site, tool.sha256)
+            payload = stages.generate(definition, inspected, site, tool)
             listed.append(
                 (stages.label(definition), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
             )
@@ -146,11 +146,11 @@ def publish(
     json: options.Json = False,
 ) -> None:
     """Publish what was signed: plan, immutable objects, manifests, read back, pointers, index."""
-    from .. import __version__
     from ..node.trust import load_trust
     from ..publication import SignedManifest, wanted
     from ..publish.bucket import open_bucket
     from ..publish.consumer import Consumer
+    from ..publish.layout import read_sidecar
     from ..publish.plan import WantedTool
     from ..publish.publisher import plan_publication
     from ..publish.publisher import publish as act
@@ -164,9 +164,8 @@ def publish(
         SignedManifest(definition, read(workspace.signed(definition), again), "kept")
         for _, definition in chosen(definitions, version, el)
     ]
-    tool = WantedTool(
-        __version__, read(workspace.tool / "dkp-fips-tool", again), read(workspace.tool / "dkp-fips-tool.asc", again)
-    )
+    data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))
+    tool = WantedTool(read_sidecar(sidecar).version, data, signature)
     what = wanted(manifests, tool)
     written: list[str] = []
     if dry_run:

@@ -4,10 +4,10 @@ import os
 import sys
 from typing import Any, Dict, Optional, Sequence
 
-from .. import __version__
 from . import tree
 from .checks.platform import os_release
 from .result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
+from .version import own_version
 
 _CONTROL_PLANE = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 _MAX_TOOL = 16 * 1024 * 1024
@@ -36,7 +36,7 @@ def describe(node: Node) -> Dict[str, Any]:
         "os_version": release.get("VERSION_ID"),
         "kernel": machine.release if node.live else None,
         "architecture": machine.machine if node.live else None,
-        "tool": __version__,
+        "tool": own_version(),
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "hash": tree.HASH_PROVIDER,
     }
@@ -65,7 +65,7 @@ def check_tool(manifests: Sequence[Listed]) -> Result:
         (listed.name, str(tool.get("sha256")))
         for listed in manifests
         for tool in [listed.manifest.get("tool") or {}]
-        if tool.get("version") == __version__
+        if tool.get("version") == own_version()
     ]
     if archive() is None or not expected:
         reason = "not the single file" if archive() is None else "published with another version"

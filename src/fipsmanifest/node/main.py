@@ -6,7 +6,7 @@ import stat
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from .. import __released__, __version__
+from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, INTERRUPTED, FipsManifestError, NotTrusted, UsageError
 from . import host, options, report
 from .document import MAX_BYTES, check_bindings
@@ -14,6 +14,7 @@ from .result import EXIT_CODES, FAIL, INCOMPLETE, PASS, UNKNOWN, UNTRUSTED, List
 from .text import utc_now, visible, write_time
 from .trust import Trust, load_trust, packed_trust
 from .verify import Signed, verify_cleartext
+from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
@@ -154,7 +155,7 @@ def _write(found: report.Report, asked: options.Options) -> None:
 
 
 def _version_text(trust: Optional[Trust]) -> str:
-    lines = ["{} {} (released {})".format(PROGRAM, __version__, __released__)]
+    lines = ["{} {} (released {})".format(PROGRAM, own_version(), __released__)]
     digest = host.archive_digest()
     if digest is not None:
         lines.append("sha256: {}".format(digest))

@@ -3,6 +3,7 @@
 A trust folder holds certificates (``*.asc``, ``*.gpg``) and ``trust.json``::
 
     {"schema": "fipsmanifest/trust/v1",
+     "edition": 1,
      "keys": [{"fingerprint": "<40 hex digits>", "role": "manifest", "status": "active",
                "valid_from": "2026-11-23T10:00:00Z", "valid_to": null, "signing_keys": ["<40 hex digits>"],
                "replaced_by": null, "reason": null, "user_id": "Release <release@example.com>"}]}
@@ -10,8 +11,10 @@ A trust folder holds certificates (``*.asc``, ``*.gpg``) and ``trust.json``::
 ``fingerprint`` pins a certificate by its primary key, or one subkey alone. ``signing_keys`` narrows an entry to the
 subkeys that may act in this role; so one certificate can have a subkey for manifests and another for the tool, and
 neither can stand in for the other. A certificate without an entry is not trusted, whatever its file is called.
+``edition`` counts the changes of what the node tool carries, and is part of its version (`.version`); absent, it is 1.
 """
 
+import functools
 import json
 import os
 import pkgutil
@@ -25,6 +28,7 @@ from .text import read_time, visible, write_time
 
 SCHEMA = "fipsmanifest/trust/v1"
 ROLES = ("manifest", "tool", "upstream")
+TOOL_ROLES = ("manifest", "tool")
 STATUSES = ("active", "retired", "revoked")
 MINIMUM_BITS = {"manifest": 3072, "tool": 3072, "upstream": 2048}
 WARN_DAYS = 90
@@ -32,6 +36,7 @@ TRUST_FILE = "trust.json"
 PACKED_CERTIFICATES = "certificates.gpg"
 
 _SUFFIXES = (".asc", ".gpg")
+_MAX_EDITION = 1000000
 _MAX_SIZE = 4 * 1024 * 1024
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
 
@@ -68,6 +73,16 @@ class Trust(NamedTuple):
     """The certificates that entries name; all others are left out."""
     origin: str
     """Where this came from, for people: a folder, or the tool itself."""
+    edition: int = 1
+    """1, 2, ...: raised whenever what `carried` gives changes."""
+
+    def carried(self) -> "Trust":
+        """Give the part that the node tool carries: all but upstream's keys."""
+        keys = tuple(key for key in self.keys if key.role in TOOL_ROLES)
+        certificates = tuple(
+            certificate for certificate in self.certificates if any(certificate.holds(key.fingerprint) for key in keys)
+        )
+        return self._replace(keys=keys, certificates=certificates)
 
     def keyring(self) -> bytes:
         """Give a binary keyring for gpgv."""
@@ -167,6 +182,7 @@ def load_trust(folder: str) -> Trust:
     return parse_trust(document, contents, folder)
 
 
+@functools.lru_cache(maxsize=None)
 def packed_trust() -> Optional[Trust]:
     """Give the trusted keys that the single-file tool carries; None where this is not the single file."""
     try:
@@ -187,7 +203,8 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
             held.extend(openpgp.read_certificates(content))
         except NotTrusted as error:
             raise NotTrusted("{}: {}".format(visible(name), error.message), error.advice)
-    keys = tuple(_read_entry(entry, number) for number, entry in enumerate(_read_document(document), 1))
+    entries, edition = _read_document(document)
+    keys = tuple(_read_entry(entry, number) for number, entry in enumerate(entries, 1))
     used: Dict[str, openpgp.Certificate] = {}
     for key in keys:
         certificate = next((one for one in held if one.holds(key.fingerprint)), None)
@@ -200,7 +217,7 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
             )
         check_strength(certificate, key)
         used[certificate.primary.fingerprint] = certificate
-    return Trust(keys, tuple(used.values()), origin)
+    return Trust(keys, tuple(used.values()), origin, edition)
 
 
 def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
@@ -232,14 +249,17 @@ def _malformed(reason: str) -> NotTrusted:
     return NotTrusted("{} is malformed: {}.".format(TRUST_FILE, reason), "Make it with `fipsmanifest keys`.")
 
 
-def _read_document(document: bytes) -> List[Any]:
+def _read_document(document: bytes) -> Tuple[List[Any], int]:
     try:
         value = json.loads(document.decode("utf-8"))
     except (ValueError, RecursionError):
         raise _malformed("it is not JSON")
     if not isinstance(value, dict) or value.get("schema") != SCHEMA or not isinstance(value.get("keys"), list):
         raise _malformed("it is not a document of {} with a list of keys".format(SCHEMA))
-    return value["keys"]  # type: ignore[no-any-return]
+    edition = value.get("edition", 1)
+    if not isinstance(edition, int) or isinstance(edition, bool) or not 1 <= edition <= _MAX_EDITION:
+        raise _malformed("edition is not a positive number")
+    return value["keys"], edition
 
 
 def _list(value: Any) -> List[Any]:

@@ -153,8 +153,9 @@ def add(
         return [*listed, entry]
 
     # What the folder would be is read before anything in it is written.
-    document = _document(insert(_listed(folder)))
-    trust = parse_trust(document, [("the new certificate", chosen[0].packets), *_contents(folder)], str(folder))
+    before, listed = _listed(folder)
+    contents = [("the new certificate", chosen[0].packets), *_contents(folder)]
+    document, trust = _next(before, insert(listed), contents, folder)
     _write_certificate(folder, chosen[0])
     durable.write(folder / TRUST_FILE, document)
     return next(key for key in trust.keys if (key.fingerprint, key.role) == (pinned, role))
@@ -288,22 +289,39 @@ def _update(folder: Path, fingerprint: str, role: str | None, changes: dict[str,
 
 def _change(folder: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Trust:
     """Rewrite trust.json, unless the result could not be trusted."""
-    document = _document(change(_listed(folder)))
-    trust = parse_trust(document, _contents(folder), str(folder))
+    before, listed = _listed(folder)
+    document, trust = _next(before, change(listed), _contents(folder), folder)
     durable.write(folder / TRUST_FILE, document)
     return trust
 
 
-def _listed(folder: Path) -> list[dict[str, Any]]:
+def _next(
+    before: Trust, entries: list[dict[str, Any]], contents: list[tuple[str, bytes]], folder: Path
+) -> tuple[bytes, Trust]:
+    """Give trust.json with these entries, of the next edition where the node tool would carry something else.
+
+    While no manifest key is listed there can be no tool, and nothing to tell it from.
+    """
+    edition = before.edition
+    trust = parse_trust(_document(entries, edition), contents, str(folder))
+    old, new = before.carried(), trust.carried()
+    built = any(key.role == "manifest" for key in old.keys)
+    if built and (old.keys, old.certificates) != (new.keys, new.certificates):
+        edition += 1
+    return _document(entries, edition), trust._replace(edition=edition)
+
+
+def _listed(folder: Path) -> tuple[Trust, list[dict[str, Any]]]:
     if not (folder / TRUST_FILE).exists():
-        return []
-    load_trust(str(folder))
+        return Trust((), (), str(folder)), []
+    trust = load_trust(str(folder))
     listed: list[dict[str, Any]] = json.loads((folder / TRUST_FILE).read_bytes())["keys"]
-    return listed
+    return trust, listed
 
 
-def _document(entries: list[dict[str, Any]]) -> bytes:
-    return (json.dumps({"schema": SCHEMA, "keys": entries}, indent=2, ensure_ascii=True) + "\n").encode("ascii")
+def _document(entries: list[dict[str, Any]], edition: int) -> bytes:
+    document = {"schema": SCHEMA, "edition": edition, "keys": entries}
+    return (json.dumps(document, indent=2, ensure_ascii=True) + "\n").encode("ascii")
 
 
 def _contents(folder: Path) -> list[tuple[str, bytes]]:

@@ -1,0 +1,47 @@
+"""A change of keys where everything is published already: the tool of the new keys goes beside the old one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+
+from fipsmanifest import __version__
+
+from .conftest import Site
+
+
+def test_after_a_rotation_the_new_tool_is_published_and_the_old_one_stays(site: Site) -> None:
+    shutil.copytree(site.keys, site.folder / "keys")
+    site = replace(site, keys=site.folder / "keys")
+    site.release("--to", site.bucket, "--el", "8")
+    old = (site.bucket / f"tool/{__version__}/dkp-fips-tool").read_bytes()
+
+    site.run("keys", "init", "--user-id", "The next release key <next@example.com>", "--no-passphrase")
+    listed = json.loads(site.run("keys", "list", "--json").stdout)["keys"]
+    first, successor = (
+        next(key for key in listed if key["role"] == "manifest" and word in key["user_id"])
+        for word in ("Test release", "next")
+    )
+    for role in ("manifest", "tool"):
+        words = ["--role", role, "--reason", "rotation", "--replaced-by", successor["fingerprint"]]
+        site.run("keys", "retire", first["fingerprint"], *words)
+    made = json.loads(
+        site.release("--to", site.bucket, "--el", "8", "--signing-key", successor["fingerprint"], "--json").stdout
+    )
+
+    # Edition 2 with the new keys, 3 and 4 with each entry of the old one retired.
+    version = f"{__version__}.post3"
+    assert made["tool"]["version"] == version
+    new = (site.bucket / f"tool/{version}/dkp-fips-tool").read_bytes()
+    assert hashlib.sha256(new).hexdigest() == made["tool"]["sha256"]
+    assert (site.bucket / f"tool/{__version__}/dkp-fips-tool").read_bytes() == old != new
+    assert (site.bucket / "tool/dkp-fips-tool").read_bytes() == new
+    assert (site.bucket / "tool/dkp-fips-tool.sha256").read_text().startswith(f"# tool/{version}/dkp-fips-tool\n")
+    verified = json.loads(site.run("verify", site.bucket / "tool/dkp-fips-tool", "--json").stdout)
+    assert verified["fingerprint"] == successor["fingerprint"]
+    # What the retired key signed before stays as it is, and stays good.
+    assert {item["signature"] for item in made["manifests"]} == {"published"}
+    site.run("verify", site.bucket / "tool/manifests/v1.21.3/manifest-rhel8.json.asc")
+    site.run("audit", site.bucket)
