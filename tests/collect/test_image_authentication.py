@@ -182,6 +182,30 @@ def test_a_registry_elsewhere_cannot_point_at_this_machine(
             pull("docker.io/team/kube-proxy:v1", where)
 
 
+# A blob store behind the registry, or whoever took it over, may not name the place where credentials go.
+@pytest.mark.parametrize("kind", ["basic", "bearer"])
+def test_a_challenge_from_where_a_registry_redirects_to_is_not_answered(
+    kind: str, nobody: Path, tmp_path: Path
+) -> None:
+    with FaultyServer(tmp_path) as server, FaultyServer(tmp_path) as elsewhere:
+
+        def redirect(handler: Handler, body: bytes) -> None:
+            handler.answer(307, b"", {"Location": f"{elsewhere.url}/blob"})
+
+        def challenge(handler: Handler, body: bytes) -> None:
+            value = 'Basic realm="r"' if kind == "basic" else f'Bearer realm="{elsewhere.url}/token",service="s"'
+            handler.answer(401, b"", {"WWW-Authenticate": value})
+
+        host = server.url.removeprefix("http://")
+        log_in(nobody / ".docker/config.json", host)
+        server.faults["/v2/kube-proxy/manifests/v1"] = [redirect, redirect]
+        elsewhere.faults["/blob"] = [challenge, challenge]
+        with pytest.raises(Incomplete, match=f"{elsewhere.url}/blob answers 401"):
+            pull(f"{host}/kube-proxy:v1", context(tmp_path))
+        assert [path for path, _ in elsewhere.requests] == ["/blob"]
+        assert not any("Authorization" in headers for _, headers in server.requests + elsewhere.requests)
+
+
 # Where credentials are found
 
 

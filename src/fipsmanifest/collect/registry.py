@@ -187,6 +187,9 @@ class Registry:
         try:
             return request({"Authorization": known} if known else {})
         except Unauthorized as error:
+            # Whoever the registry redirects to must not get to say where its credentials go.
+            if urlsplit(error.url)[:2] != urlsplit(reference.base)[:2]:
+                raise
             challenge, denied = error.challenge, error
         with self._lock:
             current = self._authorizations.get(key)

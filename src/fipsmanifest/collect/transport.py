@@ -58,11 +58,16 @@ class Limits:
 
 
 class Unauthorized(Incomplete):
-    """The server wants credentials (401); ``challenge`` is its WWW-Authenticate header, empty where it sent none."""
+    """A server wants credentials (401).
 
-    def __init__(self, message: str, advice: str, challenge: str) -> None:
+    ``challenge`` is its WWW-Authenticate header, empty where it sent none; ``url`` is the address that sent it, which
+    redirects may have led to.
+    """
+
+    def __init__(self, message: str, advice: str, challenge: str, url: str) -> None:
         super().__init__(message, advice)
         self.challenge = challenge
+        self.url = url
 
 
 class Transient(Exception):
@@ -272,7 +277,7 @@ def _failure(response: requests.Response, url: str, limits: Limits) -> Exception
         return Transient(f"{status} {response.reason or ''}".rstrip(), _retry_after(response, limits))
     if status == 401:
         advice = "Give credentials: a docker login for a registry, ~/.netrc for anything else."
-        return Unauthorized(f"{said}.", advice, response.headers.get("WWW-Authenticate", ""))
+        return Unauthorized(f"{said}.", advice, response.headers.get("WWW-Authenticate", ""), url)
     if status == 403:
         return Incomplete(f"{said}.", "It needs other credentials, or is not there: S3 answers both alike.")
     if status in (404, 410):
