@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fipsmanifest import __version__
 
-from .conftest import Site
+from .conftest import DEFINITIONS, Site
 
 
 def test_after_a_rotation_the_new_tool_is_published_and_the_old_one_stays(site: Site) -> None:
@@ -45,3 +45,36 @@ def test_after_a_rotation_the_new_tool_is_published_and_the_old_one_stays(site: 
     assert {item["signature"] for item in made["manifests"]} == {"published"}
     site.run("verify", site.bucket / "tool/manifests/v1.21.3/manifest-rhel8.json.asc")
     site.run("audit", site.bucket)
+
+
+# Story: the old key leaked. Nothing that it signed is believed any more, what is in the bucket included; so the release
+# is cut again from its upstream, under a new serial, with a new key.
+def test_after_a_leak_a_release_with_a_new_serial_replaces_what_the_revoked_key_signed(site: Site) -> None:
+    shutil.copytree(site.keys, site.folder / "keys")
+    site = replace(site, keys=site.folder / "keys")
+    site.release("--to", site.bucket, "--el", "8")
+    manifest = site.bucket / "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
+    leaked = manifest.read_bytes()
+
+    site.run("keys", "init", "--user-id", "The next release key <next@example.com>", "--no-passphrase")
+    listed = json.loads(site.run("keys", "list", "--json").stdout)["keys"]
+    old, new = listed[0]["fingerprint"], listed[-1]["fingerprint"]
+    site.run("keys", "revoke", old, "--reason", "leaked", "--replaced-by", new)
+    refused = site.run("verify", manifest, code=3).stderr
+    assert "revoked (leaked)" in refused
+    assert new in refused
+
+    shutil.copytree(DEFINITIONS / "v1.21.3", site.folder / "releases/v1.21.3")
+    path = site.folder / "releases/v1.21.3/rhel8.toml"
+    path.write_text(path.read_text().replace("serial = 1", 'serial = 2\nreason = "the release key leaked"'))
+    made = json.loads(site.release("--to", site.bucket, "--el", "8", "--definitions", path.parents[1], "--json").stdout)
+
+    assert [item["signature"] for item in made["manifests"]] == ["signed"]
+    verified = json.loads(site.run("verify", manifest, "--json").stdout)
+    assert (verified["fingerprint"], verified["serial"]) == (new, 2)
+    tool = json.loads(site.run("verify", site.bucket / "tool/dkp-fips-tool", "--json").stdout)
+    assert tool["fingerprint"] == new
+    # The evidence stays where it was, and no one believes it.
+    serial_1 = site.bucket / "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
+    assert serial_1.read_bytes() == leaked
+    site.run("verify", serial_1, "--no-state", code=3)
