@@ -1,0 +1,140 @@
+"""``fipsmanifest keys``: the life of a key as its owner sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@pytest.fixture(scope="module")
+def gnupghome() -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="fm"))
+    home.chmod(0o700)
+    yield home
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def run(gnupghome: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(gnupghome)}
+    ended = subprocess.run(
+        [PROGRAM, "keys", *words], env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended
+
+
+@pytest.fixture
+def made(gnupghome: Path, tmp_path: Path) -> dict[str, str]:
+    words: list[str | Path] = [
+        "init",
+        "--user-id",
+        "Example release <r@example.com>",
+        "--no-passphrase",
+        "--keys",
+        tmp_path / "keys",
+    ]
+    told = json.loads(run(gnupghome, *words, "--json").stdout)
+    return {key: str(value) for key, value in told.items()}
+
+
+def test_a_new_key_certifies_and_its_subkeys_sign(gnupghome: Path, tmp_path: Path, made: dict[str, str]) -> None:
+    shown = subprocess.run(
+        ["gpg", "--homedir", gnupghome, "--with-colons", "--show-keys", made["certificate"]],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    records = [line.split(":") for line in shown.splitlines()]
+    keys = [
+        (record[0], record[2], record[3], record[6], record[11]) for record in records if record[0] in ("pub", "sub")
+    ]
+    # Type, bits, algorithm (1 is RSA), expiry (none), own capabilities in lower case (RFC 4880, 5.2.3.21).
+    assert [(kind, bits, algorithm, expiry) for kind, bits, algorithm, expiry, _ in keys] == [
+        ("pub", "3072", "1", ""),
+        ("sub", "3072", "1", ""),
+        ("sub", "3072", "1", ""),
+    ]
+    assert ["".join(c for c in capabilities if c.islower()) for *_, capabilities in keys] == ["c", "s", "s"]
+    assert Path(made["revocation"]).exists()
+
+
+def test_the_list_says_role_and_days_left(gnupghome: Path, tmp_path: Path, made: dict[str, str]) -> None:
+    listed = json.loads(run(gnupghome, "list", "--keys", tmp_path / "keys", "--json").stdout)["keys"]
+    assert [(key["role"], key["status"], key["days_left"]) for key in listed] == [
+        ("manifest", "active", None),
+        ("tool", "active", None),
+    ]
+
+
+def test_a_key_is_retired_and_revoked_with_a_reason(gnupghome: Path, tmp_path: Path, made: dict[str, str]) -> None:
+    keys = tmp_path / "keys"
+    run(gnupghome, "retire", made["fingerprint"], "--reason", "yearly rotation", "--keys", keys)
+    listed = json.loads(run(gnupghome, "list", "--keys", keys, "--json").stdout)["keys"]
+    assert {(key["status"], key["reason"]) for key in listed} == {("retired", "yearly rotation")}
+    run(gnupghome, "revoke", made["fingerprint"], "--reason", "stolen", "--keys", keys)
+    listed = json.loads(run(gnupghome, "list", "--keys", keys, "--json").stdout)["keys"]
+    assert {(key["status"], key["reason"]) for key in listed} == {("revoked", "stolen")}
+
+
+def test_an_exported_key_is_one_that_gpg_reads(gnupghome: Path, tmp_path: Path, made: dict[str, str]) -> None:
+    for form, words in (("armored", []), ("binary", ["--binary"])):
+        target = tmp_path / form
+        run(gnupghome, "export", made["fingerprint"], "--keys", tmp_path / "keys", "--output", target, *words)
+        shown = subprocess.run(
+            ["gpg", "--homedir", gnupghome, "--with-colons", "--show-keys", target],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert f"fpr:::::::::{made['fingerprint']}:" in shown
+
+
+def test_another_fingerprint_than_the_file_has_is_not_added(
+    gnupghome: Path, tmp_path: Path, made: dict[str, str]
+) -> None:
+    words: list[str | Path] = [
+        "add",
+        made["certificate"],
+        "--role",
+        "upstream",
+        "--fingerprint",
+        "A" * 40,
+        "--keys",
+        tmp_path / "other",
+    ]
+    assert made["fingerprint"] in run(gnupghome, *words, code=3).stderr
+    assert not (tmp_path / "other" / "trust.json").exists()
+
+
+def test_a_weak_key_is_not_added(gnupghome: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            "gpg",
+            "--homedir",
+            gnupghome,
+            "--batch",
+            "--passphrase",
+            "",
+            "--quick-gen-key",
+            "weak@example.com",
+            "rsa1024",
+        ],
+        capture_output=True,
+        check=True,
+    )
+    certificate = tmp_path / "weak.asc"
+    exported = ["gpg", "--homedir", str(gnupghome), "--armor", "--export", "w@example.com"]
+    certificate.write_bytes(subprocess.run(exported, capture_output=True, check=True).stdout)
+    told = run(gnupghome, "add", certificate, "--role", "manifest", "--keys", tmp_path / "keys", code=3).stderr
+    assert "1024" in told
