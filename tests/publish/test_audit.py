@@ -55,6 +55,11 @@ def _copy_from(other: str) -> Callable[[Path], None]:
     return damage
 
 
+def _enlarge(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(16 * 1024 * 1024 + 1)
+
+
 def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
@@ -75,6 +80,9 @@ def _create(path: Path) -> None:
         ("tool/dkp-fips-tool", _copy_from("tool/0.1.0/dkp-fips-tool"), "pointer", 1),
         ("tool/0.2.0/backdoor", _create, "foreign", 1),
         ("tool/manifests/v1.21.3/manifest-rhel8.json", _create, "foreign", 1),
+        (FIRST, _enlarge, "size", 1),
+        ("tool/0.2.0/dkp-fips-tool", _enlarge, "size", 1),
+        ("index.html", _enlarge, "size", 1),
         ("index.json", _append, "index", 1),
         ("index.html", Path.unlink, "missing", 1),
     ],

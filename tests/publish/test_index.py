@@ -10,7 +10,13 @@ import pytest
 
 from fipsmanifest.errors import Conflict
 from fipsmanifest.publish import index
-from fipsmanifest.publish.index import Contents, PublishedComponent, PublishedManifest, PublishedTool
+from fipsmanifest.publish.index import (
+    Contents,
+    PublishedCertificate,
+    PublishedComponent,
+    PublishedManifest,
+    PublishedTool,
+)
 from fipsmanifest.publish.page import is_ours, render
 
 EVIL = "<script>alert('x')</script>&\"'"
@@ -31,9 +37,11 @@ def record(*, kubernetes: str = "v1.21.3", name: str = "rhel8", serial: int = 1,
         reason=reason,
         tool_version="0.1.0",
         tool_sha256="cd" * 32,
-        components=(PublishedComponent("kubelet", "x86_64", "proven", "proven"),),
+        components=(PublishedComponent("kubelet", "x86_64", "proven", "proven", ("BoringCrypto",)),),
         modules=("BoringCrypto",),
-        certificates=("FIPS 140-2 #3678, historical since 2026-09-21",),
+        certificates=(PublishedCertificate(3678, "FIPS 140-2", "Google, LLC", "2026-09-21"),),
+        since=serial - 1,
+        changes=(),
     )
 
 
@@ -90,7 +98,16 @@ def test_an_index_of_someone_else_is_a_conflict(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"serial": "1"}, {"serial": True}, {"key": None}, {"components": [{}]}, {"modules": [1]}, {"extra": 1}],
+    [
+        {"serial": "1"},
+        {"serial": True},
+        {"key": None},
+        {"components": [{}]},
+        {"modules": [1]},
+        {"certificates": [{}]},
+        {"changes": "x"},
+        {"extra": 1},
+    ],
 )
 def test_a_malformed_record_is_left_out_rather_than_believed(change: dict[str, object]) -> None:
     document = json.loads(index.write(BOTH))
@@ -111,6 +128,7 @@ def test_the_page_names_each_newest_manifest_by_the_address_of_the_seed() -> Non
         "chmod +x dkp-fips-tool",
         "./dkp-fips-tool --json manifest-",
         "FIPS 140-2 certificates have been on the historical list since 2026-09-21",
+        "FIPS 140-2 certificate 3678, held by Google, LLC: on the historical list since 2026-09-21.",
         "does not certify",
         "0123 4567 89AB CDEF",
         "cd" * 32,
@@ -140,15 +158,18 @@ def test_whatever_a_manifest_says_stays_text() -> None:
         tool_version=EVIL,
         tool_sha256=EVIL,
         modules=(EVIL,),
-        certificates=(EVIL,),
-        components=(PublishedComponent(EVIL, EVIL, EVIL, EVIL),),
+        certificates=(PublishedCertificate(1, EVIL, EVIL, EVIL),),
+        since=1,
+        changes=(EVIL,),
+        components=(PublishedComponent(EVIL, EVIL, EVIL, EVIL, (EVIL,)),),
     )
 
+    plain = dataclasses.replace(record(reason="x"), since=1, changes=("x",))
     page = _Page(render(Contents((evil,), (TOOL,))))
 
     assert "script" not in page.tags
     assert page.text.count(EVIL) >= 8
-    assert set(page.tags) == set(_Page(render(Contents((record(reason="x"),), (TOOL,)))).tags)
+    assert set(page.tags) == set(_Page(render(Contents((plain,), (TOOL,)))).tags)
 
 
 def test_an_empty_bucket_has_a_page_that_says_so() -> None:

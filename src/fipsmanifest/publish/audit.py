@@ -9,11 +9,11 @@ from typing import Any
 
 from ..errors import NotTrusted, ValidationFailed
 from . import index, layout
-from .bucket import Bucket, Entry, Stored
-from .consumer import Consumer, read_manifest
+from .bucket import Bucket, Entry, Stored, TooLarge
+from .consumer import Consumer
 from .layout import ManifestKey, ToolKey
 from .page import render
-from .snapshot import in_parallel
+from .records import Recorder, in_parallel
 
 NOT_TRUSTED = NotTrusted.exit_code
 INVALID = ValidationFailed.exit_code
@@ -26,7 +26,7 @@ class AuditFinding:
     key: str
     """The object it is about."""
     code: str
-    """``signature``, ``foreign``, ``missing``, ``pointer``, ``sidecar``, ``tool`` or ``index``."""
+    """``signature``, ``foreign``, ``missing``, ``pointer``, ``sidecar``, ``tool``, ``index`` or ``size``."""
     message: str
     """One sentence."""
     exit_code: int
@@ -83,8 +83,10 @@ class _Auditor:
         versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
         tools = [record for _, record in in_parallel(self._tool, sorted(versions)) if record]
         keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
-        manifests = [record for _, record in in_parallel(self._manifest, keys) if record]
-        contents = index.contents(manifests, tools)
+        recorder = Recorder(self._get, self._consumer)
+        contents = index.contents(recorder.records(keys), tools)
+        for key, error in recorder.refused:
+            self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
         if not contents.manifests:
             self._found(layout.ROOT, "missing", "holds no manifest that verifies")
         self._named_tools(contents)
@@ -96,20 +98,6 @@ class _Auditor:
 
     def _found(self, key: str, code: str, what: str, exit_code: int = INVALID) -> None:
         self._findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code))
-
-    def _manifest(self, key: str) -> index.PublishedManifest | None:
-        what = layout.read_key(key)
-        stored = self._get(key)
-        if stored is None or not isinstance(what, ManifestKey):
-            return None
-        try:
-            signed = read_manifest(
-                stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial
-            )
-        except NotTrusted as error:
-            self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
-            return None
-        return index.describe(key, what.name, stored.data, signed)
 
     def _tool(self, version: str) -> index.PublishedTool | None:
         files = {suffix: self._get(layout.tool(version, suffix)) for suffix in layout.TOOL_SUFFIXES}
@@ -129,7 +117,18 @@ class _Auditor:
         return index.PublishedTool(version, sha256, len(tool.data)) if whole else None
 
     def _get(self, key: str) -> Stored | None:
-        stored = self._bucket.get(key) if key in self._entries else None
+        """Read an object that the listing names; one that it does not name, or that cannot be had, is a finding."""
+        if key in self._entries:
+            return self._read(key)
+        self._found(key, "missing", "is not there")
+        return None
+
+    def _read(self, key: str) -> Stored | None:
+        try:
+            stored = self._bucket.get(key)
+        except TooLarge as error:
+            self._found(key, "size", f"cannot be looked at: {error.message.rstrip('.')}")
+            return None
         if stored is None:
             self._found(key, "missing", "is not there")
         return stored
@@ -166,11 +165,9 @@ class _Auditor:
 
     def _index(self, contents: index.Contents) -> None:
         for key, expected in self._expected_index(contents):
-            stored = self._bucket.get(key)
-            if stored is None:
-                self._found(key, "missing", "is not there")
-            elif stored.data != expected:
-                self._found(key, "index", "does not say what is published")
+            stored = self._read(key)
+            if stored is not None and stored.data != expected:
+                self._found(key, "index", "does not say what is published, or another fipsmanifest wrote it")
 
     def _expected_index(self, contents: index.Contents) -> Iterator[tuple[str, bytes]]:
         yield layout.INDEX_JSON, index.write(contents)

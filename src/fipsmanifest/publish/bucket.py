@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import UsageError
+from ..errors import Incomplete, UsageError
 
 #: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
 MAX_OBJECT = 16 * 1024 * 1024
@@ -25,6 +25,13 @@ _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
 
 #: S3 bucket naming rules (Amazon S3 user guide, "General purpose bucket naming rules").
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+
+
+class TooLarge(Incomplete):
+    """An object of more than `MAX_OBJECT` bytes, which was not read."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where} is larger than {MAX_OBJECT} bytes.", "It is none of ours; move it away.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Bucket(Protocol):
     """
 
     def get(self, key: str) -> Stored | None:
-        """Read an object, or None where there is none. More than `MAX_OBJECT` bytes are `Incomplete`."""
+        """Read an object, or None where there is none. Raises `TooLarge` for more than `MAX_OBJECT` bytes."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
         """Write an object, on stable storage when this returns.

@@ -16,14 +16,20 @@ from pathlib import Path
 
 from ..durable import sync_folder
 from ..errors import Conflict, Incomplete
-from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, Stored, check_key
+from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, Stored, TooLarge, check_key
 
 _LOCK_SECONDS = 60.0
 _TEMPORARY = ".writing-"
 
+#: Whoever may enter the folder may read what is published, whatever the publisher's umask: it is for the world.
+_PROGRAM, _DATA, _FOLDER = 0o755, 0o644, 0o755
+
 
 class FolderBucket:
-    """A `Bucket` in a folder, which the first write makes. Content types and cache control have no place here."""
+    """A `Bucket` in a folder, which the first write makes. Content types and cache control have no place here.
+
+    What begins as a script does is executable, so that the node tool runs from where it was published.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -45,7 +51,7 @@ class FolderBucket:
         except OSError as error:
             raise _unusable(path, "read", error) from error
         if len(data) > MAX_OBJECT:
-            raise Incomplete(f"{path} is larger than {MAX_OBJECT} bytes.", "It is none of ours; move it away.")
+            raise TooLarge(str(path))
         return Stored(data, hashlib.sha256(data).hexdigest())
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
@@ -99,7 +105,7 @@ class FolderBucket:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), 0o644)
+            os.fchmod(file.fileno(), _PROGRAM if data.startswith(b"#!") else _DATA)
             os.fsync(file.fileno())
         self._make_folder(path.parent)
         if isinstance(only_if, Absent):
@@ -118,7 +124,9 @@ class FolderBucket:
         made one without syncing."""
         if folder != self._root:
             self._make_folder(folder.parent)
-            folder.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                folder.chmod(_FOLDER)
             sync_folder(folder.parent)
 
     def _sweep(self) -> None:

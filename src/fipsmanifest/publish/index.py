@@ -13,11 +13,24 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, TypeVar
 
+from ..diff import Difference, compare
 from ..errors import Conflict
+from ..manifest import File, Manifest
+from ..node.document import parse_json
 from . import layout
 from .consumer import SignedManifest
 
 SCHEMA = "fipsmanifest/index/v1"
+
+#: What is told of a serial's changes: `fipsmanifest diff` tells them all.
+MAX_CHANGES = 12
+MAX_CHANGE = 160
+
+#: A value longer than this is not told: a digest says nothing to a reader.
+_TELLING = 40
+
+#: Every serial has its own of these.
+_ALWAYS_DIFFER = frozenset({"serial", "reason", "created"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,22 @@ class PublishedComponent:
     """``proven``, ``module`` or ``known``."""
     verdict: str
     """What its bytes say."""
+    modules: tuple[str, ...]
+    """The modules in its programs, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCertificate:
+    """A validation of one of the modules. Its status is the reader's to compute, for the reader's day."""
+
+    number: int
+    """``4407``."""
+    standard: str
+    """``FIPS 140-2``."""
+    holder: str
+    """Who holds it."""
+    historical_since: str
+    """The day of its move to the historical list; empty where none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +97,12 @@ class PublishedManifest:
     """Every component."""
     modules: tuple[str, ...]
     """The modules seen in it, by name."""
-    certificates: tuple[str, ...]
-    """The certificates of those modules, as ``FIPS 140-2 #3678, historical since 2026-09-21``."""
+    certificates: tuple[PublishedCertificate, ...]
+    """The certificates of those modules."""
+    since: int
+    """The serial before this one that is published and verifies; 0 for none."""
+    changes: tuple[str, ...]
+    """What changed since then, one line each, at most `MAX_CHANGES` and a last one with the count of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +143,20 @@ def contents(manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTo
     )
 
 
-def describe(key: str, name: str, data: bytes, signed: SignedManifest) -> PublishedManifest:
-    """Make the record of a verified manifest whose signed file is ``data``."""
+def describe(
+    key: str, name: str, data: bytes, signed: SignedManifest, before: SignedManifest | None
+) -> PublishedManifest:
+    """Make the record of a verified manifest whose signed file is ``data``.
+
+    ``before`` is the manifest of the highest lower serial that is published and verifies.
+    """
     document = signed.document
     certificates = {
-        f"{certificate.standard} #{certificate.number}"
-        + (f", historical since {certificate.historical_since}" if certificate.historical_since else "")
+        PublishedCertificate(item.number, item.standard, item.holder, item.historical_since or "")
         for module in document.modules.values()
-        for certificate in module.certificates or ()
+        for item in module.certificates or ()
     }
+    modules = _modules_of_components(document)
     return PublishedManifest(
         key=key,
         size=len(data),
@@ -134,12 +172,58 @@ def describe(key: str, name: str, data: bytes, signed: SignedManifest) -> Publis
         tool_version=document.tool.version,
         tool_sha256=document.tool.sha256,
         components=tuple(
-            PublishedComponent(part.name, part.architecture, part.requirement, part.verdict)
+            PublishedComponent(
+                part.name,
+                part.architecture,
+                part.requirement,
+                part.verdict,
+                tuple(sorted(modules.get((part.name, part.architecture), ()))),
+            )
             for part in document.components
         ),
         modules=tuple(sorted({module.name for module in document.modules.values()})),
-        certificates=tuple(sorted(certificates)),
+        certificates=tuple(sorted(certificates, key=lambda item: (item.standard, item.number))),
+        since=before.document.serial if before else 0,
+        changes=_changes(before, signed) if before else (),
     )
+
+
+def _modules_of_components(document: Manifest) -> dict[tuple[str, str], set[str]]:
+    """Give the names of the modules in each component's programs, by component and architecture."""
+    found: dict[tuple[str, str], set[str]] = {}
+
+    def take(component: str | None, architecture: str | None, file: File) -> None:
+        module = document.modules.get(file.crypto.module or "") if file.crypto else None
+        if module is not None:
+            found.setdefault((component or "", architecture or ""), set()).add(module.name)
+
+    for file in document.files:
+        take(file.component, file.architecture, file)
+    for image in document.images:
+        for platform in image.platforms:
+            for file in platform.files:
+                take(image.component, platform.architecture, file)
+    return found
+
+
+def _changes(before: SignedManifest, after: SignedManifest) -> tuple[str, ...]:
+    differences = [
+        difference
+        for difference in compare(parse_json(before.payload), parse_json(after.payload))
+        if difference.subject not in _ALWAYS_DIFFER
+    ]
+    lines = [_change(difference) for difference in differences[:MAX_CHANGES]]
+    left = len(differences) - len(lines)
+    return (*lines, f"and {left} more") if left else tuple(lines)
+
+
+def _change(difference: Difference) -> str:
+    line = f"{difference.component}: " if difference.component else ""
+    line += f"{difference.subject} {difference.change}"
+    before, after = difference.before, difference.after
+    if before is not None and after is not None and max(len(before), len(after)) <= _TELLING:
+        line += f" from {before} to {after}"
+    return line if len(line) <= MAX_CHANGE else line[: MAX_CHANGE - 3] + "..."
 
 
 def write(published: Contents) -> bytes:
@@ -168,7 +252,7 @@ def read(data: bytes) -> Contents:
     return Contents(tuple(filter(None, manifests)), tuple(filter(None, tools)))
 
 
-Record = TypeVar("Record", PublishedComponent, PublishedManifest, PublishedTool)
+Record = TypeVar("Record", PublishedCertificate, PublishedComponent, PublishedManifest, PublishedTool)
 
 
 def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
@@ -177,14 +261,22 @@ def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _manifest(item: dict[str, Any]) -> PublishedManifest | None:
-    components = tuple(_record(PublishedComponent, part) for part in _objects(item, "components"))
-    lists = {key: item.get(key) for key in ("modules", "certificates")}
-    if None in components or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists.values()
-    ):
+    components = [_record(PublishedComponent, _with_texts(part, "modules")) for part in _objects(item, "components")]
+    certificates = [_record(PublishedCertificate, part) for part in _objects(item, "certificates")]
+    if None in components or None in certificates:
         return None
-    texts = {key: tuple(names) for key, names in lists.items() if names is not None}
-    return _record(PublishedManifest, {**item, **texts, "components": components})
+    lists = {"components": tuple(components), "certificates": tuple(certificates)}
+    return _record(PublishedManifest, {**_with_texts(item, "modules", "changes"), **lists})
+
+
+def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Make tuples of those lists that hold nothing but texts; what stays a list fits no record."""
+    found = {key: item.get(key) for key in keys}
+    return item | {
+        key: tuple(texts)
+        for key, texts in found.items()
+        if isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+    }
 
 
 def _record(kind: type[Record], item: dict[str, Any]) -> Record | None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
 
 from ..errors import Conflict
 from . import index, layout
-from .index import Contents, PublishedComponent, PublishedManifest, PublishedTool
+from .index import Contents, PublishedCertificate, PublishedManifest, PublishedTool
 
 #: How we know our own page: within its first bytes.
 MARKER = b'<meta name="generator" content="fipsmanifest">'
 _MARKER_WITHIN = 1024
-
-#: All FIPS 140-2 certificates moved to the historical list on that day (NIST CMVP, FIPS 140-3 transition).
-FIPS_140_2_HISTORICAL = "2026-09-21"
 
 
 def is_ours(key: str, data: bytes) -> bool:
@@ -30,16 +27,19 @@ def is_ours(key: str, data: bytes) -> bool:
 
 
 def render(published: Contents) -> bytes:
-    """Write the page: the same bytes for the same contents."""
+    """Write the page: the same bytes for the same contents, and true on whatever day it is read."""
     newest = _newest(published.manifests)
     return _PAGE.substitute(
         marker=MARKER.decode("ascii"),
         style=_STYLE,
         table=_table(newest),
+        certificates=_certificates(newest),
         usage=_usage(published.tools, newest),
         tools=_tools(published.tools),
-        details="\n".join(_details(record, published.manifests) for record in newest),
-        historical=FIPS_140_2_HISTORICAL,
+        details="\n".join(
+            _details(record, published.manifests, unfolded=record.kubernetes == newest[0].kubernetes)
+            for record in newest
+        ),
     ).encode("utf-8")
 
 
@@ -55,41 +55,103 @@ def _newest(manifests: Iterable[PublishedManifest]) -> list[PublishedManifest]:
 def _table(newest: list[PublishedManifest]) -> str:
     if not newest:
         return "<p>No manifest is published yet.</p>"
-    rows = "\n".join(
-        f'<tr><td>{record.el}</td><th scope="row">{escape(record.kubernetes)}</th>'
-        f"<td>{_link(layout.manifest(record.kubernetes, record.name), f'manifest-{record.name}.json.asc')}</td>"
-        f"<td>{record.serial}</td><td>{escape(record.created[:10])}</td>"
-        f"<td><code>{_fingerprint(record.fingerprint)}</code></td></tr>"
+    heads = ("EL version", "Kubernetes version", "Signed manifest", "Serial", "Release date", "Signed by key")
+    rows = [
+        [
+            str(record.el),
+            escape(record.kubernetes),
+            _link(layout.manifest(record.kubernetes, record.name), f"manifest-{record.name}.json.asc"),
+            str(record.serial),
+            _day(record.created),
+            f"<code>{_fingerprint(record.fingerprint)}</code>",
+        ]
         for record in newest
+    ]
+    return _rows("The newest manifest of each release", heads, rows)
+
+
+def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table whose rows become cards on a narrow screen; the roles keep it a table for a screen reader then."""
+    head = "".join(f'<th role="columnheader" scope="col">{escape(text)}</th>' for text in heads)
+    body = "\n".join(
+        '<tr role="row">'
+        + "".join(
+            f'<td role="cell" data-head="{escape(text)}"><span>{cell}</span></td>'
+            for text, cell in zip(heads, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
     )
     return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Manifests">\n<table>\n<thead><tr>'
-        + "".join(
-            f'<th scope="col">{head}</th>'
-            for head in ("EL", "Kubernetes", "Signed manifest", "Serial", "Release date", "Signed by key")
-        )
-        + f"</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+        f'<table role="table">\n<caption>{escape(caption)}</caption>\n'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{body}\n</tbody>\n</table>'
     )
+
+
+def _certificates(newest: list[PublishedManifest]) -> str:
+    """Say each certificate's status so that it needs no clock: a day that had come when its manifest was signed."""
+    dated: dict[PublishedCertificate, str] = {}
+    for record in newest:
+        for certificate in record.certificates:
+            dated[certificate] = max(dated.get(certificate, ""), record.signed_at[:10])
+    if not dated:
+        return "<p>No certificate is named by the manifests.</p>"
+    items = "\n".join(
+        f"<li>{escape(item.standard)} certificate {item.number}, held by {escape(item.holder)}: "
+        f"{_status(item, day)}</li>"
+        for item, day in sorted(dated.items(), key=lambda pair: (pair[0].standard, pair[0].number))
+    )
+    return f"<ul>\n{items}\n</ul>"
+
+
+def _status(certificate: PublishedCertificate, signed: str) -> str:
+    moved = certificate.historical_since
+    if not moved:
+        return f"not known to be on the historical list when its manifest was signed ({escape(signed)})."
+    return f"on the historical list {'since' if moved <= signed else 'from this day on:'} {escape(moved)}."
 
 
 def _usage(tools: tuple[PublishedTool, ...], newest: list[PublishedManifest]) -> str:
     if not tools or not newest:
         return "<p>There is nothing to download yet.</p>"
     record = newest[0]
-    kubernetes, name = escape(record.kubernetes), escape(record.name)
+    download = _commands(
+        "Commands that download the node tool and a manifest",
+        "BASE=https://...",
+        *(f"curl -fO $BASE/{layout.tool()}{suffix}" for suffix in ("", ".sha256", ".asc")),
+        f"curl -fO $BASE/{layout.manifest(record.kubernetes, record.name)}",
+    )
+    check = _commands(
+        "Commands that check the tool",
+        f"sha256sum -c {layout.TOOL}.sha256",
+        f"gpg --verify {layout.TOOL}.asc {layout.TOOL}",
+        f"chmod +x {layout.TOOL}",
+    )
+    file = f"manifest-{record.name}.json.asc"
+    validate = _commands("Command that validates the node", f"./{layout.TOOL} --json {file}")
+    verify = _commands(
+        "Command that verifies a manifest",
+        "fipsmanifest verify \\",
+        f"  {file} --keys keys \\",
+        f"  --kubernetes {record.kubernetes} --el {record.el}",
+    )
     return f"""<p>Put this page's address, without <code>index.html</code>, into <code>BASE</code>.</p>
-<pre tabindex="0"><code>BASE=https://...
-curl -fO $BASE/{layout.tool()} -fO $BASE/{layout.tool()}.sha256 -fO $BASE/{layout.tool()}.asc
-curl -fO $BASE/{escape(layout.manifest(record.kubernetes, record.name))}
-sha256sum -c {layout.TOOL}.sha256
-gpg --verify {layout.TOOL}.asc {layout.TOOL}
-chmod +x {layout.TOOL}
-./{layout.TOOL} --json manifest-{name}.json.asc</code></pre>
+{download}
+<p>Check the tool with the release's public key, which you have from elsewhere than here, and make it executable:</p>
+{check}
 <p>If the first check fails while a new version is being published, the first line of the
 <code>.sha256</code> file names the address where tool, digest and signature lie side by side.
-To verify a manifest anywhere else:</p>
-<pre tabindex="0"><code>fipsmanifest verify manifest-{name}.json.asc \\
-  --keys keys --kubernetes {kubernetes} --el {record.el}</code></pre>"""
+Validate the node; the tool checks the manifest's signature first:</p>
+{validate}
+<p>To verify a manifest anywhere else:</p>
+{verify}"""
+
+
+def _commands(label: str, *lines: str) -> str:
+    """Write commands to copy, in a box that scrolls by itself and can be reached by keyboard."""
+    text = escape("\n".join(lines), quote=False)
+    return f'<pre tabindex="0" role="region" aria-label="{escape(label)}"><code>{text}</code></pre>'
 
 
 def _tools(tools: tuple[PublishedTool, ...]) -> str:
@@ -104,42 +166,61 @@ def _tools(tools: tuple[PublishedTool, ...]) -> str:
     return f"<ul>\n{items}\n</ul>"
 
 
-def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]) -> str:
-    earlier = sorted(
+def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...], *, unfolded: bool) -> str:
+    rows = [
+        [
+            escape(part.name),
+            escape(part.architecture),
+            f"<strong>{escape(part.verdict)}</strong>",
+            escape(", ".join(part.modules) or "none"),
+            escape(part.requirement),
+        ]
+        for part in record.components
+    ]
+    heads = ("Component", "Architecture", "Verdict", "Module", "Required")
+    return f"""<section>
+<h3>{escape(record.kubernetes)} for EL{record.el} ({escape(record.name)})</h3>
+<p>Serial {record.serial}, released {_day(record.created)}, signed {_day(record.signed_at)} by
+<code>{_fingerprint(record.fingerprint)}</code>.
+Made with the node tool {escape(record.tool_version)}, SHA-256 <code>{escape(record.tool_sha256)}</code>.</p>
+{_changed(record)}
+<details{" open" if unfolded else ""}>
+<summary>Components of {escape(record.kubernetes)} for {escape(record.name)}</summary>
+{_rows(f"Components of serial {record.serial}", heads, rows)}
+</details>
+<details>
+<summary>Serials of {escape(record.kubernetes)} for {escape(record.name)}</summary>
+{_serials(record, manifests)}
+</details>
+</section>"""
+
+
+def _changed(record: PublishedManifest) -> str:
+    if not record.since:
+        return f"<p>Reason: {escape(record.reason)}</p>" if record.reason else ""
+    reason = f" ({escape(record.reason)})" if record.reason else ""
+    if not record.changes:
+        return f"<p>Serial {record.serial} says the same as serial {record.since}{reason}.</p>"
+    items = "\n".join(f"<li>{escape(line)}</li>" for line in record.changes)
+    return f"<p>Changed since serial {record.since}{reason}:</p>\n<ul>\n{items}\n</ul>"
+
+
+def _serials(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]) -> str:
+    serials = sorted(
         (r for r in manifests if (r.kubernetes, r.name) == (record.kubernetes, record.name)),
         key=lambda r: r.serial,
         reverse=True,
     )
-    serials = "\n".join(
-        f"<li>{_link(r.key, f'serial {r.serial}')}, signed {escape(r.signed_at[:10])} by "
-        f"<code>{_fingerprint(r.fingerprint)}</code>{_because(r)}</li>"
-        for r in earlier
+    items = "\n".join(
+        f"<li>{_link(r.key, f'serial {r.serial} of {r.kubernetes} for {r.name}')}, signed {_day(r.signed_at)} by "
+        f"<code>{_fingerprint(r.fingerprint)}</code>{f': {escape(r.reason)}' if r.reason else ''}</li>"
+        for r in serials
     )
-    modules = ", ".join(escape(name) for name in record.modules) or "none"
-    certificates = "; ".join(escape(text) for text in record.certificates) or "none named"
-    return f"""<details>
-<summary>{escape(record.kubernetes)} for EL{record.el} ({escape(record.name)})</summary>
-<ul>
-{serials}
-</ul>
-<ul>
-{_components(record.components)}
-</ul>
-<p>Modules: {modules}. Certificates: {certificates}. Node tool: {escape(record.tool_version)}, SHA-256
-<code>{escape(record.tool_sha256)}</code>.</p>
-</details>"""
+    return f"<ul>\n{items}\n</ul>"
 
 
-def _components(components: tuple[PublishedComponent, ...]) -> str:
-    return "\n".join(
-        f"<li>{escape(part.name)} ({escape(part.architecture)}): <strong>{escape(part.verdict)}</strong>, "
-        f"required {escape(part.requirement)}</li>"
-        for part in components
-    )
-
-
-def _because(record: PublishedManifest) -> str:
-    return f": {escape(record.reason)}" if record.reason else ""
+def _day(moment: str) -> str:
+    return escape(moment.partition("T")[0])
 
 
 def _fingerprint(fingerprint: str) -> str:
@@ -154,16 +235,25 @@ def _link(key: str, text: str) -> str:
 _STYLE = """:root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--soft:#f0f2f5;--line:#70757d;--link:#0b4fae}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#15181c;--soft:#22272e;--line:#8a919b;--link:#8ab8ff}}
 body{margin:0 auto;padding:1rem;max-width:70rem;font:1rem/1.5 system-ui,sans-serif}
-body{color:var(--ink);background:var(--paper)}
+body{color:var(--ink);background:var(--paper);overflow-wrap:anywhere}
 a{color:var(--link)}
-code{font-family:ui-monospace,monospace;font-size:.9em;overflow-wrap:anywhere}
-pre,.wide{overflow-x:auto}
-pre{padding:.75rem;background:var(--soft)}
-pre code{overflow-wrap:normal}
-table{border-collapse:collapse}
-th,td{padding:.4rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+h1{line-height:1.2}
+h3{margin-bottom:.3rem}
+code{font-family:ui-monospace,monospace;font-size:.9em}
+pre{padding:.75rem;background:var(--soft);overflow-x:auto;overflow-wrap:normal}
+table{border-collapse:collapse;width:100%}
+caption{text-align:left;padding:.4rem 0}
+th,td{padding:.4rem .7rem .4rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 summary{cursor:pointer;padding:.4rem 0}
-.note{border-left:.3rem solid var(--line);padding-left:.8rem}"""
+.note{border-left:.3rem solid var(--line);padding-left:.8rem}
+@media(max-width:45rem){
+table,caption,tbody{display:block}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
+td{display:grid;grid-template-columns:9rem 1fr;border:0;padding:.1rem 0}
+td::before{content:attr(data-head)}
+}
+@media print{:root{color-scheme:light}}"""
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -180,11 +270,14 @@ $style
 <body>
 <main>
 <h1>FIPS builds of Kubernetes: signed manifests</h1>
-<p class="note">Certificate status: FIPS 140-2 certificates have been on the historical list since $historical.
-What is published here reports evidence about binaries; it does not certify anything. This page carries no trust:
-verify what you download.</p>
+<p class="note">This page carries no trust: verify what you download. What is published here is evidence about
+binaries; it does not certify anything.</p>
 <h2>Manifests</h2>
 $table
+<h2>Certificates of the modules</h2>
+$certificates
+<p>Historical means that NIST no longer accepts the module in new systems; whether one that is in use may stay is for
+its owner to decide, by risk. All FIPS 140-2 certificates have been on the historical list since 2026-09-21.</p>
 <h2>Download and validate a node</h2>
 $usage
 <h2>Node tool</h2>

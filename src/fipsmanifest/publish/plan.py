@@ -199,7 +199,8 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
             continue
         if file.kind is Kind.CREATE:
             _require_tool(manifest, signed, tools)
-            manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed))
+            before = _before(manifest, there, consumer)
+            manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed, before))
         actions.append(_manifest_pointer(manifest, file, there, consumer))
     actions += _index(index.contents(manifests, tools), there)
     return Plan(there.address, tuple(sorted(actions, key=lambda action: (action.step, action.key))), there.left_out)
@@ -214,6 +215,19 @@ def _check(manifest: WantedManifest, consumer: Consumer) -> SignedManifest:
             f"{manifest.key} has serial {manifest.serial} and gives no reason for it.", "Give the definition a reason."
         )
     return signed
+
+
+def _before(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> SignedManifest | None:
+    """Give the highest lower serial that is published and verifies."""
+    kubernetes, name = manifest.kubernetes, manifest.name
+    for serial in there.serials(kubernetes, name):
+        stored = there.objects.get(layout.manifest(kubernetes, name, serial))
+        if serial < manifest.serial and stored is not None:
+            try:
+                return read_manifest(stored.data, consumer, kubernetes=kubernetes, name=name, serial=serial)
+            except NotTrusted:
+                continue
+    return None
 
 
 def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[index.PublishedTool]) -> None:

@@ -20,7 +20,8 @@ from .bucket import Absent, Bucket, Condition, Matches
 from .consumer import Consumer, read_manifest
 from .layout import ManifestKey
 from .plan import Action, Kind, Plan, Step, Wanted, make_plan
-from .snapshot import THREADS, read_snapshot
+from .records import THREADS
+from .snapshot import read_snapshot
 
 #: Each round loses only to a publisher that got ahead, so this is enough for dozens at once.
 ROUNDS = 24

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import Conflict, FipsManifestError, Incomplete, UsageError
-from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Stored, check_key
+from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Stored, TooLarge, check_key
 
 T = TypeVar("T")
 
@@ -79,10 +79,7 @@ class S3Bucket:
                 while piece := body.read(MAX_OBJECT + 1 - len(data)):
                     data += piece
                     if len(data) > MAX_OBJECT:
-                        raise Incomplete(
-                            f"{key} in {self.describe()} is larger than {MAX_OBJECT} bytes.",
-                            "It is none of ours; move it away.",
-                        )
+                        raise TooLarge(f"{key} in {self.describe()}")
             return Stored(bytes(data), _token(answer))
 
         return self._patiently(f"read {key}", read)

@@ -6,21 +6,15 @@ after this listing makes its own publisher move the index, and then the token re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, Stored
 from .consumer import Consumer, SignedManifest, read_manifest
 from .layout import ManifestKey, ToolKey
-
-#: Objects are small and far away: more in flight than there are cores.
-THREADS = 8
-
-T = TypeVar("T")
+from .records import Recorder, in_parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +60,8 @@ def read_snapshot(
         reader.read(_tool_files(_pointed_version(objects)))
         if not _tool_pointers_are_known(objects):
             reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
-    recorder = _Recorder(bucket, consumer, entries, objects)
-    published = recorder.contents()
-    return Snapshot(bucket.describe(), entries, objects, published, tuple(sorted(recorder.left_out)))
+    published, left_out = _contents(bucket, consumer, entries, objects)
+    return Snapshot(bucket.describe(), entries, objects, published, left_out)
 
 
 def published_manifest(
@@ -121,15 +114,6 @@ class _Reader:
         return (entry.token, entry.size) if entry.token else (key, -1)
 
 
-def in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> list[tuple[str, T]]:
-    """Call for each key from several threads; give keys and results in the keys' order."""
-    keys = list(keys)
-    if len(keys) < 2:
-        return [(key, call(key)) for key in keys]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(zip(keys, pool.map(call, keys), strict=True))
-
-
 def _pointer(key: str) -> str:
     what = layout.read_key(key)
     return layout.manifest(what.kubernetes, what.name) if isinstance(what, ManifestKey) else key
@@ -178,67 +162,44 @@ def _serials(entries: Mapping[str, Entry], kubernetes: str, name: str) -> tuple[
     )
 
 
-class _Recorder:
-    """Makes the record of everything that is published.
+def _contents(
+    bucket: Bucket, consumer: Consumer, entries: Mapping[str, Entry], objects: Mapping[str, Stored]
+) -> tuple[index.Contents, tuple[str, ...]]:
+    """Give everything that is published, and what is there instead of it, in sentences.
 
-    What never changes is not read again once the index tells of it, unless its signer has lost our trust: the index
-    carries no trust, and neither does what is derived from it.
+    What never changes is not read again once the index tells of it.
     """
+    told = _told(objects)
+    left_out: list[str] = []
 
-    def __init__(
-        self, bucket: Bucket, consumer: Consumer, entries: Mapping[str, Entry], objects: Mapping[str, Stored]
-    ) -> None:
-        self._bucket = bucket
-        self._consumer = consumer
-        self._entries = entries
-        self._objects = objects
-        told = _told(objects)
-        self._manifests = {(record.key, record.size): record for record in told.manifests}
-        self._tools = {(record.version, record.size): record for record in told.tools}
-        self.left_out: list[str] = []
+    def read(key: str) -> Stored | None:
+        return objects.get(key) or bucket.get(key)
 
-    def contents(self) -> index.Contents:
-        parsed = {key: layout.read_key(key) for key in self._entries}
-        keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
-        versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
-        manifests = [record for _, record in in_parallel(self._manifest, keys) if record is not None]
-        tools = [record for _, record in in_parallel(self._tool, sorted(versions)) if record is not None]
-        return index.contents(manifests, tools)
-
-    def _manifest(self, key: str) -> index.PublishedManifest | None:
-        record = self._manifests.get((key, self._entries[key].size))
-        what = layout.read_key(key)
-        if not isinstance(what, ManifestKey):
+    def tool(version: str) -> index.PublishedTool | None:
+        if not all(key in entries for key in _tool_files(version)):
             return None
-        if record is not None and self._consumer.trusts(record.fingerprint):
-            return record
-        stored = self._objects.get(key) or self._bucket.get(key)
-        if stored is None:
-            return None
-        try:
-            signed = read_manifest(
-                stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial
-            )
-        except NotTrusted as error:
-            self.left_out.append(f"{key}: {error.message}")
-            return None
-        return index.describe(key, what.name, stored.data, signed)
-
-    def _tool(self, version: str) -> index.PublishedTool | None:
-        if not all(key in self._entries for key in _tool_files(version)):
-            return None
-        size = self._entries[layout.tool(version)].size
-        record = self._tools.get((version, size))
-        if record is not None:
-            return record
+        size = entries[layout.tool(version)].size
+        known = [record for record in told.tools if (record.version, record.size) == (version, size)]
+        if known:
+            return known[0]
         key = layout.tool(version, ".sha256")
-        stored = self._objects.get(key) or self._bucket.get(key)
+        stored = read(key)
         try:
             said = layout.read_sidecar(stored.data if stored else b"")
         except ValidationFailed as error:
-            self.left_out.append(f"{key}: {error.message}")
+            left_out.append(f"{key}: {error.message}")
             return None
         return index.PublishedTool(version, said.sha256, size)
+
+    parsed = {key: layout.read_key(key) for key in entries}
+    keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
+    versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
+    of_size = {item.key: item for item in told.manifests if item.key in entries and entries[item.key].size == item.size}
+    recorder = Recorder(read, consumer, of_size)
+    manifests = list(recorder.records(keys))
+    tools = [record for _, record in in_parallel(tool, sorted(versions)) if record is not None]
+    left_out += [f"{key}: {error.message}" for key, error in recorder.refused]
+    return index.contents(manifests, tools), tuple(sorted(set(left_out)))
 
 
 def _told(objects: Mapping[str, Stored]) -> index.Contents:

@@ -1,0 +1,113 @@
+"""The records of published manifests: verified, and each compared with the serial before it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import NotTrusted
+from . import index, layout
+from .bucket import Stored
+from .consumer import Consumer, SignedManifest, read_manifest
+from .index import PublishedManifest
+from .layout import ManifestKey
+
+#: Objects are small and far away: more in flight than there are cores.
+THREADS = 8
+
+T = TypeVar("T")
+
+
+def in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> Iterator[tuple[str, T]]:
+    """Call for each key from several threads; give keys and results in the keys' order, holding only a few at once."""
+    keys = list(keys)
+    if len(keys) < 2:
+        yield from ((key, call(key)) for key in keys)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        under_way: deque[tuple[str, Future[T]]] = deque()
+        for key in keys:
+            if len(under_way) == 2 * THREADS:
+                first, result = under_way.popleft()
+                yield first, result.result()
+            under_way.append((key, pool.submit(call, key)))
+        for key, result in under_way:
+            yield key, result.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A manifest that was read and verifies."""
+
+    data: bytes
+    signed: SignedManifest
+
+
+class Recorder:
+    """Makes the records of manifests; `refused` says what does not verify.
+
+    ``told`` are records that an index gives: they are taken as they are, without reading the manifests again, unless
+    their signers lost our trust or another serial now comes before them. The index carries no trust, and neither does
+    what is derived from it.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], Stored | None],
+        consumer: Consumer,
+        told: Mapping[str, PublishedManifest] | None = None,
+    ) -> None:
+        self._object = read
+        self._consumer = consumer
+        self._told = told or {}
+        self.refused: list[tuple[str, NotTrusted]] = []
+
+    def records(self, keys: Iterable[str]) -> Iterator[PublishedManifest]:
+        """Give the records of those of ``keys`` that verify, serial by serial. Keys of other things are passed over."""
+        last: PublishedManifest | None = None
+        document: SignedManifest | None = None
+        for key, found in in_parallel(self._look, sorted(keys, key=_by_serial)):
+            what = layout.read_key(key)
+            if found is None or not isinstance(what, ManifestKey):
+                continue
+            if last is not None and (last.kubernetes, last.name) != (what.kubernetes, what.name):
+                last = document = None
+            if isinstance(found, PublishedManifest) and found.since != (last.serial if last else 0):
+                found = self._verified(key)
+                if found is None:
+                    continue
+            if isinstance(found, PublishedManifest):
+                last, document = found, None
+            else:
+                if last is not None and document is None:
+                    before = self._verified(last.key)
+                    document = before.signed if before else None
+                last = index.describe(key, what.name, found.data, found.signed, document)
+                document = found.signed
+            yield last
+
+    def _look(self, key: str) -> PublishedManifest | _Read | None:
+        told = self._told.get(key)
+        return told if told is not None and self._consumer.trusts(told.fingerprint) else self._verified(key)
+
+    def _verified(self, key: str) -> _Read | None:
+        what = layout.read_key(key)
+        stored = self._object(key)
+        if stored is None or not isinstance(what, ManifestKey):
+            return None
+        try:
+            signed = read_manifest(
+                stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial
+            )
+        except NotTrusted as error:
+            self.refused.append((key, error))
+            return None
+        return _Read(stored.data, signed)
+
+
+def _by_serial(key: str) -> tuple[str, str, int]:
+    what = layout.read_key(key)
+    return (what.kubernetes, what.name, what.serial or 0) if isinstance(what, ManifestKey) else (key, "", 0)

@@ -1,0 +1,111 @@
+"""The page as people see it: in a real browser, wide and narrow, light and dark, with axe's rules for accessibility."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.index import Contents
+from fipsmanifest.publish.page import render
+from fipsmanifest.publish.publisher import publish
+from tests.publish.browser import Chromium
+from tests.publish.releases import ReleaseKey, wanted_release
+
+PHONE, DESKTOP = 390, 1280
+VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Chromium() as chromium:
+        # For axe alone: the page's own policy forbids every script.
+        chromium.call("Page.setBypassCSP", enabled=True)
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> Path:
+    """Give the page of two serials, as it was published."""
+    folder = tmp_path_factory.mktemp("bucket") / "bucket"
+    for serial, version in ((1, "0.1.0"), (2, "0.2.0")):
+        wanted = wanted_release(release_key, version=version, serial=serial, kubelet=bytes([serial]))
+        publish(wanted, open_bucket(str(folder)), release_key.consumer)
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="module")
+def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "index.html"
+    path.write_bytes(render(Contents()))
+    return path
+
+
+def violations(browser: Chromium) -> list[dict[str, Any]]:
+    axe = importlib.resources.files("axe_core_python").joinpath("axe.min.js").read_text()
+    browser.evaluate(axe + "; true")
+    result = json.loads(browser.evaluate("axe.run().then(found => JSON.stringify(found))"))
+    assert len(result["passes"]) > 10
+    return [{"id": v["id"], "nodes": [n["html"] for n in v["nodes"]]} for v in result["violations"]]
+
+
+@pytest.mark.parametrize(("width", "dark"), VIEWS)
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
+    browser: Chromium, page: Path, width: int, dark: bool, tmp_path: Path
+) -> None:
+    browser.open(page, width=width, dark=dark)
+    browser.screenshot(tmp_path / f"index-{width}-{'dark' if dark else 'light'}.png")
+
+    # The commands scroll in boxes of their own; the page must not.
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    for folded in (False, True):
+        browser.evaluate(f"document.querySelectorAll('details').forEach(item => item.open = {json.dumps(not folded)})")
+        assert violations(browser) == []
+
+
+def test_an_empty_bucket_has_an_accessible_page_too(browser: Chromium, empty_page: Path) -> None:
+    browser.open(empty_page, width=PHONE, dark=False)
+
+    assert violations(browser) == []
+
+
+def test_dark_is_dark_and_light_is_light(browser: Chromium, page: Path) -> None:
+    seen = {}
+    for dark in (False, True):
+        browser.open(page, width=DESKTOP, dark=dark)
+        seen[dark] = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    assert seen == {False: "rgb(255, 255, 255)", True: "rgb(21, 24, 28)"}
+
+
+def test_the_browser_asks_for_nothing_but_the_page_itself(browser: Chromium, page: Path) -> None:
+    browser.requested.clear()
+    browser.open(page, width=DESKTOP, dark=False)
+
+    assert browser.evaluate("document.scripts.length") == 0
+    assert set(browser.requested) == {page.as_uri()}
+
+
+def test_every_link_leads_to_a_published_object(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=DESKTOP, dark=False)
+
+    links = browser.evaluate("Array.from(document.links, link => link.getAttribute('href'))")
+
+    assert len(links) >= 6
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+def test_a_reader_sees_what_changed_and_what_each_component_rests_on(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=PHONE, dark=False)
+
+    text = browser.evaluate("document.body.innerText")
+
+    assert "Changed since serial 1 (Upstream re-issued the package.)" in text
+    assert "kubelet: /usr/bin/kubelet (x86_64) changed" in text
+    assert "BoringCrypto" in text
+    assert "FIPS 140-2 certificate 3678, held by Google, LLC: on the historical list since 2026-09-21." in text
