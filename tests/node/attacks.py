@@ -7,6 +7,7 @@ weaknesses published in December 2025 (gpg.fail).
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -134,6 +135,13 @@ def with_pair(pair: str) -> str:
     return json.dumps(GOOD_MANIFEST)[:-1] + f", {pair}}}\n"
 
 
+@functools.cache
+def too_large() -> bytes:
+    """Write a manifest that is as it should be but for its size."""
+    files = [{"path": f"/usr/share/doc/{number:060d}"} for number in range(200_000)]
+    return json.dumps(GOOD_MANIFEST | {"files": files}, indent=2).encode() + b"\n"
+
+
 def base64_lines(armor: bytes) -> list[bytes]:
     """Give the lines of an armor's base64."""
     return armor.lstrip(b"\n").split(b"\n=")[0].split(b"\n")
@@ -243,6 +251,7 @@ FRAME = [
     Case("an inline message, armored", lambda forge: literal(forge, "--armor"), reason="does not begin"),
     Case("a detached signature", lambda forge: forge.detach(payload()), reason="does not begin"),
     Case("a certificate", lambda forge: forge.gpg("--armor", "--export"), reason="does not begin"),
+    Case("more than 16 MiB of text", lambda forge: forge.clearsign(too_large()), reason="larger than 16777216 bytes"),
     Case("more than 16 MiB", edited(lambda m: m + b"\n" * (16 << 20)), reason="larger than"),
 ]
 

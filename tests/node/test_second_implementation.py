@@ -59,7 +59,7 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
         "an inline message, binary",
         "an inline message, armored",
     ],
-    "Step 1: a file of more than 16 MiB is no manifest.": ["more than 16 MiB"],
+    "Step 1: a file of more than 16 MiB is no manifest.": ["more than 16 MiB", "more than 16 MiB of text"],
     "Step 2: gpg cuts long lines short, so no line is long.": ["a line of 4097 bytes", "a line that gpg truncates"],
     "Step 2: control characters do not reach a terminal, signed or not.": ["a signed tab"],
     "Step 2: an unescaped dash is where two readers of dash-escaping differ.": ["an unescaped dash"],
