@@ -134,7 +134,7 @@ def test_a_weak_key_is_not_added(gnupghome: Path, tmp_path: Path) -> None:
         check=True,
     )
     certificate = tmp_path / "weak.asc"
-    exported = ["gpg", "--homedir", str(gnupghome), "--armor", "--export", "w@example.com"]
+    exported = ["gpg", "--homedir", str(gnupghome), "--armor", "--export", "weak@example.com"]
     certificate.write_bytes(subprocess.run(exported, capture_output=True, check=True).stdout)
     told = run(gnupghome, "add", certificate, "--role", "manifest", "--keys", tmp_path / "keys", code=3).stderr
     assert "1024" in told
