@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.node import tree as tree_module
-from fipsmanifest.node.checks import files, fips_mode, images, platform, processes, services
+from fipsmanifest.node.checks import files, fips_mode, images, platform, processes
 from fipsmanifest.node.result import Listed, Node, Result, verdict
 from tests.node import roots
 
@@ -346,12 +346,6 @@ class TestProcesses:
 
     def test_at_rest_there_are_none(self, root: Path) -> None:
         assert processes.check(at_rest(root), [])[0].status == "not-applicable"
-
-
-def test_services_are_unknown_on_a_running_node(root: Path, manifest: dict[str, Any]) -> None:
-    manifest["node"]["services"] = [{"name": "etcd"}]
-    for node, status in ((Node("/", True, "worker"), "unknown"), (at_rest(root), "not-applicable")):
-        assert services.check(node, [Listed("m", manifest)])[0].status == status
 
 
 @pytest.mark.parametrize(

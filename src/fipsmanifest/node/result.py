@@ -1,6 +1,9 @@
 """What a check gives, and the verdict that follows from all of them."""
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+import posixpath
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+
+from . import tree
 
 PASS = "pass"  # noqa: S105
 FAIL = "fail"
@@ -45,15 +48,18 @@ class Listed(NamedTuple):
     """The document."""
 
 
-class Node(NamedTuple):
-    """What is being looked at."""
+class Node:
+    """What is being looked at, and the digests of what was read of it so far."""
 
-    root: str
-    """Where the node's file tree begins."""
-    live: bool
-    """Whether it is a running node, whose kernel and processes are those of this one."""
-    role: str
-    """``control-plane`` or ``worker``."""
+    def __init__(self, root: str, live: bool, role: str) -> None:
+        self.root = root
+        """Where the node's file tree begins."""
+        self.live = live
+        """Whether it is a running node, whose kernel and processes are those of this one."""
+        self.role = role
+        """``control-plane`` or ``worker``."""
+        self.digests = tree.Digests()
+        """What the checks share, so that no file is read twice."""
 
     def unless_live(self, check: str, subject: str, missing: str) -> Result:
         """Give what a signal that is not there means: unknown on a running node, nothing in a tree at rest."""
@@ -88,11 +94,28 @@ def wanted_components(listed: Listed, role: str) -> "Wanted":
 class Wanted(NamedTuple):
     """The components of a role."""
 
-    here: "frozenset[str]"
+    here: FrozenSet[str]
     """What this role must have."""
-    anywhere: "frozenset[str]"
+    anywhere: FrozenSet[str]
     """What some role must have."""
 
     def leaves_out(self, component: Optional[str]) -> bool:
         """Say whether a component belongs to other roles alone."""
         return component in self.anywhere and component not in self.here
+
+
+def is_own_program(file: Mapping[str, Any], component: Optional[str]) -> bool:
+    """Tell a component's own programs from the shells and libraries that come with it in an image.
+
+    They are Go programs, or bear the component's name; the others have names that half the node bears as well.
+    """
+    if file.get("role") != "program" or not file.get("sha256"):
+        return False
+    return bool(file.get("go")) or posixpath.basename(str(file.get("path"))).startswith(str(component))
+
+
+def image_files(image: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
+    """Give what a manifest lists of the files in an image, with their component; of every platform."""
+    for platform in image.get("platforms") or []:
+        for file in platform.get("files") or []:
+            yield dict(file, component=image.get("component"))

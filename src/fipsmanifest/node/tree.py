@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from typing import Callable, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 _MAX_LINKS = 40
 _CHUNK = 1024 * 1024
@@ -16,9 +16,8 @@ try:
     HASH_PROVIDER = "openssl"
 except (ImportError, AttributeError, ValueError):
     # CPython falls back to its own code without a word; the report must say which one it was.
-    import _sha256 as _builtin  # type: ignore[import-not-found]
+    from hashlib import sha256 as _sha256
 
-    _sha256 = _builtin.sha256
     HASH_PROVIDER = "builtin"
 
 
@@ -76,33 +75,51 @@ def _parts(path: bytes) -> List[bytes]:
 
 
 def digest(path: bytes, max_size: int, follow: bool = False) -> Digest:
-    """Hash a regular file with SHA-256.
+    """Hash a regular file with SHA-256, as `Digests.of` does, without remembering it."""
+    return Digests().of(path, max_size, follow)
 
-    A file over ``max_size`` bytes is not read and has an empty digest; ``follow`` is for the links of /proc alone.
-    Raises `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
-    """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
-    try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise NotRegular(kind(before.st_mode))
-        if before.st_size > max_size:
-            return Digest("", before.st_size)
-        sha256, buffer, count = _sha256(), memoryview(bytearray(_CHUNK)), 0
-        update: "Callable[[memoryview], None]" = sha256.update  # type: ignore[attr-defined]
-        while count <= max_size:
-            read = os.readv(descriptor, [buffer])
-            if not read:
-                break
-            update(buffer[:read])
-            count += read
-        after = os.fstat(descriptor)
-        if (before.st_size, before.st_mtime_ns, before.st_size) != (after.st_size, after.st_mtime_ns, count):
-            raise Unstable()
-        return Digest(sha256.hexdigest(), count)  # type: ignore[attr-defined]
-    finally:
-        os.close(descriptor)
+
+class Digests:
+    """The files that were hashed in one run: one pass over each, by whatever path and whoever asks for it."""
+
+    def __init__(self) -> None:
+        self._known: Dict[Tuple[int, ...], Digest] = {}
+
+    def of(self, path: bytes, max_size: int, follow: bool = False) -> Digest:
+        """Hash a regular file with SHA-256.
+
+        A file over ``max_size`` bytes is not read and has an empty digest; ``follow`` is for the links of /proc alone.
+        Raises `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
+        """
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise NotRegular(kind(before.st_mode))
+            if before.st_size > max_size:
+                return Digest("", before.st_size)
+            identity = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
+            if identity not in self._known:
+                self._known[identity] = _read(descriptor, before, max_size)
+            return self._known[identity]
+        finally:
+            os.close(descriptor)
+
+
+def _read(descriptor: int, before: os.stat_result, max_size: int) -> Digest:
+    sha256, buffer, count = _sha256(), memoryview(bytearray(_CHUNK)), 0
+    update: "Callable[[memoryview], None]" = sha256.update  # type: ignore[attr-defined]
+    while count <= max_size:
+        read = os.readv(descriptor, [buffer])
+        if not read:
+            break
+        update(buffer[:read])
+        count += read
+    after = os.fstat(descriptor)
+    if (before.st_size, before.st_mtime_ns, before.st_size) != (after.st_size, after.st_mtime_ns, count):
+        raise Unstable()
+    return Digest(sha256.hexdigest(), count)  # type: ignore[attr-defined]
 
 
 def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
@@ -112,7 +129,15 @@ def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise NotRegular(kind(mode))
-        return os.read(descriptor, limit).decode("utf-8", "backslashreplace")
+        # Files of /proc give a page at a time.
+        parts, missing = [], limit
+        while missing:
+            part = os.read(descriptor, missing)
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts).decode("utf-8", "backslashreplace")
     finally:
         os.close(descriptor)
 

@@ -142,7 +142,7 @@ def _compare(node: Node, path: str, entries: Sequence[_Entry]) -> Result:
     if not stat.S_ISREG(mode):
         raise tree.NotRegular(tree.kind(mode))
     sizes = [int(entry.file.get("size") or 0) for entry in files]
-    return _compare_file(path, tree.digest(place, max(sizes + [_HASH_ANYWAY])), stat.S_IMODE(mode), files)
+    return _compare_file(path, node.digests.of(place, max(sizes + [_HASH_ANYWAY])), stat.S_IMODE(mode), files)
 
 
 def _target(entry: _Entry) -> str:

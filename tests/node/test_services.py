@@ -1,0 +1,346 @@
+"""Which TLS versions and suites a service accepts: real servers of Go and OpenSSL, and sockets that mean no good."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples.upstream import goprograms
+
+from fipsmanifest.node import suites, tls
+from fipsmanifest.node.checks import services
+from fipsmanifest.node.result import Listed, Node, Result
+
+ALLOWED = [
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+]
+
+# What the API server of a FIPS release does with --tls-min-version and --tls-cipher-suites, and a client CA.
+_NARROWED = """\
+package main
+
+import (
+	"crypto/tls"
+	"net/http"
+	"os"
+)
+
+func main() {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+	}, ClientAuth: tls.RequireAndVerifyClientCert}
+	server := http.Server{Addr: os.Args[2], TLSConfig: config}
+	panic(server.ListenAndServeTLS(os.Args[3], os.Args[4]))
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("certificate")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(port: int, *command: str | Path) -> Iterator[int]:
+    """Run a server until it listens, and stop it afterwards."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        try:
+            for _ in range(200):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert run.poll() is None, run.stderr and run.stderr.read()
+                time.sleep(0.05)
+            yield port
+        finally:
+            run.kill()
+            run.communicate()
+
+
+def go_server(program: Path, certificate: tuple[Path, Path]) -> contextlib.AbstractContextManager[int]:
+    port = free_port()
+    return running(port, program, "serve", f"127.0.0.1:{port}", *certificate)
+
+
+def openssl_server(certificate: tuple[Path, Path], *options: str) -> contextlib.AbstractContextManager[int]:
+    port = free_port()
+    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-cert", str(certificate[0])]
+    return running(port, *command, "-key", str(certificate[1]), *options)
+
+
+def manifest(port: int, **changes: Any) -> Listed:
+    service = {
+        "name": "kube-apiserver",
+        "component": "kube-apiserver",
+        "port": port,
+        "roles": ["control-plane"],
+        "tls_versions": ["TLSv1.2"],
+        "cipher_suites": ALLOWED,
+        "preferred": ALLOWED[0],
+    } | changes
+    return Listed("m.asc", {"node": {"services": [service]}})
+
+
+def check(port: int, **changes: Any) -> Result:
+    results = services.check(Node("/", True, "control-plane"), [manifest(port, **changes)])
+    assert len(results) == 1
+    return results[0]
+
+
+def outside(result: Result) -> list[str]:
+    assert (result.status, result.evidence["code"]) == ("fail", "not-allowed"), result
+    return list(result.evidence["outside"])
+
+
+class TestRealServers:
+    """What is accepted, found without a TLS library."""
+
+    def test_a_narrowed_goboring_server_that_wants_client_certificates_passes(
+        self, certificate: tuple[Path, Path]
+    ) -> None:
+        with go_server(goprograms.build("kube-apiserver", main=_NARROWED), certificate) as port:
+            result = check(port)
+
+        assert result.status == "pass", result
+        assert result.evidence["versions"] == ["TLSv1.2"]
+        assert sorted(result.evidence["suites"]["TLSv1.2"]) == sorted(ALLOWED)
+        assert result.evidence["preferred"] in ALLOWED
+        assert result.evidence["manifest"] == "m.asc"
+
+    def test_a_plain_go_server_accepts_what_a_fips_one_may_not(self, certificate: tuple[Path, Path]) -> None:
+        with go_server(goprograms.build("plain", boring=False), certificate) as port:
+            found = outside(check(port))
+
+        # Go 1.21 with an RSA certificate: crypto/tls, cipherSuitesPreferenceOrder and defaultCipherSuitesTLS13.
+        assert "TLSv1.3" in found
+        assert {"TLS_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"} <= set(found)
+        assert "TLSv1.1" not in found and "TLSv1.0" not in found
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["-tls1_2", "-cipher", "AES256-GCM-SHA384"], []),
+            (["-tls1_2", "-cipher", "AES128-SHA"], ["TLS_RSA_WITH_AES_128_CBC_SHA"]),
+            (
+                ["-tls1", "-cipher", "AES128-SHA:@SECLEVEL=0"],
+                ["TLSv1.0", "TLS_RSA_WITH_AES_128_CBC_SHA"],
+            ),
+            (["-tls1_1", "-cipher", "AES256-SHA:@SECLEVEL=0"], ["TLSv1.1", "TLS_RSA_WITH_AES_256_CBC_SHA"]),
+            (
+                ["-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"],
+                ["TLSv1.3", "TLS_AES_256_GCM_SHA384"],
+            ),
+            (["-tls1_2", "-cipher", "NULL-SHA256:@SECLEVEL=0"], ["TLS_RSA_WITH_NULL_SHA256"]),
+            (["-tls1_2", "-cipher", "AECDH-AES256-SHA:@SECLEVEL=0"], ["TLS_ECDH_anon_WITH_AES_256_CBC_SHA"]),
+            (["-tls1_2", "-cipher", "CAMELLIA128-SHA:ARIA128-GCM-SHA256"], None),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    )
+    def test_each_forbidden_version_and_suite_of_openssl_is_named(
+        self, options: list[str], expected: list[str] | None, certificate: tuple[Path, Path]
+    ) -> None:
+        with openssl_server(certificate, *options) as port:
+            result = check(port)
+
+        if expected is None:
+            expected = ["TLS_RSA_WITH_ARIA_128_GCM_SHA256", "TLS_RSA_WITH_CAMELLIA_128_CBC_SHA"]
+        assert (outside(result) if result.status == "fail" else []) == expected
+        assert result.status == ("fail" if expected else "pass")
+
+    def test_the_servers_own_preference_is_told(self, certificate: tuple[Path, Path]) -> None:
+        chosen = "TLS_RSA_WITH_AES_128_GCM_SHA256"
+        options = ["-tls1_2", "-serverpref", "-cipher", "AES128-GCM-SHA256:AES256-GCM-SHA384"]
+        with openssl_server(certificate, *options) as port:
+            result = check(port)
+
+        assert (result.status, result.evidence["preferred"], result.evidence["code"]) == (
+            "pass",
+            chosen,
+            "other-preferred",
+        )
+
+    def test_any_of_several_manifests_may_allow_it_and_is_named(self, certificate: tuple[Path, Path]) -> None:
+        with openssl_server(certificate, "-tls1_2", "-cipher", "AES256-GCM-SHA384") as port:
+            strict = manifest(port, cipher_suites=ALLOWED[:1])._replace(name="strict")
+            wide = manifest(port)._replace(name="wide")
+            result = services.check(Node("/", True, "control-plane"), [strict, wide])[0]
+
+        assert (result.status, result.evidence["manifest"]) == ("pass", "wide")
+
+    def test_the_table_has_the_names_that_openssl_has(self) -> None:
+        command = ["openssl", "ciphers", "-V", "-stdname", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        pairs = re.findall(r"0x(..),0x(..) - (TLS_\S+)", listed)
+
+        assert len(pairs) > 100
+        assert [name for high, low, name in pairs if suites.name_of(int(high + low, 16)) != name] == []
+
+
+Behaviour = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def hostile(behave: Behaviour) -> Iterator[int]:
+    """Serve connections with ``behave``, one thread each."""
+    stop = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.1)
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            behave(connection)
+
+    def accept() -> None:
+        threads = []
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                threads.append(threading.Thread(target=serve, args=(listener.accept()[0],)))
+                threads[-1].start()
+        for thread in threads:
+            thread.join()
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        stop.set()
+        thread.join()
+        listener.close()
+
+
+def silent(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+def drip(connection: socket.socket) -> None:
+    for byte in b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + bytes(1000):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.1)
+
+
+def say(data: bytes) -> Behaviour:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(data)
+
+    return behave
+
+
+def hello(suite: int, version: int = 0x0303) -> bytes:
+    body = version.to_bytes(2, "big") + bytes(33) + suite.to_bytes(2, "big") + b"\0"
+    message = b"\x02" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x03" + len(message).to_bytes(2, "big") + message
+
+
+class TestHostileServers:
+    """No hang, no traceback, no pass."""
+
+    @pytest.mark.parametrize(
+        ("behave", "told"),
+        [
+            (silent, "does not answer in time"),
+            (drip, "does not answer in time"),
+            (say(b""), "refuses every version"),
+            (say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not TLS"),
+            (say(bytes(70000)), "not TLS"),
+            (say(b"\x15\x03\x03\x00\x02\x01\x70" * 10000), "alert after alert"),
+            (say(b"\x15\x03\x03\x00\x02\x02\x28"), "alert 40"),
+            (say(b"\x15\x03\x03\x00\x02\x07\x07"), "an alert that is none"),
+            (say(b"\x16\x03\x03\x40\x00\x02\xff\xff\xff" + bytes(70000)), "without end|not TLS"),
+            (say((b"\x16\x03\x03\x40\x00\x02\xff\xff\xff" + bytes(0x4000 - 4)) * 4), "without end"),
+            (say(b"\x16\x03\x03\x00\x04\x0e\0\0\0"), "another message"),
+            (say(b"\x16\x03\x03\x00\x08\x02\0\0\x04\x03\x03\0\0"), "malformed"),
+            (say(b"\x16\x03\x03\x00"), "middle of its answer"),
+            (say(hello(0x5600)), "not offered"),
+            (say(hello(0xC02F)), "not offered"),
+        ],
+    )
+    def test_an_answer_that_is_none_is_unknown(
+        self, behave: Behaviour, told: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tls, "CONNECTION_SECONDS", 0.3)
+        started = time.monotonic()
+        with hostile(behave) as port:
+            result = check(port)
+
+        assert result.status == "unknown" and re.search(told, str(result.actual)), result
+        assert time.monotonic() - started < 10
+
+    def test_one_that_holds_every_connection_is_left_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(services, "_SECONDS", 1.0)
+        with hostile(silent) as port:
+            started = time.monotonic()
+            result = check(port)
+            spent = time.monotonic() - started
+
+        assert result.status == "unknown" and spent < 2.5
+
+    def test_nothing_but_a_client_hello_is_sent(self) -> None:
+        received: list[bytes] = []
+
+        def record(connection: socket.socket) -> None:
+            received.append(connection.recv(65536))
+            connection.sendall(hello(0xC030))
+            received.append(connection.recv(65536))
+
+        with hostile(record) as port:
+            check(port)
+
+        assert received
+        for data in filter(None, received):
+            length = int.from_bytes(data[3:5], "big")
+            assert data[0] == 0x16 and data[5] == 0x01 and len(data) == length + 5
+
+
+class TestWhichServices:
+    """The node's role, and where to ask."""
+
+    def test_a_required_service_that_does_not_listen_is_unknown(self) -> None:
+        result = check(free_port())
+
+        assert result.status == "unknown" and "nothing answers" in str(result.actual)
+
+    def test_another_roles_services_are_not_asked(self) -> None:
+        result = services.check(Node("/", True, "worker"), [manifest(1)])[0]
+
+        assert (result.status, result.actual) == ("not-applicable", "none listed for this role")
+
+    def test_at_rest_nothing_is_asked(self, tmp_path: Path) -> None:
+        assert services.check(Node(str(tmp_path), False, "control-plane"), [manifest(1)])[0].status == "not-applicable"
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.9", "::1"])
+    def test_a_service_is_found_wherever_on_the_node_it_listens(self, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.create_server((address, 0), family=family) as listener:
+            port = listener.getsockname()[1]
+
+            assert services._addresses(port, services._listening()) == [(address, port)]
+
+    def test_a_service_on_every_address_is_asked_at_the_loopback(self) -> None:
+        with socket.create_server(("0.0.0.0", 0)) as listener:
+            port = listener.getsockname()[1]
+
+            assert services._addresses(port, services._listening()) == [("127.0.0.1", port)]
