@@ -102,7 +102,7 @@ def sign_manifest(
 
 
 def sign_tool(tool: ToolFile, work: Workspace, signer: Signer, bucket: Bucket | None = None) -> WantedTool:
-    """Give the tool with a signature: the published one where it holds for these bytes, else the kept, else a new one."""
+    """Give the tool, signed: with the published signature where it holds, else the kept one, else a new one."""
     path = work.tool / f"{layout.TOOL}.asc"
     candidates = []
     if bucket is not None and (stored := bucket.get(layout.tool(tool.version, ".asc"))) is not None:
