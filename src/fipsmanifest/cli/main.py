@@ -115,8 +115,21 @@ app.add_typer(definitions.app, name="definitions", rich_help_panel=TRUST)
 app.add_typer(tool.app, name="tool", rich_help_panel=TRUST)
 
 
+def _keep_only(arguments: list[str]) -> None:
+    """Leave out all verbs but the one that is asked for: to build the options of every verb takes longer than most do.
+
+    Help, completion and a verb that does not exist need all of them.
+    """
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    commands = [info for info in app.registered_commands if name in (info.name, getattr(info.callback, "__name__", ""))]
+    groups = [info for info in app.registered_groups if info.name == name]
+    if (commands or groups) and "_FIPSMANIFEST_COMPLETE" not in os.environ:
+        app.registered_commands, app.registered_groups = commands, groups
+
+
 def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
+    _keep_only(sys.argv[1:])
     try:
         app(prog_name="fipsmanifest")
     except Exception as error:  # the last resort: a bug, too, must end with its own exit code
