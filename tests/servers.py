@@ -203,3 +203,59 @@ class SeaweedFS:
             except (BotoCoreError, ClientError):
                 time.sleep(0.3)
         raise RuntimeError("SeaweedFS did not come up: " + (self.folder / "log").read_text()[-2000:])
+
+
+class RcloneS3:
+    """The S3 server of `rclone serve`, which ignores conditions on writes: a store that is not to be relied on.
+
+    It serves a folder that holds the bucket ``careless``.
+    """
+
+    credentials = ("publisher", "publisher-secret")
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "careless").mkdir(parents=True)
+        (port,) = free_ports(1)
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self._command = [
+            *(str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder)),
+            *("--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(self.credentials)),
+            *("--config", str(folder.with_name("rclone.conf")), "--vfs-cache-mode", "writes"),
+            *("--cache-dir", str(folder.with_name("rclone-cache")), "--dir-cache-time", "0s"),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RcloneS3:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", int(self.endpoint_url.rpartition(":")[2]))) == 0:
+                    return self
+            time.sleep(0.1)
+        self.stop()
+        raise RuntimeError("rclone serve s3 did not come up")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which any AWS client finds this server."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.credentials[0],
+            "AWS_SECRET_ACCESS_KEY": self.credentials[1],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_S3": self.endpoint_url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }

@@ -18,7 +18,10 @@ Choice = Callable[[str, int], str | None]
 
 
 class FaultyProxy:
-    """Faults: ``reset-before``, ``reset-after``, ``truncate``, or an HTTP status in place of the answer (``503``)."""
+    """Faults: ``reset-before``, ``reset-after``, ``truncate``, or an answer of the proxy's own.
+
+    That one is an HTTP status, with an error code of its own where one is given: ``503``, ``403-AccessDenied``.
+    """
 
     def __init__(self, endpoint_url: str, choose: Choice) -> None:
         self.upstream = urlsplit(endpoint_url).netloc
@@ -66,8 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault == "reset-before":
             self._reset()
-        elif fault and fault.isdigit():
-            self._answer(int(fault), {"Retry-After": "0"}, _error(fault))
+        elif fault and fault[:3].isdigit():
+            self._answer(int(fault[:3]), {"Retry-After": "0"}, _error(fault))
         else:
             status, headers, content = self._forward(body)
             if fault == "reset-after":
@@ -75,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(status, headers, content, whole=fault != "truncate")
 
-    do_GET = do_PUT = do_HEAD = handle_any  # noqa: N815 - the names that http.server calls
+    do_GET = do_PUT = do_HEAD = do_DELETE = handle_any  # noqa: N815 - the names that http.server calls
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self._proxy.upstream, timeout=20)
@@ -112,4 +115,5 @@ class _Handler(BaseHTTPRequestHandler):
 def _error(status: str) -> bytes:
     codes = {"409": "ConditionalRequestConflict", "429": "TooManyRequests", "503": "SlowDown", "403": "ExpiredToken"}
     code = codes.get(status, "InternalError")
+    code = status[4:] or code
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Spoiled by the test</Message></Error>".encode()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,19 @@ from . import options, output
 from .release import DryRun, SingleWriter, plan_form, tell_plan
 from .select import chosen
 
+if TYPE_CHECKING:
+    from ..publish.plan import Wanted
+    from ..publish.probe import Scratch
+
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--public-url",
+        envvar="FIPSMANIFEST_PUBLIC_URL",
+        metavar="URL",
+        help="Read everything back from where the world reads it, too; waits up to 5 minutes for caches.",
+    ),
+]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")]
 
 
@@ -134,11 +148,17 @@ def sign(
 
 def publish(
     ctx: typer.Context,
-    version: Version,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.", show_default=False)
+    ] = None,
     el: options.El = None,
     to: options.To = None,
     endpoint_url: options.EndpointUrl = None,
     dry_run: DryRun = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Only find out what the store enforces, with a scratch object.")
+    ] = False,
+    public_url: PublicUrl = None,
     single_writer: SingleWriter = False,
     definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,
@@ -147,32 +167,34 @@ def publish(
 ) -> None:
     """Publish what was signed: plan, immutable objects, manifests, read back, pointers, index."""
     from ..node.trust import load_trust
-    from ..publication import SignedManifest, wanted
     from ..publish.bucket import open_bucket
     from ..publish.consumer import Consumer
-    from ..publish.layout import read_sidecar
-    from ..publish.plan import WantedTool
+    from ..publish.public import read_back
     from ..publish.publisher import plan_publication
     from ..publish.publisher import publish as act
-    from ..workspace import Workspace, read
 
     if to is None:
         raise UsageError("Nothing is published without --to.", "Give --to s3://NAME[/PREFIX] or --to FOLDER.")
-    workspace, again = Workspace(work), f"fipsmanifest sign {version}"
-    bucket, consumer = open_bucket(to, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
-    manifests = [
-        SignedManifest(definition, read(workspace.signed(definition), again), "kept")
-        for _, definition in chosen(definitions, version, el)
-    ]
-    data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))
-    tool = WantedTool(read_sidecar(sidecar).version, data, signature)
-    what = wanted(manifests, tool)
+    bucket = open_bucket(to, endpoint_url=endpoint_url)
+    if probe:
+        names = ("version", "el", "dry_run", "public_url", "single_writer", "definitions", "keys", "work")
+        as_given = {name: "VERSION" if name == "version" else "--" + name.replace("_", "-") for name in names}
+        options.refuse_ignored(ctx, as_given, "with --probe, since nothing is published")
+        _probe(bucket, json=json)
+        return
+    if version is None:
+        raise UsageError("It is not said what to publish.", "Give the Kubernetes version, such as v1.21.3.")
+    if dry_run:
+        options.refuse_ignored(ctx, {"public_url": "--public-url"}, "with --dry-run, since nothing is published")
+    what, consumer = _signed(version, el, definitions, work), Consumer.trusting(load_trust(str(keys)))
     written: list[str] = []
     if dry_run:
         plan = plan_publication(what, bucket, consumer)
     else:
         with output.progress(options.session_of(ctx)) as progress:
             publication = act(what, bucket, consumer, progress, single_writer=single_writer)
+            if public_url is not None:
+                read_back(publication.plan, bucket, public_url, progress)
         plan, written = publication.plan, [action.key for action in publication.written]
     if json:
         output.write_json(
@@ -188,6 +210,41 @@ def publish(
         tell_plan(plan)
     if dry_run:
         plan.require_no_conflict()
+
+
+def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> Wanted:
+    """Give what ``sign`` left in the work folder."""
+    from ..publication import SignedManifest, wanted
+    from ..publish.layout import read_sidecar
+    from ..publish.plan import WantedTool
+    from ..workspace import Workspace, read
+
+    workspace, again = Workspace(work), f"fipsmanifest sign {version}"
+    manifests = [
+        SignedManifest(definition, read(workspace.signed(definition), again), "kept")
+        for _, definition in chosen(definitions, version, el)
+    ]
+    data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))
+    return wanted(manifests, WantedTool(read_sidecar(sidecar).version, data, signature))
+
+
+def _probe(bucket: Scratch, *, json: bool) -> None:
+    from ..errors import Conflict
+    from ..publish.probe import probe
+
+    found = probe(bucket)
+    if json:
+        output.write_json({"schema": "fipsmanifest/probe/v1", **found.document()})
+    else:
+        words = {True: "enforced", False: "NOT enforced", None: "not asked"}
+        rows = [[words[answer.holds], answer.name, answer.meaning] for answer in found.answers]
+        output.table(["store", "name", "meaning"], rows)
+    if found.failing:
+        raise Conflict(
+            f"{found.address} does not enforce {', '.join(answer.name for answer in found.failing)}: two publishers "
+            "could overwrite each other.",
+            "Use another store, or publish with --single-writer if nobody else publishes there.",
+        )
 
 
 def _tell_files(schema: str, listed: list[tuple[str, Any, str]], *, json: bool) -> None:

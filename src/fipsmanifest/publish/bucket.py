@@ -10,9 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Incomplete, UsageError
+
+if TYPE_CHECKING:
+    from .folder import FolderBucket
+    from .s3 import S3Bucket
 
 #: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
 MAX_OBJECT = 16 * 1024 * 1024
@@ -101,7 +105,7 @@ def check_key(key: str) -> None:
         raise UsageError(f"{key!r} cannot name a published object.", "Use letters, digits, dot, dash and plus.")
 
 
-def open_bucket(address: str, *, endpoint_url: str | None = None, region: str | None = None) -> Bucket:
+def open_bucket(address: str, *, endpoint_url: str | None = None, region: str | None = None) -> FolderBucket | S3Bucket:
     """Open ``s3://name[/prefix]`` (``endpoint_url`` for a store that is not AWS), or a folder.
 
     Credentials, profile, region and CA bundle come from where every AWS client takes them. Nothing is contacted

@@ -75,6 +75,25 @@ class FolderBucket:
                 raise Incomplete(f"{self._root} holds more than {MAX_KEYS} files.", "Give the bucket's own folder.")
         yield from sorted(found, key=lambda entry: entry.key)
 
+    def remove(self, key: str) -> None:
+        """Remove an object, as a probe does with its own; one that is not there is removed already."""
+        path = self._path(key)
+        try:
+            if path.parent.is_dir():
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+        except OSError as error:
+            raise _unusable(path, "removed", error) from error
+
+    def refuses_wrong_digest(self, key: str) -> None:
+        """Say that a folder is given no digests."""
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove the folders that only held what was removed, as if it had never been there."""
+        while folder != self._root and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
     def _files(self) -> Iterator[Path]:
         def failed(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):

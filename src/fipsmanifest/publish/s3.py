@@ -134,6 +134,38 @@ class S3Bucket:
                 )
             token = {"ContinuationToken": following}
 
+    def remove(self, key: str) -> None:
+        """Remove an object, as a probe does with its own; in a bucket with versions the older ones stay.
+
+        The only call that needs s3:DeleteObject.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self._patiently(f"remove {key}", lambda: self._client.delete_object(Bucket=self._name, Key=self._full(key)))
+        except Incomplete as error:
+            advice = f"Remove it by hand, or grant s3:DeleteObject on {self._full(key).rpartition('-')[0]}-*."
+            if isinstance(error.__cause__, ClientError) and _status(error.__cause__) in {401, 403}:
+                raise Incomplete(error.message, advice) from error
+            raise
+
+    def refuses_wrong_digest(self, key: str) -> bool:
+        """Tell whether the store compares a body with the SHA-256 that it came with."""
+        from botocore.exceptions import ClientError
+
+        wrong = base64.b64encode(hashlib.sha256(b"right").digest()).decode("ascii")
+
+        def write() -> bool:
+            try:
+                self._client.put_object(Bucket=self._name, Key=self._full(key), Body=b"wrong", ChecksumSHA256=wrong)
+            except ClientError as error:
+                if _status(error) == 400:
+                    return True
+                raise
+            return False
+
+        return self._patiently(f"write {key}", write)
+
     def _page(self, prefix: str, token: dict[str, str]) -> Any:
         return self._client.list_objects_v2(Bucket=self._name, Prefix=self._prefix + prefix, **token)
 

@@ -1,0 +1,107 @@
+"""What a store enforces: asked of a real server, a folder, and stores that do not keep their word."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Incomplete
+from fipsmanifest.publish.bucket import Condition, open_bucket
+from fipsmanifest.publish.folder import FolderBucket
+from fipsmanifest.publish.probe import probe
+from tests.publish.conftest import BUCKET
+from tests.publish.faulty_proxy import FaultyProxy
+from tests.servers import RcloneS3, SeaweedFS
+
+CONDITIONS = ["create-only", "replace-only", "replace-existing"]
+
+
+def test_a_store_that_keeps_conditions_is_found_to_and_nothing_is_left_behind(address: str) -> None:
+    bucket = open_bucket(address)
+
+    found = probe(bucket)
+
+    assert {answer.name: answer.holds for answer in found.answers} == {
+        "read-back": True,
+        "listing": True,
+        **dict.fromkeys(CONDITIONS, True),
+        # A folder is given no digest.
+        "digest": True if address.startswith("s3:") else None,
+    }
+    assert found.document()["safe_beside_others"] is True
+    assert list(bucket.list("")) == []
+    if not address.startswith("s3:"):
+        assert list(Path(address).iterdir()) == []
+
+
+def test_a_real_store_that_ignores_conditions_is_found_out_and_cleaned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with RcloneS3(tmp_path / "served") as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        found = probe(open_bucket("s3://careless"))
+
+    failing = [answer.name for answer in found.failing]
+    assert "create-only" in failing
+    assert set(failing) <= set(CONDITIONS)
+    assert [path for path in (tmp_path / "served").rglob("*") if path.is_file()] == []
+
+
+class Forgetful(FolderBucket):
+    """A store that says no to a condition that does not hold, and writes all the same."""
+
+    def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
+        try:
+            super().put(key, data, only_if=only_if, content_type=content_type, cache_control=cache_control)
+        finally:
+            (self._root / key).write_bytes(data)
+
+
+def test_a_store_that_refuses_and_writes_all_the_same_is_found_out(tmp_path: Path) -> None:
+    found = probe(Forgetful(tmp_path / "bucket"))
+
+    assert [answer.name for answer in found.failing] == CONDITIONS
+
+
+def test_what_cannot_be_removed_is_named_with_what_to_grant(s3: SeaweedFS) -> None:
+    def no_removal(method: str, count: int) -> str | None:
+        return "403-AccessDenied" if method == "DELETE" else None
+
+    with FaultyProxy(s3.endpoint_url, no_removal) as proxy, pytest.raises(Incomplete) as caught:
+        probe(open_bucket(f"s3://{BUCKET}/no-removal", endpoint_url=proxy.endpoint_url))
+
+    (left,) = [entry.key for entry in open_bucket(f"s3://{BUCKET}/no-removal").list("")]
+    assert left in caught.value.message
+    assert "s3:DeleteObject on no-removal/tool/probe-*" in caught.value.advice
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("fipsmanifest")
+    return subprocess.run([program, "publish", *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_command_says_it_in_json_and_in_words(tmp_path: Path) -> None:
+    asked = ("--probe", "--to", str(tmp_path / "bucket"))
+
+    document = json.loads(run(*asked, "--json").stdout)
+    words = run(*asked)
+
+    assert document["schema"] == "fipsmanifest/probe/v1"
+    assert document["safe_beside_others"] is True
+    assert {answer["name"] for answer in document["answers"]} > set(CONDITIONS)
+    assert words.returncode == 0
+    assert words.stdout.count("enforced") == 5
+
+
+@pytest.mark.parametrize("extra", [["v1.21.3"], ["--el", "8"], ["--dry-run"], ["--public-url", "https://example.com"]])
+def test_what_a_probe_would_ignore_is_refused(tmp_path: Path, extra: list[str]) -> None:
+    made = run("--probe", "--to", str(tmp_path / "bucket"), *extra)
+
+    assert made.returncode == 2
+    assert "would be ignored" in made.stderr
+    assert not (tmp_path / "bucket").exists()
