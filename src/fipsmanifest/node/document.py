@@ -17,6 +17,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """The largest signed manifest that is read."""
 
 _MAX_DEPTH = 32
+_CONTAINERS = (dict, list)
 _MAX_DIGITS = 18
 _PRINTABLE = re.compile(r"[ -~]*\Z")
 
@@ -202,7 +203,7 @@ def _check_depth(value: Any) -> None:
             if isinstance(one, dict):
                 names.update(one)
                 one = one.values()
-            inner.extend(child for child in one if isinstance(child, (dict, list)))
+            inner += [child for child in one if type(child) in _CONTAINERS]
         level = inner
     if not all(map(_PRINTABLE.match, names)):
         raise _malformed("a key holds other characters than printable ASCII")
