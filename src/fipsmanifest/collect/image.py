@@ -17,6 +17,7 @@ from ..unpack.paths import shown
 from .artifact import Artifact, Blob, ImagePlatform
 from .cache import Cache, CachedFile
 from .context import Context
+from .http import Http
 from .imagedocument import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -30,6 +31,7 @@ from .imagedocument import (
     parse,
     parse_config,
 )
+from .mirror import Mirrors
 from .registry import Reference, Registry, mirrored, parse_reference
 
 #: Layers of one image fetched at a time.
@@ -98,6 +100,36 @@ def _fetch(
         address=text,
         architectures=definition.architectures,
         cache=context.cache,
+        media_type=media_type,
+    )
+
+
+def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[str], object] = str) -> Artifact:
+    """Give the image that the reference ``text`` names, for every Linux platform it is made for, to look through.
+
+    Raises `UsageError` for what is no reference, and as `jobs`.
+    """
+    reference = parse_reference(text)
+    written = mirrors.rewrite(text)
+    served = mirrored(reference, written if written != text else mirrors.rewrite(reference.text))
+    registry = Registry(http, note)
+    fetched = registry.resolve(served)
+    media_type = fetched.headers.get("Content-Type", "").partition(";")[0].strip() or None
+    document = parse(fetched.data, text, media_type)
+    wanted = None
+    if isinstance(document, Index):
+        made_for = [entry for entry in document.manifests if entry.os == "linux" and entry.media_type in MANIFESTS]
+        wanted = tuple(dict.fromkeys(architecture.from_oci(entry.architecture or "") for entry in made_for))
+        if not wanted:
+            raise Incomplete(f"{text} is not made for linux.", "Choose another image.")
+    return assemble(
+        fetched.data,
+        _Remote(registry, served, cache),
+        source="",
+        name=text,
+        address=text,
+        architectures=wanted,
+        cache=cache,
         media_type=media_type,
     )
 

@@ -1,0 +1,114 @@
+"""The gate of ``inspect --require proven``: may what was found go on in somebody's pipeline? Pure but for one file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .definition import Override
+from .errors import Refused, UsageError
+from .inspect.finding import Verdict
+from .inspect.verdict import sentence
+from .survey import Located
+
+#: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
+_HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
+
+_ADVICE = {
+    Verdict.UNLISTED: "Where you trust the toolchain that it came from, make a row with 'modules learn' and name it "
+    "with --modules.",
+    Verdict.UNREADABLE: "Name the program as it will run: whole and not packed.",
+    Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
+}
+_BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with --exceptions and the reason."
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the gate says."""
+
+    refusals: tuple[Refused, ...]
+    """One for each program that may not pass; empty where all may."""
+    proven: int
+    """Programs that are proven."""
+    excepted: int
+    """Programs that pass because an exception expects them to be as they are."""
+    unused: tuple[Override, ...]
+    """Exceptions that no program met."""
+
+
+def read_exceptions(path: Path) -> tuple[Override, ...]:
+    """Read ``[[exceptions]]``, each with path (a glob), verdict and reason. Raises `UsageError` for anything else."""
+    from pydantic import ValidationError
+
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.", "Write TOML with [[exceptions]].") from error
+    listed = document.get("exceptions")
+    if set(document) != {"exceptions"} or not isinstance(listed, list):
+        raise UsageError(f"{path} holds something other than [[exceptions]].", "See the README for an example.")
+    found = []
+    for number, entry in enumerate(listed, 1):
+        try:
+            found.append(Override.model_validate(entry))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "entry"
+            raise UsageError(
+                f"Exception {number} in {path} is wrong: {place}: {first['msg']}.",
+                "An exception has a path, a verdict and a reason.",
+            ) from error
+    return tuple(found)
+
+
+def decide(found: Sequence[Located], exceptions: Sequence[Override]) -> Decision:
+    """Let a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
+
+    A program that an exception names must have the verdict which that expects. ELF files of other languages pass: a
+    Go module could not be in them. What cannot be read never does, unless an exception says so.
+    """
+    refusals: list[Refused] = []
+    used: set[int] = set()
+    proven = excepted = programs = 0
+    for item in found:
+        crypto = item.finding.crypto
+        if crypto is None:
+            continue
+        programs += 1
+        proven += crypto.verdict is Verdict.PROVEN
+        number = _exception_for(item, exceptions)
+        if number is None:
+            if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
+                refusals.append(_refusal(item, crypto.verdict, "'proven' is required"))
+            continue
+        used.add(number)
+        if crypto.verdict == exceptions[number].verdict:
+            excepted += 1
+        else:
+            rule = f"the exception for {exceptions[number].path} expects '{exceptions[number].verdict}'"
+            refusals.append(_refusal(item, crypto.verdict, rule))
+    if not proven and not refusals:
+        refusals.append(_nothing(programs))
+    unused = tuple(item for number, item in enumerate(exceptions) if number not in used)
+    return Decision(tuple(refusals), proven, excepted, unused)
+
+
+def _exception_for(item: Located, exceptions: Sequence[Override]) -> int | None:
+    path = item.finding.path
+    return next((n for n, exception in enumerate(exceptions) if fnmatchcase(path, exception.path)), None)
+
+
+def _refusal(item: Located, verdict: Verdict, rule: str) -> Refused:
+    crypto = item.finding.crypto
+    where = item.finding.path + (f" in {item.container}" if item.container else "")
+    why = sentence(crypto) if crypto else ""
+    return Refused(f"{where} is '{verdict}', and {rule}: {why}", _ADVICE.get(verdict, _BUILD_IT))
+
+
+def _nothing(programs: int) -> Refused:
+    counted = f"None of the {programs} programs here has" if programs else "There is no program here that has"
+    return Refused(f"{counted} cryptography to prove.", "Check that the gate looks at what you build.")

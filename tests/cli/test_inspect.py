@@ -1,0 +1,395 @@
+"""``fipsmanifest inspect`` as people and pipelines run it, on everything that it takes, and as a gate."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.collect import upstream
+from tests.inspect import edits, programs
+from tests.servers_registry import Registry, make_image, make_layer, skopeo
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
+AMD64_ROW = "boringcrypto-20210429-x86_64"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A finished run."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.stdout)
+        return found
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        files: list[dict[str, Any]] = self.document["files"]
+        return files
+
+    def verdicts(self) -> dict[str, str]:
+        return {entry["path"]: entry["crypto"]["verdict"] for entry in self.files if "crypto" in entry}
+
+
+def inspect(folder: Path, *arguments: str | Path) -> Ended:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "FIPSMANIFEST_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [PROGRAM, "inspect", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "internal error" not in done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def boring() -> bytes:
+    return programs.boring().read_bytes()
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory, boring: bytes) -> Path:
+    """An image for two platforms: a goboring program on one, a plain one on the other."""
+    folder = tmp_path_factory.mktemp("image") / "layout"
+    base = make_layer({"etc/passwd": b"root:x:0:0::/:/bin/false\n"})
+    plain = programs.plain().read_bytes()
+    platforms = {
+        "amd64": [base, make_layer({"usr/bin/kubelet": boring})],
+        "arm64": [base, make_layer({"usr/bin/kubelet": plain})],
+    }
+    make_image(folder, IMAGE, platforms)
+    return folder
+
+
+def test_a_file_is_named_as_it_was_given(tmp_path: Path, boring: bytes) -> None:
+    (tmp_path / "kubelet").write_bytes(boring)
+    ended = inspect(tmp_path, "kubelet", "--json")
+    assert ended.code == 0
+    assert ended.document.keys() == {"schema", "files", "errors"}
+    assert ended.document["schema"] == "fipsmanifest/inspect/v1"
+    (entry,) = ended.files
+    assert (entry["path"], entry["sha256"], entry["size"]) == (
+        "kubelet",
+        hashlib.sha256(boring).hexdigest(),
+        len(boring),
+    )
+    assert (entry["crypto"]["verdict"], entry["crypto"]["module"]) == ("proven", AMD64_ROW)
+    assert entry["crypto"]["evidence"]["digest"] == entry["module_digest"] == edits.AMD64.digest
+    assert "container" not in entry
+
+
+def test_a_link_that_is_named_is_followed(tmp_path: Path, boring: bytes) -> None:
+    (tmp_path / "kubelet-1.21").write_bytes(boring)
+    (tmp_path / "kubelet").symlink_to("kubelet-1.21")
+    assert inspect(tmp_path, "kubelet", "--json").verdicts() == {"kubelet": "proven"}
+
+
+def test_a_folder_is_looked_through_and_its_links_are_not_followed(tmp_path: Path, boring: bytes) -> None:
+    root = tmp_path / "root"
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "usr/bin/kubelet").write_bytes(boring)
+    (root / "usr/bin/script").write_text("#!/bin/sh\n")
+    (root / "bin").symlink_to("usr/bin")
+    os.mkfifo(root / "pipe")
+    ended = inspect(tmp_path, "root", "--json")
+    assert [(entry["path"], entry["type"]) for entry in ended.files] == [
+        ("root/bin", "symlink"),
+        ("root/usr/bin/kubelet", "file"),
+        ("root/usr/bin/script", "file"),
+    ]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "xz", "zstd"])
+def test_a_package_is_read_as_rpm_would_install_it(tmp_path: Path, boring: bytes, compression: str) -> None:
+    path = upstream.nfpm(tmp_path / "packages", contents=boring, compression=compression)
+    ended = inspect(tmp_path, path, "--json")
+    by_path = {entry["path"]: entry for entry in ended.files}
+    assert by_path["/usr/bin/kubelet"]["crypto"]["verdict"] == "proven"
+    assert by_path["/usr/bin/kubelet"]["container"] == str(path)
+    assert by_path["/etc/kubelet.conf"]["role"] == "config"
+    assert by_path["/usr/local/bin/kubelet"]["target"] == "/usr/bin/kubelet"
+
+
+def test_a_tarball_is_read_as_tar_would_unpack_it(tmp_path: Path, boring: bytes) -> None:
+    (tmp_path / "dist/bin").mkdir(parents=True)
+    (tmp_path / "dist/bin/runc").write_bytes(boring)
+    os.link(tmp_path / "dist/bin/runc", tmp_path / "dist/bin/runc-too")
+    subprocess.run(["tar", "-czf", "dist.tgz", "-C", "dist", "bin"], cwd=tmp_path, check=True)
+    ended = inspect(tmp_path, "dist.tgz", "--json")
+    assert ended.verdicts() == {"/bin/runc": "proven", "/bin/runc-too": "proven"}
+    assert {entry["container"] for entry in ended.files} == {"dist.tgz"}
+
+
+def check_platforms(ended: Ended, container: str) -> None:
+    assert ended.code == 0, ended.stderr
+    programs_found = [entry for entry in ended.files if "crypto" in entry]
+    assert [(entry["path"], entry["crypto"]["verdict"]) for entry in programs_found] == [
+        ("/usr/bin/kubelet", "proven"),
+        ("/usr/bin/kubelet", "plain"),
+    ]
+    assert {entry["container"] for entry in programs_found} == {container}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_oci_archive_is_looked_through_for_all_its_platforms(tmp_path: Path, layout: Path, packed: bool) -> None:
+    path = layout
+    if packed:
+        path = tmp_path / "image.tar"
+        skopeo("copy", "--all", f"oci:{layout}:{IMAGE}", f"oci-archive:{path}:{IMAGE}")
+    check_platforms(inspect(tmp_path, path, "--json"), f"{path}: {IMAGE}")
+
+
+def test_an_archive_of_docker_save_is_looked_through(tmp_path: Path, layout: Path) -> None:
+    path = tmp_path / "saved.tar"
+    skopeo("copy", "--override-arch=amd64", f"oci:{layout}:{IMAGE}", f"docker-archive:{path}:{IMAGE}")
+    ended = inspect(tmp_path, path, "--json")
+    assert ended.verdicts() == {"/usr/bin/kubelet": "proven"}
+    assert ended.files[0]["container"] == f"{path}: {IMAGE}"
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    with Registry() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory, layout: Path) -> Path:
+    """The same image by its tag alone, to be pushed."""
+    folder = tmp_path_factory.mktemp("tagged") / "layout"
+    skopeo("copy", "--all", f"oci:{layout}:{IMAGE}", f"oci:{folder}:v1.21.3")
+    return folder
+
+
+def test_an_image_in_a_registry_is_looked_through_for_all_its_platforms(
+    tmp_path: Path, tagged: Path, registry: Registry
+) -> None:
+    reference = registry.push(tagged, "v1.21.3", "mesosphere/kubelet")
+    check_platforms(inspect(tmp_path, f"docker://{reference}", "--json"), reference)
+    # By the name that its makers use, from a mirror; and one platform by its own digest.
+    mirror = f"docker.io={registry.address}"
+    name = "docker.io/mesosphere/kubelet:" + reference.rpartition(":")[2]
+    check_platforms(inspect(tmp_path, f"docker://{name}", "--mirror", mirror, "--json"), name)
+    raw = json.loads(skopeo("inspect", "--raw", f"docker://{reference}", "--tls-verify=false"))
+    single = f"{reference.rpartition(':')[0]}@{raw['manifests'][1]['digest']}"
+    assert inspect(tmp_path, f"docker://{single}", "--json").verdicts() == {"/usr/bin/kubelet": "plain"}
+
+
+def test_an_image_that_cannot_be_had_leaves_the_look_incomplete(
+    tmp_path: Path, tagged: Path, registry: Registry, boring: bytes
+) -> None:
+    (tmp_path / "kubelet").write_bytes(boring)
+    ended = inspect(tmp_path, f"docker://{registry.address}/no/such:thing", "kubelet", "--json")
+    assert ended.code == 4
+    assert ended.verdicts() == {"kubelet": "proven"}
+    (problem,) = ended.document["errors"]
+    assert problem["code"] == 4
+    assert "no/such" in problem["message"]
+    spoilt = registry.push(tagged, "v1.21.3", "spoilt/kubelet")
+    raw = json.loads(skopeo("inspect", "--raw", f"docker://{spoilt}", "--tls-verify=false"))
+    manifest = registry.blob_path(raw["manifests"][0]["digest"])
+    layer = json.loads(manifest.read_text())["layers"][1]["digest"]
+    kept = registry.blob_path(layer).read_bytes()
+    registry.blob_path(layer).write_bytes(edits.flip(kept, 1000))
+    try:
+        assert inspect(tmp_path, f"docker://{spoilt}").code == 5
+    finally:
+        registry.blob_path(layer).write_bytes(kept)
+
+
+def test_network_options_are_refused_where_nothing_is_fetched(tmp_path: Path, boring: bytes) -> None:
+    (tmp_path / "kubelet").write_bytes(boring)
+    for option in (["--mirror", "a=b"], ["--allow-http"], ["--ca-bundle", "x.pem"], ["--exceptions", "e.toml"]):
+        ended = inspect(tmp_path, "kubelet", *option)
+        assert (ended.code, ended.stdout) == (2, "")
+        assert f"{option[0]} would be ignored" in ended.stderr
+    assert inspect(tmp_path, "kubelet", "--json", "--markdown").code == 2
+
+
+@pytest.mark.parametrize("name", ["kubelet", "docker://UPPER/case:x", "docker://"])
+def test_what_is_not_there_is_a_mistake_of_the_caller(tmp_path: Path, boring: bytes, name: str) -> None:
+    (tmp_path / "there").write_bytes(boring)
+    ended = inspect(tmp_path, "there", name)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "error: " in ended.stderr
+
+
+def test_hostile_archives_are_refused_and_the_rest_is_told(tmp_path: Path, boring: bytes, layout: Path) -> None:
+    whole = upstream.nfpm(tmp_path / "packages", contents=boring)
+    cut = tmp_path / "cut.rpm"
+    cut.write_bytes(whole.read_bytes()[:-5000])
+    with tarfile.open(tmp_path / "climbs.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("../../etc/passwd"))
+    bomb = tmp_path / "short.tgz"
+    bomb.write_bytes(gzip.compress(make_layer({"kubelet": boring}))[:-100_000])
+    broken = tmp_path / "broken"
+    shutil.copytree(layout, broken)
+    largest = max((broken / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    largest.write_bytes(edits.flip(largest.read_bytes(), 500))
+    (tmp_path / "kubelet").write_bytes(boring)
+    ended = inspect(tmp_path, "cut.rpm", "climbs.tar", "short.tgz", "broken", "kubelet", "--json")
+    assert ended.code == 5
+    assert ended.verdicts() == {"kubelet": "proven"}
+    named = [error["message"] for error in ended.document["errors"]]
+    assert len(named) == 4
+    for message, name in zip(named, ["cut.rpm", "climbs.tar", "short.tgz", "broken"], strict=True):
+        assert name in message
+
+
+def test_what_may_not_be_read_leaves_the_look_incomplete(tmp_path: Path, boring: bytes) -> None:
+    # Root may read everything, so the file is one that nobody can: it leads to itself.
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/kubelet").write_bytes(boring)
+    (tmp_path / "loop").symlink_to("loop")
+    ended = inspect(tmp_path, "root", "loop", "--json")
+    assert ended.code == 4
+
+
+def test_a_release_note_has_a_row_for_each_program_and_no_markup_of_strangers(tmp_path: Path, boring: bytes) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a|b `c` [d](e)\n| forged | row |").write_bytes(boring)
+    ended = inspect(tmp_path, "d", "--markdown")
+    assert ended.code == 0
+    heading, rule, row = ended.stdout.splitlines()
+    assert heading.startswith("| verdict | file |")
+    assert set(rule) == {"|", "-", " "}
+    assert row.startswith("| proven | d/a\\|b \\`c\\` \\[d\\](e)\\\\x0a\\| forged \\| row \\| | - | go1.21.13")
+
+
+def test_the_table_for_people_says_why(tmp_path: Path) -> None:
+    shutil.copy(programs.boring_without_cgo(), tmp_path / "kubelet")
+    (tmp_path / "README").write_text("read me")
+    ended = inspect(tmp_path, "kubelet", "README")
+    assert ended.code == 0
+    assert "CGO_ENABLED=0, which silently uses plain crypto" in ended.stdout
+    assert ended.stdout.endswith("1 program, 1 other file.\n")
+
+
+class TestGate:
+    """``--require proven`` in somebody else's pipeline."""
+
+    def test_proven_programs_pass_with_what_has_no_cryptography(self, tmp_path: Path, boring: bytes) -> None:
+        (tmp_path / "kubelet").write_bytes(boring)
+        shutil.copy(programs.plain_without_crypto(), tmp_path / "hello")
+        shutil.copy(programs.c_program(), tmp_path / "python")
+        ended = inspect(tmp_path, "--require", "proven", "kubelet", "hello", "python", "--json")
+        assert ended.code == 0, ended.stderr
+        assert ended.document["gate"] == {
+            "require": "proven",
+            "passed": True,
+            "proven": 1,
+            "excepted": 0,
+            "refused": 0,
+            "unused_exceptions": [],
+        }
+
+    def test_each_program_that_may_not_pass_is_named_with_why_and_what_to_do(
+        self, tmp_path: Path, boring: bytes
+    ) -> None:
+        (tmp_path / "kubelet").write_bytes(boring)
+        (tmp_path / "changed").write_bytes(edits.flip(boring, edits.module_offset(boring) + 9))
+        (tmp_path / "cut").write_bytes(boring[:5000])
+        shutil.copy(programs.plain(), tmp_path / "plain")
+        ended = inspect(tmp_path, "--require", "proven", "kubelet", "changed", "cut", "plain")
+        assert ended.code == 5
+        told = ended.stderr
+        assert "changed is 'contradicted', and 'proven' is required: A BoringCrypto module is in this file, but" in told
+        assert "cut is 'unreadable', and 'proven' is required: " in told
+        assert "plain is 'plain', and 'proven' is required: A Go program with plain, unvalidated crypto" in told
+        assert "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1" in told
+        assert "kubelet is" not in told
+        # The words of a release's definition mean nothing here.
+        assert "component" not in told
+        assert "requirement" not in told
+
+    def test_an_unknown_module_is_told_how_to_be_learnt(self, tmp_path: Path, boring: bytes) -> None:
+        start = edits.module_offset(boring)
+        (tmp_path / "kubelet").write_bytes(edits.redo_digest(edits.flip(boring, start + 0x4321), start))
+        ended = inspect(tmp_path, "--require", "proven", "kubelet")
+        assert ended.code == 5
+        assert "is 'unlisted'" in ended.stderr
+        assert "'modules learn'" in ended.stderr
+
+    def test_where_there_is_nothing_to_prove_nothing_passes(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "kubelet").write_text("#!/bin/sh\nexec /opt/kubelet\n")
+        shutil.copy(programs.plain_without_crypto(), tmp_path / "hello")
+        for path in ("empty", "kubelet"):
+            ended = inspect(tmp_path, "--require", "proven", path)
+            assert ended.code == 5
+            assert "There is no program here that has cryptography to prove." in ended.stderr
+        ended = inspect(tmp_path, "--require", "proven", "hello")
+        assert ended.code == 5
+        assert "None of the 1 programs here has cryptography to prove." in ended.stderr
+
+    def test_what_could_not_be_looked_at_fails_the_gate(self, tmp_path: Path, boring: bytes) -> None:
+        (tmp_path / "kubelet").write_bytes(boring)
+        (tmp_path / "loop").symlink_to("loop")
+        ended = inspect(tmp_path, "--require", "proven", "kubelet", "loop", "--json")
+        assert ended.code == 4
+        assert ended.document["gate"]["passed"] is False
+
+    def test_an_exception_says_what_is_expected_and_why(self, tmp_path: Path, boring: bytes) -> None:
+        (tmp_path / "dist").mkdir()
+        (tmp_path / "dist/kubelet").write_bytes(boring)
+        shutil.copy(programs.plain(), tmp_path / "dist/crictl")
+        exceptions = tmp_path / "exceptions.toml"
+        exceptions.write_text(
+            '[[exceptions]]\npath = "*/crictl"\nverdict = "plain"\nreason = "a debugging aid"\n'
+            '[[exceptions]]\npath = "*/gone"\nverdict = "plain"\nreason = "was there once"\n'
+        )
+        gate = ("--require", "proven", "--exceptions", "exceptions.toml", "dist")
+        ended = inspect(tmp_path, *gate, "--json")
+        assert ended.code == 0, ended.stderr
+        assert ended.document["gate"]["excepted"] == 1
+        assert ended.document["gate"]["unused_exceptions"] == ["*/gone"]
+        assert "no program is named by the exception for */gone" in ended.stderr
+        # Another verdict than the one that was excused is no longer excused, be it a better one.
+        (tmp_path / "dist/crictl").write_bytes(boring)
+        ended = inspect(tmp_path, *gate)
+        assert ended.code == 5
+        assert "dist/crictl is 'proven', and the exception for */crictl expects 'plain'" in ended.stderr
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('[[exceptions]]\npath = "x"\nverdict = "plain"\n', "Exception 1 in exceptions.toml is wrong: reason"),
+            ('[[exceptions]]\npath = "x"\nverdict = "fine"\nreason = "r"\n', "verdict"),
+            ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\nmore = 1\n', "more"),
+            ("exceptions = 1\n", "something other"),
+            ("[[exception]]\n", "something other"),
+            ("", "something other"),
+            ("[[", "cannot be read"),
+        ],
+    )
+    def test_an_exception_that_is_not_whole_is_a_mistake_of_the_caller(
+        self, tmp_path: Path, boring: bytes, text: str, said: str
+    ) -> None:
+        (tmp_path / "kubelet").write_bytes(boring)
+        (tmp_path / "exceptions.toml").write_text(text)
+        ended = inspect(tmp_path, "--require", "proven", "--exceptions", "exceptions.toml", "kubelet")
+        assert (ended.code, ended.stdout) == (2, "")
+        assert said in ended.stderr
