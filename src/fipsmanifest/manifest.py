@@ -176,6 +176,8 @@ class Manifest(_Object):
     """The document that is signed and published."""
 
     schema_: Literal["fipsmanifest/v1"] = Field(alias="schema")
+    name: str | None = None
+    """Which of a version's manifests it is (``rhel8``, ``rhel-84``): what its address says and serials are counted for."""
     kubernetes: str
     build_metadata: str
     el: int

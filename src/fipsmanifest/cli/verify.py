@@ -59,13 +59,9 @@ def verify(
 
 
 def _release(verified: Verified) -> str:
-    """Name what serials are counted for; the systems are part of it, so that a minor release counts apart."""
+    """Name what serials are counted for: a version's manifest of one name (``v1.21.3/rhel8``)."""
     manifest = verified.manifest or {}
-    systems = sorted(
-        f"{system.get('id')}:{','.join(system.get('versions', []))}"
-        for system in (manifest.get("node") or {}).get("operating_systems", [])
-    )
-    return f"{manifest['kubernetes']}/el{manifest['el']}/{'+'.join(systems)}/{verified.signature.trusted.role}"
+    return f"{manifest['kubernetes']}/{manifest.get('name') or 'el{}'.format(manifest['el'])}"
 
 
 def _form(verified: Verified) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def assemble(
     on_nodes = [item for item in owned if item.source not in _references(inspected)]
     return manifest.Manifest(
         schema="fipsmanifest/v1",
+        name=definition.name,
         kubernetes=definition.kubernetes,
         build_metadata=definition.build_metadata,
         el=definition.el,

@@ -46,17 +46,17 @@ class Consumer:
     """Checks a cleartext-signed manifest."""
     tool: Callable[[bytes, bytes], Signer]
     """Checks the tool's bytes against its detached signature, in this order."""
-    trusts: Callable[[str], bool]
-    """Tells whether the key of this fingerprint is still good for manifests: not unknown, not revoked."""
+    trusts: Callable[[str, str], bool]
+    """Tells whether the key of this fingerprint is still good in a role (``manifest``, ``tool``): known, not revoked."""
 
     @classmethod
     def trusting(cls, trust: Trust) -> Consumer:
         """Check as the node tool does, with the keys of ``trust``."""
-        good = {key.fingerprint for key in trust.keys if key.role == "manifest" and key.status != "revoked"}
+        good = {(key.fingerprint, key.role) for key in trust.keys if key.status != "revoked"}
         return cls(
             lambda data: verify_cleartext(data, trust),
             lambda data, signature: verify_detached(data, signature, trust, "tool"),
-            good.__contains__,
+            lambda fingerprint, role: (fingerprint, role) in good,
         )
 
 
@@ -89,6 +89,8 @@ def read_manifest(
             f"The manifest is of {manifest.kubernetes} serial {manifest.serial}, not of {expected}.",
             "Look at who put it there.",
         )
+    if manifest.name is not None and manifest.name != name:
+        raise NotTrusted(f"The manifest is that of {manifest.name}, not of {name}.", "Look at who put it there.")
     # ``rhel8``, ``rhel-84``: the name's digits begin with the EL version.
     digits = re.findall(r"[0-9]+", name)
     if digits and not any(run.startswith(str(manifest.el)) for run in digits):
