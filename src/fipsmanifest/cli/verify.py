@@ -61,7 +61,8 @@ def verify(
 def _release(verified: Verified) -> str:
     """Name what serials are counted for: a version's manifest of one name (``v1.21.3/rhel8``)."""
     manifest = verified.manifest or {}
-    return f"{manifest['kubernetes']}/{manifest.get('name') or 'el{}'.format(manifest['el'])}"
+    name = manifest.get("name") or f"el{manifest['el']}"
+    return f"{manifest['kubernetes']}/{name}"
 
 
 def _form(verified: Verified) -> dict[str, Any]:
