@@ -1,21 +1,39 @@
-"""Publish a manifest again under the next serial: the same payload, today's signature, and why."""
+"""Publish a manifest again under the next serial: the same payload, today's signature, and why.
+
+Where the key that signed it was revoked, what is published is believed once more only if its user says so, key by key.
+The node tool that carries that key is then replaced as well: a manifest that names it would lead readers back to it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .definition import Definition
-from .errors import Incomplete
+from .errors import Incomplete, UsageError
 from .manifest import canonical
 from .node.document import parse_json
+from .node.text import visible
+from .node.trust import Trust
 from .progress import SILENT, Progress
 from .publication import Signer
 from .publish.bucket import Bucket
 from .publish.consumer import Consumer
-from .publish.plan import Wanted, WantedManifest
+from .publish.plan import Wanted, WantedManifest, WantedTool
 from .publish.publisher import publish
 from .publish.snapshot import published_manifest
+from .tool import ToolFile
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A revoked key whose published manifest is believed this once, and today's tool in place of the one it signed."""
+
+    fingerprint: str
+    """The revoked key, as the trust folder lists it."""
+    tool: ToolFile
+    """Built from today's trust folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +55,54 @@ def reissue(
     signer: Signer,
     progress: Progress = SILENT,
     *,
+    accepted: Accepted | None = None,
     single_writer: bool = False,
     now: datetime | None = None,
 ) -> Reissued:
     """Publish the newest serial of a release again with the next one; ``now`` dates it.
 
-    Raises `Incomplete` where nothing is published yet, `NotTrusted` where what is published does not verify.
+    ``accepted`` reads what a revoked key signed, and publishes today's tool with it. Raises `Incomplete` where nothing
+    is published yet, `NotTrusted` where what is published does not verify, `UsageError` where the accepted key is not
+    listed as revoked.
     """
-    consumer = Consumer.trusting(signer.trust)
-    found = published_manifest(bucket, definition.kubernetes, definition.name, consumer)
+    trust = signer.trust
+    reader = Consumer.trusting(trust if accepted is None else _as_retired(trust, accepted.fingerprint))
+    found = published_manifest(bucket, definition.kubernetes, definition.name, reader)
     if found is None:
         raise Incomplete(
             f"{definition.manifest_name} of {definition.kubernetes} is not in {bucket.describe()}.",
             f"Publish it first: fipsmanifest release {definition.kubernetes}.",
         )
-    document = parse_json(found[1].payload)
-    serial = found[1].document.serial + 1
+    data, before = found
+    document, tool = parse_json(before.payload), None
+    if accepted is not None:
+        progress.note(
+            f"The revoked key {accepted.fingerprint} is believed this once: serial {before.document.serial}, signed "
+            f"{before.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
+        )
+        made = accepted.tool
+        tool = WantedTool(made.version, made.data, signer.tool(made.data))
+        document["tool"] = {"version": made.version, "sha256": made.sha256}
+    serial = before.document.serial + 1
     created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
     payload = canonical({**document, "serial": serial, "reason": reason, "created": created})
-    wanted = WantedManifest(definition.kubernetes, definition.name, serial, signer.manifest(payload))
-    publication = publish(Wanted((wanted,)), bucket, consumer, progress, single_writer=single_writer)
+    manifest = WantedManifest(definition.kubernetes, definition.name, serial, signer.manifest(payload))
+    wanted, consumer = Wanted((manifest,), tool), Consumer.trusting(trust)
+    publication = publish(wanted, bucket, consumer, progress, single_writer=single_writer)
     return Reissued(serial, bucket.describe(), tuple(action.key for action in publication.written))
+
+
+def _as_retired(trust: Trust, fingerprint: str) -> Trust:
+    """Give the trust in which this one revoked key is retired: what it signed within its lifetime is good."""
+    revoked = [key for key in trust.keys if key.status == "revoked"]
+    if fingerprint not in {key.fingerprint for key in revoked}:
+        raise UsageError(
+            f"{visible(fingerprint)} is not listed as revoked in {trust.origin}.",
+            "See `fipsmanifest keys list`; name the full fingerprint, and only where it is needed.",
+        )
+    return trust._replace(
+        keys=tuple(
+            key._replace(status="retired") if key in revoked and key.fingerprint == fingerprint else key
+            for key in trust.keys
+        )
+    )

@@ -45,7 +45,7 @@ def record(*, kubernetes: str = "v1.21.3", name: str = "rhel8", serial: int = 1,
     )
 
 
-TOOL = PublishedTool("0.1.0", "cd" * 32, 1000)
+TOOL = PublishedTool("0.1.0", "cd" * 32, 1000, "0123456789ABCDEF0123456789ABCDEF01234567")
 BOTH = index.contents([record(), record(name="rhel7"), record(serial=2, reason="Rebuilt")], [TOOL])
 
 

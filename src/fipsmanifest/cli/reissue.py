@@ -21,23 +21,44 @@ def reissue(
     ],
     endpoint_url: options.EndpointUrl = None,
     signing_key: options.SigningKey = None,
+    accept_revoked: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-revoked",
+            metavar="FPR",
+            help="Believe this revoked key once more, for reading what is published now. Look at it first.",
+        ),
+    ] = None,
     single_writer: SingleWriter = False,
     definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,
     json: options.Json = False,
 ) -> None:
-    """Publish the newest manifest again under the next serial, signed with today's key; nothing is collected."""
+    """Publish the newest manifest again under the next serial, signed with today's key; nothing is collected.
+
+    Where a revoked key signed it, --accept-revoked reads it all the same and publishes today's node tool with it.
+    """
     from ..node.trust import load_trust
     from ..publication import Signer
     from ..publish.bucket import open_bucket
+    from ..reissue import Accepted
     from ..reissue import reissue as again
     from ..sign.gpg import passphrase_from_environment
+    from ..tool import build_tool
 
     definition = one_definition(definitions, version, el)
     signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
     bucket = open_bucket(to, endpoint_url=endpoint_url)
+    accepted = None
+    if accept_revoked is not None:
+        accepted = Accepted(accept_revoked.replace(" ", "").upper(), build_tool(keys))
+        output.say(
+            f"warning: {accepted.fingerprint} is revoked, and is believed this once because --accept-revoked says so. "
+            "Whoever holds it could have made what is published: compare it with what you know before anyone relies "
+            "on the new serial."
+        )
     with output.progress(options.session_of(ctx)) as progress:
-        made = again(definition, reason, bucket, signer, progress, single_writer=single_writer)
+        made = again(definition, reason, bucket, signer, progress, accepted=accepted, single_writer=single_writer)
     if json:
         output.write_json(
             {
@@ -47,6 +68,7 @@ def reissue(
                 "serial": made.serial,
                 "reason": reason,
                 "published_to": made.address,
+                "accepted_revoked": accepted.fingerprint if accepted else None,
                 "written": list(made.written),
             }
         )

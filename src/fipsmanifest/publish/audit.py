@@ -110,11 +110,11 @@ class _Auditor:
         if not whole:
             self._found(key + ".sha256", "sidecar", f"is not the SHA-256 file of {key}")
         try:
-            self._consumer.tool(tool.data, signature.data)
+            signer = self._consumer.tool(tool.data, signature.data)
         except NotTrusted as error:
             self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
             return None
-        return index.PublishedTool(version, sha256, len(tool.data)) if whole else None
+        return index.PublishedTool(version, sha256, len(tool.data), signer.fingerprint) if whole else None
 
     def _get(self, key: str) -> Stored | None:
         """Read an object that the listing names; one that it does not name, or that cannot be had, is a finding."""

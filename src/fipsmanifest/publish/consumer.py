@@ -47,7 +47,7 @@ class Consumer:
     tool: Callable[[bytes, bytes], Signer]
     """Checks the tool's bytes against its detached signature, in this order."""
     trusts: Callable[[str, str], bool]
-    """Tells whether the key of this fingerprint is still good in a role (``manifest``, ``tool``): known, not revoked."""
+    """Tells whether the key of this fingerprint is still good in a role (``manifest``, ``tool``)."""
 
     @classmethod
     def trusting(cls, trust: Trust) -> Consumer:

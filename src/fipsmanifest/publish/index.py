@@ -115,6 +115,8 @@ class PublishedTool:
     """Its digest, hex."""
     size: int
     """Bytes."""
+    fingerprint: str
+    """The signer's full fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)

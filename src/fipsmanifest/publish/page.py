@@ -160,7 +160,8 @@ def _tools(tools: tuple[PublishedTool, ...]) -> str:
     items = "\n".join(
         f"<li>{_link(layout.tool(tool.version), tool.version)} "
         f"({_link(layout.tool(tool.version, '.asc'), f'signature of {tool.version}')}), "
-        f"{tool.size} bytes, SHA-256 <code>{escape(tool.sha256)}</code></li>"
+        f"{tool.size} bytes, SHA-256 <code>{escape(tool.sha256)}</code>, signed by "
+        f"<code>{_fingerprint(tool.fingerprint)}</code></li>"
         for tool in tools
     )
     return f"<ul>\n{items}\n</ul>"

@@ -190,7 +190,9 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
         if all(action.kind is not Kind.CONFLICT for action in files):
             actions += _tool_pointers(wanted.tool.version, files, there, consumer)
         # Where the tool is a conflict, this only keeps that from being reported as a missing tool as well.
-        tools.append(index.PublishedTool(wanted.tool.version, wanted.tool.sha256, len(wanted.tool.data)))
+        signature = next(action.data for action in files if action.key.endswith(".asc"))
+        signer = consumer.tool(wanted.tool.data, signature).fingerprint
+        tools.append(index.PublishedTool(wanted.tool.version, wanted.tool.sha256, len(wanted.tool.data), signer))
     for manifest in wanted.manifests:
         signed = _check(manifest, consumer)
         file = _manifest_file(manifest, signed, there, consumer)

@@ -91,7 +91,7 @@ class Recorder:
 
     def _look(self, key: str) -> PublishedManifest | _Read | None:
         told = self._told.get(key)
-        return told if told is not None and self._consumer.trusts(told.fingerprint) else self._verified(key)
+        return told if told is not None and self._consumer.trusts(told.fingerprint, "manifest") else self._verified(key)
 
     def _verified(self, key: str) -> _Read | None:
         what = layout.read_key(key)

@@ -6,6 +6,7 @@ after this listing makes its own publisher move the index, and then the token re
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -179,17 +180,22 @@ def _contents(
         if not all(key in entries for key in _tool_files(version)):
             return None
         size = entries[layout.tool(version)].size
-        known = [record for record in told.tools if (record.version, record.size) == (version, size)]
-        if known:
-            return known[0]
-        key = layout.tool(version, ".sha256")
-        stored = read(key)
+        for record in told.tools:
+            if (record.version, record.size) == (version, size) and consumer.trusts(record.fingerprint, "tool"):
+                return record
+        data, sidecar, signature = (
+            stored.data if (stored := read(layout.tool(version, suffix))) else b"" for suffix in ("", ".sha256", ".asc")
+        )
+        sha256 = hashlib.sha256(data).hexdigest()
         try:
-            said = layout.read_sidecar(stored.data if stored else b"")
-        except ValidationFailed as error:
-            left_out.append(f"{key}: {error.message}")
+            signer = consumer.tool(data, signature)
+        except NotTrusted as error:
+            left_out.append(f"{layout.tool(version)}: {error.message}")
             return None
-        return index.PublishedTool(version, said.sha256, size)
+        if sidecar != layout.sidecar(version, sha256):
+            left_out.append(f"{layout.tool(version, '.sha256')}: it is not the tool's SHA-256 file.")
+            return None
+        return index.PublishedTool(version, sha256, size, signer.fingerprint)
 
     parsed = {key: layout.read_key(key) for key in entries}
     keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]

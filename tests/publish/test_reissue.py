@@ -1,0 +1,119 @@
+"""A reissue after the release key was revoked: from the bucket alone, by the new key, and said aloud."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.publisher import publish
+from tests.publish.releases import ReleaseKey, wanted_release
+
+TOP = Path(__file__).parents[2]
+POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
+
+
+class Office:
+    """A release engineer with a bucket, a trust folder and a key of each time."""
+
+    def __init__(self, folder: Path, old: ReleaseKey, new: ReleaseKey) -> None:
+        self.bucket, self.keys, self.old, self.new = folder / "bucket", folder / "keys", old, new
+        publish(wanted_release(old), open_bucket(str(self.bucket)), old.consumer)
+        self.keys.mkdir()
+        for name, key in (("old.asc", old), ("new.asc", new)):
+            (self.keys / name).write_bytes((key.trust / "release.asc").read_bytes())
+        listed = [json.loads((key.trust / "trust.json").read_text())["keys"] for key in (old, new)]
+        document = {"schema": "fipsmanifest/trust/v1", "edition": 2, "keys": listed[0] + listed[1]}
+        (self.keys / "trust.json").write_text(json.dumps(document))
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name("fipsmanifest")
+        environment = {**os.environ, "GNUPGHOME": str(self.new.home)}
+        made = subprocess.run(
+            [program, *arguments, "--keys", str(self.keys)],
+            cwd=TOP,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert made.returncode == code, made.stdout + made.stderr
+        return made
+
+    def reissue(self, *more: str, el: int = 8, code: int = 0) -> subprocess.CompletedProcess[str]:
+        words = ("--el", str(el), "--reason", "the release key leaked", "--to", str(self.bucket), "--json")
+        return self.run("reissue", "v1.21.3", *words, *more, code=code)
+
+    def verified(self, path: str) -> Any:
+        return json.loads(self.run("verify", str(self.bucket / path), "--json", "--no-state").stdout)
+
+    def everything(self) -> dict[str, bytes]:
+        files = (path for path in self.bucket.rglob("*") if path.is_file())
+        return {path.relative_to(self.bucket).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def office(tmp_path: Path, release_key: ReleaseKey, other_key: ReleaseKey) -> Office:
+    return Office(tmp_path, release_key, other_key)
+
+
+def test_what_a_revoked_key_signed_is_not_read_unless_that_key_is_named(office: Office) -> None:
+    office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    before = office.everything()
+
+    assert "revoked" in office.reissue(code=3).stderr
+    assert "not listed as revoked" in office.reissue("--accept-revoked", office.new.fingerprint, code=2).stderr
+    assert office.everything() == before
+
+
+def test_the_named_key_is_believed_once_and_everything_at_the_well_known_addresses_is_the_new_keys(
+    office: Office,
+) -> None:
+    office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    before = office.everything()
+
+    made = office.reissue("--accept-revoked", office.old.fingerprint)
+    office.reissue("--accept-revoked", office.old.fingerprint, el=7)
+
+    assert "warning" in made.stderr and office.old.fingerprint in made.stderr
+    document = json.loads(made.stdout)
+    assert (document["serial"], document["accepted_revoked"]) == (2, office.old.fingerprint)
+    manifest, tool = office.verified(POINTER), office.verified("tool/dkp-fips-tool")
+    assert (manifest["serial"], manifest["reason"]) == (2, "the release key leaked")
+    assert manifest["fingerprint"] == tool["fingerprint"] == office.new.fingerprint
+    # What never changes did not.
+    after = office.everything()
+    assert {key: after[key] for key in before if "/1/" in key or "0.1.0/" in key} == {
+        key: data for key, data in before.items() if "/1/" in key or "0.1.0/" in key
+    }
+    signed = after[POINTER].decode()
+    payload = json.loads(signed[signed.index("{") : signed.index("-----BEGIN PGP SIGNATURE")])
+    assert payload["files"][0]["path"] == "/usr/bin/kubelet"
+    assert payload["tool"]["version"] in after["tool/dkp-fips-tool.sha256"].decode()
+
+
+def test_once_the_revoked_keys_objects_are_taken_away_the_audit_is_clean(office: Office) -> None:
+    office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    for el in (7, 8):
+        office.reissue("--accept-revoked", office.old.fingerprint, el=el)
+    findings = json.loads(office.run("audit", str(office.bucket), "--json", code=3).stdout)["findings"]
+    revoked = {finding["key"] for finding in findings}
+    assert {finding["code"] for finding in findings} == {"signature"}
+    assert revoked == {
+        *(f"tool/manifests/v1.21.3/1/manifest-rhel{el}.json.asc" for el in (7, 8)),
+        "tool/0.1.0/dkp-fips-tool",
+    }
+
+    # By hand, as docs/publishing.md says: nothing here removes what was published.
+    for key in revoked:
+        for path in (office.bucket / key).parent.iterdir():
+            path.unlink()
+
+    assert json.loads(office.run("audit", str(office.bucket), "--json").stdout)["findings"] == []
