@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
 _MAX_LINKS = 40
@@ -84,6 +85,7 @@ class Digests:
 
     def __init__(self) -> None:
         self._known: Dict[Tuple[int, ...], Digest] = {}
+        self._locks: Dict[Tuple[int, ...], threading.Lock] = {}
 
     def of(self, path: bytes, max_size: int, follow: bool = False) -> Digest:
         """Hash a regular file with SHA-256.
@@ -100,9 +102,11 @@ class Digests:
             if before.st_size > max_size:
                 return Digest("", before.st_size)
             identity = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
-            if identity not in self._known:
-                self._known[identity] = _read(descriptor, before, max_size)
-            return self._known[identity]
+            # A file that two ask for at once is read by one of them.
+            with self._locks.setdefault(identity, threading.Lock()):
+                if identity not in self._known:
+                    self._known[identity] = _read(descriptor, before, max_size)
+                return self._known[identity]
         finally:
             os.close(descriptor)
 

@@ -4,21 +4,29 @@ Programs are required. Configuration and documentation are an administrator's to
 told and judged by nobody.
 """
 
+import contextlib
 import errno
 import os
+import posixpath
 import stat
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
-from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
+from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, is_own_program, wanted_components
 from ..text import visible
 
 ID = "files"
 
 _ADVICE = "Install the package of this release again, and find out who changed the file."
-_MAX_WORKERS = 8
+MAX_WORKERS = 8
+"""How many files are hashed at once, at the most."""
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
 _HASH_ANYWAY = 1024 * 1024 * 1024
+# Where a login shell, sudo and systemd look for programs, and the CNI's folder.
+_FOLDERS = (
+    ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+    + ("/root/bin", "/opt/bin", "/opt/cni/bin", "/usr/libexec")
+)  # fmt: skip
 _MACHINES = {62: "x86_64", 183: "aarch64"}  # ELF e_machine, System V ABI
 
 
@@ -35,17 +43,19 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     if not any(_is_program(entries) for entries in wanted.values()):
         advice = "Check that the manifest and --role are the right ones."
         return [Result(ID, "programs", UNKNOWN, actual="none listed for this role", advice=advice)]
-    workers = min(_MAX_WORKERS, os.cpu_count() or 1)
+    workers = min(MAX_WORKERS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(workers)
-    waiting = [pool.submit(_check_path, node, path, wanted[path]) for path in sorted(wanted)]
+    listing = _Listing(node, manifests, wanted)
+    waiting = [pool.submit(_check_path, node, path, wanted[path], listing) for path in sorted(wanted)]
+    waiting.append(pool.submit(_unexpected, node, listing))
     try:
-        results = [future.result() for future in waiting]
+        results = [result for future in waiting for result in future.result()]
     finally:
         # An interrupted run does not go on to read the rest.
         for future in waiting:
             future.cancel()
         pool.shutdown()
-    return [result for result in results if result is not None]
+    return results
 
 
 def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
@@ -96,22 +106,100 @@ def _is_program(entries: Sequence[_Entry]) -> bool:
     return any(entry.file.get("role") == "program" for entry in entries)
 
 
-def _check_path(node: Node, path: str, entries: Sequence[_Entry]) -> Optional[Result]:
+class _Listing:
+    """The components' own programs by name, and where the manifests say that they are."""
+
+    def __init__(self, node: Node, manifests: Sequence[Listed], wanted: Dict[str, List[_Entry]]) -> None:
+        self.places: Set[bytes] = set()
+        self.programs: Dict[str, Dict[str, str]] = {}
+        self.manifests: Dict[str, Set[str]] = {}
+        for listed in manifests:
+            for file in listed.manifest["files"]:
+                self.manifests.setdefault(str(file.get("component")), set()).add(listed.name)
+        for path, entries in wanted.items():
+            with contextlib.suppress(OSError):
+                self.places.add(tree.resolve(node.root, path))
+            for manifest, file in entries:
+                if is_own_program(file, file.get("component")):
+                    digests = self.programs.setdefault(posixpath.basename(path), {})
+                    digests.setdefault(str(file["sha256"]), manifest)
+
+    def beside(self, node: Node, name: str) -> List[Tuple[str, bytes]]:
+        """Give the other places where a shell or systemd would find a program of this name, links followed."""
+        found: Dict[bytes, str] = {}
+        for folder in _FOLDERS:
+            path = posixpath.join(folder, name)
+            with contextlib.suppress(OSError):
+                place = tree.resolve(node.root, path)
+                mode = os.lstat(place).st_mode
+                if place not in self.places and stat.S_ISREG(mode) and mode & 0o111:
+                    found.setdefault(place, path)
+        return [(path, place) for place, path in found.items()]
+
+
+def _unexpected(node: Node, listing: _Listing) -> List[Result]:
+    """Look for executables of a component beside the listed ones: PATH may find them first."""
+    results = []
+    for name in sorted(listing.programs):
+        digests = listing.programs[name]
+        for path, place in listing.beside(node, name):
+            evidence = {"code": "unexpected"}
+            expected = visible(" or ".join("sha256:" + digest for digest in sorted(digests)), 400)
+            try:
+                found = node.digests.of(place, _HASH_ANYWAY)
+            except (OSError, tree.NotRegular, tree.Unstable):
+                results.append(Result(ID, path, UNKNOWN, expected, "unreadable", evidence, "Run it as root."))
+                continue
+            actual = "sha256:" + found.sha256 if found.sha256 else "{} bytes".format(found.size)
+            if found.sha256 in digests:
+                evidence = {"code": "another-path", "manifest": digests[found.sha256]}
+                results.append(Result(ID, path, PASS, actual, actual, evidence))
+            else:
+                advice = "Remove it: the release's own program is elsewhere, and this one may be found first."
+                results.append(Result(ID, path, FAIL, expected, actual, evidence, advice))
+    return results
+
+
+def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _Listing) -> List[Result]:
     program = _is_program(entries)
     try:
         result = _compare(node, path, entries)
     except OSError as error:
-        result = _unreadable(path, error)
+        result = _elsewhere(node, path, entries, listing) or _unreadable(path, error)
     except tree.NotRegular as error:
         result = Result(ID, path, FAIL, "file", str(error), {"code": "not-a-file"}, _ADVICE)
     except tree.Unstable:
         evidence = {"code": "changed-while-read"}
         result = Result(ID, path, UNKNOWN, evidence=evidence, advice="Run again when nothing is being installed.")
     if program:
-        return result
+        return [result]
     if result.status == PASS:
+        return []
+    return [result._replace(status=NOT_APPLICABLE, evidence=dict(result.evidence, role="not-a-program"), advice="")]
+
+
+def _elsewhere(node: Node, path: str, entries: Sequence[_Entry], listing: _Listing) -> Optional[Result]:
+    """Say what a missing file means where it need not be at this path; None where it must.
+
+    A distribution of containerd puts its programs into /usr/bin, another into /usr/local/bin; and of two manifests
+    of a cluster in mid-upgrade only one may know the path.
+    """
+    with contextlib.suppress(OSError):
+        tree.resolve(node.root, path)
         return None
-    return result._replace(status=NOT_APPLICABLE, evidence=dict(result.evidence, role="not-a-program"), advice="")
+    name = posixpath.basename(path)
+    for other, place in listing.beside(node, name):
+        with contextlib.suppress(OSError, tree.NotRegular, tree.Unstable):
+            manifest = listing.programs.get(name, {}).get(node.digests.of(place, _HASH_ANYWAY).sha256)
+            if manifest is not None:
+                evidence = {"code": "another-path", "path": visible(other), "manifest": manifest}
+                return Result(ID, path, PASS, "present", "at " + visible(other), evidence)
+    known = {entry.manifest for entry in entries}
+    for entry in entries:
+        if not listing.manifests.get(str(entry.file.get("component")), known) <= known:
+            evidence = {"code": "not-in-every-manifest"}
+            return Result(ID, path, NOT_APPLICABLE, "present", "missing", evidence)
+    return None
 
 
 def _unreadable(path: str, error: OSError) -> Result:

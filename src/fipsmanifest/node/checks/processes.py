@@ -7,10 +7,22 @@ a file replaced inside a container's snapshot leaves the link as it was. So the 
 import errno
 import os
 import posixpath
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
+import re
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
-from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
+from ..result import (
+    FAIL,
+    NOT_APPLICABLE,
+    PASS,
+    UNKNOWN,
+    Listed,
+    Node,
+    Result,
+    image_files,
+    is_own_program,
+    wanted_components,
+)
 from ..text import visible
 
 ID = "processes"
@@ -19,31 +31,56 @@ _PROC = "/proc"
 _MAX_NAME = 15  # proc(5), /proc/pid/comm
 _DELETED = " (deleted)"  # proc(5), /proc/pid/exe
 _MAX_PROGRAM = 4 * 1024 * 1024 * 1024
+_MAX_SHOWN = 20
 _RESTART = "Restart the program, so that the installed file runs."
+_FIND_OUT = "Find out who started it, and install the release's packages again."
+
+# How the kubelet and containerd name control groups, with the cgroupfs driver and with systemd's:
+# /kubepods/burstable/podUID/ID and .../kubepods-burstable-podUID_WITH_UNDERSCORES.slice/cri-containerd-ID.scope.
+_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?$", re.ASCII)
+_POD = re.compile(
+    r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?:[/:]|$)", re.ASCII
+)
+
+
+class _Program(NamedTuple):
+    """What the manifests say of the programs with one name."""
+
+    digests: Dict[str, str]
+    """SHA-256 -> the manifest that lists it."""
+    paths: Set[str]
+    """Where they are listed, on the node or in an image."""
 
 
 class _Running(NamedTuple):
-    pid: int
+    """A program that runs: processes of the same file, path and container are one."""
+
     path: str
     deleted: bool
+    container: Optional[str]
+    pod: Optional[str]
+    file: Tuple[int, int]
+    """Device and inode."""
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Compare every running program that has a component's name with the listed digests; raises nothing."""
     if not node.live:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
-    digests = _listed(node, manifests)
-    names = {name[:_MAX_NAME] for name in digests}
+    programs = _programs(manifests)
+    short = {name[:_MAX_NAME]: name for name in programs}
+    running: Dict[_Running, List[int]] = {}
     hidden = 0
-    results: List[Result] = []
     for pid in _pids():
         try:
-            running = _look(pid)
-            if running is not None and posixpath.basename(running.path) in digests:
-                results.append(_compare(running, digests[posixpath.basename(running.path)]))
+            one = _look(pid, frozenset(programs))
+            if one is not None:
+                running.setdefault(one, []).append(pid)
         except OSError as error:
             # A process that has ended meanwhile is no finding; a component that may not be looked at is.
-            hidden += error.errno in (errno.EACCES, errno.EPERM) and _name(pid) in names
+            hidden += error.errno in (errno.EACCES, errno.EPERM) and _name(pid) in short
+    found = [_compare(node, one, running[one], programs[posixpath.basename(one.path)]) for one in running]
+    results = [result for result in found if result is not None]
     if hidden:
         evidence = {"count": hidden}
         results.append(
@@ -55,18 +92,19 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     return results
 
 
-def _listed(node: Node, manifests: Sequence[Listed]) -> Dict[str, Set[str]]:
-    """Give the digests that each program name may have, on the node and in its images."""
-    found: Dict[str, Set[str]] = {}
+def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
+    """Give what may run under each program name; of every role, as what runs decides what a node is."""
+    found: Dict[str, _Program] = {}
     for listed in manifests:
-        wanted = wanted_components(listed, node.role)
+        components = wanted_components(listed, "").anywhere
         files = list(listed.manifest["files"])
         for image in listed.manifest.get("images") or []:
-            for platform in image.get("platforms") or []:
-                files += [dict(file, component=image.get("component")) for file in platform.get("files") or []]
+            files += image_files(image)
         for file in files:
-            if file.get("component") in wanted.here and file.get("role") == "program" and file.get("sha256"):
-                found.setdefault(posixpath.basename(file["path"]), set()).add(file["sha256"])
+            if file.get("component") in components and is_own_program(file, file["component"]):
+                program = found.setdefault(posixpath.basename(file["path"]), _Program({}, set()))
+                program.digests.setdefault(file["sha256"], listed.name)
+                program.paths.add(file["path"])
     return found
 
 
@@ -81,30 +119,97 @@ def _name(pid: int) -> str:
         return ""
 
 
-def _look(pid: int) -> Optional[_Running]:
-    """Say what a process runs; None for a kernel thread."""
+def _look(pid: int, names: FrozenSet[str]) -> Optional[_Running]:
+    """Say what a process runs; None for a kernel thread, and for a program of another name."""
+    link = "{}/{}/exe".format(_PROC, pid)
     try:
-        path = os.readlink("{}/{}/exe".format(_PROC, pid))
+        path = os.readlink(link)
     except FileNotFoundError:
         return None
     deleted = path.endswith(_DELETED)
-    return _Running(pid, path[: -len(_DELETED)] if deleted else path, deleted)
+    path = path[: -len(_DELETED)] if deleted else path
+    if posixpath.basename(path) not in names:
+        return None
+    status = os.stat(link)
+    container, pod = _container(pid)
+    return _Running(path, deleted, container, pod, (status.st_dev, status.st_ino))
 
 
-def _compare(running: _Running, digests: Set[str]) -> Result:
-    subject = visible("{} (pid {})".format(running.path, running.pid), 300)
-    expected = " or ".join("sha256:" + digest for digest in sorted(digests))
-    evidence = {"pid": running.pid, "deleted": running.deleted}
+def _container(pid: int) -> Tuple[Optional[str], Optional[str]]:
+    """Give the container and the pod that a process belongs to, as far as its control groups tell."""
     try:
-        found = tree.digest("{}/{}/exe".format(_PROC, running.pid).encode("ascii"), _MAX_PROGRAM, follow=True)
+        text = tree.read_small("/", "{}/{}/cgroup".format(_PROC, pid))
+    except (OSError, tree.NotRegular):
+        return None, None
+    return read_cgroup(text)
+
+
+def read_cgroup(text: str) -> Tuple[Optional[str], Optional[str]]:
+    """Read a container's id and a pod's UID from /proc/PID/cgroup (cgroups(7)); None for what it does not tell."""
+    container, pod = None, None
+    for line in text.splitlines():
+        path = line.split(":", 2)[-1]
+        in_container, in_pod = _CONTAINER.search(path), _POD.search(path)
+        container = container or (in_container.group(1) if in_container else None)
+        pod = pod or (in_pod.group(1).replace("_", "-") if in_pod else None)
+    return container, pod
+
+
+def _compare(node: Node, running: _Running, pids: Sequence[int], program: _Program) -> Optional[Result]:
+    """Hash what runs; None where all of its processes have ended meanwhile."""
+    subject = visible("{} ({})".format(running.path, _shown(pids)), 300)
+    expected = visible(" or ".join("sha256:" + digest for digest in sorted(program.digests)), 400)
+    evidence: Dict[str, Any] = {"pids": list(pids[:_MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
+    for name, value in (("container", running.container), ("pod", running.pod)):
+        if value is not None:
+            evidence[name] = value
+    try:
+        found = _digest(node, running, pids)
+    except OSError as error:
+        evidence["code"] = errno.errorcode.get(error.errno or 0, "unknown")
+        return Result(ID, subject, UNKNOWN, expected, "not readable", evidence, "Run it as root.")
     except (tree.NotRegular, tree.Unstable) as error:
-        return Result(ID, subject, UNKNOWN, expected, str(error), evidence, "Run it again.")
-    actual = "sha256:" + found.sha256
-    if found.sha256 not in digests:
-        advice = _RESTART if running.deleted else "Find out who started it, and install the release's packages again."
-        return Result(ID, subject, FAIL, expected, actual, dict(evidence, code="digest"), advice)
+        return Result(ID, subject, UNKNOWN, expected, str(error) or "changing", evidence, "Run it again.")
+    if found is None:
+        return None
+    if not found.sha256:
+        return Result(ID, subject, FAIL, expected, "{} bytes".format(found.size), evidence, _FIND_OUT)
+    return _judge(running, program, Result(ID, subject, FAIL, expected, "sha256:" + found.sha256, evidence))
+
+
+def _judge(running: _Running, program: _Program, seen: Result) -> Result:
+    digest = str(seen.actual).partition(":")[2]
+    evidence = dict(seen.evidence)
+    listed_path = running.path in program.paths
+    if not listed_path:
+        evidence["path"] = "not-listed"
     if running.deleted:
-        return Result(
-            ID, subject, FAIL, "the installed file", "a replaced file", dict(evidence, code="deleted"), _RESTART
-        )
-    return Result(ID, subject, PASS, actual, actual, evidence)
+        evidence["code"] = "deleted"
+        was = "a listed file" if digest in program.digests else "an unlisted file"
+        actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
+        return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=_RESTART)
+    if digest not in program.digests:
+        evidence["code"] = "digest" if listed_path else "outside"
+        return seen._replace(evidence=evidence, advice=_FIND_OUT)
+    evidence["manifest"] = program.digests[digest]
+    return seen._replace(status=PASS, expected=seen.actual, evidence=evidence)
+
+
+def _digest(node: Node, running: _Running, pids: Sequence[int]) -> Optional[tree.Digest]:
+    """Hash the file through the first of its processes that is still there and still runs it."""
+    for pid in pids:
+        link = "{}/{}/exe".format(_PROC, pid)
+        try:
+            status = os.stat(link)
+            if (status.st_dev, status.st_ino) == running.file:
+                return node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESRCH):
+                raise
+    return None
+
+
+def _shown(pids: Sequence[int]) -> str:
+    shown = ", ".join(str(pid) for pid in pids[:_MAX_SHOWN])
+    more = " and {} more".format(len(pids) - _MAX_SHOWN) if len(pids) > _MAX_SHOWN else ""
+    return "pid {}{}".format(shown, more)

@@ -1,0 +1,191 @@
+"""What containers run from: the snapshots that are mounted, and what crictl or ctr say.
+
+An image of a component that no manifest lists may lie on a node (an older release's); it is a finding once a
+container runs from it. The kernel's list of mounts tells which snapshots are in use, without asking containerd.
+"""
+
+import errno
+import json
+import os
+import re
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from .. import helper, tree
+from ..result import FAIL, PASS, UNKNOWN, Node, Result
+from ..text import visible
+
+ID = "images"
+
+_SNAPSHOTS = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
+_MAX_SNAPSHOTS = 5000
+_MAX_FILE = 4 * 1024 * 1024 * 1024
+_MAX_MOUNTS = 32 * 1024 * 1024
+_SECONDS = 10.0
+_SOCKET = "run/containerd/containerd.sock"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+# Each of an overlay's folders; containerd shortens long lists to paths relative to the folder of all snapshots.
+_IN_USE = re.compile(r"(?:[=:/]|^)([0-9]+)/fs(?=[:,\s]|$)", re.ASCII)
+_REPLACE = "Find out who started it, and run the release's own image."
+
+
+class Known(NamedTuple):
+    """A listed image, as containers are compared with it."""
+
+    component: str
+    reference: str
+    identities: FrozenSet[str]
+    programs: Dict[str, FrozenSet[str]]
+    """Path of each of the component's own programs -> the digests that it may have in any listed image."""
+
+
+class _Container(NamedTuple):
+    name: str
+    image: str
+    digests: FrozenSet[str]
+
+
+def check(node: Node, known: Sequence[Known]) -> List[Result]:
+    """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing."""
+    return _mounted(node, known) + _told(node, known)
+
+
+# ---- snapshots -----------------------------------------------------------------------------------------------------
+
+
+def snapshots(node: Node) -> List[bytes]:
+    """Give the folders that layers are unpacked to, by number; none where there are none, or no permission."""
+    try:
+        folder = tree.resolve(node.root, _SNAPSHOTS)
+        numbers = [name for name in os.listdir(folder) if name.isdigit()]
+    except OSError:
+        return []
+    places = [os.path.join(folder, name, b"fs") for name in sorted(numbers, key=int)[:_MAX_SNAPSHOTS]]
+    return [place for place in places if os.path.isdir(place)]
+
+
+def digest_in(node: Node, snapshot: bytes, path: str) -> Optional[str]:
+    """Hash one snapshot's copy of a file: hex, None where it has none, or ``not:`` and why it is not a file."""
+    try:
+        found = node.digests.of(tree.resolve(os.fsdecode(snapshot), path), _MAX_FILE)
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return None if missing else "not:" + errno.errorcode.get(error.errno or 0, "unreadable")
+    except tree.NotRegular as error:
+        # A character device of number 0/0 says that an upper layer deletes the file (overlayfs).
+        return None if str(error) == "character-device" else "not:" + str(error)
+    except tree.Unstable:
+        return "not:changing"
+    return found.sha256 or "not:{} bytes".format(found.size)
+
+
+def _mounted(node: Node, known: Sequence[Known]) -> List[Result]:
+    """Look at the programs in the snapshots that a running container's root is made of."""
+    numbers = _in_use()
+    used = [place for place in snapshots(node) if int(os.path.basename(os.path.dirname(place))) in numbers]
+    results = []
+    for (path, component), allowed in sorted(_programs(known).items()):
+        for place in used:
+            found = digest_in(node, place, path)
+            if found is None or found in allowed:
+                continue
+            number = int(os.path.basename(os.path.dirname(place)))
+            evidence = {"code": "running-snapshot", "snapshot": number, "path": visible(path)}
+            expected = visible(" or ".join("sha256:" + one for one in sorted(allowed)), 400)
+            subject = "{} (snapshot {}, in use)".format(visible(component), number)
+            actual = found if ":" in found else "sha256:" + found
+            results.append(Result(ID, subject, FAIL, expected, actual, evidence, _REPLACE))
+    return results
+
+
+def _programs(known: Sequence[Known]) -> Dict[Tuple[str, str], FrozenSet[str]]:
+    return {(path, one.component): allowed for one in known for path, allowed in one.programs.items()}
+
+
+def _in_use() -> Set[int]:
+    """Give the numbers of the snapshots that are mounted; none where it cannot be told."""
+    for path in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
+        try:
+            text = tree.read_small("/", path, _MAX_MOUNTS)
+        except (OSError, tree.NotRegular):
+            continue
+        lines = [line.partition(" - overlay ")[2] for line in text.splitlines() if " - overlay " in line]
+        return {int(number) for line in lines for number in _IN_USE.findall(line)}
+    return set()
+
+
+# ---- crictl and ctr ------------------------------------------------------------------------------------------------
+
+
+def _told(node: Node, known: Sequence[Known]) -> List[Result]:
+    program = helper.find("crictl") or helper.find("ctr")
+    if program is None:
+        return []
+    socket = os.path.join(node.root, _SOCKET)
+    try:
+        running = _by_crictl(program, socket) if program.endswith("crictl") else _by_ctr(program, socket)
+    except (helper.HelperFailed, ValueError, TypeError, AttributeError) as error:
+        told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
+        advice = "Look whether containerd runs; containers are compared by their mounts and processes alone."
+        return [Result(ID, "containers", UNKNOWN, "a list", visible(told), {"program": program}, advice)]
+    return [result for one in running for result in _judge(one, known, program)]
+
+
+def _by_crictl(program: str, socket: str) -> List[_Container]:
+    command = [program, "--runtime-endpoint", "unix://" + socket, "--timeout", "5s", "ps", "--output", "json"]
+    listed = json.loads(helper.run(command, _SECONDS).decode("utf-8", "replace")).get("containers") or []
+    found = []
+    for one in listed:
+        image = one.get("image") or {}
+        named = [str(one.get("imageRef") or ""), str(one.get("imageId") or ""), str(image.get("image") or "")]
+        reference = str(image.get("userSpecifiedImage") or image.get("image") or "")
+        name = str((one.get("metadata") or {}).get("name"))
+        found.append(_Container(name, reference, frozenset(_DIGEST.findall(" ".join(named)))))
+    return found
+
+
+def _by_ctr(program: str, socket: str) -> List[_Container]:
+    base = [program, "--address", socket, "--timeout", "5s", "--namespace", "k8s.io"]
+    tasks = _table(helper.run(base + ["tasks", "ls"], _SECONDS))
+    running = {row[0] for row in tasks if row[-1] == "RUNNING"}
+    digests = {row[0]: row[2] for row in _table(helper.run(base + ["images", "ls"], _SECONDS)) if len(row) > 2}
+    rows = [row for row in _table(helper.run(base + ["containers", "ls"], _SECONDS)) if row[0] in running]
+    return [
+        _Container(row[0], row[1], frozenset(_DIGEST.findall(row[1] + " " + digests.get(row[1], ""))))
+        for row in rows
+        if len(row) > 1
+    ]
+
+
+def _table(output: bytes) -> List[List[str]]:
+    """Split a table of ctr into words, without its heading."""
+    return [line.split() for line in output.decode("utf-8", "replace").splitlines()[1:] if line.strip()]
+
+
+def _judge(running: _Container, known: Sequence[Known], program: str) -> List[Result]:
+    """Compare a container's image with the listed ones of its component; none where it is of no component."""
+    candidates = [
+        one
+        for one in known
+        if one.component == running.name or _repository(running.image) == _repository(one.reference)
+    ]
+    subject = "{} (container)".format(visible(running.name, 80))
+    evidence: Dict[str, Any] = {"program": program, "image": visible(running.image, 300)}
+    for one in known:
+        same = sorted(running.digests & one.identities)
+        if same:
+            evidence["matched"] = same[0]
+            return [Result(ID, subject, PASS, one.reference, same[0], evidence)]
+    if not candidates:
+        return []
+    expected = " or ".join(one.reference for one in candidates)
+    actual = ", ".join(sorted(running.digests)) or visible(running.image, 300)
+    if not running.digests and running.image in [one.reference for one in candidates]:
+        evidence["matched"] = "reference"
+        return [Result(ID, subject, PASS, expected, actual, evidence)]
+    evidence["code"] = "unlisted-image"
+    return [Result(ID, subject, FAIL, visible(expected, 600), actual, evidence, _REPLACE)]
+
+
+def _repository(reference: str) -> str:
+    """Give a reference's last part without tag and digest: ``kube-apiserver``."""
+    return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]

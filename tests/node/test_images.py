@@ -1,0 +1,283 @@
+"""Images in containerd's store: real ones made by umoci, whole, tampered with, half-pulled, and of other releases."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.node import helper, tree
+from fipsmanifest.node.checks import containers, images
+from fipsmanifest.node.result import Listed, Node, Result
+from tests.node import roots
+
+CONTAINERD = "var/lib/containerd"
+STORE = f"{CONTAINERD}/io.containerd.content.v1.content/blobs/sha256"
+SNAPSHOTS = f"{CONTAINERD}/io.containerd.snapshotter.v1.overlayfs/snapshots"
+PROGRAM = "/usr/local/bin/etcd"
+LIBRARY = "/usr/lib/libetcd.so"
+
+
+def umoci(*arguments: str | Path) -> None:
+    subprocess.run(["umoci", *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An OCI layout with an image of two layers: a library below, the program above."""
+    folder = tmp_path_factory.mktemp("layout")
+    umoci("init", "--layout", folder / "oci")
+    umoci("new", "--image", f"{folder}/oci:etcd")
+    umoci("unpack", "--rootless", "--image", f"{folder}/oci:etcd", folder / "bundle")
+    for source, path in (("/usr/bin/true", LIBRARY), ("/usr/bin/env", PROGRAM)):
+        place = folder / "bundle/rootfs" / path.lstrip("/")
+        place.parent.mkdir(parents=True)
+        shutil.copyfile(source, place)
+        umoci("repack", "--refresh-bundle", "--image", f"{folder}/oci:etcd", folder / "bundle")
+    return folder / "oci"
+
+
+@pytest.fixture
+def root(tmp_path: Path, layout: Path) -> Path:
+    """A node that pulled the image and unpacked it."""
+    folder = tmp_path / "root"
+    manifest = json.loads(blob(layout, digests(layout)["manifest"]).read_text())
+    (folder / STORE).mkdir(parents=True)
+    for digest in [digests(layout)["manifest"], manifest["config"]["digest"], *layers(layout)]:
+        shutil.copyfile(blob(layout, digest), folder / STORE / digest.partition(":")[2])
+    for number, digest in enumerate(layers(layout), 1):
+        snapshot = folder / SNAPSHOTS / str(number) / "fs"
+        snapshot.mkdir(parents=True)
+        with tarfile.open(blob(layout, digest)) as layer:
+            layer.extractall(snapshot, filter="tar")
+    return folder
+
+
+def blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs/sha256" / digest.partition(":")[2]
+
+
+def digests(layout: Path) -> dict[str, str]:
+    found = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    return {"manifest": found, "config": json.loads(blob(layout, found).read_text())["config"]["digest"]}
+
+
+def layers(layout: Path) -> list[str]:
+    manifest = json.loads(blob(layout, digests(layout)["manifest"]).read_text())
+    return [layer["digest"] for layer in manifest["layers"]]
+
+
+def listed(layout: Path, **changes: Any) -> Listed:
+    files = [
+        {"path": LIBRARY, "type": "file", "role": "program", "sha256": roots.sha256(Path("/usr/bin/true"))},
+        {"path": PROGRAM, "type": "file", "role": "program", "sha256": roots.sha256(Path("/usr/bin/env"))},
+    ]
+    platform = {"architecture": "x86_64", "layers": layers(layout), "diff_ids": [], "files": files, **digests(layout)}
+    image = {"reference": "docker.io/mesosphere/etcd:v3", "component": "etcd", "platforms": [platform], **changes}
+    document = {"files": [], "images": [image], "node": {"roles": {"control-plane": ["etcd"]}}}
+    return Listed("m.asc", document)
+
+
+def check(root: Path, *manifests: Listed, live: bool = False) -> list[Result]:
+    return images.check(Node(str(root), live, "control-plane"), manifests)
+
+
+def outcome(results: list[Result]) -> list[tuple[str, str | None]]:
+    return [(result.status, result.evidence.get("code")) for result in results]
+
+
+class TestBlobs:
+    """The content store."""
+
+    def test_a_whole_image_passes_and_says_by_what_it_was_known(self, root: Path, layout: Path) -> None:
+        found = check(root, listed(layout))
+
+        assert outcome(found) == [("pass", None), ("pass", None)]
+        assert found[0].evidence["identified_by"] == ["manifest"]
+        assert found[0].evidence["blobs"] == {"manifest": 1, "config": 1, "layer": 2}
+
+    def test_the_configuration_alone_is_enough_to_know_it(self, root: Path, layout: Path) -> None:
+        # As after an import from an archive, which makes a manifest of its own.
+        (root / STORE / digests(layout)["manifest"].partition(":")[2]).unlink()
+
+        found = check(root, listed(layout, index="sha256:" + "0" * 64))
+
+        assert found[0].status == "pass" and found[0].evidence["identified_by"] == ["config"]
+
+    @pytest.mark.parametrize("which", ["manifest", "config", "layer"])
+    def test_a_blob_that_was_changed_fails(self, which: str, root: Path, layout: Path) -> None:
+        digest = layers(layout)[1] if which == "layer" else digests(layout)[which]
+        place = root / STORE / digest.partition(":")[2]
+        place.write_bytes(place.read_bytes()[:-1] + b"X")
+
+        found = check(root, listed(layout))[0]
+
+        assert (found.status, found.evidence["kind"], found.expected) == ("fail", which, digest)
+        assert found.actual == "sha256:" + roots.sha256(place)
+
+    @pytest.mark.parametrize("which", ["config", "layer"])
+    def test_a_half_pulled_image_is_unknown(self, which: str, root: Path, layout: Path) -> None:
+        digest = layers(layout)[1] if which == "layer" else digests(layout)[which]
+        (root / STORE / digest.partition(":")[2]).unlink()
+
+        assert outcome(check(root, listed(layout))) == [("unknown", "half-pulled")]
+
+    def test_layers_may_all_be_discarded_once_they_are_unpacked(self, root: Path, layout: Path) -> None:
+        for digest in layers(layout):
+            (root / STORE / digest.partition(":")[2]).unlink()
+        assert {result.status for result in check(root, listed(layout))} == {"pass"}
+        shutil.rmtree(root / SNAPSHOTS)
+
+        assert check(root, listed(layout), live=True)[0].status == "unknown"
+
+    def test_of_two_releases_images_one_needs_to_be_there(self, root: Path, layout: Path) -> None:
+        other = listed(layout)
+        platform = other.manifest["images"][0]["platforms"][0]
+        platform.update(manifest="sha256:" + "1" * 64, config="sha256:" + "2" * 64)
+
+        found = check(root, other._replace(name="old.asc"), listed(layout), live=True)
+
+        assert [result.status for result in found][:2] == ["pass", "pass"]
+        assert check(root, other, live=True)[0].status == "fail"
+
+
+class TestSnapshots:
+    """What is unpacked."""
+
+    @pytest.mark.parametrize("path", [PROGRAM, LIBRARY])
+    def test_a_file_changed_in_a_snapshot_fails(self, path: str, root: Path, layout: Path) -> None:
+        place = root / SNAPSHOTS / ("2" if path == PROGRAM else "1") / "fs" / path.lstrip("/")
+        place.write_bytes(place.read_bytes() + b"X")
+
+        found = check(root, listed(layout))
+
+        assert outcome(found) == [("pass", None), ("fail", "snapshot-file")]
+        assert found[1].evidence["path"] == path and found[1].actual == "sha256:" + roots.sha256(place)
+
+    def test_a_folder_in_a_files_place_fails(self, root: Path, layout: Path) -> None:
+        place = root / SNAPSHOTS / "2/fs" / PROGRAM.lstrip("/")
+        place.unlink()
+        place.mkdir()
+
+        assert outcome(check(root, listed(layout)))[1] == ("fail", "snapshot-file")
+
+    def test_a_file_that_is_gone_is_unknown(self, root: Path, layout: Path) -> None:
+        (root / SNAPSHOTS / "1/fs" / LIBRARY.lstrip("/")).unlink()
+
+        assert outcome(check(root, listed(layout)))[1] == ("unknown", "snapshot-incomplete")
+
+    def test_another_releases_copy_beside_the_right_one_is_no_finding(self, root: Path, layout: Path) -> None:
+        place = root / SNAPSHOTS / "9/fs" / PROGRAM.lstrip("/")
+        place.parent.mkdir(parents=True)
+        shutil.copyfile("/usr/bin/false", place)
+
+        assert outcome(check(root, listed(layout))) == [("pass", None), ("pass", None)]
+
+    def test_another_releases_copy_that_a_container_runs_from_fails(
+        self, root: Path, layout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place = root / SNAPSHOTS / "9/fs" / PROGRAM.lstrip("/")
+        place.parent.mkdir(parents=True)
+        shutil.copyfile("/usr/bin/false", place)
+        monkeypatch.setattr(containers, "_in_use", lambda: {9})
+
+        assert ("fail", "running-snapshot") in outcome(check(root, listed(layout), live=True))
+
+    def test_somebody_elses_file_at_a_librarys_path_is_no_finding(self, root: Path, layout: Path) -> None:
+        # Nothing of the image is unpacked; another image has a file of its own at the path.
+        shutil.rmtree(root / SNAPSHOTS)
+        place = root / SNAPSHOTS / "9/fs" / LIBRARY.lstrip("/")
+        place.parent.mkdir(parents=True)
+        shutil.copyfile("/usr/bin/false", place)
+
+        assert outcome(check(root, listed(layout))) == [("pass", None)]
+
+    def test_mounted_overlays_are_read_whole_and_shortened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = "/" + SNAPSHOTS
+        full = f"lowerdir={folder}/11/fs:{folder}/10/fs,upperdir={folder}/12/fs,workdir={folder}/12/work"
+        lines = [
+            f"700 600 0:50 / /run/x/rootfs rw,relatime - overlay overlay rw,{full}",
+            "701 600 0:51 / /run/y/rootfs rw - overlay overlay rw,lowerdir=21/fs:20/fs,upperdir=22/fs,workdir=22/work",
+            "702 600 0:52 / /run/z rw - tmpfs 99/fs rw",
+        ]
+        monkeypatch.setattr(tree, "read_small", lambda *_: "\n".join(lines))
+
+        assert containers._in_use() == {10, 11, 12, 20, 21, 22}
+
+
+def program(folder: Path, text: str) -> str:
+    place = folder / "crictl"
+    place.write_text("#!/bin/sh\n" + text)
+    place.chmod(0o755)
+    return str(place)
+
+
+class TestToldByTheRuntime:
+    """crictl, where there is one."""
+
+    def ask(self, monkeypatch: pytest.MonkeyPatch, path: str, layout: Path) -> list[Result]:
+        monkeypatch.setattr(helper, "find", lambda name: path if name == "crictl" else None)
+        known = images._known(images._wanted(Node("/", True, "control-plane"), [listed(layout)]))
+        return containers._told(Node("/", True, "control-plane"), known)
+
+    @pytest.mark.parametrize(
+        ("reference", "name", "expected"),
+        [
+            ("config", "etcd", [("pass", None)]),
+            ("manifest", "etcd", [("pass", None)]),
+            ("sha256:" + "9" * 64, "etcd", [("fail", "unlisted-image")]),
+            ("docker.io/other/etcd@sha256:" + "9" * 64, "x", [("fail", "unlisted-image")]),
+            ("docker.io/library/nginx@sha256:" + "9" * 64, "nginx", []),
+        ],
+    )
+    def test_what_runs_is_compared_by_any_identity(
+        self,
+        reference: str,
+        name: str,
+        expected: list[tuple[str, str | None]],
+        layout: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        reference = digests(layout).get(reference, reference)
+        row = {"metadata": {"name": name}, "image": {"image": reference}, "imageRef": reference}
+        (tmp_path / "list").write_text(json.dumps({"containers": [row]}))
+
+        found = self.ask(monkeypatch, program(tmp_path, f"cat {tmp_path}/list\n"), layout)
+
+        assert outcome(found) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("exec sleep 60", "did not end"),
+            ("exec yes", "more output|did not end"),
+            ("exit 1", "exit code 1"),
+            ("echo '[1]'", "no list"),
+            ("echo '{\"containers\": [1]}'", "no list"),
+            ("printf '\\377\\376'", "no list"),
+        ],
+    )
+    def test_a_runtime_that_is_dead_or_hangs_is_unknown(
+        self, text: str, told: str, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import re
+
+        monkeypatch.setattr(containers, "_SECONDS", 0.5)
+
+        found = self.ask(monkeypatch, program(tmp_path, text + "\n"), layout)
+
+        assert [result.status for result in found] == ["unknown"]
+        assert re.search(told, str(found[0].actual))
+
+    def test_programs_come_from_fixed_folders_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        program(tmp_path, "echo hijacked\n")
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert helper.find("crictl") in (None, "/usr/bin/crictl", "/bin/crictl")
+        assert helper.find("env") == "/usr/bin/env"
