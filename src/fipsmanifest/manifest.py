@@ -177,7 +177,7 @@ class Manifest(_Object):
 
     schema_: Literal["fipsmanifest/v1"] = Field(alias="schema")
     name: str | None = None
-    """Which of a version's manifests it is (``rhel8``, ``rhel-84``): what its address says and serials are counted for."""
+    """Which of a version's manifests it is (``rhel8``, ``rhel-84``): what its address says."""
     kubernetes: str
     build_metadata: str
     el: int
