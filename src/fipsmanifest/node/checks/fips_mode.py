@@ -1,9 +1,14 @@
-"""The signals of FIPS mode: the kernel's own word, its command line, and the system's crypto policy.
+"""The signals of FIPS mode: the kernel's own word, its command line, and what each Enterprise Linux keeps on disk.
 
-Signals are what a system says of itself. They do not certify anything.
+What a release has not got is not asked of it: EL7 has no crypto policies; EL10 has no /etc/system-fips, and goes into
+FIPS mode at installation alone. Signals are what a system says of itself. They do not certify anything.
 """
 
-from typing import List, Sequence
+import errno
+import os
+import posixpath
+import re
+from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
@@ -15,18 +20,49 @@ ID = "fips-mode"
 _KERNEL = "/proc/sys/crypto/fips_enabled"
 _COMMAND_LINE = "/proc/cmdline"
 _POLICY = "/etc/crypto-policies/state/current"
+_POLICY_WANTED = "/etc/crypto-policies/config"
+_MARK = "/etc/system-fips"
+_DRACUT = "/usr/lib/dracut/modules.d"
+_PRELINK = "/etc/sysconfig/prelink"
+_PROVIDERS = ("/usr/lib64/ossl-modules/fips.so", "/usr/lib/ossl-modules/fips.so")
+_ENTRIES = "/boot/loader/entries"
+_ENVIRONMENT_BLOCKS = ("/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv")
+_MENUS = ("/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")
+_MAX_ENTRIES = 100
+_MAX_MENU = 1024 * 1024
 _ADVICE = "Put the node into FIPS mode as its vendor says, and start it again."
+_BOOT = "Give the kernel fips=1 at every start: grubby --update-kernel=ALL --args=fips=1"
+_KERNEL_LINE = re.compile(r"^\s*(?:linux|linux16|linuxefi)\s+(.*)$", re.MULTILINE)
+
+
+class _Denied(Exception):
+    """A signal is there, and may not be read."""
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
-    """Read each signal; raises nothing."""
+    """Read each signal that the node's release has; raises nothing."""
     if not any((listed.manifest.get("node") or {}).get("fips_mode", True) for listed in manifests):
         return [Result(ID, "kernel", NOT_APPLICABLE, actual="not required by the manifest")]
-    results = [_kernel(node), _command_line(node), _policy(node)]
+    el = _major(node, manifests)
+    results = [_kernel(node), _command_line(node)]
+    for signal in (_policy, _boot_loader, _mark, _dracut, _prelink, _provider):
+        try:
+            results += signal(node, el)
+        except _Denied as denied:
+            advice = "Run it as root."
+            results.append(Result(ID, str(denied), UNKNOWN, actual="unreadable", advice=advice))
     if node.live and results[0].status == PASS and tree.HASH_PROVIDER != "openssl":
         advice = "Use the distribution's own Python, which hashes with the system's OpenSSL."
         results.append(Result(ID, "hash-provider", FAIL, "openssl", tree.HASH_PROVIDER, advice=advice))
     return results
+
+
+def _major(node: Node, manifests: Sequence[Listed]) -> int:
+    version = (os_release(node.root) or {}).get("VERSION_ID", "").split(".")[0]
+    return int(version) if version.isdigit() and len(version) < 4 else int(manifests[0].manifest["el"])
+
+
+# ---- the kernel ----------------------------------------------------------------------------------------------------
 
 
 def _kernel(node: Node) -> Result:
@@ -45,28 +81,177 @@ def _command_line(node: Node) -> Result:
     if not node.live:
         return Result(ID, "kernel-command-line", NOT_APPLICABLE, actual="at rest")
     try:
-        words = tree.read_small("/", _COMMAND_LINE).split()
+        words = tree.read_small("/", _COMMAND_LINE)
     except (OSError, tree.NotRegular):
         return Result(ID, "kernel-command-line", UNKNOWN, "fips=1", "unreadable", {"path": _COMMAND_LINE}, _ADVICE)
-    found = [word for word in words if word.startswith("fips=")]
+    found = _fips_words(words)
     good = found[-1:] == ["fips=1"]
     actual = visible(" ".join(found) or "no fips=", 40)
     return Result(ID, "kernel-command-line", PASS if good else FAIL, "fips=1", actual, {}, _fix(good))
 
 
-def _policy(node: Node) -> Result:
-    subject = "crypto-policy"
-    release = os_release(node.root) or {}
-    if release.get("VERSION_ID", "").split(".")[0] == "7":
-        return Result(ID, subject, NOT_APPLICABLE, actual="EL7 has no crypto policies")
-    try:
-        policy = tree.read_small(node.root, _POLICY).strip()
-    except (OSError, tree.NotRegular):
-        return node.unless_live(ID, subject, "no crypto policy")
-    good = policy == "FIPS" or policy.startswith("FIPS:")
-    advice = "" if good else "Set it: update-crypto-policies --set FIPS"
-    return Result(ID, subject, PASS if good else FAIL, "FIPS", visible(policy, 60), {"path": _POLICY}, advice)
+def _fips_words(text: str) -> List[str]:
+    """Give the fips= words of a kernel command line; the last of them counts."""
+    return [word for word in text.split() if word.startswith("fips=")]
 
 
 def _fix(good: bool) -> str:
     return "" if good else _ADVICE
+
+
+# ---- what lies on disk ---------------------------------------------------------------------------------------------
+
+
+def _policy(node: Node, el: int) -> List[Result]:
+    subject = "crypto-policy"
+    if el < 8:
+        return [Result(ID, subject, NOT_APPLICABLE, actual="EL7 has no crypto policies")]
+    policy = _read(node, _POLICY, subject)
+    if policy is None:
+        return [node.unless_live(ID, subject, "no crypto policy")]
+    policy = policy.strip()
+    good = _is_fips(policy)
+    advice = "" if good else "Set it: update-crypto-policies --set FIPS"
+    results = [Result(ID, subject, PASS if good else FAIL, "FIPS", visible(policy, 60), {"path": _POLICY}, advice)]
+    lines = (_read(node, _POLICY_WANTED, subject) or "").splitlines()
+    wanted = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    if wanted and wanted[0] != policy:
+        advice = "Apply or correct the configured policy: update-crypto-policies --set FIPS"
+        evidence = {"path": _POLICY_WANTED, "code": "mismatch"}
+        actual = "{} configured, {} in force".format(visible(wanted[0], 60), visible(policy, 60))
+        # Both may be FIPS with other subpolicies: then the next update changes the one into the other.
+        status = PASS if good and _is_fips(wanted[0]) else FAIL
+        results.append(Result(ID, subject + "-configured", status, visible(policy, 60), actual, evidence, advice))
+    return results
+
+
+def _is_fips(policy: str) -> bool:
+    """Take FIPS and FIPS with subpolicies (``FIPS:OSPP``)."""
+    return policy == "FIPS" or policy.startswith("FIPS:")
+
+
+class _Start(NamedTuple):
+    """One way to start the node."""
+
+    where: str
+    arguments: str
+
+
+def _boot_loader(node: Node, el: int) -> List[Result]:
+    """Look at how the node will start next time, which its running kernel does not tell."""
+    subject = "boot-loader"
+    starts = list(_starts(node, el, subject))
+    if not starts:
+        return [Result(ID, subject, NOT_APPLICABLE, "fips=1", "no configuration that is known")]
+    lacking = [start for start in starts if _fips_words(start.arguments)[-1:] != ["fips=1"]]
+    evidence = {"count": len(starts), "path": visible((lacking or starts)[0].where)}
+    if not lacking:
+        return [Result(ID, subject, PASS, "fips=1", "fips=1 in each of {}".format(len(starts)), evidence)]
+    evidence["code"] = "mismatch" if len(lacking) < len(starts) else "not-set"
+    actual = "no fips=1 in {} of {}".format(len(lacking), len(starts))
+    return [Result(ID, subject, FAIL, "fips=1", actual, evidence, _BOOT)]
+
+
+def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
+    """Give every kernel command line that the boot loader knows of, but for rescue entries."""
+    kernel_options = ""
+    for path in _matching(node, _ENVIRONMENT_BLOCKS, subject):
+        lines = (_read(node, path, subject) or "").splitlines()
+        found = [line.partition("=")[2] for line in lines if line.startswith("kernelopts=")]
+        kernel_options = kernel_options or "".join(found[:1])
+    entries = 0
+    for name in _names(node, _ENTRIES, subject)[:_MAX_ENTRIES] if el >= 8 else []:
+        if name.endswith(".conf") and "rescue" not in name:
+            path = posixpath.join(_ENTRIES, name)
+            lines = (_read(node, path, subject) or "").splitlines()
+            options = " ".join(line.partition(" ")[2] for line in lines if line.split()[:1] == ["options"])
+            yield _Start(path, options.replace("$kernelopts", kernel_options))
+            entries += 1
+    if entries:
+        return
+    if el >= 8 and kernel_options:
+        yield _Start("kernelopts", kernel_options)
+        return
+    for path in _matching(node, _MENUS, subject):
+        for line in _KERNEL_LINE.findall(_read(node, path, subject) or ""):
+            if "rescue" not in line:
+                yield _Start(path, line.replace("$kernelopts", kernel_options))
+
+
+def _mark(node: Node, el: int) -> List[Result]:
+    if el > 8:
+        return []
+    return [_present(node, "system-fips", (_MARK,), _ADVICE)]
+
+
+def _dracut(node: Node, el: int) -> List[Result]:
+    """EL7 has a package of its own for it; later it is a part of dracut, and EL10 needs no setting up."""
+    subject = "dracut-fips"
+    if el > 9:
+        return []
+    names = [name for name in _names(node, _DRACUT, subject) if name.lstrip("0123456789") == "fips"]
+    paths = [posixpath.join(_DRACUT, name) for name in names] or [posixpath.join(_DRACUT, "01fips")]
+    return [_present(node, subject, paths, "Install dracut-fips (EL7) or dracut, and make the initial ramdisk anew.")]
+
+
+def _prelink(node: Node, el: int) -> List[Result]:
+    """Prelinking changes programs and libraries on disk, and so their integrity checks fail."""
+    text = _read(node, _PRELINK, "prelink") if el < 8 else None
+    if text is None:
+        return []
+    on = any(line.strip().replace('"', "") == "PRELINKING=yes" for line in text.splitlines())
+    advice = "Set PRELINKING=no in {} and undo it: prelink -ua".format(_PRELINK) if on else ""
+    actual = "PRELINKING=yes" if on else "off"
+    return [Result(ID, "prelink", FAIL if on else PASS, "off", actual, {"path": _PRELINK}, advice)]
+
+
+def _provider(node: Node, el: int) -> List[Result]:
+    if el < 9:
+        return []
+    return [_present(node, "openssl-fips-provider", _PROVIDERS, "Install openssl-libs or openssl-fips-provider.")]
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+def _present(node: Node, subject: str, paths: Sequence[str], advice: str) -> Result:
+    """Judge a signal that is there or not: a running node must have it, a tree at rest need not have it yet."""
+    for path in paths:
+        try:
+            tree.resolve(node.root, path)
+            return Result(ID, subject, PASS, "present", "present", {"path": path})
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise _Denied(subject)
+    if not node.live:
+        return Result(ID, subject, NOT_APPLICABLE, "present", "missing", {"path": paths[0]})
+    return Result(ID, subject, FAIL, "present", "missing", {"path": paths[0], "code": "missing"}, advice)
+
+
+def _read(node: Node, path: str, subject: str) -> Optional[str]:
+    """Read a signal's file; None where there is none, raises `_Denied` where it may not be read."""
+    try:
+        return tree.read_small(node.root, path, _MAX_MENU)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise _Denied(subject)
+    except tree.NotRegular:
+        pass
+    return None
+
+
+def _names(node: Node, folder: str, subject: str) -> List[str]:
+    try:
+        return sorted(os.fsdecode(name) for name in os.listdir(tree.resolve(node.root, folder)))
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise _Denied(subject)
+        return []
+
+
+def _matching(node: Node, patterns: Sequence[str], subject: str) -> Iterator[str]:
+    """Give the paths with each vendor's name in place of the star."""
+    for pattern in patterns:
+        before, star, after = pattern.partition("*")
+        for name in _names(node, before, subject)[:_MAX_ENTRIES] if star else [""]:
+            yield before + name + after

@@ -1,0 +1,202 @@
+"""Programs beside the listed ones: on disk, and running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.node.checks import files, processes
+from fipsmanifest.node.result import Listed, Node, Result
+from tests.node import roots
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def manifest(root: Path) -> dict[str, Any]:
+    return roots.make(root)
+
+
+def check(root: Path, *manifests: dict[str, Any]) -> dict[str, Result]:
+    listed = [Listed(f"m{number}", manifest) for number, manifest in enumerate(manifests)]
+    return {result.subject: result for result in files.check(Node(str(root), False, "worker"), listed)}
+
+
+class TestFiles:
+    """Unexpected executables, and several possible paths."""
+
+    def test_another_kubelet_that_path_may_find_first_fails(self, root: Path, manifest: dict[str, Any]) -> None:
+        shutil.copy("/usr/bin/env", root / "usr/local/bin/kubelet")
+
+        result = check(root, manifest)["/usr/local/bin/kubelet"]
+
+        assert (result.status, result.evidence["code"]) == ("fail", "unexpected")
+        assert result.actual == "sha256:" + roots.sha256(Path("/usr/bin/env"))
+
+    def test_the_same_program_at_another_path_passes_and_is_told(self, root: Path, manifest: dict[str, Any]) -> None:
+        shutil.copy(root / "usr/bin/kubelet", root / "usr/local/bin/kubelet")
+        (root / "usr/local/bin/kubeadm").symlink_to("/usr/bin/kubeadm")
+
+        found = check(root, manifest)
+
+        assert found["/usr/local/bin/kubelet"].evidence["code"] == "another-path"
+        assert "/usr/local/bin/kubeadm" not in found
+        assert {result.status for result in found.values()} == {"pass"}
+
+    def test_a_file_that_cannot_be_run_is_no_finding(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "usr/local/bin/kubelet").write_text("notes\n")
+        (root / "usr/local/bin/kubeadm").mkdir()
+
+        assert {result.status for result in check(root, manifest).values()} == {"pass"}
+
+    def test_a_program_in_another_of_its_possible_paths_passes(self, root: Path, manifest: dict[str, Any]) -> None:
+        (root / "usr/bin/kubeadm").rename(root / "usr/local/bin/kubeadm")
+
+        result = check(root, manifest)["/usr/bin/kubeadm"]
+
+        assert (result.status, result.evidence["path"]) == ("pass", "/usr/local/bin/kubeadm")
+
+    def test_a_path_that_one_of_two_manifests_lists_may_be_missing(self, root: Path, manifest: dict[str, Any]) -> None:
+        shim = manifest["files"][2] | {"path": "/usr/local/bin/containerd-shim"}
+        newer = manifest | {"files": [*manifest["files"], shim]}
+
+        assert check(root, newer)["/usr/local/bin/containerd-shim"].status == "fail"
+        assert check(root, newer, manifest)["/usr/local/bin/containerd-shim"].status == "not-applicable"
+        # One that both list may not.
+        assert check(root, newer, newer)["/usr/local/bin/containerd-shim"].status == "fail"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[str], int]]:
+    """Run a copy of sleep by the name of a component's program."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(path: str) -> int:
+        place = tmp_path / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            shutil.copyfile("/usr/bin/sleep", place)
+            place.chmod(0o755)
+        started.append(subprocess.Popen([place, "60"]))
+        return started[-1].pid
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+class TestProcesses:
+    """What runs."""
+
+    NAME = f"kubelet-{os.getpid()}"
+
+    def listed(self, digest: str, path: str, **changes: Any) -> Listed:
+        file = {"path": path, "type": "file", "role": "program", "sha256": digest, "component": "kubelet", **changes}
+        return Listed("m.asc", {"files": [file], "node": {"roles": {"worker": ["kubelet"]}}})
+
+    def look(self, pid: int, listed: Listed, role: str = "worker") -> Result:
+        found = processes.check(Node("/", True, role), [listed])
+        return next(result for result in found if pid in result.evidence.get("pids", ()))
+
+    def test_processes_of_one_program_are_one_result(self, start: Callable[[str], int], tmp_path: Path) -> None:
+        pids = [start(f"bin/{self.NAME}") for _ in range(3)]
+        sleep = roots.sha256(Path("/usr/bin/sleep"))
+
+        result = self.look(pids[0], self.listed(sleep, f"{tmp_path}/bin/{self.NAME}"))
+
+        assert (result.status, result.evidence["pids"], result.evidence["count"]) == ("pass", pids, 3)
+        assert result.evidence["manifest"] == "m.asc" and "path" not in result.evidence
+
+    def test_a_listed_program_outside_the_listed_paths_passes_and_is_told(self, start: Callable[[str], int]) -> None:
+        pid = start(f"elsewhere/{self.NAME}")
+
+        result = self.look(pid, self.listed(roots.sha256(Path("/usr/bin/sleep")), f"/usr/bin/{self.NAME}"))
+
+        assert (result.status, result.evidence["path"]) == ("pass", "not-listed")
+
+    def test_an_unlisted_program_outside_the_listed_paths_fails(self, start: Callable[[str], int]) -> None:
+        pid = start(f"elsewhere/{self.NAME}")
+
+        result = self.look(pid, self.listed("0" * 64, f"/usr/bin/{self.NAME}"))
+
+        assert (result.status, result.evidence["code"]) == ("fail", "outside")
+
+    def test_a_program_of_another_role_is_looked_at_as_well(self, start: Callable[[str], int]) -> None:
+        pid = start(f"elsewhere/{self.NAME}")
+
+        assert self.look(pid, self.listed("0" * 64, f"/usr/bin/{self.NAME}"), "other").status == "fail"
+
+    def test_the_shells_that_images_bring_are_not_compared_with_the_hosts(self, start: Callable[[str], int]) -> None:
+        pid = start("bin/sleep")
+        file = {"path": "/bin/sleep", "role": "program", "sha256": "0" * 64}
+        image = {"reference": "etcd", "component": "kubelet", "platforms": [{"files": [file]}]}
+        listed = Listed("m", {"files": [], "images": [image], "node": {"roles": {"worker": ["kubelet"]}}})
+
+        found = processes.check(Node("/", True, "worker"), [listed])
+
+        assert not [result for result in found if pid in result.evidence.get("pids", ())]
+
+    def test_a_replaced_program_is_named_with_what_to_do(self, start: Callable[[str], int], tmp_path: Path) -> None:
+        pid = start(f"bin/{self.NAME}")
+        place = tmp_path / "bin" / self.NAME
+        place.unlink()
+        shutil.copyfile("/usr/bin/true", place)
+
+        result = self.look(pid, self.listed(roots.sha256(Path("/usr/bin/sleep")), str(place)))
+
+        assert (result.status, result.evidence["code"]) == ("fail", "deleted")
+        assert "a listed file" in str(result.actual) and "Restart" in result.advice
+
+    def test_a_node_that_may_not_be_looked_at_is_unknown(self, start: Callable[[str], int]) -> None:
+        pid = start(f"bin/{self.NAME[:15]}")
+        listed = self.listed("0" * 64, f"/usr/bin/{self.NAME[:15]}")
+        code = (
+            "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"sys.path[:0] = {sys.path!r}\n"
+            "from fipsmanifest.node.checks import processes\n"
+            "from fipsmanifest.node.result import Listed, Node\n"
+            f"found = processes.check(Node('/', True, 'worker'), [Listed('m', {listed.manifest!r})])\n"
+            "print([(one.subject, one.status) for one in found])\n"
+        )
+        modules = "import fipsmanifest.node.checks.processes\n"
+
+        done = subprocess.run([sys.executable, "-c", modules + code], capture_output=True, text=True, check=False)
+
+        assert pid and done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "[('hidden', 'unknown')]"
+
+
+UID = "8e0b4ba1-3c64-4a9d-9a3f-0d4b1c2d3e4f"
+ID = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"0::/kubepods/burstable/pod{UID}/{ID}\n", (ID, UID)),
+        (
+            f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice/"
+            f"cri-containerd-{ID}.scope\n",
+            (ID, UID),
+        ),
+        (f"11:pids:/containerd.service/kubepods-pod{UID.replace('-', '_')}.slice:cri-containerd:{ID}\n", (ID, UID)),
+        (f"4:memory:/kubepods/besteffort/pod{'c' * 32}/{ID}\n1:name=systemd:/\n", (ID, "c" * 32)),
+        ("0::/system.slice/kubelet.service\n", (None, None)),
+        ("garbage", (None, None)),
+        ("", (None, None)),
+    ],
+)  # fmt: skip
+def test_container_and_pod_are_read_from_control_groups(text: str, expected: tuple[str | None, str | None]) -> None:
+    assert processes.read_cgroup(text) == expected

@@ -1,0 +1,160 @@
+"""The signals of FIPS mode of each Enterprise Linux, as their vendors' tools leave them on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.node import tree
+from fipsmanifest.node.checks import fips_mode
+from fipsmanifest.node.result import Listed, Node, Result
+from tests.node import roots
+
+GRUBENV = "# GRUB Environment Block\nkernelopts=root=/dev/vda2 ro {}\n"
+ENTRY = "title Red Hat Enterprise Linux\nlinux /vmlinuz-{}\noptions {}\n"
+
+
+def signals(root: Path, el: int, live: bool = False) -> dict[str, Result]:
+    roots.write(root, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{el}.4"\n')
+    node = Node(str(root), live, "worker")
+    return {result.subject: result for result in fips_mode.check(node, [Listed("m", {"el": el})])}
+
+
+def el7(root: Path, arguments: str = "fips=1") -> None:
+    roots.write(root, "/etc/system-fips", "")
+    roots.write(root, "/usr/lib/dracut/modules.d/01fips/module-setup.sh", "")
+    roots.write(root, "/etc/sysconfig/prelink", "PRELINKING=no\n")
+    entry = "menuentry 'Linux' {{\n\tlinux16 /vmlinuz-{} ro {}\n}}\n"
+    roots.write(root, "/boot/grub2/grub.cfg", entry.format("3.10", arguments) + entry.format("0-rescue", ""))
+
+
+def el8(root: Path, arguments: str = "fips=1") -> None:
+    roots.write(root, "/etc/system-fips", "")
+    roots.write(root, "/usr/lib/dracut/modules.d/01fips/module-setup.sh", "")
+    roots.write(root, "/etc/crypto-policies/config", "FIPS\n")
+    roots.write(root, "/etc/crypto-policies/state/current", "FIPS\n")
+    roots.write(root, "/boot/grub2/grubenv", GRUBENV.format(arguments).ljust(1024, "#"))
+    roots.write(root, "/boot/loader/entries/a.conf", ENTRY.format("4.18", "$kernelopts $tuned_params"))
+
+
+def el9(root: Path, arguments: str = "fips=1") -> None:
+    roots.write(root, "/etc/crypto-policies/state/current", "FIPS\n")
+    roots.write(root, "/usr/lib/dracut/modules.d/01fips/module-setup.sh", "")
+    roots.write(root, "/usr/lib64/ossl-modules/fips.so", "")
+    roots.write(root, "/boot/loader/entries/a.conf", ENTRY.format("5.14", f"ro {arguments}"))
+    roots.write(root, "/boot/loader/entries/b-0-rescue.conf", ENTRY.format("0-rescue", "ro"))
+
+
+def el10(root: Path, arguments: str = "fips=1") -> None:
+    roots.write(root, "/etc/crypto-policies/state/current", "FIPS\n")
+    roots.write(root, "/usr/lib64/ossl-modules/fips.so", "")
+    roots.write(root, "/boot/loader/entries/a.conf", ENTRY.format("6.12", f"ro {arguments}"))
+
+
+MADE = {7: el7, 8: el8, 9: el9, 10: el10}
+ON_DISK = {
+    7: {"boot-loader", "system-fips", "dracut-fips", "prelink"},
+    8: {"crypto-policy", "boot-loader", "system-fips", "dracut-fips"},
+    9: {"crypto-policy", "boot-loader", "dracut-fips", "openssl-fips-provider"},
+    10: {"crypto-policy", "boot-loader", "openssl-fips-provider"},
+}
+
+
+@pytest.mark.parametrize("el", [7, 8, 9, 10])
+def test_each_release_has_signals_of_its_own(el: int, tmp_path: Path) -> None:
+    MADE[el](tmp_path)
+
+    found = signals(tmp_path, el)
+
+    assert {name for name, result in found.items() if result.status == "pass"} == ON_DISK[el]
+    assert {result.status for result in found.values()} == {"pass", "not-applicable"}
+
+
+@pytest.mark.parametrize("el", [7, 8, 9, 10])
+def test_a_start_without_fips_fails(el: int, tmp_path: Path) -> None:
+    for arguments in ("", "fips=0", "fips=1 fips=0", "xfips=1", "fips=12"):
+        MADE[el](tmp_path, arguments)
+
+        assert signals(tmp_path, el)["boot-loader"].status == "fail", arguments
+
+
+@pytest.mark.parametrize("el", [7, 8, 9, 10])
+def test_a_bare_tree_at_rest_has_no_signals_and_a_running_node_must(el: int, tmp_path: Path) -> None:
+    assert {result.status for result in signals(tmp_path, el).values()} == {"not-applicable"}
+
+    found = signals(tmp_path, el, live=True)
+
+    missing = ON_DISK[el] - {"prelink", "boot-loader"}
+    assert {found[name].status for name in missing} <= {"fail", "unknown"}
+    assert "system-fips" in found if el < 9 else "system-fips" not in found
+
+
+def test_one_start_of_several_without_fips_is_a_mismatch(tmp_path: Path) -> None:
+    el9(tmp_path)
+    roots.write(tmp_path, "/boot/loader/entries/c.conf", ENTRY.format("5.15", "ro quiet"))
+
+    result = signals(tmp_path, 9)["boot-loader"]
+
+    assert (result.status, result.evidence["code"], result.evidence["path"]) == (
+        "fail",
+        "mismatch",
+        "/boot/loader/entries/c.conf",
+    )
+
+
+@pytest.mark.parametrize(
+    ("configured", "in_force", "policy", "other"),
+    [
+        ("FIPS:OSPP", "FIPS:OSPP", "pass", None),
+        ("FIPS", "DEFAULT", "fail", "fail"),
+        ("DEFAULT", "FIPS", "pass", "fail"),
+        ("FIPS:STIG", "FIPS", "pass", "pass"),
+        ("# nothing but a comment", "FIPS", "pass", None),
+        ("NOT-FIPS", "FIPSISH", "fail", "fail"),
+    ],
+)
+def test_the_policy_in_force_and_the_configured_one_are_compared(
+    configured: str, in_force: str, policy: str, other: str | None, tmp_path: Path
+) -> None:
+    el8(tmp_path)
+    roots.write(tmp_path, "/etc/crypto-policies/config", configured + "\n")
+    roots.write(tmp_path, "/etc/crypto-policies/state/current", in_force + "\n")
+
+    found = signals(tmp_path, 8)
+
+    assert found["crypto-policy"].status == policy
+    assert (found["crypto-policy-configured"].status if other else None) == other
+
+
+def test_prelinking_that_is_on_fails(tmp_path: Path) -> None:
+    el7(tmp_path)
+    roots.write(tmp_path, "/etc/sysconfig/prelink", "# PRELINKING=no\nPRELINKING=yes\n")
+
+    assert signals(tmp_path, 7)["prelink"].status == "fail"
+
+
+def test_the_firmwares_own_boot_folder_is_read(tmp_path: Path) -> None:
+    roots.write(tmp_path, "/boot/efi/EFI/redhat/grub.cfg", "  linuxefi /vmlinuz-3.10 ro\n")
+
+    assert signals(tmp_path, 7)["boot-loader"].status == "fail"
+
+
+def test_a_built_in_hash_on_a_fips_kernel_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tree.read_small
+    monkeypatch.setattr(tree, "HASH_PROVIDER", "builtin")
+    monkeypatch.setattr(
+        tree, "read_small", lambda root, path, *_: "1\n" if "fips_enabled" in path else real(root, path)
+    )
+
+    assert signals(tmp_path, 8, live=True)["hash-provider"].status == "fail"
+
+
+def test_a_fifo_in_a_signals_place_is_no_hang_and_no_pass(tmp_path: Path) -> None:
+    el8(tmp_path)
+    for path in ("/etc/crypto-policies/state/current", "/boot/grub2/grubenv"):
+        roots.make_fifo(tmp_path, path)
+
+    found = signals(tmp_path, 8)
+
+    assert found["crypto-policy"].status != "pass" and found["boot-loader"].status == "fail"
