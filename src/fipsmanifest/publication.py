@@ -142,11 +142,13 @@ def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, t
         if found is None:
             unsigned[payload] = parse_json(payload)
         manifests.append(found or SignedManifest(definition, payload, "unsigned"))
-    signature = bucket.get(layout.tool(tool.version, ".asc"))
-    placeholder = WantedTool(tool.version, tool.data, signature.data if signature else b"(not signed yet)\n")
-    return plan_publication(wanted(manifests, placeholder), bucket, _consumer(unsigned, placeholder, trust))
+    stored = bucket.get(layout.tool(tool.version, ".asc"))
+    signed = stored is not None and _holds(tool.data, stored.data, trust)
+    what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
+    return plan_publication(wanted(manifests, what), bucket, _consumer(unsigned, trust))
 
 
+_NO_SIGNATURE = b"(not signed yet)\n"
 _NEVER = datetime.fromtimestamp(0, tz=UTC)
 
 
@@ -160,15 +162,13 @@ class _Unsigned:
     signed_at: datetime = _NEVER
 
 
-def _consumer(unsigned: Mapping[bytes, dict[str, Any]], tool: WantedTool, trust: Trust) -> Consumer:
+def _consumer(unsigned: Mapping[bytes, dict[str, Any]], trust: Trust) -> Consumer:
     """Give the consumer's checks, but for what this dry run would have signed."""
     real = Consumer.trusting(trust)
     return replace(
         real,
         manifest=lambda data: _Unsigned(data, unsigned[data]) if data in unsigned else real.manifest(data),
-        tool=lambda data, signature: (
-            _Unsigned(data, {}) if (data, signature) == (tool.data, tool.signature) else real.tool(data, signature)
-        ),
+        tool=lambda data, signature: _Unsigned(data, {}) if signature == _NO_SIGNATURE else real.tool(data, signature),
     )
 
 
