@@ -41,7 +41,11 @@ bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to 
 	@scripts/system-packages test
 	$(BIN)/python -m benchmarks $(ARGS)
 
-fuzz: $(VENV)/.test ## run the property tests with many more examples
+# Ten minutes at the most; another SEED tries other inputs, the same one the same again.
+SEED ?= 1
+fuzz: $(VENV)/.test ## feed changed inputs to every reader of hostile bytes, and run the property tests with many more
+	@scripts/system-packages test
+	FIPSMANIFEST_FUZZ_SECONDS=50 FIPSMANIFEST_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n 2 -m fuzz -rP $(ARGS) tests/fuzz
 	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=fuzz $(ARGS)
 
 requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew

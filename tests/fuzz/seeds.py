@@ -1,0 +1,180 @@
+"""Real inputs to begin from: programs, packages, archives and signed documents, made by the tools that make them."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+import struct
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zstandard
+
+from fipsmanifest.node import openpgp
+from fipsmanifest.sign import keys
+from tests.collect import upstream
+from tests.inspect import edits, programs
+from tests.node import forge
+from tests.servers_registry import make_image, make_layer, skopeo
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A whole input."""
+
+    data: bytes
+    hot: list[tuple[int, int]] = field(default_factory=list)
+    """Where its structure is, for one that is mostly content."""
+
+
+def seeds_of(target: str, scratch: Path) -> list[Seed]:
+    """Give the seeds of a target; ``scratch`` is a folder to make them in."""
+    return _MAKERS[target](scratch)
+
+
+def _elf(scratch: Path) -> list[Seed]:
+    real = programs.boring_stripped_by_linker().read_bytes()
+    at, _, _ = edits.build_info(real)
+    sections = struct.unpack_from("<Q", real, 40)[0]
+    module = edits.module_offset(real)
+    hot = [(0, 64), (0, 64), (64, 64 + 56 * 12), (at, at + 400), (sections, sections + 64 * 30)]
+    behind = module + edits.AMD64.digest_offset
+    hot += [(module, module + edits.AMD64.length), (behind - 16, behind + 80)]
+    pointers = edits.pointer_build_info(programs.boring().read_bytes(), "go1.16.6b7", "path\tx\nmod\tk8s.io/x\tv1\t\n")
+    where = pointers.index(edits.BUILD_INFO)
+    small = edits.hand_made(b"\x90" * 4096, edits.inline_build_info("go1.21.13", "path\tx\nbuild\tCGO_ENABLED=1\n"))
+    narrow = edits.hand_made(b"\x90" * 4096, bits=32, order=">", machine=20)
+    return [
+        Seed(real, hot),
+        Seed(small, [(0, 64), (64, 200)]),
+        Seed(pointers, [(0, 64), (where, where + 300)]),
+        Seed(small),
+        Seed(narrow, [(0, 120)]),
+    ]
+
+
+def _rpm(scratch: Path) -> list[Seed]:
+    program = b"\x7fELF" + bytes(range(256)) * 40
+    return [
+        Seed(upstream.nfpm(scratch / compression, contents=program, compression=compression).read_bytes())
+        for compression in ("gzip", "xz", "zstd")
+    ] + [Seed(upstream.rpmbuild(scratch / "rpmbuild").read_bytes())]
+
+
+def _cpio(scratch: Path) -> list[Seed]:
+    (scratch / "usr").mkdir()
+    (scratch / "usr/kubelet").write_bytes(b"\x7fELF" * 300)
+    os.link(scratch / "usr/kubelet", scratch / "usr/again")
+    (scratch / "usr/link").symlink_to("kubelet")
+    found = []
+    for form in ("newc", "crc"):
+        done = subprocess.run(
+            ["cpio", "-o", "-H", form, "--quiet"],
+            cwd=scratch,
+            input=b"usr\nusr/kubelet\nusr/again\nusr/link\n",
+            capture_output=True,
+            check=True,
+        )
+        found.append(Seed(done.stdout))
+    return found
+
+
+def _tar(scratch: Path) -> list[Seed]:
+    deep = "d" * 90 + "/" + "e" * 150
+    source = scratch / "source"
+    (source / deep).mkdir(parents=True)
+    (source / deep / "kubelet").write_bytes(b"\x7fELF" * 400)
+    os.link(source / deep / "kubelet", source / "hard")
+    (source / "soft").symlink_to("hard")
+    found = []
+    for name, form in (("gnu", tarfile.GNU_FORMAT), ("pax", tarfile.PAX_FORMAT), ("ustar", tarfile.USTAR_FORMAT)):
+        path = scratch / f"{name}.tar"
+        with tarfile.open(path, "w", format=form) as tar:
+            tar.add(source / "hard", "hard")
+            tar.add(source / "soft", "soft")
+            tar.add(source / deep / "kubelet", "usr/kubelet" if form == tarfile.USTAR_FORMAT else f"{deep}/kubelet")
+        found.append(Seed(path.read_bytes()))
+    plain = found[0].data
+    return [*found, Seed(gzip.compress(plain)), Seed(zstandard.compress(plain))]
+
+
+def _image_archive(scratch: Path) -> list[Seed]:
+    layers = [make_layer({"etc/passwd": b"root\n"}), make_layer({"usr/kubelet": b"\x7fELF" * 300, "usr/.wh.x": b""})]
+    layout, name = scratch / "layout", "docker.io/x/y:v1"
+    make_image(layout, name, {"amd64": layers})
+    skopeo("copy", f"oci:{layout}:{name}", f"oci-archive:{scratch}/oci.tar:{name}")
+    skopeo("copy", f"oci:{layout}:{name}", f"docker-archive:{scratch}/docker.tar:{name}")
+    return [Seed((scratch / f"{form}.tar").read_bytes()) for form in ("oci", "docker")]
+
+
+def _image_document(scratch: Path) -> list[Seed]:
+    make_image(scratch / "layout", "x", {"amd64": [make_layer({"a": b"a"})], "arm64": [make_layer({"a": b"b"})]})
+    blobs = [path.read_bytes() for path in sorted((scratch / "layout/blobs/sha256").iterdir())]
+    return [Seed(blob) for blob in blobs if blob.startswith(b"{")]
+
+
+def _repomd(scratch: Path) -> list[Seed]:
+    upstream.nfpm(scratch / "repository")
+    upstream.createrepo(scratch / "repository")
+    return [Seed((scratch / "repository/repodata/repomd.xml").read_bytes())]
+
+
+@functools.cache
+def _signed() -> tuple[bytes, bytes, bytes]:
+    """A signed manifest, a certificate and a trust file, by gpg."""
+    # The path is short because the agent's socket lies in it.
+    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as folder:
+        home = Path(folder)
+        try:
+            made = keys.init(home / "trust", "Release <release@example.com>", gnupghome=home, protect=False)
+            command = ["gpg", "--homedir", folder, "--batch", "--quiet", "--digest-algo", "SHA512"]
+            command += ["--local-user", f"{made.manifest_key}!", "--clearsign"]
+            message = subprocess.run(command, input=forge.payload(), capture_output=True, check=True).stdout
+            return message, made.certificate.read_bytes(), (home / "trust/trust.json").read_bytes()
+        finally:
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, timeout=60)
+
+
+def _cleartext(scratch: Path) -> list[Seed]:
+    return [Seed(_signed()[0])]
+
+
+def _certificate(scratch: Path) -> list[Seed]:
+    # Without its armor, whose checksum would stop every change; the target puts it on again.
+    return [Seed(openpgp.dearmor(_signed()[1], b"PUBLIC KEY BLOCK"))]
+
+
+def _signature(scratch: Path) -> list[Seed]:
+    message = _signed()[0]
+    return [Seed(openpgp.dearmor(message[message.index(b"-----BEGIN PGP SIGNATURE") :], b"SIGNATURE"))]
+
+
+def _trust(scratch: Path) -> list[Seed]:
+    _, certificate, document = _signed()
+    return [Seed(document + b"\n-- certificates --\n" + certificate, [(0, len(document))])]
+
+
+def _manifest(scratch: Path) -> list[Seed]:
+    entry = {"path": "/usr/bin/kubelet", "type": "file", "role": "program", "sha256": "0" * 64, "size": 1}
+    return [Seed(forge.payload()), Seed(forge.payload(files=[entry | {"mode": "0755"}]))]
+
+
+_MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
+    "elf": _elf,
+    "rpm": _rpm,
+    "cpio": _cpio,
+    "tar": _tar,
+    "image-archive": _image_archive,
+    "image-document": _image_document,
+    "repomd": _repomd,
+    "cleartext": _cleartext,
+    "certificate": _certificate,
+    "signature": _signature,
+    "trust": _trust,
+    "manifest": _manifest,
+}

@@ -1,0 +1,151 @@
+"""The readers that hostile bytes reach, each as a function of those bytes.
+
+A reader may refuse with one of our errors. Anything else is a finding: another exception, more than the memory and
+time of `worker`, or a promise broken (`Broken`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from fipsmanifest.collect import imagearchive, imagedocument, repodata
+from fipsmanifest.collect.cache import Cache
+from fipsmanifest.errors import FipsManifestError
+from fipsmanifest.inspect.finding import Verdict
+from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.source import Buffer
+from fipsmanifest.inspect.table import Table, load
+from fipsmanifest.inspect.verdict import sentence
+from fipsmanifest.node import cleartext, document, openpgp, trust
+from fipsmanifest.unpack import cpio, decompress, rpm, tar
+from fipsmanifest.unpack.layers import merge, read_layer
+from fipsmanifest.unpack.limits import Limits
+from fipsmanifest.unpack.member import Member
+
+#: What one input may expand to here; a release allows more, and time enough for it.
+LIMITS = Limits(members=2000, expanded=64 << 20)
+
+
+class Broken(Exception):
+    """A reader accepted what it promises never to accept."""
+
+
+@cache
+def _table() -> Table:
+    return load()
+
+
+def elf(data: bytes) -> None:
+    """ELF headers, build info, module search and verdict: never an exception, and no proof without the module."""
+    looked = look(Buffer(data), _table())
+    if not sentence(looked.crypto):
+        raise Broken("a verdict without a sentence")
+    if looked.crypto.verdict is Verdict.PROVEN:
+        offset, length = looked.crypto.evidence["offset"], looked.crypto.evidence["length"]
+        if not isinstance(offset, int) or not isinstance(length, int) or data[offset : offset + length] != _module():
+            raise Broken(f"proven, and the module is not at {offset}")
+
+
+@cache
+def _module() -> bytes:
+    from tests.inspect import edits
+
+    return edits.module_object("amd64")[: edits.AMD64.length]
+
+
+def rpm_package(data: bytes) -> None:
+    """Lead, signature header, header, payload."""
+    _read_all(rpm.read_members(io.BytesIO(data), "fuzz.rpm", LIMITS))
+
+
+def cpio_archive(data: bytes) -> None:
+    """The payload by itself, uncompressed."""
+    for entry in cpio.entries(io.BytesIO(data), "fuzz.cpio", lambda number: number % 5000):
+        while entry.content.read(1 << 16):
+            pass
+
+
+def tar_archive(data: bytes) -> None:
+    """A tarball, compressed or not."""
+    stream = decompress.reader(io.BytesIO(data), limit=LIMITS.expanded, name="fuzz.tar")
+    _read_all(tar.members(stream, root="/", archive="fuzz.tar", limits=LIMITS))
+
+
+def image_archive(data: bytes) -> None:
+    """An image archive, down to the merged layers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "image.tar")
+        path.write_bytes(data)
+        inspector = Inspector(_table(), Path(scratch))
+        store = Cache(Path(scratch, "cache"))
+        for image in imagearchive.images_in(imagearchive.open_archive(path, store), store, "fuzz"):
+            for platform in image.platforms:
+                pairs = zip(platform.layers, platform.diff_ids, strict=True)
+                list(merge(read_layer(layer, diff_id, inspector.program, limits=LIMITS) for layer, diff_id in pairs))
+
+
+def image_document(data: bytes) -> None:
+    """An index, a manifest or a configuration."""
+    with contextlib.suppress(FipsManifestError):
+        imagedocument.parse(data, "fuzz")
+    imagedocument.parse_config(data, "fuzz")
+
+
+def repository_index(data: bytes) -> None:
+    """repomd.xml."""
+    repodata.read_repomd(data, "http://upstream.example/repodata/repomd.xml")
+
+
+def signed_message(data: bytes) -> None:
+    """A cleartext-signed manifest, before any signature is checked."""
+    cleartext.parse(data)
+
+
+def certificates(data: bytes) -> None:
+    """OpenPGP certificates, under an armor whose checksum is right."""
+    openpgp.read_certificates(openpgp.armor(data, b"PUBLIC KEY BLOCK"))
+
+
+def signature(data: bytes) -> None:
+    """The packet of a signature."""
+    openpgp.read_signature(data)
+
+
+def trust_file(data: bytes) -> None:
+    """trust.json, with the certificates that it names behind it."""
+    head, _, rest = data.partition(b"\n-- certificates --\n")
+    trust.parse_trust(head, [("keys.asc", rest)], "fuzz")
+
+
+def manifest_document(data: bytes) -> None:
+    """The manifest, as the node tool reads it; what it accepts, Python's own reader reads alike."""
+    if document.read_manifest(data) != json.loads(data):
+        raise Broken("read otherwise than by json")
+
+
+def _read_all(members: Iterator[Member]) -> None:
+    for member in members:
+        while member.content is not None and member.content.read(1 << 16):
+            pass
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "elf": elf,
+    "rpm": rpm_package,
+    "cpio": cpio_archive,
+    "tar": tar_archive,
+    "image-archive": image_archive,
+    "image-document": image_document,
+    "repomd": repository_index,
+    "cleartext": signed_message,
+    "certificate": certificates,
+    "signature": signature,
+    "trust": trust_file,
+    "manifest": manifest_document,
+}
