@@ -1,7 +1,7 @@
 """The highest serial seen of each release, so that an old manifest cannot come back as the newest one.
 
-A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification), one entry per release and signer's
-role; a rollback is refused (DESIGN section 8).
+A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification) with one entry per manifest of a
+Kubernetes version; a rollback is refused.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ from pathlib import Path
 
 from . import durable
 from .errors import Incomplete, NotTrusted
+from .node.text import visible
 
 MAX_BYTES = 1 << 20
 
 
 def state_file() -> Path:
-    """Give where the serials are remembered."""
+    """Give where the serials are remembered. Raises `Incomplete` for a user without a home."""
     home = os.environ.get("XDG_STATE_HOME") or ""
-    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    try:
+        base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise Incomplete(
+            "There is no home folder to remember the serials seen in.",
+            "Set XDG_STATE_HOME to a folder of yours, or use --no-state.",
+        ) from error
     return base / "fipsmanifest" / "serials.json"
 
 
@@ -37,7 +44,7 @@ def check_and_remember(path: Path, release: str, serial: int) -> None:
         highest = seen.get(release, 0)
         if serial < highest:
             raise NotTrusted(
-                f"This manifest of {release} has serial {serial}, but serial {highest} was seen before.",
+                f"This manifest of {visible(release)} has serial {serial}, but serial {highest} was seen before.",
                 f"Get the newest manifest. If going back is intended, remove the entry from {path}.",
             )
         if serial > highest:
@@ -53,7 +60,7 @@ def _read(path: Path) -> dict[str, int]:
         return {str(release): int(serial) for release, serial in serials.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Incomplete(
             f"{path}, which remembers the serials seen, cannot be read.", "Restore or remove it; it holds no secrets."
         ) from error

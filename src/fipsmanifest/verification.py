@@ -54,7 +54,7 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
     fetched.
     """
     if name == "-":
-        return Document("stdin", _capped(sys.stdin.buffer.read(MAX_BYTES + 1), name), None)
+        return Document("stdin", _capped(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), None)
     if "://" not in name:
         data = _read_file(name)
         return Document(name, data, _read_file(f"{name}.asc") if is_tool(data) else None)
@@ -92,8 +92,10 @@ def _read_file(name: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
             return _capped(file.read(MAX_BYTES + 1), name)
-    except FileNotFoundError as error:
-        raise UsageError(f"{name} is not there.", "Name a signed manifest, or a node tool with its .asc.") from error
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
+        raise UsageError(
+            f"{name} is not there, or is no file.", "Name a signed manifest, or a node tool with its .asc."
+        ) from error
     except OSError as error:
         raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
 

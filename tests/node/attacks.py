@@ -427,6 +427,11 @@ DOCUMENT = [
     Case(
         "versions that are numbers", signed(payload(node={"operating_systems": [{"versions": [8]}]})), reason="versions"
     ),
+    Case("a component that is text", signed(payload(components=["kubelet"])), reason="components is not an object"),
+    Case(
+        "a component without a name", signed(payload(components=[{"verdict": "proven"}])), reason="name in components"
+    ),
+    Case("a reason that is a list", signed(payload(reason=["x"])), reason="reason is"),
     Case("a tool that is text", signed(payload(tool="x")), reason="tool is"),
     Case("images that are no list", signed(payload(images=1)), reason="images is"),
     Case("a node that is no object", signed(payload(node=[])), reason="node is"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from ..errors import FipsManifestError
 from . import options, output
 
 if TYPE_CHECKING:
+    from ..node.verify import Signature
     from ..verification import Verified
 
 
@@ -50,7 +52,15 @@ def verify(
     except FipsManifestError as error:
         if not json:
             raise
-        output.write_json({"valid": False, "reason": error.message, "advice": error.advice, "code": error.exit_code})
+        output.write_json(
+            {
+                **_form(None),
+                "valid": False,
+                "reason": error.message,
+                "advice": error.advice,
+                "code": error.exit_code,
+            }
+        )
         raise typer.Exit(error.exit_code) from error
     if json:
         output.write_json(_form(verified))
@@ -65,53 +75,90 @@ def _release(verified: Verified) -> str:
     return f"{manifest['kubernetes']}/{name}"
 
 
-def _form(verified: Verified) -> dict[str, Any]:
+def _form(verified: Verified | None) -> dict[str, Any]:
+    """Give the JSON document; what is not known of a document that does not hold is null."""
     from ..node.text import write_time
 
-    manifest = verified.manifest or {}
+    signature = verified.signature if verified else None
+    manifest = (verified.manifest if verified else None) or {}
     return {
         "schema": "fipsmanifest/verify/v1",
-        "kind": verified.kind,
-        "valid": True,
-        "fingerprint": verified.signature.fingerprint,
-        "signing_key": verified.signature.signing_key,
-        "user_id": verified.signature.trusted.user_id,
-        "signed_at": write_time(verified.signature.signed_at),
+        "kind": verified.kind if verified else None,
+        "valid": verified is not None,
+        "fingerprint": signature.fingerprint if signature else None,
+        "signing_key": signature.signing_key if signature else None,
+        "user_id": signature.trusted.user_id if signature else None,
+        "role": signature.trusted.role if signature else None,
+        "signed_at": write_time(signature.signed_at) if signature else None,
         "kubernetes": manifest.get("kubernetes"),
         "el": manifest.get("el"),
         "serial": manifest.get("serial"),
         "expires": manifest.get("expires"),
         "reason": manifest.get("reason"),
-        "warnings": list(verified.warnings),
+        "warnings": list(verified.warnings) if verified else [],
     }
 
 
+_MANIFEST_SAYS = """\
+This says who signed these bytes and when, and that the key may sign manifests. It does not say that a node runs
+what is listed (run dkp-fips-tool there) or that no newer serial exists, and it certifies nothing."""
+
+_TOOL_SAYS = """\
+This says who signed this program and when, and that the key may sign the tool. Run it only from where others
+cannot change it."""
+
+
 def _tell(verified: Verified, name: str) -> None:
+    output.write(f"VALID  {_line(name)}")
+    if verified.manifest is None:
+        _rows("what", ["the node tool dkp-fips-tool"])
+    else:
+        _tell_manifest(verified.manifest)
+    _tell_signature(verified.signature)
+    for warning in verified.warnings:
+        output.say(f"warning: {_line(warning)}")
+    output.write()
+    output.write(_TOOL_SAYS if verified.manifest is None else _MANIFEST_SAYS)
+
+
+def _tell_manifest(manifest: dict[str, Any]) -> None:
+    serial = f"serial {manifest['serial']}"
+    what = f"manifest of Kubernetes {manifest['kubernetes']} for EL {manifest['el']}, {serial}"
+    reason = manifest.get("reason")
+    _rows("what", [what, *([f"made because: {reason}"] if reason else [])])
+    holds = [f"{len(manifest['files'])} files, {len(manifest.get('images') or [])} images"]
+    for component in manifest.get("components") or []:
+        where = component.get("architecture") or "all"
+        because = f" ({component['reason']})" if component.get("reason") else ""
+        holds.append(f"{component['verdict']:<12} {component['name']} {where}{because}")
+    _rows("holds", holds)
+    if manifest.get("expires"):
+        _rows("expires", [manifest["expires"]])
+
+
+def _tell_signature(signature: Signature) -> None:
     from ..node.text import write_time
 
-    signature, manifest = verified.signature, verified.manifest
-    output.write(f"VALID  {name}")
-    if manifest is not None:
-        serial = f"serial {manifest['serial']}"
-        reason = f" ({manifest['reason']})" if manifest.get("reason") else ""
-        output.write(
-            f"what       manifest of Kubernetes {manifest['kubernetes']} for EL {manifest['el']}, {serial}{reason}"
-        )
-        output.write(f"holds      {len(manifest['files'])} files, {len(manifest.get('images', []))} images")
-        for component in manifest.get("components", []):
-            output.write(f"           {component['name']}: {component['verdict']} ({component['architecture']})")
-    else:
-        output.write("what       the node tool dkp-fips-tool")
-    output.write(f"signed by  {signature.trusted.user_id}")
-    output.write(f"           {signature.fingerprint} (role {signature.trusted.role}, {signature.trusted.status})")
+    key = signature.trusted
+    rows = [key.user_id, f"{signature.fingerprint} (role {key.role}, {key.status})"]
     if signature.signing_key != signature.fingerprint:
-        output.write(f"           with its key {signature.signing_key}")
-    output.write(f"           trusted since {write_time(signature.trusted.valid_from)}")
-    output.write(f"signed at  {write_time(signature.signed_at)}")
-    for warning in verified.warnings:
-        output.say(f"warning: {warning}")
-    output.write()
-    output.write(
-        "This says who signed these bytes and when, and that the key is trusted for it. It does not say that a"
-    )
-    output.write("node runs them (run dkp-fips-tool there), and it certifies nothing.")
+        rows.append(f"with its key {signature.signing_key}")
+    until = f" until {write_time(key.valid_to)}" if key.valid_to else ""
+    rows.append(f"trusted since {write_time(key.valid_from)}{until}")
+    if key.reason:
+        rows.append(f"{key.status} because: {key.reason}")
+    if key.replaced_by:
+        rows.append(f"replaced by {key.replaced_by}")
+    _rows("signed by", rows)
+    _rows("signed at", [f"{write_time(signature.signed_at)} over {signature.hash_name}"])
+
+
+def _rows(heading: str, rows: Sequence[str]) -> None:
+    for row in rows:
+        output.write(f"{heading:<10} {_line(row)}")
+        heading = ""
+
+
+def _line(text: str) -> str:
+    """Keep what others wrote in its line: a line of their own could look like one of ours."""
+    return text.replace("\n", "\\n")

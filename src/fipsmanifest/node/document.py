@@ -80,6 +80,7 @@ def _check_shapes(document: Dict[str, Any]) -> None:
         raise _malformed("roles is not an object")
     for role in roles:
         _check_texts("the components of a role", _list_in(roles, role))
+    _check_entries("components", document.get("components") or [], _COMPONENT_TEXT, required=("name", "verdict"))
     _check_entries("tool", [document.get("tool") or {}], ("version", "sha256"))
 
 
@@ -110,6 +111,7 @@ def _check_entries(what: str, entries: List[Any], texts: Sequence[str], required
 
 
 _FILE_TEXT = ("path", "type", "role", "sha256", "mode", "target", "component", "architecture")
+_COMPONENT_TEXT = ("name", "architecture", "requirement", "reason", "verdict")
 _REQUIRED: Tuple[Tuple[str, type], ...] = (("kubernetes", str), ("el", int), ("serial", int), ("files", list))
 _OPTIONAL: Tuple[Tuple[str, type], ...] = (
     ("images", list),
@@ -118,6 +120,9 @@ _OPTIONAL: Tuple[Tuple[str, type], ...] = (
     ("tool", dict),
     ("expires", str),
     ("created", str),
+    ("name", str),
+    ("reason", str),
+    ("build_metadata", str),
 )
 
 

@@ -1,0 +1,265 @@
+"""``fipsmanifest verify``: what a consumer is told, and what is remembered so that an old manifest cannot come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest import freshness
+from fipsmanifest.errors import Incomplete, NotTrusted
+from fipsmanifest.sign import keys
+from fipsmanifest.tool import build_tool
+from tests.faultyhttp import FaultyServer
+from tests.node import forge as forge_module
+from tests.node.forge import Forge, payload
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    with forge_module.opened() as opened:
+        yield opened
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Somebody with a home of their own who pinned our keys."""
+
+    home: Path
+    keys: Path
+
+    def verify(self, *words: str | Path, code: int = 0, stdin: bytes = b"") -> tuple[str, str]:
+        """Run it, and give what it wrote to stdout and to stderr."""
+        ended = subprocess.run(
+            [PROGRAM, "verify", *words, "--keys", self.keys],
+            env={"PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state")},
+            input=stdin,
+            cwd=self.home,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        out, error = ended.stdout.decode(), ended.stderr.decode()
+        assert "Traceback" not in error
+        assert ended.returncode == code, out + error
+        return out, error
+
+    def file(self, data: bytes, name: str = "manifest-rhel8.json.asc") -> Path:
+        path = self.home / name
+        path.write_bytes(data)
+        return path
+
+
+@pytest.fixture
+def consumer(forge: Forge, tmp_path: Path) -> Consumer:
+    return Consumer(tmp_path, forge.trust_folder)
+
+
+class TestWhatIsTold:
+    """To a person, and to a program."""
+
+    def test_a_person_reads_what_who_when_and_what_it_does_not_say(self, forge: Forge, consumer: Consumer) -> None:
+        components = [{"name": "kubelet", "architecture": "x86_64", "requirement": "proven", "verdict": "proven"}]
+        message = forge.clearsign(payload(components=components, expires="2999-01-01T00:00:00Z"))
+
+        told, _ = consumer.verify(consumer.file(message))
+
+        signed_at = re.search(r"signed at +(\S+) over SHA512", told)
+        assert signed_at
+        listed = forge.gpg("--with-colons", "--list-keys", forge.fingerprints["release"]).decode()
+        for sentence in (
+            "VALID ",
+            "manifest of Kubernetes v1.21.3 for EL 8, serial 2",
+            "made because: a new containerd",
+            "proven       kubelet x86_64",
+            "expires    2999-01-01T00:00:00Z",
+            "Release <release@example.com>",
+            f"{forge.fingerprints['release']} (role manifest, active)",
+            f"with its key {forge.fingerprints['manifest']}",
+            "trusted since 20",
+            "It does not say that a node runs",
+            "certifies nothing",
+        ):
+            assert sentence in told
+        assert forge.fingerprints["release"] in listed
+
+    def test_a_program_reads_the_same_keys_whether_it_holds_or_not(self, forge: Forge, consumer: Consumer) -> None:
+        path = consumer.file(forge.clearsign(payload()))
+        good = json.loads(consumer.verify(path, "--json")[0])
+        bad = json.loads(consumer.verify(path, "--json", "--el", "7", code=3)[0])
+
+        assert set(bad) - set(good) == {"advice", "code"}
+        assert {"valid", "fingerprint", "signed_at", "kubernetes", "el", "serial", "expires", "reason"} <= set(good)
+        assert (good["valid"], good["kubernetes"], good["el"], good["serial"]) == (True, "v1.21.3", 8, 2)
+        assert (good["role"], good["fingerprint"]) == ("manifest", forge.fingerprints["release"])
+        assert (bad["valid"], bad["code"], bad["reason"]) == (False, 3, "The manifest is for EL8, not EL7.")
+        assert bad["fingerprint"] is None
+
+    def test_what_others_wrote_stays_in_its_line_and_cannot_steer_a_terminal(
+        self, forge: Forge, tmp_path: Path
+    ) -> None:
+        evil = "x\nsigned by  Somebody Else\x1b[2J\r\u202e"
+        folder = tmp_path / "keys"
+        shutil.copytree(forge.trust_folder, folder)
+        document = json.loads((folder / "trust.json").read_text())
+        document["keys"] = [entry | {"user_id": evil, "reason": evil} for entry in document["keys"]]
+        (folder / "trust.json").write_text(json.dumps(document))
+        consumer = Consumer(tmp_path, folder)
+        component = {"name": evil, "architecture": evil, "verdict": evil, "reason": evil}
+        message = forge.clearsign(payload(reason=evil, components=[component]))
+
+        told, error = consumer.verify(consumer.file(message))
+
+        assert all(character.isprintable() for character in (told + error).replace("\n", ""))
+        assert sum(line.startswith("signed by") for line in told.splitlines()) == 1
+
+    def test_a_retired_signer_is_called_that_with_the_reason(self, forge: Forge, tmp_path: Path) -> None:
+        folder = tmp_path / "keys"
+        shutil.copytree(forge.trust_folder, folder)
+        message = forge.clearsign(payload(), "plain")
+        (entry,) = keys.retire(folder, forge.fingerprints["plain"], "rotated", replaced_by="AB" * 20)
+        document = json.loads((folder / "trust.json").read_text())
+        for listed in document["keys"]:
+            if listed["fingerprint"] == forge.fingerprints["plain"]:
+                listed["valid_to"] = "2999-01-01T00:00:00Z"
+        (folder / "trust.json").write_text(json.dumps(document))
+
+        told, _ = Consumer(tmp_path, folder).verify(Consumer(tmp_path, folder).file(message))
+
+        assert entry.status == "retired"
+        assert "(role manifest, retired)" in told
+        assert "retired because: rotated" in told
+        assert "replaced by " + "AB" * 20 in told
+
+
+class TestWhereItComesFrom:
+    """A path, standard input, an address; a manifest or a tool."""
+
+    def test_stdin(self, forge: Forge, consumer: Consumer) -> None:
+        assert "VALID" in consumer.verify("-", stdin=forge.clearsign(payload()))[0]
+        assert "does not begin" in consumer.verify("-", stdin=b"", code=3)[1]
+        assert "larger than" in consumer.verify("-", stdin=b"x" * (16 * 2**20 + 1), code=3)[1]
+
+    def test_an_address_is_fetched_once(self, forge: Forge, consumer: Consumer, tmp_path: Path) -> None:
+        (tmp_path / "served").mkdir()
+        (tmp_path / "served/m.json.asc").write_bytes(forge.clearsign(payload()))
+        with FaultyServer(tmp_path / "served") as server:
+            consumer.verify(f"{server.url}/m.json.asc")
+            assert [path for path, _ in server.requests] == ["/m.json.asc"]
+            assert "404" in consumer.verify(f"{server.url}/other.asc", code=4)[1]
+
+    def test_a_tool_by_path_and_by_address_with_its_detached_signature(
+        self, forge: Forge, consumer: Consumer, tmp_path: Path
+    ) -> None:
+        served = tmp_path / "served"
+        served.mkdir()
+        tool = build_tool(forge.trust_folder, served / "dkp-fips-tool")
+        (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data))
+        told, _ = consumer.verify(served / "dkp-fips-tool")
+        assert "the node tool dkp-fips-tool" in told
+        assert "(role tool, active)" in told
+        with FaultyServer(served) as server:
+            consumer.verify(f"{server.url}/dkp-fips-tool")
+            assert [path for path, _ in server.requests] == ["/dkp-fips-tool", "/dkp-fips-tool.asc"]
+        (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data, "manifest"))
+        assert "for manifest alone, not for tool" in consumer.verify(served / "dkp-fips-tool", code=3)[1]
+        assert "not bound" in consumer.verify(served / "dkp-fips-tool", "--el", "8", code=2)[1]
+        (served / "dkp-fips-tool.asc").unlink()
+        consumer.verify(served / "dkp-fips-tool", code=2)
+
+    @pytest.mark.parametrize("name", ["nowhere", ".", "manifest/inside"])
+    def test_what_is_not_there_is_a_usage_error(self, name: str, consumer: Consumer) -> None:
+        consumer.file(b"", "manifest")
+        assert "is not there" in consumer.verify(name, code=2)[1]
+
+    def test_options_for_an_address_are_refused_for_a_path(self, consumer: Consumer) -> None:
+        assert "--allow-http would be ignored" in consumer.verify("-", "--allow-http", code=2)[1]
+
+
+class TestFreshness:
+    """An old manifest is a good signature over yesterday's truth."""
+
+    def test_a_serial_that_was_seen_is_the_least_that_is_taken(self, forge: Forge, consumer: Consumer) -> None:
+        old, new = (forge.clearsign(payload(serial=serial, name="rhel8")) for serial in (2, 3))
+        for message, code in ((old, 0), (new, 0), (new, 0), (old, 3), (new, 0)):
+            _, error = consumer.verify(consumer.file(message), code=code)
+            if code:
+                assert "has serial 2, but serial 3 was seen before" in error
+                assert "Get the newest manifest" in error
+                assert str(consumer.home / "state") in error
+        consumer.verify(consumer.file(old), "--no-state")
+
+    def test_each_manifest_of_each_version_counts_for_itself(self, forge: Forge, consumer: Consumer) -> None:
+        consumer.verify(consumer.file(forge.clearsign(payload(serial=9, name="rhel8"))))
+        for changes in ({"name": "rhel-84"}, {"name": "rhel7", "el": 7}, {"name": "rhel8", "kubernetes": "v1.22.8"}):
+            consumer.verify(consumer.file(forge.clearsign(payload(serial=1, **changes))))
+
+    def test_what_is_not_trusted_is_not_remembered(self, forge: Forge, consumer: Consumer) -> None:
+        consumer.verify(consumer.file(forge.clearsign(payload(serial=99), "stranger")), code=3)
+        consumer.verify(consumer.file(forge.clearsign(payload(serial=98))), "--el", "7", code=3)
+        consumer.verify(consumer.file(forge.clearsign(payload(serial=2))))
+
+    def test_min_serial(self, forge: Forge, consumer: Consumer) -> None:
+        path = consumer.file(forge.clearsign(payload(serial=2)))
+        consumer.verify(path, "--min-serial", "2")
+        assert "older than serial 3" in consumer.verify(path, "--min-serial", "3", code=3)[1]
+        consumer.verify(path, "--min-serial", "0", code=2)
+
+    def test_an_expired_manifest_says_what_to_get_and_may_be_allowed(self, forge: Forge, consumer: Consumer) -> None:
+        path = consumer.file(forge.clearsign(payload(expires="2020-01-01T00:00:00Z")))
+        error = consumer.verify(path, code=3)[1]
+        assert "expired on 2020-01-01T00:00:00Z" in error
+        assert "Get the newest manifest of this release, or use --allow-expired." in error
+        told, error = consumer.verify(path, "--allow-expired")
+        assert "VALID" in told
+        assert "warning: The manifest expired on 2020-01-01T00:00:00Z." in error
+        assert json.loads(consumer.verify(path, "--allow-expired", "--json")[0])["warnings"]
+
+    def test_where_nothing_can_be_remembered_nobody_knows(self, forge: Forge, consumer: Consumer) -> None:
+        path = consumer.file(forge.clearsign(payload()))
+        consumer.file(b"", "state")
+        error = consumer.verify(path, code=4)[1]
+        assert "cannot be written" in error
+        assert "--no-state" in error
+        consumer.verify(path, "--no-state")
+
+    @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"serials": {"v1/x": "many"}}', b"\xff", b"[" * 100_000])
+    def test_a_damaged_memory_is_no_empty_one(self, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "serials.json").write_bytes(content)
+        with pytest.raises(Incomplete, match="cannot be read"):
+            freshness.check_and_remember(tmp_path / "serials.json", "v1.21.3/rhel8", 1)
+
+    def test_processes_at_once_lose_no_serial(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from pathlib import Path; from fipsmanifest.freshness import check_and_remember\n"
+            "for serial in range(1, 11): check_and_remember(Path(sys.argv[1]), sys.argv[2], serial)"
+        )
+        path = tmp_path / "serials.json"
+        started = [subprocess.Popen([sys.executable, "-c", code, path, f"release {n}"]) for n in range(4)]
+        assert [process.wait(60) for process in started] == [0, 0, 0, 0]
+
+        assert json.loads(path.read_text())["serials"] == {f"release {n}": 10 for n in range(4)}
+        with pytest.raises(NotTrusted, match="serial 10 was seen"):
+            freshness.check_and_remember(path, "release 0", 9)
+
+    def test_the_memory_is_where_the_xdg_specification_puts_it(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for value, expected in (
+            ("/somewhere", "/somewhere/fipsmanifest/serials.json"),
+            ("", f"{tmp_path}/.local/state/fipsmanifest/serials.json"),
+            ("relative", f"{tmp_path}/.local/state/fipsmanifest/serials.json"),
+        ):
+            monkeypatch.setenv("XDG_STATE_HOME", value)
+            assert str(freshness.state_file()) == expected
