@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ import pytest
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Bucket, open_bucket
 from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
 from tests.publish.releases import ReleaseKey, wanted_release
 
@@ -105,3 +111,57 @@ def test_whatever_is_changed_is_found_and_named(
     found = [finding for finding in result.findings if finding.code == code]
     assert any(finding.key.startswith(key) for finding in found), result.findings
     assert result.exit_code == exit_code
+
+
+def run_audit(bucket: Path, keys: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("fipsmanifest")
+    return subprocess.run(
+        [program, "audit", str(bucket), "--keys", str(keys), *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_nightly_job_is_told_of_keys_near_their_end_and_of_certificates_by_todays_date(
+    tmp_path: Path, release_key: ReleaseKey
+) -> None:
+    publish_two(open_bucket(str(tmp_path / "bucket")), release_key)
+    keys = tmp_path / "keys"
+    shutil.copytree(release_key.trust, keys)
+    trust = json.loads((keys / "trust.json").read_text())
+    trust["keys"][0]["valid_to"] = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    (keys / "trust.json").write_text(json.dumps(trust))
+
+    run = run_audit(tmp_path / "bucket", keys, "--json")
+    words = run_audit(tmp_path / "bucket", keys)
+
+    document = json.loads(run.stdout)
+    assert (run.returncode, document["findings"]) == (0, [])
+    (warning,) = document["warnings"]
+    assert release_key.fingerprint in warning and "29 days" in warning
+    (certificate,) = document["certificates"]
+    assert (certificate["number"], certificate["status"]) == (3678, "historical")
+    assert "FIPS 140-2 certificate 3678 (Google, LLC): historical since 2026-09-21" in words.stdout
+    assert "29 days" in words.stderr
+
+
+def test_a_certificate_is_active_until_the_day_of_its_move() -> None:
+    certificate = PublishedCertificate(1, "FIPS 140-2", "Somebody", "2026-09-21")
+
+    assert certificate.status(date(2026, 9, 20)) == "active"
+    assert certificate.status(date(2026, 9, 21)) == "historical"
+    assert PublishedCertificate(2, "FIPS 140-3", "Somebody", "").status(date(2030, 1, 1)) == "active"
+
+
+def test_the_command_ends_with_the_code_of_the_worst_finding(tmp_path: Path, release_key: ReleaseKey) -> None:
+    publish_two(open_bucket(str(tmp_path / "bucket")), release_key)
+    (tmp_path / "bucket" / "index.html").unlink()
+    assert run_audit(tmp_path / "bucket", release_key.trust).returncode == 1
+    _flip(tmp_path / "bucket" / FIRST)
+
+    run = run_audit(tmp_path / "bucket", release_key.trust)
+
+    assert run.returncode == 3
+    assert FIRST in run.stdout and "Traceback" not in run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,15 +36,16 @@ def audit(
         raise UsageError(f"{bucket} is not a folder.", "Name the bucket that was published to.")
     done = act(open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys))))
     warnings = [info for info in list_keys(keys) if info.warning]
+    today = datetime.now(UTC).date()
     if json:
-        output.write_json(_form(done, warnings))
+        output.write_json(_form(done, warnings, today))
     else:
-        _tell(done, warnings)
+        _tell(done, warnings, today)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
 
-def _form(done: Audit, warnings: list[KeyInfo]) -> dict[str, Any]:
+def _form(done: Audit, warnings: list[KeyInfo], today: date) -> dict[str, Any]:
     return {
         "schema": "fipsmanifest/audit/v1",
         "bucket": done.address,
@@ -56,16 +58,28 @@ def _form(done: Audit, warnings: list[KeyInfo]) -> dict[str, Any]:
             {"key": item.key, "code": item.code, "message": item.message, "exit_code": item.exit_code}
             for item in done.findings
         ],
+        "certificates": [
+            {
+                "number": item.number,
+                "standard": item.standard,
+                "holder": item.holder,
+                "historical_since": item.historical_since or None,
+                "status": status,
+            }
+            for item, status in done.certificates(today)
+        ],
         "warnings": [info.warning for info in warnings],
     }
 
 
-def _tell(done: Audit, warnings: list[KeyInfo]) -> None:
+def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
     count = f"{len(done.published.manifests)} manifests and {len(done.published.tools)} tools verify"
     output.write(f"{done.address}: {count}, {len(done.findings)} findings.")
     for finding in done.findings:
         output.write(f"  {finding.code}: {finding.key}: {finding.message}")
     for info in warnings:
         output.say(f"warning: {info.warning}")
-    output.write("FIPS 140-2 certificates have been on the historical list since 2026-09-21; a manifest is evidence of")
-    output.write("what was published, and certifies nothing.")
+    for item, status in done.certificates(today):
+        since = f" since {item.historical_since}" if status == "historical" else ""
+        output.write(f"{item.standard} certificate {item.number} ({item.holder}): {status}{since}")
+    output.write("A manifest is evidence of what was published, and certifies nothing.")

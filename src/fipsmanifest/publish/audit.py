@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
 
 from ..errors import NotTrusted, ValidationFailed
 from . import index, layout
@@ -50,9 +51,10 @@ class Audit:
         codes = {finding.exit_code for finding in self.findings}
         return NOT_TRUSTED if NOT_TRUSTED in codes else INVALID if codes else 0
 
-    def document(self) -> dict[str, Any]:
-        """Give the result as JSON."""
-        return {"bucket": self.address, **asdict(self.published), "findings": [asdict(f) for f in self.findings]}
+    def certificates(self, day: date) -> list[tuple[index.PublishedCertificate, Literal["active", "historical"]]]:
+        """Give the certificates that the manifests name, each once, with their status on a day."""
+        found = {item for record in self.published.manifests for item in record.certificates}
+        return [(item, item.status(day)) for item in sorted(found, key=lambda item: (item.standard, item.number))]
 
 
 def audit(bucket: Bucket, consumer: Consumer) -> Audit:
@@ -147,8 +149,8 @@ class _Auditor:
             if pointer not in newest or newest[pointer].serial < record.serial:
                 newest[pointer] = record
         pointers = {key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
-        for key, record in newest.items():
-            stored = self._get(key)
+        for key, stored in in_parallel(self._get, newest):
+            record = newest[key]
             if stored is not None and hashlib.sha256(stored.data).hexdigest() != record.sha256:
                 self._found(key, "pointer", f"is not the newest serial, which is {record.serial}")
         for key in pointers - newest.keys():

@@ -66,6 +66,8 @@ class SignedManifest:
 
     payload: bytes
     """The canonical document."""
+    content: Mapping[str, Any]
+    """The same, read as JSON."""
     document: Manifest
     """The same, parsed."""
     fingerprint: str
@@ -95,4 +97,4 @@ def read_manifest(
     digits = re.findall(r"[0-9]+", name)
     if digits and not any(run.startswith(str(manifest.el)) for run in digits):
         raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", "Look at who put it there.")
-    return SignedManifest(signed.payload, manifest, signed.fingerprint, signed.signed_at)
+    return SignedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at)

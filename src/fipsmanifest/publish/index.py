@@ -10,13 +10,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from typing import Any, TypeVar
+from datetime import UTC, date
+from typing import Any, Literal, TypeVar
 
 from ..diff import Difference, compare
 from ..errors import Conflict
 from ..manifest import File, Manifest
-from ..node.document import parse_json
 from . import layout
 from .consumer import SignedManifest
 
@@ -61,6 +60,10 @@ class PublishedCertificate:
     """Who holds it."""
     historical_since: str
     """The day of its move to the historical list; empty where none is known."""
+
+    def status(self, day: date) -> Literal["active", "historical"]:
+        """Give its status on a day, as far as the manifest knows."""
+        return "historical" if self.historical_since and self.historical_since <= day.isoformat() else "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +213,7 @@ def _modules_of_components(document: Manifest) -> dict[tuple[str, str], set[str]
 
 def _changes(before: SignedManifest, after: SignedManifest) -> tuple[str, ...]:
     differences = [
-        difference
-        for difference in compare(parse_json(before.payload), parse_json(after.payload))
-        if difference.subject not in _ALWAYS_DIFFER
+        difference for difference in compare(before.content, after.content) if difference.subject not in _ALWAYS_DIFFER
     ]
     lines = [_change(difference) for difference in differences[:MAX_CHANGES]]
     left = len(differences) - len(lines)

@@ -277,8 +277,8 @@ binaries; it does not certify anything.</p>
 $table
 <h2>Certificates of the modules</h2>
 $certificates
-<p>Historical means that NIST no longer accepts the module in new systems; whether one that is in use may stay is for
-its owner to decide, by risk. All FIPS 140-2 certificates have been on the historical list since 2026-09-21.</p>
+<p>Historical means: not revoked, and not for new procurement; whether a module that is in use may stay is for its
+owner to decide, by risk. All FIPS 140-2 certificates have been on the historical list since 2026-09-21.</p>
 <h2>Download and validate a node</h2>
 $usage
 <h2>Node tool</h2>
