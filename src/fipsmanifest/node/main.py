@@ -115,7 +115,8 @@ def _describe(name: str, signed: Signed) -> Dict[str, Any]:
     }
     described["signed_at"] = write_time(signed.signed_at)
     for key in ("kubernetes", "build_metadata", "el", "serial", "created", "expires"):
-        described[key] = signed.manifest.get(key)
+        value = signed.manifest.get(key)
+        described[key] = visible(value) if isinstance(value, str) else value
     return described
 
 

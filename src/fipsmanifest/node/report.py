@@ -11,6 +11,12 @@ SCHEMA = "fipsmanifest/node/v1"
 _MARKS = {PASS: "[OK]", FAIL: "[FAIL]", UNKNOWN: "[UNKNOWN]", NOT_APPLICABLE: "[n/a]"}
 _COLOURS = {PASS: "32", FAIL: "31", UNKNOWN: "33", NOT_APPLICABLE: "2"}
 _WIDTH = 68
+_ORDER = (FAIL, UNKNOWN, PASS, NOT_APPLICABLE)
+_MAX_MANIFESTS = 50
+_MAX_WARNINGS = 100
+
+MAX_BYTES = 900 * 1000
+"""The room for results: a report must fit into a Kubernetes ConfigMap, which ends at 1,048,576 bytes."""
 
 
 class Report(NamedTuple):
@@ -30,33 +36,68 @@ class Report(NamedTuple):
     """Sentences that a person should read."""
 
 
+class _Kept(NamedTuple):
+    """What a report shows of its results."""
+
+    results: Sequence[Result]
+    left_out: int
+    """How many there was no room for; they are counted all the same."""
+
+
 def to_json(report: Report) -> str:
-    """Write the document ``fipsmanifest/node/v1``, with a line feed at the end."""
+    """Write the document ``fipsmanifest/node/v1``, with a line feed at the end; failures come first."""
+    kept = _keep(report.results)
     document = {
         "schema": SCHEMA,
         "verdict": report.verdict,
         "scope": report.scope,
         "host": report.host,
         "manifest": report.manifests[0] if report.manifests else {},
-        "manifests": report.manifests,
+        "manifests": report.manifests[:_MAX_MANIFESTS],
         "summary": summary(report.results),
-        "checks": [dict(result._asdict(), evidence=dict(result.evidence)) for result in report.results],
-        "warnings": list(report.warnings),
+        "truncated": bool(kept.left_out),
+        "left_out": kept.left_out,
+        "checks": [_document(result) for result in kept.results],
+        "warnings": list(report.warnings)[:_MAX_WARNINGS],
     }
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
+def _document(result: Result) -> Dict[str, Any]:
+    return dict(result._asdict(), evidence=dict(result.evidence))
+
+
+def _keep(results: Sequence[Result]) -> _Kept:
+    """Put failures first and passes last, and leave out what would make a report larger than one may be."""
+    ordered = sorted(results, key=lambda result: _ORDER.index(result.status))
+    kept, room = [], MAX_BYTES
+    for result in ordered:
+        # As it stands in the document: every line four spaces further in, a comma and a line feed after it.
+        written = json.dumps(_document(result), indent=2, ensure_ascii=True)
+        size = len(written) + 4 * (written.count("\n") + 1) + 2
+        if size <= room:
+            room -= size
+            kept.append(result)
+    return _Kept(kept, len(ordered) - len(kept))
+
+
 def to_text(report: Report, colour: bool = False) -> str:
-    """Write one line a subject, with what to do under each that is not good, in printable ASCII."""
-    lines = ["Host: {} ====".format(visible(str(report.host.get("name") or report.host.get("root"))))]
-    for manifest in report.manifests:
+    """Write one line a subject, with what to do under each that is not good, in printable ASCII.
+
+    Subjects come in the order of the checks, or failures first where there is no room for all.
+    """
+    kept = _keep(report.results)
+    lines = ["Host: {} ====".format(visible(str(report.host.get("name") or report.host.get("root")))), _node(report)]
+    for manifest in report.manifests[:_MAX_MANIFESTS]:
         if "kubernetes" in manifest:
             shown = {name: visible(str(value)) for name, value in manifest.items()}
             lines.append("Manifest: {file} (Kubernetes {kubernetes}, EL{el}, serial {serial})".format(**shown))
             lines.append("Signed: {signed_at} by {fingerprint}".format(**shown))
-    for result in report.results:
-        lines += _lines(result, colour)
-    lines += ["Note: {}".format(visible(warning, 400)) for warning in report.warnings]
+    for result in kept.results if kept.left_out else report.results:
+        lines += _service(result, colour) if result.id == "services" else _lines(result, colour)
+    if kept.left_out:
+        lines.append("... and {} more results, which are counted below.".format(kept.left_out))
+    lines += ["Note: {}".format(visible(warning, 400)) for warning in list(report.warnings)[:_MAX_WARNINGS]]
     counts = summary(report.results)
     counted = ", ".join("{} {}".format(count, status) for status, count in counts.items() if count)
     verdict = report.verdict.upper()
@@ -68,14 +109,43 @@ def to_text(report: Report, colour: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _node(report: Report) -> str:
+    """Say in one line what was looked at, and with whose hash implementation."""
+    host = report.host
+    system = " ".join(visible(str(host[name]), 40) for name in ("os", "os_version") if host.get(name))
+    known = [text for text in (system, host.get("role"), host.get("architecture")) if text]
+    known.append("hashed with the host's OpenSSL" if host.get("hash") == "openssl" else "hashed with Python's own code")
+    return "Node: {}".format(", ".join(known))
+
+
+def _service(result: Result, colour: bool) -> List[str]:
+    """Write a service as its first users knew it: what it prefers, and all that it supports."""
+    subject = "Service: {}".format(visible(result.subject))
+    lines = ["{:<{}} {}".format(subject, _WIDTH, _paint(_MARKS[result.status], result.status, colour))]
+    supported = result.evidence.get("suites") or {}
+    if supported:
+        named = [suite for version in supported.values() for suite in version]
+        lines.append("    Versions: {}".format(", ".join(supported)))
+        lines.append("    Preferred Cipher: {}".format(result.evidence.get("preferred") or "none of the allowed"))
+        lines.append("    Supported Ciphers: {}".format(", ".join(sorted(set(named), key=named.index))))
+    outside = result.evidence.get("outside")
+    if outside:
+        lines.append("    not allowed: {}".format(", ".join(outside)))
+        return lines + ["    to do: {}".format(visible(result.advice, 400))]
+    return lines + _explained(result)
+
+
 def _lines(result: Result, colour: bool) -> List[str]:
     subject = "{} [{}]".format(visible(result.subject), result.id)
-    lines = ["{:<{}} {}".format(subject, _WIDTH, _paint(_MARKS[result.status], result.status, colour))]
-    if result.status in (FAIL, UNKNOWN):
-        for name, value in (("expected", result.expected), ("found", result.actual), ("to do", result.advice)):
-            if value:
-                lines.append("    {}: {}".format(name, visible(value, 400)))
-    return lines
+    line = "{:<{}} {}".format(subject, _WIDTH, _paint(_MARKS[result.status], result.status, colour))
+    return [line] + _explained(result)
+
+
+def _explained(result: Result) -> List[str]:
+    if result.status not in (FAIL, UNKNOWN):
+        return []
+    named = (("expected", result.expected), ("found", result.actual), ("to do", result.advice))
+    return ["    {}: {}".format(name, visible(value, 400)) for name, value in named if value]
 
 
 def _paint(text: str, status: str, colour: bool) -> str:
@@ -84,24 +154,31 @@ def _paint(text: str, status: str, colour: bool) -> str:
 
 def to_junit(report: Report) -> str:
     """Write a JUnit test suite: failures as failures, unknowns as errors, what does not apply as skipped."""
-    counts = summary(report.results)
+    kept = _keep(report.results)
+    counts = summary(kept.results)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<testsuite name="dkp-fips-tool" tests="{}" failures="{}" errors="{}" skipped="{}">'.format(
-            len(report.results), counts[FAIL], counts[UNKNOWN], counts[NOT_APPLICABLE]
+            len(kept.results), counts[FAIL], counts[UNKNOWN], counts[NOT_APPLICABLE]
         ),
     ]
-    for result in report.results:
-        lines.append('  <testcase classname="{}" name="{}">'.format(_xml(result.id), _xml(result.subject)))
+    for result in kept.results:
+        case = '  <testcase classname="{}" name="{}"'.format(_xml(result.id), _xml(result.subject))
         element = {FAIL: "failure", UNKNOWN: "error", NOT_APPLICABLE: "skipped"}.get(result.status)
-        if element is not None:
-            message = "expected {}, found {}. {}".format(result.expected, result.actual, result.advice)
-            lines.append('    <{} message="{}"/>'.format(element, _xml(message)))
-        lines.append("  </testcase>")
+        if element is None:
+            lines.append(case + "/>")
+            continue
+        message = "expected {}, found {}. {}".format(result.expected, result.actual, result.advice)
+        kind = "" if element == "skipped" else ' type="{}"'.format(_xml(str(result.evidence.get("code") or element)))
+        lines += [case + ">", '    <{}{} message="{}"/>'.format(element, kind, _xml(message)), "  </testcase>"]
+    if kept.left_out:
+        lines.append("  <system-out>{} more results had no room.</system-out>".format(kept.left_out))
     return "\n".join(lines + ["</testsuite>", ""])
 
 
 def _xml(text: str) -> str:
+    """Escape text for an attribute: printable ASCII is all legal in XML, but for four characters."""
+    text = visible(text, 1000)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
         text = text.replace(character, entity)
-    return visible(text, 1000)
+    return text

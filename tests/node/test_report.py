@@ -1,0 +1,114 @@
+"""Reports: what programs, people and CI read, whatever the node is like."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import fipsmanifest
+from fipsmanifest.node import report
+from fipsmanifest.node.report import Report
+from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Result
+
+SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "node_schema.json").read_text())
+HOST = {"name": "node-1", "root": "/", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
+HOST |= {"architecture": "x86_64", "tool": "0.1", "python": "3.6.8", "hash": "openssl"}
+NASTY = '\x1b[31m<b a="1">\'&amp;\x00\u202e\ud800]]>' + "&" * 2000
+
+
+def made(*results: Result, **changes: Any) -> Report:
+    return Report("invalid", "live", HOST, [{"file": "m.asc"}], results, [])._replace(**changes)
+
+
+def statuses(document: dict[str, Any]) -> list[str]:
+    return [check["status"] for check in document["checks"]]
+
+
+def test_the_published_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_json_fits_the_schema_and_has_failures_first() -> None:
+    given = [
+        Result("files", str(number), status)
+        for number, status in enumerate([PASS, NOT_APPLICABLE, FAIL, UNKNOWN, FAIL])
+    ]
+
+    document = json.loads(report.to_json(made(*given)))
+
+    jsonschema.validate(document, SCHEMA)
+    assert [check["subject"] for check in document["checks"]] == ["2", "4", "3", "0", "1"]
+    assert (document["truncated"], document["left_out"]) == (False, 0)
+
+
+def test_a_report_stays_small_keeps_its_failures_and_says_what_it_left_out() -> None:
+    passes = [Result("processes", f"p{number}", PASS, "x" * 200, "y" * 200) for number in range(50000)]
+    failures = [Result("files", f"f{number}", FAIL) for number in range(10)]
+
+    for written in (report.to_json(made(*passes, *failures)), report.to_text(made(*passes, *failures))):
+        assert len(written) < 1048576 - 65536
+        assert all(f"f{number}" in written for number in range(10))
+    document = json.loads(report.to_json(made(*passes, *failures)))
+    assert document["truncated"] and document["left_out"] == 50010 - len(document["checks"])
+    assert document["summary"]["pass"] == 50000 and statuses(document)[:10] == [FAIL] * 10
+    jsonschema.validate(document, SCHEMA)
+    assert len(report.to_junit(made(*passes, *failures))) < 1048576
+
+
+@pytest.mark.parametrize("status", [PASS, FAIL, UNKNOWN, NOT_APPLICABLE])
+def test_whatever_a_node_calls_its_things_xml_and_text_stay_whole(status: str) -> None:
+    one = Result("files", NASTY, status, NASTY, NASTY, {"code": NASTY}, NASTY)
+
+    suite = ElementTree.fromstring(report.to_junit(made(one)))  # noqa: S314 - our own
+
+    case = suite[0]
+    assert str(case.get("name")).startswith('\\x1b[31m<b a="1">\'&amp;\\x00\\u202e\\ud800]]>&&&')
+    assert (suite.get("tests"), len(case)) == ("1", 0 if status == PASS else 1)
+    text = report.to_text(made(one))
+    assert text.isascii() and text.replace("\n", "").isprintable()
+    json.loads(report.to_json(made(one)))
+
+
+def test_junit_counts_what_it_shows() -> None:
+    suite = ElementTree.fromstring(  # noqa: S314 - our own
+        report.to_junit(made(*(Result("files", status, status) for status in (PASS, FAIL, UNKNOWN, NOT_APPLICABLE))))
+    )
+
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "4",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "1",
+    }
+    assert [case[0].tag for case in suite if len(case)] == ["failure", "error", "skipped"]
+    assert all(case[0].get("type") for case in suite if len(case) and case[0].tag != "skipped")
+
+
+def test_services_are_shown_as_their_first_users_knew_them() -> None:
+    suites = {"TLSv1.2": ["TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]}
+    evidence = {"suites": suites, "preferred": "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}
+
+    lines = report.to_text(made(Result("services", "etcd [127.0.0.1:2379]", PASS, evidence=evidence))).splitlines()
+
+    at = next(number for number, line in enumerate(lines) if line.startswith("Service: etcd [127.0.0.1:2379]"))
+    assert lines[at].endswith("[OK]")
+    assert [line.strip() for line in lines[at + 1 : at + 4]] == [
+        "Versions: TLSv1.2",
+        "Preferred Cipher: TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "Supported Ciphers: TLS_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    ]
+
+
+def test_text_says_whose_hash_it_was() -> None:
+    assert "hashed with the host's OpenSSL" in report.to_text(made())
+    assert "Python's own code" in report.to_text(made(host=HOST | {"hash": "builtin"}))
+
+
+def test_colour_is_for_terminals() -> None:
+    assert "\x1b[31m[FAIL]" in report.to_text(made(Result("files", "x", FAIL)), colour=True)
+    assert "\x1b" not in report.to_text(made(Result("files", "x", FAIL)))
