@@ -1,0 +1,157 @@
+"""What docs/verifying.md and docs/keys.md say works: its commands are run as they stand there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.publish import layout
+from fipsmanifest.sign import keys
+from fipsmanifest.tool import build_tool
+from tests.faultyhttp import FaultyServer
+from tests.node import forge as forge_module
+from tests.node.forge import Forge, payload
+
+TOP = Path(__file__).parents[1]
+DOCS = TOP / "docs"
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    with forge_module.opened() as opened:
+        yield opened
+
+
+def commands() -> str:
+    """Give the page's commands, but for the first block, whose values are the reader's own."""
+    page = (DOCS / "verifying.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 6
+    assert blocks[0].startswith("BUCKET=")
+    return "set -euo pipefail\n" + "\n".join(blocks[1:])
+
+
+class Site:
+    """A bucket, a node and an auditor who has nothing of ours."""
+
+    def __init__(self, forge: Forge, folder: Path) -> None:
+        self.forge, self.folder = forge, folder
+        kubelet = folder / "root/usr/bin/kubelet"
+        kubelet.parent.mkdir(parents=True)
+        kubelet.write_bytes(b"kubelet")
+        entry = {"path": "/usr/bin/kubelet", "type": "file", "role": "program", "architecture": os.uname().machine}
+        self.manifest = payload(files=[entry | {"sha256": hashlib.sha256(b"kubelet").hexdigest(), "size": 7}])
+        tool = build_tool(forge.trust_folder)
+        self.files = {
+            "tool/manifests/v1.21.3/manifest-rhel8.json.asc": forge.clearsign(self.manifest),
+            "tool/dkp-fips-tool": tool.data,
+            "tool/dkp-fips-tool.asc": forge.detach(tool.data),
+            "tool/dkp-fips-tool.sha256": layout.sidecar(tool.version, tool.sha256),
+        }
+
+    def follow(self) -> subprocess.CompletedProcess[str]:
+        """Do what the page says."""
+        bucket, here = self.folder / "bucket", self.folder / "auditor"
+        for name, data in self.files.items():
+            (bucket / name).parent.mkdir(parents=True, exist_ok=True)
+            (bucket / name).write_bytes(data)
+        here.mkdir()
+        fingerprints = self.forge.fingerprints
+        (here / "release-key.asc").write_bytes(keys.export(self.forge.trust_folder, fingerprints["release"]))
+        with FaultyServer(bucket) as server:
+            values = {
+                "BUCKET": server.url,
+                "FINGERPRINT": fingerprints["release"],
+                "MANIFEST_KEY": fingerprints["manifest"],
+                "TOOL_KEY": fingerprints["tool"],
+                "ROOT": str(self.folder / "root"),
+            }
+            environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(here), "NO_PROXY": "*", **values}
+            return subprocess.run(
+                ["bash", "-c", commands()], cwd=here, env=environment, capture_output=True, text=True, check=False
+            )
+
+
+@pytest.fixture
+def site(forge: Forge, tmp_path: Path) -> Site:
+    return Site(forge, tmp_path)
+
+
+def test_a_release_is_verified_by_the_pages_commands_alone(site: Site) -> None:
+    done = site.follow()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"serial": 2' in done.stdout
+    assert (site.folder / "auditor/manifest-rhel8.json").read_bytes() == site.manifest
+
+
+MANIFEST, TOOL = "tool/manifests/v1.21.3/manifest-rhel8.json.asc", "tool/dkp-fips-tool"
+
+
+def changed(name: str, make: Callable[[Site], bytes]) -> Callable[[Site], Any]:
+    return lambda site: site.files.update({name: make(site)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed(MANIFEST, lambda site: site.files[MANIFEST].replace(b'"el": 8', b'"el": 9')),
+        changed(MANIFEST, lambda site: site.forge.clearsign(site.manifest, "stranger")),
+        changed(MANIFEST, lambda site: site.forge.clearsign(site.manifest, "tool")),
+        changed(MANIFEST, lambda site: site.forge.clearsign(payload(kubernetes="v1.22.8"))),
+        changed(MANIFEST, lambda site: site.forge.clearsign(payload(schema="fipsmanifest/other"))),
+        changed(MANIFEST, lambda site: site.forge.clearsign(site.manifest, "manifest", "--digest-algo", "SHA1")),
+        changed(MANIFEST, lambda site: site.files[MANIFEST] * 2),
+        changed(MANIFEST, lambda site: site.manifest),
+        changed(TOOL, lambda site: site.files[TOOL] + b"\n"),
+        changed(f"{TOOL}.asc", lambda site: site.forge.detach(site.files[TOOL], "manifest")),
+        changed(f"{TOOL}.asc", lambda site: site.forge.detach(site.files[TOOL], "stranger")),
+        lambda site: (site.folder / "root/usr/bin/kubelet").write_bytes(b"another"),
+        lambda site: (site.folder / "root/usr/bin/kubelet").unlink(),
+    ],
+    ids=[
+        "changed text", "unknown signer", "the tool's key", "another version", "another document", "SHA-1", "twice",
+        "not signed", "changed tool", "tool signed by the manifest's key", "tool signed by a stranger", "changed file",
+        "missing file",
+    ],
+)  # fmt: skip
+def test_the_pages_commands_stop_at_what_is_wrong(change: Callable[[Site], Any], site: Site) -> None:
+    change(site)
+
+    assert site.follow().returncode != 0
+
+
+def _commands(page: str) -> list[str]:
+    return sorted(set(re.findall(r"\bfipsmanifest ((?:[a-z]+\b ?)+[^`\n]*)", (DOCS / page).read_text())))
+
+
+@pytest.mark.parametrize("page", ["verifying.md", "keys.md"])
+def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
+    found = _commands(page)
+    assert len(found) >= 2
+    for command in found:
+        words = command.split()
+        depth = 2 if words[0] in ("keys", "tool", "bundle", "definitions", "modules", "check") else 1
+        told = subprocess.run([PROGRAM, *words[:depth], "--help"], capture_output=True, text=True, check=False)
+        assert told.returncode == 0, command
+        for option in re.findall(r"--[a-z][a-z-]*", command):
+            assert option in told.stdout, command
+
+
+def test_python_is_all_that_the_page_needs_besides_gpg_curl_and_coreutils() -> None:
+    programs = {
+        line.split()[0] for line in commands().splitlines() if re.match(r"(gpg|gpgv|curl|python3|sha256sum) ", line)
+    }
+
+    assert programs == {"gpg", "gpgv", "curl", "python3", "sha256sum"}
+    assert all(shutil.which(program) for program in programs)
