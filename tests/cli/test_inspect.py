@@ -88,7 +88,7 @@ def test_a_file_is_named_as_it_was_given(tmp_path: Path, boring: bytes) -> None:
     (tmp_path / "kubelet").write_bytes(boring)
     ended = inspect(tmp_path, "kubelet", "--json")
     assert ended.code == 0
-    assert ended.document.keys() == {"schema", "files", "errors"}
+    assert ended.document.keys() == {"schema", "files", "modules", "errors"}
     assert ended.document["schema"] == "fipsmanifest/inspect/v1"
     (entry,) = ended.files
     assert (entry["path"], entry["sha256"], entry["size"]) == (
@@ -99,6 +99,10 @@ def test_a_file_is_named_as_it_was_given(tmp_path: Path, boring: bytes) -> None:
     assert (entry["crypto"]["verdict"], entry["crypto"]["module"]) == ("proven", AMD64_ROW)
     assert entry["crypto"]["evidence"]["digest"] == entry["module_digest"] == edits.AMD64.digest
     assert "container" not in entry
+    (module,) = ended.document["modules"].items()
+    assert module[0] == AMD64_ROW
+    assert (module[1]["row"], module[1]["digest"]) == ("shipped", edits.AMD64.digest)
+    assert [item["number"] for item in module[1]["certificates"]] == [4407]
 
 
 def test_a_link_that_is_named_is_followed(tmp_path: Path, boring: bytes) -> None:

@@ -18,6 +18,7 @@ from . import options, output
 if TYPE_CHECKING:
     from ..collect.cache import Cache
     from ..gate import Decision
+    from ..inspect.table import Table
     from ..progress import Progress
     from ..survey import Located, Outcome, RemoteImage
 
@@ -61,10 +62,13 @@ def inspect(
     As a gate (--require proven) it ends with 5 where a program may not pass, or where there is nothing to prove.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
+    from ..inspect.table import load
+
     gate = _gate(exceptions) if require is not None else None
+    table = load(modules)
     found: list[Located] = []
     errors: list[FipsManifestError] = []
-    with _survey(ctx, paths, modules, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http)) as outcomes:
+    with _survey(ctx, paths, table, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http)) as outcomes:
         for item in outcomes:
             if isinstance(item, FipsManifestError):
                 errors.append(item)
@@ -74,7 +78,7 @@ def inspect(
     if decision is not None:
         errors += decision.refusals
     if json:
-        output.write_json(_report(found, errors, decision))
+        output.write_json(_report(found, errors, decision, table))
     else:
         _tell(found, markdown=markdown)
     for unused in decision.unused if decision is not None else ():
@@ -115,14 +119,13 @@ class _Network:
 
 @contextmanager
 def _survey(
-    ctx: typer.Context, paths: list[str], modules: Path | None, cache: Path | None, network: _Network
+    ctx: typer.Context, paths: list[str], table: Table, cache: Path | None, network: _Network
 ) -> Iterator[Iterator[Outcome]]:
     """Give what is found, with the spool, the connections and the progress bars that it takes."""
     import tempfile
 
     from ..collect.cache import Cache, default_root
     from ..inspect.inspector import Inspector
-    from ..inspect.table import load
     from ..survey import survey
 
     store = Cache(cache or default_root())
@@ -135,7 +138,7 @@ def _survey(
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        yield survey(targets, Inspector(load(modules), Path(spool)), store, bars)
+        yield survey(targets, Inspector(table, Path(spool)), store, bars)
 
 
 def _puller(
@@ -160,7 +163,9 @@ def _puller(
     return remote
 
 
-def _report(found: list[Located], errors: list[FipsManifestError], decision: Decision | None) -> dict[str, Any]:
+def _report(
+    found: list[Located], errors: list[FipsManifestError], decision: Decision | None, table: Table
+) -> dict[str, Any]:
     from ..inspect.jsonform import to_json
     from ..inspect.verdict import sentence
 
@@ -175,7 +180,12 @@ def _report(found: list[Located], errors: list[FipsManifestError], decision: Dec
                 entry["module_digest"] = item.finding.crypto.module.digest
         files.append(entry)
     problems = [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors]
-    document: dict[str, Any] = {"schema": "fipsmanifest/inspect/v1", "files": files, "errors": problems}
+    document: dict[str, Any] = {
+        "schema": "fipsmanifest/inspect/v1",
+        "files": files,
+        "modules": _modules(found, table),
+        "errors": problems,
+    }
     if decision is not None:
         document["gate"] = {
             "require": "proven",
@@ -186,6 +196,15 @@ def _report(found: list[Located], errors: list[FipsManifestError], decision: Dec
             "unused_exceptions": [item.path for item in decision.unused],
         }
     return document
+
+
+def _modules(found: list[Located], table: Table) -> dict[str, Any]:
+    """Give the modules that were seen, by id, as a manifest describes them."""
+    from ..generate.modules import describer
+
+    describe = describer(table)
+    seen = {item.finding.crypto.module for item in found if item.finding.crypto and item.finding.crypto.module}
+    return {module.id: describe(module).model_dump(mode="json", exclude_none=True) for module in seen}
 
 
 def _tell(found: list[Located], *, markdown: bool) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options, output
+
+if TYPE_CHECKING:
+    from ..inspect.table import Certificate
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The table of known cryptographic modules.")
 
@@ -34,23 +37,19 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
                 "row": row.row,
                 "claimed_by": row.claimed_by or None,
                 "seen_in": list(row.seen_in),
-                "certificates": [
-                    {
-                        "number": item.number,
-                        "standard": item.standard,
-                        "holder": item.holder,
-                        "level": item.level,
-                        "historical_since": item.historical_since.isoformat() if item.historical_since else None,
-                        "status": item.status(today),
-                        "confidence": item.confidence,
-                        "source": item.source,
-                    }
-                    for item in row.certificates
-                ],
+                "certificates": [_certificate(item, today) for item in row.certificates],
             }
             for row in table.rows
         ]
-        output.write_json({"schema": "fipsmanifest/modules/v1", "day": today.isoformat(), "modules": listed})
+        certificates = [_certificate(item, today) for item in table.certificates]
+        output.write_json(
+            {
+                "schema": "fipsmanifest/modules/v1",
+                "day": today.isoformat(),
+                "modules": listed,
+                "certificates": certificates,
+            }
+        )
         return
     output.table(
         ["id", "architecture", "digest", "certificates", "seen in"],
@@ -67,8 +66,38 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
         ],
     )
     output.write()
+    covered = {item.number for row in table.rows for item in row.certificates}
+    output.table(
+        ["certificate", "module", "standard", "status", "how sure", "in the table"],
+        [
+            [
+                str(item.number),
+                item.module,
+                item.standard,
+                item.status(today),
+                item.confidence,
+                "yes" if item.number in covered else "no",
+            ]
+            for item in table.certificates
+        ],
+    )
+    output.write()
     output.write("A recognised module is evidence, not a certification. All FIPS 140-2 certificates have been on the")
     output.write("historical list since 2026-09-21: not revoked, and not for new procurement.")
+
+
+def _certificate(item: Certificate, today: date) -> dict[str, Any]:
+    return {
+        "number": item.number,
+        "module": item.module,
+        "standard": item.standard,
+        "holder": item.holder,
+        "level": item.level,
+        "historical_since": item.historical_since.isoformat() if item.historical_since else None,
+        "status": item.status(today),
+        "confidence": item.confidence,
+        "source": item.source,
+    }
 
 
 @app.command()

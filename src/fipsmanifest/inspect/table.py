@@ -33,12 +33,12 @@ class Certificate:
     """What it was validated against."""
     holder: str
     """The vendor."""
-    level: int
-    """Overall security level."""
     source: str
     """Where this can be looked up."""
     confidence: Literal["high", "medium", "low"]
-    """How sure the row is that this certificate and its modules belong together."""
+    """How sure it is that number, module and standard belong together."""
+    level: int | None = None
+    """Overall security level, where it is known."""
     historical_since: date | None = None
     """The day it moved to the historical list."""
 

@@ -1,0 +1,117 @@
+"""``fipsmanifest modules``: what is known, and a row of one's own from a toolchain to a verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples.upstream import goprograms
+
+import fipsmanifest.inspect
+from tests.inspect import edits, programs
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+def run(folder: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [PROGRAM, *map(str, words)],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+#: Number -> standard and how sure, as the certificates' own pages and the policies that were read say.
+CERTIFICATES = {
+    2964: ("FIPS 140-2", "high"),
+    3318: ("FIPS 140-2", "high"),
+    3678: ("FIPS 140-2", "medium"),
+    3702: ("FIPS 140-2", "high"),
+    3836: ("FIPS 140-2", "high"),
+    4407: ("FIPS 140-2", "medium"),
+    4735: ("FIPS 140-3", "high"),
+    4953: ("FIPS 140-3", "low"),
+    5247: ("FIPS 140-3", "high"),
+}
+
+
+def test_the_list_has_every_known_certificate_with_its_status_and_how_sure_it_is(tmp_path: Path) -> None:
+    listed = document(run(tmp_path, "modules", "list", "--json"))
+    found = {item["number"]: (item["standard"], item["confidence"]) for item in listed["certificates"]}
+    assert found == CERTIFICATES
+    for item in listed["certificates"]:
+        assert item["status"] == ("historical" if item["standard"] == "FIPS 140-2" else "active")
+    of_rows = {row["id"]: [item["number"] for item in row["certificates"]] for row in listed["modules"]}
+    assert of_rows["boringcrypto-20220613-x86_64"] == [4735]
+    told = run(tmp_path, "modules", "list").stdout
+    (d2iq,) = [line for line in told.splitlines() if line.startswith("3702")]
+    assert "D2iQ" in d2iq
+    assert d2iq.split()[-1] == "no"
+    assert "not for new procurement" in told
+
+
+@pytest.fixture
+def unknown(tmp_path: Path) -> Path:
+    """A toolchain's module object as another maker would have it: other bytes, its own digest right."""
+    syso = goprograms.goroot() / "src/crypto/internal/boring/syso/goboringcrypto_linux_amd64.syso"
+    data = syso.read_bytes()
+    start = data.index(edits.module_object("amd64")[:4096])
+    path = tmp_path / "theirs.syso"
+    path.write_bytes(edits.redo_digest(edits.flip(data, start + 0x4321), start))
+    return path
+
+
+def test_a_learnt_row_proves_a_module_that_only_its_user_vouches_for(tmp_path: Path, unknown: Path) -> None:
+    data = programs.boring().read_bytes()
+    start = edits.module_offset(data)
+    (tmp_path / "kubelet").write_bytes(edits.redo_digest(edits.flip(data, start + 0x4321), start))
+    gate = ("inspect", "--require", "proven", "kubelet", "--json")
+    (before,) = document(run(tmp_path, *gate, code=5))["files"]
+    assert before["crypto"]["verdict"] == "unlisted"
+    words = ("modules", "learn", unknown, "--id", "theirs-x86_64", "--claimed-by", "Example Labs", "--seen-in", "go1")
+    (tmp_path / "mine.toml").write_text(run(tmp_path, *words).stdout)
+
+    told = document(run(tmp_path, *gate, "--modules", "mine.toml"))
+    (after,) = told["files"]
+    assert (after["crypto"]["verdict"], after["crypto"]["module"]) == ("proven", "theirs-x86_64")
+    assert after["module_digest"] == before["module_digest"]
+    module = told["modules"]["theirs-x86_64"]
+    assert (module["row"], module["claimed_by"]) == ("local", "Example Labs")
+    assert "certificates" not in module
+    rows = document(run(tmp_path, "modules", "list", "--modules", "mine.toml", "--json"))["modules"]
+    (row,) = [row for row in rows if row["id"] == "theirs-x86_64"]
+    assert (row["row"], row["claimed_by"], row["certificates"]) == ("local", "Example Labs", [])
+    assert "none; claimed by Example Labs" in run(tmp_path, "modules", "list", "--modules", "mine.toml").stdout
+
+
+def test_learning_what_is_no_module_says_so(tmp_path: Path, unknown: Path) -> None:
+    words = ("--id", "x", "--claimed-by", "me")
+    shutil.copy(programs.boring(), tmp_path / "kubelet")
+    assert "kubelet" in run(tmp_path, "modules", "learn", "kubelet", *words, code=2).stderr
+    data = unknown.read_bytes()
+    unknown.write_bytes(edits.flip(data, data.index(edits.module_object("amd64")[:64]) + 0x9000))
+    assert "integrity digest" in run(tmp_path, "modules", "learn", unknown, *words, code=1).stderr
+    run(tmp_path, "modules", "learn", unknown, "--id", "x", code=2)
+
+
+def test_the_shipped_table_is_no_table_of_ones_own(tmp_path: Path) -> None:
+    shutil.copy(Path(fipsmanifest.inspect.__file__).with_name("modules.toml"), tmp_path / "shipped.toml")
+    assert "names certificates" in run(tmp_path, "modules", "list", "--modules", "shipped.toml", code=2).stderr
