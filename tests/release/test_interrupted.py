@@ -55,8 +55,12 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+#: A kill can fall anywhere; Ctrl-C is one way through the code whatever it interrupts, so one moment a stage will do.
+STRIKES = [(moment, signal.SIGKILL) for moment in MOMENTS]
+STRIKES += [(moment, signal.SIGINT) for moment in ("while collecting", "while inspecting", "at the first object")]
+
+
+@pytest.mark.parametrize(("moment", "how"), STRIKES)
 def test_a_release_that_is_stopped_goes_on_where_it_was(
     site: Site, undisturbed: tuple[dict[str, str], dict[str, str]], moment: str, how: signal.Signals
 ) -> None:
