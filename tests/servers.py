@@ -47,6 +47,8 @@ class SeaweedFS:
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="seaweedfs-")
         self.folder = folder or Path(self._temporary.name if self._temporary else "")
         self.endpoint_url = ""
+        # Chosen once, so that a server that was killed comes back where it was.
+        self._ports = free_ports(9)
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
@@ -68,7 +70,7 @@ class SeaweedFS:
         identities.write_text(json.dumps(self._identities()))
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
-        ports = iter(free_ports(9))
+        ports = iter(self._ports)
         s3 = next(ports)
         names = ["master", "volume", "filer"]
         arguments = ["-s3.iam=false"]
@@ -114,18 +116,22 @@ class SeaweedFS:
             try:
                 self._process.wait(timeout=2)
             except subprocess.TimeoutExpired:
-                self.kill()
+                self._process.kill()
+        self._end()
+
+    def kill(self) -> None:
+        """End the server without a word; `start` brings it back with what it had."""
+        if self._process is not None:
+            self._process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.wait()
             self._process = None
         if self._log is not None:
             self._log.close()
             self._log = None
-
-    def kill(self) -> None:
-        """End the server as a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def client(self, credentials: tuple[str, str] | None = None) -> Any:
         """Give a plain boto3 client, apart from the one under test."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.client
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -18,15 +20,29 @@ Choice = Callable[[str, int], str | None]
 
 
 class FaultyProxy:
-    """Faults: ``reset-before``, ``reset-after``, ``truncate``, or an answer of the proxy's own.
+    """Faults of a request, chosen by its method and its number among those whose path has ``only`` in it.
 
-    That one is an HTTP status, with an error code of its own where one is given: ``503``, ``403-AccessDenied``.
+    ``reset-before`` and ``reset-after`` the server took it; ``truncate`` half of the answer; ``slow`` in pieces;
+    ``stall`` nothing for 3 s; ``lost`` yes without doing it; ``garble`` another last byte; or an HTTP status with an
+    error code: ``503``, ``403-AccessDenied``. ``before_fault`` is called first.
     """
 
-    def __init__(self, endpoint_url: str, choose: Choice) -> None:
+    def __init__(
+        self,
+        endpoint_url: str,
+        choose: Choice,
+        *,
+        only: str = "",
+        retry_after: str = "0",
+        before_fault: Callable[[], object] = lambda: None,
+    ) -> None:
         self.upstream = urlsplit(endpoint_url).netloc
         self.spoiled: list[str] = []
         self.requests: list[str] = []
+        self.times: list[float] = []
+        self.retry_after = retry_after
+        self.before_fault = before_fault
+        self._only = only
         self._choose = choose
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -49,9 +65,12 @@ class FaultyProxy:
     def fault(self, method: str, path: str) -> str | None:
         """Count a request and choose its fault."""
         with self._lock:
+            self.requests.append(f"{method} {path}")
+            self.times.append(time.monotonic())
+            if self._only not in path:
+                return None
             self._counts[method] = self._counts.get(method, 0) + 1
             fault = self._choose(method, self._counts[method])
-            self.requests.append(f"{method} {path}")
             if fault:
                 self.spoiled.append(fault)
             return fault
@@ -67,16 +86,28 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         fault = self._proxy.fault(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if fault:
+            self._proxy.before_fault()
         if fault == "reset-before":
             self._reset()
+        elif fault == "lost":
+            self._answer(200, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, b"")
         elif fault and fault[:3].isdigit():
-            self._answer(int(fault[:3]), {"Retry-After": "0"}, _error(fault))
+            self._answer(int(fault[:3]), {"Retry-After": self._proxy.retry_after}, _error(fault))
         else:
-            status, headers, content = self._forward(body)
+            try:
+                status, headers, content = self._forward(body)
+            except OSError:
+                self._reset()
+                return
+            if fault == "stall":
+                time.sleep(3)
+            if fault == "garble":
+                content = content[:-1] + bytes([content[-1] ^ 1])
             if fault == "reset-after":
                 self._reset()
             else:
-                self._answer(status, headers, content, whole=fault != "truncate")
+                self._answer(status, headers, content, whole=fault != "truncate", slowly=fault == "slow")
 
     do_GET = do_PUT = do_HEAD = do_DELETE = handle_any  # noqa: N815 - the names that http.server calls
 
@@ -89,13 +120,20 @@ class _Handler(BaseHTTPRequestHandler):
         dropped = {"content-length", "connection", "transfer-encoding", "date", "server"}
         return answer.status, {k: v for k, v in answer.getheaders() if k.lower() not in dropped}, content
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes, *, whole: bool = True) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], content: bytes, *, whole: bool = True, slowly: bool = False
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content if whole else content[: len(content) // 2])
+        half = len(content) // 2
+        self.wfile.write(content[:half])
+        if slowly:
+            time.sleep(0.5)
+        if whole:
+            self.wfile.write(content[half:])
         self.close_connection = not whole
 
     def _reset(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish import index, layout
+from fipsmanifest.publish.bucket import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Wanted, WantedManifest, WantedTool
 
@@ -279,3 +280,13 @@ def _tool_holds(tool: bytes, sha256: str, signature: bytes | None, consumer: Con
     except Exception:  # noqa: BLE001 - any refusal is one
         return False
     return True
+
+
+def everything(address: str) -> dict[str, bytes]:
+    bucket = open_bucket(address)
+    found = {}
+    for entry in bucket.list(""):
+        stored = bucket.get(entry.key)
+        assert stored is not None
+        found[entry.key] = stored.data
+    return found

@@ -19,22 +19,13 @@ from fipsmanifest.publish.publisher import publish
 from tests.publish.releases import (
     ReleaseKey,
     consumer_problems,
+    everything,
     expected_keys,
     save,
     wanted_manifest,
     wanted_release,
     wanted_tool,
 )
-
-
-def everything(address: str) -> dict[str, bytes]:
-    bucket = open_bucket(address)
-    found = {}
-    for entry in bucket.list(""):
-        stored = bucket.get(entry.key)
-        assert stored is not None
-        found[entry.key] = stored.data
-    return found
 
 
 def read(bucket: Bucket, key: str) -> bytes | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from fipsmanifest.errors import UsageError, ValidationFailed
 from fipsmanifest.publish import layout
 from fipsmanifest.publish.layout import ManifestKey, Sidecar, ToolKey
+from tests.publish.releases import expected_keys
 
 
 @pytest.mark.parametrize(
@@ -95,3 +99,20 @@ def test_tool_versions_are_ordered_as_people_mean_them() -> None:
         assert layout.version_order(lower) < layout.version_order(higher), (lower, higher)
     with pytest.raises(UsageError):
         layout.version_order("latest")
+
+
+def test_the_documented_policy_allows_what_is_published_and_no_removal() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    statements = json.loads(block)["Statement"]
+
+    allowed = [
+        pattern
+        for statement in statements
+        if "s3:PutObject" in statement["Action"] and "s3:GetObject" in statement["Action"]
+        for pattern in statement["Resource"]
+    ]
+    for key in expected_keys():
+        assert any(fnmatch.fnmatchcase(f"arn:aws:s3:::NAME/fips/{key}", pattern) for pattern in allowed), key
+    assert not fnmatch.filter(["arn:aws:s3:::NAME/fips/website.html", "arn:aws:s3:::NAME/index.html"], allowed[0])
+    assert "Delete" not in block

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +19,25 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
 from tests.publish.faulty_proxy import FaultyProxy
-from tests.publish.releases import ReleaseKey, consumer_problems, expected_keys, wanted_release
+from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
 from tests.servers import SeaweedFS
 
 
 def _honest(method: str, count: int) -> None:
     del method, count
+
+
+def _stalls_once(method: str, count: int) -> str | None:
+    del method
+    return "stall" if count == 1 else None
+
+
+def _always(fault: str) -> Callable[[str, int], str | None]:
+    def choose(method: str, count: int) -> str:
+        del method, count
+        return fault
+
+    return choose
 
 
 def _overloaded(method: str, count: int) -> str:
@@ -58,6 +74,25 @@ def test_an_independent_client_sees_types_caching_and_checksum(
     assert seen["index.json"] == ("application/json", "no-cache")
 
 
+def test_another_s3_client_copies_exactly_what_was_published(
+    s3: SeaweedFS, release_key: ReleaseKey, consumer: Consumer, tmp_path: Path
+) -> None:
+    wanted = wanted_release(release_key)
+    publish(wanted, open_bucket(f"s3://{BUCKET}/copied"), consumer)
+    key, secret = s3.credentials
+    remote = f":s3,provider=Other,endpoint='{s3.endpoint_url}',access_key_id={key},secret_access_key={secret}"
+    rclone = [str(Path(sys.executable).with_name("rclone")), "--config", str(tmp_path / "rclone.conf")]
+
+    subprocess.run([*rclone, "copy", f"{remote}:{BUCKET}/copied", str(tmp_path / "copy")], check=True, timeout=60)
+
+    copy = {path.relative_to(tmp_path / "copy").as_posix(): path for path in (tmp_path / "copy").rglob("*.*")}
+    assert set(copy) | {"tool/dkp-fips-tool", "tool/0.1.0/dkp-fips-tool"} >= expected_keys()
+    for manifest in wanted.manifests:
+        assert copy[manifest.key].read_bytes() == manifest.signed
+    check = ["sha256sum", "--strict", "-c", "dkp-fips-tool.sha256"]
+    subprocess.run(check, cwd=tmp_path / "copy" / "tool", check=True, stdout=subprocess.DEVNULL)
+
+
 def test_an_unchanged_release_costs_one_listing_and_one_read_a_pointer_and_sends_no_body(
     s3: SeaweedFS, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
@@ -74,33 +109,43 @@ def test_an_unchanged_release_costs_one_listing_and_one_read_a_pointer_and_sends
     assert len(reads) == 7
 
 
-@pytest.mark.parametrize("fault", ["reset-before", "reset-after", "409", "429", "500", "503"])
-def test_a_transient_fault_at_every_third_write_does_not_change_the_result(
-    s3: SeaweedFS, release_key: ReleaseKey, consumer: Consumer, fault: str
-) -> None:
-    address = f"s3://{BUCKET}/fault-{fault}"
+def test_a_server_that_says_when_to_come_back_is_asked_again_then(s3: SeaweedFS) -> None:
+    def busy_once(method: str, count: int) -> str | None:
+        return "503" if count == 1 else None
 
-    with FaultyProxy(s3.endpoint_url, lambda method, n: fault if method == "PUT" and n % 3 == 0 else None) as proxy:
-        publish(wanted_release(release_key), open_bucket(address, endpoint_url=proxy.endpoint_url), consumer)
+    with FaultyProxy(s3.endpoint_url, busy_once, retry_after="2") as proxy:
+        assert open_bucket(f"s3://{BUCKET}/nothing", endpoint_url=proxy.endpoint_url).get("tool/x") is None
 
-    assert len(proxy.spoiled) >= 4
-    direct = open_bucket(address)
-    there = {entry.key: direct.get(entry.key) for entry in direct.list("")}
-    assert there.keys() == expected_keys()
-    assert consumer_problems(lambda key: stored.data if (stored := there.get(key)) else None, consumer) == []
+    first, second = proxy.times
+    assert 2.0 <= second - first < 10
 
 
-@pytest.mark.parametrize("fault", ["reset-before", "reset-after", "truncate", "500"])
-def test_a_transient_fault_at_every_third_read_does_not_change_the_result(
-    s3: SeaweedFS, release_key: ReleaseKey, consumer: Consumer, fault: str
-) -> None:
-    address = f"s3://{BUCKET}/read-fault-{fault}"
+def test_a_server_that_stalls_is_asked_again(s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fipsmanifest.publish.s3.READ_SECONDS", 1)
+    put(open_bucket(f"s3://{BUCKET}/stall"), "tool/x", b"x", Absent())
 
-    with FaultyProxy(s3.endpoint_url, lambda method, n: fault if method == "GET" and n % 3 == 0 else None) as proxy:
-        publish(wanted_release(release_key), open_bucket(address, endpoint_url=proxy.endpoint_url), consumer)
+    with FaultyProxy(s3.endpoint_url, _stalls_once) as proxy:
+        stored = open_bucket(f"s3://{BUCKET}/stall", endpoint_url=proxy.endpoint_url).get("tool/x")
 
-    assert len(proxy.spoiled) >= 4
-    assert {entry.key for entry in open_bucket(address).list("")} == expected_keys()
+    assert stored is not None and stored.data == b"x"
+    assert len(proxy.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        ("403-RequestTimeTooSkewed", "clock"),
+        ("403-SignatureDoesNotMatch", "secret key"),
+        ("501-NotImplemented", "whoever runs the store"),
+    ],
+)
+def test_what_will_not_change_by_itself_is_said_at_once(s3: SeaweedFS, fault: str, advice: str) -> None:
+    with FaultyProxy(s3.endpoint_url, _always(fault)) as proxy, pytest.raises(Incomplete) as caught:
+        open_bucket(f"s3://{BUCKET}", endpoint_url=proxy.endpoint_url).get("tool/x")
+
+    assert fault[4:] in caught.value.message
+    assert advice in caught.value.advice
+    assert len(proxy.requests) == 1
 
 
 def test_a_server_that_only_fails_is_given_up_on_within_seconds(s3: SeaweedFS) -> None:

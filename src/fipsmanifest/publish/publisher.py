@@ -125,7 +125,12 @@ class _Round:
         self._put(action, only_if)
         self._written.append(action)
         stored = self._bucket.get(action.key)
-        if stored is None or stored.data != action.data:
+        if stored is None:
+            raise Incomplete(
+                f"{self._bucket.describe()} said that {action.key} was written, and does not have it.",
+                "Nobody else removes objects: ask whoever runs the store, and run again.",
+            )
+        if stored.data != action.data:
             raise _Overtaken(f"{action.key} in {self._bucket.describe()} does not read back as it was written.")
         parsed = layout.read_key(action.key)
         if isinstance(parsed, ManifestKey):
