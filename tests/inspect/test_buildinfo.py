@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.inspect.finding import GoFacts
+from fipsmanifest.inspect.finding import GoFacts, Verdict
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
@@ -50,6 +51,17 @@ def test_every_field_agrees_with_the_toolchain(program: Callable[[], Path]) -> N
 @pytest.mark.parametrize("program", [goprograms.goroot() / "bin/go", goprograms.goroot() / "bin/gofmt"])
 def test_the_toolchains_own_programs_agree(program: Path) -> None:
     assert read(program.read_bytes()) == as_go_prints_it(program)
+
+
+@pytest.mark.parametrize("name", ["docker-registry", "skopeo", "umoci"])
+def test_programs_that_a_distribution_built_agree(name: str) -> None:
+    # By toolchains, flags and strippers that are not ours; all of them plain builds.
+    found = shutil.which(name)
+    assert found
+    path = Path(found)
+    looked = look(Buffer(path.read_bytes()), TABLE)
+    assert looked.go == as_go_prints_it(path)
+    assert looked.crypto.verdict is Verdict.PLAIN
 
 
 def test_a_program_without_section_headers_agrees(tmp_path: Path) -> None:
