@@ -41,7 +41,7 @@ bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to 
 	@scripts/system-packages test
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# Ten minutes at the most; another SEED tries other inputs, the same one the same again.
+# Five minutes for the readers, then the property tests. Another SEED tries other inputs, the same one the same again.
 SEED ?= 1
 fuzz: $(VENV)/.test ## feed changed inputs to every reader of hostile bytes, and run the property tests with many more
 	@scripts/system-packages test
