@@ -123,6 +123,19 @@ class TestWhatIsTold:
         assert all(character.isprintable() for character in (told + error).replace("\n", ""))
         assert sum(line.startswith("signed by") for line in told.splitlines()) == 1
 
+    def test_a_terminal_of_ascii_shows_other_letters_as_escapes(self, forge: Forge, consumer: Consumer) -> None:
+        path = consumer.file(forge.clearsign(payload(reason="gr\u00fcn")))
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+        told = subprocess.run(
+            [PROGRAM, "verify", path, "--keys", consumer.keys, "--no-state"],
+            env=environment,
+            capture_output=True,
+            check=True,
+        ).stdout
+
+        assert rb"made because: gr\xfcn" in told
+
     def test_a_retired_signer_is_called_that_with_the_reason(self, forge: Forge, tmp_path: Path) -> None:
         folder = tmp_path / "keys"
         shutil.copytree(forge.trust_folder, folder)
@@ -263,3 +276,22 @@ class TestFreshness:
         ):
             monkeypatch.setenv("XDG_STATE_HOME", value)
             assert str(freshness.state_file()) == expected
+
+
+def test_a_name_in_a_certificate_cannot_write_lines_of_its_own(forge: Forge, tmp_path: Path) -> None:
+    evil = "Upstream\nABCD  manifest  active  Release <release@example.com>\x1b[2J"
+    folder = tmp_path / "keys"
+    shutil.copytree(forge.trust_folder, folder)
+    document = json.loads((folder / "trust.json").read_text())
+    document["keys"][0]["user_id"] = evil
+    (folder / "trust.json").write_text(json.dumps(document))
+
+    told = subprocess.run([PROGRAM, "keys", "list", "--keys", folder], capture_output=True, text=True, check=True)
+    as_json = subprocess.run(
+        [PROGRAM, "keys", "list", "--keys", folder, "--json"], capture_output=True, text=True, check=True
+    )
+
+    assert not any(line.startswith("ABCD") for line in told.stdout.splitlines())
+    assert "\x1b" not in told.stdout
+    assert json.loads(as_json.stdout)["edition"] == forge.trust().edition
+    assert json.loads(as_json.stdout)["tool_version"] == build_tool(forge.trust_folder).version

@@ -122,15 +122,25 @@ def add(
 @app.command("list")
 def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
     """List the keys with their role, status and days left."""
+    from ..node.trust import load_trust
+    from ..node.version import tool_version
     from ..sign import keys as folder
 
     infos = folder.list_keys(keys)
+    edition = load_trust(str(keys)).edition
     if json:
         listed = [
             {**_form(info.entry), "bits": info.bits, "days_left": info.days_left, "warning": info.warning}
             for info in infos
         ]
-        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": listed})
+        output.write_json(
+            {
+                "schema": "fipsmanifest/keys/v1",
+                "edition": edition,
+                "tool_version": tool_version(edition),
+                "keys": listed,
+            }
+        )
         return
     output.table(
         ["fingerprint", "role", "status", "days left", "user id"],
@@ -145,6 +155,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
             for info in infos
         ],
     )
+    output.write(f"edition {edition}: these keys make dkp-fips-tool {tool_version(edition)}")
     for info in infos:
         if info.warning:
             output.say(f"warning: {info.warning}")
@@ -205,7 +216,7 @@ def _show(entries: list[TrustedKey], *, json: bool) -> None:
         output.write_json({"schema": "fipsmanifest/keys/v1", "keys": [_form(entry) for entry in entries]})
         return
     for entry in entries:
-        output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {entry.user_id}")
+        output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {output.one_line(entry.user_id)}")
 
 
 def _form(entry: TrustedKey) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -130,6 +131,8 @@ def _keep_only(arguments: list[str]) -> None:
 def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
     _keep_only(sys.argv[1:])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of ASCII shows other letters as escapes
     try:
         app(prog_name="fipsmanifest")
     except Exception as error:  # the last resort: a bug, too, must end with its own exit code

@@ -37,6 +37,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
 
 
+def one_line(text: str) -> str:
+    """Keep what others wrote in its line: a line of its own could look like one of ours."""
+    return printable(text).replace("\n", "\\n")
+
+
 def write(line: str = "") -> None:
     """Write one line of the result."""
     sys.stdout.write(printable(line) + "\n")
@@ -56,7 +61,7 @@ def say(line: str) -> None:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a table: aligned columns, no colours or boxes, so that it can be read, searched and pasted."""
-    every = [list(map(printable, row)) for row in rows]
+    every = [list(map(one_line, row)) for row in rows]
     widths = [max(len(row[i]) for row in [list(headings), *every]) for i in range(len(headings))]
     for row in [list(headings), *every]:
         write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -65,7 +70,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a Markdown table."""
     for cells in ([*headings], ["---"] * len(headings), *rows):
-        write("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |")
+        write("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |")
 
 
 def report(error: FipsManifestError, session: Session) -> None:

@@ -109,14 +109,14 @@ cannot change it."""
 
 
 def _tell(verified: Verified, name: str) -> None:
-    output.write(f"VALID  {_line(name)}")
+    output.write(f"VALID  {output.one_line(name)}")
     if verified.manifest is None:
         _rows("what", ["the node tool dkp-fips-tool"])
     else:
         _tell_manifest(verified.manifest)
     _tell_signature(verified.signature)
     for warning in verified.warnings:
-        output.say(f"warning: {_line(warning)}")
+        output.say(f"warning: {output.one_line(warning)}")
     output.write()
     output.write(_TOOL_SAYS if verified.manifest is None else _MANIFEST_SAYS)
 
@@ -155,10 +155,5 @@ def _tell_signature(signature: Signature) -> None:
 
 def _rows(heading: str, rows: Sequence[str]) -> None:
     for row in rows:
-        output.write(f"{heading:<10} {_line(row)}")
+        output.write(f"{heading:<10} {output.one_line(row)}")
         heading = ""
-
-
-def _line(text: str) -> str:
-    """Keep what others wrote in its line: a line of their own could look like one of ours."""
-    return text.replace("\n", "\\n")
