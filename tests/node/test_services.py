@@ -328,6 +328,29 @@ class TestWhichServices:
 
         assert (result.status, result.actual) == ("not-applicable", "none listed for this role")
 
+    @pytest.mark.parametrize(
+        "entries",
+        [
+            [None],
+            ["etcd"],
+            [[]],
+            [{}],
+            [{"port": "1"}],
+            [{"port": True, "roles": 7}],
+            [{"port": 99999}],
+            {"a": 1},
+            "x",
+            7,
+        ],
+    )
+    def test_odd_entries_are_no_services(self, entries: Any) -> None:
+        listed = Listed("m", {"node": {"services": entries}})
+
+        assert {result.status for result in services.check(Node("/", True, "worker"), [listed])} <= {
+            "not-applicable",
+            "unknown",
+        }
+
     def test_at_rest_nothing_is_asked(self, tmp_path: Path) -> None:
         assert services.check(Node(str(tmp_path), False, "control-plane"), [manifest(1)])[0].status == "not-applicable"
 

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import time
 from typing import List, Optional, Sequence
@@ -42,8 +43,9 @@ def run(command: Sequence[str], seconds: float) -> bytes:
     except subprocess.TimeoutExpired:
         raise HelperFailed("did not end in {:.0f} seconds".format(seconds))
     finally:
-        if process.poll() is None:
-            process.kill()
+        # What it started in turn may hold the pipe open.
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
         if process.stdout is not None:
             process.stdout.close()
         process.wait()

@@ -94,7 +94,8 @@ def to_text(report: Report, colour: bool = False) -> str:
             lines.append("Manifest: {file} (Kubernetes {kubernetes}, EL{el}, serial {serial})".format(**shown))
             lines.append("Signed: {signed_at} by {fingerprint}".format(**shown))
     for result in kept.results if kept.left_out else report.results:
-        lines += _service(result, colour) if result.id == "services" else _lines(result, colour)
+        asked = result.id == "services" and result.subject != result.id
+        lines += _service(result, colour) if asked else _lines(result, colour)
     if kept.left_out:
         lines.append("... and {} more results, which are counted below.".format(kept.left_out))
     lines += ["Note: {}".format(visible(warning, 400)) for warning in list(report.warnings)[:_MAX_WARNINGS]]

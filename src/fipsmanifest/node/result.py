@@ -109,9 +109,10 @@ def is_own_program(file: Mapping[str, Any], component: Optional[str]) -> bool:
 
     They are Go programs, or bear the component's name; the others have names that half the node bears as well.
     """
-    if file.get("role") != "program" or not file.get("sha256"):
+    path = file.get("path")
+    if file.get("role") != "program" or not file.get("sha256") or not path:
         return False
-    return bool(file.get("go")) or posixpath.basename(str(file.get("path"))).startswith(str(component))
+    return bool(file.get("go")) or posixpath.basename(str(path)).startswith(str(component))
 
 
 def image_files(image: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:

@@ -11,7 +11,7 @@ right one is another image's, an older release's for instance, and judged where 
 
 import errno
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, is_own_program, wanted_components
@@ -110,7 +110,8 @@ def _image(manifest: str, image: Dict[str, Any], architecture: Optional[str]) ->
     layers: List[Tuple[str, ...]] = []
     for platform in platforms:
         identities += [("manifest", platform.get("manifest")), ("config", platform.get("config"))]
-        unpacked = [str(one) for one in platform.get("diff_ids") or []]
+        diff_ids = platform.get("diff_ids")
+        unpacked = [str(one) for one in diff_ids] if isinstance(diff_ids, list) else []
         for number, layer in enumerate(platform.get("layers") or []):
             layers.append((str(layer),) + tuple(unpacked[number : number + 1]))
     return Image(
@@ -201,7 +202,7 @@ def _unpacked(node: Node, image: Image, snapshots: Sequence[bytes]) -> List[Resu
     subject = "{} (unpacked)".format(image.reference)
     if not snapshots:
         return []
-    wanted = [file for file in image.files if file.get("sha256") and file.get("type") != "symlink"]
+    wanted = [file for file in image.files if file.get("path") and file.get("sha256") and file.get("type") != "symlink"]
     if not wanted:
         advice = "The manifest lists no files of this image; make one that does."
         return [Result(ID, subject, UNKNOWN, actual="not compared", evidence={"code": "no-files"}, advice=advice)]
@@ -228,23 +229,23 @@ def _sort(
     right: List[str] = []
     wrong: List[Tuple[str, str, str]] = []
     missing: List[str] = []
+    likely = list(snapshots)
     for file in wanted:
         path, expected = str(file["path"]), str(file["sha256"])
-        copies = list(_copies(node, path, snapshots))
-        if expected in copies:
-            right.append(path)
-        elif copies:
-            wrong.append(
-                (path, "sha256:" + visible(expected), copies[0] if ":" in copies[0] else "sha256:" + copies[0])
-            )
+        others: List[str] = []
+        for snapshot in likely:
+            found = containers.digest_in(node, snapshot, path)
+            if found == expected:
+                right.append(path)
+                # An image's files lie in few layers: look there first, and not at what other images have at the path.
+                likely.remove(snapshot)
+                likely.insert(0, snapshot)
+                break
+            if found is not None:
+                others.append(found if ":" in found else "sha256:" + found)
         else:
-            missing.append(path)
+            if others:
+                wrong.append((path, "sha256:" + visible(expected), others[0]))
+            else:
+                missing.append(path)
     return right, wrong, missing
-
-
-def _copies(node: Node, path: str, snapshots: Sequence[bytes]) -> Iterator[str]:
-    """Give the digest of each snapshot's copy of a file, or after a colon why there is none."""
-    for snapshot in snapshots:
-        found = containers.digest_in(node, snapshot, path)
-        if found is not None:
-            yield found

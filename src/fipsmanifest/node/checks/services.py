@@ -54,8 +54,10 @@ def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
     for listed in manifests:
         entries = (listed.manifest.get("node") or {}).get("services") or []
         for entry in entries if isinstance(entries, list) else []:
+            if not isinstance(entry, dict):
+                continue
             name, port = entry.get("name"), entry.get("port")
-            if node.role in (entry.get("roles") or [node.role]) and isinstance(port, int) and 0 < port < 65536:
+            if node.role in (_texts(entry, "roles") or [node.role]) and isinstance(port, int) and 0 < port < 65536:
                 found.setdefault((str(name), port), []).append((listed.name, entry))
     return [_Service(name, port, tuple(found[name, port])) for name, port in sorted(found)]
 
