@@ -72,13 +72,13 @@ class ReleaseKey:
     def detach(self, data: bytes, *, at: str = "20261120T100000") -> bytes:
         return self._sign("--detach-sign", data, at)
 
-    def revoked(self, folder: Path, successor: ReleaseKey) -> Consumer:
-        """Give the consumer who trusts ``successor`` and has this key on record as revoked."""
+    def revoked(self, folder: Path, successor: ReleaseKey, status: str = "revoked") -> Consumer:
+        """Give the consumer who trusts ``successor`` and has this key on record as revoked, or in another status."""
         ours, theirs = (json.loads((key.trust / "trust.json").read_text())["keys"] for key in (self, successor))
         folder.mkdir()
         for number, key in enumerate((self, successor)):
             (folder / f"{number}.asc").write_bytes((key.trust / "release.asc").read_bytes())
-        keys = [{**entry, "status": "revoked"} for entry in ours] + theirs
+        keys = [{**entry, "status": status} for entry in ours] + theirs
         (folder / "trust.json").write_text(json.dumps({"schema": "fipsmanifest/trust/v1", "keys": keys}))
         return Consumer.trusting(load_trust(str(folder)))
 

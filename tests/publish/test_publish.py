@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused
 from fipsmanifest.publish import index, layout
-from fipsmanifest.publish.bucket import Absent, Bucket, Matches
+from fipsmanifest.publish.audit import audit
+from fipsmanifest.publish.bucket import Absent, Bucket, Matches, open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Kind, Wanted
 from fipsmanifest.publish.publisher import plan_publication, publish
@@ -19,6 +21,7 @@ from tests.publish.releases import (
     KUBERNETES,
     ReleaseKey,
     consumer_problems,
+    document,
     expected_keys,
     payload,
     tool_bytes,
@@ -328,3 +331,63 @@ def test_a_plan_as_json_says_what_would_be_done_and_with_which_bytes(
         "tool-sidecar-pointer",
         "tool-pointer",
     ]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_in_a_folder_the_tool_can_be_run_and_everything_be_read_whatever_the_umask(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer, umask: int
+) -> None:
+    (tmp_path / "bucket").mkdir()
+    before = os.umask(umask)
+    try:
+        publish(wanted_release(release_key), open_bucket(str(tmp_path / "bucket")), consumer)
+    finally:
+        os.umask(before)
+
+    tool = tmp_path / "bucket" / "tool" / "dkp-fips-tool"
+    assert subprocess.run([tool], capture_output=True, check=True).stdout.startswith(b"0.1.0\n")
+    modes = {path: path.stat().st_mode & 0o7777 for path in (tmp_path / "bucket").rglob("*")}
+    programs = {tool, tool.parent / "0.1.0" / "dkp-fips-tool"}
+    assert {path for path, mode in modes.items() if path.is_file() and mode == 0o755} == programs
+    assert {mode for path, mode in modes.items() if path.is_file() and path not in programs} == {0o644}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o755}
+
+
+def test_the_index_says_what_changed_since_the_serial_before_and_no_more_than_fits(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    (kubelet,) = document()["files"]
+    many = [{**kubelet, "path": f"/opt/{'x' * 300}/{number}"} for number in range(40)]
+    publish(wanted_release(release_key), bucket, consumer)
+    publish(wanted_release(release_key, serial=2, files=[kubelet, *many]), bucket, consumer)
+    publish(wanted_release(release_key, serial=3, files=[kubelet, *many], kubelet=b"x"), bucket, consumer)
+
+    records = {item.serial: item for item in index.read(data(bucket, "index.json")).manifests if item.el == 8}
+
+    assert (records[1].since, records[1].changes) == (0, ())
+    assert records[2].since == 1
+    assert len(records[2].changes) == 13
+    assert records[2].changes[0].startswith("kubelet: /opt/xxx")
+    assert records[2].changes[-1] == "and 28 more"
+    assert max(map(len, records[2].changes)) <= 160
+    # `files` was given, so the third says what the second says.
+    assert (records[3].since, records[3].changes) == (2, ())
+
+
+def test_after_a_revocation_changes_are_told_since_a_serial_that_is_still_good(
+    bucket: Bucket, release_key: ReleaseKey, other_key: ReleaseKey, tmp_path: Path
+) -> None:
+    both = release_key.revoked(tmp_path / "both", other_key, "active")
+    publish(wanted_release(release_key), bucket, both)
+    publish(wanted_release(other_key, version="0.2.0", serial=2, kubelet=b"x"), bucket, both)
+    before = [(item.serial, item.since) for item in index.read(data(bucket, "index.json")).manifests if item.el == 8]
+    today = release_key.revoked(tmp_path / "today", other_key)
+
+    publish(Wanted(), bucket, today)
+
+    after = index.read(data(bucket, "index.json"))
+    assert before == [(2, 1), (1, 0)]
+    assert [(item.serial, item.since, item.changes) for item in after.manifests if item.el == 8] == [(2, 0, ())]
+    assert [tool.version for tool in after.tools] == ["0.2.0"]
+    # The audit, which believes no index, comes to the same.
+    assert {finding.code for finding in audit(bucket, today).findings} == {"signature"}
