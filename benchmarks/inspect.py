@@ -1,0 +1,142 @@
+"""``inspect`` against the hash that must be made anyway, against looking for symbols, and against itself on more files.
+
+The files are copies of real goboring programs, padded to the sizes of Kubernetes' own; everything is in the page cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from examples.upstream import goprograms
+
+from fipsmanifest.collect.cache import Cache
+from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.source import OpenFile
+from fipsmanifest.inspect.table import load
+from fipsmanifest.survey import survey
+
+from .measure import Figure, Run, paired, run
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+#: MiB embedded in each program; with the program itself, 40 to 110 MB.
+PADS = (34, 60, 78, 96)
+TOTAL = 4_000_000_000
+SMALL_FILES = 100_000
+
+
+def figures() -> Iterator[Figure]:
+    """Measure everything that `inspect` promises of its speed."""
+    with tempfile.TemporaryDirectory(prefix="fm-bench-", dir=os.environ.get("TMPDIR")) as scratch:
+        folder = Path(scratch)
+        programs = [goprograms.build(f"pad{pad}", pad=pad) for pad in PADS]
+        yield from _beside_the_hash(programs, folder)
+        yield from _verdict(programs[0], folder)
+        yield _linear(programs[0], folder)
+        yield from _small_files(folder)
+
+
+def _beside_the_hash(programs: list[Path], folder: Path) -> Iterator[Figure]:
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    size = count = 0
+    while size < TOTAL:
+        source = programs[count % len(programs)]
+        shutil.copyfile(source, corpus / f"{count:03}")
+        size += source.stat().st_size
+        count += 1
+    # Each core hashes its share of the files in one process.
+    share = -(-count // (os.cpu_count() or 1))
+    floor = f"printf '%s\\0' {shlex.quote(str(corpus))}/* | xargs -0 -n {share} -P $(nproc) openssl dgst -sha256"
+    hashing: Callable[[], Run] = lambda: run(["bash", "-c", floor], dict(os.environ), folder)  # noqa: E731
+    hashing()
+    ratio, ours, theirs = paired(lambda: _inspected(corpus, folder), hashing)
+    detail = (
+        f"{size / 1e9:.1f} GB in {count} files; ours {ours.wall:.2f} s ({ours.cpu:.1f} s of CPU), "
+        f"openssl {theirs.wall:.2f} s ({theirs.cpu:.1f} s of CPU); load {os.getloadavg()[0]:.1f}"
+    )
+    yield Figure("inspect / openssl dgst -sha256, one process a core", ratio, "x", 1.35, detail)
+    yield Figure("CPU of inspect / CPU of openssl", ours.cpu / theirs.cpu, "x", 1.35, detail)
+    yield Figure("peak memory of inspect", ours.peak / 2**20, "MiB", 200, detail)
+    shutil.rmtree(corpus)
+
+
+def _inspected(target: Path, folder: Path) -> Run:
+    environment = {**os.environ, "FIPSMANIFEST_CACHE": str(folder / "cache")}
+    return run([PROGRAM, "--quiet", "inspect", "--json", target], environment, folder)
+
+
+def _verdict(program: Path, folder: Path) -> Iterator[Figure]:
+    """Measure processor time, on one core: the verdict alone against the hash, and against ``go tool nm``."""
+    table = load()
+    with program.open("rb") as file:
+        source = OpenFile(file.fileno())
+        data = program.read_bytes()
+        hashing = min(_cpu_seconds(lambda: sha256(data).digest()) for _ in range(9))
+        verdict = min(_cpu_seconds(lambda: look(source, table)) for _ in range(9))
+    size = f"{len(data) / 1e6:.0f} MB"
+    detail = f"{size}: verdict {verdict * 1000:.1f} ms, SHA-256 {hashing * 1000:.1f} ms"
+    yield Figure("verdict / SHA-256", verdict / hashing, "x", 0.25, detail)
+    root = goprograms.goroot()
+    symbols = f"{shlex.quote(str(root))}/bin/go tool nm {shlex.quote(str(program))} | grep -c goboringcrypto"
+    environment = {**os.environ, "GOROOT": str(root), "GOTOOLCHAIN": "local", "HOME": str(folder)}
+    listing = min(run(["bash", "-c", symbols], environment, folder).cpu for _ in range(5))
+    detail = f"{size}: verdict {verdict * 1000:.1f} ms, go tool nm | grep {listing * 1000:.0f} ms"
+    yield Figure("verdict / go tool nm | grep", verdict / listing, "x", 0.2, detail)
+
+
+def _linear(program: Path, folder: Path) -> Figure:
+    """Measure the processor time that a file takes among 10 and among 100."""
+    times: dict[int, float] = {}
+    for count in (1, 10, 100):
+        corpus = folder / f"files-{count}"
+        corpus.mkdir()
+        for number in range(count):
+            # The same bytes under many names: reading them costs the same as if they were others.
+            os.link(_copied(program, folder), corpus / f"{number:03}")
+        times[count] = min(_cpu_seconds(partial(_survey, corpus, folder)) for _ in range(3))
+    detail = ", ".join(f"{count} files {seconds:.2f} s" for count, seconds in times.items())
+    return Figure("CPU of a file of 100 / of a file of 10", times[100] / 100 / (times[10] / 10), "x", 1.25, detail)
+
+
+def _copied(program: Path, folder: Path) -> Path:
+    copy = folder / program.name
+    if not copy.exists():
+        shutil.copyfile(program, copy)
+    return copy
+
+
+def _survey(corpus: Path, folder: Path) -> None:
+    for _ in survey([corpus], Inspector(load(), folder), Cache(folder / "cache")):
+        pass
+
+
+def _small_files(folder: Path) -> Iterator[Figure]:
+    runs: dict[int, Run] = {}
+    for count in (SMALL_FILES // 10, SMALL_FILES):
+        corpus = folder / f"small-{count}"
+        for number in range(count):
+            if number % 1000 == 0:
+                place = corpus / f"{number // 1000:03}"
+                place.mkdir(parents=True)
+            (place / f"{number:06}").write_bytes(b"%d\n" % number)
+        _inspected(corpus, folder)
+        runs[count] = _inspected(corpus, folder)
+    few, many = runs[SMALL_FILES // 10], runs[SMALL_FILES]
+    detail = f"{SMALL_FILES // 10} files {few.wall:.2f} s, {SMALL_FILES} files {many.wall:.2f} s, {many.peak >> 20} MiB"
+    yield Figure("CPU of 100,000 small files / ten times that of 10,000", many.cpu / (10 * few.cpu), "x", 1.25, detail)
+
+
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    """Give processor time of all threads: what the machine does besides is not counted."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
