@@ -12,6 +12,7 @@ _MARKS = {PASS: "[OK]", FAIL: "[FAIL]", UNKNOWN: "[UNKNOWN]", NOT_APPLICABLE: "[
 _COLOURS = {PASS: "32", FAIL: "31", UNKNOWN: "33", NOT_APPLICABLE: "2"}
 _WIDTH = 68
 _ORDER = (FAIL, UNKNOWN, PASS, NOT_APPLICABLE)
+_SMALLEST = 150  # bytes of a result with empty texts, about
 _MAX_MANIFESTS = 50
 _MAX_WARNINGS = 100
 
@@ -72,6 +73,8 @@ def _keep(results: Sequence[Result]) -> _Kept:
     ordered = sorted(results, key=lambda result: _ORDER.index(result.status))
     kept, room = [], MAX_BYTES
     for result in ordered:
+        if room < _SMALLEST:
+            break
         # As it stands in the document: every line four spaces further in, a comma and a line feed after it.
         written = json.dumps(_document(result), indent=2, ensure_ascii=True)
         size = len(written) + 4 * (written.count("\n") + 1) + 2
