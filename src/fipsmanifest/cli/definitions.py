@@ -121,20 +121,11 @@ def lock(
     """Fetch and authenticate what a definition names, and pin every digest."""
     from .. import lock as locks
     from .. import release
-    from ..workspace import Workspace
     from .select import chosen
+    from .site import opened
 
     found = chosen(definitions, version, el)
-    with output.progress(options.session_of(ctx)) as progress:
-        site = release.Site(
-            work=Workspace(work),
-            keys=keys,
-            cache=cache,
-            mirrors=tuple(mirror or ()),
-            ca_bundle=ca_bundle,
-            allow_http=allow_http,
-            progress=progress,
-        )
+    with opened(ctx, work, keys, cache, mirror=mirror, ca_bundle=ca_bundle, allow_http=allow_http) as site:
         written = []
         for path, definition in found:
             target = lock_file or locks.path_beside(path)

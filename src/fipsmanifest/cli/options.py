@@ -106,6 +106,15 @@ Modules = Annotated[
     Path | None,
     typer.Option("--modules", envvar="FIPSMANIFEST_MODULES", metavar="FILE", help="Your own module rows (TOML)."),
 ]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--public-url",
+        envvar="FIPSMANIFEST_PUBLIC_URL",
+        metavar="URL",
+        help="Read everything back from where the world reads it, too; waits up to 5 minutes for caches.",
+    ),
+]
 DEFINITIONS = Path("releases")
 WORK = Path("work")
 KEYS = Path("keys")

@@ -10,6 +10,7 @@ import typer
 from ..errors import UsageError
 from . import options, output
 from .select import chosen
+from .site import opened
 
 if TYPE_CHECKING:
     from ..definition import Definition
@@ -35,6 +36,7 @@ def release(
     el: options.El = None,
     to: options.To = None,
     endpoint_url: options.EndpointUrl = None,
+    public_url: options.PublicUrl = None,
     signing_key: options.SigningKey = None,
     mirror: options.Mirror = None,
     lock: options.LockFile = None,
@@ -57,24 +59,15 @@ def release(
     """
     if to is None:
         because = "without --to, since nothing is published"
-        options.refuse_ignored(ctx, {"endpoint_url": "--endpoint-url", "single_writer": "--single-writer"}, because)
+        ignored = {"endpoint_url": "--endpoint-url", "public_url": "--public-url", "single_writer": "--single-writer"}
+        options.refuse_ignored(ctx, ignored, because)
     if dry_run:
-        options.refuse_ignored(ctx, {"signing_key": "--signing-key"}, "with --dry-run, since nothing is signed")
+        ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
+        options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
     found = chosen(definitions, version, el)
-    with output.progress(options.session_of(ctx)) as progress:
-        from ..release import Site
-        from ..workspace import Workspace
-
-        site = Site(
-            work=Workspace(work),
-            keys=keys,
-            cache=cache,
-            mirrors=tuple(mirror or ()),
-            modules=modules,
-            ca_bundle=ca_bundle,
-            allow_http=allow_http,
-            progress=progress,
-        )
+    with opened(
+        ctx, work, keys, cache, mirror=mirror, modules=modules, ca_bundle=ca_bundle, allow_http=allow_http
+    ) as site:
         cut = _Cut(site, lock, first_lock=first_lock, dry_run=dry_run)
         cut.begin(to, endpoint_url, signing_key)
         payloads = {definition.name: (definition, cut.generate(path, definition)) for path, definition in found}
@@ -83,7 +76,7 @@ def release(
         if dry_run:
             plan = cut.plan(payloads)
         else:
-            manifests, publication = cut.sign_and_publish(payloads, single_writer=single_writer)
+            manifests, publication = cut.sign_and_publish(payloads, public_url, single_writer=single_writer)
             plan = publication.plan if publication else None
     report = _report(site, payloads, manifests, cut.tool, plan, publication)
     if json:
@@ -137,11 +130,12 @@ class _Cut:
         return dry_plan(payloads, self.tool, self._site.trust(), self._bucket)
 
     def sign_and_publish(
-        self, payloads: dict[str, tuple[Definition, bytes]], *, single_writer: bool
+        self, payloads: dict[str, tuple[Definition, bytes]], public_url: str | None, *, single_writer: bool
     ) -> tuple[list[SignedManifest], Publication | None]:
         """Sign what is not published, and publish where there is a bucket."""
         from ..publication import sign_manifest, sign_tool, wanted
         from ..publish.consumer import Consumer
+        from ..publish.public import read_back
         from ..publish.publisher import publish
 
         if self._signer is None:
@@ -160,6 +154,8 @@ class _Cut:
             self._site.progress,
             single_writer=single_writer,
         )
+        if public_url is not None:
+            read_back(publication.plan, self._bucket, public_url, self._site.progress)
         return manifests, publication
 
 

@@ -11,20 +11,12 @@ from ..errors import UsageError
 from . import options, output
 from .release import DryRun, SingleWriter, plan_form, tell_plan
 from .select import chosen
+from .site import opened
 
 if TYPE_CHECKING:
     from ..publish.plan import Wanted
     from ..publish.probe import Scratch
 
-PublicUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--public-url",
-        envvar="FIPSMANIFEST_PUBLIC_URL",
-        metavar="URL",
-        help="Read everything back from where the world reads it, too; waits up to 5 minutes for caches.",
-    ),
-]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")]
 
 
@@ -46,19 +38,9 @@ def collect(
     """Fetch and authenticate what the definitions name."""
     from .. import lock as locks
     from .. import release as stages
-    from ..workspace import Workspace
 
     listed: list[dict[str, Any]] = []
-    with output.progress(options.session_of(ctx)) as progress:
-        site = stages.Site(
-            work=Workspace(work),
-            keys=keys,
-            cache=cache,
-            mirrors=tuple(mirror or ()),
-            ca_bundle=ca_bundle,
-            allow_http=allow_http,
-            progress=progress,
-        )
+    with opened(ctx, work, keys, cache, mirror=mirror, ca_bundle=ca_bundle, allow_http=allow_http) as site:
         for path, definition in chosen(definitions, version, el):
             rule = stages.LockRule(lock or locks.path_beside(path), first=first_lock)
             for artifact in stages.collect(definition, path.parent, site, rule):
@@ -99,11 +81,9 @@ def generate(
 
     from .. import release as stages
     from ..tool import build_tool
-    from ..workspace import Workspace
 
     listed = []
-    with output.progress(options.session_of(ctx)) as progress:
-        site = stages.Site(work=Workspace(work), keys=keys, cache=cache, modules=modules, progress=progress)
+    with opened(ctx, work, keys, cache, modules=modules) as site:
         tool, inspector = build_tool(keys), site.inspector()
         for _, definition in chosen(definitions, version, el):
             inspected = stages.inspect_collected(definition, site, inspector)
@@ -158,7 +138,7 @@ def publish(
     probe: Annotated[
         bool, typer.Option("--probe", help="Only find out what the store enforces, with a scratch object.")
     ] = False,
-    public_url: PublicUrl = None,
+    public_url: options.PublicUrl = None,
     single_writer: SingleWriter = False,
     definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,

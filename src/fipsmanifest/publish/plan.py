@@ -170,7 +170,7 @@ class Plan:
 
 
 _ADVICE = {
-    Step.TOOL_FILES: "Give the changed tool a new version.",
+    Step.TOOL_FILES: "Give the changed tool a new version; if trust.json was edited by hand, raise its edition.",
     Step.MANIFESTS: "Give the definition a new serial and a reason.",
 }
 _POINTER_ADVICE = "Find out who wrote it; move it away by hand if it is not wanted."
