@@ -73,6 +73,8 @@ class SignedManifest:
 
     definition: Definition
     """What it was made from."""
+    payload: bytes
+    """The bytes that are signed in it."""
     signed: bytes
     """The cleartext-signed file."""
     made: str
@@ -91,14 +93,16 @@ def sign_manifest(
     if bucket is not None:
         found = _published(definition, payload, signer.trust, bucket)
         if found is not None:
+            # Where the published one stands for what was generated, the work folder holds that one too.
+            durable.write(work.manifest(definition), found.payload)
             durable.write(work.signed(definition), found.signed)
             return found
     kept = _kept(work.signed(definition), payload, signer)
     if kept is not None:
-        return SignedManifest(definition, kept, "kept")
+        return SignedManifest(definition, payload, kept, "kept")
     signed = signer.manifest(payload)
     durable.write(work.signed(definition), signed)
-    return SignedManifest(definition, signed, "signed")
+    return SignedManifest(definition, payload, signed, "signed")
 
 
 def sign_tool(tool: ToolFile, work: Workspace, signer: Signer, bucket: Bucket | None = None) -> WantedTool:
@@ -141,7 +145,7 @@ def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, t
         found = _published(definition, payload, trust, bucket)
         if found is None:
             unsigned[payload] = parse_json(payload)
-        manifests.append(found or SignedManifest(definition, payload, "unsigned"))
+        manifests.append(found or SignedManifest(definition, payload, payload, "unsigned"))
     stored = bucket.get(layout.tool(tool.version, ".asc"))
     signed = stored is not None and _holds(tool.data, stored.data, trust)
     what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
@@ -180,17 +184,21 @@ def _published(definition: Definition, payload: bytes, trust: Trust, bucket: Buc
         return None
     data, signed = found
     if signed.payload == payload:
-        return SignedManifest(definition, data, "published")
+        return SignedManifest(definition, payload, data, "published")
     difference = compare(parse_json(signed.payload), parse_json(payload))
     if isinstance(difference, Differs):
+        newest = published_manifest(bucket, definition.kubernetes, definition.name, consumer) or found
         raise Conflict(
             f"{definition.manifest_name} serial {definition.serial} of {definition.kubernetes} is published in "
             f"{bucket.describe()} (signed {signed.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signed.fingerprint}), and it "
             f"differs: {'; '.join(difference.what[:20])}.",
-            "If the change is intended, give the definition a new serial and a reason.",
+            f"If the change is intended, give the definition a new serial and a reason; the next serial is "
+            f"{newest[1].document.serial + 1}.",
         )
     what = ", ".join(difference.what) if isinstance(difference, OnlyAdditions) else "another form"
-    return SignedManifest(definition, data, "published", f"published as it was; a new serial would add {what}")
+    return SignedManifest(
+        definition, signed.payload, data, "published", f"published as it was; a new serial would add {what}"
+    )
 
 
 def _kept(path: Path, payload: bytes, signer: Signer) -> bytes | None:

@@ -13,7 +13,7 @@ from . import durable
 from . import lock as locks
 from .collect.artifact import Artifact
 from .definition import Definition
-from .errors import UsageError
+from .errors import Incomplete, UsageError
 from .node.trust import Trust, load_trust
 from .progress import SILENT, Progress
 from .workspace import Workspace
@@ -63,7 +63,12 @@ class Site:
         """Give what looks into files."""
         from .inspect.inspector import Inspector
 
-        self.work.spool.mkdir(parents=True, exist_ok=True)
+        try:
+            self.work.spool.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Incomplete(
+                f"The work folder {self.work.root} cannot be written: {error.strerror}.", "Name another with --work."
+            ) from error
         return Inspector(self.table(), self.work.spool)
 
 
@@ -119,7 +124,6 @@ def collect_and_inspect(
 def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[Inspected, ...]:
     """Inspect what an earlier `collect` left; every file is hashed again before it is looked at."""
     from .collect.cache import Cache, default_root
-    from .errors import Incomplete
     from .inspect.artifacts import Inspection, files_of
 
     cache = Cache(site.cache or default_root())

@@ -18,7 +18,7 @@ from .inspect.finding import Finding
 from .inspect.inspector import Inspector
 from .progress import SILENT, Progress
 from .unpack.layers import merge, read_layer
-from .unpack.open import kind_of, members_of
+from .unpack.open import kind_of, may_hold_members, members_of
 
 #: Files of a folder that are handed to a thread at once: more would leave a core idle at the end, fewer cost more
 #: than looking at a small file does.
@@ -108,7 +108,7 @@ def _tasks(target: Path | RemoteImage, kind: str | Incomplete, inspector: Inspec
         case "file":
             yield partial(_named, target, inspector)
         case "folder":
-            yield from _folder(target, inspector)
+            yield from _folder(target, inspector, cache)
         case "image-archive":
             yield partial(_images, target, inspector, cache)
         case _:
@@ -123,7 +123,7 @@ def _named(path: Path, inspector: Inspector) -> Sequence[Outcome]:
     return [_file(place, str(path), inspector)]
 
 
-def _folder(root: Path, inspector: Inspector) -> Iterator[_Task]:
+def _folder(root: Path, inspector: Inspector, cache: Cache) -> Iterator[_Task]:
     errors: list[OSError] = []
     batch: list[Path] = []
     for folder, names, files in os.walk(root, onerror=errors.append):
@@ -132,9 +132,9 @@ def _folder(root: Path, inspector: Inspector) -> Iterator[_Task]:
         for name in sorted(files + links):
             batch.append(Path(folder, name))
             if len(batch) == _BATCH:
-                yield partial(_files, batch, inspector)
+                yield partial(_files, batch, inspector, cache)
                 batch = []
-    yield partial(_files, batch, inspector)
+    yield partial(_files, batch, inspector, cache)
     yield lambda: [_unreadable(error.filename, error) for error in errors]
 
 
@@ -142,7 +142,7 @@ def _unreadable(place: Path | str, error: OSError) -> Incomplete:
     return Incomplete(f"{place} cannot be read: {error.strerror}.", "Read it as root, or name less of it.")
 
 
-def _files(batch: list[Path], inspector: Inspector) -> Sequence[Outcome]:
+def _files(batch: list[Path], inspector: Inspector, cache: Cache) -> Sequence[Outcome]:
     found: list[Outcome] = []
     for path in batch:
         try:
@@ -150,11 +150,23 @@ def _files(batch: list[Path], inspector: Inspector) -> Sequence[Outcome]:
             # Devices, FIFOs and sockets hold no bytes that could be a program's.
             if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
                 found.append(_file(path, str(path), inspector))
+            # What is packed in a folder is as much in it as the rest: a gate must not pass what it did not look at.
+            if stat.S_ISREG(mode) and may_hold_members(path):
+                found += _attempt(partial(_opened, path, inspector, cache))
         except OSError as error:
             found.append(_unreadable(path, error))
         except FipsManifestError as error:
             found.append(error)
     return found
+
+
+def _opened(path: Path, inspector: Inspector, cache: Cache) -> Sequence[Outcome]:
+    match kind_of(path):
+        case "rpm" | "tar":
+            return _container(path, inspector)
+        case "image-archive":
+            return _images(path, inspector, cache)
+    return []
 
 
 def _file(path: Path, name: str, inspector: Inspector) -> Located:

@@ -233,3 +233,41 @@ def test_help_is_there_for_every_verb() -> None:
     ]
     for verb in [*verbs, "definitions", "bundle", "overrides", "schema"]:
         assert f"\n  {verb} " in listed
+
+
+def test_a_work_folder_that_cannot_be_written_is_incomplete(site: Site, tmp_path: Path) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.write_text("in the way")
+    assert "--work" in site.release("--el", "8", "--work", blocked / "work", code=4).stderr
+
+
+def test_a_gate_opens_what_is_packed_in_a_folder(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "dist"
+    folder.mkdir()
+    (definition,) = [d for d in site.upstream.world.definitions if (d.kubernetes, d.name) == ("v1.21.3", "rhel8")]
+    for package in site.upstream.world.packages(definition):
+        if package.name.startswith(("kubelet", "cri-tools")):
+            shutil.copy(package, folder)
+    listed = json.loads(site.run("inspect", folder, "--json").stdout)["files"]
+    verdicts = {entry["path"]: entry["crypto"]["verdict"] for entry in listed if "crypto" in entry}
+    assert verdicts == {"/usr/bin/kubelet": "proven", "/usr/bin/crictl": "plain"}
+    assert "/usr/bin/crictl" in site.run("inspect", "--require", "proven", folder, code=5).stderr
+    for package in folder.glob("cri-tools*.rpm"):
+        subprocess.run(["tar", "-cf", folder / "nested.tar", "-C", folder, package.name], check=True)
+        package.unlink()
+    told = site.run("inspect", "--require", "proven", folder, code=5).stderr
+    assert "cri-tools" in told
+    assert "was not opened" in told
+
+
+def test_a_folder_without_definitions_is_no_clean_lint(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no definition" in site.run("definitions", "lint", "--definitions", tmp_path / "empty", code=2).stderr
+
+
+def test_an_audit_says_what_must_not_be_trusted(site: Site) -> None:
+    site.release("--el", "8", "--to", site.bucket)
+    tool = site.bucket / "tool" / "dkp-fips-tool"
+    tool.write_bytes(tool.read_bytes() + b"x\n")
+    (finding,) = json.loads(site.run("audit", site.bucket, "--json", code=3).stdout)["findings"]
+    assert (finding["key"], finding["exit_code"]) == ("tool/dkp-fips-tool", 3)

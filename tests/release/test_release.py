@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,22 @@ def test_a_changed_definition_under_the_same_serial_is_a_conflict_that_says_what
     old = site.bucket / "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
     assert "serial 2 was seen" in site.run("verify", old, code=3).stderr
     site.run("verify", old, "--no-state")
+
+
+def test_what_stands_as_it_was_published_is_reported_as_that(site: Site, tmp_path: Path) -> None:
+    site.release("--to", site.bucket, "--el", "8")
+    first = json.loads(site.release("--to", site.bucket, "--el", "8", "--json").stdout)["manifests"][0]
+    # Another manifest key changes the tool, and so what would be generated; what is published stays.
+    keys = tmp_path / "keys"
+    shutil.copytree(site.keys, keys)
+    home = Path(tempfile.mkdtemp(prefix="fm"))
+    other = Site(site.folder, site.keys, home, site.upstream)
+    other.run("keys", "init", "--user-id", "Second release <s@example.com>", "--no-passphrase", "--keys", keys)
+    shutil.rmtree(home, ignore_errors=True)
+    made = json.loads(site.release("--to", site.bucket, "--el", "8", "--keys", keys, "--json").stdout)["manifests"][0]
+    assert made["note"].startswith("published as it was; a new serial would add")
+    assert made["sha256"] == first["sha256"] == hashlib.sha256(Path(made["path"]).read_bytes()).hexdigest()
+    assert made["addresses"][1].endswith(MANIFEST)
 
 
 def test_reissue_needs_nothing_but_the_bucket(site: Site) -> None:

@@ -81,6 +81,8 @@ def lint(
     from ..lint import load_checked
 
     chosen = paths or [path for found in find(definitions).values() for path in found]
+    if not chosen:
+        raise UsageError(f"There is no definition in {definitions}.", "Name the folder with --definitions.")
     for path in chosen:
         if not path.exists():
             raise UsageError(f"{path} is not there.", "See 'fipsmanifest definitions list'.")

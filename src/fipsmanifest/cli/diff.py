@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +34,16 @@ def diff(
         output.write("No difference.")
         return
     rows = [
-        [item.component or "-", item.change, item.subject, item.before or "", item.after or ""] for item in differences
+        [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
+        for item in differences
     ]
     headings = ["component", "change", "what", "before", "after"]
     (output.markdown if markdown else output.table)(headings, rows)
+
+
+def _short(text: str | None) -> str:
+    """Keep a row readable: the whole value is in --json."""
+    return textwrap.shorten(text or "", 100, placeholder=" ...")
 
 
 def _document(name: str) -> dict[str, Any]:

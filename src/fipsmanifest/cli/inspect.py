@@ -214,8 +214,9 @@ def _tell(found: list[Located], *, markdown: bool) -> None:
     if markdown:
         output.markdown(headings, [[_escaped(cell) for cell in row] for row in rows])
         return
-    output.table(headings, rows)
-    output.write()
+    if rows:
+        output.table(headings, rows)
+        output.write()
     output.write(f"{_counted(len(programs), 'program')}, {_counted(len(found) - len(programs), 'other file')}.")
 
 

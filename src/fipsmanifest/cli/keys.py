@@ -59,6 +59,7 @@ def init(
     from ..sign.gpg import passphrase_from_environment
 
     passphrase = None if no_passphrase else passphrase_from_environment()
+    before = _in_force(keys)
     made = folder.init(
         keys,
         user_id,
@@ -68,6 +69,8 @@ def init(
         bits=bits,
         valid_to=_utc(valid_to),
     )
+    for fingerprint in before:
+        output.say(f"note: the key {fingerprint} is in force, too; until it is retired, sign with --signing-key.")
     if json:
         output.write_json(
             {
@@ -149,7 +152,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
                 info.entry.fingerprint,
                 info.entry.role,
                 info.entry.status,
-                "no end" if info.days_left is None else str(info.days_left),
+                _days(info.days_left),
                 info.entry.user_id,
             ]
             for info in infos
@@ -197,14 +200,20 @@ def export(
     keys: options.Keys = options.KEYS,
     binary: Annotated[bool, typer.Option("--binary", help="Not armored, as old gpgv wants its keyrings.")] = False,
     to: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="[default: stdout]")] = None,
+    json: options.Json = False,
 ) -> None:
     """Write a key's public certificate."""
     from .. import durable
     from ..sign import keys as folder
 
     data = folder.export(keys, fingerprint, binary=binary)
+    if json:
+        armored = folder.export(keys, fingerprint).decode("ascii")
+        output.write_json({"schema": "fipsmanifest/certificate/v1", "fingerprint": fingerprint, "armored": armored})
     if to is not None:
         durable.write(to, data)
+    elif json:
+        return
     elif binary and sys.stdout.isatty():
         raise UsageError("A binary certificate is not for a terminal.", "Write it to a file with --output.")
     else:
@@ -233,6 +242,23 @@ def _form(entry: TrustedKey) -> dict[str, Any]:
         "replaced_by": entry.replaced_by,
         "reason": entry.reason,
     }
+
+
+def _in_force(keys: Path) -> list[str]:
+    """Name the manifest keys that are in force already."""
+    from ..node.trust import TRUST_FILE
+    from ..sign import keys as folder
+
+    if not (keys / TRUST_FILE).exists():
+        return []
+    listed = (info.entry for info in folder.list_keys(keys))
+    return [entry.fingerprint for entry in listed if entry.role == "manifest" and entry.status == "active"]
+
+
+def _days(left: int | None) -> str:
+    if left is None:
+        return "no end"
+    return str(left) if left >= 0 else "ended"
 
 
 def _utc(value: datetime | None) -> datetime | None:

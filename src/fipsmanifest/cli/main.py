@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -31,6 +32,20 @@ from . import (
     verify,
 )
 
+#: As a shell tells the end by SIGTERM, which is how CI cancels a job: 128 and the signal's number.
+TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: to be ended as by Ctrl-C, and told apart."""
+
+
+def _interrupted(number: int, _frame: object) -> None:
+    """Unwind at the first signal; leave at once at the second, where somebody does not want to wait for that."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda number, _: os._exit(128 + number))
+    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
 
 class _Verbs(TyperGroup):
     """Lists the verbs by what they are for, runs one, and reports what it raises."""
@@ -51,11 +66,11 @@ class _Verbs(TyperGroup):
         except FipsManifestError as error:
             output.report(error, session)
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             output.say("interrupted: what was done so far is kept; run the same command again to go on.")
             # Worker threads may be waiting for a server; everything on disk is written in whole steps.
             sys.stdout.flush()
-            os._exit(INTERRUPTED)
+            os._exit(TERMINATED if isinstance(error, _Terminated) else INTERRUPTED)
 
 
 app = typer.Typer(
@@ -131,6 +146,8 @@ def _keep_only(arguments: list[str]) -> None:
 def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
     _keep_only(sys.argv[1:])
+    signal.signal(signal.SIGINT, _interrupted)
+    signal.signal(signal.SIGTERM, _interrupted)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of ASCII shows other letters as escapes
     try:

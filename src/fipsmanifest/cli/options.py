@@ -57,7 +57,12 @@ Keys = Annotated[
 ]
 El = Annotated[
     list[int] | None,
-    typer.Option("--el", envvar="FIPSMANIFEST_EL", metavar="N", help="Enterprise Linux release; may be repeated."),
+    typer.Option(
+        "--el",
+        envvar="FIPSMANIFEST_EL",
+        metavar="N",
+        help="Enterprise Linux release; may be repeated (in the variable: separated by blanks).",
+    ),
 ]
 To = Annotated[
     str | None,
@@ -83,7 +88,8 @@ Mirror = Annotated[
         "--mirror",
         envvar="FIPSMANIFEST_MIRROR",
         metavar="FROM=TO",
-        help="Fetch what lies under FROM from TO instead; digests and signatures are checked all the same. Repeatable.",
+        help="Fetch what lies under FROM from TO instead, as in https://packages.example/=./mirror/; digests and "
+        "signatures are checked all the same. Repeatable (in the variable: separated by blanks).",
     ),
 ]
 LockFile = Annotated[

@@ -17,6 +17,7 @@ def overrides(
     write_to: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.  [default: stdout]")
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Print konvoy-image-builder's override file for exactly this release."""
     from .. import durable
@@ -24,7 +25,10 @@ def overrides(
     from .select import one_definition
 
     text = made(one_definition(definitions, version, el))
-    if write_to is None:
-        output.write(text.rstrip("\n"))
-    else:
+    if write_to is not None:
         durable.write(write_to, text.encode())
+    if json:
+        written = None if write_to is None else str(write_to)
+        output.write_json({"schema": "fipsmanifest/overrides/v1", "path": written, "yaml": text})
+    elif write_to is None:
+        output.write(text.rstrip("\n"))

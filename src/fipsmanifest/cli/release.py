@@ -187,6 +187,8 @@ def _report(
     import hashlib
     import json as parser
 
+    from ..publish import layout
+
     signed = {item.definition.name: item for item in manifests}
     listed = []
     for name, (definition, payload) in payloads.items():
@@ -202,6 +204,8 @@ def _report(
         if name in signed:
             item = signed[name]
             entry |= {
+                "sha256": hashlib.sha256(item.payload).hexdigest(),
+                "components": parser.loads(item.payload)["components"],
                 "signed": str(site.work.signed(definition)),
                 "signed_sha256": hashlib.sha256(item.signed).hexdigest(),
                 "signature": item.made,
@@ -219,6 +223,12 @@ def _report(
         report["plan"] = plan_form(plan)
         report["conflicts"] = [action.detail for action in plan.conflicts]
     if publication is not None:
+        for entry in listed:
+            pointer = layout.manifest(entry["kubernetes"], entry["name"])
+            entry["addresses"] = [
+                f"{publication.plan.address}/{key}"
+                for key in (layout.manifest(entry["kubernetes"], entry["name"], entry["serial"]), pointer)
+            ]
         report["written"] = [action.key for action in publication.written]
     return report
 

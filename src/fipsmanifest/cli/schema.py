@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from . import output
+from . import options, output
 
 _NODE = Path(__file__).parents[1] / "node_schema.json"
 
 
 def schema(
+    _json: options.Json = True,
     node: Annotated[bool, typer.Option("--node", help="Of the node tool's report, instead of the manifest.")] = False,
 ) -> None:
     """Print the JSON Schema of the manifest."""

@@ -194,18 +194,19 @@ def publish(
 
 def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> Wanted:
     """Give what ``sign`` left in the work folder."""
-    from ..publication import SignedManifest, wanted
     from ..publish.layout import read_sidecar
-    from ..publish.plan import WantedTool
+    from ..publish.plan import Wanted, WantedManifest, WantedTool
     from ..workspace import Workspace, read
 
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"
-    manifests = [
-        SignedManifest(definition, read(workspace.signed(definition), again), "kept")
+    manifests = tuple(
+        WantedManifest(
+            definition.kubernetes, definition.name, definition.serial, read(workspace.signed(definition), again)
+        )
         for _, definition in chosen(definitions, version, el)
-    ]
+    )
     data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))
-    return wanted(manifests, WantedTool(read_sidecar(sidecar).version, data, signature))
+    return Wanted(manifests, WantedTool(read_sidecar(sidecar).version, data, signature))
 
 
 def _probe(bucket: Scratch, *, json: bool) -> None:

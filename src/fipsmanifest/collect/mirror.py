@@ -31,7 +31,10 @@ class Mirrors:
             start, equals, target = option.partition("=")
             start, target = start.rstrip("/"), target.rstrip("/") or target[:1]
             if not (equals and start and target):
-                raise UsageError(f"The mirror '{option}' is not of the form FROM=TO.", "See --help for an example.")
+                raise UsageError(
+                    f"The mirror '{option}' is not of the form FROM=TO.",
+                    "Write it as in --mirror https://packages.example/=./mirror/.",
+                )
             if rewrites.setdefault(start, target) != target:
                 raise UsageError(f"There are two mirrors of {start}.", "Keep the one that is meant.")
         return cls(rewrites)

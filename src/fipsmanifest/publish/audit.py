@@ -151,8 +151,17 @@ class _Auditor:
         pointers = {key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
         for key, stored in in_parallel(self._get, newest):
             record = newest[key]
-            if stored is not None and hashlib.sha256(stored.data).hexdigest() != record.sha256:
+            if stored is None or hashlib.sha256(stored.data).hexdigest() == record.sha256:
+                continue
+            older = {
+                one.sha256
+                for one in contents.manifests
+                if (one.kubernetes, one.name) == (record.kubernetes, record.name)
+            }
+            if hashlib.sha256(stored.data).hexdigest() in older:
                 self._found(key, "pointer", f"is not the newest serial, which is {record.serial}")
+            else:
+                self._found(key, "pointer", "holds bytes that are no published serial", NOT_TRUSTED)
         for key in pointers - newest.keys():
             self._found(key, "pointer", "points at no published serial")
 
@@ -162,8 +171,13 @@ class _Auditor:
         newest = contents.tools[0].version
         for suffix in layout.TOOL_SUFFIXES:
             pointer, target = self._get(layout.tool(None, suffix)), self._get(layout.tool(newest, suffix))
-            if pointer is not None and target is not None and pointer.data != target.data:
+            if pointer is None or target is None or pointer.data == target.data:
+                continue
+            older = (self._bucket.get(layout.tool(tool.version, suffix)) for tool in contents.tools[1:])
+            if any(stored is not None and stored.data == pointer.data for stored in older):
                 self._found(layout.tool(None, suffix), "pointer", f"is not the newest version, which is {newest}")
+            else:
+                self._found(layout.tool(None, suffix), "pointer", "holds bytes of no published version", NOT_TRUSTED)
 
     def _index(self, contents: index.Contents) -> None:
         for key, expected in self._expected_index(contents):

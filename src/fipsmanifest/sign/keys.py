@@ -93,7 +93,10 @@ def init(
         raise UsageError(f"Keys of {bits} bits are not made here.", f"Choose one of {ALLOWED_BITS}.")
     match = _USER_ID.match(user_id)
     if match is None:
-        raise UsageError(f"The user id {visible(user_id)} cannot be one.", "Write it as 'Name <mail@example.com>'.")
+        raise UsageError(
+            f"The user id {visible(user_id)} cannot be one.",
+            "Write it as 'Name <mail@example.com>', with five characters or more in the name.",
+        )
     _prepare(folder)
     gpg = open_gpg(gnupghome)
     lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {match['name']}"]

@@ -168,5 +168,6 @@ def _not_signed(result: gnupg.Sign, key: SecretKey) -> Incomplete:
         )
     return Incomplete(
         f"gpg did not sign with the key {key.fingerprint}: {visible(complaint(result.stderr))}.",
-        f"Try it by hand: gpg --local-user {key.fingerprint}! --clearsign FILE.",
+        "Where nobody can be asked, give the passphrase by FIPSMANIFEST_PASSPHRASE_FD; or try it by hand: "
+        f"gpg --local-user {key.fingerprint}! --clearsign FILE.",
     )

@@ -21,6 +21,8 @@ _OUTPUT = 1 << 20
 _GZIP = b"\x1f\x8b\x08"
 _XZ = b"\xfd7zXZ\x00"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+#: What a compressed stream can begin with; zstd's skippable frames are no beginning that tools write.
+MAGICS = (_GZIP, _XZ, _ZSTD)
 #: RFC 8878, 3.1.2: skippable frames are numbered 0x184D2A50 to 0x184D2A5F, little-endian.
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import Incomplete, Refused, UsageError
 from . import folder, rpm, tar
-from .decompress import reader
+from .decompress import MAGICS, reader
 from .limits import DEFAULT, Limits
 from .member import Member
 
@@ -45,6 +45,19 @@ def kind_of(path: Path) -> Kind:
         raise UsageError(f"{path} is not there.", "Check the path.") from error
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def may_hold_members(path: Path) -> bool:
+    """Tell, by its first block alone, whether ``path`` can be a package or an archive; `kind_of` knows.
+
+    Raises `Incomplete` where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    return head.startswith((_RPM, *MAGICS)) or tar.is_header(head)
 
 
 def _kind_of_tar(path: Path) -> Kind:
