@@ -15,7 +15,7 @@ from tests.servers import SeaweedFS
 
 from fipsmanifest.manifest import canonical
 from fipsmanifest.publish import layout
-from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish
 

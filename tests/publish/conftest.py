@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.publish.bucket import Bucket, open_bucket
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from tests.publish.releases import ReleaseKey
 from tests.servers import SeaweedFS

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 from fipsmanifest.node.trust import load_trust
-from fipsmanifest.publish.bucket import Bucket, Condition, open_bucket
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from tests.publish.releases import load

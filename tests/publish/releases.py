@@ -14,7 +14,7 @@ from typing import Any
 
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish import index, layout
-from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Wanted, WantedManifest, WantedTool
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
-from fipsmanifest.publish.bucket import Bucket, open_bucket
+from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish

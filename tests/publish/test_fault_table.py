@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish

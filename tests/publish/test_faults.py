@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError
-from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches, open_bucket
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish

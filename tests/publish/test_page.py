@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.index import Contents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish

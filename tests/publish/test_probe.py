@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Incomplete
-from fipsmanifest.publish.bucket import Condition, open_bucket
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.bucket import Condition
 from fipsmanifest.publish.folder import FolderBucket
 from fipsmanifest.publish.probe import probe
 from tests.publish.conftest import BUCKET

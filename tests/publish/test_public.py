@@ -15,7 +15,7 @@ import pytest
 
 from fipsmanifest.definition import load
 from fipsmanifest.errors import Incomplete, UsageError
-from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.public import read_back
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.workspace import Workspace

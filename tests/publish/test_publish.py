@@ -11,8 +11,9 @@ import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused
 from fipsmanifest.publish import index, layout
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
-from fipsmanifest.publish.bucket import Absent, Bucket, Matches, open_bucket
+from fipsmanifest.publish.bucket import Absent, Bucket, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Kind, Wanted
 from fipsmanifest.publish.publisher import plan_publication, publish

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.publish.bucket import open_bucket
+from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
 from tests.publish.releases import ReleaseKey, wanted_release
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Conflict, Incomplete, UsageError
-from fipsmanifest.publish.bucket import Absent, Bucket, Matches, open_bucket
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.bucket import Absent, Bucket, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET

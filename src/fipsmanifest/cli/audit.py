@@ -27,8 +27,8 @@ def audit(
     Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be.
     """
     from ..node.trust import load_trust
+    from ..publish.address import open_bucket
     from ..publish.audit import audit as act
-    from ..publish.bucket import open_bucket
     from ..publish.consumer import Consumer
     from ..sign.keys import list_keys
 

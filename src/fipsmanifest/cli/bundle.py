@@ -43,7 +43,7 @@ def export(
     if source is None:
         parts = from_work(definition, Workspace(work))
     else:
-        from ..publish.bucket import open_bucket
+        from ..publish.address import open_bucket
 
         parts = from_bucket(definition, open_bucket(source, endpoint_url=endpoint_url))
     data = pack(definition, parts, trust)

@@ -40,7 +40,7 @@ def reissue(
     """
     from ..node.trust import load_trust
     from ..publication import Signer
-    from ..publish.bucket import open_bucket
+    from ..publish.address import open_bucket
     from ..reissue import Accepted
     from ..reissue import reissue as again
     from ..sign.gpg import passphrase_from_environment

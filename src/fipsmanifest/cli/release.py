@@ -106,7 +106,7 @@ class _Cut:
         from ..sign.gpg import passphrase_from_environment
 
         if to is not None:
-            from ..publish.bucket import open_bucket
+            from ..publish.address import open_bucket
 
             self._bucket = open_bucket(to, endpoint_url=endpoint_url)
         if not self._dry_run:

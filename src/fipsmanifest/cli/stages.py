@@ -147,7 +147,7 @@ def publish(
 ) -> None:
     """Publish what was signed: plan, immutable objects, manifests, read back, pointers, index."""
     from ..node.trust import load_trust
-    from ..publish.bucket import open_bucket
+    from ..publish.address import open_bucket
     from ..publish.consumer import Consumer
     from ..publish.public import read_back
     from ..publish.publisher import plan_publication

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Incomplete, UsageError
 
 if TYPE_CHECKING:
-    from .folder import FolderBucket
-    from .s3 import S3Bucket
+    pass
 
 #: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
 MAX_OBJECT = 16 * 1024 * 1024
@@ -26,9 +24,6 @@ MAX_KEYS = 200_000
 
 #: Key segments begin with a letter or digit: no ``..``, no hidden files, nothing that needs quoting in a URL or shell.
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
-
-#: S3 bucket naming rules (Amazon S3 user guide, "General purpose bucket naming rules").
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 
 class TooLarge(Incomplete):
@@ -103,29 +98,3 @@ def check_key(key: str) -> None:
     """Refuse (`UsageError`) a key that could leave the bucket or hide in it."""
     if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
         raise UsageError(f"{key!r} cannot name a published object.", "Use letters, digits, dot, dash and plus.")
-
-
-def open_bucket(address: str, *, endpoint_url: str | None = None, region: str | None = None) -> FolderBucket | S3Bucket:
-    """Open ``s3://name[/prefix]`` (``endpoint_url`` for a store that is not AWS), or a folder.
-
-    Credentials, profile, region and CA bundle come from where every AWS client takes them. Nothing is contacted
-    yet. Raises `UsageError` for an address that cannot be meant.
-    """
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        if endpoint_url is not None:
-            raise UsageError(f"An endpoint means nothing for the folder {address}.", "Leave it out, or give s3://NAME.")
-        from .folder import FolderBucket
-
-        return FolderBucket(Path(address))
-    if scheme != "s3":
-        raise UsageError(f"{address} is not a bucket.", "Give s3://NAME[/PREFIX] or a folder.")
-    name, _, prefix = rest.partition("/")
-    prefix = prefix.strip("/")
-    if not _BUCKET_NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot be a bucket's name.", "Give s3://NAME[/PREFIX].")
-    if prefix:
-        check_key(prefix)
-    from .s3 import S3Bucket
-
-    return S3Bucket(name, prefix, endpoint_url=endpoint_url, region=region)
