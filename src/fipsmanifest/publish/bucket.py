@@ -9,12 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..errors import Incomplete, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 #: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
 MAX_OBJECT = 16 * 1024 * 1024
