@@ -169,15 +169,27 @@ class _Auditor:
         if not contents.tools:
             return
         newest = contents.tools[0].version
-        for suffix in layout.TOOL_SUFFIXES:
-            pointer, target = self._get(layout.tool(None, suffix)), self._get(layout.tool(newest, suffix))
-            if pointer is None or target is None or pointer.data == target.data:
-                continue
-            older = (self._bucket.get(layout.tool(tool.version, suffix)) for tool in contents.tools[1:])
-            if any(stored is not None and stored.data == pointer.data for stored in older):
+        pointers = {suffix: self._get(layout.tool(None, suffix)) for suffix in layout.TOOL_SUFFIXES}
+        for suffix, pointer in pointers.items():
+            target = self._get(layout.tool(newest, suffix))
+            if pointer is not None and target is not None and pointer.data != target.data:
                 self._found(layout.tool(None, suffix), "pointer", f"is not the newest version, which is {newest}")
-            else:
-                self._found(layout.tool(None, suffix), "pointer", "holds bytes of no published version", NOT_TRUSTED)
+        tool, signature = pointers[""], pointers[".asc"]
+        if tool is not None and not self._is_signed(tool.data, signature):
+            self._found(layout.tool(), "signature", "is nothing that was signed", NOT_TRUSTED)
+
+    def _is_signed(self, data: bytes, signature: Stored | None) -> bool:
+        """Tell whether a tool verifies with the signature beside it or, in the middle of a move, is a version's own."""
+        for key, entry in self._entries.items():
+            parsed = layout.read_key(key)
+            if isinstance(parsed, ToolKey) and parsed.version and not parsed.suffix and entry.size == len(data):
+                stored = self._bucket.get(key)
+                if stored is not None and stored.data == data:
+                    return True
+        try:
+            return signature is not None and bool(self._consumer.tool(data, signature.data))
+        except NotTrusted:
+            return False
 
     def _index(self, contents: index.Contents) -> None:
         for key, expected in self._expected_index(contents):
