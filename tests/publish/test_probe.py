@@ -50,7 +50,9 @@ def test_a_real_store_that_ignores_conditions_is_found_out_and_cleaned(
     failing = [answer.name for answer in found.failing]
     assert "create-only" in failing
     assert set(failing) <= set(CONDITIONS)
-    assert [path for path in (tmp_path / "served").rglob("*") if path.is_file()] == []
+    # rclone puts its own temporary files away in its own time.
+    left = [path for path in (tmp_path / "served").rglob("*") if path.is_file()]
+    assert [path for path in left if not path.name.startswith(".rclone_temp_put_")] == []
 
 
 class Forgetful(FolderBucket):
