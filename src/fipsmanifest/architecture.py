@@ -6,8 +6,6 @@ from __future__ import annotations
 _FROM_OCI = {"amd64": "x86_64", "arm64": "aarch64"}
 _TO_OCI = {rpm: oci for oci, rpm in _FROM_OCI.items()}
 
-KNOWN = tuple(_TO_OCI)
-
 
 def from_oci(name: str) -> str:
     """Give the RPM name of an OCI or Go architecture; a name that is not known comes back as it is."""

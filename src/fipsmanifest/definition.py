@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from . import architecture
 from .errors import UsageError
+from .manifest import Verdict
 
 SCHEMA = "fipsmanifest/definition/v1"
 
@@ -132,17 +133,7 @@ class Override(_Table):
 
     path: Text
     """Glob over node paths, or over paths in an image."""
-    verdict: Literal[
-        "proven",
-        "unlisted",
-        "declared",
-        "contradicted",
-        "other-module",
-        "no-crypto",
-        "plain",
-        "not-go",
-        "unreadable",
-    ]
+    verdict: Verdict
     """The verdict that is expected; any other is refused."""
     reason: Text
 

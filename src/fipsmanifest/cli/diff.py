@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import options, output
+from .reading import read_input
 
 
 def diff(
@@ -47,16 +46,8 @@ def _short(text: str | None) -> str:
 
 
 def _document(name: str) -> dict[str, Any]:
-    from ..errors import UsageError
     from ..node.cleartext import unverified_body
     from ..node.document import MAX_BYTES, read_manifest
 
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}.", "Name a manifest.") from error
+    data = read_input(name, MAX_BYTES, "Name a manifest.")
     return read_manifest(unverified_body(data) if data.startswith(b"-----BEGIN PGP SIGNED") else data)

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from . import options, output
+from .reading import read_input
 
 if TYPE_CHECKING:
     from ..node.trust import TrustedKey
@@ -28,6 +29,9 @@ ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="The key tha
 GnupgHome = Annotated[
     Path | None, typer.Option("--gnupghome", envvar="GNUPGHOME", metavar="DIR", help="Where gpg keeps secret keys.")
 ]
+
+#: Bytes; a certificate with many user ids and signatures is some 100 kB.
+_MAX_CERTIFICATE = 4 << 20
 
 _CHECKLIST = """\
 Before you sign anything with it:
@@ -111,7 +115,7 @@ def add(
 
     entry = folder.add(
         keys,
-        _read(certificate),
+        read_input(certificate, _MAX_CERTIFICATE, "Name a file with a public key."),
         role,
         fingerprint=fingerprint,
         valid_from=_utc(valid_from),
@@ -263,18 +267,3 @@ def _days(left: int | None) -> str:
 
 def _utc(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-def _read(name: str) -> bytes:
-    limit = 4 << 20
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(limit + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(limit + 1)
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}.", "Name a file with a public key.") from error
-    if len(data) > limit:
-        raise UsageError(f"{name} is larger than {limit} bytes.", "A certificate is far smaller.")
-    return data
