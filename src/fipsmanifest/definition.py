@@ -312,16 +312,17 @@ def _plain(message: str) -> str:
 
 
 def line_of(text: str, location: tuple[int | str, ...]) -> int:
-    """Give the line (from 1) that ``location`` (keys and list positions) stands on, or that of its table.
+    """Give the line (from 1) that ``location`` (keys and list positions) stands on, or that of its list or table.
 
-    tomllib keeps no positions, so this follows table headers and keys as the definitions write them; it serves
-    messages only.
+    tomllib keeps no positions, so this follows table headers, keys and lists of strings as the definitions write them;
+    it serves messages only.
     """
     wanted = [part for part in location if part not in _KINDS]
+    lines = text.splitlines()
     best, best_depth = 1, 0
     counts: dict[str, int] = {}
     table: list[int | str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         stripped = line.strip()
         header = re.match(r"(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?", stripped)
         if header:
@@ -334,7 +335,25 @@ def line_of(text: str, location: tuple[int | str, ...]) -> int:
             here = [*table, key.group(1)]
         if len(here) > best_depth and wanted[: len(here)] == here:
             best, best_depth = number, len(here)
+    match wanted[best_depth:]:
+        case [int(position)]:
+            return best + _lines_before_string(lines[best - 1 :], position)
     return best
+
+
+def _lines_before_string(lines: list[str], position: int) -> int:
+    """Give how many lines below its key a list's string begins, or 0 where there is no such string."""
+    seen = 0
+    for below, line in enumerate(lines):
+        for mark in re.findall(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|#|\]', line):
+            if mark == "]":
+                return 0
+            if mark == "#":
+                break
+            if seen == position:
+                return below
+            seen += 1
+    return 0
 
 
 def _table_path(parts: list[str], *, array: bool, counts: dict[str, int]) -> list[int | str]:

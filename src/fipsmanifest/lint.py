@@ -72,16 +72,16 @@ def _versions(definition: Definition) -> Iterator[Problem]:
                 if other != version:
                     yield Problem((*at, "url"), f"the address belongs to v{other}, not to v{version}: {source.url}")
         if isinstance(source, RpmRepository | RpmFolder):
-            for package in source.packages:
+            for entry, package in enumerate(source.packages):
                 name, _, rest = package.rpartition("-")[0].rpartition("-")
                 if name in _OF_KUBERNETES and rest != version:
-                    yield Problem((*at, "packages"), f"{package} is not of version {version}")
+                    yield Problem((*at, "packages", entry), f"{package} is not of version {version}")
         if isinstance(source, Images | ImageArchive):
-            for reference in source.references:
+            for entry, reference in enumerate(source.references):
                 image = repository_of(reference).rpartition("/")[2]
                 found = reference.partition("@")[0].rpartition(":")[2]
                 if image in _OF_CONTROL_PLANE and found != tag:
-                    yield Problem((*at, "references"), f"{reference} does not have the tag {tag}")
+                    yield Problem((*at, "references", entry), f"{reference} does not have the tag {tag}")
 
 
 def _enterprise_linux(definition: Definition) -> Iterator[Problem]:
@@ -89,11 +89,10 @@ def _enterprise_linux(definition: Definition) -> Iterator[Problem]:
     if number and not number.group(1).startswith(str(definition.el)):
         yield Problem(("el",), f"el is {definition.el}, but the file is named {definition.name}")
     for position, system in enumerate(definition.operating_systems):
-        for version in system.versions:
+        for entry, version in enumerate(system.versions):
             if version.partition(".")[0] != str(definition.el):
-                yield Problem(
-                    ("operating_systems", position, "versions"), f"{system.id} {version} is not EL {definition.el}"
-                )
+                at: _Location = ("operating_systems", position, "versions", entry)
+                yield Problem(at, f"{system.id} {version} is not EL {definition.el}")
     for position, source in enumerate(definition.sources):
         if isinstance(source, Images | ImageArchive):
             continue
@@ -101,9 +100,9 @@ def _enterprise_linux(definition: Definition) -> Iterator[Problem]:
         for other in {next(filter(None, groups)) for groups in named} - {str(definition.el)}:
             yield Problem(("sources", position, "url"), f"the address belongs to EL {other}: {source.url}")
         if isinstance(source, RpmRepository | RpmFolder):
-            for package in source.packages:
+            for entry, package in enumerate(source.packages):
                 for other in set(re.findall(r"\.el(\d+)", package)) - {str(definition.el)}:
-                    yield Problem(("sources", position, "packages"), f"{package} is built for EL {other}")
+                    yield Problem(("sources", position, "packages", entry), f"{package} is built for EL {other}")
 
 
 def _ownership(definition: Definition) -> Iterator[Problem]:
@@ -122,10 +121,12 @@ def _ownership(definition: Definition) -> Iterator[Problem]:
     for number, component in enumerate(definition.components):
         at: _Location = ("components", number)
         for key, owned, fetched in (("packages", component.packages, packages), ("images", component.images, images)):
-            for missing in sorted(set(owned) - fetched):
-                yield Problem((*at, key), f"component '{component.name}' owns {missing}, which no source brings")
+            for entry, missing in enumerate(owned):
+                if missing not in fetched:
+                    message = f"component '{component.name}' owns {missing}, which no source brings"
+                    yield Problem((*at, key, entry), message)
         yield from _exceptions(component, at)
-    yield from _unowned(definition, packages, images)
+    yield from _unowned(definition)
 
 
 def _exceptions(component: Component, at: _Location) -> Iterator[Problem]:
@@ -141,7 +142,7 @@ def _exceptions(component: Component, at: _Location) -> Iterator[Problem]:
                 )
 
 
-def _unowned(definition: Definition, packages: set[str], images: set[str]) -> Iterator[Problem]:
+def _unowned(definition: Definition) -> Iterator[Problem]:
     owned_packages = {name for component in definition.components for name in component.packages}
     owned_images = {name for component in definition.components for name in component.images}
     owned_sources = {name for component in definition.components for name in component.sources}
@@ -150,10 +151,12 @@ def _unowned(definition: Definition, packages: set[str], images: set[str]) -> It
         if source.name in owned_sources:
             continue
         if isinstance(source, RpmRepository | RpmFolder):
-            names = {package.rsplit("-", 2)[0] for package in source.packages}
-            for name in sorted(names & packages - owned_packages):
-                yield Problem((*at, "packages"), f"the package {name} belongs to no component")
+            for entry, package in enumerate(source.packages):
+                name = package.rsplit("-", 2)[0]
+                if name not in owned_packages:
+                    yield Problem((*at, "packages", entry), f"the package {name} belongs to no component")
         elif isinstance(source, Images | ImageArchive):
-            names = {repository_of(reference) for reference in source.references}
-            for name in sorted(names & images - owned_images):
-                yield Problem((*at, "references"), f"the image {name} belongs to no component")
+            for entry, reference in enumerate(source.references):
+                name = repository_of(reference)
+                if name not in owned_images:
+                    yield Problem((*at, "references", entry), f"the image {name} belongs to no component")
