@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest import lock
-from fipsmanifest.collect.artifact import Artifact
+from fipsmanifest.artifact import Artifact
 from fipsmanifest.errors import Refused, UsageError
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import durable
-from .collect.artifact import Artifact
+from .artifact import Artifact
 from .errors import Refused, UsageError
 
 MAX_BYTES = 16 << 20

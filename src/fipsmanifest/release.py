@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import durable
 from . import lock as locks
-from .collect.artifact import Artifact
+from .artifact import Artifact
 from .definition import Definition
 from .errors import Incomplete, UsageError
 from .node.trust import Trust, load_trust

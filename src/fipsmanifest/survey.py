@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .collect.artifact import Artifact, ImagePlatform
+from .artifact import Artifact, ImagePlatform
 from .collect.cache import Cache
 from .errors import FipsManifestError, Incomplete, UsageError
 from .inspect.finding import Finding

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from . import durable
-from .collect.artifact import Artifact
+from .artifact import Artifact
 from .definition import Definition
 from .errors import Incomplete, UsageError
 

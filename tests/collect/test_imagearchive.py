@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.artifact import Artifact
 from fipsmanifest.collect import imagearchive
-from fipsmanifest.collect.artifact import Artifact
 from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
 from fipsmanifest.definition import ImageArchive

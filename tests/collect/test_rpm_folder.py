@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest import lock
+from fipsmanifest.artifact import Artifact
 from fipsmanifest.collect import package_signature, rpmfolder
-from fipsmanifest.collect.artifact import Artifact
 from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
 from fipsmanifest.collect.http import Http

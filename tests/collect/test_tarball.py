@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.artifact import Artifact
 from fipsmanifest.collect import tarball
-from fipsmanifest.collect.artifact import Artifact
 from fipsmanifest.collect.context import Context
 from fipsmanifest.definition import Tarball
 from fipsmanifest.errors import Incomplete, Refused

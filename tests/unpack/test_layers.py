@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.collect.artifact import Blob
+from fipsmanifest.artifact import Blob
 from fipsmanifest.errors import Incomplete, Refused
 from fipsmanifest.unpack.layers import Entry, MergedView, Whiteout, layer_members, merge, read_layer
 from fipsmanifest.unpack.member import Member

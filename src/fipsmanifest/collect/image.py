@@ -11,10 +11,10 @@ from functools import partial
 from typing import Protocol
 
 from .. import architecture
+from ..artifact import Artifact, Blob, ImagePlatform
 from ..definition import Definition, Images
 from ..errors import Incomplete, Refused
 from ..unpack.paths import shown
-from .artifact import Artifact, Blob, ImagePlatform
 from .cache import Cache, CachedFile
 from .context import Context
 from .http import Http

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..artifact import Artifact
 from ..definition import Definition, ImageArchive
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.decompress import reader
 from ..unpack.limits import DEFAULT
 from ..unpack.paths import normalise, shown
-from .artifact import Artifact
 from .cache import Cache, CachedFile
 from .context import Context
 from .image import assemble, read_cached

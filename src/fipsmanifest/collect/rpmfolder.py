@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ..artifact import Artifact
 from ..definition import Definition, RpmFolder
 from ..errors import FipsManifestError, Incomplete, Refused, Several
 from ..unpack import folder, rpmheader, tar
 from ..unpack.member import Content
 from . import package_signature
-from .artifact import Artifact
 from .cache import CachedFile
 from .context import Context
 from .rpmrepo import by_address, pin_of

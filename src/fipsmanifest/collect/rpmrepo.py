@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..artifact import Artifact
 from ..definition import Definition, RpmFolder, RpmRepository
 from ..errors import FipsManifestError, Incomplete, Refused, Several
 from ..unpack.rpmheader import nevra
 from . import package_signature, repodata
-from .artifact import Artifact
 from .context import Context
 from .repodata import Package
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from ..artifact import Artifact
 from ..definition import Definition, ImageArchive, Images, RpmFolder, RpmRepository, Source, Tarball
 from ..errors import FipsManifestError, Several
 from . import image, imagearchive, rpmfolder, rpmrepo, tarball
-from .artifact import Artifact
 from .context import Context
 
 #: Downloads at a time: enough to hide a server's latency, few enough to be a polite client.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ..collect.artifact import Artifact
+from ..artifact import Artifact
 from ..definition import Component, Definition
 from ..errors import Refused
 

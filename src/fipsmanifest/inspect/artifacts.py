@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from .. import durable
-from ..collect.artifact import Artifact, Blob, ImagePlatform
+from ..artifact import Artifact, Blob, ImagePlatform
 from ..errors import FipsManifestError, Several
 from ..progress import SILENT, Progress, Task
 from ..unpack.layers import Entry, Whiteout, merge, read_layer

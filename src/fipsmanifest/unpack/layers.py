@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from ..collect.artifact import Blob
+from ..artifact import Blob
 from ..errors import Incomplete, Refused
 from .decompress import Reader, reader
 from .limits import DEFAULT, Limits
