@@ -19,7 +19,7 @@ from .node.trust import Trust
 from .progress import SILENT, Progress
 from .publication import Signer
 from .publish.bucket import Bucket
-from .publish.consumer import Consumer
+from .publish.consumer import Consumer, as_retired
 from .publish.plan import Wanted, WantedManifest, WantedTool
 from .publish.publisher import publish
 from .publish.snapshot import published_manifest
@@ -66,7 +66,7 @@ def reissue(
     listed as revoked.
     """
     trust = signer.trust
-    reader = Consumer.trusting(trust if accepted is None else _as_retired(trust, accepted.fingerprint))
+    reader = Consumer.trusting(trust if accepted is None else _believing(trust, accepted.fingerprint))
     found = published_manifest(bucket, definition.kubernetes, definition.name, reader)
     if found is None:
         raise Incomplete(
@@ -92,17 +92,11 @@ def reissue(
     return Reissued(serial, bucket.describe(), tuple(action.key for action in publication.written))
 
 
-def _as_retired(trust: Trust, fingerprint: str) -> Trust:
-    """Give the trust in which this one revoked key is retired: what it signed within its lifetime is good."""
-    revoked = [key for key in trust.keys if key.status == "revoked"]
-    if fingerprint not in {key.fingerprint for key in revoked}:
+def _believing(trust: Trust, fingerprint: str) -> Trust:
+    """Give the trust in which this one revoked key is believed. Raises `UsageError` where it is not revoked."""
+    if fingerprint not in {key.fingerprint for key in trust.keys if key.status == "revoked"}:
         raise UsageError(
             f"{visible(fingerprint)} is not listed as revoked in {trust.origin}.",
             "See `fipsmanifest keys list`; name the full fingerprint, and only where it is needed.",
         )
-    return trust._replace(
-        keys=tuple(
-            key._replace(status="retired") if key in revoked and key.fingerprint == fingerprint else key
-            for key in trust.keys
-        )
-    )
+    return as_retired(trust, fingerprint)

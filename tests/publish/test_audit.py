@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +18,18 @@ from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
-from tests.publish.releases import ReleaseKey, wanted_release
+from tests.publish.releases import ReleaseKey, wanted_manifest, wanted_release
 
 FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
 SECOND = "tool/manifests/v1.21.3/2/manifest-rhel8.json.asc"
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
+    key = ReleaseKey.make(tmp_path_factory.mktemp("stranger"), "Stranger")
+    yield key
+    key.remove()
 
 
 def publish_two(bucket: Bucket, key: ReleaseKey) -> None:
@@ -112,6 +119,75 @@ def test_whatever_is_changed_is_found_and_named(
     found = [finding for finding in result.findings if finding.code == code]
     assert any(finding.key.startswith(key) for finding in found), result.findings
     assert result.exit_code == exit_code
+
+
+def _forged(serial: int, by: str) -> Callable[[Path, ReleaseKey, ReleaseKey], None]:
+    """Put a manifest of the revoked key, or of nobody we know, under a serial."""
+
+    def damage(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
+        key = {"revoked": revoked, "stranger": stranger}[by]
+        path = bucket / FIRST.replace("/1/", f"/{serial}/")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(wanted_manifest(key, serial=serial, tool="0.2.0").signed)
+
+    return damage
+
+
+def _pointed_back(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
+    (bucket / POINTER).write_bytes((bucket / FIRST).read_bytes())
+
+
+def _flipped(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
+    _flip(bucket / FIRST)
+
+
+def _moved(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
+    shutil.copy(bucket / FIRST, bucket / FIRST.replace("rhel8", "rhel7"))
+
+
+def _changed_tool(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
+    _append(bucket / "tool/0.1.0/dkp-fips-tool")
+
+
+def replaced_after_revocation(folder: Path, revoked: ReleaseKey, successor: ReleaseKey) -> Consumer:
+    """Publish serial 1 by a key that is revoked then, serial 2 by its successor; give today's trust."""
+    publish(wanted_release(revoked), open_bucket(str(folder / "bucket")), revoked.consumer)
+    today = revoked.revoked(folder / "today", successor)
+    publish(wanted_release(successor, version="0.2.0", serial=2), open_bucket(str(folder / "bucket")), today)
+    return today
+
+
+def test_what_a_revoked_key_signed_is_a_note_once_it_is_replaced(
+    tmp_path: Path, release_key: ReleaseKey, other_key: ReleaseKey
+) -> None:
+    today = replaced_after_revocation(tmp_path, release_key, other_key)
+
+    result = audit(open_bucket(str(tmp_path / "bucket")), today)
+
+    assert (result.exit_code, result.findings) == (0, ())
+    assert [(note.key, note.replaced_by) for note in result.notes] == [
+        ("tool/0.1.0/dkp-fips-tool", "tool/0.2.0/dkp-fips-tool"),
+        (FIRST.replace("rhel8", "rhel7"), SECOND.replace("rhel8", "rhel7")),
+        (FIRST, SECOND),
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_forged(3, "revoked"), _forged(1, "stranger"), _pointed_back, _flipped, _moved, _changed_tool],
+    ids=["a higher serial", "a stranger's", "pointer back", "changed", "elsewhere", "changed tool"],
+)
+def test_a_revocation_excuses_nothing_else(
+    tmp_path: Path,
+    release_key: ReleaseKey,
+    other_key: ReleaseKey,
+    stranger: ReleaseKey,
+    damage: Callable[[Path, ReleaseKey, ReleaseKey], None],
+) -> None:
+    today = replaced_after_revocation(tmp_path, release_key, other_key)
+    damage(tmp_path / "bucket", release_key, stranger)
+
+    assert audit(open_bucket(str(tmp_path / "bucket")), today).exit_code == 3
 
 
 def run_audit(bucket: Path, keys: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -51,6 +51,9 @@ class Office:
         words = ("--el", str(el), "--reason", "the release key leaked", "--to", str(self.bucket), "--json")
         return self.run("reissue", "v1.21.3", *words, *more, code=code)
 
+    def audit(self, code: int) -> Any:
+        return json.loads(self.run("audit", str(self.bucket), "--json", code=code).stdout)
+
     def verified(self, path: str) -> Any:
         return json.loads(self.run("verify", str(self.bucket / path), "--json", "--no-state").stdout)
 
@@ -99,21 +102,42 @@ def test_the_named_key_is_believed_once_and_everything_at_the_well_known_address
     assert payload["tool"]["version"] in after["tool/dkp-fips-tool.sha256"].decode()
 
 
-def test_once_the_revoked_keys_objects_are_taken_away_the_audit_is_clean(office: Office) -> None:
+def test_what_the_revoked_key_signed_fails_the_audit_until_it_is_replaced_and_is_a_note_from_then_on(
+    office: Office,
+) -> None:
     office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
-    for el in (7, 8):
-        office.reissue("--accept-revoked", office.old.fingerprint, el=el)
-    findings = json.loads(office.run("audit", str(office.bucket), "--json", code=3).stdout)["findings"]
-    revoked = {finding["key"] for finding in findings}
-    assert {finding["code"] for finding in findings} == {"signature"}
-    assert revoked == {
+    revoked = {
         *(f"tool/manifests/v1.21.3/1/manifest-rhel{el}.json.asc" for el in (7, 8)),
         "tool/0.1.0/dkp-fips-tool",
     }
+    assert {item["key"] for item in office.audit(3)["findings"] if item["code"] == "signature"} >= revoked
+
+    # EL7 is replaced, EL8 is not: readers of EL8 have nothing good to go to.
+    office.reissue("--accept-revoked", office.old.fingerprint, el=7)
+    half = office.audit(3)
+    assert {item["key"] for item in half["notes"]} == revoked - {"tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"}
+    office.reissue("--accept-revoked", office.old.fingerprint, el=8)
+
+    done = office.audit(0)
+    assert done["findings"] == []
+    assert {item["key"] for item in done["notes"]} == revoked
+    notes = {item["key"]: item for item in done["notes"]}
+    first = notes["tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"]
+    assert first["replaced_by"] == "tool/manifests/v1.21.3/2/manifest-rhel8.json.asc"
+    assert f"{office.old.fingerprint} is revoked (leaked)" in first["message"]
+    assert "note: tool/0.1.0/dkp-fips-tool is refused" in office.run("audit", str(office.bucket)).stdout
+    # Nothing has made the object good again.
+    office.run("verify", str(office.bucket / first["key"]), "--no-state", code=3)
+
+
+def test_once_the_revoked_keys_objects_are_taken_away_there_is_nothing_left_to_note(office: Office) -> None:
+    office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    for el in (7, 8):
+        office.reissue("--accept-revoked", office.old.fingerprint, el=el)
 
     # By hand, as docs/publishing.md says: nothing here removes what was published.
-    for key in revoked:
-        for path in (office.bucket / key).parent.iterdir():
+    for note in office.audit(0)["notes"]:
+        for path in (office.bucket / note["key"]).parent.iterdir():
             path.unlink()
 
-    assert json.loads(office.run("audit", str(office.bucket), "--json").stdout)["findings"] == []
+    assert office.audit(0)["notes"] == []

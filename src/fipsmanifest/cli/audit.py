@@ -24,7 +24,8 @@ def audit(
 ) -> None:
     """Re-verify everything that is published: signatures, bindings, serials, tool, sidecar and index.
 
-    Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be.
+    Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be. What a
+    revoked key signed and a good serial or version has replaced is a note, and no failure.
     """
     from ..node.trust import load_trust
     from ..publish.address import open_bucket
@@ -58,6 +59,7 @@ def _form(done: Audit, warnings: list[KeyInfo], today: date) -> dict[str, Any]:
             {"key": item.key, "code": item.code, "message": item.message, "exit_code": item.exit_code}
             for item in done.findings
         ],
+        "notes": [{"key": note.key, "replaced_by": note.replaced_by, "message": note.message} for note in done.notes],
         "certificates": [
             {
                 "number": item.number,
@@ -77,6 +79,8 @@ def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
     output.write(f"{done.address}: {count}, {len(done.findings)} findings.")
     for finding in done.findings:
         output.write(f"  {finding.code}: {finding.key}: {finding.message}")
+    for note in done.notes:
+        output.write(f"  note: {note.message}")
     for info in warnings:
         output.say(f"warning: {info.warning}")
     for item, status in done.certificates(today):

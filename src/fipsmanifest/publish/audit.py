@@ -11,7 +11,7 @@ from typing import Literal
 from ..errors import NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, Stored, TooLarge
-from .consumer import Consumer
+from .consumer import Consumer, read_manifest
 from .layout import ManifestKey, ToolKey
 from .page import render
 from .records import Recorder, in_parallel
@@ -35,6 +35,19 @@ class AuditFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditNote:
+    """Something that a revoked key signed and that another object has replaced: refused by every reader, and dealt with
+    (`docs/adr/0007-replaced-after-a-revocation.md`)."""
+
+    key: str
+    """The object that is refused."""
+    replaced_by: str
+    """The object that stands in its place."""
+    message: str
+    """One sentence, with the reason that trust.json gives."""
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """What was looked at, and what is wrong."""
 
@@ -44,6 +57,8 @@ class Audit:
     """The manifests that verify, and the tools that are complete and verify."""
     findings: tuple[AuditFinding, ...]
     """By key; empty where all is well."""
+    notes: tuple[AuditNote, ...] = ()
+    """By key; what was found and is no failure."""
 
     @property
     def exit_code(self) -> int:
@@ -66,6 +81,16 @@ def audit(bucket: Bucket, consumer: Consumer) -> Audit:
     return _Auditor(bucket, consumer).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a published tool is not trusted."""
+
+    error: NotTrusted
+    """What the verifier says."""
+    revoked: bool
+    """Whether it would be trusted, had its key not been revoked."""
+
+
 class _Auditor:
     """One walk over a bucket."""
 
@@ -73,6 +98,8 @@ class _Auditor:
         self._bucket = bucket
         self._consumer = consumer
         self._findings: list[AuditFinding] = []
+        self._notes: list[AuditNote] = []
+        self._refused_tools: dict[str, _Refusal] = {}
         self._entries: dict[str, Entry] = {}
 
     def run(self) -> Audit:
@@ -87,8 +114,8 @@ class _Auditor:
         keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
         recorder = Recorder(self._get, self._consumer)
         contents = index.contents(recorder.records(keys), tools)
-        for key, error in recorder.refused:
-            self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
+        self._refused_manifests(recorder.refused, contents)
+        self._refused_tool_files(contents)
         if not contents.manifests:
             self._found(layout.ROOT, "missing", "holds no manifest that verifies")
         self._named_tools(contents)
@@ -96,7 +123,8 @@ class _Auditor:
         self._tool_pointers(contents)
         self._index(contents)
         findings = sorted(self._findings, key=lambda finding: (finding.key, finding.code))
-        return Audit(self._bucket.describe(), contents, tuple(findings))
+        notes = sorted(self._notes, key=lambda note: note.key)
+        return Audit(self._bucket.describe(), contents, tuple(findings), tuple(notes))
 
     def _found(self, key: str, code: str, what: str, exit_code: int = INVALID) -> None:
         self._findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code))
@@ -114,9 +142,55 @@ class _Auditor:
         try:
             signer = self._consumer.tool(tool.data, signature.data)
         except NotTrusted as error:
-            self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
+            self._refused_tools[version] = _Refusal(error, self._is_revoked_tool(tool.data, signature.data))
             return None
         return index.PublishedTool(version, sha256, len(tool.data), signer.fingerprint) if whole else None
+
+    def _refused_manifests(self, refused: list[tuple[str, NotTrusted]], contents: index.Contents) -> None:
+        newest = _newest(contents)
+        for key, error in refused:
+            what = layout.read_key(key)
+            after = newest.get(_pointer_of(what)) if isinstance(what, ManifestKey) else None
+            replaced = after is not None and isinstance(what, ManifestKey) and after.serial > (what.serial or 0)
+            if after is not None and replaced and self._is_revoked_manifest(key):
+                self._replaced(key, error, after.key, f"serial {after.serial} has taken its place")
+            else:
+                self._untrusted(key, error)
+
+    def _refused_tool_files(self, contents: index.Contents) -> None:
+        newest = contents.tools[0].version if contents.tools else None
+        for version, refusal in self._refused_tools.items():
+            key = layout.tool(version)
+            replaced = newest is not None and layout.version_order(newest) > layout.version_order(version)
+            if newest is not None and replaced and refusal.revoked:
+                self._replaced(key, refusal.error, layout.tool(newest), f"version {newest} has taken its place")
+            else:
+                self._untrusted(key, refusal.error)
+
+    def _untrusted(self, key: str, error: NotTrusted) -> None:
+        self._found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
+
+    def _replaced(self, key: str, error: NotTrusted, by: str, how: str) -> None:
+        self._notes.append(AuditNote(key, by, f"{key} is refused, and {how}: {error.message}"))
+
+    def _is_revoked_manifest(self, key: str) -> bool:
+        """Tell whether nothing but the revocation speaks against a manifest that is refused."""
+        what, stored = layout.read_key(key), self._read(key)
+        if self._consumer.once is None or stored is None or not isinstance(what, ManifestKey):
+            return False
+        try:
+            read_manifest(
+                stored.data, self._consumer.once, kubernetes=what.kubernetes, name=what.name, serial=what.serial
+            )
+        except NotTrusted:
+            return False
+        return True
+
+    def _is_revoked_tool(self, data: bytes, signature: bytes) -> bool:
+        try:
+            return self._consumer.once is not None and bool(self._consumer.once.tool(data, signature))
+        except NotTrusted:
+            return False
 
     def _get(self, key: str) -> Stored | None:
         """Read an object that the listing names; one that it does not name, or that cannot be had, is a finding."""
@@ -137,17 +211,17 @@ class _Auditor:
 
     def _named_tools(self, contents: index.Contents) -> None:
         there = {(tool.version, tool.sha256) for tool in contents.tools}
+        replaced, newest = {note.key for note in self._notes}, _newest(contents)
         for record in contents.manifests:
+            current = newest[layout.manifest(record.kubernetes, record.name)] is record
+            if not current and layout.tool(record.tool_version) in replaced:
+                continue
             if (record.tool_version, record.tool_sha256) not in there:
                 named = f"{record.tool_version} with SHA-256 {record.tool_sha256}"
                 self._found(record.key, "tool", f"names the tool {named}, which is not published")
 
     def _manifest_pointers(self, contents: index.Contents, parsed: dict[str, ManifestKey | ToolKey | None]) -> None:
-        newest: dict[str, index.PublishedManifest] = {}
-        for record in contents.manifests:
-            pointer = layout.manifest(record.kubernetes, record.name)
-            if pointer not in newest or newest[pointer].serial < record.serial:
-                newest[pointer] = record
+        newest = _newest(contents)
         pointers = {key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
         for key, stored in in_parallel(self._get, newest):
             record = newest[key]
@@ -200,3 +274,17 @@ class _Auditor:
     def _expected_index(self, contents: index.Contents) -> Iterator[tuple[str, bytes]]:
         yield layout.INDEX_JSON, index.write(contents)
         yield layout.INDEX_HTML, render(contents)
+
+
+def _newest(contents: index.Contents) -> dict[str, index.PublishedManifest]:
+    """Give the manifest of the highest serial that verifies, by the pointer that should lead to it."""
+    found: dict[str, index.PublishedManifest] = {}
+    for record in contents.manifests:
+        pointer = layout.manifest(record.kubernetes, record.name)
+        if pointer not in found or found[pointer].serial < record.serial:
+            found[pointer] = record
+    return found
+
+
+def _pointer_of(key: ManifestKey) -> str:
+    return layout.manifest(key.kubernetes, key.name)

@@ -48,16 +48,33 @@ class Consumer:
     """Checks the tool's bytes against its detached signature, in this order."""
     trusts: Callable[[str, str], bool]
     """Tells whether the key of this fingerprint is still good in a role (``manifest``, ``tool``)."""
+    once: Consumer | None = None
+    """The same checks with the revoked keys taken as retired: tells what such a key signed from what no key of ours
+    did, and is never a reason to believe it. None where no key is revoked."""
 
     @classmethod
     def trusting(cls, trust: Trust) -> Consumer:
         """Check as the node tool does, with the keys of ``trust``."""
         good = {(key.fingerprint, key.role) for key in trust.keys if key.status != "revoked"}
+        revoked = any(key.status == "revoked" for key in trust.keys)
         return cls(
             lambda data: verify_cleartext(data, trust),
             lambda data, signature: verify_detached(data, signature, trust, "tool"),
             lambda fingerprint, role: (fingerprint, role) in good,
+            cls.trusting(as_retired(trust)) if revoked else None,
         )
+
+
+def as_retired(trust: Trust, fingerprint: str | None = None) -> Trust:
+    """Give the trust in which revoked keys, or this one alone, are retired: what they signed in their time holds."""
+    return trust._replace(
+        keys=tuple(
+            key._replace(status="retired")
+            if key.status == "revoked" and fingerprint in {None, key.fingerprint}
+            else key
+            for key in trust.keys
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
