@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .definition import Override
 from .errors import Refused, UsageError
 from .inspect.finding import Verdict
 from .inspect.verdict import sentence
 from .survey import Located
+
+if TYPE_CHECKING:
+    from .definition import Override
 
 #: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
 _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
@@ -46,6 +49,8 @@ class Decision:
 def read_exceptions(path: Path) -> tuple[Override, ...]:
     """Read ``[[exceptions]]``, each with path (a glob), verdict and reason. Raises `UsageError` for anything else."""
     from pydantic import ValidationError
+
+    from .definition import Override
 
     try:
         document = tomllib.loads(path.read_text("utf-8"))

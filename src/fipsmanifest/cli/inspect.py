@@ -200,11 +200,10 @@ def _report(
 
 def _modules(found: list[Located], table: Table) -> dict[str, Any]:
     """Give the modules that were seen, by id, as a manifest describes them."""
-    from ..generate.modules import describer
+    from ..inspect.jsonform import module_to_json
 
-    describe = describer(table)
     seen = {item.finding.crypto.module for item in found if item.finding.crypto and item.finding.crypto.module}
-    return {module.id: describe(module).model_dump(mode="json", exclude_none=True) for module in seen}
+    return {module.id: module_to_json(module, table) for module in seen}
 
 
 def _tell(found: list[Located], *, markdown: bool) -> None:

@@ -20,12 +20,14 @@ from ..unpack.member import Content, Mark, Member
 from . import boring, buildinfo, elf, native, signals, verdict
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
-from .sweep import has_marker, sweep
+from .sweep import Sweep, sweep
 from .table import Table
 
 #: ELF files up to this size are inspected in memory.
 IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
+#: Small enough to stay in a core's cache between the hash and the look at it.
+_PIECE = 1 << 18
 _UPX = b"UPX!"
 _UPX_REACH = 1 << 10
 
@@ -115,16 +117,26 @@ class Inspector:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path} is not a file.", "Name a regular file.")
+        source = OpenFile(descriptor, found.st_size)
         digest, size = hashlib.sha256(), 0
-        buffer = bytearray(_CHUNK)
+        buffer = bytearray(min(_PIECE, found.st_size + 1))
         view = memoryview(buffer)
-        head = b""
+        head, begun = b"", None
         while length := os.readv(descriptor, [buffer]):
-            head = head or bytes(buffer[:4])
-            size += length
+            if not head:
+                head = bytes(buffer[:4])
+                begun = begin(source, self._table) if head == elf.MAGIC else None
             digest.update(view[:length])
+            if isinstance(begun, Program):
+                begun.show(size, buffer, length)
+            size += length
         finding = _plain(named, stat.S_IMODE(found.st_mode), size, digest.hexdigest(), None, head)
-        return self._judged(finding, OpenFile(descriptor, size)) if head == elf.MAGIC else finding
+        if begun is None:
+            return finding
+        if size != found.st_size:
+            # Written to meanwhile: what was hashed is looked at from the start.
+            return _judged(finding, look(OpenFile(descriptor, size), self._table))
+        return _judged(finding, begun.judge() if isinstance(begun, Program) else begun)
 
     def _file(self, member: Member, content: Content, first: bytes) -> Finding:
         path, mode, size, mark = member.path, member.mode, member.size, member.mark
@@ -135,20 +147,16 @@ class Inspector:
             pieces: list[bytes] = []
             digest = _hash_through(path, size, first, content, pieces)
             finding = _plain(path, mode, size, digest, mark, first[:4])
-            return self._judged(finding, Buffer(b"".join(pieces)))
+            return _judged(finding, look(Buffer(b"".join(pieces)), self._table))
         try:
             with tempfile.TemporaryFile(dir=self._spool, buffering=0) as spooled:
                 digest = _hash_through(path, size, first, content, spooled)
                 finding = _plain(path, mode, size, digest, mark, first[:4])
-                return self._judged(finding, OpenFile(spooled.fileno(), size))
+                return _judged(finding, look(OpenFile(spooled.fileno(), size), self._table))
         except OSError as error:
             raise Incomplete(
                 f"{path} could not be kept in {self._spool}: {error.strerror}.", "Free space or choose another folder."
             ) from error
-
-    def _judged(self, finding: Finding, source: ByteSource) -> Finding:
-        looked = look(source, self._table)
-        return replace(finding, elf=looked.elf, go=looked.go, crypto=looked.crypto)
 
 
 class Session:
@@ -175,27 +183,64 @@ class Session:
         return finding
 
 
-def look(source: ByteSource, table: Table) -> Looked:
-    """Judge the bytes of an ELF file; never raises for what is in them."""
+class Program:
+    """An ELF file that is, or claims to be, a Go program; its bytes may be shown while they are read to be hashed."""
+
+    def __init__(self, source: ByteSource, table: Table, headers: elf.Elf, go: GoFacts | None) -> None:
+        self._source = source
+        self._table = table
+        self._headers = headers
+        self._go = go
+        self._swept = Sweep(headers, table.of(headers.facts.machine))
+
+    def show(self, offset: int, data: bytearray, length: int) -> None:
+        """Look at the first ``length`` bytes of ``data``, which stand at ``offset``; to be shown all, in order."""
+        self._swept.show(offset, data, length)
+
+    def judge(self) -> Looked:
+        """Give the verdict; where not all was shown, the code is read."""
+        if self._swept.shown < self._source.size:
+            self._swept = sweep(self._source, self._headers, self._table.of(self._headers.facts.machine))
+        crypto = _crypto(self._source, self._headers, self._go, self._table, self._swept)
+        return Looked(self._headers.facts, self._go, crypto)
+
+
+def begin(source: ByteSource, table: Table) -> Program | Looked:
+    """Read an ELF file's headers and build info; where they settle the matter, give the verdict at once."""
     facts, go = None, None
     try:
         headers = elf.read(source)
         facts = headers.facts
         go = buildinfo.read(source, headers)
-        return Looked(facts, go, _crypto(source, headers, go, table))
     except elf.Unreadable as error:
         return Looked(facts, go, verdict.unreadable(error.code))
+    settled = _without_build_info(source, headers) if go is None else None
+    return Looked(facts, None, settled) if settled else Program(source, table, headers, go)
 
 
-def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Table) -> CryptoFacts:
-    if go is None and headers.facts.type not in ("exec", "dyn"):
+def look(source: ByteSource, table: Table) -> Looked:
+    """Judge the bytes of an ELF file; never raises for what is in them."""
+    begun = begin(source, table)
+    return begun.judge() if isinstance(begun, Program) else begun
+
+
+def _judged(finding: Finding, looked: Looked) -> Finding:
+    return replace(finding, elf=looked.elf, go=looked.go, crypto=looked.crypto)
+
+
+def _without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | None:
+    """Judge what is not a Go program; None for one whose build info is missing."""
+    if headers.facts.type not in ("exec", "dyn"):
         return verdict.not_go()
-    if go is None and not signals.looks_like_go(source, headers):
-        if _packed(source):
-            return verdict.unreadable("packed")
-        # Without sections and without any sign of Go, nothing says that what is seen is what will run.
-        return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
-    swept = sweep(source, headers, table.of(headers.facts.machine))
+    if signals.looks_like_go(source, headers):
+        return None
+    if _packed(source):
+        return verdict.unreadable("packed")
+    # Without sections and without any sign of Go, nothing says that what is seen is what will run.
+    return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
+
+
+def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Table, swept: Sweep) -> CryptoFacts:
     claimed = bool(verdict.claims(go))
     symbols = 0 if claimed or swept.heads else signals.symbols(source, headers)
     modules = boring.search(source, headers, table, swept.heads, thorough=claimed or symbols > 0)
@@ -211,7 +256,7 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
         return verdict.judge(seen)
     seen = replace(seen, native=native.read(source, headers))
     claimed = claimed or symbols > 0 or go is None or native.version(go) is not None
-    if swept.standard and not claimed and not has_marker(source, headers, "boring"):
+    if swept.standard and not claimed and not swept.boring:
         # Plain cryptography, and no sign of goboring or of a fork that calls its marker: nothing changes that.
         return verdict.judge(seen)
     return verdict.judge(

@@ -1,4 +1,4 @@
-"""A finding as the dictionary that stands in a manifest's ``files[]``, and back."""
+"""A finding as it stands in a manifest's ``files[]``, and back; a module as it stands in ``modules{}``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts, SeenModule, Verdict
+from .table import Table
 
 #: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's
 #: machine to another's.
@@ -73,6 +74,35 @@ def from_json(entry: dict[str, Any]) -> Finding:
         if crypto
         else None,
     )
+
+
+def module_to_json(seen: SeenModule, table: Table) -> dict[str, Any]:
+    """Say what a manifest says of a module: the table's row, apart from the certificates that cover it.
+
+    Keys that do not apply are absent. Certificates are those of a shipped row only.
+    """
+    row = table.row(seen.id)
+    shipped = row.certificates if row is not None and row.row == "shipped" else ()
+    certificates = [
+        {
+            "number": item.number,
+            "standard": item.standard,
+            "holder": item.holder,
+            **({"historical_since": item.historical_since.isoformat()} if item.historical_since else {}),
+        }
+        for item in shipped
+    ]
+    entry = {
+        "name": seen.name,
+        "algorithm": seen.algorithm,
+        "digest": seen.digest,
+        "architecture": seen.architecture,
+        "commit": seen.commit,
+        "row": seen.row,
+        "certificates": certificates or None,
+        "claimed_by": row.claimed_by if row is not None and row.row == "local" else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _go(go: GoFacts, *, whole: bool) -> dict[str, Any]:

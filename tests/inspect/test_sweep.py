@@ -1,0 +1,111 @@
+"""The one pass over a program's code: what stands on borders, in which pieces, and beside what is only alike."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fipsmanifest.inspect import elf, inspector
+from fipsmanifest.inspect.inspector import Inspector, Looked, Program
+from fipsmanifest.inspect.source import WINDOW, Buffer, ByteSource
+from fipsmanifest.inspect.sweep import Sweep, sweep
+from fipsmanifest.inspect.table import Table, load
+
+from . import edits, programs
+
+TABLE = load()
+ROWS = TABLE.of("x86_64")
+#: crypto/internal/boring/sig/sig_amd64.s, from a program of Go's own.
+STANDARD = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
+BORING = bytes.fromhex("EB1DF448F44BF4B332F52813A3B450D441CC2485F001454E92101B1D2F1950C3")
+#: Where `edits.hand_made` puts the code.
+CODE = 0x1000
+
+
+def swept(code: bytes, machine: int = 62) -> Sweep:
+    source = Buffer(edits.hand_made(code, machine=machine))
+    headers = elf.read(source)
+    return sweep(source, headers, TABLE.of(headers.facts.machine))
+
+
+@pytest.mark.parametrize("before", [0, 16, WINDOW - 32, WINDOW - 16, WINDOW, 3 * WINDOW - 16])
+def test_a_marker_is_seen_wherever_a_function_can_begin(before: int) -> None:
+    code = b"\x90" * before + STANDARD + b"\x90" * 100
+    assert (swept(code).standard, swept(code).boring) == (True, False)
+    assert not swept(b"\x90" * 8 + code).standard
+    assert not swept(code[: before + 31]).standard
+
+
+def test_markers_are_told_apart_and_need_all_their_bytes() -> None:
+    code = BORING + b"\x90" * 32 + STANDARD
+    assert (swept(code).standard, swept(code).boring) == (True, True)
+    for at in range(32):
+        assert not swept(edits.flip(STANDARD, at)).standard
+    assert not swept(code, machine=183).standard
+
+
+@pytest.mark.parametrize("page", [0, 1, WINDOW // 4096 - 1, WINDOW // 4096, 200])
+def test_a_module_is_seen_on_whatever_page_it_begins(page: int) -> None:
+    head = edits.module_object("amd64")[:64]
+    code = b"A" * (4096 * page) + head
+    assert swept(code).heads == (CODE + 4096 * page,)
+    assert swept(code[:-1]).heads == ()
+    assert swept(b"\x90" * 16 + code).heads == ()
+
+
+@pytest.mark.parametrize("before", [0, 4, WINDOW - 60, WINDOW - 4, WINDOW])
+def test_an_arm_module_is_seen_wherever_it_begins(before: int) -> None:
+    code = b"\x1f\x20\x03\xd5" * (before // 4) + edits.module_object("arm64")[:64]
+    assert swept(code, machine=183).heads == (CODE + before,)
+
+
+@given(st.lists(st.integers(1, 5000), max_size=12), st.integers(0, 1200))
+@settings(deadline=None)
+def test_pieces_of_any_size_show_what_the_whole_does(sizes: list[int], place: int) -> None:
+    code = bytearray(b"\x90" * 20_000)
+    code[16 * place : 16 * place + 32] = STANDARD
+    code[8192 : 8192 + 64] = edits.module_object("amd64")[:64]
+    data = edits.hand_made(bytes(code))
+    headers = elf.read(Buffer(data))
+    whole, pieces, at = sweep(Buffer(data), headers, ROWS), Sweep(headers, ROWS), 0
+    for size in [*sizes, len(data)]:
+        # In a buffer that is larger than what is read into it.
+        piece = data[at : at + size]
+        pieces.show(at, bytearray(piece + STANDARD), len(piece))
+        at += len(piece)
+    assert pieces.shown == len(data)
+    assert (pieces.heads, pieces.standard) == (whole.heads, whole.standard)
+
+
+def test_code_that_looks_like_markers_everywhere_takes_no_longer_and_hides_none() -> None:
+    alike = (STANDARD[:7] + b"\x90" * 9) * (1 << 20)
+    started = time.process_time()
+    assert not swept(alike).standard
+    assert swept(alike + STANDARD).standard
+    assert not swept(alike + b"\x90" * 8 + STANDARD).standard
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize("by", [1, 4096, 3 * WINDOW])
+def test_a_program_that_is_written_to_while_it_is_hashed_is_judged_by_what_was_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: int
+) -> None:
+    path = tmp_path / "kubelet"
+    path.write_bytes(programs.boring().read_bytes())
+    begin = inspector.begin
+
+    def growing(source: ByteSource, table: Table) -> Program | Looked:
+        with path.open("ab") as file:
+            file.write(b"\0" * by)
+        return begin(source, table)
+
+    # The moment between the first read and the last cannot be had otherwise.
+    monkeypatch.setattr(inspector, "begin", growing)
+    finding = Inspector(TABLE, tmp_path).inspect_path(path)
+    assert (finding.sha256, finding.size) == (edits.sha256(path), path.stat().st_size)
+    assert finding.crypto is not None
+    assert finding.crypto.verdict == "proven"
