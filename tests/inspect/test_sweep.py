@@ -99,6 +99,7 @@ def test_a_program_that_is_written_to_while_it_is_hashed_is_judged_by_what_was_h
     begin = inspector.begin
 
     def growing(source: ByteSource, table: Table) -> Program | Looked:
+        monkeypatch.setattr(inspector, "begin", begin)
         with path.open("ab") as file:
             file.write(b"\0" * by)
         return begin(source, table)
