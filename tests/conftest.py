@@ -9,18 +9,33 @@ from hypothesis import settings
 settings.register_profile("fuzz", max_examples=1000, deadline=None)
 
 
+#: What tests give by ``record_property``, printed as one table each: the title, the columns' headings, a line's form.
+TABLES = {
+    "corpus": (
+        "attack corpus",
+        ("part", "cases", "to accept", "to refuse"),
+        "{:<28} {:>6} {:>10} {:>10}",
+    ),
+    "fault": (
+        "faults while publishing",
+        ("fault", "times", "polls", "bad states", "exit code"),
+        "{:<28} {:>6} {:>6} {:>11} {:>10}",
+    ),
+}
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the fault table: what was done to publishers, how often a reader looked, and what it saw."""
-    rows = [
-        value
+    """Print what was counted: the attack corpus; what was done to publishers, and what a reader saw of it."""
+    told = [
+        (name, value)
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", "") == "call"
         for name, value in report.user_properties
-        if name == "fault"
     ]
-    if rows:
-        terminalreporter.section("faults while publishing")
-        headings = ("fault", "times", "polls", "bad states", "exit code")
-        for row in (headings, *sorted(map(tuple, rows))):
-            terminalreporter.write_line("{:<28} {:>6} {:>6} {:>11} {:>10}".format(*row))
+    for table, (title, headings, form) in TABLES.items():
+        rows = [tuple(value) for name, value in told if name == table]
+        if rows:
+            terminalreporter.section(title)
+            for row in (headings, *sorted(rows)):
+                terminalreporter.write_line(form.format(*row))

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fipsmanifest.node.trust import Trust, load_trust
+from fipsmanifest.node import openpgp
+from fipsmanifest.node.trust import Trust, load_trust, parse_trust
 from fipsmanifest.sign import keys
 
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
@@ -41,6 +43,37 @@ GOOD_MANIFEST: dict[str, Any] = {
 def payload(**changes: Any) -> bytes:
     """Give a small manifest's canonical bytes."""
     return json.dumps(GOOD_MANIFEST | changes, indent=2, sort_keys=True).encode("ascii") + b"\n"
+
+
+def entry(fingerprint: str, **changes: Any) -> dict[str, Any]:
+    """Give an entry of trust.json that has been in force for years."""
+    in_force = {"role": "manifest", "status": "active", "valid_from": "2015-01-01T00:00:00Z"}
+    return {"fingerprint": fingerprint, **in_force, **changes}
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a trust folder holds, where a test needs another than the forge's."""
+
+    certificates: Sequence[bytes]
+    entries: Sequence[dict[str, Any]]
+
+    @property
+    def document(self) -> bytes:
+        """Give trust.json."""
+        return json.dumps({"schema": "fipsmanifest/trust/v1", "keys": list(self.entries)}).encode()
+
+    def load(self) -> Trust:
+        """Read it; raises as `load_trust` does."""
+        return parse_trust(self.document, [(f"{n}.gpg", data) for n, data in enumerate(self.certificates)], "the test")
+
+    def write(self, folder: Path) -> Path:
+        """Make the folder."""
+        folder.mkdir()
+        (folder / "trust.json").write_bytes(self.document)
+        for number, data in enumerate(self.certificates):
+            (folder / f"{number}.gpg").write_bytes(data)
+        return folder
 
 
 @dataclass
@@ -69,6 +102,43 @@ class Forge:
         self.fingerprints[name] = fingerprint
         return fingerprint
 
+    def add_signing_subkey(self, name: str, of: str) -> str:
+        """Add a subkey that signs, under a name of its own."""
+        self.gpg("--quick-add-key", self.fingerprints[of], "rsa3072", "sign", "never")
+        self.fingerprints[name] = openpgp.read_certificates(self.certificate(of))[0].subkeys[-1].fingerprint
+        return self.fingerprints[name]
+
+    def forbid_signing(self, of: str, *, subkey: bool = True) -> None:
+        """Have the certificate say of its first subkey, or of its primary key, that it does not sign."""
+        command = ["gpg", "--homedir", str(self.home), "--no-tty", "--quiet", "--expert", "--pinentry-mode", "loopback"]
+        command += ["--passphrase", "", "--command-fd", "0", "--edit-key", self.fingerprints[of]]
+        words = b"key 1\nchange-usage\nS\nE\nQ\nsave\n" if subkey else b"change-usage\nS\nQ\nsave\n"
+        subprocess.run(command, input=words, capture_output=True, timeout=120, check=True)
+
+    def make_short_id_twins(self) -> None:
+        """Make two keys, ``twin`` and ``shadow``, whose key ids of 8 digits are equal.
+
+        A fingerprint is a digest of the key with its time of creation (RFC 4880, section 12.2), so one pair of times
+        among some hundred thousand will do. Twice the square root of what 32 bits can say is likely to be enough.
+        """
+        seen = {short: when for when, short in _short_ids(self.certificate("plain"), range(2**17))}
+        found = (
+            (seen[short], when)
+            for when, short in _short_ids(self.certificate("stranger"), range(2**22))
+            if short in seen
+        )
+        times = next(found)
+        for name, material, when in zip(("twin", "shadow"), ("plain", "stranger"), times, strict=True):
+            listed = self.gpg("--with-colons", "--with-keygrip", "--list-keys", self.fingerprints[material]).decode()
+            grip = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("grp:"))
+            lines = ["Key-Type: RSA", f"Key-Grip: {grip}", "Key-Usage: sign", f"Creation-Date: seconds={when}"]
+            lines += [f"Name-Real: {name.title()} Key", "Expire-Date: 0", "%no-protection", "%commit", ""]
+            self.gpg("--generate-key", stdin="\n".join(lines).encode())
+            listed = self.gpg("--with-colons", "--list-keys", f"{name.title()} Key").decode()
+            self.fingerprints[name] = next(
+                line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")
+            )
+
     def certificate(self, name: str) -> bytes:
         """Export a public certificate, binary."""
         return self.gpg("--export", self.fingerprints[name])
@@ -89,6 +159,16 @@ class Forge:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _short_ids(certificate: bytes, times: range) -> Iterator[tuple[int, bytes]]:
+    """Give, for each time of creation that a key could have, the last four bytes of its fingerprint."""
+    body = next(packet.body for packet in openpgp._packets(certificate) if packet.tag == openpgp._PUBLIC_KEY)
+    start = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body[:1])
+    for when in range(1_500_000_000 + times.start, 1_500_000_000 + times.stop):
+        digest = start.copy()
+        digest.update(when.to_bytes(4, "big") + body[5:])
+        yield when, digest.digest()[-4:]
 
 
 @functools.cache

@@ -5,53 +5,41 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.node.document import Bindings
-from fipsmanifest.node.verify import Signed, verify_cleartext
+from fipsmanifest.node.verify import verify_cleartext
 from fipsmanifest.tool import build_tool
-from tests.node.attacks import CASES, Case, good
+from tests.node.attacks import Case, good
+from tests.node.corpus import CASES, PARTS
 from tests.node.forge import PYTHONS, Forge, payload
-
-
-def _options(case: Case, forge: Forge) -> dict[str, Any]:
-    options = dict(case.options)
-    if "pin" in options:
-        options["fingerprint"] = forge.fingerprints[options.pop("pin")]
-    if "pin_text" in options:
-        options["fingerprint"] = forge.fingerprints["manifest"][options.pop("pin_text") :]
-    return options
-
-
-def _verify(case: Case, forge: Forge) -> Signed:
-    options = _options(case, forge)
-    message = case.make(forge)
-    time.sleep(options.pop("wait", 0))
-    return verify_cleartext(message, forge.trust(), **options)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_each_case_ends_with_its_exit_code_and_sentence(case: Case, forge: Forge) -> None:
     if case.code == 0:
-        assert _verify(case, forge).manifest["schema"] == "fipsmanifest/v1"
+        assert case.verify(forge).manifest["schema"] == "fipsmanifest/v1"
         return
     with pytest.raises(FipsManifestError) as caught:
-        _verify(case, forge)
+        case.verify(forge)
     assert caught.value.exit_code == case.code
     assert case.reason in caught.value.message
     assert caught.value.advice
     assert all(" " <= character <= "~" for character in str(caught.value)), "hostile text reaches the terminal"
 
 
-def test_there_are_as_many_cases_as_promised() -> None:
+def test_there_are_as_many_cases_as_promised(record_property: Callable[[str, object], None]) -> None:
     names = [case.name for case in CASES]
 
     assert len(set(names)) == len(names) >= 120
+    for part, cases in PARTS.items():
+        accepted = sum(case.code == 0 for case in cases)
+        record_property("corpus", (part, len(cases), accepted, len(cases) - accepted))
 
 
 def test_every_truncation_of_a_good_message_is_refused(forge: Forge) -> None:
@@ -95,12 +83,13 @@ from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.node.document import Bindings
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.node.verify import verify_cleartext
-trust, codes = load_trust(sys.argv[2]), {}
+codes = {}
 for case in json.load(sys.stdin):
     bindings = Bindings(*case["bindings"]) if case["bindings"] is not None else None
     with open(case["path"], "rb") as file:
         data = file.read()
     try:
+        trust = load_trust(case["keys"])
         verify_cleartext(data, trust, case["role"], fingerprint=case["fingerprint"], bindings=bindings)
         codes[case["name"]] = 0
     except FipsManifestError as error:
@@ -116,10 +105,12 @@ def test_every_python_ends_every_case_alike(python: str, forge: Forge, tmp_path:
     for number, case in enumerate(CASES):
         path = tmp_path / str(number)
         path.write_bytes(case.make(forge))
-        options = _options(case, forge)
+        options = case.arguments(forge)
+        folder = case.pinned(forge).write(tmp_path / f"{number}.keys") if case.pinned else forge.trust_folder
         listed.append(
             {
                 "name": case.name,
+                "keys": str(folder),
                 "path": str(path),
                 "role": options.get("role", "manifest"),
                 "fingerprint": options.get("fingerprint"),
@@ -127,7 +118,7 @@ def test_every_python_ends_every_case_alike(python: str, forge: Forge, tmp_path:
             }
         )
     time.sleep(2)
-    command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool"), str(forge.trust_folder)]
+    command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool")]
 
     done = subprocess.run(command, input=json.dumps(listed), capture_output=True, text=True, check=False, timeout=120)
 

@@ -18,7 +18,8 @@ import pytest
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.node import cleartext, document, gpgv, openpgp, verify
 from fipsmanifest.node.trust import Trust
-from tests.node.attacks import CASES, DASHES, SIGNATURE, Case, Make, replaced, signed
+from tests.node.attacks import DASHES, SIGNATURE, Case, Make, replaced, signed
+from tests.node.corpus import CASES
 from tests.node.forge import Forge
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -88,21 +89,17 @@ def _case(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
-def _verify(case: Case, forge: Forge) -> verify.Signed:
-    return verify.verify_cleartext(case.make(forge), forge.trust(), **case.options)
-
-
 @pytest.mark.parametrize(("step", "patch", "name"), STEPS, ids=lambda value: value if isinstance(value, str) else "")
 def test_without_the_step_the_message_is_accepted(
     step: str, patch: Patch, name: str, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = _case(name)
     with pytest.raises(NotTrusted):
-        _verify(case, forge)
+        case.verify(forge)
 
     patch(monkeypatch)
 
-    assert _verify(case, forge), step
+    assert case.verify(forge), step
 
 
 class Agreeable(bytes):

@@ -69,8 +69,9 @@ def _check_shapes(document: Dict[str, Any]) -> None:
         platforms = _list_in(image, "platforms")
         _check_entries("an image's platforms", platforms, ("architecture", "manifest", "config"))
         for platform in platforms:
-            _check_texts("an image's layers", _list_in(platform, "layers"))
-            _check_entries("an image's files", _list_in(platform, "files"), _FILE_TEXT)
+            for name in ("layers", "diff_ids"):
+                _check_texts("an image's {}".format(name), _list_in(platform, name))
+            _check_entries("an image's files", _list_in(platform, "files"), _FILE_TEXT, required=("path",))
     systems = _list_in(node, "operating_systems")
     _check_entries("operating_systems", systems, ("id",))
     for system in systems:
@@ -80,8 +81,22 @@ def _check_shapes(document: Dict[str, Any]) -> None:
         raise _malformed("roles is not an object")
     for role in roles:
         _check_texts("the components of a role", _list_in(roles, role))
+    _check_services(_list_in(node, "services"))
+    if not isinstance(node.get("fips_mode", True), bool):
+        raise _malformed("fips_mode is neither true nor false")
     _check_entries("components", document.get("components") or [], _COMPONENT_TEXT, required=("name", "verdict"))
     _check_entries("tool", [document.get("tool") or {}], ("version", "sha256"))
+
+
+def _check_services(services: List[Any]) -> None:
+    """Refuse services that could not be asked as the manifest means it; one that is left out would be a pass."""
+    _check_entries("services", services, ("name", "preferred"), required=("name",))
+    for service in services:
+        port = service.get("port")
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+            raise _malformed("a service's port is not a number from 1 to 65535")
+        for name in ("roles", "tls_versions", "cipher_suites"):
+            _check_texts("a service's {}".format(name), _list_in(service, name))
 
 
 def _list_in(holder: Dict[str, Any], name: str) -> List[Any]:

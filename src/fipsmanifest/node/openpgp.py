@@ -21,6 +21,10 @@ HASH_NAMES = {1: "MD5", 2: "SHA1", 3: "RIPEMD160", 8: "SHA256", 9: "SHA384", 10:
 _SIGNATURE, _SECRET_KEY, _PUBLIC_KEY, _SECRET_SUBKEY = 2, 5, 6, 7
 _MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
 
+# Signature types that say what a key is for: on user ids, on subkeys, on the key itself (RFC 4880, section 5.2.1).
+_SAYS_USAGE = (0x10, 0x11, 0x12, 0x13, 0x18, 0x1F)
+_KEY_FLAGS, _MAY_SIGN = 27, 0x02  # RFC 4880, section 5.2.3.21
+
 _ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
 _CHECKSUM_LINE = re.compile(rb"=([A-Za-z0-9+/]{4})\Z")
@@ -39,6 +43,8 @@ class Key(NamedTuple):
     """Length of the RSA modulus; 0 for other algorithms."""
     created: datetime
     """When it says it was made."""
+    signs: bool
+    """Whether its certificate lets it sign data: no signature about it gives it other uses alone."""
 
 
 class Certificate(NamedTuple):
@@ -231,11 +237,14 @@ def read_certificates(data: bytes) -> List[Certificate]:
 
 
 def _certificate(packets: List[_Packet]) -> Certificate:
-    kept, subkeys, user_ids, dropping = [], [], [], False
+    kept, user_ids, dropping = [], [], False
+    keys: List[Key] = []
     for packet in packets:
         if packet.tag == _SIGNATURE:
             if not dropping:
                 kept.append(packet.raw)
+                if not _lets_sign(packet.body):
+                    keys[-1] = keys[-1]._replace(signs=False)
             continue
         if packet.tag in (_TRUST, _MARKER):
             # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
@@ -244,14 +253,39 @@ def _certificate(packets: List[_Packet]) -> Certificate:
         dropping = packet.tag == _USER_ATTRIBUTE
         if dropping:
             continue
-        if packet.tag == _PUBLIC_SUBKEY:
-            subkeys.append(_key(packet.body))
+        if packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY):
+            keys.append(_key(packet.body))
         elif packet.tag == _USER_ID:
             user_ids.append(packet.body.decode("utf-8", "backslashreplace"))
-        elif packet.tag != _PUBLIC_KEY:
+        else:
             raise _bad_packets("a certificate holds a packet of type {}".format(packet.tag))
         kept.append(packet.raw)
-    return Certificate(_key(packets[0].body), tuple(subkeys), tuple(user_ids), b"".join(kept))
+    return Certificate(keys[0], tuple(keys[1:]), tuple(user_ids), b"".join(kept))
+
+
+def _lets_sign(signature: bytes) -> bool:
+    """Tell whether a signature in a certificate leaves the key before it the right to sign data.
+
+    gpgv 2.0 does not ask, and takes what an encryption subkey signed. Which of several signatures counts is for gpgv:
+    here each of them must allow it. Only what is hashed is read, since anybody can write into the rest.
+    """
+    if len(signature) < 6 or signature[0] != 4 or signature[1] not in _SAYS_USAGE:
+        return True
+    at, end = 6, 6 + int.from_bytes(signature[4:6], "big")
+    while at < end:
+        header = signature[at : at + 5].ljust(5, b"\0")
+        length, at = header[0], at + 1
+        if length == 255:
+            length, at = int.from_bytes(header[1:5], "big"), at + 4
+        elif length >= 192:
+            length, at = ((length - 192) << 8) + header[1] + 192, at + 1
+        if not length or at + length > min(end, len(signature)):
+            raise _bad_packets("a signature's subpackets are cut short")
+        # The highest bit only says that the subpacket is critical.
+        if signature[at] & 0x7F == _KEY_FLAGS and not (length > 1 and signature[at + 1] & _MAY_SIGN):
+            return False
+        at += length
+    return True
 
 
 def _key(body: bytes) -> Key:
@@ -263,4 +297,4 @@ def _key(body: bytes) -> Key:
     algorithm = body[5]
     bits = int.from_bytes(body[6:8], "big") if algorithm in RSA_ANY else 0
     created = datetime.fromtimestamp(int.from_bytes(body[1:5], "big"), timezone.utc)
-    return Key(digest.hexdigest().upper(), algorithm, bits, created)
+    return Key(digest.hexdigest().upper(), algorithm, bits, created, signs=True)

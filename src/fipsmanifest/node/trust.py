@@ -110,7 +110,8 @@ class Trust(NamedTuple):
     def admit(self, key: str, primary: str, role: str, signed_at: datetime) -> TrustedKey:
         """Give the entry by which ``key`` (of the certificate ``primary``) may sign in ``role`` at ``signed_at``.
 
-        Raises `NotTrusted`, with the reason: unknown, revoked, another role, too weak, or outside its lifetime.
+        Raises `NotTrusted`, with the reason: unknown, revoked, another role, too weak, not a
+        signing key, or outside its lifetime.
         """
         matching = [
             entry
@@ -131,6 +132,11 @@ class Trust(NamedTuple):
         if certificate is None or certificate.key(key).bits < MINIMUM_BITS[role]:
             raise _refused(
                 "key {} is not an RSA key of at least {} bits".format(key, MINIMUM_BITS[role]), "Use a stronger key."
+            )
+        if not certificate.key(key).signs:
+            raise _refused(
+                "the certificate of key {} does not let it sign".format(key),
+                "Get a file that is signed by a signing key.",
             )
         for entry in entries:
             if entry.valid_from <= signed_at and (entry.valid_to is None or signed_at < entry.valid_to):

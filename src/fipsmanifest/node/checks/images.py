@@ -110,10 +110,9 @@ def _image(manifest: str, image: Dict[str, Any], architecture: Optional[str]) ->
     layers: List[Tuple[str, ...]] = []
     for platform in platforms:
         identities += [("manifest", platform.get("manifest")), ("config", platform.get("config"))]
-        diff_ids = platform.get("diff_ids")
-        unpacked = [str(one) for one in diff_ids] if isinstance(diff_ids, list) else []
+        unpacked = platform.get("diff_ids") or []
         for number, layer in enumerate(platform.get("layers") or []):
-            layers.append((str(layer),) + tuple(unpacked[number : number + 1]))
+            layers.append((layer,) + tuple(unpacked[number : number + 1]))
     return Image(
         manifest,
         visible(str(image.get("reference")), 300),

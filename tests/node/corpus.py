@@ -1,0 +1,18 @@
+"""The whole attack corpus, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.node.attacks import DOCUMENT, FRAME, GOOD, SIGNATURES, TEXT, Case
+from tests.node.key_attacks import GOOD_KEYS, KEYS
+
+PARTS: Mapping[str, Sequence[Case]] = {
+    "honest variants": [*GOOD, *GOOD_KEYS],
+    "around the text": FRAME,
+    "the text": TEXT,
+    "the signature": SIGNATURES,
+    "the key": KEYS,
+    "the document": DOCUMENT,
+}
+CASES = [case for cases in PARTS.values() for case in cases]
