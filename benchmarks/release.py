@@ -100,7 +100,7 @@ def _write_fetch_list(world: World, served: Served, folder: Path) -> int:
             lines += [f'url = "{address}"', f'output = "fetched/{package.name}"']
             size += package.stat().st_size
         for image in world.images_of(definition):
-            for number, digest in enumerate(image.layers):
+            for number, digest in enumerate(image.platforms[0].layers):
                 address = f"{served.registry_address}/v2/{image.repository}/blobs/{digest}"
                 name = f"{image.repository.replace('/', '_')}-{number}.layer"
                 lines += [f'url = "{address}"', f'output = "fetched/{name}"']

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -58,22 +59,31 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image is made of for one architecture."""
+
+    architecture: str
+    """``x86_64`` or ``aarch64``."""
+    config: str
+    """Digest of its configuration; its file lies in the folder that `make` was given, like the layers'."""
+    layers: tuple[str, ...]
+    """Digests of the compressed layers, lowest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image ready to be pushed."""
 
     reference: str
     """``docker.io/mesosphere/etcd:v3.4.13_fips.0``."""
-    config: str
-    """Digest of its configuration; its file lies in the folder that `make` was given, like the layers'."""
-    layers: tuple[str, ...]
-    """Digests of the compressed layers, lowest first."""
+    platforms: tuple[Platform, ...]
     documents: tuple[Document, ...]
     """Inner ones first."""
 
     @property
     def blobs(self) -> tuple[str, ...]:
         """Digests of all that it is made of beside documents."""
-        return (self.config, *self.layers)
+        return tuple(digest for platform in self.platforms for digest in (platform.config, *platform.layers))
 
     @property
     def repository(self) -> str:
@@ -81,24 +91,51 @@ class Image:
         return self.reference.rpartition(":")[0]
 
 
-def make(reference: str, programs: dict[str, Path], form: Form, architecture: str, blobs: Path) -> Image:
-    """Make the image ``reference``, with ``programs`` (path in the image -> file) in one layer over the base.
+def make(reference: str, programs: Mapping[str, Mapping[str, Path]], form: Form, blobs: Path) -> Image:
+    """Make the image ``reference``: by architecture, programs (path in the image -> file) in one layer over the base.
 
-    ``blobs`` is the folder that blobs are kept in, by digest.
+    ``blobs`` is the folder that blobs are kept in, by digest. An image of several architectures always has an index.
     """
+    if form == "docker" and len(programs) > 1:
+        form = "docker-list"
     types = _MEDIA_TYPES["oci" if form == "oci-index" else "docker"]
-    members = [(path.lstrip("/"), program.read_bytes(), 0o755) for path, program in programs.items()]
-    layers, diff_ids = [], []
-    for tar in (tar_of(_BASE), tar_of(members)):
-        diff_ids.append(_digest(tar))
-        layers.append(_layer(tar, types["layer"], blobs))
+    tag = reference.rpartition(":")[2]
+    platforms, manifests, entries = [], [], []
+    for architecture, files in programs.items():
+        platform, body = _platform(architecture, files, types, blobs)
+        manifest = Document(types["manifest"], json.dumps(body, indent=3).encode(), tag if form == "docker" else None)
+        platforms.append(platform)
+        manifests.append(manifest)
+        entries.append(
+            {
+                "mediaType": manifest.media_type,
+                "digest": manifest.digest,
+                "size": len(manifest.body),
+                "platform": {"architecture": to_oci(architecture), "os": "linux"},
+            }
+        )
+    if form == "docker":
+        return Image(reference, tuple(platforms), tuple(manifests))
+    index = {"schemaVersion": 2, "mediaType": types["index"], "manifests": entries}
+    outermost = Document(types["index"], json.dumps(index, indent=3).encode(), tag)
+    return Image(reference, tuple(platforms), (*manifests, outermost))
+
+
+def _platform(
+    architecture: str, files: Mapping[str, Path], types: Mapping[str, str], blobs: Path
+) -> tuple[Platform, dict[str, object]]:
+    """Make configuration and layers; gives them with the manifest that names them."""
+    members = [(path.lstrip("/"), program.read_bytes(), 0o755) for path, program in files.items()]
+    tars = [tar_of(_BASE), tar_of(members)]
+    diff_ids = [_digest(tar) for tar in tars]
+    layers = [_layer(tar, types["layer"], blobs) for tar in tars]
     config = _put(
         json.dumps(
             {
                 "architecture": to_oci(architecture),
                 "os": "linux",
                 "created": "2021-08-01T00:00:00Z",
-                "config": {"Entrypoint": [next(iter(programs))]},
+                "config": {"Entrypoint": [next(iter(files))]},
                 "rootfs": {"type": "layers", "diff_ids": diff_ids},
                 "history": [{"created": "2021-08-01T00:00:00Z", "created_by": "demo"} for _ in diff_ids],
             }
@@ -106,22 +143,9 @@ def make(reference: str, programs: dict[str, Path], form: Form, architecture: st
         types["config"],
         blobs,
     )
-    tag = reference.rpartition(":")[2]
-    body = {"schemaVersion": 2, "mediaType": types["manifest"], "config": config, "layers": layers}
-    bare = form == "docker"
-    manifest = Document(types["manifest"], json.dumps(body, indent=3).encode(), tag if bare else None)
-    documents = [manifest]
-    if not bare:
-        entry = {
-            "mediaType": manifest.media_type,
-            "digest": manifest.digest,
-            "size": len(manifest.body),
-            "platform": {"architecture": to_oci(architecture), "os": "linux"},
-        }
-        index = {"schemaVersion": 2, "mediaType": types["index"], "manifests": [entry]}
-        documents.append(Document(types["index"], json.dumps(index, indent=3).encode(), tag))
+    manifest = {"schemaVersion": 2, "mediaType": types["manifest"], "config": config, "layers": layers}
     names = tuple(str(layer["digest"]) for layer in layers)
-    return Image(reference, str(config["digest"]), names, tuple(documents))
+    return Platform(architecture, str(config["digest"]), names), manifest
 
 
 def blob_path(blobs: Path, digest: str) -> Path:

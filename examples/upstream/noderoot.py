@@ -29,9 +29,15 @@ _STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "
 
 
 def node_root(
-    world: World, definition: Definition, folder: Path, role: Role = "control-plane", *, snapshots: bool = False
+    world: World,
+    definition: Definition,
+    folder: Path,
+    role: Role = "control-plane",
+    *,
+    architecture: str = "x86_64",
+    snapshots: bool = False,
 ) -> Path:
-    """Lay out the root of a node that ``definition`` was installed on, afresh; gives ``folder``.
+    """Lay out the root of a node of ``architecture`` that ``definition`` was installed on, afresh; gives ``folder``.
 
     Packages are unpacked by rpm2cpio and cpio, images lie in containerd's content store and, with ``snapshots``, layer
     by layer in its overlayfs snapshots as well. Raises `Incomplete` where one of these programs is missing or fails.
@@ -39,9 +45,9 @@ def node_root(
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    for rpm in world.packages(definition):
+    for rpm in world.packages(definition, architecture):
         _unpack_rpm(rpm, folder)
-    for tarball, target in world.tarballs(definition):
+    for tarball, target in world.tarballs(definition, architecture):
         with tarfile.open(tarball) as tar:
             _extract(tar, folder / target.lstrip("/"))
     _operating_system(definition.el, folder)
@@ -49,7 +55,7 @@ def node_root(
     _kubernetes(world, definition, folder, role)
     _content_store(world, definition, folder, role)
     if snapshots:
-        _snapshots(world, definition, folder, role)
+        _snapshots(world, definition, folder, role, architecture)
     return folder
 
 
@@ -139,8 +145,9 @@ def _content_store(world: World, definition: Definition, folder: Path, role: Rol
             _blob(folder, oci.blob_path(world.blobs, digest).read_bytes())
 
 
-def _snapshots(world: World, definition: Definition, folder: Path, role: Role) -> None:
-    digests = [digest for image in _images(world, definition, role) for digest in image.layers]
+def _snapshots(world: World, definition: Definition, folder: Path, role: Role, architecture: str) -> None:
+    platforms = [one for image in _images(world, definition, role) for one in image.platforms]
+    digests = [digest for one in platforms if one.architecture == architecture for digest in one.layers]
     for number, digest in enumerate(dict.fromkeys(digests), 1):
         with tarfile.open(oci.blob_path(world.blobs, digest)) as layer:
             _extract(layer, folder / _SNAPSHOTS / str(number) / "fs")

