@@ -42,6 +42,7 @@ exit 69
 """
 
 _MAIN = """\
+import os
 import signal
 import sys
 
@@ -49,10 +50,24 @@ if sys.version_info < (3, 6):
     sys.stderr.write("dkp-fips-tool: this Python is too old; install the package python3 (3.6 or newer).\\n")
     sys.exit(69)
 
-from fipsmanifest.node.main import main
 
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-sys.exit(main())
+def stop(number, frame):
+    # The first signal unwinds, so that nothing is left behind; who sends a second one does not want to wait for that.
+    for one in STOPPING:
+        signal.signal(one, lambda number, frame: os._exit(128 + number))
+    raise KeyboardInterrupt(number)
+
+
+STOPPING = [one for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
+try:
+    for one in STOPPING:
+        signal.signal(one, stop)
+    from fipsmanifest.node.main import main
+
+    code = main()
+except KeyboardInterrupt as interrupt:
+    code = 128 + (interrupt.args or (signal.SIGINT,))[0]
+sys.exit(code)
 """
 
 

@@ -1,39 +1,55 @@
-"""What is looked at and what looks: the node's name and role, and this tool's own identity."""
+"""What is looked at and what looks: the node's name and role, and this tool's own file."""
 
+import errno
 import os
 import sys
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, NamedTuple, Optional
 
 from . import tree
-from .checks.platform import os_release
-from .result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
+from .checks import platform
+from .result import UNKNOWN, Node, Result
+from .text import visible
 from .version import own_version
 
 _CONTROL_PLANE = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 _MAX_TOOL = 16 * 1024 * 1024
 
 
-def find_role(root: str, asked: str) -> str:
+class Role(NamedTuple):
+    """What a node is for."""
+
+    name: str
+    """``control-plane`` or ``worker``."""
+    doubt: Optional[Result] = None
+    """Where it could not be told, the result that says so."""
+
+
+def find_role(root: str, asked: str) -> Role:
     """Give the role asked for, or with ``auto`` that of the static pods on the node."""
     if asked != "auto":
-        return asked
+        return Role(asked)
     try:
         tree.resolve(root, _CONTROL_PLANE)
-    except OSError:
-        return "worker"
-    return "control-plane"
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return Role("worker")
+        evidence = {"code": errno.errorcode.get(error.errno or 0, "unknown"), "path": _CONTROL_PLANE}
+        advice = "Run it as root, or name the role with --role."
+        return Role("worker", Result(platform.ID, "role", UNKNOWN, None, "cannot be told", evidence, advice))
+    return Role("control-plane")
 
 
 def describe(node: Node) -> Dict[str, Any]:
-    """Say what was looked at, and with what."""
-    release = os_release(node.root) or {}
+    """Say what is looked at, and with what."""
+    release = platform.os_release(node.root) or {}
+    system = {name: visible(value, 100) for name, value in release.items() if name in ("ID", "VERSION_ID")}
     machine = os.uname()
     return {
         "name": machine.nodename if node.live else None,
         "root": node.root,
         "role": node.role,
-        "os": release.get("ID"),
-        "os_version": release.get("VERSION_ID"),
+        "os": system.get("ID"),
+        "os_version": system.get("VERSION_ID"),
         "kernel": machine.release if node.live else None,
         "architecture": machine.machine if node.live else None,
         "tool": own_version(),
@@ -57,25 +73,3 @@ def archive_digest() -> Optional[str]:
         return tree.digest(os.fsencode(os.path.realpath(path)), _MAX_TOOL).sha256 or None
     except (OSError, tree.NotRegular, tree.Unstable):
         return None
-
-
-def check_tool(manifests: Sequence[Listed]) -> Result:
-    """Compare this single file with the tool that a manifest was published with."""
-    expected = [
-        (listed.name, str(tool.get("sha256")))
-        for listed in manifests
-        for tool in [listed.manifest.get("tool") or {}]
-        if tool.get("version") == own_version()
-    ]
-    if archive() is None or not expected:
-        reason = "not the single file" if archive() is None else "published with another version"
-        return Result("signature", "tool", NOT_APPLICABLE, actual=reason)
-    actual = archive_digest()
-    if actual is None:
-        advice = "Make the tool's own file readable."
-        return Result("signature", "tool", UNKNOWN, expected[0][1], "unreadable", advice=advice)
-    for name, digest in expected:
-        if digest == actual:
-            return Result("signature", "tool", PASS, "sha256:" + digest, "sha256:" + actual, {"manifest": name})
-    advice = "Download the tool again, and check it against its .sha256 and .asc."
-    return Result("signature", "tool", FAIL, "sha256:" + expected[0][1], "sha256:" + actual, {"code": "digest"}, advice)

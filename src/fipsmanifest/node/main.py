@@ -1,23 +1,28 @@
-"""The node tool: verify the manifests, look at the node, say what was found, exit with the verdict's code."""
+"""The node tool: verify the manifests, look at the node, say what was found, exit with the verdict's code.
 
+The single file is compiled afresh at every start: what is needed after the first line of output is imported after it.
+"""
+
+import contextlib
 import errno
 import os
+import signal
 import stat
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from .. import __released__
-from ..errors import CONSUMER_PRECEDENCE, INTERRUPTED, FipsManifestError, NotTrusted, UsageError
+from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
 from . import host, options, report
-from .document import MAX_BYTES, check_bindings
-from .result import EXIT_CODES, FAIL, INCOMPLETE, PASS, UNKNOWN, UNTRUSTED, Listed, Node, Result, verdict
-from .text import utc_now, visible, write_time
+from .document import MAX_BYTES
+from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Listed, Node, Result, verdict
+from .text import utc_now, visible
 from .trust import Trust, load_trust, packed_trust
-from .verify import Signed, verify_cleartext
 from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
+_OF_A_ROLE = frozenset(("files", "images", "services"))
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -27,12 +32,11 @@ def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> i
     except FipsManifestError as error:
         _say_error("{}: {}".format(program, error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _say_error("{}: interrupted.".format(program))
-        return INTERRUPTED
+        return 128 + int((interrupt.args or (signal.SIGINT,))[0])
     except BrokenPipeError:
-        # The reader of our output went away; there is nobody to tell, and the verdict was not delivered.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away: there is nobody to tell, and the verdict was not delivered.
         return EXIT_CODES[INCOMPLETE]
     except Exception as error:  # noqa: BLE001 - the last resort: one sentence and a code of its own, never a traceback
         _say_error("{}: internal error: {}: {}".format(program, type(error).__name__, visible(str(error))))
@@ -46,9 +50,18 @@ def _run(asked: options.Options) -> int:
         return 0
     if trust is None:
         raise UsageError("No trusted keys are named.", "Name the trust folder with --keys DIR.")
-    opened = [_verify(path, _read(path), trust, asked) for path in asked.manifests]
-    node = Node(asked.root, asked.live, host.find_role(asked.root, asked.role))
-    manifests = [one.listed for one in opened if one.listed is not None]
+    given = [(os.path.basename(path), _read(path)) for path in asked.manifests]
+    if asked.junit is not None:
+        _write_junit(asked.junit, "")
+    role = host.find_role(asked.root, asked.role)
+    node = Node(asked.root, asked.live, role.name)
+    described = host.describe(node)
+    if not asked.json:
+        # What follows may take a minute.
+        _say(report.heading(described))
+    from .checks import signature
+
+    opened = [signature.open_manifest(name, data, trust, asked.bindings, asked.fingerprint) for name, data in given]
     results = [one.result for one in opened]
     errors = [one.exit_code for one in opened if one.exit_code]
     warnings = [warning for one in opened for warning in one.warnings]
@@ -57,11 +70,14 @@ def _run(asked: options.Options) -> int:
     if errors:
         found = UNTRUSTED if CONSUMER_PRECEDENCE[0] in errors else INCOMPLETE
     else:
+        manifests = [one.listed for one in opened if one.listed is not None]
+        results.append(signature.check_tool(manifests))
+        if role.doubt is not None and _OF_A_ROLE.intersection(asked.checks):
+            results.append(role.doubt)
         results += _check_node(node, manifests, asked.checks)
         found = verdict(results, trusted=True)
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
-    described = [one.described for one in opened]
-    _write(report.Report(found, scope, host.describe(node), described, results, _unique(warnings)), asked)
+    _write(report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings)), asked)
     return EXIT_CODES[found]
 
 
@@ -69,55 +85,21 @@ def _trust(asked: options.Options) -> Optional[Trust]:
     return load_trust(asked.keys) if asked.keys is not None else packed_trust()
 
 
-class _Opened(NamedTuple):
-    """One manifest file, verified or not."""
-
-    listed: Optional[Listed]
-    described: Dict[str, Any]
-    result: Result
-    warnings: List[str]
-    exit_code: int
-
-
 def _read(path: str) -> bytes:
     """Read a signed manifest once, and no more of it than one may hold."""
     try:
-        if path == "-":
+        if path == "-" and sys.stdin is not None:
             return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with open(path, "rb") as file:
-            if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+        # A FIFO without a writer is taken as empty: one may never come.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            os.set_blocking(descriptor, True)
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise UsageError("{} cannot be read: {}.".format(visible(path), reason), "Name the signed manifest.")
-
-
-def _verify(path: str, data: bytes, trust: Trust, asked: options.Options) -> _Opened:
-    name = os.path.basename(path)
-    try:
-        signed = verify_cleartext(data, trust, fingerprint=asked.fingerprint)
-        now = utc_now()
-        warnings = list(signed.warnings) + check_bindings(signed.manifest, *asked.bindings, now=now)
-    except FipsManifestError as error:
-        status = FAIL if isinstance(error, NotTrusted) else UNKNOWN
-        result = Result("signature", name, status, "a trusted signature", error.message, {}, error.advice)
-        return _Opened(None, {"file": name}, result, [], error.exit_code)
-    result = Result("signature", name, PASS, "a trusted signature", "signed by {}".format(signed.fingerprint))
-    return _Opened(Listed(name, signed.manifest), _describe(name, signed), result, warnings, 0)
-
-
-def _describe(name: str, signed: Signed) -> Dict[str, Any]:
-    described: Dict[str, Any] = {
-        "file": name,
-        "fingerprint": signed.fingerprint,
-        "signing_key": signed.signature.signing_key,
-    }
-    described["signed_at"] = write_time(signed.signed_at)
-    for key in ("kubernetes", "build_metadata", "el", "serial", "created", "expires"):
-        value = signed.manifest.get(key)
-        described[key] = visible(value) if isinstance(value, str) else value
-    return described
 
 
 def _check_node(node: Node, manifests: Sequence[Listed], wanted: Sequence[str]) -> List[Result]:
@@ -131,11 +113,7 @@ def _check_node(node: Node, manifests: Sequence[Listed], wanted: Sequence[str]) 
         "processes": processes.check,
         "services": services.check,
     }
-    results = [host.check_tool(manifests)]
-    for name in wanted:
-        if name in checks:
-            results += checks[name](node, manifests)
-    return results
+    return [result for name in wanted if name in checks for result in checks[name](node, manifests)]
 
 
 def _unique(sentences: Sequence[str]) -> List[str]:
@@ -143,16 +121,22 @@ def _unique(sentences: Sequence[str]) -> List[str]:
 
 
 def _write(found: report.Report, asked: options.Options) -> None:
-    if asked.junit is not None:
-        try:
-            with open(asked.junit, "w", encoding="ascii") as file:
-                file.write(report.to_junit(found))
-        except OSError as error:
-            raise UsageError("{} cannot be written: {}.".format(visible(asked.junit), error.strerror), "Name another.")
-    if asked.json:
-        _say(report.to_json(found))
-    else:
-        _say(report.to_text(found, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    try:
+        if asked.junit is not None:
+            _write_junit(asked.junit, report.to_junit(found))
+    finally:
+        colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        _say(report.to_json(found) if asked.json else report.to_text(found, colour))
+
+
+def _write_junit(path: str, text: str) -> None:
+    """Write the JUnit report; an empty one before there is anything to report, to know that it can be written."""
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        reason = "{} cannot be written: {}.".format(visible(path), error.strerror)
+        raise Incomplete(reason, "Make room for it.") if text else UsageError(reason, "Name another file.")
 
 
 def _version_text(trust: Optional[Trust]) -> str:
@@ -167,9 +151,20 @@ def _version_text(trust: Optional[Trust]) -> str:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    if sys.stdout is None:
+        raise Incomplete("There is no standard output to report to.", "Open it, to a file for instance.")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still in the buffer would be written again at exit, and complained about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Incomplete("The report could not be written: {}.".format(error.strerror), "Make room for it.")
 
 
 def _say_error(text: str) -> None:
-    sys.stderr.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")

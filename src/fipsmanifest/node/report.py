@@ -1,7 +1,7 @@
 """The verdict on a node, written for programs (JSON), for people (text) and for CI (JUnit)."""
 
 import json
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
 from .result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, VALID, Result, summary
 from .text import visible
@@ -84,13 +84,21 @@ def _keep(results: Sequence[Result]) -> _Kept:
     return _Kept(kept, len(ordered) - len(kept))
 
 
+def heading(host: Mapping[str, Any]) -> str:
+    """Write what is looked at, and with whose hash implementation: what a text report begins with."""
+    system = " ".join(visible(str(host[name]), 40) for name in ("os", "os_version") if host.get(name))
+    known = [text for text in (system, host.get("role"), host.get("architecture")) if text]
+    known.append("hashed with the host's OpenSSL" if host.get("hash") == "openssl" else "hashed with Python's own code")
+    return "Host: {} ====\nNode: {}\n".format(visible(str(host.get("name") or host.get("root"))), ", ".join(known))
+
+
 def to_text(report: Report, colour: bool = False) -> str:
-    """Write one line a subject, with what to do under each that is not good, in printable ASCII.
+    """Write, after the heading, one line a subject, with what to do under each that is not good, in printable ASCII.
 
     Subjects come in the order of the checks, or failures first where there is no room for all.
     """
     kept = _keep(report.results)
-    lines = ["Host: {} ====".format(visible(str(report.host.get("name") or report.host.get("root")))), _node(report)]
+    lines: List[str] = []
     for manifest in report.manifests[:_MAX_MANIFESTS]:
         if "kubernetes" in manifest:
             shown = {name: visible(str(value)) for name, value in manifest.items()}
@@ -111,15 +119,6 @@ def to_text(report: Report, colour: bool = False) -> str:
         )
     )
     return "\n".join(lines) + "\n"
-
-
-def _node(report: Report) -> str:
-    """Say in one line what was looked at, and with whose hash implementation."""
-    host = report.host
-    system = " ".join(visible(str(host[name]), 40) for name in ("os", "os_version") if host.get(name))
-    known = [text for text in (system, host.get("role"), host.get("architecture")) if text]
-    known.append("hashed with the host's OpenSSL" if host.get("hash") == "openssl" else "hashed with Python's own code")
-    return "Node: {}".format(", ".join(known))
 
 
 def _service(result: Result, colour: bool) -> List[str]:

@@ -69,13 +69,15 @@ class Node:
 
 
 def verdict(results: Sequence[Result], trusted: bool) -> str:
-    """Say what all results together mean; nothing that passed means incomplete."""
-    statuses = {result.status for result in results}
+    """Say what all results together mean; where nothing of the node passed that was looked at, it is incomplete."""
     if not trusted:
         return UNTRUSTED
+    statuses = {result.status for result in results}
     if FAIL in statuses:
         return INVALID
-    return INCOMPLETE if UNKNOWN in statuses or PASS not in statuses else VALID
+    # The signatures say something of the node where nothing else was asked for.
+    passed = PASS in {result.status for result in [one for one in results if one.id != "signature"] or results}
+    return VALID if passed and UNKNOWN not in statuses else INCOMPLETE
 
 
 def summary(results: Sequence[Result]) -> Dict[str, int]:

@@ -1,13 +1,18 @@
 """Reading a node's files under a root that is not ours: links stay inside, devices are never opened, reads end."""
 
+import contextlib
 import errno
 import os
 import stat
 import threading
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Tuple
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _MAX_LINKS = 40
-_CHUNK = 1024 * 1024
+_CHUNK = 256 * 1024  # more than this is read no faster, and each thread has a buffer
+_MAX_WORKERS = 8
 
 try:
     import _hashlib
@@ -32,7 +37,7 @@ class Digest(NamedTuple):
 
 
 class Unstable(Exception):
-    """The file changed while it was read."""
+    """The file changed while it was read, or reading it was given up."""
 
 
 class NotRegular(Exception):
@@ -86,6 +91,21 @@ class Digests:
     def __init__(self) -> None:
         self._known: Dict[Tuple[int, ...], Digest] = {}
         self._locks: Dict[Tuple[int, ...], threading.Lock] = {}
+        self._given_up = threading.Event()
+
+    @contextlib.contextmanager
+    def workers(self) -> "Iterator[ThreadPoolExecutor]":
+        """Give as many threads as there are cores for this process; left by an exception, none reads on."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(min(_MAX_WORKERS, len(os.sched_getaffinity(0))))
+        try:
+            yield pool
+        except BaseException:
+            self._given_up.set()
+            raise
+        finally:
+            pool.shutdown()
 
     def of(self, path: bytes, max_size: int, follow: bool = False) -> Digest:
         """Hash a regular file with SHA-256.
@@ -94,7 +114,13 @@ class Digests:
         Raises `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
         """
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+        if not follow:
+            # To open a device may do something to it.
+            mode = os.lstat(path).st_mode
+            if not stat.S_ISREG(mode):
+                raise NotRegular(kind(mode))
+            flags |= os.O_NOFOLLOW
+        descriptor = os.open(path, flags)
         try:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
@@ -105,25 +131,24 @@ class Digests:
             # A file that two ask for at once is read by one of them.
             with self._locks.setdefault(identity, threading.Lock()):
                 if identity not in self._known:
-                    self._known[identity] = _read(descriptor, before, max_size)
+                    self._known[identity] = self._read(descriptor, before, max_size)
                 return self._known[identity]
         finally:
             os.close(descriptor)
 
-
-def _read(descriptor: int, before: os.stat_result, max_size: int) -> Digest:
-    sha256, buffer, count = _sha256(), memoryview(bytearray(_CHUNK)), 0
-    update: "Callable[[memoryview], None]" = sha256.update  # type: ignore[attr-defined]
-    while count <= max_size:
-        read = os.readv(descriptor, [buffer])
-        if not read:
-            break
-        update(buffer[:read])
-        count += read
-    after = os.fstat(descriptor)
-    if (before.st_size, before.st_mtime_ns, before.st_size) != (after.st_size, after.st_mtime_ns, count):
-        raise Unstable()
-    return Digest(sha256.hexdigest(), count)  # type: ignore[attr-defined]
+    def _read(self, descriptor: int, before: os.stat_result, max_size: int) -> Digest:
+        sha256, buffer, count = _sha256(), memoryview(bytearray(_CHUNK)), 0
+        update: "Callable[[memoryview], None]" = sha256.update  # type: ignore[attr-defined]
+        while count <= max_size and not self._given_up.is_set():
+            read = os.readv(descriptor, [buffer])
+            if not read:
+                break
+            update(buffer[:read])
+            count += read
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns, before.st_size) != (after.st_size, after.st_mtime_ns, count):
+            raise Unstable()
+        return Digest(sha256.hexdigest(), count)  # type: ignore[attr-defined]
 
 
 def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:

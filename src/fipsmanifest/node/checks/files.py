@@ -9,17 +9,16 @@ import errno
 import os
 import posixpath
 import stat
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, is_own_program, wanted_components
 from ..text import visible
+from .platform import architecture_of
 
 ID = "files"
 
 _ADVICE = "Install the package of this release again, and find out who changed the file."
-MAX_WORKERS = 8
-"""How many files are hashed at once, at the most."""
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
 _HASH_ANYWAY = 1024 * 1024 * 1024
 # Where a login shell, sudo and systemd look for programs, and the CNI's folder.
@@ -27,7 +26,6 @@ _FOLDERS = (
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
     + ("/root/bin", "/opt/bin", "/opt/cni/bin", "/usr/libexec")
 )  # fmt: skip
-_MACHINES = {62: "x86_64", 183: "aarch64"}  # ELF e_machine, System V ABI
 
 
 class _Entry(NamedTuple):
@@ -37,25 +35,17 @@ class _Entry(NamedTuple):
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Compare every listed file with the node's; raises nothing."""
-    from concurrent.futures import ThreadPoolExecutor
-
     wanted = _wanted(node, manifests)
     if not any(_is_program(entries) for entries in wanted.values()):
         advice = "Check that the manifest and --role are the right ones."
         return [Result(ID, "programs", UNKNOWN, actual="none listed for this role", advice=advice)]
-    workers = min(MAX_WORKERS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
     listing = _Listing(node, manifests, wanted)
-    waiting = [pool.submit(_check_path, node, path, wanted[path], listing) for path in sorted(wanted)]
-    waiting.append(pool.submit(_unexpected, node, listing))
-    try:
-        results = [result for future in waiting for result in future.result()]
-    finally:
-        # An interrupted run does not go on to read the rest.
-        for future in waiting:
-            future.cancel()
-        pool.shutdown()
-    return results
+    with node.digests.workers() as pool:
+        # The largest first, or the last one may keep one core busy while the others have nothing left to do.
+        largest_first = sorted(wanted, key=lambda path: (-_size(wanted[path]), path))
+        asked = {path: pool.submit(_check_path, node, path, wanted[path], listing) for path in largest_first}
+        unexpected = pool.submit(_unexpected, node, listing)
+        return [result for path in sorted(wanted) for result in asked[path].result()] + unexpected.result()
 
 
 def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
@@ -77,29 +67,8 @@ def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
     return {path: entries for path, entries in narrowed.items() if entries}
 
 
-def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
-    """Give the node's architecture as RPM calls it: the kernel's, or at rest that of the first program there is."""
-    if node.live:
-        return os.uname().machine
-    for path in paths:
-        try:
-            place = tree.resolve(node.root, path)
-            if not stat.S_ISREG(os.lstat(place).st_mode):
-                continue
-            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            header = os.read(descriptor, 20)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-        if header[:4] == b"\x7fELF" and len(header) == 20:
-            order = "little" if header[5] == 1 else "big"
-            machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
-            return _MACHINES.get(machine, "em-{}".format(machine))
-    return None
+def _size(entries: Sequence[_Entry]) -> int:
+    return max(int(entry.file.get("size") or 0) for entry in entries)
 
 
 def _is_program(entries: Sequence[_Entry]) -> bool:
@@ -229,8 +198,8 @@ def _compare(node: Node, path: str, entries: Sequence[_Entry]) -> Result:
     mode = os.lstat(place).st_mode
     if not stat.S_ISREG(mode):
         raise tree.NotRegular(tree.kind(mode))
-    sizes = [int(entry.file.get("size") or 0) for entry in files]
-    return _compare_file(path, node.digests.of(place, max(sizes + [_HASH_ANYWAY])), stat.S_IMODE(mode), files)
+    limit = max(_size(entries), _HASH_ANYWAY)
+    return _compare_file(path, node.digests.of(place, limit), stat.S_IMODE(mode), files)
 
 
 def _target(entry: _Entry) -> str:

@@ -10,13 +10,13 @@ right one is another image's, an older release's for instance, and judged where 
 """
 
 import errno
-import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, is_own_program, wanted_components
 from ..text import visible
-from . import containers, files
+from . import containers
+from .platform import architecture_of
 
 ID = "images"
 
@@ -51,10 +51,8 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
             return [node.unless_live(ID, "content-store", "no containerd content store")]
         code = errno.errorcode.get(error.errno or 0, "unknown")
         return [Result(ID, "content-store", UNKNOWN, evidence={"code": code}, advice="Run it as root.")]
-    from concurrent.futures import ThreadPoolExecutor
-
     snapshots = containers.snapshots(node)
-    with ThreadPoolExecutor(min(files.MAX_WORKERS, os.cpu_count() or 1)) as pool:
+    with node.digests.workers() as pool:
         found = list(pool.map(lambda image: _check_image(node, image, snapshots), wanted))
     results = _of_one_release(wanted, found)
     if node.live:
@@ -91,7 +89,7 @@ def _known(images: Sequence[Image]) -> List[containers.Known]:
 def _wanted(node: Node, manifests: Sequence[Listed]) -> List[Image]:
     found: List[Image] = []
     paths = [str(file.get("path")) for listed in manifests for file in listed.manifest["files"]]
-    architecture = files.architecture_of(node, paths)
+    architecture = architecture_of(node, paths)
     for listed in manifests:
         here = wanted_components(listed, node.role).here
         for image in listed.manifest.get("images") or []:

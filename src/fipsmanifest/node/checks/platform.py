@@ -1,15 +1,17 @@
 """Whether the node is the Enterprise Linux, and the machine, that the manifests are for."""
 
-from typing import Any, Dict, List, Optional, Sequence
+import os
+import stat
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from .. import tree
 from ..result import FAIL, PASS, Listed, Node, Result
 from ..text import visible
-from .files import architecture_of
 
 ID = "platform"
 
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")  # os-release(5)
+_MACHINES = {62: "x86_64", 183: "aarch64"}  # ELF e_machine, System V ABI
 _ADVICE = "Use the manifest that was made for this operating system."
 
 
@@ -80,3 +82,28 @@ def _architecture(node: Node, manifests: Sequence[Listed]) -> Result:
         return Result(ID, subject, PASS, expected, actual)
     advice = "Use the manifest that was made for this machine."
     return Result(ID, subject, FAIL, expected, actual, {"code": "architecture"}, advice)
+
+
+def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
+    """Give the node's architecture as RPM calls it: the kernel's, or at rest that of the first program there is."""
+    if node.live:
+        return os.uname().machine
+    for path in paths:
+        try:
+            place = tree.resolve(node.root, path)
+            if not stat.S_ISREG(os.lstat(place).st_mode):
+                continue
+            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            header = os.read(descriptor, 20)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+        if header[:4] == b"\x7fELF" and len(header) == 20:
+            order = "little" if header[5] == 1 else "big"
+            machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
+            return _MACHINES.get(machine, "em-{}".format(machine))
+    return None

@@ -1,0 +1,240 @@
+"""The single file where its surroundings are against it: hostile environments, no rights, no output, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from fipsmanifest.tool import build_tool
+from tests.node import roots
+from tests.node.forge import Forge
+from tests.node.test_report import SCHEMA
+
+NOBODY = 65534
+#: Where temporary files may be, for as long as they are needed.
+MEMORY = (Path("/run"), Path("/dev/shm"))  # noqa: S108
+
+
+@dataclass
+class Place:
+    """A folder that everybody may enter, with a tool, a node's root and a manifest in it."""
+
+    folder: Path
+    forge: Forge
+    manifest: dict[str, Any]
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def signed(self) -> Path:
+        path = self.folder / "manifest-rhel8.json.asc"
+        path.write_bytes(self.forge.clearsign(roots.payload_of(self.manifest)))
+        return path
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return ["sh", str(self.folder / "dkp-fips-tool"), "--root", str(self.root), *map(str, arguments)]
+
+    def run(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = self.command(*arguments, self.signed())
+        done = subprocess.run(command, text=True, timeout=60, check=False, **({"capture_output": True} | options))
+        assert "Traceback" not in (done.stderr or "") and "Exception ignored" not in (done.stderr or ""), done.stderr
+        return done
+
+    def report(self, *arguments: str | Path, **options: Any) -> tuple[int, dict[str, Any]]:
+        done = self.run("--json", *arguments, **options)
+        report = json.loads(done.stdout)
+        jsonschema.validate(report, SCHEMA)
+        return done.returncode, report
+
+
+@pytest.fixture
+def place(forge: Forge) -> Iterator[Place]:
+    # Other users cannot enter pytest's own folders.
+    folder = Path(tempfile.mkdtemp(prefix="fm-place-"))
+    folder.chmod(0o755)
+    build_tool(forge.trust_folder, folder / "dkp-fips-tool")
+    (folder / "root").mkdir()
+    yield Place(folder, forge, roots.make(folder / "root"))
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+    shutil.rmtree(folder)
+
+
+def left_by(pid: int) -> list[Path]:
+    return [path for folder in MEMORY for path in folder.glob(f"fipsmanifest-{pid}-*")]
+
+
+class TestTheEnvironment:
+    """What the user's environment says is not listened to."""
+
+    def test_python_settings_and_modules_of_the_folder_are_not_used(self, place: Place) -> None:
+        hostile = place.folder / "hostile"
+        hostile.mkdir()
+        for name in ("json", "re", "sitecustomize", "usercustomize", "argparse", "typing", "fipsmanifest"):
+            (hostile / f"{name}.py").write_text(f"open({str(hostile / 'ran')!r}, 'w')\nraise SystemExit(0)\n")
+        environment = {
+            "PATH": "/usr/bin",
+            "PYTHONPATH": str(hostile),
+            "PYTHONHOME": str(hostile),
+            "PYTHONSTARTUP": str(hostile / "json.py"),
+            "PYTHONINSPECT": "1",
+            "PYTHONUSERBASE": str(hostile),
+            "HOME": str(hostile),
+        }
+
+        code, report = place.report(cwd=hostile, env=environment)
+
+        assert (code, report["verdict"]) == (0, "valid")
+        assert not (hostile / "ran").exists()
+
+    def test_nothing_is_left_behind(self, place: Place) -> None:
+        def listing() -> dict[str, tuple[int, int, int]]:
+            found = [path for path in place.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+            states = {path: path.stat() for path in found}
+            return {str(path): (one.st_ino, one.st_size, one.st_mtime_ns) for path, one in states.items()}
+
+        signed = place.signed()
+        before, home = listing(), {"HOME": str(place.folder), "TMPDIR": str(place.folder), "PATH": "/usr/bin"}
+
+        with subprocess.Popen(place.command(signed), cwd=place.folder, env=home, stdout=subprocess.DEVNULL) as process:
+            assert process.wait() == 0
+
+        assert listing() == before and not left_by(process.pid)
+
+
+class TestOutput:
+    """A report that cannot be delivered is no verdict."""
+
+    def test_a_full_disk_is_incomplete(self, place: Place) -> None:
+        with Path("/dev/full").open("w") as full:
+            for form in ([], ["--json"]):
+                done = place.run(*form, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+                assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+                assert "No space left on device" in done.stderr
+
+    def test_closed_outputs_are_incomplete(self, place: Place) -> None:
+        for closed in (">&-", ">&- 2>&-"):
+            command = ["sh", "-c", f'"$@" {closed}', "sh", *place.command(place.signed())]
+            assert subprocess.run(command, check=False, capture_output=True).returncode == 4
+
+    def test_a_junit_file_that_cannot_be_written_is_said_before_anything_is_read(self, place: Place) -> None:
+        done = place.run("--junit", place.folder / "nowhere" / "junit.xml")
+
+        assert (done.returncode, done.stdout) == (2, "")
+
+    def test_a_junit_file_without_room_does_not_take_the_report_with_it(self, place: Place) -> None:
+        done = place.run("--junit", "/dev/full", "--json")
+
+        assert done.returncode == 4 and json.loads(done.stdout)["verdict"] == "valid"
+
+    def test_a_fifo_that_nobody_writes_to_is_no_manifest_and_no_hang(self, place: Place) -> None:
+        fifo = place.folder / "fifo"
+        os.mkfifo(fifo)
+
+        done = subprocess.run(place.command(fifo), check=False, capture_output=True, timeout=60)
+
+        assert done.returncode == 3
+
+    def test_a_pipe_is_read_to_its_end(self, place: Place) -> None:
+        script = 'signed=$1; shift; "$@" <(sleep 0.2; cat "$signed")'
+        command = ["bash", "-c", script, "bash", str(place.signed()), *place.command("--json")]
+
+        assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+
+
+class TestVerdicts:
+    """Nothing checked is incomplete."""
+
+    def test_a_run_in_which_nothing_of_the_node_was_looked_at_is_incomplete(self, place: Place) -> None:
+        code, report = place.report("--only", "processes,services")
+
+        assert (code, report["verdict"], report["scope"]) == (4, "incomplete", "partial")
+
+    def test_the_signature_alone_may_be_asked_for(self, place: Place) -> None:
+        code, report = place.report("--only", "signature")
+
+        assert (code, report["verdict"], report["scope"]) == (0, "valid", "partial")
+
+
+class TestWithoutRights:
+    """Run by nobody: what may not be read is unknown, and unknown is never a pass."""
+
+    def nobody(self, place: Place, *arguments: str) -> tuple[int, dict[str, Any]]:
+        user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        return place.report(*arguments, **user)
+
+    def test_what_everybody_may_read_is_checked(self, place: Place) -> None:
+        code, report = self.nobody(place)
+
+        assert (code, report["verdict"]) == (0, "valid")
+
+    def test_a_program_that_may_not_be_read_is_unknown(self, place: Place) -> None:
+        (place.root / "usr/bin/kubelet").chmod(0o711)
+
+        code, report = self.nobody(place)
+
+        unknown = [one for one in report["checks"] if one["status"] == "unknown"]
+        assert (code, report["verdict"]) == (4, "incomplete")
+        assert [(one["subject"], one["evidence"]["code"]) for one in unknown] == [("/bin/kubelet", "EACCES")]
+
+    def test_folders_that_may_not_be_entered_are_unknown(self, place: Place) -> None:
+        store = place.root / "var/lib/containerd/io.containerd.content.v1.content"
+        (store / "blobs/sha256").mkdir(parents=True)
+        for folder in (place.root / "usr/local/bin", store):
+            folder.chmod(0)
+
+        code, report = self.nobody(place)
+
+        assert (code, report["verdict"]) == (4, "incomplete")
+        unknown = {one["subject"] for one in report["checks"] if one["status"] == "unknown"}
+        assert {"/usr/local/bin/containerd", "content-store"} <= unknown
+
+    def test_a_role_that_may_not_be_looked_up_is_unknown_until_it_is_named(self, place: Place) -> None:
+        # kubeadm makes this folder for root alone; without a look into it a control plane would pass as a worker.
+        manifests = place.root / "etc/kubernetes/manifests"
+        manifests.mkdir()
+        (manifests / "kube-apiserver.yaml").write_text("{}")
+        manifests.chmod(0o700)
+
+        code, report = self.nobody(place)
+        assert code == 4
+        assert [one["subject"] for one in report["checks"] if one["status"] == "unknown"] == ["role"]
+        assert self.nobody(place, "--role", "worker")[0] == 0
+        # A check that is the same for every role does not need it.
+        assert self.nobody(place, "--only", "platform")[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_files_are_read_ends_it_at_once_and_leaves_nothing(place: Place, number: signal.Signals) -> None:
+    kubelet = place.root / "usr/bin/kubelet"
+    os.truncate(kubelet, 1 << 40)
+    place.manifest["files"][0]["size"] = 1 << 40
+    command = [sys.executable, "-I", "-S", "-B", *place.command(place.signed())[1:]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        opened = f"/proc/{process.pid}/fd"
+        for _ in range(600):
+            if any(Path(opened, name).resolve() == kubelet for name in os.listdir(opened)):  # noqa: PTH208
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        begun = time.monotonic()
+        output, error = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + number
+    assert time.monotonic() - begun < 10
+    assert error == "dkp-fips-tool: interrupted.\n"
+    assert output.startswith("Host: ") and "Verdict" not in output
+    assert not left_by(process.pid)
