@@ -184,7 +184,7 @@ class TestSnapshots:
         place = root / SNAPSHOTS / "9/fs" / PROGRAM.lstrip("/")
         place.parent.mkdir(parents=True)
         shutil.copyfile("/usr/bin/false", place)
-        monkeypatch.setattr(containers, "_in_use", lambda: {9})
+        monkeypatch.setattr(containers, "_in_use", lambda *_: {9})
 
         assert ("fail", "running-snapshot") in outcome(check(root, listed(layout), live=True))
 
@@ -197,17 +197,40 @@ class TestSnapshots:
 
         assert outcome(check(root, listed(layout))) == [("pass", None)]
 
-    def test_mounted_overlays_are_read_whole_and_shortened(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        folder = "/" + SNAPSHOTS
+    def test_mounted_overlays_are_read_whole_and_shortened(
+        self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # What the kernel names is the host's path; a container sees it below its mount of the host's root.
+        folder, other = "/" + SNAPSHOTS, tmp_path / "other"
+        other.mkdir()
         full = f"lowerdir={folder}/11/fs:{folder}/10/fs,upperdir={folder}/12/fs,workdir={folder}/12/work"
+        foreign = f"lowerdir={other}/31/fs:{other}/30/fs,upperdir={other}/32/fs,workdir={other}/32/work"
+        short = f"lowerdir=21/fs:20/fs,upperdir={folder}/22/fs,workdir={folder}/22/work"
         lines = [
             f"700 600 0:50 / /run/x/rootfs rw,relatime - overlay overlay rw,{full}",
-            "701 600 0:51 / /run/y/rootfs rw - overlay overlay rw,lowerdir=21/fs:20/fs,upperdir=22/fs,workdir=22/work",
+            f"701 600 0:51 / /run/y/rootfs rw - overlay overlay rw,{short}",
             "702 600 0:52 / /run/z rw - tmpfs 99/fs rw",
+            f"703 600 0:53 / /run/another rw - overlay overlay rw,{foreign}",
+            "704 600 0:54 / /run/view rw - overlay overlay ro,lowerdir=41/fs:40/fs",
+            "705 600 0:55 / /run/gone rw - overlay overlay ro,lowerdir=/nowhere/51/fs:/nowhere/50/fs",
         ]
         monkeypatch.setattr(tree, "read_small", lambda *_: "\n".join(lines))
+        node = Node(str(root), True, "control-plane")
 
-        assert containers._in_use() == {10, 11, 12, 20, 21, 22}
+        found = containers._in_use(node, bytes(root / SNAPSHOTS))
+
+        # What may be ours counts as ours.
+        assert found == {10, 11, 12, 20, 21, 22, 40, 41, 50, 51}
+
+    def test_mounts_that_cannot_be_read_are_unknown(
+        self, root: Path, layout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any) -> str:
+            raise PermissionError(13, "denied")
+
+        monkeypatch.setattr(tree, "read_small", refuse)
+
+        assert ("unknown", "mounts") in outcome(check(root, listed(layout), live=True))
 
 
 def program(folder: Path, text: str) -> str:

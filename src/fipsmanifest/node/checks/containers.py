@@ -17,7 +17,7 @@ from ..text import visible
 ID = "images"
 
 _SNAPSHOTS = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
-_MAX_SNAPSHOTS = 5000
+_MAX_SNAPSHOTS = 20000
 _MAX_FILE = 4 * 1024 * 1024 * 1024
 _MAX_MOUNTS = 32 * 1024 * 1024
 _SECONDS = 10.0
@@ -25,6 +25,7 @@ _SOCKET = "run/containerd/containerd.sock"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 # Each of an overlay's folders; containerd shortens long lists to paths relative to the folder of all snapshots.
 _IN_USE = re.compile(r"(?:[=:/]|^)([0-9]+)/fs(?=[:,\s]|$)", re.ASCII)
+_FOLDER = re.compile(r"[=:](/[^:,\s]*)/[0-9]+/fs(?=[:,\s]|$)", re.ASCII)
 _REPLACE = "Find out who started it, and run the release's own image."
 
 
@@ -44,22 +45,29 @@ class _Container(NamedTuple):
     digests: FrozenSet[str]
 
 
-def check(node: Node, known: Sequence[Known]) -> List[Result]:
-    """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing."""
-    return _mounted(node, known) + _told(node, known)
+def check(node: Node, known: Sequence[Known], unpacked: Sequence[bytes]) -> List[Result]:
+    """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing.
+
+    ``unpacked`` are the node's snapshots, as `snapshots` gives them.
+    """
+    return _mounted(node, known, unpacked) + _told(node, known)
 
 
 # ---- snapshots -----------------------------------------------------------------------------------------------------
 
 
 def snapshots(node: Node) -> List[bytes]:
-    """Give the folders that layers are unpacked to, by number; none where there are none, or no permission."""
+    """Give the folders that layers are unpacked to, by number; raises `OSError` where it cannot be told."""
     try:
         folder = tree.resolve(node.root, _SNAPSHOTS)
         numbers = [name for name in os.listdir(folder) if name.isdigit()]
-    except OSError:
-        return []
-    places = [os.path.join(folder, name, b"fs") for name in sorted(numbers, key=int)[:_MAX_SNAPSHOTS]]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return []
+        raise
+    if len(numbers) > _MAX_SNAPSHOTS:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    places = [os.path.join(folder, name, b"fs") for name in sorted(numbers, key=int)]
     return [place for place in places if os.path.isdir(place)]
 
 
@@ -78,10 +86,15 @@ def digest_in(node: Node, snapshot: bytes, path: str) -> Optional[str]:
     return found.sha256 or "not:{} bytes".format(found.size)
 
 
-def _mounted(node: Node, known: Sequence[Known]) -> List[Result]:
+def _mounted(node: Node, known: Sequence[Known], unpacked: Sequence[bytes]) -> List[Result]:
     """Look at the programs in the snapshots that a running container's root is made of."""
-    numbers = _in_use()
-    used = [place for place in snapshots(node) if int(os.path.basename(os.path.dirname(place))) in numbers]
+    if not unpacked:
+        return []
+    numbers = _in_use(node, os.path.dirname(os.path.dirname(unpacked[0])))
+    if numbers is None:
+        advice = "Run it as root, and in a container in the host's PID namespace."
+        return [Result(ID, "mounts", UNKNOWN, "a list", "not readable", {"code": "mounts"}, advice)]
+    used = [place for place in unpacked if int(os.path.basename(os.path.dirname(place))) in numbers]
     results = []
     for (path, component), allowed in sorted(_programs(known).items()):
         for place in used:
@@ -101,16 +114,34 @@ def _programs(known: Sequence[Known]) -> Dict[Tuple[str, str], FrozenSet[str]]:
     return {(path, one.component): allowed for one in known for path, allowed in one.programs.items()}
 
 
-def _in_use() -> Set[int]:
-    """Give the numbers of the snapshots that are mounted; none where it cannot be told."""
+def _in_use(node: Node, ours: bytes) -> Optional[Set[int]]:
+    """Give the numbers of the snapshots in the folder ``ours`` that are mounted; None where it cannot be told."""
     for path in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
         try:
-            text = tree.read_small("/", path, _MAX_MOUNTS)
+            lines = tree.read_small("/", path, _MAX_MOUNTS).splitlines()
         except (OSError, tree.NotRegular):
             continue
-        lines = [line.partition(" - overlay ")[2] for line in text.splitlines() if " - overlay " in line]
-        return {int(number) for line in lines for number in _IN_USE.findall(line)}
-    return set()
+        found: Set[int] = set()
+        for options in (line.partition(" - overlay ")[2] for line in lines):
+            folder = _FOLDER.search(options)
+            if folder is None or _is_same(node, folder.group(1), ours):
+                found.update(int(number) for number in _IN_USE.findall(options))
+        return found
+    return None
+
+
+def _is_same(node: Node, named: str, ours: bytes) -> bool:
+    """Tell another containerd's snapshots from ours; a folder that is nowhere to be seen counts as ours.
+
+    What the kernel names is the host's path, which lies below the root where a container looks at its host.
+    """
+    same = []
+    for root in (node.root, "/"):
+        try:
+            same.append(os.path.samefile(tree.resolve(root, named), ours))
+        except OSError:
+            continue
+    return any(same) or not same
 
 
 # ---- crictl and ctr ------------------------------------------------------------------------------------------------

@@ -49,15 +49,27 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return [node.unless_live(ID, "content-store", "no containerd content store")]
-        code = errno.errorcode.get(error.errno or 0, "unknown")
-        return [Result(ID, "content-store", UNKNOWN, evidence={"code": code}, advice="Run it as root.")]
-    snapshots = containers.snapshots(node)
+        return [_unreadable("content-store", error)]
+    results: List[Result] = []
+    try:
+        snapshots = containers.snapshots(node)
+    except OSError as error:
+        # The store may be open to everybody where the snapshots are not.
+        snapshots = []
+        results.append(_unreadable("snapshots", error))
     with node.digests.workers() as pool:
         found = list(pool.map(lambda image: _check_image(node, image, snapshots), wanted))
-    results = _of_one_release(wanted, found)
+    results += _of_one_release(wanted, found)
     if node.live:
-        results += containers.check(node, _known(wanted))
+        results += containers.check(node, _known(wanted), snapshots)
     return results
+
+
+def _unreadable(subject: str, error: OSError) -> Result:
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    evidence = {"code": errno.errorcode.get(error.errno or 0, "unknown")}
+    advice = "Run it as root." if denied else "Look into why it cannot be read."
+    return Result(ID, subject, UNKNOWN, actual="unreadable", evidence=evidence, advice=advice)
 
 
 def _of_one_release(images: Sequence[Image], found: Sequence[List[Result]]) -> List[Result]:
