@@ -80,10 +80,12 @@ _EVERY_CASE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from fipsmanifest.errors import FipsManifestError
+from fipsmanifest.node import gpgv
 from fipsmanifest.node.document import Bindings
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.node.verify import verify_cleartext
 codes = {}
+gpgv._PROGRAMS = [name for name in gpgv._PROGRAMS if name.rsplit("/", 1)[1].rstrip("2") == sys.argv[2]]
 for case in json.load(sys.stdin):
     bindings = Bindings(*case["bindings"]) if case["bindings"] is not None else None
     with open(case["path"], "rb") as file:
@@ -98,8 +100,10 @@ json.dump(codes, sys.stdout)
 """
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_every_python_ends_every_case_alike(python: str, forge: Forge, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("python", "program"), [*((python, "gpgv") for python in PYTHONS), (PYTHONS[0], "gpg")])
+def test_every_python_ends_every_case_alike_with_gpgv_and_gpg(
+    python: str, program: str, forge: Forge, tmp_path: Path
+) -> None:
     build_tool(forge.trust_folder, tmp_path / "tool")
     listed = []
     for number, case in enumerate(CASES):
@@ -118,7 +122,7 @@ def test_every_python_ends_every_case_alike(python: str, forge: Forge, tmp_path:
             }
         )
     time.sleep(2)
-    command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool")]
+    command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool"), program]
 
     done = subprocess.run(command, input=json.dumps(listed), capture_output=True, text=True, check=False, timeout=120)
 

@@ -11,8 +11,10 @@ import pytest
 
 from fipsmanifest.errors import Incomplete, NotTrusted
 from fipsmanifest.node import gpgv
-from fipsmanifest.node.verify import verify_cleartext
+from fipsmanifest.node.verify import verify_cleartext, verify_detached
 from tests.node.forge import Forge, payload
+
+VERSION = '[ "$1" = --version ] && echo "gpgv (GnuPG) 2.2.40" && exit\n'
 
 
 def script(path: Path, body: str) -> str:
@@ -60,7 +62,7 @@ def test_a_gpgv_that_hangs_is_killed_and_incomplete(
 ) -> None:
     use(
         monkeypatch,
-        script(tmp_path / "gpgv", f'[ "$1" = --version ] && echo "gpgv (GnuPG) 2.2.40" && exit\n{behaviour}\n'),
+        script(tmp_path / "gpgv", f"{VERSION}{behaviour}\n"),
     )
     started = time.monotonic()
 
@@ -75,10 +77,75 @@ def test_a_gpgv_that_never_stops_talking_is_refused(tmp_path: Path, monkeypatch:
     # The status pipe's number is the argument after --status-fd.
     body = 'while [ "$1" != --status-fd ]; do shift; done\n'
     body += 'while :; do echo "[GNUPG:] GOODSIG x"; done >/proc/self/fd/"$2"\n'
-    use(monkeypatch, script(tmp_path / "gpgv", '[ "$1" = --version ] && exit\n' + body))
+    use(monkeypatch, script(tmp_path / "gpgv", VERSION + body))
 
     with pytest.raises(NotTrusted, match="more to say"):
         gpgv.run(b"", b"data", limit=20)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("gpgv (GnuPG) 1.4.23", "older than GnuPG 2.0.22"),
+        ("gpgv (GnuPG) 2.0.21", "older than GnuPG 2.0.22"),
+        ("gpgv 2.2.40", "does not say its version"),
+        ("", "does not say its version"),
+    ],
+)
+def test_a_version_that_is_too_old_or_unknown_is_incomplete(
+    said: str, sentence: str, forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f'[ "$1" = --version ] && echo "{said}" && exit\nexec /usr/bin/gpgv "$@"\n'
+    use(monkeypatch, script(tmp_path / "gpgv", body))
+
+    with pytest.raises(Incomplete, match=sentence):
+        verify_cleartext(forge.clearsign(payload()), forge.trust())
+    with pytest.raises(Incomplete, match=sentence):
+        verify_detached(b"tool", forge.detach(b"tool"), forge.trust(), "tool")
+
+
+class TestWithoutGpgv:
+    """gpg stands in for gpgv, and is held to the same; `test_attacks` runs the corpus with it."""
+
+    @pytest.fixture(autouse=True)
+    def no_gpgv(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gpgv, "_PROGRAMS", [name for name in gpgv._PROGRAMS if "gpgv" not in name])
+
+    def test_gpg_verifies_what_gpgv_does(self, forge: Forge) -> None:
+        assert gpgv.find() in ("/usr/bin/gpg", "/usr/bin/gpg2")
+        assert verify_cleartext(forge.clearsign(payload()), forge.trust()).payload == payload()
+        assert verify_detached(b"tool", forge.detach(b"tool"), forge.trust(), "tool")
+        with pytest.raises(NotTrusted, match="does not fit"):
+            verify_detached(b"another", forge.detach(b"tool"), forge.trust(), "tool")
+
+    # Story: root's own gpg knows the stranger, trusts them fully and fetches missing keys: nothing of that counts.
+    def test_what_the_users_own_gpg_believes_does_not_count(
+        self, forge: Forge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GNUPGHOME", str(forge.home))
+        monkeypatch.setenv("HOME", str(forge.home))
+
+        with pytest.raises(NotTrusted, match="not trusted here"):
+            verify_cleartext(forge.clearsign(payload(), "stranger"), forge.trust())
+
+    def test_nothing_of_it_is_left_behind_and_no_agent_is_started(self, forge: Forge) -> None:
+        verify_cleartext(forge.clearsign(payload()), forge.trust())
+
+        assert not leftovers()
+        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        assert not [command for command in commands if f"fipsmanifest-{os.getpid()}-".encode() in command]
+
+    def test_an_old_gpg_gives_no_text_and_is_not_asked_for_it(
+        self, forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        body = (
+            '[ "$1" = --version ] && echo "gpg (GnuPG) 2.0.22" && exit\n'
+            'for a; do [ "$a" = --output ] && exit 2; done\nexec /usr/bin/gpg "$@"\n'
+        )
+        use(monkeypatch, script(tmp_path / "gpg2", body))
+
+        # 2.2 says PLAINTEXT only where it was asked to write it, 2.0 never.
+        assert verify_cleartext(forge.clearsign(payload()), forge.trust()).payload == payload()
 
 
 def test_a_program_that_is_no_program_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,11 +173,7 @@ def test_a_gpgv_too_old_to_give_the_text_leaves_the_strict_reading(
 
 
 def test_two_readings_that_differ_are_refused(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = (
-        '[ "$1" = --version ] && echo "gpgv (GnuPG) 2.2.40" && exit\n'
-        '/usr/bin/gpgv "$@" || exit\n'
-        'while [ "$1" != --output ]; do shift; done\necho "{}" >"$2"\n'
-    )
+    body = f'{VERSION}/usr/bin/gpgv "$@" || exit\nwhile [ "$1" != --output ]; do shift; done\necho "{{}}" >"$2"\n'
     use(monkeypatch, script(tmp_path / "gpgv", body))
 
     with pytest.raises(NotTrusted, match="two different texts"):
@@ -131,7 +194,7 @@ def test_nothing_is_left_behind(forge: Forge) -> None:
 
 def test_files_are_private_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = tmp_path / "listing"
-    body = f'[ "$1" = --version ] && exit\nstat -c "%a %n" "$2" "$2"/* >{listing}\nexit 1\n'
+    body = f'{VERSION}stat -c "%a %n" "$2" "$2"/* >{listing}\nexit 1\n'
     use(monkeypatch, script(tmp_path / "gpgv", body))
     before = os.umask(0)
     try:

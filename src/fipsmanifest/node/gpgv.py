@@ -1,8 +1,8 @@
-"""Running gpgv, and reading what it says on its status pipe.
+"""Running gpgv, or gpg as if it were gpgv, and reading what it says on its status pipe.
 
 gpgv's exit code, its text output and the file it writes each say "good" of inputs that are not
 (``tests/node/test_attacks.py`` has them); only the status lines taken together tell. gpgv comes from /usr/bin or
-/bin, never from PATH.
+/bin, never from PATH. Where it is missing gpg does the same, held to the same keyring and judged by the same lines.
 """
 
 import binascii
@@ -22,7 +22,19 @@ from .text import visible
 TIME_LIMIT = 60.0
 """Seconds that one run of gpgv may take."""
 
-_PROGRAMS = ("/usr/bin/gpgv", "/bin/gpgv", "/usr/bin/gpgv2", "/bin/gpgv2")
+_PROGRAMS = tuple(
+    folder + name
+    for names in (("gpgv", "gpgv2"), ("gpg2", "gpg"))
+    for name in names
+    for folder in ("/usr/bin/", "/bin/")
+)
+# What makes gpg answer as gpgv does: no configuration, no key but the keyring's, no opinion of its own about them,
+# nothing fetched. It makes a trustdb and the like in its home folder, which is ours and goes.
+_AS_GPGV = (
+    ("--no-options", "--batch", "--no-tty", "--no-default-keyring", "--trust-model", "always")
+    + ("--no-auto-check-trustdb", "--keyserver-options", "no-auto-key-retrieve", "--lock-never", "--verify")
+)  # fmt: skip
+_OLDEST = (2, 0, 22)
 _OUTPUT_SINCE = (2, 1, 16)
 _MAX_STATUS = 64 * 1024
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
@@ -73,17 +85,25 @@ class ValidSignature(NamedTuple):
 def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit: float = TIME_LIMIT) -> Outcome:
     """Have gpgv check ``signed`` (a signed message, or with ``signature`` the bytes that it is over).
 
-    ``keyring`` holds binary certificates, and nothing else is trusted. Raises `Incomplete` where gpgv cannot be run
-    or takes more than ``limit`` seconds.
+    ``keyring`` holds binary certificates, and nothing else is trusted. Raises `Incomplete` where neither gpgv nor gpg
+    can be run, where it is older than 2.0.22, or takes more than ``limit`` seconds.
     """
     program = find()
-    has_output = signature is None and _version(program) >= _OUTPUT_SINCE
+    version = _version(program)
+    if version < _OLDEST:
+        raise Incomplete(
+            "The signature could not be checked: {} is older than GnuPG 2.0.22.".format(program),
+            "Install the package gnupg2 (Enterprise Linux) or gpgv (Debian) of a release that is maintained.",
+        )
+    has_output = signature is None and version >= _OUTPUT_SINCE
     files = [("keyring", keyring), ("signed", signed)]
     if signature is not None:
         files.append(("signature", signature))
     folder = _private_folder(files)
     try:
         command = [program, "--homedir", folder, "--keyring", os.path.join(folder, "keyring")]
+        if not os.path.basename(program).startswith("gpgv"):
+            command += _AS_GPGV
         output = os.path.join(folder, "output")
         if has_output:
             command += ["--output", output]
@@ -97,12 +117,12 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
 
 
 def find() -> str:
-    """Give the path of gpgv; raises `Incomplete` where there is none."""
+    """Give the path of gpgv, or of gpg where there is none; raises `Incomplete` where there is neither."""
     for program in _PROGRAMS:
         if os.access(program, os.X_OK):
             return program
     raise Incomplete(
-        "The signature could not be checked: gpgv is not in /usr/bin or /bin.",
+        "The signature could not be checked: neither gpgv nor gpg is in /usr/bin or /bin.",
         "Install it: the package is gnupg2 on Enterprise Linux and gpgv on Debian.",
     )
 
@@ -114,9 +134,11 @@ def _version(program: str) -> Tuple[int, ...]:
                 [program, "--version"], env=_ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=TIME_LIMIT
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise _cannot_run(error)
-        match = re.match(rb"gpgv \(GnuPG[^)]*\) (\d+)\.(\d+)\.(\d+)", text)
-        _versions[program] = tuple(int(group) for group in match.groups()) if match else (0,)
+            raise _cannot_run(str(error))
+        match = re.match(rb"gpgv? \(GnuPG[^)]*\) (\d+)\.(\d+)\.(\d+)", text)
+        if match is None:
+            raise _cannot_run("it does not say its version")
+        _versions[program] = tuple(int(group) for group in match.groups())
     return _versions[program]
 
 
@@ -134,7 +156,7 @@ def _run(command: Sequence[str], inputs: Sequence[str], limit: float) -> Tuple[i
                 pass_fds=(writer,),
             )
         except OSError as error:
-            raise _cannot_run(error)
+            raise _cannot_run(str(error))
         finally:
             os.close(writer)
         try:
@@ -167,9 +189,9 @@ def _read_until(descriptor: int, deadline: float) -> bytes:
     raise NotTrusted("gpgv has more to say about the signed file than about any good one.", "Do not use the file.")
 
 
-def _cannot_run(error: BaseException) -> Incomplete:
+def _cannot_run(reason: str) -> Incomplete:
     return Incomplete(
-        "The signature could not be checked: gpgv does not run ({}).".format(visible(str(error))),
+        "The signature could not be checked: gpgv does not run ({}).".format(visible(reason)),
         "Install the package gnupg2 (Enterprise Linux) or gpgv (Debian) again.",
     )
 
