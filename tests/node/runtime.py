@@ -76,7 +76,12 @@ class Archive:
     @property
     def layers(self) -> tuple[str, ...]:
         """Digests of the compressed layers."""
-        return self.image.layers
+        return self.image.platforms[0].layers
+
+    @property
+    def config(self) -> str:
+        """Digest of the configuration."""
+        return self.image.platforms[0].config
 
     def listed(self) -> dict[str, Any]:
         """Describe the image as a manifest does, with digests that sha256sum gives."""
@@ -84,7 +89,7 @@ class Archive:
         platform = {
             "architecture": os.uname().machine,
             "manifest": manifest.digest,
-            "config": self.image.config,
+            "config": self.config,
             "layers": list(self.layers),
             "diff_ids": [],
             "files": [
@@ -97,7 +102,7 @@ class Archive:
 def archive(folder: Path, version: str) -> Archive:
     """Make the image of etcd's ``version``; the same one for the same version."""
     reference, program = f"docker.io/mesosphere/etcd:{version}_fips.0", etcd(version)
-    made = images.make(reference, {PROGRAM: program}, "oci-index", os.uname().machine, folder / "blobs")
+    made = images.make(reference, {os.uname().machine: {PROGRAM: program}}, "oci-index", folder / "blobs")
     index = made.documents[-1]
     annotations = {"io.containerd.image.name": reference}
     entry = {"mediaType": index.media_type, "digest": index.digest, "size": len(index.body), "annotations": annotations}

@@ -164,7 +164,7 @@ class TestPullThatEnded:
     def test_a_half_pulled_image_is_unknown(
         self, which: str, look: Look, empty: Containerd, listed_image: Archive
     ) -> None:
-        empty.pull_half(listed_image, listed_image.layers[1] if which == "layer" else listed_image.image.config)
+        empty.pull_half(listed_image, listed_image.layers[1] if which == "layer" else listed_image.config)
 
         found = look()
 
