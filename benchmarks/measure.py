@@ -21,6 +21,8 @@ class Run:
     """Seconds of all its threads and children, user and system."""
     peak: int
     """Bytes resident at the most, of its largest process."""
+    read: int
+    """Bytes that it read itself, from the page cache or anywhere else; its children's are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,14 @@ _METER = """
 import json, os, subprocess, sys, time
 started = time.perf_counter()
 process = subprocess.Popen(sys.argv[2:])
-_, status, usage = os.wait4(process.pid, 0)
+os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 wall = time.perf_counter() - started
+with open(f"/proc/{process.pid}/io") as file:
+    read = int(file.readline().split()[1])
+_, status, usage = os.wait4(process.pid, 0)
 with open(sys.argv[1], "w") as file:
-    json.dump([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024], file)
+    used = [usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, read]
+    json.dump([os.waitstatus_to_exitcode(status), wall, *used], file)
 """
 
 
@@ -68,10 +74,10 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], folder: P
     with log.open("wb") as output:
         meter = [sys.executable, "-I", "-S", "-c", _METER, str(told), *words]
         subprocess.run(meter, env=dict(environment), cwd=folder, stdout=output, stderr=output, check=True)
-    code, wall, cpu, peak = json.loads(told.read_text())
+    code, *used = json.loads(told.read_text())
     if code != 0:
         raise subprocess.CalledProcessError(code, words, log.read_bytes())
-    return Run(wall, cpu, peak)
+    return Run(*used)
 
 
 def paired(ours: Callable[[], Run], theirs: Callable[[], Run], rounds: int = 3) -> tuple[float, Run, Run]:
@@ -89,4 +95,5 @@ def _median(runs: Sequence[Run]) -> Run:
         statistics.median(run.wall for run in runs),
         statistics.median(run.cpu for run in runs),
         max(run.peak for run in runs),
+        max(run.read for run in runs),
     )

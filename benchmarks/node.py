@@ -1,0 +1,166 @@
+"""The node tool: its first output against Python's own start, and a node's validation against hashing its files.
+
+The node is a tree of 4 GB: programs, and images' layers packed and unpacked; everything is in the page cache. Layers
+are asked for by two images each, and nothing may be read twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from examples.upstream import goprograms
+from tests.node import roots
+from tests.node.forge import PYTHONS, Forge, opened
+
+from fipsmanifest.tool import build_tool
+
+from .measure import Figure, Run, paired, run
+
+ISOLATED = ("-I", "-S", "-B")
+ROUNDS = 15
+#: MiB embedded in each program, as in Kubernetes' own.
+PADS = (34, 60, 78, 96)
+TOTAL = 4_000_000_000
+STORE = "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+SNAPSHOTS = "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
+
+#: Runs the tool up to its first output, and prints what of the standard library it has imported by then.
+_IMPORTED = """
+import json, os, runpy, sys
+class FirstOutput:
+    def write(self, text):
+        names = sorted(name for name in sys.modules if not name.startswith(("fipsmanifest", "__m")))
+        os.write(1, json.dumps(names).encode())
+        os._exit(0)
+sys.argv[:], sys.stdout = sys.argv[1:], FirstOutput()
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+_IMPORT = """
+import sys
+for name in sys.argv[1].split():
+    __import__(name)
+print()
+"""
+
+
+def figures() -> Iterator[Figure]:
+    """Measure the single file as a node runs it."""
+    with opened() as forge, tempfile.TemporaryDirectory(prefix="fm-bench-", dir=os.environ.get("TMPDIR")) as scratch:
+        folder = Path(scratch)
+        tool = folder / "dkp-fips-tool"
+        build_tool(forge.trust_folder, tool)
+        yield from _first_output(forge, tool, folder)
+        yield from _validation(forge, tool, folder)
+
+
+def _first_output(forge: Forge, tool: Path, folder: Path) -> Iterator[Figure]:
+    root = folder / "small"
+    root.mkdir()
+    manifest = _sign(forge, roots.make(root), folder / "small.asc")
+    for python in PYTHONS[:2]:
+        start = [python, *ISOLATED]
+        for name, arguments in {"--version": ["--version"], "a report": ["--root", str(root), str(manifest)]}.items():
+            ours = [*start, str(tool), *arguments]
+            asked = [*start, "-c", _IMPORTED, *ours[len(start) :]]
+            imported = json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)
+            theirs = [*start, "-c", _IMPORT, " ".join(imported)]
+            pairs = [(_seconds_to_output(ours), _seconds_to_output(theirs)) for _ in range(ROUNDS)]
+            best = [min(column) * 1000 for column in zip(*pairs, strict=True)]
+            version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
+            detail = f"{version}; at best {best[0]:.0f} ms, {len(imported)} imports {best[1]:.0f} ms"
+            ratio = statistics.median(a / b for a, b in pairs)
+            yield Figure(f"first output of {name} / the same imports", ratio, "x", 3.0, detail)
+
+
+def _seconds_to_output(command: list[str]) -> float:
+    begun = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        seconds = time.perf_counter() - begun
+        process.stdout.read()
+    return seconds
+
+
+def _validation(forge: Forge, tool: Path, folder: Path) -> Iterator[Figure]:
+    root = folder / "root"
+    manifest = _sign(forge, _node(root), folder / "manifest.asc")
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    size = sum(path.stat().st_size for path in files)
+    # Each core hashes its share of the files in one process.
+    listed = folder / "files"
+    listed.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in files))
+    share = -(-len(files) // (os.cpu_count() or 1))
+    floor = f"xargs -0 -n {share} -P $(nproc) openssl dgst -sha256 <{shlex.quote(str(listed))}"
+
+    def hashing() -> Run:
+        return run(["bash", "-c", floor], os.environ, folder)
+
+    def validating() -> Run:
+        return run(["sh", tool, "--json", "--root", root, manifest], os.environ, folder)
+
+    hashing()
+    ratio, ours, theirs = paired(validating, hashing, rounds=5)
+    detail = (
+        f"{size / 1e9:.1f} GB in {len(files)} files; ours {ours.wall:.2f} s ({ours.cpu:.1f} s of CPU), "
+        f"openssl {theirs.wall:.2f} s ({theirs.cpu:.1f} s of CPU); load {os.getloadavg()[0]:.1f}"
+    )
+    yield Figure("validation / openssl dgst -sha256, one process a core", ratio, "x", 1.15, detail)
+    yield Figure("CPU of a validation / CPU of openssl", ours.cpu / theirs.cpu, "x", 1.15, detail)
+    yield Figure("peak memory of a validation", ours.peak / 2**20, "MiB", 64, detail)
+    yield Figure("bytes that a validation reads / bytes of the files", ours.read / size, "x", 1.01, detail)
+
+
+def _node(root: Path) -> dict[str, Any]:
+    """Make a node of real programs: half of the bytes in packages, a quarter each in layers packed and unpacked."""
+    manifest = roots.make(root)
+    programs = cycle([goprograms.build(f"pad{pad}", pad=pad) for pad in PADS])
+    (root / "opt/cni/bin").mkdir(parents=True)
+    for folder in (STORE, SNAPSHOTS):
+        (root / folder).mkdir(parents=True)
+    size = 0
+    while size < TOTAL // 2:
+        path = f"/opt/cni/bin/program-{len(manifest['files'])}"
+        shutil.copyfile(next(programs), root / path[1:])
+        manifest["files"].append(roots.file_entry(root, path, component="kubelet"))
+        size += manifest["files"][-1]["size"]
+    while size < TOTAL:
+        number = len(manifest["images"]) // 2 + 1
+        program = next(programs)
+        layer = _blob(root, program.read_bytes() + b"%d" % number)
+        unpacked = root / SNAPSHOTS / str(number) / "fs" / f"program-{number}"
+        unpacked.parent.mkdir(parents=True)
+        shutil.copyfile(program, unpacked)
+        entry = roots.file_entry(unpacked.parent, f"/{unpacked.name}", component="kubelet")
+        # Two images of the same layer.
+        for tag in "ab":
+            documents = [_blob(root, f"{kind} {number} {tag}".encode()) for kind in ("index", "manifest", "config")]
+            platform = {"architecture": "x86_64", "manifest": documents[1], "config": documents[2], "files": [entry]}
+            image = {"reference": f"example.com/kubelet-{number}:{tag}", "component": "kubelet", "index": documents[0]}
+            manifest["images"].append({**image, "platforms": [{**platform, "layers": [layer]}]})
+        size += 2 * entry["size"]
+    return manifest
+
+
+def _blob(root: Path, content: bytes) -> str:
+    place = root / STORE / "new"
+    place.write_bytes(content)
+    digest = roots.sha256(place)
+    place.rename(root / STORE / digest)
+    return f"sha256:{digest}"
+
+
+def _sign(forge: Forge, manifest: dict[str, Any], path: Path) -> Path:
+    path.write_bytes(forge.clearsign(roots.payload_of(manifest)))
+    return path
