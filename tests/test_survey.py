@@ -13,8 +13,9 @@ from fipsmanifest.collect.cache import Cache
 from fipsmanifest.errors import Incomplete, UsageError
 from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.table import load
+from fipsmanifest.packed import Located
 from fipsmanifest.progress import SILENT, Task
-from fipsmanifest.survey import Located, RemoteImage, survey
+from fipsmanifest.survey import RemoteImage, survey
 from tests.inspect import programs
 
 

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 from .errors import Refused, UsageError
 from .inspect.finding import Verdict
 from .inspect.verdict import sentence
-from .survey import Located
+from .packed import Located
 
 if TYPE_CHECKING:
     from .definition import Override
 
 #: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
 _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
-
-#: What is packed within what is packed is not opened, and by these names it would have to be.
-_PACKED = (".rpm", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst")
 
 _ADVICE = {
     Verdict.UNLISTED: "Where you trust the toolchain that it came from, make a row with 'modules learn' and name it "
@@ -85,8 +82,6 @@ def decide(found: Sequence[Located], exceptions: Sequence[Override]) -> Decision
     for item in found:
         crypto = item.finding.crypto
         if crypto is None:
-            if item.container is not None and item.finding.path.endswith(_PACKED):
-                refusals.append(_unopened(item))
             continue
         programs += 1
         proven += crypto.verdict is Verdict.PROVEN
@@ -117,13 +112,6 @@ def _refusal(item: Located, verdict: Verdict, rule: str) -> Refused:
     where = item.finding.path + (f" in {item.container}" if item.container else "")
     why = sentence(crypto) if crypto else ""
     return Refused(f"{where} is '{verdict}', and {rule}: {why}", _ADVICE.get(verdict, _BUILD_IT))
-
-
-def _unopened(item: Located) -> Refused:
-    return Refused(
-        f"{item.finding.path} is packed within {item.container}, and was not opened.",
-        "Unpack the outer one, and name what is in it.",
-    )
 
 
 def _nothing(programs: int) -> Refused:

@@ -58,6 +58,17 @@ def _elf(scratch: Path) -> list[Seed]:
     ]
 
 
+def _build_info(scratch: Path) -> list[Seed]:
+    """The build info of real programs, in an executable so small that thousands can be read in a second."""
+    found = []
+    for program in (programs.boring_tls(), programs.boring_without_cgo(), programs.plain()):
+        real = program.read_bytes()
+        _, version, modules = edits.build_info(real)
+        whole = edits.hand_made(b"\x90" * 64, edits.inline_build_info(version, modules))
+        found.append(Seed(whole, [(whole.index(edits.BUILD_INFO), len(whole))]))
+    return found
+
+
 def _rpm(scratch: Path) -> list[Seed]:
     program = b"\x7fELF" + bytes(range(256)) * 40
     return [
@@ -166,6 +177,7 @@ def _manifest(scratch: Path) -> list[Seed]:
 
 _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "elf": _elf,
+    "build-info": _build_info,
     "rpm": _rpm,
     "cpio": _cpio,
     "tar": _tar,

@@ -137,6 +137,7 @@ def _read_all(members: Iterator[Member]) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "elf": elf,
+    "build-info": elf,
     "rpm": rpm_package,
     "cpio": cpio_archive,
     "tar": tar_archive,

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ..collect.cache import Cache
     from ..gate import Decision
     from ..inspect.table import Table
+    from ..packed import Located, Outcome
     from ..progress import Progress
-    from ..survey import Located, Outcome, RemoteImage
+    from ..survey import RemoteImage
 
 
 _REMOTE = "docker://"

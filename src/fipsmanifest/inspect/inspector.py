@@ -55,6 +55,11 @@ class Inspector:
         self._spool = spool
 
     @property
+    def spool(self) -> Path:
+        """The folder for temporary files."""
+        return self._spool
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest that changes when this code's version or anything in the table does."""
         return hashlib.sha256(f"{__version__} {self._table.fingerprint}".encode()).hexdigest()

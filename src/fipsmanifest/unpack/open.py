@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from ..errors import Incomplete, Refused, UsageError
 from . import folder, rpm, tar
 from .decompress import MAGICS, reader
 from .limits import DEFAULT, Limits
-from .member import Member
+from .member import Content, Member
 
 Kind = Literal["file", "folder", "rpm", "tar", "image-archive"]
 
@@ -60,12 +61,22 @@ def may_hold_members(path: Path) -> bool:
     return head.startswith((_RPM, *MAGICS)) or tar.is_header(head)
 
 
+def holds_members(first: bytes) -> bool:
+    """Tell by the first bytes of a file, a megabyte or all of it, whether it is a package or an archive."""
+    return first.startswith(_RPM) or _is_tar(io.BytesIO(first), "")
+
+
+def _is_tar(file: Content, name: str) -> bool:
+    """Tell whether a stream is a tar, compressed or not; a compressed file that holds none is a plain file."""
+    try:
+        return tar.is_header(reader(file, limit=DEFAULT.expanded, name=name).read(512))
+    except Refused:
+        return False
+
+
 def _kind_of_tar(path: Path) -> Kind:
     with path.open("rb") as file:
-        try:
-            if not tar.is_header(reader(file, limit=DEFAULT.expanded, name=path.name).read(512)):
-                return "file"
-        except Refused:
+        if not _is_tar(file, path.name):
             return "file"
     with path.open("rb") as file:
         stream = reader(file, limit=DEFAULT.expanded, name=path.name)
@@ -78,17 +89,20 @@ def _kind_of_tar(path: Path) -> Kind:
     return "image-archive" if _IMAGE_NAMES.fullmatch(first) else "tar"
 
 
-def members_of(path: Path, *, note: Callable[[str], object] = str, limits: Limits = DEFAULT) -> Iterator[Member]:
+def members_of(
+    path: Path, *, name: str = "", note: Callable[[str], object] = str, limits: Limits = DEFAULT
+) -> Iterator[Member]:
     """Give the members of a folder, package or tar; of a plain file, that file alone, named as ``path`` is.
 
     An image archive gives the files that it consists of; what is in its images, `imagearchive.images_in` gives.
-    ``note`` is told what in a folder is passed over. Raises as `kind_of` and as the module for that kind.
+    ``name`` is what errors call a package or archive; ``note`` is told what in a folder is passed over. Raises as
+    `kind_of` and as the module for that kind.
     """
     kind = kind_of(path)
     if kind == "rpm":
-        return rpm.members(path, limits=limits)
+        return rpm.members(path, name, limits=limits)
     if path.is_dir():
         return folder.members(path, note=note)
     if kind in ("tar", "image-archive"):
-        return tar.tarball_members(path, limits=limits)
+        return tar.tarball_members(path, archive=name, limits=limits)
     return folder.file_member(path, str(path), follow=True)

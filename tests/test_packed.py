@@ -1,0 +1,191 @@
+"""What is packed in what is packed: opened wherever it stands, or said not to have been; never passed over."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from fipsmanifest.collect.cache import Cache
+from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
+from fipsmanifest.inspect.inspector import Inspector
+from fipsmanifest.inspect.table import load
+from fipsmanifest.packed import Located, Outcome
+from fipsmanifest.survey import survey
+from tests.collect import upstream
+from tests.inspect import programs
+from tests.servers_registry import make_image, make_layer, skopeo
+
+IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An RPM with a plain program, which is what a gate must not let through."""
+    return upstream.nfpm(tmp_path_factory.mktemp("rpm"), contents=programs.plain().read_bytes()).read_bytes()
+
+
+def look(tmp_path: Path, target: Path) -> list[Outcome]:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    outcomes = list(survey([target], Inspector(load(), spool), Cache(tmp_path / "cache")))
+    assert list(spool.iterdir()) == []
+    spool.rmdir()
+    return outcomes
+
+
+def judged(outcomes: list[Outcome]) -> dict[str, str]:
+    """Give container and path of each program with its verdict."""
+    assert not [outcome for outcome in outcomes if isinstance(outcome, FipsManifestError)], outcomes
+    return {
+        f"{item.container}|{item.finding.path}": item.finding.crypto.verdict
+        for item in outcomes
+        if isinstance(item, Located) and item.finding.crypto
+    }
+
+
+def errors(outcomes: list[Outcome]) -> list[FipsManifestError]:
+    return [outcome for outcome in outcomes if isinstance(outcome, FipsManifestError)]
+
+
+def in_folder(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    (folder / "root/opt").mkdir(parents=True)
+    (folder / f"root/opt/{name}").write_bytes(data)
+    return folder / "root", f"{folder}/root/opt/{name}"
+
+
+def in_tarball(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    path = folder / "outer.tar"
+    path.write_bytes(make_layer({"README": b"read me", f"opt/{name}": data}))
+    return path, f"{path}: /opt/{name}"
+
+
+def in_package(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    (folder / "inner").write_bytes(data)
+    held = {"contents": [{"src": str(folder / "inner"), "dst": f"/opt/{name}"}]}
+    path = upstream.nfpm(folder / "outer", changes=held)
+    return path, f"{path}: /opt/{name}"
+
+
+def in_layout(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    path = folder / "layout"
+    make_image(path, IMAGE, {"amd64": [make_layer({"etc/passwd": b"root"}), make_layer({f"opt/{name}": data})]})
+    return path, f"{path}: {IMAGE}: /opt/{name}"
+
+
+def in_saved_image(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    layout, _ = in_layout(folder, name, data)
+    path = folder / "saved.tar"
+    skopeo("copy", f"oci:{layout}:{IMAGE}", f"docker-archive:{path}:{IMAGE}")
+    return path, f"{path}: {IMAGE}: /opt/{name}"
+
+
+OUTER = [in_folder, in_tarball, in_package, in_layout, in_saved_image]
+_Put = Callable[[Path, str, bytes], tuple[Path, str]]
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
+    tmp_path: Path, package: bytes, put: _Put
+) -> None:
+    target, name = put(tmp_path, "data.bin", package)
+    assert judged(look(tmp_path, target)) == {f"{name}|/usr/bin/kubelet": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("put", "pack"),
+    [
+        *((put, gzip.compress) for put in OUTER),
+        (in_tarball, bytes),
+        (in_layout, partial(lzma.compress, preset=0)),
+        (in_package, zstandard.compress),
+    ],
+)
+def test_a_tarball_is_opened_wherever_it_stands(tmp_path: Path, put: _Put, pack: Callable[[bytes], bytes]) -> None:
+    target, name = put(tmp_path, "blob", pack(make_layer({"usr/bin/kubelet": programs.boring().read_bytes()})))
+    assert judged(look(tmp_path, target)) == {f"{name}|/usr/bin/kubelet": "proven"}
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_an_image_archive_is_opened_wherever_it_stands(tmp_path: Path, put: _Put) -> None:
+    (tmp_path / "within").mkdir()
+    saved, _ = in_saved_image(tmp_path / "within", "kubelet", programs.boring().read_bytes())
+    target, name = put(tmp_path, "images.tar", saved.read_bytes())
+    assert judged(look(tmp_path, target)) == {f"{name}: {IMAGE}|/opt/kubelet": "proven"}
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path, package: bytes, put: _Put) -> None:
+    depth = 3 if put is in_folder else 2
+    data, inner = package, ""
+    for number in range(depth):
+        data = make_layer({f"{number}.tar": data})
+    target, name = put(tmp_path, "deep", data)
+    outcomes = look(tmp_path, target)
+    (error,) = errors(outcomes)
+    inner = ": ".join(f"/{number}.tar" for number in reversed(range(depth)))
+    assert isinstance(error, Incomplete)
+    assert error.message == f"{name}: {inner} is packed in too much else to be opened."
+    # One less is opened.
+    data = package
+    for number in range(depth - 1):
+        data = make_layer({f"{number}.tar": data})
+    (tmp_path / "less").mkdir()
+    target, name = put(tmp_path / "less", "deep", data)
+    assert [place.rpartition("|")[2] for place in judged(look(tmp_path, target))] == ["/usr/bin/kubelet"]
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_a_damaged_package_is_an_error_that_says_where_it_is(tmp_path: Path, package: bytes, put: _Put) -> None:
+    target, name = put(tmp_path, "kubelet.rpm", package[:-3000])
+    (error,) = errors(look(tmp_path, target))
+    assert isinstance(error, Refused)
+    assert name in error.message or (put is in_folder and "kubelet.rpm" in error.message)
+
+
+def test_the_archive_within_is_told_as_the_file_that_it_is_too(tmp_path: Path, package: bytes) -> None:
+    target, _ = in_tarball(tmp_path, "kubelet.rpm", package)
+    found = {item.finding.path: item.finding for item in look(tmp_path, target) if isinstance(item, Located)}
+    digest = hashlib.sha256(package).hexdigest()
+    assert (found["/opt/kubelet.rpm"].sha256, found["/opt/kubelet.rpm"].size) == (digest, len(package))
+    assert list(found)[:2] == ["/README", "/opt/kubelet.rpm"]
+
+
+@pytest.mark.parametrize("data", [b"", gzip.compress(b"text"), gzip.compress(b"x" * 5000)[:-9], b"\x1f\x8b\x08", b"x"])
+def test_what_only_begins_like_an_archive_is_a_file(tmp_path: Path, data: bytes) -> None:
+    target, _ = in_tarball(tmp_path, "page.gz", data)
+    outcomes = look(tmp_path, target)
+    assert not errors(outcomes)
+    (finding,) = [item.finding for item in outcomes if isinstance(item, Located) and "page" in item.finding.path]
+    assert finding.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_an_archive_that_unpacking_replaces_or_a_later_layer_removes_is_not_looked_for(
+    tmp_path: Path, package: bytes
+) -> None:
+    with tarfile.open(tmp_path / "twice.tar", "w") as tar:
+        for data in (package, b"text"):
+            info = tarfile.TarInfo("opt/x")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert judged(look(tmp_path, tmp_path / "twice.tar")) == {}
+    layers = [make_layer({"opt/x": package, "opt/y": package}), make_layer({"opt/.wh.x": b""})]
+    make_image(tmp_path / "layout", IMAGE, {"amd64": layers})
+    assert list(judged(look(tmp_path, tmp_path / "layout"))) == [f"{tmp_path}/layout: {IMAGE}: /opt/y|/usr/bin/kubelet"]
+
+
+def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplete(
+    tmp_path: Path, package: bytes
+) -> None:
+    target, name = in_tarball(tmp_path, "kubelet.rpm", package)
+    (error,) = list(survey([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
+    assert isinstance(error, Incomplete)
+    assert f"{name} could not be kept in" in error.message
