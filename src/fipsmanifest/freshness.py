@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import durable
 from .errors import Incomplete, NotTrusted
 from .node.text import visible
 
@@ -48,6 +47,8 @@ def check_and_remember(path: Path, release: str, serial: int) -> None:
                 f"Get the newest manifest. If going back is intended, remove the entry from {path}.",
             )
         if serial > highest:
+            from . import durable
+
             document = {"schema": "fipsmanifest/serials/v1", "serials": {**seen, release: serial}}
             durable.write(path, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode(), mode=0o600)
 

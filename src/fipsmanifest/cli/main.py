@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import signal
@@ -13,24 +14,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import INTERRUPTED, FipsManifestError
-from . import (
-    audit,
-    bundle,
-    check,
-    definitions,
-    diff,
-    inspect,
-    keys,
-    modules,
-    output,
-    overrides,
-    reissue,
-    release,
-    schema,
-    stages,
-    tool,
-    verify,
-)
+from . import output
 
 #: As a shell tells the end by SIGTERM, which is how CI cancels a job: 128 and the signal's number.
 TERMINATED = 128 + signal.SIGTERM
@@ -111,41 +95,48 @@ def root(
 
 CUT, CONSUME, TRUST, LOOK = "Cut and publish", "Verify and validate", "Keys, modules and definitions", "Look and carry"
 
-app.command(rich_help_panel=CUT)(release.release)
-app.command(rich_help_panel=CUT)(stages.collect)
-app.command(rich_help_panel=CUT)(stages.generate)
-app.command(rich_help_panel=CUT)(stages.sign)
-app.command(rich_help_panel=CUT)(stages.publish)
-app.command(rich_help_panel=CUT)(reissue.reissue)
-app.command(rich_help_panel=CONSUME)(verify.verify)
-app.command(rich_help_panel=CONSUME)(audit.audit)
-app.add_typer(check.app, name="check", rich_help_panel=CONSUME)
-app.command(rich_help_panel=LOOK)(inspect.inspect)
-app.command(rich_help_panel=LOOK)(diff.diff)
-app.add_typer(bundle.app, name="bundle", rich_help_panel=LOOK)
-app.command(rich_help_panel=LOOK)(overrides.overrides)
-app.command(rich_help_panel=LOOK)(schema.schema)
-app.add_typer(keys.app, name="keys", rich_help_panel=TRUST)
-app.add_typer(modules.app, name="modules", rich_help_panel=TRUST)
-app.add_typer(definitions.app, name="definitions", rich_help_panel=TRUST)
-app.add_typer(tool.app, name="tool", rich_help_panel=TRUST)
+#: Each verb with the module that holds it, and where help lists it. A module's ``app`` is a group of verbs.
+_VERBS = {
+    "release": ("release", CUT),
+    "collect": ("stages", CUT),
+    "generate": ("stages", CUT),
+    "sign": ("stages", CUT),
+    "publish": ("stages", CUT),
+    "reissue": ("reissue", CUT),
+    "verify": ("verify", CONSUME),
+    "audit": ("audit", CONSUME),
+    "check": ("check", CONSUME),
+    "inspect": ("inspect", LOOK),
+    "diff": ("diff", LOOK),
+    "bundle": ("bundle", LOOK),
+    "overrides": ("overrides", LOOK),
+    "schema": ("schema", LOOK),
+    "keys": ("keys", TRUST),
+    "modules": ("modules", TRUST),
+    "definitions": ("definitions", TRUST),
+    "tool": ("tool", TRUST),
+}
 
 
-def _keep_only(arguments: list[str]) -> None:
-    """Leave out all verbs but the one that is asked for: to build the options of every verb takes longer than most do.
+def _add_verbs(arguments: list[str]) -> None:
+    """Add the verb that is asked for, or all: to import and build every verb takes longer than most of them do.
 
     Help, completion and a verb that does not exist need all of them.
     """
-    name = next((word for word in arguments if not word.startswith("-")), "")
-    commands = [info for info in app.registered_commands if name in (info.name, getattr(info.callback, "__name__", ""))]
-    groups = [info for info in app.registered_groups if info.name == name]
-    if (commands or groups) and "_FIPSMANIFEST_COMPLETE" not in os.environ:
-        app.registered_commands, app.registered_groups = commands, groups
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    alone = asked in _VERBS and "_FIPSMANIFEST_COMPLETE" not in os.environ
+    for name in [asked] if alone else _VERBS:
+        place, panel = _VERBS[name]
+        module = importlib.import_module(f".{place}", __package__)
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(getattr(module, name))
 
 
 def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
-    _keep_only(sys.argv[1:])
+    _add_verbs(sys.argv[1:])
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _interrupted)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +80,8 @@ def report(error: FipsManifestError, session: Session) -> None:
     if error.advice:
         say(f"       {error.advice}")
     if session.debug:
+        import traceback
+
         sys.stderr.write("".join(traceback.format_exception(error)))
 
 

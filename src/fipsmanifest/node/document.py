@@ -17,7 +17,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """The largest signed manifest that is read."""
 
 _MAX_DEPTH = 32
-_CONTAINERS = (dict, list)
+_CONTAINERS = frozenset((dict, list))
 _MAX_DIGITS = 18
 _PRINTABLE = re.compile(r"[ -~]*\Z")
 
@@ -117,14 +117,22 @@ def _check_entries(what: str, entries: List[Any], texts: Sequence[str], required
     for entry in entries:
         if not isinstance(entry, dict):
             raise _malformed("an entry of {} is not an object".format(what))
-        for name in texts:
-            value = entry.get(name)
-            if not isinstance(value, str) and (value is not None or name in required):
-                raise _malformed("{} in {} is not text".format(name, what))
-        if not isinstance(entry.get("size", 0), int):
+        # One look at all of them, and only where it finds something one at each: there are some thousand entries.
+        if not _TEXT_OR_NONE.issuperset(map(type, map(entry.get, texts))) or not all(map(entry.get, required)):
+            _refuse_text(what, entry, texts, required)
+        if type(entry.get("size", 0)) is not int:
             raise _malformed("size in {} is not a number".format(what))
 
 
+def _refuse_text(what: str, entry: Dict[str, Any], texts: Sequence[str], required: Sequence[str]) -> NoReturn:
+    for name in texts:
+        value = entry.get(name)
+        if not isinstance(value, str) and (value is not None or name in required):
+            raise _malformed("{} in {} is not text".format(name, what))
+    raise _malformed("{} in {} is empty".format(next(name for name in required if not entry[name]), what))
+
+
+_TEXT_OR_NONE = frozenset((str, type(None)))
 _FILE_TEXT = ("path", "type", "role", "sha256", "mode", "target", "component", "architecture")
 _COMPONENT_TEXT = ("name", "architecture", "requirement", "reason", "verdict")
 _REQUIRED: Tuple[Tuple[str, type], ...] = (("kubernetes", str), ("el", int), ("serial", int), ("files", list))
@@ -223,7 +231,8 @@ def _check_depth(value: Any) -> None:
             if isinstance(one, dict):
                 names.update(one)
                 one = one.values()
-            inner += [child for child in one if type(child) in _CONTAINERS]
+            if not _CONTAINERS.isdisjoint(map(type, one)):
+                inner += [child for child in one if type(child) in _CONTAINERS]
         level = inner
     if not all(map(_PRINTABLE.match, names)):
         raise _malformed("a key holds other characters than printable ASCII")

@@ -17,7 +17,6 @@ neither can stand in for the other. A certificate without an entry is not truste
 import functools
 import json
 import os
-import pkgutil
 import re
 from datetime import datetime
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -191,6 +190,8 @@ def load_trust(folder: str) -> Trust:
 @functools.lru_cache(maxsize=None)
 def packed_trust() -> Optional[Trust]:
     """Give the trusted keys that the single-file tool carries; None where this is not the single file."""
+    import pkgutil
+
     try:
         document = pkgutil.get_data(__package__, "trusted/" + TRUST_FILE)
         certificates = pkgutil.get_data(__package__, "trusted/" + PACKED_CERTIFICATES)
