@@ -32,6 +32,8 @@ _MAX_NAME = 15  # proc(5), /proc/pid/comm
 _DELETED = " (deleted)"  # proc(5), /proc/pid/exe
 _MAX_PROGRAM = 4 * 1024 * 1024 * 1024
 _MAX_SHOWN = 20
+_MAX_RUNNING = 5000  # different ones; the kubelet's own limit is 110 pods, and large nodes have some hundreds
+_MAX_TOLD = 64 * 1024
 _RESTART = "Restart the program, so that the installed file runs."
 _FIND_OUT = "Find out who started it, and install the release's packages again."
 
@@ -70,12 +72,15 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     programs = _programs(manifests)
     short = {name[:_MAX_NAME]: name for name in programs}
     running: Dict[_Running, List[int]] = {}
-    hidden = 0
+    names = frozenset(programs)
+    hidden, beyond = 0, 0
     for pid in _pids():
         try:
-            one = _look(pid, frozenset(programs))
-            if one is not None:
+            one = _look(pid, names)
+            if one is not None and (one in running or len(running) < _MAX_RUNNING):
                 running.setdefault(one, []).append(pid)
+            elif one is not None:
+                beyond += 1
         except OSError as error:
             # A process that has ended meanwhile is no finding; a component that may not be looked at is.
             hidden += error.errno in (errno.EACCES, errno.EPERM) and _name(pid) in short
@@ -86,6 +91,10 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         results.append(
             Result(ID, "hidden", UNKNOWN, actual="not readable", evidence=evidence, advice="Run it as root.")
         )
+    if beyond:
+        advice = "Find out what starts so many copies of the components' programs."
+        actual = "more than {} different ones run; {} processes were not compared".format(_MAX_RUNNING, beyond)
+        results.append(Result(ID, "beyond", UNKNOWN, None, actual, {"count": beyond}, advice))
     if not results:
         advice = "Start the node's services, or leave this out with --skip processes."
         results.append(Result(ID, ID, UNKNOWN, actual="none of the components runs", advice=advice))
@@ -109,14 +118,30 @@ def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
 
 
 def _pids() -> Iterator[int]:
-    return (int(name) for name in sorted(os.listdir(_PROC)) if name.isdigit())
+    return iter(sorted(int(name) for name in os.listdir(_PROC) if name.isdigit()))
 
 
 def _name(pid: int) -> str:
     try:
-        return tree.read_small("/", "{}/{}/comm".format(_PROC, pid)).rstrip("\n")
-    except (OSError, tree.NotRegular):
+        return _told(pid, "comm").rstrip("\n")
+    except OSError:
         return ""
+
+
+def _told(pid: int, name: str) -> str:
+    """Read what the kernel tells of a process; nobody can put links or devices there."""
+    parts, size = [], 0
+    descriptor = os.open("{}/{}/{}".format(_PROC, pid, name), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while size < _MAX_TOLD:
+            part = os.read(descriptor, _MAX_TOLD - size)
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "backslashreplace")
 
 
 def _look(pid: int, names: FrozenSet[str]) -> Optional[_Running]:
@@ -138,10 +163,9 @@ def _look(pid: int, names: FrozenSet[str]) -> Optional[_Running]:
 def _container(pid: int) -> Tuple[Optional[str], Optional[str]]:
     """Give the container and the pod that a process belongs to, as far as its control groups tell."""
     try:
-        text = tree.read_small("/", "{}/{}/cgroup".format(_PROC, pid))
-    except (OSError, tree.NotRegular):
+        return read_cgroup(_told(pid, "cgroup"))
+    except OSError:
         return None, None
-    return read_cgroup(text)
 
 
 def read_cgroup(text: str) -> Tuple[Optional[str], Optional[str]]:
