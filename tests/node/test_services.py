@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(port: int, *command: str | Path) -> Iterator[int]:
+def running(port: int, *command: str | Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run a server until it listens, and stop it afterwards."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    ) as run:
         try:
             for _ in range(200):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -83,10 +85,12 @@ def go_server(program: Path, certificate: tuple[Path, Path]) -> contextlib.Abstr
     return running(port, program, "serve", f"127.0.0.1:{port}", *certificate)
 
 
-def openssl_server(certificate: tuple[Path, Path], *options: str) -> contextlib.AbstractContextManager[int]:
+def openssl_server(
+    certificate: tuple[Path, Path], *options: str, environment: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[int]:
     port = free_port()
     command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-cert", str(certificate[0])]
-    return running(port, *command, "-key", str(certificate[1]), *options)
+    return running(port, *command, "-key", str(certificate[1]), *options, environment=environment)
 
 
 def manifest(port: int, **changes: Any) -> Listed:
