@@ -75,7 +75,15 @@ def fips(tmp_path_factory: pytest.TempPathFactory) -> FipsHost:
     assert _BUILT.exists(), f"{_BUILT} is missing: run scripts/fips-provider"
     folder = tmp_path_factory.mktemp("fips")
     shutil.copyfile(_BUILT, folder / "fips.so")
-    command = ["openssl", "fipsinstall", "-quiet", "-module", folder / "fips.so", "-out", folder / "fipsmodule.cnf"]
+    command: list[str | Path] = [
+        "openssl",
+        "fipsinstall",
+        "-quiet",
+        "-module",
+        folder / "fips.so",
+        "-out",
+        folder / "fipsmodule.cnf",
+    ]
     subprocess.run(command, check=True)
     (folder / "openssl.cnf").write_text(_CONFIGURATION.format(folder=folder))
     return FipsHost(folder)
@@ -144,7 +152,20 @@ class TestHashing:
     def test_a_module_that_fails_its_integrity_check_is_not_passed_over(
         self, broken: FipsHost, tool: Path, root: Path, signed: Path
     ) -> None:
-        command = [_PYTHON, "-I", "-S", "-B", tool, "--json", "--root", root, "--live", "--only", "fips-mode", signed]
+        command: list[str | Path] = [
+            _PYTHON,
+            "-I",
+            "-S",
+            "-B",
+            tool,
+            "--json",
+            "--root",
+            root,
+            "--live",
+            "--only",
+            "fips-mode",
+            signed,
+        ]
 
         code, report = on_a_fips_kernel(broken, *command)
 
@@ -154,7 +175,20 @@ class TestHashing:
         assert (code, report["host"]["hash"]) == (1, "builtin")
 
     def test_a_module_that_holds_is_no_finding(self, fips: FipsHost, tool: Path, root: Path, signed: Path) -> None:
-        command = [_PYTHON, "-I", "-S", "-B", tool, "--json", "--root", root, "--live", "--only", "fips-mode", signed]
+        command: list[str | Path] = [
+            _PYTHON,
+            "-I",
+            "-S",
+            "-B",
+            tool,
+            "--json",
+            "--root",
+            root,
+            "--live",
+            "--only",
+            "fips-mode",
+            signed,
+        ]
 
         _, report = on_a_fips_kernel(fips, *command)
 
@@ -201,7 +235,19 @@ class TestServing:
             service = {"name": "kubelet", "component": "kubelet", "port": port, "roles": ["worker"]}
             manifest["node"]["services"] = [service | {"tls_versions": ["TLSv1.2"], "cipher_suites": ALLOWED}]
             path.write_bytes(forge.clearsign(roots.payload_of(manifest)))
-            command = [_PYTHON, "-I", "-S", "-B", tool, "--json", "--role", "worker", "--only", "services", path]
+            command: list[str | Path] = [
+                _PYTHON,
+                "-I",
+                "-S",
+                "-B",
+                tool,
+                "--json",
+                "--role",
+                "worker",
+                "--only",
+                "services",
+                path,
+            ]
             code, report = run(fips, *command)
 
         found = next(one for one in report["checks"] if one["id"] == "services")
