@@ -3,34 +3,64 @@
 from __future__ import annotations
 
 import ast
-import re
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 import fipsmanifest
 from fipsmanifest import node
+from fipsmanifest.tool import build_tool
+from tests.node.forge import Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
 SOURCES = [PACKAGE / "__init__.py", PACKAGE / "errors.py", *sorted(Path(node.__file__).parent.rglob("*.py"))]
 
-# What the standard library got after 3.6, of what one might reach for.
-TOO_NEW = {
-    "dataclasses", "contextvars", "graphlib", "zoneinfo", "tomllib", "importlib.resources", "importlib.metadata",
-    "capture_output", "fromisoformat", "removeprefix", "removesuffix", "file_digest", "missing_ok", "monotonic_ns",
-    "is_relative_to", "text=True", "functools.cache", "cached_property", "Protocol", "Final", "Literal", "TypedDict",
-}  # fmt: skip
+VERMIN = Path(sys.executable).with_name("vermin")
+
+
+def needs(*paths: Path) -> str:
+    """Ask vermin, which knows what came with which Python, whether these files are for 3.6; gives what is newer."""
+    command = [str(VERMIN), "--target=3.6", "--no-tips", "--eval-annotations", "--violations", *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Minimum required versions: " in done.stdout, done.stdout + done.stderr
+    return "" if done.returncode == 0 else done.stdout
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_each_module_is_python_3_6(path: Path) -> None:
-    source = path.read_text()
+def test_each_module_is_written_in_python_3_6(path: Path) -> None:
+    ast.parse(path.read_text(), str(path), feature_version=(3, 6))
 
-    ast.parse(source, str(path), feature_version=(3, 6))
-    found = {word for word in TOO_NEW if re.search(rf"(?<!\w){re.escape(word)}\b", source)}
-    assert not found
-    assert "from __future__" not in source
+
+def test_nothing_is_used_that_python_3_6_has_not(forge: Forge, tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    build_tool(forge.trust_folder, tool)
+    with zipfile.ZipFile(tool) as archive:
+        main = Path(archive.extract("__main__.py", tmp_path))
+
+    assert not needs(*SOURCES, main)
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        "import subprocess\nsubprocess.run([], capture_output=True)",
+        "import datetime\ndatetime.datetime.fromisoformat('')",
+        "import time\ntime.monotonic_ns()",
+        "'text'.removeprefix('t')",
+        "names: dict[str, int] = {}",
+        "from __future__ import annotations",
+        "import dataclasses",
+        "print(number := 1)",
+    ],
+)
+def test_what_is_newer_is_seen(newer: str, tmp_path: Path) -> None:
+    source = tmp_path / "newer.py"
+    source.write_text(newer + "\n")
+
+    assert "Target versions not met" in needs(source)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -54,8 +84,6 @@ def test_each_module_imports_the_standard_library_itself_and_the_errors(path: Pa
 
 def test_the_verifier_itself_imports_nothing_heavy() -> None:
     heavy = {"argparse", "tempfile", "shutil", "ssl", "zipfile", "dataclasses", "concurrent", "urllib", "http"}
-    import subprocess
-
     code = "import sys, fipsmanifest.node.verify; print(*sorted(sys.modules))"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}"]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
