@@ -315,5 +315,19 @@ def test_a_damaged_file_is_named(text: str, nobody: Path) -> None:
         found()
 
 
+def test_a_credential_helper_does_not_see_the_signing_keys_passphrase(
+    nobody: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIPSMANIFEST_PASSPHRASE", "correct horse battery")
+    helper(tmp_path, monkeypatch, f"env >{tmp_path}/seen; exit 1")
+    (nobody / ".docker").mkdir(parents=True)
+    (nobody / ".docker/config.json").write_text('{"credsStore": "test"}')
+
+    assert credentials.find("registry.example.com", "team/app", print) is None
+
+    assert "PATH=" in (tmp_path / "seen").read_text()
+    assert "FIPSMANIFEST_PASSPHRASE" not in (tmp_path / "seen").read_text()
+
+
 def test_credentials_never_print_themselves() -> None:
     assert "secret" not in repr(credentials.Credentials("user", "secret"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,12 +36,15 @@ _MAX_CERTIFICATE = 4 << 20
 
 _CHECKLIST = """\
 Before you sign anything with it:
-  1. Print or copy the revocation certificate and keep it apart from the key.
-  2. Back up the whole key: gpg --export-secret-keys --armor {fingerprint} > backup.asc (offline, encrypted medium).
-  3. Take the primary's secret off machines that only sign: they need the subkeys alone
-     (gpg --export-secret-subkeys {manifest_key}! {tool_key}!).
+  1. {backup}
+  2. Keep the revocation certificate apart from the key, printed, with whoever may declare it lost.
+  3. Take the primary's secret off machines that only sign, the CI's too: they import {subkeys} alone.
   4. Publish the fingerprint where consumers can compare it: documentation, web page, a second channel.
   5. Commit the trust folder; it holds public parts only."""
+
+_MOVE = "Move {folder} to two encrypted media in two places, offline: it was restored once, and is the key."
+_MAKE = "There is no backup: gpg --armor --export-secret-keys {fingerprint} > backup.asc (offline, encrypted medium)."
+_EXPORT = "gpg --armor --export-secret-subkeys {fingerprint}"
 
 
 @app.command()
@@ -50,6 +54,15 @@ def init(
     gnupghome: GnupgHome = None,
     bits: Annotated[int, typer.Option(help="RSA bits, 3072 or 4096.")] = 3072,
     valid_to: Annotated[datetime | None, typer.Option(help="End of its validity in the trust file (UTC).")] = None,
+    backup: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FIPSMANIFEST_BACKUP",
+            metavar="DIR",
+            help="A new folder for the backup: secret key, signing subkeys, revocation certificate.  "
+            "[default: fipsmanifest-backups in gpg's home; none with --no-passphrase]",
+        ),
+    ] = None,
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Make a key without a passphrase: for tests and demos only.")
     ] = False,
@@ -60,10 +73,12 @@ def init(
     The passphrase comes from gpg's agent, FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD.
     """
     from ..sign import keys as folder
-    from ..sign.gpg import passphrase_from_environment
+    from ..sign.gpg import home, passphrase_from_environment
 
     passphrase = None if no_passphrase else passphrase_from_environment()
     before = _in_force(keys)
+    if backup is None and not no_passphrase:
+        backup = home(gnupghome) / "fipsmanifest-backups" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     made = folder.init(
         keys,
         user_id,
@@ -72,6 +87,7 @@ def init(
         protect=not no_passphrase,
         bits=bits,
         valid_to=_utc(valid_to),
+        backup_folder=backup,
     )
     for fingerprint in before:
         output.say(f"note: the key {fingerprint} is in force, too; until it is retired, sign with --signing-key.")
@@ -84,6 +100,7 @@ def init(
                 "tool_key": made.tool_key,
                 "certificate": str(made.certificate),
                 "revocation": str(made.revocation),
+                "backup": {name: str(path) for name, path in asdict(made.backup).items()} if made.backup else None,
             }
         )
         return
@@ -92,9 +109,16 @@ def init(
     output.write(f"tool key      {made.tool_key}")
     output.write(f"certificate   {made.certificate}")
     output.write(f"revocation    {made.revocation}")
+    if made.backup is not None:
+        output.write(f"backup        {made.backup.secret}")
+        output.write(f"              {made.backup.subkeys}")
+        output.write(f"              {made.backup.revocation}")
     output.write()
     output.write(
-        _CHECKLIST.format(fingerprint=made.fingerprint, manifest_key=made.manifest_key, tool_key=made.tool_key)
+        _CHECKLIST.format(
+            backup=_MOVE.format(folder=backup) if made.backup else _MAKE.format(fingerprint=made.fingerprint),
+            subkeys=made.backup.subkeys.name if made.backup else _EXPORT.format(fingerprint=made.fingerprint),
+        )
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..environment import for_children
 from ..errors import Incomplete
 
 #: What ``docker login`` writes for Docker Hub, whose registry has another name than its references.
@@ -144,7 +145,12 @@ def _ask(helper: str, key: str, note: Callable[[str], object]) -> Credentials | 
         return None
     try:
         answer = subprocess.run(
-            [program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False
+            [program, "get"],
+            input=key.encode(),
+            env=for_children(),
+            capture_output=True,
+            timeout=_HELPER_SECONDS,
+            check=False,
         )
         document = json.loads(answer.stdout) if answer.returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired, ValueError):

@@ -6,24 +6,26 @@ engineer's own machine, unlike a node.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..environment import PASSPHRASE, PASSPHRASE_DESCRIPTOR, for_children
 from ..errors import Incomplete, UsageError
+from ..node.text import visible
 
 if TYPE_CHECKING:
     import gnupg
 
-VARIABLE = "FIPSMANIFEST_PASSPHRASE"
-DESCRIPTOR_VARIABLE = "FIPSMANIFEST_PASSPHRASE_FD"
-
 _MAX_PASSPHRASE = 4096
 _STUB = "#"
+_PATIENCE = 30.0  # seconds
 
 
 class Passphrase:
@@ -35,7 +37,7 @@ class Passphrase:
         if not value or value != value.strip() or any(character in value for character in "\r\n\0"):
             raise UsageError(
                 "The passphrase is empty, begins or ends with a blank, or has more than one line.",
-                f"Set {VARIABLE} or {DESCRIPTOR_VARIABLE} to the passphrase itself, or leave it to gpg's agent.",
+                f"Set {PASSPHRASE} or {PASSPHRASE_DESCRIPTOR} to the passphrase itself, or leave it to gpg's agent.",
             )
         self._value = value
 
@@ -52,9 +54,9 @@ def passphrase_from_environment(environment: Mapping[str, str] = os.environ) -> 
 
     A descriptor can be read once: keep the result. Raises `UsageError` where both are set, or one cannot be read.
     """
-    value, descriptor = environment.get(VARIABLE), environment.get(DESCRIPTOR_VARIABLE)
+    value, descriptor = environment.get(PASSPHRASE), environment.get(PASSPHRASE_DESCRIPTOR)
     if value is not None and descriptor is not None:
-        raise UsageError(f"{VARIABLE} and {DESCRIPTOR_VARIABLE} are both set.", "Set one of them.")
+        raise UsageError(f"{PASSPHRASE} and {PASSPHRASE_DESCRIPTOR} are both set.", "Set one of them.")
     if descriptor is None:
         return None if value is None else Passphrase(value)
     try:
@@ -64,7 +66,7 @@ def passphrase_from_environment(environment: Mapping[str, str] = os.environ) -> 
     except (ValueError, OSError) as error:
         raise UsageError(
             f"No passphrase can be read from file descriptor {descriptor}.",
-            f"Open it before, as in `{DESCRIPTOR_VARIABLE}=3 ... 3<file`.",
+            f"Open it before, as in `{PASSPHRASE_DESCRIPTOR}=3 ... 3<file`.",
         ) from error
 
 
@@ -95,21 +97,85 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
     """
     import gnupg
 
-    program = shutil.which("gpg") or shutil.which("gpg2")
-    if program is None:
-        raise Incomplete("gpg is not installed.", "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).")
+    program = _program()
     if gnupghome is not None and not gnupghome.is_dir():
         raise UsageError(f"There is no folder {gnupghome} for gpg's keys.", "Name the folder that GNUPGHOME names.")
-    environment = {name: value for name, value in os.environ.items() if name not in (VARIABLE, DESCRIPTOR_VARIABLE)}
     try:
         return gnupg.GPG(
             gpgbinary=program,
             gnupghome=None if gnupghome is None else str(gnupghome),
-            env=environment,
+            env=for_children(),
             encoding="utf-8",
         )
     except (OSError, ValueError) as error:
         raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.") from error
+
+
+def home(gnupghome: Path | None) -> Path:
+    """Give the folder in which gpg keeps its keys, where ``gnupghome`` names none."""
+    return gnupghome or Path(os.environ.get("GNUPGHOME") or "~/.gnupg").expanduser()
+
+
+def export(what: str, fingerprint: str, gnupghome: Path | None, passphrase: Passphrase | None) -> bytes:
+    """Have gpg export ``what`` (``--export-secret-keys``, ``--export-secret-subkeys``) of a key, armored.
+
+    python-gnupg cannot export subkeys alone. The passphrase goes through a pipe; without one the agent asks. Raises
+    `Incomplete` where gpg gives nothing out.
+    """
+    done = _with_secret(["--batch", "--armor", what, fingerprint], gnupghome, passphrase)
+    if done.returncode != 0 or not done.stdout:
+        raise _no_secret(f"gpg does not give out the secret of {fingerprint}", done)
+    return done.stdout
+
+
+def make_revocation(fingerprint: str, gnupghome: Path | None, passphrase: Passphrase | None) -> bytes:
+    """Have gpg make a revocation certificate, armored; raises as `export` does.
+
+    gpg makes one with each new key, unless its agent forgets passphrases at once: then it makes none, without a word.
+    """
+    # Yes; 0, no reason; no description; yes (GnuPG's g10/revoke.c).
+    done = _with_secret(["--command-fd", "0", "--gen-revoke", fingerprint], gnupghome, passphrase, b"y\n0\n\ny\n")
+    if done.returncode != 0 or not done.stdout:
+        raise _no_secret(f"gpg makes no revocation certificate of {fingerprint}", done)
+    return done.stdout
+
+
+def _with_secret(
+    words: Sequence[str], gnupghome: Path | None, passphrase: Passphrase | None, answers: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    command = [_program(), "--no-tty", "--quiet", *([] if gnupghome is None else ["--homedir", str(gnupghome)])]
+    reader, writer = os.pipe()
+    try:
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write((passphrase.reveal() if passphrase else "").encode() + b"\n")
+        if passphrase is not None:
+            command += ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
+        return subprocess.run(
+            [*command, *words], input=answers, env=for_children(), pass_fds=(reader,), capture_output=True, check=False
+        )
+    finally:
+        os.close(reader)
+
+
+def _no_secret(what: str, done: subprocess.CompletedProcess[bytes]) -> Incomplete:
+    return Incomplete(
+        f"{what}: {visible(complaint(done.stderr.decode(errors='replace')))}.",
+        "Give the passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
+    )
+
+
+def stop_agent(gnupghome: Path) -> None:
+    """End the agent that gpg started for a keyring that is about to go."""
+    command = ["gpgconf", "--homedir", str(gnupghome), "--kill", "all"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, env=for_children(), capture_output=True, check=False, timeout=_PATIENCE)
+
+
+def _program() -> str:
+    program = shutil.which("gpg") or shutil.which("gpg2")
+    if program is None:
+        raise Incomplete("gpg is not installed.", "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).")
+    return program
 
 
 def secret_keys(gpg: gnupg.GPG) -> list[SecretKey]:

@@ -8,7 +8,6 @@ every old signature bad, offline sites first; their lifetime is in trust.json.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,9 @@ from ..node.trust import (
     load_trust,
     parse_trust,
 )
-from .gpg import Passphrase, complaint, open_gpg, secret_keys
+from . import backup
+from .backup import Backup
+from .gpg import Passphrase, complaint, home, make_revocation, open_gpg, secret_keys
 
 if TYPE_CHECKING:
     import gnupg
@@ -57,6 +58,8 @@ class NewKeys:
     """The revocation certificate that gpg made; to be kept apart."""
     gnupghome: Path | None
     """Where gpg keeps the secret parts; None for gpg's own default."""
+    backup: Backup | None
+    """The backup; None where none was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,14 @@ def init(
     protect: bool = True,
     bits: int = BITS,
     valid_to: datetime | None = None,
+    backup_folder: Path | None = None,
 ) -> NewKeys:
     """Make a certify-only primary key with one signing subkey for manifests and one for the tool, and trust them.
 
     ``protect`` False makes keys without a passphrase (throwaway keys of a test or a demo); with it, and without
-    ``passphrase``, gpg's agent asks. Raises `UsageError` on a user id or key size that cannot be, `Incomplete` where
-    gpg does not make the keys.
+    ``passphrase``, gpg's agent asks. Where ``backup_folder`` is given, nothing is trusted before its backup is proven.
+    Raises `UsageError` on a user id, key size or folder that cannot be, `Conflict` where the backup's folder holds
+    something, `Incomplete` where gpg does not make the keys.
     """
     if bits not in ALLOWED_BITS:
         raise UsageError(f"Keys of {bits} bits are not made here.", f"Choose one of {ALLOWED_BITS}.")
@@ -99,6 +104,8 @@ def init(
         )
     _prepare(folder)
     gpg = open_gpg(gnupghome)
+    if backup_folder is not None:
+        backup.prepare(backup_folder, folder)
     lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {match['name']}"]
     if match["email"]:
         lines.append(f"Name-Email: {match['email']}")
@@ -108,13 +115,18 @@ def init(
         raise _not_made(made)
     primary = str(made.fingerprint)
     subkeys = [_add_subkey(gpg, primary, bits, passphrase, protect) for _ in ("manifest", "tool")]
+    revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
+    if not revocation.exists():
+        durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
+    copies = None
+    if backup_folder is not None:
+        copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
     certificate = export_certificate(gpg, primary)
     path = _write_certificate(folder, certificate)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
     _change(folder, lambda listed: [*listed, *entries])
-    home = gnupghome or Path(os.environ.get("GNUPGHOME") or "~/.gnupg").expanduser()
-    return NewKeys(primary, subkeys[0], subkeys[1], path, home / "openpgp-revocs.d" / f"{primary}.rev", gnupghome)
+    return NewKeys(primary, subkeys[0], subkeys[1], path, revocation, gnupghome, copies)
 
 
 def add(
