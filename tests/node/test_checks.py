@@ -187,6 +187,41 @@ class TestPlatform:
 
         assert platform.check(at_rest(root), [Listed("m", manifest)])[0].status == status
 
+    # What these systems' own packages write: name, version, and what they say they are like.
+    @pytest.mark.parametrize(
+        ("name", "version", "like", "el"),
+        [
+            ("rhel", "7.9", "fedora", 7),
+            ("centos", "7", "rhel fedora", 7),
+            ("ol", "7.9", "", 7),
+            ("rhel", "8.10", "fedora", 8),
+            ("centos", "8", "rhel fedora", 8),
+            ("rocky", "8.10", "rhel centos fedora", 8),
+            ("almalinux", "9.4", "rhel centos fedora", 9),
+            ("ol", "9.4", "fedora", 9),
+            ("rocky", "10.0", "rhel centos fedora", 10),
+            ("rhel", "10.0", "fedora", 10),
+            ("scientific", "7.9", "rhel centos fedora", 7),
+        ],
+    )
+    @pytest.mark.parametrize("listed", [True, False])
+    def test_each_enterprise_linux_is_known_by_its_own_name(
+        self, name: str, version: str, like: str, el: int, listed: bool, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        manifest["el"] = el
+        manifest["node"]["operating_systems"] = [{"id": name, "versions": [f"{el}", f"{el}.*"]}] if listed else []
+
+        def status() -> str:
+            return platform.check(at_rest(root), [Listed("m", manifest)])[0].status
+
+        text = f'NAME="x"\nVERSION="{version} (y)"\nID="{name}"\nID_LIKE="{like}"\nVERSION_ID="{version}"\n'
+        roots.write(root, "/etc/os-release", text)
+        assert status() == "pass"
+        roots.write(root, "/etc/os-release", text.replace(f'VERSION_ID="{el}', f'VERSION_ID="{el + 1}'))
+        assert status() == "fail"
+        roots.write(root, "/etc/os-release", f'ID=debian\nVERSION_ID="{el}"\n')
+        assert status() == "fail"
+
     def test_the_machine_of_a_tree_is_its_programs(self, root: Path, manifest: dict[str, Any]) -> None:
         result = platform.check(at_rest(root), [Listed("m", manifest)])[1]
 

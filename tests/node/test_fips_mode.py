@@ -127,6 +127,33 @@ def test_the_policy_in_force_and_the_configured_one_are_compared(
     assert (found["crypto-policy-configured"].status if other else None) == other
 
 
+def test_signals_that_contradict_each_other_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    el8(tmp_path, "quiet")
+    assert signals(tmp_path, 8)["signals"].evidence == {
+        "code": "mismatch",
+        "on": ["crypto-policy", "system-fips"],
+        "off": ["boot-loader"],
+    }
+    el8(tmp_path)
+    assert "signals" not in signals(tmp_path, 8)
+
+    # Set up and not started again: the kernel's word is against all others.
+    real = tree.read_small
+    kernel = {"/proc/sys/crypto/fips_enabled": "0\n", "/proc/cmdline": "ro quiet\n"}
+    monkeypatch.setattr(tree, "read_small", lambda root, path, *rest: kernel.get(path) or real(root, path, *rest))
+    result = signals(tmp_path, 8, live=True)["signals"]
+
+    assert (result.status, result.evidence["off"]) == ("fail", ["kernel", "kernel-command-line"])
+    assert "Start the node again" in result.advice
+
+
+def test_a_node_that_is_not_in_fips_mode_at_all_has_no_mismatch(tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/crypto-policies/state/current", "DEFAULT\n")
+    roots.write(tmp_path, "/boot/loader/entries/a.conf", ENTRY.format("5.14", "ro"))
+
+    assert "signals" not in signals(tmp_path, 9)
+
+
 def test_prelinking_that_is_on_fails(tmp_path: Path) -> None:
     el7(tmp_path)
     roots.write(tmp_path, "/etc/sysconfig/prelink", "# PRELINKING=no\nPRELINKING=yes\n")

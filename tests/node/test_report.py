@@ -35,7 +35,7 @@ def test_the_published_schema_is_one() -> None:
 
 def test_json_fits_the_schema_and_has_failures_first() -> None:
     given = [
-        Result("files", str(number), status)
+        Result("files", str(number), status, advice="Look.")
         for number, status in enumerate([PASS, NOT_APPLICABLE, FAIL, UNKNOWN, FAIL])
     ]
 
@@ -48,7 +48,7 @@ def test_json_fits_the_schema_and_has_failures_first() -> None:
 
 def test_a_report_stays_small_keeps_its_failures_and_says_what_it_left_out() -> None:
     passes = [Result("processes", f"p{number}", PASS, "x" * 200, "y" * 200) for number in range(20000)]
-    failures = [Result("files", f"f{number}", FAIL) for number in range(10)]
+    failures = [Result("files", f"f{number}", FAIL, advice="Look.") for number in range(10)]
 
     for written in (report.to_json(made(*passes, *failures)), report.to_text(made(*passes, *failures))):
         assert len(written) < 1048576 - 65536

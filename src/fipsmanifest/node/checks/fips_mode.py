@@ -28,6 +28,8 @@ _PROVIDERS = ("/usr/lib64/ossl-modules/fips.so", "/usr/lib/ossl-modules/fips.so"
 _ENTRIES = "/boot/loader/entries"
 _ENVIRONMENT_BLOCKS = ("/boot/grub2/grubenv", "/boot/efi/EFI/*/grubenv")
 _MENUS = ("/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")
+# What says that FIPS mode is on; the others say that it could be.
+_MODES = ("kernel", "kernel-command-line", "crypto-policy", "boot-loader", "system-fips")
 _MAX_ENTRIES = 100
 _MAX_MENU = 1024 * 1024
 _ADVICE = "Put the node into FIPS mode as its vendor says, and start it again."
@@ -51,10 +53,26 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         except _Denied as denied:
             advice = "Run it as root."
             results.append(Result(ID, str(denied), UNKNOWN, actual="unreadable", advice=advice))
+    results += _disagreement(results)
     if node.live and results[0].status == PASS and tree.HASH_PROVIDER != "openssl":
         advice = "Use the distribution's own Python, which hashes with the system's OpenSSL."
         results.append(Result(ID, "hash-provider", FAIL, "openssl", tree.HASH_PROVIDER, advice=advice))
     return results
+
+
+def _disagreement(results: Sequence[Result]) -> List[Result]:
+    """Name the signals that say one thing and those that say another; none where they agree."""
+    said = [(result.subject, result.status) for result in results if result.subject in _MODES]
+    on = [subject for subject, status in said if status == PASS]
+    off = [subject for subject, status in said if status == FAIL]
+    if not on or not off:
+        return []
+    advice = "Set up what is off, or the node may leave FIPS mode at its next start."
+    if "kernel" in off:
+        advice = "Start the node again, so that what is configured comes into force; then look at what is still off."
+    evidence = {"code": "mismatch", "on": on, "off": off}
+    actual = "on: {}; off: {}".format(", ".join(on), ", ".join(off))
+    return [Result(ID, "signals", FAIL, "all alike", actual, evidence, advice)]
 
 
 def _major(node: Node, manifests: Sequence[Listed]) -> int:

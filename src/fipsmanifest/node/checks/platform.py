@@ -11,6 +11,8 @@ from ..text import visible
 ID = "platform"
 
 _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")  # os-release(5)
+# Enterprise Linux by ID; others say ID_LIKE="rhel ...".
+_FAMILY = ("rhel", "centos", "rocky", "almalinux", "ol")
 _MACHINES = {62: "x86_64", 183: "aarch64"}  # ELF e_machine, System V ABI
 _ADVICE = "Use the manifest that was made for this operating system."
 
@@ -40,7 +42,7 @@ def _operating_system(node: Node, manifests: Sequence[Listed]) -> Result:
     name, version = release.get("ID", "?"), release.get("VERSION_ID", "?")
     actual = visible("{} {}".format(name, version))
     for listed in manifests:
-        if _fits(listed.manifest, name, version):
+        if _fits(listed.manifest, name, version, release.get("ID_LIKE", "")):
             return Result(ID, subject, PASS, _expected(listed.manifest), actual, {"manifest": listed.name})
     return Result(ID, subject, FAIL, _expected(manifests[0].manifest), actual, {"code": "operating-system"}, _ADVICE)
 
@@ -49,11 +51,13 @@ def _systems(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
     return list((manifest.get("node") or {}).get("operating_systems") or [])
 
 
-def _fits(manifest: Dict[str, Any], name: str, version: str) -> bool:
+def _fits(manifest: Dict[str, Any], name: str, version: str, like: str) -> bool:
     if version.split(".")[0] != str(manifest["el"]):
         return False
     systems = _systems(manifest)
-    return not systems or any(
+    if not systems:
+        return name in _FAMILY or "rhel" in like.split()
+    return any(
         system.get("id") == name and any(_takes(str(one), version) for one in system.get("versions") or [])
         for system in systems
     )
