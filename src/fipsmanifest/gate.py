@@ -70,36 +70,46 @@ def read_exceptions(path: Path) -> tuple[Override, ...]:
     return tuple(found)
 
 
-def decide(found: Sequence[Located], exceptions: Sequence[Override]) -> Decision:
-    """Let a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
+class Gate:
+    """Lets a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
 
     A program that an exception names must have the verdict which that expects. ELF files of other languages pass: a
     Go module could not be in them. What cannot be read never does, unless an exception says so.
     """
-    refusals: list[Refused] = []
-    used: set[int] = set()
-    proven = excepted = programs = 0
-    for item in found:
+
+    def __init__(self, exceptions: Sequence[Override] = ()) -> None:
+        self._exceptions = exceptions
+        self._refusals: list[Refused] = []
+        self._used: set[int] = set()
+        self._programs = self._proven = self._excepted = 0
+
+    def see(self, item: Located) -> None:
+        """Judge one file of the survey; it is not kept."""
         crypto = item.finding.crypto
         if crypto is None:
-            continue
-        programs += 1
-        proven += crypto.verdict is Verdict.PROVEN
-        number = _exception_for(item, exceptions)
+            return
+        self._programs += 1
+        self._proven += crypto.verdict is Verdict.PROVEN
+        number = _exception_for(item, self._exceptions)
         if number is None:
             if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
-                refusals.append(_refusal(item, crypto.verdict, "'proven' is required"))
-            continue
-        used.add(number)
-        if crypto.verdict == exceptions[number].verdict:
-            excepted += 1
+                self._refusals.append(_refusal(item, crypto.verdict, "'proven' is required"))
+            return
+        self._used.add(number)
+        expected = self._exceptions[number]
+        if crypto.verdict == expected.verdict:
+            self._excepted += 1
         else:
-            rule = f"the exception for {exceptions[number].path} expects '{exceptions[number].verdict}'"
-            refusals.append(_refusal(item, crypto.verdict, rule))
-    if not proven and not refusals:
-        refusals.append(_nothing(programs))
-    unused = tuple(item for number, item in enumerate(exceptions) if number not in used)
-    return Decision(tuple(refusals), proven, excepted, unused)
+            rule = f"the exception for {expected.path} expects '{expected.verdict}'"
+            self._refusals.append(_refusal(item, crypto.verdict, rule))
+
+    def decide(self) -> Decision:
+        """Say whether what was seen may pass."""
+        refusals = list(self._refusals)
+        if not self._proven and not refusals:
+            refusals.append(_nothing(self._programs))
+        unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
+        return Decision(tuple(refusals), self._proven, self._excepted, unused)
 
 
 def _exception_for(item: Located, exceptions: Sequence[Override]) -> int | None:

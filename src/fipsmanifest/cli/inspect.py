@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,11 +16,12 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..collect.cache import Cache
-    from ..gate import Decision
+    from ..gate import Gate
     from ..inspect.table import Table
-    from ..packed import Located, Outcome
+    from ..packed import Outcome
     from ..progress import Progress
     from ..survey import RemoteImage
+    from .findings import Telling
 
 
 _REMOTE = "docker://"
@@ -67,33 +67,42 @@ def inspect(
 
     gate = _gate(exceptions) if require is not None else None
     table = load(modules)
-    found: list[Located] = []
     errors: list[FipsManifestError] = []
-    with _survey(ctx, paths, table, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http)) as outcomes:
-        for item in outcomes:
-            if isinstance(item, FipsManifestError):
-                errors.append(item)
-            else:
-                found.append(item)
-    decision = gate(found) if gate is not None else None
+    with output.progress(options.session_of(ctx)) as bars:
+        telling = _telling(ctx, table, bars, markdown=markdown, json=json)
+        with _survey(paths, table, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http), bars) as outcomes:
+            for item in outcomes:
+                if isinstance(item, FipsManifestError):
+                    errors.append(item)
+                    continue
+                telling.see(item)
+                if gate is not None:
+                    gate.see(item)
+    decision = gate.decide() if gate is not None else None
     if decision is not None:
         errors += decision.refusals
-    if json:
-        output.write_json(_report(found, errors, decision, table))
-    else:
-        _tell(found, markdown=markdown)
+    telling.end(errors, decision)
     for unused in decision.unused if decision is not None else ():
         output.say(f"note: no program is named by the exception for {unused.path}.")
     if errors:
         raise errors[0] if len(errors) == 1 else Several(errors, (5, *CONSUMER_PRECEDENCE))
 
 
-def _gate(exceptions: Path | None) -> Callable[[list[Located]], Decision]:
-    """Give what decides; a mistake in the exceptions is said before anything is looked at."""
-    from ..gate import decide, read_exceptions
+def _telling(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool, json: bool) -> Telling:
+    from .findings import AsJson, AsLiveTable, AsMarkdown, AsTable
 
-    accepted = read_exceptions(exceptions) if exceptions is not None else ()
-    return partial(decide, exceptions=accepted)
+    if json:
+        return AsJson(table)
+    if markdown:
+        return AsMarkdown()
+    return AsLiveTable(bars) if output.is_watched(options.session_of(ctx)) else AsTable()
+
+
+def _gate(exceptions: Path | None) -> Gate:
+    """Give what decides; a mistake in the exceptions is said before anything is looked at."""
+    from ..gate import Gate, read_exceptions
+
+    return Gate(read_exceptions(exceptions) if exceptions is not None else ())
 
 
 def _refuse_ignored(ctx: typer.Context, paths: list[str], *, require: str | None, json: bool) -> None:
@@ -120,9 +129,9 @@ class _Network:
 
 @contextmanager
 def _survey(
-    ctx: typer.Context, paths: list[str], table: Table, cache: Path | None, network: _Network
+    paths: list[str], table: Table, cache: Path | None, network: _Network, bars: Progress
 ) -> Iterator[Iterator[Outcome]]:
-    """Give what is found, with the spool, the connections and the progress bars that it takes."""
+    """Give what is found, with the spool and the connections that it takes."""
     import tempfile
 
     from ..collect.cache import Cache, default_root
@@ -130,11 +139,7 @@ def _survey(
     from ..survey import survey
 
     store = Cache(cache or default_root())
-    with (
-        tempfile.TemporaryDirectory(prefix="fipsmanifest-") as spool,
-        output.progress(options.session_of(ctx)) as bars,
-        ExitStack() as open_connections,
-    ):
+    with tempfile.TemporaryDirectory(prefix="fipsmanifest-") as spool, ExitStack() as open_connections:
         targets: list[Path | RemoteImage] = [Path(path) for path in paths if not path.startswith(_REMOTE)]
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
@@ -162,85 +167,3 @@ def _puller(
         return RemoteImage(reference, partial(image.pull, reference, http, store, mirrors, bars.note))
 
     return remote
-
-
-def _report(
-    found: list[Located], errors: list[FipsManifestError], decision: Decision | None, table: Table
-) -> dict[str, Any]:
-    from ..inspect.jsonform import to_json
-    from ..inspect.verdict import sentence
-
-    files = []
-    for item in found:
-        entry = to_json(item.finding)
-        if item.container is not None:
-            entry["container"] = item.container
-        if item.finding.crypto is not None:
-            entry["sentence"] = sentence(item.finding.crypto)
-            if item.finding.crypto.module is not None:
-                entry["module_digest"] = item.finding.crypto.module.digest
-        files.append(entry)
-    problems = [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors]
-    document: dict[str, Any] = {
-        "schema": "fipsmanifest/inspect/v1",
-        "files": files,
-        "modules": _modules(found, table),
-        "errors": problems,
-    }
-    if decision is not None:
-        document["gate"] = {
-            "require": "proven",
-            "passed": not errors,
-            "proven": decision.proven,
-            "excepted": decision.excepted,
-            "refused": len(decision.refusals),
-            "unused_exceptions": [item.path for item in decision.unused],
-        }
-    return document
-
-
-def _modules(found: list[Located], table: Table) -> dict[str, Any]:
-    """Give the modules that were seen, by id, as a manifest describes them."""
-    from ..inspect.jsonform import module_to_json
-
-    seen = {item.finding.crypto.module for item in found if item.finding.crypto and item.finding.crypto.module}
-    return {module.id: module_to_json(module, table) for module in seen}
-
-
-def _tell(found: list[Located], *, markdown: bool) -> None:
-    programs = [item for item in found if item.finding.crypto is not None]
-    headings = ["verdict", "file", "in", "go", "module", "why"]
-    rows = [_row(item) for item in programs]
-    if markdown:
-        output.markdown(headings, [[_escaped(cell) for cell in row] for row in rows])
-        return
-    if rows:
-        output.table(headings, rows)
-        output.write()
-    output.write(f"{_counted(len(programs), 'program')}, {_counted(len(found) - len(programs), 'other file')}.")
-
-
-def _row(item: Located) -> list[str]:
-    from ..inspect.verdict import sentence
-
-    finding = item.finding
-    crypto = finding.crypto
-    cells = [
-        str(crypto.verdict) if crypto else "-",
-        finding.path,
-        item.container or "-",
-        finding.go.version if finding.go else "-",
-        crypto.module.id if crypto and crypto.module else "-",
-        sentence(crypto) if crypto else "",
-    ]
-    # A row is a line, whatever a file is called.
-    return [cell.replace("\n", "\\x0a") for cell in cells]
-
-
-def _escaped(cell: str) -> str:
-    """Keep a file's name from being read as Markdown (CommonMark: backslash escapes)."""
-    return re.sub(r"([\\`*\[\]<>])", r"\\\1", cell)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FipsManifestError
+from ..errors import FipsManifestError, Incomplete
 from ..progress import SILENT, Progress, Task
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class Session:
     quiet: bool = False
     json: bool = False
 
+
+#: Characters up to which what is put aside stays in memory, and that are taken from it at a time.
+_SHORT, _PIECE = 4 << 20, 1 << 16
 
 #: Whether the one JSON document of this run has been written; an error after it has only its sentence and code.
 _written = False
@@ -46,11 +51,75 @@ def write(line: str = "") -> None:
     sys.stdout.write(printable(line) + "\n")
 
 
-def write_json(document: object) -> None:
-    """Write the one JSON document of a run."""
+def write_json(document: Mapping[str, Any]) -> None:
+    """Write the one JSON document of a run; one of its values may be a `LongList`."""
     global _written
     _written = True
-    sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
+    long = next((item for item in document.items() if isinstance(item[1], LongList)), None)
+    if long is None:
+        sys.stdout.write(_dumped(document) + "\n")
+        return
+    key, members = long
+    # A line break within a text is escaped, so this stands nowhere else.
+    before, place, behind = _dumped({**document, key: []}).partition(f'\n  "{key}": [')
+    sys.stdout.write(before + place)
+    sys.stdout.writelines(members.pieces())
+    sys.stdout.write(behind + "\n")
+
+
+def _dumped(document: object) -> str:
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True)
+
+
+class Aside:
+    """Text put aside until what comes before it is known: in memory while it is short, else in an unlinked file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_SHORT, "w+", encoding="ascii", newline="\n")  # noqa: SIM115
+
+    def write(self, text: str) -> None:
+        """Add ASCII text. Raises `Incomplete` where the disk has no room for it."""
+        try:
+            self._file.write(text)
+        except OSError as error:
+            self._file.close()
+            raise Incomplete(
+                f"The result cannot be kept in {tempfile.gettempdir()}: {error.strerror}.",
+                "Free space, or name another folder in TMPDIR.",
+            ) from error
+
+    def lines(self) -> Iterator[str]:
+        """Give it again, once, line by line."""
+        with self._file as kept:
+            kept.seek(0)
+            yield from kept
+
+    def pieces(self) -> Iterator[str]:
+        """Give it again, once, in pieces of any size."""
+        with self._file as kept:
+            kept.seek(0)
+            while piece := kept.read(_PIECE):
+                yield piece
+
+
+class LongList:
+    """A list of a document that is too long to be held: its members are put aside as they come."""
+
+    def __init__(self) -> None:
+        self._members = Aside()
+        self._any = False
+
+    def add(self, member: object) -> None:
+        """Add a member. Raises as `Aside.write`."""
+        indented = _dumped(member).replace("\n", "\n    ")
+        self._members.write((",\n    " if self._any else "\n    ") + indented)
+        self._any = True
+
+    def pieces(self) -> Iterator[str]:
+        """Give what stands between the brackets, as `json.dumps` would indent it."""
+        yield from self._members.pieces()
+        if self._any:
+            yield "\n  "
 
 
 def say(line: str) -> None:
@@ -63,7 +132,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     every = [list(map(one_line, row)) for row in rows]
     widths = [max(len(row[i]) for row in [list(headings), *every]) for i in range(len(headings))]
     for row in [list(headings), *every]:
-        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        write(aligned(row, widths))
+
+
+def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Give one row of a table."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -107,7 +181,7 @@ class _Bars:
         return _BarTask(self._bars, self._bars.add_task(printable(name), total=total))
 
     def note(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Notes:
@@ -118,6 +192,13 @@ class _Notes:
 
     def note(self, text: str) -> None:
         say(text)
+
+
+def is_watched(session: Session) -> bool:
+    """Tell whether somebody sees results and progress on one and the same terminal."""
+    if session.quiet or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return False
+    return os.fstat(sys.stdout.fileno()).st_rdev == os.fstat(sys.stderr.fileno()).st_rdev
 
 
 @contextmanager

@@ -1,0 +1,174 @@
+"""How ``inspect`` tells what it finds: JSON, Markdown, or a table, which grows before one's eyes on a terminal.
+
+A node has a hundred thousand files, so nothing here holds what was found: it is put aside as it comes, on disk once it
+is long, until what has to stand before it is known.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import FipsManifestError
+from . import output
+
+if TYPE_CHECKING:
+    from ..gate import Decision
+    from ..inspect.finding import SeenModule
+    from ..inspect.table import Table
+    from ..packed import Located
+    from ..progress import Progress
+
+_HEADINGS = ("verdict", "file", "in", "go", "module", "why")
+#: What most cells need; a live table cannot know what is to come.
+_USUAL_WIDTHS = (12, 32, 1, 22, 28, 0)
+
+
+class Telling(Protocol):
+    """One way to tell what is found."""
+
+    def see(self, item: Located) -> None:
+        """Take one file, in the order of the survey."""
+
+    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+        """Tell the rest; there is nothing more to come."""
+
+
+class AsJson:
+    """The one JSON document."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._files = output.LongList()
+        self._modules: set[SeenModule] = set()
+
+    def see(self, item: Located) -> None:
+        """Take one file."""
+        from ..inspect.jsonform import to_json
+        from ..inspect.verdict import sentence
+
+        entry = to_json(item.finding)
+        if item.container is not None:
+            entry["container"] = item.container
+        crypto = item.finding.crypto
+        if crypto is not None:
+            entry["sentence"] = sentence(crypto)
+            if crypto.module is not None:
+                entry["module_digest"] = crypto.module.digest
+                self._modules.add(crypto.module)
+        self._files.add(entry)
+
+    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+        """Write it."""
+        from ..inspect.jsonform import module_to_json
+
+        document: dict[str, Any] = {
+            "schema": "fipsmanifest/inspect/v1",
+            "files": self._files,
+            "modules": {module.id: module_to_json(module, self._table) for module in self._modules},
+            "errors": [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors],
+        }
+        if decision is not None:
+            document["gate"] = {
+                "require": "proven",
+                "passed": not errors,
+                "proven": decision.proven,
+                "excepted": decision.excepted,
+                "refused": len(decision.refusals),
+                "unused_exceptions": [item.path for item in decision.unused],
+            }
+        output.write_json(document)
+
+
+class AsMarkdown:
+    """A table for a release note: programs only."""
+
+    def __init__(self) -> None:
+        self._rows = output.Aside()
+
+    def see(self, item: Located) -> None:
+        """Take one file."""
+        if item.finding.crypto is not None:
+            self._rows.write(json.dumps([_escaped(cell) for cell in _row(item)]) + "\n")
+
+    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
+        """Write it; a release note has no place for errors."""
+        output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
+
+
+class AsTable:
+    """Aligned columns: programs only, and how many files there were."""
+
+    def __init__(self) -> None:
+        self._rows = output.Aside()
+        self._widths = [len(heading) for heading in _HEADINGS]
+        self._programs = self._others = 0
+
+    def see(self, item: Located) -> None:
+        """Take one file."""
+        if item.finding.crypto is None:
+            self._others += 1
+            return
+        self._programs += 1
+        row = [output.one_line(cell) for cell in _row(item)]
+        self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
+        self._tell(row)
+
+    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
+        """Write it; errors are told where all verbs tell theirs."""
+        if self._programs:
+            self._tell_all()
+            output.write()
+        output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
+
+    def _tell(self, row: list[str]) -> None:
+        self._rows.write(json.dumps(row) + "\n")
+
+    def _tell_all(self) -> None:
+        for row in (_HEADINGS, *map(json.loads, self._rows.lines())):
+            output.write(output.aligned(row, self._widths))
+
+
+class AsLiveTable(AsTable):
+    """The same, each row as it is found, above the progress bar; a column widens where it must."""
+
+    def __init__(self, bars: Progress) -> None:
+        super().__init__()
+        self._bars = bars
+        self._widths = [max(pair) for pair in zip(self._widths, _USUAL_WIDTHS, strict=True)]
+
+    def _tell(self, row: list[str]) -> None:
+        if self._programs == 1:
+            self._bars.note(output.aligned(_HEADINGS, self._widths))
+        self._bars.note(output.aligned(row, self._widths))
+
+    def _tell_all(self) -> None:
+        pass
+
+
+def _row(item: Located) -> list[str]:
+    from ..inspect.verdict import sentence
+
+    finding = item.finding
+    crypto = finding.crypto
+    cells = [
+        str(crypto.verdict) if crypto else "-",
+        finding.path,
+        item.container or "-",
+        finding.go.version if finding.go else "-",
+        crypto.module.id if crypto and crypto.module else "-",
+        sentence(crypto) if crypto else "",
+    ]
+    # A row is a line, whatever a file is called.
+    return [cell.replace("\n", "\\x0a") for cell in cells]
+
+
+def _escaped(cell: str) -> str:
+    """Keep a file's name from being read as Markdown (CommonMark: backslash escapes)."""
+    return re.sub(r"([\\`*\[\]<>])", r"\\\1", cell)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

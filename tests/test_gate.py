@@ -1,0 +1,102 @@
+"""The gate's rules, one by one: what passes, what an exception excuses, and that nothing passes on emptiness."""
+
+from __future__ import annotations
+
+import pytest
+
+from fipsmanifest.definition import Override
+from fipsmanifest.gate import Decision, Gate
+from fipsmanifest.inspect.finding import CryptoFacts, Finding, Verdict
+from fipsmanifest.packed import Located
+
+#: DESIGN section 6 and the README's section on the gate, by hand.
+PASSES = {"proven": True, "no-crypto": True, "not-go": True}
+
+
+def program(path: str, verdict: str, container: str | None = None) -> Located:
+    crypto = CryptoFacts(Verdict(verdict), None, {"code": "not-go"})
+    return Located(container, None, Finding(path, "file", 0o755, "0" * 64, 1, "program", crypto=crypto))
+
+
+def other(path: str) -> Located:
+    return Located(None, None, Finding(path, "file", 0o755, "0" * 64, 1, "program"))
+
+
+def decide(*items: Located, exceptions: tuple[Override, ...] = ()) -> Decision:
+    gate = Gate(exceptions)
+    for item in items:
+        gate.see(item)
+    return gate.decide()
+
+
+def excuse(path: str, verdict: str) -> Override:
+    return Override.model_validate({"path": path, "verdict": verdict, "reason": "r"})
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_beside_a_proven_program_only_what_is_harmless_passes(verdict: str) -> None:
+    decision = decide(program("good", "proven"), program("x", verdict))
+    refused = [error.message.split(" ")[0] for error in decision.refusals]
+    assert refused == ([] if PASSES.get(verdict) else ["x"])
+    assert decision.proven == 1 + (verdict == "proven")
+
+
+@pytest.mark.parametrize("items", [[], ["no-crypto"], ["not-go"], ["no-crypto", "not-go"]])
+def test_nothing_passes_where_nothing_is_proven(items: list[str]) -> None:
+    (refusal,) = decide(*(program(verdict, verdict) for verdict in items), other("script")).refusals
+    assert "cryptography to prove" in refusal.message
+    assert refusal.exit_code == 5
+    assert ("None of the" if items else "There is no program") in refusal.message
+
+
+def test_an_exception_alone_proves_nothing() -> None:
+    (refusal,) = decide(program("x", "plain"), exceptions=(excuse("x", "plain"),)).refusals
+    assert "cryptography to prove" in refusal.message
+
+
+@pytest.mark.parametrize("expected", list(Verdict))
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_an_exception_excuses_exactly_the_verdict_that_it_expects(expected: str, verdict: str) -> None:
+    decision = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", expected),))
+    assert (not decision.refusals) == (verdict == expected)
+    assert (decision.excepted, decision.unused) == (int(verdict == expected), ())
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("/usr/bin/crictl", "/usr/bin/crictl", True),
+        ("*/crictl", "/usr/bin/crictl", True),
+        ("/usr/bin/*", "/usr/bin/crictl", True),
+        ("crictl", "/usr/bin/crictl", False),
+        ("*/CRICTL", "/usr/bin/crictl", False),
+        ("/usr/bin", "/usr/bin/crictl", False),
+    ],
+)
+def test_an_exception_names_paths_by_a_glob(glob: str, path: str, matches: bool) -> None:
+    exception = excuse(glob, "plain")
+    decision = decide(program("good", "proven"), program(path, "plain"), exceptions=(exception,))
+    assert (not decision.refusals, decision.unused) == (matches, () if matches else (exception,))
+
+
+def test_the_first_exception_that_names_a_program_is_the_one_that_counts() -> None:
+    strict, loose = excuse("/a/*", "not-go"), excuse("*", "plain")
+    decision = decide(program("/a/x", "plain"), program("/b/y", "plain"), exceptions=(strict, loose))
+    (refusal,) = decision.refusals
+    assert "the exception for /a/* expects 'not-go'" in refusal.message
+    assert (decision.excepted, decision.unused) == (1, ())
+
+
+def test_a_refusal_says_in_what_a_program_is() -> None:
+    (refusal,) = decide(program("/usr/bin/x", "plain", "dist.tar: /x.rpm")).refusals
+    assert refusal.message.startswith("/usr/bin/x in dist.tar: /x.rpm is 'plain', and 'proven' is required: ")
+    assert "--exceptions" in refusal.advice
+
+
+def test_files_that_are_no_programs_use_up_no_exception() -> None:
+    exception = excuse("*", "plain")
+    decision = decide(program("good", "proven"), exceptions=(excuse("good", "proven"), exception))
+    assert decision.unused == (exception,)
+    decision = decide(other("script"), exceptions=(exception,))
+    assert decision.unused == (exception,)
+    assert decision.refusals
