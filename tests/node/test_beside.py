@@ -159,6 +159,30 @@ class TestProcesses:
         assert (result.status, result.evidence["code"]) == ("fail", "deleted")
         assert "a listed file" in str(result.actual) and "Restart" in result.advice
 
+    @pytest.mark.parametrize("aside", ["{}.old", ".{}~"])
+    def test_a_program_that_was_moved_aside_while_it_runs_is_still_compared(
+        self, aside: str, start: Callable[[str], int], tmp_path: Path
+    ) -> None:
+        # /proc/PID/exe then bears the new name and no "(deleted)".
+        name = self.NAME[:15]
+        pid = start(f"bin/{name}")
+        place = tmp_path / "bin" / name
+        place.rename(place.with_name(aside.format(name)))
+        shutil.copyfile("/usr/bin/true", place)
+
+        result = self.look(pid, self.listed(roots.sha256(place), str(place)))
+
+        assert (result.status, result.evidence["code"]) == ("fail", "outside")
+        assert aside.format(name) in result.subject
+
+    def test_a_program_that_only_has_a_components_name_within_its_own_is_none(
+        self, start: Callable[[str], int]
+    ) -> None:
+        pid = start("bin/my-kubelet-helper")
+        found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, "/usr/bin/kubelet")])
+
+        assert not [result for result in found if pid in result.evidence.get("pids", ())]
+
     def test_a_node_that_may_not_be_looked_at_is_unknown(self, start: Callable[[str], int]) -> None:
         pid = start(f"bin/{self.NAME[:15]}")
         listed = self.listed("0" * 64, f"/usr/bin/{self.NAME[:15]}")
@@ -192,6 +216,16 @@ ID = "ab" * 32
             (ID, UID),
         ),
         (f"11:pids:/containerd.service/kubepods-pod{UID.replace('-', '_')}.slice:cri-containerd:{ID}\n", (ID, UID)),
+        (
+            f"0::/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-{ID}.scope\n",
+            (ID, UID),
+        ),
+        (
+            # cgroup v1, as runc and the CRI plugin of containerd 1.6 leave it (seen with crictl runp and start).
+            f"9:name=systemd:/kubepods/burstable/pod{UID}/{ID}\n1:cpu:/kubepods/burstable/pod{UID}/{ID}\n0::/\n",
+            (ID, UID),
+        ),
+        (f"0::/../../kubepods-besteffort-pod{UID.replace('-', '_')}.slice/cri-containerd-{ID}.scope\n", (ID, UID)),
         (f"4:memory:/kubepods/besteffort/pod{'c' * 32}/{ID}\n1:name=systemd:/\n", (ID, "c" * 32)),
         ("0::/system.slice/kubelet.service\n", (None, None)),
         ("garbage", (None, None)),

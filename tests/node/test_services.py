@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -26,25 +27,49 @@ ALLOWED = [
     "TLS_RSA_WITH_AES_128_GCM_SHA256",
 ]
 
-# What the API server of a FIPS release does with --tls-min-version and --tls-cipher-suites, and a client CA.
-_NARROWED = """\
+_SERVER = """\
 package main
 
 import (
 	"crypto/tls"
-	"net/http"
 	"os"
 )
 
 func main() {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{
-		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
-	}, ClientAuth: tls.RequireAndVerifyClientCert}
-	server := http.Server{Addr: os.Args[2], TLSConfig: config}
-	panic(server.ListenAndServeTLS(os.Args[3], os.Args[4]))
+	certificate, err := tls.LoadX509KeyPair(os.Args[3], os.Args[4])
+	if err != nil {
+		panic(err)
+	}
+	listener, err := tls.Listen("tcp", os.Args[2], &tls.Config{
+		Certificates: []tls.Certificate{certificate}, %s,
+	})
+	if err != nil {
+		panic(err)
+	}
+	for {
+		if connection, err := listener.Accept(); err == nil {
+			go connection.(*tls.Conn).Handshake()
+		}
+	}
 }
 """
+
+# What the API server of a FIPS release does with --tls-min-version and --tls-cipher-suites, and a client CA.
+_NARROWED = (
+    _SERVER
+    % """MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{
+			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+		}, ClientAuth: tls.RequireAndVerifyClientCert"""
+)
+
+_WEAK = (
+    _SERVER
+    % """MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{
+			tls.TLS_RSA_WITH_RC4_128_SHA, tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA,
+			tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+		}"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +183,18 @@ class TestRealServers:
             (["-tls1_2", "-cipher", "NULL-SHA256:@SECLEVEL=0"], ["TLS_RSA_WITH_NULL_SHA256"]),
             (["-tls1_2", "-cipher", "AECDH-AES256-SHA:@SECLEVEL=0"], ["TLS_ECDH_anon_WITH_AES_256_CBC_SHA"]),
             (["-tls1_2", "-cipher", "CAMELLIA128-SHA:ARIA128-GCM-SHA256"], None),
+            (
+                ["-tls1_2", "-curves", "brainpoolP384r1", "-cipher", "ECDHE-RSA-AES256-SHA384"],
+                ["TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384"],
+            ),
+            (
+                ["-tls1_3", "-curves", "ffdhe8192", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
+                ["TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256"],
+            ),
+            (
+                ["-tls1_2", "-Verify", "1", "-cipher", "AES256-SHA256"],
+                ["TLS_RSA_WITH_AES_256_CBC_SHA256"],
+            ),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else None,
     )
@@ -171,6 +208,21 @@ class TestRealServers:
             expected = ["TLS_RSA_WITH_ARIA_128_GCM_SHA256", "TLS_RSA_WITH_CAMELLIA_128_CBC_SHA"]
         assert (outside(result) if result.status == "fail" else []) == expected
         assert result.status == ("fail" if expected else "pass")
+
+    def test_a_plain_go_server_with_the_oldest_that_it_has_is_seen_through(
+        self, certificate: tuple[Path, Path]
+    ) -> None:
+        # Debian's OpenSSL has neither RC4 nor 3DES any more; Go 1.21 has both.
+        with go_server(goprograms.build("weak", main=_WEAK, boring=False), certificate) as port:
+            found = outside(check(port))
+
+        assert found == [
+            "TLSv1.0",
+            "TLSv1.1",
+            "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+            "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+            "TLS_RSA_WITH_RC4_128_SHA",
+        ]
 
     def test_the_servers_own_preference_is_told(self, certificate: tuple[Path, Path]) -> None:
         chosen = "TLS_RSA_WITH_AES_128_GCM_SHA256"
@@ -205,10 +257,10 @@ Behaviour = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def hostile(behave: Behaviour) -> Iterator[int]:
+def hostile(behave: Behaviour, address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[int]:
     """Serve connections with ``behave``, one thread each."""
     stop = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(address)
     listener.settimeout(0.1)
 
     def serve(connection: socket.socket) -> None:
@@ -245,6 +297,11 @@ def drip(connection: socket.socket) -> None:
         time.sleep(0.1)
 
 
+def reset(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def say(data: bytes) -> Behaviour:
     def behave(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -267,6 +324,7 @@ class TestHostileServers:
         [
             (silent, "does not answer in time"),
             (drip, "does not answer in time"),
+            (reset, "refuses every version"),
             (say(b""), "refuses every version"),
             (say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not TLS"),
             (say(bytes(70000)), "not TLS"),
@@ -318,6 +376,18 @@ class TestHostileServers:
             length = int.from_bytes(data[3:5], "big")
             assert data[0] == 0x16 and data[5] == 0x01 and len(data) == length + 5
 
+    def test_a_server_that_insists_on_the_extended_master_secret_is_answered(self) -> None:
+        # Red Hat's OpenSSL 3 in FIPS mode refuses TLS 1.2 without it, and would look as if it had no TLS 1.2.
+        def insist(connection: socket.socket) -> None:
+            data = connection.recv(65536)
+            insists = b"\x00\x17\x00\x00" in data and data[9:11] == b"\x03\x03" and b"\x00\x05" in data
+            connection.sendall(hello(0x0005) if insists else b"\x15\x03\x03\x00\x02\x02\x28")
+
+        with hostile(insist) as port:
+            result = check(port)
+
+        assert result.status == "fail" and "TLS_RSA_WITH_RC4_128_SHA" in result.evidence["outside"], result
+
 
 class TestWhichServices:
     """The node's role, and where to ask."""
@@ -365,6 +435,17 @@ class TestWhichServices:
             port = listener.getsockname()[1]
 
             assert services._addresses(port, services._listening()) == [(address, port)]
+
+    def test_more_addresses_than_are_asked_are_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(services, "_MAX_ASKED", 2)
+        port = free_port()
+        with contextlib.ExitStack() as stack:
+            for last in (1, 2, 3):
+                stack.enter_context(hostile(say(b"\x15\x03\x03\x00\x02\x02\x28"), (f"127.0.0.{last}", port)))
+            found = services.check(Node("/", True, "control-plane"), [manifest(port)])
+
+        assert [result.status for result in found] == ["unknown"] * 3
+        assert (found[-1].subject, found[-1].actual) == ("beyond", "1 of 3 addresses were not asked")
 
     def test_a_service_on_every_address_is_asked_at_the_loopback(self) -> None:
         with socket.create_server(("0.0.0.0", 0)) as listener:

@@ -4,7 +4,7 @@ A library would offer only what the host's policy allows, and on a FIPS host tha
 cryptography is needed: a server chooses its suite in the ServerHello, before any key is used and before it asks for a
 client certificate. Nothing but ClientHellos is sent, and the connection is closed at the answer.
 
-Rules: RFC 5246 and RFC 8446 (records, hellos, alerts), RFC 8422 and RFC 7919 (groups).
+Rules: RFC 5246 and RFC 8446 (records, hellos, alerts), RFC 8422 and RFC 7919 (groups), RFC 7627.
 """
 
 import os
@@ -33,8 +33,12 @@ _TLS13 = 0x0304
 _SUPPORTED_VERSIONS = 43
 _MAX_RECORD = 16384 + 2048  # RFC 5246, 6.2.3
 
-# x25519, secp256r1, secp384r1, secp521r1, x448, ffdhe2048, ffdhe3072, ffdhe4096
-_GROUPS = (0x001D, 0x0017, 0x0018, 0x0019, 0x001E, 0x0100, 0x0101, 0x0102)
+# x25519, secp256r1, secp384r1, secp521r1, x448 and ffdhe2048 to 8192; then all others of IANA's registry "TLS Supported
+# Groups", as a server that knows none of what is offered looks like one that refuses: sect and secp curves, Brainpool,
+# GOST, SM2, ML-KEM, its hybrids and their last draft.
+_USUAL_GROUPS = (0x001D, 0x0017, 0x0018, 0x0019, 0x001E, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104)
+_OTHER_GROUPS = (*range(0x0001, 0x0017), *range(0x001A, 0x001D), *range(0x001F, 0x002A), *range(0x0200, 0x0203))
+_GROUPS = _USUAL_GROUPS + _OTHER_GROUPS + (0x11EB, 0x11EC, 0x11ED, 0x6399)
 # ECDSA, RSA-PSS and RSA with SHA-256, 384 and 512; EdDSA; DSA and the SHA-1 ones for servers that are old.
 _SIGNATURES = (
     (0x0403, 0x0503, 0x0603, 0x0804, 0x0805, 0x0806, 0x0809, 0x080A, 0x080B)
@@ -282,7 +286,8 @@ def client_hello(version: int, offered: Sequence[int]) -> bytes:
 def _extensions(version: int) -> bytes:
     groups = _vector(">H", b"".join(struct.pack(">H", group) for group in _GROUPS))
     signatures = _vector(">H", b"".join(struct.pack(">H", one) for one in _SIGNATURES))
-    written = _extension(10, groups) + _extension(11, b"\x01\x00") + _extension(0xFF01, b"\x00")
+    # Some servers in FIPS mode refuse TLS 1.2 without extension 23, the extended master secret (RFC 7627).
+    written = _extension(10, groups) + _extension(11, b"\x01\x00") + _extension(23, b"") + _extension(0xFF01, b"\x00")
     if version >= 0x0303:
         written += _extension(13, signatures)
     if version == _TLS13:

@@ -57,6 +57,8 @@ class _Program(NamedTuple):
 class _Running(NamedTuple):
     """A program that runs: processes of the same file, path and container are one."""
 
+    name: str
+    """Of the listed program that it is, or claims to be."""
     path: str
     deleted: bool
     container: Optional[str]
@@ -84,7 +86,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         except OSError as error:
             # A process that has ended meanwhile is no finding; a component that may not be looked at is.
             hidden += error.errno in (errno.EACCES, errno.EPERM) and _name(pid) in short
-    found = [_compare(node, one, running[one], programs[posixpath.basename(one.path)]) for one in running]
+    found = [_compare(node, one, running[one], programs[one.name]) for one in running]
     results = [result for result in found if result is not None]
     if hidden:
         evidence = {"count": hidden}
@@ -153,11 +155,24 @@ def _look(pid: int, names: FrozenSet[str]) -> Optional[_Running]:
         return None
     deleted = path.endswith(_DELETED)
     path = path[: -len(_DELETED)] if deleted else path
-    if posixpath.basename(path) not in names:
+    name = _listed_name(pid, posixpath.basename(path), names)
+    if name is None:
         return None
     status = os.stat(link)
     container, pod = _container(pid)
-    return _Running(path, deleted, container, pod, (status.st_dev, status.st_ino))
+    return _Running(name, path, deleted, container, pod, (status.st_dev, status.st_ino))
+
+
+def _listed_name(pid: int, name: str, names: FrozenSet[str]) -> Optional[str]:
+    """Give the listed name of a program: its file's, or the one it was started by and that its file had.
+
+    A file that was moved aside, for an upgrade for instance, takes its new name into /proc/PID/exe (kubelet.old); comm
+    keeps the old one (proc(5)).
+    """
+    if name in names:
+        return name
+    had = [one for one in names if one in name]
+    return next((one for one in had if _name(pid) == one[:_MAX_NAME]), None)
 
 
 def _container(pid: int) -> Tuple[Optional[str], Optional[str]]:

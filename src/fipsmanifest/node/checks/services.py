@@ -14,7 +14,6 @@ from ..text import visible
 ID = "services"
 
 _SECONDS = 20.0  # for one address; all are asked at once
-_MAX_ADDRESSES = 8  # of one service
 _MAX_ASKED = 64
 _MAX_SHOWN = 40
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
@@ -46,7 +45,13 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     listening = _listening()
     asked = [(service, address) for service in services for address in _addresses(service.port, listening)]
     with ThreadPoolExecutor(min(len(asked), _MAX_ASKED)) as pool:
-        return list(pool.map(lambda one: _check_service(*one), asked[:_MAX_ASKED]))
+        results = list(pool.map(lambda one: _check_service(*one), asked[:_MAX_ASKED]))
+    if len(asked) > _MAX_ASKED:
+        evidence = {"count": len(asked) - _MAX_ASKED}
+        advice = "Let the services listen on fewer addresses, or give one manifest at a time."
+        actual = "{} of {} addresses were not asked".format(evidence["count"], len(asked))
+        results.append(Result(ID, "beyond", UNKNOWN, None, actual, evidence, advice))
+    return results
 
 
 def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
@@ -84,7 +89,7 @@ def _listening() -> Dict[int, List[str]]:
 def _addresses(port: int, listening: Dict[int, List[str]]) -> List[Tuple[str, int]]:
     """Give where a port is to be asked: everywhere it listens, or at the loopback where nothing was seen to."""
     own = sorted({_ANYWHERE.get(address, address) for address in listening.get(port, [])})
-    return [(address, port) for address in own[:_MAX_ADDRESSES] or ["127.0.0.1"]]
+    return [(address, port) for address in own or ["127.0.0.1"]]
 
 
 def _check_service(service: _Service, address: Tuple[str, int]) -> Result:
