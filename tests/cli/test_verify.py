@@ -98,11 +98,11 @@ class TestWhatIsTold:
         good = json.loads(consumer.verify(path, "--json")[0])
         bad = json.loads(consumer.verify(path, "--json", "--el", "7", code=3)[0])
 
-        assert set(bad) - set(good) == {"advice", "code"}
+        assert set(bad) - set(good) == {"error"}
         assert {"valid", "fingerprint", "signed_at", "kubernetes", "el", "serial", "expires", "reason"} <= set(good)
         assert (good["valid"], good["kubernetes"], good["el"], good["serial"]) == (True, "v1.21.3", 8, 2)
         assert (good["role"], good["fingerprint"]) == ("manifest", forge.fingerprints["release"])
-        assert (bad["valid"], bad["code"], bad["reason"]) == (False, 3, "The manifest is for EL8, not EL7.")
+        assert (bad["valid"], bad["error"]["code"], bad["reason"]) == (False, 3, "The manifest is for EL8, not EL7.")
         assert bad["fingerprint"] is None
 
     def test_what_others_wrote_stays_in_its_line_and_cannot_steer_a_terminal(

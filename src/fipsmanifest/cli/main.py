@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Annotated, Any
 
+import click
 import typer
 from typer.core import TyperGroup
 
@@ -18,6 +19,10 @@ from . import output
 
 #: As a shell tells the end by SIGTERM, which is how CI cancels a job: 128 and the signal's number.
 TERMINATED = 128 + signal.SIGTERM
+
+
+_INTERRUPTED = ("It was interrupted.", "What was done so far is kept; run the same command again to go on.")
+_BUG = "This is a bug in fipsmanifest; run again with --debug and report what it prints."
 
 
 class _Terminated(KeyboardInterrupt):
@@ -51,10 +56,12 @@ class _Verbs(TyperGroup):
             output.report(error, session)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
+            code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
+            output.report_json(session, code, *_INTERRUPTED)
             output.say("interrupted: what was done so far is kept; run the same command again to go on.")
             # Worker threads may be waiting for a server; everything on disk is written in whole steps.
             sys.stdout.flush()
-            os._exit(TERMINATED if isinstance(error, _Terminated) else INTERRUPTED)
+            os._exit(code)
 
 
 app = typer.Typer(
@@ -136,19 +143,33 @@ def _add_verbs(arguments: list[str]) -> None:
 
 def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
-    _add_verbs(sys.argv[1:])
+    arguments = sys.argv[1:]
+    _add_verbs(arguments)
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _interrupted)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of ASCII shows other letters as escapes
+    # Options that cannot be read are told as JSON as well; by then nobody has read --json.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    session = output.Session(json="--json" in options)
     try:
-        app(prog_name="fipsmanifest")
+        code = app(prog_name="fipsmanifest", standalone_mode=False, obj=session)
+    except click.ClickException as error:
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fipsmanifest"
+        error.show()
+        output.report_json(session, error.exit_code, error.format_message(), f"See `{path} --help`.")
+        code = error.exit_code
     except Exception as error:  # the last resort: a bug, too, must end with its own exit code
-        if "--debug" in sys.argv or os.environ.get("FIPSMANIFEST_DEBUG"):
+        if session.debug:
             raise
-        output.say(f"internal error: {type(error).__name__}: {error}")
-        output.say("       This is a bug in fipsmanifest; run again with --debug and report what it prints.")
-        sys.exit(FipsManifestError.exit_code)
+        said = f"{type(error).__name__}: {error}"
+        output.report_json(session, FipsManifestError.exit_code, f"Internal error: {said}.", _BUG)
+        output.say(f"internal error: {said}")
+        output.say(f"       {_BUG}")
+        code = FipsManifestError.exit_code
+    if code == INTERRUPTED:
+        output.report_json(session, code, *_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

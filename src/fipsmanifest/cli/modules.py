@@ -115,6 +115,7 @@ def learn(
     seen_in: Annotated[
         list[str] | None, typer.Option("--seen-in", metavar="GO", help="A toolchain that has it. Repeatable.")
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Derive a row for --modules from a trusted toolchain's module object, and print it."""
     from ..inspect.learn import Provenance
@@ -122,4 +123,8 @@ def learn(
     from ..inspect.table import emit
 
     row = derived(object_, Provenance(id_, name, commit, tag, tuple(seen_in or ()), claimed_by))
-    output.write(emit([row]).rstrip("\n"))
+    text = emit([row])
+    if json:
+        output.write_json({"schema": "fipsmanifest/modules-learn/v1", "id": id_, "toml": text})
+    else:
+        output.write(text.rstrip("\n"))

@@ -146,10 +146,20 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         write("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |")
 
 
+def error_form(code: int, message: str, advice: str) -> dict[str, object]:
+    """Give the JSON of a failure, one for every verb: its exit code, what is wrong, and what to do."""
+    return {"code": code, "message": message, "advice": advice}
+
+
+def report_json(session: Session, code: int, message: str, advice: str) -> None:
+    """Write a failure as this run's one JSON document, where JSON was asked for and none has been written."""
+    if session.json and not _written:
+        write_json({"schema": "fipsmanifest/error/v1", "error": error_form(code, message, advice)})
+
+
 def report(error: FipsManifestError, session: Session) -> None:
     """Tell an error: a sentence on what is wrong and one on what to do; as JSON too, where that was asked for."""
-    if session.json and not _written:
-        write_json({"error": {"code": error.exit_code, "message": error.message, "advice": error.advice}})
+    report_json(session, error.exit_code, error.message, error.advice)
     say(f"error: {error.message}")
     if error.advice:
         say(f"       {error.advice}")

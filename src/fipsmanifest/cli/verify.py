@@ -50,18 +50,10 @@ def verify(
         if verified.manifest is not None and not no_state:
             freshness.check_and_remember(freshness.state_file(), _release(verified), verified.manifest["serial"])
     except FipsManifestError as error:
-        if not json:
-            raise
-        output.write_json(
-            {
-                **_form(None),
-                "valid": False,
-                "reason": error.message,
-                "advice": error.advice,
-                "code": error.exit_code,
-            }
-        )
-        raise typer.Exit(error.exit_code) from error
+        if json:
+            failure = output.error_form(error.exit_code, error.message, error.advice)
+            output.write_json({**_form(None), "reason": error.message, "error": failure})
+        raise
     if json:
         output.write_json(_form(verified))
     else:
