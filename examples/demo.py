@@ -87,24 +87,32 @@ def run_demo(demo: Path) -> None:
     verify_with_gpg(environment, demo, manifest)
 
     heading("Download the tool as a consumer does, check it, and validate a node's root with it")
-    root = node_root(world, definitions.load(Path("releases") / VERSION / "rhel8.toml"), demo / "root-rhel8")
-    tool = download(bucket / "tool", demo / "download")
+    el8 = definitions.load(Path("releases") / VERSION / "rhel8.toml")
+    root = node_root(world, el8, demo / "root-rhel8", snapshots=True)
+    tool = download(bucket / "tool", demo / "download", manifest)
     run(environment, "sha256sum", "--check", "dkp-fips-tool.sha256", folder=tool.parent)
     fipsmanifest(environment, "verify", tool, "--keys", keys)
     run(environment, tool, "--root", root, manifest)
     run(environment, tool, "--json", "--root", root, manifest, output=demo / "root-rhel8.json")
 
-    heading("Change one byte of the kubelet in a copy of it: the tool must find it")
+    heading("Change one byte of the kubelet, and one of kube-apiserver where it is unpacked: the tool must find both")
     tampered = demo / "root-tampered"
-    tamper(root, tampered, "usr/bin/kubelet")
+    copy_tree(root, tampered)
+    tamper(tampered / "usr/bin/kubelet")
+    tamper(next(tampered.glob("var/lib/containerd/*overlayfs/snapshots/*/fs/**/kube-apiserver")))
     run(environment, tool, "--root", tampered, manifest, code=1)
     shutil.rmtree(tampered)
+
+    heading("The command of the tool's first users, on this machine: it is no such node, and the tool must say so")
+    report = demo / "this-machine.json"
+    run(environment, "./dkp-fips-tool", "--json", manifest.name, folder=tool.parent, output=report, code=1)
 
     heading(f"Done in {time.monotonic() - started:.0f} s. What was made, and where")
     for path, what in {
         bucket: "what consumers download: signed manifests, the node tool, an index; open index.html",
         keys: "the trust folder: public keys and what they may sign (secret keys: gnupg beside it)",
         root: "an EL8 node's root with the release installed; root-rhel8.json is the tool's report on it",
+        demo / "download": "what a consumer downloaded; this-machine.json is the tool's report on this machine",
         demo / "work": "what each stage left: downloads, findings, payloads, signed manifests",
     }.items():
         print(f"  {path!s:18} {what}")
@@ -145,9 +153,10 @@ def verify_with_gpg(environment: Mapping[str, str], demo: Path, manifest: Path) 
     run(home, "gpg", "--quiet", "--trust-model", "always", "--verify", manifest)
 
 
-def download(published: Path, folder: Path) -> Path:
-    """Copy the tool, its digest and its signature as a download does, and make it executable; gives its path."""
+def download(published: Path, folder: Path, manifest: Path) -> Path:
+    """Copy tool, digest, signature and manifest as a download does; gives the tool's path, which can be run."""
     folder.mkdir(exist_ok=True)
+    shutil.copyfile(manifest, folder / manifest.name)
     for suffix in ("", ".sha256", ".asc"):
         shutil.copyfile(published / f"dkp-fips-tool{suffix}", folder / f"dkp-fips-tool{suffix}")
     tool = folder / "dkp-fips-tool"
@@ -155,15 +164,20 @@ def download(published: Path, folder: Path) -> Path:
     return tool
 
 
-def tamper(root: Path, copy: Path, file: str) -> None:
-    """Copy a node's root and flip one bit in the middle of ``file``."""
+def copy_tree(root: Path, copy: Path) -> None:
+    """Copy a node's root; what is not changed there takes no room."""
     if copy.exists():
         shutil.rmtree(copy)
-    shutil.copytree(root, copy, symlinks=True)
-    victim = copy / file
-    content = bytearray(victim.read_bytes())
+    shutil.copytree(root, copy, symlinks=True, copy_function=os.link)
+
+
+def tamper(victim: Path) -> None:
+    """Put a file in the place of ``victim`` that differs in one bit in its middle."""
+    content, mode = bytearray(victim.read_bytes()), victim.stat().st_mode
     content[len(content) // 2] ^= 1
+    victim.unlink()
     victim.write_bytes(content)
+    victim.chmod(mode)
 
 
 def heading(text: str) -> None:

@@ -73,6 +73,19 @@ def test_the_tools_report_on_the_good_node_says_valid(folder: Path) -> None:
     assert (report["schema"], report["verdict"]) == ("fipsmanifest/node/v1", "valid")
 
 
+def test_the_node_shows_what_is_unpacked_of_its_images(folder: Path) -> None:
+    checks = json.loads((folder / "root-rhel8.json").read_text())["checks"]
+    unpacked = [one["status"] for one in checks if one["subject"].endswith("(unpacked)")]
+    assert len(unpacked) >= 5 and set(unpacked) == {"pass"}
+
+
+def test_the_command_of_the_first_users_says_that_this_machine_is_no_such_node(folder: Path) -> None:
+    report = json.loads((folder / "this-machine.json").read_text())
+    assert (report["verdict"], report["scope"]) == ("invalid", "live")
+    signed = [one["status"] for one in report["checks"] if one["id"] == "signature"]
+    assert signed == ["pass", "pass"]
+
+
 def test_run_again_it_reuses_what_is_there_and_ends_the_same(folder: Path) -> None:
     before = contents(folder / "bucket"), contents(folder / "keys")
     run = demo(folder)

@@ -104,6 +104,22 @@ def test_services_are_shown_as_their_first_users_knew_them() -> None:
     ]
 
 
+def test_each_component_has_one_line_and_its_worst_result_decides() -> None:
+    def of(component: str, check: str, status: str) -> Result:
+        return Result(check, f"{component} {check} {status}", status, evidence={"component": component})
+
+    given = [of("kubelet", "files", PASS), of("etcd", "files", PASS), of("kubelet", "processes", FAIL)]
+    given += [of("etcd", "images", UNKNOWN), of("runc", "files", PASS), of("runc", "files", NOT_APPLICABLE)]
+
+    lines = [line.split() for line in report.to_text(made(*given)).splitlines() if line.startswith("Component: ")]
+
+    assert lines == [
+        ["Component:", "etcd", "(files,", "images)", "[UNKNOWN]"],
+        ["Component:", "kubelet", "(files,", "processes)", "[FAIL]"],
+        ["Component:", "runc", "(files)", "[OK]"],
+    ]
+
+
 def test_text_says_whose_hash_it_was() -> None:
     assert "hashed with the host's OpenSSL" in report.heading(HOST)
     assert "Python's own code" in report.heading(HOST | {"hash": "builtin"})

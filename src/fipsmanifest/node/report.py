@@ -15,6 +15,7 @@ _ORDER = (FAIL, UNKNOWN, PASS, NOT_APPLICABLE)
 _SMALLEST = 150  # bytes of a result with empty texts, about
 _MAX_MANIFESTS = 50
 _MAX_WARNINGS = 100
+_MAX_COMPONENTS = 200
 
 MAX_BYTES = 900 * 1000
 """The room for results: a report must fit into a Kubernetes ConfigMap, which ends at 1,048,576 bytes."""
@@ -95,7 +96,7 @@ def heading(host: Mapping[str, Any]) -> str:
 def to_text(report: Report, colour: bool = False) -> str:
     """Write, after the heading, one line a subject, with what to do under each that is not good, in printable ASCII.
 
-    Subjects come in the order of the checks, or failures first where there is no room for all.
+    Subjects come in the order of the checks, or failures first where there is no room for all; components come last.
     """
     kept = _keep(report.results)
     lines: List[str] = []
@@ -109,6 +110,7 @@ def to_text(report: Report, colour: bool = False) -> str:
         lines += _service(result, colour) if asked else _lines(result, colour)
     if kept.left_out:
         lines.append("... and {} more results, which are counted below.".format(kept.left_out))
+    lines += _components(report.results, colour)
     lines += ["Note: {}".format(visible(warning, 400)) for warning in list(report.warnings)[:_MAX_WARNINGS]]
     counts = summary(report.results)
     counted = ", ".join("{} {}".format(count, status) for status, count in counts.items() if count)
@@ -119,6 +121,22 @@ def to_text(report: Report, colour: bool = False) -> str:
         )
     )
     return "\n".join(lines) + "\n"
+
+
+def _components(results: Sequence[Result], colour: bool) -> List[str]:
+    """Write one line a component, as its first users knew it: the worst of what was found of it decides."""
+    found: Dict[str, List[Result]] = {}
+    for result in results:
+        if "component" in result.evidence:
+            found.setdefault(str(result.evidence["component"]), []).append(result)
+    lines = []
+    for component in sorted(found)[:_MAX_COMPONENTS]:
+        statuses = [result.status for result in found[component]]
+        worst = min(statuses, key=_ORDER.index)
+        checked = sorted({result.id for result in found[component] if result.status != NOT_APPLICABLE})
+        subject = "Component: {} ({})".format(component, ", ".join(checked) or "nothing to check")
+        lines.append("{:<{}} {}".format(subject, _WIDTH, _paint(_MARKS[worst], worst, colour)))
+    return lines
 
 
 def _service(result: Result, colour: bool) -> List[str]:

@@ -4,6 +4,7 @@ import posixpath
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import tree
+from .text import visible
 
 PASS = "pass"  # noqa: S105
 FAIL = "fail"
@@ -84,6 +85,11 @@ def summary(results: Sequence[Result]) -> Dict[str, int]:
     """Count the results of each status."""
     found: List[str] = [result.status for result in results]
     return {status: found.count(status) for status in STATUSES}
+
+
+def of_component(evidence: Mapping[str, Any], component: Optional[str]) -> Dict[str, Any]:
+    """Add to a result's evidence whose it is, so that a reader can say how each component fares."""
+    return dict(evidence) if component is None else dict(evidence, component=visible(component, 80))
 
 
 def wanted_components(listed: Listed, role: str) -> "Wanted":

@@ -12,7 +12,18 @@ import stat
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
-from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, is_own_program, wanted_components
+from ..result import (
+    FAIL,
+    NOT_APPLICABLE,
+    PASS,
+    UNKNOWN,
+    Listed,
+    Node,
+    Result,
+    is_own_program,
+    of_component,
+    wanted_components,
+)
 from ..text import visible
 from .platform import architecture_of
 
@@ -81,6 +92,7 @@ class _Listing:
     def __init__(self, node: Node, manifests: Sequence[Listed], wanted: Dict[str, List[_Entry]]) -> None:
         self.places: Set[bytes] = set()
         self.programs: Dict[str, Dict[str, str]] = {}
+        self.components: Dict[str, str] = {}
         self.manifests: Dict[str, Set[str]] = {}
         for listed in manifests:
             for file in listed.manifest["files"]:
@@ -92,6 +104,7 @@ class _Listing:
                 if is_own_program(file, file.get("component")):
                     digests = self.programs.setdefault(posixpath.basename(path), {})
                     digests.setdefault(str(file["sha256"]), manifest)
+                    self.components.setdefault(posixpath.basename(path), str(file.get("component")))
 
     def beside(self, node: Node, name: str) -> List[Tuple[str, bytes]]:
         """Give the other places where a shell or systemd would find a program of this name, links followed."""
@@ -112,7 +125,8 @@ def _unexpected(node: Node, listing: _Listing) -> List[Result]:
     for name in sorted(listing.programs):
         digests = listing.programs[name]
         for path, place in listing.beside(node, name):
-            evidence = {"code": "unexpected"}
+            component = listing.components[name]
+            evidence = of_component({"code": "unexpected"}, component)
             expected = visible(" or ".join("sha256:" + digest for digest in sorted(digests)), 400)
             try:
                 found = node.digests.of(place, _HASH_ANYWAY)
@@ -121,7 +135,7 @@ def _unexpected(node: Node, listing: _Listing) -> List[Result]:
                 continue
             actual = "sha256:" + found.sha256 if found.sha256 else "{} bytes".format(found.size)
             if found.sha256 in digests:
-                evidence = {"code": "another-path", "manifest": digests[found.sha256]}
+                evidence = of_component({"code": "another-path", "manifest": digests[found.sha256]}, component)
                 results.append(Result(ID, path, PASS, actual, actual, evidence))
             else:
                 advice = "Remove it: the release's own program is elsewhere, and this one may be found first."
@@ -130,7 +144,6 @@ def _unexpected(node: Node, listing: _Listing) -> List[Result]:
 
 
 def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _Listing) -> List[Result]:
-    program = _is_program(entries)
     try:
         result = _compare(node, path, entries)
     except OSError as error:
@@ -140,7 +153,8 @@ def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _List
     except tree.Unstable:
         evidence = {"code": "changed-while-read"}
         result = Result(ID, path, UNKNOWN, evidence=evidence, advice="Run again when nothing is being installed.")
-    if program:
+    result = result._replace(evidence=of_component(result.evidence, entries[0].file.get("component")))
+    if _is_program(entries):
         return [result]
     if result.status == PASS:
         return []

@@ -13,7 +13,18 @@ import errno
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
-from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, is_own_program, wanted_components
+from ..result import (
+    FAIL,
+    NOT_APPLICABLE,
+    PASS,
+    UNKNOWN,
+    Listed,
+    Node,
+    Result,
+    is_own_program,
+    of_component,
+    wanted_components,
+)
 from ..text import visible
 from . import containers
 from .platform import architecture_of
@@ -150,7 +161,8 @@ def _check_image(node: Node, image: Image, snapshots: Sequence[bytes]) -> List[R
             if problem is not None and problem.status != NOT_APPLICABLE:
                 return [_about(problem, image, "layer")]
     by = [kind for kind in ("index", "manifest", "config") if kind in counted]
-    evidence = {"manifest": image.manifest, "blobs": counted, "identified_by": by[:1]}
+    told = {"manifest": image.manifest, "blobs": counted, "identified_by": by[:1]}
+    evidence = of_component(told, image.component)
     if not by:
         # Layers are shared between images and prove nothing alone.
         evidence["code"] = "missing"
@@ -167,9 +179,8 @@ def _check_image(node: Node, image: Image, snapshots: Sequence[bytes]) -> List[R
 
 
 def _about(problem: Result, image: Image, kind: str) -> Result:
-    return problem._replace(
-        subject=image.reference, evidence=dict(problem.evidence, kind=kind, manifest=image.manifest)
-    )
+    evidence = of_component(dict(problem.evidence, kind=kind, manifest=image.manifest), image.component)
+    return problem._replace(subject=image.reference, evidence=evidence)
 
 
 def _lacking(node: Node, image: Image, counted: Dict[str, int], any_snapshots: bool) -> Optional[str]:
@@ -220,7 +231,8 @@ def _unpacked(node: Node, image: Image, snapshots: Sequence[bytes]) -> List[Resu
     if not right and not own.intersection(path for path, _, _ in wrong):
         # None of its files is anywhere: it is not unpacked, and no container can run from it.
         return []
-    evidence: Dict[str, Any] = {"manifest": image.manifest, "files": len(right), "matched": "path and digest"}
+    told = {"manifest": image.manifest, "files": len(right), "matched": "path and digest"}
+    evidence = of_component(told, image.component)
     if wrong:
         path, expected, actual = wrong[0]
         evidence.update(code="snapshot-file", path=visible(path), count=len(wrong))

@@ -8,7 +8,7 @@ import errno
 import os
 import posixpath
 import re
-from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import (
@@ -21,6 +21,7 @@ from ..result import (
     Result,
     image_files,
     is_own_program,
+    of_component,
     wanted_components,
 )
 from ..text import visible
@@ -52,6 +53,7 @@ class _Program(NamedTuple):
     """SHA-256 -> the manifest that lists it."""
     paths: Set[str]
     """Where they are listed, on the node or in an image."""
+    component: str
 
 
 class _Running(NamedTuple):
@@ -113,7 +115,7 @@ def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
             files += image_files(image)
         for file in files:
             if file.get("component") in components and is_own_program(file, file["component"]):
-                program = found.setdefault(posixpath.basename(file["path"]), _Program({}, set()))
+                program = found.setdefault(posixpath.basename(file["path"]), _Program({}, set(), file["component"]))
                 program.digests.setdefault(file["sha256"], listed.name)
                 program.paths.add(file["path"])
     return found
@@ -198,7 +200,8 @@ def _compare(node: Node, running: _Running, pids: Sequence[int], program: _Progr
     """Hash what runs; None where all of its processes have ended meanwhile."""
     subject = visible("{} ({})".format(running.path, _shown(pids)), 300)
     expected = visible(" or ".join("sha256:" + digest for digest in sorted(program.digests)), 400)
-    evidence: Dict[str, Any] = {"pids": list(pids[:_MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
+    told = {"pids": list(pids[:_MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
+    evidence = of_component(told, program.component)
     for name, value in (("container", running.container), ("pod", running.pod)):
         if value is not None:
             evidence[name] = value
