@@ -1,8 +1,9 @@
-"""What docs/verifying.md and docs/keys.md say works: its commands are run as they stand there."""
+"""What docs/verifying.md, docs/nodes.md and docs/keys.md say works: commands are run as they stand there."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from fipsmanifest.sign import keys
 from fipsmanifest.tool import build_tool
 from tests.faultyhttp import FaultyServer
 from tests.node import forge as forge_module
+from tests.node import roots
 from tests.node.forge import Forge, payload
 
 TOP = Path(__file__).parents[1]
@@ -135,7 +137,7 @@ def _commands(page: str) -> list[str]:
     return sorted(set(re.findall(r"\bfipsmanifest ((?:[a-z]+\b ?)+[^`\n]*)", (DOCS / page).read_text())))
 
 
-@pytest.mark.parametrize("page", ["verifying.md", "keys.md"])
+@pytest.mark.parametrize("page", ["verifying.md", "keys.md", "nodes.md"])
 def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
     found = _commands(page)
     assert len(found) >= 2
@@ -146,6 +148,44 @@ def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
         assert told.returncode == 0, command
         for option in re.findall(r"--[a-z][a-z-]*", command):
             assert option in told.stdout, command
+
+
+NODES = (DOCS / "nodes.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"\./dkp-fips-tool [^`\n]*", NODES))))
+def test_the_tools_commands_on_the_nodes_page_give_a_verdict(command: str, forge: Forge, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    signed = forge.clearsign(roots.payload_of(roots.make(root)))
+    for name in re.findall(r"\S+\.asc", command):
+        (tmp_path / Path(name).name).write_bytes(signed)
+    build_tool(forge.trust_folder, tmp_path / "dkp-fips-tool")
+    here = command.replace("/path/to/", "").replace("/mnt/image", "root")
+
+    done = subprocess.run(["sh", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    # The machine that runs the tests is no such node; a tree of the release is.
+    assert done.returncode == (0 if "--root" in command else 1), done.stdout + done.stderr
+    assert ('"verdict": "' if "--json" in command else "Verdict: ") in done.stdout
+
+
+def test_each_option_that_the_nodes_page_names_is_the_tools(forge: Forge, tmp_path: Path) -> None:
+    table = NODES[NODES.index("| you want | use |") : NODES.index("The role comes from")]
+    named = set(re.findall(r"--[a-z][a-z-]*", table)) | {"--role", "--kubernetes", "--min-serial"}
+    build_tool(forge.trust_folder, tmp_path / "tool")
+
+    told = subprocess.run(["sh", tmp_path / "tool", "--help"], capture_output=True, text=True, check=True).stdout
+
+    assert len(named) >= 9 and named <= set(re.findall(r"--[a-z][a-z-]*", told))
+
+
+def test_the_nodes_page_tells_of_every_verdict_scope_and_exit_code() -> None:
+    schema = json.loads((TOP / "src/fipsmanifest/node_schema.json").read_text())["properties"]
+    for value in (*schema["verdict"]["enum"], *schema["scope"]["enum"]):
+        assert f"`{value}` |" in NODES, value
+    for code in (0, 1, 2, 3, 4, 69, 70, 130):
+        assert re.search(rf"^\| (\d+, )*{code}(, \d+)* \|", NODES, re.MULTILINE), code
 
 
 def test_python_is_all_that_the_page_needs_besides_gpg_curl_and_coreutils() -> None:
