@@ -89,6 +89,40 @@ def test_junit_counts_what_it_shows() -> None:
     assert all(case[0].get("type") for case in suite if len(case) and case[0].tag != "skipped")
 
 
+def test_junit_stays_small_where_everything_must_be_escaped() -> None:
+    flood = [Result("files", f"&{number}" + "&" * 190, FAIL, "<" * 500, ">" * 300) for number in range(3000)]
+
+    written = report.to_junit(made(*flood))
+
+    suite = ElementTree.fromstring(written)  # noqa: S314 - our own
+    cases = [child for child in suite if child.tag == "testcase"]
+    assert len(written) < 1048576 and suite.get("tests") == suite.get("failures") == str(len(cases))
+    assert suite[-1].text == f"{3000 - len(cases)} more results had no room."
+
+
+#: What Jenkins' and Surefire's schemas know of each element: attributes that must be there, and others that may.
+JUNIT = {
+    "testsuite": ({"name", "tests", "failures", "errors"}, {"skipped", "time", "timestamp", "hostname"}),
+    "testcase": ({"name"}, {"classname", "time"}),
+    "failure": (set(), {"type", "message"}),
+    "error": (set(), {"type", "message"}),
+    "skipped": (set(), {"type", "message"}),
+    "system-out": (set(), set()),
+}
+
+
+def test_junit_has_the_elements_and_attributes_that_its_readers_know() -> None:
+    results = [Result("files", status, status, advice="Look.") for status in (PASS, FAIL, UNKNOWN, NOT_APPLICABLE)]
+    results += [Result("files", str(number), NOT_APPLICABLE, "x" * 900) for number in range(2000)]
+
+    suite = ElementTree.fromstring(report.to_junit(made(*results)))  # noqa: S314 - our own
+
+    assert {element.tag for element in suite.iter()} == set(JUNIT)
+    for element in suite.iter():
+        required, optional = JUNIT[element.tag]
+        assert required <= set(element.keys()) <= required | optional
+
+
 def test_services_are_shown_as_their_first_users_knew_them() -> None:
     suites = {"TLSv1.2": ["TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]}
     evidence = {"suites": suites, "preferred": "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}

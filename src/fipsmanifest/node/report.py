@@ -175,26 +175,32 @@ def _paint(text: str, status: str, colour: bool) -> str:
 
 def to_junit(report: Report) -> str:
     """Write a JUnit test suite: failures as failures, unknowns as errors, what does not apply as skipped."""
-    kept = _keep(report.results)
-    counts = summary(kept.results)
-    lines = [
-        '<?xml version="1.0" encoding="UTF-8"?>',
-        '<testsuite name="dkp-fips-tool" tests="{}" failures="{}" errors="{}" skipped="{}">'.format(
-            len(kept.results), counts[FAIL], counts[UNKNOWN], counts[NOT_APPLICABLE]
-        ),
-    ]
-    for result in kept.results:
-        case = '  <testcase classname="{}" name="{}"'.format(_xml(result.id), _xml(result.subject))
-        element = {FAIL: "failure", UNKNOWN: "error", NOT_APPLICABLE: "skipped"}.get(result.status)
-        if element is None:
-            lines.append(case + "/>")
-            continue
-        message = "expected {}, found {}. {}".format(result.expected, result.actual, result.advice)
-        kind = "" if element == "skipped" else ' type="{}"'.format(_xml(str(result.evidence.get("code") or element)))
-        lines += [case + ">", '    <{}{} message="{}"/>'.format(element, kind, _xml(message)), "  </testcase>"]
-    if kept.left_out:
-        lines.append("  <system-out>{} more results had no room.</system-out>".format(kept.left_out))
-    return "\n".join(lines + ["</testsuite>", ""])
+    shown, cases, room = [], [], MAX_BYTES
+    for result in _keep(report.results).results:
+        # Escaped for XML it may be longer than in JSON.
+        case = _case(result)
+        room -= len(case)
+        if room < 0:
+            break
+        shown.append(result)
+        cases.append(case)
+    counts = summary(shown)
+    begin = '<testsuite name="dkp-fips-tool" tests="{}" failures="{}" errors="{}" skipped="{}">'.format(
+        len(shown), counts[FAIL], counts[UNKNOWN], counts[NOT_APPLICABLE]
+    )
+    left_out = len(report.results) - len(shown)
+    note = ["  <system-out>{} more results had no room.</system-out>".format(left_out)] if left_out else []
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', begin] + cases + note + ["</testsuite>", ""])
+
+
+def _case(result: Result) -> str:
+    case = '  <testcase classname="{}" name="{}"'.format(_xml(result.id), _xml(result.subject))
+    element = {FAIL: "failure", UNKNOWN: "error", NOT_APPLICABLE: "skipped"}.get(result.status)
+    if element is None:
+        return case + "/>"
+    message = "expected {}, found {}. {}".format(result.expected, result.actual, result.advice)
+    kind = "" if element == "skipped" else ' type="{}"'.format(_xml(str(result.evidence.get("code") or element)))
+    return '{}>\n    <{}{} message="{}"/>\n  </testcase>'.format(case, element, kind, _xml(message))
 
 
 def _xml(text: str) -> str:
