@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import tarfile
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,6 @@ SNAPSHOTS = "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots
 SOCKET = "run/containerd/containerd.sock"
 PROGRAM = "/usr/local/bin/etcd"
 REFERENCE = "docker.io/mesosphere/etcd:v3.4.13_fips.0"
-#: As the CRI plugin names containers, and the kubelet the control groups of pods that want no resources.
-CONTAINER = "0123456789abcdef" * 4
-POD = "12345678-1234-1234-1234-123456789abc"
-CGROUP = f"/kubepods/besteffort/pod{POD}/{CONTAINER}"
-
 _START_SECONDS = 30
 
 # What an image holds besides its program does not matter, so it is static and needs nothing else. It waits.
@@ -127,6 +124,10 @@ class Containerd:
 
     root: Path
     process: subprocess.Popen[bytes]
+    container: str = field(default_factory=lambda: secrets.token_hex(32))
+    """Of the container that `start` starts, as the CRI plugin names them; runc takes each name once on a machine."""
+    pod: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Its pod's UID."""
 
     @property
     def socket(self) -> Path:
@@ -144,10 +145,11 @@ class Containerd:
         """Put an image into the content store, and unpack it."""
         self.ctr("images", "import", archive.path)
 
-    def start(self, reference: str = REFERENCE, name: str = CONTAINER, cgroup: str = CGROUP) -> int:
-        """Start a container in the control group of a pod, and give its process."""
-        self.ctr("run", "--detach", "--net-host", "--cgroup", cgroup, reference, name)
-        return self.tasks()[name]
+    def start(self, reference: str = REFERENCE) -> int:
+        """Start a container in the control group of a pod, as the kubelet names them, and give its process."""
+        cgroup = f"/kubepods/besteffort/pod{self.pod}/{self.container}"
+        self.ctr("run", "--detach", "--net-host", "--cgroup", cgroup, reference, self.container)
+        return self.tasks()[self.container]
 
     def tasks(self) -> dict[str, int]:
         """Give the containers that run, with their processes."""
@@ -203,6 +205,10 @@ def running() -> Iterator[Containerd]:
                 started.ctr("tasks", "rm", "--force", name)
             started.process.terminate()
             started.process.wait(30)
+            # runc removes the container's control group, and leaves the pod's to the kubelet.
+            for hierarchy in ("kubepods", "*/kubepods"):
+                for group in Path("/sys/fs/cgroup").glob(f"{hierarchy}/besteffort/pod{started.pod}"):
+                    group.rmdir()
     finally:
         shutil.rmtree(root)
 

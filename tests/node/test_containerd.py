@@ -21,7 +21,7 @@ from fipsmanifest.node.result import Listed, Node, Result
 from fipsmanifest.tool import build_tool
 from tests.node import roots, runtime
 from tests.node.forge import GOOD_MANIFEST, Forge
-from tests.node.runtime import CONTAINER, POD, PROGRAM, REFERENCE, Archive, Containerd
+from tests.node.runtime import PROGRAM, REFERENCE, Archive, Containerd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers are mounted and started by root alone")
 
@@ -183,10 +183,10 @@ class TestRunning:
         found = look(pid)
 
         assert {one.status for one in found.values()} == {"pass"}
-        told = found[f"{CONTAINER} (container)"]
+        told = found[f"{containerd.container} (container)"]
         assert told.evidence["program"] == "/usr/bin/ctr"
         process = found[f"{PROGRAM} (pid {pid})"]
-        assert (process.evidence["container"], process.evidence["pod"]) == (CONTAINER, POD)
+        assert (process.evidence["container"], process.evidence["pod"]) == (containerd.container, containerd.pod)
 
     def test_a_program_replaced_in_the_unpacked_layer_still_runs_as_it_was(
         self, look: Look, containerd: Containerd
@@ -221,7 +221,7 @@ class TestRunning:
         found = look(pid)
 
         assert (found["etcd"].status, found["etcd (unpacked)"].status) == ("pass", "pass")
-        told = found[f"{CONTAINER} (container)"]
+        told = found[f"{containerd.container} (container)"]
         assert (told.status, told.evidence["code"]) == ("fail", "unlisted-image")
         assert told.actual == older.image.documents[-1].digest
         assert found[f"{PROGRAM} (pid {pid})"].evidence["code"] == "digest"
@@ -283,7 +283,7 @@ class TestTheTool:
         containerd.start()
         code, report = self.run(tool, containerd.root, signed)
         assert (code, report["verdict"]) == (0, "valid"), report
-        assert {one["subject"] for one in report["checks"]} >= {REFERENCE, f"{CONTAINER} (container)"}
+        assert {one["subject"] for one in report["checks"]} >= {REFERENCE, f"{containerd.container} (container)"}
 
         replace(containerd.snapshots()[0])
         code, report = self.run(tool, containerd.root, signed)

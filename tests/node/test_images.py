@@ -240,6 +240,28 @@ def program(folder: Path, text: str) -> str:
     return str(place)
 
 
+CONFIGURATION = "sha256:7dc059daef1d0285e6c87e194017c7df568e42a4177fcf5da692a9f803f995e4"
+POD = "b841bc703001d470b5b03c070c1d954515f26c82334b645ac61882fbc930d05e"
+# What two crictl print of one container that containerd 1.6.20 runs, started by its CRI plugin as the kubelet does.
+PS = {
+    "1.20": """{"containers": [{"id": "aa046b2dd28f8673af621e3dfbf283d05b1e5e320f0ec674e81ace63bff54520",
+      "podSandboxId": "%(pod)s", "metadata": {"name": "%(name)s", "attempt": 0},
+      "image": {"image": "%(image)s", "annotations": {}}, "imageRef": "%(configuration)s",
+      "state": "CONTAINER_RUNNING", "createdAt": "1795422323520580271", "labels": {}, "annotations": {}}]}""",
+    "1.36": """{"containers":  [{"id":  "aa046b2dd28f8673af621e3dfbf283d05b1e5e320f0ec674e81ace63bff54520",
+      "podSandboxId":  "%(pod)s", "metadata":  {"name":  "%(name)s", "attempt":  0},
+      "image":  {"image":  "%(image)s", "annotations":  {}, "userSpecifiedImage":  "", "runtimeHandler":  "",
+      "imageRef":  ""}, "imageRef":  "%(configuration)s", "state":  "CONTAINER_RUNNING",
+      "createdAt":  "1795422323520580271", "labels":  {}, "annotations":  {}, "imageId":  ""}]}""",
+}
+IMAGES = {
+    "1.20": """{"images": [{"id": "%(configuration)s", "repoTags": ["docker.io/other/etcd:v3"], "repoDigests": [],
+      "size": "3018792", "uid": null, "username": "", "spec": null}]}""",
+    "1.36": """{"images":  [{"id":  "%(configuration)s", "repoTags":  ["docker.io/other/etcd:v3"],
+      "repoDigests":  [], "size":  "3018792", "username":  "", "pinned":  false}]}""",
+}
+
+
 class TestToldByTheRuntime:
     """crictl, where there is one."""
 
@@ -269,9 +291,11 @@ class TestToldByTheRuntime:
     ) -> None:
         reference = digests(layout).get(reference, reference)
         row = {"metadata": {"name": name}, "image": {"image": reference}, "imageRef": reference}
-        (tmp_path / "list").write_text(json.dumps({"containers": [row]}))
+        (tmp_path / "ps").write_text(json.dumps({"containers": [row]}))
 
-        found = self.ask(monkeypatch, program(tmp_path, f"cat {tmp_path}/list\n"), layout)
+        (tmp_path / "images").write_text('{"images": []}')
+
+        found = self.ask(monkeypatch, program(tmp_path, f'cat "{tmp_path}/$5"\n'), layout)
 
         assert outcome(found) == expected
 
@@ -284,6 +308,10 @@ class TestToldByTheRuntime:
             ("echo '[1]'", "no list"),
             ("echo '{\"containers\": [1]}'", "no list"),
             ("printf '\\377\\376'", "no list"),
+            ("echo '{}'", "no list"),
+            ("echo '{\"containers\": null}'", "no list"),
+            ("exit 0", "no list"),
+            ("head -c 300000 /dev/zero | tr '\\0' '['", "no list"),
         ],
     )
     def test_a_runtime_that_is_dead_or_hangs_is_unknown(
@@ -297,6 +325,30 @@ class TestToldByTheRuntime:
 
         assert [result.status for result in found] == ["unknown"]
         assert re.search(told, str(found[0].actual))
+
+    @pytest.mark.parametrize("version", PS)
+    @pytest.mark.parametrize("by", ["reference", "digest"])
+    @pytest.mark.parametrize("listed_digest", [True, False])
+    def test_what_real_crictl_print_is_understood(
+        self,
+        version: str,
+        by: str,
+        listed_digest: bool,
+        layout: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        configuration = digests(layout)["config"] if listed_digest else CONFIGURATION
+        image = configuration if by == "digest" else "docker.io/other/etcd:v3"
+        values = {"pod": POD, "name": "anything", "image": image, "configuration": configuration}
+        (tmp_path / "ps").write_text(PS[version] % values)
+        (tmp_path / "images").write_text(IMAGES[version] % values)
+
+        # crictl --runtime-endpoint ENDPOINT --timeout 5s ps|images --output json
+        found = self.ask(monkeypatch, program(tmp_path, f'cat "{tmp_path}/$5"\n'), layout)
+
+        assert outcome(found) == [("pass", None) if listed_digest else ("fail", "unlisted-image")]
+        assert found[0].evidence["image"] == "docker.io/other/etcd:v3"
 
     def test_programs_come_from_fixed_folders_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         program(tmp_path, "echo hijacked\n")

@@ -154,7 +154,7 @@ def _told(node: Node, known: Sequence[Known]) -> List[Result]:
     socket = os.path.join(node.root, _SOCKET)
     try:
         running = _by_crictl(program, socket) if program.endswith("crictl") else _by_ctr(program, socket)
-    except (helper.HelperFailed, ValueError, TypeError, AttributeError) as error:
+    except (helper.HelperFailed, ValueError, TypeError, AttributeError, RecursionError) as error:
         told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
         advice = "Look whether containerd runs; containers are compared by their mounts and processes alone."
         return [Result(ID, "containers", UNKNOWN, "a list", visible(told), {"program": program}, advice)]
@@ -162,34 +162,56 @@ def _told(node: Node, known: Sequence[Known]) -> List[Result]:
 
 
 def _by_crictl(program: str, socket: str) -> List[_Container]:
-    command = [program, "--runtime-endpoint", "unix://" + socket, "--timeout", "5s", "ps", "--output", "json"]
-    listed = json.loads(helper.run(command, _SECONDS).decode("utf-8", "replace")).get("containers") or []
+    base = [program, "--runtime-endpoint", "unix://" + socket, "--timeout", "5s"]
+    listed = _rows(helper.run(base + ["ps", "--output", "json"], _SECONDS), "containers")
+    names: Dict[str, str] = {}
+    if any(_reference(one).startswith("sha256:") for one in listed):
+        # The kubelet starts containers by the digest of the configuration, which does not tell whose image it is.
+        for one in _rows(helper.run(base + ["images", "--output", "json"], _SECONDS), "images"):
+            told = list(one.get("repoTags") or []) + list(one.get("repoDigests") or [])
+            names[str(one.get("id"))] = str(told[0]) if told else ""
     found = []
     for one in listed:
-        image = one.get("image") or {}
-        named = [str(one.get("imageRef") or ""), str(one.get("imageId") or ""), str(image.get("image") or "")]
-        reference = str(image.get("userSpecifiedImage") or image.get("image") or "")
+        reference = _reference(one)
+        named = [reference, str(one.get("imageRef") or ""), str(one.get("imageId") or "")]
         name = str((one.get("metadata") or {}).get("name"))
-        found.append(_Container(name, reference, frozenset(_DIGEST.findall(" ".join(named)))))
+        found.append(_Container(name, names.get(reference) or reference, frozenset(_DIGEST.findall(" ".join(named)))))
+    return found
+
+
+def _reference(container: Dict[str, Any]) -> str:
+    image = container.get("image") or {}
+    return str(image.get("userSpecifiedImage") or image.get("image") or "")
+
+
+def _rows(output: bytes, name: str) -> List[Dict[str, Any]]:
+    """Read what crictl lists; raises `ValueError` or `RecursionError` where it is no list."""
+    found = json.loads(output.decode("utf-8", "replace")).get(name)
+    if not isinstance(found, list):
+        raise ValueError(name)
     return found
 
 
 def _by_ctr(program: str, socket: str) -> List[_Container]:
     base = [program, "--address", socket, "--timeout", "5s", "--namespace", "k8s.io"]
-    tasks = _table(helper.run(base + ["tasks", "ls"], _SECONDS))
+    tasks = _table(helper.run(base + ["tasks", "ls"], _SECONDS), "TASK")
     running = {row[0] for row in tasks if row[-1] == "RUNNING"}
-    digests = {row[0]: row[2] for row in _table(helper.run(base + ["images", "ls"], _SECONDS)) if len(row) > 2}
-    rows = [row for row in _table(helper.run(base + ["containers", "ls"], _SECONDS)) if row[0] in running]
+    images = _table(helper.run(base + ["images", "ls"], _SECONDS), "REF")
+    digests = {row[0]: row[2] for row in images if len(row) > 2}
+    containers = _table(helper.run(base + ["containers", "ls"], _SECONDS), "CONTAINER")
     return [
         _Container(row[0], row[1], frozenset(_DIGEST.findall(row[1] + " " + digests.get(row[1], ""))))
-        for row in rows
-        if len(row) > 1
+        for row in containers
+        if len(row) > 1 and row[0] in running
     ]
 
 
-def _table(output: bytes) -> List[List[str]]:
-    """Split a table of ctr into words, without its heading."""
-    return [line.split() for line in output.decode("utf-8", "replace").splitlines()[1:] if line.strip()]
+def _table(output: bytes, heading: str) -> List[List[str]]:
+    """Split a table of ctr into words, without its heading; raises `ValueError` where that is not there."""
+    lines = [line.split() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines or lines[0][0] != heading:
+        raise ValueError(heading)
+    return lines[1:]
 
 
 def _judge(running: _Container, known: Sequence[Known], program: str) -> List[Result]:
