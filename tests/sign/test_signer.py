@@ -128,6 +128,42 @@ class TestKeyChoice:
             signer.pick_signing_key(forge.trust(), tmp_path / "nowhere")
 
 
+class TestRemoteAgent:
+    """Only gpg touches a secret, so it may be on another machine: here another home's agent, as ssh forwards it."""
+
+    @pytest.fixture
+    def signing_machine(self, forge: Forge) -> Iterator[Path]:
+        """A home with the certificate alone, and the forge's restricted agent in the place of its own."""
+        with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
+            gpg = ["gpg", "--homedir", name, "--batch", "--quiet"]
+            subprocess.run([*gpg, "--import"], input=forge.certificate("release"), check=True)
+            subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=True, timeout=60)
+            subprocess.run(["gpgconf", "--homedir", forge.home, "--launch", "gpg-agent"], check=True, timeout=60)
+            own, remote = (
+                subprocess.run(
+                    ["gpgconf", "--homedir", home, "--list-dirs", what], capture_output=True, check=True
+                ).stdout
+                for home, what in ((name, "agent-socket"), (forge.home, "agent-extra-socket"))
+            )
+            # GnuPG's manual, "Agent Configuration": a file in the place of a socket may name another one.
+            socket = Path(own.decode().strip())
+            socket.unlink(missing_ok=True)
+            socket.write_bytes(b"%Assuan%\nsocket=" + remote.strip() + b"\n")
+            yield Path(name)
+            socket.unlink(missing_ok=True)
+
+    def test_a_forwarded_agent_signs_though_no_secret_is_here(self, signing_machine: Path, forge: Forge) -> None:
+        trust, home = forge.trust(), signing_machine
+
+        assert signer.pick_signing_key(trust, home) == forge.fingerprints["release"]
+        signed = signer.sign_manifest(payload(), forge.fingerprints["release"], trust=trust, gnupghome=home)
+        signature = signer.sign_detached(b"tool", forge.fingerprints["release"], trust=trust, gnupghome=home)
+
+        assert verify_cleartext(signed, trust).signature.signing_key == forge.fingerprints["manifest"]
+        assert verify_detached(b"tool", signature, trust, "tool").signing_key == forge.fingerprints["tool"]
+        assert not list(home.glob("private-keys-v1.d/*"))
+
+
 class TestPassphrase:
     """From the agent, a descriptor or the environment, and seen by gpg alone."""
 

@@ -79,7 +79,7 @@ class SecretKey:
     primary: str
     """Of its primary key."""
     usable: bool
-    """Whether the secret part is here or on a card, not only the public one."""
+    """Whether gpg knows that the secret part is here or on a card; of what a forwarded agent holds it does not."""
     signs: bool
     """Whether its certificate lets it sign data."""
     expires: datetime | None

@@ -74,17 +74,19 @@ def pick_signing_key(trust: Trust, gnupghome: Path | None = None, role: str = "m
     now = utc_now()
     held = secret_keys(open_gpg(gnupghome))
     found = {
-        entry.fingerprint
+        entry.fingerprint: any(key.usable for key in _candidates(entry, held))
         for entry in trust.keys
-        if entry.role == role and _in_force(entry, now) and any(key.usable for key in _candidates(entry, held))
+        if entry.role == role and _in_force(entry, now) and _candidates(entry, held)
     }
+    if any(found.values()):
+        found = {fingerprint: usable for fingerprint, usable in found.items() if usable}
     if not found:
         raise Incomplete(f"gpg holds no secret key that is trusted for the role {role}.", _MAKE_KEYS)
     if len(found) > 1:
         raise UsageError(
             f"There is more than one {role} key to sign with: {', '.join(sorted(found))}.", "Choose with --signing-key."
         )
-    return found.pop()
+    return next(iter(found))
 
 
 def _sign(
@@ -143,7 +145,9 @@ def _candidates(entry: TrustedKey, held: list[SecretKey]) -> list[SecretKey]:
 
 
 def _usable_key(entry: TrustedKey, held: list[SecretKey]) -> SecretKey:
-    candidates = [key for key in _candidates(entry, held) if key.usable]
+    every = _candidates(entry, held)
+    # A forwarded agent does not say which keys it has: where gpg knows of none that is here, it is asked to try.
+    candidates = [key for key in every if key.usable] or every
     if not candidates:
         raise Incomplete(f"gpg holds no secret key for {entry.fingerprint}.", _MAKE_KEYS)
     # The newest subkey comes last in gpg's list.
