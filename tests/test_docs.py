@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,78 @@ def test_the_pages_commands_stop_at_what_is_wrong(change: Callable[[Site], Any],
     change(site)
 
     assert site.follow().returncode != 0
+
+
+class TestRunbook:
+    """docs/keys.md, its commands run in their order by somebody whose key gets made, moved, retired and revoked."""
+
+    #: These need a release; `tests/release/test_key_rotation.py` and `tests/publish/test_reissue.py` have one.
+    ELSEWHERE = ("fipsmanifest release ", "fipsmanifest reissue ")
+
+    @staticmethod
+    def commands() -> list[str]:
+        return re.findall(r"^ {4,}((?:fipsmanifest|gpg) .+)$", (DOCS / "keys.md").read_text(), re.MULTILINE)
+
+    def test_it_is_followed_as_it_stands(self, tmp_path: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
+            holder = Holder(Path(name), tmp_path / "keys")
+            try:
+                for command in self.commands():
+                    if not command.startswith(self.ELSEWHERE):
+                        holder.do(command)
+                        holder.seen.append((" ".join(command.split()[:3]), holder.state()))
+            finally:
+                subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=False, timeout=60)
+
+        # GnuPG marks a primary key without its secret by "#".
+        assert holder.seen == [
+            ("fipsmanifest keys init", ("+", "active")),
+            ("gpg --batch --import", ("+", "active")),
+            ("gpg --batch --yes", ("", "active")),
+            ("gpg --batch --import", ("#", "active")),
+            ("gpg --batch --import", ("+", "active")),
+            ("fipsmanifest keys retire", ("+", "retired")),
+            ("fipsmanifest keys revoke", ("+", "revoked")),
+            ("gpg --batch --import", ("+", "revoked")),
+            ("gpg --armor --export", ("+", "revoked")),
+        ]
+        published = subprocess.run(
+            ["gpg", "--batch", "--with-colons", "--show-keys"], input=holder.told, capture_output=True, check=True
+        ).stdout
+        assert [row.split(b":")[1] for row in published.splitlines() if row.startswith(b"pub:")] == [b"r"]
+
+
+class Holder:
+    """Somebody with a key, a backup medium, and the page before them."""
+
+    def __init__(self, home: Path, keys_folder: Path) -> None:
+        self.home, self.keys_folder, self.media = home, keys_folder, keys_folder.parent / "media"
+        self.values = {"/media/backup/release-key": str(self.media), "NEW": "AB" * 20}
+        self.seen: list[tuple[str, tuple[str, str]]] = []
+        self.told = b""
+
+    def do(self, command: str) -> None:
+        """Run one command of the page, with the page's placeholders filled in."""
+        for placeholder, value in self.values.items():
+            command = command.replace(placeholder, value)
+        self.told = self._run(["bash", "-c", command])
+        if "FPR" not in self.values:
+            fingerprint = json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"][0]["fingerprint"]
+            self.values |= {"FPR": fingerprint, "OLD": fingerprint}
+
+    def state(self) -> tuple[str, str]:
+        """Give the mark of the primary's secret, as gpg lists it, and the trust file's status of the key."""
+        listed = self._run(["gpg", "--batch", "--with-colons", "--list-secret-keys"]).decode().splitlines()
+        statuses = {key["status"] for key in json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"]}
+        return "".join(row.split(":")[14] for row in listed if row.startswith("sec:")), "".join(statuses)
+
+    def _run(self, command: list[str | Path]) -> bytes:
+        environment = {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(self.home), "GNUPGHOME": str(self.home)}
+        environment |= {"FIPSMANIFEST_KEYS": str(self.keys_folder), "FIPSMANIFEST_PASSPHRASE": "correct horse"}
+        folder = self.media if self.media.exists() else self.home
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
 
 
 def _commands(page: str) -> list[str]:
