@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +47,11 @@ class TestForm:
 
     def test_publishing_waits_for_approval_and_holds_no_lasting_credentials(self) -> None:
         text = (TOP / ".github" / "workflows" / "release.yml").read_text()
-        assert "environment: release" in text
+        plan, publish = text.split("\n  publish:\n")
+        assert "environment: release" in publish and "needs: plan" in publish
+        assert "environment: audit" in plan and 'RELEASE_DRY_RUN: "true"' in plan
+        assert "secrets." not in plan
+        assert plan.count("run: scripts/release\n") == publish.count("run: scripts/release\n") == 1
         assert "id-token: write" in text
         assert "AWS_SECRET_ACCESS_KEY" not in text
         assert set(re.findall(r"secrets\.(\w+)", text)) == {"SIGNING_KEY", "SIGNING_KEY_PASSPHRASE"}
@@ -90,9 +98,44 @@ class Site:
 
     def release(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the script with nothing of this session's environment but what finds programs."""
+        return subprocess.run(
+            [TOP / "scripts" / "release", *self.options, *options],
+            env=self.variables() | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def signed(self) -> dict[str, str]:
+        """The secrets of the environment "release"."""
+        return {"SIGNING_KEY": self.signing_key, "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
+
+    def strike(self, pattern: str, folder: Path, *options: str, **environment: str) -> bool:
+        """Kill the script with all that it started as soon as a file is there; tell whether it was still running."""
+        process = subprocess.Popen(
+            [TOP / "scripts" / "release", *self.options, *options],
+            env=self.variables() | self.signed() | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and next(folder.glob(pattern), None) is None:
+            time.sleep(0.001)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        killed = process.wait() == -signal.SIGKILL
+        # What a lost runner takes with it.
+        for home in (self.folder / "tmp").glob("tmp.*"):
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+            shutil.rmtree(home)
+        return killed
+
+    def variables(self) -> dict[str, str]:
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
-        own = {
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(temporary),
@@ -100,17 +143,19 @@ class Site:
             "FIPSMANIFEST_TO": str(self.bucket),
             "RELEASE_VERSION": "release/v1.21.3",
         }
-        return subprocess.run(
-            [TOP / "scripts" / "release", *self.options, *options],
-            env=own | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
     def published(self) -> set[str]:
         return {str(path.relative_to(self.bucket)) for path in self.bucket.rglob("*") if path.is_file()}
+
+
+def _without_signatures(bucket: Path) -> dict[str, bytes]:
+    """What is published, but for signatures, of which no two are alike, and the index, which has their digests."""
+    files = {path.relative_to(bucket).as_posix(): path for path in bucket.rglob("*") if path.is_file()}
+    return {
+        name: path.read_bytes().partition(b"-----BEGIN PGP SIGNATURE")[0]
+        for name, path in files.items()
+        if not name.startswith("index.")
+    }
 
 
 class TestReleaseScript:
@@ -143,6 +188,93 @@ class TestReleaseScript:
         assert list((site.folder / "tmp").iterdir()) == []
         assert PASSPHRASE not in run.stdout + run.stderr
         assert "PRIVATE KEY" not in run.stdout + run.stderr
+
+    def test_its_summary_says_what_was_planned_what_changed_and_what_went_wrong(
+        self, site: Site, tmp_path: Path
+    ) -> None:
+        own = {"FIPSMANIFEST_TO": str(tmp_path / "bucket"), "FIPSMANIFEST_DEFINITIONS": str(tmp_path / "releases")}
+        work = f"--work={tmp_path / 'work'}"
+        definition = tmp_path / "releases" / "v1.21.3" / "rhel8.toml"
+        definition.parent.mkdir(parents=True)
+        shipped = (TOP / "releases" / "v1.21.3" / "rhel8.toml").read_text()
+        reason = "Upstream fixed <b>kubelet</b>"
+
+        def summary(text: str, *options: str, code: int = 0, plan: bool = False) -> str:
+            definition.write_text(text)
+            page = tmp_path / "summary"
+            page.write_text("of another step\n")
+            how = {"RELEASE_DRY_RUN": "true"} if plan else site.signed()
+            run = site.release(work, *options, GITHUB_STEP_SUMMARY=str(page), **own, **how)
+            assert run.returncode == code, run.stderr
+            assert page.read_text().startswith("of another step\n")
+            return page.read_text()
+
+        planned = summary(shipped, "--first-lock", plan=True)
+        assert "## Kubernetes v1.21.3: planned, nothing is signed or published" in planned
+        assert "| create | tool/manifests/v1.21.3/1/manifest-rhel8.json.asc | to be signed |" in planned
+        assert "No serial before it is published." in planned
+
+        first = summary(shipped, "--first-lock")
+        assert f"published to {tmp_path / 'bucket'}, 10 objects written" in first
+
+        second = shipped.replace("serial = 1", f'serial = 2\nreason = "{reason}"')
+        # What an approval rests on is what is then published.
+        for made in (summary(second, plan=True), summary(second)):
+            assert "Changed since serial 1:" in made
+            assert "| - | changed | serial | 1 | 2 |" in made
+            assert "| - | added | reason |  | Upstream fixed \\<b\\>kubelet\\</b\\> |" in made
+        # A run after a failure says it again.
+        assert "Changed since serial 1:" in summary(second)
+
+        older = summary(shipped)
+        assert "Note: serial 2 is published, and is what readers get." in older
+
+        other = shipped.replace("created = 2021-08-24", "created = 2021-08-25")
+        failed = summary(other, code=6)
+        assert "## Kubernetes v1.21.3: ended with exit code 6" in failed
+        assert "    error: manifest-rhel8.json serial 1 of v1.21.3 is published in" in failed
+        assert "Run it again" in failed
+
+    def test_a_lost_runner_is_made_good_by_another_run_whatever_the_stage(self, site: Site, tmp_path: Path) -> None:
+        # Each run has a work folder of its own, as a new runner has; the cache and the bucket are what is kept.
+        kept = {"FIPSMANIFEST_CACHE": str(tmp_path / "cache")}
+        undisturbed = {**kept, "FIPSMANIFEST_TO": str(tmp_path / "undisturbed")}
+        strikes = (
+            "cache/blobs/sha256/*",
+            "work-1/v1.21.3/rhel8/artifacts.json",
+            "work-2/v1.21.3/rhel8/manifest-rhel8.json",
+            "work-3/tool/dkp-fips-tool.asc",
+            "work-4/v1.21.3/rhel8/manifest-rhel8.json.asc",
+            "bucket/tool/*/dkp-fips-tool*",
+            "bucket/tool/manifests/v1.21.3/1/*",
+            "bucket/tool/dkp-fips-tool*",
+            "bucket/tool/manifests/v1.21.3/*.asc",
+        )
+
+        killed = [
+            site.strike(
+                moment,
+                tmp_path,
+                "--first-lock",
+                f"--work={tmp_path / f'work-{number}'}",
+                **kept,
+                FIPSMANIFEST_TO=str(tmp_path / "bucket"),
+            )
+            for number, moment in enumerate(strikes)
+        ]
+        last = site.release(
+            f"--work={tmp_path / 'work'}",
+            "--first-lock",
+            **kept,
+            **site.signed(),
+            FIPSMANIFEST_TO=str(tmp_path / "bucket"),
+        )
+        assert last.returncode == 0, last.stderr
+        assert sum(killed) >= len(strikes) - 2
+        assert site.release(f"--work={tmp_path / 'u'}", "--first-lock", **undisturbed, **site.signed()).returncode == 0
+
+        assert _without_signatures(tmp_path / "bucket") == _without_signatures(tmp_path / "undisturbed")
+        site._run_cli({}, "audit", str(tmp_path / "bucket"))
 
     @pytest.mark.parametrize("missing", ["RELEASE_VERSION", "FIPSMANIFEST_TO", "SIGNING_KEY"])
     def test_names_what_it_was_not_given(self, site: Site, missing: str) -> None:

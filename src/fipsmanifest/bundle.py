@@ -76,8 +76,22 @@ def _get(bucket: Bucket, key: str) -> bytes:
     return stored.data
 
 
-def pack(definition: Definition, parts: Parts, trust: Trust) -> bytes:
-    """Verify everything and give the tar: the same bytes for the same parts. Raises `NotTrusted`."""
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle, and what is in it."""
+
+    data: bytes
+    """The tar."""
+    serial: int
+    """The manifest's."""
+    fingerprint: str
+    """Who signed the manifest."""
+    signed_at: datetime
+    """When."""
+
+
+def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
+    """Verify everything and give the bundle: the same bytes for the same parts. Raises `NotTrusted`."""
     bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
     verify_detached(parts.tool, parts.signature, trust, "tool")
@@ -108,7 +122,8 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> bytes:
     }
     for one in certificates:
         files[f"certificates/{one.primary.fingerprint}.asc"] = (armor(one.packets, b"PUBLIC KEY BLOCK"), 0o644)
-    return _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
+    data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
+    return Bundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
 
 
 def _tar(folder: str, files: dict[str, tuple[bytes, int]], at: datetime) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from .node.verify import verify_cleartext, verify_detached
 from .publish import layout
 from .publish.compare import Differs, OnlyAdditions, compare
 from .publish.consumer import Consumer
-from .publish.plan import Plan, Wanted, WantedManifest, WantedTool
+from .publish.plan import Action, Kind, Plan, Step, Wanted, WantedManifest, WantedTool
 from .publish.publisher import plan_publication
 from .publish.snapshot import published_manifest
 from .tool import ToolFile
@@ -149,7 +149,21 @@ def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, t
     stored = bucket.get(layout.tool(tool.version, ".asc"))
     signed = stored is not None and _holds(tool.data, stored.data, trust)
     what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
-    return plan_publication(wanted(manifests, what), bucket, _consumer(unsigned, trust))
+    plan = plan_publication(wanted(manifests, what), bucket, _consumer(unsigned, trust))
+    return replace(plan, actions=tuple(_before_signing(plan.actions, {*unsigned, _NO_SIGNATURE})))
+
+
+def _before_signing(actions: Sequence[Action], unsigned: set[bytes]) -> Iterator[Action]:
+    """Say where the bytes that will be written are not known yet: what is to be signed, and the index of it."""
+    pending = any(action.data in unsigned for action in actions)
+    for action in actions:
+        if action.data in unsigned:
+            detail = "to be signed" if action.step in {Step.TOOL_FILES, Step.MANIFESTS} else action.detail
+            yield replace(action, detail=detail, final=False)
+        elif pending and action.step >= Step.INDEX_JSON and action.kind in {Kind.CREATE, Kind.MOVE}:
+            yield replace(action, detail="written from what is signed then", final=False)
+        else:
+            yield action
 
 
 _NO_SIGNATURE = b"(not signed yet)\n"

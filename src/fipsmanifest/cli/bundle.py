@@ -46,13 +46,27 @@ def export(
         from ..publish.address import open_bucket
 
         parts = from_bucket(definition, open_bucket(source, endpoint_url=endpoint_url))
-    data = pack(definition, parts, trust)
+    made = pack(definition, parts, trust)
     target = to or Path(f"fips-{definition.kubernetes}-{definition.name}.tar")
-    durable.write(target, data)
-    digest = hashlib.sha256(data).hexdigest()
+    durable.write(target, made.data)
+    digest = hashlib.sha256(made.data).hexdigest()
     if json:
         output.write_json(
-            {"schema": "fipsmanifest/bundle/v1", "path": str(target), "sha256": digest, "size": len(data)}
+            {
+                "schema": "fipsmanifest/bundle/v1",
+                "path": str(target),
+                "sha256": digest,
+                "size": len(made.data),
+                "kubernetes": definition.kubernetes,
+                "el": definition.el,
+                "serial": made.serial,
+                "fingerprint": made.fingerprint,
+            }
         )
     else:
+        # Apart from the line that sha256sum -c takes.
+        output.say(
+            f"{definition.kubernetes} EL {definition.el}, serial {made.serial}, "
+            f"signed {made.signed_at:%Y-%m-%d} by {made.fingerprint}"
+        )
         output.write(f"{digest}  {target}")

@@ -7,7 +7,6 @@ is long, until what has to stand before it is known.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,7 +90,7 @@ class AsMarkdown:
     def see(self, item: Located) -> None:
         """Take one file."""
         if item.finding.crypto is not None:
-            self._rows.write(json.dumps([_escaped(cell) for cell in _row(item)]) + "\n")
+            self._rows.write(json.dumps(_row(item)) + "\n")
 
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
         """Write it; a release note has no place for errors."""
@@ -163,11 +162,6 @@ def _row(item: Located) -> list[str]:
     ]
     # A row is a line, whatever a file is called.
     return [cell.replace("\n", "\\x0a") for cell in cells]
-
-
-def _escaped(cell: str) -> str:
-    """Keep a file's name from being read as Markdown (CommonMark: backslash escapes)."""
-    return re.sub(r"([\\`*\[\]<>])", r"\\\1", cell)
 
 
 def _counted(number: int, noun: str) -> str:

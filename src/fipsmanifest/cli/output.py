@@ -142,8 +142,18 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a Markdown table."""
-    for cells in ([*headings], ["---"] * len(headings), *rows):
-        write("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |")
+    write(markdown_table(headings, rows))
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Give a Markdown table, as `markdown` writes it."""
+    every = ([*headings], ["---"] * len(headings), *rows)
+    return "\n".join("| " + " | ".join(map(markdown_text, cells)) + " |" for cells in every)
+
+
+def markdown_text(text: str) -> str:
+    """Keep what others wrote in its line and cell, and from being read as Markdown (CommonMark: backslash escapes)."""
+    return "".join("\\" + char if char in "\\`*[]<>|" else char for char in one_line(text))
 
 
 def error_form(code: int, message: str, advice: str) -> dict[str, object]:

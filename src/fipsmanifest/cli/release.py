@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..publish.publisher import Publication
     from ..release import Site
     from ..tool import ToolFile
+    from .summary import Changes
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Collect, generate and plan; sign nothing, write nothing to the bucket.")
@@ -50,6 +51,14 @@ def release(
     modules: options.Modules = None,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            "--summary",
+            metavar="FILE",
+            help="Append, as Markdown, what was done and what changed since the last serial.",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Cut a release: collect, inspect, generate, sign, and with --to publish.
@@ -64,6 +73,10 @@ def release(
     if dry_run:
         ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
+    if summary is not None:
+        from . import summary as summaries
+
+        summaries.require_file(summary)
     found = chosen(definitions, version, el)
     with opened(
         ctx, work, keys, cache, mirror=mirror, modules=modules, ca_bundle=ca_bundle, allow_http=allow_http
@@ -83,6 +96,10 @@ def release(
         output.write_json(report)
     else:
         _tell(report)
+    if summary is not None:
+        summaries.append(summary, report, cut.changes(plan, _bytes(payloads, manifests)))
+    if dry_run and plan is not None:
+        plan.require_no_conflict()
 
 
 class _Cut:
@@ -129,6 +146,14 @@ class _Cut:
             return None
         return dry_plan(payloads, self.tool, self._site.trust(), self._bucket)
 
+    def changes(self, plan: Plan | None, payloads: dict[str, bytes]) -> dict[str, Changes]:
+        """Say what differs from the serials before, where there is a bucket that holds them."""
+        from .summary import changes
+
+        if plan is None or self._bucket is None:
+            return {}
+        return changes(plan, payloads, self._bucket, self._site.trust())
+
     def sign_and_publish(
         self, payloads: dict[str, tuple[Definition, bytes]], public_url: str | None, *, single_writer: bool
     ) -> tuple[list[SignedManifest], Publication | None]:
@@ -159,10 +184,21 @@ class _Cut:
         return manifests, publication
 
 
+def _bytes(payloads: dict[str, tuple[Definition, bytes]], manifests: list[SignedManifest]) -> dict[str, bytes]:
+    """Give the manifests by name: what stands published, or was generated."""
+    generated = {name: payload for name, (_, payload) in payloads.items()}
+    return generated | {item.definition.name: item.payload for item in manifests}
+
+
 def plan_form(plan: Plan) -> list[dict[str, Any]]:
     """Give a plan as JSON."""
     return [
-        {"action": action.kind.value, "key": action.key, "sha256": action.sha256, "detail": action.detail}
+        {
+            "action": action.kind.value,
+            "key": action.key,
+            "sha256": action.sha256 if action.final else None,
+            "detail": action.detail,
+        }
         for action in plan.actions
     ]
 
@@ -220,6 +256,7 @@ def _report(
         "published_to": plan.address if plan and publication else None,
     }
     if plan is not None:
+        _note_newer(listed, plan)
         report["plan"] = plan_form(plan)
         report["conflicts"] = [action.detail for action in plan.conflicts]
     if publication is not None:
@@ -231,6 +268,25 @@ def _report(
             ]
         report["written"] = [action.key for action in publication.written]
     return report
+
+
+def _note_newer(listed: list[dict[str, Any]], plan: Plan) -> None:
+    """Say of each manifest whether readers of its well-known address get a higher serial."""
+    from ..publish import index, layout
+
+    contents = next(action.data for action in plan.actions if action.key == layout.INDEX_JSON)
+    for entry in listed:
+        newest = max(
+            (
+                record.serial
+                for record in index.read(contents).manifests
+                if (record.kubernetes, record.name) == (entry["kubernetes"], entry["name"])
+            ),
+            default=0,
+        )
+        if newest > entry["serial"]:
+            notes = (entry.get("note"), f"serial {newest} is published, and is what readers get")
+            entry |= {"newest_serial": newest, "note": "; ".join(filter(None, notes))}
 
 
 def _tell(report: dict[str, Any]) -> None:

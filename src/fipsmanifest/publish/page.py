@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
@@ -70,7 +71,7 @@ def _table(newest: list[PublishedManifest]) -> str:
     return _rows("The newest manifest of each release", heads, rows)
 
 
-def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "releases") -> str:
     """Write a table whose rows become cards on a narrow screen; the roles keep it a table for a screen reader then."""
     head = "".join(f'<th role="columnheader" scope="col">{escape(text)}</th>' for text in heads)
     body = "\n".join(
@@ -83,7 +84,7 @@ def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         for row in rows
     )
     return (
-        f'<table role="table">\n<caption>{escape(caption)}</caption>\n'
+        f'<table role="table" class="{kind}">\n<caption>{escape(caption)}</caption>\n'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
         f'<tbody role="rowgroup">\n{body}\n</tbody>\n</table>'
     )
@@ -172,8 +173,8 @@ def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]
         [
             escape(part.name),
             escape(part.architecture),
-            f"<strong>{escape(part.verdict)}</strong>",
-            escape(", ".join(part.modules) or "none"),
+            f'<strong class="{escape(part.verdict)}">{escape(part.verdict)}</strong>',
+            escape(", ".join(part.modules) or "no module"),
             escape(part.requirement),
         ]
         for part in record.components
@@ -186,14 +187,20 @@ def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]
 Made with the node tool {escape(record.tool_version)}, SHA-256 <code>{escape(record.tool_sha256)}</code>.</p>
 {_changed(record)}
 <details{" open" if unfolded else ""}>
-<summary>Components of {escape(record.kubernetes)} for {escape(record.name)}</summary>
-{_rows(f"Components of serial {record.serial}", heads, rows)}
+<summary>Components of {escape(record.kubernetes)} for {escape(record.name)}: {_verdicts(record)}</summary>
+{_rows(f"Components of serial {record.serial}", heads, rows, "components")}
 </details>
 <details>
 <summary>Serials of {escape(record.kubernetes)} for {escape(record.name)}</summary>
 {_serials(record, manifests)}
 </details>
 </section>"""
+
+
+def _verdicts(record: PublishedManifest) -> str:
+    """Count the components by verdict, the most frequent first."""
+    counts = Counter(part.verdict for part in record.components)
+    return escape(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "none")
 
 
 def _changed(record: PublishedManifest) -> str:
@@ -203,7 +210,7 @@ def _changed(record: PublishedManifest) -> str:
     if not record.changes:
         return f"<p>Serial {record.serial} says the same as serial {record.since}{reason}.</p>"
     items = "\n".join(f"<li>{escape(line)}</li>" for line in record.changes)
-    return f"<p>Changed since serial {record.since}{reason}:</p>\n<ul>\n{items}\n</ul>"
+    return f'<div class="changed">\n<p>Changed since serial {record.since}{reason}:</p>\n<ul>\n{items}\n</ul>\n</div>'
 
 
 def _serials(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]) -> str:
@@ -233,26 +240,53 @@ def _link(key: str, text: str) -> str:
     return f'<a href="{escape(key)}">{escape(text)}</a>'
 
 
-_STYLE = """:root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--soft:#f0f2f5;--line:#70757d;--link:#0b4fae}
-@media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#15181c;--soft:#22272e;--line:#8a919b;--link:#8ab8ff}}
-body{margin:0 auto;padding:1rem;max-width:70rem;font:1rem/1.5 system-ui,sans-serif}
+_STYLE = """:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#f4f6f8;--line:#d0d7de;--mute:#57606a}
+:root{--link:#0b4fae;--good:#116329;--bad:#a40e26}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#15181c;--soft:#1f242b;--line:#3d444d;--mute:#9da7b3}
+:root{--link:#8ab8ff;--good:#7ee787;--bad:#ff9492}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:72rem;font:1rem/1.55 system-ui,sans-serif}
 body{color:var(--ink);background:var(--paper);overflow-wrap:anywhere}
 a{color:var(--link)}
-h1{line-height:1.2}
-h3{margin-bottom:.3rem}
-code{font-family:ui-monospace,monospace;font-size:.9em}
-pre{padding:.75rem;background:var(--soft);overflow-x:auto;overflow-wrap:normal}
+h1{font-size:1.9rem;line-height:1.2;margin:0 0 1rem}
+h2{font-size:1.3rem;line-height:1.3;margin:2.75rem 0 .75rem;padding-bottom:.3rem;border-bottom:1px solid var(--line)}
+h3{font-size:1.1rem;margin:0 0 .4rem}
+p{margin:.5rem 0}
+ul{margin:.5rem 0;padding-left:1.3rem}
+li{margin:.3rem 0}
+code{font-family:ui-monospace,monospace;font-size:.88em}
+pre{margin:.5rem 0 1rem;padding:.8rem 1rem;background:var(--soft);border:1px solid var(--line);border-radius:.4rem}
+pre{overflow-x:auto;overflow-wrap:normal}
+pre code{-webkit-user-select:all;user-select:all}
 table{border-collapse:collapse;width:100%}
-caption{text-align:left;padding:.4rem 0}
-th,td{padding:.4rem .7rem .4rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-summary{cursor:pointer;padding:.4rem 0}
-.note{border-left:.3rem solid var(--line);padding-left:.8rem}
+caption{text-align:left;padding:.2rem 0 .4rem;color:var(--mute)}
+th,td{padding:.45rem .9rem .45rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+th{font-size:.85rem;color:var(--mute)}
+tbody tr:last-child td{border-bottom:0}
+.releases td:not(:last-child),th{white-space:nowrap}
+.releases code{font-size:.82em}
+summary{cursor:pointer;padding:.4rem 0;color:var(--link)}
+section{margin:1rem 0;padding:1rem 1.25rem;border:1px solid var(--line);border-radius:.5rem}
+.note{margin:0 0 1rem;padding:.6rem 1rem;background:var(--soft);border-left:.3rem solid var(--mute);border-radius:.2rem}
+.changed{margin:.8rem 0;padding:.1rem 1rem;border-left:.3rem solid var(--link)}
+.proven{color:var(--good)}
+.contradicted,.unreadable{color:var(--bad)}
 @media(max-width:45rem){
+body{padding:1rem 1rem 3rem}
+h1{font-size:1.5rem}
+section{padding:.8rem .9rem}
 table,caption,tbody{display:block}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
-td{display:grid;grid-template-columns:9rem 1fr;border:0;padding:.1rem 0}
-td::before{content:attr(data-head)}
+tr{display:block;border-bottom:1px solid var(--line);padding:.6rem 0}
+tbody tr:last-child{border-bottom:0}
+td{display:grid;grid-template-columns:8.5rem 1fr;border:0;padding:.1rem 0}
+.releases td:not(:last-child){white-space:normal}
+td::before{content:attr(data-head);color:var(--mute)}
+.components tr{display:flex;flex-wrap:wrap;gap:0 .8rem}
+.components td{display:block}
+.components td::before{content:none}
+.components td:first-child{flex-basis:100%;font-weight:600}
+.components td:last-child::before{content:"required: "}
 }
 @media print{:root{color-scheme:light}}"""
 

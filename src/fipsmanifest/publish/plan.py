@@ -112,6 +112,8 @@ class Action:
     """The token of the version that was read; None where there was none."""
     detail: str
     """One line for people: ``serial 1 -> 2``; the whole sentence of a conflict."""
+    final: bool = True
+    """Whether ``data`` is what will be written; False in the plan of what nobody signed yet."""
 
     @property
     def sha256(self) -> str:
@@ -149,8 +151,8 @@ class Plan:
                     "action": str(action.kind),
                     "key": action.key,
                     "step": action.step.name.lower().replace("_", "-"),
-                    "sha256": action.sha256,
-                    "size": len(action.data),
+                    "sha256": action.sha256 if action.final else None,
+                    "size": len(action.data) if action.final else None,
                     "detail": action.detail,
                 }
                 for action in self.actions

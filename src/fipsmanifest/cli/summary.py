@@ -1,0 +1,122 @@
+"""The summary of a release as Markdown: for a job's page, where it is read before an approval and after it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..diff import Difference, compare
+from ..errors import Incomplete, UsageError
+from ..node.document import parse_json
+from ..publish import index, layout
+from ..publish.consumer import Consumer
+from ..publish.plan import Plan
+from ..publish.snapshot import published_manifest
+from . import output
+
+if TYPE_CHECKING:
+    from ..node.trust import Trust
+    from ..publish.bucket import Bucket
+
+#: A job's page holds 1 MiB (GitHub Actions, "Workflow commands"), and nobody reads more rows.
+_ROWS = 200
+_CELL = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a manifest says that the serial before it does not."""
+
+    since: int
+    """The highest lower serial that is published and verifies; 0 for none."""
+    differences: tuple[Difference, ...]
+    """Empty for the first."""
+
+
+def changes(plan: Plan, payloads: Mapping[str, bytes], bucket: Bucket, trust: Trust) -> dict[str, Changes]:
+    """Compare manifests, the payloads by their names, with the serials before them. Raises as `published_manifest`."""
+    found: dict[str, Changes] = {}
+    action = next(action for action in plan.actions if action.key == layout.INDEX_JSON)
+    planned = {action.key for action in plan.actions}
+    for record in index.read(action.data).manifests:
+        if record.name not in payloads or record.key not in planned:
+            continue
+        before = None
+        if record.since:
+            consumer = Consumer.trusting(trust)
+            before = published_manifest(bucket, record.kubernetes, record.name, consumer, record.since)
+        differences = compare(before[1].content, parse_json(payloads[record.name])) if before else []
+        found[record.name] = Changes(record.since if before else 0, tuple(differences))
+    return found
+
+
+def require_file(path: Path) -> None:
+    """Refuse (`UsageError`) a summary that could not be written in the end, before anything is done."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"The summary {path} cannot be written: {error.strerror}.", "Name another file.") from error
+
+
+def append(path: Path, report: Mapping[str, Any], found: Mapping[str, Changes]) -> None:
+    """Write the summary behind what the file holds: other steps of the same job write there, too."""
+    text = "\n".join(_lines(report, found)) + "\n"
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise Incomplete(f"The summary {path} could not be written: {error.strerror}.", "Check the disk.") from error
+
+
+def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[str]:
+    version = report["manifests"][0]["kubernetes"]
+    if report["published_to"]:
+        count = len(report["written"])
+        done = f"published to {report['published_to']}, {count} objects written"
+    else:
+        done = "planned, nothing is signed or published" if "plan" in report else "cut, not published"
+    yield f"## Kubernetes {version}: {output.markdown_text(done)}\n"
+    rows = [
+        [str(i["el"]), i["name"], str(i["serial"]), i["sha256"], i.get("signature", "-")] for i in report["manifests"]
+    ]
+    yield output.markdown_table(["EL", "name", "serial", "SHA-256 of the manifest", "signature"], rows)
+    for entry in report["manifests"]:
+        yield f"\n### EL{entry['el']} {entry['name']}, serial {entry['serial']}\n"
+        yield from _note(entry)
+        yield from _changes(found.get(entry["name"]))
+    if "plan" in report:
+        yield "\n### Objects\n"
+        rows = [[item["action"], item["key"], item["detail"]] for item in report["plan"]]
+        yield output.markdown_table(["action", "object", "detail"], rows)
+
+
+def _note(entry: Mapping[str, Any]) -> Iterator[str]:
+    if "note" in entry:
+        yield f"Note: {output.markdown_text(entry['note'])}.\n"
+
+
+def _changes(found: Changes | None) -> Iterator[str]:
+    if found is None:
+        return
+    if not found.since:
+        yield "No serial before it is published."
+        return
+    if not found.differences:
+        yield f"Nothing changed since serial {found.since}."
+        return
+    yield f"Changed since serial {found.since}:\n"
+    rows = [
+        [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
+        for item in found.differences[:_ROWS]
+    ]
+    yield output.markdown_table(["component", "change", "what", "before", "after"], rows)
+    left = len(found.differences) - _ROWS
+    if left > 0:
+        yield f"\n{left} more differences are in the manifests."
+
+
+def _short(text: str | None) -> str:
+    return textwrap.shorten(text or "", _CELL, placeholder=" ...")
