@@ -19,7 +19,7 @@ TABLES = {
     "fault": (
         "faults while publishing",
         ("fault", "times", "polls", "bad states", "exit code"),
-        "{:<28} {:>6} {:>6} {:>11} {:>10}",
+        "{:<34} {:>6} {:>6} {:>11} {:>10}",
     ),
 }
 

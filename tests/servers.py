@@ -94,6 +94,9 @@ class SeaweedFS:
                 "-volume.max=500",
                 "-master.telemetry=false",
                 "-s3.autoCreateBucket=false",
+                # Alone, the master need not wait ten seconds for others before it leads again.
+                "-master.electionTimeout=1s",
+                "-master.heartbeatInterval=100ms",
                 # Off, since their ports are fixed and a second server could not start.
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",

@@ -19,12 +19,19 @@ from urllib.parse import urlsplit
 Choice = Callable[[str, int], str | None]
 
 
+def honest(method: str, count: int) -> None:
+    """Spoil nothing."""
+    del method, count
+
+
 class FaultyProxy:
     """Faults of a request, chosen by its method and its number among those whose path has ``only`` in it.
 
     ``reset-before`` and ``reset-after`` the server took it; ``truncate`` half of the answer; ``slow`` in pieces;
     ``stall`` nothing for 3 s; ``lost`` yes without doing it; ``garble`` another last byte; or an HTTP status with an
-    error code: ``503``, ``403-AccessDenied``. ``before_fault`` is called first.
+    error code: ``503``, ``403-AccessDenied``; or ``instead`` is given path and body, and the answer is yes.
+    ``before_fault`` is called first. ``after_write`` is given the count of the writes that the server took, and says
+    whether the answer to this one is lost.
     """
 
     def __init__(
@@ -35,6 +42,8 @@ class FaultyProxy:
         only: str = "",
         retry_after: str = "0",
         before_fault: Callable[[], object] = lambda: None,
+        after_write: Callable[[int], bool] | None = None,
+        instead: Callable[[str, bytes], object] | None = None,
     ) -> None:
         self.upstream = urlsplit(endpoint_url).netloc
         self.spoiled: list[str] = []
@@ -42,6 +51,9 @@ class FaultyProxy:
         self.times: list[float] = []
         self.retry_after = retry_after
         self.before_fault = before_fault
+        self.after_write = after_write
+        self.instead = instead
+        self._written = 0
         self._only = only
         self._choose = choose
         self._counts: dict[str, int] = {}
@@ -75,6 +87,15 @@ class FaultyProxy:
                 self.spoiled.append(fault)
             return fault
 
+    def is_lost(self) -> bool:
+        """Count a write that the server took; tell whether its answer is to be lost."""
+        with self._lock:
+            self._written += 1
+            lost = self.after_write is not None and self.after_write(self._written)
+            if lost:
+                self.spoiled.append("after-write")
+            return lost
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -90,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._proxy.before_fault()
         if fault == "reset-before":
             self._reset()
+        elif fault == "instead" and self._proxy.instead is not None:
+            self._proxy.instead(self.path, body)
+            self._answer(200, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, b"")
         elif fault == "lost":
             self._answer(200, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'}, b"")
         elif fault and fault[:3].isdigit():
@@ -104,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(3)
             if fault == "garble":
                 content = content[:-1] + bytes([content[-1] ^ 1])
-            if fault == "reset-after":
+            if fault == "reset-after" or (self.command == "PUT" and status == 200 and self._proxy.is_lost()):
                 self._reset()
             else:
                 self._answer(status, headers, content, whole=fault != "truncate", slowly=fault == "slow")
@@ -151,7 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _error(status: str) -> bytes:
-    codes = {"409": "ConditionalRequestConflict", "429": "TooManyRequests", "503": "SlowDown", "403": "ExpiredToken"}
+    codes = {
+        "403": "ExpiredToken",
+        "409": "ConditionalRequestConflict",
+        "412": "PreconditionFailed",
+        "429": "TooManyRequests",
+        "503": "SlowDown",
+    }
     code = codes.get(status, "InternalError")
     code = status[4:] or code
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Spoiled by the test</Message></Error>".encode()

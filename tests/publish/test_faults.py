@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish
+from tests.publish.reader import Reader
 from tests.publish.releases import (
     ReleaseKey,
     consumer_problems,
@@ -28,6 +30,12 @@ from tests.publish.releases import (
     wanted_tool,
 )
 
+Record = Callable[[str, object], None]
+
+
+def _store(address: str) -> str:
+    return "S3" if address.startswith("s3:") else "folder"
+
 
 def read(bucket: Bucket, key: str) -> bytes | None:
     stored = bucket.get(key)
@@ -35,7 +43,7 @@ def read(bucket: Bucket, key: str) -> bytes | None:
 
 
 def test_killed_after_any_single_write_a_reader_is_never_misled_and_the_next_run_ends_the_same(
-    address: str, release_key: ReleaseKey, consumer: Consumer, tmp_path: Path
+    address: str, release_key: ReleaseKey, consumer: Consumer, tmp_path: Path, record_property: Record
 ) -> None:
     # The second release moves every pointer, so its kills are the hard ones. The conditions probe never
     # succeeds on an honest store and so costs no life.
@@ -47,26 +55,32 @@ def test_killed_after_any_single_write_a_reader_is_never_misled_and_the_next_run
     expected = everything(address + "/undisturbed")
     writes = len(undisturbed.written)
     assert writes == 12
+    polls, problems = 0, list[str]()
 
     for lives in range(1, writes + 1):
         where = f"{address}/killed-{lives}"
         publish(first, open_bucket(where), consumer)
-        run = subprocess.run(
-            [
-                *(sys.executable, "-m", "tests.publish.interrupted"),
-                *(where, str(tmp_path / "second"), str(release_key.trust), str(lives)),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        with Reader(where, consumer, pause=0.25).looking() as reader:
+            run = subprocess.run(
+                [
+                    *(sys.executable, "-m", "tests.publish.interrupted"),
+                    *(where, str(tmp_path / "second"), str(release_key.trust), str(lives)),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+        polls, problems = polls + reader.polls, problems + reader.problems
         assert run.returncode == -signal.SIGKILL, run.stderr
         there = everything(where)
         assert consumer_problems(there.get, consumer) == [], f"after write {lives}"
 
         publish(second, open_bucket(where), consumer)
         assert everything(where) == expected, f"after write {lives}"
+
+    record_property("fault", (f"publisher killed -9 ({_store(address)})", writes, polls, len(problems), -9))
+    assert problems == []
 
 
 def test_a_move_that_was_killed_is_completed_by_a_publisher_of_the_older_release_too(
@@ -91,48 +105,37 @@ def test_a_move_that_was_killed_is_completed_by_a_publisher_of_the_older_release
         assert read(bucket, key) == complete[key]
 
 
-def test_eight_publishers_of_the_same_release_all_succeed_and_readers_never_see_a_mismatch(
-    address: str, release_key: ReleaseKey, consumer: Consumer
+@pytest.mark.parametrize("count", [2, 8])
+def test_publishers_of_the_same_release_all_succeed_and_readers_never_see_a_mismatch(
+    address: str, release_key: ReleaseKey, consumer: Consumer, record_property: Record, count: int
 ) -> None:
     # Each signs on its own, so no two of them bring the same signature bytes.
     publish(wanted_release(release_key), open_bucket(address), consumer)
     releases = [
-        wanted_release(release_key, version="0.2.0", serial=2, at=f"202611{day}T100000") for day in range(11, 19)
+        wanted_release(release_key, version="0.2.0", serial=2, at=f"202611{day}T100000")
+        for day in range(11, 11 + count)
     ]
-    done = threading.Event()
-    polls: list[list[str]] = []
 
-    def poll() -> None:
-        bucket = open_bucket(address)
-        while not done.is_set():
-            # Pointers are read before what they point at, as readers do.
-            polls.append(consumer_problems(lambda key: read(bucket, key), consumer))
+    with Reader(address, consumer).looking() as reader, ThreadPoolExecutor(count) as pool:
+        runs = [pool.submit(publish, wanted, open_bucket(address), consumer) for wanted in releases]
+        written = [action.key for run in runs for action in run.result().written]
 
-    reader = threading.Thread(target=poll)
-    reader.start()
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            runs = [pool.submit(publish, wanted, open_bucket(address), consumer) for wanted in releases]
-            for run in runs:
-                run.result()
-    finally:
-        done.set()
-        reader.join()
-
+    record_property(
+        "fault", (f"{count} at once, same ({_store(address)})", len(written), reader.polls, len(reader.problems), 0)
+    )
     there = everything(address)
     assert there.keys() == expected_keys() | expected_keys("0.2.0", 2)
     assert consumer_problems(there.get, consumer) == []
-    assert len(polls) > 3
-    assert [problem for problems in polls for problem in problems] == []
-    written = [action.key for run in runs for action in run.result().written]
+    assert reader.problems == []
     assert sorted(written) == sorted(expected_keys("0.2.0", 2))
 
 
+@pytest.mark.parametrize("count", [2, 8])
 def test_of_publishers_with_different_content_one_wins_and_the_others_get_a_conflict(
-    address: str, release_key: ReleaseKey, consumer: Consumer
+    address: str, release_key: ReleaseKey, consumer: Consumer, record_property: Record, count: int
 ) -> None:
     publish(Wanted((), wanted_tool(release_key)), open_bucket(address), consumer)
-    releases = [Wanted((wanted_manifest(release_key, kubelet=bytes([number])),)) for number in range(4)]
+    releases = [Wanted((wanted_manifest(release_key, kubelet=bytes([number])),)) for number in range(count)]
 
     def attempt(wanted: Wanted) -> int:
         try:
@@ -141,13 +144,35 @@ def test_of_publishers_with_different_content_one_wins_and_the_others_get_a_conf
             return error.exit_code
         return 0
 
-    with ThreadPoolExecutor(4) as pool:
+    with Reader(address, consumer).looking() as reader, ThreadPoolExecutor(count) as pool:
         codes = list(pool.map(attempt, releases))
 
-    assert sorted(codes) == [0, 6, 6, 6]
+    record_property(
+        "fault", (f"{count} at once, different ({_store(address)})", 1, reader.polls, len(reader.problems), 6)
+    )
+    assert sorted(codes) == [0, *[6] * (count - 1)]
     winner = releases[codes.index(0)].manifests[0].signed
     assert read(open_bucket(address), "tool/manifests/v1.21.3/manifest-rhel8.json.asc") == winner
+    assert reader.problems == []
     assert consumer_problems(everything(address).get, consumer) == []
+
+
+def test_writes_of_one_step_are_made_at_once(tmp_path: Path, release_key: ReleaseKey, consumer: Consumer) -> None:
+    # A write that waits for another one of its step: made one after the other, they would wait for ever.
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish(Wanted((), wanted_tool(release_key)), bucket, consumer)
+    together = threading.Barrier(2, timeout=20)
+
+    class Patient(Careless):
+        def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
+            if "/1/manifest-" in key or key.startswith("tool/manifests/v1.21.3/manifest-"):
+                together.wait()
+            bucket.put(key, data, only_if=only_if, **headers)
+
+    made = publish(wanted_release(release_key), Patient(bucket), consumer)
+
+    assert len(made.written) == 6
+    assert not together.broken
 
 
 def test_publishers_of_different_releases_end_with_one_index_of_all(

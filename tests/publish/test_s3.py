@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import fnmatch
 import hashlib
+import json
+import re
 import subprocess
 import sys
 import time
@@ -15,17 +18,16 @@ import pytest
 
 from fipsmanifest.errors import Conflict, Incomplete, UsageError
 from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Matches
 from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.s3 import S3Bucket
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy
+from tests.publish.faulty_proxy import FaultyProxy, honest
 from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
 from tests.servers import SeaweedFS
-
-
-def _honest(method: str, count: int) -> None:
-    del method, count
 
 
 def _stalls_once(method: str, count: int) -> str | None:
@@ -55,12 +57,12 @@ def test_an_independent_client_sees_types_caching_and_checksum(
 ) -> None:
     publish(wanted_release(release_key), open_bucket(f"s3://{BUCKET}/headers"), consumer)
 
-    seen = {}
+    seen, client = {}, s3.client()
     for key in expected_keys():
-        address = s3.client().generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": f"headers/{key}"})
+        address = client.generate_presigned_url("get_object", {"Bucket": BUCKET, "Key": f"headers/{key}"})
         with urllib.request.urlopen(address, timeout=20) as answer:
             checksum = base64.b64encode(hashlib.sha256(answer.read()).digest()).decode()
-            head = s3.client().head_object(Bucket=BUCKET, Key=f"headers/{key}", ChecksumMode="ENABLED")
+            head = client.head_object(Bucket=BUCKET, Key=f"headers/{key}", ChecksumMode="ENABLED")
             assert head["ChecksumSHA256"] == checksum
             seen[key] = (answer.headers["Content-Type"], answer.headers["Cache-Control"])
 
@@ -75,23 +77,117 @@ def test_an_independent_client_sees_types_caching_and_checksum(
     assert seen["index.json"] == ("application/json", "no-cache")
 
 
-def test_another_s3_client_copies_exactly_what_was_published(
-    s3: SeaweedFS, release_key: ReleaseKey, consumer: Consumer, tmp_path: Path
-) -> None:
-    wanted = wanted_release(release_key)
-    publish(wanted, open_bucket(f"s3://{BUCKET}/copied"), consumer)
+def rclone(s3: SeaweedFS, source: str, target: Path) -> None:
     key, secret = s3.credentials
     remote = f":s3,provider=Other,endpoint='{s3.endpoint_url}',access_key_id={key},secret_access_key={secret}"
-    rclone = [str(Path(sys.executable).with_name("rclone")), "--config", str(tmp_path / "rclone.conf")]
+    program = str(Path(sys.executable).with_name("rclone"))
+    config = str(target.with_name("rclone.conf"))
+    subprocess.run([program, "--config", config, "copy", f"{remote}:{source}", str(target)], check=True, timeout=60)
 
-    subprocess.run([*rclone, "copy", f"{remote}:{BUCKET}/copied", str(tmp_path / "copy")], check=True, timeout=60)
 
-    copy = {path.relative_to(tmp_path / "copy").as_posix(): path for path in (tmp_path / "copy").rglob("*.*")}
-    assert set(copy) | {"tool/dkp-fips-tool", "tool/0.1.0/dkp-fips-tool"} >= expected_keys()
+def curl(s3: SeaweedFS, source: str, target: Path) -> None:
+    """Read every object with plain curl, which signs by itself."""
+    for key in expected_keys():
+        words = ["--user", ":".join(s3.credentials), "--aws-sigv4", f"aws:amz:{s3.region}:s3", "--fail", "--silent"]
+        words += ["--create-dirs", "--output", str(target / key), f"{s3.endpoint_url}/{source}/{key}"]
+        subprocess.run(["curl", *words], check=True, timeout=60)
+
+
+def aws_cli(s3: SeaweedFS, source: str, target: Path) -> None:
+    program = str(Path(sys.executable).with_name("aws"))
+    words = ["--endpoint-url", s3.endpoint_url, "s3", "cp", "--recursive", "--only-show-errors"]
+    subprocess.run([program, *words, f"s3://{source}", str(target)], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("copy", [rclone, curl, aws_cli])
+def test_independent_clients_read_exactly_what_was_published(
+    s3: SeaweedFS,
+    release_key: ReleaseKey,
+    consumer: Consumer,
+    tmp_path: Path,
+    copy: Callable[[SeaweedFS, str, Path], None],
+) -> None:
+    wanted = wanted_release(release_key)
+    source = f"{BUCKET}/copied-{copy.__name__}"
+    publish(wanted, open_bucket(f"s3://{source}"), consumer)
+    target = tmp_path / "copy"
+
+    copy(s3, source, target)
+
+    found = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert found == expected_keys()
     for manifest in wanted.manifests:
-        assert copy[manifest.key].read_bytes() == manifest.signed
+        assert (target / manifest.key).read_bytes() == manifest.signed
     check = ["sha256sum", "--strict", "-c", "dkp-fips-tool.sha256"]
-    subprocess.run(check, cwd=tmp_path / "copy" / "tool", check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(check, cwd=target / "tool", check=True, stdout=subprocess.DEVNULL)
+
+
+#: An IAM action and a resource, or a pattern of resources.
+Permission = tuple[str, str]
+
+
+def _asked(requests: list[str]) -> set[Permission]:
+    """Give what each request needs (Amazon S3 API reference, "Permissions" of each operation)."""
+    found = set()
+    for request in requests:
+        method, _, address = request.partition(" ")
+        path, _, query = address.partition("?")
+        name = path.removeprefix("/").replace(BUCKET, "NAME", 1)
+        if method == "GET" and "list-type" in query:
+            found.add(("s3:ListBucket", f"arn:aws:s3:::{name.rstrip('/')}"))
+        else:
+            action = {"GET": "s3:GetObject", "PUT": "s3:PutObject", "DELETE": "s3:DeleteObject"}[method]
+            found.add((action, f"arn:aws:s3:::{name}"))
+    return found
+
+
+def _documented(page: str) -> set[Permission]:
+    def every(value: str | list[str]) -> list[str]:
+        return [value] if isinstance(value, str) else value
+
+    (policy,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    return {
+        (action, resource)
+        for statement in json.loads(policy)["Statement"]
+        for action in every(statement["Action"])
+        for resource in every(statement["Resource"])
+    }
+
+
+def _allowed(asked: set[Permission], granted: set[Permission]) -> set[Permission]:
+    return {
+        (action, name)
+        for action, name in asked
+        if any(action == one and fnmatch.fnmatchcase(name, pattern) for one, pattern in granted)
+    }
+
+
+def test_the_documented_permissions_are_those_that_are_used_and_no_others(
+    s3: SeaweedFS, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text()
+    granted = _documented(page)
+    removal = ("s3:DeleteObject", "arn:aws:s3:::NAME/fips/tool/probe-*")
+    assert f"`{removal[0]}` on `{removal[1]}`" in " ".join(page.split())
+
+    def asked(act: Callable[[S3Bucket], object]) -> set[Permission]:
+        with FaultyProxy(s3.endpoint_url, honest) as proxy:
+            bucket = open_bucket(f"s3://{BUCKET}/fips", endpoint_url=proxy.endpoint_url)
+            assert isinstance(bucket, S3Bucket)
+            act(bucket)
+        return _asked(proxy.requests)
+
+    first, second = wanted_release(release_key), wanted_release(release_key, version="0.2.0", serial=2)
+    publishing = asked(lambda bucket: publish(first, bucket, consumer))
+    publishing |= asked(lambda bucket: publish(second, bucket, consumer))
+    auditing, probing = asked(lambda bucket: audit(bucket, consumer)), asked(probe)
+
+    assert _allowed(publishing, granted) == publishing
+    assert [permission for permission in granted if not _allowed(publishing, {permission})] == []
+    reading = {permission for permission in granted if permission[0] != "s3:PutObject"}
+    assert _allowed(auditing, reading) == auditing
+    assert _allowed(probing, granted | {removal}) == probing
+    assert _allowed(probing, {removal})
 
 
 def test_an_unchanged_release_costs_one_listing_and_one_read_a_pointer_and_sends_no_body(
@@ -100,7 +196,7 @@ def test_an_unchanged_release_costs_one_listing_and_one_read_a_pointer_and_sends
     wanted = wanted_release(release_key)
     publish(wanted, open_bucket(f"s3://{BUCKET}/unchanged"), consumer)
 
-    with FaultyProxy(s3.endpoint_url, _honest) as proxy:
+    with FaultyProxy(s3.endpoint_url, honest) as proxy:
         publish(wanted, open_bucket(f"s3://{BUCKET}/unchanged", endpoint_url=proxy.endpoint_url), consumer)
 
     reads = [request for request in proxy.requests if "list-type" not in request]

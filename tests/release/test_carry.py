@@ -39,9 +39,16 @@ def test_a_bundle_verifies_by_its_own_instructions(released: Site, tmp_path: Pat
     assert "0.1.0" in tool.stdout
 
 
-def test_the_same_bundle_has_the_same_bytes(released: Site, tmp_path: Path) -> None:
-    for name in ("one.tar", "two.tar"):
-        released.run("bundle", "export", "v1.21.3", "--el", "8", "--output", tmp_path / name)
+def test_the_same_bundle_has_the_same_bytes_and_it_is_said_which_serial_they_are(
+    released: Site, tmp_path: Path
+) -> None:
+    words = ("bundle", "export", "v1.21.3", "--el", "8", "--output")
+    told = released.run(*words, tmp_path / "one.tar")
+    made = json.loads(released.run(*words, tmp_path / "two.tar", "--json").stdout)
+    assert (made["kubernetes"], made["el"], made["serial"]) == ("v1.21.3", 8, 1)
+    assert "v1.21.3 EL 8, serial 1, signed 20" in told.stderr and made["fingerprint"] in told.stderr
+    # What is on stdout is what sha256sum takes.
+    subprocess.run(["sha256sum", "-c"], input=told.stdout, text=True, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 

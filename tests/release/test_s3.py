@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.publish.faulty_proxy import FaultyProxy, honest
 from tests.servers import SeaweedFS
 
 from .conftest import Site
@@ -30,6 +31,12 @@ def test_a_release_is_published_to_s3_and_audited_there(site: Site, store: Seawe
     assert len(made["written"]) == 12
     again = json.loads(there.release(*words, "--json").stdout)
     assert again["written"] == []
+    # Two manifests, the tool's three files and the two index files are pointers, and one listing tells of the rest.
+    with FaultyProxy(store.endpoint_url, honest) as counting:
+        there.release("--to", "s3://kubernetes-fips/dkp", "--endpoint-url", counting.endpoint_url)
+    listings = [request for request in counting.requests if "list-type" in request]
+    assert (len(listings), len(counting.requests)) == (1, 8), counting.requests
+    assert all(request.startswith("GET ") for request in counting.requests)
     there.run("audit", "s3://kubernetes-fips/dkp", "--endpoint-url", store.endpoint_url)
     stored = store.client().get_object(
         Bucket="kubernetes-fips", Key="dkp/tool/manifests/v1.21.3/manifest-rhel8.json.asc"

@@ -31,6 +31,14 @@ SingleWriter = Annotated[
 ]
 
 
+Summary = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary", metavar="FILE", help="Append, as Markdown, what was done and what changed since the last serial."
+    ),
+]
+
+
 def release(
     ctx: typer.Context,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")],
@@ -51,14 +59,7 @@ def release(
     modules: options.Modules = None,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
-    summary: Annotated[
-        Path | None,
-        typer.Option(
-            "--summary",
-            metavar="FILE",
-            help="Append, as Markdown, what was done and what changed since the last serial.",
-        ),
-    ] = None,
+    summary: Summary = None,
     json: options.Json = False,
 ) -> None:
     """Cut a release: collect, inspect, generate, sign, and with --to publish.
@@ -66,13 +67,7 @@ def release(
     Every EL that the version has a definition for, unless --el names some. Run it again after an interruption, or
     tonight: it goes on where it was, and what is published already is neither signed nor sent again.
     """
-    if to is None:
-        because = "without --to, since nothing is published"
-        ignored = {"endpoint_url": "--endpoint-url", "public_url": "--public-url", "single_writer": "--single-writer"}
-        options.refuse_ignored(ctx, ignored, because)
-    if dry_run:
-        ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
-        options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
+    _refuse_ignored(ctx, published=to is not None, dry_run=dry_run)
     if summary is not None:
         from . import summary as summaries
 
@@ -102,6 +97,16 @@ def release(
         plan.require_no_conflict()
 
 
+def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool) -> None:
+    if not published:
+        because = "without --to, since nothing is published"
+        ignored = {"endpoint_url": "--endpoint-url", "public_url": "--public-url", "single_writer": "--single-writer"}
+        options.refuse_ignored(ctx, ignored, because)
+    if dry_run:
+        ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
+        options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
+
+
 class _Cut:
     """One run of the whole way."""
 
@@ -124,8 +129,9 @@ class _Cut:
 
         if to is not None:
             from ..publish.address import open_bucket
+            from ..publish.remembering import Remembering
 
-            self._bucket = open_bucket(to, endpoint_url=endpoint_url)
+            self._bucket = Remembering(open_bucket(to, endpoint_url=endpoint_url))
         if not self._dry_run:
             self._signer = Signer(self._site.trust(), signing_key, passphrase=passphrase_from_environment())
 

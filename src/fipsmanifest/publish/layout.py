@@ -116,6 +116,12 @@ def read_key(key: str) -> ManifestKey | ToolKey | None:
     return None
 
 
+def never_changes(key: str) -> bool:
+    """Tell whether a key is that of a serial or of a version, and no pointer, index or stranger's."""
+    what = read_key(key)
+    return what is not None and (what.serial if isinstance(what, ManifestKey) else what.version) is not None
+
+
 def sidecar(version: str, sha256: str) -> bytes:
     """Write the tool's SHA-256 file, which ``sha256sum -c`` takes: its first line is a comment to it."""
     return f"# {tool(version)}\n{sha256}  {TOOL}\n".encode("ascii")
@@ -145,10 +151,7 @@ def version_order(version: str) -> tuple[tuple[int, ...], int, int, str]:
 def headers(key: str) -> Headers:
     """Say how the object under ``key`` is served."""
     parsed = read_key(key)
-    immutable = (isinstance(parsed, ManifestKey) and parsed.serial is not None) or (
-        isinstance(parsed, ToolKey) and parsed.version is not None
-    )
-    cache = "public, max-age=31536000, immutable" if immutable else "no-cache"
+    cache = "public, max-age=31536000, immutable" if never_changes(key) else "no-cache"
     if isinstance(parsed, ToolKey):
         types = {
             "": "application/octet-stream",

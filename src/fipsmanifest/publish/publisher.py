@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from ..errors import Conflict, Incomplete
 from ..progress import SILENT, Progress
 from . import layout
-from .bucket import Absent, Bucket, Condition, Matches
+from .bucket import Absent, Bucket, Condition, Matches, Stored
 from .consumer import Consumer, read_manifest
 from .layout import ManifestKey
 from .plan import Action, Kind, Plan, Step, Wanted, make_plan
 from .records import THREADS
 from .snapshot import read_snapshot
+
+#: Times that a store which keeps other bytes than it was given gets them again.
+_REPAIRS = 2
 
 #: Each round loses only to a publisher that got ahead, so this is enough for dozens at once.
 ROUNDS = 24
@@ -64,33 +67,32 @@ def publish(
     Raises `Conflict` (or `Several`) before the first write where anything differs, and where the store ignores
     conditions or keeps other bytes than were written; `Incomplete` where it cannot be reached.
     """
-    written: list[Action] = []
+    rounds = _Rounds(bucket, consumer, progress, single_writer)
     for attempt in range(ROUNDS):
         current = plan if attempt == 0 and plan is not None else plan_publication(wanted, bucket, consumer)
         current.require_no_conflict()
         try:
-            _Round(bucket, consumer, progress, written, single_writer).run(current)
+            rounds.run(current)
         except _Overtaken as error:
             progress.note(f"{error.message} Looking again.")
             time.sleep(random.random() * 0.05 * min(attempt + 1, 10))  # noqa: S311 - spreads rounds, protects nothing
             continue
-        return Publication(current, tuple(written))
+        return Publication(current, tuple(rounds.written))
     raise Incomplete(
         f"{bucket.describe()} kept changing for {ROUNDS} rounds.", "Run again when nobody else is publishing."
     )
 
 
-class _Round:
-    """One attempt at one plan."""
+class _Rounds:
+    """Attempts at plans, each made anew after the one before was overtaken."""
 
-    def __init__(
-        self, bucket: Bucket, consumer: Consumer, progress: Progress, written: list[Action], single_writer: bool
-    ) -> None:
+    def __init__(self, bucket: Bucket, consumer: Consumer, progress: Progress, single_writer: bool) -> None:
         self._bucket = bucket
         self._consumer = consumer
         self._progress = progress
-        self._written = written
+        self.written: list[Action] = []
         self._single_writer = single_writer
+        self._conditions_hold = False
 
     def run(self, plan: Plan) -> None:
         """Write what the plan says, step by step."""
@@ -123,18 +125,28 @@ class _Round:
         """Write one object and read it back as its readers will."""
         only_if: Condition = Absent() if action.replaces is None else Matches(action.replaces)
         self._put(action, only_if)
-        self._written.append(action)
+        self.written.append(action)
+        stored = self._read_back(action)
+        for _ in range(_REPAIRS if self._conditions_hold and action.step <= Step.MANIFESTS else 0):
+            # The store said that it created the object for us, and nobody writes over what never changes: it kept
+            # something else than it was given.
+            if stored.data != action.data:
+                self._put(action, Matches(stored.token))
+                stored = self._read_back(action)
+        if stored.data != action.data:
+            raise _Overtaken(f"{action.key} in {self._bucket.describe()} does not read back as it was written.")
+        parsed = layout.read_key(action.key)
+        if isinstance(parsed, ManifestKey):
+            read_manifest(stored.data, self._consumer, kubernetes=parsed.kubernetes, name=parsed.name)
+
+    def _read_back(self, action: Action) -> Stored:
         stored = self._bucket.get(action.key)
         if stored is None:
             raise Incomplete(
                 f"{self._bucket.describe()} said that {action.key} was written, and does not have it.",
                 "Nobody else removes objects: ask whoever runs the store, and run again.",
             )
-        if stored.data != action.data:
-            raise _Overtaken(f"{action.key} in {self._bucket.describe()} does not read back as it was written.")
-        parsed = layout.read_key(action.key)
-        if isinstance(parsed, ManifestKey):
-            read_manifest(stored.data, self._consumer, kubernetes=parsed.kubernetes, name=parsed.name)
+        return stored
 
     def _put(self, action: Action, only_if: Condition) -> None:
         headers = layout.headers(action.key)
@@ -154,7 +166,7 @@ class _Round:
 
         A careless store then overwrites an object with its own bytes, which harms nobody and leaves no trace.
         """
-        if self._single_writer:
+        if self._single_writer or self._conditions_hold:
             return
         for only_if in (Absent(), Matches("0" * 32)):
             try:
@@ -165,6 +177,7 @@ class _Round:
                 f"{self._bucket.describe()} ignores conditions on writes: two publishers could overwrite each other.",
                 "Use another store, or say --single-writer if nobody else publishes there.",
             )
+        self._conditions_hold = True
 
 
 def _consume(results: Iterable[None]) -> None:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,21 @@ MAX_WAIT_SECONDS = 30.0
 #: Answers that say "not now". 409 is ConditionalRequestConflict: another conditional write is under way.
 _TRANSIENT_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
 _TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "BadDigest", "IncompleteBody"})
+
+#: The DNS suffixes of AWS's partitions (botocore's data/partitions.json).
+_AWS = tuple(
+    f".{suffix}"
+    for suffix in (
+        "amazonaws.com",
+        "amazonaws.com.cn",
+        "amazonaws.eu",
+        "api.aws",
+        "c2s.ic.gov",
+        "sc2s.sgov.gov",
+        "cloud.adc-e.uk",
+        "csp.hci.ic.gov",
+    )
+)
 
 _ADVICE = {
     "NoSuchBucket": "Create the bucket, or correct its name or the endpoint.",
@@ -186,6 +202,12 @@ class S3Bucket:
                 if attempt == ATTEMPTS or not _is_transient(error):
                     raise self._explain(what, error) from error
                 time.sleep(_pause(error, attempt))
+            except RecursionError as error:
+                # botocore looks for the bucket's region as long as it is redirected without being told which.
+                raise Incomplete(
+                    f"Could not {what}: {self.describe()} is said to be in another region, and not in which.",
+                    _ADVICE["PermanentRedirect"],
+                ) from error
             attempt += 1
 
     def _explain(self, what: str, error: Exception) -> FipsManifestError:
@@ -203,6 +225,8 @@ class S3Bucket:
         advice = "Check the endpoint and the network, and run again."
         if _lacks_credentials(error):
             advice = _CREDENTIALS_ADVICE
+        if isinstance(error, exceptions.SSLError):
+            advice = "Name the authority that the endpoint's certificate is from, a PEM file, in AWS_CA_BUNDLE."
         return Incomplete(f"Could not {what} in {where}: {reason}.", advice)
 
 
@@ -227,7 +251,8 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
     )
     try:
         session = boto3.session.Session(region_name=region)
-        region_name = session.region_name or "us-east-1"
+        # boto3 reads AWS_DEFAULT_REGION and profiles; AWS_REGION is what the other SDKs and many runners set.
+        region_name = session.region_name or os.environ.get("AWS_REGION") or "us-east-1"
         client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=Config(**common))
         if not _is_aws(client.meta.endpoint_url):
             client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=plain)
@@ -241,8 +266,7 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
 
 
 def _is_aws(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    return (urlsplit(endpoint).hostname or "").endswith(_AWS)
 
 
 def _lacks_credentials(error: Exception) -> bool:

@@ -57,7 +57,8 @@ def read_snapshot(
         if key not in objects or pointer not in objects or objects[key].data != objects[pointer].data:
             reader.read(_serial_keys(entries, pointer))
     if tool_version is not None:
-        reader.read(_tool_files(None, tool_version))
+        # Of two with one content the first is read: what never changes may have been read before in this run.
+        reader.read(_tool_files(tool_version, None))
         reader.read(_tool_files(_pointed_version(objects)))
         if not _tool_pointers_are_known(objects):
             reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
