@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -142,13 +143,14 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a Markdown table."""
-    write(markdown_table(headings, rows))
+    for line in markdown_table(headings, rows):
+        write(line)
 
 
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a Markdown table, as `markdown` writes it."""
-    every = ([*headings], ["---"] * len(headings), *rows)
-    return "\n".join("| " + " | ".join(map(markdown_text, cells)) + " |" for cells in every)
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Give the lines of a Markdown table, each as soon as its row is there."""
+    for cells in itertools.chain(([*headings], ["---"] * len(headings)), rows):
+        yield "| " + " | ".join(map(markdown_text, cells)) + " |"
 
 
 def markdown_text(text: str) -> str:

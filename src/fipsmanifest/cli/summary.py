@@ -82,7 +82,7 @@ def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[
     rows = [
         [str(i["el"]), i["name"], str(i["serial"]), i["sha256"], i.get("signature", "-")] for i in report["manifests"]
     ]
-    yield output.markdown_table(["EL", "name", "serial", "SHA-256 of the manifest", "signature"], rows)
+    yield from output.markdown_table(["EL", "name", "serial", "SHA-256 of the manifest", "signature"], rows)
     for entry in report["manifests"]:
         yield f"\n### EL{entry['el']} {entry['name']}, serial {entry['serial']}\n"
         yield from _note(entry)
@@ -90,7 +90,7 @@ def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[
     if "plan" in report:
         yield "\n### Objects\n"
         rows = [[item["action"], item["key"], item["detail"]] for item in report["plan"]]
-        yield output.markdown_table(["action", "object", "detail"], rows)
+        yield from output.markdown_table(["action", "object", "detail"], rows)
 
 
 def _note(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _changes(found: Changes | None) -> Iterator[str]:
         [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
         for item in found.differences[:_ROWS]
     ]
-    yield output.markdown_table(["component", "change", "what", "before", "after"], rows)
+    yield from output.markdown_table(["component", "change", "what", "before", "after"], rows)
     left = len(found.differences) - _ROWS
     if left > 0:
         yield f"\n{left} more differences are in the manifests."
