@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fipsmanifest.definition import Override
-from fipsmanifest.gate import Decision, Gate
+from fipsmanifest.gate import Decision, Excuse, Gate
 from fipsmanifest.inspect.finding import CryptoFacts, Finding, Verdict
 from fipsmanifest.packed import Located
 
@@ -59,7 +59,7 @@ def test_an_exception_alone_proves_nothing() -> None:
 def test_an_exception_excuses_exactly_the_verdict_that_it_expects(expected: str, verdict: str) -> None:
     decision = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", expected),))
     assert (not decision.refusals) == (verdict == expected)
-    assert (decision.excepted, decision.unused) == (int(verdict == expected), ())
+    assert (len(decision.excuses), decision.unused) == (int(verdict == expected), ())
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_first_exception_that_names_a_program_is_the_one_that_counts() -> No
     decision = decide(program("/a/x", "plain"), program("/b/y", "plain"), exceptions=(strict, loose))
     (refusal,) = decision.refusals
     assert "the exception for /a/* expects 'not-go'" in refusal.message
-    assert (decision.excepted, decision.unused) == (1, ())
+    assert (decision.excuses, decision.unused) == ((Excuse("/b/y", None, Verdict.PLAIN, "r"),), ())
 
 
 def test_a_refusal_says_in_what_a_program_is() -> None:

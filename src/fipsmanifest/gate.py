@@ -30,6 +30,20 @@ _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accep
 
 
 @dataclass(frozen=True, slots=True)
+class Excuse:
+    """A program that passes because an exception expects it to be as it is."""
+
+    path: str
+    """The program's."""
+    container: str | None
+    """What it is in."""
+    verdict: Verdict
+    """What it is, and was expected to be."""
+    reason: str
+    """The exception's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What the gate says."""
 
@@ -37,8 +51,8 @@ class Decision:
     """One for each program that may not pass; empty where all may."""
     proven: int
     """Programs that are proven."""
-    excepted: int
-    """Programs that pass because an exception expects them to be as they are."""
+    excuses: tuple[Excuse, ...]
+    """Programs that pass because of an exception."""
     unused: tuple[Override, ...]
     """Exceptions that no program met."""
 
@@ -52,7 +66,8 @@ def read_exceptions(path: Path) -> tuple[Override, ...]:
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.", "Write TOML with [[exceptions]].") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} cannot be read: {why}.", "Write TOML with [[exceptions]].") from error
     listed = document.get("exceptions")
     if set(document) != {"exceptions"} or not isinstance(listed, list):
         raise UsageError(f"{path} holds something other than [[exceptions]].", "See the README for an example.")
@@ -81,7 +96,8 @@ class Gate:
         self._exceptions = exceptions
         self._refusals: list[Refused] = []
         self._used: set[int] = set()
-        self._programs = self._proven = self._excepted = 0
+        self._excuses: list[Excuse] = []
+        self._programs = self._proven = 0
 
     def see(self, item: Located) -> None:
         """Judge one file of the survey; it is not kept."""
@@ -98,7 +114,7 @@ class Gate:
         self._used.add(number)
         expected = self._exceptions[number]
         if crypto.verdict == expected.verdict:
-            self._excepted += 1
+            self._excuses.append(Excuse(item.finding.path, item.container, crypto.verdict, expected.reason))
         else:
             rule = f"the exception for {expected.path} expects '{expected.verdict}'"
             self._refusals.append(_refusal(item, crypto.verdict, rule))
@@ -109,7 +125,7 @@ class Gate:
         if not self._proven and not refusals:
             refusals.append(_nothing(self._programs))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
-        return Decision(tuple(refusals), self._proven, self._excepted, unused)
+        return Decision(tuple(refusals), self._proven, tuple(self._excuses), unused)
 
 
 def _exception_for(item: Located, exceptions: Sequence[Override]) -> int | None:

@@ -307,6 +307,7 @@ class TestGate:
             "proven": 1,
             "excepted": 0,
             "refused": 0,
+            "excuses": [],
             "unused_exceptions": [],
         }
 
@@ -369,6 +370,13 @@ class TestGate:
         ended = inspect(tmp_path, *gate, "--json")
         assert ended.code == 0, ended.stderr
         assert ended.document["gate"]["excepted"] == 1
+        excuse = {"path": "dist/crictl", "verdict": "plain", "reason": "a debugging aid"}
+        assert ended.document["gate"]["excuses"] == [excuse]
+        told = inspect(tmp_path, *gate).stdout.splitlines()
+        assert told[-2:] == [
+            "accepted: dist/crictl is 'plain': a debugging aid",
+            "gate: passed; 1 proven, 1 accepted by exceptions.",
+        ]
         assert ended.document["gate"]["unused_exceptions"] == ["*/gone"]
         assert "no program is named by the exception for */gone" in ended.stderr
         # Another verdict than the one that was excused is no longer excused, be it a better one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FipsManifestError
@@ -74,8 +75,12 @@ class AsJson:
                 "require": "proven",
                 "passed": not errors,
                 "proven": decision.proven,
-                "excepted": decision.excepted,
+                "excepted": len(decision.excuses),
                 "refused": len(decision.refusals),
+                "excuses": [
+                    {key: value for key, value in asdict(item).items() if value is not None}
+                    for item in decision.excuses
+                ],
                 "unused_exceptions": [item.path for item in decision.unused],
             }
         output.write_json(document)
@@ -115,12 +120,19 @@ class AsTable:
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._tell(row)
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
+    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it; errors are told where all verbs tell theirs."""
         if self._programs:
             self._tell_all()
             output.write()
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
+        if decision is None:
+            return
+        for excuse in decision.excuses:
+            where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
+            output.write(f"accepted: {output.one_line(where)} is '{excuse.verdict}': {output.one_line(excuse.reason)}")
+        passed = "not passed" if errors else "passed"
+        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.excuses)} accepted by exceptions.")
 
     def _tell(self, row: list[str]) -> None:
         self._rows.write(json.dumps(row) + "\n")
