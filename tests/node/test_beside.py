@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -174,6 +175,24 @@ class TestProcesses:
 
         assert (result.status, result.evidence["code"]) == ("fail", "outside")
         assert aside.format(name) in result.subject
+
+    def test_a_process_that_ends_under_the_reader_is_no_finding(
+        self, start: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ended, ending = start(f"bin/{self.NAME}"), start(f"other/{self.NAME}")
+        os.kill(ended, signal.SIGKILL)  # a zombie from here on: nobody has waited for it
+
+        def pids() -> Iterator[int]:
+            yield from (ended, ending)
+            # It was looked at, and is gone before it is hashed.
+            os.kill(ending, signal.SIGKILL)
+            os.waitpid(ending, 0)
+            yield 2**22 + 1  # above kernel.pid_max
+
+        monkeypatch.setattr(processes, "_pids", pids)
+        found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, f"/usr/bin/{self.NAME}")])
+
+        assert [(one.subject, one.status) for one in found] == [("processes", "unknown")]
 
     def test_a_program_that_only_has_a_components_name_within_its_own_is_none(
         self, start: Callable[[str], int]

@@ -157,6 +157,20 @@ class TestPulled:
         assert statuses(look()) == {"etcd": ("pass", None), "etcd (unpacked)": ("pass", None)}
 
 
+class TestUnpackedOtherwise:
+    """What the tool cannot look into."""
+
+    def test_another_snapshotters_files_are_not_taken_for_looked_at(
+        self, look: Look, empty: Containerd, listed_image: Archive
+    ) -> None:
+        empty.ctr("images", "import", "--snapshotter", "native", listed_image.path)
+
+        found = look()
+
+        assert statuses(found) == {"snapshots": ("unknown", "snapshotter"), "etcd": ("pass", None)}
+        assert found["snapshots"].evidence["snapshotters"] == ["native"]
+
+
 class TestPullThatEnded:
     """A pull that was killed halfway, by a registry that stalls."""
 

@@ -16,7 +16,9 @@ from ..text import visible
 
 ID = "images"
 
-_SNAPSHOTS = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
+_CONTAINERD = "/var/lib/containerd"
+_SNAPSHOTTER = "io.containerd.snapshotter.v1."
+_SNAPSHOTS = _CONTAINERD + "/" + _SNAPSHOTTER + "overlayfs/snapshots"
 _MAX_SNAPSHOTS = 20000
 _MAX_FILE = 4 * 1024 * 1024 * 1024
 _MAX_MOUNTS = 32 * 1024 * 1024
@@ -69,6 +71,18 @@ def snapshots(node: Node) -> List[bytes]:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     places = [os.path.join(folder, name, b"fs") for name in sorted(numbers, key=int)]
     return [place for place in places if os.path.isdir(place)]
+
+
+def other_snapshotters(node: Node) -> List[str]:
+    """Name those beside overlayfs that layers are unpacked by; raises `OSError` where it cannot be told."""
+    folder = tree.resolve(node.root, _CONTAINERD)
+    prefix = os.fsencode(_SNAPSHOTTER)
+    found = []
+    for name in sorted(name for name in os.listdir(folder) if name.startswith(prefix)):
+        place = os.path.join(folder, name, b"snapshots")
+        if name != prefix + b"overlayfs" and os.path.isdir(place) and os.listdir(place):
+            found.append(os.fsdecode(name[len(prefix) :]))
+    return found
 
 
 def digest_in(node: Node, snapshot: bytes, path: str) -> Optional[str]:

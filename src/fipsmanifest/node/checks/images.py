@@ -32,6 +32,7 @@ from .platform import architecture_of
 ID = "images"
 
 _STORE = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+_MAX_NAMED = 8
 _MAX_BLOB = 8 * 1024 * 1024 * 1024
 _PULL = "Remove the image and pull it again, and find out who changed it."
 _AGAIN = "Run again when nothing is being pulled."
@@ -64,6 +65,11 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     results: List[Result] = []
     try:
         snapshots = containers.snapshots(node)
+        others = [] if snapshots else containers.other_snapshotters(node)
+        if others:
+            evidence = {"code": "snapshotter", "snapshotters": [visible(one, 40) for one in others[:_MAX_NAMED]]}
+            advice = "Only overlayfs snapshots are compared: rely on what runs, or look at the unpacked files yourself."
+            results.append(Result(ID, "snapshots", UNKNOWN, "overlayfs", "others", evidence, advice))
     except OSError as error:
         # The store may be open to everybody where the snapshots are not.
         snapshots = []
