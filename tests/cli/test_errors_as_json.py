@@ -116,6 +116,14 @@ def test_a_name_that_looks_like_the_option_asks_for_nothing(tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (2, "")
 
 
+def test_a_name_cannot_write_an_error_of_its_own(tmp_path: Path) -> None:
+    words: list[str | Path] = [PROGRAM, "inspect", "x\nVALID  manifest\x1b[2J"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert [line[:7] for line in done.stderr.splitlines()] == ["error: ", " " * 7, " " * 7]
+    assert "\x1b" not in done.stderr
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_is_told_alike(number: signal.Signals, code: int, tmp_path: Path) -> None:
     (tmp_path / "manifest").touch()

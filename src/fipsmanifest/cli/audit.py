@@ -78,9 +78,9 @@ def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
     count = f"{len(done.published.manifests)} manifests and {len(done.published.tools)} tools verify"
     output.write(f"{done.address}: {count}, {len(done.findings)} findings.")
     for finding in done.findings:
-        output.write(f"  {finding.code}: {finding.key}: {finding.message}")
+        output.write(output.one_line(f"  {finding.code}: {finding.key}: {finding.message}"))
     for note in done.notes:
-        output.write(f"  note: {note.message}")
+        output.write(output.one_line(f"  note: {note.message}"))
     for info in warnings:
         output.say(f"warning: {info.warning}")
     for item, status in done.certificates(today):

@@ -172,7 +172,8 @@ def report_json(session: Session, code: int, message: str, advice: str) -> None:
 def report(error: FipsManifestError, session: Session) -> None:
     """Tell an error: a sentence on what is wrong and one on what to do; as JSON too, where that was asked for."""
     report_json(session, error.exit_code, error.message, error.advice)
-    say(f"error: {error.message}")
+    # Some messages have several lines; none may begin like one of ours, whoever chose the names in it.
+    say(f"error: {error.message}".replace("\n", "\n       "))
     if error.advice:
         say(f"       {error.advice}")
     if session.debug:
