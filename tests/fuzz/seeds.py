@@ -123,6 +123,15 @@ def _image_archive(scratch: Path) -> list[Seed]:
     return [Seed((scratch / f"{form}.tar").read_bytes()) for form in ("oci", "docker")]
 
 
+def _packed_within(scratch: Path) -> list[Seed]:
+    parts = {"package": _rpm(scratch / "rpm")[0], "tarball": _tar(scratch / "tar")[3]}
+    parts["image"] = _image_archive(scratch / "image")[1]
+    return [Seed(make_layer({name: seed.data for name, seed in parts.items()}))] + [
+        Seed(gzip.compress(make_layer({"README": b"read me", f"opt/{name}": seed.data})))
+        for name, seed in parts.items()
+    ]
+
+
 def _image_document(scratch: Path) -> list[Seed]:
     make_image(scratch / "layout", "x", {"amd64": [make_layer({"a": b"a"})], "arm64": [make_layer({"a": b"b"})]})
     blobs = [path.read_bytes() for path in sorted((scratch / "layout/blobs/sha256").iterdir())]
@@ -182,6 +191,7 @@ _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "cpio": _cpio,
     "tar": _tar,
     "image-archive": _image_archive,
+    "packed-within": _packed_within,
     "image-document": _image_document,
     "repomd": _repomd,
     "cleartext": _cleartext,

@@ -23,6 +23,8 @@ from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
 from fipsmanifest.node import cleartext, document, openpgp, trust
+from fipsmanifest.packed import Opener
+from fipsmanifest.progress import SILENT
 from fipsmanifest.unpack import cpio, decompress, rpm, tar
 from fipsmanifest.unpack.layers import merge, read_layer
 from fipsmanifest.unpack.limits import Limits
@@ -90,6 +92,15 @@ def image_archive(data: bytes) -> None:
                 list(merge(read_layer(layer, diff_id, inspector.program, limits=LIMITS) for layer, diff_id in pairs))
 
 
+def packed_within(data: bytes) -> None:
+    """A tarball with a package, a tarball and an image archive in it, as `inspect` goes through them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "outer.tar")
+        path.write_bytes(data)
+        inspector = Inspector(_table(), Path(scratch))
+        Opener(inspector, Cache(Path(scratch, "cache")), Path(scratch), SILENT.task("fuzz")).open(path, "fuzz")
+
+
 def image_document(data: bytes) -> None:
     """An index, a manifest or a configuration."""
     with contextlib.suppress(FipsManifestError):
@@ -142,6 +153,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "cpio": cpio_archive,
     "tar": tar_archive,
     "image-archive": image_archive,
+    "packed-within": packed_within,
     "image-document": image_document,
     "repomd": repository_index,
     "cleartext": signed_message,

@@ -31,10 +31,7 @@ def inspect(
     ctx: typer.Context,
     paths: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PATH...",
-            help="ELF files, folders, RPMs, tarballs, image archives, or docker://REGISTRY/REPOSITORY:TAG.",
-        ),
+        typer.Argument(metavar="PATH..."),
     ],
     require: Annotated[
         Literal["proven"] | None,
@@ -57,6 +54,9 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Say of every file what it is, and of every program whether the validated module is proven to be in it.
+
+    PATH is an ELF file, a folder, an RPM, a tarball, an image archive or docker://REGISTRY/REPOSITORY:TAG; what is
+    packed in it is opened as well.
 
     Verdicts: proven, unlisted, declared, contradicted, other-module, no-crypto, plain, not-go, unreadable.
 
