@@ -202,6 +202,21 @@ class TestProcesses:
 
         assert not [result for result in found if pid in result.evidence.get("pids", ())]
 
+    def test_processes_that_end_meanwhile_are_no_finding_and_a_missing_proc_is_unknown(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listed = self.listed("0" * 64, f"/usr/bin/{self.NAME}")
+        # An entry without anything in it is what is left of a process while it is taken away.
+        for pid in ("7", "8"):
+            (tmp_path / "proc" / pid).mkdir(parents=True)
+        (tmp_path / "proc/8/exe").symlink_to(f"/nowhere/{self.NAME}")
+        for proc in ("proc", "nowhere"):
+            monkeypatch.setattr(processes, "_PROC", str(tmp_path / proc))
+
+            found = processes.check(Node("/", True, "worker"), [listed])
+
+            assert [(result.subject, result.status) for result in found] == [("processes", "unknown")]
+
     def test_a_node_that_may_not_be_looked_at_is_unknown(self, start: Callable[[str], int]) -> None:
         pid = start(f"bin/{self.NAME[:15]}")
         listed = self.listed("0" * 64, f"/usr/bin/{self.NAME[:15]}")

@@ -117,6 +117,38 @@ class TestTheFile:
         assert done.stdout.startswith("dkp-fips-tool 0.")
         assert hashlib.sha256(tool.read_bytes()).hexdigest() in done.stdout
 
+    @pytest.mark.parametrize(
+        ("there", "taken"),
+        [
+            ({"fixed/platform-python": 0, "fixed/3.11": 0, "python3": 0}, "fixed/platform-python"),
+            ({"fixed/3.9": 0, "python3": 0}, "fixed/3.9"),
+            ({"python3": 0, "python3.8": 0}, "python3"),
+            # EL7 with EPEL's python34 as python3: it is asked, and another one taken.
+            ({"python3": 1, "python3.8": 0}, "python3.8"),
+            ({"python3": 1}, None),
+        ],
+    )
+    def test_it_takes_the_distributions_python_first_and_none_that_is_too_old(
+        self, there: dict[str, int], taken: str | None, tool: Path, tmp_path: Path
+    ) -> None:
+        for name, answer in there.items():
+            place = tmp_path / name
+            place.parent.mkdir(exist_ok=True)
+            # Asked for its version it ends with the answer; else it says who it is and what it was started with.
+            place.write_text(f'#!/bin/sh\ncase "$*" in *version_info*) exit {answer} ;; esac\necho {name} "$@"\n')
+            place.chmod(0o755)
+        header = tool.read_bytes().partition(b"PK")[0].decode()
+        header = header.replace("/usr/libexec/", f"{tmp_path}/fixed/").replace(
+            "/usr/bin/python3.", f"{tmp_path}/fixed/3."
+        )
+        (tmp_path / "tool").write_text(header.replace("/usr/bin/python3 ", f"{tmp_path}/python3 "))
+
+        command = ["/bin/sh", str(tmp_path / "tool"), "--json", "a b"]
+        done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+
+        started = f"{taken} -I -S -B {tmp_path}/tool --json a b\n"
+        assert (done.returncode, done.stdout) == ((0, started) if taken else (69, ""))
+
     def test_without_a_python_it_names_the_package_and_exits_69(self, tool: Path, tmp_path: Path) -> None:
         # The header looks in fixed places too: a copy that looks for names nobody has.
         shell = tmp_path / "tool"
@@ -298,6 +330,8 @@ class TestOptions:
             ["--live", "x"],
             ["--only", "files", "--skip", "images", "x"],
             ["--only", "everything", "x"],
+            ["--only", "", "x"],
+            ["--skip", ",", "x"],
             ["--skip", "signature", "x"],
             ["--el", "eight", "x"],
             ["--keys", "nowhere", "x"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -153,6 +155,62 @@ class TestOutput:
         command = ["bash", "-c", script, "bash", str(place.signed()), *place.command("--json")]
 
         assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+
+
+def on_a_terminal(place: Place, *arguments: str | Path, **variables: str) -> str:
+    terminal, end = pty.openpty()
+    with os.fdopen(terminal, "rb") as reading:
+        command = place.command(*arguments, place.signed())
+        process = subprocess.Popen(command, stdout=end, stderr=end, env={"PATH": "/usr/bin", **variables})
+        os.close(end)
+        output = b""
+        # Linux ends a terminal that nobody has open any more with an error.
+        with contextlib.suppress(OSError):
+            while part := os.read(reading.fileno(), 65536):
+                output += part
+        assert process.wait() == 0
+    return output.decode("ascii")
+
+
+def test_colour_is_for_terminals_and_for_those_who_want_it(place: Place) -> None:
+    assert "\x1b[32m[OK]\x1b[0m" in on_a_terminal(place)
+    assert "\x1b" not in on_a_terminal(place, NO_COLOR="1")
+    assert "\x1b" not in on_a_terminal(place, "--json")
+    assert "\x1b" not in place.run().stdout
+
+
+def test_a_file_that_is_installed_unpacked_and_running_is_read_once(place: Place) -> None:
+    kubelet, size = place.root / "usr/bin/kubelet", 64 << 20
+    shutil.copyfile("/usr/bin/sleep", kubelet)
+    kubelet.chmod(0o755)
+    os.truncate(kubelet, size)
+    place.manifest["files"][0] = roots.file_entry(place.root, "/bin/kubelet")
+    store = place.root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+    unpacked = place.root / "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/kubelet"
+    for folder in (store, unpacked.parent):
+        folder.mkdir(parents=True)
+    unpacked.hardlink_to(kubelet)
+    blob = store / roots.sha256(kubelet)
+    blob.hardlink_to(kubelet)
+    file = roots.file_entry(unpacked.parent, "/kubelet")
+    platform = {"architecture": "x86_64", "manifest": f"sha256:{blob.name}", "config": f"sha256:{blob.name}"}
+    image = {"reference": "kubelet:v1", "component": "kubelet", "platforms": [platform | {"files": [file]}]}
+    place.manifest["images"] = [image]
+    only = ["--json", "--live", "--role", "worker", "--only", "files,images,processes"]
+    command = place.command(*only, place.signed())
+    output = place.folder / "report.json"
+    with subprocess.Popen([kubelet, "60"]) as running, output.open("wb") as file_for_output:
+        process = subprocess.Popen(command, stdout=file_for_output)
+        # The kernel's account of a process is there until somebody waits for it.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        read = int(Path(f"/proc/{process.pid}/io").read_text().split()[1])
+        process.wait()
+        running.kill()
+
+    passed = [one for one in json.loads(output.read_text())["checks"] if one["status"] == "pass"]
+    of_kubelet = [one["id"] for one in passed if one["evidence"].get("component") == "kubelet"]
+    assert {"files", "images", "processes"} <= set(of_kubelet)
+    assert size < read < 1.5 * size
 
 
 class TestVerdicts:

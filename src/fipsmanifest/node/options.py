@@ -101,6 +101,8 @@ def _checks(only: Optional[str], skip: Optional[str]) -> Tuple[str, ...]:
     if only is not None and skip is not None:
         raise UsageError("--only and --skip exclude each other.", "Use one of them.")
     named = _names(only if only is not None else skip or "")
+    if not named and (only is not None or skip is not None):
+        raise UsageError("--only and --skip name no check.", "Choose from {}.".format(", ".join(CHECKS)))
     if skip is not None and "signature" in named:
         raise UsageError("The signature cannot be left out.", "Nothing else means anything without it.")
     if only is not None:

@@ -8,7 +8,7 @@ import errno
 import os
 import posixpath
 import re
-from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import (
@@ -78,7 +78,12 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     running: Dict[_Running, List[int]] = {}
     names = frozenset(programs)
     hidden, beyond = 0, 0
-    for pid in _pids():
+    try:
+        pids = _pids()
+    except OSError as error:
+        advice = "Run it where /proc is the node's own."
+        return [Result(ID, ID, UNKNOWN, None, "{}: {}".format(_PROC, error.strerror), advice=advice)]
+    for pid in pids:
         try:
             one = _look(pid, names)
             if one is not None and (one in running or len(running) < _MAX_RUNNING):
@@ -121,8 +126,8 @@ def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
     return found
 
 
-def _pids() -> Iterator[int]:
-    return iter(sorted(int(name) for name in os.listdir(_PROC) if name.isdigit()))
+def _pids() -> List[int]:
+    return sorted(int(name) for name in os.listdir(_PROC) if name.isdigit())
 
 
 def _name(pid: int) -> str:
