@@ -248,9 +248,13 @@ FRAME = [
     Case(
         "a signature block inside the text",
         edited(lambda m: m.replace(b'  "el"', SIGNATURE + b'  "el"', 1)),
-        reason="",
+        reason="headers other than Version",
     ),
-    Case("a message within the message", edited(lambda m: m.replace(b"\n\n", b"\n\n" + m, 1)), reason=""),
+    Case(
+        "a message within the message",
+        edited(lambda m: m.replace(b"\n\n", b"\n\n" + m, 1)),
+        reason="does not end with its end line",
+    ),
     Case("CRLF", edited(lambda m: m.replace(b"\n", b"\r\n")), reason="does not begin"),
     Case("CRLF in the text alone", replaced(b'"el": 8,\n', b'"el": 8,\r\n'), reason="U+000D"),
     Case("CRLF in the armor alone", body_wrapped(lambda a: a.replace(b"\n", b"\r\n")), reason="begin and end"),
@@ -313,7 +317,7 @@ TEXT = [
     Case("an escape where none is needed", replaced(b"{\n", b"- {\n"), 0),
     Case("From escaped as in mail", replaced(b"{\n", b">From {\n"), reason="does not fit"),
     Case("no text", lambda forge: reframed(forge, b"", payload()), reason="no signature, or no text"),
-    Case("an empty text", signed(b"\n"), reason=""),
+    Case("an empty text", signed(b"\n"), reason="ends in an empty line"),
     Case(
         "another message's signature",
         lambda forge: reframed(forge, payload(), payload(serial=1)),
@@ -326,8 +330,8 @@ SIGNATURES = [
     Case("cut in the armor", edited(lambda m: m[:-120]), reason="begin and end"),
     Case("no end line", replaced(END, b""), reason="begin and end"),
     Case("no base64", edited(lambda m: m.split(SIGNATURE)[0] + SIGNATURE + b"\n" + END), reason="base64"),
-    Case("no empty line in the armor", replaced(SIGNATURE + b"\n", SIGNATURE), reason=""),
-    Case("a base64 line cut short", body_wrapped(cut_line), reason=""),
+    Case("no empty line in the armor", replaced(SIGNATURE + b"\n", SIGNATURE), reason="empty line after its headers"),
+    Case("a base64 line cut short", body_wrapped(cut_line), reason="checksum is wrong"),
     Case(
         "a base64 line of 20000",
         body_wrapped(lambda a: b"\n" + b"".join(base64_lines(a)) * 40 + b"\n" + END),
@@ -342,9 +346,9 @@ SIGNATURES = [
     Case("a terminal's control in a Comment", replaced(SIGNATURE, SIGNATURE + b"Comment: \x1b[2J\n"), reason="headers"),
     Case("nine Comments", replaced(SIGNATURE, SIGNATURE + b"Comment: x\n" * 9), reason="headers"),
     Case("the value changed", with_packets(lambda p: flip(p, -1)), reason="does not fit"),
-    Case("the hashed part changed", with_packets(lambda p: flip(p, 12)), reason=""),
-    Case("the signature's type changed", with_packets(lambda p: flip(p, 4)), reason=""),
-    Case("the hash algorithm changed", with_packets(lambda p: flip(p, 6)), reason=""),
+    Case("the hashed part changed", with_packets(lambda p: flip(p, 12)), reason="does not fit"),
+    Case("the signature's type changed", with_packets(lambda p: flip(p, 4)), reason="does not fit"),
+    Case("the hash algorithm changed", with_packets(lambda p: flip(p, 6)), reason="another hash"),
     Case("a packet cut short", with_packets(lambda p: p[:-3]), reason="cut short"),
     Case("bytes after the packet", with_packets(lambda p: p + b"\0\0"), reason="packet"),
     Case("no signature packet", with_packets(lambda _: b"\xcd\x02hi"), reason="not one signature"),
@@ -365,7 +369,7 @@ SIGNATURES = [
         lambda forge: (
             good(forge).split(SIGNATURE)[0] + forge.detach(payload()[:-1], "manifest", "--digest-algo", "SHA512")
         ),
-        reason="",
+        reason="does not fit",
     ),
     Case("SHA-1", signed(payload(), "manifest", "--digest-algo", "SHA1"), reason="header"),
     Case(

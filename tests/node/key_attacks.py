@@ -211,8 +211,8 @@ GOOD_KEYS = [
 
 KEYS = [
     Case("an unknown signer", signed(payload(), "stranger"), reason="not trusted here"),
-    Case("Ed25519 by an unknown signer", signed(payload(), "edwards"), reason=""),
-    Case("DSA by an unknown signer", signed(payload(), "dsa", "--digest-algo", "SHA256"), reason=""),
+    Case("Ed25519 by an unknown signer", signed(payload(), "edwards"), reason="is not good"),
+    Case("DSA by an unknown signer", signed(payload(), "dsa", "--digest-algo", "SHA256"), reason="is not good"),
     Case(
         "a key that has expired",
         signed(payload(), "expired", "--faked-system-time", "20240101T120000!"),
@@ -247,13 +247,13 @@ KEYS = [
     Case("by another key of the same user id", lambda f: namesake(f).clearsign(payload(), "namesake"),
          reason="not trusted here", pinned=beside_namesake),
     # gpgv 2.0 takes the first two and the fourth; the rest of step 4 does not. So there is more than one sentence.
-    Case("a subkey that may not sign", lambda forge: silenced(forge)[0], reason="", pinned=trusting_silenced()),
-    Case("permission to sign in the unhashed part", lambda forge: silenced(forge)[0], reason="",
+    Case("a subkey that may not sign", lambda forge: silenced(forge)[0], reason="is not ", pinned=trusting_silenced()),
+    Case("permission to sign in the unhashed part", lambda forge: silenced(forge)[0], reason="is not ",
          pinned=trusting_silenced(unhashed_permission)),
     # gpgv 2.0 accepts this one. Who can bind a subkey holds a trusted primary key, and could sign as well.
-    Case("a subkey that did not sign its binding", lambda forge: silenced(forge)[0], reason="",
+    Case("a subkey that did not sign its binding", lambda forge: silenced(forge)[0], reason="is not ",
          pinned=trusting_silenced(without_back_signature)),
-    Case("a primary key that only certifies", certifier, reason="", pinned=trusting_certifier),
+    Case("a primary key that only certifies", certifier, reason="is not ", pinned=trusting_certifier),
     Case("an added subkey, unbound", signed(payload(), "stranger"), reason="is not good",
          pinned=with_strangers_subkey(binding=False, trust_packet=False)),
     Case("an added subkey, bound by another's binding", signed(payload(), "stranger"), reason="is not good",
