@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,18 @@ class TestProcesses:
         found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, f"/usr/bin/{self.NAME}")])
 
         assert [(one.subject, one.status) for one in found] == [("processes", "unknown")]
+
+    def test_a_script_of_a_components_name_is_the_shell_that_runs_it(self, tmp_path: Path) -> None:
+        script = tmp_path / self.NAME[:15]
+        script.write_text("#!/bin/sh\nread line\n")
+        script.chmod(0o755)
+        with subprocess.Popen([script], stdin=subprocess.PIPE) as process:
+            while Path(f"/proc/{process.pid}/comm").read_text().rstrip("\n") != script.name:
+                time.sleep(0.01)
+            found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, f"/usr/bin/{script.name}")])
+            process.communicate(b"\n")
+
+        assert not [result for result in found if process.pid in result.evidence.get("pids", ())]
 
     def test_a_program_that_only_has_a_components_name_within_its_own_is_none(
         self, start: Callable[[str], int]

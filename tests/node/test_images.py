@@ -309,6 +309,8 @@ class TestToldByTheRuntime:
             ("echo '{\"containers\": [1]}'", "no list"),
             ("printf '\\377\\376'", "no list"),
             ("echo '{}'", "no list"),
+            ("echo '{\"containers\": {}}'", "no list"),
+            ('echo \'{"containers": ""}\'', "no list"),
             ("echo '{\"containers\": null}'", "no list"),
             ("exit 0", "no list"),
             ("head -c 300000 /dev/zero | tr '\\0' '['", "no list"),
