@@ -248,10 +248,10 @@ class TestRunning:
         self, how: str, told: str, look: Look, containerd: Containerd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pid = containerd.start()
-        monkeypatch.setattr(containers, "_SECONDS", 1.0)
         if how == "dead":
             containerd.kill()
         else:
+            monkeypatch.setattr(containers, "_SECONDS", 1.0)
             containerd.process.send_signal(signal.SIGSTOP)
 
         found = look(pid)
