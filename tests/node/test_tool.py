@@ -343,8 +343,8 @@ class TestOptions:
     def test_what_cannot_be_meant_is_a_usage_error(self, arguments: list[str], tool: Path, tmp_path: Path) -> None:
         code, report, error = run(tool, *arguments, cwd=tmp_path)
 
-        assert (code, report) == (2, {})
-        assert error
+        assert (code, report["schema"], report["error"]["code"]) == (2, "fipsmanifest/error/v1", 2)
+        assert error == f"dkp-fips-tool: {report['error']['message']} {report['error']['advice']}\n"
 
     def test_junit_is_written_beside_the_json(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
         import xml.etree.ElementTree as ElementTree

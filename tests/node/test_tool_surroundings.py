@@ -289,7 +289,10 @@ def test_a_signal_while_files_are_read_ends_it_at_once_and_leaves_nothing(place:
             time.sleep(0.05)
         process.send_signal(number)
         begun = time.monotonic()
-        output, error = process.communicate(timeout=60)
+        try:
+            output, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
 
     assert process.returncode == 128 + number
     assert time.monotonic() - begun < 10

@@ -27,20 +27,30 @@ _OF_A_ROLE = frozenset(("files", "images", "services"))
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
     """Run the tool on ``arguments`` (the process's own where None), and give its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return _run(options.parse(arguments, program))
+        return _run(options.parse(words, program))
     except FipsManifestError as error:
-        _say_error("{}: {}".format(program, error))
-        return error.exit_code
+        return _fail(words, program, error.exit_code, error.message, error.advice)
     except KeyboardInterrupt as interrupt:
-        _say_error("{}: interrupted.".format(program))
-        return 128 + int((interrupt.args or (signal.SIGINT,))[0])
+        code = 128 + int((interrupt.args or (signal.SIGINT,))[0])
+        return _fail(words, program, code, "interrupted.", "")
     except BrokenPipeError:
         # The reader of our output went away: there is nobody to tell, and the verdict was not delivered.
         return EXIT_CODES[INCOMPLETE]
     except Exception as error:  # noqa: BLE001 - the last resort: one sentence and a code of its own, never a traceback
-        _say_error("{}: internal error: {}: {}".format(program, type(error).__name__, visible(str(error))))
-        return _INTERNAL
+        message = "internal error: {}: {}".format(type(error).__name__, visible(str(error)))
+        return _fail(words, program, _INTERNAL, message, "")
+
+
+def _fail(words: Sequence[str], program: str, code: int, message: str, advice: str) -> int:
+    """Say what went wrong before there was a report, to programs in the shape of all other commands' failures."""
+    _say_error("{}: {} {}".format(program, message, advice).rstrip())
+    if "--json" in words:
+        # Where the output itself is what fails there is nowhere to tell it.
+        with contextlib.suppress(Incomplete, BrokenPipeError):
+            _say(report.error_to_json(code, message, advice))
+    return code
 
 
 def _run(asked: options.Options) -> int:
@@ -52,7 +62,12 @@ def _run(asked: options.Options) -> int:
         raise UsageError("No trusted keys are named.", "Name the trust folder with --keys DIR.")
     given = [(os.path.basename(path), _read(path)) for path in asked.manifests]
     if asked.junit is not None:
-        _write_junit(asked.junit, "")
+        try:
+            _write_junit(asked.junit, "")
+        except OSError as error:
+            raise UsageError(
+                "{} cannot be written: {}.".format(visible(asked.junit), error.strerror), "Name another file."
+            )
     role = host.find_role(asked.root, asked.role)
     node = Node(asked.root, asked.live, role.name)
     described = host.describe(node)
@@ -77,8 +92,8 @@ def _run(asked: options.Options) -> int:
         results += _check_node(node, manifests, asked.checks)
         found = verdict(results, trusted=True)
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
-    _write(report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings)), asked)
-    return EXIT_CODES[found]
+    said = report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings))
+    return _write(said, asked)
 
 
 def _trust(asked: options.Options) -> Optional[Trust]:
@@ -120,23 +135,23 @@ def _unique(sentences: Sequence[str]) -> List[str]:
     return sorted(set(sentences), key=list(sentences).index)
 
 
-def _write(found: report.Report, asked: options.Options) -> None:
+def _write(found: report.Report, asked: options.Options) -> int:
+    """Write the report where it was asked for; gives the exit code."""
+    code = EXIT_CODES[found.verdict]
     try:
         if asked.junit is not None:
             _write_junit(asked.junit, report.to_junit(found))
-    finally:
-        colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        _say(report.to_json(found) if asked.json else report.to_text(found, colour))
+    except OSError as error:
+        _say_error("{} cannot be written: {}.".format(visible(str(asked.junit)), error.strerror))
+        code = code or EXIT_CODES[INCOMPLETE]
+    colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    _say(report.to_json(found) if asked.json else report.to_text(found, colour))
+    return code
 
 
 def _write_junit(path: str, text: str) -> None:
-    """Write the JUnit report; an empty one before there is anything to report, to know that it can be written."""
-    try:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
-    except OSError as error:
-        reason = "{} cannot be written: {}.".format(visible(path), error.strerror)
-        raise Incomplete(reason, "Make room for it.") if text else UsageError(reason, "Name another file.")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def _version_text(trust: Optional[Trust]) -> str:

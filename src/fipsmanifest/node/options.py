@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from ..errors import UsageError
 from .document import Bindings
@@ -44,7 +44,7 @@ class Options(NamedTuple):
 
 
 def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
-    """Read the command line; raises `UsageError`, and `SystemExit` as argparse does (2, or 0 for --help)."""
+    """Read the command line; raises `UsageError`, and `SystemExit` (0) after --help."""
     given = _parser(program).parse_args(arguments)
     if given.live and given.root is None:
         raise UsageError(
@@ -69,9 +69,14 @@ def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(visible("The options cannot be read: {}.".format(message), 400), "See --help.")
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
     # Abbreviated options would change their meaning when another one is added.
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         allow_abbrev=False,
         description="Validate that a node runs the FIPS builds that a signed manifest lists.",

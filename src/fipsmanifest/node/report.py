@@ -7,6 +7,7 @@ from .result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, VALID, Result, summary
 from .text import visible
 
 SCHEMA = "fipsmanifest/node/v1"
+ERROR_SCHEMA = "fipsmanifest/error/v1"
 
 _MARKS = {PASS: "[OK]", FAIL: "[FAIL]", UNKNOWN: "[UNKNOWN]", NOT_APPLICABLE: "[n/a]"}
 _COLOURS = {PASS: "32", FAIL: "31", UNKNOWN: "33", NOT_APPLICABLE: "2"}
@@ -62,6 +63,12 @@ def to_json(report: Report) -> str:
         "checks": [_document(result) for result in kept.results],
         "warnings": list(report.warnings)[:_MAX_WARNINGS],
     }
+    return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
+
+
+def error_to_json(code: int, message: str, advice: str) -> str:
+    """Write the document ``fipsmanifest/error/v1``: why there is no report."""
+    document = {"schema": ERROR_SCHEMA, "error": {"code": code, "message": message, "advice": advice}}
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
