@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.errors import Incomplete
+from fipsmanifest.errors import Conflict, Incomplete
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.bucket import Condition
+from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.folder import FolderBucket
 from fipsmanifest.publish.probe import probe
+from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
 from tests.publish.faulty_proxy import FaultyProxy
+from tests.publish.releases import ReleaseKey, wanted_release
 from tests.servers import RcloneS3, SeaweedFS
 
 CONDITIONS = ["create-only", "replace-only", "replace-existing"]
@@ -53,6 +56,21 @@ def test_a_real_store_that_ignores_conditions_is_found_out_and_cleaned(
     # rclone puts its own temporary files away in its own time.
     left = [path for path in (tmp_path / "served").rglob("*") if path.is_file()]
     assert [path for path in left if not path.name.startswith(".rclone_temp_put_")] == []
+
+
+def test_a_real_store_that_ignores_conditions_is_not_published_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    with RcloneS3(tmp_path / "served") as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        bucket = open_bucket("s3://careless/fips")
+
+        with pytest.raises(Conflict, match="ignores conditions") as caught:
+            publish(wanted_release(release_key), bucket, consumer)
+
+        assert "--single-writer" in caught.value.advice
+        assert [entry.key for entry in bucket.list("")] == ["tool/0.1.0/dkp-fips-tool"]
 
 
 class Forgetful(FolderBucket):
