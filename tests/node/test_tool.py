@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,27 @@ class TestTheFile:
 
         assert done.stdout.startswith("dkp-fips-tool 0.")
         assert hashlib.sha256(tool.read_bytes()).hexdigest() in done.stdout
+
+    def test_its_version_tells_the_release_its_own_digest_its_keys_and_those_near_their_end(
+        self, forge: Forge, tmp_path: Path
+    ) -> None:
+        shutil.copytree(forge.trust_folder, tmp_path / "keys")
+        document = json.loads((tmp_path / "keys/trust.json").read_text())
+        ends = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        document["keys"][0]["valid_to"] = ends
+        (tmp_path / "keys/trust.json").write_text(json.dumps(document))
+        build_tool(tmp_path / "keys", tmp_path / "tool")
+
+        command = ["sh", str(tmp_path / "tool"), "--version"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+        assert re.fullmatch(r"dkp-fips-tool \S+ \(released \d{4}-\d{2}-\d{2}\)", lines[0])
+        assert lines[1] == f"sha256: {roots.sha256(tmp_path / 'tool')}"
+        carried = [key for key in document["keys"] if key["role"] != "upstream"]
+        assert len(lines) == 2 + len(carried) + 1
+        for key, line in zip(carried, lines[2:], strict=False):
+            assert line.startswith(f"{key['role']} key: {key['fingerprint']} active ")
+        assert lines[-1].endswith(f"{carried[0]['fingerprint']} is valid until {ends}.")
 
     @pytest.mark.parametrize(
         ("there", "taken"),
