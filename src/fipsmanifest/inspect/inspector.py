@@ -26,8 +26,8 @@ from .table import Table
 #: ELF files up to this size are inspected in memory.
 IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
-#: Small enough to stay in a core's cache between the hash and the look at it.
-_PIECE = 1 << 18
+#: Read and hashed at a time from a file on disk; with less, the calls cost more than a cache that holds it all saves.
+_PIECE = 1 << 19
 _UPX = b"UPX!"
 _UPX_REACH = 1 << 10
 
