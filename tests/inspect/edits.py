@@ -150,6 +150,12 @@ def load_indexes(data: bytes) -> list[int]:
     return [index for index in range(count) if struct.unpack_from("<I", data, program_header(data, index))[0] == 1]
 
 
+def loads(data: bytes) -> list[tuple[int, int, int]]:
+    """Give file offset, address and size of each PT_LOAD."""
+    headers = [struct.unpack_from("<IIQQQQ", data, program_header(data, index)) for index in load_indexes(data)]
+    return [(offset, address, size) for _, _, offset, address, _, size in headers]
+
+
 def hand_made(
     code: bytes, data: bytes = b"", *, machine: int = 62, bits: int = 64, order: str = "<", loads: bool = True
 ) -> bytes:

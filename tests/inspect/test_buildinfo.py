@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,10 @@ from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 
 from . import edits, programs
-from .test_verdicts import REAL_BUILDS
+from .matrix import REAL, named
 
 TABLE = load()
-GO_PROGRAMS = [program for program, verdict, _ in REAL_BUILDS if verdict != "not-go"]
+GO_PROGRAMS = [name for name, row in REAL.items() if row.verdict != "not-go"]
 
 
 def read(data: bytes) -> GoFacts:
@@ -42,9 +41,10 @@ def as_go_prints_it(path: Path) -> GoFacts:
     return GoFacts(first.partition(": ")[2], path_of_main, module, settings)
 
 
-@pytest.mark.parametrize("program", GO_PROGRAMS, ids=lambda program: program.__name__)
-def test_every_field_agrees_with_the_toolchain(program: Callable[[], Path]) -> None:
-    path = program()
+@pytest.mark.parametrize("name", named(GO_PROGRAMS))
+def test_every_field_agrees_with_the_toolchain(name: str) -> None:
+    path = REAL[name].make()
+    assert isinstance(path, Path)
     assert read(path.read_bytes()) == as_go_prints_it(path)
 
 

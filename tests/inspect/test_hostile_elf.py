@@ -169,14 +169,6 @@ def test_a_shell_script_named_kubelet_is_a_program_without_a_verdict(tmp_path: P
     assert (finding.role, finding.elf, finding.crypto) == ("program", None, None)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(0, edits.AMD64.length - 1), change=st.integers(1, 255))
-def test_no_changed_byte_of_the_module_is_ever_proven(program: bytes, place: int, change: int) -> None:
-    at = edits.module_offset(program) + place
-    changed = edits.put(program, at, bytes([program[at] ^ change]))
-    assert look(Buffer(changed), TABLE).crypto.verdict is not Verdict.PROVEN
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.integers(0, 1023), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
 def test_any_damage_to_the_headers_gives_a_verdict_and_no_exception(

@@ -1,4 +1,4 @@
-"""Programs built by other toolchains than the installed one: each release line that links another module.
+"""Programs built by other toolchains than the installed one: one of each release.
 
 ``scripts/toolchains`` unpacks them, ``scripts/system-packages test`` installs Debian's; ``make test`` runs both.
 """

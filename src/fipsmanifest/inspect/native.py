@@ -49,14 +49,16 @@ def version(go: GoFacts) -> str | None:
     return None if value in ("", "off") else value
 
 
+def mode(go: GoFacts) -> str:
+    """Give the value of ``fips140`` in DefaultGODEBUG, the last one as Go reads it; empty where there is none."""
+    settings = (item.partition("=") for item in go.settings.get("DefaultGODEBUG", "").split(","))
+    values = [value for key, _, value in settings if key == "fips140"]
+    return values[-1] if values else ""
+
+
 def mode_is_on(go: GoFacts) -> bool:
-    """Tell whether FIPS mode is on by default: ``fips140=on`` or ``only``, exactly, in DefaultGODEBUG."""
-    values = [
-        value
-        for key, _, value in (item.partition("=") for item in go.settings.get("DefaultGODEBUG", "").split(","))
-        if key == "fips140"
-    ]
-    return bool(values) and values[-1] in ("on", "only")
+    """Tell whether FIPS mode is on by default: ``fips140=on`` or ``only``, exactly."""
+    return mode(go) in ("on", "only")
 
 
 def read(source: ByteSource, elf: Elf) -> NativeModule | None:

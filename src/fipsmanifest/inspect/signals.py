@@ -67,12 +67,22 @@ class Packages:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A function's name in that table."""
+
+    name: str
+    """The part of it that was looked for."""
+    offset: int
+    """Where it stands in the file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forks:
     """Which forks of Go the table of functions gives away by packages that only they have."""
 
-    golang_fips: bool
+    golang_fips: Named | None
     """The OpenSSL backend of golang-fips/go (also used by Microsoft's Go on Linux)."""
-    microsoft_go: bool
+    microsoft_go: Named | None
     """What only Microsoft's Go has."""
 
 
@@ -83,12 +93,14 @@ def markers(source: ByteSource, elf: Elf) -> Markers:
 
 def packages(source: ByteSource, elf: Elf) -> Packages:
     """Look for the names of packages among those of functions, which stripping leaves in place."""
-    return Packages(_any_function(source, elf, _CRYPTO), _any_function(source, elf, _BORING))
+    return Packages(
+        _first_function(source, elf, _CRYPTO) is not None, _first_function(source, elf, _BORING) is not None
+    )
 
 
 def forks(source: ByteSource, elf: Elf) -> Forks:
     """Look for the packages of golang-fips/go and of Microsoft's Go."""
-    return Forks(_any_function(source, elf, _GOLANG_FIPS), _any_function(source, elf, _MICROSOFT))
+    return Forks(_first_function(source, elf, _GOLANG_FIPS), _first_function(source, elf, _MICROSOFT))
 
 
 def symbols(source: ByteSource, elf: Elf) -> int:
@@ -127,14 +139,18 @@ def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:
         yield from find(source, segment.offset, segment.end, needle)
 
 
-def _any_function(source: ByteSource, elf: Elf, prefixes: tuple[bytes, ...]) -> bool:
-    """Tell whether any function's name begins with one of ``prefixes``, a zero byte before each."""
+def _first_function(source: ByteSource, elf: Elf, prefixes: tuple[bytes, ...]) -> Named | None:
+    """Find a function whose name begins with one of ``prefixes``, a zero byte before each."""
     table = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
     places = [(table.offset, table.offset + table.size)] if table else []
     places = places or [(segment.offset, segment.end) for segment in elf.loads if not segment.executable]
-    return any(
-        _FUNCTION.match(source.read_at(at + 1, 256))
-        for prefix in prefixes
-        for start, end in places
-        for at in find(source, start, end, prefix)
+    return next(
+        (
+            Named(prefix[1:].decode(), at + 1)
+            for prefix in prefixes
+            for start, end in places
+            for at in find(source, start, end, prefix)
+            if _FUNCTION.match(source.read_at(at + 1, 256))
+        ),
+        None,
     )

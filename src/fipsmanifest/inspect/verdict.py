@@ -129,7 +129,7 @@ def _from_other_module(seen: Seen) -> Decision | None:
         return Verdict.CONTRADICTED, "native-module-changed", seen.native
     if native.mode_is_on(seen.go):
         return Verdict.OTHER_MODULE, "go-native", seen.native
-    return None
+    return Verdict.PLAIN, "native-mode-off", None
 
 
 def _from_claims(seen: Seen) -> Decision:
@@ -169,6 +169,7 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
         evidence["fipsinfo_holds"] = seen.native.holds
     if seen.go is not None and native.version(seen.go):
         evidence["gofips140"] = native.version(seen.go) or ""
+        evidence["fips140"] = native.mode(seen.go)
         evidence["fips140_on"] = native.mode_is_on(seen.go)
     if seen.elf.machine == "x86_64":
         if seen.markers is not None:
@@ -179,6 +180,9 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
     if seen.packages is not None:
         evidence["crypto_packages"] = seen.packages.crypto
         evidence["boring_wrappers"] = seen.packages.boring
+    fork = seen.forks.microsoft_go or seen.forks.golang_fips if seen.forks else None
+    if fork is not None:
+        evidence["fork_package"], evidence["fork_package_at"] = fork.name, fork.offset
     if seen.symbols:
         evidence["symbols"] = seen.symbols
     if seen.data and not isinstance(module, Sighting):
@@ -249,6 +253,7 @@ _SENTENCES = {
     "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
     "no-crypto-packages": "A Go program without cryptographic packages.",
     "go-native": "{module} is in this file, its sum holds and FIPS mode is on; it is not BoringCrypto.",
+    "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
     "native-module-missing": "It says that it has Go's native FIPS module, but there is none in it.",
     "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
     "golang-fips": "Built by golang-fips/go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",

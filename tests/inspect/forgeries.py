@@ -1,0 +1,200 @@
+"""What a forger, a packer or an accident would make of a real program; each gives the bytes of one file."""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from pathlib import Path
+
+from fipsmanifest.inspect.table import Row, load
+
+from . import edits, programs
+
+TABLE = load()
+GOBORING = "path\tx\nbuild\tGOEXPERIMENT=boringcrypto\nbuild\tCGO_ENABLED=1\n"
+#: The body of StandardCrypto in ``sig_amd64.s``.
+PLAIN_MARKER = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
+FIPSINFO = b"\xff Go fipsinfo \xff\0"
+
+
+def known(module: str) -> Row:
+    """Give a row of the shipped table, for where its module stands and how long it is."""
+    row = TABLE.row(module)
+    assert row is not None
+    return row
+
+
+def start_of(data: bytes, module: str) -> int:
+    """Give where a module begins in a program."""
+    assert data.count(known(module).head) == 1
+    return data.index(known(module).head)
+
+
+def one_bit_flipped(data: bytes, module: str) -> bytes:
+    """Change the module and nothing else."""
+    return edits.flip(data, start_of(data, module) + known(module).text_length // 2, 3)
+
+
+def flipped_with_its_digest_redone(data: bytes, module: str) -> bytes:
+    """Change the module so that its own self-test still passes."""
+    row, start = known(module), start_of(data, module)
+    data = one_bit_flipped(data, module)
+    text = data[start : start + row.text_length]
+    digest = hmac.new(bytes(64), text, row.algorithm.removeprefix("hmac-")).digest()
+    return edits.put(data, start + row.digest_offset, digest)
+
+
+def spliced(data: bytes, module: str, other: bytes, others: str) -> bytes:
+    """Put the middle of another program's module into this one's."""
+    start, source = start_of(data, module), start_of(other, others)
+    return edits.put(data, start + 0x20000, other[source + 0x20000 : source + 0x40000])
+
+
+def module_erased() -> bytes:
+    """The wrappers are there; the module's bytes are gone, and so is its digest."""
+    data = programs.boring().read_bytes()
+    return edits.put(data, edits.module_offset(data), b"\xcc" * 0xC0000)
+
+
+def stored_digest_changed() -> bytes:
+    data = programs.boring().read_bytes()
+    return edits.flip(data, edits.module_offset(data) + edits.AMD64.digest_offset)
+
+
+def build_info_rewritten(program: Path, version: str, modules: str = "path\tx\n") -> bytes:
+    return edits.rewrite_build_info(program.read_bytes(), version, modules)
+
+
+def build_info_erased() -> bytes:
+    data = programs.plain().read_bytes()
+    return edits.put(data, edits.build_info(data)[0], bytes(16))
+
+
+def old_branch() -> bytes:
+    """The dev.boringcrypto branch: pointer-form build info, a version with ``b7``, no build settings."""
+    modules = "path\tx\nmod\tk8s.io/kubernetes\tv1.21.3\t\n"
+    return edits.pointer_build_info(programs.boring().read_bytes(), "go1.16.6b7", modules)
+
+
+def whole_object_never_called() -> bytes:
+    """The module's object calls its own module from its other half; only Go's wrappers would count."""
+    info = edits.inline_build_info("go1.21.13", "path\tx\n")
+    return edits.hand_made(bytes(0x1000) + edits.module_object("amd64"), info)
+
+
+def unknown_module_never_called() -> bytes:
+    module = edits.redo_digest(edits.flip(programs.genuine_module(), 0x8000), 0)
+    return programs.with_module_in(programs.roomy(), programs.ROOM, module)
+
+
+def second_module(module: bytes) -> bytes:
+    return programs.with_module_in(programs.roomy(goboring=True), programs.ROOM, module)
+
+
+def second_module_changed() -> bytes:
+    return second_module(edits.flip(programs.genuine_module(), 0x8000))
+
+
+def plain_crypto_beside() -> bytes:
+    host = programs.roomy(goboring=True).read_bytes()
+    return edits.put(host, -(-host.index(programs.ROOM) // 16) * 16, PLAIN_MARKER)
+
+
+def code_writable() -> bytes:
+    data = programs.boring().read_bytes()
+    for index in edits.load_indexes(data):
+        at = edits.program_header(data, index)
+        if data[at + 4] & 1:
+            data = edits.put(data, at + 4, bytes([data[at + 4] | 2]))
+    return data
+
+
+def text_relocations() -> bytes:
+    """The dynamic section says DT_TEXTREL."""
+    data = programs.boring_pie().read_bytes()
+    count = struct.unpack_from("<H", data, 56)[0]
+    headers = [edits.program_header(data, index) for index in range(count)]
+    (dynamic,) = [at for at in headers if struct.unpack_from("<I", data, at)[0] == 2]
+    return edits.put(data, struct.unpack_from("<Q", data, dynamic + 8)[0], struct.pack("<QQ", 22, 0))
+
+
+def packed(*, magic: bool) -> bytes:
+    """UPX leaves two segments, no sections, and its magic behind the headers."""
+    data = edits.hand_made(b"\x90" * 64 + b"\x17\x2a" * 4000)
+    return edits.put(data, 0x200, b"UPX!") if magic else data
+
+
+def native_module_changed(data: bytes) -> bytes:
+    """Change one byte of the native module's code (``go:fipsinfo``: sum, itself, then start and end of the text)."""
+    start = struct.unpack_from("<Q", data, data.index(FIPSINFO) + 56)[0]
+    place = next(
+        offset + start - address for offset, address, size in edits.loads(data) if address <= start < address + size
+    )
+    return edits.flip(data, place + 100)
+
+
+def native_sum_changed(data: bytes) -> bytes:
+    return edits.flip(data, data.index(FIPSINFO) + 20)
+
+
+def native_module_missing(data: bytes) -> bytes:
+    return edits.put(data, data.index(FIPSINFO), bytes(16))
+
+
+_WRAPPER = b"\0crypto/internal/boring._Cfunc__goboringcrypto_"
+
+
+def fork(package: bytes, version: str, settings: str = "") -> bytes:
+    """Give a program with OpenSSL behind Go, made from a stripped one of ours.
+
+    Such toolchains are not in any package. ``package``, ``version`` and ``settings`` are what their programs carry,
+    measured on ones built from the published sources: no symbols of goboring's, no wrappers and no GOEXPERIMENT.
+    """
+    data = without_symbols(programs.boring())
+    data = edits.put(data, edits.module_offset(data), b"\xcc" * 0xC0000)
+    prefix = b"\0vendor/github.com/" + package + b"."
+    assert _WRAPPER in data
+    data = data.replace(_WRAPPER, prefix.ljust(len(_WRAPPER), b"F")[: len(_WRAPPER)])
+    return edits.rewrite_build_info(data, version, "path\tx\n" + settings)
+
+
+def golang_fips_1_16() -> bytes:
+    """Give what it was before it had a package for OpenSSL: one function more among goboring's own."""
+    data = without_symbols(programs.boring())
+    data = edits.put(data, edits.module_offset(data), b"\xcc" * 0xC0000)
+    data = edits.put(data, data.index(_WRAPPER), _WRAPPER + b"DLOPEN_OPENSSL\0")
+    return edits.rewrite_build_info(data, "go1.16.12", "path\tx\n")
+
+
+def without_symbols(program: Path | bytes) -> bytes:
+    """Give the bytes after ``strip --strip-all``."""
+    assert isinstance(program, Path)
+    return programs.stripped(program)
+
+
+def cut(length: int) -> bytes:
+    """Give a part of a program whose section headers stand at its end; negative lengths count from there."""
+    return programs.boring_external().read_bytes()[:length]
+
+
+def section_headers_at(data: bytes) -> int:
+    return int(struct.unpack_from("<Q", data, 40)[0])
+
+
+def overlapping() -> bytes:
+    """The module stays where it is in the file, but the second segment is mapped over the first."""
+    data = programs.boring().read_bytes()
+    first, second, *_ = (edits.program_header(data, index) for index in edits.load_indexes(data))
+    return edits.put(data, second + 16, data[first + 16 : first + 24])
+
+
+def first_load(field: int, value: int) -> bytes:
+    """Let the first PT_LOAD say something else."""
+    data = programs.boring().read_bytes()
+    at = edits.program_header(data, edits.load_indexes(data)[0])
+    return edits.put(data, at + field, struct.pack("<Q", value))
+
+
+def header(offset: int, value: bytes) -> bytes:
+    """Let the file header say something else."""
+    return edits.put(programs.boring().read_bytes(), offset, value)
