@@ -24,6 +24,7 @@ demo: $(VENV)/.demo ## cut, publish, verify and validate a small release on this
 test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytest)
 	@scripts/system-packages test
 	@scripts/toolchains
+	@scripts/debian-programs
 	@scripts/fips-provider
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 

@@ -61,6 +61,11 @@ def test_the_list_has_every_known_certificate_with_its_status_and_how_sure_it_is
         assert item["status"] == ("historical" if item["standard"] == "FIPS 140-2" else "active")
     of_rows = {row["id"]: [item["number"] for item in row["certificates"]] for row in listed["modules"]}
     assert of_rows["boringcrypto-20220613-x86_64"] == [4735]
+    # What docs/proof.md takes from a row to repeat the proof by hand.
+    (shown,) = [row for row in listed["modules"] if row["id"] == "boringcrypto-20210429-x86_64"]
+    assert (shown["text_length"], shown["digest_offset"]) == (0xBE290, 0xBE7AA)
+    assert shown["head"].startswith("41574156534989d64989f74889fbe887e70b00f640")
+    assert shown["entry_points"]["BORINGSSL_bcm_power_on_self_test"] == 0x5E3B0
     told = run(tmp_path, "modules", "list").stdout
     (d2iq,) = [line for line in told.splitlines() if line.startswith("3702")]
     assert "D2iQ" in d2iq

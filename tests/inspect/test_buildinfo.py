@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from examples.upstream import goprograms
 
+from fipsmanifest.inspect import elf
+from fipsmanifest.inspect.buildinfo import text
 from fipsmanifest.inspect.finding import GoFacts, Verdict
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 
-from . import edits, programs
+from . import edits, programs, toolchains
 from .matrix import REAL, named
 
 TABLE = load()
@@ -46,6 +49,7 @@ def test_every_field_agrees_with_the_toolchain(name: str) -> None:
     path = REAL[name].make()
     assert isinstance(path, Path)
     assert read(path.read_bytes()) == as_go_prints_it(path)
+    check_text(path)
 
 
 @pytest.mark.parametrize("program", [goprograms.goroot() / "bin/go", goprograms.goroot() / "bin/gofmt"])
@@ -53,15 +57,48 @@ def test_the_toolchains_own_programs_agree(program: Path) -> None:
     assert read(program.read_bytes()) == as_go_prints_it(program)
 
 
-@pytest.mark.parametrize("name", ["docker-registry", "skopeo", "umoci"])
-def test_programs_that_a_distribution_built_agree(name: str) -> None:
-    # By toolchains, flags and strippers that are not ours; all of them plain builds.
-    found = shutil.which(name)
-    assert found
-    path = Path(found)
+def check_text(path: Path) -> None:
+    """Compare line by line: dependencies with their sums and replacements stand there, too."""
+    data = Buffer(path.read_bytes())
+    found = text(data, elf.read(data))
+    assert found is not None
+    first, *lines = goprograms.go_version_m(path).splitlines()
+    assert found[0] == first.partition(": ")[2]
+    assert found[1].splitlines() == [line.removeprefix("\t") for line in lines if line.strip()]
+
+
+def check_distributed(path: Path) -> None:
     looked = look(Buffer(path.read_bytes()), TABLE)
     assert looked.go == as_go_prints_it(path)
     assert looked.crypto.verdict is Verdict.PLAIN
+    check_text(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker-registry",
+        "skopeo",
+        "umoci",
+        "containerd",
+        "containerd-shim-runc-v2",
+        "ctr",
+        "runc",
+    ],
+)
+def test_programs_that_a_distribution_built_agree(name: str) -> None:
+    # By toolchains, flags and strippers that are not ours; all of them plain builds.
+    found = shutil.which(name, path=f"{os.defpath}:/usr/sbin:/sbin")
+    assert found
+    check_distributed(Path(found))
+
+
+@pytest.mark.parametrize("program", ["etcd-server/usr/bin/etcd", "kubernetes-client/usr/bin/kubectl"])
+@toolchains.on_debian_12
+def test_kubernetes_programs_that_a_distribution_built_agree(program: str) -> None:
+    path = Path(__file__).parents[2] / ".cache" / "debian" / program
+    assert path.exists(), f"{path} is missing: run scripts/debian-programs"
+    check_distributed(path)
 
 
 def test_a_program_without_section_headers_agrees(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ ARM64_COMPILER = f"{_ZIG} cc -target aarch64-linux-gnu"
 #: Nobody else packages Go 1.19 for goboring, so elsewhere its rows are left out, and pytest says so.
 on_debian_12 = pytest.mark.skipif(
     platform.freedesktop_os_release().get("VERSION_CODENAME") != "bookworm",
-    reason="Go 1.19, which links the module of 2019, comes with Debian 12 only",
+    reason="Go 1.19, which links the module of 2019, and the programs to compare with come from Debian 12 only",
 )
 
 

@@ -32,7 +32,13 @@ _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 
 
 def read(source: ByteSource, elf: Elf) -> GoFacts | None:
-    """Give what a Go program says of itself, None where it has no build info.
+    """Give what a Go program says of itself, None where it has no build info; raises as `text` does."""
+    found = text(source, elf)
+    return None if found is None else _parse(*found)
+
+
+def text(source: ByteSource, elf: Elf) -> tuple[str, str] | None:
+    """Give the version and the module text as they stand in a Go program, None where it has no build info.
 
     Looks in ``.go.buildinfo``, then as Go does in the first writable segment, then in the other ones, so that a
     file without section headers is read too. Raises `Unreadable` where build info is there and cannot be read.
@@ -55,7 +61,7 @@ def _places(elf: Elf) -> Iterator[tuple[int, int]]:
         yield segment.offset, segment.end
 
 
-def _decode(source: ByteSource, elf: Elf, at: int) -> GoFacts:
+def _decode(source: ByteSource, elf: Elf, at: int) -> tuple[str, str]:
     header = source.read_at(at, _HEADER)
     if len(header) < _HEADER:
         raise Unreadable("truncated-build-info")
@@ -72,7 +78,7 @@ def _decode(source: ByteSource, elf: Elf, at: int) -> GoFacts:
     if not version:
         raise Unreadable("empty-build-info")
     framed = len(modules) >= 2 * _MARK + 1 and modules[-_MARK - 1 : -_MARK] == b"\n"
-    return _parse(_text(version), _text(modules[_MARK:-_MARK]) if framed else "")
+    return _text(version), _text(modules[_MARK:-_MARK]) if framed else ""
 
 
 def _inline(source: ByteSource, at: int, most: int) -> tuple[bytes, int]:
