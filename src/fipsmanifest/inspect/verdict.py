@@ -256,7 +256,7 @@ _SENTENCES = {
     "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
     "native-module-missing": "It says that it has Go's native FIPS module, but there is none in it.",
     "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
-    "golang-fips": "Built by golang-fips/go: in FIPS mode, cryptography is OpenSSL's, loaded at run time, not BoringCrypto.",
+    "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
     "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
     "not-go": "An ELF file, but not a Go program.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
