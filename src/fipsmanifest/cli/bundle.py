@@ -23,7 +23,8 @@ def export(
     ] = None,
     endpoint_url: options.EndpointUrl = None,
     to: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="[default: fips-VERSION-NAME.tar]")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it.  [default: fips-VERSION-NAME.tar]"),
     ] = None,
     definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,

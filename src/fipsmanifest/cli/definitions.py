@@ -71,7 +71,7 @@ def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -
 @app.command()
 def lint(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Definitions.  [default: all of them]")
+        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files of definitions.  [default: all of them]")
     ] = None,
     definitions: Root = options.DEFINITIONS,
     json: options.Json = False,

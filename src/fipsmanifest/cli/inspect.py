@@ -31,7 +31,10 @@ def inspect(
     ctx: typer.Context,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH..."),
+        typer.Argument(
+            metavar="PATH...",
+            help="An ELF file, a folder, an RPM, a tarball, an image archive or docker://REGISTRY/REPOSITORY:TAG.",
+        ),
     ],
     require: Annotated[
         Literal["proven"] | None,
@@ -55,8 +58,7 @@ def inspect(
 ) -> None:
     """Say of every file what it is, and of every program whether the validated module is proven to be in it.
 
-    PATH is an ELF file, a folder, an RPM, a tarball, an image archive or docker://REGISTRY/REPOSITORY:TAG; what is
-    packed in it is opened as well.
+    What is packed in a PATH is opened as well.
 
     Verdicts: proven, unlisted, declared, contradicted, other-module, no-crypto, plain, not-go, unreadable.
 

@@ -53,7 +53,7 @@ def init(
     keys: options.Keys = options.KEYS,
     gnupghome: GnupgHome = None,
     bits: Annotated[int, typer.Option(help="RSA bits, 3072 or 4096.")] = 3072,
-    valid_to: Annotated[datetime | None, typer.Option(help="End of its validity in the trust file (UTC).")] = None,
+    valid_to: Annotated[datetime | None, typer.Option(metavar="DATE", help="End of its validity (UTC).")] = None,
     backup: Annotated[
         Path | None,
         typer.Option(
@@ -130,8 +130,14 @@ def add(
         str | None, typer.Option(metavar="FPR", help="The full fingerprint that you know from elsewhere.")
     ] = None,
     keys: options.Keys = options.KEYS,
-    valid_from: Annotated[datetime | None, typer.Option(help="[default: when the key was made]")] = None,
-    valid_to: Annotated[datetime | None, typer.Option(help="End of its validity (UTC).")] = None,
+    valid_from: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE",
+            help="Start of its validity (UTC), 2026-01-31 or 2026-01-31T08:00:00.  [default: when the key was made]",
+        ),
+    ] = None,
+    valid_to: Annotated[datetime | None, typer.Option(metavar="DATE", help="End of its validity (UTC).")] = None,
     json: options.Json = False,
 ) -> None:
     """Trust a public key in a role."""
@@ -227,7 +233,9 @@ def export(
     fingerprint: Fingerprint,
     keys: options.Keys = options.KEYS,
     binary: Annotated[bool, typer.Option("--binary", help="Not armored, as old gpgv wants its keyrings.")] = False,
-    to: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="[default: stdout]")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.  [default: stdout]")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Write a key's public certificate."""
