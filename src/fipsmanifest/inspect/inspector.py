@@ -136,12 +136,12 @@ class Inspector:
                 begun.show(size, buffer, length)
             size += length
         finding = _plain(named, stat.S_IMODE(found.st_mode), size, digest.hexdigest(), None, head)
-        if begun is None:
-            return finding
-        if size != found.st_size:
-            # Written to meanwhile: what was hashed is looked at from the start.
-            return _judged(finding, look(OpenFile(descriptor, size), self._table))
-        return _judged(finding, begun.judge() if isinstance(begun, Program) else begun)
+        if begun is not None:
+            finding = _judged(finding, begun.judge() if isinstance(begun, Program) else begun)
+        if _state(os.fstat(descriptor)) != _state(found):
+            # The verdict would be on other bytes than the digest.
+            raise Incomplete(f"{path} changed while it was read.", "Run it again when nothing writes there.")
+        return finding
 
     def _file(self, member: Member, content: Content, first: bytes) -> Finding:
         path, mode, size, mark = member.path, member.mode, member.size, member.mark
@@ -227,6 +227,11 @@ def look(source: ByteSource, table: Table) -> Looked:
     """Judge the bytes of an ELF file; never raises for what is in them."""
     begun = begin(source, table)
     return begun.judge() if isinstance(begun, Program) else begun
+
+
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    """Give what every write to a file changes."""
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _judged(finding: Finding, looked: Looked) -> Finding:
