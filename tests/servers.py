@@ -230,7 +230,7 @@ class RcloneS3:
             *(str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder)),
             *("--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(self.credentials)),
             *("--config", str(folder.with_name("rclone.conf")), "--vfs-cache-mode", "writes"),
-            *("--cache-dir", str(folder.with_name("rclone-cache")), "--dir-cache-time", "0s"),
+            *("--cache-dir", str(folder.with_name("rclone-cache"))),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -11,7 +11,7 @@ import pytest
 
 from fipsmanifest.errors import Conflict, Incomplete
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.bucket import Condition
+from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.folder import FolderBucket
 from fipsmanifest.publish.probe import probe
@@ -71,6 +71,25 @@ def test_a_real_store_that_ignores_conditions_is_not_published_to(
 
         assert "--single-writer" in caught.value.advice
         assert [entry.key for entry in bucket.list("")] == ["tool/0.1.0/dkp-fips-tool"]
+
+
+def test_it_is_published_to_for_one_who_says_that_nobody_else_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    with RcloneS3(tmp_path / "served") as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        careless, careful = open_bucket("s3://careless/fips"), open_bucket(str(tmp_path / "folder"))
+        release = wanted_release(release_key)
+
+        publish(release, careless, consumer, single_writer=True)
+        publish(release, careful, consumer)
+
+        def contents(bucket: Bucket) -> dict[str, bytes]:
+            return {entry.key: stored.data for entry in bucket.list("") if (stored := bucket.get(entry.key))}
+
+        assert "tool/manifests/v1.21.3/manifest-rhel8.json.asc" in contents(careful)
+        assert contents(careless) == contents(careful)
 
 
 class Forgetful(FolderBucket):
