@@ -159,7 +159,11 @@ def test_the_archive_within_is_told_as_the_file_that_it_is_too(tmp_path: Path, p
     assert list(found)[:2] == ["/README", "/opt/kubelet.rpm"]
 
 
-@pytest.mark.parametrize("data", [b"", gzip.compress(b"text"), gzip.compress(b"x" * 5000)[:-9], b"\x1f\x8b\x08", b"x"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", gzip.compress(b"text"), gzip.compress(b"x" * 5000)[:-9], b"\x1f\x8b\x08", b"x"],
+    ids=["empty", "compressed text", "truncated", "magic alone", "a letter"],
+)
 def test_what_only_begins_like_an_archive_is_a_file(tmp_path: Path, data: bytes) -> None:
     target, _ = in_tarball(tmp_path, "page.gz", data)
     outcomes = look(tmp_path, target)
