@@ -61,7 +61,7 @@ def _read(path: Path) -> dict[str, int]:
         return {str(release): int(serial) for release, serial in serials.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Incomplete(
             f"{path}, which remembers the serials seen, cannot be read.", "Restore or remove it; it holds no secrets."
         ) from error

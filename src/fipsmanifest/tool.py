@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,12 @@ def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
     if output is not None:
         durable.write(output, data, 0o755)
     return ToolFile(data, hashlib.sha256(data).hexdigest(), version)
+
+
+def version_of(data: bytes) -> str | None:
+    """Give the version that a tool's second line tells; None for another program."""
+    told = re.match(rb"#!/bin/sh\n# dkp-fips-tool ([0-9A-Za-z.]{1,40}): ", data)
+    return told[1].decode("ascii") if told else None
 
 
 def _header(version: str) -> bytes:

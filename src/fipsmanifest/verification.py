@@ -63,7 +63,10 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
 
     with Http(Cache(default_root()), ca_bundle=ca_bundle, allow_http=allow_http) as http:
         data = http.fetch_bytes(name, MAX_BYTES).data
-        return Document(name, data, http.fetch_bytes(f"{name}.asc", MAX_BYTES).data if is_tool(data) else None)
+        # Beside it in the path: what follows the "?" belongs to the request.
+        path, mark, query = name.partition("?")
+        signature = f"{path}.asc{mark}{query}"
+        return Document(name, data, http.fetch_bytes(signature, MAX_BYTES).data if is_tool(data) else None)
 
 
 def is_tool(data: bytes) -> bool:

@@ -124,7 +124,7 @@ def test_a_name_cannot_write_an_error_of_its_own(tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interruption_is_told_alike(number: signal.Signals, code: int, tmp_path: Path) -> None:
     (tmp_path / "manifest").touch()
     os.mkfifo(tmp_path / "waiting")

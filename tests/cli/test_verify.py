@@ -179,16 +179,35 @@ class TestWhereItComesFrom:
         tool = build_tool(forge.trust_folder, served / "dkp-fips-tool")
         (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data))
         told, _ = consumer.verify(served / "dkp-fips-tool")
-        assert "the node tool dkp-fips-tool" in told
+        version = subprocess.run([served / "dkp-fips-tool", "--version"], capture_output=True, text=True, check=True)
+        number = version.stdout.split()[1]
+        assert f"the node tool dkp-fips-tool, version {number}" in told
         assert "(role tool, active)" in told
+        form = json.loads(consumer.verify(served / "dkp-fips-tool", "--json")[0])
+        digest = subprocess.run(["sha256sum", served / "dkp-fips-tool"], capture_output=True, text=True, check=True)
+        assert form["tool"] == {"version": number, "sha256": digest.stdout.split()[0]}
         with FaultyServer(served) as server:
             consumer.verify(f"{server.url}/dkp-fips-tool")
-            assert [path for path, _ in server.requests] == ["/dkp-fips-tool", "/dkp-fips-tool.asc"]
+            consumer.verify(f"{server.url}/dkp-fips-tool?one=1")
+            # The server leaves out what follows the "?".
+            assert [path for path, _ in server.requests] == ["/dkp-fips-tool", "/dkp-fips-tool.asc"] * 2
         (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data, "manifest"))
         assert "for manifest alone, not for tool" in consumer.verify(served / "dkp-fips-tool", code=3)[1]
         assert "not bound" in consumer.verify(served / "dkp-fips-tool", "--el", "8", code=2)[1]
         (served / "dkp-fips-tool.asc").unlink()
         consumer.verify(served / "dkp-fips-tool", code=2)
+
+    @pytest.mark.parametrize("where", ["/dev/full", "a reader that left"])
+    def test_a_verdict_that_nobody_could_read_is_none(self, where: str, forge: Forge, consumer: Consumer) -> None:
+        signed = consumer.file(forge.clearsign(payload()))
+        words: list[str | Path] = [PROGRAM, "verify", signed, "--keys", consumer.keys, "--no-state"]
+        reader, writer = os.pipe()
+        os.close(reader)
+        target = os.open("/dev/full", os.O_WRONLY) if where == "/dev/full" else writer
+        ended = subprocess.run(words, stdout=target, stderr=subprocess.PIPE, text=True, check=False)
+        assert ended.returncode == 4
+        assert "What is told could not be written" in ended.stderr
+        assert "Exception" not in ended.stderr
 
     @pytest.mark.parametrize("name", ["nowhere", ".", "manifest/inside"])
     def test_what_is_not_there_is_a_usage_error(self, name: str, consumer: Consumer) -> None:
@@ -246,7 +265,10 @@ class TestFreshness:
         assert "--no-state" in error
         consumer.verify(path, "--no-state")
 
-    @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"serials": {"v1/x": "many"}}', b"\xff", b"[" * 100_000])
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"{}", b"[]", b'{"serials": {"v1/x": "many"}}', b'{"serials": {"v1/x": 1e400}}', b"\xff", b"[" * 100_000],
+    )
     def test_a_damaged_memory_is_no_empty_one(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "serials.json").write_bytes(content)
         with pytest.raises(Incomplete, match="cannot be read"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -14,26 +15,31 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import INTERRUPTED, FipsManifestError
+from ..errors import INTERRUPTED, FipsManifestError, Incomplete
 from . import output
 
-#: As a shell tells the end by SIGTERM, which is how CI cancels a job: 128 and the signal's number.
-TERMINATED = 128 + signal.SIGTERM
+#: Ctrl-C, how CI cancels a job, and a terminal that is gone. A shell tells each as 128 and the signal's number.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+#: The reader of stdout is gone, or the disk that it goes to is full.
+_UNWRITTEN = (errno.EPIPE, errno.ENOSPC)
 
 _INTERRUPTED = ("It was interrupted.", "What was done so far is kept; run the same command again to go on.")
 _BUG = "This is a bug in fipsmanifest; run again with --debug and report what it prints."
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: to be ended as by Ctrl-C, and told apart."""
-
-
 def _interrupted(number: int, _frame: object) -> None:
     """Unwind at the first signal; leave at once at the second, where somebody does not want to wait for that."""
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in _ENDING:
         signal.signal(one, lambda number, _: os._exit(128 + number))
-    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    raise KeyboardInterrupt(number)
+
+
+def _end_orderly() -> None:
+    for one in _ENDING:
+        # Who started this with nohup wants it to outlive the terminal.
+        if signal.getsignal(one) != signal.SIG_IGN:
+            signal.signal(one, _interrupted)
 
 
 class _Verbs(TyperGroup):
@@ -51,17 +57,26 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         session: output.Session = ctx.ensure_object(output.Session)
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in _UNWRITTEN:
+                raise
+            # Nobody may take what was not told for a verdict. What is left in the buffer can go nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            output.say(f"error: What is told could not be written: {error.strerror}.")
+            raise typer.Exit(Incomplete.exit_code) from error
         except FipsManifestError as error:
             output.report(error, session)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
+            code = 128 + error.args[0] if error.args else INTERRUPTED
             output.report_json(session, code, *_INTERRUPTED)
             output.say("interrupted: what was done so far is kept; run the same command again to go on.")
             # Worker threads may be waiting for a server; everything on disk is written in whole steps.
             sys.stdout.flush()
             os._exit(code)
+        return result
 
 
 app = typer.Typer(
@@ -145,8 +160,7 @@ def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
     arguments = sys.argv[1:]
     _add_verbs(arguments)
-    signal.signal(signal.SIGINT, _interrupted)
-    signal.signal(signal.SIGTERM, _interrupted)
+    _end_orderly()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of ASCII shows other letters as escapes
     # Options that cannot be read are told as JSON as well; by then nobody has read --json.

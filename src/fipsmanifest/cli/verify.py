@@ -87,8 +87,17 @@ def _form(verified: Verified | None) -> dict[str, Any]:
         "serial": manifest.get("serial"),
         "expires": manifest.get("expires"),
         "reason": manifest.get("reason"),
+        "tool": _tool_form(verified.payload) if verified and verified.kind == "tool" else None,
         "warnings": list(verified.warnings) if verified else [],
     }
+
+
+def _tool_form(data: bytes) -> dict[str, str | None]:
+    import hashlib
+
+    from ..tool import version_of
+
+    return {"version": version_of(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 _MANIFEST_SAYS = """\
@@ -103,7 +112,9 @@ cannot change it."""
 def _tell(verified: Verified, name: str) -> None:
     output.write(f"VALID  {output.one_line(name)}")
     if verified.manifest is None:
-        _rows("what", ["the node tool dkp-fips-tool"])
+        tool = _tool_form(verified.payload)
+        _rows("what", [f"the node tool dkp-fips-tool, version {tool['version'] or 'not told'}"])
+        _rows("sha256", [str(tool["sha256"])])
     else:
         _tell_manifest(verified.manifest)
     _tell_signature(verified.signature)
