@@ -26,17 +26,16 @@ MAX_SIZE = 400 * 1024
 _PACKAGE = Path(__file__).parent
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
 
-# Programs of the distribution go before what PATH may hold, and are new enough by their name; a `python3` is asked.
+# Programs of the distribution go before what PATH may hold. Each is asked whether it is new enough, and has to say so:
+# EL7's platform-python is Python 2.7, and what ends without an answer would end with a code that reads as a verdict.
 _HEADER = """\
 #!/bin/sh
 # dkp-fips-tool {version}: validates that a node runs the FIPS builds that a signed manifest lists.
 # This file is a shell script and a zip archive of Python source; `unzip -l` shows what is in it.
-for python in /usr/libexec/platform-python {fixed}; do
-    [ -x "$python" ] && exec "$python" -I -S -B "$0" "$@"
-done
-for python in /usr/bin/python3 python3 {named}; do
-    "$python" -I -S -B -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null || continue
-    exec "$python" -I -S -B "$0" "$@"
+for python in /usr/libexec/platform-python {fixed} /usr/bin/python3 python3 {named}; do
+    command -v "$python" >/dev/null || continue
+    {{ new=$("$python" -I -S -B -c 'import sys; print(sys.version_info >= (3, 6))' </dev/null); }} 2>/dev/null
+    [ "$new" = True ] && exec "$python" -I -S -B "$0" "$@"
 done
 echo 'dkp-fips-tool: no Python 3.6 or newer was found; install the package python3.' >&2
 exit 69

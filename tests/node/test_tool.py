@@ -21,7 +21,7 @@ from fipsmanifest.errors import NotTrusted, Refused, UsageError
 from fipsmanifest.sign import keys
 from fipsmanifest.tool import ToolFile, build_tool
 from tests.node import roots
-from tests.node.forge import PYTHONS, Forge, payload
+from tests.node.forge import PYENV, PYTHONS, Forge, payload
 
 
 @pytest.fixture(scope="session")
@@ -143,34 +143,62 @@ class TestTheFile:
     @pytest.mark.parametrize(
         ("there", "taken"),
         [
-            ({"fixed/platform-python": 0, "fixed/3.11": 0, "python3": 0}, "fixed/platform-python"),
-            ({"fixed/3.9": 0, "python3": 0}, "fixed/3.9"),
-            ({"python3": 0, "python3.8": 0}, "python3"),
+            (
+                {"fixed/platform-python": "echo True", "fixed/3.11": "echo True", "python3": "echo True"},
+                "fixed/platform-python",
+            ),
+            ({"fixed/3.9": "echo True", "python3": "echo True"}, "fixed/3.9"),
+            ({"python3": "echo True", "python3.8": "echo True"}, "python3"),
             # EL7 with EPEL's python34 as python3: it is asked, and another one taken.
-            ({"python3": 1, "python3.8": 0}, "python3.8"),
-            ({"python3": 1}, None),
+            ({"python3": "echo False", "python3.8": "echo True"}, "python3.8"),
+            # EL7's platform-python is Python 2.7, which does not know -I.
+            ({"fixed/platform-python": "exit 2", "fixed/3.6": "echo True"}, "fixed/3.6"),
+            # Whatever a candidate that is none ends with, it is no verdict.
+            ({"fixed/3.11": "exit 1", "fixed/3.9": "exit 0", "python3": "echo True"}, "python3"),
+            ({"fixed/3.11": "exit 127", "python3": "kill -9 $$", "python3.8": "echo True"}, "python3.8"),
+            ({"fixed/platform-python": "exit 0", "fixed/3.11": "exit 1", "python3": "echo False"}, None),
+            ({}, None),
         ],
     )
-    def test_it_takes_the_distributions_python_first_and_none_that_is_too_old(
-        self, there: dict[str, int], taken: str | None, tool: Path, tmp_path: Path
+    def test_it_takes_the_distributions_python_first_and_none_that_does_not_say_it_is_new_enough(
+        self, there: dict[str, str], taken: str | None, tool: Path, tmp_path: Path
     ) -> None:
         for name, answer in there.items():
             place = tmp_path / name
             place.parent.mkdir(exist_ok=True)
-            # Asked for its version it ends with the answer; else it says who it is and what it was started with.
-            place.write_text(f'#!/bin/sh\ncase "$*" in *version_info*) exit {answer} ;; esac\necho {name} "$@"\n')
+            # Asked for its version it does as the answer says; else it says who it is and what it was started with.
+            place.write_text(f'#!/bin/sh\ncase "$*" in *version_info*) {answer}; exit ;; esac\necho {name} "$@"\n')
             place.chmod(0o755)
-        header = tool.read_bytes().partition(b"PK")[0].decode()
-        header = header.replace("/usr/libexec/", f"{tmp_path}/fixed/").replace(
-            "/usr/bin/python3.", f"{tmp_path}/fixed/3."
-        )
-        (tmp_path / "tool").write_text(header.replace("/usr/bin/python3 ", f"{tmp_path}/python3 "))
 
-        command = ["/bin/sh", str(tmp_path / "tool"), "--json", "a b"]
-        done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+        done = self.started(tool, tmp_path, "--json", "a b")
 
         started = f"{taken} -I -S -B {tmp_path}/tool --json a b\n"
         assert (done.returncode, done.stdout) == ((0, started) if taken else (69, ""))
+        assert done.stderr.count("\n") == (0 if taken else 1)
+
+    def started(self, tool: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a copy of the tool that looks for Python in ``folder`` alone."""
+        header, packed = tool.read_bytes().partition(b"PK")[0].decode(), tool.read_bytes().partition(b"PK")[2]
+        for place, instead in {"libexec/": "fixed/", "bin/python3.": "fixed/3.", "bin/python3 ": "python3 "}.items():
+            header = header.replace(f"/usr/{place}", f"{folder}/{instead}")
+        (folder / "tool").write_bytes(header.encode() + b"PK" + packed)
+        command = ["/bin/sh", str(folder / "tool"), *arguments]
+        return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+
+    def test_a_broken_python_and_python_2_are_passed_over(self, tool: Path, tmp_path: Path) -> None:
+        (tmp_path / "fixed").mkdir()
+        # A broken interpreter, and the real Python 2.7 where this machine has one.
+        (tmp_path / "fixed/3.12").write_text("#!/nowhere/python\n")
+        (tmp_path / "fixed/3.12").chmod(0o755)
+        for old in sorted(PYENV.glob("2.7.*/bin/python2.7"))[:1]:
+            (tmp_path / "fixed/platform-python").symlink_to(old)
+        (tmp_path / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (tmp_path / "python3").chmod(0o755)
+
+        done = self.started(tool, tmp_path, "--version")
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("dkp-fips-tool 0.")
 
     def test_without_a_python_it_names_the_package_and_exits_69(self, tool: Path, tmp_path: Path) -> None:
         # The header looks in fixed places too: a copy that looks for names nobody has.
