@@ -56,6 +56,60 @@ class TestFiles:
         assert "/usr/local/bin/kubeadm" not in found
         assert {result.status for result in found.values()} == {"pass"}
 
+    @pytest.mark.parametrize("moved", [True, False])
+    def test_the_same_program_at_another_path_with_a_wider_mode_fails(
+        self, moved: bool, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        shutil.copy(root / "usr/bin/kubeadm", root / "usr/local/bin/kubeadm")
+        (root / "usr/local/bin/kubeadm").chmod(0o6777 if moved else 0o777)
+        if moved:
+            (root / "usr/bin/kubeadm").unlink()
+
+        result = check(root, manifest)["/usr/local/bin/kubeadm"]
+
+        assert (result.status, result.evidence["code"]) == ("fail", "mode-wider")
+
+    def test_a_program_elsewhere_with_the_name_of_a_cni_plugin_is_no_finding(
+        self, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        # iproute's, on every node.
+        (root / "usr/sbin").mkdir()
+        shutil.copy("/usr/bin/env", root / "usr/sbin/bridge")
+        (root / "opt/cni/bin").mkdir(parents=True)
+        shutil.copy("/usr/bin/false", root / "opt/cni/bin/bridge")
+        bridge = roots.file_entry(root, "/opt/cni/bin/bridge", component="cni-plugins", go={"version": "go1.16"})
+        manifest["files"].append(bridge)
+
+        assert {result.status for result in check(root, manifest).values()} == {"pass"}
+
+        (root / "usr/libexec/cni").mkdir(parents=True)
+        shutil.copy("/usr/bin/env", root / "usr/libexec/cni/bridge")
+        assert check(root, manifest)["/usr/libexec/cni/bridge"].status == "fail"
+
+    def test_a_folder_that_may_not_be_looked_into_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
+        # Only root's own tree is open to root in spite of its mode, so somebody else looks.
+        (root / "root").mkdir(mode=0o700)
+        for folder in (root, *root.parents[:4]):
+            folder.chmod(folder.stat().st_mode | 0o055)
+        code = (
+            "import os, sys\n"
+            f"sys.path[:0] = {sys.path!r}\n"
+            "from fipsmanifest.node.checks import files\n"
+            "from fipsmanifest.node.result import Listed, Node\n"
+            "import concurrent.futures.thread\n"
+            "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"os.path.lexists({str(root)!r}) or sys.exit('the tree cannot be seen')\n"
+            f"found = files.check(Node({str(root)!r}, False, 'worker'), [Listed('m', {manifest!r})])\n"
+            "print([(one.subject, one.status, one.evidence['code']) for one in found if one.status != 'pass'])\n"
+        )
+        if os.geteuid() != 0:
+            (root / "root").chmod(0)
+
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "[('/root/bin', 'unknown', 'EACCES')]"
+
     def test_a_file_that_cannot_be_run_is_no_finding(self, root: Path, manifest: dict[str, Any]) -> None:
         (root / "usr/local/bin/kubelet").write_text("notes\n")
         (root / "usr/local/bin/kubeadm").mkdir()

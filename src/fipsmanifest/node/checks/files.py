@@ -32,6 +32,8 @@ ID = "files"
 _ADVICE = "Install the package of this release again, and find out who changed the file."
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
 _HASH_ANYWAY = 1024 * 1024 * 1024
+# Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
+_CNI_FOLDERS = ("/opt/cni/bin", "/usr/libexec/cni")
 # Where a login shell, sudo and systemd look for programs, and the CNI's folder.
 _FOLDERS = (
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -91,7 +93,9 @@ class _Listing:
 
     def __init__(self, node: Node, manifests: Sequence[Listed], wanted: Dict[str, List[_Entry]]) -> None:
         self.places: Set[bytes] = set()
-        self.programs: Dict[str, Dict[str, str]] = {}
+        self.programs: Dict[str, Dict[str, _Entry]] = {}
+        """Name -> digest -> the entry that lists it."""
+        self.folders: Dict[str, Set[str]] = {}
         self.components: Dict[str, str] = {}
         self.manifests: Dict[str, Set[str]] = {}
         for listed in manifests:
@@ -100,16 +104,17 @@ class _Listing:
         for path, entries in wanted.items():
             with contextlib.suppress(OSError):
                 self.places.add(tree.resolve(node.root, path))
-            for manifest, file in entries:
-                if is_own_program(file, file.get("component")):
-                    digests = self.programs.setdefault(posixpath.basename(path), {})
-                    digests.setdefault(str(file["sha256"]), manifest)
-                    self.components.setdefault(posixpath.basename(path), str(file.get("component")))
+            name = posixpath.basename(path)
+            for entry in entries:
+                if is_own_program(entry.file, entry.file.get("component")):
+                    self.programs.setdefault(name, {}).setdefault(str(entry.file["sha256"]), entry)
+                    self.folders.setdefault(name, set()).add(posixpath.dirname(path))
+                    self.components.setdefault(name, str(entry.file.get("component")))
 
     def beside(self, node: Node, name: str) -> List[Tuple[str, bytes]]:
         """Give the other places where a shell or systemd would find a program of this name, links followed."""
         found: Dict[bytes, str] = {}
-        for folder in _FOLDERS:
+        for folder in self.looked_in(name):
             path = posixpath.join(folder, name)
             with contextlib.suppress(OSError):
                 place = tree.resolve(node.root, path)
@@ -118,10 +123,27 @@ class _Listing:
                     found.setdefault(place, path)
         return [(path, place) for place, path in found.items()]
 
+    def looked_in(self, name: str) -> Tuple[str, ...]:
+        """Give the folders in which another program of this name would be taken for the component's."""
+        folders = self.folders.get(name, set())
+        return _CNI_FOLDERS if folders and folders.issubset(_CNI_FOLDERS) else _FOLDERS
+
+    def hidden(self, node: Node) -> List[Result]:
+        """Say which of the folders may not be looked into, and may hold such a program."""
+        results = []
+        for folder in sorted({folder for name in self.programs for folder in self.looked_in(name)}):
+            try:
+                # A name in it, as to list a folder is another permission than to find what is in it.
+                os.lstat(os.path.join(tree.resolve(node.root, folder), b"."))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    results.append(_unreadable(folder, error))
+        return results
+
 
 def _unexpected(node: Node, listing: _Listing) -> List[Result]:
     """Look for executables of a component beside the listed ones: PATH may find them first."""
-    results = []
+    results = listing.hidden(node)
     for name in sorted(listing.programs):
         digests = listing.programs[name]
         for path, place in listing.beside(node, name):
@@ -129,14 +151,16 @@ def _unexpected(node: Node, listing: _Listing) -> List[Result]:
             evidence = of_component({"code": "unexpected"}, component)
             expected = visible(" or ".join("sha256:" + digest for digest in sorted(digests)), 400)
             try:
+                mode = stat.S_IMODE(os.lstat(place).st_mode)
                 found = node.digests.of(place, _HASH_ANYWAY)
             except (OSError, tree.NotRegular, tree.Unstable):
                 results.append(Result(ID, path, UNKNOWN, expected, "unreadable", evidence, "Run it as root."))
                 continue
             actual = "sha256:" + found.sha256 if found.sha256 else "{} bytes".format(found.size)
             if found.sha256 in digests:
-                evidence = of_component({"code": "another-path", "manifest": digests[found.sha256]}, component)
-                results.append(Result(ID, path, PASS, actual, actual, evidence))
+                result = _judge_mode(path, actual, mode, digests[found.sha256])
+                evidence = dict(result.evidence, code=result.evidence.get("code", "another-path"))
+                results.append(result._replace(evidence=of_component(evidence, component)))
             else:
                 advice = "Remove it: the release's own program is elsewhere, and this one may be found first."
                 results.append(Result(ID, path, FAIL, expected, actual, evidence, advice))
@@ -173,9 +197,10 @@ def _elsewhere(node: Node, path: str, entries: Sequence[_Entry], listing: _Listi
     name = posixpath.basename(path)
     for other, place in listing.beside(node, name):
         with contextlib.suppress(OSError, tree.NotRegular, tree.Unstable):
-            manifest = listing.programs.get(name, {}).get(node.digests.of(place, _HASH_ANYWAY).sha256)
-            if manifest is not None:
-                evidence = {"code": "another-path", "path": visible(other), "manifest": manifest}
+            entry = listing.programs.get(name, {}).get(node.digests.of(place, _HASH_ANYWAY).sha256)
+            if entry is not None:
+                # Its mode is judged where it lies, by _unexpected.
+                evidence = {"code": "another-path", "path": visible(other), "manifest": entry.manifest}
                 return Result(ID, path, PASS, "present", "at " + visible(other), evidence)
     known = {entry.manifest for entry in entries}
     for entry in entries:
@@ -235,7 +260,11 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
     if not fitting:
         expected = "sha256:{}".format(visible(str(entries[0].file.get("sha256"))))
         return Result(ID, path, FAIL, expected, actual, {"code": "digest"}, _ADVICE)
-    entry = fitting[0]
+    return _judge_mode(path, actual, mode, fitting[0])
+
+
+def _judge_mode(path: str, actual: str, mode: int, entry: _Entry) -> Result:
+    """Judge a file whose bytes are the entry's by who may use it."""
     evidence: Dict[str, Any] = {"manifest": entry.manifest, "mode": "{:04o}".format(mode)}
     recorded = _mode(entry.file)
     if recorded is None:
