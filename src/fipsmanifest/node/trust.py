@@ -89,7 +89,7 @@ class Trust(NamedTuple):
 
     def certificate(self, fingerprint: str) -> Optional[openpgp.Certificate]:
         """Give the certificate that holds a key of this fingerprint."""
-        return next((found for found in self.certificates if found.holds(fingerprint)), None)
+        return _holder(self.certificates, fingerprint)
 
     def warnings(self, now: datetime, roles: Sequence[str] = ROLES) -> List[str]:
         """Name each active key of these roles that is within `WARN_DAYS` days of its end."""
@@ -112,12 +112,10 @@ class Trust(NamedTuple):
         Raises `NotTrusted`, with the reason: unknown, revoked, another role, too weak, not a
         signing key, or outside its lifetime.
         """
-        matching = [
-            entry
-            for entry in self.keys
-            if entry.fingerprint in (key, primary) and (not entry.signing_keys or key in entry.signing_keys)
-        ]
-        for entry in matching:
+        about = [entry for entry in self.keys if entry.fingerprint in (key, primary)]
+        matching = [entry for entry in about if not entry.signing_keys or key in entry.signing_keys]
+        for entry in about:
+            # Whoever has the primary can make subkeys at will: none is believed, whatever the entry names.
             if entry.status == "revoked":
                 raise _refused("key {} is revoked{}".format(entry.fingerprint, _because(entry)), _replacement(entry))
         entries = [entry for entry in matching if entry.role == role]
@@ -127,8 +125,8 @@ class Trust(NamedTuple):
                 "is trusted for {} alone, not for {}".format(" and ".join(named), role) if named else "is not trusted"
             )
             raise _refused("key {} {}".format(key, what), "Get a file that is signed by a trusted {} key.".format(role))
-        certificate = self.certificate(key)
-        if certificate is None or certificate.key(key).bits < MINIMUM_BITS[role]:
+        certificate = self.certificate(primary)
+        if certificate is None or not certificate.holds(key) or certificate.key(key).bits < MINIMUM_BITS[role]:
             raise _refused(
                 "key {} is not an RSA key of at least {} bits".format(key, MINIMUM_BITS[role]), "Use a stronger key."
             )
@@ -154,7 +152,7 @@ def _because(entry: TrustedKey) -> str:
 
 def _replacement(entry: TrustedKey) -> str:
     if entry.replaced_by:
-        return "Get a file that is signed by the key that replaces it, {}.".format(entry.replaced_by)
+        return "Get a file that is signed by the key that replaces it, {}.".format(visible(entry.replaced_by))
     return "Get a file that is signed by a key in force."
 
 
@@ -214,7 +212,7 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
     keys = tuple(_read_entry(entry, number) for number, entry in enumerate(entries, 1))
     used: Dict[str, openpgp.Certificate] = {}
     for key in keys:
-        certificate = next((one for one in held if one.holds(key.fingerprint)), None)
+        certificate = _holder(held, key.fingerprint)
         if certificate is None:
             if key.status == "revoked":
                 continue
@@ -225,6 +223,12 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
         check_strength(certificate, key)
         used[certificate.primary.fingerprint] = certificate
     return Trust(keys, tuple(used.values()), origin, edition)
+
+
+def _holder(certificates: Iterable[openpgp.Certificate], fingerprint: str) -> Optional[openpgp.Certificate]:
+    """Give the certificate of a key. Anybody can append another's key to a certificate, so its own comes first."""
+    holding = [one for one in certificates if one.holds(fingerprint)]
+    return next((one for one in holding if one.primary.fingerprint == fingerprint), holding[0] if holding else None)
 
 
 def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:

@@ -7,9 +7,12 @@ every old signature bad, offline sites first; their lifetime is in trust.json.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +32,7 @@ from ..node.trust import (
     load_trust,
     parse_trust,
 )
-from . import backup
+from . import backup, ending
 from .backup import Backup
 from .gpg import Passphrase, complaint, home, make_revocation, open_gpg, secret_keys
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 BITS = 3072
 ALLOWED_BITS = (3072, 4096)
 
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
 _USER_ID = re.compile(r"(?P<name>[^<>()\x00-\x1f]{5,}?)(?: <(?P<email>[^<>\s\x00-\x1f]+@[^<>\s\x00-\x1f]+)>)?\Z")
 
 
@@ -102,6 +106,7 @@ def init(
             f"The user id {visible(user_id)} cannot be one.",
             "Write it as 'Name <mail@example.com>', with five characters or more in the name.",
         )
+    _check_lifetime(utc_now(), valid_to)
     _prepare(folder)
     gpg = open_gpg(gnupghome)
     if backup_folder is not None:
@@ -122,10 +127,11 @@ def init(
     if backup_folder is not None:
         copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
     certificate = export_certificate(gpg, primary)
-    path = _write_certificate(folder, certificate)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
-    _change(folder, lambda listed: [*listed, *entries])
+    with _locked(folder):
+        path = _write_certificate(folder, certificate)
+        _change(folder, lambda _, listed: [*listed, *entries])
     return NewKeys(primary, subkeys[0], subkeys[1], path, revocation, gnupghome, copies)
 
 
@@ -158,21 +164,29 @@ def add(
         )
     pinned = wanted or chosen[0].primary.fingerprint
     entry = _entry(chosen[0], role, pinned, [_plain(one) for one in signing_keys], valid_from, valid_to)
+    if valid_from is not None:
+        _check_lifetime(valid_from, valid_to)
 
-    def insert(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def insert(before: Trust, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        ending.check_not_revoked(before, (pinned, chosen[0].primary.fingerprint, *entry["signing_keys"]))
         same = [one for one in listed if (one.get("fingerprint"), one.get("role")) == (pinned, role)]
         if entry in same:
             return listed
         if any(one.get("signing_keys") == entry["signing_keys"] for one in same):
-            raise Conflict(f"{pinned} is already listed for the role {role}.", "Retire or revoke that entry first.")
+            raise Conflict(
+                f"{pinned} is already listed for the role {role}.",
+                "Another lifetime is given to it in trust.json, by hand, with the next edition; a key that has ended "
+                "is followed by a new one (`fipsmanifest keys init`).",
+            )
         return [*listed, entry]
 
     # What the folder would be is read before anything in it is written.
-    before, listed = _listed(folder)
-    contents = [("the new certificate", chosen[0].packets), *_contents(folder)]
-    document, trust = _next(before, insert(listed), contents, folder)
-    _write_certificate(folder, chosen[0])
-    durable.write(folder / TRUST_FILE, document)
+    with _locked(folder):
+        before, listed = _listed(folder)
+        contents = [("the new certificate", chosen[0].packets), *_contents(folder)]
+        document, trust = _next(before, insert(before, listed), contents, folder)
+        _write_certificate(folder, chosen[0])
+        durable.write(folder / TRUST_FILE, document)
     return next(key for key in trust.keys if (key.fingerprint, key.role) == (pinned, role))
 
 
@@ -193,19 +207,32 @@ def retire(
 ) -> list[TrustedKey]:
     """End a key's life: what it signed before ``at`` (now) stays good, what it signs later is refused.
 
-    ``role`` narrows it to one of the key's entries. Raises `UsageError` where no such key is listed.
+    ``fingerprint`` is that of a primary key, for all of its certificate, or of one subkey; ``role`` narrows it to one
+    role. A lifetime is never made longer, and gives the entries that speak of the key. Raises `UsageError` where no
+    such key is listed, `Conflict` where it is revoked.
     """
-    end = write_time(at or utc_now())
-    changes = {"status": "retired", "valid_to": end, "reason": reason, "replaced_by": _optional_plain(replaced_by)}
-    return _update(folder, fingerprint, role, changes)
+    end = at or utc_now()
+    return _end(
+        folder,
+        fingerprint,
+        role,
+        lambda trust, listed, wanted: ending.retired(trust, listed, wanted, role, end, _why(reason, replaced_by)),
+    )
 
 
 def revoke(
     folder: Path, fingerprint: str, reason: str, *, role: str | None = None, replaced_by: str | None = None
 ) -> list[TrustedKey]:
-    """Refuse everything a key ever signed, whatever its date; raises as `retire` does."""
-    changes = {"status": "revoked", "reason": reason, "replaced_by": _optional_plain(replaced_by)}
-    return _update(folder, fingerprint, role, changes)
+    """Refuse everything a key ever signed, whatever its date; takes what `retire` does, and raises the same errors.
+
+    ``role`` means the subkeys that have it; they are refused in every role.
+    """
+    return _end(
+        folder,
+        fingerprint,
+        role,
+        lambda trust, listed, wanted: ending.revoked(trust, listed, wanted, role, _why(reason, replaced_by)),
+    )
 
 
 def export(folder: Path, fingerprint: str, *, binary: bool = False) -> bytes:
@@ -289,23 +316,69 @@ def _info(key: TrustedKey, trust: Trust, now: datetime) -> KeyInfo:
     return KeyInfo(key, bits, days, warning)
 
 
-def _update(folder: Path, fingerprint: str, role: str | None, changes: dict[str, Any]) -> list[TrustedKey]:
+def _end(
+    folder: Path,
+    fingerprint: str,
+    role: str | None,
+    ended: Callable[[Trust, list[dict[str, Any]], str], list[dict[str, Any]]],
+) -> list[TrustedKey]:
     wanted = _plain(fingerprint)
 
-    def change(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        meant = [entry for entry in listed if entry.get("fingerprint") == wanted and role in (None, entry.get("role"))]
-        if not meant:
+    def meant(trust: Trust) -> list[TrustedKey]:
+        return [key for key in trust.keys if role in (None, key.role) and ending.covers(trust, key, wanted)]
+
+    def change(before: Trust, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not meant(before):
             raise _not_listed(folder, fingerprint)
-        return [entry | changes if entry in meant else entry for entry in listed]
+        return ended(before, listed, wanted)
 
-    trust = _change(folder, change)
-    return [key for key in trust.keys if key.fingerprint == wanted and role in (None, key.role)]
+    if not folder.is_dir():
+        raise _not_listed(folder, fingerprint)
+    with _locked(folder):
+        return meant(_change(folder, change))
 
 
-def _change(folder: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Trust:
-    """Rewrite trust.json, unless the result could not be trusted."""
+def _why(reason: str, replaced_by: str | None) -> dict[str, Any]:
+    """Give what an entry says of its end; a successor that it names already stays unless another is given."""
+    if replaced_by is None:
+        return {"reason": reason}
+    if not _FINGERPRINT.match(_plain(replaced_by)):
+        raise UsageError(
+            f"{visible(replaced_by)} is not a full fingerprint.", "Name the key that takes its place by 40 hex digits."
+        )
+    return {"reason": reason, "replaced_by": _plain(replaced_by)}
+
+
+def _check_lifetime(start: datetime, end: datetime | None) -> None:
+    if end is not None and end <= start:
+        raise UsageError(
+            f"The lifetime ends on {write_time(end)}, before it begins on {write_time(start)}.",
+            "Give a later end, or an earlier start.",
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep two changes of a folder from forgetting each other: the whole of each, from reading to writing, is inside.
+
+    The folder itself is locked, so that nothing is left behind in what belongs into version control.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be changed: {error.strerror}.", "Name another trust folder.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _change(folder: Path, change: Callable[[Trust, list[dict[str, Any]]], list[dict[str, Any]]]) -> Trust:
+    """Rewrite trust.json, unless the result could not be trusted; to be called with the folder locked."""
     before, listed = _listed(folder)
-    document, trust = _next(before, change(listed), _contents(folder), folder)
+    document, trust = _next(before, change(before, listed), _contents(folder), folder)
     durable.write(folder / TRUST_FILE, document)
     return trust
 
@@ -342,7 +415,9 @@ def _document(entries: list[dict[str, Any]], edition: int) -> bytes:
 def _contents(folder: Path) -> list[tuple[str, bytes]]:
     if not folder.is_dir():
         return []
-    return [(path.name, path.read_bytes()) for path in sorted(folder.iterdir()) if path.suffix in (".asc", ".gpg")]
+    # A folder or a pipe of that name is no certificate; `load_trust` passes over it as well.
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".asc", ".gpg") and path.is_file()]
+    return [(path.name, path.read_bytes()) for path in paths]
 
 
 def _write_certificate(folder: Path, certificate: openpgp.Certificate) -> Path:
@@ -359,7 +434,3 @@ def _not_listed(folder: Path, fingerprint: str) -> UsageError:
 
 def _plain(fingerprint: str) -> str:
     return fingerprint.replace(" ", "").upper()
-
-
-def _optional_plain(fingerprint: str | None) -> str | None:
-    return None if fingerprint is None else _plain(fingerprint)

@@ -1,0 +1,101 @@
+"""The end of a key's life: what `keys retire` and `keys revoke` make of the entries in trust.json.
+
+Whoever names a primary key means all of its certificate, entries that pin one of its subkeys included. Whoever names a
+subkey means that subkey alone: it gets an entry of its own, and an entry of the primary keeps the other subkeys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from ..errors import Conflict
+from ..node import openpgp
+from ..node.text import visible, write_time
+from ..node.trust import MINIMUM_BITS, Trust, TrustedKey
+
+Entry = dict[str, Any]
+
+
+def covers(trust: Trust, key: TrustedKey, fingerprint: str) -> bool:
+    """Tell whether an entry speaks of this primary key or subkey."""
+    certificate = trust.certificate(key.fingerprint)
+    if fingerprint == key.fingerprint or certificate is None:
+        return fingerprint == key.fingerprint
+    primary = certificate.primary.fingerprint
+    if fingerprint == primary:
+        return True
+    of_primary = key.fingerprint == primary and certificate.holds(fingerprint)
+    return of_primary and (not key.signing_keys or fingerprint in key.signing_keys)
+
+
+def check_not_revoked(trust: Trust, fingerprints: Iterable[str]) -> None:
+    """Raise `Conflict` where one of the keys has an entry that revokes it."""
+    named = set(fingerprints)
+    for key in trust.keys:
+        if key.status == "revoked" and key.fingerprint in named:
+            because = f" ({visible(key.reason)})" if key.reason else ""
+            raise Conflict(
+                f"The key {key.fingerprint} is revoked{because}, which is final.",
+                "Use a new key; where another subkey of the same certificate is meant, name that one.",
+            )
+
+
+def retired(
+    trust: Trust, listed: list[Entry], fingerprint: str, role: str | None, end: datetime, changes: Entry
+) -> list[Entry]:
+    """Give the entries with this key ended at ``end``, or when it had ended already; ``role`` narrows it to one role.
+
+    ``listed`` are the entries as they stand in the file, in the order of ``trust.keys``. Raises `Conflict` where the
+    key, or a part of it, is revoked in any role: that is final.
+    """
+    meant = [key.fingerprint for key in trust.keys if covers(trust, key, fingerprint)]
+    check_not_revoked(trust, meant)
+
+    def ended(key: TrustedKey) -> Entry:
+        last = end if key.valid_to is None else min(end, key.valid_to)
+        return {**changes, "status": "retired", "valid_to": write_time(last)}
+
+    return _changed(trust, listed, [fingerprint], role, ended)
+
+
+def revoked(trust: Trust, listed: list[Entry], fingerprint: str, role: str | None, changes: Entry) -> list[Entry]:
+    """Give the entries with this key revoked in every role it has: nobody trusts a stolen key in part.
+
+    ``role`` means the subkeys that have this role, where the entries name them. What is revoked already is left alone.
+    """
+    names = [fingerprint]
+    if role is not None:
+        meant = [key.signing_keys for key in trust.keys if key.role == role and covers(trust, key, fingerprint)]
+        names = [one for subkeys in meant for one in (subkeys if fingerprint not in subkeys else ()) or names]
+    return _changed(trust, listed, names, None, lambda _: {**changes, "status": "revoked"})
+
+
+def _changed(
+    trust: Trust, listed: list[Entry], names: list[str], role: str | None, ended: Callable[[TrustedKey], Entry]
+) -> list[Entry]:
+    after: list[Entry] = []
+    for key, entry in zip(trust.keys, listed, strict=True):
+        meant = [name for name in names if covers(trust, key, name)]
+        if not meant or key.status == "revoked" or role not in (None, key.role):
+            after.append(entry)
+            continue
+        certificate = trust.certificate(key.fingerprint)
+        whole = {key.fingerprint} if certificate is None else {key.fingerprint, certificate.primary.fingerprint}
+        if certificate is None or whole.intersection(meant):
+            after.append(entry | ended(key))
+            continue
+        # An entry without subkeys is for any of them, so the others are named from now on.
+        others = [one for one in key.signing_keys or _able(certificate, key.role) if one not in meant]
+        if others:
+            after.append(entry | {"signing_keys": others})
+        after += [entry | ended(key) | {"fingerprint": name, "signing_keys": []} for name in dict.fromkeys(meant)]
+    return after
+
+
+def _able(certificate: openpgp.Certificate, role: str) -> list[str]:
+    keys = (certificate.primary, *certificate.subkeys)
+    return [
+        key.fingerprint for key in keys if key.signs and key.algorithm == openpgp.RSA and key.bits >= MINIMUM_BITS[role]
+    ]
