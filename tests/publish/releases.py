@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -263,12 +264,29 @@ def consumer_problems(get: Any, consumer: Consumer) -> list[str]:
         pointer = get(f"tool/manifests/{KUBERNETES}/manifest-rhel{el}.json.asc")
         if pointer is not None:
             consumer.manifest(pointer)
-    told = get("index.json")
+    told, page = get("index.json"), get("index.html")
     if told is not None:
+        problems += _pointer_problems(get, index.read(told), consumer)
         for record in index.read(told).manifests:
             data = get(record.key)
             if data is None or hashlib.sha256(data).hexdigest() != record.sha256:
                 problems.append(f"the index names {record.key}, which is not there as it says")
+    links = set(re.findall(r'href="(tool/[^"]+)"', (page or b"").decode()))
+    return problems + [f"the page links to {link}, which is not there" for link in sorted(links) if get(link) is None]
+
+
+def _pointer_problems(get: Any, told: index.Contents, consumer: Consumer) -> list[str]:
+    """Say which pointers serve something older than what the index names; newer is what comes next."""
+    problems = []
+    for record in told.manifests:
+        pointer = get(f"tool/manifests/{record.kubernetes}/manifest-{record.name}.json.asc")
+        if pointer is None or consumer.manifest(pointer).manifest["serial"] < record.serial:
+            problems.append(f"the index names {record.key}, which its pointer does not serve")
+    sidecar = get("tool/dkp-fips-tool.sha256")
+    for tool in told.tools:
+        at = layout.read_sidecar(sidecar).version if sidecar else "0"
+        if layout.version_order(at) < layout.version_order(tool.version):
+            problems.append(f"the index names the tool {tool.version}, and the pointer is at {at}")
     return problems
 
 

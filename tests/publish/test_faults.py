@@ -14,6 +14,7 @@ import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError
 from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.plan import Wanted
@@ -103,6 +104,65 @@ def test_a_move_that_was_killed_is_completed_by_a_publisher_of_the_older_release
     for suffix in ("", ".asc", ".sha256"):
         key = f"tool/dkp-fips-tool{suffix}"
         assert read(bucket, key) == complete[key]
+
+
+def test_a_publication_that_was_killed_is_completed_by_whoever_publishes_next_whatever_they_publish(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    # By whom: one who publishes something else altogether, with a tool and without; and the older release again.
+    first = wanted_release(release_key)
+    second = wanted_release(release_key, version="0.2.0", serial=2)
+    other = wanted_release(release_key, kubernetes="v1.20.1")
+    publish(first, open_bucket(address + "/undisturbed"), consumer)
+    written = publish(second, open_bucket(address + "/undisturbed"), consumer).written
+    cases = [
+        (lives, next_one)
+        for lives in (3, 5, 6, 8)
+        for next_one in (first, Wanted(other.manifests), Wanted(other.manifests[:1], other.tool))
+    ]
+
+    for number, (lives, next_one) in enumerate(cases):
+        bucket = open_bucket(f"{address}/{number}")
+        publish(first, bucket, consumer)
+        for action in written[:lives]:
+            _put(bucket, action.key, action.data)
+        publish(next_one, bucket, consumer)
+
+        there = everything(f"{address}/{number}")
+        assert consumer_problems(there.get, consumer) == [], f"after write {lives}"
+        assert audit(bucket, consumer).findings == (), f"after write {lives}"
+        assert publish(next_one, bucket, consumer).written == ()
+
+
+def test_the_pointer_that_a_killed_first_publication_never_made_is_made_by_the_next_publisher(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    release = wanted_release(release_key)
+    seven, eight = (Wanted((manifest,), release.tool) for manifest in release.manifests)
+    bucket = open_bucket(address)
+    publish(seven, bucket, consumer)
+    _put(bucket, eight.manifests[0].key, eight.manifests[0].signed)
+
+    publish(seven, bucket, consumer)
+
+    assert read(bucket, "tool/manifests/v1.21.3/manifest-rhel8.json.asc") == eight.manifests[0].signed
+    assert audit(bucket, consumer).findings == ()
+
+
+def test_a_strangers_object_at_the_pointer_of_another_release_does_not_stop_this_one(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    release = wanted_release(release_key)
+    seven, eight = (Wanted((manifest,), release.tool) for manifest in release.manifests)
+    bucket = open_bucket(address)
+    publish(eight, bucket, consumer)
+    pointer = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
+    _put(bucket, pointer, b"a stranger's")
+
+    publish(seven, bucket, consumer)
+
+    assert read(bucket, pointer) == b"a stranger's"
+    assert read(bucket, "tool/manifests/v1.21.3/manifest-rhel7.json.asc") == seven.manifests[0].signed
 
 
 @pytest.mark.parametrize("count", [2, 8])

@@ -147,7 +147,7 @@ class _Auditor:
         return index.PublishedTool(version, sha256, len(tool.data), signer.fingerprint) if whole else None
 
     def _refused_manifests(self, refused: list[tuple[str, NotTrusted]], contents: index.Contents) -> None:
-        newest = _newest(contents)
+        newest = index.newest(contents)
         for key, error in refused:
             what = layout.read_key(key)
             after = newest.get(_pointer_of(what)) if isinstance(what, ManifestKey) else None
@@ -211,7 +211,7 @@ class _Auditor:
 
     def _named_tools(self, contents: index.Contents) -> None:
         there = {(tool.version, tool.sha256) for tool in contents.tools}
-        replaced, newest = {note.key for note in self._notes}, _newest(contents)
+        replaced, newest = {note.key for note in self._notes}, index.newest(contents)
         for record in contents.manifests:
             current = newest[layout.manifest(record.kubernetes, record.name)] is record
             if not current and layout.tool(record.tool_version) in replaced:
@@ -221,7 +221,7 @@ class _Auditor:
                 self._found(record.key, "tool", f"names the tool {named}, which is not published")
 
     def _manifest_pointers(self, contents: index.Contents, parsed: dict[str, ManifestKey | ToolKey | None]) -> None:
-        newest = _newest(contents)
+        newest = index.newest(contents)
         pointers = {key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
         for key, stored in in_parallel(self._get, newest):
             record = newest[key]
@@ -274,16 +274,6 @@ class _Auditor:
     def _expected_index(self, contents: index.Contents) -> Iterator[tuple[str, bytes]]:
         yield layout.INDEX_JSON, index.write(contents)
         yield layout.INDEX_HTML, render(contents)
-
-
-def _newest(contents: index.Contents) -> dict[str, index.PublishedManifest]:
-    """Give the manifest of the highest serial that verifies, by the pointer that should lead to it."""
-    found: dict[str, index.PublishedManifest] = {}
-    for record in contents.manifests:
-        pointer = layout.manifest(record.kubernetes, record.name)
-        if pointer not in found or found[pointer].serial < record.serial:
-            found[pointer] = record
-    return found
 
 
 def _pointer_of(key: ManifestKey) -> str:

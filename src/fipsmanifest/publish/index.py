@@ -148,6 +148,16 @@ def contents(manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTo
     )
 
 
+def newest(published: Contents) -> dict[str, PublishedManifest]:
+    """Give the manifest of the highest serial that verifies, by the key of the pointer that should lead to it."""
+    found: dict[str, PublishedManifest] = {}
+    for record in published.manifests:
+        pointer = layout.manifest(record.kubernetes, record.name)
+        if pointer not in found or found[pointer].serial < record.serial:
+            found[pointer] = record
+    return found
+
+
 def describe(
     key: str, name: str, data: bytes, signed: SignedManifest, before: SignedManifest | None
 ) -> PublishedManifest:

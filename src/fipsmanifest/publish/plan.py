@@ -6,8 +6,8 @@ The order of steps is what makes a kill at any point harmless: first what never 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -185,6 +185,7 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
     tool than the one published with it. Conflicts are in the plan.
     """
     actions: list[Action] = []
+    asked: dict[str, tuple[WantedManifest, Action]] = {}
     manifests, tools = list(there.published.manifests), list(there.published.tools)
     if wanted.tool is not None:
         files = list(_tool_files(wanted.tool, there, consumer))
@@ -195,6 +196,8 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
         signature = next(action.data for action in files if action.key.endswith(".asc"))
         signer = consumer.tool(wanted.tool.data, signature).fingerprint
         tools.append(index.PublishedTool(wanted.tool.version, wanted.tool.sha256, len(wanted.tool.data), signer))
+    else:
+        actions += _tool_pointers_behind(there, consumer)
     for manifest in wanted.manifests:
         signed = _check(manifest, consumer)
         file = _manifest_file(manifest, signed, there, consumer)
@@ -205,8 +208,10 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
             _require_tool(manifest, signed, tools)
             before = _before(manifest, there, consumer)
             manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed, before))
-        actions.append(_manifest_pointer(manifest, file, there, consumer))
-    actions += _index(index.contents(manifests, tools), there)
+        asked[layout.manifest(manifest.kubernetes, manifest.name)] = (manifest, file)
+    contents = index.contents(manifests, tools)
+    actions += _manifest_pointers(asked, contents, there, consumer)
+    actions += _index(contents, there)
     return Plan(there.address, tuple(sorted(actions, key=lambda action: (action.step, action.key))), there.left_out)
 
 
@@ -262,14 +267,39 @@ def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterat
             yield Action(Kind.CONFLICT, key, Step.TOOL_FILES, data, stored.token, sentence)
 
 
+def _tool_pointers_behind(there: Snapshot, consumer: Consumer) -> list[Action]:
+    """Plan the move of the tool's well-known address that another publisher did not come to; nothing of our own is in
+    it, so that a conflict there does not stop this run."""
+    if not there.published.tools:
+        return []
+    version = there.published.tools[0].version
+    files = [_same(key, Step.TOOL_FILES, stored) for key, stored in _stored_tool(version, there)]
+    if len(files) < len(layout.TOOL_SUFFIXES):
+        return []
+    actions = list(_tool_pointers(version, files, there, consumer))
+    if any(action.kind is Kind.CONFLICT for action in actions):
+        return []
+    return [action for action in actions if action.kind is not Kind.SAME]
+
+
+def _stored_tool(version: str, there: Snapshot) -> list[tuple[str, Stored]]:
+    keys = [layout.tool(version, suffix) for suffix in layout.TOOL_SUFFIXES]
+    return [(key, there.objects[key]) for key in keys if key in there.objects]
+
+
 def _tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: Consumer) -> Iterator[Action]:
     """Plan the well-known address, which only ever moves to a newer version.
 
-    Where another publisher was stopped in the middle of a move to a still newer version, that move is completed.
+    Where another publisher was stopped before or in the middle of a move to a still newer version, that move is
+    completed.
     """
     versions = _published_tools(there)
     versions[version] = {_suffix(action.key): action.data for action in files}
     at: dict[str, str] = {version: version}
+    for tool in there.published.tools[:1]:
+        whole = len(_stored_tool(tool.version, there)) == len(layout.TOOL_SUFFIXES)
+        if whole and _published_tool_signer(tool.version, there, consumer) is not None:
+            at[tool.version] = tool.version
     for suffix in layout.TOOL_SUFFIXES:
         pointer = there.objects.get(layout.tool(None, suffix))
         if pointer is not None:
@@ -333,13 +363,46 @@ def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snap
     return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, stored.token, sentence)
 
 
-def _manifest_pointer(manifest: WantedManifest, file: Action, there: Snapshot, consumer: Consumer) -> Action:
+def _manifest_pointers(
+    asked: Mapping[str, tuple[WantedManifest, Action]], contents: index.Contents, there: Snapshot, consumer: Consumer
+) -> Iterator[Action]:
+    """Plan the well-known addresses of everything that the index names.
+
+    Where another publisher was stopped before it moved one, that move is completed. What stands in the way of that
+    one is the other's conflict, which does not stop this run.
+    """
+    newest = index.newest(contents)
+    for key, (manifest, file) in asked.items():
+        record = newest.get(key)
+        newer = _newer(record, there, consumer) if record is not None and record.serial > manifest.serial else None
+        yield _manifest_pointer(newer or replace(manifest, signed=file.data), there, consumer)
+    for key, record in newest.items():
+        if key not in asked and (target := _newer(record, there, consumer)) is not None:
+            action = _manifest_pointer(target, there, consumer)
+            if action.kind in {Kind.CREATE, Kind.MOVE}:
+                yield action
+
+
+def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer) -> WantedManifest | None:
+    """Give a published manifest that was read because its pointer may be behind; None for any other one."""
+    stored = there.objects.get(record.key)
+    if stored is None:
+        return None
+    found = WantedManifest(record.kubernetes, record.name, record.serial, stored.data)
+    try:
+        read_manifest(stored.data, consumer, kubernetes=found.kubernetes, name=found.name, serial=found.serial)
+    except NotTrusted:
+        return None
+    return found
+
+
+def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> Action:
     """Plan the well-known address, which only ever moves to a higher serial."""
     key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
     pointer = there.objects.get(key)
     if pointer is None:
-        return Action(Kind.CREATE, key, step, file.data, None, f"-> serial {manifest.serial}")
-    if pointer.data == file.data:
+        return Action(Kind.CREATE, key, step, manifest.signed, None, f"-> serial {manifest.serial}")
+    if pointer.data == manifest.signed:
         return _same(key, step, pointer, f"serial {manifest.serial}")
     try:
         signed = read_manifest(pointer.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name)
@@ -353,7 +416,8 @@ def _manifest_pointer(manifest: WantedManifest, file: Action, there: Snapshot, c
     if serial > manifest.serial:
         return _same(key, step, pointer, f"serial {serial}, which is newer")
     if serial < manifest.serial:
-        return Action(Kind.MOVE, key, step, file.data, pointer.token, f"serial {serial}{trusted} -> {manifest.serial}")
+        detail = f"serial {serial}{trusted} -> {manifest.serial}"
+        return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
     return _foreign(key, step, pointer, there, f"It is not the serial {serial} that is published.")
 
 

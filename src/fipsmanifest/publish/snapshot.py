@@ -60,9 +60,15 @@ def read_snapshot(
         # Of two with one content the first is read: what never changes may have been read before in this run.
         reader.read(_tool_files(tool_version, None))
         reader.read(_tool_files(_pointed_version(objects)))
-        if not _tool_pointers_are_known(objects):
-            reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
     published, left_out = _contents(bucket, consumer, entries, objects)
+    # Whoever published the newest may have been stopped before the pointers: they are looked at whatever is wanted.
+    for pointer, record in index.newest(published).items():
+        reader.read(_behind(entries, {pointer: record.key}))
+    if published.tools:
+        version = published.tools[0].version
+        reader.read(_behind(entries, dict(zip(_tool_files(None), _tool_files(version), strict=True))))
+    if not _tool_pointers_are_known(objects):
+        reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
     return Snapshot(bucket.describe(), entries, objects, published, left_out)
 
 
@@ -114,6 +120,18 @@ class _Reader:
     def _content(self, key: str) -> tuple[str, int]:
         entry = self._entries[key]
         return (entry.token, entry.size) if entry.token else (key, -1)
+
+
+def _behind(entries: Mapping[str, Entry], targets: Mapping[str, str]) -> list[str]:
+    """Give the pointers and their targets, unless the listing tells that every pointer is a copy of its target."""
+
+    def is_copy(pointer: str, target: str) -> bool:
+        there, wanted = entries.get(pointer), entries[target]
+        return there is not None and bool(there.token) and (there.token, there.size) == (wanted.token, wanted.size)
+
+    if all(is_copy(pointer, target) for pointer, target in targets.items()):
+        return []
+    return [*targets, *targets.values()]
 
 
 def _pointer(key: str) -> str:
