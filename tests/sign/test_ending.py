@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import Conflict, NotTrusted, UsageError
+from fipsmanifest.node import openpgp
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.node.verify import verify_cleartext, verify_detached
 from fipsmanifest.sign import keys
@@ -192,6 +193,39 @@ class TestRevoking:
         for change in (keys.retire, keys.revoke):
             with pytest.raises(UsageError, match="full fingerprint"):
                 change(folder, forge.fingerprints["release"], "rotation", replaced_by=fingerprint)
+
+
+class TestCertificates:
+    """What certificates in the folder say of themselves, and of others."""
+
+    def test_an_older_copy_does_not_take_a_revocation_back(self, forge: Forge, tmp_path: Path) -> None:
+        fingerprint = forge.make_key("gone", "rsa3072")
+        before = forge.certificate("gone")
+        revocation = (forge.home / "openpgp-revocs.d" / f"{fingerprint}.rev").read_bytes()
+        forge.gpg("--import", stdin=revocation.replace(b":-----BEGIN", b"-----BEGIN"))
+        after = forge.certificate("gone")
+        keys.add(tmp_path, before, "upstream")
+        keys.add(tmp_path, after, "upstream")
+
+        with pytest.raises(Conflict, match="with a revocation"):
+            keys.add(tmp_path, before, "upstream")
+        for name in ("0.gpg", "z.gpg"):
+            (tmp_path / name).write_bytes(before)
+            with pytest.raises(NotTrusted, match="not all hold its revocation"):
+                load_trust(str(tmp_path))
+            (tmp_path / name).unlink()
+
+    def test_a_certificate_with_anothers_key_appended_does_not_stand_in_for_it(
+        self, forge: Forge, folder: Path
+    ) -> None:
+        key = next(p for p in openpgp._packets(forge.certificate("release")) if p.tag == openpgp._PUBLIC_KEY)
+        path = folder / f"{forge.fingerprints['upstream']}.asc"
+        path.unlink()
+        forged = forge.certificate("upstream") + b"\xce\xff" + len(key.body).to_bytes(4, "big") + key.body
+        (folder / "0.gpg").write_bytes(forged)
+
+        assert manifest_is_good(folder, forge)
+        assert len(load_trust(str(folder)).carried().certificates) == 3
 
 
 class TestTheFolder:

@@ -218,7 +218,7 @@ def build_version(folder: Path) -> str | None:
 class TestListing:
     """What a person sees of the folder."""
 
-    @pytest.mark.parametrize(("days", "warned"), [(89, True), (91, False), (-1, True)])
+    @pytest.mark.parametrize(("days", "warned"), [(89, True), (90, True), (91, False), (-1, True)])
     def test_the_end_is_warned_of_from_90_days_on(self, days: int, warned: bool, forge: Forge, tmp_path: Path) -> None:
         now = datetime.now(UTC)
         keys.add(tmp_path, forge.certificate("plain"), "manifest", valid_to=now + timedelta(days=days, hours=1))

@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import re
 from datetime import datetime, timezone
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
 
 from ..errors import NotTrusted
 
@@ -23,6 +23,7 @@ _MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
 
 # Signature types that say what a key is for: on user ids, on subkeys, on the key itself (RFC 4880, section 5.2.1).
 _SAYS_USAGE = (0x10, 0x11, 0x12, 0x13, 0x18, 0x1F)
+_REVOKES = (0x20, 0x28, 0x30)
 _KEY_FLAGS, _MAY_SIGN = 27, 0x02  # RFC 4880, section 5.2.3.21
 
 _ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
@@ -58,6 +59,15 @@ class Certificate(NamedTuple):
     """As they stand: escape before printing."""
     packets: bytes
     """Keys, user ids and their signatures in binary form, without trust packets and user attributes."""
+
+    def revocations(self) -> FrozenSet[bytes]:
+        """Give the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unchecked."""
+        found = (packet for packet in _packets(self.packets) if packet.tag == _SIGNATURE)
+        return frozenset(
+            packet.body
+            for packet in found
+            if len(packet.body) > 1 and packet.body[0] == 4 and packet.body[1] in _REVOKES
+        )
 
     def key(self, fingerprint: str) -> "Key":
         """Give the key of this fingerprint; raises `KeyError` where it is not in the certificate."""

@@ -19,7 +19,7 @@ import json
 import os
 import re
 from datetime import datetime
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted, UsageError
 from . import openpgp
@@ -79,7 +79,9 @@ class Trust(NamedTuple):
         """Give the part that the node tool carries: all but upstream's keys."""
         keys = tuple(key for key in self.keys if key.role in TOOL_ROLES)
         certificates = tuple(
-            certificate for certificate in self.certificates if any(certificate.holds(key.fingerprint) for key in keys)
+            certificate
+            for certificate in self.certificates
+            if certificate in [self.certificate(key.fingerprint) for key in keys]
         )
         return self._replace(keys=keys, certificates=certificates)
 
@@ -99,7 +101,7 @@ class Trust(NamedTuple):
                 key.role in roles
                 and key.status == "active"
                 and key.valid_to is not None
-                and (key.valid_to - now).days < WARN_DAYS
+                and (key.valid_to - now).days <= WARN_DAYS
             ):
                 found.append(
                     "The {} key {} is valid until {}.".format(key.role, key.fingerprint, write_time(key.valid_to))
@@ -208,6 +210,7 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
             held.extend(openpgp.read_certificates(content))
         except NotTrusted as error:
             raise NotTrusted("{}: {}".format(visible(name), error.message), error.advice)
+    _check_copies(held)
     entries, edition = _read_document(document)
     keys = tuple(_read_entry(entry, number) for number, entry in enumerate(entries, 1))
     used: Dict[str, openpgp.Certificate] = {}
@@ -223,6 +226,19 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
         check_strength(certificate, key)
         used[certificate.primary.fingerprint] = certificate
     return Trust(keys, tuple(used.values()), origin, edition)
+
+
+def _check_copies(held: Iterable[openpgp.Certificate]) -> None:
+    """Refuse copies of one certificate that differ in what they revoke: the order of files must not decide."""
+    revoked: Dict[str, FrozenSet[bytes]] = {}
+    for one in held:
+        if revoked.setdefault(one.primary.fingerprint, one.revocations()) != one.revocations():
+            raise NotTrusted(
+                "There are copies of the certificate {}, and not all hold its revocation.".format(
+                    one.primary.fingerprint
+                ),
+                "Keep the copy that holds every revocation, and remove the others.",
+            )
 
 
 def _holder(certificates: Iterable[openpgp.Certificate], fingerprint: str) -> Optional[openpgp.Certificate]:

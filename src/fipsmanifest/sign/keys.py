@@ -183,7 +183,10 @@ def add(
     # What the folder would be is read before anything in it is written.
     with _locked(folder):
         before, listed = _listed(folder)
-        contents = [("the new certificate", chosen[0].packets), *_contents(folder)]
+        _check_keeps_revocations(before, chosen[0])
+        replaced = _certificate_name(chosen[0])
+        others = [(name, content) for name, content in _contents(folder) if name != replaced]
+        contents = [("the new certificate", chosen[0].packets), *others]
         document, trust = _next(before, insert(before, listed), contents, folder)
         _write_certificate(folder, chosen[0])
         durable.write(folder / TRUST_FILE, document)
@@ -310,7 +313,7 @@ def _info(key: TrustedKey, trust: Trust, now: datetime) -> KeyInfo:
     bits = None if certificate is None else certificate.key(key.fingerprint).bits
     days = None if key.valid_to is None else (key.valid_to - now).days
     warning = None
-    if key.status == "active" and days is not None and days < WARN_DAYS:
+    if key.status == "active" and days is not None and days <= WARN_DAYS:
         ended = "ended" if days < 0 else f"ends in {days} days"
         warning = f"The lifetime of {key.fingerprint} {ended}: add its successor now, so that both overlap."
     return KeyInfo(key, bits, days, warning)
@@ -347,6 +350,15 @@ def _why(reason: str, replaced_by: str | None) -> dict[str, Any]:
             f"{visible(replaced_by)} is not a full fingerprint.", "Name the key that takes its place by 40 hex digits."
         )
     return {"reason": reason, "replaced_by": _plain(replaced_by)}
+
+
+def _check_keeps_revocations(before: Trust, certificate: openpgp.Certificate) -> None:
+    held = [one for one in before.certificates if one.primary.fingerprint == certificate.primary.fingerprint]
+    if any(one.revocations() - certificate.revocations() for one in held):
+        raise Conflict(
+            f"The trust folder has a newer copy of {certificate.primary.fingerprint}, with a revocation.",
+            "Add that certificate with its revocation, as its owner publishes it now.",
+        )
 
 
 def _check_lifetime(start: datetime, end: datetime | None) -> None:
@@ -420,8 +432,12 @@ def _contents(folder: Path) -> list[tuple[str, bytes]]:
     return [(path.name, path.read_bytes()) for path in paths]
 
 
+def _certificate_name(certificate: openpgp.Certificate) -> str:
+    return f"{certificate.primary.fingerprint}.asc"
+
+
 def _write_certificate(folder: Path, certificate: openpgp.Certificate) -> Path:
-    path = folder / f"{certificate.primary.fingerprint}.asc"
+    path = folder / _certificate_name(certificate)
     durable.write(path, openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK"))
     return path
 
