@@ -381,7 +381,11 @@ def test_what_keeps_us_out_is_said_in_one_sentence_with_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "address", ["https://example.com/bucket", "s3://", "s3://UPPER/x", "s3://ab", "s3://bucket/../x", "gs://bucket"]
+    "address",
+    [
+        *("https://example.com/bucket", "s3://", "s3://UPPER/x", "s3://ab", "s3://bucket/../x", "gs://bucket"),
+        *("", "s3:/bkt/x", "https:/example.com", "file:/tmp/bucket"),
+    ],
 )
 def test_an_address_that_cannot_be_meant_is_a_usage_error(address: str) -> None:
     with pytest.raises(UsageError):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: S3 bucket naming rules (Amazon S3 user guide, "General purpose bucket naming rules").
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
+#: ``s3:/name`` is a slip of the pen and no folder.
+_SCHEME = re.compile(r"\w+:/", re.ASCII)
+
 
 def open_bucket(address: str, *, endpoint_url: str | None = None, region: str | None = None) -> FolderBucket | S3Bucket:
     """Open ``s3://name[/prefix]`` (``endpoint_url`` for a store that is not AWS), or a folder.
@@ -23,6 +26,8 @@ def open_bucket(address: str, *, endpoint_url: str | None = None, region: str | 
     Credentials, profile, region and CA bundle come from where every AWS client takes them. Nothing is contacted
     yet. Raises `UsageError` for an address that cannot be meant.
     """
+    if not address or (_SCHEME.match(address) and "://" not in address):
+        raise UsageError(f"{address!r} is not a bucket.", "Give s3://NAME[/PREFIX] or a folder.")
     scheme, separator, rest = address.partition("://")
     if not separator:
         if endpoint_url is not None:
