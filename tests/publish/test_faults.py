@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,21 +218,57 @@ def test_of_publishers_with_different_content_one_wins_and_the_others_get_a_conf
     assert consumer_problems(everything(address).get, consumer) == []
 
 
+def test_of_publishers_with_different_content_for_two_els_one_wins_both(
+    address: str, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    # Each is slow to write another EL: written at once, each would be the first at one of them.
+    releases = [wanted_release(release_key, kubelet=bytes([number])) for number in range(2)]
+    publish(Wanted((), releases[0].tool), open_bucket(address), consumer)
+
+    class Slow(Careless):
+        def __init__(self, at: str) -> None:
+            super().__init__(open_bucket(address))
+            self._at = at
+
+        def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
+            if f"/1/manifest-{self._at}" in key:
+                time.sleep(0.5)
+            self._bucket.put(key, data, only_if=only_if, **headers)
+
+    def attempt(wanted: Wanted, slow_at: str) -> int:
+        try:
+            publish(wanted, Slow(slow_at), consumer)
+        except FipsManifestError as error:
+            return error.exit_code
+        return 0
+
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(attempt, releases, ("rhel8", "rhel7")))
+
+    assert sorted(codes) == [0, 6]
+    there = everything(address)
+    winner = releases[codes.index(0)]
+    assert all(there[manifest.key] == manifest.signed for manifest in winner.manifests)
+    assert audit(open_bucket(address), consumer).findings == ()
+
+
 def test_writes_of_one_step_are_made_at_once(tmp_path: Path, release_key: ReleaseKey, consumer: Consumer) -> None:
     # A write that waits for another one of its step: made one after the other, they would wait for ever.
     bucket = open_bucket(str(tmp_path / "bucket"))
     publish(Wanted((), wanted_tool(release_key)), bucket, consumer)
+    wanted = Wanted(tuple(wanted_manifest(release_key, el=el) for el in (7, 8, 9)))
     together = threading.Barrier(2, timeout=20)
 
     class Patient(Careless):
         def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
-            if "/1/manifest-" in key or key.startswith("tool/manifests/v1.21.3/manifest-"):
+            # The first manifest goes ahead alone, and no other one waits for it.
+            if "/manifest-rhel8" in key or "/manifest-rhel9" in key:
                 together.wait()
             bucket.put(key, data, only_if=only_if, **headers)
 
-    made = publish(wanted_release(release_key), Patient(bucket), consumer)
+    made = publish(wanted, Patient(bucket), consumer)
 
-    assert len(made.written) == 6
+    assert len(made.written) == 8
     assert not together.broken
 
 

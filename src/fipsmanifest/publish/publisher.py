@@ -107,8 +107,14 @@ class _Rounds:
                 self._write(known)
                 task.advance(1)
             self._require_conditions(known)
-            for _, group in itertools.groupby(pending, key=lambda action: action.step):
-                task.advance(self._write_all(list(group)))
+            for step, group in itertools.groupby(pending, key=lambda action: action.step):
+                actions = list(group)
+                if step == Step.MANIFESTS and not (self.written and self.written[-1].step == step):
+                    # Of two publishers with different content the one that loses here has written no manifest, so that
+                    # no serial is the one's for one EL and the other's for another.
+                    task.advance(self._write_all([actions.pop(0)]))
+                if actions:
+                    task.advance(self._write_all(actions))
         finally:
             task.done()
 
