@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -85,7 +88,7 @@ def test_a_bare_tree_at_rest_has_no_signals_and_a_running_node_must(el: int, tmp
 
     found = signals(tmp_path, el, live=True)
 
-    missing = ON_DISK[el] - {"prelink", "boot-loader"}
+    missing = ON_DISK[el] - {"prelink"}
     assert {found[name].status for name in missing} <= {"fail", "unknown"}
     assert "system-fips" in found if el < 9 else "system-fips" not in found
 
@@ -184,4 +187,110 @@ def test_a_fifo_in_a_signals_place_is_no_hang_and_no_pass(tmp_path: Path) -> Non
 
     found = signals(tmp_path, 8)
 
-    assert found["crypto-policy"].status != "pass" and found["boot-loader"].status == "fail"
+    assert found["crypto-policy"].status == found["boot-loader"].status == "unknown"
+
+
+@pytest.mark.parametrize("kind", ["directory", "device", "loop"])
+@pytest.mark.parametrize(
+    ("el", "path", "subject"),
+    [
+        (8, "/etc/crypto-policies/state/current", "crypto-policy"),
+        (8, "/etc/crypto-policies/config", "crypto-policy"),
+        (8, "/boot/grub2/grubenv", "boot-loader"),
+        (9, "/boot/loader/entries/b.conf", "boot-loader"),
+        (7, "/boot/grub2/grub.cfg", "boot-loader"),
+        (7, "/etc/sysconfig/prelink", "prelink"),
+    ],
+)
+def test_what_is_no_file_in_a_signals_place_is_unknown(
+    el: int, path: str, subject: str, kind: str, tmp_path: Path
+) -> None:
+    MADE[el](tmp_path)
+    place = tmp_path / path[1:]
+    place.unlink(missing_ok=True)
+    if kind == "directory":
+        place.mkdir()
+    else:
+        # Only root makes devices; for anybody else it is a second loop.
+        if kind == "device" and os.geteuid() == 0:
+            os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        else:
+            place.symlink_to(place.name)
+
+    assert signals(tmp_path, el)[subject].status == "unknown"
+
+
+@pytest.mark.parametrize(("configured", "status"), [("DEFAULT", "fail"), ("FIPS", "unknown")])
+def test_a_configured_policy_that_is_not_in_force_is_no_pass(configured: str, status: str, tmp_path: Path) -> None:
+    el8(tmp_path)
+    roots.write(tmp_path, "/etc/crypto-policies/config", configured + "\n")
+    shutil.rmtree(tmp_path / "etc/crypto-policies/state")
+
+    assert signals(tmp_path, 8)["crypto-policy"].status == status
+
+
+def test_more_boot_entries_than_are_looked_at_are_unknown(tmp_path: Path) -> None:
+    el9(tmp_path)
+    for number in range(100):
+        roots.write(tmp_path, f"/boot/loader/entries/{number:03}.conf", ENTRY.format("5.14", "ro fips=1"))
+    roots.write(tmp_path, "/boot/loader/entries/zzz.conf", ENTRY.format("5.14", "ro"))
+
+    assert signals(tmp_path, 9)["boot-loader"].status == "unknown"
+
+
+def test_a_boot_menu_that_is_too_long_is_unknown(tmp_path: Path) -> None:
+    el7(tmp_path)
+    menu = tmp_path / "boot/grub2/grub.cfg"
+    menu.write_text(menu.read_text() + "#" * (1 << 20) + "\nlinux16 /vmlinuz-3.10 ro\n")
+
+    assert signals(tmp_path, 7)["boot-loader"].status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("0123abcd-0-rescue.conf", "pass"),
+        ("0123abcd-0-rescue-4.18.conf", "pass"),
+        ("my-rescued-4.18.conf", "fail"),
+        ("rescue.conf", "fail"),
+    ],
+)
+def test_rescue_entries_alone_need_no_fips(name: str, status: str, tmp_path: Path) -> None:
+    el9(tmp_path)
+    roots.write(tmp_path, f"/boot/loader/entries/{name}", ENTRY.format("5.14", "ro"))
+
+    assert signals(tmp_path, 9)["boot-loader"].status == status
+
+
+def test_a_start_into_the_rescue_target_is_a_start(tmp_path: Path) -> None:
+    el7(tmp_path, "systemd.unit=rescue.target")
+
+    assert signals(tmp_path, 7)["boot-loader"].status == "fail"
+
+
+@pytest.mark.parametrize(
+    "options", ["options\tfips=1", "options ${kernelopts}", "options\t$kernelopts", " options  fips=1"]
+)
+def test_options_are_read_as_the_boot_loader_reads_them(options: str, tmp_path: Path) -> None:
+    el8(tmp_path)
+    roots.write(tmp_path, "/boot/loader/entries/a.conf", f"linux /vmlinuz-4.18\n{options}\n")
+
+    assert signals(tmp_path, 8)["boot-loader"].status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("PRELINKING='yes'", "fail"),
+        ('PRELINKING="yes"', "fail"),
+        ("PRELINKING=yes # as it was", "fail"),
+        ("export PRELINKING=yes", "fail"),
+        ("#PRELINKING=yes", "pass"),
+        ("PRELINKING=no # yes", "pass"),
+    ],
+)
+def test_the_prelink_setting_is_read_as_a_shell_reads_it(line: str, status: str, tmp_path: Path) -> None:
+    el7(tmp_path)
+    roots.write(tmp_path, "/etc/sysconfig/prelink", line + "\n")
+
+    assert signals(tmp_path, 7)["prelink"].status == status

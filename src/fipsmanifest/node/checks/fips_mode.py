@@ -34,11 +34,28 @@ _MAX_ENTRIES = 100
 _MAX_MENU = 1024 * 1024
 _ADVICE = "Put the node into FIPS mode as its vendor says, and start it again."
 _BOOT = "Give the kernel fips=1 at every start: grubby --update-kernel=ALL --args=fips=1"
+# What dracut calls its rescue image and entry; a name that merely holds the word starts a system as any other does.
+_RESCUE_ENTRY = re.compile(r"(?:^|-)0-rescue(?:-.*)?\.conf$")
+_RESCUE_KERNEL = re.compile(r"\S*vmlinuz-0-rescue(?:-\S*)?(?:\s|$)")
+_KERNEL_OPTIONS = re.compile(r"\$(?:\{kernelopts\}|kernelopts\b)")
+_PRELINKING = re.compile(r"""^\s*(?:export\s+)?PRELINKING=(["']?)yes\1(?:[\s;].*)?$""", re.MULTILINE)
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 _KERNEL_LINE = re.compile(r"^\s*(?:linux|linux16|linuxefi)\s+(.*)$", re.MULTILINE)
 
 
-class _Denied(Exception):
-    """A signal is there, and may not be read."""
+class _Unread(Exception):
+    """A signal is there, and cannot be read to its end."""
+
+    def __init__(self, subject: str, reason: str, path: str) -> None:
+        super().__init__(subject)
+        advice = "Run it as root." if reason in ("EACCES", "EPERM") else "Look into what is there in its place."
+        self.result = Result(
+            ID, subject, UNKNOWN, actual="unreadable", evidence={"code": reason, "path": visible(path)}, advice=advice
+        )
+
+    @classmethod
+    def by(cls, error: OSError, subject: str, path: str) -> "_Unread":
+        return cls(subject, errno.errorcode.get(error.errno or 0, "unknown"), path)
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
@@ -50,9 +67,8 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     for signal in (_policy, _boot_loader, _mark, _dracut, _prelink, _provider):
         try:
             results += signal(node, el)
-        except _Denied as denied:
-            advice = "Run it as root."
-            results.append(Result(ID, str(denied), UNKNOWN, actual="unreadable", advice=advice))
+        except _Unread as unread:
+            results.append(unread.result)
     results += _disagreement(results)
     if node.live and results[0].status == PASS and tree.HASH_PROVIDER != "openssl":
         advice = "Use the distribution's own Python, which hashes with the system's OpenSSL."
@@ -125,14 +141,20 @@ def _policy(node: Node, el: int) -> List[Result]:
     if el < 8:
         return [Result(ID, subject, NOT_APPLICABLE, actual="EL7 has no crypto policies")]
     policy = _read(node, _POLICY, subject)
+    lines = (_read(node, _POLICY_WANTED, subject) or "").splitlines()
+    wanted = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if policy is None:
-        return [node.unless_live(ID, subject, "no crypto policy")]
+        if not wanted:
+            return [node.unless_live(ID, subject, "no crypto policy")]
+        # Only what is in force tells that the configured one was applied; one that is not FIPS would not help.
+        status = UNKNOWN if _is_fips(wanted[0]) else FAIL
+        evidence = {"path": _POLICY, "code": "missing"}
+        actual = "{} configured, none in force".format(visible(wanted[0], 60))
+        return [Result(ID, subject, status, "FIPS", actual, evidence, "Set it: update-crypto-policies --set FIPS")]
     policy = policy.strip()
     good = _is_fips(policy)
     advice = "" if good else "Set it: update-crypto-policies --set FIPS"
     results = [Result(ID, subject, PASS if good else FAIL, "FIPS", visible(policy, 60), {"path": _POLICY}, advice)]
-    lines = (_read(node, _POLICY_WANTED, subject) or "").splitlines()
-    wanted = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if wanted and wanted[0] != policy:
         advice = "Apply or correct the configured policy: update-crypto-policies --set FIPS"
         evidence = {"path": _POLICY_WANTED, "code": "mismatch"}
@@ -160,7 +182,7 @@ def _boot_loader(node: Node, el: int) -> List[Result]:
     subject = "boot-loader"
     starts = list(_starts(node, el, subject))
     if not starts:
-        return [Result(ID, subject, NOT_APPLICABLE, "fips=1", "no configuration that is known")]
+        return [node.unless_live(ID, subject, "no configuration that is known")]
     lacking = [start for start in starts if _fips_words(start.arguments)[-1:] != ["fips=1"]]
     evidence = {"count": len(starts), "path": visible((lacking or starts)[0].where)}
     if not lacking:
@@ -178,12 +200,12 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
         found = [line.partition("=")[2] for line in lines if line.startswith("kernelopts=")]
         kernel_options = kernel_options or "".join(found[:1])
     entries = 0
-    for name in _names(node, _ENTRIES, subject)[:_MAX_ENTRIES] if el >= 8 else []:
-        if name.endswith(".conf") and "rescue" not in name:
+    for name in _few_names(node, _ENTRIES, subject) if el >= 8 else []:
+        if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
             path = posixpath.join(_ENTRIES, name)
             lines = (_read(node, path, subject) or "").splitlines()
-            options = " ".join(line.partition(" ")[2] for line in lines if line.split()[:1] == ["options"])
-            yield _Start(path, options.replace("$kernelopts", kernel_options))
+            options = " ".join(" ".join(line.split()[1:]) for line in lines if line.split()[:1] == ["options"])
+            yield _Start(path, _KERNEL_OPTIONS.sub(lambda _: kernel_options, options))
             entries += 1
     if entries:
         return
@@ -192,8 +214,8 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
         return
     for path in _matching(node, _MENUS, subject):
         for line in _KERNEL_LINE.findall(_read(node, path, subject) or ""):
-            if "rescue" not in line:
-                yield _Start(path, line.replace("$kernelopts", kernel_options))
+            if not _RESCUE_KERNEL.match(line):
+                yield _Start(path, _KERNEL_OPTIONS.sub(lambda _: kernel_options, line))
 
 
 def _mark(node: Node, el: int) -> List[Result]:
@@ -217,7 +239,7 @@ def _prelink(node: Node, el: int) -> List[Result]:
     text = _read(node, _PRELINK, "prelink") if el < 8 else None
     if text is None:
         return []
-    on = any(line.strip().replace('"', "") == "PRELINKING=yes" for line in text.splitlines())
+    on = _PRELINKING.search(text) is not None
     advice = "Set PRELINKING=no in {} and undo it: prelink -ua".format(_PRELINK) if on else ""
     actual = "PRELINKING=yes" if on else "off"
     return [Result(ID, "prelink", FAIL if on else PASS, "off", actual, {"path": _PRELINK}, advice)]
@@ -239,37 +261,48 @@ def _present(node: Node, subject: str, paths: Sequence[str], advice: str) -> Res
             tree.resolve(node.root, path)
             return Result(ID, subject, PASS, "present", "present", {"path": path})
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise _Denied(subject)
+            if error.errno not in _NOT_THERE:
+                raise _Unread.by(error, subject, path)
     if not node.live:
         return Result(ID, subject, NOT_APPLICABLE, "present", "missing", {"path": paths[0]})
     return Result(ID, subject, FAIL, "present", "missing", {"path": paths[0], "code": "missing"}, advice)
 
 
 def _read(node: Node, path: str, subject: str) -> Optional[str]:
-    """Read a signal's file; None where there is none, raises `_Denied` where it may not be read."""
+    """Read a signal's file; None where there is none, raises `_Unread` where it cannot be read, or is too long."""
     try:
-        return tree.read_small(node.root, path, _MAX_MENU)
+        text = tree.read_small(node.root, path, _MAX_MENU + 1)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise _Denied(subject)
-    except tree.NotRegular:
-        pass
-    return None
+        if error.errno not in _NOT_THERE:
+            raise _Unread.by(error, subject, path)
+        return None
+    except tree.NotRegular as error:
+        raise _Unread(subject, str(error), path)
+    if len(text.encode("utf-8")) > _MAX_MENU:
+        raise _Unread(subject, "too-large", path)
+    return text
 
 
 def _names(node: Node, folder: str, subject: str) -> List[str]:
     try:
         return sorted(os.fsdecode(name) for name in os.listdir(tree.resolve(node.root, folder)))
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise _Denied(subject)
+        if error.errno not in _NOT_THERE:
+            raise _Unread.by(error, subject, folder)
         return []
+
+
+def _few_names(node: Node, folder: str, subject: str) -> List[str]:
+    """Give all names of a folder; raises `_Unread` where it has more than are looked at."""
+    names = _names(node, folder, subject)
+    if len(names) > _MAX_ENTRIES:
+        raise _Unread(subject, "too-many", folder)
+    return names
 
 
 def _matching(node: Node, patterns: Sequence[str], subject: str) -> Iterator[str]:
     """Give the paths with each vendor's name in place of the star."""
     for pattern in patterns:
         before, star, after = pattern.partition("*")
-        for name in _names(node, before, subject)[:_MAX_ENTRIES] if star else [""]:
+        for name in _few_names(node, before, subject) if star else [""]:
             yield before + name + after
