@@ -249,7 +249,7 @@ class TestProcesses:
 
         assert [(one.subject, one.status) for one in found] == [("processes", "unknown")]
 
-    def test_a_script_of_a_components_name_is_the_shell_that_runs_it(self, tmp_path: Path) -> None:
+    def test_a_script_of_a_components_name_is_unknown(self, tmp_path: Path) -> None:
         script = tmp_path / self.NAME[:15]
         script.write_text("#!/bin/sh\nread line\n")
         script.chmod(0o755)
@@ -259,7 +259,57 @@ class TestProcesses:
             found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, f"/usr/bin/{script.name}")])
             process.communicate(b"\n")
 
-        assert not [result for result in found if process.pid in result.evidence.get("pids", ())]
+        mine = [result for result in found if process.pid in result.evidence.get("pids", ())]
+        assert [(one.status, one.evidence["code"]) for one in mine] == [("unknown", "script")]
+
+    def test_an_unlisted_program_that_was_started_through_a_link_of_a_components_name_fails(
+        self, start: Callable[[str], int], tmp_path: Path
+    ) -> None:
+        # /proc/PID/exe is the link's target; comm is the link.
+        shutil.copy("/usr/bin/sleep", tmp_path / "evil")
+        name = f"{self.NAME}-controller-manager"
+        link = tmp_path / name[:15]
+        link.symlink_to(tmp_path / "evil")
+        pid = start(link.name)
+
+        bad = self.look(pid, self.listed("0" * 64, f"/usr/bin/{name}"))
+        good = self.look(pid, self.listed(roots.sha256(tmp_path / "evil"), f"/usr/bin/{name}"))
+
+        assert (bad.status, bad.evidence["code"]) == ("fail", "outside")
+        assert good.status == "pass"
+
+    def test_a_copy_that_was_put_aside_and_runs_is_compared(self, start: Callable[[str], int]) -> None:
+        pid = start(f"bin/{self.NAME}.bak")
+
+        assert self.look(pid, self.listed("0" * 64, f"/usr/bin/{self.NAME}")).status == "fail"
+
+    def test_a_program_elsewhere_with_the_name_of_a_cni_plugin_is_none(self, start: Callable[[str], int]) -> None:
+        listed = self.listed("0" * 64, f"/opt/cni/bin/{self.NAME[:15]}", component="cni-plugins", go={})
+        listed.manifest["files"][0]["go"] = {"version": "go1.16"}
+        outside, inside = start(f"bin/{self.NAME[:15]}"), start(f"cni/bin/{self.NAME[:15]}")
+
+        found = processes.check(Node("/", True, "worker"), [listed])
+
+        assert not [result for result in found if outside in result.evidence.get("pids", ())]
+        # A component that belongs to no role is compared where it runs.
+        assert self.look(inside, listed).status == "fail"
+
+    def test_a_node_whose_daemons_do_not_run_is_unknown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        proc = tmp_path / "proc/7"
+        proc.mkdir(parents=True)
+        shutil.copy("/usr/bin/true", tmp_path / "kubectl")
+        (proc / "exe").symlink_to(tmp_path / "kubectl")
+        monkeypatch.setattr(processes, "_PROC", str(tmp_path / "proc"))
+        listed = self.listed(
+            roots.sha256(tmp_path / "kubectl"), f"{tmp_path}/kubectl", component="kubectl", go={"v": 1}
+        )
+        listed.manifest["files"].append(
+            listed.manifest["files"][0] | {"path": "/usr/bin/kubelet", "component": "kubelet"}
+        )
+
+        found = processes.check(Node("/", True, "worker"), [listed])
+
+        assert [(one.status, one.evidence.get("code")) for one in found] == [("pass", None), ("unknown", "not-running")]
 
     def test_a_program_that_only_has_a_components_name_within_its_own_is_none(
         self, start: Callable[[str], int]

@@ -373,7 +373,7 @@ class TestProcesses:
         )
 
     def test_a_running_node_where_no_component_runs_is_unknown(self, manifest: dict[str, Any]) -> None:
-        manifest["node"]["roles"] = {"worker": ["nothing"]}
+        manifest["files"] = []
 
         result = processes.check(Node("/", True, "worker"), [Listed("m", manifest)])[-1]
 

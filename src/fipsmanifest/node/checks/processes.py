@@ -8,7 +8,7 @@ import errno
 import os
 import posixpath
 import re
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import (
@@ -33,10 +33,13 @@ _MAX_NAME = 15  # proc(5), /proc/pid/comm
 _DELETED = " (deleted)"  # proc(5), /proc/pid/exe
 _MAX_PROGRAM = 4 * 1024 * 1024 * 1024
 _MAX_SHOWN = 20
+_DAEMONS = ("containerd", "kubelet")
 _MAX_RUNNING = 5000  # different ones; the kubelet's own limit is 110 pods, and large nodes have some hundreds
 _MAX_TOLD = 64 * 1024
 _RESTART = "Restart the program, so that the installed file runs."
 _FIND_OUT = "Find out who started it, and install the release's packages again."
+
+_ASIDE = re.compile(r"[.~]")  # kubelet.bak, kubelet~
 
 # How the kubelet and containerd name control groups, with the cgroupfs driver and with systemd's:
 # /kubepods/burstable/podUID/ID and .../kubepods-burstable-podUID_WITH_UNDERSCORES.slice/cri-containerd-ID.scope.
@@ -55,12 +58,21 @@ class _Program(NamedTuple):
     """Where they are listed, on the node or in an image."""
     component: str
 
+    def is_elsewhere(self, path: str) -> bool:
+        """Say whether a program at ``path`` is another's: CNI plugins have everyday names, as iproute's `bridge`."""
+        own = all("/cni/" in listed for listed in self.paths)
+        return own and "/cni/" not in path and path not in self.paths
+
 
 class _Running(NamedTuple):
     """A program that runs: processes of the same file, path and container are one."""
 
     name: str
-    """Of the listed program that it is, or claims to be."""
+    """Of the listed program that it is, or claims to be; of its process (comm), where the file bears another one."""
+    renamed: bool
+    """Whether its process alone has a listed name: the file was moved aside, or reached through a link."""
+    script: bool
+    """Whether an interpreter runs a script of that name."""
     path: str
     deleted: bool
     container: Optional[str]
@@ -74,9 +86,8 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     if not node.live:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
     programs = _programs(manifests)
-    short = {name[:_MAX_NAME]: name for name in programs}
+    short = _by_comm(programs)
     running: Dict[_Running, List[int]] = {}
-    names = frozenset(programs)
     hidden, beyond = 0, 0
     try:
         pids = _pids()
@@ -85,7 +96,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         return [Result(ID, ID, UNKNOWN, None, "{}: {}".format(_PROC, error.strerror), advice=advice)]
     for pid in pids:
         try:
-            one = _look(pid, names)
+            one = _look(pid, programs, short)
             if one is not None and (one in running or len(running) < _MAX_RUNNING):
                 running.setdefault(one, []).append(pid)
             elif one is not None:
@@ -93,8 +104,9 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         except OSError as error:
             # A process that has ended meanwhile is no finding; a component that may not be looked at is.
             hidden += error.errno in (errno.EACCES, errno.EPERM) and _name(pid) in short
-    found = [_compare(node, one, running[one], programs[one.name]) for one in running]
+    found = [_compare(node, one, running[one], (short if one.renamed else programs)[one.name]) for one in running]
     results = [result for result in found if result is not None]
+    results += _daemons(node, manifests, programs, {one.name for one in running}) if results else []
     if hidden:
         evidence = {"count": hidden}
         results.append(
@@ -114,16 +126,37 @@ def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
     """Give what may run under each program name; of every role, as what runs decides what a node is."""
     found: Dict[str, _Program] = {}
     for listed in manifests:
-        components = wanted_components(listed, "").anywhere
         files = list(listed.manifest["files"])
         for image in listed.manifest.get("images") or []:
             files += image_files(image)
         for file in files:
-            if file.get("component") in components and is_own_program(file, file["component"]):
+            if file.get("component") and is_own_program(file, file["component"]):
                 program = found.setdefault(posixpath.basename(file["path"]), _Program({}, set(), file["component"]))
                 program.digests.setdefault(file["sha256"], listed.name)
                 program.paths.add(file["path"])
     return found
+
+
+def _by_comm(programs: Dict[str, _Program]) -> Dict[str, _Program]:
+    """Give what may run in a process of each name: as long a part of the program's as comm holds, CNI plugins aside."""
+    found: Dict[str, _Program] = {}
+    for name, program in sorted(programs.items()):
+        if not program.is_elsewhere(""):
+            merged = found.setdefault(name[:_MAX_NAME], _Program({}, set(), program.component))
+            merged.digests.update(program.digests)
+            merged.paths.update(program.paths)
+    return found
+
+
+def _daemons(node: Node, manifests: Sequence[Listed], programs: Dict[str, _Program], running: Set[str]) -> List[Result]:
+    """Say which of the daemons that every node of the role runs was not seen to run."""
+    here = {name for listed in manifests for name in wanted_components(listed, node.role).here}
+    advice = "Start the node's services, or leave this out with --skip processes."
+    return [
+        Result(ID, name, UNKNOWN, "running", "not running", of_component({"code": "not-running"}, name), advice)
+        for name in _DAEMONS
+        if name in here and name in programs and name not in running
+    ]
 
 
 def _pids() -> List[int]:
@@ -153,8 +186,12 @@ def _told(pid: int, name: str) -> str:
     return b"".join(parts).decode("utf-8", "backslashreplace")
 
 
-def _look(pid: int, names: FrozenSet[str]) -> Optional[_Running]:
-    """Say what a process runs; None for a kernel thread, and for a program of another name."""
+def _look(pid: int, programs: Dict[str, _Program], short: Dict[str, _Program]) -> Optional[_Running]:
+    """Say what a process runs; None for a kernel thread, and for a program of another name.
+
+    A file that was moved aside, for an upgrade for instance, takes its new name into /proc/PID/exe (kubelet.old), and
+    one that was reached through a link has its own there; comm is the name that it was started by (proc(5)).
+    """
     link = "{}/{}/exe".format(_PROC, pid)
     try:
         path = os.readlink(link)
@@ -162,24 +199,24 @@ def _look(pid: int, names: FrozenSet[str]) -> Optional[_Running]:
         return None
     deleted = path.endswith(_DELETED)
     path = path[: -len(_DELETED)] if deleted else path
-    name = _listed_name(pid, posixpath.basename(path), names)
+    base = posixpath.basename(path)
+    stem = _ASIDE.split(base.strip(".~"))[0]
+    name = next((one for one in (base, stem) if one in programs and not programs[one].is_elsewhere(path)), None)
+    renamed = name is None
     if name is None:
-        return None
+        name = _name(pid)
+        if name not in short:
+            return None
+    script = renamed and _runs_script(pid, name)
     status = os.stat(link)
     container, pod = _container(pid)
-    return _Running(name, path, deleted, container, pod, (status.st_dev, status.st_ino))
+    return _Running(name, renamed, script, path, deleted, container, pod, (status.st_dev, status.st_ino))
 
 
-def _listed_name(pid: int, name: str, names: FrozenSet[str]) -> Optional[str]:
-    """Give the listed name of a program: its file's, or the one it was started by and that its file had.
-
-    A file that was moved aside, for an upgrade for instance, takes its new name into /proc/PID/exe (kubelet.old); comm
-    keeps the old one (proc(5)).
-    """
-    if name in names:
-        return name
-    had = [one for one in names if one in name]
-    return next((one for one in had if _name(pid) == one[:_MAX_NAME]), None)
+def _runs_script(pid: int, name: str) -> bool:
+    """Tell an interpreter, which has the script's path as its first or second argument (execve(2))."""
+    arguments = _told(pid, "cmdline").split("\0")[1:3]
+    return any(posixpath.basename(one)[:_MAX_NAME] == name for one in arguments)
 
 
 def _container(pid: int) -> Tuple[Optional[str], Optional[str]]:
@@ -235,6 +272,10 @@ def _judge(running: _Running, program: _Program, seen: Result) -> Result:
         was = "a listed file" if digest in program.digests else "an unlisted file"
         actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
         return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=_RESTART)
+    if digest not in program.digests and running.script:
+        evidence["code"] = "script"
+        actual = "an interpreter, which runs a script of that name"
+        return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=_FIND_OUT)
     if digest not in program.digests:
         evidence["code"] = "digest" if listed_path else "outside"
         return seen._replace(evidence=evidence, advice=_FIND_OUT)
