@@ -222,6 +222,23 @@ class TestPlatform:
         roots.write(root, "/etc/os-release", f'ID=debian\nVERSION_ID="{el}"\n')
         assert status() == "fail"
 
+    @pytest.mark.parametrize("kind", ["fifo", "directory", "loop"])
+    def test_an_os_release_that_cannot_be_read_is_unknown(
+        self, kind: str, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        # What lies in the second place is not what the node goes by.
+        roots.write(root, "/usr/lib/os-release", 'ID="rhel"\nVERSION_ID="8.4"\n')
+        place = root / "etc/os-release"
+        place.unlink(missing_ok=True)
+        if kind == "fifo":
+            os.mkfifo(place)
+        elif kind == "directory":
+            place.mkdir()
+        else:
+            place.symlink_to("os-release")
+
+        assert platform.check(at_rest(root), [Listed("m", manifest)])[0].status == "unknown"
+
     def test_the_machine_of_a_tree_is_its_programs(self, root: Path, manifest: dict[str, Any]) -> None:
         result = platform.check(at_rest(root), [Listed("m", manifest)])[1]
 

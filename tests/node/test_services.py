@@ -436,6 +436,19 @@ class TestWhichServices:
 
             assert services._addresses(port, services._listening()) == [(address, port)]
 
+    @pytest.mark.parametrize(
+        ("address", "written"),
+        [
+            ("fd00::ffff:1", "fd00::ffff:1"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::ffff:0.0.0.0", "0.0.0.0"),
+            ("2001:db8::ffff:0:1", "2001:db8::ffff:0:1"),
+            ("::1", "::1"),
+        ],
+    )
+    def test_only_a_mapped_address_is_taken_for_ipv4(self, address: str, written: str) -> None:
+        assert services._text(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)) == written
+
     def test_more_addresses_than_are_asked_are_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "_MAX_ASKED", 2)
         port = free_port()

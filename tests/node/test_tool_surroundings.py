@@ -248,6 +248,15 @@ class TestWithoutRights:
         assert (code, report["verdict"]) == (4, "incomplete")
         assert [(one["subject"], one["evidence"]["code"]) for one in unknown] == [("/bin/kubelet", "EACCES")]
 
+    def test_an_os_release_that_may_not_be_read_is_unknown(self, place: Place) -> None:
+        roots.write(place.root, "/etc/os-release", 'ID="rhel"\nVERSION_ID="8.4"\n')
+        (place.root / "etc/os-release").chmod(0o600)
+
+        code, report = self.nobody(place)
+
+        assert code == 4
+        assert "operating-system" in [one["subject"] for one in report["checks"] if one["status"] == "unknown"]
+
     def test_folders_that_may_not_be_entered_are_unknown(self, place: Place) -> None:
         store = place.root / "var/lib/containerd/io.containerd.content.v1.content"
         (store / "blobs/sha256").mkdir(parents=True)

@@ -1,11 +1,12 @@
 """Whether the node is the Enterprise Linux, and the machine, that the manifests are for."""
 
+import errno
 import os
 import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from .. import tree
-from ..result import FAIL, PASS, Listed, Node, Result
+from ..result import FAIL, PASS, UNKNOWN, Listed, Node, Result
 from ..text import visible
 
 ID = "platform"
@@ -24,10 +25,20 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 
 def os_release(root: str) -> Optional[Dict[str, str]]:
     """Read the node's os-release; None where it has none that can be read."""
+    try:
+        return _read_release(root)
+    except (OSError, tree.NotRegular):
+        return None
+
+
+def _read_release(root: str) -> Optional[Dict[str, str]]:
+    """Read os-release; None where there is none, raises `OSError` or `NotRegular` where it cannot be read."""
     for path in _OS_RELEASE:
         try:
             text = tree.read_small(root, path)
-        except (OSError, tree.NotRegular):
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
             continue
         pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
         return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
@@ -36,7 +47,12 @@ def os_release(root: str) -> Optional[Dict[str, str]]:
 
 def _operating_system(node: Node, manifests: Sequence[Listed]) -> Result:
     subject = "operating-system"
-    release = os_release(node.root)
+    try:
+        release = _read_release(node.root)
+    except (OSError, tree.NotRegular) as error:
+        code = errno.errorcode.get(getattr(error, "errno", None) or 0, str(error))
+        advice = "Run it as root, or look into what is there in place of os-release."
+        return Result(ID, subject, UNKNOWN, None, "os-release cannot be read", {"code": visible(code)}, advice)
     if release is None:
         return node.unless_live(ID, subject, "no os-release")
     name, version = release.get("ID", "?"), release.get("VERSION_ID", "?")

@@ -20,6 +20,8 @@ _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _MAX_TABLE = 4 * 1024 * 1024
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what others listen on
 
+_MAPPED = bytes(10) + b"\xff\xff"
+
 _CLOSE = "Narrow the service to the manifest's list: --tls-min-version and --tls-cipher-suites (etcd: --cipher-suites)."
 _START = "Start the service, or leave this out with --skip services."
 
@@ -81,9 +83,16 @@ def _listening() -> Dict[int, List[str]]:
                 address, _, port = fields[1].partition(":")
                 # Each 32-bit word stands there in the machine's own byte order.
                 words = struct.unpack(">{}I".format(len(address) // 8), bytes.fromhex(address))
-                text = socket.inet_ntop(family, struct.pack("={}I".format(len(words)), *words))
-                found.setdefault(int(port, 16), []).append(text.replace("::ffff:", ""))
+                packed = struct.pack("={}I".format(len(words)), *words)
+                found.setdefault(int(port, 16), []).append(_text(family, packed))
     return found
+
+
+def _text(family: int, packed: bytes) -> str:
+    """Write an address; an IPv4 one that is mapped into IPv6 (RFC 4291, 2.5.5.2) as IPv4."""
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[len(_MAPPED) :])
+    return socket.inet_ntop(family, packed)
 
 
 def _addresses(port: int, listening: Dict[int, List[str]]) -> List[Tuple[str, int]]:
