@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from .definition import Definition
-from .errors import Incomplete, UsageError
+from .errors import Incomplete, NotTrusted, UsageError
 from .manifest import canonical
 from .node.document import parse_json
 from .node.text import visible
@@ -19,11 +20,14 @@ from .node.trust import Trust
 from .progress import SILENT, Progress
 from .publication import Signer
 from .publish.bucket import Bucket
-from .publish.consumer import Consumer, as_retired
+from .publish.consumer import Consumer, SignedManifest, as_retired
 from .publish.plan import Wanted, WantedManifest, WantedTool
 from .publish.publisher import publish
 from .publish.snapshot import published_manifest
 from .tool import ToolFile
+
+#: What a reissue says anew.
+_RENEWED = frozenset({"serial", "reason", "created", "tool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,37 @@ def reissue(
         made = accepted.tool
         tool = WantedTool(made.version, made.data, signer.tool(made.data))
         document["tool"] = {"version": made.version, "sha256": made.sha256}
-    serial = before.document.serial + 1
-    created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    payload = canonical({**document, "serial": serial, "reason": reason, "created": created})
-    manifest = WantedManifest(definition.kubernetes, definition.name, serial, signer.manifest(payload))
+    serial, signed = before.document.serial, data
+    if not (document == parse_json(before.payload) and _is_made(before, definition, reason, bucket, reader, signer)):
+        serial += 1
+        created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        signed = signer.manifest(canonical({**document, "serial": serial, "reason": reason, "created": created}))
+    manifest = WantedManifest(definition.kubernetes, definition.name, serial, signed)
     wanted, consumer = Wanted((manifest,), tool), Consumer.trusting(trust)
     publication = publish(wanted, bucket, consumer, progress, single_writer=single_writer)
     return Reissued(serial, bucket.describe(), tuple(action.key for action in publication.written))
+
+
+def _is_made(
+    newest: SignedManifest, definition: Definition, reason: str, bucket: Bucket, reader: Consumer, signer: Signer
+) -> bool:
+    """Tell whether the newest serial is this very reissue, made by a run that was killed and is now to be completed:
+    it has the reason, says what the serial before it says, and is of the key that signs today."""
+    serial = newest.document.serial
+    if serial < 2 or newest.document.reason != reason:
+        return False
+    try:
+        found = published_manifest(bucket, definition.kubernetes, definition.name, reader, serial - 1)
+    except NotTrusted:
+        return False
+    if found is None or _kept(found[1]) != _kept(newest):
+        return False
+    return reader.manifest(signer.manifest(newest.payload)).fingerprint == newest.fingerprint
+
+
+def _kept(manifest: SignedManifest) -> dict[str, Any]:
+    """Give what a reissue keeps: the tool may be replaced, and is compared where it is."""
+    return {key: value for key, value in manifest.content.items() if key not in _RENEWED}
 
 
 def _believing(trust: Trust, fingerprint: str) -> Trust:

@@ -141,3 +141,26 @@ def test_once_the_revoked_keys_objects_are_taken_away_there_is_nothing_left_to_n
             path.unlink()
 
     assert office.audit(0)["notes"] == []
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_reissue_that_was_killed_after_its_manifest_is_completed_and_not_made_again(
+    office: Office, revoked: bool
+) -> None:
+    more = ("--accept-revoked", office.old.fingerprint) if revoked else ()
+    if revoked:
+        office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    before = office.everything()
+    office.reissue(*more)
+    complete = office.everything()
+    # As it was left: what never changes is written, nothing points at it.
+    for key, data in before.items():
+        (office.bucket / key).write_bytes(data)
+
+    made = office.reissue(*more)
+
+    assert json.loads(made.stdout)["serial"] == 2
+    assert office.everything() == complete
+    # Another reason is another serial.
+    again = office.reissue(*more, "--reason", "the certificate moved")
+    assert json.loads(again.stdout)["serial"] == 3
