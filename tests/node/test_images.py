@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
@@ -163,6 +165,15 @@ class TestSnapshots:
         place = root / SNAPSHOTS / "2/fs" / PROGRAM.lstrip("/")
         place.unlink()
         place.mkdir()
+
+        assert outcome(check(root, listed(layout)))[1] == ("fail", "snapshot-file")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes devices")
+    def test_a_device_in_a_files_place_fails(self, root: Path, layout: Path) -> None:
+        # Only the device of number 0/0 says that a file is deleted; this one is null.
+        place = root / SNAPSHOTS / "2/fs" / PROGRAM.lstrip("/")
+        place.unlink()
+        os.mknod(place, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
 
         assert outcome(check(root, listed(layout)))[1] == ("fail", "snapshot-file")
 

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import stat
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import helper, tree
@@ -94,10 +95,18 @@ def digest_in(node: Node, snapshot: bytes, path: str) -> Optional[str]:
         return None if missing else "not:" + errno.errorcode.get(error.errno or 0, "unreadable")
     except tree.NotRegular as error:
         # A character device of number 0/0 says that an upper layer deletes the file (overlayfs).
-        return None if str(error) == "character-device" else "not:" + str(error)
+        return None if _is_whiteout(snapshot, path) else "not:" + str(error)
     except tree.Unstable:
         return "not:changing"
     return found.sha256 or "not:{} bytes".format(found.size)
+
+
+def _is_whiteout(snapshot: bytes, path: str) -> bool:
+    try:
+        status = os.lstat(tree.resolve(os.fsdecode(snapshot), path))
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _mounted(node: Node, known: Sequence[Known], unpacked: Sequence[bytes]) -> List[Result]:
