@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -190,6 +191,36 @@ def test_nothing_is_left_behind(forge: Forge) -> None:
     verify_cleartext(forge.clearsign(payload()), forge.trust())
 
     assert not leftovers()
+
+
+@pytest.mark.parametrize("step", ["mkdir", "listdir", "unlink", "rmdir"])
+def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
+    step: str, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    real = getattr(os, step)
+    sent: list[int] = []
+
+    def interrupted(*arguments: object) -> object:
+        done = real(*arguments)
+        if not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        monkeypatch.setattr(os, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            verify_cleartext(forge.clearsign(payload()), forge.trust())
+        monkeypatch.undo()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert sent and not leftovers()
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_files_are_private_whatever_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

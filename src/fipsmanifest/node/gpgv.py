@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import select
+import signal
 import subprocess
 import time
 from datetime import datetime, timezone
@@ -36,6 +37,7 @@ _AS_GPGV = (
 )  # fmt: skip
 _OLDEST = (2, 0, 22)
 _OUTPUT_SINCE = (2, 1, 16)
+_STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _MAX_STATUS = 64 * 1024
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
@@ -99,21 +101,36 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
     files = [("keyring", keyring), ("signed", signed)]
     if signature is not None:
         files.append(("signature", signature))
-    folder = _private_folder(files)
+    # Stopped between making the folder and holding its name, or while it is removed, it would be left behind.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        command = [program, "--homedir", folder, "--keyring", os.path.join(folder, "keyring")]
-        if not os.path.basename(program).startswith("gpgv"):
-            command += _AS_GPGV
-        output = os.path.join(folder, "output")
-        if has_output:
-            command += ["--output", output]
-        exit_code, status = _run(command, [os.path.join(folder, name) for name, _ in files[:0:-1]], limit)
-        payload = None
-        if has_output and exit_code == 0:
-            payload = _read_output(output, len(signed) + 1)
-        return Outcome(exit_code, status, payload, has_output)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        folder = _private_folder(files)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            return _ask(program, folder, files, has_output, limit)
+        finally:
+            try:
+                # The signals are blocked even where this raises for one that had just come.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+            finally:
+                _remove(folder)
     finally:
-        _remove(folder)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _ask(program: str, folder: str, files: Sequence[Tuple[str, bytes]], has_output: bool, limit: float) -> Outcome:
+    command = [program, "--homedir", folder, "--keyring", os.path.join(folder, "keyring")]
+    if not os.path.basename(program).startswith("gpgv"):
+        command += _AS_GPGV
+    output = os.path.join(folder, "output")
+    if has_output:
+        command += ["--output", output]
+    exit_code, status = _run(command, [os.path.join(folder, name) for name, _ in files[:0:-1]], limit)
+    payload = None
+    if has_output and exit_code == 0:
+        payload = _read_output(output, len(dict(files)["signed"]) + 1)
+    return Outcome(exit_code, status, payload, has_output)
 
 
 def find() -> str:
