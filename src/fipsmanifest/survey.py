@@ -19,9 +19,10 @@ from .packed import Located, Opener, Outcome, attempt
 from .progress import SILENT, Progress
 from .unpack.open import kind_of, may_hold_members
 
-#: Files of a folder that are handed to a thread at once: more would leave a core idle at the end, fewer cost more
-#: than looking at a small file does.
+#: Files of a folder, and bytes in them, that are handed to a thread at once: more would leave a core idle at the end,
+#: fewer cost more than looking at a small file does.
 _BATCH = 32
+_BATCH_BYTES = 8 << 20
 #: Tasks begun before the results of the first are taken.
 _AHEAD = 64
 
@@ -108,16 +109,25 @@ def _named(path: Path, opener: Opener) -> Sequence[Outcome]:
 def _folder(root: Path, opener: Opener) -> Iterator[_Task]:
     errors: list[OSError] = []
     batch: list[Path] = []
+    size = 0
     for folder, names, files in os.walk(root, onerror=errors.append):
         names.sort()
         links = [name for name in names if Path(folder, name).is_symlink()]
         for name in sorted(files + links):
             batch.append(Path(folder, name))
-            if len(batch) == _BATCH:
+            size += _size(batch[-1])
+            if len(batch) == _BATCH or size >= _BATCH_BYTES:
                 yield partial(_files, batch, opener)
-                batch = []
+                batch, size = [], 0
     yield partial(_files, batch, opener)
     yield lambda: [_unreadable(error.filename, error) for error in errors]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # told when it is looked at
+        return 0
 
 
 def _unreadable(place: Path | str, error: OSError) -> Incomplete:
