@@ -86,7 +86,7 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
     )
     output.write()
     output.write("A recognised module is evidence, not a certification. All FIPS 140-2 certificates have been on the")
-    output.write("historical list since 2026-09-21: not revoked, and not for new procurement.")
+    output.write("historical list since 2026-09-21, some longer: not revoked, and not for new procurement.")
 
 
 def _certificate(item: Certificate, today: date) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Certificate:
     level: int | None = None
     """Overall security level, where it is known."""
     historical_since: date | None = None
-    """The day it moved to the historical list."""
+    """The day on which it moved to the historical list at the latest."""
 
     def status(self, day: date) -> Literal["active", "historical"]:
         """Say what the certificate is on a day; never stored, since it changes without any new fact."""
