@@ -16,8 +16,8 @@ from pathlib import Path
 
 from . import durable
 from .errors import Refused
-from .node.text import utc_now, write_time
-from .node.trust import PACKED_CERTIFICATES, SCHEMA, TRUST_FILE, Trust, load_trust
+from .node.text import utc_now
+from .node.trust import PACKED_CERTIFICATES, TRUST_FILE, Trust, load_trust
 from .node.version import tool_version
 
 NAME = "dkp-fips-tool"
@@ -142,14 +142,4 @@ def _entries(trust: Trust) -> list[tuple[str, bytes]]:
 
 
 def _trust_document(trust: Trust) -> bytes:
-    entries = [
-        {
-            **key._asdict(),
-            "valid_from": write_time(key.valid_from),
-            "valid_to": None if key.valid_to is None else write_time(key.valid_to),
-            "signing_keys": list(key.signing_keys),
-        }
-        for key in trust.keys
-    ]
-    document = {"schema": SCHEMA, "edition": trust.edition, "keys": entries}
-    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode("ascii")
+    return (json.dumps(trust.document(), indent=1, sort_keys=True) + "\n").encode("ascii")

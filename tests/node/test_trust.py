@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from fipsmanifest.node import openpgp
 from fipsmanifest.node.text import write_time
 from fipsmanifest.node.trust import Trust, load_trust, parse_trust
 from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from fipsmanifest.sign import keys
+from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
 from tests.node.key_attacks import silenced, trusting_silenced, unhashed_permission
 
@@ -220,6 +224,9 @@ class TestTrustFile:
             {"valid_to": 3},
             {"status": "retired"},
             {"signing_keys": ["x"]},
+            {"signing_keys": "A" * 40},
+            {"signing_keys": {}},
+            {"validto": "2020-01-01T00:00:00Z"},
             {"signing_keys": ["A" * 40]},
             {"reason": 1},
         ],
@@ -233,6 +240,76 @@ class TestTrustFile:
     def test_what_is_no_trust_file_is_refused(self, document: bytes) -> None:
         with pytest.raises(NotTrusted, match="malformed"):
             parse_trust(document, [], "the test")
+
+    @pytest.mark.parametrize(
+        ("text", "changed", "reason"),
+        [
+            ('"status": "active"', '"status": "revoked", "status": "active"', "'status' stands twice"),
+            ('"keys": [', '"keys": [], "keys": [', "'keys' stands twice"),
+            ('"role": ', '"roles": ["tool"], "role": ', "key 1 has 'roles', which means nothing here"),
+            ('"role": ', '"\\u001b[2J": 1, "role": ', "printable ASCII"),
+            ('"keys": [', '"threshold": 2, "keys": [', "it has 'threshold', which means nothing here"),
+            ('"keys": [', '"edition": 1.0, "keys": [', "only whole numbers"),
+            ('"keys": [', '"edition": NaN, "keys": [', "only whole numbers"),
+            ('{"schema"', '\ufeff{"schema"', "it is not JSON"),
+        ],
+    )
+    def test_what_two_readers_could_read_differently_is_refused_by_all_who_read_it(
+        self, text: str, changed: str, reason: str, forge: Forge, tmp_path: Path
+    ) -> None:
+        folder = Pinned([forge.certificate("plain")], [entry(forge.fingerprints["plain"])]).write(tmp_path / "keys")
+        document = (folder / "trust.json").read_text().replace(text, changed)
+        (folder / "trust.json").write_text(document)
+
+        for read in (
+            lambda: load_trust(str(folder)),
+            lambda: keys.list_keys(folder),
+            lambda: keys.revoke(folder, forge.fingerprints["plain"], "stolen"),
+            lambda: keys.add(folder, forge.certificate("stranger"), "manifest"),
+            lambda: build_tool(folder),
+        ):
+            with pytest.raises(NotTrusted, match=re.escape(reason)) as caught:
+                read()
+            assert "go back to one that `fipsmanifest keys` wrote" in caught.value.advice
+        assert (folder / "trust.json").read_text() == document
+
+    # As 0.1.0 wrote them at first: `keys add`, the node tool, and by hand with the least that is needed.
+    @pytest.mark.parametrize(
+        "form",
+        [
+            """{{
+  "schema": "fipsmanifest/trust/v1",
+  "keys": [
+    {{
+      "fingerprint": "{0}",
+      "role": "manifest",
+      "status": "retired",
+      "user_id": "J\\u00fcrgen <j@example.com>",
+      "signing_keys": [],
+      "valid_from": "2026-11-23T10:00:00Z",
+      "valid_to": "2027-11-23T10:00:00Z",
+      "replaced_by": null,
+      "reason": "rotated"
+    }}
+  ]
+}}
+""",
+            """{{"edition": 3, "keys": [{{"fingerprint": "{0}", "reason": null, "replaced_by": null, "role": "manifest",
+            "signing_keys": ["{0}"], "status": "active", "user_id": "", "valid_from": "2026-11-23T10:00:00Z",
+            "valid_to": null}}], "schema": "fipsmanifest/trust/v1"}}""",
+            """{{"schema": "fipsmanifest/trust/v1",
+            "keys": [{{"fingerprint": "{0}", "role": "manifest", "status": "active", "valid_from": "2026-11-23"}}]}}""",
+        ],
+        ids=["keys add", "the tool", "by hand"],
+    )
+    def test_files_of_earlier_versions_are_read(self, form: str, forge: Forge) -> None:
+        own = forge.fingerprints["plain"]
+        trust = parse_trust(form.format(own).encode(), [("a.gpg", forge.certificate("plain"))], "the test")
+
+        assert [(key.fingerprint, key.role) for key in trust.keys] == [(own, "manifest")]
+        assert parse_trust(json.dumps(trust.document()).encode(), [("a", forge.certificate("plain"))], "") == (
+            trust._replace(origin="")
+        )
 
     def test_an_entry_without_its_certificate_is_refused(self, forge: Forge) -> None:
         with pytest.raises(NotTrusted, match="no certificate there has it"):

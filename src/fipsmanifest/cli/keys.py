@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -167,7 +167,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
     edition = load_trust(str(keys)).edition
     if json:
         listed = [
-            {**_form(info.entry), "bits": info.bits, "days_left": info.days_left, "warning": info.warning}
+            {**info.entry.form(), "bits": info.bits, "days_left": info.days_left, "warning": info.warning}
             for info in infos
         ]
         output.write_json(
@@ -258,26 +258,10 @@ def export(
 
 def _show(entries: list[TrustedKey], *, json: bool) -> None:
     if json:
-        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": [_form(entry) for entry in entries]})
+        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": [entry.form() for entry in entries]})
         return
     for entry in entries:
         output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {output.one_line(entry.user_id)}")
-
-
-def _form(entry: TrustedKey) -> dict[str, Any]:
-    from ..node.text import write_time
-
-    return {
-        "fingerprint": entry.fingerprint,
-        "role": entry.role,
-        "status": entry.status,
-        "user_id": entry.user_id,
-        "valid_from": write_time(entry.valid_from),
-        "valid_to": write_time(entry.valid_to) if entry.valid_to else None,
-        "signing_keys": list(entry.signing_keys),
-        "replaced_by": entry.replaced_by,
-        "reason": entry.reason,
-    }
 
 
 def _in_force(keys: Path) -> list[str]:

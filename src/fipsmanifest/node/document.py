@@ -4,22 +4,16 @@ The signature says who wrote the bytes; this module says what they are: JSON tha
 of the right kind, for the Kubernetes version, EL and serial that were asked for, and not out of date.
 """
 
-import json
-import re
 from datetime import datetime
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted
+from . import strictjson
 from .text import read_time, utc_now, visible, write_time
 
 SCHEMA = "fipsmanifest/v1"
 MAX_BYTES = 16 * 1024 * 1024
 """The largest signed manifest that is read."""
-
-_MAX_DEPTH = 32
-_CONTAINERS = frozenset((dict, list))
-_MAX_DIGITS = 18
-_PRINTABLE = re.compile(r"[ -~]*\Z")
 
 
 class Bindings(NamedTuple):
@@ -182,60 +176,7 @@ def check_bindings(
 
 def parse_json(payload: bytes) -> Dict[str, Any]:
     """Read one JSON object that can be read in one way only; raises `NotTrusted`."""
-    try:
-        value = json.loads(
-            payload.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_refuse_number,
-            parse_float=_refuse_number,
-            parse_int=_integer,
-        )
-    except RecursionError:
-        raise _malformed("it is nested too deeply")
-    except ValueError as error:
-        raise _malformed("it is not JSON ({})".format(visible(str(error), 100)))
-    if not isinstance(value, dict):
-        raise _malformed("it is not an object")
-    _check_depth(value)
-    return value
-
-
-def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _malformed("the key {} stands twice in one object".format(visible(repr(twice), 60)))
-    return result
-
-
-def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise _malformed("it holds a number of {} digits".format(len(text)))
-    return int(text)
-
-
-def _refuse_number(text: str) -> NoReturn:
-    raise _malformed("it holds the number {}; only whole numbers are used".format(visible(text, 40)))
-
-
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    names: Set[str] = set()
-    while level:
-        depth += 1
-        if depth > _MAX_DEPTH:
-            raise _malformed("it is nested more than {} levels deep".format(_MAX_DEPTH))
-        inner: List[Any] = []
-        for one in level:
-            if isinstance(one, dict):
-                names.update(one)
-                one = one.values()
-            if not _CONTAINERS.isdisjoint(map(type, one)):
-                inner += [child for child in one if type(child) in _CONTAINERS]
-        level = inner
-    if not all(map(_PRINTABLE.match, names)):
-        raise _malformed("a key holds other characters than printable ASCII")
+    return strictjson.parse_object(payload, _malformed)
 
 
 def _malformed(reason: str) -> NotTrusted:

@@ -15,14 +15,13 @@ neither can stand in for the other. A certificate without an entry is not truste
 """
 
 import functools
-import json
 import os
 import re
 from datetime import datetime
 from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted, UsageError
-from . import openpgp
+from . import openpgp, strictjson
 from .text import read_time, visible, write_time
 
 SCHEMA = "fipsmanifest/trust/v1"
@@ -34,6 +33,7 @@ WARN_DAYS = 90
 TRUST_FILE = "trust.json"
 PACKED_CERTIFICATES = "certificates.gpg"
 
+_DOCUMENT = ("schema", "edition", "keys")
 _SUFFIXES = (".asc", ".gpg")
 _MAX_EDITION = 1000000
 _MAX_SIZE = 4 * 1024 * 1024
@@ -62,6 +62,20 @@ class TrustedKey(NamedTuple):
     user_id: str
     """Whose key it is; escape before printing."""
 
+    def form(self) -> Dict[str, Any]:
+        """Give the entry as trust.json writes it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "role": self.role,
+            "status": self.status,
+            "user_id": self.user_id,
+            "signing_keys": list(self.signing_keys),
+            "valid_from": write_time(self.valid_from),
+            "valid_to": None if self.valid_to is None else write_time(self.valid_to),
+            "replaced_by": self.replaced_by,
+            "reason": self.reason,
+        }
+
 
 class Trust(NamedTuple):
     """A trust folder, read and checked."""
@@ -84,6 +98,10 @@ class Trust(NamedTuple):
             if certificate in [self.certificate(key.fingerprint) for key in keys]
         )
         return self._replace(keys=keys, certificates=certificates)
+
+    def document(self) -> Dict[str, Any]:
+        """Give what trust.json says."""
+        return {"schema": SCHEMA, "edition": self.edition, "keys": [key.form() for key in self.keys]}
 
     def keyring(self) -> bytes:
         """Give a binary keyring for gpgv."""
@@ -273,30 +291,35 @@ def _read(path: str) -> bytes:
 
 
 def _malformed(reason: str) -> NotTrusted:
-    return NotTrusted("{} is malformed: {}.".format(TRUST_FILE, reason), "Make it with `fipsmanifest keys`.")
+    return NotTrusted(
+        "{} is malformed: {}.".format(TRUST_FILE, reason),
+        "Correct it, or go back to one that `fipsmanifest keys` wrote; where a newer version wrote it, use that one.",
+    )
 
 
 def _read_document(document: bytes) -> Tuple[List[Any], int]:
-    try:
-        value = json.loads(document.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise _malformed("it is not JSON")
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA or not isinstance(value.get("keys"), list):
+    value = strictjson.parse_object(document, _malformed)
+    if value.get("schema") != SCHEMA or not isinstance(value.get("keys"), list):
         raise _malformed("it is not a document of {} with a list of keys".format(SCHEMA))
+    _refuse_unknown(value, _DOCUMENT, "it")
     edition = value.get("edition", 1)
     if not isinstance(edition, int) or isinstance(edition, bool) or not 1 <= edition <= _MAX_EDITION:
         raise _malformed("edition is not a positive number")
     return value["keys"], edition
 
 
-def _list(value: Any) -> List[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _refuse_unknown(value: Dict[str, Any], known: Sequence[str], what: str) -> None:
+    """Refuse members of unknown names: a limit that is misspelt, or that a newer version knows, would be no limit."""
+    unknown = sorted(set(value).difference(known))
+    if unknown:
+        raise _malformed("{} has {}, which means nothing here".format(what, visible(repr(unknown[0]), 60)))
 
 
 def _read_entry(entry: Any, number: int) -> TrustedKey:
     where = "key {}".format(number)
     if not isinstance(entry, dict):
         raise _malformed("{} is not an object".format(where))
+    _refuse_unknown(entry, TrustedKey._fields, where)
 
     def text(name: str) -> Optional[str]:
         value = entry.get(name)
@@ -311,7 +334,10 @@ def _read_entry(entry: Any, number: int) -> TrustedKey:
             raise _malformed("{}: {} is not a time like 2026-11-23T10:00:00Z".format(where, name))
         return found
 
-    fingerprints: List[Any] = [entry.get("fingerprint")] + _list(entry.get("signing_keys"))
+    subkeys = entry.get("signing_keys")
+    if not isinstance(subkeys, (list, type(None))):
+        raise _malformed("{}: signing_keys is not a list".format(where))
+    fingerprints: List[Any] = [entry.get("fingerprint")] + (subkeys or [])
     if not all(isinstance(one, str) and _FINGERPRINT.match(one) for one in fingerprints):
         raise _malformed("{}: a fingerprint is not 40 upper-case hex digits".format(where))
     role, status = text("role"), text("status")

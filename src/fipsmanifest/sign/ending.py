@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 from ..errors import Conflict
 from ..node import openpgp
-from ..node.text import visible, write_time
+from ..node.text import visible
 from ..node.trust import MINIMUM_BITS, Trust, TrustedKey
-
-Entry = dict[str, Any]
 
 
 def covers(trust: Trust, key: TrustedKey, fingerprint: str) -> bool:
@@ -43,24 +40,24 @@ def check_not_revoked(trust: Trust, fingerprints: Iterable[str]) -> None:
 
 
 def retired(
-    trust: Trust, listed: list[Entry], fingerprint: str, role: str | None, end: datetime, changes: Entry
-) -> list[Entry]:
+    trust: Trust, fingerprint: str, role: str | None, end: datetime, reason: str, replaced_by: str | None
+) -> list[TrustedKey]:
     """Give the entries with this key ended at ``end``, or when it had ended already; ``role`` narrows it to one role.
 
-    ``listed`` are the entries as they stand in the file, in the order of ``trust.keys``. Raises `Conflict` where the
-    key, or a part of it, is revoked in any role: that is final.
+    A successor that an entry names already stays unless another is given. Raises `Conflict` where the key, or a part
+    of it, is revoked in any role: that is final.
     """
     meant = [key.fingerprint for key in trust.keys if covers(trust, key, fingerprint)]
     check_not_revoked(trust, meant)
 
-    def ended(key: TrustedKey) -> Entry:
+    def ended(key: TrustedKey) -> TrustedKey:
         last = end if key.valid_to is None else min(end, key.valid_to)
-        return {**changes, "status": "retired", "valid_to": write_time(last)}
+        return _ended(key, "retired", reason, replaced_by)._replace(valid_to=last)
 
-    return _changed(trust, listed, [fingerprint], role, ended)
+    return _changed(trust, [fingerprint], role, ended)
 
 
-def revoked(trust: Trust, listed: list[Entry], fingerprint: str, role: str | None, changes: Entry) -> list[Entry]:
+def revoked(trust: Trust, fingerprint: str, role: str | None, reason: str, replaced_by: str | None) -> list[TrustedKey]:
     """Give the entries with this key revoked in every role it has: nobody trusts a stolen key in part.
 
     ``role`` means the subkeys that have this role, where the entries name them. What is revoked already is left alone.
@@ -69,28 +66,32 @@ def revoked(trust: Trust, listed: list[Entry], fingerprint: str, role: str | Non
     if role is not None:
         meant = [key.signing_keys for key in trust.keys if key.role == role and covers(trust, key, fingerprint)]
         names = [one for subkeys in meant for one in (subkeys if fingerprint not in subkeys else ()) or names]
-    return _changed(trust, listed, names, None, lambda _: {**changes, "status": "revoked"})
+    return _changed(trust, names, None, lambda key: _ended(key, "revoked", reason, replaced_by))
+
+
+def _ended(key: TrustedKey, status: str, reason: str, replaced_by: str | None) -> TrustedKey:
+    return key._replace(status=status, reason=reason, replaced_by=replaced_by or key.replaced_by)
 
 
 def _changed(
-    trust: Trust, listed: list[Entry], names: list[str], role: str | None, ended: Callable[[TrustedKey], Entry]
-) -> list[Entry]:
-    after: list[Entry] = []
-    for key, entry in zip(trust.keys, listed, strict=True):
+    trust: Trust, names: list[str], role: str | None, ended: Callable[[TrustedKey], TrustedKey]
+) -> list[TrustedKey]:
+    after: list[TrustedKey] = []
+    for key in trust.keys:
         meant = [name for name in names if covers(trust, key, name)]
         if not meant or key.status == "revoked" or role not in (None, key.role):
-            after.append(entry)
+            after.append(key)
             continue
         certificate = trust.certificate(key.fingerprint)
         whole = {key.fingerprint} if certificate is None else {key.fingerprint, certificate.primary.fingerprint}
         if certificate is None or whole.intersection(meant):
-            after.append(entry | ended(key))
+            after.append(ended(key))
             continue
         # An entry without subkeys is for any of them, so the others are named from now on.
         others = [one for one in key.signing_keys or _able(certificate, key.role) if one not in meant]
         if others:
-            after.append(entry | {"signing_keys": others})
-        after += [entry | ended(key) | {"fingerprint": name, "signing_keys": []} for name in dict.fromkeys(meant)]
+            after.append(key._replace(signing_keys=tuple(others)))
+        after += [ended(key)._replace(fingerprint=name, signing_keys=()) for name in dict.fromkeys(meant)]
     return after
 
 

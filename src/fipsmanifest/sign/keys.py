@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import durable
 from ..errors import Conflict, Incomplete, NotTrusted, UsageError
@@ -24,7 +24,6 @@ from ..node import openpgp
 from ..node.text import utc_now, visible, write_time
 from ..node.trust import (
     ROLES,
-    SCHEMA,
     TRUST_FILE,
     WARN_DAYS,
     Trust,
@@ -131,7 +130,7 @@ def init(
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
     with _locked(folder):
         path = _write_certificate(folder, certificate)
-        _change(folder, lambda _, listed: [*listed, *entries])
+        _change(folder, lambda before: [*before.keys, *entries])
     return NewKeys(primary, subkeys[0], subkeys[1], path, revocation, gnupghome, copies)
 
 
@@ -167,30 +166,29 @@ def add(
     if valid_from is not None:
         _check_lifetime(valid_from, valid_to)
 
-    def insert(before: Trust, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        ending.check_not_revoked(before, (pinned, chosen[0].primary.fingerprint, *entry["signing_keys"]))
-        same = [one for one in listed if (one.get("fingerprint"), one.get("role")) == (pinned, role)]
+    def insert(before: Trust) -> tuple[TrustedKey, ...]:
+        ending.check_not_revoked(before, (pinned, chosen[0].primary.fingerprint, *entry.signing_keys))
+        same = [one for one in before.keys if (one.fingerprint, one.role) == (pinned, role)]
         if entry in same:
-            return listed
-        if any(one.get("signing_keys") == entry["signing_keys"] for one in same):
+            return before.keys
+        if any(one.signing_keys == entry.signing_keys for one in same):
             raise Conflict(
                 f"{pinned} is already listed for the role {role}.",
                 "Another lifetime is given to it in trust.json, by hand, with the next edition; a key that has ended "
                 "is followed by a new one (`fipsmanifest keys init`).",
             )
-        return [*listed, entry]
+        return (*before.keys, entry)
 
     # What the folder would be is read before anything in it is written.
     with _locked(folder):
-        before, listed = _listed(folder)
+        before = _read(folder)
         _check_keeps_revocations(before, chosen[0])
         replaced = _certificate_name(chosen[0])
         others = [(name, content) for name, content in _contents(folder) if name != replaced]
-        contents = [("the new certificate", chosen[0].packets), *others]
-        document, trust = _next(before, insert(before, listed), contents, folder)
+        after = _next(before, insert(before), [("the new certificate", chosen[0].packets), *others])
         _write_certificate(folder, chosen[0])
-        durable.write(folder / TRUST_FILE, document)
-    return next(key for key in trust.keys if (key.fingerprint, key.role) == (pinned, role))
+        durable.write(folder / TRUST_FILE, _written(after))
+    return next(key for key in after.keys if (key.fingerprint, key.role) == (pinned, role))
 
 
 def list_keys(folder: Path, now: datetime | None = None) -> list[KeyInfo]:
@@ -214,12 +212,12 @@ def retire(
     role. A lifetime is never made longer, and gives the entries that speak of the key. Raises `UsageError` where no
     such key is listed, `Conflict` where it is revoked.
     """
-    end = at or utc_now()
+    end, successor = at or utc_now(), _successor(replaced_by)
     return _end(
         folder,
         fingerprint,
         role,
-        lambda trust, listed, wanted: ending.retired(trust, listed, wanted, role, end, _why(reason, replaced_by)),
+        lambda trust, wanted: ending.retired(trust, wanted, role, end, reason, successor),
     )
 
 
@@ -230,11 +228,12 @@ def revoke(
 
     ``role`` means the subkeys that have it; they are refused in every role.
     """
+    successor = _successor(replaced_by)
     return _end(
         folder,
         fingerprint,
         role,
-        lambda trust, listed, wanted: ending.revoked(trust, listed, wanted, role, _why(reason, replaced_by)),
+        lambda trust, wanted: ending.revoked(trust, wanted, role, reason, successor),
     )
 
 
@@ -256,7 +255,7 @@ def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
 
 def _prepare(folder: Path) -> None:
     """Make sure that the folder can take new keys, before they are made."""
-    _listed(folder)
+    _read(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -294,18 +293,11 @@ def _entry(
     signing_keys: Sequence[str] = (),
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
-) -> dict[str, Any]:
-    return {
-        "fingerprint": fingerprint,
-        "role": role,
-        "status": "active",
-        "user_id": certificate.user_ids[0] if certificate.user_ids else "",
-        "signing_keys": list(signing_keys),
-        "valid_from": write_time(valid_from or certificate.key(fingerprint).created),
-        "valid_to": None if valid_to is None else write_time(valid_to),
-        "replaced_by": None,
-        "reason": None,
-    }
+) -> TrustedKey:
+    user_id = certificate.user_ids[0] if certificate.user_ids else ""
+    start = (valid_from or certificate.key(fingerprint).created).replace(microsecond=0)
+    end = None if valid_to is None else valid_to.replace(microsecond=0)
+    return TrustedKey(fingerprint, role, "active", start, end, tuple(signing_keys), None, None, user_id)
 
 
 def _info(key: TrustedKey, trust: Trust, now: datetime) -> KeyInfo:
@@ -323,17 +315,17 @@ def _end(
     folder: Path,
     fingerprint: str,
     role: str | None,
-    ended: Callable[[Trust, list[dict[str, Any]], str], list[dict[str, Any]]],
+    ended: Callable[[Trust, str], list[TrustedKey]],
 ) -> list[TrustedKey]:
     wanted = _plain(fingerprint)
 
     def meant(trust: Trust) -> list[TrustedKey]:
         return [key for key in trust.keys if role in (None, key.role) and ending.covers(trust, key, wanted)]
 
-    def change(before: Trust, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def change(before: Trust) -> list[TrustedKey]:
         if not meant(before):
             raise _not_listed(folder, fingerprint)
-        return ended(before, listed, wanted)
+        return ended(before, wanted)
 
     if not folder.is_dir():
         raise _not_listed(folder, fingerprint)
@@ -341,15 +333,12 @@ def _end(
         return meant(_change(folder, change))
 
 
-def _why(reason: str, replaced_by: str | None) -> dict[str, Any]:
-    """Give what an entry says of its end; a successor that it names already stays unless another is given."""
-    if replaced_by is None:
-        return {"reason": reason}
-    if not _FINGERPRINT.match(_plain(replaced_by)):
+def _successor(fingerprint: str | None) -> str | None:
+    if fingerprint is not None and not _FINGERPRINT.match(_plain(fingerprint)):
         raise UsageError(
-            f"{visible(replaced_by)} is not a full fingerprint.", "Name the key that takes its place by 40 hex digits."
+            f"{visible(fingerprint)} is not a full fingerprint.", "Name the key that takes its place by 40 hex digits."
         )
-    return {"reason": reason, "replaced_by": _plain(replaced_by)}
+    return None if fingerprint is None else _plain(fingerprint)
 
 
 def _check_keeps_revocations(before: Trust, certificate: openpgp.Certificate) -> None:
@@ -387,41 +376,32 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _change(folder: Path, change: Callable[[Trust, list[dict[str, Any]]], list[dict[str, Any]]]) -> Trust:
+def _change(folder: Path, change: Callable[[Trust], Sequence[TrustedKey]]) -> Trust:
     """Rewrite trust.json, unless the result could not be trusted; to be called with the folder locked."""
-    before, listed = _listed(folder)
-    document, trust = _next(before, change(before, listed), _contents(folder), folder)
-    durable.write(folder / TRUST_FILE, document)
-    return trust
+    before = _read(folder)
+    after = _next(before, change(before), _contents(folder))
+    durable.write(folder / TRUST_FILE, _written(after))
+    return after
 
 
-def _next(
-    before: Trust, entries: list[dict[str, Any]], contents: list[tuple[str, bytes]], folder: Path
-) -> tuple[bytes, Trust]:
-    """Give trust.json with these entries, of the next edition where the node tool would carry something else.
+def _next(before: Trust, keys: Sequence[TrustedKey], contents: list[tuple[str, bytes]]) -> Trust:
+    """Give the folder with these entries, of the next edition where the node tool would carry something else.
 
     While no manifest key is listed there can be no tool, and nothing to tell it from.
     """
-    edition = before.edition
-    trust = parse_trust(_document(entries, edition), contents, str(folder))
+    trust = parse_trust(_written(before._replace(keys=tuple(keys))), contents, before.origin)
     old, new = before.carried(), trust.carried()
     built = any(key.role == "manifest" for key in old.keys)
-    if built and (old.keys, old.certificates) != (new.keys, new.certificates):
-        edition += 1
-    return _document(entries, edition), trust._replace(edition=edition)
+    changed = built and (old.keys, old.certificates) != (new.keys, new.certificates)
+    return trust._replace(edition=before.edition + 1) if changed else trust
 
 
-def _listed(folder: Path) -> tuple[Trust, list[dict[str, Any]]]:
-    if not (folder / TRUST_FILE).exists():
-        return Trust((), (), str(folder)), []
-    trust = load_trust(str(folder))
-    listed: list[dict[str, Any]] = json.loads((folder / TRUST_FILE).read_bytes())["keys"]
-    return trust, listed
+def _read(folder: Path) -> Trust:
+    return load_trust(str(folder)) if (folder / TRUST_FILE).exists() else Trust((), (), str(folder))
 
 
-def _document(entries: list[dict[str, Any]], edition: int) -> bytes:
-    document = {"schema": SCHEMA, "edition": edition, "keys": entries}
-    return (json.dumps(document, indent=2, ensure_ascii=True) + "\n").encode("ascii")
+def _written(trust: Trust) -> bytes:
+    return (json.dumps(trust.document(), indent=2, ensure_ascii=True) + "\n").encode("ascii")
 
 
 def _contents(folder: Path) -> list[tuple[str, bytes]]:
