@@ -79,13 +79,17 @@ class Chromium:
 
     def open(self, path: Path, *, width: int, dark: bool) -> None:
         """Show a file in a window of this width, as a phone does where it is narrow, and wait until it is laid out."""
-        metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.call("Emulation.setDeviceMetricsOverride", **metrics)
+        self.resize(width)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=path.as_uri())
         while self.evaluate("document.readyState") != "complete":
             pass
+
+    def resize(self, width: int) -> None:
+        """Give the window another width; what it shows is laid out anew."""
+        metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **metrics)
 
     def evaluate(self, expression: str) -> Any:
         """Give an expression's value; a promise is waited for."""

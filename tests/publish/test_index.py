@@ -107,6 +107,16 @@ def test_an_index_of_someone_else_is_a_conflict(data: bytes) -> None:
         {"certificates": [{}]},
         {"changes": "x"},
         {"extra": 1},
+        # Of another object than the one whose key it gives, or of none that could be.
+        {"kubernetes": "v" + "9" * 5000},
+        {"kubernetes": "v9.9.9"},
+        {"name": "../evil"},
+        {"serial": 7},
+        {"key": "tool/0.1.0/dkp-fips-tool"},
+        {"key": "tool/manifests/v1.21.3/manifest-rhel8.json.asc"},
+        {"size": -1},
+        {"el": 10**30},
+        {"certificates": [{"number": 10**300, "standard": "", "holder": "", "historical_since": ""}]},
     ],
 )
 def test_a_malformed_record_is_left_out_rather_than_believed(change: dict[str, object]) -> None:
@@ -117,6 +127,26 @@ def test_a_malformed_record_is_left_out_rather_than_believed(change: dict[str, o
 
     assert len(read.manifests) == 2
     assert read.tools == BOTH.tools
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "../evil", "1.0/x", "", "\ud800", "1." * 50 + "1"])
+def test_a_tool_that_could_not_be_published_is_left_out(version: str) -> None:
+    document = json.loads(index.write(BOTH))
+    document["tools"][0]["version"] = version
+
+    assert index.read(json.dumps(document).encode()).tools == ()
+
+
+def test_a_number_of_a_million_digits_costs_one_record_and_no_time() -> None:
+    data = index.write(BOTH).replace(b'"serial": 2', b'"serial": ' + b"9" * 1_000_000)
+
+    assert len(index.read(data).manifests) == 2
+
+
+def test_a_text_that_no_encoding_holds_does_not_break_the_page() -> None:
+    page = _Page(render(index.contents([record(serial=2, reason="half of a pair: \ud83d")], [TOOL])))
+
+    assert "half of a pair: ?" in page.text
 
 
 def test_the_page_names_each_newest_manifest_by_the_address_of_the_seed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fipsmanifest.publish import index
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.index import Contents
 from fipsmanifest.publish.page import render
@@ -75,6 +77,33 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
     for folded in (False, True):
         browser.evaluate(f"document.querySelectorAll('details').forEach(item => item.open = {json.dumps(not folded)})")
         assert violations(browser) == []
+
+
+@pytest.fixture(scope="module")
+def wide_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the same page with names as long as they get."""
+    told = index.read(page.with_name("index.json").read_bytes())
+    long = [
+        dataclasses.replace(record, kubernetes="v1.121.103-alpha.10", name="rhel-810-extended-update-support")
+        for record in told.manifests
+    ]
+    path = tmp_path_factory.mktemp("wide") / "index.html"
+    path.write_bytes(render(Contents(tuple(long), told.tools)))
+    return path
+
+
+@pytest.mark.parametrize("names", ["page", "wide_page"])
+def test_no_width_between_a_phones_and_a_desktops_makes_the_page_wider_than_its_window(
+    browser: Chromium, names: str, request: pytest.FixtureRequest
+) -> None:
+    browser.open(request.getfixturevalue(names), width=DESKTOP, dark=False)
+    wider = {}
+    for width in [320, 360, *range(600, 900, 4), 1024]:
+        browser.resize(width)
+        if (needed := browser.evaluate("document.documentElement.scrollWidth")) > width:
+            wider[width] = needed
+
+    assert wider == {}
 
 
 def test_an_empty_bucket_has_an_accessible_page_too(browser: Chromium, empty_page: Path) -> None:

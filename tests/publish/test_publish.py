@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
+import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +20,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Matches
 from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.page import render
 from fipsmanifest.publish.plan import Kind, Wanted
 from fipsmanifest.publish.publisher import plan_publication, publish
 from fipsmanifest.publish.snapshot import published_manifest
@@ -292,6 +298,67 @@ def test_an_index_that_was_lost_or_is_stale_is_made_again_from_what_is_there(
     publication = publish(Wanted(), bucket, consumer)
 
     assert [action.key for action in publication.written] == ["index.json"]
+    assert everything(bucket) == good
+
+
+def _lie(told: dict[str, Any], field: str, value: Any) -> None:
+    told["manifests"][-1][field] = value
+
+
+def _lie_about_a_verdict(told: dict[str, Any]) -> None:
+    told["manifests"][-1]["components"][0]["verdict"] = "trustme"
+
+
+def _lie_about_a_tool(told: dict[str, Any]) -> None:
+    told["tools"][0]["version"] = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        functools.partial(_lie, field="kubernetes", value="v" + "9" * 5000),
+        functools.partial(_lie, field="name", value="../evil"),
+        functools.partial(_lie, field="reason", value="\ud800"),
+        functools.partial(_lie, field="sha256", value="00" * 32),
+        functools.partial(_lie, field="el", value=7),
+        _lie_about_a_verdict,
+        _lie_about_a_tool,
+    ],
+)
+def test_what_somebody_wrote_into_the_index_is_found_by_an_audit_and_made_again_by_the_next_publication(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer, lie: Callable[[dict[str, Any]], None]
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish(wanted_release(release_key), bucket, consumer)
+    good = everything(bucket)
+    told = json.loads(good["index.json"])
+    lie(told)
+    put(bucket, "index.json", json.dumps(told).encode())
+
+    found = audit(bucket, consumer)
+    publish(Wanted(), bucket, consumer)
+
+    assert [(finding.key, finding.code, finding.exit_code) for finding in found.findings] == [
+        ("index.json", "index", 1),
+    ]
+    assert everything(bucket) == good
+
+
+def test_what_is_published_again_is_told_as_it_is_though_index_and_page_lie_alike(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket, wanted = open_bucket(str(tmp_path / "bucket")), wanted_release(release_key)
+    publish(wanted, bucket, consumer)
+    good = everything(bucket)
+    told = index.read(good["index.json"])
+    lies = dataclasses.replace(
+        told, manifests=tuple(dataclasses.replace(record, sha256="00" * 32, reason="!") for record in told.manifests)
+    )
+    put(bucket, "index.json", index.write(lies))
+    put(bucket, "index.html", render(lies))
+
+    publish(wanted, bucket, consumer)
+
     assert everything(bucket) == good
 
 

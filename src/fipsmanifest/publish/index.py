@@ -18,6 +18,7 @@ from ..errors import Conflict
 from ..manifest import File, Manifest
 from . import layout
 from .consumer import SignedManifest
+from .layout import ManifestKey, ToolKey
 
 SCHEMA = "fipsmanifest/index/v1"
 
@@ -27,6 +28,9 @@ MAX_CHANGE = 160
 
 #: A value longer than this is not told: a digest says nothing to a reader.
 _TELLING = 40
+
+#: No serial, size or certificate's number comes near this.
+_MAX_NUMBER = 10**9
 
 #: Every serial has its own of these.
 _ALWAYS_DIFFER = frozenset({"serial", "reason", "created"})
@@ -251,9 +255,14 @@ def write(published: Contents) -> bytes:
 
 
 def read(data: bytes) -> Contents:
-    """Read ``index.json``. Raises `Conflict` where it is not ours; a record that is not well-formed is left out."""
+    """Read ``index.json``, which anybody may have written.
+
+    Raises `Conflict` where it is not ours. A record is left out that is not well-formed, or that is not of the object
+    whose key it gives.
+    """
     try:
-        document = json.loads(data)
+        # A number that no record can hold is not read: Python refuses, or takes long over, thousands of digits.
+        document = json.loads(data, parse_int=lambda digits: int(digits) if len(digits) < len(str(_MAX_NUMBER)) else -1)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
@@ -261,7 +270,7 @@ def read(data: bytes) -> Contents:
             f"{layout.INDEX_JSON} in the bucket was not written by fipsmanifest.", "Move it away, or use a prefix."
         )
     manifests = [_manifest(item) for item in _objects(document, "manifests")]
-    tools = [_record(PublishedTool, item) for item in _objects(document, "tools")]
+    tools = [_tool(item) for item in _objects(document, "tools")]
     return Contents(tuple(filter(None, manifests)), tuple(filter(None, tools)))
 
 
@@ -279,7 +288,17 @@ def _manifest(item: dict[str, Any]) -> PublishedManifest | None:
     if None in components or None in certificates:
         return None
     lists = {"components": tuple(components), "certificates": tuple(certificates)}
-    return _record(PublishedManifest, {**_with_texts(item, "modules", "changes"), **lists})
+    record = _record(PublishedManifest, {**_with_texts(item, "modules", "changes"), **lists})
+    if record is None or layout.read_key(record.key) != ManifestKey(record.kubernetes, record.name, record.serial):
+        return None
+    return record
+
+
+def _tool(item: dict[str, Any]) -> PublishedTool | None:
+    record = _record(PublishedTool, item)
+    if record is None or layout.read_key(f"{layout.ROOT}{record.version}/{layout.TOOL}") != ToolKey(record.version, ""):
+        return None
+    return record
 
 
 def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -293,10 +312,12 @@ def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _record(kind: type[Record], item: dict[str, Any]) -> Record | None:
-    """Make a record of an object that has exactly its fields, in their types."""
+    """Make a record of an object that has exactly its fields, in their types; no number is negative or huge."""
     types = {"str": str, "int": int}
     fields = {field.name: types.get(str(field.type), tuple) for field in dataclasses.fields(kind)}
     if item.keys() != fields.keys() or any(type(item[name]) is not wanted for name, wanted in fields.items()):
+        return None
+    if not all(0 <= item[name] < _MAX_NUMBER for name, wanted in fields.items() if wanted is int):
         return None
     return kind(**item)
 

@@ -24,10 +24,11 @@ INDEX_HTML = "index.html"
 #: In the order in which they are moved: a reader who meets a half-moved set finds in the sidecar where the pair is.
 TOOL_SUFFIXES = (".asc", ".sha256", "")
 
-_KUBERNETES = r"v[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9a-z.]+)?"
-_NAME = r"[a-z0-9][a-z0-9_.-]*"
+# Every part is bounded: a listing is what somebody else says, and a number of a thousand digits is no version.
+_KUBERNETES = r"v[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:-[0-9a-z.]{1,64})?"
+_NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 _SERIAL = r"[1-9][0-9]{0,8}"
-_VERSION = r"([0-9]+(?:\.[0-9]+)*)(?:\.?(dev|a|b|rc|post)([0-9]+))?(?:\+[0-9A-Za-z.]+)?"
+_VERSION = r"([0-9]{1,18}(?:\.[0-9]{1,18}){0,7})(?:\.?(dev|a|b|rc|post)([0-9]{1,18}))?(?:\+[0-9A-Za-z.]{1,64})?"
 
 _MANIFEST = re.compile(
     rf"tool/manifests/(?P<kubernetes>{_KUBERNETES})/(?:(?P<serial>{_SERIAL})/)?manifest-(?P<name>{_NAME})\.json\.asc",

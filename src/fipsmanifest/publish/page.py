@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -32,6 +33,8 @@ def render(published: Contents) -> bytes:
     newest = _newest(published.manifests)
     return _PAGE.substitute(
         marker=MARKER.decode("ascii"),
+        # Of what is not shown here too, so that an index which somebody changed is not the one of this page.
+        index=hashlib.sha256(index.write(published)).hexdigest(),
         style=_STYLE,
         table=_table(newest),
         certificates=_certificates(newest),
@@ -41,7 +44,7 @@ def render(published: Contents) -> bytes:
             _details(record, published.manifests, unfolded=record.kubernetes == newest[0].kubernetes)
             for record in newest
         ),
-    ).encode("utf-8")
+    ).encode("utf-8", "replace")
 
 
 def _newest(manifests: Iterable[PublishedManifest]) -> list[PublishedManifest]:
@@ -263,7 +266,7 @@ caption{text-align:left;padding:.2rem 0 .4rem;color:var(--mute)}
 th,td{padding:.45rem .9rem .45rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{font-size:.85rem;color:var(--mute)}
 tbody tr:last-child td{border-bottom:0}
-.releases td:not(:last-child),th{white-space:nowrap}
+.releases td:not(:nth-child(3),:last-child),th{white-space:nowrap}
 .releases code{font-size:.82em}
 summary{cursor:pointer;padding:.4rem 0;color:var(--link)}
 section{margin:1rem 0;padding:1rem 1.25rem;border:1px solid var(--line);border-radius:.5rem}
@@ -271,7 +274,7 @@ section{margin:1rem 0;padding:1rem 1.25rem;border:1px solid var(--line);border-r
 .changed{margin:.8rem 0;padding:.1rem 1rem;border-left:.3rem solid var(--link)}
 .proven{color:var(--good)}
 .contradicted,.unreadable{color:var(--bad)}
-@media(max-width:45rem){
+@media(max-width:52rem){
 body{padding:1rem 1rem 3rem}
 h1{font-size:1.5rem}
 section{padding:.8rem .9rem}
@@ -280,7 +283,7 @@ thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%
 tr{display:block;border-bottom:1px solid var(--line);padding:.6rem 0}
 tbody tr:last-child{border-bottom:0}
 td{display:grid;grid-template-columns:8.5rem 1fr;border:0;padding:.1rem 0}
-.releases td:not(:last-child){white-space:normal}
+.releases td:not(:nth-child(3),:last-child){white-space:normal}
 td::before{content:attr(data-head);color:var(--mute)}
 .components tr{display:flex;flex-wrap:wrap;gap:0 .8rem}
 .components td{display:block}
@@ -295,6 +298,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 $marker
+<meta name="index-sha256" content="$index">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>FIPS builds of Kubernetes: signed manifests</title>

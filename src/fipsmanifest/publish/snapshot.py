@@ -15,6 +15,7 @@ from . import index, layout
 from .bucket import Bucket, Entry, Stored
 from .consumer import Consumer, SignedManifest, read_manifest
 from .layout import ManifestKey, ToolKey
+from .page import render
 from .records import Recorder, in_parallel
 
 
@@ -219,16 +220,27 @@ def _contents(
     parsed = {key: layout.read_key(key) for key in entries}
     keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
     versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
-    of_size = {item.key: item for item in told.manifests if item.key in entries and entries[item.key].size == item.size}
-    recorder = Recorder(read, consumer, of_size)
+    listed = {item.key: item for item in told.manifests if item.key in entries and _agrees(item, entries, objects)}
+    recorder = Recorder(read, consumer, listed)
     manifests = list(recorder.records(keys))
     tools = [record for _, record in in_parallel(tool, sorted(versions)) if record is not None]
     left_out += [f"{key}: {error.message}" for key, error in recorder.refused]
     return index.contents(manifests, tools), tuple(sorted(set(left_out)))
 
 
+def _agrees(record: index.PublishedManifest, entries: Mapping[str, Entry], objects: Mapping[str, Stored]) -> bool:
+    """Tell whether a record is of the object that is there, as far as that is known without reading more."""
+    stored = objects.get(record.key)
+    read = stored is None or hashlib.sha256(stored.data).hexdigest() == record.sha256
+    return read and entries[record.key].size == record.size
+
+
 def _told(objects: Mapping[str, Stored]) -> index.Contents:
+    """Give what the index says, or nothing where it was not written with the page beside it: somebody changed one of
+    them, or was stopped between them."""
     try:
-        return index.read(objects[layout.INDEX_JSON].data)
+        told = index.read(objects[layout.INDEX_JSON].data)
     except (KeyError, Conflict):
         return index.Contents()
+    page = objects.get(layout.INDEX_HTML)
+    return told if page is not None and page.data == render(told) else index.Contents()
