@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
-from fipsmanifest.publish.bucket import Bucket
+from fipsmanifest.publish.bucket import Bucket, Condition, Entry
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
@@ -87,9 +89,12 @@ def _create(path: Path) -> None:
         (FIRST.replace("/1/", "/7/"), _copy_from(FIRST), "signature", 3),
         (POINTER, _copy_from(FIRST), "pointer", 1),
         (POINTER, Path.unlink, "missing", 1),
-        ("tool/manifests/v1.21.3/manifest-rhel9.json.asc", _copy_from(POINTER), "pointer", 1),
+        ("tool/manifests/v1.21.3/manifest-rhel9.json.asc", _copy_from(POINTER), "pointer", 3),
+        ("tool/manifests/v1.30.0/manifest-rhel8.json.asc", _create, "pointer", 3),
+        ("tool/9.9.9/dkp-fips-tool", _create, "unsigned", 3),
         ("tool/0.2.0/dkp-fips-tool", _append, "signature", 3),
-        ("tool/0.2.0/dkp-fips-tool.asc", Path.unlink, "missing", 1),
+        ("tool/0.2.0/dkp-fips-tool.asc", Path.unlink, "missing", 3),
+        ("tool/0.2.0/dkp-fips-tool.sha256", Path.unlink, "missing", 1),
         ("tool/0.2.0/dkp-fips-tool.sha256", _copy_from("tool/0.1.0/dkp-fips-tool.sha256"), "sidecar", 1),
         ("tool/dkp-fips-tool", _copy_from("tool/0.1.0/dkp-fips-tool"), "pointer", 1),
         ("tool/0.2.0/backdoor", _create, "foreign", 1),
@@ -118,7 +123,155 @@ def test_whatever_is_changed_is_found_and_named(
 
     found = [finding for finding in result.findings if finding.code == code]
     assert any(finding.key.startswith(key) for finding in found), result.findings
+    assert all(finding.advice for finding in result.findings)
     assert result.exit_code == exit_code
+
+
+@pytest.mark.parametrize("files", [("",), ("", ".asc", ".sha256")])
+def test_a_tool_that_nobody_signed_is_found_where_nothing_else_is_published(
+    tmp_path: Path, consumer: Consumer, files: tuple[str, ...]
+) -> None:
+    for suffix in files:
+        _create(tmp_path / "bucket" / f"tool/dkp-fips-tool{suffix}")
+
+    result = audit(open_bucket(str(tmp_path / "bucket")), consumer)
+
+    assert ("tool/dkp-fips-tool", "signature", 3) in {
+        (found.key, found.code, found.exit_code) for found in result.findings
+    }
+
+
+def test_the_pointer_of_a_release_that_is_gone_is_found_and_is_no_forgery(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish_two(bucket, release_key)
+    for key in (FIRST, SECOND):
+        (tmp_path / "bucket" / key).unlink()
+
+    found = {(finding.key, finding.code, finding.exit_code) for finding in audit(bucket, consumer).findings}
+
+    assert found == {(POINTER, "pointer", 1), ("index.json", "index", 1), ("index.html", "index", 1)}
+
+
+def _publish_serials(bucket: Bucket, key: ReleaseKey, days: dict[int, str]) -> None:
+    for serial, day in days.items():
+        publish(wanted_release(key, serial=serial, at=f"202611{day}T100000"), bucket, key.consumer)
+
+
+def test_a_serial_that_was_signed_before_the_one_it_follows_is_found_until_another_one_follows(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    # A day is what the verifier allows for clocks.
+    _publish_serials(bucket, release_key, {1: "18", 2: "17"})
+    assert audit(bucket, consumer).findings == ()
+
+    _publish_serials(bucket, release_key, {3: "15"})
+    wrong = audit(bucket, consumer)
+    _publish_serials(bucket, release_key, {4: "20"})
+    after = audit(bucket, consumer)
+
+    assert [(found.key, found.code, found.exit_code) for found in wrong.findings] == [
+        (FIRST.replace("/1/", "/3/").replace("rhel8", f"rhel{el}"), "serial", 1) for el in (7, 8)
+    ]
+    assert "2026-11-15T10:00:00Z, before serial 2" in wrong.findings[0].message
+    assert (after.findings, [note.key for note in after.notes]) == ((), [found.key for found in wrong.findings])
+
+
+def test_serials_that_are_not_there_between_others_are_noted(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    _publish_serials(bucket, release_key, {2: "11", 3: "12", 5: "13", 9: "14"})
+
+    result = audit(bucket, consumer)
+
+    assert result.exit_code == 0
+    assert [note.message for note in result.notes if note.key == POINTER] == [
+        f"{POINTER} has no serial 4.",
+        f"{POINTER} has no serials 6 to 8.",
+    ]
+
+
+class Meanwhile:
+    """A bucket in which somebody publishes right after it was listed."""
+
+    def __init__(self, bucket: Bucket, act: Callable[[], object]) -> None:
+        self.get, self.put, self.describe = bucket.get, bucket.put, bucket.describe
+        self._bucket, self._acts = bucket, [act]
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        found = list(self._bucket.list(prefix))
+        for act in self._acts:
+            act()
+        self._acts = []
+        yield from found
+
+
+def test_what_is_published_while_an_audit_reads_is_no_finding(
+    bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    second, third = (wanted_release(release_key, version=f"0.{serial}.0", serial=serial) for serial in (2, 3))
+
+    # One look at the listing of before sees pointers to what is not in it, as a forgery would be.
+    one_look = audit(Meanwhile(bucket, lambda: publish(second, bucket, consumer)), consumer)
+    patient = audit(Meanwhile(bucket, lambda: publish(third, bucket, consumer)), consumer, patience=5)
+
+    assert one_look.exit_code == 3
+    assert patient.findings == ()
+    assert patient.published.manifests[0].serial == 3
+
+
+def test_what_a_killed_publisher_left_is_reported_once_nothing_changes_any_more(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish_two(bucket, release_key)
+    (tmp_path / "bucket" / POINTER).write_bytes((tmp_path / "bucket" / FIRST).read_bytes())
+    began = time.monotonic()
+
+    result = audit(bucket, consumer, patience=1.5)
+
+    assert [(found.key, found.code, found.exit_code) for found in result.findings] == [(POINTER, "pointer", 1)]
+    assert 1.5 <= time.monotonic() - began < 30
+
+
+def test_what_no_publication_explains_is_reported_at_once(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish_two(bucket, release_key)
+    _flip(tmp_path / "bucket" / FIRST)
+    (tmp_path / "bucket" / POINTER).unlink()
+    began = time.monotonic()
+
+    assert audit(bucket, consumer, patience=60).exit_code == 3
+    assert time.monotonic() - began < 30
+
+
+def test_an_audit_beside_a_publisher_finds_nothing_however_often_it_is_run(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    releases = [wanted_release(release_key, version=f"0.{serial}.0", serial=serial) for serial in range(1, 5)]
+    publish(releases[0], bucket, consumer)
+
+    class Slow(Meanwhile):
+        def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
+            bucket.put(key, data, only_if=only_if, **headers)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(lambda: [publish(one, Slow(bucket, int), consumer) for one in releases[1:]])
+        audits = []
+        while not publishing.done():
+            audits.append(audit(bucket, consumer, patience=5).findings)
+        publishing.result()
+
+    assert audits
+    assert {*audits, audit(bucket, consumer).findings} == {()}
 
 
 def _forged(serial: int, by: str) -> Callable[[Path, ReleaseKey, ReleaseKey], None]:
@@ -193,7 +346,7 @@ def test_a_revocation_excuses_nothing_else(
 def run_audit(bucket: Path, keys: Path, *more: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("fipsmanifest")
     return subprocess.run(
-        [program, "audit", str(bucket), "--keys", str(keys), *more],
+        [program, "audit", str(bucket), "--keys", str(keys), "--wait", "0", *more],
         capture_output=True,
         text=True,
         check=False,
@@ -241,4 +394,20 @@ def test_the_command_ends_with_the_code_of_the_worst_finding(tmp_path: Path, rel
     run = run_audit(tmp_path / "bucket", release_key.trust)
 
     assert run.returncode == 3
-    assert FIRST in run.stdout and "Traceback" not in run.stderr
+    assert "Traceback" not in run.stderr
+    (line,) = [line for line in run.stdout.splitlines() if FIRST in line]
+    assert line.startswith(f"  signature: {FIRST} does not verify: ")
+    assert line.endswith("Find out who wrote it, and publish that release anew under the next serial or version.")
+    assert line.count(FIRST) == 1
+    assert "3 manifests and 2 tools verified, " in run.stdout
+
+
+def test_the_command_waits_for_a_publication_under_way_and_says_so(tmp_path: Path, release_key: ReleaseKey) -> None:
+    publish_two(open_bucket(str(tmp_path / "bucket")), release_key)
+    (tmp_path / "bucket" / "index.html").unlink()
+
+    run = run_audit(tmp_path / "bucket", release_key.trust, "--wait", "0.5")
+
+    assert run.returncode == 1
+    assert "may be a publication under way" in run.stderr
+    assert "4 manifests and 2 tools verified, 1 finding." in run.stdout

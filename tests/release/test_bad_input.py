@@ -268,5 +268,5 @@ def test_an_audit_says_what_must_not_be_trusted(site: Site) -> None:
     site.release("--el", "8", "--to", site.bucket)
     tool = site.bucket / "tool" / "dkp-fips-tool"
     tool.write_bytes(tool.read_bytes() + b"x\n")
-    findings = json.loads(site.run("audit", site.bucket, "--json", code=3).stdout)["findings"]
+    findings = json.loads(site.run("audit", site.bucket, "--wait", "0", "--json", code=3).stdout)["findings"]
     assert ("tool/dkp-fips-tool", 3) in [(finding["key"], finding["exit_code"]) for finding in findings]

@@ -17,12 +17,26 @@ if TYPE_CHECKING:
 
 
 def audit(
+    ctx: typer.Context,
     bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="s3://name[/prefix], or a folder.")],
     keys: options.Keys = options.KEYS,
     endpoint_url: options.EndpointUrl = None,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            envvar="FIPSMANIFEST_WAIT",
+            metavar="SECONDS",
+            min=0,
+            max=600,
+            help="Look again as long where all that is found may be a publication under way.",
+        ),
+    ] = 10.0,
     json: options.Json = False,
 ) -> None:
     """Re-verify everything that is published: signatures, bindings, serials, tool, sidecar and index.
+
+    Somebody may publish meanwhile: what looks like that is looked at again before it is reported.
 
     Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be. What a
     revoked key signed and a good serial or version has replaced is a note, and no failure.
@@ -35,7 +49,9 @@ def audit(
 
     if "://" not in bucket and not Path(bucket).is_dir():
         raise UsageError(f"{bucket} is not a folder.", "Name the bucket that was published to.")
-    done = act(open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys))))
+    opened, consumer = open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
+    with output.progress(options.session_of(ctx)) as progress:
+        done = act(opened, consumer, progress, patience=wait)
     warnings = [info for info in list_keys(keys) if info.warning]
     today = datetime.now(UTC).date()
     if json:
@@ -56,7 +72,13 @@ def _form(done: Audit, warnings: list[KeyInfo], today: date) -> dict[str, Any]:
         ],
         "tools": [{"version": item.version, "sha256": item.sha256} for item in done.published.tools],
         "findings": [
-            {"key": item.key, "code": item.code, "message": item.message, "exit_code": item.exit_code}
+            {
+                "key": item.key,
+                "code": item.code,
+                "message": item.message,
+                "advice": item.advice,
+                "exit_code": item.exit_code,
+            }
             for item in done.findings
         ],
         "notes": [{"key": note.key, "replaced_by": note.replaced_by, "message": note.message} for note in done.notes],
@@ -75,10 +97,11 @@ def _form(done: Audit, warnings: list[KeyInfo], today: date) -> dict[str, Any]:
 
 
 def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
-    count = f"{len(done.published.manifests)} manifests and {len(done.published.tools)} tools verify"
-    output.write(f"{done.address}: {count}, {len(done.findings)} findings.")
+    manifests, tools = _count(len(done.published.manifests), "manifest"), _count(len(done.published.tools), "tool")
+    found = _count(len(done.findings), "finding")
+    output.write(f"{done.address}: {manifests} and {tools} verified, {found}.")
     for finding in done.findings:
-        output.write(output.one_line(f"  {finding.code}: {finding.key}: {finding.message}"))
+        output.write(output.one_line(f"  {finding.code}: {finding.message} {finding.advice}"))
     for note in done.notes:
         output.write(output.one_line(f"  note: {note.message}"))
     for info in warnings:
@@ -87,3 +110,7 @@ def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
         since = f" since {item.historical_since}" if status == "historical" else ""
         output.write(f"{item.standard} certificate {item.number} ({item.holder}): {status}{since}")
     output.write("A manifest is evidence of what was published, and certifies nothing.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,23 +1,46 @@
-"""Everything that is published, checked again: by anyone who can read the bucket, on any day."""
+"""Everything that is published, checked again: by anyone who can read the bucket, on any day, while others publish."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
 from ..errors import NotTrusted, ValidationFailed
-from . import index, layout
+from ..progress import SILENT, Progress
+from . import history, index, layout
 from .bucket import Bucket, Entry, Stored, TooLarge
 from .consumer import Consumer, read_manifest
 from .layout import ManifestKey, ToolKey
 from .page import render
+from .probe import SCRATCH
 from .records import Recorder, in_parallel
 
 NOT_TRUSTED = NotTrusted.exit_code
 INVALID = ValidationFailed.exit_code
+
+#: Seconds between two looks at a bucket in which somebody seems to be publishing, and the longest that it is looked at.
+_PAUSE = 1.0
+_LONGEST = 120.0
+
+_PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
+_AGAIN = "Publish any release again: that makes it anew."
+
+_ADVICE = {
+    "foreign": "Move it away: only what is published belongs here.",
+    "index": _AGAIN,
+    "missing": "Publish that release again.",
+    "pointer": _AGAIN,
+    "serial": "Find out which of the two clocks was wrong; the next serial puts it right.",
+    "sidecar": _PUT_BACK,
+    "signature": "Find out who wrote it, and publish that release anew under the next serial or version.",
+    "size": "It is none of ours: move it away.",
+    "tool": "Publish that tool.",
+    "unsigned": "Publish that version of the tool again with its signature, or move it away.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +50,37 @@ class AuditFinding:
     key: str
     """The object it is about."""
     code: str
-    """``signature``, ``foreign``, ``missing``, ``pointer``, ``sidecar``, ``tool``, ``index`` or ``size``."""
+    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``pointer``, ``sidecar``, ``serial``, ``tool``, ``index``
+    or ``size``."""
     message: str
     """One sentence."""
     exit_code: int
     """3 for what must not be trusted, 1 for the rest."""
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, in one sentence."""
+        return _PUT_BACK if self.code == "pointer" and self.exit_code == NOT_TRUSTED else _ADVICE[self.code]
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a publication under way looks like this between two of its writes."""
+        if self.code == "foreign":
+            return self.key.startswith(SCRATCH)
+        return self.code in {"missing", "tool", "unsigned"} or not layout.never_changes(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
-    """Something that a revoked key signed and that another object has replaced: refused by every reader, and dealt with
-    (`docs/adr/0007-replaced-after-a-revocation.md`)."""
+    """Something that stays as it is and misleads nobody: what a revoked key signed and another object has replaced
+    (`docs/adr/0007-replaced-after-a-revocation.md`), or a serial that was never published."""
 
     key: str
-    """The object that is refused."""
-    replaced_by: str
-    """The object that stands in its place."""
+    """The object that it is about."""
+    replaced_by: str | None
+    """The object that stands in the place of one that is refused; None for anything else."""
     message: str
-    """One sentence, with the reason that trust.json gives."""
+    """One sentence; with the reason that trust.json gives where a key was revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +108,31 @@ class Audit:
         return [(item, item.status(day)) for item in sorted(found, key=lambda item: (item.standard, item.number))]
 
 
-def audit(bucket: Bucket, consumer: Consumer) -> Audit:
+def audit(bucket: Bucket, consumer: Consumer, progress: Progress = SILENT, *, patience: float = 0.0) -> Audit:
     """Verify every manifest and tool, where it lies, the pointers and the index.
 
-    Memory does not grow with the manifests' size, only with their number. An empty bucket is a finding: nothing was
-    checked. Raises `Incomplete` where the bucket cannot be read.
+    Where all that is found could be a publication under way, the bucket is looked at again: until nothing is found any
+    more, or nothing has changed for ``patience`` seconds, or for two minutes. Memory does not grow with the manifests'
+    size, only with their number. An empty bucket is a finding: nothing was checked. Raises `Incomplete` where the
+    bucket cannot be read.
     """
-    return _Auditor(bucket, consumer).run()
+    done = _Auditor(bucket, consumer, {}).run()
+    began = changed = time.monotonic()
+    told = False
+    while done.findings and all(finding.may_pass for finding in done.findings):
+        now = time.monotonic()
+        if now - changed >= patience or now - began >= _LONGEST:
+            break
+        if not told:
+            progress.note("What is found may be a publication under way: looking again until nothing changes any more.")
+            told = True
+        time.sleep(min(_PAUSE, patience))
+        # What never changes and verified a moment ago is not read again.
+        known = {record.key: record for record in done.published.manifests}
+        again = _Auditor(bucket, consumer, known).run()
+        if again != done:
+            done, changed = again, time.monotonic()
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +148,10 @@ class _Refusal:
 class _Auditor:
     """One walk over a bucket."""
 
-    def __init__(self, bucket: Bucket, consumer: Consumer) -> None:
+    def __init__(self, bucket: Bucket, consumer: Consumer, known: Mapping[str, index.PublishedManifest]) -> None:
         self._bucket = bucket
         self._consumer = consumer
+        self._known = known
         self._findings: list[AuditFinding] = []
         self._notes: list[AuditNote] = []
         self._refused_tools: dict[str, _Refusal] = {}
@@ -112,12 +167,13 @@ class _Auditor:
         versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
         tools = [record for _, record in in_parallel(self._tool, sorted(versions)) if record]
         keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
-        recorder = Recorder(self._get, self._consumer)
+        recorder = Recorder(self._get, self._consumer, self._known)
         contents = index.contents(recorder.records(keys), tools)
         self._refused_manifests(recorder.refused, contents)
         self._refused_tool_files(contents)
         if not contents.manifests:
             self._found(layout.ROOT, "missing", "holds no manifest that verifies")
+        self._serials(contents, keys)
         self._named_tools(contents)
         self._manifest_pointers(contents, parsed)
         self._tool_pointers(contents)
@@ -132,9 +188,11 @@ class _Auditor:
     def _tool(self, version: str) -> index.PublishedTool | None:
         files = {suffix: self._get(layout.tool(version, suffix)) for suffix in layout.TOOL_SUFFIXES}
         tool, signature, sidecar = files[""], files[".asc"], files[".sha256"]
+        key = layout.tool(version)
+        if tool is not None and signature is None:
+            self._found(key, "unsigned", "has no signature beside it", NOT_TRUSTED)
         if tool is None or signature is None or sidecar is None:
             return None
-        key = layout.tool(version)
         sha256 = hashlib.sha256(tool.data).hexdigest()
         whole = sidecar.data == layout.sidecar(version, sha256)
         if not whole:
@@ -209,12 +267,23 @@ class _Auditor:
             self._found(key, "missing", "is not there")
         return stored
 
+    def _serials(self, contents: index.Contents, keys: list[str]) -> None:
+        """Look at the order in which serials were signed, and at their numbers; what a higher one followed is past."""
+        newest = index.newest(contents)
+        for record, what in history.signed_too_early(contents):
+            if newest[layout.manifest(record.kubernetes, record.name)] is record:
+                self._found(record.key, "serial", what)
+            else:
+                self._notes.append(AuditNote(record.key, None, f"{record.key} {what}."))
+        self._notes += [AuditNote(key, None, f"{key} {what}.") for key, what in history.gaps(keys)]
+
     def _named_tools(self, contents: index.Contents) -> None:
         there = {(tool.version, tool.sha256) for tool in contents.tools}
         replaced, newest = {note.key for note in self._notes}, index.newest(contents)
         for record in contents.manifests:
             current = newest[layout.manifest(record.kubernetes, record.name)] is record
-            if not current and layout.tool(record.tool_version) in replaced:
+            # Not by `layout.tool`: whoever signed the manifest may have written any text as the version.
+            if not current and f"{layout.ROOT}{record.tool_version}/{layout.TOOL}" in replaced:
                 continue
             if (record.tool_version, record.tool_sha256) not in there:
                 named = f"{record.tool_version} with SHA-256 {record.tool_sha256}"
@@ -233,24 +302,38 @@ class _Auditor:
                 if (one.kubernetes, one.name) == (record.kubernetes, record.name)
             }
             if hashlib.sha256(stored.data).hexdigest() in older:
-                self._found(key, "pointer", f"is not the newest serial, which is {record.serial}")
+                self._found(key, "pointer", f"is not that of the newest serial, which is {record.serial}")
             else:
                 self._found(key, "pointer", "holds bytes that are no published serial", NOT_TRUSTED)
-        for key in pointers - newest.keys():
-            self._found(key, "pointer", "points at no published serial")
+        for key in sorted(pointers - newest.keys()):
+            signed = self._is_a_manifest(key, parsed[key])
+            what = "is of no published serial" if signed else "is of no published serial and does not verify"
+            self._found(key, "pointer", what, INVALID if signed else NOT_TRUSTED)
+
+    def _is_a_manifest(self, key: str, what: ManifestKey | ToolKey | None) -> bool:
+        stored = self._read(key)
+        if stored is None or not isinstance(what, ManifestKey):
+            return False
+        try:
+            read_manifest(stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name)
+        except NotTrusted:
+            return False
+        return True
 
     def _tool_pointers(self, contents: index.Contents) -> None:
-        if not contents.tools:
+        keys = [layout.tool(None, suffix) for suffix in layout.TOOL_SUFFIXES]
+        if not contents.tools and not any(key in self._entries for key in keys):
             return
-        newest = contents.tools[0].version
-        pointers = {suffix: self._get(layout.tool(None, suffix)) for suffix in layout.TOOL_SUFFIXES}
-        for suffix, pointer in pointers.items():
-            target = self._get(layout.tool(newest, suffix))
-            if pointer is not None and target is not None and pointer.data != target.data:
-                self._found(layout.tool(None, suffix), "pointer", f"is not the newest version, which is {newest}")
+        pointers = {suffix: self._get(key) for suffix, key in zip(layout.TOOL_SUFFIXES, keys, strict=True)}
         tool, signature = pointers[""], pointers[".asc"]
         if tool is not None and not self._is_signed(tool.data, signature):
             self._found(layout.tool(), "signature", "is nothing that was signed", NOT_TRUSTED)
+        for newest in contents.tools[:1]:
+            for suffix, pointer in pointers.items():
+                target = self._get(layout.tool(newest.version, suffix))
+                if pointer is not None and target is not None and pointer.data != target.data:
+                    what = f"is not that of the newest version, which is {newest.version}"
+                    self._found(layout.tool(None, suffix), "pointer", what)
 
     def _is_signed(self, data: bytes, signature: Stored | None) -> bool:
         """Tell whether a tool verifies with the signature beside it or, in the middle of a move, is a version's own."""
@@ -269,7 +352,7 @@ class _Auditor:
         for key, expected in self._expected_index(contents):
             stored = self._read(key)
             if stored is not None and stored.data != expected:
-                self._found(key, "index", "does not say what is published, or another fipsmanifest wrote it")
+                self._found(key, "index", "does not say what is published, or another version of fipsmanifest wrote it")
 
     def _expected_index(self, contents: index.Contents) -> Iterator[tuple[str, bytes]]:
         yield layout.INDEX_JSON, index.write(contents)
