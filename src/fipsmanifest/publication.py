@@ -82,6 +82,12 @@ class SignedManifest:
     note: str | None = None
     """What a person should know: that a new serial would say more."""
 
+    @property
+    def wanted(self) -> WantedManifest:
+        """What is to be published."""
+        of = self.definition
+        return WantedManifest(of.kubernetes, of.name, of.serial, self.signed)
+
 
 def sign_manifest(
     definition: Definition, payload: bytes, work: Workspace, signer: Signer, bucket: Bucket | None = None
@@ -124,13 +130,7 @@ def sign_tool(tool: ToolFile, work: Workspace, signer: Signer, bucket: Bucket | 
 
 def wanted(manifests: Sequence[SignedManifest], tool: WantedTool | None) -> Wanted:
     """Give what is to be published."""
-    return Wanted(
-        tuple(
-            WantedManifest(item.definition.kubernetes, item.definition.name, item.definition.serial, item.signed)
-            for item in manifests
-        ),
-        tool,
-    )
+    return Wanted(tuple(item.wanted for item in manifests), tool)
 
 
 def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, trust: Trust, bucket: Bucket) -> Plan:
@@ -146,10 +146,26 @@ def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, t
         if found is None:
             unsigned[payload] = parse_json(payload)
         manifests.append(found or SignedManifest(definition, payload, payload, "unsigned"))
-    stored = bucket.get(layout.tool(tool.version, ".asc"))
-    signed = stored is not None and _holds(tool.data, stored.data, trust)
-    what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
-    plan = plan_publication(wanted(manifests, what), bucket, _consumer(unsigned, trust))
+    return plan_unsigned([item.wanted for item in manifests], unsigned, tool, trust, bucket)
+
+
+def plan_unsigned(
+    manifests: Sequence[WantedManifest],
+    unsigned: Mapping[bytes, Mapping[str, Any]],
+    tool: ToolFile | None,
+    trust: Trust,
+    bucket: Bucket,
+) -> Plan:
+    """Plan the publication of manifests and a tool of which some are not signed yet; nothing is signed or written.
+
+    ``unsigned`` holds those payloads, read as JSON, that stand in place of the signed files.
+    """
+    what = None
+    if tool is not None:
+        stored = bucket.get(layout.tool(tool.version, ".asc"))
+        signed = stored is not None and _holds(tool.data, stored.data, trust)
+        what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
+    plan = plan_publication(Wanted(tuple(manifests), what), bucket, _consumer(unsigned, trust))
     return replace(plan, actions=tuple(_before_signing(plan.actions, {*unsigned, _NO_SIGNATURE})))
 
 
@@ -180,7 +196,7 @@ class _Unsigned:
     signed_at: datetime = _NEVER
 
 
-def _consumer(unsigned: Mapping[bytes, dict[str, Any]], trust: Trust) -> Consumer:
+def _consumer(unsigned: Mapping[bytes, Mapping[str, Any]], trust: Trust) -> Consumer:
     """Give the consumer's checks, but for what this dry run would have signed."""
     real = Consumer.trusting(trust)
     return replace(

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .definition import Definition
 from .errors import Incomplete, NotTrusted, UsageError
 from .manifest import canonical
 from .node.document import parse_json
 from .node.text import visible
 from .node.trust import Trust
 from .progress import SILENT, Progress
-from .publication import Signer
+from .publication import Signer, plan_unsigned
+from .publish import layout
 from .publish.bucket import Bucket
-from .publish.consumer import Consumer, SignedManifest, as_retired
-from .publish.plan import Wanted, WantedManifest, WantedTool
+from .publish.consumer import Consumer, SignedManifest, as_retired, is_of_el
+from .publish.layout import ManifestKey
+from .publish.plan import Plan, Wanted, WantedManifest, WantedTool
 from .publish.publisher import publish
 from .publish.snapshot import published_manifest
 from .tool import ToolFile
@@ -42,18 +43,43 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Reissued:
-    """What was published."""
+    """What was published, or would be."""
 
+    name: str
+    """Which of the version's manifests: ``rhel8``."""
     serial: int
     """The new serial."""
-    address: str
-    """The bucket."""
+    plan: Plan
+    """The last plan; of a dry run, what would be done."""
     written: tuple[str, ...]
-    """The keys that were written."""
+    """The keys that were written; empty for a dry run."""
+
+
+def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = None) -> ManifestKey:
+    """Give the pointer of the release for an EL that is published in a bucket, or of the one with this name.
+
+    Raises `Incomplete` where there is none, `UsageError` where there are several and none is named.
+    """
+    layout.manifest(kubernetes, name or "any")
+    keys = (layout.read_key(entry.key) for entry in bucket.list(layout.manifests(kubernetes)))
+    names = sorted({key.name for key in keys if isinstance(key, ManifestKey) and key.serial and is_of_el(key.name, el)})
+    if name is not None:
+        names = [known for known in names if known == name]
+    if not names:
+        raise Incomplete(
+            f"No manifest of {kubernetes} for EL {el}{f' named {name}' if name else ''} is in {bucket.describe()}.",
+            f"Publish it first: fipsmanifest release {kubernetes}.",
+        )
+    if len(names) > 1:
+        raise UsageError(
+            f"{kubernetes} has several manifests for EL {el} in {bucket.describe()}: {', '.join(names)}.",
+            "Say which one with --name.",
+        )
+    return ManifestKey(kubernetes, names[0], None)
 
 
 def reissue(
-    definition: Definition,
+    release: ManifestKey,
     reason: str,
     bucket: Bucket,
     signer: Signer,
@@ -61,57 +87,75 @@ def reissue(
     *,
     accepted: Accepted | None = None,
     single_writer: bool = False,
+    dry_run: bool = False,
     now: datetime | None = None,
 ) -> Reissued:
     """Publish the newest serial of a release again with the next one; ``now`` dates it.
 
-    ``accepted`` reads what a revoked key signed, and publishes today's tool with it. Raises `Incomplete` where nothing
-    is published yet, `NotTrusted` where what is published does not verify, `UsageError` where the accepted key is not
-    listed as revoked.
+    ``accepted`` reads what a revoked key signed, and publishes today's tool with it. ``dry_run`` signs and writes
+    nothing. Raises `Incomplete` where nothing is published yet, `NotTrusted` where what is published does not verify,
+    `UsageError` where the accepted key is not listed as revoked.
     """
     trust = signer.trust
     reader = Consumer.trusting(trust if accepted is None else _believing(trust, accepted.fingerprint))
-    found = published_manifest(bucket, definition.kubernetes, definition.name, reader)
+    found = published_manifest(bucket, release.kubernetes, release.name, reader)
     if found is None:
         raise Incomplete(
-            f"{definition.manifest_name} of {definition.kubernetes} is not in {bucket.describe()}.",
-            f"Publish it first: fipsmanifest release {definition.kubernetes}.",
+            f"{layout.manifest(release.kubernetes, release.name)} has no serial in {bucket.describe()}.",
+            f"Publish it first: fipsmanifest release {release.kubernetes}.",
         )
     data, before = found
-    document, tool = parse_json(before.payload), None
+    tool = accepted.tool if accepted is not None else None
     if accepted is not None:
         progress.note(
             f"The revoked key {accepted.fingerprint} is believed this once: serial {before.document.serial}, signed "
             f"{before.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
         )
-        made = accepted.tool
-        tool = WantedTool(made.version, made.data, signer.tool(made.data))
-        document["tool"] = {"version": made.version, "sha256": made.sha256}
-    serial, signed = before.document.serial, data
-    if not (document == parse_json(before.payload) and _is_made(before, definition, reason, bucket, reader, signer)):
+    content = parse_json(before.payload)
+    if tool is not None:
+        content["tool"] = {"version": tool.version, "sha256": tool.sha256}
+    serial, payload, signed = before.document.serial, before.payload, data
+    if content != before.content or not _is_made(before, release, reason, bucket, reader, signer, dry_run=dry_run):
         serial += 1
         created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        signed = signer.manifest(canonical({**document, "serial": serial, "reason": reason, "created": created}))
-    manifest = WantedManifest(definition.kubernetes, definition.name, serial, signed)
-    wanted, consumer = Wanted((manifest,), tool), Consumer.trusting(trust)
-    publication = publish(wanted, bucket, consumer, progress, single_writer=single_writer)
-    return Reissued(serial, bucket.describe(), tuple(action.key for action in publication.written))
+        payload = canonical({**content, "serial": serial, "reason": reason, "created": created})
+        signed = payload if dry_run else signer.manifest(payload)
+    manifest = WantedManifest(release.kubernetes, release.name, serial, signed)
+    if dry_run:
+        unsigned = {payload: parse_json(payload)} if signed == payload else {}
+        return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, trust, bucket), ())
+    with_it = WantedTool(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
+    wanted = Wanted((manifest,), with_it)
+    done = publish(wanted, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)
+    return Reissued(release.name, serial, done.plan, tuple(action.key for action in done.written))
 
 
 def _is_made(
-    newest: SignedManifest, definition: Definition, reason: str, bucket: Bucket, reader: Consumer, signer: Signer
+    newest: SignedManifest,
+    release: ManifestKey,
+    reason: str,
+    bucket: Bucket,
+    reader: Consumer,
+    signer: Signer,
+    *,
+    dry_run: bool,
 ) -> bool:
     """Tell whether the newest serial is this very reissue, made by a run that was killed and is now to be completed:
-    it has the reason, says what the serial before it says, and is of the key that signs today."""
+    it has the reason, says what the serial before it says, and is of the key that signs today.
+
+    A dry run signs nothing, and takes any key in force for the one that would sign.
+    """
     serial = newest.document.serial
     if serial < 2 or newest.document.reason != reason:
         return False
     try:
-        found = published_manifest(bucket, definition.kubernetes, definition.name, reader, serial - 1)
+        found = published_manifest(bucket, release.kubernetes, release.name, reader, serial - 1)
     except NotTrusted:
         return False
     if found is None or _kept(found[1]) != _kept(newest):
         return False
+    if dry_run:
+        return any(key.fingerprint == newest.fingerprint and key.status == "active" for key in signer.trust.keys)
     return reader.manifest(signer.manifest(newest.payload)).fingerprint == newest.fingerprint
 
 

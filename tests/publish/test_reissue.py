@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.consumer import Consumer
+from fipsmanifest.publish.plan import Wanted, WantedManifest
 from fipsmanifest.publish.publisher import publish
-from tests.publish.releases import ReleaseKey, wanted_release
+from tests.publish.releases import ReleaseKey, payload, wanted_release
 
-TOP = Path(__file__).parents[2]
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 
 
@@ -32,12 +34,13 @@ class Office:
         document = {"schema": "fipsmanifest/trust/v1", "edition": 2, "keys": listed[0] + listed[1]}
         (self.keys / "trust.json").write_text(json.dumps(document))
 
-    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, code: int = 0, gnupghome: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run in a folder that holds neither definitions nor anything else of this repository."""
         program = Path(sys.executable).with_name("fipsmanifest")
-        environment = {**os.environ, "GNUPGHOME": str(self.new.home)}
+        environment = {**os.environ, "GNUPGHOME": str(gnupghome or self.new.home)}
         made = subprocess.run(
             [program, *arguments, "--keys", str(self.keys)],
-            cwd=TOP,
+            cwd=self.keys,
             env=environment,
             capture_output=True,
             text=True,
@@ -47,9 +50,11 @@ class Office:
         assert made.returncode == code, made.stdout + made.stderr
         return made
 
-    def reissue(self, *more: str, el: int = 8, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def reissue(
+        self, *more: str, el: int = 8, code: int = 0, gnupghome: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         words = ("--el", str(el), "--reason", "the release key leaked", "--to", str(self.bucket), "--json")
-        return self.run("reissue", "v1.21.3", *words, *more, code=code)
+        return self.run("reissue", "v1.21.3", *words, *more, code=code, gnupghome=gnupghome)
 
     def audit(self, code: int) -> Any:
         return json.loads(self.run("audit", str(self.bucket), "--json", code=code).stdout)
@@ -97,9 +102,9 @@ def test_the_named_key_is_believed_once_and_everything_at_the_well_known_address
         key: data for key, data in before.items() if "/1/" in key or "0.1.0/" in key
     }
     signed = after[POINTER].decode()
-    payload = json.loads(signed[signed.index("{") : signed.index("-----BEGIN PGP SIGNATURE")])
-    assert payload["files"][0]["path"] == "/usr/bin/kubelet"
-    assert payload["tool"]["version"] in after["tool/dkp-fips-tool.sha256"].decode()
+    document = json.loads(signed[signed.index("{") : signed.index("-----BEGIN PGP SIGNATURE")])
+    assert document["files"][0]["path"] == "/usr/bin/kubelet"
+    assert document["tool"]["version"] in after["tool/dkp-fips-tool.sha256"].decode()
 
 
 def test_what_the_revoked_key_signed_fails_the_audit_until_it_is_replaced_and_is_a_note_from_then_on(
@@ -164,3 +169,48 @@ def test_a_reissue_that_was_killed_after_its_manifest_is_completed_and_not_made_
     # Another reason is another serial.
     again = office.reissue(*more, "--reason", "the certificate moved")
     assert json.loads(again.stdout)["serial"] == 3
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_dry_run_says_what_would_be_published_and_needs_no_secret_key(
+    office: Office, tmp_path: Path, revoked: bool
+) -> None:
+    more = ("--accept-revoked", office.old.fingerprint) if revoked else ()
+    if revoked:
+        office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    before, nobody = office.everything(), tmp_path / "nobody"
+    nobody.mkdir(mode=0o700)
+
+    planned = json.loads(office.reissue(*more, "--dry-run", gnupghome=nobody).stdout)
+    assert office.everything() == before
+    made = json.loads(office.reissue(*more).stdout)
+
+    assert (planned["serial"], planned["published_to"], planned["written"]) == (2, None, [])
+    would_write = [item["key"] for item in planned["plan"] if item["action"] in {"create", "move"}]
+    assert sorted(would_write) == sorted(made["written"])
+    unsigned = next(item for item in planned["plan"] if item["key"].endswith("/2/manifest-rhel8.json.asc"))
+    assert (unsigned["sha256"], unsigned["detail"]) == (None, "to be signed")
+    # What is there already is not planned anew.
+    again = json.loads(office.reissue(*more, "--dry-run", gnupghome=nobody).stdout)
+    assert (again["serial"], {item["action"] for item in again["plan"]}) == (2, {"same"})
+
+
+def test_of_several_manifests_for_one_el_the_named_one_is_reissued(office: Office) -> None:
+    minor = office.new.clearsign(payload(name="rhel-84"))
+    bucket = open_bucket(str(office.bucket))
+    publish(
+        Wanted((WantedManifest("v1.21.3", "rhel-84", 1, minor),)),
+        bucket,
+        Consumer.trusting(load_trust(str(office.keys))),
+    )
+
+    asked = office.reissue(code=2)
+    assert "rhel-84, rhel8" in asked.stderr and "--name" in asked.stderr
+    assert json.loads(office.reissue("--name", "rhel-84").stdout)["written"][0] == (
+        "tool/manifests/v1.21.3/2/manifest-rhel-84.json.asc"
+    )
+    # EL 7 is in no doubt; what is not there is said.
+    assert json.loads(office.reissue(el=7).stdout)["name"] == "rhel7"
+    assert "Publish it first" in office.reissue(el=9, code=4).stderr
+    assert "Publish it first" in office.reissue("--name", "rhel-86", code=4).stderr
+    office.reissue("--name", "../evil", code=2)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from . import options, output
-from .release import SingleWriter
-from .select import one_definition
+from .release import SingleWriter, plan_form, tell_plan
+from .select import version_of
 
 
 def reissue(
@@ -19,6 +19,9 @@ def reissue(
     to: Annotated[
         str, typer.Option("--to", envvar="FIPSMANIFEST_TO", metavar="BUCKET", help="s3://name[/prefix], or a folder.")
     ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Which of several for one EL, such as rhel-84.")
+    ] = None,
     endpoint_url: options.EndpointUrl = None,
     signing_key: options.SigningKey = None,
     accept_revoked: Annotated[
@@ -30,23 +33,26 @@ def reissue(
         ),
     ] = None,
     single_writer: SingleWriter = False,
-    definitions: options.Definitions = options.DEFINITIONS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; sign nothing, write nothing.")] = False,
     keys: options.Keys = options.KEYS,
     json: options.Json = False,
 ) -> None:
-    """Publish the newest manifest again under the next serial, signed with today's key; nothing is collected.
+    """Publish the newest manifest again under the next serial, signed with today's key.
+
+    What it needs is in the bucket: nothing is collected, and no definition is read.
 
     Where a revoked key signed it, --accept-revoked reads it all the same and publishes today's node tool with it.
     """
     from ..node.trust import load_trust
     from ..publication import Signer
     from ..publish.address import open_bucket
-    from ..reissue import Accepted
+    from ..reissue import Accepted, find_release
     from ..reissue import reissue as again
     from ..sign.gpg import passphrase_from_environment
     from ..tool import build_tool
 
-    definition = one_definition(definitions, version, el)
+    if dry_run:
+        options.refuse_ignored(ctx, {"single_writer": "--single-writer"}, "with --dry-run, since nothing is published")
     signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
     bucket = open_bucket(to, endpoint_url=endpoint_url)
     accepted = None
@@ -57,20 +63,30 @@ def reissue(
             "Whoever holds it could have made what is published: compare it with what you know before anyone relies "
             "on the new serial."
         )
+    release = find_release(bucket, version_of(version), el, name)
     with output.progress(options.session_of(ctx)) as progress:
-        made = again(definition, reason, bucket, signer, progress, accepted=accepted, single_writer=single_writer)
+        made = again(
+            release, reason, bucket, signer, progress, accepted=accepted, single_writer=single_writer, dry_run=dry_run
+        )
     if json:
         output.write_json(
             {
                 "schema": "fipsmanifest/reissue/v1",
-                "kubernetes": definition.kubernetes,
-                "el": definition.el,
+                "kubernetes": release.kubernetes,
+                "name": release.name,
+                "el": el,
                 "serial": made.serial,
                 "reason": reason,
-                "published_to": made.address,
+                "published_to": None if dry_run else made.plan.address,
                 "accepted_revoked": accepted.fingerprint if accepted else None,
+                "plan": plan_form(made.plan),
                 "written": list(made.written),
             }
         )
     else:
-        output.write(f"{definition.kubernetes} EL {definition.el} is now serial {made.serial} in {made.address}.")
+        if dry_run:
+            tell_plan(made.plan)
+        now = "would become" if dry_run else "is now"
+        output.write(f"{release.kubernetes} EL {el} {now} serial {made.serial} in {made.plan.address}.")
+    if dry_run:
+        made.plan.require_no_conflict()

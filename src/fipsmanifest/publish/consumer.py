@@ -110,8 +110,12 @@ def read_manifest(
         )
     if manifest.name is not None and manifest.name != name:
         raise NotTrusted(f"The manifest is that of {manifest.name}, not of {name}.", "Look at who put it there.")
-    # ``rhel8``, ``rhel-84``: the name's digits begin with the EL version.
-    digits = re.findall(r"[0-9]+", name)
-    if digits and not any(run.startswith(str(manifest.el)) for run in digits):
+    if not is_of_el(name, manifest.el):
         raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", "Look at who put it there.")
     return SignedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at)
+
+
+def is_of_el(name: str, el: int) -> bool:
+    """Tell whether a name (``rhel8``, ``rhel-84``) may be that of a manifest for ``el``: its digits begin with it."""
+    digits = re.findall(r"[0-9]+", name)
+    return not digits or any(run.startswith(str(el)) for run in digits)
