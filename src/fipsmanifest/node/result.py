@@ -123,6 +123,14 @@ def is_own_program(file: Mapping[str, Any], component: Optional[str]) -> bool:
     return bool(file.get("go")) or posixpath.basename(str(path)).startswith(str(component))
 
 
+def mode_of(file: Mapping[str, Any]) -> Optional[int]:
+    """Give the permissions that a manifest records for a file; None where it records none."""
+    try:
+        return int(str(file.get("mode")), 8)
+    except ValueError:
+        return None
+
+
 def image_files(image: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
     """Give what a manifest lists of the files in an image, with their component; of every platform."""
     for platform in image.get("platforms") or []:

@@ -4,32 +4,33 @@ An image of a component that no manifest lists may lie on a node (an older relea
 container runs from it. The kernel's list of mounts tells which snapshots are in use, without asking containerd.
 """
 
-import errno
 import json
 import os
 import re
-import stat
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import helper, tree
 from ..result import FAIL, PASS, UNKNOWN, Node, Result
 from ..text import visible
+from . import snapshots
 
 ID = "images"
 
-_CONTAINERD = "/var/lib/containerd"
-_SNAPSHOTTER = "io.containerd.snapshotter.v1."
-_SNAPSHOTS = _CONTAINERD + "/" + _SNAPSHOTTER + "overlayfs/snapshots"
-_MAX_SNAPSHOTS = 20000
-_MAX_FILE = 4 * 1024 * 1024 * 1024
 _MAX_MOUNTS = 32 * 1024 * 1024
 _SECONDS = 10.0
 _SOCKET = "run/containerd/containerd.sock"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-# Each of an overlay's folders; containerd shortens long lists to paths relative to the folder of all snapshots.
+# An overlay's folders (overlayfs.rst of Linux), and the numbers in them: containerd shortens long lists to paths
+# relative to the folder of all snapshots.
+_UPPER = re.compile(r"[,\s](upperdir=[^,\s]*)", re.ASCII)
+_LOWER = re.compile(r"[,\s](lowerdir\+?=[^,\s]*)", re.ASCII)
 _IN_USE = re.compile(r"(?:[=:/]|^)([0-9]+)/fs(?=[:,\s]|$)", re.ASCII)
 _FOLDER = re.compile(r"[=:](/[^:,\s]*)/[0-9]+/fs(?=[:,\s]|$)", re.ASCII)
-_REPLACE = "Find out who started it, and run the release's own image."
+_PAUSE = (
+    "Set sandbox_image to {0} in /etc/containerd/config.toml (containerd 2: sandbox, under pinned_images), restart "
+    "containerd, and delete the pods that run from the other image, so that they are made anew."
+)
+_REPLACE = "Find out who started it, and let its pod run from {0}: name that image where the pod is defined."
 
 
 class Known(NamedTuple):
@@ -48,108 +49,71 @@ class _Container(NamedTuple):
     digests: FrozenSet[str]
 
 
-def check(node: Node, known: Sequence[Known], unpacked: Sequence[bytes]) -> List[Result]:
-    """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing.
-
-    ``unpacked`` are the node's snapshots, as `snapshots` gives them.
-    """
+def check(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
+    """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing."""
     return _mounted(node, known, unpacked) + _told(node, known)
 
 
-# ---- snapshots -----------------------------------------------------------------------------------------------------
+def advice_for(references: Sequence[str]) -> str:
+    """Say how a container is made to run from one of these images: a pod's own one is containerd's to choose."""
+    named = " or ".join(sorted(set(references)))
+    return (_PAUSE if all(_repository(one) == "pause" for one in references) else _REPLACE).format(visible(named, 200))
 
 
-def snapshots(node: Node) -> List[bytes]:
-    """Give the folders that layers are unpacked to, by number; raises `OSError` where it cannot be told."""
-    try:
-        folder = tree.resolve(node.root, _SNAPSHOTS)
-        numbers = [name for name in os.listdir(folder) if name.isdigit()]
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return []
-        raise
-    if len(numbers) > _MAX_SNAPSHOTS:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    places = [os.path.join(folder, name, b"fs") for name in sorted(numbers, key=int)]
-    return [place for place in places if os.path.isdir(place)]
+def _advice(component: str, known: Sequence[Known]) -> str:
+    return advice_for([one.reference for one in known if one.component == component])
 
 
-def other_snapshotters(node: Node) -> List[str]:
-    """Name those beside overlayfs that layers are unpacked by; raises `OSError` where it cannot be told."""
-    folder = tree.resolve(node.root, _CONTAINERD)
-    prefix = os.fsencode(_SNAPSHOTTER)
-    found = []
-    for name in sorted(name for name in os.listdir(folder) if name.startswith(prefix)):
-        place = os.path.join(folder, name, b"snapshots")
-        if name != prefix + b"overlayfs" and os.path.isdir(place) and os.listdir(place):
-            found.append(os.fsdecode(name[len(prefix) :]))
-    return found
+# ---- mounts --------------------------------------------------------------------------------------------------------
 
 
-def digest_in(node: Node, snapshot: bytes, path: str) -> Optional[str]:
-    """Hash one snapshot's copy of a file: hex, None where it has none, or ``not:`` and why it is not a file."""
-    try:
-        found = node.digests.of(tree.resolve(os.fsdecode(snapshot), path), _MAX_FILE)
-    except OSError as error:
-        missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-        return None if missing else "not:" + errno.errorcode.get(error.errno or 0, "unreadable")
-    except tree.NotRegular as error:
-        # A character device of number 0/0 says that an upper layer deletes the file (overlayfs).
-        return None if _is_whiteout(snapshot, path) else "not:" + str(error)
-    except tree.Unstable:
-        return "not:changing"
-    return found.sha256 or "not:{} bytes".format(found.size)
-
-
-def _is_whiteout(snapshot: bytes, path: str) -> bool:
-    try:
-        status = os.lstat(tree.resolve(os.fsdecode(snapshot), path))
-    except OSError:
-        return False
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _mounted(node: Node, known: Sequence[Known], unpacked: Sequence[bytes]) -> List[Result]:
-    """Look at the programs in the snapshots that a running container's root is made of."""
-    if not unpacked:
+def _mounted(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
+    """Look at the programs in the file systems that running containers' roots are."""
+    if not unpacked.places:
         return []
-    numbers = _in_use(node, os.path.dirname(os.path.dirname(unpacked[0])))
-    if numbers is None:
+    mounted = _in_use(node, unpacked.folder)
+    if mounted is None:
         advice = "Run it as root, and in a container in the host's PID namespace."
         return [Result(ID, "mounts", UNKNOWN, "a list", "not readable", {"code": "mounts"}, advice)]
-    used = [place for place in unpacked if int(os.path.basename(os.path.dirname(place))) in numbers]
-    results = []
-    for (path, component), allowed in sorted(_programs(known).items()):
-        for place in used:
-            found = digest_in(node, place, path)
-            if found is None or found in allowed:
+    numbers = {place: number for number, place in unpacked.places.items()}
+    found: Dict[Tuple[str, str], Result] = {}
+    for stack in sorted(mounted):
+        layers = [unpacked.places[number] for number in stack if number in unpacked.places]
+        for (path, component), allowed in sorted(_programs(known).items() if layers else ()):
+            copy = snapshots.look(node, layers, path)
+            if copy.problem == "missing" or copy.sha256 in allowed:
                 continue
-            number = int(os.path.basename(os.path.dirname(place)))
+            number = next((numbers[one] for one in layers if copy.place.startswith(one + b"/")), stack[0])
             evidence = {"code": "running-snapshot", "snapshot": number, "path": visible(path)}
             expected = visible(" or ".join("sha256:" + one for one in sorted(allowed)), 400)
             subject = "{} (snapshot {}, in use)".format(visible(component), number)
-            actual = found if ":" in found else "sha256:" + found
-            results.append(Result(ID, subject, FAIL, expected, actual, evidence, _REPLACE))
-    return results
+            status, advice = (UNKNOWN, "Run it as root.") if copy.is_hidden else (FAIL, _advice(component, known))
+            found[subject, path] = Result(ID, subject, status, expected, copy.shown, evidence, advice)
+    return [found[key] for key in sorted(found)]
 
 
 def _programs(known: Sequence[Known]) -> Dict[Tuple[str, str], FrozenSet[str]]:
     return {(path, one.component): allowed for one in known for path, allowed in one.programs.items()}
 
 
-def _in_use(node: Node, ours: bytes) -> Optional[Set[int]]:
-    """Give the numbers of the snapshots in the folder ``ours`` that are mounted; None where it cannot be told."""
+def _in_use(node: Node, ours: bytes) -> Optional[Set[Tuple[int, ...]]]:
+    """Give the numbers of the snapshots in the folder ``ours`` that are mounted upon one another, topmost first.
+
+    None where it cannot be told.
+    """
     for path in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
         try:
             lines = tree.read_small("/", path, _MAX_MOUNTS).splitlines()
         except (OSError, tree.NotRegular):
             continue
-        found: Set[int] = set()
+        found: Set[Tuple[int, ...]] = set()
         for options in (line.partition(" - overlay ")[2] for line in lines):
             folder = _FOLDER.search(options)
             if folder is None or _is_same(node, folder.group(1), ours):
-                found.update(int(number) for number in _IN_USE.findall(options))
-        return found
+                upper = [_IN_USE.findall(one) for one in _UPPER.findall(options)]
+                lower = [_IN_USE.findall(one) for one in _LOWER.findall(options)]
+                found.add(tuple(int(number) for numbers in upper + lower for number in numbers))
+        return found - {()}
     return None
 
 
@@ -259,7 +223,8 @@ def _judge(running: _Container, known: Sequence[Known], program: str) -> List[Re
         evidence["matched"] = "reference"
         return [Result(ID, subject, PASS, expected, actual, evidence)]
     evidence["code"] = "unlisted-image"
-    return [Result(ID, subject, FAIL, visible(expected, 600), actual, evidence, _REPLACE)]
+    advice = advice_for([one.reference for one in candidates])
+    return [Result(ID, subject, FAIL, visible(expected, 600), actual, evidence, advice)]
 
 
 def _repository(reference: str) -> str:

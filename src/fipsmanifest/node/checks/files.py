@@ -21,6 +21,7 @@ from ..result import (
     Node,
     Result,
     is_own_program,
+    mode_of,
     of_component,
     wanted_components,
 )
@@ -266,7 +267,7 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
 def _judge_mode(path: str, actual: str, mode: int, entry: _Entry) -> Result:
     """Judge a file whose bytes are the entry's by who may use it."""
     evidence: Dict[str, Any] = {"manifest": entry.manifest, "mode": "{:04o}".format(mode)}
-    recorded = _mode(entry.file)
+    recorded = mode_of(entry.file)
     if recorded is None:
         return Result(ID, path, PASS, actual, actual, evidence)
     if mode & ~recorded:
@@ -276,10 +277,3 @@ def _judge_mode(path: str, actual: str, mode: int, entry: _Entry) -> Result:
     if mode != recorded:
         evidence["code"] = "mode-stricter"
     return Result(ID, path, PASS, actual, actual, evidence)
-
-
-def _mode(file: Dict[str, Any]) -> Optional[int]:
-    try:
-        return int(str(file.get("mode")), 8)
-    except ValueError:
-        return None

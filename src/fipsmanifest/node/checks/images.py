@@ -2,17 +2,19 @@
 
 A blob's name is its digest, but containerd does not look again once it has pulled: each blob of a listed image is
 hashed here. An image is known by any of its identities, as runtimes name now one, now another: index, platform
-manifest, configuration. Which containers run, and from what, is told by `containers`.
+manifest, configuration. Its files are compared as a container of it would see them, wherever it is unpacked. Which
+containers run, and from what, is told by `containers`.
 
-Which snapshot belongs to which layer stands in a database that containerd keeps locked, so snapshots are matched by
-path and digest: of each file that an image lists, some snapshot must hold a copy that is right. A wrong copy beside a
-right one is another image's, an older release's for instance, and judged where a container runs from it.
+In a tree that has snapshots and not their database, snapshots are matched by path and digest: of each file that an
+image lists, some snapshot must hold a copy that is right. Whose a wrong copy beside it is cannot be told.
 """
 
+import contextlib
 import errno
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+import json
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .. import tree
+from .. import bolt, tree
 from ..result import (
     FAIL,
     NOT_APPLICABLE,
@@ -22,11 +24,12 @@ from ..result import (
     Node,
     Result,
     is_own_program,
+    mode_of,
     of_component,
     wanted_components,
 )
 from ..text import visible
-from . import containers
+from . import containers, snapshots
 from .platform import architecture_of
 
 ID = "images"
@@ -34,64 +37,92 @@ ID = "images"
 _STORE = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 _MAX_NAMED = 8
 _MAX_BLOB = 8 * 1024 * 1024 * 1024
+_MAX_CONFIG = 4 * 1024 * 1024
 _PULL = "Remove the image and pull it again, and find out who changed it."
 _AGAIN = "Run again when nothing is being pulled."
+_Digests = Dict[str, FrozenSet[str]]
 _OCI_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Image(NamedTuple):
-    """An image that the node's role needs, for the node's architecture."""
+    """An image that a manifest lists, for the node's architecture."""
 
     manifest: str
     """Name of the manifest that lists it."""
     reference: str
     component: str
+    required: bool
+    """Whether the node's role needs its component; one that it does not need is compared where it is."""
     identities: Tuple[Tuple[str, str], ...]
     """Kind (``index``, ``manifest``, ``config``) and digest."""
     layers: Tuple[Tuple[str, ...], ...]
     """Each layer's digest, compressed and unpacked: an imported image may hold the latter."""
+    diff_ids: Tuple[Tuple[str, ...], ...]
+    """Each platform's unpacked layers."""
     files: Tuple[Dict[str, Any], ...]
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
-    """Look for the images of the node's role in the content store and in snapshots; raises nothing."""
-    wanted = _wanted(node, manifests)
+    """Look for the listed images in the content store and in snapshots; raises nothing."""
+    listed = _listed(node, manifests)
+    known = _digests(listed)
+    unpacked, results = _snapshots(node)
     try:
         tree.resolve(node.root, _STORE)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return [_unreadable("content-store", error.errno)]
+        if not results and not (unpacked.places or unpacked.kept):
             return [node.unless_live(ID, "content-store", "no containerd content store")]
-        return [_unreadable("content-store", error)]
-    results: List[Result] = []
-    try:
-        snapshots = containers.snapshots(node)
-        others = [] if snapshots else containers.other_snapshotters(node)
-        if others:
-            evidence = {"code": "snapshotter", "snapshotters": [visible(one, 40) for one in others[:_MAX_NAMED]]}
-            advice = "Only overlayfs snapshots are compared: rely on what runs, or look at the unpacked files yourself."
-            results.append(Result(ID, "snapshots", UNKNOWN, "overlayfs", "others", evidence, advice))
-    except OSError as error:
-        # The store may be open to everybody where the snapshots are not.
-        snapshots = []
-        results.append(_unreadable("snapshots", error))
+        advice = "Find out who removed it, and pull the images again."
+        missing = "missing, and something is unpacked"
+        results.append(Result(ID, "content-store", UNKNOWN, "present", missing, {"code": "gone"}, advice))
     with node.digests.workers() as pool:
-        found = list(pool.map(lambda image: _check_image(node, image, snapshots), wanted))
-    results += _of_one_release(wanted, found)
+        found = list(pool.map(lambda image: _check_image(node, image, known, unpacked), listed))
+    results += _of_one_release(listed, found)
     if node.live:
-        results += containers.check(node, _known(wanted), snapshots)
+        results += containers.check(node, _known(listed, known), unpacked)
     return results
 
 
-def _unreadable(subject: str, error: OSError) -> Result:
-    denied = error.errno in (errno.EACCES, errno.EPERM)
-    evidence = {"code": errno.errorcode.get(error.errno or 0, "unknown")}
+def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
+    """Give what is unpacked, and what cannot be told of it."""
+    unpacked, results = snapshots.Snapshots(b"", {}, None), []
+    try:
+        unpacked = snapshots.find(node)
+        if unpacked.kept is None and unpacked.places and node.live:
+            evidence = {"code": "database"}
+            advice = "Find out who removed it; remove the images and pull them again."
+            missing = "whose they are cannot be told: their database is missing"
+            results.append(Result(ID, "snapshots", UNKNOWN, "a database", missing, evidence, advice))
+        others = snapshots.others(node)
+        if others:
+            named = [visible(one, 40) for one in others[:_MAX_NAMED]]
+            found: Dict[str, Any] = {"code": "snapshotter", "snapshotters": named}
+            advice = "Only overlayfs snapshots are compared: rely on what runs, or look at the unpacked files yourself."
+            told = "others: {}".format(", ".join(named))
+            results.append(Result(ID, "snapshots", UNKNOWN, "overlayfs", told, found, advice))
+    except OSError as error:
+        # The store may be open to everybody where the snapshots are not.
+        results.append(_unreadable("snapshots", error.errno))
+    except (bolt.Malformed, bolt.Busy) as error:
+        evidence = {"code": "database"}
+        told = "the database of snapshots cannot be read: {}".format(error or "it changes all the time")
+        advice = "Run it again; if it says the same, remove the images and pull them again."
+        results.append(Result(ID, "snapshots", UNKNOWN, "a database", told, evidence, advice))
+    return unpacked, results
+
+
+def _unreadable(subject: str, number: Optional[int]) -> Result:
+    denied = number in (errno.EACCES, errno.EPERM)
+    evidence = {"code": errno.errorcode.get(number or 0, "unknown")}
     advice = "Run it as root." if denied else "Look into why it cannot be read."
     return Result(ID, subject, UNKNOWN, actual="unreadable", evidence=evidence, advice=advice)
 
 
 def _of_one_release(images: Sequence[Image], found: Sequence[List[Result]]) -> List[Result]:
     """Leave out missing images of components that are there as another manifest lists them."""
-    missing = [results[0].evidence.get("code") == "missing" for results in found]
+    missing = [not results or results[0].evidence.get("code") == "missing" for results in found]
     there = {image.component for image, gone in zip(images, missing) if not gone}  # noqa: B905 - new in Python 3.10
     several = len({image.manifest for image in images}) > 1
     kept: List[Result] = []
@@ -100,36 +131,40 @@ def _of_one_release(images: Sequence[Image], found: Sequence[List[Result]]) -> L
     return kept
 
 
-def _known(images: Sequence[Image]) -> List[containers.Known]:
-    """Give what containers are compared with: any listed image's digest of a program will do."""
+def _digests(images: Sequence[Image]) -> _Digests:
+    """Give what any listed image may have at a path."""
     digests: Dict[str, Set[str]] = {}
     for image in images:
         for file in image.files:
             digests.setdefault(str(file.get("path")), set()).add(str(file.get("sha256")))
+    return {path: frozenset(found) for path, found in digests.items()}
+
+
+def _known(images: Sequence[Image], digests: _Digests) -> List[containers.Known]:
+    """Give what containers are compared with: any listed image's digest of a program will do."""
     found = []
     for image in images:
         own = [str(file["path"]) for file in image.files if is_own_program(file, image.component)]
         identities = frozenset(digest for _, digest in image.identities)
-        programs = {path: frozenset(digests[path]) for path in own}
+        programs = {path: digests[path] for path in own}
         found.append(containers.Known(image.component, image.reference, identities, programs))
     return found
 
 
-def _wanted(node: Node, manifests: Sequence[Listed]) -> List[Image]:
+def _listed(node: Node, manifests: Sequence[Listed]) -> List[Image]:
     found: List[Image] = []
     paths = [str(file.get("path")) for listed in manifests for file in listed.manifest["files"]]
     architecture = architecture_of(node, paths)
     for listed in manifests:
         here = wanted_components(listed, node.role).here
         for image in listed.manifest.get("images") or []:
-            if image.get("component") in here:
-                one = _image(listed.name, image, architecture)
-                if one.identities not in [other.identities for other in found]:
-                    found.append(one)
+            one = _image(listed.name, image, image.get("component") in here, architecture)
+            if one.identities not in [other.identities for other in found]:
+                found.append(one)
     return found
 
 
-def _image(manifest: str, image: Dict[str, Any], architecture: Optional[str]) -> Image:
+def _image(manifest: str, image: Dict[str, Any], required: bool, architecture: Optional[str]) -> Image:
     platforms = image.get("platforms") or []
     names = (architecture, _OCI_NAMES.get(str(architecture)))
     platforms = [one for one in platforms if one.get("architecture") in names] or platforms
@@ -144,44 +179,92 @@ def _image(manifest: str, image: Dict[str, Any], architecture: Optional[str]) ->
         manifest,
         visible(str(image.get("reference")), 300),
         str(image.get("component")),
+        required,
         tuple((kind, str(digest)) for kind, digest in identities if digest is not None),
         tuple(layers),
+        tuple(tuple(platform["diff_ids"]) for platform in platforms if platform.get("diff_ids")),
         tuple(file for platform in platforms for file in platform.get("files") or []),
     )
 
 
-def _check_image(node: Node, image: Image, snapshots: Sequence[bytes]) -> List[Result]:
-    """Judge an image by its blobs and, where it is there, by what is unpacked of it."""
+def _check_image(node: Node, image: Image, known: _Digests, unpacked: snapshots.Snapshots) -> List[Result]:
+    """Judge an image by its blobs, and by what is unpacked of it."""
+    if not image.diff_ids:
+        image = image._replace(diff_ids=_diff_ids(node, image))
+    stacks = [stack for diff_ids in image.diff_ids for stack in unpacked.stacks(diff_ids)]
+    kept = _kept(node, image, stacks, unpacked)
+    if kept is not None and kept.evidence.get("code") == "missing":
+        return [kept]
+    return ([] if kept is None else [kept]) + _unpacked(node, image, stacks, known, unpacked)
+
+
+def _diff_ids(node: Node, image: Image) -> Tuple[Tuple[str, ...], ...]:
+    """Read from the image's configurations what the manifest does not tell; of those that are there and unchanged."""
+    found = []
+    for digest in [digest for kind, digest in image.identities if kind == "config"]:
+        with contextlib.suppress(OSError, tree.NotRegular, ValueError, AttributeError, RecursionError):
+            text = tree.read_small(node.root, _STORE + "/" + digest.partition(":")[2], _MAX_CONFIG)
+            if _check_blob(node, digest) is None:
+                listed = json.loads(text).get("rootfs").get("diff_ids")
+                found.append(tuple(str(one) for one in listed or ()))
+    return tuple(one for one in found if one)
+
+
+def _kept(
+    node: Node, image: Image, stacks: Sequence[snapshots.Stack], unpacked: snapshots.Snapshots
+) -> Optional[Result]:
+    """Judge an image's blobs; None where there are none and none are needed."""
     counted: Dict[str, int] = {}
+    problem = _count_documents(node, image, counted)
+    by = [kind for kind in ("index", "manifest", "config") if kind in counted]
+    # Layers are shared between images and prove nothing alone.
+    if problem is None and not by and not stacks and not image.required:
+        return None
+    problem = problem or _count_layers(node, image, counted)
+    if problem is not None:
+        return problem
+    told = {"manifest": image.manifest, "blobs": counted, "identified_by": by[:1]}
+    evidence = of_component(told, image.component)
+    if not by and stacks:
+        evidence["code"] = "blobs-missing"
+        advice = "Remove the image and pull it again."
+        return Result(ID, image.reference, UNKNOWN, "present", "unpacked, and not in the store", evidence, advice)
+    if not by:
+        evidence["code"] = "missing"
+        if node.live:
+            return Result(ID, image.reference, FAIL, "present", "missing", evidence, "Pull the image.")
+        return Result(ID, image.reference, NOT_APPLICABLE, "present", "not pulled yet", evidence)
+    there = bool(stacks) if unpacked.kept is not None and image.diff_ids else bool(unpacked.places)
+    lacking = _lacking(node, image, counted, there)
+    if lacking is not None:
+        evidence["code"] = "half-pulled"
+        advice = "Wait for the pull to end, or pull the image again."
+        return Result(ID, image.reference, UNKNOWN, "all blobs", lacking, evidence, advice)
+    shown = "{} and all kept blobs match".format(by[0])
+    return Result(ID, image.reference, PASS, "digests", shown, evidence)
+
+
+def _count_documents(node: Node, image: Image, counted: Dict[str, int]) -> Optional[Result]:
+    """Count the documents that are as they should be; gives the first that is not."""
     for kind, digest in image.identities:
         problem = _check_blob(node, digest)
         if problem is None:
             counted[kind] = counted.get(kind, 0) + 1
         elif problem.status != NOT_APPLICABLE:
-            return [_about(problem, image, kind)]
+            return _about(problem, image, kind)
+    return None
+
+
+def _count_layers(node: Node, image: Image, counted: Dict[str, int]) -> Optional[Result]:
+    """Count the layers that are as they should be, compressed or not; gives the first that is not."""
     for layer in image.layers:
         states = [_check_blob(node, digest) for digest in layer]
         if None in states:
             counted["layer"] = counted.get("layer", 0) + 1
         for problem in states:
             if problem is not None and problem.status != NOT_APPLICABLE:
-                return [_about(problem, image, "layer")]
-    by = [kind for kind in ("index", "manifest", "config") if kind in counted]
-    told = {"manifest": image.manifest, "blobs": counted, "identified_by": by[:1]}
-    evidence = of_component(told, image.component)
-    if not by:
-        # Layers are shared between images and prove nothing alone.
-        evidence["code"] = "missing"
-        if node.live:
-            return [Result(ID, image.reference, FAIL, "present", "missing", evidence, "Pull the image.")]
-        return [Result(ID, image.reference, NOT_APPLICABLE, "present", "not pulled yet", evidence)]
-    lacking = _lacking(node, image, counted, bool(snapshots))
-    if lacking is not None:
-        evidence["code"] = "half-pulled"
-        advice = "Wait for the pull to end, or pull the image again."
-        return [Result(ID, image.reference, UNKNOWN, "all blobs", lacking, evidence, advice)]
-    shown = "{} and all kept blobs match".format(by[0])
-    return [Result(ID, image.reference, PASS, "digests", shown, evidence)] + _unpacked(node, image, snapshots)
+                return _about(problem, image, "layer")
+    return None
 
 
 def _about(problem: Result, image: Image, kind: str) -> Result:
@@ -189,14 +272,14 @@ def _about(problem: Result, image: Image, kind: str) -> Result:
     return problem._replace(subject=image.reference, evidence=evidence)
 
 
-def _lacking(node: Node, image: Image, counted: Dict[str, int], any_snapshots: bool) -> Optional[str]:
+def _lacking(node: Node, image: Image, counted: Dict[str, int], is_unpacked: bool) -> Optional[str]:
     """Say what a complete image would have; layers may all be discarded once they are unpacked, never some."""
     if "config" not in counted:
         return "the configuration is missing"
     present = counted.get("layer", 0)
     if 0 < present < len(image.layers):
         return "{} of {} layers are missing".format(len(image.layers) - present, len(image.layers))
-    if not present and image.layers and node.live and not any_snapshots:
+    if not present and image.layers and node.live and not is_unpacked:
         return "neither layers nor snapshots are there"
     return None
 
@@ -223,56 +306,132 @@ def _check_blob(node: Node, identity: str) -> Optional[Result]:
     return Result(ID, "", FAIL, identity, actual, {"code": "digest"}, _PULL)
 
 
-def _unpacked(node: Node, image: Image, snapshots: Sequence[bytes]) -> List[Result]:
-    """Compare the image's files wherever a snapshot holds them; one result, or none where nothing is unpacked."""
+def _unpacked(
+    node: Node, image: Image, stacks: Sequence[snapshots.Stack], known: _Digests, unpacked: snapshots.Snapshots
+) -> List[Result]:
+    """Compare the image's files wherever it is unpacked; one result, or none where it is not."""
     subject = "{} (unpacked)".format(image.reference)
-    if not snapshots:
+    by_name = unpacked.kept is not None and bool(image.diff_ids)
+    if not (stacks if by_name else unpacked.places):
         return []
-    wanted = [file for file in image.files if file.get("path") and file.get("sha256") and file.get("type") != "symlink"]
+    wanted = [file for file in image.files if file.get("path") and (file.get("sha256") or file.get("target"))]
     if not wanted:
         advice = "The manifest lists no files of this image; make one that does."
         return [Result(ID, subject, UNKNOWN, actual="not compared", evidence={"code": "no-files"}, advice=advice)]
-    right, wrong, missing = _sort(node, wanted, snapshots)
-    own = {str(file["path"]) for file in wanted if is_own_program(file, image.component)}
-    if not right and not own.intersection(path for path, _, _ in wrong):
-        # None of its files is anywhere: it is not unpacked, and no container can run from it.
+    found = _by_name(node, wanted, stacks) if by_name else _by_path(node, image, wanted, known, unpacked)
+    if found is None:
         return []
-    told = {"manifest": image.manifest, "files": len(right), "matched": "path and digest"}
-    evidence = of_component(told, image.component)
-    if wrong:
-        path, expected, actual = wrong[0]
-        evidence.update(code="snapshot-file", path=visible(path), count=len(wrong))
-        return [Result(ID, subject, FAIL, expected, actual, evidence, _PULL)]
-    if missing:
-        evidence.update(code="snapshot-incomplete", path=visible(missing[0]), count=len(missing))
-        return [Result(ID, subject, UNKNOWN, "all listed files", "some are in no snapshot", evidence, _AGAIN)]
-    return [Result(ID, subject, PASS, "digests", "{} files match".format(len(right)), evidence)]
+    evidence = of_component(dict(found.evidence, manifest=image.manifest), image.component)
+    return [found._replace(subject=subject, evidence=evidence)]
 
 
-def _sort(
-    node: Node, wanted: Sequence[Dict[str, Any]], snapshots: Sequence[bytes]
-) -> Tuple[List[str], List[Tuple[str, str, str]], List[str]]:
-    """Give the paths of which a right copy is there, those with wrong copies alone, and those without any."""
-    right: List[str] = []
-    wrong: List[Tuple[str, str, str]] = []
-    missing: List[str] = []
-    likely = list(snapshots)
-    for file in wanted:
-        path, expected = str(file["path"]), str(file["sha256"])
-        others: List[str] = []
-        for snapshot in likely:
-            found = containers.digest_in(node, snapshot, path)
-            if found == expected:
-                right.append(path)
-                # An image's files lie in few layers: look there first, and not at what other images have at the path.
-                likely.remove(snapshot)
-                likely.insert(0, snapshot)
-                break
-            if found is not None:
-                others.append(found if ":" in found else "sha256:" + found)
+def _by_name(node: Node, wanted: Sequence[Dict[str, Any]], stacks: Sequence[snapshots.Stack]) -> Result:
+    """Compare each place that the image is unpacked to; the worst decides."""
+    evidence: Dict[str, Any] = {"files": len(wanted), "matched": "name", "snapshots": [one.number for one in stacks]}
+    hidden: List[Result] = []
+    for stack in stacks:
+        if stack.gone:
+            told = dict(evidence, code="snapshot-missing", snapshot=stack.number)
+            actual = "{} of {} layers are missing".format(len(stack.gone), len(stack.layers) + len(stack.gone))
+            hidden.append(Result(ID, "", UNKNOWN, "all layers", actual, told, _PULL))
+            continue
+        differing = [one for one in (_compare(node, stack.layers, file) for file in wanted) if one is not None]
+        wrong = [one for one in differing if one.status == FAIL]
+        if wrong:
+            told = dict(evidence, snapshot=stack.number, count=len(wrong), **wrong[0].evidence)
+            return wrong[0]._replace(evidence=told)
+        hidden += [one._replace(evidence=dict(evidence, **one.evidence)) for one in differing]
+    return hidden[0] if hidden else Result(ID, "", PASS, "digests", "{} files match".format(len(wanted)), evidence)
+
+
+def _compare(node: Node, layers: Sequence[bytes], file: Dict[str, Any]) -> Optional[Result]:
+    """Compare a file as a container would see it; None where it is right."""
+    path = str(file["path"])
+    if file.get("type") == "symlink":
+        expected, actual = "link to {}".format(visible(str(file.get("target")))), snapshots.look_at_link(layers, path)
+        evidence = {"code": "snapshot-file", "path": visible(path)}
+        return None if actual == expected else Result(ID, "", FAIL, expected, actual, evidence, _PULL)
+    return _judge(file, snapshots.look(node, layers, path))
+
+
+def _judge(file: Dict[str, Any], found: snapshots.Copy) -> Optional[Result]:
+    evidence = {"code": "snapshot-file", "path": visible(str(file["path"]))}
+    if found.is_hidden:
+        advice = _AGAIN if found.problem == "changing" else "Run it as root."
+        return Result(ID, "", UNKNOWN, "readable", found.problem, dict(evidence, code="unreadable"), advice)
+    if found.problem is not None or found.sha256 != file.get("sha256"):
+        return Result(ID, "", FAIL, "sha256:" + visible(str(file.get("sha256"))), found.shown, evidence, _PULL)
+    recorded = mode_of(file)
+    if recorded is None or not found.mode & ~recorded:
+        return None
+    wide, narrow = "mode {:04o}".format(found.mode), "mode {:04o}".format(recorded)
+    return Result(ID, "", FAIL, narrow, wide, dict(evidence, code="mode-wider"), _PULL)
+
+
+def _by_path(
+    node: Node, image: Image, wanted: Sequence[Dict[str, Any]], known: _Digests, unpacked: snapshots.Snapshots
+) -> Optional[Result]:
+    """Look for each file in all snapshots; None where the image is not unpacked."""
+    files = [file for file in wanted if file.get("type") != "symlink"]
+    found = _sort(node, image, files, known, list(unpacked.places.values()))
+    own = {visible(str(file["path"])) for file in files if is_own_program(file, image.component)}
+    if not found.right and not found.doubtful and own.isdisjoint(one.evidence["path"] for one in found.wrong):
+        # None of its files is anywhere: it is not unpacked, and no container can run from it.
+        return None
+    evidence: Dict[str, Any] = {"files": len(found.right), "matched": "path and digest"}
+    for differing in (found.wrong, found.doubtful):
+        if differing:
+            return differing[0]._replace(evidence=dict(evidence, count=len(differing), **differing[0].evidence))
+    if found.missing:
+        evidence.update(code="snapshot-incomplete", path=visible(found.missing[0]), count=len(found.missing))
+        return Result(ID, "", UNKNOWN, "all listed files", "some are in no snapshot", evidence, _AGAIN)
+    return Result(ID, "", PASS, "digests", "{} files match".format(len(found.right)), evidence)
+
+
+class _Sorted(NamedTuple):
+    right: List[str]
+    """Files that have right copies alone."""
+    wrong: List[Result]
+    """Files of which all copies are wrong."""
+    doubtful: List[Result]
+    """Files of which some copies are right, or cannot be read."""
+    missing: List[str]
+    """Files without a copy."""
+
+
+def _sort(node: Node, image: Image, files: Sequence[Dict[str, Any]], known: _Digests, places: List[bytes]) -> _Sorted:
+    sorted_out = _Sorted([], [], [], [])
+    for file in files:
+        path = str(file["path"])
+        is_own = is_own_program(file, image.component)
+        right, bad = 0, []
+        for place in list(places):
+            found = snapshots.look(node, [place], path)
+            problem = None if found.problem == "missing" else _judge(file, found)
+            if problem is not None and found.sha256 not in known[path]:
+                bad.append(problem)
+            elif problem is None and found.problem is None:
+                right += 1
+                # An image's files lie in few layers: look there first.
+                places.remove(place)
+                places.insert(0, place)
+                if not is_own:
+                    # Other images have their own libraries at such a path.
+                    bad = []
+                    break
+        if bad and (right or bad[0].status != FAIL):
+            sorted_out.doubtful.append(_doubtful(bad[0]))
+        elif bad:
+            sorted_out.wrong.append(bad[0])
         else:
-            if others:
-                wrong.append((path, "sha256:" + visible(expected), others[0]))
-            else:
-                missing.append(path)
-    return right, wrong, missing
+            (sorted_out.right if right else sorted_out.missing).append(path)
+    return sorted_out
+
+
+def _doubtful(wrong: Result) -> Result:
+    if wrong.status != FAIL:
+        return wrong
+    actual = "{}, beside a right copy".format(wrong.actual)
+    advice = "Find out which image it is of: a tree without its database of snapshots does not tell."
+    evidence = dict(wrong.evidence, code="snapshot-other")
+    return wrong._replace(status=UNKNOWN, actual=actual, advice=advice, evidence=evidence)

@@ -1,0 +1,205 @@
+"""What containerd has unpacked: which snapshots are an image's layers, and what a container made of them would see.
+
+Each snapshotter keeps a database of its snapshots by name, and an image's topmost one bears the layers' chain id. So a
+copy of a layer is known for what it is wherever it lies, and one that no name leads to is nothing that could be run.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from .. import bolt, overlay, tree
+from ..result import Node
+from ..text import visible
+
+_CONTAINERD = "/var/lib/containerd"
+_SNAPSHOTTER = "io.containerd.snapshotter.v1."
+_OVERLAYFS = _CONTAINERD + "/" + _SNAPSHOTTER + "overlayfs"
+_DATABASE = "metadata.db"
+_BUCKETS = (b"v1", b"snapshots")  # containerd, snapshots/storage/bolt.go
+_COMMITTED = 3  # containerd, snapshots/snapshotter.go
+_MAX_SNAPSHOTS = 20000
+_MAX_FILE = 4 * 1024 * 1024 * 1024
+
+
+class Stack(NamedTuple):
+    """The layers of an image as they are unpacked once: each of containerd's namespaces has its own."""
+
+    number: int
+    """Of the topmost snapshot."""
+    layers: Tuple[bytes, ...]
+    """Folders, topmost first."""
+    gone: Tuple[int, ...]
+    """Numbers of the layers whose folder is not there."""
+
+
+class Copy(NamedTuple):
+    """What a path of an image leads to where it is unpacked."""
+
+    problem: Optional[str] = None
+    """``missing``, what kind of thing it is in place of a file, or where it cannot be told the error's name."""
+    is_hidden: bool = False
+    """Whether it is there and cannot be read."""
+    place: bytes = b""
+    sha256: str = ""
+    """Hex."""
+    mode: int = 0
+    """Permissions."""
+
+    @property
+    def shown(self) -> str:
+        """What was found, as results say it."""
+        return self.problem or "sha256:" + self.sha256
+
+
+class _Kept(NamedTuple):
+    number: int
+    kind: int
+    parent: str
+
+
+class Snapshots(NamedTuple):
+    """All that overlayfs has unpacked."""
+
+    folder: bytes
+    """The folder of all snapshots."""
+    places: Dict[int, bytes]
+    """Number -> the folder that a layer is unpacked to."""
+    kept: Optional[Dict[str, _Kept]]
+    """What the database says of each name; None where there is none."""
+
+    def stacks(self, diff_ids: Sequence[str]) -> List[Stack]:
+        """Give the places where these layers are unpacked, upon one another."""
+        if self.kept is None or not diff_ids:
+            return []
+        chain = chain_id(diff_ids)
+        names = [name for name, one in self.kept.items() if name.endswith("/" + chain) and one.kind == _COMMITTED]
+        return [self._stack(self.kept, name) for name in sorted(names)]
+
+    def _stack(self, kept: Dict[str, _Kept], top: str) -> Stack:
+        numbers: List[int] = []
+        name = top
+        while name in kept and kept[name].number not in numbers:
+            numbers.append(kept[name].number)
+            name = kept[name].parent
+        gone = tuple(number for number in numbers if number not in self.places)
+        # A parent that the database does not know is nowhere.
+        gone += () if not name else (0,)
+        return Stack(numbers[0], tuple(self.places[one] for one in numbers if one in self.places), gone)
+
+
+def chain_id(diff_ids: Sequence[str]) -> str:
+    """Name layers that lie upon one another (OCI image specification, config.md, Layer ChainID)."""
+    chain = diff_ids[0]
+    for diff_id in diff_ids[1:]:
+        chain = "sha256:" + hashlib.sha256("{} {}".format(chain, diff_id).encode("utf-8", "replace")).hexdigest()
+    return chain
+
+
+def find(node: Node) -> Snapshots:
+    """Give what overlayfs has unpacked; raises `OSError`, `bolt.Malformed` or `bolt.Busy` where it cannot be told."""
+    kept = _kept(node, _OVERLAYFS)
+    try:
+        folder = tree.resolve(node.root, _OVERLAYFS + "/snapshots")
+        numbers = [int(name) for name in os.listdir(folder) if name.isdigit()]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return Snapshots(b"", {}, kept)
+        raise
+    if len(numbers) > _MAX_SNAPSHOTS:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    places = {}
+    for number in sorted(numbers):
+        place = os.path.join(folder, b"%d" % number, b"fs")
+        try:
+            if stat.S_ISDIR(os.lstat(place).st_mode):
+                places[number] = place
+        except OSError as error:
+            # What may not be looked at may be there.
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+    return Snapshots(folder, places, kept)
+
+
+def others(node: Node) -> List[str]:
+    """Name the snapshotters beside overlayfs that have unpacked something; raises as `find` does."""
+    try:
+        names = os.listdir(tree.resolve(node.root, _CONTAINERD))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return []
+        raise
+    prefix = os.fsencode(_SNAPSHOTTER)
+    found = []
+    for name in sorted(name for name in names if name.startswith(prefix) and name != prefix + b"overlayfs"):
+        path = "{}/{}".format(_CONTAINERD, os.fsdecode(name))
+        if _kept(node, path) or _holds_something(node, path + "/snapshots"):
+            found.append(path.rpartition(".v1.")[2])
+    return found
+
+
+def _holds_something(node: Node, path: str) -> bool:
+    try:
+        return bool(os.listdir(tree.resolve(node.root, path)))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise
+
+
+def _kept(node: Node, snapshotter: str) -> Optional[Dict[str, _Kept]]:
+    try:
+        buckets = bolt.read(tree.resolve(node.root, "{}/{}".format(snapshotter, _DATABASE)), _BUCKETS)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+    if len(buckets) > _MAX_SNAPSHOTS:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return {
+        name.decode("utf-8", "backslashreplace"): _Kept(
+            _uvarint(one.get(b"id", b"")),
+            _uvarint(one.get(b"kind", b"")),
+            one.get(b"parent", b"").decode("utf-8", "backslashreplace"),
+        )
+        for name, one in buckets.items()
+    }
+
+
+def _uvarint(content: bytes) -> int:
+    """Read a number as Go's encoding/binary writes it."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(content[:10]))
+
+
+def look(node: Node, layers: Sequence[bytes], path: str) -> Copy:
+    """Hash what ``path`` leads to in a container made of ``layers``; raises nothing."""
+    try:
+        place = overlay.resolve(layers, path)
+        mode = os.lstat(place).st_mode
+        found = node.digests.of(place, _MAX_FILE)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return Copy("missing")
+        if error.errno == errno.ELOOP:
+            return Copy("symlink loop")
+        return Copy(errno.errorcode.get(error.errno or 0, "unreadable"), is_hidden=True)
+    except tree.NotRegular as error:
+        return Copy(str(error))
+    except tree.Unstable:
+        return Copy("changing", is_hidden=True)
+    return Copy(None if found.sha256 else "{} bytes".format(found.size), False, place, found.sha256, stat.S_IMODE(mode))
+
+
+def look_at_link(layers: Sequence[bytes], path: str) -> str:
+    """Say what ``path`` itself is in a container made of ``layers``, and of a link where to; raises nothing."""
+    try:
+        place = overlay.resolve(layers, path, follow_last=False)
+        mode = os.lstat(place).st_mode
+        if stat.S_ISLNK(mode):
+            return "link to {}".format(visible(os.readlink(place).decode("utf-8", "backslashreplace")))
+        return tree.kind(mode)
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        return "missing" if missing else errno.errorcode.get(error.errno or 0, "unreadable")

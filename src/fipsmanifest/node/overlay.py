@@ -1,0 +1,96 @@
+"""What overlayfs would show of folders that lie upon one another, without mounting them.
+
+Rules: Documentation/filesystems/overlayfs.rst of Linux (merged directories, whiteouts and opaque directories).
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from typing import List, Sequence, Tuple
+
+_MAX_LINKS = 40
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+
+
+def resolve(layers: Sequence[bytes], path: str, follow_last: bool = True) -> bytes:
+    """Give the real place of ``path`` in the file system that ``layers`` make, topmost first.
+
+    Links are followed as in a container whose root this is: from one layer into another, and never out of them.
+    Raises `OSError` as `tree.resolve` does; what an upper layer deletes is not there.
+    """
+    waiting = _parts(path.encode("utf-8", "surrogateescape"))
+    if any(b"\0" in part for part in waiting):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    # The folders that are merged at each level of the path; the next part is looked for in the last ones.
+    levels: List[List[bytes]] = [list(layers)]
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part == b"..":
+            levels[1:] = levels[1:-1]
+            continue
+        place, mode = _topmost(levels[-1], part)
+        if stat.S_ISLNK(mode) and (waiting or follow_last):
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink(place)
+            if target.startswith(b"/"):
+                del levels[1:]
+            waiting.extend(_parts(target))
+        elif stat.S_ISDIR(mode):
+            levels.append(_merged(levels[-1], part))
+        elif waiting:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        else:
+            return place
+    return levels[-1][0]
+
+
+def _topmost(folders: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
+    """Give the entry that is seen of all those with this name, and its mode."""
+    for folder in folders:
+        place = os.path.join(folder, name)
+        try:
+            status = os.lstat(place)
+        except FileNotFoundError:
+            continue
+        if _is_whiteout(status):
+            break
+        return place, status.st_mode
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _merged(folders: Sequence[bytes], name: bytes) -> List[bytes]:
+    """Give the folders of this name that are seen as one: down to what is none, is deleted, or hides those below."""
+    found = []
+    for folder in folders:
+        place = os.path.join(folder, name)
+        try:
+            mode = os.lstat(place).st_mode
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(mode):
+            break
+        found.append(place)
+        if _is_opaque(place):
+            break
+    return found
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    """Tell the character device of number 0/0, which says that what lies below is deleted."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _is_opaque(folder: bytes) -> bool:
+    for name in _OPAQUE:
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, name, follow_symlinks=False) == b"y":
+                return True
+    return False
+
+
+def _parts(path: bytes) -> List[bytes]:
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]

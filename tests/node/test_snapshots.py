@@ -1,0 +1,382 @@
+"""What a real containerd unpacked, looked at while nothing runs: which snapshots are whose, and what they show.
+
+One image is unpacked twice, in two of containerd's namespaces, with layers that link, delete and replace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import stat
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.node import bolt, overlay
+from fipsmanifest.node.checks import images
+from fipsmanifest.node.result import Listed, Node, Result
+from tests.node import roots, runtime
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd runs as root alone")
+
+OVERLAYFS = "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs"
+PROGRAM = "/usr/lib/etcd/etcd"
+LINK = "/usr/local/bin/etcd"
+NAMESPACES = ("k8s.io", "default")
+SNAPSHOTS = 60
+
+
+def umoci(*arguments: str | Path) -> None:
+    subprocess.run(["umoci", *map(str, arguments)], check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in an OCI layout, as umoci made it."""
+
+    layout: Path
+
+    def blob(self, digest: str) -> dict[str, Any]:
+        """Read a document."""
+        content = (self.layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_text()
+        return dict(json.loads(content))
+
+    def listed(self, component: str = "etcd", roles: tuple[str, ...] = ("etcd",), **platform: Any) -> Listed:
+        """Give a manifest that lists it."""
+        manifest = json.loads((self.layout / "index.json").read_text())["manifests"][0]["digest"]
+        documents = self.blob(manifest)
+        files = [
+            {"path": PROGRAM, "type": "file", "role": "program", "sha256": SHA256["env"], "mode": "0755"},
+            {"path": LINK, "type": "symlink", "role": "program", "target": PROGRAM},
+        ]
+        described = {
+            "architecture": os.uname().machine,
+            "manifest": manifest,
+            "config": documents["config"]["digest"],
+            "layers": [layer["digest"] for layer in documents["layers"]],
+            "diff_ids": self.blob(documents["config"]["digest"])["rootfs"]["diff_ids"],
+            "files": files,
+            **platform,
+        }
+        image = {"reference": "docker.io/mesosphere/etcd:v3", "component": component, "platforms": [described]}
+        node = {"roles": {"control-plane": list(roles)}}
+        return Listed("m.asc", {"files": [], "images": [image], "node": node})
+
+
+SHA256 = {name: roots.sha256(Path("/usr/bin", name)) for name in ("env", "true")}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Three layers: an older program and one that goes; a link to the program; the program."""
+    folder = tmp_path_factory.mktemp("image")
+    name = f"{folder}/oci:v3"
+    umoci("init", "--layout", folder / "oci")
+    umoci("new", "--image", name)
+    umoci("unpack", "--rootless", "--image", name, folder / "bundle")
+    rootfs = folder / "bundle/rootfs"
+    for path in (PROGRAM, LINK):
+        (rootfs / path.lstrip("/")).parent.mkdir(parents=True)
+    shutil.copy("/usr/bin/true", rootfs / PROGRAM.lstrip("/"))
+    shutil.copy("/usr/bin/true", rootfs / "usr/lib/gone")
+    umoci("repack", "--refresh-bundle", "--image", name, folder / "bundle")
+    (rootfs / LINK.lstrip("/")).symlink_to(PROGRAM)
+    (rootfs / "usr/lib/gone").unlink()
+    umoci("repack", "--refresh-bundle", "--image", name, folder / "bundle")
+    shutil.copy("/usr/bin/env", rootfs / PROGRAM.lstrip("/"))
+    umoci("repack", "--refresh-bundle", "--image", name, folder / "bundle")
+    with tarfile.open(folder / "v3.tar", "w") as archive:
+        archive.add(folder / "oci", ".")
+    return Image(folder / "oci")
+
+
+@pytest.fixture(scope="module")
+def unpacked(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree of a node on which a containerd unpacked the image, and ended."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with runtime.running() as containerd:
+        for namespace in NAMESPACES:
+            containerd.ctr(
+                *("--namespace", namespace, "images", "import", "--base-name", "docker.io/mesosphere/etcd"),
+                image.layout.with_name("v3.tar"),
+            )
+        containerd.process.terminate()
+        containerd.process.wait(30)
+        subprocess.run(["cp", "-a", containerd.root / "var", folder / "var"], check=True)
+    return folder
+
+
+@pytest.fixture
+def root(unpacked: Path, tmp_path: Path) -> Path:
+    """A copy to do things to."""
+    subprocess.run(["cp", "-a", unpacked, tmp_path / "root"], check=True)
+    return tmp_path / "root"
+
+
+def check(root: Path, *manifests: Listed) -> dict[str, tuple[str, Any]]:
+    found = images.check(Node(str(root), False, "control-plane"), manifests)
+    return {one.subject.replace("docker.io/mesosphere/", ""): (one.status, one.evidence.get("code")) for one in found}
+
+
+def unpacked_result(root: Path, manifest: Listed) -> Result:
+    found = images.check(Node(str(root), False, "control-plane"), [manifest])
+    return next(one for one in found if one.subject.endswith("(unpacked)"))
+
+
+def copies(root: Path, path: str) -> list[Path]:
+    """Give the copies of a file or link, lowest snapshot first."""
+    folders = sorted((root / OVERLAYFS / "snapshots").iterdir(), key=lambda one: int(one.name))
+    return [place for one in folders if os.path.lexists(place := one / "fs" / path.lstrip("/"))]
+
+
+WHOLE = {"etcd:v3": ("pass", None), "etcd:v3 (unpacked)": ("pass", None)}
+
+
+class TestWhatAContainerWouldSee:
+    """An image's files, by the layers' names in containerd's database."""
+
+    def test_both_places_of_an_image_pass_whatever_its_layers_replace(self, root: Path, image: Image) -> None:
+        found = unpacked_result(root, image.listed())
+
+        # Two namespaces, three layers each; two copies of the program that a later layer replaces lie there as well.
+        assert found.status == "pass" and len(found.evidence["snapshots"]) == 2
+        assert [roots.sha256(one) for one in copies(root, PROGRAM)] == [SHA256["true"], SHA256["env"]] * 2
+
+    def test_what_the_manifest_does_not_tell_is_read_from_the_configuration(self, root: Path, image: Image) -> None:
+        found = unpacked_result(root, image.listed(diff_ids=[]))
+
+        assert (found.status, found.evidence["matched"]) == ("pass", "name")
+
+    @pytest.mark.parametrize("which", [1, 3])
+    def test_a_good_copy_does_not_hide_a_tampered_one(self, which: int, root: Path, image: Image) -> None:
+        place = copies(root, PROGRAM)[which]
+        place.write_bytes(place.read_bytes() + b"X")
+
+        found = unpacked_result(root, image.listed())
+
+        assert (found.status, found.evidence["code"]) == ("fail", "snapshot-file")
+        assert found.actual == f"sha256:{roots.sha256(place)}"
+        assert found.evidence["snapshot"] == int(place.relative_to(root / OVERLAYFS / "snapshots").parts[0])
+
+    @pytest.mark.parametrize("how", ["deleted", "whited out", "hidden by its folder", "folder deleted"])
+    def test_a_program_that_is_deleted_fails(self, how: str, root: Path, image: Image) -> None:
+        place = copies(root, PROGRAM)[-1]
+        if how == "deleted":
+            for one in copies(root, PROGRAM)[2:]:
+                one.unlink()
+        elif how == "whited out":
+            place.unlink()
+            os.mknod(place, stat.S_IFCHR, os.makedev(0, 0))
+        elif how == "hidden by its folder":
+            place.unlink()
+            os.setxattr(place.parent, "trusted.overlay.opaque", b"y")
+        else:
+            shutil.rmtree(place.parent)
+            os.mknod(place.parent, stat.S_IFCHR, os.makedev(0, 0))
+
+        found = unpacked_result(root, image.listed())
+
+        assert (found.status, found.actual) == ("fail", "missing")
+
+    def test_a_link_that_leads_elsewhere_fails(self, root: Path, image: Image) -> None:
+        place = copies(root, LINK)[-1]
+        place.unlink()
+        place.symlink_to("/usr/bin/other")
+
+        found = unpacked_result(root, image.listed())
+
+        assert (found.status, found.expected, found.actual) == ("fail", f"link to {PROGRAM}", "link to /usr/bin/other")
+
+    def test_a_file_is_found_through_a_link_in_another_layer(self, root: Path, image: Image) -> None:
+        by_link = {"path": LINK, "type": "file", "role": "program", "sha256": SHA256["env"], "mode": "0755"}
+        assert unpacked_result(root, image.listed(files=[by_link])).status == "pass"
+        place = copies(root, PROGRAM)[-1]
+        place.write_bytes(place.read_bytes() + b"X")
+
+        assert unpacked_result(root, image.listed(files=[by_link])).status == "fail"
+
+    @pytest.mark.parametrize(("mode", "expected"), [(0o4755, "fail"), (0o777, "fail"), (0o700, "pass")])
+    def test_more_permissions_than_recorded_fail(self, mode: int, expected: str, root: Path, image: Image) -> None:
+        copies(root, PROGRAM)[-1].chmod(mode)
+
+        found = unpacked_result(root, image.listed())
+
+        assert found.status == expected
+        assert found.evidence.get("code") == ("mode-wider" if expected == "fail" else None)
+
+    def test_a_copy_that_no_name_leads_to_is_nothing_that_could_run(self, root: Path, image: Image) -> None:
+        stray = root / OVERLAYFS / "snapshots/999/fs" / PROGRAM.lstrip("/")
+        stray.parent.mkdir(parents=True)
+        shutil.copy("/usr/bin/true", stray)
+
+        assert check(root, image.listed()) == WHOLE
+
+    def test_a_right_copy_that_no_name_leads_to_is_no_pass(self, root: Path, image: Image) -> None:
+        stray = root / OVERLAYFS / "snapshots/999/fs" / PROGRAM.lstrip("/")
+        stray.parent.mkdir(parents=True)
+        shutil.copy("/usr/bin/env", stray)
+        for place in copies(root, PROGRAM)[:-1]:
+            place.write_bytes(b"tampered")
+
+        assert check(root, image.listed())["etcd:v3 (unpacked)"] == ("fail", "snapshot-file")
+
+    def test_an_image_of_a_component_without_a_role_is_compared_and_not_missed(self, root: Path, image: Image) -> None:
+        listed = image.listed("pause", roles=())
+        assert check(root, listed) == WHOLE
+        place = copies(root, PROGRAM)[-1]
+        place.write_bytes(b"tampered")
+        assert check(root, listed)["etcd:v3 (unpacked)"] == ("fail", "snapshot-file")
+
+        for place in (root / runtime.STORE).iterdir():
+            place.unlink()
+        shutil.rmtree(root / OVERLAYFS)
+        (root / runtime.STORE).mkdir(exist_ok=True)
+
+        assert check(root, listed) == {}
+
+
+class TestWhatIsGone:
+    """A part of containerd's folder that is not there, or not what it should be, while the others are."""
+
+    @pytest.mark.parametrize("what", ["snapshots", "snapshots/6", "snapshots/6/fs", "snapshots/4/fs"])
+    def test_folders_of_layers_are_unknown(self, what: str, root: Path, image: Image) -> None:
+        shutil.rmtree(root / OVERLAYFS / what)
+
+        assert check(root, image.listed())["etcd:v3 (unpacked)"] == ("unknown", "snapshot-missing")
+
+    def test_the_content_store_is_unknown(self, root: Path, image: Image) -> None:
+        shutil.rmtree((root / runtime.STORE).parents[1])
+
+        found = check(root, image.listed())
+
+        assert found["content-store"] == ("unknown", "gone")
+        assert found["etcd:v3"] == ("unknown", "blobs-missing")
+
+    def test_an_images_blobs_are_unknown_and_its_files_compared(self, root: Path, image: Image) -> None:
+        for place in (root / runtime.STORE).iterdir():
+            place.unlink()
+        copies(root, PROGRAM)[-1].write_bytes(b"tampered")
+
+        found = check(root, image.listed())
+
+        assert found == {"etcd:v3": ("unknown", "blobs-missing"), "etcd:v3 (unpacked)": ("fail", "snapshot-file")}
+
+    @pytest.mark.parametrize("how", ["empty", "cut", "text", "fifo", "link", "folder"])
+    def test_a_database_that_cannot_be_read_is_unknown(self, how: str, root: Path, image: Image) -> None:
+        database = root / OVERLAYFS / "metadata.db"
+        content = database.read_bytes()
+        database.unlink()
+        if how == "fifo":
+            os.mkfifo(database)
+        elif how == "link":
+            database.symlink_to("metadata.db")
+        elif how == "folder":
+            database.mkdir()
+        else:
+            database.write_bytes({"empty": b"", "cut": content[:12288], "text": b"x" * 70000}[how])
+
+        assert check(root, image.listed())["snapshots"][0] == "unknown"
+
+    def test_another_snapshotters_files_beside_are_not_taken_for_looked_at(self, root: Path, image: Image) -> None:
+        other = (root / OVERLAYFS).with_name("io.containerd.snapshotter.v1.devmapper")
+        other.mkdir()
+        assert check(root, image.listed()) == WHOLE
+        shutil.copy(root / OVERLAYFS / "metadata.db", other)
+
+        assert check(root, image.listed()) == WHOLE | {"snapshots": ("unknown", "snapshotter")}
+
+
+class TestOverlay:
+    """The file system that folders make, held against the one that Linux makes of them."""
+
+    def test_each_path_leads_where_linux_leads_it(self, unpacked: Path, tmp_path: Path) -> None:
+        layers = [unpacked / OVERLAYFS / f"snapshots/{number}/fs" for number in (3, 2, 1)]
+        lower = ":".join(map(str, layers))
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"ro,lowerdir={lower}", tmp_path], check=True)
+        try:
+            seen = {f"/{place.relative_to(tmp_path)}": place.resolve() for place in tmp_path.rglob("*")}
+            for path in seen:
+                ours = Path(os.fsdecode(overlay.resolve([bytes(layer) for layer in layers], path, follow_last=False)))
+                theirs = tmp_path / path.lstrip("/")
+                assert ours.lstat()[:1] + ours.lstat()[6:8] == theirs.lstat()[:1] + theirs.lstat()[6:8], path
+            assert {"/usr/lib/etcd/etcd", LINK} <= set(seen) and "/usr/lib/gone" not in seen
+        finally:
+            subprocess.run(["umount", tmp_path], check=True)
+        for path in ("/usr/lib/gone", "/usr/lib/etcd/etcd/x", "/nowhere", LINK + "/.."):
+            with pytest.raises(OSError, match=r"No such file|Not a directory"):
+                overlay.resolve([bytes(layer) for layer in layers], path)
+
+    def test_links_in_a_circle_end(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("/../b/../c")
+        (tmp_path / "c").symlink_to("a")
+        (tmp_path / "b").mkdir()
+
+        with pytest.raises(OSError, match="symbolic links"):
+            overlay.resolve([bytes(tmp_path)], "/a")
+
+
+class TestDatabase:
+    """containerd's own databases, read beside it."""
+
+    def test_one_that_is_written_meanwhile_is_read_whole(self) -> None:
+        with runtime.running() as containerd:
+            database = bytes(containerd.root / OVERLAYFS / "metadata.db")
+            containerd.ctr("--namespace", "many", "snapshots", "prepare", "first")
+            ctr = f"ctr --address {containerd.socket} --namespace many snapshots prepare"
+            script = f"for n in $(seq {SNAPSHOTS}); do {ctr} name-$n || exit 1; done"
+            counts = [0]
+            with subprocess.Popen(["sh", "-c", script], stdout=subprocess.DEVNULL) as writing:
+                while writing.poll() is None:
+                    counts.append(len(bolt.read(database, (b"v1", b"snapshots"))))
+            listed = containerd.ctr("--namespace", "many", "snapshots", "ls").splitlines()[1:]
+            found = bolt.read(database, (b"v1", b"snapshots"))
+
+        # So many need more than one page.
+        assert counts == sorted(counts) and len(set(counts)) > 2
+        assert {name.decode().rpartition("/")[2] for name in found} == {line.split()[0] for line in listed}
+        assert len(found) == SNAPSHOTS + 1
+
+    def test_no_damage_ends_otherwise_than_it_should(self, unpacked: Path, tmp_path: Path) -> None:
+        whole = (unpacked / OVERLAYFS / "metadata.db").read_bytes()
+        pick = random.Random(1)
+        outcomes: dict[str, int] = {}
+        for _ in range(200):
+            damaged = bytearray(whole)
+            # The headers' checksums would refuse all that is done to them.
+            for _ in range(pick.choice((1, 4, 64))):
+                damaged[pick.randrange(8192, len(damaged))] = pick.choice((0, 1, 2, 255, pick.randrange(256)))
+            path = tmp_path / "metadata.db"
+            path.write_bytes(damaged)
+            outcome = read(path)
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+
+        assert set(outcomes) == {"read", "malformed"}
+
+    def test_a_page_that_leads_to_itself_ends(self, unpacked: Path, tmp_path: Path) -> None:
+        content = bytearray((unpacked / OVERLAYFS / "metadata.db").read_bytes())
+        for place in range(8192, len(content), 4096):
+            number = place // 4096
+            # A branch (flag 1) with one element, whose page is its own.
+            content[place : place + 32] = b"".join(
+                (number.to_bytes(8, "little"), b"\1\0", b"\1\0", bytes(4), bytes(8), number.to_bytes(8, "little"))
+            )
+        path = tmp_path / "metadata.db"
+        path.write_bytes(content)
+
+        assert read(path) == "malformed"
+
+
+def read(path: Path) -> str:
+    reader: Callable[..., Any] = bolt.read
+    try:
+        reader(bytes(path), (b"v1", b"snapshots"))
+    except bolt.Malformed:
+        return "malformed"
+    return "read"
