@@ -240,6 +240,8 @@ class TestRunning:
         assert told.actual == older.image.documents[-1].digest
         assert found[f"{PROGRAM} (pid {pid})"].evidence["code"] == "digest"
         assert "running-snapshot" in {one.evidence.get("code") for one in found.values()}
+        # Whoever finds it, it is told by name which image the pod is to run from.
+        assert {REFERENCE in one.advice for one in found.values() if one.status == "fail"} == {True}
 
     @pytest.mark.parametrize(
         ("how", "told"), [("dead", "failed with exit code 1"), ("hung", "did not end in 1 seconds")]

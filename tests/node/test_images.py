@@ -299,6 +299,15 @@ def of(manifests: list[Listed]) -> list[containers.Known]:
 class TestToldByTheRuntime:
     """crictl, where there is one."""
 
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [("pause", "sandbox_image to k8s.gcr.io/pause:1 in /etc/containerd/config.toml"), ("x", "pod")],
+    )
+    def test_where_to_name_the_right_image_is_said(self, name: str, told: str) -> None:
+        advice = containers.advice_for([f"k8s.gcr.io/{name}:1"])
+
+        assert told in advice and f"k8s.gcr.io/{name}:1" in advice
+
     def ask(self, monkeypatch: pytest.MonkeyPatch, path: str, layout: Path) -> list[Result]:
         monkeypatch.setattr(helper, "find", lambda name: path if name == "crictl" else None)
         known = of([listed(layout)])

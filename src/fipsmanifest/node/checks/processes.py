@@ -25,6 +25,7 @@ from ..result import (
     wanted_components,
 )
 from ..text import visible
+from . import containers
 
 ID = "processes"
 
@@ -57,6 +58,8 @@ class _Program(NamedTuple):
     paths: Set[str]
     """Where they are listed, on the node or in an image."""
     component: str
+    references: Set[str]
+    """Images that it is listed in."""
 
     def is_elsewhere(self, path: str) -> bool:
         """Say whether a program at ``path`` is another's: CNI plugins have everyday names, as iproute's `bridge`."""
@@ -126,14 +129,16 @@ def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
     """Give what may run under each program name; of every role, as what runs decides what a node is."""
     found: Dict[str, _Program] = {}
     for listed in manifests:
-        files = list(listed.manifest["files"])
+        files = [(file, None) for file in listed.manifest["files"]]
         for image in listed.manifest.get("images") or []:
-            files += image_files(image)
-        for file in files:
+            files += [(file, image.get("reference")) for file in image_files(image)]
+        for file, reference in files:
             if file.get("component") and is_own_program(file, file["component"]):
-                program = found.setdefault(posixpath.basename(file["path"]), _Program({}, set(), file["component"]))
+                name = posixpath.basename(file["path"])
+                program = found.setdefault(name, _Program({}, set(), file["component"], set()))
                 program.digests.setdefault(file["sha256"], listed.name)
                 program.paths.add(file["path"])
+                program.references.update([str(reference)] if reference else ())
     return found
 
 
@@ -142,9 +147,10 @@ def _by_comm(programs: Dict[str, _Program]) -> Dict[str, _Program]:
     found: Dict[str, _Program] = {}
     for name, program in sorted(programs.items()):
         if not program.is_elsewhere(""):
-            merged = found.setdefault(name[:_MAX_NAME], _Program({}, set(), program.component))
+            merged = found.setdefault(name[:_MAX_NAME], _Program({}, set(), program.component, set()))
             merged.digests.update(program.digests)
             merged.paths.update(program.paths)
+            merged.references.update(program.references)
     return found
 
 
@@ -278,7 +284,9 @@ def _judge(running: _Running, program: _Program, seen: Result) -> Result:
         return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=_FIND_OUT)
     if digest not in program.digests:
         evidence["code"] = "digest" if listed_path else "outside"
-        return seen._replace(evidence=evidence, advice=_FIND_OUT)
+        contained = running.container is not None and program.references
+        advice = containers.advice_for(sorted(program.references)) if contained else _FIND_OUT
+        return seen._replace(evidence=evidence, advice=advice)
     evidence["manifest"] = program.digests[digest]
     return seen._replace(status=PASS, expected=seen.actual, evidence=evidence)
 
