@@ -20,7 +20,7 @@ class Mortal:
     """A bucket that takes its process down with it after ``lives`` writes."""
 
     def __init__(self, bucket: Bucket, lives: int) -> None:
-        self.get, self.list, self.describe = bucket.get, bucket.list, bucket.describe
+        self.get, self.list, self.describe, self.sweep = bucket.get, bucket.list, bucket.describe, bucket.sweep
         self._put = bucket.put
         self._lives = lives
         self._lock = threading.Lock()

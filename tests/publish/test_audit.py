@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,16 @@ def _enlarge(path: Path) -> None:
         file.truncate(16 * 1024 * 1024 + 1)
 
 
+def _make_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+
+
+def _make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
@@ -104,6 +115,9 @@ def _create(path: Path) -> None:
         ("index.html", _enlarge, "size", 1),
         ("index.json", _append, "index", 1),
         ("index.html", Path.unlink, "missing", 1),
+        ("index.html", _make_folder, "foreign", 1),
+        ("index.json", _make_pipe, "foreign", 1),
+        (POINTER, _make_folder, "missing", 1),
     ],
 )
 def test_whatever_is_changed_is_found_and_named(
@@ -198,7 +212,7 @@ class Meanwhile:
     """A bucket in which somebody publishes right after it was listed."""
 
     def __init__(self, bucket: Bucket, act: Callable[[], object]) -> None:
-        self.get, self.put, self.describe = bucket.get, bucket.put, bucket.describe
+        self.get, self.put, self.describe, self.sweep = bucket.get, bucket.put, bucket.describe, bucket.sweep
         self._bucket, self._acts = bucket, [act]
 
     def list(self, prefix: str) -> Iterator[Entry]:

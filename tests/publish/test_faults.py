@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -292,7 +294,7 @@ class Careless:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self.get, self.list, self.describe = bucket.get, bucket.list, bucket.describe
+        self.get, self.list, self.describe, self.sweep = bucket.get, bucket.list, bucket.describe, bucket.sweep
 
     def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
         del only_if, headers
@@ -344,6 +346,75 @@ def test_a_publisher_that_is_killed_while_it_writes_a_file_leaves_nothing_but_ob
     _put(bucket, "tool/notes", b"x", Absent())
 
     assert [path.name for path in root.rglob("*") if path.is_file()] == ["notes"]
+
+
+def test_what_a_killed_publisher_left_is_swept_by_one_who_has_nothing_to_write_and_nobody_elses_is(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    # Killed between the link and the removal of the temporary name: the last object is there, and so is the rest.
+    root, wanted = tmp_path / "bucket", wanted_release(release_key)
+    publish(wanted, open_bucket(str(root)), consumer)
+    (root / ".writing-4711").write_bytes(b"the whole of index.html")
+    (root / ".writing-4712").symlink_to(tmp_path / "elsewhere")
+    (root / ".writing-notes").write_bytes(b"somebody's")
+    (root / ".writing-4713").mkdir()
+    (tmp_path / "elsewhere").write_bytes(b"somebody's")
+
+    # Whoever holds the lock is alive, and may be the one who writes there.
+    alive = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    assert publish(wanted, open_bucket(str(root)), consumer).written == ()
+    assert (root / ".writing-4711").exists()
+    os.close(alive)
+    assert publish(wanted, open_bucket(str(root)), consumer).written == ()
+
+    assert {path.name for path in root.glob(".*")} == {".writing-notes", ".writing-4713"}
+    assert (tmp_path / "elsewhere").read_bytes() == b"somebody's"
+
+
+def _folder_at(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def _file_at(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"somebody's")
+
+
+def _link_at(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to("nowhere")
+
+
+def _pipe_at(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("where", "put", "says"),
+    [
+        ("index.html", _folder_at, "index.html is a folder where an object belongs"),
+        ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a folder where an object belongs"),
+        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is no file"),
+        ("index.json", _pipe_at, "index.json is no file"),
+        ("tool", _file_at, "a file lies where a folder belongs"),
+        ("tool/manifests/v1.21.3", _file_at, "a file lies where a folder belongs"),
+        ("", _file_at, "a file lies where a folder belongs"),
+    ],
+)
+def test_something_else_in_the_place_of_an_object_or_folder_is_named_with_what_to_do(
+    tmp_path: Path, release_key: ReleaseKey, where: str, put: Callable[[Path], None], says: str
+) -> None:
+    root = tmp_path / "bucket"
+    put(root / where)
+
+    with pytest.raises(FipsManifestError) as caught:
+        publish(wanted_release(release_key), open_bucket(str(root)), release_key.consumer)
+
+    assert caught.value.exit_code in {4, 6}
+    assert says in str(caught.value)
+    assert "move it away" in str(caught.value)
 
 
 def _put(bucket: Bucket, key: str, data: bytes, only_if: Condition | None = None) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from ..errors import NotTrusted, ValidationFailed
 from ..progress import SILENT, Progress
 from . import history, index, layout
-from .bucket import Bucket, Entry, Stored, TooLarge
+from .bucket import Bucket, Entry, NotAnObject, Stored, TooLarge
 from .consumer import Consumer, read_manifest
 from .layout import ManifestKey, ToolKey
 from .page import render
@@ -260,8 +260,9 @@ class _Auditor:
     def _read(self, key: str) -> Stored | None:
         try:
             stored = self._bucket.get(key)
-        except TooLarge as error:
-            self._found(key, "size", f"cannot be looked at: {error.message.rstrip('.')}")
+        except NotAnObject as error:
+            code = "size" if isinstance(error, TooLarge) else "foreign"
+            self._found(key, code, f"cannot be looked at: {error.message.rstrip('.')}")
             return None
         if stored is None:
             self._found(key, "missing", "is not there")

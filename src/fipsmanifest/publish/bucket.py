@@ -23,8 +23,12 @@ MAX_KEYS = 200_000
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
 
 
-class TooLarge(Incomplete):
-    """An object of more than `MAX_OBJECT` bytes, which was not read."""
+class NotAnObject(Incomplete):
+    """What lies under a key was never published: a folder, a device, or what is too large. It was not read."""
+
+
+class TooLarge(NotAnObject):
+    """An object of more than `MAX_OBJECT` bytes."""
 
     def __init__(self, where: str) -> None:
         super().__init__(f"{where} is larger than {MAX_OBJECT} bytes.", "It is none of ours; move it away.")
@@ -75,7 +79,7 @@ class Bucket(Protocol):
     """
 
     def get(self, key: str) -> Stored | None:
-        """Read an object, or None where there is none. Raises `TooLarge` for more than `MAX_OBJECT` bytes."""
+        """Read an object, or None where there is none. Raises `NotAnObject` for what cannot be one."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
         """Write an object, on stable storage when this returns.
@@ -86,6 +90,9 @@ class Bucket(Protocol):
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Name the objects whose key begins with ``prefix``, in the keys' order."""
+
+    def sweep(self) -> None:
+        """Remove what a writer left half written when it was killed, if the store is one where that can be."""
 
     def describe(self) -> str:
         """Give the address, for messages."""

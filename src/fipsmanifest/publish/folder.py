@@ -16,10 +16,11 @@ from pathlib import Path
 
 from ..durable import sync_folder
 from ..errors import Conflict, Incomplete
-from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, Stored, TooLarge, check_key
+from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NotAnObject, Stored, TooLarge, check_key
 
 _LOCK_SECONDS = 60.0
 _TEMPORARY = ".writing-"
+_MOVE_OUT = "It is none of ours; move it away."
 
 #: Whoever may enter the folder may read what is published, whatever the publisher's umask: it is for the world.
 _PROGRAM, _DATA, _FOLDER = 0o755, 0o644, 0o755
@@ -39,12 +40,13 @@ class FolderBucket:
         return str(self._root)
 
     def get(self, key: str) -> Stored | None:
-        """Read an object. Raises `Incomplete` for one that cannot be read, is too large, or is not a plain file."""
+        """Read an object. Raises `NotAnObject` for one that is too large or no plain file."""
         path = self._path(key)
         try:
-            with path.open("rb") as file:
+            # Opened without waiting: a pipe would let nobody in until somebody writes.
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise Incomplete(f"{path} is not a file.", "Move it out of the bucket.")
+                    raise NotAnObject(f"{path} is no file.", _MOVE_OUT)
                 data = file.read(MAX_OBJECT + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -59,7 +61,7 @@ class FolderBucket:
         del content_type, cache_control
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            with self._locked():
+            with self._locked(_LOCK_SECONDS):
                 self._write(key, data, only_if)
         except OSError as error:
             raise _unusable(self._root / key, "written", error) from error
@@ -74,6 +76,15 @@ class FolderBucket:
             if len(found) > MAX_KEYS:
                 raise Incomplete(f"{self._root} holds more than {MAX_KEYS} files.", "Give the bucket's own folder.")
         yield from sorted(found, key=lambda entry: entry.key)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left. Whoever is writing now has the lock, and sweeps as well."""
+        try:
+            if self._root.is_dir() and any(self._leftovers()):
+                with contextlib.suppress(_Locked), self._locked(0):
+                    self._remove_leftovers()
+        except OSError as error:
+            raise _unusable(self._root, "written", error) from error
 
     def remove(self, key: str) -> None:
         """Remove an object, as a probe does with its own; one that is not there is removed already."""
@@ -115,13 +126,13 @@ class FolderBucket:
 
     def _write(self, key: str, data: bytes, only_if: Condition) -> None:
         path = self._path(key)
-        self._sweep()
+        self._remove_leftovers()
         if isinstance(only_if, Matches):
             there = self.get(key)
             if there is None or there.token != only_if.token:
                 raise Conflict(f"{path} has changed since it was read.", "Run again.")
         temporary = self._root / f"{_TEMPORARY}{os.getpid()}"
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), _PROGRAM if data.startswith(b"#!") else _DATA)
@@ -131,6 +142,11 @@ class FolderBucket:
             try:
                 os.link(temporary, path)
             except FileExistsError:
+                mode = path.lstat().st_mode
+                if not stat.S_ISREG(mode):
+                    # Not listed and not read: whoever looks again would not see it then either.
+                    what = "a folder where an object belongs" if stat.S_ISDIR(mode) else "no file"
+                    raise NotAnObject(f"{path} is {what}.", _MOVE_OUT) from None
                 raise Conflict(f"{path} exists already.", "Run again.") from None
             finally:
                 temporary.unlink()
@@ -148,24 +164,30 @@ class FolderBucket:
                 folder.chmod(_FOLDER)
             sync_folder(folder.parent)
 
-    def _sweep(self) -> None:
-        """Remove what killed writers left: under the lock no one else is writing."""
-        for left in self._root.glob(f"{_TEMPORARY}*"):
+    def _leftovers(self) -> Iterator[Path]:
+        for path in self._root.glob(f"{_TEMPORARY}*"):
+            if path.name.removeprefix(_TEMPORARY).isdecimal() and not stat.S_ISDIR(path.lstat().st_mode):
+                yield path
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed writers left: under the lock no one else is writing, so whoever did is dead."""
+        for left in self._leftovers():
             left.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, seconds: float) -> Iterator[None]:
+        """Hold the lock on the folder. Raises `_Locked` where another one holds it for so many seconds."""
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            deadline = time.monotonic() + _LOCK_SECONDS
+            deadline = time.monotonic() + seconds
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise Incomplete(
-                            f"{self._root} has been locked by another publisher for {_LOCK_SECONDS:.0f} s.",
+                    if time.monotonic() >= deadline:
+                        raise _Locked(
+                            f"{self._root} has been locked by another publisher for {seconds:.0f} s.",
                             "Wait for it to end and run again.",
                         ) from None
                     time.sleep(0.01)
@@ -174,7 +196,15 @@ class FolderBucket:
             os.close(descriptor)
 
 
+class _Locked(Incomplete):
+    """Another publisher is writing."""
+
+
 def _unusable(path: Path, done: str, error: OSError) -> Incomplete:
+    if isinstance(error, IsADirectoryError):
+        return NotAnObject(f"{path} is a folder where an object belongs.", _MOVE_OUT)
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return Incomplete(f"{path} could not be {done}: a file lies where a folder belongs.", _MOVE_OUT)
     return Incomplete(
         f"{path} could not be {done}: {error.strerror}.", "Check space and permissions, or choose another folder."
     )

@@ -67,6 +67,7 @@ def publish(
     Raises `Conflict` (or `Several`) before the first write where anything differs, and where the store ignores
     conditions or keeps other bytes than were written; `Incomplete` where it cannot be reached.
     """
+    bucket.sweep()
     rounds = _Rounds(bucket, consumer, progress, single_writer)
     for attempt in range(ROUNDS):
         current = plan if attempt == 0 and plan is not None else plan_publication(wanted, bucket, consumer)

@@ -39,3 +39,7 @@ class Remembering:
     def list(self, prefix: str) -> Iterator[Entry]:
         """Name the objects whose key begins with ``prefix``."""
         return self._bucket.list(prefix)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left."""
+        self._bucket.sweep()

@@ -150,6 +150,9 @@ class S3Bucket:
                 )
             token = {"ContinuationToken": following}
 
+    def sweep(self) -> None:
+        """Do nothing: an object is written whole or not at all."""
+
     def remove(self, key: str) -> None:
         """Remove an object, as a probe does with its own; in a bucket with versions the older ones stay.
 
