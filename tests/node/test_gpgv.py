@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -193,9 +194,11 @@ def test_nothing_is_left_behind(forge: Forge) -> None:
     assert not leftovers()
 
 
+# A signal that one thread blocks is another's, and its handler runs in the first all the same.
+@pytest.mark.parametrize("threads", [0, 1], ids=["alone", "beside another thread"])
 @pytest.mark.parametrize("step", ["mkdir", "listdir", "unlink", "rmdir"])
 def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
-    step: str, forge: Forge, monkeypatch: pytest.MonkeyPatch
+    step: str, threads: int, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)
@@ -210,6 +213,9 @@ def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
             os.kill(os.getpid(), signal.SIGTERM)
         return done
 
+    done, others = threading.Event(), [threading.Thread(target=lambda: done.wait(60)) for _ in range(threads)]
+    for other in others:
+        other.start()
     before = signal.signal(signal.SIGTERM, stop)
     try:
         monkeypatch.setattr(os, step, interrupted)
@@ -218,6 +224,9 @@ def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
         monkeypatch.undo()
     finally:
         signal.signal(signal.SIGTERM, before)
+        done.set()
+        for other in others:
+            other.join()
 
     assert sent and not leftovers()
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

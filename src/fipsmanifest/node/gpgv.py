@@ -103,10 +103,11 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
         files.append(("signature", signature))
     # Stopped between making the folder and holding its name, or while it is removed, it would be left behind.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    made: List[str] = []
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-        folder = _private_folder(files)
         try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+            folder = _private_folder(files, made)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return _ask(program, folder, files, has_output, limit)
         finally:
@@ -114,7 +115,7 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
                 # The signals are blocked even where this raises for one that had just come.
                 signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
             finally:
-                _remove(folder)
+                _remove_all(made)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -213,16 +214,21 @@ def _cannot_run(reason: str) -> Incomplete:
     )
 
 
-def _private_folder(files: Sequence[Tuple[str, bytes]]) -> str:
-    """Make a folder that only this user can enter, with ``files`` in it, in memory where that is possible."""
+def _private_folder(files: Sequence[Tuple[str, bytes]], made: List[str]) -> str:
+    """Make a folder that only this user can enter, with ``files`` in it, in memory where that is possible.
+
+    What there is to remove is added to ``made`` before it is made.
+    """
     reason = "no folder to try"
     for parent in ("/run", "/dev/shm", os.environ.get("TMPDIR", "/tmp")):  # noqa: S108
         folder = os.path.join(
             parent, "fipsmanifest-{}-{}".format(os.getpid(), binascii.hexlify(os.urandom(8)).decode("ascii"))
         )
+        made.append(folder)
         try:
             os.mkdir(folder, 0o700)
         except OSError as error:
+            made.remove(folder)
             reason = "{}: {}".format(parent, error.strerror)
             continue
         try:
@@ -233,14 +239,21 @@ def _private_folder(files: Sequence[Tuple[str, bytes]]) -> str:
             return folder
         except OSError as error:
             reason = "{}: {}".format(parent, error.strerror)
-            _remove(folder)
-        except BaseException:
-            _remove(folder)
-            raise
     raise Incomplete(
         "The signature could not be checked: no temporary folder can be made ({}).".format(visible(reason)),
         "Set TMPDIR to a folder that can be written.",
     )
+
+
+def _remove_all(folders: Sequence[str]) -> None:
+    try:
+        for folder in folders:
+            _remove(folder)
+    except KeyboardInterrupt:
+        # In a process of several threads another one takes the signal that is blocked in this one.
+        for folder in folders:
+            _remove(folder)
+        raise
 
 
 def _remove(folder: str) -> None:
