@@ -95,11 +95,7 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
     bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
     verify_detached(parts.tool, parts.signature, trust, "tool")
-    certificates = [
-        certificate
-        for certificate in trust.certificates
-        if any(key.role != "upstream" and certificate.holds(key.fingerprint) for key in trust.keys)
-    ]
+    certificates = trust.carried().certificates
     if not certificates:
         raise NotTrusted("The trust folder has no certificate to send along.", "See 'fipsmanifest keys list'.")
     name = f"{definition.manifest_name}.asc"

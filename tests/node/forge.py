@@ -115,6 +115,24 @@ class Forge:
         words = b"key 1\nchange-usage\nS\nE\nQ\nsave\n" if subkey else b"change-usage\nS\nQ\nsave\n"
         subprocess.run(command, input=words, capture_output=True, timeout=120, check=True)
 
+    def adopt(self, subkey: str, of: str, *, into: str, signs: bool) -> bytes:
+        """Have the primary key ``into`` bind a subkey of another certificate, and give its certificate then.
+
+        A fingerprint holds the time of creation, so the clock is set to it. gpg has the subkey's secret, and with
+        ``signs`` lets it consent.
+        """
+        made = openpgp.read_certificates(self.certificate(of))[0].key(self.fingerprints[subkey]).created
+        rows = self.gpg("--with-colons", "--with-keygrip", "--list-keys", self.fingerprints[of]).decode().splitlines()
+        at = next(number for number, row in enumerate(rows) if self.fingerprints[subkey] in row)
+        grip = next(row.split(":")[9] for row in rows[at:] if row.startswith("grp:"))
+        words = ["addkey", "13", grip, *([] if signs else ["S"]), "E" if signs else "Q", *(["Q"] if signs else [])]
+        command = ["gpg", "--homedir", str(self.home), "--no-tty", "--quiet", "--expert", "--pinentry-mode", "loopback"]
+        command += ["--passphrase", "", "--faked-system-time", f"{made:%Y%m%dT%H%M%S}!", "--command-fd", "0"]
+        command += ["--edit-key", self.fingerprints[into]]
+        answers = "\n".join([*words, "0", "save", ""]).encode()
+        subprocess.run(command, input=answers, capture_output=True, timeout=120, check=True)
+        return self.certificate(into)
+
     def make_short_id_twins(self) -> None:
         """Make two keys, ``twin`` and ``shadow``, whose key ids of 8 digits are equal.
 

@@ -13,7 +13,7 @@ from tests.node.attacks import Case, good, signed
 from tests.node.forge import Forge, Pinned, entry, payload
 
 NOW = datetime.now(UTC)
-_KEY_FLAGS, _EMBEDDED_SIGNATURE = 27, 32  # RFC 4880, section 5.2.3.1
+_CREATED, _KEY_FLAGS, _EMBEDDED_SIGNATURE = 2, 27, 32  # RFC 4880, section 5.2.3.1
 
 
 def only(name: str, **changes: Any) -> Callable[[Forge], Pinned]:
@@ -131,12 +131,37 @@ def without_back_signature(before: bytes, _: bytes) -> bytes:
     return _rewritten(before, kept)
 
 
+def with_damaged_back_signature(before: bytes, after: bytes) -> bytes:
+    """Change one bit of the subkey's consent in the binding."""
+    mine = next(one for one in _binding(before)[2] if _kind(one) == _EMBEDDED_SIGNATURE)
+    damaged = mine[:-1] + bytes((mine[-1] ^ 1,))
+    return _rewritten(before, [one if one != mine else damaged for one in _binding(before)[2]])
+
+
+def with_changed_binding(before: bytes, _: bytes) -> bytes:
+    """Change one bit of what the primary key signed in the binding: the day."""
+    raw, hashed = _binding(before)[:2]
+    day = next(one for one in hashed if _kind(one) == _CREATED)
+    return before.replace(raw, raw.replace(day, day[:-1] + bytes((day[-1] ^ 1,)), 1))
+
+
+def with_damaged_binding(before: bytes, _: bytes) -> bytes:
+    """Change one bit of the primary key's signature itself."""
+    raw = _binding(before)[0]
+    return before.replace(raw, raw[:-1] + bytes((raw[-1] ^ 1,)))
+
+
+def with_subkey(certificate: bytes, other: bytes) -> bytes:
+    """Append the last key of another certificate as a subkey, which anybody can do."""
+    key = [p for p in openpgp._packets(other) if p.tag in (openpgp._PUBLIC_KEY, openpgp._PUBLIC_SUBKEY)][-1]
+    return certificate + b"\xce\xff" + len(key.body).to_bytes(4, "big") + key.body
+
+
 def with_strangers_subkey(*, binding: bool, trust_packet: bool) -> Callable[[Forge], Pinned]:
     """Slip the stranger's key into a trusted certificate as a subkey."""
 
     def pinned(forge: Forge) -> Pinned:
-        key = next(p for p in openpgp._packets(forge.certificate("stranger")) if p.tag == openpgp._PUBLIC_KEY)
-        forged = forge.certificate("plain") + b"\xce\xff" + len(key.body).to_bytes(4, "big") + key.body
+        forged = with_subkey(forge.certificate("plain"), forge.certificate("stranger"))
         if binding:
             honest = [p.raw for p in openpgp._packets(forge.certificate("release")) if p.tag == openpgp._SIGNATURE]
             forged += honest[-1]
@@ -144,6 +169,56 @@ def with_strangers_subkey(*, binding: bool, trust_packet: bool) -> Callable[[For
             # It would tell gpg that the binding was checked already (CVE-2025-68972).
             forged += b"\xcc\x02\x00\x03"
         return Pinned([forged], [entry(forge.fingerprints["plain"])])
+
+    return pinned
+
+
+@functools.cache
+def lone(forge: Forge) -> bytes:
+    """Give the certificate of ``lone`` with its signing subkey ``lonesub``."""
+    forge.make_key("lone", "rsa3072", usage="cert")
+    forge.add_signing_subkey("lonesub", "lone")
+    # Before another certificate in gpg's own keyring has it, too: the message is kept.
+    forge.clearsign(payload(), "lonesub")
+    return forge.certificate("lone")
+
+
+def by_lone(forge: Forge) -> bytes:
+    """Sign with the subkey that others claim."""
+    lone(forge)
+    return forge.clearsign(payload(), "lonesub")
+
+
+@functools.cache
+def claimed(forge: Forge) -> bytes:
+    """Give a certificate whose primary key binds ``lonesub`` as one of its own that does not sign."""
+    lone(forge)
+    forge.make_key("claimer", "rsa3072", at="20240101T000000")
+    return forge.adopt("lonesub", "lone", into="claimer", signs=False)
+
+
+@functools.cache
+def shared_subkey(forge: Forge) -> tuple[bytes, bytes]:
+    """Give two certificates that both have the subkey ``shared``, with its consent."""
+    forge.make_key("sharer", "rsa3072")
+    forge.add_signing_subkey("shared", "sharer")
+    forge.make_key("other", "rsa3072", at="20240101T000000")
+    return forge.certificate("sharer"), forge.adopt("shared", "sharer", into="other", signs=True)
+
+
+def beside_a_claim(pin: str, *, reverse: bool = False, bound: bool = False) -> Callable[[Forge], Pinned]:
+    """Trust the subkey ``lonesub`` beside another's certificate that claims it, in each order of files and entries.
+
+    gpgv asks the first certificate alone that holds a key. ``bound`` has the other bind it: as one that does not sign,
+    for which nobody asks the subkey.
+    """
+
+    def pinned(forge: Forge) -> Pinned:
+        name = "claimer" if bound else "stranger"
+        claim = claimed(forge) if bound else with_subkey(forge.certificate(name), lone(forge))
+        certificates = [claim, lone(forge)]
+        entries = [entry(forge.fingerprints[name], role="upstream"), entry(forge.fingerprints[pin])]
+        return Pinned(certificates[::-1], entries[::-1]) if reverse else Pinned(certificates, entries)
 
     return pinned
 
@@ -206,6 +281,17 @@ GOOD_KEYS = [
     Case("by the other one of two, both trusted", by_twin("shadow"), 0, pinned=trusting_twins("twin", "shadow")),
     Case("by the right one of two keys of one user id", good, 0, pinned=beside_namesake),
     Case("retired after it signed", by_plain, 0, pinned=only("plain", status="retired", valid_to=TOMORROW)),
+    *(
+        Case(
+            f"by a subkey, pinned by {pin}, that another certificate {what}, {order}",
+            by_lone,
+            0,
+            pinned=beside_a_claim(pin, bound=bound, reverse=reverse),
+        )
+        for pin in ("lone", "lonesub")
+        for bound, what in ((False, "claims"), (True, "binds"))
+        for reverse, order in ((False, "before its own"), (True, "after its own"))
+    ),
     Case("a subkey while it could sign", lambda forge: silenced(forge)[0], 0, pinned=trusting_silenced(lambda b, _: b)),
 ]
 
@@ -246,18 +332,18 @@ KEYS = [
          pinned=trusting_twins("twin", "shadow")),
     Case("by another key of the same user id", lambda f: namesake(f).clearsign(payload(), "namesake"),
          reason="not trusted here", pinned=beside_namesake),
-    # gpgv 2.0 takes the first two and the fourth; the rest of step 4 does not. So there is more than one sentence.
-    Case("a subkey that may not sign", lambda forge: silenced(forge)[0], reason="is not ", pinned=trusting_silenced()),
-    Case("permission to sign in the unhashed part", lambda forge: silenced(forge)[0], reason="is not ",
+    # gpgv 2.0 would take these; it is not given what does not sign for its primary key.
+    Case("a subkey that may not sign", lambda forge: silenced(forge)[0], reason="not trusted here",
+         pinned=trusting_silenced()),
+    Case("permission to sign in the unhashed part", lambda forge: silenced(forge)[0], reason="not trusted here",
          pinned=trusting_silenced(unhashed_permission)),
-    # gpgv 2.0 accepts this one. Who can bind a subkey holds a trusted primary key, and could sign as well.
-    Case("a subkey that did not sign its binding", lambda forge: silenced(forge)[0], reason="is not ",
+    Case("a subkey that did not sign its binding", lambda forge: silenced(forge)[0], reason="not trusted here",
          pinned=trusting_silenced(without_back_signature)),
     Case("a primary key that only certifies", certifier, reason="is not ", pinned=trusting_certifier),
-    Case("an added subkey, unbound", signed(payload(), "stranger"), reason="is not good",
+    Case("an added subkey, unbound", signed(payload(), "stranger"), reason="not trusted here",
          pinned=with_strangers_subkey(binding=False, trust_packet=False)),
-    Case("an added subkey, bound by another's binding", signed(payload(), "stranger"), reason="is not good",
+    Case("an added subkey, bound by another's binding", signed(payload(), "stranger"), reason="not trusted here",
          pinned=with_strangers_subkey(binding=True, trust_packet=False)),
-    Case("an added subkey, called checked by a trust packet", signed(payload(), "stranger"), reason="is not good",
+    Case("an added subkey, called checked by a trust packet", signed(payload(), "stranger"), reason="not trusted here",
          pinned=with_strangers_subkey(binding=True, trust_packet=True)),
 ]  # fmt: skip

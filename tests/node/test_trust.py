@@ -18,7 +18,17 @@ from fipsmanifest.node.verify import verify_cleartext, verify_detached
 from fipsmanifest.sign import keys
 from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
-from tests.node.key_attacks import silenced, trusting_silenced, unhashed_permission
+from tests.node.key_attacks import (
+    shared_subkey,
+    silenced,
+    trusting_silenced,
+    unhashed_permission,
+    with_changed_binding,
+    with_damaged_back_signature,
+    with_damaged_binding,
+    with_subkey,
+    without_back_signature,
+)
 
 NOW = datetime.now(UTC)
 
@@ -164,17 +174,16 @@ class TestCertificates:
         assert forge.gpg("--dearmor", stdin=openpgp.armor(found.packets, b"PUBLIC KEY BLOCK")) == found.packets
         assert openpgp.read_certificates(armored.replace(b"\n", b"\r\n"))[0] == found
 
-    def test_an_unbound_subkey_signs_nothing(self, forge: Forge) -> None:
+    def test_an_unbound_subkey_is_not_held_and_not_given_to_gpgv(self, forge: Forge) -> None:
         # The stranger's key is slipped in as a subkey, its binding signature replaced by an honest one's.
-        stranger = next(p for p in openpgp._packets(forge.certificate("stranger")) if p.tag == 6)
-        forged = forge.certificate("plain") + b"\xce\xff" + len(stranger.body).to_bytes(4, "big") + stranger.body
-        bindings = [p.raw for p in openpgp._packets(forge.certificate("release")) if p.tag == 2]
+        forged = with_subkey(forge.certificate("plain"), forge.certificate("stranger"))
+        bindings = [p.raw for p in openpgp._packets(forge.certificate("release")) if p.tag == openpgp._SIGNATURE]
         # A trust packet after it would tell gpg that the binding was checked already.
         forged += bindings[1] + b"\xcc\x02\x00\x03"
         trust = trusting([forged], entry(forge.fingerprints["plain"]))
 
-        assert trust.certificates[0].holds(forge.fingerprints["stranger"])
-        assert b"\xcc\x02\x00\x03" not in trust.keyring()
+        assert not trust.certificates[0].holds(forge.fingerprints["stranger"])
+        assert trust.keyring() == forge.certificate("plain")
         assert refusal(forge, trust, "stranger")
 
     def test_a_secret_key_in_the_trust_folder_is_refused(self, forge: Forge) -> None:
@@ -183,17 +192,86 @@ class TestCertificates:
         with pytest.raises(NotTrusted, match="secret key"):
             trusting([secret], entry(forge.fingerprints["plain"]))
 
-    # gpgv 2.0 does not ask whether a subkey may sign; the corpus, run with a newer one, cannot show that we do.
-    @pytest.mark.parametrize("edit", [None, unhashed_permission], ids=["as it is", "with unhashed permission"])
-    def test_what_a_certificate_does_not_let_sign_is_not_admitted(self, edit: Any, forge: Forge) -> None:
+    # gpgv 2.0 asks neither whether a subkey may sign nor whether it agreed; the corpus, run with a newer one, cannot
+    # show that we do.
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            None,
+            unhashed_permission,
+            without_back_signature,
+            with_damaged_back_signature,
+            with_changed_binding,
+            with_damaged_binding,
+        ],
+        ids=lambda edit: getattr(edit, "__name__", "as it is"),
+    )
+    def test_a_subkey_that_does_not_sign_for_its_primary_is_left_out(self, edit: Any, forge: Forge) -> None:
         _, before, _ = silenced(forge)
         primary, subkey = forge.fingerprints["silenced"], forge.fingerprints["silencedsub"]
         allowed, forbidden = trusting([before], entry(primary)), trusting_silenced(edit)(forge).load()
 
         assert allowed.admit(subkey, primary, "manifest", NOW).fingerprint == primary
-        for key in (subkey, primary):
-            with pytest.raises(NotTrusted, match=f"the certificate of key {key} does not let it sign"):
-                forbidden.admit(key, primary, "manifest", NOW)
+        assert [key.fingerprint for key in allowed.certificates[0].subkeys] == [subkey]
+        assert forbidden.certificates[0].subkeys == ()
+        with pytest.raises(NotTrusted, match=f"the certificate of key {primary} does not let it sign"):
+            forbidden.admit(primary, primary, "manifest", NOW)
+        with pytest.raises(NotTrusted):
+            forbidden.admit(subkey, primary, "manifest", NOW)
+
+    @pytest.mark.parametrize("digest", ["SHA1", "SHA224", "SHA256", "SHA384", "SHA512"])
+    def test_bindings_over_every_hash_that_gpg_makes_are_read(self, digest: str, forge: Forge) -> None:
+        if "digests" not in forge.fingerprints:
+            forge.make_key("digests", "rsa3072")
+        fingerprint = forge.fingerprints["digests"]
+        weak = "--allow-weak-key-signatures"
+        forge.gpg(weak, "--cert-digest-algo", digest, "--quick-add-key", fingerprint, "rsa1024", "sign", "never")
+        listed = forge.gpg("--with-colons", "--list-keys", fingerprint).decode().splitlines()
+        by_gpg = [line.split(":")[9] for line in listed if line.startswith("fpr:")]
+
+        found = openpgp.read_certificates(forge.certificate("digests"))[0]
+
+        assert [key.fingerprint for key in (found.primary, *found.subkeys)] == by_gpg
+
+    def test_a_certificate_that_keeps_its_readers_busy_is_refused(self, forge: Forge) -> None:
+        certificate = forge.certificate("release")
+        binding = [p.raw for p in openpgp._packets(certificate) if p.tag == openpgp._SIGNATURE][-1]
+
+        assert len(openpgp.read_certificates(certificate + binding * 127)[0].subkeys) == 2
+        with pytest.raises(NotTrusted, match="more than 128 signatures"):
+            openpgp.read_certificates(certificate + binding * 128)
+
+    def test_an_encryption_subkey_is_left_out(self, forge: Forge) -> None:
+        fingerprint = forge.make_key("reader", "rsa3072")
+        alone = forge.certificate("reader")
+        for algorithm in ("rsa2048", "cv25519"):
+            forge.gpg("--quick-add-key", fingerprint, algorithm, "encr", "never")
+
+        assert openpgp.read_certificates(forge.certificate("reader"))[0].packets == alone
+
+    def test_copies_of_a_certificate_that_differ_are_refused_whatever_their_order(self, forge: Forge) -> None:
+        _, before, after = silenced(forge)
+        for copies in ([before, after], [after, before]):
+            with pytest.raises(NotTrusted, match="that differ"):
+                trusting(copies, entry(forge.fingerprints["silenced"]))
+        assert len(trusting([before, before], entry(forge.fingerprints["silenced"])).certificates) == 1
+        # Nobody relies on these.
+        assert trusting([before, after, forge.certificate("plain")], entry(forge.fingerprints["plain"]))
+
+    def test_a_key_that_two_certificates_have_is_refused(self, forge: Forge) -> None:
+        one, other = shared_subkey(forge)
+        entries = [entry(forge.fingerprints[name]) for name in ("sharer", "other")]
+
+        for pinned in (Pinned([one, other], entries), Pinned([other, one], entries[::-1])):
+            with pytest.raises(NotTrusted, match=f"{forge.fingerprints['shared']} belongs to two certificates"):
+                pinned.load()
+        assert trusting([one, other], entries[0]).certificates[0].holds(forge.fingerprints["shared"])
+
+    @pytest.mark.parametrize("size", [7, 1 << 16])
+    def test_a_key_of_a_size_that_none_has_is_refused(self, size: int) -> None:
+        key = b"\x04".ljust(size, b"\0")
+        with pytest.raises(NotTrusted, match="not of version 4, or too large"):
+            openpgp.read_certificates(b"\xc6\xff" + len(key).to_bytes(4, "big") + key)
 
     def test_subpackets_that_are_cut_short_are_refused(self, forge: Forge) -> None:
         certificate = forge.certificate("plain")

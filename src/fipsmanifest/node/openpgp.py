@@ -1,6 +1,6 @@
 """The little of OpenPGP that must be read without gpg: armor, packets, fingerprints and key sizes.
 
-Nothing here checks a signature; gpgv does. This second, independent reading is for what gpgv does not tell (a key's
+No signed file is judged here; gpgv does that. This second, independent reading is for what gpgv does not tell (a key's
 size, what else a file holds) and for the keyring that gpgv is given, which holds nothing but what was read here.
 Numbers are those of RFC 4880 and RFC 9580.
 """
@@ -10,9 +10,10 @@ import binascii
 import hashlib
 import re
 from datetime import datetime, timezone
-from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Tuple
 
 from ..errors import NotTrusted
+from .selfsignature import is_signing_subkey, lets_sign, malformed
 
 RSA = 1
 RSA_ANY = (1, 2, 3)
@@ -21,10 +22,7 @@ HASH_NAMES = {1: "MD5", 2: "SHA1", 3: "RIPEMD160", 8: "SHA256", 9: "SHA384", 10:
 _SIGNATURE, _SECRET_KEY, _PUBLIC_KEY, _SECRET_SUBKEY = 2, 5, 6, 7
 _MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
 
-# Signature types that say what a key is for: on user ids, on subkeys, on the key itself (RFC 4880, section 5.2.1).
-_SAYS_USAGE = (0x10, 0x11, 0x12, 0x13, 0x18, 0x1F)
 _REVOKES = (0x20, 0x28, 0x30)
-_KEY_FLAGS, _MAY_SIGN = 27, 0x02  # RFC 4880, section 5.2.3.21
 
 _ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
@@ -54,11 +52,11 @@ class Certificate(NamedTuple):
     primary: Key
     """The key that certifies the rest."""
     subkeys: Tuple[Key, ...]
-    """All subkeys the file holds; whether they are bound to the primary is for gpgv to judge."""
+    """The subkeys that sign, and are bound to the primary key; all others are left out."""
     user_ids: Tuple[str, ...]
     """As they stand: escape before printing."""
     packets: bytes
-    """Keys, user ids and their signatures in binary form, without trust packets and user attributes."""
+    """The keys above, user ids and their signatures in binary form, and nothing else."""
 
     def revocations(self) -> FrozenSet[bytes]:
         """Give the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unchecked."""
@@ -177,7 +175,7 @@ def _packets(data: bytes) -> Iterator[_Packet]:
     while position < len(data):
         start, first = position, data[position]
         if not first & 0x80:
-            raise _bad_packets("a packet does not begin where one should")
+            raise malformed("a packet does not begin where one should")
         header = data[position : position + 6].ljust(6, b"\0")
         if first & 0x40:
             tag, position, length = first & 0x3F, position + 2, header[1]
@@ -186,20 +184,16 @@ def _packets(data: bytes) -> Iterator[_Packet]:
             elif length == 255:
                 length, position = int.from_bytes(header[2:6], "big"), position + 4
             elif length >= 224:
-                raise _bad_packets("a packet has a partial length")
+                raise malformed("a packet has a partial length")
         else:
             tag, width = (first >> 2) & 0x0F, (1, 2, 4, 0)[first & 3]
             if width == 0:
-                raise _bad_packets("a packet has no length")
+                raise malformed("a packet has no length")
             length, position = int.from_bytes(header[1 : 1 + width], "big"), position + 1 + width
         if position + length > len(data):
-            raise _bad_packets("a packet is cut short")
+            raise malformed("a packet is cut short")
         yield _Packet(tag, data[position : position + length], data[start : position + length])
         position += length
-
-
-def _bad_packets(reason: str) -> NotTrusted:
-    return NotTrusted("The OpenPGP data cannot be read: {}.".format(reason), "Get the file again from its publisher.")
 
 
 def read_signature(binary: bytes) -> SignaturePacket:
@@ -209,13 +203,13 @@ def read_signature(binary: bytes) -> SignaturePacket:
     """
     packets = list(_packets(binary))
     if [packet.tag for packet in packets] != [_SIGNATURE]:
-        raise _bad_packets("it is not one signature and nothing else")
+        raise malformed("it is not one signature and nothing else")
     body = packets[0].body
     if len(body) >= 6 and body[0] == 4:
         return SignaturePacket(4, body[1], body[2], body[3], binary)
     if len(body) >= 19 and body[0] == 3 and body[1] == 5:
         return SignaturePacket(3, body[2], body[15], body[16], binary)
-    raise _bad_packets("the signature is of an unknown version")
+    raise malformed("the signature is of an unknown version")
 
 
 def read_certificates(data: bytes) -> List[Certificate]:
@@ -239,68 +233,51 @@ def read_certificates(data: bytes) -> List[Certificate]:
         if packet.tag == _PUBLIC_KEY:
             groups.append([])
         elif not groups:
-            raise _bad_packets("it does not begin with a public key")
+            raise malformed("it does not begin with a public key")
         groups[-1].append(packet)
     if not groups:
-        raise _bad_packets("it holds no public key")
+        raise malformed("it holds no public key")
     return [_certificate(group) for group in groups]
 
 
 def _certificate(packets: List[_Packet]) -> Certificate:
-    kept, user_ids, dropping = [], [], False
-    keys: List[Key] = []
-    for packet in packets:
-        if packet.tag == _SIGNATURE:
-            if not dropping:
-                kept.append(packet.raw)
-                if not _lets_sign(packet.body):
-                    keys[-1] = keys[-1]._replace(signs=False)
-            continue
-        if packet.tag in (_TRUST, _MARKER):
-            # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
-            continue
-        # The signatures that follow a user attribute go with it.
-        dropping = packet.tag == _USER_ATTRIBUTE
-        if dropping:
-            continue
-        if packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY):
-            keys.append(_key(packet.body))
+    (first, about), *rest = _components(packets)
+    kept, keys, user_ids = [first.raw] + [one.raw for one in about], [_key(first.body)], []
+    for packet, signatures in rest:
+        bodies = [one.body for one in signatures]
+        if packet.tag == _PUBLIC_SUBKEY:
+            subkey = _key(packet.body)
+            if not is_signing_subkey(first.body, packet.body, bodies):
+                continue
+            keys.append(subkey)
         elif packet.tag == _USER_ID:
             user_ids.append(packet.body.decode("utf-8", "backslashreplace"))
+            about += signatures
         else:
-            raise _bad_packets("a certificate holds a packet of type {}".format(packet.tag))
-        kept.append(packet.raw)
+            continue
+        kept += [packet.raw] + [one.raw for one in signatures]
+    keys[0] = keys[0]._replace(signs=all(lets_sign(one.body) for one in about))
     return Certificate(keys[0], tuple(keys[1:]), tuple(user_ids), b"".join(kept))
 
 
-def _lets_sign(signature: bytes) -> bool:
-    """Tell whether a signature in a certificate leaves the key before it the right to sign data.
-
-    gpgv 2.0 does not ask, and takes what an encryption subkey signed. Which of several signatures counts is for gpgv:
-    here each of them must allow it. Only what is hashed is read, since anybody can write into the rest.
-    """
-    if len(signature) < 6 or signature[0] != 4 or signature[1] not in _SAYS_USAGE:
-        return True
-    at, end = 6, 6 + int.from_bytes(signature[4:6], "big")
-    while at < end:
-        header = signature[at : at + 5].ljust(5, b"\0")
-        length, at = header[0], at + 1
-        if length == 255:
-            length, at = int.from_bytes(header[1:5], "big"), at + 4
-        elif length >= 192:
-            length, at = ((length - 192) << 8) + header[1] + 192, at + 1
-        if not length or at + length > min(end, len(signature)):
-            raise _bad_packets("a signature's subpackets are cut short")
-        # The highest bit only says that the subpacket is critical.
-        if signature[at] & 0x7F == _KEY_FLAGS and not (length > 1 and signature[at + 1] & _MAY_SIGN):
-            return False
-        at += length
-    return True
+def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
+    """Give the keys and user ids, each once, with the signatures that follow it."""
+    found: Dict[Tuple[int, bytes], Tuple[_Packet, List[_Packet]]] = {}
+    last: List[_Packet] = []
+    for packet in packets:
+        if packet.tag == _SIGNATURE:
+            last.append(packet)
+        elif packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY, _USER_ID, _USER_ATTRIBUTE):
+            last = found.setdefault((packet.tag, packet.body), (packet, []))[1]
+        # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
+        elif packet.tag not in (_TRUST, _MARKER):
+            raise malformed("a certificate holds a packet of type {}".format(packet.tag))
+    return list(found.values())
 
 
 def _key(body: bytes) -> Key:
-    if len(body) < 8 or body[0] != 4:
-        raise _bad_packets("a key is not of version 4")
+    if not 8 <= len(body) < 1 << 16 or body[0] != 4:
+        raise malformed("a key is not of version 4, or too large")
     # SHA-1 here names a key, as RFC 4880 section 12.2 defines it; nothing is signed with it.
     digest = hashlib.new("sha1")  # noqa: S324
     digest.update(b"\x99" + len(body).to_bytes(2, "big") + body)

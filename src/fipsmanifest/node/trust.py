@@ -18,7 +18,7 @@ import functools
 import os
 import re
 from datetime import datetime
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted, UsageError
 from . import openpgp, strictjson
@@ -228,7 +228,6 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
             held.extend(openpgp.read_certificates(content))
         except NotTrusted as error:
             raise NotTrusted("{}: {}".format(visible(name), error.message), error.advice)
-    _check_copies(held)
     entries, edition = _read_document(document)
     keys = tuple(_read_entry(entry, number) for number, entry in enumerate(entries, 1))
     used: Dict[str, openpgp.Certificate] = {}
@@ -241,28 +240,45 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
                 "{} names the key {}, but no certificate there has it.".format(TRUST_FILE, key.fingerprint),
                 "Put its certificate into the folder, or remove the entry.",
             )
+        _check_copies(held, certificate)
         check_strength(certificate, key)
         used[certificate.primary.fingerprint] = certificate
+    _check_belongings(used.values())
     return Trust(keys, tuple(used.values()), origin, edition)
 
 
-def _check_copies(held: Iterable[openpgp.Certificate]) -> None:
-    """Refuse copies of one certificate that differ in what they revoke: the order of files must not decide."""
-    revoked: Dict[str, FrozenSet[bytes]] = {}
-    for one in held:
-        if revoked.setdefault(one.primary.fingerprint, one.revocations()) != one.revocations():
-            raise NotTrusted(
-                "There are copies of the certificate {}, and not all hold its revocation.".format(
-                    one.primary.fingerprint
-                ),
-                "Keep the copy that holds every revocation, and remove the others.",
-            )
+def _check_copies(held: Iterable[openpgp.Certificate], used: openpgp.Certificate) -> None:
+    """Refuse copies of one certificate that differ: the order of files must not decide."""
+    copies = [one for one in held if one.primary.fingerprint == used.primary.fingerprint]
+    if len({one.revocations() for one in copies}) > 1:
+        raise NotTrusted(
+            "There are copies of the certificate {}, and not all hold its revocation.".format(used.primary.fingerprint),
+            "Keep the copy that holds every revocation, and remove the others.",
+        )
+    if len({one.packets for one in copies}) > 1:
+        raise NotTrusted(
+            "There are copies of the certificate {} that differ.".format(used.primary.fingerprint),
+            "Keep the newest, as its owner publishes it now, and remove the others.",
+        )
+
+
+def _check_belongings(certificates: Iterable[openpgp.Certificate]) -> None:
+    """Refuse a key that two certificates have, which its holder alone can bring about: gpgv would take the first."""
+    owners: Dict[str, str] = {}
+    for certificate in certificates:
+        primary = certificate.primary.fingerprint
+        for key in (certificate.primary,) + certificate.subkeys:
+            if owners.setdefault(key.fingerprint, primary) != primary:
+                raise NotTrusted(
+                    "The key {} belongs to two certificates, {} and {}.".format(
+                        key.fingerprint, owners[key.fingerprint], primary
+                    ),
+                    "Trust one of them, and remove the entries of the other.",
+                )
 
 
 def _holder(certificates: Iterable[openpgp.Certificate], fingerprint: str) -> Optional[openpgp.Certificate]:
-    """Give the certificate of a key. Anybody can append another's key to a certificate, so its own comes first."""
-    holding = [one for one in certificates if one.holds(fingerprint)]
-    return next((one for one in holding if one.primary.fingerprint == fingerprint), holding[0] if holding else None)
+    return next((one for one in certificates if one.holds(fingerprint)), None)
 
 
 def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
