@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
+
+# A shell ignores it for what runs in the background, and every process that a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: `make fuzz`: bounded, but far more than a test run can spend on each change.
 settings.register_profile("fuzz", max_examples=1000, deadline=None)
