@@ -56,6 +56,13 @@ class TestForm:
         assert "AWS_SECRET_ACCESS_KEY" not in text
         assert set(re.findall(r"secrets\.(\w+)", text)) == {"SIGNING_KEY", "SIGNING_KEY_PASSPHRASE"}
 
+    def test_runs_of_one_version_wait_for_each_other_and_for_no_other_version(self) -> None:
+        text = (TOP / ".github" / "workflows" / "release.yml").read_text()
+        (group,) = re.findall(r"^concurrency:\n  group: (.+)\n  cancel-in-progress: false$", text, re.MULTILINE)
+        # By hand the version is an input, by a tag it is the tag's own name, which the trigger's pattern fixes.
+        assert group == "${{ inputs.version && format('release/{0}', inputs.version) || github.ref_name }}"
+        assert 'tags: ["release/v*"]' in text
+
     @pytest.mark.parametrize("name", ["scripts/release", "scripts/system-packages", ".ci/run"])
     def test_the_scripts_that_they_run_are_there(self, name: str) -> None:
         assert any(name in path.read_text() for path in WORKFLOWS)

@@ -31,7 +31,7 @@ class FaultyProxy:
     ``stall`` nothing for 3 s; ``lost`` yes without doing it; ``garble`` another last byte; or an HTTP status with an
     error code: ``503``, ``403-AccessDenied``; or ``instead`` is given path and body, and the answer is yes.
     ``before_fault`` is called first. ``after_write`` is given the count of the writes that the server took, and says
-    whether the answer to this one is lost.
+    whether the answer to this one is lost. ``no_conditions``: writes on a condition are answered with 501.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class FaultyProxy:
         before_fault: Callable[[], object] = lambda: None,
         after_write: Callable[[int], bool] | None = None,
         instead: Callable[[str, bytes], object] | None = None,
+        no_conditions: bool = False,
     ) -> None:
         self.upstream = urlsplit(endpoint_url).netloc
         self.spoiled: list[str] = []
@@ -53,6 +54,7 @@ class FaultyProxy:
         self.before_fault = before_fault
         self.after_write = after_write
         self.instead = instead
+        self.no_conditions = no_conditions
         self._written = 0
         self._only = only
         self._choose = choose
@@ -107,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         fault = self._proxy.fault(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._proxy.no_conditions and {"If-Match", "If-None-Match"} & set(self.headers.keys()):
+            fault = "501-NotImplemented"
         if fault:
             self._proxy.before_fault()
         if fault == "reset-before":

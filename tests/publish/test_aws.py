@@ -13,7 +13,9 @@ import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from urllib3.response import HTTPResponse
 
 from fipsmanifest.errors import Conflict, Incomplete
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.bucket import Absent, Condition, Matches
+from fipsmanifest.publish.bucket import Absent, Condition, Matches, NoConditions, Unchecked
 from fipsmanifest.publish.s3 import S3Bucket
 
 Answer = tuple[int, Mapping[str, str], bytes]
@@ -240,7 +242,6 @@ def test_what_aws_documents_as_passing_is_tried_again(status: int, code: str) ->
         (400, "AuthorizationHeaderMalformed", "region"),
         (403, "InvalidObjectState", "whoever runs the store"),
         (405, "MethodNotAllowed", "whoever runs the store"),
-        (501, "NotImplemented", "whoever runs the store"),
     ],
 )
 def test_what_will_not_pass_is_said_at_once_with_what_to_do(status: int, code: str, advice: str) -> None:
@@ -264,6 +265,90 @@ def test_a_condition_that_does_not_hold_is_a_conflict_and_is_not_tried_again(sta
         put(bucket, Matches("abc"))
 
     assert len(network.asked) == 1
+
+
+@pytest.mark.parametrize("only_if", [Absent(), Matches("abc")])
+def test_a_store_that_does_not_know_conditions_is_not_asked_again_and_nothing_else_is_taken_for_that(
+    only_if: Condition,
+) -> None:
+    bucket = opened(endpoint_url="https://store.example.com")
+    network = Network(bucket, error(501, "NotImplemented"))
+
+    with pytest.raises(NoConditions) as caught:
+        put(bucket, only_if)
+    assert "s3://my-bucket/fips at https://store.example.com does not support conditions" in caught.value.message
+    assert "--single-writer" in caught.value.advice
+    assert len(network.asked) == 1
+
+    with pytest.raises(Incomplete, match="NotImplemented"):
+        put(bucket, Unchecked())
+    with pytest.raises(Incomplete, match="NotImplemented"):
+        bucket.get("tool/x")
+
+
+def test_a_single_writers_write_is_the_same_but_for_the_condition() -> None:
+    bucket = opened()
+    network = Network(bucket, FOUND)
+
+    put(bucket, Unchecked())
+
+    assert not {"if-match", "if-none-match"} & network.headers().keys()
+    assert network.headers()["x-amz-meta-sha256"] == hashlib.sha256(b"data").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("asked", "at_least", "at_most"),
+    [
+        (lambda: "7", 7, 7),
+        (lambda: formatdate(time.time() + 9, usegmt=True), 7, 9),
+        (lambda: formatdate(time.time() + 9), 7, 9),
+        # Long ago; next year; a number of a thousand digits: never longer than the bound.
+        (lambda: "Fri, 01 Jan 2021 00:00:00 GMT", 0, 0),
+        (lambda: formatdate(time.time() + 31_536_000, usegmt=True), 30, 30),
+        (lambda: "9" * 1000, 30, 30),
+        # Nothing that says when: between half of the first pause and all of it.
+        (lambda: "soon", 0.2, 0.4),
+        (lambda: "-1", 0.2, 0.4),
+        (lambda: "Fri, 99 Jan 99999999 00:00:00 GMT", 0.2, 0.4),
+    ],
+)
+def test_a_retry_comes_when_the_server_says_in_either_form_and_within_bounds(
+    aws: pytest.MonkeyPatch, asked: Callable[[], str], at_least: float, at_most: float
+) -> None:
+    bucket = opened()
+    status, headers, body = error(503, "SlowDown")
+    Network(bucket, (status, {**headers, "Retry-After": asked()}, body), FOUND)
+    pauses: list[float] = []
+    aws.setattr("fipsmanifest.publish.s3.time.sleep", pauses.append)
+
+    put(bucket, Absent())
+
+    (pause,) = pauses
+    assert at_least <= pause <= at_most
+
+
+@pytest.mark.parametrize(
+    ("style", "url"),
+    [
+        (None, "https://store.example.com/my-bucket/fips/tool/x"),
+        ("path", "https://store.example.com/my-bucket/fips/tool/x"),
+        ("virtual", "https://my-bucket.store.example.com/fips/tool/x"),
+    ],
+)
+def test_the_users_profile_chooses_how_another_store_is_addressed(
+    aws: pytest.MonkeyPatch, style: str | None, url: str
+) -> None:
+    # As `aws configure set default.s3.addressing_style virtual` writes it.
+    text = "[default]\n" + (f"s3 =\n    addressing_style = {style}\n" if style else "")
+    Path(os.environ["AWS_CONFIG_FILE"]).write_text(text)
+    bucket = opened(endpoint_url="https://store.example.com")
+    network = Network(bucket, FOUND)
+
+    bucket.get("tool/x")
+    put(bucket, Absent())
+
+    assert [request.url for request in network.asked] == [url, url]
+    assert "x-amz-trailer" not in network.headers(1)
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ import pytest
 
 from fipsmanifest.errors import Conflict, Incomplete
 from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.folder import FolderBucket
 from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy
-from tests.publish.releases import ReleaseKey, wanted_release
+from tests.publish.faulty_proxy import FaultyProxy, honest
+from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
 from tests.servers import RcloneS3, SeaweedFS
 
 CONDITIONS = ["create-only", "replace-only", "replace-existing"]
@@ -106,6 +107,28 @@ def test_a_store_that_refuses_and_writes_all_the_same_is_found_out(tmp_path: Pat
     found = probe(Forgetful(tmp_path / "bucket"))
 
     assert [answer.name for answer in found.failing] == CONDITIONS
+
+
+def test_a_store_that_takes_no_conditions_at_all_is_found_out_and_published_to_by_a_single_writer_alone(
+    s3: SeaweedFS, release_key: ReleaseKey
+) -> None:
+    wanted, address = wanted_release(release_key), f"s3://{BUCKET}/no-conditions"
+    with FaultyProxy(s3.endpoint_url, honest, no_conditions=True) as proxy:
+        bucket = open_bucket(address, endpoint_url=proxy.endpoint_url)
+        assert [answer.name for answer in probe(bucket).failing] == CONDITIONS
+        assert list(bucket.list("")) == []
+        with pytest.raises(Conflict, match="does not support conditions") as caught:
+            publish(wanted, bucket, release_key.consumer)
+        assert "--single-writer" in caught.value.advice
+        assert list(bucket.list("")) == []
+
+        made = publish(wanted, bucket, release_key.consumer, single_writer=True)
+        second = wanted_release(release_key, version="0.2.0", serial=2)
+        publish(second, bucket, release_key.consumer, single_writer=True)
+
+    assert len(made.written) == 12
+    assert {entry.key for entry in open_bucket(address).list("")} == expected_keys() | expected_keys("0.2.0", 2)
+    assert audit(open_bucket(address), release_key.consumer).findings == ()
 
 
 def test_what_cannot_be_removed_is_named_with_what_to_grant(s3: SeaweedFS) -> None:

@@ -64,6 +64,8 @@ def test_an_independent_client_sees_types_caching_and_checksum(
             checksum = base64.b64encode(hashlib.sha256(answer.read()).digest()).decode()
             head = client.head_object(Bucket=BUCKET, Key=f"headers/{key}", ChecksumMode="ENABLED")
             assert head["ChecksumSHA256"] == checksum
+            assert bytes.fromhex(head["Metadata"]["sha256"]) == base64.b64decode(checksum)
+            assert answer.headers["x-amz-meta-sha256"] == head["Metadata"]["sha256"]
             seen[key] = (answer.headers["Content-Type"], answer.headers["Cache-Control"])
 
     forever = "public, max-age=31536000, immutable"

@@ -7,7 +7,6 @@ credentials to another host. Proxies and ``.netrc`` are those of the environment
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import ipaddress
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from ..errors import Incomplete, Refused, UsageError
+from ..retry import retry_after
 
 if TYPE_CHECKING:
     import requests
@@ -274,7 +274,10 @@ def _failure(response: requests.Response, url: str, limits: Limits) -> Exception
     status = response.status_code
     said = f"{shown(url)} answers {status} {response.reason or ''}".rstrip()
     if status in _TRANSIENT:
-        return Transient(f"{status} {response.reason or ''}".rstrip(), _retry_after(response, limits))
+        return Transient(
+            f"{status} {response.reason or ''}".rstrip(),
+            retry_after(response.headers.get("Retry-After", ""), limits.longest_wait),
+        )
     if status == 401:
         advice = "Give credentials: a docker login for a registry, ~/.netrc for anything else."
         return Unauthorized(f"{said}.", advice, response.headers.get("WWW-Authenticate", ""), url)
@@ -283,19 +286,6 @@ def _failure(response: requests.Response, url: str, limits: Limits) -> Exception
     if status in (404, 410):
         return Incomplete(f"{said}.", "It may have moved: check the definition, or point elsewhere with --mirror.")
     return Incomplete(f"{said}.", _CHECK)
-
-
-def _retry_after(response: requests.Response, limits: Limits) -> float | None:
-    """Give the seconds that the server asks for (RFC 9110, 10.2.3), within bounds."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text[:9])
-    else:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), limits.longest_wait)
 
 
 def _plain(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """A bucket, as publishing needs one: read, list, and write on a condition.
 
-There is no delete and no unconditional write: what is published stays, and a pointer moves only from the state that
-was read.
+There is no delete, and no unconditional write but for a user who says that nobody else publishes: what is published
+stays, and a pointer moves only from the state that was read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import Incomplete, UsageError
+from ..errors import Conflict, Incomplete, UsageError
 
 #: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
 MAX_OBJECT = 16 * 1024 * 1024
@@ -32,6 +32,16 @@ class TooLarge(NotAnObject):
 
     def __init__(self, where: str) -> None:
         super().__init__(f"{where} is larger than {MAX_OBJECT} bytes.", "It is none of ours; move it away.")
+
+
+class NoConditions(Conflict):
+    """The store says that it does not do conditional writes."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"{where} does not support conditions on writes: two publishers could overwrite each other.",
+            "Use another store, or say --single-writer if nobody else publishes there.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,12 @@ class Matches:
     """That version's token."""
 
 
-Condition = Absent | Matches
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Write whatever is there: for a single writer, on a store that takes no conditions at all."""
+
+
+Condition = Absent | Matches | Unchecked
 
 
 class Bucket(Protocol):
@@ -84,8 +99,8 @@ class Bucket(Protocol):
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
         """Write an object, on stable storage when this returns.
 
-        Raises `Conflict` where the condition does not hold. After a lost answer a retry meets its own write and
-        raises `Conflict` too: look again to tell.
+        Raises `Conflict` where the condition does not hold, `NoConditions` where the store takes none. After a lost
+        answer a retry meets its own write and raises `Conflict` too: look again to tell.
         """
 
     def list(self, prefix: str) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import Conflict
 from . import layout
-from .bucket import Absent, Bucket, Condition, Matches
+from .bucket import Absent, Bucket, Condition, Matches, NoConditions, Unchecked
 
 #: Below ``tool/``, which is ours alone, so that a policy can grant removal for this prefix and nothing else.
 SCRATCH = f"{layout.ROOT}probe-"
@@ -87,7 +87,10 @@ def probe(bucket: Scratch) -> Probe:
 
 def _ask(bucket: Scratch, key: str, absent: str) -> Iterator[Answer]:
     first, other = b"first\n", b"other\n"
-    _refused(bucket, key, first, Absent())
+    try:
+        _put(bucket, key, first, Absent())
+    except NoConditions:
+        _put(bucket, key, first, Unchecked())
     stored = bucket.get(key)
     kept = stored is not None and stored.data == first
     yield Answer("read-back", kept, "what was written is read back at once", True)
@@ -108,8 +111,15 @@ def _ask(bucket: Scratch, key: str, absent: str) -> Iterator[Answer]:
 
 
 def _refused(bucket: Bucket, key: str, data: bytes, only_if: Condition) -> bool:
+    """Tell whether the store refused because the condition does not hold, and not because it takes none."""
     try:
-        bucket.put(key, data, only_if=only_if, content_type="text/plain; charset=utf-8", cache_control="no-store")
+        _put(bucket, key, data, only_if)
+    except NoConditions:
+        return False
     except Conflict:
         return True
     return False
+
+
+def _put(bucket: Bucket, key: str, data: bytes, only_if: Condition) -> None:
+    bucket.put(key, data, only_if=only_if, content_type="text/plain; charset=utf-8", cache_control="no-store")

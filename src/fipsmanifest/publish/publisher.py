@@ -6,6 +6,7 @@ a conflict. So there is one place that decides (`plan`) and no case here in whic
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from ..errors import Conflict, Incomplete
 from ..progress import SILENT, Progress
 from . import layout
-from .bucket import Absent, Bucket, Condition, Matches, Stored
+from .bucket import Absent, Bucket, Condition, Matches, NoConditions, Stored, Unchecked
 from .consumer import Consumer, read_manifest
 from .layout import ManifestKey
 from .plan import Action, Kind, Plan, Step, Wanted, make_plan
@@ -94,6 +95,7 @@ class _Rounds:
         self.written: list[Action] = []
         self._single_writer = single_writer
         self._conditions_hold = False
+        self._takes_none = False
 
     def run(self, plan: Plan) -> None:
         """Write what the plan says, step by step."""
@@ -157,14 +159,21 @@ class _Rounds:
 
     def _put(self, action: Action, only_if: Condition) -> None:
         headers = layout.headers(action.key)
+        # Where the store has said that it takes no conditions, a single writer's word stands for them.
+        put = functools.partial(
+            self._bucket.put,
+            action.key,
+            action.data,
+            content_type=headers.content_type,
+            cache_control=headers.cache_control,
+        )
         try:
-            self._bucket.put(
-                action.key,
-                action.data,
-                only_if=only_if,
-                content_type=headers.content_type,
-                cache_control=headers.cache_control,
-            )
+            put(only_if=Unchecked() if self._takes_none else only_if)
+        except NoConditions:
+            if not self._single_writer:
+                raise
+            self._takes_none = True
+            put(only_if=Unchecked())
         except Conflict as error:
             raise _Overtaken(error.message, error.advice) from error
 

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import Conflict, FipsManifestError, Incomplete, UsageError
-from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Stored, TooLarge, check_key
+from ..retry import retry_after
+from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NoConditions, Stored, TooLarge, check_key
 
 T = TypeVar("T")
 
@@ -46,6 +47,9 @@ _AWS = tuple(
         "csp.hci.ic.gov",
     )
 )
+
+#: What a store answers to a header that "implies functionality that is not implemented" (Amazon S3 API reference).
+_NOT_IMPLEMENTED = 501
 
 _ADVICE = {
     "NoSuchBucket": "Create the bucket, or correct its name or the endpoint.",
@@ -104,8 +108,12 @@ class S3Bucket:
         """Write an object where ``only_if`` holds, else raise `Conflict`."""
         from botocore.exceptions import ClientError
 
-        condition = {"IfNoneMatch": "*"} if isinstance(only_if, Absent) else {"IfMatch": f'"{only_if.token}"'}
-        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode("ascii")
+        condition: dict[str, str] = {}
+        if isinstance(only_if, Absent):
+            condition = {"IfNoneMatch": "*"}
+        elif isinstance(only_if, Matches):
+            condition = {"IfMatch": f'"{only_if.token}"'}
+        digest = hashlib.sha256(data)
 
         def write() -> None:
             try:
@@ -115,12 +123,16 @@ class S3Bucket:
                     Body=data,
                     ContentType=content_type,
                     CacheControl=cache_control,
-                    ChecksumSHA256=checksum,
+                    ChecksumSHA256=base64.b64encode(digest.digest()).decode("ascii"),
+                    # For whoever looks at an object without reading it: an ETag is no digest that one could rely on.
+                    Metadata={"sha256": digest.hexdigest()},
                     **condition,
                 )
             except ClientError as error:
                 # 304 is what MinIO once answered; 404 is AWS's word on If-Match for a key that is gone.
                 unmet = _status(error) in {304, 412} or _code(error) in {"PreconditionFailed", "NoSuchKey"}
+                if condition and _status(error) == _NOT_IMPLEMENTED:
+                    raise NoConditions(self.describe()) from error
                 if unmet:
                     raise Conflict(f"{key} in {self.describe()} is not as it was read.", "Run again.") from error
                 raise
@@ -246,18 +258,20 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
         "retries": {"total_max_attempts": 1},
         "max_pool_connections": 16,
     }
-    plain = Config(
-        s3={"addressing_style": "path"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        **common,
-    )
     try:
         session = boto3.session.Session(region_name=region)
         # boto3 reads AWS_DEFAULT_REGION and profiles; AWS_REGION is what the other SDKs and many runners set.
         region_name = session.region_name or os.environ.get("AWS_REGION") or "us-east-1"
         client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=Config(**common))
         if not _is_aws(client.meta.endpoint_url):
+            # By path, which needs no name of the bucket's own in the DNS, unless the user's profile says otherwise.
+            style = (client.meta.config.s3 or {}).get("addressing_style", "path")
+            plain = Config(
+                s3={"addressing_style": style},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                **common,
+            )
             client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=plain)
     except (BotoCoreError, ValueError) as error:
         if _lacks_credentials(error):
@@ -314,9 +328,9 @@ def _pause(error: Any, attempt: int) -> float:
     """Give the seconds to wait: what the server asks, else doubling from 0.2 s; half of it by chance."""
     response = getattr(error, "response", None) or {}
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    asked = str(headers.get("retry-after", ""))
-    if asked.isdigit():
-        return min(float(asked), MAX_WAIT_SECONDS)
+    asked = retry_after(str(headers.get("retry-after", "")), MAX_WAIT_SECONDS)
+    if asked is not None:
+        return asked
     longest = 0.2 * 2.0**attempt
     return longest / 2 + random.random() * longest / 2  # noqa: S311 - spreads retries, protects nothing
 
