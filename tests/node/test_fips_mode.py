@@ -190,12 +190,20 @@ def test_a_fifo_in_a_signals_place_is_no_hang_and_no_pass(tmp_path: Path) -> Non
     assert found["crypto-policy"].status == found["boot-loader"].status == "unknown"
 
 
+def test_a_file_in_the_place_of_dracuts_module_is_no_pass(tmp_path: Path) -> None:
+    roots.write(tmp_path, "/usr/lib/dracut/modules.d/01fips", "")
+
+    assert signals(tmp_path, 8)["dracut-fips"].status == "unknown"
+
+
 @pytest.mark.parametrize("kind", ["directory", "device", "loop"])
 @pytest.mark.parametrize(
     ("el", "path", "subject"),
     [
         (8, "/etc/crypto-policies/state/current", "crypto-policy"),
         (8, "/etc/crypto-policies/config", "crypto-policy"),
+        (8, "/etc/system-fips", "system-fips"),
+        (9, "/usr/lib64/ossl-modules/fips.so", "openssl-fips-provider"),
         (8, "/boot/grub2/grubenv", "boot-loader"),
         (9, "/boot/loader/entries/b.conf", "boot-loader"),
         (7, "/boot/grub2/grub.cfg", "boot-loader"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +19,8 @@ from typing import Any
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.node import suites, tls
-from fipsmanifest.node.checks import services
+from fipsmanifest.node import report, suites, tls
+from fipsmanifest.node.checks import listening, services
 from fipsmanifest.node.result import Listed, Node, Result
 
 ALLOWED = [
@@ -389,6 +392,11 @@ class TestHostileServers:
         assert result.status == "fail" and "TLS_RSA_WITH_RC4_128_SHA" in result.evidence["outside"], result
 
 
+def asked_at(port: int) -> list[tuple[Any, ...]]:
+    places = services._places(services._Service("etcd", port, ()), listening.listeners())
+    return [place.address for place in places]
+
+
 class TestWhichServices:
     """The node's role, and where to ask."""
 
@@ -434,7 +442,45 @@ class TestWhichServices:
         with socket.create_server((address, 0), family=family) as listener:
             port = listener.getsockname()[1]
 
-            assert services._addresses(port, services._listening()) == [(address, port)]
+            assert asked_at(port) == [(address, port)]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes networks")
+    def test_a_link_local_address_is_asked_on_its_interface(self, certificate: tuple[Path, Path]) -> None:
+        # In a network of its own, where the loopback is given such an address.
+        script = """
+set -e
+ip link set lo up
+ip address add fe80::5/64 dev lo
+openssl s_server -accept "[fe80::5%lo]:6443" -quiet -tls1_2 -cipher AES256-GCM-SHA384 -cert "$1" -key "$2" &
+trap "kill $!" EXIT
+for _ in $(seq 100); do grep -q " 0A " /proc/net/tcp6 && break; sleep 0.05; done
+"$3" -c "$4"
+"""
+        look = f"""
+from fipsmanifest.node.checks import services
+from fipsmanifest.node.result import Listed, Node
+for one in services.check(Node("/", True, "control-plane"), [Listed("m", {manifest(6443).manifest!r})]):
+    print(one.subject, one.status, one.evidence["program"].rpartition("/")[2])
+"""
+        given = [*map(str, certificate), sys.executable, look]
+        command = ["unshare", "--net", "sh", "-c", script, "sh", *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+        assert done.stdout == "kube-apiserver [[fe80::5%lo]:6443] pass openssl\n", done.stderr
+
+    @pytest.mark.parametrize("name", ["kube-apiserver", "openssl"])
+    def test_what_has_the_port_is_named(self, name: str, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+        program = tmp_path / name
+        shutil.copy("/usr/bin/openssl", program)
+        port = free_port()
+        options = ["-accept", f"127.0.0.1:{port}", "-quiet", "-tls1_2", "-cipher", "AES256-GCM-SHA384"]
+        with running(port, program, "s_server", *options, "-cert", certificate[0], "-key", certificate[1]):
+            result = check(port)
+
+        assert (result.status, result.evidence["program"]) == ("pass", str(program))
+        assert result.evidence["another_program"] is (name != "kube-apiserver")
+        report_line = report.to_text(report.Report("valid", "live", {}, [], [result], []))
+        assert ("(another program has the port)" in report_line) is (name != "kube-apiserver")
 
     @pytest.mark.parametrize(
         ("address", "written"),
@@ -447,7 +493,7 @@ class TestWhichServices:
         ],
     )
     def test_only_a_mapped_address_is_taken_for_ipv4(self, address: str, written: str) -> None:
-        assert services._text(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)) == written
+        assert listening.written(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)) == written
 
     def test_more_addresses_than_are_asked_are_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "_MAX_ASKED", 2)
@@ -464,4 +510,4 @@ class TestWhichServices:
         with socket.create_server(("0.0.0.0", 0)) as listener:
             port = listener.getsockname()[1]
 
-            assert services._addresses(port, services._listening()) == [("127.0.0.1", port)]
+            assert asked_at(port) == [("127.0.0.1", port)]

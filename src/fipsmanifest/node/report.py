@@ -150,6 +150,9 @@ def _service(result: Result, colour: bool) -> List[str]:
     """Write a service as its first users knew it: what it prefers, and all that it supports."""
     subject = "Service: {}".format(visible(result.subject))
     lines = ["{:<{}} {}".format(subject, _WIDTH, _paint(_MARKS[result.status], result.status, colour))]
+    if "program" in result.evidence:
+        other = " (another program has the port)" if result.evidence.get("another_program") else ""
+        lines.append("    Served by: {}{}".format(visible(str(result.evidence["program"])), other))
     supported = result.evidence.get("suites") or {}
     if supported:
         named = [suite for version in supported.values() for suite in version]

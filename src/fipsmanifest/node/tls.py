@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import suites
 
@@ -78,8 +78,11 @@ class Accepted(NamedTuple):
     """How many were made."""
 
 
-def ask(address: Tuple[str, int], allowed: Sequence[str], seconds: float) -> Accepted:
-    """Find all that the server at ``address`` accepts, within ``seconds``; raises `Refused` where none is there."""
+def ask(address: Tuple[Any, ...], allowed: Sequence[str], seconds: float) -> Accepted:
+    """Find all that the server at ``address`` accepts, within ``seconds``; raises `Refused` where none is there.
+
+    ``address`` is a numeric one with its port and, where it is link-local, its flow and scope (socket(7)).
+    """
     asking = _Asking(address, time.monotonic() + seconds)
     found: Dict[str, List[int]] = {}
     alerts: Dict[str, str] = {}
@@ -109,7 +112,7 @@ def ask(address: Tuple[str, int], allowed: Sequence[str], seconds: float) -> Acc
 class _Asking:
     """One server, and the time that is left for it."""
 
-    def __init__(self, address: Tuple[str, int], deadline: float) -> None:
+    def __init__(self, address: Tuple[Any, ...], deadline: float) -> None:
         self._address = address
         self._deadline = deadline
         self.connections = 0

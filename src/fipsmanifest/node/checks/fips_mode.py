@@ -221,7 +221,7 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
 def _mark(node: Node, el: int) -> List[Result]:
     if el > 8:
         return []
-    return [_present(node, "system-fips", (_MARK,), _ADVICE)]
+    return [_present(node, "system-fips", (_MARK,), "file", _ADVICE)]
 
 
 def _dracut(node: Node, el: int) -> List[Result]:
@@ -231,7 +231,8 @@ def _dracut(node: Node, el: int) -> List[Result]:
         return []
     names = [name for name in _names(node, _DRACUT, subject) if name.lstrip("0123456789") == "fips"]
     paths = [posixpath.join(_DRACUT, name) for name in names] or [posixpath.join(_DRACUT, "01fips")]
-    return [_present(node, subject, paths, "Install dracut-fips (EL7) or dracut, and make the initial ramdisk anew.")]
+    advice = "Install dracut-fips (EL7) or dracut, and make the initial ramdisk anew."
+    return [_present(node, subject, paths, "directory", advice)]
 
 
 def _prelink(node: Node, el: int) -> List[Result]:
@@ -248,17 +249,21 @@ def _prelink(node: Node, el: int) -> List[Result]:
 def _provider(node: Node, el: int) -> List[Result]:
     if el < 9:
         return []
-    return [_present(node, "openssl-fips-provider", _PROVIDERS, "Install openssl-libs or openssl-fips-provider.")]
+    return [
+        _present(node, "openssl-fips-provider", _PROVIDERS, "file", "Install openssl-libs or openssl-fips-provider.")
+    ]
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
-def _present(node: Node, subject: str, paths: Sequence[str], advice: str) -> Result:
+def _present(node: Node, subject: str, paths: Sequence[str], kind: str, advice: str) -> Result:
     """Judge a signal that is there or not: a running node must have it, a tree at rest need not have it yet."""
     for path in paths:
         try:
-            tree.resolve(node.root, path)
+            found = tree.kind(os.lstat(tree.resolve(node.root, path)).st_mode)
+            if found != kind:
+                raise _Unread(subject, found, path)
             return Result(ID, subject, PASS, "present", "present", {"path": path})
         except OSError as error:
             if error.errno not in _NOT_THERE:

@@ -3,24 +3,23 @@
 Only sockets that listen on this node are asked, at the node's own addresses, and only with ClientHellos.
 """
 
+import contextlib
+import posixpath
 import socket
-import struct
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .. import tls, tree
+from .. import tls
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
 from ..text import visible
+from . import listening
 
 ID = "services"
 
 _SECONDS = 20.0  # for one address; all are asked at once
 _MAX_ASKED = 64
 _MAX_SHOWN = 40
-_LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
-_MAX_TABLE = 4 * 1024 * 1024
+_OWNER_SECONDS = 5.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what others listen on
-
-_MAPPED = bytes(10) + b"\xff\xff"
 
 _CLOSE = "Narrow the service to the manifest's list: --tls-min-version and --tls-cipher-suites (etcd: --cipher-suites)."
 _START = "Start the service, or leave this out with --skip services."
@@ -35,6 +34,15 @@ class _Service(NamedTuple):
     """Manifest's name, and its entry for the service."""
 
 
+class _Place(NamedTuple):
+    """Where a service is asked."""
+
+    address: Tuple[Any, ...]
+    """As connect(2) takes it."""
+    inode: int
+    """Of the socket that listens there; 0 where none was seen."""
+
+
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Ask every service of the node's role; raises nothing."""
     if not node.live:
@@ -44,10 +52,13 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         return [Result(ID, ID, NOT_APPLICABLE, actual="none listed for this role")]
     from concurrent.futures import ThreadPoolExecutor
 
-    listening = _listening()
-    asked = [(service, address) for service in services for address in _addresses(service.port, listening)]
+    listeners = listening.listeners()
+    asked = [(service, place) for service in services for place in _places(service, listeners)]
+    inodes = {place.inode for _, place in asked if place.inode}
+    owners = listening.owners(inodes, [service.name for service in services], _OWNER_SECONDS)
     with ThreadPoolExecutor(min(len(asked), _MAX_ASKED)) as pool:
-        results = list(pool.map(lambda one: _check_service(*one), asked[:_MAX_ASKED]))
+        one_by_one = [(service, place.address, owners.get(place.inode)) for service, place in asked[:_MAX_ASKED]]
+        results = list(pool.map(lambda one: _check_service(*one), one_by_one))
     if len(asked) > _MAX_ASKED:
         evidence = {"count": len(asked) - _MAX_ASKED}
         advice = "Let the services listen on fewer addresses, or give one manifest at a time."
@@ -69,48 +80,44 @@ def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
     return [_Service(name, port, tuple(found[name, port])) for name, port in sorted(found)]
 
 
-def _listening() -> Dict[int, List[str]]:
-    """Give the addresses that this node listens on, by port, as proc(5) lists them; empty where it cannot be told."""
-    found: Dict[int, List[str]] = {}
-    for path, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
-        try:
-            lines = tree.read_small("/", path, _MAX_TABLE).split("\n")[1:]
-        except (OSError, tree.NotRegular):
-            continue
-        for line in lines:
-            fields = line.split()
-            if len(fields) > 3 and fields[3] == _LISTEN:
-                address, _, port = fields[1].partition(":")
-                # Each 32-bit word stands there in the machine's own byte order.
-                words = struct.unpack(">{}I".format(len(address) // 8), bytes.fromhex(address))
-                packed = struct.pack("={}I".format(len(words)), *words)
-                found.setdefault(int(port, 16), []).append(_text(family, packed))
-    return found
+def _places(service: _Service, listeners: Dict[int, List[listening.Listener]]) -> List[_Place]:
+    """Give where a service is to be asked: everywhere it listens, or at the loopback where nothing was seen to."""
+    found: Dict[Tuple[Any, ...], _Place] = {}
+    for one in sorted(listeners.get(service.port, [])):
+        address = _ANYWHERE.get(one.address, one.address)
+        # The interface's number goes where socket(7) has it.
+        where = (address, service.port, 0, one.scope) if one.scope else (address, service.port)
+        found.setdefault(where, _Place(where, one.inode))
+    return list(found.values()) or [_Place(("127.0.0.1", service.port), 0)]
 
 
-def _text(family: int, packed: bytes) -> str:
-    """Write an address; an IPv4 one that is mapped into IPv6 (RFC 4291, 2.5.5.2) as IPv4."""
-    if packed.startswith(_MAPPED):
-        return socket.inet_ntop(socket.AF_INET, packed[len(_MAPPED) :])
-    return socket.inet_ntop(family, packed)
+def _shown_place(address: Tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    if len(address) > 2:
+        with contextlib.suppress(OSError):
+            host = "{}%{}".format(host, socket.if_indextoname(address[3]))
+    return "[{}]:{}".format(host, port) if ":" in host else "{}:{}".format(host, port)
 
 
-def _addresses(port: int, listening: Dict[int, List[str]]) -> List[Tuple[str, int]]:
-    """Give where a port is to be asked: everywhere it listens, or at the loopback where nothing was seen to."""
-    own = sorted({_ANYWHERE.get(address, address) for address in listening.get(port, [])})
-    return [(address, port) for address in own or ["127.0.0.1"]]
-
-
-def _check_service(service: _Service, address: Tuple[str, int]) -> Result:
-    where = "[{}]:{}".format(*address) if ":" in address[0] else "{}:{}".format(*address)
-    subject = "{} [{}]".format(visible(service.name, 60), where)
+def _check_service(service: _Service, address: Tuple[Any, ...], owner: Optional[listening.Owner]) -> Result:
+    subject = "{} [{}]".format(visible(service.name, 60), visible(_shown_place(address)))
     expected = _expected(service.allowed[0][1])
     allowed = [suite for _, entry in service.allowed for suite in _order(entry)]
     try:
         found = tls.ask(address, allowed, _SECONDS)
     except tls.Refused as error:
         return Result(ID, subject, UNKNOWN, expected, "nothing answers ({})".format(error), {}, _START)
-    return _judge(service, subject, expected, found)
+    result = _judge(service, subject, expected, found)
+    return result if owner is None else result._replace(evidence=dict(result.evidence, **_served_by(service, owner)))
+
+
+def _served_by(service: _Service, owner: listening.Owner) -> Dict[str, Any]:
+    """Say which program has the port: what was found is said of that one, whoever it is."""
+    names = {service.name}.union(str(entry["component"]) for _, entry in service.allowed if entry.get("component"))
+    own = any(
+        listening.is_named(one, name) for name in names for one in (posixpath.basename(owner.program), owner.name)
+    )
+    return {"program": visible(owner.program), "pid": owner.pid, "another_program": not own}
 
 
 def _judge(service: _Service, subject: str, expected: str, found: tls.Accepted) -> Result:

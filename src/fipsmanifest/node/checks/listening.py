@@ -1,0 +1,121 @@
+"""Where this node listens, and which processes do, as proc(5) tells it."""
+
+import contextlib
+import os
+import posixpath
+import socket
+import struct
+import time
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
+
+from .. import tree
+
+_PROC = "/proc"
+_LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
+_INODE = 9  # its place in a line of /proc/net/tcp
+_MAX_NAME = 15  # proc(5), /proc/pid/comm
+_MAX_TABLE = 4 * 1024 * 1024
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+class Listener(NamedTuple):
+    """A socket that takes connections."""
+
+    address: str
+    scope: int
+    """Number of the interface that a link-local address is of; otherwise 0."""
+    inode: int
+    """What /proc/PID/fd calls the socket."""
+
+
+class Owner(NamedTuple):
+    """A process that holds a socket."""
+
+    pid: int
+    program: str
+    """Path of its file."""
+    name: str
+    """What it was started as, 15 characters at the most (comm)."""
+
+
+def listeners() -> Dict[int, List[Listener]]:
+    """Give what listens, by port; empty where it cannot be told."""
+    found: Dict[int, List[Listener]] = {}
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for fields in _rows(table):
+            if len(fields) > _INODE and fields[3] == _LISTEN:
+                address, _, port = fields[1].partition(":")
+                # Each 32-bit word stands there in the machine's own byte order.
+                words = struct.unpack(">{}I".format(len(address) // 8), bytes.fromhex(address))
+                packed = struct.pack("={}I".format(len(words)), *words)
+                one = Listener(written(family, packed), _scope(packed), int(fields[_INODE]))
+                found.setdefault(int(port, 16), []).append(one)
+    return found
+
+
+def _rows(table: str) -> Iterator[List[str]]:
+    try:
+        lines = tree.read_small("/", "{}/net/{}".format(_PROC, table), _MAX_TABLE).split("\n")
+    except (OSError, tree.NotRegular):
+        return
+    for line in lines:
+        yield line.split()
+
+
+def written(family: int, packed: bytes) -> str:
+    """Write an address; an IPv4 one that is mapped into IPv6 (RFC 4291, 2.5.5.2) as IPv4."""
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[len(_MAPPED) :])
+    return socket.inet_ntop(family, packed)
+
+
+def _scope(packed: bytes) -> int:
+    """Give the interface of a link-local address, without which nobody can connect to it (RFC 4007)."""
+    if len(packed) != 16 or packed[0] != 0xFE or packed[1] & 0xC0 != 0x80:
+        return 0
+    numbers = [int(fields[1], 16) for fields in _rows("if_inet6") if fields[:1] == [packed.hex()]]
+    return numbers[0] if numbers else 0
+
+
+def owners(inodes: Set[int], likely: Sequence[str], seconds: float) -> Dict[int, Owner]:
+    """Give the process that holds each socket, as far as it can be told in ``seconds``.
+
+    Processes that were started as one of ``likely`` are looked at first.
+    """
+    deadline = time.monotonic() + seconds
+    left = {"socket:[{}]".format(inode): inode for inode in inodes}
+    found: Dict[int, Owner] = {}
+    for pid, name in sorted(_names(), key=lambda one: (not any(is_named(one[1], like) for like in likely), one)):
+        if not left or time.monotonic() > deadline:
+            break
+        folder = "{}/{}".format(_PROC, pid)
+        try:
+            numbers, program = os.listdir(folder + "/fd"), os.readlink(folder + "/exe")
+        except OSError:
+            continue  # It has ended, or is not ours to look at.
+        held = set()
+        for number in numbers:
+            with contextlib.suppress(OSError):  # It may close any of them just now.
+                held.add(os.readlink(posixpath.join(folder, "fd", number)))
+        for link in held.intersection(left):
+            found[left.pop(link)] = Owner(pid, program, name)
+    return found
+
+
+def _names() -> Iterator[Tuple[int, str]]:
+    """Give each process with the name that it was started by."""
+    try:
+        pids = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+    except OSError:
+        return
+    for pid in pids:
+        try:
+            with open("{}/{}/comm".format(_PROC, pid), encoding="utf-8", errors="backslashreplace") as file:
+                yield pid, file.read(64).rstrip("\n")
+        except OSError:
+            continue
+
+
+def is_named(name: str, component: str) -> bool:
+    """Tell whether a process or program of this name is a component's."""
+    return name == component or name == component[:_MAX_NAME] or name.startswith(component + "-")
