@@ -16,8 +16,8 @@ from tests.servers import SeaweedFS
 from fipsmanifest.manifest import canonical
 from fipsmanifest.publish import layout
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.wanted import Wanted
 
 from .measure import Figure, Run, run
 

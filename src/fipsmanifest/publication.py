@@ -15,11 +15,13 @@ from .node.document import parse_json
 from .node.trust import Trust
 from .node.verify import verify_cleartext, verify_detached
 from .publish import layout
+from .publish.action import Action, Kind, Step
 from .publish.compare import Differs, OnlyAdditions, compare
 from .publish.consumer import Consumer
-from .publish.plan import Action, Kind, Plan, Step, Wanted, WantedManifest, WantedTool
+from .publish.plan import Plan
 from .publish.publisher import plan_publication
 from .publish.snapshot import published_manifest
+from .publish.wanted import Wanted, WantedManifest, WantedTool
 from .tool import ToolFile
 from .workspace import Workspace
 

@@ -22,9 +22,10 @@ from .publish import layout
 from .publish.bucket import Bucket
 from .publish.consumer import Consumer, SignedManifest, as_retired, is_of_el
 from .publish.layout import ManifestKey
-from .publish.plan import Plan, Wanted, WantedManifest, WantedTool
+from .publish.plan import Plan
 from .publish.publisher import publish
 from .publish.snapshot import published_manifest
+from .publish.wanted import Wanted, WantedManifest, WantedTool
 from .tool import ToolFile
 
 #: What a reissue says anew.

@@ -17,7 +17,7 @@ from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.plan import Wanted, WantedManifest, WantedTool
+from fipsmanifest.publish.wanted import Wanted, WantedManifest, WantedTool
 
 KUBERNETES = "v1.21.3"
 

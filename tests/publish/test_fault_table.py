@@ -16,8 +16,8 @@ import pytest
 from fipsmanifest.errors import FipsManifestError, Incomplete
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.wanted import Wanted
 from tests.publish.conftest import BUCKET
 from tests.publish.faulty_proxy import FaultyProxy, honest
 from tests.publish.reader import Reader

@@ -20,8 +20,8 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.plan import Wanted
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.wanted import Wanted
 from tests.publish.reader import Reader
 from tests.publish.releases import (
     ReleaseKey,

@@ -16,14 +16,15 @@ import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused
 from fipsmanifest.publish import index, layout
+from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.page import render
-from fipsmanifest.publish.plan import Kind, Wanted
 from fipsmanifest.publish.publisher import plan_publication, publish
 from fipsmanifest.publish.snapshot import published_manifest
+from fipsmanifest.publish.wanted import Wanted
 from tests.publish.releases import (
     KUBERNETES,
     ReleaseKey,

@@ -14,8 +14,8 @@ import pytest
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.plan import Wanted, WantedManifest
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.wanted import Wanted, WantedManifest
 from tests.publish.releases import ReleaseKey, payload, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"

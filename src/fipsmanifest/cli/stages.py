@@ -14,8 +14,8 @@ from .select import chosen
 from .site import opened
 
 if TYPE_CHECKING:
-    from ..publish.plan import Wanted
     from ..publish.probe import Scratch
+    from ..publish.wanted import Wanted
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")]
 
@@ -195,7 +195,7 @@ def publish(
 def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> Wanted:
     """Give what ``sign`` left in the work folder."""
     from ..publish.layout import read_sidecar
-    from ..publish.plan import Wanted, WantedManifest, WantedTool
+    from ..publish.wanted import Wanted, WantedManifest, WantedTool
     from ..workspace import Workspace, read
 
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ..errors import NotTrusted
+from ..errors import NotTrusted, ValidationFailed
 from ..manifest import Manifest, parse
 from ..node.trust import Trust
 from ..node.verify import verify_cleartext, verify_detached
@@ -119,3 +119,11 @@ def is_of_el(name: str, el: int) -> bool:
     """Tell whether a name (``rhel8``, ``rhel-84``) may be that of a manifest for ``el``: its digits begin with it."""
     digits = re.findall(r"[0-9]+", name)
     return not digits or any(run.startswith(str(el)) for run in digits)
+
+
+def tool_signer(data: bytes, signature: bytes, consumer: Consumer) -> Signer | None:
+    """Give who signed a tool; None where the signature does not hold."""
+    try:
+        return consumer.tool(data, signature)
+    except (NotTrusted, ValidationFailed):
+        return None

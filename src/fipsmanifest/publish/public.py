@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, Refused
 from ..progress import SILENT, Progress
+from .action import Action
 from .bucket import MAX_OBJECT, Bucket
-from .plan import Action, Plan
+from .plan import Plan
 
 if TYPE_CHECKING:
     from ..collect.http import Http

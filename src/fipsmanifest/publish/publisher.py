@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from ..errors import Conflict, Incomplete
 from ..progress import SILENT, Progress
 from . import layout
+from .action import Action, Kind, Step
 from .bucket import Absent, Bucket, Condition, Matches, NoConditions, Stored, Unchecked
 from .consumer import Consumer, read_manifest
 from .layout import ManifestKey
-from .plan import Action, Kind, Plan, Step, Wanted, make_plan
+from .plan import Plan, make_plan
 from .records import THREADS
 from .snapshot import read_snapshot
+from .wanted import Wanted
 
 #: Times that a store which keeps other bytes than it was given gets them again.
 _REPAIRS = 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, Stored
-from .consumer import Consumer, SignedManifest, read_manifest
+from .consumer import Consumer, SignedManifest, Signer, read_manifest, tool_signer
 from .layout import ManifestKey, ToolKey
 from .page import render
 from .records import Recorder, in_parallel
@@ -96,6 +96,12 @@ def published_manifest(
     except NotTrusted as error:
         raise NotTrusted(f"{key} in {bucket.describe()}: {error.message}", error.advice) from error
     return stored.data, signed
+
+
+def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> Signer | None:
+    """Give who signed the published tool of a version, where its files were read and the signature holds."""
+    data, signature = (there.objects.get(layout.tool(version, suffix)) for suffix in ("", ".asc"))
+    return tool_signer(data.data, signature.data, consumer) if data and signature else None
 
 
 class _Reader:

@@ -1,0 +1,161 @@
+"""Where the well-known addresses are to lead: only ever to a higher serial and a newer tool. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ..errors import NotTrusted
+from . import index, layout
+from .action import Action, Kind, Step, foreign, same
+from .bucket import Stored
+from .consumer import Consumer, read_manifest, tool_signer
+from .snapshot import Snapshot, published_tool_signer
+from .wanted import WantedManifest
+
+_TOOL_POINTER_STEPS = dict(
+    zip(layout.TOOL_SUFFIXES, (Step.TOOL_SIGNATURE_POINTER, Step.TOOL_SIDECAR_POINTER, Step.TOOL_POINTER), strict=True)
+)
+
+
+def tool_pointers_behind(there: Snapshot, consumer: Consumer) -> list[Action]:
+    """Plan the move of the tool's well-known address that another publisher did not come to; nothing of our own is in
+    it, so that a conflict there does not stop this run."""
+    if not there.published.tools:
+        return []
+    version = there.published.tools[0].version
+    files = [same(key, Step.TOOL_FILES, stored) for key, stored in _stored_tool(version, there)]
+    if len(files) < len(layout.TOOL_SUFFIXES):
+        return []
+    actions = list(tool_pointers(version, files, there, consumer))
+    if any(action.kind is Kind.CONFLICT for action in actions):
+        return []
+    return [action for action in actions if action.kind is not Kind.SAME]
+
+
+def _stored_tool(version: str, there: Snapshot) -> list[tuple[str, Stored]]:
+    keys = [layout.tool(version, suffix) for suffix in layout.TOOL_SUFFIXES]
+    return [(key, there.objects[key]) for key in keys if key in there.objects]
+
+
+def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: Consumer) -> Iterator[Action]:
+    """Plan the well-known address, which only ever moves to a newer version.
+
+    Where another publisher was stopped before or in the middle of a move to a still newer version, that move is
+    completed.
+    """
+    versions = _published_tools(there)
+    versions[version] = {_suffix(action.key): action.data for action in files}
+    at: dict[str, str] = {version: version}
+    for tool in there.published.tools[:1]:
+        whole = len(_stored_tool(tool.version, there)) == len(layout.TOOL_SUFFIXES)
+        if whole and published_tool_signer(tool.version, there, consumer) is not None:
+            at[tool.version] = tool.version
+    for suffix in layout.TOOL_SUFFIXES:
+        pointer = there.objects.get(layout.tool(None, suffix))
+        if pointer is not None:
+            found = [known for known, data in versions.items() if data.get(suffix) == pointer.data]
+            if not found:
+                yield foreign(layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix], pointer, there.address)
+                continue
+            at[suffix] = max(found, key=layout.version_order)
+    target = max(at.values(), key=layout.version_order)
+    files_there = versions[target]
+    complete = len(files_there) == len(layout.TOOL_SUFFIXES)
+    if target != version and not (complete and tool_signer(files_there[""], files_there[".asc"], consumer)):
+        key = layout.tool(target)
+        sentence = f"{key} in {there.address} is newer than {version}, is pointed at, and does not verify."
+        yield Action(Kind.CONFLICT, key, Step.TOOL_POINTER, b"", None, sentence)
+        return
+    for suffix in layout.TOOL_SUFFIXES:
+        key, step = layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix]
+        pointer = there.objects.get(key)
+        if pointer is None:
+            yield Action(Kind.CREATE, key, step, files_there[suffix], None, f"-> {target}")
+        elif pointer.data == files_there[suffix]:
+            yield same(key, step, pointer, target)
+        elif suffix in at:
+            detail = f"{at[suffix]} -> {target}"
+            yield Action(Kind.MOVE, key, step, files_there[suffix], pointer.token, detail)
+
+
+def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
+    """Give the files of the versions that were read, by version and suffix."""
+    found: dict[str, dict[str, bytes]] = {}
+    for key, stored in there.objects.items():
+        parsed = layout.read_key(key)
+        if isinstance(parsed, layout.ToolKey) and parsed.version is not None:
+            found.setdefault(parsed.version, {})[parsed.suffix] = stored.data
+    return found
+
+
+def manifest_pointers(
+    asked: Mapping[str, tuple[WantedManifest, Action]], contents: index.Contents, there: Snapshot, consumer: Consumer
+) -> Iterator[Action]:
+    """Plan the well-known addresses of everything that the index names.
+
+    Where another publisher was stopped before it moved one, that move is completed. What stands in the way of that
+    one is the other's conflict, which does not stop this run.
+    """
+    newest = index.newest(contents)
+    for key, (manifest, file) in asked.items():
+        record = newest.get(key)
+        newer = _newer(record, there, consumer) if record is not None and record.serial > manifest.serial else None
+        yield _manifest_pointer(newer or replace(manifest, signed=file.data), there, consumer)
+    for key, record in newest.items():
+        if key not in asked and (target := _newer(record, there, consumer)) is not None:
+            action = _manifest_pointer(target, there, consumer)
+            if action.kind in {Kind.CREATE, Kind.MOVE}:
+                yield action
+
+
+def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer) -> WantedManifest | None:
+    """Give a published manifest that was read because its pointer may be behind; None for any other one."""
+    stored = there.objects.get(record.key)
+    if stored is None:
+        return None
+    found = WantedManifest(record.kubernetes, record.name, record.serial, stored.data)
+    try:
+        read_manifest(stored.data, consumer, kubernetes=found.kubernetes, name=found.name, serial=found.serial)
+    except NotTrusted:
+        return None
+    return found
+
+
+def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> Action:
+    """Plan the well-known address, which only ever moves to a higher serial."""
+    key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
+    pointer = there.objects.get(key)
+    if pointer is None:
+        return Action(Kind.CREATE, key, step, manifest.signed, None, f"-> serial {manifest.serial}")
+    if pointer.data == manifest.signed:
+        return same(key, step, pointer, f"serial {manifest.serial}")
+    try:
+        signed = read_manifest(pointer.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name)
+        serial, trusted = signed.document.serial, ""
+    except NotTrusted as error:
+        # The copy of a serial whose key was revoked since: a reissue has to be able to take its place.
+        copied = _serial_with(pointer.data, manifest, there)
+        if copied is None or copied >= manifest.serial:
+            return foreign(key, step, pointer, there.address, error.message)
+        serial, trusted = copied, ", which is trusted no more,"
+    if serial > manifest.serial:
+        return same(key, step, pointer, f"serial {serial}, which is newer")
+    if serial < manifest.serial:
+        detail = f"serial {serial}{trusted} -> {manifest.serial}"
+        return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
+    return foreign(key, step, pointer, there.address, f"It is not the serial {serial} that is published.")
+
+
+def _serial_with(data: bytes, manifest: WantedManifest, there: Snapshot) -> int | None:
+    """Give the serial that lies in the bucket with exactly these bytes, or None."""
+    for serial in there.serials(manifest.kubernetes, manifest.name):
+        stored = there.objects.get(layout.manifest(manifest.kubernetes, manifest.name, serial))
+        if stored is not None and stored.data == data:
+            return serial
+    return None
+
+
+def _suffix(key: str) -> str:
+    parsed = layout.read_key(key)
+    return parsed.suffix if isinstance(parsed, layout.ToolKey) else ""
