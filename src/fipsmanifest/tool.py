@@ -28,13 +28,15 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
 
 # Programs of the distribution go before what PATH may hold. Each is asked whether it is new enough, and has to say so:
 # EL7's platform-python is Python 2.7, and what ends without an answer would end with a code that reads as a verdict.
+# One that hangs is passed over where coreutils can end it.
 _HEADER = """\
 #!/bin/sh
 # dkp-fips-tool {version}: validates that a node runs the FIPS builds that a signed manifest lists.
 # This file is a shell script and a zip archive of Python source; `unzip -l` shows what is in it.
+limit=; [ -x /usr/bin/timeout ] && limit='/usr/bin/timeout -s KILL 20'
 for python in /usr/libexec/platform-python {fixed} /usr/bin/python3 python3 {named}; do
     command -v "$python" >/dev/null || continue
-    {{ new=$("$python" -I -S -B -c 'import sys; print(sys.version_info >= (3, 6))' </dev/null); }} 2>/dev/null
+    {{ new=$($limit "$python" -I -S -B -c 'import sys; print(sys.version_info >= (3, 6))' </dev/null); }} 2>/dev/null
     [ "$new" = True ] && exec "$python" -I -S -B "$0" "$@"
 done
 echo 'dkp-fips-tool: no Python 3.6 or newer was found; install the package python3.' >&2

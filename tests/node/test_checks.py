@@ -130,6 +130,21 @@ class TestFiles:
 
         assert "/usr/bin/only-arm" not in check_files(root, manifest)
 
+    def test_one_program_of_another_machine_does_not_make_the_node_one(
+        self, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        # The first of the listed ones, in a release that has it for both machines: the others are x86_64 all the same.
+        other = [dict(file, architecture="aarch64") for file in manifest["files"]]
+        place = root / "usr/bin/kubelet"
+        content = bytearray(place.read_bytes())
+        content[18:20] = b"\xb7\0"  # EM_AARCH64, System V ABI
+        place.write_bytes(content)
+        other[0]["sha256"] = roots.sha256(place)
+
+        found = check_files(root, manifest | {"files": manifest["files"] + other})
+
+        assert {path for path, one in found.items() if one.status == "fail"} == {"/bin/kubelet"}
+
     def test_a_manifest_without_programs_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
         assert check_files(root, manifest | {"files": []})["programs"].status == "unknown"
 

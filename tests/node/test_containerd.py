@@ -306,12 +306,22 @@ class TestTheTool:
 
         assert (code, report["verdict"]) == (1, "invalid")
 
-    @pytest.mark.parametrize(("mode", "hidden"), [(0o700, "content-store"), (0o711, "snapshots")])
+    @pytest.mark.parametrize(
+        ("mode", "opened", "hidden"),
+        [
+            (0o700, [], "content-store"),
+            (0o711, [], "snapshots"),
+            (0o711, [".", "metadata.db"], "snapshots"),
+            (0o711, [".", "metadata.db", "snapshots"], "snapshots"),
+        ],
+    )
     def test_who_may_not_see_the_snapshots_gets_no_pass(
-        self, mode: int, hidden: str, tool: Path, signed: Path, containerd: Containerd
+        self, mode: int, opened: list[str], hidden: str, tool: Path, signed: Path, containerd: Containerd
     ) -> None:
         # What containerd lets others into differs with its version; below, the store is open and the snapshots are not.
         (containerd.root / "var/lib/containerd").chmod(mode)
+        for name in opened:
+            (containerd.root / runtime.SNAPSHOTS / ".." / name).chmod(0o755)
         containerd.root.chmod(0o711)
         for place in (tool, signed):
             for folder in (place, *place.parents[:4]):
@@ -320,5 +330,6 @@ class TestTheTool:
         code, report = self.run(tool, containerd.root, signed, user=65534, group=65534, extra_groups=[])
 
         assert (code, report["verdict"]) == (4, "incomplete")
-        unknown = {one["subject"]: one["evidence"] for one in report["checks"] if one["status"] == "unknown"}
-        assert unknown[hidden] == {"code": "EACCES"}
+        unknown = {one["subject"]: one for one in report["checks"] if one["status"] == "unknown"}
+        assert unknown[hidden]["evidence"] == {"code": "EACCES"}
+        assert unknown[hidden]["advice"] == "Run it as root."

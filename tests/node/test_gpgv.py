@@ -194,6 +194,64 @@ def test_nothing_is_left_behind(forge: Forge) -> None:
     assert not leftovers()
 
 
+class TestLeftBehind:
+    """What a run left that was killed by SIGKILL: removed by the next one, where it is ours beyond doubt."""
+
+    GONE = 4194305  # one more than the highest number that a process may have (proc(5), pid_max)
+
+    def left(self, parent: Path, pid: int = GONE, age: float = 3600, mode: int = 0o700) -> Path:
+        folder = parent / f"fipsmanifest-{pid}-{'a' * 16}"
+        folder.mkdir()
+        (folder / "keyring").write_bytes(b"")
+        folder.chmod(mode)
+        then = time.time() - age
+        os.utime(folder, (then, then))
+        return folder
+
+    def sweep(self, parent: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TMPDIR", str(parent))
+        verify_cleartext(forge.clearsign(payload()), forge.trust())
+
+    def test_it_is_removed(self, tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = self.left(tmp_path)
+
+        self.sweep(tmp_path, forge, monkeypatch)
+
+        assert not folder.exists()
+
+    @pytest.mark.parametrize(
+        "why",
+        [
+            *("young", "running", "open to others", "another name", "a link", "in a folder of everybody"),
+            pytest.param(
+                "another's", marks=pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+            ),
+        ],
+    )
+    def test_what_may_be_anothers_stays(
+        self, why: str, tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = self.left(
+            tmp_path,
+            os.getppid() if why == "running" else self.GONE,
+            30 if why == "young" else 3600,
+            0o755 if why == "open to others" else 0o700,
+        )
+        if why == "another name":
+            folder = folder.rename(tmp_path / "fipsmanifest-backup")
+        elif why == "a link":
+            target = folder.rename(tmp_path / "target")
+            folder.symlink_to(target)
+        elif why == "another's":
+            os.chown(folder, 65534, 65534)
+        elif why == "in a folder of everybody":
+            tmp_path.chmod(0o777)
+
+        self.sweep(tmp_path, forge, monkeypatch)
+
+        assert (folder / "keyring").exists()
+
+
 # A signal that one thread blocks is another's, and its handler runs in the first all the same.
 @pytest.mark.parametrize("threads", [0, 1], ids=["alone", "beside another thread"])
 @pytest.mark.parametrize("step", ["mkdir", "listdir", "unlink", "rmdir"])
@@ -208,7 +266,8 @@ def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
 
     def interrupted(*arguments: object) -> object:
         done = real(*arguments)
-        if not sent:
+        # What earlier runs left behind is looked for before.
+        if not sent and f"fipsmanifest-{os.getpid()}-" in str(arguments[0]):
             sent.append(signal.SIGTERM)
             # To this thread, for a test runner has others, and a signal to the process may go to one of those.
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -176,11 +177,25 @@ class TestTheFile:
         assert (done.returncode, done.stdout) == ((0, started) if taken else (69, ""))
         assert done.stderr.count("\n") == (0 if taken else 1)
 
-    def started(self, tool: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a copy of the tool that looks for Python in ``folder`` alone."""
+    def test_a_python_that_hangs_is_passed_over(self, tool: Path, tmp_path: Path) -> None:
+        for name, answer in {"fixed/platform-python": "trap '' TERM; sleep 60", "python3": "echo True"}.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(f'#!/bin/sh\ncase "$*" in *version_info*) {answer}; exit ;; esac\necho here\n')
+            (tmp_path / name).chmod(0o755)
+        begun = time.monotonic()
+
+        done = self.started(tool, tmp_path, seconds=2)
+
+        assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+        assert time.monotonic() - begun < 30
+
+    def started(self, tool: Path, folder: Path, *arguments: str, seconds: int = 20) -> subprocess.CompletedProcess[str]:
+        """Run a copy of the tool that looks for Python in ``folder`` alone, and gives each ``seconds`` to answer."""
         header, packed = tool.read_bytes().partition(b"PK")[0].decode(), tool.read_bytes().partition(b"PK")[2]
         for place, instead in {"libexec/": "fixed/", "bin/python3.": "fixed/3.", "bin/python3 ": "python3 "}.items():
             header = header.replace(f"/usr/{place}", f"{folder}/{instead}")
+        assert header.count(" 20'") == 1
+        header = header.replace(" 20'", f" {seconds}'")
         (folder / "tool").write_bytes(header.encode() + b"PK" + packed)
         command = ["/bin/sh", str(folder / "tool"), *arguments]
         return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True, check=False)

@@ -6,11 +6,13 @@ gpgv's exit code, its text output and the file it writes each say "good" of inpu
 """
 
 import binascii
+import contextlib
 import errno
 import os
 import re
 import select
 import signal
+import stat
 import subprocess
 import time
 from datetime import datetime, timezone
@@ -38,6 +40,8 @@ _AS_GPGV = (
 _OLDEST = (2, 0, 22)
 _OUTPUT_SINCE = (2, 1, 16)
 _STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_OURS = re.compile(r"fipsmanifest-[0-9]{1,10}-[0-9a-f]{16}\Z", re.ASCII)
+_MAX_SWEPT = 100
 _MAX_STATUS = 64 * 1024
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
@@ -107,6 +111,7 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
     try:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+            _sweep()
             folder = _private_folder(files, made)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return _ask(program, folder, files, has_output, limit)
@@ -220,7 +225,7 @@ def _private_folder(files: Sequence[Tuple[str, bytes]], made: List[str]) -> str:
     What there is to remove is added to ``made`` before it is made.
     """
     reason = "no folder to try"
-    for parent in ("/run", "/dev/shm", os.environ.get("TMPDIR", "/tmp")):  # noqa: S108
+    for parent in _parents():
         folder = os.path.join(
             parent, "fipsmanifest-{}-{}".format(os.getpid(), binascii.hexlify(os.urandom(8)).decode("ascii"))
         )
@@ -243,6 +248,41 @@ def _private_folder(files: Sequence[Tuple[str, bytes]], made: List[str]) -> str:
         "The signature could not be checked: no temporary folder can be made ({}).".format(visible(reason)),
         "Set TMPDIR to a folder that can be written.",
     )
+
+
+def _parents() -> Tuple[str, ...]:
+    return ("/run", "/dev/shm", os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+
+
+def _sweep() -> None:
+    """Remove what runs left behind that were killed: nothing can be done at SIGKILL.
+
+    Only what is ours beyond doubt: of our name, owner and mode, of a process that is not there any more (in another PID
+    namespace it may be), older than any run becomes, and where nobody else can have put or renamed it.
+    """
+    for parent in _parents():
+        with contextlib.suppress(OSError):
+            status = os.stat(parent)
+            shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+            if shared or status.st_uid not in (0, os.geteuid()):
+                continue
+            for name in sorted(filter(_OURS.match, os.listdir(parent)))[:_MAX_SWEPT]:
+                with contextlib.suppress(OSError):
+                    _sweep_one(os.path.join(parent, name), int(name.split("-")[1]))
+
+
+def _sweep_one(folder: str, pid: int) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700
+        if not ours or os.path.exists("/proc/{}".format(pid)) or time.time() - status.st_mtime < 2 * TIME_LIMIT:
+            return
+        for name in os.listdir(descriptor):
+            os.unlink(name, dir_fd=descriptor)
+        os.rmdir(folder)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_all(folders: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Whether the node is the Enterprise Linux, and the machine, that the manifests are for."""
 
 import errno
+import itertools
 import os
 import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence
@@ -15,6 +16,7 @@ _OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")  # os-release(5)
 # Enterprise Linux by ID; others say ID_LIKE="rhel ...".
 _FAMILY = ("rhel", "centos", "rocky", "almalinux", "ol")
 _MACHINES = {62: "x86_64", 183: "aarch64"}  # ELF e_machine, System V ABI
+_MAX_PROGRAMS = 100
 _ADVICE = "Use the manifest that was made for this operating system."
 
 
@@ -105,25 +107,32 @@ def _architecture(node: Node, manifests: Sequence[Listed]) -> Result:
 
 
 def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
-    """Give the node's architecture as RPM calls it: the kernel's, or at rest that of the first program there is."""
+    """Give the node's architecture as RPM calls it: the kernel's, or at rest that of most of the programs there are."""
     if node.live:
         return os.uname().machine
-    for path in paths:
-        try:
-            place = tree.resolve(node.root, path)
-            if not stat.S_ISREG(os.lstat(place).st_mode):
-                continue
-            descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            header = os.read(descriptor, 20)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-        if header[:4] == b"\x7fELF" and len(header) == 20:
-            order = "little" if header[5] == 1 else "big"
-            machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
-            return _MACHINES.get(machine, "em-{}".format(machine))
-    return None
+    found: Dict[str, int] = {}
+    for machine in itertools.islice(filter(None, (_machine(node, path) for path in paths)), _MAX_PROGRAMS):
+        found[machine] = found.get(machine, 0) + 1
+    # One program that is another machine's says nothing of the others.
+    return max(found, key=lambda machine: found[machine]) if found else None
+
+
+def _machine(node: Node, path: str) -> Optional[str]:
+    """Give the architecture that a program is for; None where there is none."""
+    try:
+        place = tree.resolve(node.root, path)
+        if not stat.S_ISREG(os.lstat(place).st_mode):
+            return None
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        header = os.read(descriptor, 20)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    if header[:4] != b"\x7fELF" or len(header) < 20:
+        return None
+    machine = int.from_bytes(header[18:20], "little" if header[5] == 1 else "big")
+    return _MACHINES.get(machine, "em-{}".format(machine))
