@@ -28,6 +28,9 @@ from .publish.snapshot import published_manifest
 from .publish.wanted import Wanted, WantedManifest, WantedTool
 from .tool import ToolFile
 
+#: As in a definition.
+_LONGEST_REASON = 1000
+
 #: What a reissue says anew.
 _RENEWED = frozenset({"serial", "reason", "created", "tool"})
 
@@ -95,8 +98,10 @@ def reissue(
 
     ``accepted`` reads what a revoked key signed, and publishes today's tool with it. ``dry_run`` signs and writes
     nothing. Raises `Incomplete` where nothing is published yet, `NotTrusted` where what is published does not verify,
-    `UsageError` where the accepted key is not listed as revoked.
+    `UsageError` where the accepted key is not listed as revoked, or the reason is none.
     """
+    if not (reason.strip() and reason.isprintable() and len(reason) <= _LONGEST_REASON):
+        raise UsageError("That is no reason.", "Say why in one line; consumers will read it.")
     trust = signer.trust
     reader = Consumer.trusting(trust if accepted is None else _believing(trust, accepted.fingerprint))
     found = published_manifest(bucket, release.kubernetes, release.name, reader)

@@ -411,7 +411,7 @@ def test_the_command_ends_with_the_code_of_the_worst_finding(tmp_path: Path, rel
     assert "Traceback" not in run.stderr
     (line,) = [line for line in run.stdout.splitlines() if FIRST in line]
     assert line.startswith(f"  signature: {FIRST} does not verify: ")
-    assert line.endswith("Find out who wrote it, and publish that release anew under the next serial or version.")
+    assert line.endswith("Find out who wrote it; move it away, or publish anew under the next serial or version.")
     assert line.count(FIRST) == 1
     assert "3 manifests and 2 tools verified, " in run.stdout
 

@@ -195,6 +195,14 @@ def test_a_dry_run_says_what_would_be_published_and_needs_no_secret_key(
     assert (again["serial"], {item["action"] for item in again["plan"]}) == (2, {"same"})
 
 
+@pytest.mark.parametrize("reason", ["", "one\ntwo"])
+def test_a_reason_that_is_none_is_refused(office: Office, reason: str) -> None:
+    before = office.everything()
+
+    assert "no reason" in office.reissue("--reason", reason, code=2).stderr
+    assert office.everything() == before
+
+
 def test_of_several_manifests_for_one_el_the_named_one_is_reissued(office: Office) -> None:
     minor = office.new.clearsign(payload(name="rhel-84"))
     bucket = open_bucket(str(office.bucket))

@@ -36,7 +36,7 @@ _ADVICE = {
     "pointer": _AGAIN,
     "serial": "Find out which of the two clocks was wrong; the next serial puts it right.",
     "sidecar": _PUT_BACK,
-    "signature": "Find out who wrote it, and publish that release anew under the next serial or version.",
+    "signature": "Find out who wrote it; move it away, or publish anew under the next serial or version.",
     "size": "It is none of ours: move it away.",
     "tool": "Publish that tool.",
     "unsigned": "Publish that version of the tool again with its signature, or move it away.",

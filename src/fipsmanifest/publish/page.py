@@ -28,13 +28,22 @@ def is_ours(key: str, data: bytes) -> bool:
     return True
 
 
+def is_written_with(page: bytes, told: bytes) -> bool:
+    """Tell whether a page was written with this very ``index.json``: it holds a digest of it, of what the page does not
+    show too."""
+    return _written_with(told).encode("ascii") in page[:_MARKER_WITHIN]
+
+
+def _written_with(told: bytes) -> str:
+    return f'<meta name="index-sha256" content="{hashlib.sha256(told).hexdigest()}">'
+
+
 def render(published: Contents) -> bytes:
     """Write the page: the same bytes for the same contents, and true on whatever day it is read."""
     newest = _newest(published.manifests)
     return _PAGE.substitute(
         marker=MARKER.decode("ascii"),
-        # Of what is not shown here too, so that an index which somebody changed is not the one of this page.
-        index=hashlib.sha256(index.write(published)).hexdigest(),
+        written_with=_written_with(index.write(published)),
         style=_STYLE,
         table=_table(newest),
         certificates=_certificates(newest),
@@ -298,7 +307,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 $marker
-<meta name="index-sha256" content="$index">
+$written_with
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>FIPS builds of Kubernetes: signed manifests</title>

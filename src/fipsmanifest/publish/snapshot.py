@@ -15,7 +15,7 @@ from . import index, layout
 from .bucket import Bucket, Entry, Stored
 from .consumer import Consumer, SignedManifest, Signer, read_manifest, tool_signer
 from .layout import ManifestKey, ToolKey
-from .page import render
+from .page import is_written_with
 from .records import Recorder, in_parallel
 
 
@@ -244,9 +244,10 @@ def _agrees(record: index.PublishedManifest, entries: Mapping[str, Entry], objec
 def _told(objects: Mapping[str, Stored]) -> index.Contents:
     """Give what the index says, or nothing where it was not written with the page beside it: somebody changed one of
     them, or was stopped between them."""
-    try:
-        told = index.read(objects[layout.INDEX_JSON].data)
-    except (KeyError, Conflict):
+    told, page = objects.get(layout.INDEX_JSON), objects.get(layout.INDEX_HTML)
+    if told is None or page is None or not is_written_with(page.data, told.data):
         return index.Contents()
-    page = objects.get(layout.INDEX_HTML)
-    return told if page is not None and page.data == render(told) else index.Contents()
+    try:
+        return index.read(told.data)
+    except Conflict:
+        return index.Contents()
