@@ -77,6 +77,48 @@ def test_the_list_says_role_and_days_left(gnupghome: Path, tmp_path: Path, made:
     ]
 
 
+def test_an_added_certificate_says_which_of_its_keys_sign(
+    gnupghome: Path, tmp_path: Path, made: dict[str, str]
+) -> None:
+    add: list[str | Path] = ["add", made["certificate"], "--role", "manifest", "--keys"]
+
+    every = run(gnupghome, *add, tmp_path / "every")
+    one = run(gnupghome, *add, tmp_path / "one", "--signing-key", made["manifest_key"])
+
+    assert [line for line in every.stdout.splitlines() if "signs with" in line] == [
+        f"  signs with {made['manifest_key']}",
+        f"  signs with {made['tool_key']}",
+    ]
+    assert "each of these 2 keys may sign; --signing-key names fewer" in every.stderr
+    assert made["tool_key"] not in one.stdout
+    assert f"note: {made['tool_key']} signs nothing here" in one.stderr
+    listed = json.loads(run(gnupghome, "list", "--keys", tmp_path / "one", "--json").stdout)["keys"]
+    assert [(key["signing_keys"], key["unnamed_keys"], key["can_sign"]) for key in listed] == [
+        ([made["manifest_key"]], [made["tool_key"]], True)
+    ]
+
+
+def test_the_list_says_what_can_no_longer_sign(gnupghome: Path, tmp_path: Path) -> None:
+    words = ["gpg", "--homedir", str(gnupghome), "--batch", "--passphrase", ""]
+    at = ["--faked-system-time", "20240101T000000!"]
+    user = "old@example.com"
+    subprocess.run([*words, *at, "--quick-gen-key", user, "rsa3072", "sign", "1d"], capture_output=True, check=True)
+    exported = subprocess.run([*words, "--export", user], capture_output=True, check=True).stdout
+    (tmp_path / "old.gpg").write_bytes(exported)
+    add: list[str | Path] = ["add", tmp_path / "old.gpg", "--keys", tmp_path / "keys", "--role"]
+    assert "expired on 2024-01-02" in run(gnupghome, *add, "manifest", code=3).stderr
+    assert "warning: " in run(gnupghome, *add, "upstream").stderr
+    document = (tmp_path / "keys/trust.json").read_text()
+    (tmp_path / "keys/trust.json").write_text(document.replace("upstream", "manifest"))
+
+    shown = run(gnupghome, "list", "--keys", tmp_path / "keys")
+    told = json.loads(run(gnupghome, "list", "--keys", tmp_path / "keys", "--json").stdout)["keys"][0]
+
+    assert "active, cannot sign" in shown.stdout and "ended" in shown.stdout
+    assert "nothing that it signed is accepted" in shown.stderr
+    assert (told["can_sign"], told["openpgp_expires"], told["days_left"] < 0) == (False, "2024-01-02T00:00:00Z", True)
+
+
 def test_a_key_is_retired_and_revoked_with_a_reason(gnupghome: Path, tmp_path: Path, made: dict[str, str]) -> None:
     keys = tmp_path / "keys"
     run(gnupghome, "retire", made["fingerprint"], "--reason", "yearly rotation", "--keys", keys)

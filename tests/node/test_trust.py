@@ -15,7 +15,7 @@ from fipsmanifest.node import openpgp
 from fipsmanifest.node.text import write_time
 from fipsmanifest.node.trust import Trust, load_trust, parse_trust
 from fipsmanifest.node.verify import verify_cleartext, verify_detached
-from fipsmanifest.sign import keys
+from fipsmanifest.sign import keys, listing
 from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
 from tests.node.key_attacks import (
@@ -341,7 +341,7 @@ class TestTrustFile:
 
         for read in (
             lambda: load_trust(str(folder)),
-            lambda: keys.list_keys(folder),
+            lambda: listing.list_keys(folder),
             lambda: keys.revoke(folder, forge.fingerprints["plain"], "stolen"),
             lambda: keys.add(folder, forge.certificate("stranger"), "manifest"),
             lambda: build_tool(folder),

@@ -199,11 +199,11 @@ class TestCertificates:
     """What certificates in the folder say of themselves, and of others."""
 
     def test_an_older_copy_does_not_take_a_revocation_back(self, forge: Forge, tmp_path: Path) -> None:
-        fingerprint = forge.make_key("gone", "rsa3072")
-        before = forge.certificate("gone")
+        fingerprint = forge.make_key("departed", "rsa3072")
+        before = forge.certificate("departed")
         revocation = (forge.home / "openpgp-revocs.d" / f"{fingerprint}.rev").read_bytes()
         forge.gpg("--import", stdin=revocation.replace(b":-----BEGIN", b"-----BEGIN"))
-        after = forge.certificate("gone")
+        after = forge.certificate("departed")
         keys.add(tmp_path, before, "upstream")
         keys.add(tmp_path, after, "upstream")
 

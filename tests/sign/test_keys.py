@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fipsmanifest import __version__
-from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused, UsageError
+from fipsmanifest.errors import Conflict, FipsManifestError, Incomplete, NotTrusted, Refused, UsageError
 from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext
-from fipsmanifest.sign import keys
+from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from fipsmanifest.sign import keys, listing
 from fipsmanifest.tool import build_tool
-from tests.node.forge import Forge, payload
+from tests.node.forge import Forge, Pinned, entry, payload
+from tests.node.key_attacks import given_up, silenced
+
+
+def listed(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "trust.json").read_text())["keys"])
 
 
 class TestInit:
@@ -82,7 +90,7 @@ class TestAdd:
         assert [key.role for key in load_trust(str(tmp_path)).keys] == ["manifest", "tool"]
 
     def test_it_is_valid_since_it_was_made(self, forge: Forge, tmp_path: Path) -> None:
-        assert keys.add(tmp_path, forge.certificate("expired"), "manifest").valid_from == datetime(
+        assert keys.add(tmp_path, forge.certificate("expired"), "upstream").valid_from == datetime(
             2024, 1, 1, tzinfo=UTC
         )
 
@@ -105,6 +113,49 @@ class TestAdd:
 
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize(
+        ("make", "role", "reason"),
+        [
+            (lambda forge: forge.certificate("expired"), "manifest", r"expired on 2024-01-02T00:00:00Z \(OpenPGP\)"),
+            (lambda forge: forge.certificate("expired"), "tool", "nothing that it signed is accepted"),
+            (lambda forge: given_up(forge) and forge.certificate("gone"), "manifest", "revoked by its own certificate"),
+            (lambda forge: given_up(forge) and forge.certificate("gone"), "upstream", "revoked by its own certificate"),
+            # Its primary key certifies, its subkey encrypts.
+            (lambda forge: silenced(forge)[2], "manifest", "has no key that may sign"),
+            (lambda forge: silenced(forge)[2], "upstream", "has no key that may sign"),
+        ],
+    )
+    def test_a_certificate_that_can_never_sign_is_not_added(
+        self, make: Callable[[Forge], bytes], role: str, reason: str, forge: Forge, tmp_path: Path
+    ) -> None:
+        with pytest.raises(NotTrusted, match=reason) as caught:
+            keys.add(tmp_path, make(forge), role)
+
+        assert "as its owner publishes it now" in caught.value.advice
+        assert not list(tmp_path.iterdir())
+
+    def test_what_an_expired_upstream_key_signed_in_time_still_counts(self, forge: Forge, tmp_path: Path) -> None:
+        added = keys.add(tmp_path, forge.certificate("expired"), "upstream")
+
+        in_time = forge.detach(b"rpm", "expired", "--faked-system-time", "20240101T230000!")
+        assert verify_detached(b"rpm", in_time, load_trust(str(tmp_path)), "upstream").trusted == added
+        info = listing.list_keys(tmp_path)[0]
+        assert (info.can_sign, info.days_left is not None and info.days_left < 0) == (True, True)
+        assert "what it signed since is refused" in str(info.warning)
+
+    def test_a_key_that_has_expired_since_can_be_renewed(self, forge: Forge, tmp_path: Path) -> None:
+        fingerprint = forge.make_key("renewed", "rsa3072", expire="1d", at="20240101T000000")
+        Pinned([forge.certificate("renewed")], [entry(fingerprint)]).write(tmp_path / "keys")
+        (tmp_path / "keys/0.gpg").rename(tmp_path / f"keys/{fingerprint}.asc")
+        before = (tmp_path / "keys/trust.json").read_text()
+        forge.gpg("--quick-set-expire", fingerprint, "0")
+
+        keys.add(tmp_path / "keys", forge.certificate("renewed"), "manifest")
+
+        assert json.loads(before)["keys"][0].items() <= listed(tmp_path / "keys")[0].items()
+        assert listing.list_keys(tmp_path / "keys")[0].can_sign is True
+        assert verify_cleartext(forge.clearsign(payload(), "renewed"), load_trust(str(tmp_path / "keys")))
+
     def test_of_several_certificates_one_must_be_named(self, forge: Forge, tmp_path: Path) -> None:
         both = forge.certificate("plain") + forge.certificate("stranger")
 
@@ -117,6 +168,76 @@ class TestAdd:
     def test_what_is_no_certificate_is_refused(self, data: bytes, tmp_path: Path) -> None:
         with pytest.raises(NotTrusted):
             keys.add(tmp_path, data, "manifest")
+
+
+class TestSigningKeys:
+    """Which keys of a certificate may sign."""
+
+    def test_an_entry_names_each_key_that_can_sign(self, forge: Forge, tmp_path: Path) -> None:
+        subkeys = tuple(forge.fingerprints[name] for name in ("manifest", "tool"))
+
+        assert keys.add(tmp_path, forge.certificate("release"), "manifest").signing_keys == subkeys
+        assert keys.add(tmp_path, forge.certificate("plain"), "manifest").signing_keys == (forge.fingerprints["plain"],)
+        for name in ("manifest", "tool", "plain"):
+            assert verify_cleartext(forge.clearsign(payload(), name), load_trust(str(tmp_path)))
+
+    def test_those_that_are_not_named_sign_nothing(self, forge: Forge, tmp_path: Path) -> None:
+        manifest, tool = (forge.fingerprints[name] for name in ("manifest", "tool"))
+        first = keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=(manifest.lower(),))
+
+        assert verify_cleartext(forge.clearsign(payload()), load_trust(str(tmp_path))).signature.trusted == first
+        with pytest.raises(NotTrusted, match=f"key {tool} is not trusted"):
+            verify_cleartext(forge.clearsign(payload(), "tool"), load_trust(str(tmp_path)))
+        assert listing.list_keys(tmp_path)[0].unnamed == (tool,)
+
+        again = keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=(manifest, manifest))
+        assert (again, len(listed(tmp_path))) == (first, 1)
+        keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=(tool,))
+        assert verify_cleartext(forge.clearsign(payload(), "tool"), load_trust(str(tmp_path)))
+
+    def test_an_entry_is_not_narrowed_or_widened_by_another(self, forge: Forge, tmp_path: Path) -> None:
+        manifest, tool = (forge.fingerprints[name] for name in ("manifest", "tool"))
+        keys.add(tmp_path, forge.certificate("release"), "manifest")
+        before = (tmp_path / "trust.json").read_text()
+        for named in ((manifest,), (tool,)):
+            with pytest.raises(Conflict, match="already listed for the role manifest with") as caught:
+                keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=named)
+            assert "retire one that is" in caught.value.advice
+        # As an entry stood that was made before entries named keys.
+        (tmp_path / "trust.json").write_text(re.sub(r'"signing_keys": \[[^]]*\]', '"signing_keys": []', before))
+        with pytest.raises(Conflict, match="already listed"):
+            keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=(manifest,))
+        assert keys.add(tmp_path, forge.certificate("release"), "manifest").signing_keys == ()
+
+    def test_a_key_that_cannot_sign_is_not_named(self, forge: Forge, tmp_path: Path) -> None:
+        primary = forge.fingerprints["release"]
+        for asked, reason in (((primary,), "may not sign, as its certificate says"), (("A" * 40,), "does not hold")):
+            with pytest.raises(NotTrusted, match=reason):
+                keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=asked)
+        with pytest.raises(UsageError, match="signs alone"):
+            keys.add(
+                tmp_path,
+                forge.certificate("release"),
+                "manifest",
+                fingerprint=forge.fingerprints["manifest"],
+                signing_keys=(forge.fingerprints["tool"],),
+            )
+        assert not list(tmp_path.iterdir())
+
+    def test_a_subkey_that_is_made_or_revoked_later_is_not_named(self, forge: Forge, tmp_path: Path) -> None:
+        first = forge.make_key("later", "rsa3072")
+        keys.add(tmp_path, forge.certificate("later"), "manifest")
+        subkey = forge.add_signing_subkey("latersub", "later")
+        renewed = keys.add(tmp_path, forge.certificate("later"), "manifest")
+
+        assert renewed.signing_keys == (first,)
+        assert listing.list_keys(tmp_path)[0].unnamed == (subkey,)
+        with pytest.raises(NotTrusted, match=f"key {subkey} is not trusted"):
+            verify_cleartext(forge.clearsign(payload(), "latersub"), load_trust(str(tmp_path)))
+        other = tmp_path / "other"
+        keys.add(other, forge.certificate("later"), "tool", signing_keys=(subkey,))
+        keys.revoke(other, subkey, "stolen")
+        assert keys.add(other, forge.certificate("later"), "manifest").signing_keys == (first,)
 
 
 def test_a_rotation_from_the_first_overlap_to_the_revocation(forge: Forge, tmp_path: Path) -> None:
@@ -223,9 +344,43 @@ class TestListing:
         now = datetime.now(UTC)
         keys.add(tmp_path, forge.certificate("plain"), "manifest", valid_to=now + timedelta(days=days, hours=1))
 
-        info = keys.list_keys(tmp_path, now)[0]
+        info = listing.list_keys(tmp_path, now)[0]
 
         assert (info.days_left, info.bits, info.warning is not None) == (days, 3072, warned)
+
+    def test_an_openpgp_expiry_is_counted_and_warned_of(self, forge: Forge, tmp_path: Path) -> None:
+        forge.make_key("soon", "rsa3072", expire="60d")
+        keys.add(tmp_path, forge.certificate("soon"), "manifest")
+        keys.add(tmp_path, forge.certificate("soon"), "tool", valid_to=datetime.now(UTC) + timedelta(days=10, hours=1))
+
+        manifest, tool = listing.list_keys(tmp_path)
+
+        assert (manifest.days_left, tool.days_left, manifest.can_sign) == (59, 10, True)
+        assert manifest.expires == tool.expires is not None
+        assert "ends in 59 days" in str(manifest.warning)
+        later = listing.list_keys(tmp_path, datetime.now(UTC) + timedelta(days=61))[0]
+        assert (later.can_sign, later.days_left) == (False, -2)
+        assert "nothing that it signed is accepted" in str(later.warning)
+
+    def test_an_entry_that_can_no_longer_sign_says_so(self, forge: Forge) -> None:
+        given_up(forge)
+        infos = {info.entry.fingerprint: info for info in listing.list_keys(forge.trust_folder)}
+
+        assert infos[forge.fingerprints["expired"]].can_sign is False
+        assert "expired on 2024-01-02" in str(infos[forge.fingerprints["expired"]].warning)
+        assert infos[forge.fingerprints["plain"]].can_sign is True
+        assert infos[forge.fingerprints["plain"]].warning is None
+
+    def test_without_gpg_it_is_not_known_who_can_sign_and_nobody_is_added(
+        self, forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = forge.certificate("plain")
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert {info.can_sign for info in listing.list_keys(forge.trust_folder)} == {None}
+        with pytest.raises(Incomplete, match="gpg is not installed"):
+            keys.add(tmp_path / "keys", certificate, "manifest")
+        assert not (tmp_path / "keys/trust.json").exists()
 
     def test_retiring_one_role_leaves_the_other(self, forge: Forge, tmp_path: Path) -> None:
         for role in ("manifest", "tool"):
@@ -233,7 +388,7 @@ class TestListing:
 
         keys.retire(tmp_path, forge.fingerprints["plain"], "moved", role="tool")
 
-        assert [(info.entry.role, info.entry.status) for info in keys.list_keys(tmp_path)] == [
+        assert [(info.entry.role, info.entry.status) for info in listing.list_keys(tmp_path)] == [
             ("manifest", "active"),
             ("tool", "retired"),
         ]

@@ -13,7 +13,7 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..publish.audit import Audit
-    from ..sign.keys import KeyInfo
+    from ..sign.listing import KeyInfo
 
 
 def audit(
@@ -45,7 +45,7 @@ def audit(
     from ..publish.address import open_bucket
     from ..publish.audit import audit as act
     from ..publish.consumer import Consumer
-    from ..sign.keys import list_keys
+    from ..sign.listing import list_keys
 
     if "://" not in bucket and not Path(bucket).is_dir():
         raise UsageError(f"{bucket} is not a folder.", "Name the bucket that was published to.")

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from .reading import read_input
 
 if TYPE_CHECKING:
     from ..node.trust import TrustedKey
+    from ..sign.listing import KeyInfo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -129,6 +130,14 @@ def add(
     fingerprint: Annotated[
         str | None, typer.Option(metavar="FPR", help="The full fingerprint that you know from elsewhere.")
     ] = None,
+    signing_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FPR",
+            help="Only this key of the certificate may sign; can be given several times.  "
+            "[default: each that can sign now]",
+        ),
+    ] = None,
     keys: options.Keys = options.KEYS,
     valid_from: Annotated[
         datetime | None,
@@ -140,42 +149,50 @@ def add(
     valid_to: Annotated[datetime | None, typer.Option(metavar="DATE", help="End of its validity (UTC).")] = None,
     json: options.Json = False,
 ) -> None:
-    """Trust a public key in a role."""
+    """Trust a public key in a role, or renew its certificate.
+
+    The entry names the keys that may sign. One that the certificate gets later signs nothing here until it is named.
+    """
     from ..sign import keys as folder
+    from ..sign.listing import list_keys
 
     entry = folder.add(
         keys,
         read_input(certificate, _MAX_CERTIFICATE, "Name a file with a public key."),
         role,
         fingerprint=fingerprint,
+        signing_keys=signing_key or (),
         valid_from=_utc(valid_from),
         valid_to=_utc(valid_to),
     )
     _show([entry], json=json)
+    if len(entry.signing_keys) > 1 and not signing_key:
+        output.say(f"note: each of these {len(entry.signing_keys)} keys may sign; --signing-key names fewer.")
+    info = next(one for one in list_keys(keys) if one.entry == entry)
+    for unnamed in info.unnamed:
+        output.say(f"note: {unnamed} signs nothing here, as no entry names it; --signing-key {unnamed} would.")
+    if info.warning:
+        output.say(f"warning: {info.warning}")
     if fingerprint is None:
         output.say("Compare this fingerprint with one that you got another way; next time give it with --fingerprint.")
 
 
 @app.command("list")
 def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
-    """List the keys with their role, status and days left."""
+    """List the keys with their role, status and days left, and what their certificates say of them."""
     from ..node.trust import load_trust
     from ..node.version import tool_version
-    from ..sign import keys as folder
+    from ..sign.listing import list_keys
 
-    infos = folder.list_keys(keys)
+    infos = list_keys(keys)
     edition = load_trust(str(keys)).edition
     if json:
-        listed = [
-            {**info.entry.form(), "bits": info.bits, "days_left": info.days_left, "warning": info.warning}
-            for info in infos
-        ]
         output.write_json(
             {
                 "schema": "fipsmanifest/keys/v1",
                 "edition": edition,
                 "tool_version": tool_version(edition),
-                "keys": listed,
+                "keys": [_listed(info) for info in infos],
             }
         )
         return
@@ -185,7 +202,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
             [
                 info.entry.fingerprint,
                 info.entry.role,
-                info.entry.status,
+                info.entry.status if info.can_sign is not False else f"{info.entry.status}, cannot sign",
                 _days(info.days_left),
                 info.entry.user_id,
             ]
@@ -193,9 +210,25 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
         ],
     )
     output.write(f"edition {edition}: these keys make dkp-fips-tool {tool_version(edition)}")
+    if any(info.can_sign is None and info.bits is not None for info in infos):
+        output.say("warning: without gpg nobody knows whether the certificates have expired or were revoked.")
     for info in infos:
         if info.warning:
             output.say(f"warning: {info.warning}")
+
+
+def _listed(info: KeyInfo) -> dict[str, Any]:
+    from ..node.text import write_time
+
+    return {
+        **info.entry.form(),
+        "bits": info.bits,
+        "can_sign": info.can_sign,
+        "openpgp_expires": write_time(info.expires) if info.expires else None,
+        "days_left": info.days_left,
+        "unnamed_keys": list(info.unnamed),
+        "warning": info.warning,
+    }
 
 
 @app.command()
@@ -262,16 +295,15 @@ def _show(entries: list[TrustedKey], *, json: bool) -> None:
         return
     for entry in entries:
         output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {output.one_line(entry.user_id)}")
+        for key in entry.signing_keys:
+            output.write(f"  signs with {key}")
 
 
 def _in_force(keys: Path) -> list[str]:
     """Name the manifest keys that are in force already."""
-    from ..node.trust import TRUST_FILE
-    from ..sign import keys as folder
+    from ..node.trust import TRUST_FILE, load_trust
 
-    if not (keys / TRUST_FILE).exists():
-        return []
-    listed = (info.entry for info in folder.list_keys(keys))
+    listed = load_trust(str(keys)).keys if (keys / TRUST_FILE).exists() else ()
     return [entry.fingerprint for entry in listed if entry.role == "manifest" and entry.status == "active"]
 
 

@@ -39,6 +39,19 @@ def check_not_revoked(trust: Trust, fingerprints: Iterable[str]) -> None:
             )
 
 
+def check_apart(listed: TrustedKey, new: TrustedKey) -> None:
+    """Raise `Conflict` where two entries for one certificate and role speak of the same key."""
+    shared = set(listed.signing_keys).intersection(new.signing_keys)
+    if listed.signing_keys and new.signing_keys and not shared:
+        return
+    keys = f" with {' and '.join(listed.signing_keys)}" if listed.signing_keys else ""
+    raise Conflict(
+        f"{listed.fingerprint} is already listed for the role {listed.role}{keys}.",
+        "Name a signing key that is not listed, or retire one that is; another lifetime is given in trust.json, by "
+        "hand, with the next edition, and a key that has ended is followed by a new one (`fipsmanifest keys init`).",
+    )
+
+
 def retired(
     trust: Trust, fingerprint: str, role: str | None, end: datetime, reason: str, replaced_by: str | None
 ) -> list[TrustedKey]:
@@ -88,14 +101,15 @@ def _changed(
             after.append(ended(key))
             continue
         # An entry without subkeys is for any of them, so the others are named from now on.
-        others = [one for one in key.signing_keys or _able(certificate, key.role) if one not in meant]
+        others = [one for one in key.signing_keys or able(certificate, key.role) if one not in meant]
         if others:
             after.append(key._replace(signing_keys=tuple(others)))
         after += [ended(key)._replace(fingerprint=name, signing_keys=()) for name in dict.fromkeys(meant)]
     return after
 
 
-def _able(certificate: openpgp.Certificate, role: str) -> list[str]:
+def able(certificate: openpgp.Certificate, role: str) -> list[str]:
+    """Give the keys of a certificate that may sign in ``role`` where nothing narrows it, the primary key first."""
     keys = (certificate.primary, *certificate.subkeys)
     return [
         key.fingerprint for key in keys if key.signs and key.algorithm == openpgp.RSA and key.bits >= MINIMUM_BITS[role]

@@ -97,7 +97,7 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
     """
     import gnupg
 
-    program = _program()
+    program = find()
     if gnupghome is not None and not gnupghome.is_dir():
         raise UsageError(f"There is no folder {gnupghome} for gpg's keys.", "Name the folder that GNUPGHOME names.")
     try:
@@ -143,7 +143,7 @@ def make_revocation(fingerprint: str, gnupghome: Path | None, passphrase: Passph
 def _with_secret(
     words: Sequence[str], gnupghome: Path | None, passphrase: Passphrase | None, answers: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    command = [_program(), "--no-tty", "--quiet", *([] if gnupghome is None else ["--homedir", str(gnupghome)])]
+    command = [find(), "--no-tty", "--quiet", *([] if gnupghome is None else ["--homedir", str(gnupghome)])]
     reader, writer = os.pipe()
     try:
         with os.fdopen(writer, "wb") as pipe:
@@ -171,7 +171,8 @@ def stop_agent(gnupghome: Path) -> None:
         subprocess.run(command, env=for_children(), capture_output=True, check=False, timeout=_PATIENCE)
 
 
-def _program() -> str:
+def find() -> str:
+    """Give the path of gpg; raises `Incomplete` where there is none."""
     program = shutil.which("gpg") or shutil.which("gpg2")
     if program is None:
         raise Incomplete("gpg is not installed.", "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).")

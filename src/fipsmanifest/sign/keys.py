@@ -25,14 +25,15 @@ from ..node.text import utc_now, visible, write_time
 from ..node.trust import (
     ROLES,
     TRUST_FILE,
-    WARN_DAYS,
     Trust,
     TrustedKey,
+    check_strength,
     load_trust,
     parse_trust,
 )
 from . import backup, ending
 from .backup import Backup
+from .certificates import read_lives
 from .gpg import Passphrase, complaint, home, make_revocation, open_gpg, secret_keys
 
 if TYPE_CHECKING:
@@ -63,20 +64,6 @@ class NewKeys:
     """Where gpg keeps the secret parts; None for gpg's own default."""
     backup: Backup | None
     """The backup; None where none was asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """One key of the trust folder, for people."""
-
-    entry: TrustedKey
-    """The entry in trust.json."""
-    bits: int | None
-    """RSA bits of the pinned key; None where the folder has no certificate of it."""
-    days_left: int | None
-    """Days until ``valid_to``; None where there is no end."""
-    warning: str | None
-    """A sentence where something should be done soon."""
 
 
 def init(
@@ -144,15 +131,55 @@ def add(
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
 ) -> TrustedKey:
-    """Trust a certificate (armored or binary) in ``role``, and give the new entry; the same again changes nothing.
+    """Trust a certificate (armored or binary) in ``role``, and give its entry; the same again changes nothing.
 
     ``fingerprint`` says which one is meant, and is needed where the file holds several; ``valid_from`` is when the key
-    was made, where it is not given. Raises `NotTrusted` on a weak key or a file that does not hold the fingerprint,
-    and `Conflict` where the key already has another entry for this role.
+    was made, where it is not given. The entry names the keys that may sign: ``signing_keys``, or all that can. Where
+    there is an entry already, and nothing else is asked for, the certificate alone is renewed.
+
+    Raises `NotTrusted` on a key that is weak or can never sign and on a file that does not hold the fingerprint,
+    `Conflict` where the key already has another entry for this role, and `Incomplete` where gpg is missing.
     """
     if role not in ROLES:
         raise UsageError(f"There is no role {visible(role)}.", f"Choose one of {', '.join(ROLES)}.")
-    held = openpgp.read_certificates(certificate)
+    chosen, pinned = _choose(openpgp.read_certificates(certificate), fingerprint)
+    asked = tuple(dict.fromkeys(_plain(one) for one in signing_keys))
+    if asked and pinned != chosen.primary.fingerprint:
+        raise UsageError(f"The subkey {pinned} signs alone.", "Name it by --fingerprint or by --signing-key.")
+    entry = _entry(chosen, role, pinned, asked, valid_from, valid_to)
+    if valid_from is not None:
+        _check_lifetime(valid_from, valid_to)
+    only_renews = not asked and valid_from is None and valid_to is None
+
+    def insert(before: Trust) -> TrustedKey:
+        """Give the entry that is to stand in the file, which may be there already."""
+        ending.check_not_revoked(before, (pinned, chosen.primary.fingerprint, *asked))
+        same = [one for one in before.keys if (one.fingerprint, one.role) == (pinned, role)]
+        if same and only_renews:
+            return same[0]
+        named = entry._replace(signing_keys=_named(chosen, entry, before))
+        for one in same:
+            if one._replace(signing_keys=named.signing_keys, user_id=named.user_id) == named and _same_keys(one, named):
+                return one
+        for one in same:
+            ending.check_apart(one, named)
+        return named
+
+    # What the folder would be is read before anything in it is written.
+    with _locked(folder):
+        before = _read(folder)
+        _check_keeps_revocations(before, chosen)
+        wanted = insert(before)
+        listed = before.keys if wanted in before.keys else (*before.keys, wanted)
+        replaced = _certificate_name(chosen)
+        others = [(name, content) for name, content in _contents(folder) if name != replaced]
+        after = _next(before, listed, [("the new certificate", chosen.packets), *others])
+        _write_certificate(folder, chosen)
+        durable.write(folder / TRUST_FILE, _written(after))
+    return wanted
+
+
+def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tuple[openpgp.Certificate, str]:
     wanted = None if fingerprint is None else _plain(fingerprint)
     chosen = [one for one in held if wanted is None or one.holds(wanted)]
     if len(chosen) != 1:
@@ -161,40 +188,32 @@ def add(
             f"The file does not hold exactly one certificate of {wanted or 'any key'}, but {names}.",
             "Name the one you mean by its full fingerprint.",
         )
-    pinned = wanted or chosen[0].primary.fingerprint
-    entry = _entry(chosen[0], role, pinned, [_plain(one) for one in signing_keys], valid_from, valid_to)
-    if valid_from is not None:
-        _check_lifetime(valid_from, valid_to)
-
-    def insert(before: Trust) -> tuple[TrustedKey, ...]:
-        ending.check_not_revoked(before, (pinned, chosen[0].primary.fingerprint, *entry.signing_keys))
-        same = [one for one in before.keys if (one.fingerprint, one.role) == (pinned, role)]
-        if entry in same:
-            return before.keys
-        if any(one.signing_keys == entry.signing_keys for one in same):
-            raise Conflict(
-                f"{pinned} is already listed for the role {role}.",
-                "Another lifetime is given to it in trust.json, by hand, with the next edition; a key that has ended "
-                "is followed by a new one (`fipsmanifest keys init`).",
-            )
-        return (*before.keys, entry)
-
-    # What the folder would be is read before anything in it is written.
-    with _locked(folder):
-        before = _read(folder)
-        _check_keeps_revocations(before, chosen[0])
-        replaced = _certificate_name(chosen[0])
-        others = [(name, content) for name, content in _contents(folder) if name != replaced]
-        after = _next(before, insert(before), [("the new certificate", chosen[0].packets), *others])
-        _write_certificate(folder, chosen[0])
-        durable.write(folder / TRUST_FILE, _written(after))
-    return next(key for key in after.keys if (key.fingerprint, key.role) == (pinned, role))
+    return chosen[0], wanted or chosen[0].primary.fingerprint
 
 
-def list_keys(folder: Path, now: datetime | None = None) -> list[KeyInfo]:
-    """List the keys of a trust folder, in trust.json's order; raises as `load_trust` does."""
-    trust, moment = load_trust(str(folder)), now or utc_now()
-    return [_info(key, trust, moment) for key in trust.keys]
+def _named(certificate: openpgp.Certificate, entry: TrustedKey, before: Trust) -> tuple[str, ...]:
+    """Give the keys that a new entry names: those asked for, or all that can sign and are not revoked here.
+
+    Raises `NotTrusted` where one of those asked for, or none at all, can sign.
+    """
+    check_strength(certificate, entry)
+    alone = entry.fingerprint != certificate.primary.fingerprint
+    wanted = entry.signing_keys or ((entry.fingerprint,) if alone else ending.able(certificate, entry.role))
+    lives, now = read_lives(certificate), utc_now()
+    revoked = [key.fingerprint for key in before.keys if key.status == "revoked"]
+    serving = [one for one in wanted if one in lives and lives[one].serves(entry.role, now) and one not in revoked]
+    if not serving or (entry.signing_keys and len(serving) < len(wanted)):
+        reasons = [lives[one].trouble(entry.role, now) for one in wanted if one in lives and one not in serving]
+        reason = next((one for one in reasons if one), f"the certificate {entry.fingerprint} has no key that may sign")
+        raise NotTrusted(
+            f"No signature could be accepted: {reason}.",
+            "Get the certificate as its owner publishes it now, or name another key.",
+        )
+    return () if alone else tuple(serving)
+
+
+def _same_keys(one: TrustedKey, other: TrustedKey) -> bool:
+    return set(one.signing_keys) == set(other.signing_keys)
 
 
 def retire(
@@ -298,17 +317,6 @@ def _entry(
     start = (valid_from or certificate.key(fingerprint).created).replace(microsecond=0)
     end = None if valid_to is None else valid_to.replace(microsecond=0)
     return TrustedKey(fingerprint, role, "active", start, end, tuple(signing_keys), None, None, user_id)
-
-
-def _info(key: TrustedKey, trust: Trust, now: datetime) -> KeyInfo:
-    certificate = trust.certificate(key.fingerprint)
-    bits = None if certificate is None else certificate.key(key.fingerprint).bits
-    days = None if key.valid_to is None else (key.valid_to - now).days
-    warning = None
-    if key.status == "active" and days is not None and days <= WARN_DAYS:
-        ended = "ended" if days < 0 else f"ends in {days} days"
-        warning = f"The lifetime of {key.fingerprint} {ended}: add its successor now, so that both overlap."
-    return KeyInfo(key, bits, days, warning)
 
 
 def _end(
