@@ -5,9 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import html
+import http.server
 import json
 import os
+import re
+import shutil
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -460,3 +466,30 @@ def test_after_a_revocation_changes_are_told_since_a_serial_that_is_still_good(
     assert [tool.version for tool in after.tools] == ["0.2.0"]
     # The audit, which believes no index, comes to the same.
     assert audit(bucket, today).findings == ()
+
+
+def test_the_commands_on_the_page_do_what_they_say_as_they_stand_there(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    root, reader = tmp_path / "bucket", tmp_path / "reader"
+    publish(wanted_release(release_key), open_bucket(str(root)), consumer)
+    shutil.copytree(release_key.trust, reader / "keys")
+    boxes = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", (root / "index.html").read_text(), re.DOTALL)
+    commands = html.unescape("\n".join(boxes))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": str(tmp_path), "GNUPGHOME": str(release_key.home)}
+    serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        commands = commands.replace("BASE=https://...", f"BASE=http://127.0.0.1:{server.server_address[1]}")
+
+        run = subprocess.run(
+            ["bash", "-ceu", commands], cwd=reader, env=environment, capture_output=True, text=True, check=False
+        )
+        server.shutdown()
+
+    assert run.returncode == 0, run.stderr
+    assert "dkp-fips-tool: OK" in run.stdout
+    # What the tool of these tests says, and what `fipsmanifest verify` does.
+    assert "0.1.0\n" in run.stdout
+    assert release_key.fingerprint in run.stdout
