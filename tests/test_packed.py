@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
 import lzma
+import struct
+import subprocess
 import tarfile
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +24,7 @@ from fipsmanifest.inspect.table import load
 from fipsmanifest.packed import Located, Outcome
 from fipsmanifest.survey import survey
 from tests.collect import upstream
-from tests.inspect import programs
+from tests.inspect import edits, programs
 from tests.servers_registry import make_image, make_layer, skopeo
 
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
@@ -104,6 +107,8 @@ def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
     ("put", "pack"),
     [
         *((put, gzip.compress) for put in OUTER),
+        *((put, bz2.compress) for put in (in_folder, in_tarball)),
+        *((put, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)) for put in (in_folder, in_tarball)),
         (in_tarball, bytes),
         (in_layout, partial(lzma.compress, preset=0)),
         (in_package, zstandard.compress),
@@ -193,3 +198,108 @@ def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplet
     (error,) = list(survey([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
     assert isinstance(error, Incomplete)
     assert f"{name} could not be kept in" in error.message
+
+
+def program_and_tarball(program: bytes, tarball: bytes) -> bytes:
+    """Give a file that Linux runs as ``program`` and that tar unpacks as ``tarball`` and one file more.
+
+    A tar header is the first 512 bytes, of which an ELF file needs but its own header if the program headers are moved
+    behind all else; the rest of the program is that member's content.
+    """
+    program = edits.without_sections(program)  # Go puts their headers behind the program headers
+    start, count = struct.unpack_from("<Q", program, 32)[0], struct.unpack_from("<H", program, 56)[0]
+    assert start + 56 * count <= 512
+    assert not program[start + 56 * count : 512].strip(b"\0")
+    data = edits.put(program, 32, struct.pack("<Q", len(program))) + program[start : start + 56 * count]
+    data += bytes(-len(data) % 512)
+    header = tarfile.TarInfo("program")
+    header.size = len(data) - 512
+    # Of the name, only what stands before the first NUL counts, and the checksum is over all.
+    block = bytearray(data[:64] + header.tobuf(tarfile.USTAR_FORMAT)[64:])
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + data[512:] + tarball
+
+
+def test_a_program_that_is_a_tarball_as_well_is_judged_as_both(tmp_path: Path) -> None:
+    program = tmp_path / "kubelet"
+    program.write_bytes(
+        program_and_tarball(programs.plain().read_bytes(), make_layer({"opt/kubelet": programs.boring().read_bytes()}))
+    )
+    program.chmod(0o755)
+    assert subprocess.run([program], check=False, capture_output=True).returncode == 0
+    assert "opt/kubelet" in subprocess.run(["tar", "-tf", program], check=True, capture_output=True, text=True).stdout
+    both = {f"None|{program}": "plain", f"{program}|/opt/kubelet": "proven"}
+    assert judged(look(tmp_path, program)) == both
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/link").symlink_to(program)
+    link = tmp_path / "root/link"
+    assert list(judged(look(tmp_path, link)).values()) == ["plain", "proven"]
+    for put in OUTER:
+        (tmp_path / put.__name__).mkdir()
+        target, name = put(tmp_path / put.__name__, "kubelet", program.read_bytes())
+        assert sorted(judged(look(tmp_path, target)).values()) == ["plain", "proven"], name
+
+
+def image_and_more(folder: Path, form: str, more: dict[str, bytes]) -> Path:
+    """Give an image archive of a proven program with files beside what the image consists of."""
+    saved, _ = in_saved_image(folder, "kubelet", programs.boring().read_bytes())
+    if form == "layout":
+        for name, data in more.items():
+            place = folder / "layout" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+        return folder / "layout"
+    if form == "layout in a tar":
+        path = folder / "layout.tar"
+        subprocess.run(["tar", "-C", folder / "layout", "-cf", path, "oci-layout", "index.json", "blobs"], check=True)
+    else:
+        path = saved
+    with tarfile.open(path, "a") as tar:
+        for name, data in more.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+FORMS = ["layout", "layout in a tar", "saved"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_lies_beside_an_image_in_its_archive_is_looked_at_too(tmp_path: Path, package: bytes, form: str) -> None:
+    layer = make_layer({"bin/runc": programs.plain().read_bytes()})
+    more = {
+        "usr/bin/kubelet": programs.plain().read_bytes(),
+        "README": b"read me",
+        "kubelet.rpm": package,
+        # A layer that no image names, and one as it is for another tool that reads other documents.
+        "blobs/sha256/" + hashlib.sha256(layer).hexdigest(): layer,
+        "0123/layer.tar": gzip.compress(layer),
+    }
+    path = image_and_more(tmp_path, form, more)
+    assert judged(look(tmp_path, path)) == {
+        f"{path}: {IMAGE}|/opt/kubelet": "proven",
+        f"{path}|/usr/bin/kubelet": "plain",
+        f"{path}: /kubelet.rpm|/usr/bin/kubelet": "plain",
+        f"{path}: /blobs/sha256/{hashlib.sha256(layer).hexdigest()}|/bin/runc": "plain",
+        f"{path}: /0123/layer.tar|/bin/runc": "plain",
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_archive_that_is_nothing_but_its_images_has_nothing_beside_them(tmp_path: Path, form: str) -> None:
+    path = image_and_more(tmp_path, form, {})
+    assert judged(look(tmp_path, path)) == {f"{path}: {IMAGE}|/opt/kubelet": "proven"}
+
+
+def test_a_layer_is_read_from_the_archive_though_the_cache_has_what_it_should_be(tmp_path: Path) -> None:
+    path = image_and_more(tmp_path, "layout", {})
+    assert not errors(look(tmp_path, path))
+    blob = max((path / "blobs/sha256").iterdir(), key=lambda place: place.stat().st_size)
+    good = blob.read_bytes()
+    blob.write_bytes(make_layer({"opt/kubelet": programs.plain().read_bytes()}))
+    (error,) = errors(look(tmp_path, path))
+    assert isinstance(error, Refused)
+    blob.write_bytes(good)
+    assert not errors(look(tmp_path, path))

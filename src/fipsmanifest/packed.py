@@ -18,7 +18,7 @@ from .inspect.finding import Finding
 from .inspect.inspector import Inspector
 from .progress import Task
 from .unpack.layers import merge, read_layer
-from .unpack.member import Content, Member
+from .unpack.member import Joined, Member
 from .unpack.open import holds_members, kind_of, members_of
 
 #: An RPM in a tarball in a bundle is real; what goes deeper only keeps somebody busy.
@@ -97,11 +97,16 @@ class Opener:
         from .collect.imagearchive import images_in, open_archive
 
         archive = open_archive(path, self.cache, name=name)
-        return [
-            outcome
-            for image in images_in(archive, self.cache, name)
-            for outcome in self.platforms(image, f"{name}: {image.name}", depth)
+        contents = images_in(archive, self.cache, name)
+        found = [
+            outcome for image in contents.images for outcome in self.platforms(image, f"{name}: {image.name}", depth)
         ]
+        # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
+        # than those that were read here may get layers of it.
+        for member in archive.store.others(contents.layers):
+            finding, within = self._seen(member, self.inspector.program, name, depth)
+            found += [Located(name, None, finding), *within] if finding is not None else within
+        return found
 
     def _platform(self, image: Artifact, platform: ImagePlatform, name: str, depth: int) -> Iterator[Outcome]:
         def look(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
@@ -126,7 +131,7 @@ class Opener:
             return inspect(member), ()
         first = member.content.read(_PIECE)
         if not holds_members(first):
-            return inspect(replace(member, content=_Behind(first, member.content))), ()
+            return inspect(replace(member, content=Joined(first, member.content))), ()
         name = f"{container}: {member.path}"
         try:
             with tempfile.NamedTemporaryFile(dir=self.spool) as kept:
@@ -141,18 +146,3 @@ class Opener:
             raise Incomplete(
                 f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
             ) from error
-
-
-class _Behind:
-    """A member's content, of which the first bytes were read already."""
-
-    def __init__(self, first: bytes, rest: Content) -> None:
-        self._first = first
-        self._rest = rest
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._first:
-            return self._rest.read(size)
-        size = len(self._first) if size < 0 else size
-        data, self._first = self._first[:size], self._first[size:]
-        return data

@@ -14,6 +14,7 @@ from pathlib import Path
 from .artifact import Artifact
 from .collect.cache import Cache
 from .errors import FipsManifestError, Incomplete, UsageError
+from .inspect import elf
 from .inspect.inspector import Inspector
 from .packed import Located, Opener, Outcome, attempt
 from .progress import SILENT, Progress
@@ -91,7 +92,7 @@ def _tasks(target: Path | RemoteImage, kind: str | Incomplete, opener: Opener) -
         case "folder":
             yield from _folder(target, opener)
         case _:
-            yield partial(opener.open, target, str(target))
+            yield partial(_archive, target, opener)
 
 
 def _remote(image: RemoteImage, opener: Opener) -> Sequence[Outcome]:
@@ -104,6 +105,22 @@ def _named(path: Path, opener: Opener) -> Sequence[Outcome]:
     except OSError as error:
         raise _unreadable(path, error) from error
     return [_file(place, str(path), opener)]
+
+
+def _archive(path: Path, opener: Opener) -> Sequence[Outcome]:
+    within = attempt(partial(opener.open, path, str(path)))
+    # What begins as a program is run as one, whatever else it is: a tar begins with a name of its maker's choice.
+    return [*attempt(partial(_named, path, opener)), *within] if _is_program(path) else within
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(elf.MAGIC)) == elf.MAGIC
+    except IsADirectoryError:
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _folder(root: Path, opener: Opener) -> Iterator[_Task]:

@@ -180,13 +180,13 @@ def test_a_platform_that_is_not_there_is_named(saved: Path, tmp_path: Path) -> N
 
 def test_every_image_and_platform_can_be_looked_through(layout: Path, saved: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
-    found = imagearchive.images_in(imagearchive.open_archive(layout, cache), cache, "layout")
+    found = imagearchive.images_in(imagearchive.open_archive(layout, cache), cache, "layout").images
     assert [(image.name, image.platforms[0].architecture) for image in found] == [
         (NAME, "x86_64"),
         (NAME, "aarch64"),
         ("other", "x86_64"),
     ]
-    found = imagearchive.images_in(imagearchive.open_archive(saved, cache), cache, "saved")
+    found = imagearchive.images_in(imagearchive.open_archive(saved, cache), cache, "saved").images
     assert [(image.name, image.platforms[0].diff_ids) for image in found] == [(NAME, DIFF_IDS)]
 
 
@@ -196,7 +196,7 @@ def test_a_platform_that_an_archive_leaves_out_is_no_fault_of_it(layout: Path, t
     index = json.loads(skopeo("inspect", "--raw", f"oci:{layout}:{NAME}"))
     (part / "blobs/sha256" / index["manifests"][1]["digest"][7:]).unlink()
     cache = Cache(tmp_path / "cache")
-    found = imagearchive.images_in(imagearchive.open_archive(part, cache), cache, "part")
+    found = imagearchive.images_in(imagearchive.open_archive(part, cache), cache, "part").images
     assert [image.platforms[0].architecture for image in found] == ["x86_64", "x86_64"]
 
 

@@ -86,7 +86,7 @@ def image_archive(data: bytes) -> None:
         path.write_bytes(data)
         inspector = Inspector(_table(), Path(scratch))
         store = Cache(Path(scratch, "cache"))
-        for image in imagearchive.images_in(imagearchive.open_archive(path, store), store, "fuzz"):
+        for image in imagearchive.images_in(imagearchive.open_archive(path, store), store, "fuzz").images:
             for platform in image.platforms:
                 pairs = zip(platform.layers, platform.diff_ids, strict=True)
                 list(merge(read_layer(layer, diff_id, inspector.program, limits=LIMITS) for layer, diff_id in pairs))

@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.errors import Refused, UsageError
-from fipsmanifest.unpack.open import kind_of, members_of
+from fipsmanifest.unpack.open import holds_members, kind_of, may_hold_members, members_of
 from tests.servers_registry import make_image, make_layer, skopeo
 
 
@@ -22,6 +23,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("tar", "folder"),
         ("tar.gz", "folder", "-z"),
         ("tar.zst", "folder", "--zstd"),
+        ("tar.bz2", "folder", "--bzip2"),
+        ("tar.lzma", "folder", "--lzma"),
         ("layout.tar", "layout"),
         ("layout.tar.xz", "layout", "-J"),
     ]:
@@ -46,6 +49,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("tar", "tar"),
         ("tar.gz", "tar"),
         ("tar.zst", "tar"),
+        ("tar.bz2", "tar"),
+        ("tar.lzma", "tar"),
         ("layout", "image-archive"),
         ("layout.tar", "image-archive"),
         ("layout.tar.xz", "image-archive"),
@@ -58,7 +63,7 @@ def test_a_path_is_what_is_in_it(samples: Path, name: str, kind: str) -> None:
     assert kind_of(samples / name) == kind
 
 
-@pytest.mark.parametrize("name", ["folder", "tar", "tar.gz", "tar.zst"])
+@pytest.mark.parametrize("name", ["folder", "tar", "tar.gz", "tar.zst", "tar.bz2", "tar.lzma"])
 def test_members_are_the_same_however_they_are_kept(samples: Path, name: str) -> None:
     files = [(member.path, member.content.read()) for member in members_of(samples / name) if member.content]
     assert files == [("/kubelet", b"\x7fELF and more")]
@@ -80,6 +85,33 @@ def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match="neither a file nor a folder"):
         kind_of(tmp_path / "fifo")
+
+
+# GNU tar looks for a header first and for compression only then, so each of these is a tar to it.
+@pytest.mark.parametrize("name", [b"\x1f\x8b\x08", b"\xfd7zXZ\x00\x00", b"BZh91AY&SY", b"5\x00\x00\x10\x00"])
+def test_a_tar_whose_first_name_begins_as_compressed_bytes_do_is_not_passed_over(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "some.tar"
+    path.write_bytes(tarfile.TarInfo(os.fsdecode(name)).tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    assert kind_of(path) == "tar"
+    assert may_hold_members(path)
+    assert holds_members(path.read_bytes())
+    with pytest.raises(Refused, match=r"some\.tar"):
+        list(members_of(path))
+
+
+@pytest.mark.parametrize("options", [["-J", "--lzma2=dict=256MiB"], ["--zstd", "--ultra", "--long=28"]])
+def test_a_tar_that_takes_too_much_memory_to_open_is_refused_and_not_taken_for_a_file(
+    samples: Path, tmp_path: Path, options: list[str]
+) -> None:
+    command = {"-J": "xz", "--zstd": "zstd"}[options[0]]
+    data = subprocess.run(
+        [command, "-c", *options[1:]], input=(samples / "tar").read_bytes(), capture_output=True, check=True
+    ).stdout
+    (tmp_path / "large").write_bytes(data)
+    assert kind_of(tmp_path / "large") == "tar"
+    assert holds_members(data)
+    with pytest.raises(Refused, match="large needs "):
+        list(members_of(tmp_path / "large"))
 
 
 def test_a_hostile_tar_is_a_tar_and_refused_when_it_is_read(samples: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from ..definition import Definition, ImageArchive
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.decompress import reader
 from ..unpack.limits import DEFAULT
+from ..unpack.member import Content
 from ..unpack.paths import normalise, shown
-from .cache import Cache, CachedFile
+from .cache import BLOCK, Cache, CachedFile
 from .context import Context
 from .image import assemble, read_cached
 from .imagedocument import (
@@ -75,6 +76,16 @@ class Archive:
         """Give every name in the archive."""
         listed = [name for entry in (self.index.manifests if self.index else ()) for name in entry.names[:1]]
         return tuple(dict.fromkeys([*listed, *(name for image in self.saved for name in image.names)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The images of an archive that can be looked through, and how much of it they are."""
+
+    images: tuple[Artifact, ...]
+    """In the archive's order, a platform each."""
+    layers: frozenset[str]
+    """Where in the archive their layers are. Of anything else nobody says what it is, programs maybe."""
 
 
 def jobs(source: ImageArchive, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
@@ -157,7 +168,7 @@ def image_of(
     raise Incomplete(f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.")
 
 
-def images_in(archive: Archive, cache: Cache, address: str) -> tuple[Artifact, ...]:
+def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
     """Give every image of ``archive`` for Linux whose parts are in it, a platform each, to look through.
 
     An index may well name platforms that the archive leaves out. Raises `Refused` where there is none, and as
@@ -165,23 +176,28 @@ def images_in(archive: Archive, cache: Cache, address: str) -> tuple[Artifact, .
     """
     layout = _Layout(archive.store, cache)
     make = partial(assemble, source="", address=address, architectures=None, cache=cache)
-    found = []
+    found: list[Artifact] = []
+    layers: set[str] = set()
     for entry, name in _present(archive, layout, archive.index, ""):
-        found.append(make(layout.document(entry), layout, name=name))
-    for image in archive.saved if not found else ():
-        data = _read(archive.store, _inside(image.config, archive.store.name))
-        name = image.names[0] if image.names else image.config
-        found.append(make(data, _Saved(archive.store, cache, image, data), name=name, saved=True))
+        image = make(layout.document(entry), layout, name=name)
+        found.append(image)
+        layers.update(_blob_path(layer.digest) for platform in image.platforms for layer in platform.layers)
+    for saved in archive.saved if not found else ():
+        data = _read(archive.store, _inside(saved.config, archive.store.name))
+        name = saved.names[0] if saved.names else saved.config
+        origin = _Saved(archive.store, cache, saved, data)
+        found.append(make(data, origin, name=name, saved=True))
+        layers.update(origin.layers)
     if not found:
         raise Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete.")
-    return tuple(found)
+    return Contents(tuple(found), frozenset(layers))
 
 
 def _present(archive: Archive, layout: _Layout, index: Index | None, name: str) -> Iterator[tuple[Descriptor, str]]:
     """Give the manifests for Linux below ``index`` that are in the archive, with the image's name."""
     for entry in index.manifests if index is not None else ():
         called = name or (entry.names[0] if entry.names else entry.digest)
-        if entry.os not in (None, "linux") or not archive.store.has(_blob_path(entry)):
+        if entry.os not in (None, "linux") or not archive.store.has(_blob_path(entry.digest)):
             continue
         if entry.media_type in MANIFESTS:
             yield entry, called
@@ -198,16 +214,15 @@ class _Layout:
         self._cache = cache
 
     def document(self, descriptor: Descriptor) -> bytes:
-        data = _read(self._store, _blob_path(descriptor))
+        data = _read(self._store, _blob_path(descriptor.digest))
         _check(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data), descriptor, self._store.name)
         return data
 
     def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        known = self._cache.get(descriptor.digest.removeprefix("sha256:"))
-        if known is None:
-            with self._store.open(_blob_path(descriptor)) as content:
-                bound = descriptor.size if limit is None else min(descriptor.size, limit)
-                known = self._cache.add(content, limit=bound, name=f"{self._store.name}: {descriptor.digest}")
+        with self._store.open(_blob_path(descriptor.digest)) as content:
+            bound = descriptor.size if limit is None else min(descriptor.size, limit)
+            name = f"{self._store.name}: {descriptor.digest}"
+            known = _kept(content, descriptor, self._cache, limit=bound, name=name)
         _check(f"sha256:{known.sha256}", known.size, descriptor, self._store.name)
         return known
 
@@ -226,19 +241,22 @@ class _Saved:
             )
         self._paths = dict(zip(diff_ids, image.layers, strict=True))
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Where the layers are that are read: of two with the same diff_id, one."""
+        return tuple(_inside(path, self._store.name) for path in self._paths.values())
+
     def document(self, descriptor: Descriptor) -> bytes:
         raise Refused(f"{self._store.name} has no manifest {descriptor.digest}.", _ADVICE)
 
     def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        known = self._cache.get(descriptor.digest.removeprefix("sha256:"))
-        if known is None:
-            path = self._paths[descriptor.digest]
-            bound = DEFAULT.expanded if limit is None else limit
-            name = f"{self._store.name}: {shown(path)}"
-            with self._store.open(_inside(path, self._store.name)) as content:
-                # Some tools save layers compressed, though the name of the layer is that of the expanded bytes.
-                known = self._cache.add(reader(content, limit=bound, name=name), limit=bound, name=name)
-            _check(f"sha256:{known.sha256}", known.size, descriptor, name)
+        path = self._paths[descriptor.digest]
+        bound = DEFAULT.expanded if limit is None else limit
+        name = f"{self._store.name}: {shown(path)}"
+        with self._store.open(_inside(path, self._store.name)) as content:
+            # Some tools save layers compressed, though the name of the layer is that of the expanded bytes.
+            known = _kept(reader(content, limit=bound, name=name), descriptor, self._cache, limit=bound, name=name)
+        _check(f"sha256:{known.sha256}", known.size, descriptor, name)
         return known
 
 
@@ -285,6 +303,21 @@ def _from_cache(source: ImageArchive, reference: str, definition: Definition, co
         return None
 
 
+def _kept(content: Content, descriptor: Descriptor, cache: Cache, *, limit: int, name: str) -> CachedFile:
+    """Give ``content`` as a file of the cache.
+
+    It is read though the cache may have what it should be: of an archive that holds something else, nothing is known.
+    """
+    known = cache.get(descriptor.digest.removeprefix("sha256:"))
+    if known is None:
+        return cache.add(content, limit=limit, name=name)
+    digest, size = hashlib.sha256(), 0
+    while size <= limit and (data := content.read(BLOCK)):
+        digest.update(data)
+        size += len(data)
+    return replace(known, sha256=digest.hexdigest(), size=size)
+
+
 def _check(digest: str, size: int, descriptor: Descriptor, name: str) -> None:
     if digest != descriptor.digest:
         raise Refused(f"{name}: what is named {descriptor.digest} is {digest}.", _ADVICE)
@@ -292,8 +325,8 @@ def _check(digest: str, size: int, descriptor: Descriptor, name: str) -> None:
         raise Refused(f"{name}: {descriptor.digest} has {size} bytes; it must have {descriptor.size}.", _ADVICE)
 
 
-def _blob_path(descriptor: Descriptor) -> str:
-    return f"/blobs/sha256/{descriptor.digest.removeprefix('sha256:')}"
+def _blob_path(digest: str) -> str:
+    return f"/blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
 def _inside(name: str, archive: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ..errors import Refused
-from ..unpack.member import Content
+from ..unpack import folder
+from ..unpack.member import Content, Member
 from ..unpack.paths import resolve, shown
 from ..unpack.tar import FileStream, members
 
@@ -25,6 +26,9 @@ class Store(Protocol):
 
     def open(self, path: str) -> AbstractContextManager[Content]:
         """Give the file, to be read inside ``with``. Raises `Refused` where there is no such file."""
+
+    def others(self, paths: Collection[str]) -> Iterator[Member]:
+        """Give each file but those at ``paths``, links followed, with its content. Raises as reading the archive."""
 
 
 class FolderStore:
@@ -51,6 +55,13 @@ class FolderStore:
             if not inside or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise missing(self.name, path)
             yield file
+
+    def others(self, paths: Collection[str]) -> Iterator[Member]:
+        """Give each file but those at ``paths``. Raises as `folder.members`."""
+        known = {(self._root / path.lstrip("/")).resolve() for path in paths}
+        for member in folder.members(self._root):
+            if member.type == "file" and (self._root / member.path.lstrip("/")).resolve() not in known:
+                yield member
 
 
 class TarStore:
@@ -87,6 +98,16 @@ class TarStore:
         with self._path.open("rb") as file:
             file.seek(place[0])
             yield _Part(file, place[1])
+
+    def others(self, paths: Collection[str]) -> Iterator[Member]:
+        """Give each file but those at ``paths``; of two with the same name the later. Raises as `tar.members`."""
+        known = {self._place(path) for path in paths}
+        with self._path.open("rb") as file:
+            stream = FileStream(file)
+            for member in members(stream, root="/", archive=self.name):
+                place = (stream.position, member.size)
+                if self._places.get(member.path) == place and place not in known:
+                    yield member
 
     def _place(self, path: str) -> tuple[int, int] | None:
         # Old ``docker save`` keeps a layer that several images share once, and links to it.

@@ -1,18 +1,23 @@
 """Decompress a stream of any of the compressions in use, told by its magic, in bounded memory.
 
-gzip (RFC 1952), xz (the .xz file format) and zstd (RFC 8878), each with several members, streams or frames one after
-the other; anything else passes as it is. Blocks are large, so that zlib, liblzma and libzstd work without the
-interpreter's lock and several archives are decompressed at once.
+gzip (RFC 1952), bzip2, xz (the .xz file format) and zstd (RFC 8878), each with several members, streams or frames one
+after the other, and .lzma (the LZMA_Alone format), which has one; anything else passes as it is. Blocks are large, so
+that the libraries work without the interpreter's lock and several archives are decompressed at once.
 """
 
 from __future__ import annotations
 
+import bz2
 import lzma
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 from ..errors import Incomplete, Refused
 from .member import Content
+
+Compression = Literal["none", "gzip", "bzip2", "xz", "lzma", "zstd"]
 
 #: Bytes read at a time, and the most given by one call into a decompressor.
 _INPUT = 256 << 10
@@ -21,13 +26,19 @@ _OUTPUT = 1 << 20
 _GZIP = b"\x1f\x8b\x08"
 _XZ = b"\xfd7zXZ\x00"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-#: What a compressed stream can begin with; zstd's skippable frames are no beginning that tools write.
-MAGICS = (_GZIP, _XZ, _ZSTD)
+#: The level, and the magic of a first block or of the end (bzip2's ``decompress.c``).
+_BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+#: .lzma has no magic: properties, dictionary's and expanded size (liblzma's ``alone_decoder.c``).
+_LZMA_HEADER = 13
+_LZMA_PROPERTIES = 9 * 5 * 5
+_LZMA_DICTIONARY = 1 << 12
+_LZMA_UNKNOWN_SIZE = (1 << 64) - 1
+_LZMA_SIZE = 1 << 38
 #: RFC 8878, 3.1.2: skippable frames are numbered 0x184D2A50 to 0x184D2A5F, little-endian.
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
 #: ``xz -9`` asks for 65 MiB to decompress; this is twice that.
-_XZ_MEMORY = 128 << 20
+_LZMA_MEMORY = 128 << 20
 #: The window up to which zstd itself decompresses without being told to (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 27).
 _ZSTD_WINDOW = 1 << 27
 #: RFC 8878, 3.1.1.1: the longest frame header (magic, descriptor, window, dictionary, content size).
@@ -38,10 +49,14 @@ _ZSTD_BLOCK = 128 << 10
 _AGAIN = "Fetch it again; if it stays so, ask those who publish it."
 
 
+class TooDemanding(Refused):
+    """Decompressing takes more memory than anybody's archive may ask for."""
+
+
 class Reader:
     """The expanded bytes of a stream; made by `reader`."""
 
-    def __init__(self, chunks: Iterator[bytes], *, compression: str, limit: int, name: str) -> None:
+    def __init__(self, chunks: Iterator[bytes], *, compression: Compression, limit: int, name: str) -> None:
         self.compression = compression
         self.position = 0
         self._chunks = chunks
@@ -54,8 +69,8 @@ class Reader:
     def read(self, size: int = -1, /) -> bytes:
         """Give ``size`` bytes, fewer only where the stream ends, all that is left for a negative ``size``.
 
-        Raises `Refused` for a stream that is truncated, corrupt or longer than the limit, and `Incomplete` where the
-        file below cannot be read.
+        Raises `Refused` for a stream that is truncated, corrupt or longer than the limit, `TooDemanding` for one that
+        takes too much memory, and `Incomplete` where the file below cannot be read.
         """
         parts: list[bytes] = []
         while size and (self._offset < len(self._chunk) or self._refill()):
@@ -83,16 +98,31 @@ def reader(raw: Content, *, limit: int, name: str) -> Reader:
     ``limit`` bounds the expanded size in bytes; ``name`` is what errors call the archive. Raises as `Reader.read`.
     """
     source = _Source(raw, name)
-    magic = source.peek(len(_XZ))
-    expand: Callable[[_Source], Iterator[bytes]] = _plain
-    compression = "none"
-    if magic.startswith(_GZIP):
-        expand, compression = _gzip, "gzip"
-    elif magic.startswith(_XZ):
-        expand, compression = _xz, "xz"
-    elif magic.startswith(_ZSTD) or (magic[1:4] == _ZSTD_SKIPPABLE and magic[0] >> 4 == 5):
-        expand, compression = _zstd, "zstd"
-    return Reader(expand(source), compression=compression, limit=limit, name=name)
+    compression = compression_of(source.peek(_LZMA_HEADER))
+    return Reader(_EXPAND[compression](source), compression=compression, limit=limit, name=name)
+
+
+def compression_of(head: bytes) -> Compression:
+    """Tell by a stream's first bytes, 13 or all of them, how it is compressed."""
+    if head.startswith(_GZIP):
+        return "gzip"
+    if _BZIP2.match(head):
+        return "bzip2"
+    if head.startswith(_XZ):
+        return "xz"
+    if head.startswith(_ZSTD) or (head[1:4] == _ZSTD_SKIPPABLE and head[0] >> 4 == 5):
+        return "zstd"
+    return "lzma" if _is_lzma(head) else "none"
+
+
+def _is_lzma(head: bytes) -> bool:
+    """Tell .lzma as its own tools do, by sizes that they write: else many a file would be one."""
+    if len(head) < _LZMA_HEADER or head[0] >= _LZMA_PROPERTIES:
+        return False
+    dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    # A power of two, or the sum of two that follow one another.
+    usual = dictionary >= _LZMA_DICTIONARY and dictionary // (dictionary & -dictionary) in (1, 3)
+    return (usual or dictionary == 0xFFFFFFFF) and (size < _LZMA_SIZE or size == _LZMA_UNKNOWN_SIZE)
 
 
 class _Source:
@@ -134,6 +164,9 @@ class _Source:
     def corrupt(self, compression: str, why: object) -> Refused:
         return Refused(f"{self.name} is not valid {compression} data: {why}.", _AGAIN)
 
+    def too_demanding(self, compression: str, what: str) -> TooDemanding:
+        return TooDemanding(f"{self.name} needs {what} for its {compression} data.", "Compress it in a smaller window.")
+
 
 def _plain(source: _Source) -> Iterator[bytes]:
     while data := source.read(_OUTPUT):
@@ -158,21 +191,40 @@ def _gzip(source: _Source) -> Iterator[bytes]:
         _skip_zeros(source)
 
 
+def _bzip2(source: _Source) -> Iterator[bytes]:
+    while source.peek(1):
+        yield from _stream(source, "bzip2", bz2.BZ2Decompressor())
+
+
 def _xz(source: _Source) -> Iterator[bytes]:
     while source.peek(1):
-        stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-        while not stream.eof:
-            data = source.read() if stream.needs_input else b""
-            if stream.needs_input and not data:
-                raise source.truncated("xz")
-            try:
-                expanded = stream.decompress(data, _OUTPUT)
-            except lzma.LZMAError as error:
-                raise source.corrupt("xz", error) from error
-            if expanded:
-                yield expanded
-        source.put_back(stream.unused_data)
-        _skip_zeros(source)
+        yield from _stream(source, "xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY))
+
+
+def _lzma(source: _Source) -> Iterator[bytes]:
+    yield from _stream(source, "lzma", lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_LZMA_MEMORY))
+    if source.peek(1):
+        raise source.corrupt("lzma", "something follows its end")
+
+
+def _stream(
+    source: _Source, compression: Compression, stream: lzma.LZMADecompressor | bz2.BZ2Decompressor
+) -> Iterator[bytes]:
+    """Give what one stream expands to, and pass over the padding behind it."""
+    while not stream.eof:
+        data = source.read() if stream.needs_input else b""
+        if stream.needs_input and not data:
+            raise source.truncated(compression)
+        try:
+            expanded = stream.decompress(data, _OUTPUT)
+        except (lzma.LZMAError, OSError) as error:
+            if "Memory usage limit" in str(error):  # liblzma's LZMA_MEMLIMIT_ERROR has no class of its own here
+                raise source.too_demanding(compression, f"more than {_LZMA_MEMORY} bytes") from error
+            raise source.corrupt(compression, error) from error
+        if expanded:
+            yield expanded
+    source.put_back(stream.unused_data)
+    _skip_zeros(source)
 
 
 def _skip_zeros(source: _Source) -> None:
@@ -218,7 +270,7 @@ def _zstd_frame(source: _Source) -> Iterator[bytes]:
     except zstandard.ZstdError as error:
         raise source.corrupt("zstd", error) from error
     if facts.window_size > _ZSTD_WINDOW:
-        raise source.corrupt("zstd", f"its window of {facts.window_size} bytes is larger than {_ZSTD_WINDOW}")
+        raise source.too_demanding("zstd", f"a window of {facts.window_size} bytes, more than {_ZSTD_WINDOW}")
     parts = [source.exactly(size)]
     last = False
     while not last:
@@ -254,3 +306,13 @@ def _skip_zstd_frame(source: _Source) -> None:
         if not data:
             raise source.truncated("zstd")
         left -= len(data)
+
+
+_EXPAND: Mapping[Compression, Callable[[_Source], Iterator[bytes]]] = {
+    "none": _plain,
+    "gzip": _gzip,
+    "bzip2": _bzip2,
+    "xz": _xz,
+    "lzma": _lzma,
+    "zstd": _zstd,
+}

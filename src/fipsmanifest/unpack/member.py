@@ -18,6 +18,22 @@ class Content(Protocol):
         """Give up to ``size`` bytes, none at the end."""
 
 
+class Joined:
+    """Content of which the first bytes were read already."""
+
+    def __init__(self, first: bytes, rest: Content) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give up to ``size`` bytes, none at the end."""
+        if not self._first:
+            return self._rest.read(size)
+        size = len(self._first) if size < 0 else size
+        data, self._first = self._first[:size], self._first[size:]
+        return data
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One entry, named as it will be found on a node."""

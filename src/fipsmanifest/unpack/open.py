@@ -11,14 +11,17 @@ from typing import Literal
 
 from ..errors import Incomplete, Refused, UsageError
 from . import folder, rpm, tar
-from .decompress import MAGICS, reader
+from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
-from .member import Content, Member
+from .member import Content, Joined, Member
 
 Kind = Literal["file", "folder", "rpm", "tar", "image-archive"]
 
 #: The lead of an RPM (RPM V4 package format, "Lead").
 _RPM = b"\xed\xab\xee\xdb"
+
+#: A tar header's length, by which it is told.
+_BLOCK = 512
 
 #: What the members of an image archive are called, in any of its forms: ``docker save`` old and new, OCI layout.
 _IMAGE_NAMES = re.compile(
@@ -55,10 +58,10 @@ def may_hold_members(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(512)
+            head = file.read(_BLOCK)
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    return head.startswith((_RPM, *MAGICS)) or tar.is_header(head)
+    return head.startswith(_RPM) or compression_of(head) != "none" or tar.is_header(head)
 
 
 def holds_members(first: bytes) -> bool:
@@ -67,9 +70,18 @@ def holds_members(first: bytes) -> bool:
 
 
 def _is_tar(file: Content, name: str) -> bool:
-    """Tell whether a stream is a tar, compressed or not; a compressed file that holds none is a plain file."""
+    """Tell whether a stream is a tar, compressed or not; a compressed file that holds none is a plain file.
+
+    One that asks for more memory than it may have counts as a tar: whoever opens it will hear why.
+    """
+    head = file.read(_BLOCK)
+    if tar.is_header(head):
+        # Before any compression, as unpackers do: the first member's name may well begin as compressed bytes do.
+        return True
     try:
-        return tar.is_header(reader(file, limit=DEFAULT.expanded, name=name).read(512))
+        return tar.is_header(reader(Joined(head, file), limit=DEFAULT.expanded, name=name).read(_BLOCK))
+    except TooDemanding:
+        return True
     except Refused:
         return False
 
