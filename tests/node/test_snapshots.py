@@ -236,6 +236,7 @@ class TestWhatAContainerWouldSee:
 
         for place in (root / runtime.STORE).iterdir():
             place.unlink()
+        assert check(root, listed)["etcd:v3"] == ("unknown", "blobs-missing")
         shutil.rmtree(root / OVERLAYFS)
         (root / runtime.STORE).mkdir(exist_ok=True)
 
@@ -343,6 +344,23 @@ class TestDatabase:
         assert {name.decode().rpartition("/")[2] for name in found} == {line.split()[0] for line in listed}
         assert len(found) == SNAPSHOTS + 1
 
+    @pytest.mark.parametrize("times", [1, 100])
+    def test_one_that_changed_while_it_was_read_is_read_again_and_not_for_ever(
+        self, times: int, unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "metadata.db"
+        shutil.copy(unpacked / OVERLAYFS / "metadata.db", path)
+        with path.open("rb") as file:
+            header = [bolt._header(file.fileno())]
+        seen = [header[0]._replace(change=header[0].change + number) for number in range(1, times + 1)] + header * 2
+        monkeypatch.setattr(bolt, "_header", lambda _: seen.pop(0) if seen[1:] else seen[0])
+
+        if times == 100:
+            with pytest.raises(bolt.Busy):
+                read(path)
+        else:
+            assert read(path) == "read" and len(seen) == 1
+
     def test_no_damage_ends_otherwise_than_it_should(self, unpacked: Path, tmp_path: Path) -> None:
         whole = (unpacked / OVERLAYFS / "metadata.db").read_bytes()
         pick = random.Random(1)
@@ -359,14 +377,17 @@ class TestDatabase:
 
         assert set(outcomes) == {"read", "malformed"}
 
-    def test_a_page_that_leads_to_itself_ends(self, unpacked: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("further", [0, 1], ids=["itself", "the next one"])
+    def test_pages_that_lead_to_one_page_many_times_end(self, further: int, unpacked: Path, tmp_path: Path) -> None:
         content = bytearray((unpacked / OVERLAYFS / "metadata.db").read_bytes())
-        for place in range(8192, len(content), 4096):
-            number = place // 4096
-            # A branch (flag 1) with one element, whose page is its own.
-            content[place : place + 32] = b"".join(
-                (number.to_bytes(8, "little"), b"\1\0", b"\1\0", bytes(4), bytes(8), number.to_bytes(8, "little"))
+        for number in range(2, len(content) // 4096):
+            # A branch (flag 1) of 200 elements, each of which leads to the same page; the last page is an empty leaf.
+            last = number == len(content) // 4096 - 1
+            below = bytes(8) + (number + further).to_bytes(8, "little")
+            page = number.to_bytes(8, "little") + (
+                b"\2\0" + bytes(6) if last else b"\1\0\xc8\0" + bytes(4) + below * 200
             )
+            content[number * 4096 : number * 4096 + len(page)] = page
         path = tmp_path / "metadata.db"
         path.write_bytes(content)
 
