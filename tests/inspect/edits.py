@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,19 @@ def loads(data: bytes) -> list[tuple[int, int, int]]:
     """Give file offset, address and size of each PT_LOAD."""
     headers = [struct.unpack_from("<IIQQQQ", data, program_header(data, index)) for index in load_indexes(data)]
     return [(offset, address, size) for _, _, offset, address, _, size in headers]
+
+
+def load_flags(data: bytes) -> list[tuple[int, int, int]]:
+    """Give flags, file offset and size of each PT_LOAD."""
+    headers = [struct.unpack_from("<IIQQQQ", data, program_header(data, index)) for index in load_indexes(data)]
+    return [(flags, offset, size) for _, flags, offset, _, _, size in headers]
+
+
+def section(data: bytes, name: str) -> tuple[int, int, int]:
+    """Give file offset, address and size of a section."""
+    found = ELFFile(io.BytesIO(data)).get_section_by_name(name)
+    assert found is not None
+    return found["sh_offset"], found["sh_addr"], found["sh_size"]
 
 
 def hand_made(

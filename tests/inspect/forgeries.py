@@ -14,6 +14,7 @@ TABLE = load()
 GOBORING = "path\tx\nbuild\tGOEXPERIMENT=boringcrypto\nbuild\tCGO_ENABLED=1\n"
 #: The body of StandardCrypto in ``sig_amd64.s``.
 PLAIN_MARKER = bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3")
+NATIVE_SETTINGS = "build\tDefaultGODEBUG=fips140=on\nbuild\tGOFIPS140={}\n"
 FIPSINFO = b"\xff Go fipsinfo \xff\0"
 
 
@@ -139,6 +140,63 @@ def native_sum_changed(data: bytes) -> bytes:
 
 def native_module_missing(data: bytes) -> bytes:
     return edits.put(data, data.index(FIPSINFO), bytes(16))
+
+
+def native_module_of_nothing() -> bytes:
+    """Give a program of Go before 1.24, which has no such module, the sum of four empty ranges."""
+    return _native_module(programs.plain().read_bytes(), ())
+
+
+def native_module_of(section: str, data: bytes | None = None) -> bytes:
+    """Give a program a ``go:fipsinfo`` whose sum is over 100 KB of a section; its own one is gone."""
+    data = data or programs.plain().read_bytes()
+    offset, address, size = edits.section(data, section)
+    length = min(size, 100_000)
+    return _native_module(data, ((address, data[offset : offset + length]),))
+
+
+def _native_module(data: bytes, ranges: tuple[tuple[int, bytes], ...]) -> bytes:
+    """Write such a table over the zeros that a writable segment has (Go's ``cmd/link/internal/ld/fips140.go``)."""
+    message, places = b"go fips object v1\n", b""
+    for address, content in ranges:
+        message += len(content).to_bytes(8, "big") + content
+        places += struct.pack("<QQ", address, address + len(content))
+    message += bytes(8) * (4 - len(ranges))
+    table = FIPSINFO + hmac.new(bytes(32), message, "sha256").digest() + bytes(8) + places.ljust(64, b"\0")
+    if FIPSINFO in data:
+        return edits.put(data, data.index(FIPSINFO), table)
+    _, size, offset = max((flags & 2, size, offset) for flags, offset, size in edits.load_flags(data))
+    place = data.index(bytes(256), offset)
+    assert place + 256 <= offset + size
+    data = edits.put(data, place + 64, table)
+    return edits.rewrite_build_info(data, "go1.24.3", "path\tx\n" + NATIVE_SETTINGS.format("v1.0.0"))
+
+
+def native_version_claimed(data: bytes, version: str) -> bytes:
+    """Let the toolchain's own module pass for a validated snapshot."""
+    return edits.rewrite_build_info(data, "go1.24.3", "path\tx\n" + NATIVE_SETTINGS.format(version))
+
+
+def cryptography_renamed(data: bytes) -> bytes:
+    """Spell the packages of cryptography otherwise, and break Go's own marker, where there is one."""
+    return data.replace(b"crypto/", b"crypt0/").replace(PLAIN_MARKER, PLAIN_MARKER[:-2] + bytes(2))
+
+
+def function_table_erased() -> bytes:
+    """Break the magic of the table; what runs never reads it."""
+    data = programs.plain_without_crypto().read_bytes()
+    return edits.put(data, edits.section(data, ".gopclntab")[0], bytes(4))
+
+
+def function_table_of_nothing() -> bytes:
+    """A table whose header is right, and whose names begin where they end."""
+    data = programs.plain_without_crypto().read_bytes()
+    names = edits.section(data, ".gopclntab")[0] + 8 + 3 * 8
+    return edits.put(data, names + 8, data[names : names + 8])
+
+
+def build_info_alone() -> bytes:
+    return edits.hand_made(b"\xcc" * 4096, edits.inline_build_info("go1.21.13 X:boringcrypto", GOBORING))
 
 
 _WRAPPER = b"\0crypto/internal/boring._Cfunc__goboringcrypto_"

@@ -16,7 +16,7 @@ import pytest
 from examples.upstream import goprograms
 
 from . import edits, forgeries, programs, toolchains
-from .toolchains import build, build_arm64
+from .toolchains import build, build_arm64, build_subtle, build_without_crypto
 
 MODULE_2019 = "boringcrypto-20190808-x86_64"
 MODULE_2021 = "boringcrypto-20210429-x86_64"
@@ -89,6 +89,8 @@ LINKED = {
     "go1.21 TLS": _proven(programs.boring_tls, MODULE_2021),
     "go1.21 crypto/tls/fipsonly": _proven(programs.boring_fipsonly, MODULE_2021),
     "go1.21 random numbers only": _proven(programs.boring_random_only, MODULE_2021),
+    # The limit that docs/proof.md names: what Go does not hand to the module is there too, and nothing marks it.
+    "go1.21 with Go's own Ed25519 and MD5": _proven(programs.boring_and_ed25519, MODULE_2021),
     "go1.21 external": _proven(programs.boring_external, MODULE_2021),
     "go1.21 static": _proven(programs.boring_static, MODULE_2021),
     "go1.21 PIE": _proven(programs.boring_pie, MODULE_2021),
@@ -124,6 +126,15 @@ OTHERS = {
         partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="latest", debug="fips140=off"),
         "plain",
         "native-mode-off",
+    ),
+    "go1.24 GOFIPS140=v1.0.0, no crypto imported": _no_crypto(
+        partial(build_without_crypto, toolchains.GO_1_24, GOFIPS140="v1.0.0")
+    ),
+    "go1.21 crypto/subtle only": _no_crypto(partial(build_subtle, GO_1_21), "goexperiment"),
+    "go1.27 crypto/subtle only": _no_crypto(partial(build_subtle, toolchains.GO_1_27), "goexperiment"),
+    "go1.27 plain, crypto/subtle only": _no_crypto(partial(build_subtle, toolchains.GO_1_27, boring=False)),
+    "go1.27 GOFIPS140=v1.0.0, crypto/subtle only": _no_crypto(
+        partial(build_subtle, toolchains.GO_1_27, boring=False, GOFIPS140="v1.0.0")
     ),
     "C": Row(programs.c_program, "not-go", "not-go"),
     "go1.21 386": _no_crypto(programs.i386),
@@ -182,6 +193,7 @@ def _changed(base: str) -> dict[str, Row]:
 
 _GO = ("goexperiment",)
 _LATEST = OTHERS["go1.24 GOFIPS140=latest"]
+_PLAIN_1_27 = OTHERS["go1.27 plain"]
 
 FORGED = {
     **{name: row for base in _EACH_MODULE for name, row in _changed(base).items()},
@@ -234,6 +246,23 @@ FORGED = {
     "native module claimed, missing": Row(
         lambda: forgeries.native_module_missing(_LATEST.data), "contradicted", "native-module-missing"
     ),
+    "native module of nothing, sum right": Row(
+        forgeries.native_module_of_nothing, "contradicted", "native-module-missing"
+    ),
+    "native module of other code, sum right": Row(
+        lambda: forgeries.native_module_of(".text"), "contradicted", "native-module-missing"
+    ),
+    "native module of data, sum right": Row(
+        lambda: forgeries.native_module_of(".rodata", _LATEST.data), "contradicted", "native-module-changed"
+    ),
+    "native module, another version claimed": Row(
+        lambda: forgeries.native_version_claimed(_LATEST.data, "v1.0.0"), "contradicted", "native-module-missing"
+    ),
+    "goboring claimed, no function table": Row(
+        forgeries.build_info_alone, "unreadable", "no-function-table", claims=_GO
+    ),
+    # Names are all that Go before 1.24 tells of plain cryptography, but for its marker.
+    "cryptography renamed, go1.27": _plain(lambda: forgeries.cryptography_renamed(_PLAIN_1_27.data)),
 }
 
 #: Go's forks by what their programs carry.
@@ -281,6 +310,8 @@ UNREADABLE = {
             lambda: edits.without_sections(forgeries.build_info_erased()),
             "no-build-info",
         ),
+        ("function table erased", forgeries.function_table_erased, "no-function-table"),
+        ("function table of nothing", forgeries.function_table_of_nothing, "no-function-table"),
         ("cut in the file header", partial(forgeries.cut, 63), "truncated-header"),
         ("cut behind the file header", partial(forgeries.cut, 64), "truncated-program-headers"),
         ("cut in the program headers", partial(forgeries.cut, 64 + 56 + 1), "truncated-program-headers"),

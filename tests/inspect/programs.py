@@ -25,6 +25,37 @@ import (
 func main() { fmt.Printf("%x\\n", sha256.Sum256([]byte("abc"))) }
 """
 
+#: Comparing in constant time and combining bytes: a package of that name, and no cryptography.
+SUBTLE_MAIN = """\
+package main
+
+import (
+	"crypto/subtle"
+	"os"
+)
+
+func main() {
+	mask := make([]byte, 8)
+	subtle.XORBytes(mask, mask, []byte(os.Args[0]))
+	println(subtle.ConstantTimeCompare(mask, []byte("x")))
+}
+"""
+
+#: What Go has no wiring for, so that its own code runs beside the module.
+ED25519_MAIN = """\
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/md5"
+)
+
+func main() {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	println(ed25519.Sign(key, nil)[0], md5.Sum(nil)[0])
+}
+"""
+
 #: Functions named as cgo names BoringCrypto's, and nothing behind them.
 FORGED_SYMBOLS = """\
 package main
@@ -90,6 +121,10 @@ def boring_random_only() -> Path:
     """The real program that needs least of the module."""
     body = "func main() { b := make([]byte, 4); rand.Read(b); println(b[0]) }"
     return build("random", main=f'package main\n\nimport "crypto/rand"\n\n{body}\n')
+
+
+def boring_and_ed25519() -> Path:
+    return build("signer", main=ED25519_MAIN)
 
 
 def boring_without_cgo() -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
-from .programs import SHA_MAIN
+from .programs import SHA_MAIN, SUBTLE_MAIN
 
 _FOLDER = Path(__file__).parents[2] / ".cache" / "toolchains"
 DEBIAN_GO_1_19 = Path("/usr/lib/go-1.19")
@@ -36,6 +36,20 @@ def build(root: Path, *, boring: bool = True, ldflags: str = "", debug: str = ""
     main = f"//go:debug {debug}\n\n{SHA_MAIN}" if debug else SHA_MAIN
     return goprograms.build(
         "sha", main=main, root=_there(root), boring=boring, ldflags=ldflags, environment=environment or None
+    )
+
+
+def build_subtle(root: Path, *, boring: bool = True, **environment: str) -> Path:
+    """Build a program that compares in constant time and has no cryptography."""
+    return goprograms.build(
+        "subtle", main=SUBTLE_MAIN, root=_there(root), boring=boring, environment=environment or None
+    )
+
+
+def build_without_crypto(root: Path, **environment: str) -> Path:
+    """Build a plain program that imports no cryptography."""
+    return goprograms.build(
+        "hello", main=goprograms.PLAIN_MAIN, root=_there(root), boring=False, environment=environment or None
     )
 
 

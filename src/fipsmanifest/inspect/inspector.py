@@ -17,7 +17,7 @@ from typing import IO, Literal
 from .. import __version__
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.member import Content, Mark, Member
-from . import boring, buildinfo, elf, native, signals, verdict
+from . import boring, buildinfo, elf, functab, native, signals, verdict
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
@@ -269,13 +269,15 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
     if swept.standard and not claimed and not swept.boring:
         # Plain cryptography, and no sign of goboring or of a fork that calls its marker: nothing changes that.
         return verdict.judge(seen)
+    table_of_functions = functab.read(source, headers)
+    version = native.version(go) if go else None
     return verdict.judge(
         replace(
             seen,
             data=tuple(boring.in_data(source, headers, table)),
             markers=signals.markers(source, headers),
-            packages=signals.packages(source, headers),
-            forks=signals.forks(source, headers),
+            packages=signals.packages(source, table_of_functions, version),
+            forks=signals.forks(source, table_of_functions),
             symbols=symbols or signals.symbols(source, headers),
         )
     )

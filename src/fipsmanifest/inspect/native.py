@@ -1,8 +1,10 @@
-"""Go's own FIPS module, ``GOFIPS140``: its integrity sum, and whether the program runs in its FIPS mode.
+"""Go's own FIPS module, ``GOFIPS140``: its integrity sum, and whether build info says that FIPS mode is on.
 
 The linker leaves a table ``go:fipsinfo`` with an HMAC over four ranges of the linked module (Go's
 ``cmd/link/internal/ld/fips140.go`` and ``crypto/internal/fips140/check``). Plain programs of Go 1.24 and later have
-it too, so it shows integrity, not that the mode is on: that is for ``GOFIPS140`` and ``DefaultGODEBUG`` to say.
+it too, so it shows integrity, not that the mode is on: that is for ``GOFIPS140`` and ``DefaultGODEBUG`` to say. Nor
+does it show whose code it is: the key is public, and the sum differs from one program to the next, so there is none to
+compare it with.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ _RANGES = 4
 #: Magic, sum, a pointer to itself, and (start, end) for text, rodata, noptrdata and data.
 _SIZE = len(_MAGIC) + _SUM + 8 + _RANGES * 16
 _LARGEST = 64 << 20
+#: Programs that use any of the module have 40 KB of its code or more, with its self-tests, others 32 bytes (measured).
+_LEAST_TEXT = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,14 @@ class NativeModule:
     sum: str
     """The HMAC-SHA-256 that is stored (hex); all zeros where the linker left it open."""
     computed: str | None
-    """The same, recomputed; None where the ranges do not lie in the file."""
+    """The same, recomputed; None where the ranges do not lie in the file, or the code's not where code is executed."""
+    text: int
+    """Bytes of code that the sum is over."""
+
+    @property
+    def linked(self) -> bool:
+        """Tell whether there is code of the module at all; the table is in programs without it, too."""
+        return self.text >= _LEAST_TEXT
 
     @property
     def holds(self) -> bool:
@@ -74,11 +85,14 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
             if len(table) == _SIZE:
                 stored = table[len(_MAGIC) : len(_MAGIC) + _SUM]
                 ranges = struct.unpack_from(f"{elf.order}{2 * _RANGES}Q", table, _SIZE - _RANGES * 16)
-                return NativeModule(at, stored.hex(), _compute(source, elf, ranges))
+                text = max(ranges[1] - ranges[0], 0)
+                return NativeModule(at, stored.hex(), _compute(source, elf, ranges), text)
     return None
 
 
 def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | None:
+    if not any(item.address <= ranges[0] < item.address + item.size for item in elf.executable if not item.writable):
+        return None
     mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
     for start, end in zip(ranges[::2], ranges[1::2], strict=True):
         length = end - start

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from . import functab
 from .elf import Elf
+from .functab import FunctionTable, Named
 from .source import ByteSource, find
 
 #: The bodies of the functions of ``crypto/internal/boring/sig`` on amd64 (``sig_amd64.s``): jumps over bytes that
@@ -24,14 +26,12 @@ MARKERS = {
 _SYMBOL = b"_Cfunc__goboringcrypto_"
 _MOST_SYMBOLS = 4096
 
-#: The first bytes of the runtime's table of functions, one for each of its versions (Go's ``debug/gosym``).
-_PCLNTAB = tuple(number.to_bytes(4, "little") + b"\0\0" for number in (0xFFFFFFF1, 0xFFFFFFF0, 0xFFFFFFFA, 0xFFFFFFFB))
-#: Behind it: the size of an instruction and of a pointer.
-_PCLNTAB_SIZES = {bytes((quantum, pointer)) for quantum in (1, 2, 4) for pointer in (4, 8)}
-
-#: In that table, names of functions stand one after another, each ended by a zero byte.
-_FUNCTION = re.compile(rb"[A-Za-z0-9_/.-]*\.[A-Za-z_(]")
 _CRYPTO = (b"\0crypto/", b"\0vendor/golang.org/x/crypto/", b"\0golang.org/x/crypto/")
+#: Packages of that name that hold no cryptography: they compare, copy and combine bytes.
+_NEUTRAL = re.compile(rb"crypto/(internal/(fips140/(v[0-9][^/]*/)?)?)?(subtle|alias|constanttime)[./]")
+#: Go's native module of the toolchain's own version, and of one of its snapshots.
+_FIPS140 = b"\0crypto/internal/fips140/"
+_SNAPSHOT = re.compile(_FIPS140[1:] + rb"v[0-9]|" + _NEUTRAL.pattern)
 _BORING = (b"\0crypto/internal/boring._Cfunc__goboringcrypto_",)
 #: The second is how golang-fips/go reached OpenSSL before it had a package for it.
 _GOLANG_FIPS = (
@@ -60,20 +60,14 @@ class Markers:
 class Packages:
     """Which packages the table of functions names."""
 
+    table: int | None
+    """File offset of that table; None where none can be read, so that what it does not name shows nothing."""
     crypto: bool
     """Any of Go's cryptographic packages."""
     boring: bool
     """Go's wrappers of BoringCrypto's functions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A function's name in that table."""
-
-    name: str
-    """The part of it that was looked for."""
-    offset: int
-    """Where it stands in the file."""
+    fips140: bool
+    """Go's native module in the version that build info names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +85,27 @@ def markers(source: ByteSource, elf: Elf) -> Markers:
     return Markers(**{name: sum(1 for _ in _executable(source, elf, body)) for name, body in MARKERS.items()})
 
 
-def packages(source: ByteSource, elf: Elf) -> Packages:
-    """Look for the names of packages among those of functions, which stripping leaves in place."""
+def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> Packages:
+    """Look for the names of packages among those of functions; ``fips140`` is the version of the native module.
+
+    ``cmd/go`` names a snapshot's packages after its version, the toolchain's own (``latest``) after none.
+    """
+    native = None
+    if fips140 is not None:
+        snapshot = re.match(r"v[0-9]", fips140)
+        prefix = _FIPS140 + (fips140.encode() + b"/" if snapshot else b"")
+        native = table.first(source, (prefix,), None if snapshot else _SNAPSHOT)
     return Packages(
-        _first_function(source, elf, _CRYPTO) is not None, _first_function(source, elf, _BORING) is not None
+        table.offset,
+        table.first(source, _CRYPTO, _NEUTRAL) is not None,
+        table.first(source, _BORING) is not None,
+        native is not None,
     )
 
 
-def forks(source: ByteSource, elf: Elf) -> Forks:
+def forks(source: ByteSource, table: FunctionTable) -> Forks:
     """Look for the packages of golang-fips/go and of Microsoft's Go."""
-    return Forks(_first_function(source, elf, _GOLANG_FIPS), _first_function(source, elf, _MICROSOFT))
+    return Forks(table.first(source, _GOLANG_FIPS), table.first(source, _MICROSOFT))
 
 
 def symbols(source: ByteSource, elf: Elf) -> int:
@@ -126,31 +131,9 @@ def looks_like_go(source: ByteSource, elf: Elf) -> bool:
         if segment.kind == "note"
     ):
         return True
-    return any(
-        source.read_at(at + len(magic), 2) in _PCLNTAB_SIZES
-        for segment in elf.loads
-        for magic in (_PCLNTAB if elf.little else [item[3::-1] + b"\0\0" for item in _PCLNTAB])
-        for at in find(source, segment.offset, segment.end, magic)
-    )
+    return any(True for segment in elf.loads for _ in functab.headers(source, elf, segment.offset, segment.end))
 
 
 def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:
     for segment in elf.executable:
         yield from find(source, segment.offset, segment.end, needle)
-
-
-def _first_function(source: ByteSource, elf: Elf, prefixes: tuple[bytes, ...]) -> Named | None:
-    """Find a function whose name begins with one of ``prefixes``, a zero byte before each."""
-    table = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
-    places = [(table.offset, table.offset + table.size)] if table else []
-    places = places or [(segment.offset, segment.end) for segment in elf.loads if not segment.executable]
-    return next(
-        (
-            Named(prefix[1:].decode(), at + 1)
-            for prefix in prefixes
-            for start, end in places
-            for at in find(source, start, end, prefix)
-            if _FUNCTION.match(source.read_at(at + 1, 256))
-        ),
-        None,
-    )

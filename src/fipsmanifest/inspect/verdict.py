@@ -123,8 +123,9 @@ def _from_other_module(seen: Seen) -> Decision | None:
         return Verdict.OTHER_MODULE, "golang-fips", None
     if native.version(seen.go) is None:
         return None
-    if seen.native is None:
-        return Verdict.CONTRADICTED, "native-module-missing", None
+    if seen.native is None or not seen.native.linked or not (seen.packages and seen.packages.fips140):
+        # Without cryptography there is nothing for the module to do, and the linker leaves it out.
+        return (Verdict.CONTRADICTED, "native-module-missing", None) if _has_crypto(seen) else None
     if not seen.native.holds:
         return Verdict.CONTRADICTED, "native-module-changed", seen.native
     if native.mode_is_on(seen.go):
@@ -132,10 +133,16 @@ def _from_other_module(seen: Seen) -> Decision | None:
     return Verdict.PLAIN, "native-mode-off", None
 
 
+def _has_crypto(seen: Seen) -> bool:
+    """Tell whether cryptography is linked in, by whatever shows it."""
+    native_code = seen.native is not None and seen.native.linked
+    return seen.standard or native_code or (seen.packages is not None and seen.packages.crypto)
+
+
 def _from_claims(seen: Seen) -> Decision:
     """Judge a program in which no FIPS module was found."""
     said = claims(seen.go, seen.symbols)
-    crypto = seen.standard or (seen.packages is not None and seen.packages.crypto)
+    crypto = _has_crypto(seen)
     if seen.go is None:
         return Verdict.UNREADABLE, "no-build-info", None
     if said and seen.data:
@@ -152,6 +159,9 @@ def _from_claims(seen: Seen) -> Decision:
         return Verdict.PLAIN, "plain-crypto", None
     if "symbols" in said:
         return Verdict.DECLARED, "symbols-only", None
+    if seen.packages is None or seen.packages.table is None:
+        # That it names no cryptography would say nothing.
+        return Verdict.UNREADABLE, "no-function-table", None
     return Verdict.NO_CRYPTO, "no-crypto-packages", None
 
 
@@ -167,6 +177,7 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
     if seen.native is not None:
         evidence["fipsinfo_offset"] = seen.native.offset
         evidence["fipsinfo_holds"] = seen.native.holds
+        evidence["fipsinfo_text"] = seen.native.text
     if seen.go is not None and native.version(seen.go):
         evidence["gofips140"] = native.version(seen.go) or ""
         evidence["fips140"] = native.mode(seen.go)
@@ -177,16 +188,25 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
             evidence["markers"] = [counts.boring, counts.standard, counts.fipsonly]
         else:
             evidence["standard_marker"] = seen.standard
+    evidence |= _names_evidence(seen)
+    if seen.symbols:
+        evidence["symbols"] = seen.symbols
+    if seen.data and not isinstance(module, Sighting):
+        evidence["module_in_data"] = [item.offset for item in seen.data]
+    return evidence
+
+
+def _names_evidence(seen: Seen) -> _Evidence:
+    """Give what the table of functions names."""
+    evidence: _Evidence = {}
     if seen.packages is not None:
+        if seen.packages.table is not None:
+            evidence["function_table"] = seen.packages.table
         evidence["crypto_packages"] = seen.packages.crypto
         evidence["boring_wrappers"] = seen.packages.boring
     fork = seen.forks.microsoft_go or seen.forks.golang_fips if seen.forks else None
     if fork is not None:
         evidence["fork_package"], evidence["fork_package_at"] = fork.name, fork.offset
-    if seen.symbols:
-        evidence["symbols"] = seen.symbols
-    if seen.data and not isinstance(module, Sighting):
-        evidence["module_in_data"] = [item.offset for item in seen.data]
     return evidence
 
 
@@ -252,13 +272,15 @@ _SENTENCES = {
     "marker-only": "It carries goboring's marker, but no module was found in it.",
     "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
     "no-crypto-packages": "A Go program without cryptographic packages.",
-    "go-native": "{module} is in this file, its sum holds and FIPS mode is on; it is not BoringCrypto.",
+    "go-native": "{module} is in this file and its sum holds, and build info says that FIPS mode is on; "
+    "it is not BoringCrypto.",
     "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
-    "native-module-missing": "It says that it has Go's native FIPS module, but there is none in it.",
+    "native-module-missing": "It says that it has Go's native FIPS module {version}, but that is not in it.",
     "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
     "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
     "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
     "not-go": "An ELF file, but not a Go program.",
+    "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
     "packed": "Packed, so what it will execute cannot be seen.",
 }
@@ -275,4 +297,4 @@ def sentence(crypto: CryptoFacts) -> str:
     module = crypto.module.name if crypto.module else ""
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"
-    return template.format(module=module, code=code)
+    return template.format(module=module, code=code, version=crypto.evidence.get("gofips140", ""))

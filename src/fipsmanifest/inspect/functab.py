@@ -1,0 +1,107 @@
+"""The runtime's table of functions (``pclntab``), for the names of a program's functions, which stripping leaves there.
+
+The layout is that of Go's ``debug/gosym``: a magic for each version of the table, two zero bytes, the sizes of an
+instruction and of a pointer, and then words, among them where the names begin and end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .elf import Elf
+from .source import ByteSource, find
+
+#: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
+#: (Go 1.2 to 1.15) names stand among everything else.
+_NAMES_WORD = {0xFFFFFFF1: 3, 0xFFFFFFF0: 3, 0xFFFFFFFA: 2, 0xFFFFFFFB: None}
+_SIZES = {bytes((quantum, pointer)) for quantum in (1, 2, 4) for pointer in (4, 8)}
+_PREAMBLE = 8
+#: A real program has one; what has more than this is an attempt to keep us busy.
+_MOST_HEADERS = 8
+
+#: Names of functions stand one after another, each ended by a zero byte.
+_FUNCTION = re.compile(rb"[A-Za-z0-9_/.-]*\.[A-Za-z_(]")
+_LONGEST = 256
+_RUNTIME = b"\0runtime."
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A function's name in the table."""
+
+    name: str
+    """The part of it that was looked for."""
+    offset: int
+    """Where it stands in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTable:
+    """Where functions are named."""
+
+    offset: int | None
+    """File offset of the table; None where there is none that can be read and names functions of Go's runtime, which
+    are in every program."""
+    names: tuple[tuple[int, int], ...]
+    """Stretches of the file in which to look for names: the table's own, or else all that is not code."""
+
+    def first(
+        self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
+    ) -> Named | None:
+        """Find a function whose name begins with one of ``prefixes``, a zero byte before each, and not with ``but``."""
+        return next(
+            (
+                Named(prefix[1:].decode(), at + 1)
+                for prefix in prefixes
+                for start, end in self.names
+                for at in find(source, start, end, prefix)
+                if _is_function(source.read_at(at + 1, _LONGEST), but)
+            ),
+            None,
+        )
+
+
+def read(source: ByteSource, elf: Elf) -> FunctionTable:
+    """Find the table of a Go program."""
+    section = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
+    places = [(section.offset, section.offset + section.size)] if section else []
+    segments = sorted(elf.loads, key=lambda segment: segment.executable)
+    places += [(segment.offset, segment.end) for segment in segments]
+    seeming = ((at, end) for start, end in places for at in headers(source, elf, start, end))
+    for at, end in itertools.islice(seeming, _MOST_HEADERS):
+        names = _names(source, elf, at, end)
+        found = FunctionTable(at, (names,)) if names else None
+        if found and found.first(source, (_RUNTIME,)):
+            return found
+    anywhere = places[:1] if section else [(item.offset, item.end) for item in elf.loads if not item.executable]
+    return FunctionTable(None, tuple(anywhere))
+
+
+def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:
+    """Give the offsets at which such a table seems to begin."""
+    for magic in _NAMES_WORD:
+        for at in find(source, start, end, struct.pack(elf.order + "IH", magic, 0)):
+            if source.read_at(at + 6, 2) in _SIZES:
+                yield at
+
+
+def _names(source: ByteSource, elf: Elf, at: int, end: int) -> tuple[int, int] | None:
+    """Give the stretch of a table's names, None where what its header says cannot be."""
+    preamble = source.read_at(at, _PREAMBLE)
+    word = _NAMES_WORD[struct.unpack_from(elf.order + "I", preamble)[0]]
+    if word is None:
+        return at, end
+    form = elf.order + ("2Q" if preamble[7] == 8 else "2I")
+    place = source.read_at(at + _PREAMBLE + word * preamble[7], struct.calcsize(form))
+    if len(place) < struct.calcsize(form):
+        return None
+    first, behind = struct.unpack(form, place)
+    return (at + first, at + behind) if 0 < first < behind <= end - at else None
+
+
+def _is_function(name: bytes, but: re.Pattern[bytes] | None) -> bool:
+    return _FUNCTION.match(name) is not None and not (but and but.match(name))
