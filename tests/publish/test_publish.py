@@ -25,7 +25,7 @@ from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
-from fipsmanifest.publish.bucket import Absent, Bucket, Matches
+from fipsmanifest.publish.bucket import Absent, Bucket, Matches, NotAnObject
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import plan_publication, publish
@@ -235,6 +235,34 @@ def test_other_objects_in_the_bucket_are_left_alone(
 
     assert everything(bucket).keys() == expected_keys() | {"README.txt", "tool/notes/old"}
     assert data(bucket, "README.txt") == b"ours since 2021"
+
+
+def test_what_is_too_large_to_be_of_another_release_is_left_out_and_stops_nobody(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    root, bucket = tmp_path / "bucket", open_bucket(str(tmp_path / "bucket"))
+    publish(wanted_release(release_key, kubernetes="v1.20.1"), bucket, consumer)
+    large = [
+        "tool/manifests/v1.9.9/1/manifest-rhel8.json.asc",
+        "tool/manifests/v1.20.1/manifest-rhel8.json.asc",
+        *(f"tool/9.9.9/dkp-fips-tool{suffix}" for suffix in ("", ".sha256", ".asc")),
+    ]
+    for key in large:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        with (root / key).open("wb") as file:
+            file.truncate(17 << 20)
+
+    plan = publish(wanted_release(release_key), bucket, consumer).plan
+
+    for key in large[:3]:
+        assert any(line.startswith(f"{key}: ") and "larger" in line for line in plan.left_out), plan.left_out
+    told = index.read(data(bucket, "index.json"))
+    assert {item.kubernetes for item in told.manifests} == {KUBERNETES, "v1.20.1"}
+    assert [tool.version for tool in told.tools] == ["0.1.0"]
+    # In one's own way it is in the way.
+    with pytest.raises(NotAnObject, match="larger") as caught:
+        publish(wanted_release(release_key, kubernetes="v1.20.1"), bucket, consumer)
+    assert "move it away" in caught.value.advice
 
 
 def test_a_manifest_that_names_an_unpublished_tool_is_refused(

@@ -103,6 +103,9 @@ def manifest_pointers(
         newer = _newer(record, there, consumer) if record is not None and record.serial > manifest.serial else None
         yield _manifest_pointer(newer or replace(manifest, signed=file.data), there, consumer)
     for key, record in newest.items():
+        if key in there.entries and key not in there.objects:
+            # It is what it should be, or nothing that could be read.
+            continue
         if key not in asked and (target := _newer(record, there, consumer)) is not None:
             action = _manifest_pointer(target, there, consumer)
             if action.kind in {Kind.CREATE, Kind.MOVE}:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
-from .bucket import Bucket, Entry, Stored
+from .bucket import Bucket, Entry, NotAnObject, Stored
 from .consumer import Consumer, SignedManifest, Signer, read_manifest, tool_signer
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
@@ -64,7 +64,12 @@ def read_snapshot(
     published, left_out = _contents(bucket, consumer, entries, objects)
     # Whoever published the newest may have been stopped before the pointers: they are looked at whatever is wanted.
     for pointer, record in index.newest(published).items():
-        reader.read(_behind(entries, {pointer: record.key}))
+        try:
+            reader.read(_behind(entries, {pointer: record.key}))
+        except NotAnObject as error:
+            if pointer in pointers.values():
+                raise
+            left_out += (f"{pointer}: {error.message}",)
     if published.tools:
         version = published.tools[0].version
         reader.read(_behind(entries, dict(zip(_tool_files(None), _tool_files(version), strict=True))))
@@ -200,7 +205,11 @@ def _contents(
     left_out: list[str] = []
 
     def read(key: str) -> Stored | None:
-        return objects.get(key) or bucket.get(key)
+        try:
+            return objects.get(key) or bucket.get(key)
+        except NotAnObject as error:
+            left_out.append(f"{key}: {error.message}")
+            return None
 
     def tool(version: str) -> index.PublishedTool | None:
         if not all(key in entries for key in _tool_files(version)):
