@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fipsmanifest.errors import Conflict
 from fipsmanifest.publish import index
@@ -141,6 +145,44 @@ def test_a_number_of_a_million_digits_costs_one_record_and_no_time() -> None:
     data = index.write(BOTH).replace(b'"serial": 2', b'"serial": ' + b"9" * 1_000_000)
 
     assert len(index.read(data).manifests) == 2
+
+
+_ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "9" * 30, "../x", "v1.2.3", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Give every container in a document with each of its keys."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield value, key
+        yield from _places(inner)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_whatever_somebody_writes_into_an_index_it_is_read_or_refused_and_can_be_shown(data: st.DataObject) -> None:
+    document = json.loads(index.write(BOTH))
+    places = list(_places(document))
+    for container, key in data.draw(st.lists(st.sampled_from(places), max_size=4)):
+        container[key] = data.draw(_ANY)
+
+    try:
+        read = index.read(json.dumps(document).encode())
+    except Conflict:
+        return
+
+    shown = index.contents(read.manifests, read.tools)
+    assert index.read(index.write(shown)) == shown
+    assert {record.key for record in shown.manifests} <= {record.key for record in BOTH.manifests}
+    assert is_ours("index.html", render(shown))
 
 
 def test_a_text_that_no_encoding_holds_does_not_break_the_page() -> None:
