@@ -202,6 +202,13 @@ class TestPlatform:
 
         assert platform.check(at_rest(root), [Listed("m", manifest)])[0].status == status
 
+    def test_of_several_manifests_the_one_for_this_machine_is_named(self, root: Path, manifest: dict[str, Any]) -> None:
+        other = manifest | {"files": [dict(file, architecture="aarch64") for file in manifest["files"]]}
+
+        found = platform.check(at_rest(root), [Listed("arm", other), Listed("mine", manifest)])[1]
+
+        assert (found.subject, found.status, found.evidence["manifest"]) == ("architecture", "pass", "mine")
+
     # What these systems' own packages write: name, version, and what they say they are like.
     @pytest.mark.parametrize(
         ("name", "version", "like", "el"),

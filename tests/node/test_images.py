@@ -394,6 +394,7 @@ class TestToldByTheRuntime:
 
         assert outcome(found) == [("pass", None) if listed_digest else ("fail", "unlisted-image")]
         assert found[0].evidence["image"] == "docker.io/other/etcd:v3"
+        assert found[0].evidence.get("manifest") == ("m.asc" if listed_digest else None)
 
     def test_programs_come_from_fixed_folders_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         program(tmp_path, "echo hijacked\n")

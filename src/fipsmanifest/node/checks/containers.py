@@ -36,6 +36,8 @@ _REPLACE = "Find out who started it, and let its pod run from {0}: name that ima
 class Known(NamedTuple):
     """A listed image, as containers are compared with it."""
 
+    manifest: str
+    """Name of the manifest that lists it."""
     component: str
     reference: str
     identities: FrozenSet[str]
@@ -213,14 +215,15 @@ def _judge(running: _Container, known: Sequence[Known], program: str) -> List[Re
     for one in known:
         same = sorted(running.digests & one.identities)
         if same:
-            evidence["matched"] = same[0]
+            evidence.update(matched=same[0], manifest=one.manifest)
             return [Result(ID, subject, PASS, one.reference, same[0], evidence)]
     if not candidates:
         return []
     expected = " or ".join(one.reference for one in candidates)
     actual = ", ".join(sorted(running.digests)) or visible(running.image, 300)
-    if not running.digests and running.image in [one.reference for one in candidates]:
-        evidence["matched"] = "reference"
+    named = [one.manifest for one in candidates if one.reference == running.image and not running.digests]
+    if named:
+        evidence.update(matched="reference", manifest=named[0])
         return [Result(ID, subject, PASS, expected, actual, evidence)]
     evidence["code"] = "unlisted-image"
     advice = advice_for([one.reference for one in candidates])

@@ -147,7 +147,7 @@ def _known(images: Sequence[Image], digests: _Digests) -> List[containers.Known]
         own = [str(file["path"]) for file in image.files if is_own_program(file, image.component)]
         identities = frozenset(digest for _, digest in image.identities)
         programs = {path: digests[path] for path in own}
-        found.append(containers.Known(image.component, image.reference, identities, programs))
+        found.append(containers.Known(image.manifest, image.component, image.reference, identities, programs))
     return found
 
 

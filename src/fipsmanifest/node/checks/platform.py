@@ -95,13 +95,19 @@ def _expected(manifest: Dict[str, Any]) -> str:
 def _architecture(node: Node, manifests: Sequence[Listed]) -> Result:
     subject = "architecture"
     files = [file for listed in manifests for file in listed.manifest["files"]]
-    named = sorted({str(file["architecture"]) for file in files if file.get("architecture") not in (None, "noarch")})
+    by_name = {
+        str(file["architecture"]): listed.name
+        for listed in reversed(manifests)
+        for file in listed.manifest["files"]
+        if file.get("architecture") not in (None, "noarch")
+    }
+    named = sorted(by_name)
     actual = architecture_of(node, [str(file.get("path")) for file in files])
     if actual is None or not named:
         return node.unless_live(ID, subject, "cannot be told")
     expected = ", ".join(named)
     if actual in named:
-        return Result(ID, subject, PASS, expected, actual)
+        return Result(ID, subject, PASS, expected, actual, {"manifest": by_name[actual]})
     advice = "Use the manifest that was made for this machine."
     return Result(ID, subject, FAIL, expected, actual, {"code": "architecture"}, advice)
 
