@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -43,3 +44,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, path: Path, advice: str) -> None:
+    """Wait until nobody else has locked an open file or folder; closing it gives the lock back.
+
+    Raises `Incomplete` where its file system has no locks, as some network file systems do.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise Incomplete(f"{path} cannot be locked: {error.strerror}.", advice) from error

@@ -1,20 +1,24 @@
 """The highest serial seen of each release, so that an old manifest cannot come back as the newest one.
 
-A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification) with one entry per manifest of a
-Kubernetes version; a rollback is refused.
+A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification) with what was seen of each manifest of
+a Kubernetes version; a rollback is refused. Two publishers count apart: what was seen counts for whoever trusts one of
+the keys that were trusted then (`docs/adr/0008-serials-count-by-publisher.md`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from . import durable
 from .errors import Incomplete, NotTrusted
 from .node.text import visible
+from .node.trust import Trust
 
 MAX_BYTES = 1 << 20
 
@@ -32,33 +36,85 @@ def state_file() -> Path:
     return base / "fipsmanifest" / "serials.json"
 
 
-def check_and_remember(path: Path, release: str, serial: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The highest serial of a release that one publisher showed."""
+
+    serial: int
+    """The serial."""
+    keys: frozenset[str]
+    """Primary keys that were trusted for manifests when it was seen; empty where that was not written down."""
+    signed_by: str | None
+    """Fingerprint of the key that signed it; None where that was not written down."""
+
+    def concerns(self, keys: frozenset[str]) -> bool:
+        """Tell whether somebody who trusts these keys has the same publisher."""
+        return not self.keys or not self.keys.isdisjoint(keys)
+
+
+def check_and_remember(path: Path, release: str, serial: int, *, signed_by: str, trust: Trust) -> None:
     """Refuse a serial lower than one seen before, and remember a higher one.
 
-    ``release`` names what serials are counted for (``v1.21.3/rhel8``). Raises `NotTrusted` for a rollback,
-    `Incomplete` where the file cannot be read or written: then nobody knows whether this is a rollback.
+    ``release`` names what serials are counted for (``v1.21.3/rhel8``), ``signed_by`` is the key that signed. Raises
+    `NotTrusted` for a rollback, `Incomplete` where the file cannot be read or written: then nobody knows whether this
+    is a rollback.
     """
+    keys = _manifest_keys(trust)
     with _locked(path):
-        seen = _read(path)
-        highest = seen.get(release, 0)
-        if serial < highest:
+        every = _read(path)
+        known = every.get(release, ())
+        related = [one for one in known if one.concerns(keys)]
+        highest = max(related, key=lambda one: one.serial, default=None)
+        if highest is not None and serial < highest.serial:
+            before = f"but serial {highest.serial} was seen before"
             raise NotTrusted(
-                f"This manifest of {visible(release)} has serial {serial}, but serial {highest} was seen before.",
-                f"Get the newest manifest. If going back is intended, remove the entry from {path}.",
+                f"This manifest of {visible(release)} has serial {serial}, {before}.",
+                f"{_what_now(highest, trust)}, remove what {path} says of it.",
             )
-        if serial > highest:
-            from . import durable
+        now = Seen(serial, keys, signed_by)
+        # Who trusts keys of two records joins them. One without keys stays: nobody knows whose it is.
+        joined = now if highest is None or serial > highest.serial or not highest.keys else highest
+        joined = Seen(joined.serial, keys.union(*(one.keys for one in related)), joined.signed_by)
+        after = (*(one for one in known if one not in related or not one.keys), joined)
+        if set(after) != set(known):
+            durable.write(path, _written({**every, release: after}), mode=0o600)
 
-            document = {"schema": "fipsmanifest/serials/v1", "serials": {**seen, release: serial}}
-            durable.write(path, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode(), mode=0o600)
+
+def _manifest_keys(trust: Trust) -> frozenset[str]:
+    found = set()
+    for entry in trust.keys:
+        if entry.role == "manifest":
+            certificate = trust.certificate(entry.fingerprint)
+            found.add(entry.fingerprint if certificate is None else certificate.primary.fingerprint)
+    return frozenset(found)
 
 
-def _read(path: Path) -> dict[str, int]:
+def _what_now(highest: Seen, trust: Trust) -> str:
+    certificate = None if highest.signed_by is None else trust.certificate(highest.signed_by)
+    signers = {highest.signed_by, None if certificate is None else certificate.primary.fingerprint}
+    if any(entry.status == "revoked" and entry.fingerprint in signers for entry in trust.keys):
+        revoked = f"That one was signed by {highest.signed_by}, which is revoked since"
+        return f"{revoked}: get the newest manifest, or, where its publisher never made that serial"
+    return "Get the newest manifest. If going back is intended"
+
+
+def _written(every: Mapping[str, tuple[Seen, ...]]) -> bytes:
+    serials = {
+        release: [
+            {"serial": one.serial, "keys": sorted(one.keys), "signed_by": one.signed_by}
+            for one in sorted(known, key=lambda one: (sorted(one.keys), one.serial))
+        ]
+        for release, known in every.items()
+    }
+    document = {"schema": "fipsmanifest/serials/v2", "serials": serials}
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _read(path: Path) -> dict[str, tuple[Seen, ...]]:
     try:
         with path.open("rb") as file:
-            document = json.loads(file.read(MAX_BYTES))
-        serials = document["serials"]
-        return {str(release): int(serial) for release, serial in serials.items()}
+            serials = json.loads(file.read(MAX_BYTES))["serials"]
+        return {str(release): _read_release(listed) for release, listed in serials.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -67,17 +123,26 @@ def _read(path: Path) -> dict[str, int]:
         ) from error
 
 
+def _read_release(listed: Any) -> tuple[Seen, ...]:
+    if isinstance(listed, int):  # as version 1 has it
+        return (Seen(int(listed), frozenset(), None),)
+    if not isinstance(listed, list):
+        raise TypeError
+    return tuple(
+        Seen(int(one["serial"]), frozenset(map(str, one["keys"])), one["signed_by"] and str(one["signed_by"]))
+        for one in listed
+    )
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep two verifications from forgetting each other's serial."""
+    advice = "Set XDG_STATE_HOME to a folder of yours on this machine's own disk, or use --no-state."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_suffix(".lock").open("w")
     except OSError as error:
-        raise Incomplete(
-            f"{path.parent} cannot be written: {error.strerror}.",
-            "Set XDG_STATE_HOME to a folder of yours, or use --no-state.",
-        ) from error
+        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        durable.lock(lock.fileno(), path.parent, advice)
         yield

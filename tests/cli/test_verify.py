@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest import freshness
 from fipsmanifest.errors import Incomplete, NotTrusted
+from fipsmanifest.node.trust import Trust, TrustedKey, load_trust
+from fipsmanifest.publish.bucket import Absent
+from fipsmanifest.publish.folder import FolderBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.tool import build_tool
 from tests.faultyhttp import FaultyServer
@@ -272,20 +278,26 @@ class TestFreshness:
     def test_a_damaged_memory_is_no_empty_one(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "serials.json").write_bytes(content)
         with pytest.raises(Incomplete, match="cannot be read"):
-            freshness.check_and_remember(tmp_path / "serials.json", "v1.21.3/rhel8", 1)
+            see(tmp_path / "serials.json", 1, ["A"])
 
     def test_processes_at_once_lose_no_serial(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from pathlib import Path; from fipsmanifest.freshness import check_and_remember\n"
-            "for serial in range(1, 11): check_and_remember(Path(sys.argv[1]), sys.argv[2], serial)"
+            "import sys; from pathlib import Path; from tests.cli.test_verify import see\n"
+            "for serial in range(1, 11): see(Path(sys.argv[1]), serial, ['A'], release=sys.argv[2])"
         )
         path = tmp_path / "serials.json"
-        started = [subprocess.Popen([sys.executable, "-c", code, path, f"release {n}"]) for n in range(4)]
+        started = [
+            subprocess.Popen([sys.executable, "-c", code, path, f"release {n}"], cwd=Path(__file__).parents[2])
+            for n in range(4)
+        ]
         assert [process.wait(60) for process in started] == [0, 0, 0, 0]
 
-        assert json.loads(path.read_text())["serials"] == {f"release {n}": 10 for n in range(4)}
+        told = json.loads(path.read_text())["serials"]
+        assert {release: [one["serial"] for one in seen] for release, seen in told.items()} == {
+            f"release {n}": [10] for n in range(4)
+        }
         with pytest.raises(NotTrusted, match="serial 10 was seen"):
-            freshness.check_and_remember(path, "release 0", 9)
+            see(path, 9, ["A"], release="release 0")
 
     def test_the_memory_is_where_the_xdg_specification_puts_it(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -298,6 +310,116 @@ class TestFreshness:
         ):
             monkeypatch.setenv("XDG_STATE_HOME", value)
             assert str(freshness.state_file()) == expected
+
+
+def trusting(*names: str, revoked: str = "") -> Trust:
+    """Give the trust in keys of these names, each a letter, all of its fingerprint."""
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    statuses = {name: "revoked" if name in revoked else "active" for name in names}
+    entries = [
+        TrustedKey(name * 40, "manifest", status, since, None, (), None, None, "") for name, status in statuses.items()
+    ]
+    upstream = TrustedKey("0" * 40, "upstream", "active", since, None, (), None, None, "")
+    return Trust((*entries, upstream), (), "the test")
+
+
+def see(
+    path: Path, serial: int, names: Sequence[str], by: str = "", revoked: str = "", release: str = "v1.21.3/rhel8"
+) -> None:
+    """Remember a serial that the last of these keys signed, or ``by``, by a trust folder that lists them."""
+    trust = trusting(*names, revoked=revoked)
+    freshness.check_and_remember(path, release, serial, signed_by=(by or names[-1]) * 40, trust=trust)
+
+
+class TestPublishers:
+    """Whose serials they are."""
+
+    def test_two_publishers_of_one_release_count_apart(self, forge: Forge, tmp_path: Path) -> None:
+        for name, serials in (("plain", (9, 10)), ("stranger", (1, 2)), ("plain", (10,)), ("stranger", (3,))):
+            folder = tmp_path / name
+            keys.add(folder, forge.certificate(name), "manifest")
+            # Both take packages of one upstream.
+            keys.add(folder, forge.certificate("upstream"), "upstream")
+            consumer = Consumer(tmp_path, folder)
+            for serial in serials:
+                consumer.verify(consumer.file(forge.clearsign(payload(serial=serial), name)))
+            error = consumer.verify(consumer.file(forge.clearsign(payload(serial=serials[-1] - 1), name)), code=3)[1]
+            assert f"serial {serials[-1]} was seen before" in error
+
+    def test_through_a_rotation_the_count_goes_on(self, tmp_path: Path) -> None:
+        path = tmp_path / "serials.json"
+        see(path, 5, ["A"])
+        see(path, 5, ["A", "B"], by="A")
+        see(path, 6, ["A", "B"])
+        see(path, 7, ["B"])
+        # The retired key's manifests, the new one's own, and who has yesterday's folder or the one of the day after.
+        for names, by in ((["A", "B"], "A"), (["B"], "B"), (["A"], "A"), (["B", "C"], "C")):
+            for serial in (5, 6):
+                with pytest.raises(NotTrusted, match="serial 7 was seen before"):
+                    see(path, serial, names, by=by)
+        see(path, 7, ["B", "C"])
+        see(path, 8, ["C"])
+        with pytest.raises(NotTrusted, match="serial 8 was seen before"):
+            see(path, 7, ["A"])
+
+    def test_who_trusts_two_publishers_at_once_joins_them(self, tmp_path: Path) -> None:
+        path = tmp_path / "serials.json"
+        see(path, 9, ["A"])
+        see(path, 2, ["B"])
+        with pytest.raises(NotTrusted, match="serial 9 was seen before"):
+            see(path, 3, ["A", "B"])
+        see(path, 3, ["B"])
+        see(path, 9, ["A", "B"])
+        with pytest.raises(NotTrusted, match="serial 9 was seen before"):
+            see(path, 8, ["B"])
+
+    def test_a_serial_of_a_key_that_is_revoked_since_counts_and_the_refusal_says_so(self, tmp_path: Path) -> None:
+        path = tmp_path / "serials.json"
+        see(path, 10**6, ["A"])
+        with pytest.raises(NotTrusted, match="serial 1000000 was seen before") as caught:
+            see(path, 6, ["A", "B"], revoked="A")
+        assert f"signed by {'A' * 40}, which is revoked since" in caught.value.advice
+        assert f"where its publisher never made that serial, remove what {path} says of it" in caught.value.advice
+
+    def test_what_was_remembered_without_keys_counts_for_everybody(self, tmp_path: Path) -> None:
+        path = tmp_path / "serials.json"
+        path.write_text('{"schema": "fipsmanifest/serials/v1", "serials": {"v1.21.3/rhel8": 5}}')
+        for name in ("A", "B"):
+            with pytest.raises(NotTrusted, match="serial 5 was seen before"):
+                see(path, 4, [name])
+            see(path, 5, [name])
+        see(path, 6, ["A"])
+        see(path, 5, ["B"])
+        with pytest.raises(NotTrusted, match="serial 5 was seen before"):
+            see(path, 4, ["C"])
+
+
+# No file system here is without locks, as some network file systems are: the kernel's answer is made up.
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_a_file_system_has_no_locks_the_error_says_what_to_do(
+    number: int, forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = forge.certificate("plain")
+    keys.add(tmp_path / "keys", certificate, "manifest")
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def put() -> None:
+        kind = {"content_type": "text/html", "cache_control": ""}
+        FolderBucket(tmp_path / "bucket").put("index.html", b"", only_if=Absent(), **kind)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for act, advice in (
+        (lambda: see(tmp_path / "serials.json", 1, ["A"]), "Set XDG_STATE_HOME"),
+        (lambda: keys.add(tmp_path / "keys", certificate, "tool"), "copy it back"),
+        (lambda: keys.retire(tmp_path / "keys", forge.fingerprints["plain"], "rotation"), "copy it back"),
+        (put, "another folder"),
+    ):
+        with pytest.raises(Incomplete, match=f"could not be locked|cannot be locked: {os.strerror(number)}") as caught:
+            act()
+        assert advice in caught.value.advice
+    assert [key.role for key in load_trust(str(tmp_path / "keys")).keys] == ["manifest"]
 
 
 def test_a_name_in_a_certificate_cannot_write_lines_of_its_own(forge: Forge, tmp_path: Path) -> None:

@@ -48,7 +48,13 @@ def verify(
         found = verification.read(document, ca_bundle=ca_bundle, allow_http=allow_http)
         verified = verification.verify(found, trust, Bindings(kubernetes, el, min_serial, allow_expired), fingerprint)
         if verified.manifest is not None and not no_state:
-            freshness.check_and_remember(freshness.state_file(), _release(verified), verified.manifest["serial"])
+            freshness.check_and_remember(
+                freshness.state_file(),
+                _release(verified),
+                verified.manifest["serial"],
+                signed_by=verified.signature.signing_key,
+                trust=trust,
+            )
     except FipsManifestError as error:
         if json:
             failure = output.error_form(error.exit_code, error.message, error.advice)

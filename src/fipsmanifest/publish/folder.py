@@ -191,6 +191,8 @@ class FolderBucket:
                             "Wait for it to end and run again.",
                         ) from None
                     time.sleep(0.01)
+                except OSError as error:
+                    raise _unusable(self._root, "locked", error) from error
             yield
         finally:
             os.close(descriptor)

@@ -7,7 +7,6 @@ every old signature bad, offline sites first; their lifetime is in trust.json.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -378,7 +377,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"{folder} cannot be changed: {error.strerror}.", "Name another trust folder.") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        durable.lock(descriptor, folder, "Change it on a disk of this machine's own, and copy it back.")
         yield
     finally:
         os.close(descriptor)
