@@ -111,26 +111,12 @@ def _in_use(node: Node, ours: bytes) -> Optional[Set[Tuple[int, ...]]]:
         found: Set[Tuple[int, ...]] = set()
         for options in (line.partition(" - overlay ")[2] for line in lines):
             folder = _FOLDER.search(options)
-            if folder is None or _is_same(node, folder.group(1), ours):
+            if folder is None or snapshots.is_same(node, folder.group(1), ours):
                 upper = [_IN_USE.findall(one) for one in _UPPER.findall(options)]
                 lower = [_IN_USE.findall(one) for one in _LOWER.findall(options)]
                 found.add(tuple(int(number) for numbers in upper + lower for number in numbers))
         return found - {()}
     return None
-
-
-def _is_same(node: Node, named: str, ours: bytes) -> bool:
-    """Tell another containerd's snapshots from ours; a folder that is nowhere to be seen counts as ours.
-
-    What the kernel names is the host's path, which lies below the root where a container looks at its host.
-    """
-    same = []
-    for root in (node.root, "/"):
-        try:
-            same.append(os.path.samefile(tree.resolve(root, named), ours))
-        except OSError:
-            continue
-    return any(same) or not same
 
 
 # ---- crictl and ctr ------------------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         tree.resolve(node.root, _STORE)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            return [_unreadable("content-store", error.errno)]
-        if not results and not (unpacked.places or unpacked.kept):
-            return [node.unless_live(ID, "content-store", "no containerd content store")]
+            return [*results, _unreadable("content-store", error.errno)]
+        if not (unpacked.places or unpacked.kept):
+            return [*results, node.unless_live(ID, "content-store", "no containerd content store")]
         advice = "Find out who removed it, and pull the images again."
         missing = "missing, and something is unpacked"
         results.append(Result(ID, "content-store", UNKNOWN, "present", missing, {"code": "gone"}, advice))
@@ -88,6 +88,11 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
     """Give what is unpacked, and what cannot be told of it."""
     unpacked, results = snapshots.Snapshots(b"", {}, None), []
+    elsewhere = snapshots.root_elsewhere(node)
+    if elsewhere is not None:
+        advice = "Only /var/lib/containerd is looked at: make it a link to that folder, or leave this out with --skip."
+        told = "containerd keeps its images in {}".format(visible(elsewhere, 200))
+        results.append(Result(ID, "root", UNKNOWN, "/var/lib/containerd", told, {"code": "other-root"}, advice))
     try:
         unpacked = snapshots.find(node)
         if unpacked.kept is None and unpacked.places and node.live:

@@ -7,6 +7,7 @@ copy of a layer is known for what it is wherever it lies, and one that no name l
 import errno
 import hashlib
 import os
+import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -17,6 +18,9 @@ from ..text import visible
 _CONTAINERD = "/var/lib/containerd"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1."
 _OVERLAYFS = _CONTAINERD + "/" + _SNAPSHOTTER + "overlayfs"
+_CONFIGURATION = "/etc/containerd/config.toml"
+_ROOT = re.compile(r"""^\s*root\s*=\s*["'](/[^"'\\]*)["']""", re.MULTILINE)
+_MAX_CONFIGURATION = 1024 * 1024
 _DATABASE = "metadata.db"
 _BUCKETS = (b"v1", b"snapshots")  # containerd, snapshots/storage/bolt.go
 _COMMITTED = 3  # containerd, snapshots/snapshotter.go
@@ -138,6 +142,37 @@ def others(node: Node) -> List[str]:
         if _kept(node, path) or _holds_something(node, path + "/snapshots"):
             found.append(path.rpartition(".v1.")[2])
     return found
+
+
+def root_elsewhere(node: Node) -> Optional[str]:
+    """Give the folder that containerd is told to keep its images in, where it is another one than is looked at."""
+    try:
+        text = tree.read_small(node.root, _CONFIGURATION, _MAX_CONFIGURATION)
+    except (OSError, tree.NotRegular):
+        return None
+    # Keys before the first table are containerd's own.
+    named = _ROOT.search(("\n" + text).partition("\n[")[0])
+    if named is None:
+        return None
+    try:
+        return None if is_same(node, named.group(1), tree.resolve(node.root, _CONTAINERD)) else named.group(1)
+    except OSError:
+        return named.group(1)
+
+
+def is_same(node: Node, named: str, ours: bytes) -> bool:
+    """Tell another containerd's folder from ours; one that is nowhere to be seen counts as ours.
+
+    What the kernel or a configuration names is the host's path, which lies below the root where a container looks at
+    its host.
+    """
+    same = []
+    for root in (node.root, "/"):
+        try:
+            same.append(os.path.samefile(tree.resolve(root, named), ours))
+        except OSError:
+            continue
+    return any(same) or not same
 
 
 def _holds_something(node: Node, path: str) -> bool:
