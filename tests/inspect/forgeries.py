@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hmac
+import io
 import struct
 from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
 
 from fipsmanifest.inspect.table import Row, load
 
@@ -86,6 +91,19 @@ def whole_object_never_called() -> bytes:
 def unknown_module_never_called() -> bytes:
     module = edits.redo_digest(edits.flip(programs.genuine_module(), 0x8000), 0)
     return programs.with_module_in(programs.roomy(), programs.ROOM, module)
+
+
+def called_by_another_name() -> bytes:
+    """The slot that stands for the self-test is for another public function; nothing else leads to it."""
+    data = programs.boring_in_a_c_library()
+    file = ELFFile(io.BytesIO(data))
+    table, symbols = file.get_section_by_name(".rela.plt"), file.get_section_by_name(".dynsym")
+    assert isinstance(table, RelocationSection)
+    assert isinstance(symbols, SymbolTableSection)
+    number = {symbol.name: index for index, symbol in enumerate(symbols.iter_symbols())}
+    self_test, other = number["_goboringcrypto_BORINGSSL_bcm_power_on_self_test"], number["_goboringcrypto_gosha1"]
+    (place,) = (index for index, item in enumerate(table.iter_relocations()) if item["r_info_sym"] == self_test)
+    return edits.put(data, table["sh_offset"] + 24 * place + 12, struct.pack("<I", other))
 
 
 def second_module(module: bytes) -> bytes:

@@ -95,6 +95,7 @@ LINKED = {
     "go1.21 static": _proven(programs.boring_static, MODULE_2021),
     "go1.21 PIE": _proven(programs.boring_pie, MODULE_2021),
     "go1.21 static PIE": _proven(programs.boring_static_pie, MODULE_2021),
+    "go1.21 c-shared": _proven(programs.boring_c_shared, MODULE_2021),
     "go1.21 -s -w": _proven(programs.boring_stripped_by_linker, MODULE_2021),
     "go1.24 -s -w": _proven(partial(build, toolchains.GO_1_24, ldflags="-s -w"), MODULE_2022),
 }
@@ -226,6 +227,12 @@ FORGED = {
         forgeries.whole_object_never_called, "contradicted", "module-never-called", MODULE_2021
     ),
     "unknown module as dead code": Row(forgeries.unknown_module_never_called, "contradicted", "module-never-called"),
+    "C library with the module, called by name": Row(
+        programs.boring_in_a_c_library, "declared", "calls-by-loader", MODULE_2021, _GO
+    ),
+    "C library with the module, called by another name": Row(
+        forgeries.called_by_another_name, "contradicted", "module-never-called", MODULE_2021, _GO
+    ),
     "module erased": Row(forgeries.module_erased, "declared", "module-not-found", claims=(*_GO, "symbols")),
     "stored digest changed": Row(forgeries.stored_digest_changed, "contradicted", "self-test-would-fail", claims=_GO),
     "two modules": _proven(lambda: forgeries.second_module(programs.genuine_module()), MODULE_2021),

@@ -25,6 +25,12 @@ import (
 func main() { fmt.Printf("%x\\n", sha256.Sum256([]byte("abc"))) }
 """
 
+#: The same with C's entry to it, which Go wants of a library.
+C_MAIN = SHA_MAIN.replace("import (", 'import "C"\nimport (').replace(
+    "func main() {", "//export Digest\nfunc Digest() {"
+)
+C_MAIN += "\nfunc main() {}\n"
+
 #: Comparing in constant time and combining bytes: a package of that name, and no cryptography.
 SUBTLE_MAIN = """\
 package main
@@ -121,6 +127,20 @@ def boring_random_only() -> Path:
     """The real program that needs least of the module."""
     body = "func main() { b := make([]byte, 4); rand.Read(b); println(b[0]) }"
     return build("random", main=f'package main\n\nimport "crypto/rand"\n\n{body}\n')
+
+
+def boring_c_shared() -> Path:
+    """A shared library as Go links it: the module's functions are its own, and called as such."""
+    return build("sha", main=C_MAIN, buildmode="c-shared")
+
+
+def boring_in_a_c_library() -> bytes:
+    """A shared library that a C compiler links from Go's archive: its self-test is public, and called by name."""
+    archive = build("sha.a", main=C_MAIN, buildmode="c-archive")
+    with tempfile.TemporaryDirectory() as folder:
+        whole = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", "-lpthread"]
+        subprocess.run(["cc", "-shared", "-o", f"{folder}/out", *whole], check=True, capture_output=True)
+        return Path(folder, "out").read_bytes()
 
 
 def boring_and_ed25519() -> Path:

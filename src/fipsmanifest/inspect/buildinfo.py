@@ -45,8 +45,9 @@ def text(source: ByteSource, elf: Elf) -> tuple[str, str] | None:
     """
     for start, end in _places(elf):
         for at in find(source, start, end, _MAGIC):
-            # Go wants it aligned from the start of where it looks.
-            if (at - start) % _ALIGN == 0:
+            # The linker aligns it in memory, and so in the file. Some of Go's readers want it aligned from the start
+            # of where they look instead, which a segment does not always begin on.
+            if at % _ALIGN == 0 or (at - start) % _ALIGN == 0:
                 return _decode(source, elf, at)
     return None
 

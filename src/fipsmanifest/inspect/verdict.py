@@ -13,6 +13,7 @@ from .boring import Sighting
 from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
 from .signals import Forks, Markers, Packages
+from .wiring import ENOUGH, SELF_TEST
 
 #: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
 _BRANCH_RELEASE = re.compile(r"go1\.\d+(\.\d+)?b\d+\b")
@@ -44,6 +45,8 @@ class Seen:
     """Go's own FIPS module."""
     text_relocations: bool = False
     """The loader is told to write into code."""
+    by_loader: frozenset[str] = frozenset()
+    """Functions of the module that code may call through the loader; empty where that was not needed."""
 
 
 _Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
@@ -101,12 +104,23 @@ def _from_modules(seen: Seen) -> Decision | None:
     elif any(item.writable for item in whole) or seen.text_relocations:
         denial = "module-writable"
     elif not module.wired:
+        if _wired_by_loader(module, seen.by_loader):
+            return Verdict.DECLARED, "calls-by-loader", module
         denial = "module-never-called"
     if denial:
         return Verdict.CONTRADICTED, denial, module
     if module.row is None:
         return Verdict.UNLISTED, "module-unknown", module
     return Verdict.PROVEN, "module-proven", module
+
+
+def _wired_by_loader(module: Sighting, functions: frozenset[str]) -> bool:
+    """Tell whether a known module would be wired if what the loader is asked for by name were called, and were its."""
+    return (
+        module.row is not None
+        and module.calls + len(functions) >= ENOUGH
+        and (module.self_test or SELF_TEST in functions)
+    )
 
 
 def _from_other_module(seen: Seen) -> Decision | None:
@@ -172,6 +186,8 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
         evidence["claims"] = list(said)
     if isinstance(module, Sighting):
         evidence |= _module_evidence(module)
+        if seen.by_loader:
+            evidence["by_loader"] = sorted(seen.by_loader)
         if len(seen.modules) > 1:
             evidence["modules"] = [_identifier(item) for item in seen.modules]
     if seen.native is not None:
@@ -266,6 +282,7 @@ _SENTENCES = {
     "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
     "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
     "module-never-called": "A BoringCrypto module lies in this file, but nothing calls it.",
+    "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
     "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
     "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
     "module-not-found": "It says that it is a goboring build, but no module was found in it.",
