@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fipsmanifest.definition import Override
+from fipsmanifest.definition import Exemption
 from fipsmanifest.gate import Decision, Excuse, Gate
 from fipsmanifest.inspect.finding import CryptoFacts, Finding, Verdict
 from fipsmanifest.packed import Located
@@ -22,15 +22,15 @@ def other(path: str) -> Located:
     return Located(None, None, Finding(path, "file", 0o755, "0" * 64, 1, "program"))
 
 
-def decide(*items: Located, exceptions: tuple[Override, ...] = ()) -> Decision:
+def decide(*items: Located, exceptions: tuple[Exemption, ...] = ()) -> Decision:
     gate = Gate(exceptions)
     for item in items:
         gate.see(item)
     return gate.decide()
 
 
-def excuse(path: str, verdict: str) -> Override:
-    return Override.model_validate({"path": path, "verdict": verdict, "reason": "r"})
+def excuse(path: str, verdict: str, **more: str) -> Exemption:
+    return Exemption.model_validate({"path": path, "verdict": verdict, "reason": "r", **more})
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -46,12 +46,15 @@ def test_nothing_passes_where_nothing_is_proven(items: list[str]) -> None:
     (refusal,) = decide(*(program(verdict, verdict) for verdict in items), other("script")).refusals
     assert "cryptography to prove" in refusal.message
     assert refusal.exit_code == 5
-    assert ("None of the" if items else "There is no program") in refusal.message
+    counted = {0: "There is no program here", 1: "1 program, without", 2: "2 programs, without"}[len(items)]
+    assert counted in refusal.message
 
 
 def test_an_exception_alone_proves_nothing() -> None:
-    (refusal,) = decide(program("x", "plain"), exceptions=(excuse("x", "plain"),)).refusals
-    assert "cryptography to prove" in refusal.message
+    items = [program("x", "plain"), program("y", "no-crypto")]
+    (refusal,) = decide(*items, exceptions=(excuse("x", "plain"),)).refusals
+    assert refusal.message == "Nothing here is proven: of 2 programs, 1 passed by exceptions alone."
+    assert refusal.exit_code == 5
 
 
 @pytest.mark.parametrize("expected", list(Verdict))
@@ -68,7 +71,11 @@ def test_an_exception_excuses_exactly_the_verdict_that_it_expects(expected: str,
         ("/usr/bin/crictl", "/usr/bin/crictl", True),
         ("*/crictl", "/usr/bin/crictl", True),
         ("/usr/bin/*", "/usr/bin/crictl", True),
+        ("*/crictl", "crictl", True),
+        ("*/crictl", "notcrictl", False),
+        ("crictl", "crictl", True),
         ("crictl", "/usr/bin/crictl", False),
+        ("/usr/bin/*", "usr/bin/crictl", False),
         ("*/CRICTL", "/usr/bin/crictl", False),
         ("/usr/bin", "/usr/bin/crictl", False),
     ],
@@ -77,6 +84,37 @@ def test_an_exception_names_paths_by_a_glob(glob: str, path: str, matches: bool)
     exception = excuse(glob, "plain")
     decision = decide(program("good", "proven"), program(path, "plain"), exceptions=(exception,))
     assert (not decision.refusals, decision.unused) == (matches, () if matches else (exception,))
+
+
+@pytest.mark.parametrize(
+    ("glob", "container", "matches"),
+    [
+        ("a.tar: docker.io/x/a:1", "a.tar: docker.io/x/a:1", True),
+        ("a.tar: docker.io/x/a:1", "a.tar: docker.io/x/b:1", False),
+        ("a.tar*", "a.tar: docker.io/x/b:1", True),
+        ("a.tar", None, False),
+        ("*", "b.tar", True),
+        (None, "b.tar", True),
+        (None, None, True),
+    ],
+)
+def test_an_exception_may_name_what_the_program_is_in(glob: str | None, container: str | None, matches: bool) -> None:
+    exception = excuse("/bin/x", "plain", **({"container": glob} if glob else {}))
+    decision = decide(program("good", "proven"), program("/bin/x", "plain", container), exceptions=(exception,))
+    assert (not decision.refusals, decision.unused) == (matches, () if matches else (exception,))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "advice"),
+    [
+        ("proven", "Take the exception out: the program needs none."),
+        ("no-crypto", "Take the exception out: the program needs none."),
+        ("contradicted", "Find out why it is not what was excused, before you change the exception."),
+    ],
+)
+def test_a_program_that_is_not_what_was_excused_is_not_to_be_built_anew(verdict: str, advice: str) -> None:
+    (refusal,) = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", "plain"),)).refusals
+    assert refusal.advice == advice
 
 
 def test_the_first_exception_that_names_a_program_is_the_one_that_counts() -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from . import architecture
 from .errors import UsageError
@@ -27,10 +27,17 @@ MAX_BYTES = 1 << 20
 _FINGERPRINT = r"^[0-9A-F]{40}$"
 _VERSION = re.compile(r"^v\d+\.\d+\.\d+$")
 
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("it is blank")
+    return value
+
+
 Fingerprint = Annotated[str, Field(pattern=_FINGERPRINT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-Text = Annotated[str, Field(min_length=1, max_length=1000)]
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_not_blank)]
 NodePath = Annotated[str, Field(pattern=r"^/", max_length=1024)]
 
 
@@ -136,6 +143,13 @@ class Override(_Table):
     verdict: Verdict
     """The verdict that is expected; any other is refused."""
     reason: Text
+
+
+class Exemption(Override):
+    """An exception of the gate of ``inspect``."""
+
+    container: Text | None = None
+    """Glob over what the path is in (a package, a tarball, an image), as ``inspect`` names it; None for wherever."""
 
 
 class Component(_Table):

@@ -15,7 +15,7 @@ from .inspect.verdict import sentence
 from .packed import Located
 
 if TYPE_CHECKING:
-    from .definition import Override
+    from .definition import Exemption
 
 #: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
 _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
@@ -53,15 +53,18 @@ class Decision:
     """Programs that are proven."""
     excuses: tuple[Excuse, ...]
     """Programs that pass because of an exception."""
-    unused: tuple[Override, ...]
+    unused: tuple[Exemption, ...]
     """Exceptions that no program met."""
 
 
-def read_exceptions(path: Path) -> tuple[Override, ...]:
-    """Read ``[[exceptions]]``, each with path (a glob), verdict and reason. Raises `UsageError` for anything else."""
+def read_exceptions(path: Path) -> tuple[Exemption, ...]:
+    """Read ``[[exceptions]]``: path (a glob), verdict, reason, and maybe container (a glob).
+
+    Raises `UsageError` for anything else.
+    """
     from pydantic import ValidationError
 
-    from .definition import Override
+    from .definition import Exemption
 
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -74,13 +77,13 @@ def read_exceptions(path: Path) -> tuple[Override, ...]:
     found = []
     for number, entry in enumerate(listed, 1):
         try:
-            found.append(Override.model_validate(entry))
+            found.append(Exemption.model_validate(entry))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "entry"
             raise UsageError(
                 f"Exception {number} in {path} is wrong: {place}: {first['msg']}.",
-                "An exception has a path, a verdict and a reason.",
+                "An exception has a path, a verdict and a reason, and may have a container.",
             ) from error
     return tuple(found)
 
@@ -92,7 +95,7 @@ class Gate:
     Go module could not be in them. What cannot be read never does, unless an exception says so.
     """
 
-    def __init__(self, exceptions: Sequence[Override] = ()) -> None:
+    def __init__(self, exceptions: Sequence[Exemption] = ()) -> None:
         self._exceptions = exceptions
         self._refusals: list[Refused] = []
         self._used: set[int] = set()
@@ -109,7 +112,8 @@ class Gate:
         number = _exception_for(item, self._exceptions)
         if number is None:
             if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
-                self._refusals.append(_refusal(item, crypto.verdict, "'proven' is required"))
+                advice = _ADVICE.get(crypto.verdict, _BUILD_IT)
+                self._refusals.append(_refusal(item, crypto.verdict, "'proven' is required", advice))
             return
         self._used.add(number)
         expected = self._exceptions[number]
@@ -117,29 +121,52 @@ class Gate:
             self._excuses.append(Excuse(item.finding.path, item.container, crypto.verdict, expected.reason))
         else:
             rule = f"the exception for {expected.path} expects '{expected.verdict}'"
-            self._refusals.append(_refusal(item, crypto.verdict, rule))
+            self._refusals.append(_refusal(item, crypto.verdict, rule, _no_longer(crypto.verdict)))
 
     def decide(self) -> Decision:
         """Say whether what was seen may pass."""
         refusals = list(self._refusals)
         if not self._proven and not refusals:
-            refusals.append(_nothing(self._programs))
+            refusals.append(_nothing(self._programs, len(self._excuses)))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
         return Decision(tuple(refusals), self._proven, tuple(self._excuses), unused)
 
 
-def _exception_for(item: Located, exceptions: Sequence[Override]) -> int | None:
+def _exception_for(item: Located, exceptions: Sequence[Exemption]) -> int | None:
+    return next((n for n, exception in enumerate(exceptions) if _names(exception, item)), None)
+
+
+def _names(exception: Exemption, item: Located) -> bool:
+    if exception.container is not None and not fnmatchcase(item.container or "", exception.container):
+        return False
     path = item.finding.path
-    return next((n for n, exception in enumerate(exceptions) if fnmatchcase(path, exception.path)), None)
+    # What is named from within its own folder is in a folder all the same.
+    beside = not path.startswith("/") and fnmatchcase(f"./{path}", exception.path)
+    return beside or fnmatchcase(path, exception.path)
 
 
-def _refusal(item: Located, verdict: Verdict, rule: str) -> Refused:
+def _no_longer(verdict: Verdict) -> str:
+    if verdict is Verdict.PROVEN or verdict in _HARMLESS:
+        return "Take the exception out: the program needs none."
+    return "Find out why it is not what was excused, before you change the exception."
+
+
+def _refusal(item: Located, verdict: Verdict, rule: str, advice: str) -> Refused:
     crypto = item.finding.crypto
     where = item.finding.path + (f" in {item.container}" if item.container else "")
     why = sentence(crypto) if crypto else ""
-    return Refused(f"{where} is '{verdict}', and {rule}: {why}", _ADVICE.get(verdict, _BUILD_IT))
+    return Refused(f"{where} is '{verdict}', and {rule}: {why}", advice)
 
 
-def _nothing(programs: int) -> Refused:
-    counted = f"None of the {programs} programs here has" if programs else "There is no program here that has"
-    return Refused(f"{counted} cryptography to prove.", "Check that the gate looks at what you build.")
+def _nothing(programs: int, excused: int) -> Refused:
+    if excused:
+        said = f"Nothing here is proven: of {_counted(programs)}, {excused} passed by exceptions alone."
+    elif programs:
+        said = f"Nothing here is proven: {_counted(programs)}, without cryptography to prove."
+    else:
+        said = "There is no program here that has cryptography to prove."
+    return Refused(said, "Check that the gate looks at what you build.")
+
+
+def _counted(programs: int) -> str:
+    return f"{programs} program" + ("" if programs == 1 else "s")

@@ -146,6 +146,7 @@ def test_what_goes_to_a_file_is_aligned_though_progress_is_on_a_terminal(tmp_pat
         subprocess.run(command, cwd=tmp_path, env=environment, stdout=out, stderr=theirs, check=True)
     os.close(theirs)
     os.close(ours)
-    heading, first, second, empty, counted = (tmp_path / "out").read_text().splitlines()
+    heading, first, second, empty, covered, counted = (tmp_path / "out").read_text().splitlines()
     assert len({line.index(word) for line, word in ((heading, "why"), (first, "A Go"), (second, "BoringC"))}) == 1
+    assert covered.startswith("module boringcrypto-20210429-x86_64: ")
     assert (empty, counted) == ("", "2 programs, 1 other file.")

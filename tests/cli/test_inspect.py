@@ -24,6 +24,8 @@ from tests.servers_registry import Registry, make_image, make_layer, skopeo
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 AMD64_ROW = "boringcrypto-20210429-x86_64"
+#: As NIST lists it, on any day from that one on.
+COVERED = f"module {AMD64_ROW}: FIPS 140-2 certificate 4407 (Google, LLC), historical since 2026-09-21"
 
 
 @dataclass(frozen=True)
@@ -277,7 +279,8 @@ def test_a_release_note_has_a_row_for_each_program_and_no_markup_of_strangers(tm
     (tmp_path / "d" / "a|b `c` [d](e)\n| forged | row |").write_bytes(boring)
     ended = inspect(tmp_path, "d", "--markdown")
     assert ended.code == 0
-    heading, rule, row = ended.stdout.splitlines()
+    heading, rule, row, empty, module = ended.stdout.splitlines()
+    assert (empty, module) == ("", f"- {COVERED}")
     assert heading.startswith("| verdict | file |")
     assert set(rule) == {"|", "-", " "}
     assert row.startswith("| proven | d/a\\|b \\`c\\` \\[d\\](e)\\\\x0a\\| forged \\| row \\| | - | go1.21.13")
@@ -290,6 +293,34 @@ def test_the_table_for_people_says_why(tmp_path: Path) -> None:
     assert ended.code == 0
     assert "CGO_ENABLED=0, which silently uses plain crypto" in ended.stdout
     assert ended.stdout.endswith("1 program, 1 other file.\n")
+
+
+def test_the_status_of_certificates_is_told_for_today_with_the_modules_that_they_cover(
+    tmp_path: Path, boring: bytes
+) -> None:
+    (tmp_path / "kubelet").write_bytes(boring)
+    assert inspect(tmp_path, "kubelet").stdout.splitlines()[-3:] == ["", COVERED, "1 program, 0 other files."]
+    (certificate,) = inspect(tmp_path, "kubelet", "--json").document["modules"][AMD64_ROW]["certificates"]
+    assert certificate == {
+        "number": 4407,
+        "standard": "FIPS 140-2",
+        "holder": "Google, LLC",
+        "historical_since": "2026-09-21",
+        "status": "historical",
+    }
+
+
+def test_an_error_keeps_the_names_of_files_in_its_line(tmp_path: Path, boring: bytes) -> None:
+    place = tmp_path / "d"
+    place.mkdir()
+    (place / "a\nerror: all is well").write_bytes(programs.plain().read_bytes())
+    (place / "b\nc.rpm").write_bytes(b"\xed\xab\xee\xdb" + bytes(500))
+    (place / "kubelet").write_bytes(boring)
+    ended = inspect(tmp_path, "--require", "proven", "d")
+    assert ended.code == 5
+    package, program = ended.stderr.splitlines()
+    assert package.startswith("error: d/b\\nc.rpm")
+    assert program.startswith("       d/a\\nerror: all is well is 'plain', and ")
 
 
 class TestGate:
@@ -348,7 +379,7 @@ class TestGate:
             assert "There is no program here that has cryptography to prove." in ended.stderr
         ended = inspect(tmp_path, "--require", "proven", "hello")
         assert ended.code == 5
-        assert "None of the 1 programs here has cryptography to prove." in ended.stderr
+        assert "Nothing here is proven: 1 program, without cryptography to prove." in ended.stderr
 
     def test_what_could_not_be_looked_at_fails_the_gate(self, tmp_path: Path, boring: bytes) -> None:
         (tmp_path / "kubelet").write_bytes(boring)
@@ -377,6 +408,8 @@ class TestGate:
             "accepted: dist/crictl is 'plain': a debugging aid",
             "gate: passed; 1 proven, 1 accepted by exceptions.",
         ]
+        noted = inspect(tmp_path, *gate, "--markdown").stdout.splitlines()
+        assert noted[-4:] == ["", f"- {COVERED}", "", "- accepted: dist/crictl is 'plain': a debugging aid"]
         assert ended.document["gate"]["unused_exceptions"] == ["*/gone"]
         assert "no program is named by the exception for */gone" in ended.stderr
         # Another verdict than the one that was excused is no longer excused, be it a better one.
@@ -389,6 +422,7 @@ class TestGate:
         ("text", "said"),
         [
             ('[[exceptions]]\npath = "x"\nverdict = "plain"\n', "Exception 1 in exceptions.toml is wrong: reason"),
+            ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = " "\n', "reason: Value error, it is blank"),
             ('[[exceptions]]\npath = "x"\nverdict = "fine"\nreason = "r"\n', "verdict"),
             ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\nmore = 1\n', "more"),
             ("exceptions = 1\n", "something other"),

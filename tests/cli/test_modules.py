@@ -70,7 +70,9 @@ def test_the_list_has_every_known_certificate_with_its_status_and_how_sure_it_is
     (d2iq,) = [line for line in told.splitlines() if line.startswith("3702")]
     assert "D2iQ" in d2iq
     assert d2iq.split()[-1] == "no"
-    assert "not for new procurement" in told
+    assert "historical list since 2026-09-21, some longer: not revoked, and not for new procurement" in told
+    (native,) = [line for line in told.splitlines() if line.startswith("5247")]
+    assert "active until 2031-04-26" in native
 
 
 @pytest.fixture
@@ -104,6 +106,11 @@ def test_a_learnt_row_proves_a_module_that_only_its_user_vouches_for(tmp_path: P
     rows = document(run(tmp_path, "modules", "list", "--modules", "mine.toml", "--json"))["modules"]
     (row,) = [row for row in rows if row["id"] == "theirs-x86_64"]
     assert (row["row"], row["claimed_by"], row["certificates"]) == ("local", "Example Labs", [])
+    local = "module theirs-x86_64: local, claimed by Example Labs; no certificate is known here"
+    for form in ((), ("--markdown",)):
+        told_so = run(tmp_path, "inspect", "kubelet", "--modules", "mine.toml", *form).stdout
+        assert "  theirs-x86_64 (local)  " in told_so or "| theirs-x86_64 (local) |" in told_so
+        assert local in told_so
     assert "none; claimed by Example Labs" in run(tmp_path, "modules", "list", "--modules", "mine.toml").stdout
 
 
@@ -115,6 +122,22 @@ def test_learning_what_is_no_module_says_so(tmp_path: Path, unknown: Path) -> No
     unknown.write_bytes(edits.flip(data, data.index(edits.module_object("amd64")[:64]) + 0x9000))
     assert "integrity digest" in run(tmp_path, "modules", "learn", unknown, *words, code=1).stderr
     run(tmp_path, "modules", "learn", unknown, "--id", "x", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--id", "x", "--claimed-by", ""), "--claimed-by says nothing"),
+        (("--id", "x", "--claimed-by", " "), "--claimed-by says nothing"),
+        (("--id", "", "--claimed-by", "me"), "--id says nothing"),
+        (("--id", "boringcrypto-20210429-x86_64", "--claimed-by", "me"), "which is a row already"),
+    ],
+)
+def test_no_row_is_printed_that_a_table_of_ones_own_could_not_have(
+    tmp_path: Path, unknown: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = run(tmp_path, "modules", "learn", unknown, *words, code=2)
+    assert (said in done.stderr, done.stdout) == (True, "")
 
 
 def test_the_shipped_table_is_no_table_of_ones_own(tmp_path: Path) -> None:

@@ -47,6 +47,23 @@ def test_140_2_certificates_are_historical_from_their_day_on() -> None:
     newer = SHIPPED.row("boringcrypto-20220613-x86_64")
     assert newer is not None
     assert [item.status(date(2030, 1, 1)) for item in newer.certificates] == ["active"]
+    assert certificate.standing(date(2026, 9, 20)) == "active until 2026-09-21"
+    assert certificate.standing(date(2026, 9, 21)) == "historical since 2026-09-21"
+    # Until when the newer one's certificate lasts, nobody here knows.
+    assert [item.standing(date(2030, 1, 1)) for item in newer.certificates] == ["active, its end is not known here"]
+
+
+def test_what_is_said_of_all_140_2_certificates_is_said_for_the_day() -> None:
+    assert SHIPPED.on_140_2(date(2026, 9, 20)) == (
+        "All FIPS 140-2 certificates move to the historical list by 2026-09-21."
+    )
+    assert "have been on the historical list since 2026-09-21" in SHIPPED.on_140_2(date(2026, 9, 21))
+
+
+def test_a_140_3_certificate_whose_sunset_is_known_is_historical_from_then_on() -> None:
+    (native,) = [item for item in SHIPPED.certificates if item.number == 5247]
+    assert (native.status(date(2031, 4, 25)), native.status(date(2031, 4, 26))) == ("active", "historical")
+    assert native.standing(date(2031, 4, 25)) == "active until 2031-04-26"
 
 
 @functools.cache
@@ -84,11 +101,19 @@ def test_a_row_is_written_and_read_without_loss() -> None:
     assert tomllib.loads(text)["module"][0]["text_length"] == 0xB3010
 
 
+# GCC and clang name what they split off a function with dots, which a TOML key may have in quotes only.
+def test_an_entry_point_of_any_name_is_written_and_read_without_loss() -> None:
+    names = ["X.part.0", "X.part", "X", 'quo"te', "a b", "é", "back\\slash", "-_9"]
+    row = replace(learnt(), entry_points={name: number for number, name in enumerate(names)})
+    assert parse(emit([row]), "again", local=True).rows == (row,)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda text: text.replace("claimed_by", "# claimed_by"), "claimed_by"),
         (lambda text: text.replace("seen_in", "certificates = [4407]\nseen_in"), "certificates"),
+        (lambda text: text.replace('id = "ours"', 'id = " "'), "no id"),
         (lambda text: text.replace("hmac-sha512", "hmac-md5"), "digest"),
         (lambda text: text.replace("text_length = 0xbe290", "text_length = -1"), "text_length"),
         (lambda text: text.replace("text_length = 0xbe290", 'text_length = "long"'), "not a table"),

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FipsManifestError
 from . import output
 
 if TYPE_CHECKING:
-    from ..gate import Decision
-    from ..inspect.finding import SeenModule
-    from ..inspect.table import Table
+    from ..gate import Decision, Excuse
+    from ..inspect.finding import CryptoFacts, SeenModule
+    from ..inspect.table import Row, Table
     from ..packed import Located
     from ..progress import Progress
 
@@ -62,12 +63,10 @@ class AsJson:
 
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it."""
-        from ..inspect.jsonform import module_to_json
-
         document: dict[str, Any] = {
             "schema": "fipsmanifest/inspect/v1",
             "files": self._files,
-            "modules": {module.id: module_to_json(module, self._table) for module in self._modules},
+            "modules": {module.id: _module(module, self._table) for module in self._modules},
             "errors": [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors],
         }
         if decision is not None:
@@ -89,24 +88,33 @@ class AsJson:
 class AsMarkdown:
     """A table for a release note: programs only."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table) -> None:
         self._rows = output.Aside()
+        self._modules = _Modules(table)
 
     def see(self, item: Located) -> None:
         """Take one file."""
         if item.finding.crypto is not None:
+            self._modules.see(item.finding.crypto)
             self._rows.write(json.dumps(_row(item)) + "\n")
 
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
-        """Write it; a release note has no place for errors."""
+        """Write it, with what was accepted and why; a release note has no place for errors."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
+        accepted = [_accepted(excuse) for excuse in decision.excuses] if decision is not None else []
+        for lines in (self._modules.lines(), accepted):
+            if lines:
+                output.write()
+            for line in lines:
+                output.write(f"- {output.markdown_text(line)}")
 
 
 class AsTable:
     """Aligned columns: programs only, and how many files there were."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table) -> None:
         self._rows = output.Aside()
+        self._modules = _Modules(table)
         self._widths = [len(heading) for heading in _HEADINGS]
         self._programs = self._others = 0
 
@@ -116,6 +124,7 @@ class AsTable:
             self._others += 1
             return
         self._programs += 1
+        self._modules.see(item.finding.crypto)
         row = [output.one_line(cell) for cell in _row(item)]
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._tell(row)
@@ -125,12 +134,13 @@ class AsTable:
         if self._programs:
             self._tell_all()
             output.write()
+        for line in self._modules.lines():
+            output.write(output.one_line(line))
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
             return
         for excuse in decision.excuses:
-            where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
-            output.write(f"accepted: {output.one_line(where)} is '{excuse.verdict}': {output.one_line(excuse.reason)}")
+            output.write(output.one_line(_accepted(excuse)))
         passed = "not passed" if errors else "passed"
         output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.excuses)} accepted by exceptions.")
 
@@ -145,8 +155,8 @@ class AsTable:
 class AsLiveTable(AsTable):
     """The same, each row as it is found, above the progress bar; a column widens where it must."""
 
-    def __init__(self, bars: Progress) -> None:
-        super().__init__()
+    def __init__(self, table: Table, bars: Progress) -> None:
+        super().__init__(table)
         self._bars = bars
         self._widths = [max(pair) for pair in zip(self._widths, _USUAL_WIDTHS, strict=True)]
 
@@ -159,6 +169,52 @@ class AsLiveTable(AsTable):
         pass
 
 
+class _Modules:
+    """What a reader has to know of the modules in a table: what covers each today, or who vouches for it."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._seen: set[str] = set()
+
+    def see(self, crypto: CryptoFacts) -> None:
+        """Take the module that was found in a program."""
+        if crypto.module is not None and crypto.module.row is not None:
+            self._seen.add(crypto.module.id)
+
+    def lines(self) -> list[str]:
+        """Give a line for each certificate, and for each module that none covers."""
+        rows = [row for row in self._table.rows if row.id in self._seen]
+        return [line for row in rows for line in _covered(row, _today())]
+
+
+def _covered(row: Row, today: date) -> list[str]:
+    if row.row == "local":
+        return [f"module {row.id}: local, claimed by {row.claimed_by}; no certificate is known here"]
+    return [
+        f"module {row.id}: {item.standard} certificate {item.number} ({item.holder}), {item.standing(today)}"
+        for item in row.certificates
+    ] or [f"module {row.id}: no certificate is known here"]
+
+
+def _module(seen: SeenModule, table: Table) -> dict[str, Any]:
+    from ..inspect.jsonform import module_to_json
+
+    entry = module_to_json(seen, table)
+    known = {item.number: item for item in table.certificates}
+    for certificate in entry.get("certificates", ()):
+        certificate["status"] = known[certificate["number"]].status(_today())
+    return entry
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _accepted(excuse: Excuse) -> str:
+    where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
+    return f"accepted: {where} is '{excuse.verdict}': {excuse.reason}"
+
+
 def _row(item: Located) -> list[str]:
     from ..inspect.verdict import sentence
 
@@ -169,11 +225,15 @@ def _row(item: Located) -> list[str]:
         finding.path,
         item.container or "-",
         finding.go.version if finding.go else "-",
-        crypto.module.id if crypto and crypto.module else "-",
+        _module_cell(crypto.module) if crypto and crypto.module else "-",
         sentence(crypto) if crypto else "",
     ]
     # A row is a line, whatever a file is called.
     return [cell.replace("\n", "\\x0a") for cell in cells]
+
+
+def _module_cell(module: SeenModule) -> str:
+    return f"{module.id} (local)" if module.row == "local" else module.id
 
 
 def _counted(number: int, noun: str) -> str:

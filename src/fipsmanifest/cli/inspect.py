@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def inspect(
         typer.Option(
             "--exceptions",
             metavar="FILE",
-            help="With --require: TOML with [[exceptions]] of path (a glob), verdict and reason.",
+            help="With --require: TOML with [[exceptions]] of path (a glob), verdict and reason, and maybe container.",
         ),
     ] = None,
     modules: options.Modules = None,
@@ -75,19 +76,27 @@ def inspect(
         with _survey(paths, table, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http), bars) as outcomes:
             for item in outcomes:
                 if isinstance(item, FipsManifestError):
-                    errors.append(item)
+                    errors.append(_in_one_line(item))
                     continue
                 telling.see(item)
                 if gate is not None:
                     gate.see(item)
     decision = gate.decide() if gate is not None else None
     if decision is not None:
-        errors += decision.refusals
+        errors += map(_in_one_line, decision.refusals)
     telling.end(errors, decision)
     for unused in decision.unused if decision is not None else ():
-        output.say(f"note: no program is named by the exception for {unused.path}.")
+        within = f" in {unused.container}" if unused.container else ""
+        output.say(f"note: no program is named by the exception for {output.one_line(unused.path + within)}.")
     if errors:
         raise errors[0] if len(errors) == 1 else Several(errors, (5, *CONSUMER_PRECEDENCE))
+
+
+def _in_one_line(error: FipsManifestError) -> FipsManifestError:
+    """Give the error with the names of files kept in its line: what is looked at may be anybody's."""
+    told = copy.copy(error)
+    told.message = output.one_line(error.message)
+    return told
 
 
 def _telling(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool, json: bool) -> Telling:
@@ -96,8 +105,8 @@ def _telling(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool
     if json:
         return AsJson(table)
     if markdown:
-        return AsMarkdown()
-    return AsLiveTable(bars) if output.is_watched(options.session_of(ctx)) else AsTable()
+        return AsMarkdown(table)
+    return AsLiveTable(table, bars) if output.is_watched(options.session_of(ctx)) else AsTable(table)
 
 
 def _gate(exceptions: Path | None) -> Gate:

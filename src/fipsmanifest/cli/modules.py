@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import UsageError
 from . import options, output
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
                 str(item.number),
                 item.module,
                 item.standard,
-                item.status(today),
+                item.standing(today),
                 item.confidence,
                 "yes" if item.number in covered else "no",
             ]
@@ -85,8 +86,8 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
         ],
     )
     output.write()
-    output.write("A recognised module is evidence, not a certification. All FIPS 140-2 certificates have been on the")
-    output.write("historical list since 2026-09-21, some longer: not revoked, and not for new procurement.")
+    output.write("A recognised module is evidence, not a certification.")
+    output.write(table.on_140_2(today))
 
 
 def _certificate(item: Certificate, today: date) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _certificate(item: Certificate, today: date) -> dict[str, Any]:
         "holder": item.holder,
         "level": item.level,
         "historical_since": item.historical_since.isoformat() if item.historical_since else None,
+        "sunset": item.sunset.isoformat() if item.sunset else None,
         "status": item.status(today),
         "confidence": item.confidence,
         "source": item.source,
@@ -123,10 +125,15 @@ def learn(
     """Derive a row for --modules from a trusted toolchain's module object, and print it."""
     from ..inspect.learn import Provenance
     from ..inspect.learn import learn as derived
-    from ..inspect.table import emit
+    from ..inspect.table import emit, extended, load
 
+    for option, value in (("--id", id_), ("--claimed-by", claimed_by)):
+        if not value.strip():
+            raise UsageError(f"{option} says nothing.", "A row names itself, and who vouches for it.")
     row = derived(object_, Provenance(id_, name, commit, tag, tuple(seen_in or ()), claimed_by))
     text = emit([row])
+    # It is made for --modules, which must take it.
+    extended(load(), text, "The new row")
     if json:
         output.write_json({"schema": "fipsmanifest/modules-learn/v1", "id": id_, "toml": text})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ HEAD = 64
 _SHIPPED = Path(__file__).with_name("modules.toml")
 _ALGORITHMS = {"hmac-sha256": 32, "hmac-sha512": 64}
 _LARGEST_TEXT = 16 << 20
+#: TOML 1.0, "Keys".
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,20 @@ class Certificate:
     """Overall security level, where it is known."""
     historical_since: date | None = None
     """The day on which it moved to the historical list at the latest."""
+    sunset: date | None = None
+    """The day on which it is to move there, where that is known and yet to come."""
 
     def status(self, day: date) -> Literal["active", "historical"]:
         """Say what the certificate is on a day; never stored, since it changes without any new fact."""
-        return "historical" if self.historical_since and day >= self.historical_since else "active"
+        end = self.historical_since or self.sunset
+        return "historical" if end and day >= end else "active"
+
+    def standing(self, day: date) -> str:
+        """Say the same in words, with the day that it rests on."""
+        end = self.historical_since or self.sunset
+        if end is None:
+            return "active, its end is not known here"
+        return f"{'active until' if day < end else 'historical since'} {end}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,15 @@ class Table:
         """Give the row of that id."""
         return next((row for row in self.rows if row.id == identifier), None)
 
+    def on_140_2(self, day: date) -> str:
+        """Say in a sentence where the FIPS 140-2 certificates stand on a day."""
+        old = [item for item in self.certificates if item.standard == "FIPS 140-2"]
+        last = max(item.historical_since for item in old if item.historical_since is not None)
+        if day < last:
+            return f"All FIPS 140-2 certificates move to the historical list by {last}."
+        historical = f"All FIPS 140-2 certificates have been on the historical list since {last}, some longer"
+        return f"{historical}: not revoked, and not for new procurement."
+
     @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 that changes when anything in any row does."""
@@ -123,11 +145,19 @@ def load(local: Path | None = None) -> Table:
         text = local.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{local} cannot be read: {error}.", "Name a file made by `modules learn`.") from error
-    own = parse(text, str(local), local=True)
+    return extended(table, text, str(local))
+
+
+def extended(table: Table, text: str, name: str) -> Table:
+    """Give ``table`` with a user's own rows, which ``text`` has in TOML; ``name`` is what errors call it.
+
+    Raises `UsageError` as `load`.
+    """
+    own = parse(text, name, local=True)
     taken = {row.id for row in table.rows}
     for row in own.rows:
         if row.id in taken:
-            raise UsageError(f"{local} names {row.id}, which is a row already.", "Give the row another id.")
+            raise UsageError(f"{name} names {row.id}, which is a row already.", "Give the row another id.")
         taken.add(row.id)
     return Table(table.rows + own.rows, table.certificates)
 
@@ -175,6 +205,8 @@ def _row(entry: dict[str, Any], certificates: Mapping[int, Certificate], *, loca
 
 
 def _check(row: Row) -> None:
+    if not row.id.strip():
+        raise ValueError("a row has no id")
     if _ALGORITHMS.get(row.algorithm) != len(row.digest):
         raise ValueError(f"{row.id}: the digest does not fit {row.algorithm!r}")
     if len(row.head) != HEAD:
@@ -216,8 +248,13 @@ def _emit(row: Row) -> str:
     if row.certificates:
         lines.append(f"certificates = [{', '.join(str(item.number) for item in row.certificates)}]")
     lines += ["", "[module.entry_points]"]
-    lines += [f"{name} = {offset:#x}" for name, offset in sorted(row.entry_points.items())]
+    lines += [f"{_key(name)} = {offset:#x}" for name, offset in sorted(row.entry_points.items())]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    """Give a TOML key: compilers name parts of functions with dots, which would divide it."""
+    return name if _BARE_KEY.fullmatch(name) else _quoted(name)
 
 
 def _quoted(text: str) -> str:
