@@ -243,7 +243,8 @@ class TestFreshness:
             consumer.verify(consumer.file(forge.clearsign(payload(serial=1, **changes))))
 
     def test_what_is_not_trusted_is_not_remembered(self, forge: Forge, consumer: Consumer) -> None:
-        consumer.verify(consumer.file(forge.clearsign(payload(serial=99), "stranger")), code=3)
+        error = consumer.verify(consumer.file(forge.clearsign(payload(serial=99), "stranger")), code=3)[1]
+        assert "announced a new key, get the newer dkp-fips-tool or trust folder" in error
         consumer.verify(consumer.file(forge.clearsign(payload(serial=98))), "--el", "7", code=3)
         consumer.verify(consumer.file(forge.clearsign(payload(serial=2))))
 

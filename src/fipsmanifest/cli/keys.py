@@ -170,7 +170,7 @@ def add(
         output.say(f"note: each of these {len(entry.signing_keys)} keys may sign; --signing-key names fewer.")
     info = next(one for one in list_keys(keys) if one.entry == entry)
     for unnamed in info.unnamed:
-        output.say(f"note: {unnamed} signs nothing here, as no entry names it; --signing-key {unnamed} would.")
+        output.say(f"note: its key {unnamed} signs nothing here; --signing-key would name it.")
     if info.warning:
         output.say(f"warning: {info.warning}")
     if fingerprint is None:
@@ -295,7 +295,7 @@ def _show(entries: list[TrustedKey], *, json: bool) -> None:
         return
     for entry in entries:
         output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {output.one_line(entry.user_id)}")
-        for key in entry.signing_keys:
+        for key in entry.signing_keys if entry.status == "active" else ():
             output.write(f"  signs with {key}")
 
 

@@ -284,7 +284,9 @@ def _failure(response: requests.Response, url: str, limits: Limits) -> Exception
     if status == 403:
         return Incomplete(f"{said}.", "It needs other credentials, or is not there: S3 answers both alike.")
     if status in (404, 410):
-        return Incomplete(f"{said}.", "It may have moved: check the definition, or point elsewhere with --mirror.")
+        return Incomplete(
+            f"{said}.", "It may have moved: check the address; where a definition names it, --mirror points elsewhere."
+        )
     return Incomplete(f"{said}.", _CHECK)
 
 
