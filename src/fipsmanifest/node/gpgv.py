@@ -363,7 +363,7 @@ def judge(
         key_id = visible(found["NO_PUBKEY"][0][0] if found["NO_PUBKEY"][0] else "?", 40)
         raise NotTrusted(
             "The signature is not good: it is signed by a key that is not trusted here ({}).".format(key_id),
-            "Do not use the file; where its publisher announced a new key, get the newer dkp-fips-tool or trust folder.",
+            "Do not use the file; where its publisher announced a new key, get a newer dkp-fips-tool or trust folder.",
         )
     good = "GOODSIG"
     if upstream and "EXPKEYSIG" in found and "GOODSIG" not in found:
