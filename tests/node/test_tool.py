@@ -178,7 +178,7 @@ class TestTheFile:
         assert done.stderr.count("\n") == (0 if taken else 1)
 
     def test_a_python_that_hangs_is_passed_over(self, tool: Path, tmp_path: Path) -> None:
-        for name, answer in {"fixed/platform-python": "trap '' TERM; sleep 60", "python3": "echo True"}.items():
+        for name, answer in {"fixed/platform-python": "trap '' TERM; /bin/sleep 60", "python3": "echo True"}.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(f'#!/bin/sh\ncase "$*" in *version_info*) {answer}; exit ;; esac\necho here\n')
             (tmp_path / name).chmod(0o755)
