@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import functools
 import gzip
+import lzma
 import os
 import struct
 import subprocess
@@ -111,7 +113,8 @@ def _tar(scratch: Path) -> list[Seed]:
             tar.add(source / deep / "kubelet", "usr/kubelet" if form == tarfile.USTAR_FORMAT else f"{deep}/kubelet")
         found.append(Seed(path.read_bytes()))
     plain = found[0].data
-    return [*found, Seed(gzip.compress(plain)), Seed(zstandard.compress(plain))]
+    lone = lzma.compress(plain, lzma.FORMAT_ALONE)
+    return [*found, *map(Seed, (gzip.compress(plain), zstandard.compress(plain), bz2.compress(plain), lone))]
 
 
 def _image_archive(scratch: Path) -> list[Seed]:
@@ -126,7 +129,10 @@ def _image_archive(scratch: Path) -> list[Seed]:
 def _packed_within(scratch: Path) -> list[Seed]:
     parts = {"package": _rpm(scratch / "rpm")[0], "tarball": _tar(scratch / "tar")[3]}
     parts["image"] = _image_archive(scratch / "image")[1]
-    return [Seed(make_layer({name: seed.data for name, seed in parts.items()}))] + [
+    with tarfile.open(scratch / "image/docker.tar", "a") as beside:
+        beside.add(scratch / "tar/source/hard", "usr/bin/kubelet")
+    more = Seed((scratch / "image/docker.tar").read_bytes())
+    return [more, Seed(make_layer({name: seed.data for name, seed in parts.items()}))] + [
         Seed(gzip.compress(make_layer({"README": b"read me", f"opt/{name}": seed.data})))
         for name, seed in parts.items()
     ]
