@@ -146,13 +146,14 @@ class TestAdd:
     def test_a_key_that_has_expired_since_can_be_renewed(self, forge: Forge, tmp_path: Path) -> None:
         fingerprint = forge.make_key("renewed", "rsa3072", expire="1d", at="20240101T000000")
         Pinned([forge.certificate("renewed")], [entry(fingerprint)]).write(tmp_path / "keys")
-        (tmp_path / "keys/0.gpg").rename(tmp_path / f"keys/{fingerprint}.asc")
         before = (tmp_path / "keys/trust.json").read_text()
         forge.gpg("--quick-set-expire", fingerprint, "0")
 
         keys.add(tmp_path / "keys", forge.certificate("renewed"), "manifest")
 
         assert json.loads(before)["keys"][0].items() <= listed(tmp_path / "keys")[0].items()
+        # It has taken the place of the copy that was there: two that differ would be refused.
+        assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["0.gpg", "trust.json"]
         assert listing.list_keys(tmp_path / "keys")[0].can_sign is True
         assert verify_cleartext(forge.clearsign(payload(), "renewed"), load_trust(str(tmp_path / "keys")))
 

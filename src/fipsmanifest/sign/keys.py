@@ -115,7 +115,8 @@ def init(
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
     with _locked(folder):
-        path = _write_certificate(folder, certificate)
+        path = folder / _certificate_name(certificate)
+        _write_certificate(path, certificate)
         _change(folder, lambda before: [*before.keys, *entries])
     return NewKeys(primary, subkeys[0], subkeys[1], path, revocation, gnupghome, copies)
 
@@ -170,10 +171,11 @@ def add(
         _check_keeps_revocations(before, chosen)
         wanted = insert(before)
         listed = before.keys if wanted in before.keys else (*before.keys, wanted)
-        replaced = _certificate_name(chosen)
-        others = [(name, content) for name, content in _contents(folder) if name != replaced]
+        contents = _contents(folder)
+        path = folder / _certificate_name(chosen, contents)
+        others = [(name, content) for name, content in contents if name != path.name]
         after = _next(before, listed, [("the new certificate", chosen.packets), *others])
-        _write_certificate(folder, chosen)
+        _write_certificate(path, chosen)
         durable.write(folder / TRUST_FILE, _written(after))
     return wanted
 
@@ -419,14 +421,18 @@ def _contents(folder: Path) -> list[tuple[str, bytes]]:
     return [(path.name, path.read_bytes()) for path in paths]
 
 
-def _certificate_name(certificate: openpgp.Certificate) -> str:
-    return f"{certificate.primary.fingerprint}.asc"
+def _certificate_name(certificate: openpgp.Certificate, contents: Sequence[tuple[str, bytes]] = ()) -> str:
+    """Give the name of the file that a certificate belongs into: the one that has it, and it alone, already."""
+    primary = certificate.primary.fingerprint
+    for name, content in contents:
+        if {one.primary.fingerprint for one in openpgp.read_certificates(content)} == {primary}:
+            return name
+    return f"{primary}.asc"
 
 
-def _write_certificate(folder: Path, certificate: openpgp.Certificate) -> Path:
-    path = folder / _certificate_name(certificate)
-    durable.write(path, openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK"))
-    return path
+def _write_certificate(path: Path, certificate: openpgp.Certificate) -> None:
+    armored = path.suffix == ".asc"
+    durable.write(path, openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
 
 
 def _not_listed(folder: Path, fingerprint: str) -> UsageError:
