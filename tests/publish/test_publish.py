@@ -397,6 +397,27 @@ def test_what_is_published_again_is_told_as_it_is_though_index_and_page_lie_alik
     assert everything(bucket) == good
 
 
+def test_an_index_and_a_page_that_lie_alike_are_found_and_made_anew_once_one_of_them_is_moved_away(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish(wanted_release(release_key), bucket, consumer)
+    good = everything(bucket)
+    told = index.read(good["index.json"])
+    lies = dataclasses.replace(told, manifests=tuple(dataclasses.replace(item, reason="!") for item in told.manifests))
+    put(bucket, "index.json", index.write(lies))
+    put(bucket, "index.html", render(lies))
+
+    assert {(found.key, found.exit_code) for found in audit(bucket, consumer).findings} == {
+        ("index.json", 1),
+        ("index.html", 1),
+    }
+    (tmp_path / "bucket" / "index.html").unlink()
+    publish(Wanted(), bucket, consumer)
+
+    assert everything(bucket) == good
+
+
 def test_after_a_key_is_revoked_a_reissue_by_another_key_takes_the_pointers_and_the_index(
     bucket: Bucket, release_key: ReleaseKey, consumer: Consumer, other_key: ReleaseKey, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ _AGAIN = "Publish any release again: that makes it anew."
 
 _ADVICE = {
     "foreign": "Move it away: only what is published belongs here.",
-    "index": _AGAIN,
+    "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
     "missing": "Publish that release again.",
     "pointer": _AGAIN,
     "serial": "Find out which of the two clocks was wrong; the next serial puts it right.",
