@@ -235,7 +235,7 @@ def test_a_program_that_is_a_tarball_as_well_is_judged_as_both(tmp_path: Path) -
     (tmp_path / "root/link").symlink_to(program)
     link = tmp_path / "root/link"
     assert list(judged(look(tmp_path, link)).values()) == ["plain", "proven"]
-    for put in OUTER:
+    for put in (in_tarball, in_layout):
         (tmp_path / put.__name__).mkdir()
         target, name = put(tmp_path / put.__name__, "kubelet", program.read_bytes())
         assert sorted(judged(look(tmp_path, target)).values()) == ["plain", "proven"], name
@@ -263,10 +263,7 @@ def image_and_more(folder: Path, form: str, more: dict[str, bytes]) -> Path:
     return path
 
 
-FORMS = ["layout", "layout in a tar", "saved"]
-
-
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["layout", "layout in a tar", "saved"])
 def test_what_lies_beside_an_image_in_its_archive_is_looked_at_too(tmp_path: Path, package: bytes, form: str) -> None:
     layer = make_layer({"bin/runc": programs.plain().read_bytes()})
     more = {
@@ -285,12 +282,6 @@ def test_what_lies_beside_an_image_in_its_archive_is_looked_at_too(tmp_path: Pat
         f"{path}: /blobs/sha256/{hashlib.sha256(layer).hexdigest()}|/bin/runc": "plain",
         f"{path}: /0123/layer.tar|/bin/runc": "plain",
     }
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_an_archive_that_is_nothing_but_its_images_has_nothing_beside_them(tmp_path: Path, form: str) -> None:
-    path = image_and_more(tmp_path, form, {})
-    assert judged(look(tmp_path, path)) == {f"{path}: {IMAGE}|/opt/kubelet": "proven"}
 
 
 def test_a_layer_is_read_from_the_archive_though_the_cache_has_what_it_should_be(tmp_path: Path) -> None:

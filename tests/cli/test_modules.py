@@ -127,7 +127,6 @@ def test_learning_what_is_no_module_says_so(tmp_path: Path, unknown: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--id", "x", "--claimed-by", ""), "--claimed-by says nothing"),
         (("--id", "x", "--claimed-by", " "), "--claimed-by says nothing"),
         (("--id", "", "--claimed-by", "me"), "--id says nothing"),
         (("--id", "boringcrypto-20210429-x86_64", "--claimed-by", "me"), "which is a row already"),
