@@ -161,6 +161,14 @@ class TestSnapshots:
         assert outcome(found) == [("pass", None), ("fail", "snapshot-file")]
         assert found[1].evidence["path"] == path and found[1].actual == "sha256:" + roots.sha256(place)
 
+    def test_more_permissions_than_recorded_fail(self, root: Path, layout: Path) -> None:
+        (root / SNAPSHOTS / "2/fs" / PROGRAM.lstrip("/")).chmod(0o757)
+        manifest = listed(layout)
+        for file in manifest.manifest["images"][0]["platforms"][0]["files"]:
+            file["mode"] = "0755"
+
+        assert outcome(check(root, manifest))[1] == ("fail", "mode-wider")
+
     def test_a_folder_in_a_files_place_fails(self, root: Path, layout: Path) -> None:
         place = root / SNAPSHOTS / "2/fs" / PROGRAM.lstrip("/")
         place.unlink()

@@ -413,7 +413,7 @@ def _sort(node: Node, image: Image, files: Sequence[Dict[str, Any]], known: _Dig
         for place in list(places):
             found = snapshots.look(node, [place], path)
             problem = None if found.problem == "missing" else _judge(file, found)
-            if problem is not None and found.sha256 not in known[path]:
+            if problem is not None and found.sha256 not in known[path] - {file.get("sha256")}:
                 bad.append(problem)
             elif problem is None and found.problem is None:
                 right += 1
