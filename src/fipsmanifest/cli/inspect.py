@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,27 +75,23 @@ def inspect(
         with _survey(paths, table, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http), bars) as outcomes:
             for item in outcomes:
                 if isinstance(item, FipsManifestError):
-                    errors.append(_in_one_line(item))
+                    errors.append(item)
                     continue
                 telling.see(item)
                 if gate is not None:
                     gate.see(item)
     decision = gate.decide() if gate is not None else None
     if decision is not None:
-        errors += map(_in_one_line, decision.refusals)
+        errors += decision.refusals
+    for error in errors:
+        # The names in it are of what is looked at, which may be anybody's.
+        error.message = output.one_line(error.message)
     telling.end(errors, decision)
     for unused in decision.unused if decision is not None else ():
         within = f" in {unused.container}" if unused.container else ""
         output.say(f"note: no program is named by the exception for {output.one_line(unused.path + within)}.")
     if errors:
         raise errors[0] if len(errors) == 1 else Several(errors, (5, *CONSUMER_PRECEDENCE))
-
-
-def _in_one_line(error: FipsManifestError) -> FipsManifestError:
-    """Give the error with the names of files kept in its line: what is looked at may be anybody's."""
-    told = copy.copy(error)
-    told.message = output.one_line(error.message)
-    return told
 
 
 def _telling(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool, json: bool) -> Telling:
