@@ -162,6 +162,27 @@ def test_a_file_full_of_stated_bounds_takes_no_longer_than_two_seconds() -> None
     assert crypto.verdict is Verdict.UNREADABLE
 
 
+#: What names of functions, and tables of them, begin with; real ones are followed by something else.
+SEEMING = {
+    "names": b"\0crypto/",
+    "names of the runtime": struct.pack("<IHBB7Q", 0xFFFFFFF1, 0, 1, 8, 1, 1, 0, 72, 32 << 20, 0, 0) + b"\0runtime.",
+    "tables": struct.pack("<IH", 0xFFFFFFF1, 0),
+    "tables of right sizes": struct.pack("<IHBB", 0xFFFFFFF1, 0, 1, 8),
+    "tables of the oldest kind": struct.pack("<IHBB", 0xFFFFFFFB, 0, 1, 8) + b"\0runtime.",
+}
+
+
+@pytest.mark.parametrize("name", SEEMING)
+def test_a_file_full_of_what_seems_a_table_of_functions_takes_no_longer_than_two_seconds(name: str) -> None:
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
+    seeming = SEEMING[name]
+    data = edits.hand_made(b"\x90" * 4096, info.ljust(4096, b"\0") + seeming * ((32 << 20) // len(seeming)))
+    started = time.process_time()
+    crypto = look(Buffer(data), TABLE).crypto
+    assert time.process_time() - started < 2
+    assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.UNREADABLE, "no-function-table")
+
+
 def test_a_shell_script_named_kubelet_is_a_program_without_a_verdict(tmp_path: Path) -> None:
     script = tmp_path / "kubelet"
     script.write_text("#!/bin/sh\necho Kubernetes v1.21.3\n")

@@ -11,20 +11,21 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .elf import Elf
-from .source import ByteSource, find
+from .source import ByteSource, windows
 
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
 #: (Go 1.2 to 1.15) names stand among everything else.
 _NAMES_WORD = {0xFFFFFFF1: 3, 0xFFFFFFF0: 3, 0xFFFFFFFA: 2, 0xFFFFFFFB: None}
-_SIZES = {bytes((quantum, pointer)) for quantum in (1, 2, 4) for pointer in (4, 8)}
+_SIZES = rb"[\x01\x02\x04][\x04\x08]"
 _PREAMBLE = 8
 #: A real program has one; what has more than this is an attempt to keep us busy.
-_MOST_HEADERS = 8
+_MOST_HEADERS = 3
 
 #: Names of functions stand one after another, each ended by a zero byte.
-_FUNCTION = re.compile(rb"[A-Za-z0-9_/.-]*\.[A-Za-z_(]")
+_FUNCTION = rb"[A-Za-z0-9_/.-]{0,255}\.[A-Za-z_(]"
 _LONGEST = 256
 _RUNTIME = b"\0runtime."
 
@@ -53,16 +54,13 @@ class FunctionTable:
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
     ) -> Named | None:
         """Find a function whose name begins with one of ``prefixes``, a zero byte before each, and not with ``but``."""
-        return next(
-            (
-                Named(prefix[1:].decode(), at + 1)
-                for prefix in prefixes
-                for start, end in self.names
-                for at in find(source, start, end, prefix)
-                if _is_function(source.read_at(at + 1, _LONGEST), but)
-            ),
-            None,
+        found = (
+            Named(prefix[1:].decode(), at + 1)
+            for prefix in prefixes
+            for start, end in self.names
+            for at in _matches(source, start, end, prefix, _name(prefix, but))
         )
+        return next(found, None)
 
 
 def read(source: ByteSource, elf: Elf) -> FunctionTable:
@@ -84,9 +82,8 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:
     """Give the offsets at which such a table seems to begin."""
     for magic in _NAMES_WORD:
-        for at in find(source, start, end, struct.pack(elf.order + "IH", magic, 0)):
-            if source.read_at(at + 6, 2) in _SIZES:
-                yield at
+        first = struct.pack(elf.order + "IH", magic, 0)
+        yield from _matches(source, start, end, first, re.compile(re.escape(first) + _SIZES))
 
 
 def _names(source: ByteSource, elf: Elf, at: int, end: int) -> tuple[int, int] | None:
@@ -103,5 +100,19 @@ def _names(source: ByteSource, elf: Elf, at: int, end: int) -> tuple[int, int] |
     return (at + first, at + behind) if 0 < first < behind <= end - at else None
 
 
-def _is_function(name: bytes, but: re.Pattern[bytes] | None) -> bool:
-    return _FUNCTION.match(name) is not None and not (but and but.match(name))
+@lru_cache(maxsize=64)
+def _name(prefix: bytes, but: re.Pattern[bytes] | None) -> re.Pattern[bytes]:
+    """Match a function's name that begins with ``prefix``, the zero byte before it, and not with ``but``."""
+    other = b"(?!" + but.pattern + b")" if but else b""
+    return re.compile(b"\0(?=" + re.escape(prefix[1:]) + b")" + other + _FUNCTION)
+
+
+def _matches(source: ByteSource, start: int, end: int, first: bytes, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """Give where ``pattern``, which begins with ``first``, matches.
+
+    Looking for those bytes is fastest; once they are seen, the pattern decides, however often they stand there.
+    """
+    for base, data in windows(source, start, end, _LONGEST):
+        at = data.find(first)
+        if at >= 0:
+            yield from (base + match.start() for match in pattern.finditer(data, at))

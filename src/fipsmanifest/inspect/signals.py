@@ -28,9 +28,11 @@ _MOST_SYMBOLS = 4096
 
 _CRYPTO = (b"\0crypto/", b"\0vendor/golang.org/x/crypto/", b"\0golang.org/x/crypto/")
 #: Packages of that name that hold no cryptography: they compare, copy and combine bytes.
-_NEUTRAL = re.compile(rb"crypto/(internal/(fips140/(v[0-9][^/]*/)?)?)?(subtle|alias|constanttime)[./]")
+_NEUTRAL = re.compile(rb"crypto/(internal/(fips140/(v[0-9][A-Za-z0-9.-]*/)?)?)?(subtle|alias|constanttime)[./]")
 #: Go's native module of the toolchain's own version, and of one of its snapshots.
 _FIPS140 = b"\0crypto/internal/fips140/"
+_LATEST = "latest"
+_VERSION = re.compile(r"v[0-9][A-Za-z0-9.-]{0,60}")
 _SNAPSHOT = re.compile(_FIPS140[1:] + rb"v[0-9]|" + _NEUTRAL.pattern)
 _BORING = (b"\0crypto/internal/boring._Cfunc__goboringcrypto_",)
 #: The second is how golang-fips/go reached OpenSSL before it had a package for it.
@@ -91,10 +93,10 @@ def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> P
     ``cmd/go`` names a snapshot's packages after its version, the toolchain's own (``latest``) after none.
     """
     native = None
-    if fips140 is not None:
-        snapshot = re.match(r"v[0-9]", fips140)
-        prefix = _FIPS140 + (fips140.encode() + b"/" if snapshot else b"")
-        native = table.first(source, (prefix,), None if snapshot else _SNAPSHOT)
+    if fips140 == _LATEST:
+        native = table.first(source, (_FIPS140,), _SNAPSHOT)
+    elif fips140 is not None and _VERSION.fullmatch(fips140):
+        native = table.first(source, (_FIPS140 + fips140.encode() + b"/",))
     return Packages(
         table.offset,
         table.first(source, _CRYPTO, _NEUTRAL) is not None,
