@@ -49,9 +49,11 @@ def sync_folder(folder: Path) -> None:
 def lock(descriptor: int, path: Path, advice: str) -> None:
     """Wait until nobody else has locked an open file or folder; closing it gives the lock back.
 
-    Raises `Incomplete` where its file system has no locks, as some network file systems do.
+    Raises `Incomplete` where its file system has no locks, as network file systems have none for folders (flock(2)).
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
-        raise Incomplete(f"{path} cannot be locked: {error.strerror}.", advice) from error
+        raise Incomplete(
+            f"{path} cannot be locked, its file system does not let it ({error.strerror}).", advice
+        ) from error

@@ -275,11 +275,8 @@ def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
 
 def _prepare(folder: Path) -> None:
     """Make sure that the folder can take new keys, before they are made."""
-    _read(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}.", "Name another trust folder.") from error
+    with _locked(folder):
+        _read(folder)
 
 
 def _protection(passphrase: Passphrase | None, protect: bool) -> list[str]:
