@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.errors import Conflict, FipsManifestError
+from fipsmanifest.errors import Conflict, FipsManifestError, Incomplete
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
@@ -318,7 +318,7 @@ def test_publishing_stops_on_a_store_that_ignores_conditions_unless_nobody_else_
         publish(wanted_release(release_key), bucket, consumer)
     assert "--single-writer" in caught.value.advice
     there = everything(str(tmp_path / "bucket"))
-    assert there.keys() == {"tool/0.1.0/dkp-fips-tool"}
+    assert there.keys() == {"tool/0.1.0/dkp-fips-tool.asc"}
 
     publish(wanted_release(release_key), bucket, consumer, single_writer=True)
     assert everything(str(tmp_path / "bucket")).keys() == expected_keys()
@@ -346,6 +346,34 @@ def test_a_publisher_that_is_killed_while_it_writes_a_file_leaves_nothing_but_ob
     _put(bucket, "tool/notes", b"x", Absent())
 
     assert [path.name for path in root.rglob("*") if path.is_file()] == ["notes"]
+
+
+def test_what_a_killed_publisher_leaves_is_never_something_that_must_not_be_trusted(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    class Mortal(Careless):
+        def __init__(self, bucket: Bucket, lives: int) -> None:
+            super().__init__(bucket)
+            self._lives, self._lock = lives, threading.Lock()
+
+        def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
+            with self._lock:
+                if self._lives == 0:
+                    raise Incomplete("Killed.")
+                self._bucket.put(key, data, only_if=only_if, **headers)
+                self._lives -= 1
+
+    first, second = wanted_release(release_key), wanted_release(release_key, version="0.2.0", serial=2)
+    seen = []
+    for before, wanted, kills in ((Wanted(), first, (1, 2, 3, 6)), (first, second, (1, 2, 3, 4, 6, 7, 9, 11))):
+        for lives in kills:
+            bucket = open_bucket(str(tmp_path / f"{wanted is first}-{lives}"))
+            publish(before, bucket, consumer)
+            with pytest.raises(Incomplete, match="Killed"):
+                publish(wanted, Mortal(bucket, lives), consumer)
+            seen.append(audit(bucket, consumer).exit_code)
+
+    assert set(seen) == {1}
 
 
 def test_what_a_killed_publisher_left_is_swept_by_one_who_has_nothing_to_write_and_nobody_elses_is(

@@ -71,7 +71,7 @@ def test_a_real_store_that_ignores_conditions_is_not_published_to(
             publish(wanted_release(release_key), bucket, consumer)
 
         assert "--single-writer" in caught.value.advice
-        assert [entry.key for entry in bucket.list("")] == ["tool/0.1.0/dkp-fips-tool"]
+        assert [entry.key for entry in bucket.list("")] == ["tool/0.1.0/dkp-fips-tool.asc"]
 
 
 def test_it_is_published_to_for_one_who_says_that_nobody_else_does(

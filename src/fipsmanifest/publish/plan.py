@@ -24,7 +24,7 @@ class Plan:
     address: str
     """The bucket."""
     actions: tuple[Action, ...]
-    """By step, then key."""
+    """By step, then key; of a tool's files the signature comes first."""
     left_out: tuple[str, ...]
     """What lies in the bucket where a manifest or tool should and is not one: left alone, and not in the index."""
 
@@ -108,7 +108,14 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
     contents = index.contents(manifests, tools)
     actions += manifest_pointers(asked, contents, there, consumer)
     actions += _index(contents, there)
-    return Plan(there.address, tuple(sorted(actions, key=lambda action: (action.step, action.key))), there.left_out)
+    return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out)
+
+
+def _order(action: Action) -> tuple[Step, int, str]:
+    """Put a tool's signature before the tool: whoever is killed between them leaves nothing unsigned."""
+    what = layout.read_key(action.key)
+    place = layout.TOOL_SUFFIXES.index(what.suffix) if isinstance(what, layout.ToolKey) else 0
+    return action.step, place, action.key
 
 
 def _check(manifest: WantedManifest, consumer: Consumer) -> SignedManifest:

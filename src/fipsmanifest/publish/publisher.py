@@ -114,9 +114,9 @@ class _Rounds:
             self._require_conditions(known)
             for step, group in itertools.groupby(pending, key=lambda action: action.step):
                 actions = list(group)
-                if step == Step.MANIFESTS and not (self.written and self.written[-1].step == step):
+                if step <= Step.MANIFESTS and not (self.written and self.written[-1].step == step):
                     # Of two publishers with different content the one that loses here has written no manifest, so that
-                    # no serial is the one's for one EL and the other's for another.
+                    # no serial is the one's for one EL and the other's for another. Of a tool it is the signature.
                     task.advance(self._write_all([actions.pop(0)]))
                 if actions:
                     task.advance(self._write_all(actions))
