@@ -145,6 +145,22 @@ def program_header(data: bytes, index: int) -> int:
     return int(struct.unpack_from("<Q", data, 32)[0]) + 56 * index
 
 
+def program_headers(data: bytes) -> list[list[int]]:
+    """Give all program headers: type, flags, offset, address, physical address, size, memory, alignment."""
+    count = struct.unpack_from("<H", data, 56)[0]
+    return [list(struct.unpack_from("<IIQQQQQQ", data, program_header(data, index))) for index in range(count)]
+
+
+def with_program_headers(data: bytes, headers: list[list[int]]) -> bytes:
+    """Put others in their place, PT_LOAD in the order of addresses behind all others; notes have to give way."""
+    kept = [header for header in headers if header[0] not in (0, 4, 0x6474E551)]
+    kept.sort(key=lambda header: (header[0] == 1, header[3] if header[0] == 1 else 0))
+    room = struct.unpack_from("<H", data, 56)[0]
+    assert len(kept) <= room
+    packed = b"".join(struct.pack("<IIQQQQQQ", *header) for header in kept)
+    return put(data, program_header(data, 0), packed.ljust(56 * room, b"\0"))
+
+
 def load_indexes(data: bytes) -> list[int]:
     """Give the numbers of the PT_LOAD program headers."""
     count = struct.unpack_from("<H", data, 56)[0]

@@ -137,6 +137,88 @@ def text_relocations() -> bytes:
     return edits.put(data, struct.unpack_from("<Q", data, dynamic + 8)[0], struct.pack("<QQ", 22, 0))
 
 
+def text_relocations_elsewhere() -> bytes:
+    """PT_DYNAMIC's offset, which nobody but a reader of files uses, is that of a harmless copy."""
+    harmless, data = programs.boring_pie().read_bytes(), text_relocations()
+    headers = edits.program_headers(data)
+    (dynamic,) = (header for header in headers if header[0] == 2)
+    copy = harmless[dynamic[2] : dynamic[2] + dynamic[5]]
+    data += bytes(-len(data) % 8)
+    dynamic[2] = len(data)
+    return edits.with_program_headers(data, headers) + copy
+
+
+def text_relocations_behind() -> bytes:
+    """PT_DYNAMIC's size, which no loader minds, ends before what it says; the entry before DT_NULL says it."""
+    data = programs.boring_pie().read_bytes()
+    headers = edits.program_headers(data)
+    (dynamic,) = (header for header in headers if header[0] == 2)
+    entries = list(struct.iter_unpack("<QQ", data[dynamic[2] : dynamic[2] + dynamic[5]]))
+    last = [tag for tag, _ in entries].index(0) - 1
+    dynamic[5] = 16
+    data = edits.put(data, dynamic[2] + 16 * last, struct.pack("<QQ", 22, 0))
+    return edits.with_program_headers(data, headers)
+
+
+def endless_dynamic_section() -> bytes:
+    data = programs.boring_pie().read_bytes()
+    headers = edits.program_headers(data)
+    (dynamic,) = (header for header in headers if header[0] == 2)
+    (end,) = (
+        header[2] + header[5] for header in headers if header[0] == 1 and header[3] <= dynamic[3] < sum(header[3:6:2])
+    )
+    return edits.put(data, dynamic[2], struct.pack("<QQ", 1, 1) * ((end - dynamic[2]) // 16))
+
+
+def moved_by_its_program_headers() -> bytes:
+    """The dynamic loader works out from PT_PHDR by how much a program was moved, and so where all else lies."""
+    data = programs.boring_pie().read_bytes()
+    headers = edits.program_headers(data)
+    (own,) = (header for header in headers if header[0] == 6)
+    own[3] += 0x1000
+    return edits.with_program_headers(data, headers)
+
+
+def _other_code_from(data: bytes, cut: int, page: int) -> bytes:
+    """Let the code from address ``cut`` on come from a copy whose first byte, on its page's border, is another."""
+    headers = edits.program_headers(data)
+    (code,) = (header for header in headers if header[0] == 1 and header[1] & 1)
+    _, flags, offset, address, _, size, _, _ = code
+    low = cut // page * page
+    data += bytes(-len(data) % page)
+    copy = edits.flip(data[offset + low - address : offset + size], 0)
+    behind, rest = len(data) + cut - low, address + size - cut
+    headers.remove(code)
+    headers += [
+        [1, flags, offset, address, address, cut - address, cut - address, page],
+        [1, flags, behind, cut, cut, rest, rest, page],
+    ]
+    return edits.with_program_headers(data, headers) + copy
+
+
+def _address(data: bytes, place: int) -> int:
+    return next(
+        address + place - offset for offset, address, size in edits.loads(data) if offset <= place < offset + size
+    )
+
+
+def module_over_two_segments() -> bytes:
+    """The file has the whole module in one piece, but memory its first page only, and a changed copy of the rest."""
+    data = programs.boring().read_bytes()
+    return _other_code_from(data, (_address(data, edits.module_offset(data)) // 4096 + 2) * 4096, 4096)
+
+
+def module_overlaid(data: bytes, module: str) -> bytes:
+    """A segment begins within the 64 KiB that hold the module's end: with such pages, it covers that."""
+    row = known(module)
+    end = _address(data, start_of(data, module) + row.digest_offset + len(row.digest))
+    return _other_code_from(data, -(-end // 4096) * 4096, 65536)
+
+
+def second_module_with_its_digest_redone() -> bytes:
+    return second_module(edits.redo_digest(edits.flip(programs.genuine_module(), 0x8000), 0))
+
+
 def packed(*, magic: bool) -> bytes:
     """UPX leaves two segments, no sections, and its magic behind the headers."""
     data = edits.hand_made(b"\x90" * 64 + b"\x17\x2a" * 4000)
@@ -271,6 +353,6 @@ def first_load(field: int, value: int) -> bytes:
     return edits.put(data, at + field, struct.pack("<Q", value))
 
 
-def header(offset: int, value: bytes) -> bytes:
+def header(offset: int, value: bytes, program: Path | None = None) -> bytes:
     """Let the file header say something else."""
-    return edits.put(programs.boring().read_bytes(), offset, value)
+    return edits.put((program or programs.boring()).read_bytes(), offset, value)

@@ -239,11 +239,25 @@ FORGED = {
     "two modules, one changed": Row(
         forgeries.second_module_changed, "contradicted", "module-changed", MODULE_2021, _GO
     ),
+    "two modules, one with its digest redone": Row(
+        forgeries.second_module_with_its_digest_redone, "unlisted", "module-beside", claims=_GO
+    ),
+    "module over two segments": Row(forgeries.module_over_two_segments, "contradicted", "module-changed", claims=_GO),
+    "module overlaid where pages are large": Row(
+        lambda: forgeries.module_overlaid(RELEASES["go1.21 arm64"].data, MODULE_2021_ARM64),
+        "contradicted",
+        "module-overlaid",
+        MODULE_2021_ARM64,
+        _GO,
+    ),
     "plain crypto beside the module": Row(
         forgeries.plain_crypto_beside, "contradicted", "plain-crypto", MODULE_2021, _GO
     ),
     "code writable": Row(forgeries.code_writable, "contradicted", "module-writable", MODULE_2021, _GO),
     "text relocations": Row(forgeries.text_relocations, "contradicted", "module-writable", MODULE_2021, _GO),
+    "text relocations behind the dynamic section": Row(
+        forgeries.text_relocations_behind, "contradicted", "module-writable", MODULE_2021, _GO
+    ),
     "native module, code changed": Row(
         lambda: forgeries.native_module_changed(_LATEST.data), "contradicted", "native-module-changed"
     ),
@@ -331,8 +345,12 @@ UNREADABLE = {
         ("segment not where its page is", partial(forgeries.first_load, 16, 0x400800), "misaligned-segment"),
         ("65,535 program headers", partial(forgeries.header, 56, b"\xff\xff"), "too-many-program-headers"),
         ("65,280 sections", partial(forgeries.header, 60, b"\x00\xff"), "too-many-sections"),
-        ("64-bit program that says 32", partial(forgeries.header, 4, b"\x01"), "bad-header"),
-        ("little-endian program that says big", partial(forgeries.header, 5, b"\x02"), "bad-header"),
+        ("64-bit program that says 32", partial(forgeries.header, 4, b"\x01"), "bad-ident"),
+        ("32-bit program that says 64", lambda: forgeries.header(4, b"\x02", programs.i386()), "bad-ident"),
+        ("little-endian program that says big", partial(forgeries.header, 5, b"\x02"), "bad-ident"),
+        ("dynamic section elsewhere", forgeries.text_relocations_elsewhere, "dynamic-section-elsewhere"),
+        ("dynamic section without end", forgeries.endless_dynamic_section, "endless-dynamic-section"),
+        ("program headers elsewhere", forgeries.moved_by_its_program_headers, "program-headers-elsewhere"),
     )
 }
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .bounds import stated
-from .elf import Elf, Segment
+from .elf import LARGEST_PAGES, Elf, Segment
 from .slide import holds, integrity, slide
 from .source import ByteSource, find
 from .table import HEAD, Row, Table
@@ -48,6 +48,8 @@ class Sighting:
     """It lies in memory that can be executed."""
     writable: bool
     """It lies in memory that can be written."""
+    overlaid: bool = False
+    """On a kernel with the largest pages of its machine, another segment is mapped over a part of it."""
     calls: int = 0
     """Distinct functions of it called from outside; counting ends where they are enough."""
     self_test: bool = False
@@ -94,8 +96,8 @@ def search(
         sighting = _examine(source, candidate, rows, may_slide=slides > 0)
         if sighting.row is None:
             slides -= 1
-        # Whether a changed module is called makes no difference.
-        sightings.append(_with_calls(source, elf, sighting) if sighting.stored_at is not None else sighting)
+        # How a changed module is mapped and called makes no difference.
+        sightings.append(_in_memory(source, elf, sighting) if sighting.stored_at is not None else sighting)
     return sightings
 
 
@@ -186,7 +188,8 @@ def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *
     alike = [row for row in rows if row.head == head or row.text_length == candidate.length]
     for row in alike:
         digest = integrity(source, start, row.text_length, row.algorithm)
-        if digest == row.digest:
+        # All of it in one segment: what another one maps behind this one's end may be other bytes.
+        if digest == row.digest and start + row.digest_offset + len(row.digest) <= segment.end:
             stored = _stores(source, start, row)
             return Sighting(
                 start,
@@ -232,12 +235,12 @@ def _examine_unknown(source: ByteSource, candidate: _Candidate, resembles: Row |
     )
 
 
-def _with_calls(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
-    address = next(
-        segment.address + sighting.offset - segment.offset
-        for segment in elf.executable
-        if segment.offset <= sighting.offset < segment.end
+def _in_memory(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
+    """Add what depends on the addresses at which a module lies."""
+    segment = next(
+        segment for segment in elf.executable if segment.offset <= sighting.offset and sighting.offset < segment.end
     )
+    address = segment.address + sighting.offset - segment.offset
     row = sighting.row
     if row is None:
         extent = Extent(address, address + sighting.length, address, address + sighting.length)
@@ -247,4 +250,15 @@ def _with_calls(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
         extent = Extent(address, address + row.text_length, first, first + row.object_length)
         names = {address + offset: name for name, offset in row.entry_points.items()}
     seen = called(source, elf, extent, names)
-    return replace(sighting, calls=len(seen), self_test=SELF_TEST in seen)
+    overlaid = _overlaid(elf, segment, extent.start, extent.end)
+    return replace(sighting, overlaid=overlaid, calls=len(seen), self_test=SELF_TEST in seen)
+
+
+def _overlaid(elf: Elf, segment: Segment, start: int, end: int) -> bool:
+    """Tell whether another segment shares a page with addresses ``start`` to ``end`` of this one, on some kernel."""
+    page = LARGEST_PAGES[elf.facts.machine]
+    return any(
+        load.address // page <= (end - 1) // page and (load.address + load.memory - 1) // page >= start // page
+        for load in elf.loads
+        if load is not segment and load.memory
+    )

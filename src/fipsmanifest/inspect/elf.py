@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import ValidationFailed
@@ -21,9 +21,12 @@ MAGIC = b"\x7fELF"
 
 #: ELF machine number -> RPM's name, for the two that have a BoringCrypto module.
 _MACHINES = {62: "x86_64", 183: "aarch64"}
+#: What Linux executes by the machine number alone, whatever the class and byte order that the file claims beside it:
+#: their only true class, all little endian (386, ARM, x86_64, aarch64).
+_CLASSES = {3: 32, 40: 32, 62: 64, 183: 64}
 _TYPES = {1: "rel", 2: "exec", 3: "dyn", 4: "core"}
 
-_PT_LOAD, _PT_DYNAMIC, _PT_NOTE = 1, 2, 4
+_PT_LOAD, _PT_DYNAMIC, _PT_NOTE, _PT_PHDR = 1, 2, 4, 6
 _PF_X, _PF_W = 1, 2
 _SHT_NOBITS = 8
 _SHT_NULL = 0
@@ -35,8 +38,10 @@ _MOST_SECTIONS = 65279
 _MOST_NAME_BYTES = 4 << 20
 #: Pages are 4 KiB at least on both machines.
 PAGE = 4096
+#: And this at most: Enterprise Linux 8's kernel for aarch64 has 64 KiB.
+LARGEST_PAGES = {"x86_64": 4096, "aarch64": 65536}
 
-_DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 22, 30, 4
+_DT_NULL, _DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 0, 22, 30, 4
 _MOST_DYNAMIC_BYTES = 1 << 20
 
 
@@ -48,11 +53,14 @@ class Unreadable(ValidationFailed):
         self.code = code
 
 
+SegmentKind = Literal["load", "dynamic", "note", "headers"]
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One PT_LOAD, PT_DYNAMIC or PT_NOTE program header."""
+    """One PT_LOAD, PT_DYNAMIC, PT_NOTE or PT_PHDR program header."""
 
-    kind: Literal["load", "dynamic", "note"]
+    kind: SegmentKind
     """Its p_type."""
     offset: int
     """Where it stands in the file."""
@@ -103,7 +111,7 @@ class Elf:
     """In the file's order."""
     sections: tuple[Section, ...]
     """In the file's order; empty where there is no section header table."""
-    text_relocations: bool
+    text_relocations: bool = False
     """The dynamic section asks the loader to write into code (DT_TEXTREL)."""
 
     @property
@@ -162,6 +170,10 @@ def read(source: ByteSource) -> Elf:
     if ident[4] not in (1, 2) or ident[5] not in (1, 2) or ident[6] != 1:
         raise Unreadable("bad-ident")
     bits: Literal[32, 64] = 64 if ident[4] == 2 else 32
+    executed = _CLASSES.get(int.from_bytes(source.read_at(18, 2), "little"))
+    if executed is not None and (executed != bits or ident[5] != 1):
+        # What runs would be read in another way than what is looked at.
+        raise Unreadable("bad-ident")
     little, layout = ident[5] == 1, _LAYOUTS[bits]
     order = "<" if little else ">"
     size = 16 + struct.calcsize(order + layout.header)
@@ -175,9 +187,14 @@ def read(source: ByteSource) -> Elf:
     facts = ElfFacts(bits, _MACHINES.get(machine, f"em-{machine}"), _TYPES.get(kind, f"et-{kind}"))
     segments = tuple(_segments(source, order + layout.segment, bits, phoff, phentsize, phnum))
     sections = tuple(_sections(source, order + layout.section, shoff, shentsize, shnum, shstrndx))
+    elf = Elf(facts, little, segments, sections)
     if facts.type in ("exec", "dyn"):
-        _check_loads(segments, strict=facts.machine in _MACHINES.values())
-    return Elf(facts, little, segments, sections, _text_relocations(source, order + layout.dynamic, segments))
+        strict = facts.machine in _MACHINES.values()
+        _check_loads(segments, strict=strict)
+        if strict:
+            _check_headers(elf, phoff)
+            return replace(elf, text_relocations=_text_relocations(source, order + layout.dynamic, elf))
+    return elf
 
 
 def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int, count: int) -> Iterator[Segment]:
@@ -190,8 +207,8 @@ def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int,
     table = source.read_at(offset, entry * count)
     if len(table) < entry * count:
         raise Unreadable("truncated-program-headers")
-    kinds: dict[int, Literal["load", "dynamic", "note"]]
-    kinds = {_PT_LOAD: "load", _PT_DYNAMIC: "dynamic", _PT_NOTE: "note"}
+    kinds: dict[int, SegmentKind]
+    kinds = {_PT_LOAD: "load", _PT_DYNAMIC: "dynamic", _PT_NOTE: "note", _PT_PHDR: "headers"}
     for fields in struct.iter_unpack(form, table):
         if bits == 64:
             kind, flags, place, address, _physical, in_file, in_memory, _align = fields
@@ -255,15 +272,39 @@ def _sections(
         yield Section(text.decode("ascii", "replace"), place, size, address, link, index)
 
 
-def _text_relocations(source: ByteSource, form: str, segments: tuple[Segment, ...]) -> bool:
-    """Tell whether the dynamic section says DT_TEXTREL, or DF_TEXTREL in DT_FLAGS."""
-    for segment in segments:
-        if segment.kind == "dynamic":
-            step = struct.calcsize(form)
-            data = source.read_at(segment.offset, min(segment.size, _MOST_DYNAMIC_BYTES))
-            for tag, value in struct.iter_unpack(form, data[: len(data) // step * step]):
-                if tag == 0:
-                    break
-                if tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL):
-                    return True
+def _check_headers(elf: Elf, place: int) -> None:
+    """Refuse program headers that the dynamic loader would see otherwise than they are in the file.
+
+    It is told their address by the kernel, which works it out from the first segment (before Linux 5.18) or from the
+    segment that has them, and takes PT_PHDR's address to find out by how much the program was moved.
+    """
+    first = min(elf.loads, key=lambda load: load.address)
+    for headers in elf.segments:
+        if headers.kind == "headers" and (
+            elf.offset_of(headers.address) != place or headers.address != first.address - first.offset + place
+        ):
+            raise Unreadable("program-headers-elsewhere")
+
+
+def _text_relocations(source: ByteSource, form: str, elf: Elf) -> bool:
+    """Tell whether the dynamic section says DT_TEXTREL, or DF_TEXTREL in DT_FLAGS.
+
+    It is read as the dynamic loader does: from its address, and up to DT_NULL whatever its size is said to be.
+    """
+    step = struct.calcsize(form)
+    for segment in elf.segments:
+        # Where no code is in the file, as in one of debugging information only, nothing is loaded.
+        if segment.kind != "dynamic" or not elf.executable:
+            continue
+        load = next((load for load in elf.loads if load.address <= segment.address < load.address + load.size), None)
+        if load is None or load.offset + segment.address - load.address != segment.offset:
+            raise Unreadable("dynamic-section-elsewhere")
+        data = source.read_at(segment.offset, min(load.end - segment.offset, _MOST_DYNAMIC_BYTES))
+        for tag, value in struct.iter_unpack(form, data[: len(data) // step * step]):
+            if tag == _DT_NULL:
+                break
+            if tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL):
+                return True
+        else:
+            raise Unreadable("endless-dynamic-section")
     return False

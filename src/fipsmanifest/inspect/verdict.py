@@ -103,6 +103,8 @@ def _from_modules(seen: Seen) -> Decision | None:
         denial = "plain-crypto"
     elif any(item.writable for item in whole) or seen.text_relocations:
         denial = "module-writable"
+    elif any(item.overlaid for item in whole):
+        denial = "module-overlaid"
     elif not module.wired:
         if _wired_by_loader(module, seen.by_loader):
             return Verdict.DECLARED, "calls-by-loader", module
@@ -111,6 +113,8 @@ def _from_modules(seen: Seen) -> Decision | None:
         return Verdict.CONTRADICTED, denial, module
     if module.row is None:
         return Verdict.UNLISTED, "module-unknown", module
+    if unlisted := [item for item in whole if item.row is None]:
+        return Verdict.UNLISTED, "module-beside", unlisted[0]
     return Verdict.PROVEN, "module-proven", module
 
 
@@ -278,9 +282,11 @@ def _seen_module(seen: Seen, module: Sighting | NativeModule | None) -> SeenModu
 _SENTENCES = {
     "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
     "module-unknown": "A BoringCrypto module whose own digest holds is wired in, but the table does not know it.",
+    "module-beside": "Beside a known module stands another one whose own digest holds, but the table does not know it.",
     "module-changed": "A BoringCrypto module is in this file, but its bytes were changed.",
     "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
     "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
+    "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
     "module-never-called": "A BoringCrypto module lies in this file, but nothing calls it.",
     "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
     "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
