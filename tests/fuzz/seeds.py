@@ -49,10 +49,17 @@ def _elf(scratch: Path) -> list[Seed]:
     hot += [(module, module + edits.AMD64.length), (behind - 16, behind + 80)]
     pointers = edits.pointer_build_info(programs.boring().read_bytes(), "go1.16.6b7", "path\tx\nmod\tk8s.io/x\tv1\t\n")
     where = pointers.index(edits.BUILD_INFO)
+    # What the loader is asked for by name, and the names of functions where no module is.
+    library = programs.boring_in_a_c_library()
+    asked = [edits.section(library, name) for name in (".dynamic", ".rela.plt", ".dynsym")]
+    plain = programs.plain_without_crypto().read_bytes()
+    table = edits.section(plain, ".gopclntab")[0]
     small = edits.hand_made(b"\x90" * 4096, edits.inline_build_info("go1.21.13", "path\tx\nbuild\tCGO_ENABLED=1\n"))
     narrow = edits.hand_made(b"\x90" * 4096, bits=32, order=">", machine=20)
     return [
         Seed(real, hot),
+        Seed(library, [(0, 64), *((offset, offset + size) for offset, _, size in asked)]),
+        Seed(plain, [(table, table + 72), (table + 72, table + 4096)]),
         Seed(small, [(0, 64), (64, 200)]),
         Seed(pointers, [(0, 64), (where, where + 300)]),
         Seed(small),
