@@ -82,6 +82,8 @@ def owners(inodes: Set[int], likely: Sequence[str], seconds: float) -> Dict[int,
 
     Processes that were started as one of ``likely`` are looked at first.
     """
+    if not inodes:
+        return {}
     deadline = time.monotonic() + seconds
     left = {"socket:[{}]".format(inode): inode for inode in inodes}
     found: Dict[int, Owner] = {}
