@@ -140,7 +140,7 @@ class TestAdd:
         in_time = forge.detach(b"rpm", "expired", "--faked-system-time", "20240101T230000!")
         assert verify_detached(b"rpm", in_time, load_trust(str(tmp_path)), "upstream").trusted == added
         info = listing.list_keys(tmp_path)[0]
-        assert (info.can_sign, info.days_left is not None and info.days_left < 0) == (True, True)
+        assert (info.can_sign, info.days_left is not None and info.days_left < 0) == (False, True)
         assert "what it signed since is refused" in str(info.warning)
 
     def test_a_key_that_has_expired_since_can_be_renewed(self, forge: Forge, tmp_path: Path) -> None:
@@ -348,6 +348,7 @@ class TestListing:
         info = listing.list_keys(tmp_path, now)[0]
 
         assert (info.days_left, info.bits, info.warning is not None) == (days, 3072, warned)
+        assert info.can_sign is (days > 0)
 
     def test_an_openpgp_expiry_is_counted_and_warned_of(self, forge: Forge, tmp_path: Path) -> None:
         forge.make_key("soon", "rsa3072", expire="60d")
@@ -389,6 +390,7 @@ class TestListing:
 
         keys.retire(tmp_path, forge.fingerprints["plain"], "moved", role="tool")
 
+        assert [info.can_sign for info in listing.list_keys(tmp_path)] == [True, False]
         assert [(info.entry.role, info.entry.status) for info in listing.list_keys(tmp_path)] == [
             ("manifest", "active"),
             ("tool", "retired"),

@@ -202,7 +202,9 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
             [
                 info.entry.fingerprint,
                 info.entry.role,
-                info.entry.status if info.can_sign is not False else f"{info.entry.status}, cannot sign",
+                "active, cannot sign"
+                if info.entry.status == "active" and info.can_sign is False
+                else info.entry.status,
                 _days(info.days_left),
                 info.entry.user_id,
             ]

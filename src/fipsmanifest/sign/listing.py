@@ -26,7 +26,7 @@ class KeyInfo:
     """OpenPGP's: of the first of its keys that will expire, or of the last of them where all have; None where no key
     does, or nobody knows."""
     can_sign: bool | None
-    """Whether the certificate lets any signature by this entry be accepted; None where nobody knows."""
+    """Whether what it signs now is accepted, by trust.json and by its certificate; None where nobody knows."""
     days_left: int | None
     """Days until ``valid_to`` or ``expires``, the earlier of them; None where there is no end."""
     unnamed: tuple[str, ...]
@@ -64,10 +64,12 @@ def _info(entry: TrustedKey, trust: Trust, lives: Mapping[str, Life] | None, now
         days = _days(entry.valid_to, now)
         return KeyInfo(entry, bits, None, None, days, (), _sentences(entry, days, []))
     named = [lives.get(one) or Life(one, signs=False, revoked=False, expires=None) for one in named_keys(trust, entry)]
-    expires, can_sign = _expiry(named, now), any(one.serves(entry.role, now) for one in named)
+    expires = _expiry(named, now)
+    in_force = entry.status == "active" and entry.valid_from <= now and (entry.valid_to is None or now < entry.valid_to)
+    can_sign = in_force and any(one.trouble(entry.role, now) is None for one in named)
     days = _days(min((end for end in (entry.valid_to, expires) if end is not None), default=None), now)
     troubles = [f"{trouble}." for one in named if (trouble := one.trouble(entry.role, now))]
-    if entry.status == "retired" and can_sign:
+    if entry.status == "retired" and any(one.serves(entry.role, now) for one in named):
         troubles = []
     unnamed = [
         one
