@@ -294,7 +294,7 @@ _SENTENCES = {
     "module-not-found": "It says that it is a goboring build, but no module was found in it.",
     "marker-only": "It carries goboring's marker, but no module was found in it.",
     "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
-    "no-crypto-packages": "A Go program without cryptographic packages.",
+    "no-crypto-packages": "A Go program whose functions are of no cryptographic package, by their names.",
     "go-native": "{module} is in this file and its sum holds, and build info says that FIPS mode is on; "
     "it is not BoringCrypto.",
     "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
