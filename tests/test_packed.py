@@ -91,6 +91,12 @@ def in_saved_image(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
     return path, f"{path}: {IMAGE}: /opt/{name}"
 
 
+#: A zstd frame that is to be passed over (RFC 8878, 3.1.2).
+SKIPPABLE = b"\x50\x2a\x4d\x18" + (2 << 20).to_bytes(4, "little") + bytes(2 << 20)
+
+#: The header of a gzip member with a name (RFC 1952, 2.3) of two megabytes.
+NAMED = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (2 << 20) + b"\0"
+
 OUTER = [in_folder, in_tarball, in_package, in_layout, in_saved_image]
 _Put = Callable[[Path, str, bytes], tuple[Path, str]]
 
@@ -107,11 +113,14 @@ def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
     ("put", "pack"),
     [
         *((put, gzip.compress) for put in OUTER),
-        *((put, bz2.compress) for put in (in_folder, in_tarball)),
-        *((put, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)) for put in (in_folder, in_tarball)),
+        (in_tarball, partial(bz2.compress, compresslevel=1)),
+        (in_folder, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)),
         (in_tarball, bytes),
         (in_layout, partial(lzma.compress, preset=0)),
         (in_package, zstandard.compress),
+        # What tells them stands more than a megabyte behind their beginning.
+        (in_tarball, lambda data: SKIPPABLE + zstandard.compress(data)),
+        (in_layout, lambda data: NAMED + gzip.compress(data)[10:]),
     ],
 )
 def test_a_tarball_is_opened_wherever_it_stands(tmp_path: Path, put: _Put, pack: Callable[[bytes], bytes]) -> None:

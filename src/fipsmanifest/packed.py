@@ -130,7 +130,7 @@ class Opener:
         if member.type != "file" or member.content is None:
             return inspect(member), ()
         first = member.content.read(_PIECE)
-        if not holds_members(first):
+        if not holds_members(first, whole=len(first) == member.size):
             return inspect(replace(member, content=Joined(first, member.content))), ()
         name = f"{container}: {member.path}"
         try:

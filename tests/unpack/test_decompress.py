@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.unpack import decompress
 from fipsmanifest.unpack.decompress import TooDemanding, compression_of, reader
 
 PLAIN = b"".join(hashlib.sha256(str(number).encode()).digest() + bytes(200) for number in range(12_000))
@@ -102,7 +103,7 @@ def test_the_limit_itself_is_allowed(compressed: tuple[str, bytes]) -> None:
 
 # A bomb must be noticed after about a block, not after the memory it wants: the first read of a megabyte must not
 # expand gigabytes first.
-@pytest.mark.parametrize("command", [["gzip", "-c"], ["xz", "-c", "-0"], ["zstd", "-q", "-c"], ["bzip2", "-c"]])
+@pytest.mark.parametrize("command", [["gzip", "-c"], ["xz", "-c", "-0"], ["zstd", "-q", "-c"], ["bzip2", "-c1"]])
 def test_a_bomb_is_expanded_a_little_at_a_time(command: list[str]) -> None:
     bomb = compress(command, bytes(100_000_000))
     code = (
@@ -160,6 +161,14 @@ def test_an_empty_member_between_two_is_no_end() -> None:
     empty = compress(["gzip", "-c"], b"")
     data = compress(["gzip", "-c"], b"one") + empty + compress(["gzip", "-c"], b"two")
     assert reader(io.BytesIO(data), limit=1 << 30, name="some.tar").read() == b"onetwo"
+
+
+def test_too_many_streams_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompress, "_STREAMS", 100)
+    data = compress(["xz", "-c", "-0"], b"x")
+    assert reader(io.BytesIO(data * 100), limit=1 << 30, name="some.tar").read() == b"x" * 100
+    with pytest.raises(TooDemanding, match="more than 100 streams"):
+        reader(io.BytesIO(data * 101), limit=1 << 30, name="some.tar").read()
 
 
 def test_a_gzip_member_whose_checksum_is_wrong_is_refused() -> None:

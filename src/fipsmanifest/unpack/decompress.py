@@ -46,11 +46,14 @@ _ZSTD_HEADER = 18
 #: RFC 8878, 3.1.1.2: no block expands to more.
 _ZSTD_BLOCK = 128 << 10
 
+#: Streams in one file: bgzip makes one for each 64 KiB, so this is twice what an archive of the largest size needs.
+_STREAMS = 500_000
+
 _AGAIN = "Fetch it again; if it stays so, ask those who publish it."
 
 
 class TooDemanding(Refused):
-    """Decompressing takes more memory than anybody's archive may ask for."""
+    """Decompressing takes more memory or time than anybody's archive may ask for."""
 
 
 class Reader:
@@ -165,7 +168,9 @@ class _Source:
         return Refused(f"{self.name} is not valid {compression} data: {why}.", _AGAIN)
 
     def too_demanding(self, compression: str, what: str) -> TooDemanding:
-        return TooDemanding(f"{self.name} needs {what} for its {compression} data.", "Compress it in a smaller window.")
+        return TooDemanding(
+            f"{self.name} needs {what} for its {compression} data.", "Compress it anew with usual settings."
+        )
 
 
 def _plain(source: _Source) -> Iterator[bytes]:
@@ -173,8 +178,18 @@ def _plain(source: _Source) -> Iterator[bytes]:
         yield data
 
 
-def _gzip(source: _Source) -> Iterator[bytes]:
+def _streams(source: _Source, compression: Compression) -> Iterator[int]:
+    """Count the streams that follow one another, and let nobody busy us with millions of tiny ones."""
+    count = 0
     while source.peek(1):
+        if count == _STREAMS:
+            raise source.too_demanding(compression, f"more than {_STREAMS} streams")
+        yield count
+        count += 1
+
+
+def _gzip(source: _Source) -> Iterator[bytes]:
+    for _ in _streams(source, "gzip"):
         member = zlib.decompressobj(wbits=31)
         data = b""
         while not member.eof:
@@ -192,12 +207,12 @@ def _gzip(source: _Source) -> Iterator[bytes]:
 
 
 def _bzip2(source: _Source) -> Iterator[bytes]:
-    while source.peek(1):
+    for _ in _streams(source, "bzip2"):
         yield from _stream(source, "bzip2", bz2.BZ2Decompressor())
 
 
 def _xz(source: _Source) -> Iterator[bytes]:
-    while source.peek(1):
+    for _ in _streams(source, "xz"):
         yield from _stream(source, "xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY))
 
 
@@ -244,7 +259,7 @@ def _zstd(source: _Source) -> Iterator[bytes]:
     """
     import zstandard
 
-    while source.peek(1):
+    for _ in _streams(source, "zstd"):
         blocks = _zstd_frame(source)
         frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
         for compressed in blocks:

@@ -64,26 +64,31 @@ def may_hold_members(path: Path) -> bool:
     return head.startswith(_RPM) or compression_of(head) != "none" or tar.is_header(head)
 
 
-def holds_members(first: bytes) -> bool:
-    """Tell by the first bytes of a file, a megabyte or all of it, whether it is a package or an archive."""
-    return first.startswith(_RPM) or _is_tar(io.BytesIO(first), "")
+def holds_members(first: bytes, *, whole: bool) -> bool:
+    """Tell by the first bytes of a file, a megabyte or the ``whole``, whether it is a package or an archive.
+
+    Where a part of it does not tell, it may be; `kind_of` knows.
+    """
+    return first.startswith(_RPM) or _is_tar(io.BytesIO(first), "", whole=whole)
 
 
-def _is_tar(file: Content, name: str) -> bool:
+def _is_tar(file: Content, name: str, *, whole: bool = True) -> bool:
     """Tell whether a stream is a tar, compressed or not; a compressed file that holds none is a plain file.
 
-    One that asks for more memory than it may have counts as a tar: whoever opens it will hear why.
+    One that asks for more memory than it may have counts as a tar: whoever opens it will hear why. So does one of which
+    this is not the ``whole`` and no more than empty members, long names and comments.
     """
     head = file.read(_BLOCK)
     if tar.is_header(head):
         # Before any compression, as unpackers do: the first member's name may well begin as compressed bytes do.
         return True
     try:
-        return tar.is_header(reader(Joined(head, file), limit=DEFAULT.expanded, name=name).read(_BLOCK))
+        block = reader(Joined(head, file), limit=DEFAULT.expanded, name=name).read(_BLOCK)
     except TooDemanding:
         return True
     except Refused:
-        return False
+        return not whole
+    return tar.is_header(block) or (len(block) < _BLOCK and not whole)
 
 
 def _kind_of_tar(path: Path) -> Kind:
