@@ -7,9 +7,10 @@ import signal
 import pytest
 from hypothesis import settings
 
-# A shell ignores it for what runs in the background, and every process that a test starts would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell, or nohup, ignores them for what runs in the background, and every process that a test starts would inherit that.
+for number, usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 #: `make fuzz`: bounded, but far more than a test run can spend on each change.
 settings.register_profile("fuzz", max_examples=1000, deadline=None)

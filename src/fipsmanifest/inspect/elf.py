@@ -296,10 +296,10 @@ def _text_relocations(source: ByteSource, form: str, elf: Elf) -> bool:
         # Where no code is in the file, as in one of debugging information only, nothing is loaded.
         if segment.kind != "dynamic" or not elf.executable:
             continue
-        load = next((load for load in elf.loads if load.address <= segment.address < load.address + load.size), None)
-        if load is None or load.offset + segment.address - load.address != segment.offset:
+        end = next((_mapped(load) for load in elf.loads if _shows(load, segment)), None)
+        if end is None:
             raise Unreadable("dynamic-section-elsewhere")
-        data = source.read_at(segment.offset, min(load.end - segment.offset, _MOST_DYNAMIC_BYTES))
+        data = source.read_at(segment.offset, min(end - segment.offset, _MOST_DYNAMIC_BYTES))
         for tag, value in struct.iter_unpack(form, data[: len(data) // step * step]):
             if tag == _DT_NULL:
                 break
@@ -308,3 +308,14 @@ def _text_relocations(source: ByteSource, form: str, elf: Elf) -> bool:
         else:
             raise Unreadable("endless-dynamic-section")
     return False
+
+
+def _mapped(load: Segment) -> int:
+    """Give the file offset behind what a segment maps: whole pages, unless memory of zeros follows."""
+    beyond = -(load.address + load.size) % PAGE if load.size == load.memory else 0
+    return load.end + beyond
+
+
+def _shows(load: Segment, other: Segment) -> bool:
+    """Tell whether ``load`` maps the bytes of another header to the address that this names."""
+    return load.offset <= other.offset < _mapped(load) and other.offset - load.offset == other.address - load.address
