@@ -7,7 +7,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-# A shell, or nohup, ignores them for what runs in the background, and every process that a test starts would inherit that.
+# A shell, or nohup, ignores them for what runs in the background, and each process that a test starts inherits that.
 for number, usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
