@@ -8,9 +8,10 @@ import pytest
 from hypothesis import settings
 
 # A shell, or nohup, ignores them for what runs in the background, and each process that a test starts inherits that.
-for number, usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
-    if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, usual)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 #: `make fuzz`: bounded, but far more than a test run can spend on each change.
 settings.register_profile("fuzz", max_examples=1000, deadline=None)
