@@ -287,7 +287,7 @@ _SENTENCES = {
     "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
     "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
     "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
-    "module-never-called": "A BoringCrypto module lies in this file, but nothing calls it.",
+    "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
     "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
     "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
     "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
