@@ -213,13 +213,16 @@ def program_and_tarball(program: bytes, tarball: bytes) -> bytes:
     """Give a file that Linux runs as ``program`` and that tar unpacks as ``tarball`` and one file more.
 
     A tar header is the first 512 bytes, of which an ELF file needs but its own header if the program headers are moved
-    behind all else; the rest of the program is that member's content.
+    behind all else; the rest of the program is that member's content. PT_PHDR, which would say that they are where they
+    were, becomes PT_NULL.
     """
     program = edits.without_sections(program)  # Go puts their headers behind the program headers
     start, count = struct.unpack_from("<Q", program, 32)[0], struct.unpack_from("<H", program, 56)[0]
     assert start + 56 * count <= 512
     assert not program[start + 56 * count : 512].strip(b"\0")
-    data = edits.put(program, 32, struct.pack("<Q", len(program))) + program[start : start + 56 * count]
+    headers = [program[start + 56 * n : start + 56 * (n + 1)] for n in range(count)]
+    headers = [bytes(56) if entry[:4] == struct.pack("<I", 6) else entry for entry in headers]
+    data = edits.put(program, 32, struct.pack("<Q", len(program))) + b"".join(headers)
     data += bytes(-len(data) % 512)
     header = tarfile.TarInfo("program")
     header.size = len(data) - 512
