@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from fipsmanifest.node.checks import containers, images, processes
+from fipsmanifest.node.checks import images, processes
+from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
 from fipsmanifest.tool import build_tool
 from tests.node import roots, runtime

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from fipsmanifest.node import helper, tree
-from fipsmanifest.node.checks import containers, images
+from fipsmanifest.node.checks import images
+from fipsmanifest.node.checks.images import containers
+from fipsmanifest.node.checks.images.listed import images_of
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node import roots
 
@@ -300,7 +302,7 @@ IMAGES = {
 
 def of(manifests: list[Listed]) -> list[containers.Known]:
     """Give what containers are compared with."""
-    found = images._listed(Node("/", True, "control-plane"), manifests)
+    found = images_of(Node("/", True, "control-plane"), manifests)
     return images._known(found, images._digests(found))
 
 

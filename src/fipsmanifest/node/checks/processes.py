@@ -25,7 +25,7 @@ from ..result import (
     wanted_components,
 )
 from ..text import visible
-from . import containers
+from .images import containers
 
 ID = "processes"
 

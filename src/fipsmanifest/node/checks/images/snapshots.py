@@ -11,9 +11,9 @@ import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from .. import bolt, overlay, tree
-from ..result import Node
-from ..text import visible
+from ... import bolt, overlay, tree
+from ...result import Node
+from ...text import visible
 
 _CONTAINERD = "/var/lib/containerd"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1."

@@ -9,12 +9,11 @@ import os
 import re
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .. import helper, tree
-from ..result import FAIL, PASS, UNKNOWN, Node, Result
-from ..text import visible
+from ... import helper, tree
+from ...result import FAIL, PASS, UNKNOWN, Node, Result
+from ...text import visible
 from . import snapshots
-
-ID = "images"
+from .listed import ID
 
 _MAX_MOUNTS = 32 * 1024 * 1024
 _SECONDS = 10.0
