@@ -21,7 +21,7 @@ from fipsmanifest.node import openpgp
 from fipsmanifest.sign import keys
 from tests.collect import upstream
 from tests.inspect import edits, programs
-from tests.node import forge
+from tests.node import forge, runtime
 from tests.servers_registry import make_image, make_layer, skopeo
 
 
@@ -197,6 +197,15 @@ def _manifest(scratch: Path) -> list[Seed]:
     return [Seed(forge.payload()), Seed(forge.payload(files=[entry | {"mode": "0755"}]))]
 
 
+def _snapshot_database(scratch: Path) -> list[Seed]:
+    with runtime.running() as containerd:
+        for name in ("first", "second", "third"):
+            containerd.ctr("--namespace", "k8s.io", "snapshots", "prepare", name)
+        data = (containerd.root / "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/metadata.db").read_bytes()
+    # Behind the headers, whose checksums would refuse every change.
+    return [Seed(data, [(8192, len(data))])]
+
+
 _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "elf": _elf,
     "build-info": _build_info,
@@ -212,4 +221,5 @@ _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "signature": _signature,
     "trust": _trust,
     "manifest": _manifest,
+    "snapshot-database": _snapshot_database,
 }

@@ -22,7 +22,7 @@ from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
-from fipsmanifest.node import cleartext, document, openpgp, trust
+from fipsmanifest.node import bolt, cleartext, document, openpgp, trust
 from fipsmanifest.packed import Opener
 from fipsmanifest.progress import SILENT
 from fipsmanifest.unpack import cpio, decompress, rpm, tar
@@ -140,6 +140,15 @@ def manifest_document(data: bytes) -> None:
         raise Broken("read otherwise than by json")
 
 
+def snapshot_database(data: bytes) -> None:
+    """containerd's database of snapshots."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        with contextlib.suppress(bolt.Malformed):
+            bolt.read(file.name.encode(), (b"v1", b"snapshots"))
+
+
 def _read_all(members: Iterator[Member]) -> None:
     for member in members:
         while member.content is not None and member.content.read(1 << 16):
@@ -161,4 +170,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "signature": signature,
     "trust": trust_file,
     "manifest": manifest_document,
+    "snapshot-database": snapshot_database,
 }

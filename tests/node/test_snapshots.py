@@ -10,8 +10,10 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -414,6 +416,28 @@ class TestDatabase:
         path.write_bytes(content)
 
         assert read(path) == "malformed"
+
+    def test_entries_that_lie_upon_one_another_do_not_fill_memory(self, unpacked: Path, tmp_path: Path) -> None:
+        path = tmp_path / "metadata.db"
+        shutil.copy(unpacked / OVERLAYFS / "metadata.db", path)
+        with path.open("r+b") as file:
+            root = bolt._header(file.fileno()).root
+            end = path.stat().st_size // 4096
+            # Each bucket leads to the next, and the last one's 60,000 values are all much the same 14 MiB.
+            for number, name, below in ((root, b"v1", end), (end, b"snapshots", end + 1), (end + 1, b"x", end + 2)):
+                file.seek(number * 4096)
+                file.write(struct.pack("<QHHI", number, 2, 1, 0) + struct.pack("<IIII", 1, 16, len(name), 16))
+                file.write(name + struct.pack("<QQ", below, 0))
+            file.seek((end + 2) * 4096)
+            file.write(struct.pack("<QHHI", end + 2, 2, 60000, 4000))
+            file.writelines(struct.pack("<IIII", 0, 1 << 20, entry, (14 << 20) - 17 * entry) for entry in range(60000))
+            file.truncate((end + 2 + 4001) * 4096)
+        tracemalloc.start()
+        try:
+            assert read(path) == "malformed"
+            assert tracemalloc.get_traced_memory()[1] < 256 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def read(path: Path) -> str:

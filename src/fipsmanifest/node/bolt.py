@@ -24,6 +24,7 @@ _IS_BUCKET = 1
 _PAGE_SIZES = (4096, 65536)  # the machine's own; a header may be looked for at none else
 _MAX_PAGES = 65536
 _MAX_RUN = 16 * 1024 * 1024
+_MAX_CONTENT = 64 * 1024 * 1024
 _MAX_DEPTH = 16
 _ATTEMPTS = 5
 
@@ -106,6 +107,7 @@ class _Tree:
         self._descriptor = descriptor
         self._header = header
         self._seen: Set[int] = set()
+        self._content = 0
 
     def buckets(self, names: Sequence[bytes]) -> Dict[bytes, Dict[bytes, bytes]]:
         items = self._items(_BUCKET.pack(self._header.root, 0))
@@ -161,6 +163,10 @@ class _Tree:
             begin = place + position
             if begin + key + value > len(page):
                 raise Malformed("an entry lies beyond its page")
+            # Entries may lie upon one another, so that a small file would give without end.
+            self._content += key + value
+            if self._content > _MAX_CONTENT:
+                raise Malformed("too much in it")
             yield _Item(page[begin : begin + key], page[begin + key : begin + key + value], bool(flags & _IS_BUCKET))
 
 
