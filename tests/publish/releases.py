@@ -105,7 +105,9 @@ def _gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
 
 
 def tool_bytes(version: str = "0.1.0") -> bytes:
-    return f"#!/bin/sh\necho {version}\n".encode() * 20
+    """Give a program that says its version as the node tool does, in its second line."""
+    header = f"#!/bin/sh\n# dkp-fips-tool {version}: stands for the node tool.\n"
+    return (header + f"echo {version}\n" * 20).encode()
 
 
 def document(

@@ -424,7 +424,7 @@ def _pipe_at(path: Path) -> None:
     [
         ("index.html", _folder_at, "index.html is a folder where an object belongs"),
         ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a folder where an object belongs"),
-        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is no file"),
+        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a link"),
         ("index.json", _pipe_at, "index.json is no file"),
         ("tool", _file_at, "a file lies where a folder belongs"),
         ("tool/manifests/v1.21.3", _file_at, "a file lies where a folder belongs"),

@@ -151,7 +151,7 @@ def test_another_tool_under_a_published_version_is_a_conflict(
 ) -> None:
     publish(wanted_release(release_key), bucket, consumer)
     before = everything(bucket)
-    other = b"#!/bin/sh\nexit 0\n"
+    other = tool_bytes() + b"exit 0\n"
     tool = wanted_tool(release_key)
     changed = Wanted((), type(tool)(tool.version, other, release_key.detach(other)))
 

@@ -13,7 +13,7 @@ from ..errors import NotTrusted, ValidationFailed
 from ..progress import SILENT, Progress
 from . import history, index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored, TooLarge
-from .consumer import Consumer, read_manifest
+from .consumer import Consumer, read_manifest, read_tool, tool_signer
 from .layout import ManifestKey, ToolKey
 from .page import render
 from .probe import SCRATCH
@@ -198,9 +198,11 @@ class _Auditor:
         if not whole:
             self._found(key + ".sha256", "sidecar", f"is not the SHA-256 file of {key}")
         try:
-            signer = self._consumer.tool(tool.data, signature.data)
+            signer = read_tool(tool.data, signature.data, self._consumer, version)
         except NotTrusted as error:
-            self._refused_tools[version] = _Refusal(error, self._is_revoked_tool(tool.data, signature.data))
+            once = self._consumer.once
+            revoked = once is not None and tool_signer(tool.data, signature.data, once, version) is not None
+            self._refused_tools[version] = _Refusal(error, revoked)
             return None
         return index.PublishedTool(version, sha256, len(tool.data), signer.fingerprint) if whole else None
 
@@ -243,12 +245,6 @@ class _Auditor:
         except NotTrusted:
             return False
         return True
-
-    def _is_revoked_tool(self, data: bytes, signature: bytes) -> bool:
-        try:
-            return self._consumer.once is not None and bool(self._consumer.once.tool(data, signature))
-        except NotTrusted:
-            return False
 
     def _get(self, key: str) -> Stored | None:
         """Read an object that the listing names; one that it does not name, or that cannot be had, is a finding."""

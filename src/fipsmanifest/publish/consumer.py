@@ -12,6 +12,7 @@ from ..errors import NotTrusted, ValidationFailed
 from ..manifest import Manifest, parse
 from ..node.trust import Trust
 from ..node.verify import verify_cleartext, verify_detached
+from ..tool import version_of
 
 
 class Signer(Protocol):
@@ -121,9 +122,22 @@ def is_of_el(name: str, el: int) -> bool:
     return not digits or any(run.startswith(str(el)) for run in digits)
 
 
-def tool_signer(data: bytes, signature: bytes, consumer: Consumer) -> Signer | None:
-    """Give who signed a tool; None where the signature does not hold."""
+def read_tool(data: bytes, signature: bytes, consumer: Consumer, version: str) -> Signer:
+    """Verify a tool and that it is the version under which it lies, or is to lie: a signature covers the tool's own
+    words and not its address. Give who signed it. Raises `NotTrusted`."""
+    signer = consumer.tool(data, signature)
+    told = version_of(data)
+    if told != version:
+        raise NotTrusted(
+            f"The tool says that it is {'no version at all' if told is None else f'version {told}'}, not {version}.",
+            "Publish it under its own version, and look at who put it there.",
+        )
+    return signer
+
+
+def tool_signer(data: bytes, signature: bytes, consumer: Consumer, version: str) -> Signer | None:
+    """Give who signed a tool; None where the signature does not hold, or the tool is another version."""
     try:
-        return consumer.tool(data, signature)
+        return read_tool(data, signature, consumer, version)
     except (NotTrusted, ValidationFailed):
         return None

@@ -6,6 +6,7 @@ Every write happens under a lock on the folder itself, so that nothing but publi
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -40,11 +41,12 @@ class FolderBucket:
         return str(self._root)
 
     def get(self, key: str) -> Stored | None:
-        """Read an object. Raises `NotAnObject` for one that is too large or no plain file."""
+        """Read an object. Raises `NotAnObject` for one that is too large, no plain file, or behind a link."""
         path = self._path(key)
         try:
             # Opened without waiting: a pipe would let nobody in until somebody writes.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(path, flags), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise NotAnObject(f"{path} is no file.", _MOVE_OUT)
                 data = file.read(MAX_OBJECT + 1)
@@ -67,7 +69,8 @@ class FolderBucket:
             raise _unusable(self._root / key, "written", error) from error
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Name the objects in the folder; hidden files, links and other things that we never write are left out."""
+        """Name everything in the folder but folders and what is being written: links, pipes and hidden files, too. We
+        never write those, and whoever looks at the bucket has to see them."""
         found: list[Entry] = []
         for path in self._files():
             key = path.relative_to(self._root).as_posix()
@@ -111,17 +114,16 @@ class FolderBucket:
                 raise _unusable(self._root, "listed", error) from error
 
         for folder, folders, names in os.walk(self._root, onerror=failed):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                path = Path(folder, name)
-                if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                    yield path
+            at = Path(folder)
+            # A link to a folder is among the folders, and is not gone into.
+            names += [name for name in folders if (at / name).is_symlink()]
+            yield from (at / name for name in names if at != self._root or not _is_temporary(name))
 
     def _path(self, key: str) -> Path:
         check_key(key)
         path = self._root / key
         if not path.resolve().is_relative_to(self._root.resolve()):
-            raise Incomplete(f"{path} leads out of the bucket.", "Remove the link on the way to it.")
+            raise NotAnObject(f"{path} leads out of the bucket.", "Remove the link on the way to it.")
         return path
 
     def _write(self, key: str, data: bytes, only_if: Condition) -> None:
@@ -166,7 +168,7 @@ class FolderBucket:
 
     def _leftovers(self) -> Iterator[Path]:
         for path in self._root.glob(f"{_TEMPORARY}*"):
-            if path.name.removeprefix(_TEMPORARY).isdecimal() and not stat.S_ISDIR(path.lstat().st_mode):
+            if _is_temporary(path.name) and not stat.S_ISDIR(path.lstat().st_mode):
                 yield path
 
     def _remove_leftovers(self) -> None:
@@ -202,7 +204,13 @@ class _Locked(Incomplete):
     """Another publisher is writing."""
 
 
+def _is_temporary(name: str) -> bool:
+    return name.startswith(_TEMPORARY) and name.removeprefix(_TEMPORARY).isdecimal()
+
+
 def _unusable(path: Path, done: str, error: OSError) -> Incomplete:
+    if error.errno == errno.ELOOP:
+        return NotAnObject(f"{path} is a link.", _MOVE_OUT)
     if isinstance(error, IsADirectoryError):
         return NotAnObject(f"{path} is a folder where an object belongs.", _MOVE_OUT)
     if isinstance(error, NotADirectoryError | FileExistsError):

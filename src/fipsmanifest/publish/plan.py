@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several
 from . import index, layout
 from .action import Action, Kind, Step, foreign, same
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, tool_signer
+from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
 from .snapshot import Snapshot, published_tool_signer
@@ -153,7 +153,7 @@ def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[
 
 def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
     """Plan the three files that never change: the tool, its digest, its signature."""
-    ours = consumer.tool(tool.data, tool.signature)
+    ours = read_tool(tool.data, tool.signature, consumer, tool.version)
     wanted = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
     for suffix, data in wanted.items():
         key = layout.tool(tool.version, suffix)
@@ -162,7 +162,7 @@ def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterat
             yield Action(Kind.CREATE, key, Step.TOOL_FILES, data, None, f"{len(data)} bytes")
         elif stored.data == data:
             yield same(key, Step.TOOL_FILES, stored)
-        elif suffix == ".asc" and tool_signer(tool.data, stored.data, consumer) is not None:
+        elif suffix == ".asc" and tool_signer(tool.data, stored.data, consumer, tool.version) is not None:
             yield same(key, Step.TOOL_FILES, stored, "another signature of the same tool")
         else:
             there_signed = published_tool_signer(tool.version, there, consumer)

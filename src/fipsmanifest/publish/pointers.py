@@ -62,7 +62,7 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
     target = max(at.values(), key=layout.version_order)
     files_there = versions[target]
     complete = len(files_there) == len(layout.TOOL_SUFFIXES)
-    if target != version and not (complete and tool_signer(files_there[""], files_there[".asc"], consumer)):
+    if target != version and not (complete and tool_signer(files_there[""], files_there[".asc"], consumer, target)):
         key = layout.tool(target)
         sentence = f"{key} in {there.address} is newer than {version}, is pointed at, and does not verify."
         yield Action(Kind.CONFLICT, key, Step.TOOL_POINTER, b"", None, sentence)

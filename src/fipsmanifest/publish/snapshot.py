@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, tool_signer
+from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
 from .records import Recorder, in_parallel
@@ -106,7 +106,7 @@ def published_manifest(
 def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> Signer | None:
     """Give who signed the published tool of a version, where its files were read and the signature holds."""
     data, signature = (there.objects.get(layout.tool(version, suffix)) for suffix in ("", ".asc"))
-    return tool_signer(data.data, signature.data, consumer) if data and signature else None
+    return tool_signer(data.data, signature.data, consumer, version) if data and signature else None
 
 
 class _Reader:
@@ -223,7 +223,7 @@ def _contents(
         )
         sha256 = hashlib.sha256(data).hexdigest()
         try:
-            signer = consumer.tool(data, signature)
+            signer = read_tool(data, signature, consumer, version)
         except NotTrusted as error:
             left_out.append(f"{layout.tool(version)}: {error.message}")
             return None
