@@ -131,13 +131,14 @@ class TestBlobs:
 
         assert outcome(check(root, listed(layout))) == [("unknown", "half-pulled"), ("pass", None)]
 
-    def test_layers_may_all_be_discarded_once_they_are_unpacked(self, root: Path, layout: Path) -> None:
+    @pytest.mark.parametrize("live", [True, False])
+    def test_layers_may_all_be_discarded_once_they_are_unpacked(self, live: bool, root: Path, layout: Path) -> None:
         for digest in layers(layout):
             (root / STORE / digest.partition(":")[2]).unlink()
         assert {result.status for result in check(root, listed(layout))} == {"pass"}
         shutil.rmtree(root / SNAPSHOTS)
 
-        assert outcome(check(root, listed(layout), live=True))[0] == ("unknown", "half-pulled")
+        assert outcome(check(root, listed(layout), live=live))[0] == ("unknown", "half-pulled")
 
     def test_of_two_releases_images_one_needs_to_be_there(self, root: Path, layout: Path) -> None:
         other = listed(layout)

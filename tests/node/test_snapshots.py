@@ -23,6 +23,7 @@ import pytest
 
 from fipsmanifest.node import bolt, overlay
 from fipsmanifest.node.checks import images
+from fipsmanifest.node.checks.images import snapshots
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node import roots, runtime
 
@@ -337,6 +338,37 @@ class TestOverlay:
         for path in ("/usr/lib/gone", "/usr/lib/etcd/etcd/x", "/nowhere", LINK + "/.."):
             with pytest.raises(OSError, match=r"No such file|Not a directory"):
                 overlay.resolve([bytes(layer) for layer in layers], path)
+
+    @pytest.mark.parametrize(("mark", "value"), [("redirect", b"/evil"), ("redirect", b"evil"), ("metacopy", b"")])
+    def test_what_linux_redirects_to_elsewhere_is_not_taken_for_seen(
+        self, mark: str, value: bytes, tmp_path: Path
+    ) -> None:
+        layers = [tmp_path / "upper", tmp_path / "lower"]
+        path = "usr/bin/etcd"
+        for folder, text in ((layers[1] / "usr/bin", "good"), (layers[1] / "evil/bin", "evil")):
+            folder.mkdir(parents=True)
+            (folder / "etcd").write_text(text)
+        if mark == "redirect":
+            (layers[0] / "usr").mkdir(parents=True)
+            os.setxattr(layers[0] / "usr", "trusted.overlay.redirect", value)
+        else:
+            # The upper file has the mode, the one that it names below has the bytes.
+            (layers[0] / path).parent.mkdir(parents=True)
+            (layers[0] / path).write_text("good")
+            os.setxattr(layers[0] / path, "trusted.overlay.metacopy", value)
+            os.setxattr(layers[0] / path, "trusted.overlay.redirect", b"/evil/bin/etcd")
+        options = f"ro,metacopy=on,redirect_dir=on,lowerdir={layers[0]}:{layers[1]}"
+        (tmp_path / "seen").mkdir()
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, tmp_path / "seen"], check=True)
+        try:
+            assert (tmp_path / "seen" / path).read_text() == "evil"
+        finally:
+            subprocess.run(["umount", tmp_path / "seen"], check=True)
+
+        found = snapshots.look(Node("/", False, "worker"), [bytes(layer) for layer in layers], "/" + path)
+
+        assert (found.problem, found.is_hidden) == ("redirected by overlayfs", True)
+        assert "pull it again" in found.advice
 
     def test_links_in_a_circle_end(self, tmp_path: Path) -> None:
         (tmp_path / "a").symlink_to("/../b/../c")

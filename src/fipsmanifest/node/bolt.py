@@ -8,9 +8,10 @@ Enterprise Linux runs on.
 """
 
 import os
-import stat
 import struct
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from . import tree
 
 _MAGIC = 0xED0CDAED
 _VERSION = 2
@@ -54,10 +55,11 @@ def read(path: bytes, names: Sequence[bytes]) -> Dict[bytes, Dict[bytes, bytes]]
 
     Where there is no such bucket there are none in it. Raises `OSError`, `Malformed` and `Busy`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Malformed("not a file")
+        descriptor = tree.open_file(path)
+    except tree.NotRegular as error:
+        raise Malformed("it is a {}".format(error))
+    try:
         for _ in range(_ATTEMPTS):
             header = _header(descriptor)
             problem: Optional[Malformed] = None

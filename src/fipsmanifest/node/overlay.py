@@ -1,23 +1,27 @@
 """What overlayfs would show of folders that lie upon one another, without mounting them.
 
 Rules: Documentation/filesystems/overlayfs.rst of Linux (merged directories, whiteouts and opaque directories).
+What is redirected to another name in the layers below (redirect_dir, metacopy) is not followed: where it leads cannot
+be told here. containerd makes none of these.
 """
 
 import contextlib
 import errno
 import os
 import stat
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 _MAX_LINKS = 40
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_NAMESPACES = ("trusted.overlay.", "user.overlay.")
+_REDIRECTING = ("redirect", "metacopy")
 
 
 def resolve(layers: Sequence[bytes], path: str, follow_last: bool = True) -> bytes:
     """Give the real place of ``path`` in the file system that ``layers`` make, topmost first.
 
     Links are followed as in a container whose root this is: from one layer into another, and never out of them.
-    Raises `OSError` as `tree.resolve` does; what an upper layer deletes is not there.
+    Raises `OSError` as `tree.resolve` does, and ENOTSUP where a layer redirects; what an upper layer deletes is not
+    there.
     """
     waiting = _parts(path.encode("utf-8", "surrogateescape"))
     if any(b"\0" in part for part in waiting):
@@ -58,6 +62,8 @@ def _topmost(folders: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
             continue
         if _is_whiteout(status):
             break
+        if any(_attribute(place, mark) is not None for mark in _REDIRECTING):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         return place, status.st_mode
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -73,8 +79,10 @@ def _merged(folders: Sequence[bytes], name: bytes) -> List[bytes]:
             continue
         if not stat.S_ISDIR(mode):
             break
+        if _attribute(place, "redirect") is not None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         found.append(place)
-        if _is_opaque(place):
+        if _attribute(place, "opaque") == b"y":
             break
     return found
 
@@ -84,12 +92,12 @@ def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _is_opaque(folder: bytes) -> bool:
-    for name in _OPAQUE:
+def _attribute(place: bytes, name: str) -> Optional[bytes]:
+    """Read what overlayfs has noted on a file or folder; None where there is nothing."""
+    for namespace in _NAMESPACES:
         with contextlib.suppress(OSError):
-            if os.getxattr(folder, name, follow_symlinks=False) == b"y":
-                return True
-    return False
+            return os.getxattr(place, namespace + name, follow_symlinks=False)
+    return None
 
 
 def _parts(path: bytes) -> List[bytes]:

@@ -113,18 +113,9 @@ class Digests:
         A file over ``max_size`` bytes is not read and has an empty digest; ``follow`` is for the links of /proc alone.
         Raises `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
         """
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        if not follow:
-            # To open a device may do something to it.
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISREG(mode):
-                raise NotRegular(kind(mode))
-            flags |= os.O_NOFOLLOW
-        descriptor = os.open(path, flags)
+        descriptor = open_file(path, follow)
         try:
             before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise NotRegular(kind(before.st_mode))
             if before.st_size > max_size:
                 return Digest("", before.st_size)
             identity = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
@@ -151,13 +142,27 @@ class Digests:
         return Digest(sha256.hexdigest(), count)  # type: ignore[attr-defined]
 
 
+def open_file(path: bytes, follow: bool = False) -> int:
+    """Open a regular file to be read, and nothing else: to open a device may do something to it, a FIFO wakes a writer.
+
+    ``follow`` is for the links of /proc alone. Gives the descriptor; raises `OSError` or `NotRegular`.
+    """
+    mode = (os.stat if follow else os.lstat)(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise NotRegular(kind(mode))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    # Something else may have come into its place meanwhile.
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise NotRegular(kind(mode))
+    return descriptor
+
+
 def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
     """Read a short text file of the node; raises `OSError` or `NotRegular`, and cuts at ``limit`` bytes."""
-    descriptor = os.open(resolve(root, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = open_file(resolve(root, path))
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise NotRegular(kind(mode))
         # Files of /proc give a page at a time.
         parts, missing = [], limit
         while missing:

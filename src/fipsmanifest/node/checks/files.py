@@ -227,7 +227,7 @@ def _compare(node: Node, path: str, entries: Sequence[_Entry]) -> Result:
     if links:
         found = os.lstat(here)
         if stat.S_ISLNK(found.st_mode):
-            result = _compare_link(path, os.readlink(here), links)
+            result = _compare_link(node, path, os.readlink(here), links)
             # A file reached through a link may be what another manifest lists at this path.
             if result.status == PASS or not files:
                 return result
@@ -246,13 +246,30 @@ def _target(entry: _Entry) -> str:
     return "link to {}".format(visible(str(entry.file.get("target"))))
 
 
-def _compare_link(path: str, target: bytes, entries: Sequence[_Entry]) -> Result:
+def _compare_link(node: Node, path: str, target: bytes, entries: Sequence[_Entry]) -> Result:
     actual = target.decode("utf-8", "backslashreplace")
+    found = "link to {}".format(visible(actual))
     for entry in entries:
         if entry.file.get("target") == actual:
-            return Result(ID, path, PASS, _target(entry), _target(entry), {"manifest": entry.manifest})
-    found = "link to {}".format(visible(actual))
+            meant = posixpath.normpath(posixpath.join(posixpath.dirname(path), actual))
+            end = _end(node, path)
+            if end == _end(node, meant):
+                return Result(ID, path, PASS, found, found, {"manifest": entry.manifest})
+            # Its own folder is a link to another one, from where the same words lead elsewhere.
+            ends = "{}, which ends at {}".format(found, visible(end or "nothing"))
+            return Result(ID, path, FAIL, found, ends, {"code": "link-end", "manifest": entry.manifest}, _ADVICE)
     return Result(ID, path, FAIL, _target(entries[0]), found, {"code": "link-target"}, _ADVICE)
+
+
+def _end(node: Node, path: str) -> Optional[str]:
+    """Give the node's path of what ``path``, as it is written, leads to; None where that is nothing."""
+    try:
+        place = tree.resolve(node.root, path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    return "/" + os.path.relpath(os.fsdecode(place), node.root)
 
 
 def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_Entry]) -> Result:

@@ -88,7 +88,8 @@ def _mounted(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) 
             evidence = {"code": "running-snapshot", "snapshot": number, "path": visible(path)}
             expected = visible(" or ".join("sha256:" + one for one in sorted(allowed)), 400)
             subject = "{} (snapshot {}, in use)".format(visible(component), number)
-            status, advice = (UNKNOWN, "Run it as root.") if copy.is_hidden else (FAIL, _advice(component, known))
+            status = UNKNOWN if copy.is_hidden else FAIL
+            advice = copy.advice if copy.is_hidden else _advice(component, known)
             found[subject, path] = Result(ID, subject, status, expected, copy.shown, evidence, advice)
     return [found[key] for key in sorted(found)]
 

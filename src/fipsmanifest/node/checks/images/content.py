@@ -56,7 +56,7 @@ def kept(node: Node, image: Image, stacks: Sequence[Stack], unpacked: Snapshots)
             return Result(ID, image.reference, FAIL, "present", "missing", evidence, "Pull the image.")
         return Result(ID, image.reference, NOT_APPLICABLE, "present", "not pulled yet", evidence)
     there = bool(stacks) if unpacked.kept is not None and image.diff_ids else bool(unpacked.places)
-    lacking = _lacking(node, image, counted, there)
+    lacking = _lacking(image, counted, there)
     if lacking is not None:
         evidence["code"] = "half-pulled"
         advice = "Wait for the pull to end, or pull the image again."
@@ -93,14 +93,14 @@ def _about(problem: Result, image: Image, kind: str) -> Result:
     return problem._replace(subject=image.reference, evidence=evidence)
 
 
-def _lacking(node: Node, image: Image, counted: Dict[str, int], is_unpacked: bool) -> Optional[str]:
+def _lacking(image: Image, counted: Dict[str, int], is_unpacked: bool) -> Optional[str]:
     """Say what a complete image would have; layers may all be discarded once they are unpacked, never some."""
     if "config" not in counted:
         return "the configuration is missing"
     present = counted.get("layer", 0)
     if 0 < present < len(image.layers):
         return "{} of {} layers are missing".format(len(image.layers) - present, len(image.layers))
-    if not present and image.layers and node.live and not is_unpacked:
+    if not present and image.layers and not is_unpacked:
         return "neither layers nor snapshots are there"
     return None
 

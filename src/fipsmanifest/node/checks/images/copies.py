@@ -66,8 +66,7 @@ def _compare_file(node: Node, layers: Sequence[bytes], file: Dict[str, Any]) -> 
 def _judge(file: Dict[str, Any], found: snapshots.Copy) -> Optional[Result]:
     evidence = {"code": "snapshot-file", "path": visible(str(file["path"]))}
     if found.is_hidden:
-        advice = AGAIN if found.problem == "changing" else "Run it as root."
-        return Result(ID, "", UNKNOWN, "readable", found.problem, dict(evidence, code="unreadable"), advice)
+        return Result(ID, "", UNKNOWN, "readable", found.problem, dict(evidence, code="unreadable"), found.advice)
     if found.problem is not None or found.sha256 != file.get("sha256"):
         return Result(ID, "", FAIL, "sha256:" + visible(str(file.get("sha256"))), found.shown, evidence, PULL)
     recorded = mode_of(file)

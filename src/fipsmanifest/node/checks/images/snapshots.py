@@ -14,6 +14,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from ... import bolt, overlay, tree
 from ...result import Node
 from ...text import visible
+from .listed import AGAIN, PULL
 
 _CONTAINERD = "/var/lib/containerd"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1."
@@ -26,6 +27,9 @@ _BUCKETS = (b"v1", b"snapshots")  # containerd, snapshots/storage/bolt.go
 _COMMITTED = 3  # containerd, snapshots/snapshotter.go
 _MAX_SNAPSHOTS = 20000
 _MAX_FILE = 4 * 1024 * 1024 * 1024
+_CHANGING = "changing"
+_REDIRECTED = "redirected by overlayfs"
+_HIDDEN = {_CHANGING: AGAIN, _REDIRECTED: PULL}
 
 
 class Stack(NamedTuple):
@@ -56,6 +60,11 @@ class Copy(NamedTuple):
     def shown(self) -> str:
         """What was found, as results say it."""
         return self.problem or "sha256:" + self.sha256
+
+    @property
+    def advice(self) -> str:
+        """What to do about one that cannot be told."""
+        return _HIDDEN.get(str(self.problem), "Run it as root.")
 
 
 class _Kept(NamedTuple):
@@ -219,11 +228,13 @@ def look(node: Node, layers: Sequence[bytes], path: str) -> Copy:
             return Copy("missing")
         if error.errno == errno.ELOOP:
             return Copy("symlink loop")
+        if error.errno == errno.ENOTSUP:
+            return Copy(_REDIRECTED, is_hidden=True)
         return Copy(errno.errorcode.get(error.errno or 0, "unreadable"), is_hidden=True)
     except tree.NotRegular as error:
         return Copy(str(error))
     except tree.Unstable:
-        return Copy("changing", is_hidden=True)
+        return Copy(_CHANGING, is_hidden=True)
     return Copy(None if found.sha256 else "{} bytes".format(found.size), False, place, found.sha256, stat.S_IMODE(mode))
 
 
