@@ -306,3 +306,50 @@ def test_a_layer_is_read_from_the_archive_though_the_cache_has_what_it_should_be
     assert isinstance(error, Refused)
     blob.write_bytes(good)
     assert not errors(look(tmp_path, path))
+
+
+def with_links(path: Path, *entries: tuple[str, bytes | str]) -> None:
+    """Add files and hard links (name -> target) to a tar, in their order."""
+    with tarfile.open(path, "a") as tar:
+        for name, data in entries:
+            info = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                info.type, info.linkname = tarfile.LNKTYPE, data
+                tar.addfile(info)
+            else:
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+PLAIN, TEXT = programs.plain, b"text"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("kubelet", PLAIN), ("kubelet", "kubelet")],
+        [("x", PLAIN), ("kubelet", "x"), ("x", TEXT)],
+        [("lib/x", PLAIN), ("kubelet", "usr/x"), ("lib/x", TEXT)],
+    ],
+    ids=["to itself", "then replaced", "below a link"],
+)
+def test_what_lies_beside_an_image_and_lives_on_by_a_hard_link_is_looked_at(
+    tmp_path: Path, entries: list[tuple[str, Callable[[], Path] | bytes | str]]
+) -> None:
+    path = image_and_more(tmp_path, "saved", {})
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("usr")
+        link.type, link.linkname = tarfile.SYMTYPE, "lib"
+        tar.addfile(link)
+    with_links(path, *((name, data().read_bytes() if callable(data) else data) for name, data in entries))
+    # As tar unpacks it, it is there.
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(["tar", "-C", tmp_path / "unpacked", "-xf", path], check=True, capture_output=True)
+    assert (tmp_path / "unpacked/kubelet").read_bytes() == programs.plain().read_bytes()
+    found = judged(look(tmp_path, path))
+    assert "plain" in found.values(), found
+
+
+def test_a_package_that_lives_on_by_a_hard_link_is_opened(tmp_path: Path, package: bytes) -> None:
+    with_links(tmp_path / "some.tar", ("x", package), ("kubelet.rpm", "x"), ("x", b"text"))
+    assert list(judged(look(tmp_path, tmp_path / "some.tar")).values()) == ["plain"]

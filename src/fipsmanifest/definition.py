@@ -34,10 +34,18 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _in_words(value: str) -> str:
+    # Dashes and spaces that take no room are no reason, though strip() leaves them.
+    if not any(map(str.isalnum, value)):
+        raise ValueError("it is blank")
+    return value
+
+
 Fingerprint = Annotated[str, Field(pattern=_FINGERPRINT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_not_blank)]
+Reason = Annotated[Text, AfterValidator(_in_words)]
 NodePath = Annotated[str, Field(pattern=r"^/", max_length=1024)]
 
 
@@ -142,7 +150,7 @@ class Override(_Table):
     """Glob over node paths, or over paths in an image."""
     verdict: Verdict
     """The verdict that is expected; any other is refused."""
-    reason: Text
+    reason: Reason
 
 
 class Exemption(Override):
@@ -159,11 +167,11 @@ class Component(_Table):
     requirement: Literal["proven", "module", "known"]
     """``proven``: every Go program holds a module of the table, wired. ``module``: the modules named here, which the
     table does not know. ``known``: not a FIPS build, and the manifest says so."""
-    reason: Text | None = None
+    reason: Reason | None = None
     """Why, for anything but ``proven``."""
     modules: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}([0-9a-f]{64})?$")]] = Field(default_factory=dict)
     """For ``module``: the integrity digest of the module, by architecture."""
-    claimed_by: Text | None = None
+    claimed_by: Reason | None = None
     """For ``module``: who says that this digest is a validated module's."""
     files: tuple[NodePath, ...] = ()
     """Globs over node paths; they go before ``packages`` and ``sources``."""
@@ -223,7 +231,7 @@ class Definition(_Table):
     """Enterprise Linux major release."""
     serial: int = Field(ge=1)
     """1 for the first manifest of this release, one more for each that replaces it."""
-    reason: Text | None = None
+    reason: Reason | None = None
     """Why there is a new serial; from 2 on."""
     created: Instant | None = None
     """The manifest's date; without it SOURCE_DATE_EPOCH must be set."""

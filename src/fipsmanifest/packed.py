@@ -89,6 +89,9 @@ class Opener:
         last: dict[str, Sequence[Outcome]] = {}
         for member in members_of(path, name=name):
             finding, within = self._seen(member, session.inspect, name, depth)
+            if member.type == "hardlink":
+                # What is packed in a file lives on by its links.
+                within = last.get(member.target or "", ())[1:]
             if finding is not None:
                 last[finding.path] = [Located(name, None, finding), *within]
         return [outcome for outcomes in last.values() for outcome in outcomes]

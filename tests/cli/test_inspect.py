@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.collect import upstream
 from tests.inspect import edits, programs
 from tests.servers_registry import Registry, make_image, make_layer, skopeo
 
+README = Path(__file__).parents[2] / "README.md"
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 AMD64_ROW = "boringcrypto-20210429-x86_64"
@@ -418,11 +420,35 @@ class TestGate:
         assert ended.code == 5
         assert "dist/crictl is 'proven', and the exception for */crictl expects 'plain'" in ended.stderr
 
+    def test_the_example_of_the_readme_works_as_it_is_written(self, tmp_path: Path, boring: bytes) -> None:
+        section = README.read_text().partition("### As a gate")[2].partition("\n## ")[0]
+        commands = re.findall(r"^\$ fipsmanifest inspect (.*)$", section, re.MULTILINE)
+        (example,) = re.findall(r"^```toml\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+        (tmp_path / "exceptions.toml").write_text(example)
+        for place, data in (("dist/kubelet", boring), ("rootfs/usr/bin/crictl", programs.plain().read_bytes())):
+            (tmp_path / place).parent.mkdir(parents=True)
+            (tmp_path / place).write_bytes(data)
+        layer = make_layer({"usr/bin/kubelet": boring, "usr/bin/etcdctl": programs.plain().read_bytes()})
+        make_image(tmp_path / "layout", IMAGE, {"amd64": [layer]})
+        skopeo("copy", f"oci:{tmp_path}/layout:{IMAGE}", f"docker-archive:{tmp_path}/image.tar:{IMAGE}")
+        without, with_exceptions = (inspect(tmp_path, *command.split(), "--json") for command in commands)
+        assert without.code == 5
+        (problem,) = without.document["errors"]
+        assert problem["message"].startswith(f"/usr/bin/etcdctl in image.tar: {IMAGE} is 'plain'")
+        assert with_exceptions.code == 0, with_exceptions.stderr
+        assert with_exceptions.document["gate"]["unused_exceptions"] == []
+        excused = [item["path"] for item in with_exceptions.document["gate"]["excuses"]]
+        assert excused == ["rootfs/usr/bin/crictl", "/usr/bin/etcdctl"]
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [
             ('[[exceptions]]\npath = "x"\nverdict = "plain"\n', "Exception 1 in exceptions.toml is wrong: reason"),
             ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = " "\n', "reason: Value error, it is blank"),
+            (
+                '[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = " \\u200b\\u2800-"\n',
+                "Value error, it is blank",
+            ),
             ('[[exceptions]]\npath = "x"\nverdict = "fine"\nreason = "r"\n', "verdict"),
             ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\nmore = 1\n', "more"),
             ("exceptions = 1\n", "something other"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fipsmanifest.errors import Incomplete, Refused
 from fipsmanifest.unpack.limits import Limits
 from fipsmanifest.unpack.member import Member
+from fipsmanifest.unpack.open import kind_of
 from fipsmanifest.unpack.tar import is_header, members, tarball_members
 
 LONG = "usr/share/" + "a-very-long-name/" * 12 + "file"
@@ -253,7 +254,7 @@ def test_a_global_header_may_comment_and_not_name() -> None:
         (lambda data: data[:2048] + bytes(512) + data[2048:], "after a lone zero block"),
         (lambda data: data[:300], "is not a tar archive"),
         (lambda data: data[:0], "is not a tar archive"),
-        (lambda data: b"\x7fELF" + data[4:], "is not a tar archive"),
+        (lambda data: b"\x7fELF" + data[4:], "a header is not valid"),
     ],
 )
 def test_a_damaged_or_cut_tar_is_refused(spoil: Callable[[bytes], bytes], why: str) -> None:
@@ -290,12 +291,55 @@ def test_a_tarball_that_cannot_be_read_is_no_verdict_on_it(tmp_path: Path) -> No
         list(tarball_members(tmp_path / "missing.tar"))
 
 
-def test_a_header_is_told_by_its_checksum() -> None:
+def spoilt(field: int, data: bytes, checksum: bytes = b"%06o\0 ", magic: bytes = bytes(8)) -> bytes:
+    """A tar of one file whose header has ``data`` at ``field``, and a right checksum in its own way of writing."""
+    block = bytearray(made((entry("x"), b"1")))
+    block[257:265] = magic
+    block[field : field + len(data)] = data
+    block[148:156] = b" " * 8
+    written = checksum % sum(block[:512])
+    block[148 : 148 + len(written)] = written
+    return bytes(block)
+
+
+# Each is a tar to GNU tar, which reads a number as far as it goes, and none to a strict reader.
+@pytest.mark.parametrize(
+    "data",
+    [
+        spoilt(136, b"0000000000 Z"),
+        spoilt(108, b"77 !!!!!"),
+        spoilt(136, b"0000000000 Z", b"\t%05o Z"),
+        spoilt(136, b"0000000000 Z", b"\0%06o"),
+        spoilt(136, b"+AAAAAAAAAAA"),
+        spoilt(136, b"0000000000 Z", magic=b"ustar  \0"),
+    ],
+    ids=["time", "owner", "checksum", "NUL before the checksum", "base 64", "magic"],
+)
+def test_what_gnu_tar_unpacks_is_told_for_a_tar_and_refused_if_it_is_read_in_another_way(
+    data: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "some.tar").write_bytes(data)
+    listed = subprocess.run(["tar", "-tf", tmp_path / "some.tar"], capture_output=True, text=True, check=True).stdout
+    assert listed == "x\n"
+    assert is_header(data[:512])
+    assert kind_of(tmp_path / "some.tar") == "tar"
+    with pytest.raises(Refused, match="a header is not valid"):
+        read(data)
+
+
+def test_a_header_is_told_by_its_magic_or_its_checksum() -> None:
     block = made(entry("x"))[:512]
+    without = spoilt(257, bytes(8))[:512]
     assert is_header(block)
-    assert not is_header(b"y" + block[1:])
+    assert is_header(without)
+    total = int(without[148:154], 8)
+    assert is_header(without[:148] + b"\x80" + total.to_bytes(7, "big") + without[156:])
+    assert is_header(b"y" + block[1:])
+    assert not is_header(b"y" + without[1:])
+    assert not is_header(block[:511])
     assert not is_header(b"short")
     assert not is_header(bytes(512))
+    assert not is_header(b" " * 512)
 
 
 _SOUND = made(

@@ -100,13 +100,15 @@ class TarStore:
             yield _Part(file, place[1])
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
-        """Give each file but those at ``paths``; of two with the same name the later. Raises as `tar.members`."""
+        """Give each file but those at ``paths``, whatever its name: replaced ones may live on by links.
+
+        Raises as `tar.members`.
+        """
         known = {self._place(path) for path in paths}
         with self._path.open("rb") as file:
             stream = FileStream(file)
             for member in members(stream, root="/", archive=self.name):
-                place = (stream.position, member.size)
-                if self._places.get(member.path) == place and place not in known:
+                if member.type == "file" and (stream.position, member.size) not in known:
                     yield member
 
     def _place(self, path: str) -> tuple[int, int] | None:

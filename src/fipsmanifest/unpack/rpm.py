@@ -74,8 +74,11 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
         if entry.mark == "ghost":
             yield entry.member(None)
     compressor = header.string(rpmheader.PAYLOAD_COMPRESSOR) or "gzip"
-    if compressor not in ("gzip", "xz", "zstd", "none", ""):
-        raise Refused(f"{name} has a payload compressed with '{compressor[:20]}'.", "Known are gzip, xz and zstd.")
+    if compressor not in ("gzip", "bzip2", "xz", "lzma", "zstd", "none", ""):
+        raise Refused(
+            f"{name} has a payload compressed with {paths.shown(compressor[:20])}.",
+            "Known are gzip, bzip2, xz, lzma and zstd.",
+        )
     payload = decompress.reader(file, limit=limits.expanded, name=name)
     yield from _Payload(files, name).members(payload)
 

@@ -8,6 +8,7 @@ header for the end.
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from .member import Member, MemberType
 from .paths import check_link, normalise, shown
 
 _BLOCK = 512
+#: Fields of a header (POSIX.1-2017, pax, "ustar Interchange Format").
+_CHECKSUM, _MAGIC = slice(148, 156), slice(257, 262)
 _ZEROS = bytes(_BLOCK)
 
 #: The longest extended header that is read, bytes: the bound of Go's archive/tar (maxSpecialFileSize).
@@ -166,8 +169,25 @@ def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: L
 
 
 def is_header(block: bytes) -> bool:
-    """Say whether a file that begins with ``block`` (512 bytes) is a tar, by the header's checksum."""
-    return _decode(block) is not None
+    """Say whether a file that begins with ``block`` (512 bytes) is a tar, to the most lenient of unpackers.
+
+    By its magic or its checksum alone: `members` may well refuse what else is in it.
+    """
+    if len(block) != _BLOCK:
+        return False
+    if block[_MAGIC] == b"ustar":
+        return True
+    field = block[_CHECKSUM]
+    # GNU tar reads octal digits as far as they go (``from_header``); libarchive and Go read base 256, too.
+    if octal := re.match(rb"\0?\s*([0-7]+)", field):
+        said = int(octal[1], 8)
+    elif field[0] == 0x80:
+        said = int.from_bytes(field[1:], "big")
+    else:
+        return False
+    rest = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
+    # Some of the first tars took bytes for signed.
+    return said in (sum(rest), sum(memoryview(rest).cast("b")))
 
 
 def _decode(block: bytes) -> tarfile.TarInfo | None:
@@ -192,7 +212,7 @@ def _headers(stream: Stream, archive: str) -> Iterator[tuple[tarfile.TarInfo, _E
             return
         info = _decode(block)
         if info is None:
-            what = "is damaged: a header is not valid" if not first else "is not a tar archive"
+            what = "is not a tar archive" if first and not is_header(block) else "is damaged: a header is not valid"
             raise Refused(f"{archive} {what}.", "Fetch it again; if it stays so, ask those who publish it.")
         first = False
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
