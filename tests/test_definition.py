@@ -94,6 +94,7 @@ def test_an_address_stands_for_each_architecture(tmp_path: Path) -> None:
             "go with the requirement",
         ),
         ('images = ["docker.io/mesosphere/etcd"]', "", 29, "owns nothing"),
+        ('references = ["docker.io/mesosphere/etcd:v3.4.13_fips.0"]', 'references = [" "]', 22, "it is blank"),
         ("[node]", 'colour = "x"\n[node]', 34, "this key is not known"),
     ],
 )
