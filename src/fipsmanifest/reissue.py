@@ -24,7 +24,7 @@ from .publish.consumer import Consumer, SignedManifest, as_retired, is_of_el
 from .publish.layout import ManifestKey
 from .publish.plan import Plan
 from .publish.publisher import publish
-from .publish.snapshot import published_manifest
+from .publish.snapshot import published_manifest, withdrawn_from
 from .publish.wanted import Wanted, WantedManifest, WantedTool
 from .tool import ToolFile
 
@@ -117,12 +117,15 @@ def reissue(
             f"The revoked key {accepted.fingerprint} is believed this once: serial {before.document.serial}, signed "
             f"{before.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
         )
-    content = parse_json(before.payload)
+    content, withdrawn = parse_json(before.payload), withdrawn_from(bucket)
     if tool is not None:
         content["tool"] = {"version": tool.version, "sha256": tool.sha256}
     serial, payload, signed = before.document.serial, before.payload, data
-    if content != before.content or not _is_made(before, release, reason, bucket, reader, signer, dry_run=dry_run):
-        serial += 1
+    below = _beside(release, serial, -1, withdrawn)
+    if content != before.content or not _is_made(
+        before, below, release, reason, bucket, reader, signer, dry_run=dry_run
+    ):
+        serial = _beside(release, serial, +1, withdrawn)
         created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         payload = canonical({**content, "serial": serial, "reason": reason, "created": created})
         signed = payload if dry_run else signer.manifest(payload)
@@ -138,6 +141,7 @@ def reissue(
 
 def _is_made(
     newest: SignedManifest,
+    below: int,
     release: ManifestKey,
     reason: str,
     bucket: Bucket,
@@ -151,11 +155,10 @@ def _is_made(
 
     A dry run signs nothing, and takes any key in force for the one that would sign.
     """
-    serial = newest.document.serial
-    if serial < 2 or newest.document.reason != reason:
+    if below < 1 or newest.document.reason != reason:
         return False
     try:
-        found = published_manifest(bucket, release.kubernetes, release.name, reader, serial - 1)
+        found = published_manifest(bucket, release.kubernetes, release.name, reader, below)
     except NotTrusted:
         return False
     if found is None or _kept(found[1]) != _kept(newest):
@@ -163,6 +166,14 @@ def _is_made(
     if dry_run:
         return any(key.fingerprint == newest.fingerprint and key.status == "active" for key in signer.trust.keys)
     return reader.manifest(signer.manifest(newest.payload)).fingerprint == newest.fingerprint
+
+
+def _beside(release: ManifestKey, serial: int, step: int, withdrawn: frozenset[str]) -> int:
+    """Give the serial after this one (``step`` 1), or before it (-1), that was not withdrawn; 0 before the first."""
+    serial += step
+    while serial and layout.manifest(release.kubernetes, release.name, serial) in withdrawn:
+        serial += step
+    return serial
 
 
 def _kept(manifest: SignedManifest) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from fipsmanifest.publish.bucket import Bucket, Condition, Entry
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.wanted import Wanted
 from tests.publish.releases import ReleaseKey, wanted_manifest, wanted_release
 
 FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
@@ -165,7 +166,13 @@ def test_the_pointer_of_a_release_that_is_gone_is_found_and_is_no_forgery(
 
     found = {(finding.key, finding.code, finding.exit_code) for finding in audit(bucket, consumer).findings}
 
-    assert found == {(POINTER, "pointer", 1), ("index.json", "index", 1), ("index.html", "index", 1)}
+    assert found == {
+        (POINTER, "pointer", 1),
+        (FIRST, "lost", 1),
+        (SECOND, "lost", 1),
+        ("index.json", "index", 1),
+        ("index.html", "index", 1),
+    }
 
 
 def _publish_serials(bucket: Bucket, key: ReleaseKey, days: dict[int, str]) -> None:
@@ -304,6 +311,11 @@ def _pointed_back(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> No
     (bucket / POINTER).write_bytes((bucket / FIRST).read_bytes())
 
 
+def _tool_pointed_back(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
+    for suffix in ("", ".asc", ".sha256"):
+        shutil.copy(bucket / f"tool/0.1.0/dkp-fips-tool{suffix}", bucket / f"tool/dkp-fips-tool{suffix}")
+
+
 def _flipped(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
     _flip(bucket / FIRST)
 
@@ -341,8 +353,8 @@ def test_what_a_revoked_key_signed_is_a_note_once_it_is_replaced(
 
 @pytest.mark.parametrize(
     "damage",
-    [_forged(3, "revoked"), _forged(1, "stranger"), _pointed_back, _flipped, _moved, _changed_tool],
-    ids=["a higher serial", "a stranger's", "pointer back", "changed", "elsewhere", "changed tool"],
+    [_forged(3, "revoked"), _forged(1, "stranger"), _pointed_back, _tool_pointed_back, _flipped, _moved, _changed_tool],
+    ids=["a higher serial", "a stranger's", "pointer back", "tool back", "changed", "elsewhere", "changed tool"],
 )
 def test_a_revocation_excuses_nothing_else(
     tmp_path: Path,
@@ -355,6 +367,23 @@ def test_a_revocation_excuses_nothing_else(
     damage(tmp_path / "bucket", release_key, stranger)
 
     assert audit(open_bucket(str(tmp_path / "bucket")), today).exit_code == 3
+
+
+def test_pointers_that_lead_back_to_what_is_refused_are_named_and_moved_on_by_the_next_publication(
+    tmp_path: Path, release_key: ReleaseKey, other_key: ReleaseKey
+) -> None:
+    root, today = tmp_path / "bucket", replaced_after_revocation(tmp_path, release_key, other_key)
+    for damage in (_pointed_back, _tool_pointed_back):
+        damage(root, release_key, other_key)
+
+    found = {item.key: item for item in audit(open_bucket(str(root)), today).findings if item.exit_code == 3}
+    publish(Wanted((wanted_manifest(other_key, tool="0.2.0", serial=2),)), open_bucket(str(root)), today)
+
+    assert found.keys() == {POINTER, "tool/dkp-fips-tool"}
+    assert "leads to serial 1, which is refused: " in found[POINTER].message
+    assert found[POINTER].advice == "Publish that release again."
+    assert "is that of version 0.1.0, which is refused: " in found["tool/dkp-fips-tool"].message
+    assert audit(open_bucket(str(root)), today).findings == ()
 
 
 def run_audit(bucket: Path, keys: Path, *more: str) -> subprocess.CompletedProcess[str]:

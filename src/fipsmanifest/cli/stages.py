@@ -138,6 +138,14 @@ def publish(
     probe: Annotated[
         bool, typer.Option("--probe", help="Only find out what the store enforces, with a scratch object.")
     ] = False,
+    withdraw: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--withdraw",
+            metavar="KEY",
+            help="Instead of a version: say that this object, which is gone, was removed on purpose. Repeatable.",
+        ),
+    ] = None,
     public_url: options.PublicUrl = None,
     single_writer: SingleWriter = False,
     definitions: options.Definitions = options.DEFINITIONS,
@@ -152,21 +160,29 @@ def publish(
     from ..publish.public import read_back
     from ..publish.publisher import plan_publication
     from ..publish.publisher import publish as act
+    from ..publish.wanted import Wanted
 
     if to is None:
         raise UsageError("Nothing is published without --to.", "Give --to s3://NAME[/PREFIX] or --to FOLDER.")
     bucket = open_bucket(to, endpoint_url=endpoint_url)
     if probe:
-        names = ("version", "el", "dry_run", "public_url", "single_writer", "definitions", "keys", "work")
+        names = ("version", "el", "dry_run", "withdraw", "public_url", "single_writer", "definitions", "keys", "work")
         as_given = {name: "VERSION" if name == "version" else "--" + name.replace("_", "-") for name in names}
         options.refuse_ignored(ctx, as_given, "with --probe, since nothing is published")
         _probe(bucket, json=json)
         return
-    if version is None:
-        raise UsageError("It is not said what to publish.", "Give the Kubernetes version, such as v1.21.3.")
     if dry_run:
-        options.refuse_ignored(ctx, {"public_url": "--public-url"}, "with --dry-run, since nothing is published")
-    what, consumer = _signed(version, el, definitions, work), Consumer.trusting(load_trust(str(keys)))
+        ignored = {"public_url": "--public-url", "single_writer": "--single-writer"}
+        options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is published")
+    consumer = Consumer.trusting(load_trust(str(keys)))
+    if withdraw:
+        ignored = {"version": "VERSION", "el": "--el", "definitions": "--definitions", "work": "--work"}
+        options.refuse_ignored(ctx, ignored, "with --withdraw, since only the index is written")
+        what = Wanted(withdrawn=tuple(withdraw))
+    elif version is not None:
+        what = _signed(version, el, definitions, work)
+    else:
+        raise UsageError("It is not said what to publish.", "Give the Kubernetes version, such as v1.21.3.")
     written: list[str] = []
     if dry_run:
         plan = plan_publication(what, bucket, consumer)

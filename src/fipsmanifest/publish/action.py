@@ -56,6 +56,8 @@ class Action:
     """One line for people: ``serial 1 -> 2``; the whole sentence of a conflict."""
     final: bool = True
     """Whether ``data`` is what will be written; False in the plan of what nobody signed yet."""
+    advice: str = ""
+    """What to do about a conflict, where its step does not say that."""
 
     @property
     def sha256(self) -> str:
@@ -66,6 +68,11 @@ class Action:
 def same(key: str, step: Step, stored: Stored, detail: str = "") -> Action:
     """Leave what is there as it is."""
     return Action(Kind.SAME, key, step, stored.data, stored.token, detail)
+
+
+def lost(key: str, step: Step, sentence: str, advice: str) -> Action:
+    """Refuse to go on where something that was published is gone."""
+    return Action(Kind.CONFLICT, key, step, b"", None, sentence, final=False, advice=advice)
 
 
 def foreign(key: str, step: Step, stored: Stored, address: str, because: str = "") -> Action:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -18,6 +18,7 @@ from .layout import ManifestKey, ToolKey
 from .page import render
 from .probe import SCRATCH
 from .records import Recorder, in_parallel
+from .snapshot import missed
 
 NOT_TRUSTED = NotTrusted.exit_code
 INVALID = ValidationFailed.exit_code
@@ -28,10 +29,12 @@ _LONGEST = 120.0
 
 _PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
 _AGAIN = "Publish any release again: that makes it anew."
+_COPY = "Find out who removed that serial, and put it back: the pointer may hold its bytes."
 
 _ADVICE = {
     "foreign": "Move it away: only what is published belongs here.",
     "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
+    "lost": "Put it back from a copy; if it was removed on purpose, say so with `fipsmanifest publish --withdraw`.",
     "missing": "Publish that release again.",
     "pointer": _AGAIN,
     "serial": "Find out which of the two clocks was wrong; the next serial puts it right.",
@@ -50,30 +53,27 @@ class AuditFinding:
     key: str
     """The object it is about."""
     code: str
-    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``pointer``, ``sidecar``, ``serial``, ``tool``, ``index``
-    or ``size``."""
+    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``lost``, ``pointer``, ``sidecar``, ``serial``, ``tool``,
+    ``index`` or ``size``."""
     message: str
     """One sentence."""
     exit_code: int
     """3 for what must not be trusted, 1 for the rest."""
-
-    @property
-    def advice(self) -> str:
-        """What to do about it, in one sentence."""
-        return _PUT_BACK if self.code == "pointer" and self.exit_code == NOT_TRUSTED else _ADVICE[self.code]
+    advice: str
+    """What to do about it, in one sentence."""
 
     @property
     def may_pass(self) -> bool:
         """Whether a publication under way looks like this between two of its writes."""
         if self.code == "foreign":
             return self.key.startswith(SCRATCH)
-        return self.code in {"missing", "tool", "unsigned"} or not layout.never_changes(self.key)
+        return self.code in {"lost", "missing", "tool", "unsigned"} or not layout.never_changes(self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
     """Something that stays as it is and misleads nobody: what a revoked key signed and another object has replaced
-    (`docs/adr/0007-replaced-after-a-revocation.md`), or a serial that was never published."""
+    (`docs/adr/0007-replaced-after-a-revocation.md`), a serial that was never published, or what was withdrawn."""
 
     key: str
     """The object that it is about."""
@@ -155,6 +155,7 @@ class _Auditor:
         self._findings: list[AuditFinding] = []
         self._notes: list[AuditNote] = []
         self._refused_tools: dict[str, _Refusal] = {}
+        self._refused_keys: list[str] = []
         self._entries: dict[str, Entry] = {}
 
     def run(self) -> Audit:
@@ -169,6 +170,7 @@ class _Auditor:
         keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
         recorder = Recorder(self._get, self._consumer, self._known)
         contents = index.contents(recorder.records(keys), tools)
+        self._refused_keys = [key for key, _ in recorder.refused]
         self._refused_manifests(recorder.refused, contents)
         self._refused_tool_files(contents)
         if not contents.manifests:
@@ -178,12 +180,14 @@ class _Auditor:
         self._manifest_pointers(contents, parsed)
         self._tool_pointers(contents)
         self._index(contents)
-        findings = sorted(self._findings, key=lambda finding: (finding.key, finding.code))
+        findings = sorted(dict.fromkeys(self._findings), key=lambda finding: (finding.key, finding.code))
         notes = sorted(self._notes, key=lambda note: note.key)
         return Audit(self._bucket.describe(), contents, tuple(findings), tuple(notes))
 
-    def _found(self, key: str, code: str, what: str, exit_code: int = INVALID) -> None:
-        self._findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code))
+    def _found(self, key: str, code: str, what: str, exit_code: int = INVALID, advice: str | None = None) -> None:
+        if advice is None:
+            advice = _PUT_BACK if code == "pointer" and exit_code == NOT_TRUSTED else _ADVICE[code]
+        self._findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code, advice))
 
     def _tool(self, version: str) -> index.PublishedTool | None:
         files = {suffix: self._get(layout.tool(version, suffix)) for suffix in layout.TOOL_SUFFIXES}
@@ -290,22 +294,51 @@ class _Auditor:
         newest = index.newest(contents)
         pointers = {key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
         for key, stored in in_parallel(self._get, newest):
-            record = newest[key]
-            if stored is None or hashlib.sha256(stored.data).hexdigest() == record.sha256:
-                continue
-            older = {
-                one.sha256
-                for one in contents.manifests
-                if (one.kubernetes, one.name) == (record.kubernetes, record.name)
-            }
-            if hashlib.sha256(stored.data).hexdigest() in older:
-                self._found(key, "pointer", f"is not that of the newest serial, which is {record.serial}")
-            else:
-                self._found(key, "pointer", "holds bytes that are no published serial", NOT_TRUSTED)
+            if stored is not None and hashlib.sha256(stored.data).hexdigest() != newest[key].sha256:
+                self._manifest_pointer(key, stored.data, newest[key])
         for key in sorted(pointers - newest.keys()):
             signed = self._is_a_manifest(key, parsed[key])
             what = "is of no published serial" if signed else "is of no published serial and does not verify"
             self._found(key, "pointer", what, INVALID if signed else NOT_TRUSTED)
+
+    def _manifest_pointer(self, key: str, data: bytes, newest: index.PublishedManifest) -> None:
+        """Say what a pointer is that has not the newest serial's bytes."""
+        try:
+            signed = read_manifest(data, self._consumer, kubernetes=newest.kubernetes, name=newest.name)
+        except NotTrusted as error:
+            refused = self._refused_copies(newest, data)
+            if refused:
+                what = f"leads to serial {max(refused)}, which is refused: {error.message.rstrip('.')}"
+                self._found(
+                    key, "pointer", what, NOT_TRUSTED, _ADVICE["missing"] if max(refused) < newest.serial else _PUT_BACK
+                )
+            else:
+                self._found(key, "pointer", "holds bytes that are no published serial", NOT_TRUSTED)
+            return
+        serial = signed.document.serial
+        if serial < newest.serial:
+            self._found(key, "pointer", f"is not that of the newest serial, which is {newest.serial}")
+        elif serial > newest.serial:
+            self._found(key, "pointer", f"is of serial {serial}, which is not there", NOT_TRUSTED, _COPY)
+        elif self._payload(newest) == signed.payload:
+            self._found(key, "pointer", f"is another signature of serial {serial} than the published one")
+        else:
+            self._found(key, "pointer", f"has another content than the serial {serial} that is published", NOT_TRUSTED)
+
+    def _refused_copies(self, release: index.PublishedManifest, data: bytes) -> list[int]:
+        """Give the serials of a release that are refused and have exactly these bytes."""
+        found = []
+        for key in self._refused_keys:
+            what = layout.read_key(key)
+            if isinstance(what, ManifestKey) and (what.kubernetes, what.name) == (release.kubernetes, release.name):
+                stored = self._read(key)
+                if stored is not None and stored.data == data:
+                    found.append(what.serial or 0)
+        return found
+
+    def _payload(self, record: index.PublishedManifest) -> bytes | None:
+        stored = self._read(record.key)
+        return self._consumer.manifest(stored.data).payload if stored is not None else None
 
     def _is_a_manifest(self, key: str, what: ManifestKey | ToolKey | None) -> bool:
         stored = self._read(key)
@@ -323,8 +356,8 @@ class _Auditor:
             return
         pointers = {suffix: self._get(key) for suffix, key in zip(layout.TOOL_SUFFIXES, keys, strict=True)}
         tool, signature = pointers[""], pointers[".asc"]
-        if tool is not None and not self._is_signed(tool.data, signature):
-            self._found(layout.tool(), "signature", "is nothing that was signed", NOT_TRUSTED)
+        if tool is not None and (why := self._why_untrusted(tool.data, signature)) is not None:
+            self._found(layout.tool(), "signature", why, NOT_TRUSTED)
         for newest in contents.tools[:1]:
             for suffix, pointer in pointers.items():
                 target = self._get(layout.tool(newest.version, suffix))
@@ -332,28 +365,37 @@ class _Auditor:
                     what = f"is not that of the newest version, which is {newest.version}"
                     self._found(layout.tool(None, suffix), "pointer", what)
 
-    def _is_signed(self, data: bytes, signature: Stored | None) -> bool:
-        """Tell whether a tool verifies with the signature beside it or, in the middle of a move, is a version's own."""
+    def _why_untrusted(self, data: bytes, signature: Stored | None) -> str | None:
+        """Say why the tool under the pointer must not be trusted; None where it is a version's own, as in the middle of
+        a move, or verifies with the signature beside it."""
+        why = "is nothing that was signed"
         for key, entry in self._entries.items():
             parsed = layout.read_key(key)
-            if isinstance(parsed, ToolKey) and parsed.version and not parsed.suffix and entry.size == len(data):
-                stored = self._bucket.get(key)
-                if stored is not None and stored.data == data:
-                    return True
+            if not isinstance(parsed, ToolKey) or not parsed.version or parsed.suffix or entry.size != len(data):
+                continue
+            stored = self._read(key)
+            if stored is not None and stored.data == data:
+                if parsed.version not in self._refused_tools:
+                    return None
+                error = self._refused_tools[parsed.version].error
+                why = f"is that of version {parsed.version}, which is refused: {error.message.rstrip('.')}"
         try:
-            return signature is not None and bool(self._consumer.tool(data, signature.data))
+            return None if signature is not None and self._consumer.tool(data, signature.data) else why
         except NotTrusted:
-            return False
+            return why
 
     def _index(self, contents: index.Contents) -> None:
-        for key, expected in self._expected_index(contents):
-            stored = self._read(key)
-            if stored is not None and stored.data != expected:
+        """Compare both index files with what is there; what ``index.json`` told of and is not there is lost."""
+        told, page = self._read(layout.INDEX_JSON), self._read(layout.INDEX_HTML)
+        gone, withdrawn = missed(told, self._entries, self._consumer)
+        for key in gone:
+            self._found(key, "lost", f"was published, as {layout.INDEX_JSON} says, and is gone")
+        self._notes += [AuditNote(key, None, f"{key} was published and withdrawn.") for key in withdrawn]
+        contents = replace(contents, withdrawn=withdrawn)
+        expected = ((layout.INDEX_JSON, told, index.write(contents)), (layout.INDEX_HTML, page, render(contents)))
+        for key, stored, wanted in expected:
+            if stored is not None and stored.data != wanted:
                 self._found(key, "index", "does not say what is published, or another version of fipsmanifest wrote it")
-
-    def _expected_index(self, contents: index.Contents) -> Iterator[tuple[str, bytes]]:
-        yield layout.INDEX_JSON, index.write(contents)
-        yield layout.INDEX_HTML, render(contents)
 
 
 def _pointer_of(key: ManifestKey) -> str:

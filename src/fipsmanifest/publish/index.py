@@ -134,9 +134,14 @@ class Contents:
     """By version, name and serial, the newest first."""
     tools: tuple[PublishedTool, ...] = ()
     """The newest first."""
+    withdrawn: tuple[str, ...] = ()
+    """Keys of what was published and is gone on purpose, in order: the one thing here that no listing gives
+    (`docs/adr/0011-what-was-published-is-missed.md`)."""
 
 
-def contents(manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTool]) -> Contents:
+def contents(
+    manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTool], withdrawn: Iterable[str] = ()
+) -> Contents:
     """Put records in the order in which they are shown; of several with one key the last counts."""
     by_key = {record.key: record for record in manifests}
     by_version = {record.version: record for record in tools}
@@ -149,7 +154,27 @@ def contents(manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTo
             )
         ),
         tuple(sorted(by_version.values(), key=lambda record: layout.version_order(record.version), reverse=True)),
+        tuple(sorted(set(withdrawn))),
     )
+
+
+def objects(told: Contents) -> dict[str, PublishedManifest | PublishedTool]:
+    """Give the keys of the objects that an index tells of, none of which ever changes, with their records."""
+    found: dict[str, PublishedManifest | PublishedTool] = {record.key: record for record in told.manifests}
+    for record in told.tools:
+        found |= {layout.tool(record.version, suffix): record for suffix in layout.TOOL_SUFFIXES}
+    return found
+
+
+def same_content(told: PublishedManifest | PublishedTool, made: PublishedManifest | PublishedTool) -> bool:
+    """Tell whether two records may be of one payload: no more than the signature differs, and what came before."""
+    return _bare(told) == _bare(made)
+
+
+def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | PublishedTool:
+    if isinstance(record, PublishedTool):
+        return dataclasses.replace(record, fingerprint="")
+    return dataclasses.replace(record, size=0, sha256="", signed_at="", fingerprint="", since=0, changes=())
 
 
 def newest(published: Contents) -> dict[str, PublishedManifest]:
@@ -245,12 +270,14 @@ def _change(difference: Difference) -> str:
 
 def write(published: Contents) -> bytes:
     """Write ``index.json``: the same bytes for the same contents."""
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "about": "Carries no trust: verify the signed objects that it names.",
         "manifests": [dataclasses.asdict(record) for record in published.manifests],
         "tools": [dataclasses.asdict(record) for record in published.tools],
     }
+    if published.withdrawn:
+        document["withdrawn"] = list(published.withdrawn)
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
 
 
@@ -271,7 +298,12 @@ def read(data: bytes) -> Contents:
         )
     manifests = [_manifest(item) for item in _objects(document, "manifests")]
     tools = [_tool(item) for item in _objects(document, "tools")]
-    return Contents(tuple(filter(None, manifests)), tuple(filter(None, tools)))
+    withdrawn = _with_texts(document, "withdrawn").get("withdrawn")
+    return Contents(
+        tuple(filter(None, manifests)),
+        tuple(filter(None, tools)),
+        tuple(sorted(filter(layout.never_changes, set(withdrawn)))) if isinstance(withdrawn, tuple) else (),
+    )
 
 
 Record = TypeVar("Record", PublishedCertificate, PublishedComponent, PublishedManifest, PublishedTool)

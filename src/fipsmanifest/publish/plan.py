@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several
+from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, UsageError
 from . import index, layout
-from .action import Action, Kind, Step, foreign, same
+from .action import Action, Kind, Step, foreign, lost, same
 from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
@@ -59,7 +59,8 @@ class Plan:
     def require_no_conflict(self) -> None:
         """Raise `Conflict`, or `Several` of them, where anything must not be overwritten."""
         errors: list[FipsManifestError] = [
-            Conflict(action.detail, _ADVICE.get(action.step, _POINTER_ADVICE)) for action in self.conflicts
+            Conflict(action.detail, action.advice or _ADVICE.get(action.step, _POINTER_ADVICE))
+            for action in self.conflicts
         ]
         if len(errors) > 1:
             raise Several(errors)
@@ -105,10 +106,47 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
             before = _before(manifest, there, consumer)
             manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed, before))
         asked[layout.manifest(manifest.kubernetes, manifest.name)] = (manifest, file)
-    contents = index.contents(manifests, tools)
+    contents = index.contents(manifests, tools, _withdrawn(wanted, there))
     actions += manifest_pointers(asked, contents, there, consumer)
+    planned = {action.key for action in actions}
+    actions += (_gone(key, there) for key in there.gone if key not in planned and key not in contents.withdrawn)
     actions += _index(contents, there)
     return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out)
+
+
+def _withdrawn(wanted: Wanted, there: Snapshot) -> Iterator[str]:
+    """Give the keys that nobody is to miss. Raises `UsageError` for one that is there, or that nobody misses."""
+    yield from there.published.withdrawn
+    for key in wanted.withdrawn:
+        if key in there.entries:
+            raise UsageError(
+                f"{key} is in {there.address}.", "Withdraw what is gone; nothing here removes a published object."
+            )
+        if key not in there.gone and key not in there.published.withdrawn:
+            raise UsageError(f"{key} is not missing in {there.address}.", "`fipsmanifest audit` names what is.")
+        yield key
+
+
+def _gone(key: str, there: Snapshot) -> Action:
+    step = Step.MANIFESTS if isinstance(layout.read_key(key), layout.ManifestKey) else Step.TOOL_FILES
+    return lost(
+        key,
+        step,
+        f"{key} was published in {there.address}, as {layout.INDEX_JSON} says, and is gone.",
+        f"Put it back from a copy; if it was removed on purpose, say so: fipsmanifest publish --withdraw {key}",
+    )
+
+
+def _unless_spent(create: Action, made: index.PublishedManifest | index.PublishedTool, there: Snapshot) -> Action:
+    """Refuse to make anew what was withdrawn, or what was published with another content and is gone."""
+    told = there.gone.get(create.key)
+    if create.key in there.published.withdrawn:
+        sentence = f"{create.key} was published in {there.address} and withdrawn: it is never made anew."
+    elif told is not None and not index.same_content(told, made):
+        sentence = f"{create.key} was published in {there.address} with another content, and is gone."
+    else:
+        return create
+    return replace(create, kind=Kind.CONFLICT, detail=sentence)
 
 
 def _order(action: Action) -> tuple[Step, int, str]:
@@ -154,12 +192,14 @@ def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[
 def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
     """Plan the three files that never change: the tool, its digest, its signature."""
     ours = read_tool(tool.data, tool.signature, consumer, tool.version)
+    record = index.PublishedTool(tool.version, tool.sha256, len(tool.data), ours.fingerprint)
     wanted = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
     for suffix, data in wanted.items():
         key = layout.tool(tool.version, suffix)
         stored = there.objects.get(key)
         if stored is None:
-            yield Action(Kind.CREATE, key, Step.TOOL_FILES, data, None, f"{len(data)} bytes")
+            create = Action(Kind.CREATE, key, Step.TOOL_FILES, data, None, f"{len(data)} bytes")
+            yield _unless_spent(create, record, there)
         elif stored.data == data:
             yield same(key, Step.TOOL_FILES, stored)
         elif suffix == ".asc" and tool_signer(tool.data, stored.data, consumer, tool.version) is not None:
@@ -178,8 +218,10 @@ def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snap
         if newest > manifest.serial:
             sentence = f"Serial {newest} of {manifest.key} is published already; a new one must be higher."
             return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, None, sentence)
+        record = index.describe(manifest.key, manifest.name, manifest.signed, signed, None)
         detail = f"{len(manifest.signed)} bytes"
-        return Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
+        create = Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
+        return _unless_spent(create, record, there)
     published: SignedManifest | None = None
     try:
         published = read_manifest(

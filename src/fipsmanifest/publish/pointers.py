@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import NotTrusted
 from . import index, layout
-from .action import Action, Kind, Step, foreign, same
+from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import Stored
 from .consumer import Consumer, read_manifest, tool_signer
 from .snapshot import Snapshot, published_tool_signer
@@ -143,11 +143,23 @@ def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consu
             return foreign(key, step, pointer, there.address, error.message)
         serial, trusted = copied, ", which is trusted no more,"
     if serial > manifest.serial:
-        return same(key, step, pointer, f"serial {serial}, which is newer")
+        return _newer_pointer(pointer, manifest, serial, there)
     if serial < manifest.serial:
         detail = f"serial {serial}{trusted} -> {manifest.serial}"
         return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
     return foreign(key, step, pointer, there.address, f"It is not the serial {serial} that is published.")
+
+
+def _newer_pointer(pointer: Stored, manifest: WantedManifest, serial: int, there: Snapshot) -> Action:
+    """Leave the well-known address of a higher serial as it is, where that serial is there as well."""
+    key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
+    target = layout.manifest(manifest.kubernetes, manifest.name, serial)
+    if target in there.published.withdrawn:
+        return same(key, step, pointer, f"serial {serial}, which was withdrawn")
+    if target in there.entries:
+        return same(key, step, pointer, f"serial {serial}, which is newer")
+    sentence = f"{key} in {there.address} is of serial {serial}, and {target} is gone."
+    return lost(key, step, sentence, f"Put it back: {key} holds its bytes.")
 
 
 def _serial_with(data: bytes, manifest: WantedManifest, there: Snapshot) -> int | None:

@@ -7,13 +7,14 @@ after this listing makes its own publisher move the index, and then the token re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
 from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
+from .index import PublishedManifest, PublishedTool
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
 from .records import Recorder, in_parallel
@@ -31,12 +32,14 @@ class Snapshot:
     """Those objects that were read, by key."""
     published: index.Contents
     """What is published and verifies, or did when the index was written."""
+    gone: Mapping[str, PublishedManifest | PublishedTool]
+    """What the index told of and the listing does not name, unless it was withdrawn: its records by key."""
     left_out: tuple[str, ...]
     """What lies where a manifest or a tool should and is not one, in sentences."""
 
     def serials(self, kubernetes: str, name: str) -> tuple[int, ...]:
-        """Give the serials of a manifest that are there, the highest first."""
-        return _serials(self.entries, kubernetes, name)
+        """Give the serials of a manifest that are there or were withdrawn, the highest first."""
+        return _serials([*self.entries, *self.published.withdrawn], kubernetes, name)
 
 
 def read_snapshot(
@@ -75,7 +78,36 @@ def read_snapshot(
         reader.read(_behind(entries, dict(zip(_tool_files(None), _tool_files(version), strict=True))))
     if not _tool_pointers_are_known(objects):
         reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
-    return Snapshot(bucket.describe(), entries, objects, published, left_out)
+    gone, withdrawn = missed(objects.get(layout.INDEX_JSON), entries, consumer)
+    published = replace(published, withdrawn=withdrawn)
+    return Snapshot(bucket.describe(), entries, objects, published, gone, left_out)
+
+
+def missed(
+    told: Stored | None, entries: Collection[str], consumer: Consumer
+) -> tuple[dict[str, PublishedManifest | PublishedTool], tuple[str, ...]]:
+    """Give what ``index.json`` told of and is not listed, by key, and the keys of what was withdrawn and stays away.
+
+    To miss something it is enough that the index tells of it, whether or not the page beside it was written with it:
+    people look then. What a key signed that is trusted no more is missed by nobody.
+    """
+    remembered = _remembered(told)
+    withdrawn = tuple(key for key in remembered.withdrawn if key not in entries)
+    gone = {
+        key: record
+        for key, record in index.objects(remembered).items()
+        if key not in entries
+        and key not in withdrawn
+        and consumer.trusts(record.fingerprint, "manifest" if isinstance(record, PublishedManifest) else "tool")
+    }
+    return gone, withdrawn
+
+
+def _remembered(told: Stored | None) -> index.Contents:
+    try:
+        return index.read(told.data) if told is not None else index.Contents()
+    except Conflict:
+        return index.Contents()
 
 
 def published_manifest(
@@ -101,6 +133,11 @@ def published_manifest(
     except NotTrusted as error:
         raise NotTrusted(f"{key} in {bucket.describe()}: {error.message}", error.advice) from error
     return stored.data, signed
+
+
+def withdrawn_from(bucket: Bucket) -> frozenset[str]:
+    """Give the keys of what ``index.json`` says was withdrawn: a serial among them is not made anew."""
+    return frozenset(_remembered(bucket.get(layout.INDEX_JSON)).withdrawn)
 
 
 def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> Signer | None:
@@ -180,7 +217,7 @@ def _tool_pointers_are_known(objects: Mapping[str, Stored]) -> bool:
     return True
 
 
-def _serials(entries: Mapping[str, Entry], kubernetes: str, name: str) -> tuple[int, ...]:
+def _serials(entries: Iterable[str], kubernetes: str, name: str) -> tuple[int, ...]:
     parsed = [layout.read_key(key) for key in entries]
     return tuple(
         sorted(
@@ -256,7 +293,4 @@ def _told(objects: Mapping[str, Stored]) -> index.Contents:
     told, page = objects.get(layout.INDEX_JSON), objects.get(layout.INDEX_HTML)
     if told is None or page is None or not is_written_with(page.data, told.data):
         return index.Contents()
-    try:
-        return index.read(told.data)
-    except Conflict:
-        return index.Contents()
+    return _remembered(told)

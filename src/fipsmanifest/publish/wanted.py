@@ -52,3 +52,5 @@ class Wanted:
     """One per name and version."""
     tool: WantedTool | None = None
     """None where the published tool stays as it is."""
+    withdrawn: tuple[str, ...] = ()
+    """Keys of objects that were published, are gone, and are to be missed no more."""
