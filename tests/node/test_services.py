@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -260,10 +261,12 @@ Behaviour = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def hostile(behave: Behaviour, address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[int]:
+def hostile(
+    behave: Behaviour, address: tuple[str, int] = ("127.0.0.1", 0), opened: socket.socket | None = None
+) -> Iterator[int]:
     """Serve connections with ``behave``, one thread each."""
     stop = threading.Event()
-    listener = socket.create_server(address)
+    listener = opened or socket.create_server(address)
     listener.settimeout(0.1)
 
     def serve(connection: socket.socket) -> None:
@@ -314,9 +317,47 @@ def say(data: bytes) -> Behaviour:
 
 
 def hello(suite: int, version: int = 0x0303) -> bytes:
-    body = version.to_bytes(2, "big") + bytes(33) + suite.to_bytes(2, "big") + b"\0"
+    body = min(version, 0x0303).to_bytes(2, "big") + bytes(33) + suite.to_bytes(2, "big") + b"\0"
+    if version == 0x0304:
+        body += b"\x00\x06\x00\x2b\x00\x02\x03\x04"  # supported_versions (RFC 8446, 4.2.1)
     message = b"\x02" + len(body).to_bytes(3, "big") + body
     return b"\x16\x03\x03" + len(message).to_bytes(2, "big") + message
+
+
+def offers(data: bytes, version: int, suite: int) -> bool:
+    """Read a ClientHello's version, and whether it offers a suite."""
+    offered = 0x0304 if b"\x00\x2b\x00\x03\x02\x03\x04" in data else int.from_bytes(data[9:11], "big")
+    begin = 44 + data[43] + 2
+    end = begin + int.from_bytes(data[begin - 2 : begin], "big")
+    return offered == version and suite.to_bytes(2, "big") in [data[at : at + 2] for at in range(begin, end, 2)]
+
+
+def only(suite: int) -> Behaviour:
+    """Take one suite in TLS 1.2, and close without a word where it is not offered."""
+
+    def behave(connection: socket.socket) -> None:
+        if offers(connection.recv(65536), 0x0303, suite):
+            connection.sendall(hello(suite))
+
+    return behave
+
+
+def dies_after(count: int, server: int, end: bytes | None) -> Behaviour:
+    """Pass ``count`` connections on to the port ``server``; end all later ones with ``end``, or a reset for None."""
+    connections = itertools.count(1)
+
+    def behave(connection: socket.socket) -> None:
+        if next(connections) > count:
+            return reset(connection) if end is None else say(end)(connection)
+        with socket.create_connection(("127.0.0.1", server)) as onward:
+            onward.sendall(connection.recv(65536))
+            while answer := onward.recv(65536):
+                connection.sendall(answer)
+                if len(answer) >= 7:
+                    break
+        return None
+
+    return behave
 
 
 class TestHostileServers:
@@ -355,6 +396,44 @@ class TestHostileServers:
 
         assert result.status == "unknown" and re.search(told, str(result.actual)), result
         assert time.monotonic() - started < 10
+
+    @pytest.mark.parametrize("end", [b"", None, b"\x15\x03\x03\x00\x02\x02\x28"], ids=["close", "reset", "alert"])
+    def test_one_that_stops_answering_halfway_does_not_refuse_the_rest(
+        self, end: bytes | None, certificate: tuple[Path, Path]
+    ) -> None:
+        # It has what is allowed first, and then what is not.
+        weak = ["-no_tls1_3", "-serverpref", "-cipher", "AES256-GCM-SHA384:AES128-SHA"]
+        with openssl_server(certificate, *weak) as server:
+            found = []
+            for count in (1, 2, 3, 4, 99):
+                with hostile(dies_after(count, server, end)) as port:
+                    found.append(check(port))
+
+        assert [result.status for result in found] == ["unknown", "unknown", "fail", "fail", "fail"], found
+        assert "stops answering" in str(found[1].actual)
+
+    def test_one_that_closes_without_a_word_and_answers_on_is_taken_to_refuse(self) -> None:
+        with hostile(only(0xC030)) as port:
+            result = check(port)
+
+        assert (result.status, result.evidence["suites"]) == ("pass", {"TLSv1.2": ALLOWED[:1]}), result
+        assert result.evidence["refused"] == dict.fromkeys(["SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.3"], "closed")
+
+    def test_one_that_was_not_there_at_first_is_asked_again(self) -> None:
+        connections = itertools.count(1)
+
+        def late(connection: socket.socket) -> None:
+            data = connection.recv(65536)
+            if next(connections) == 1:
+                return
+            for version, suite in ((0x0304, 0x1303), (0x0303, 0xC030)):
+                if offers(data, version, suite):
+                    connection.sendall(hello(suite, version))
+
+        with hostile(late) as port:
+            result = check(port)
+
+        assert outside(result) == ["TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256"]
 
     def test_one_that_holds_every_connection_is_left_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "_SECONDS", 1.0)
@@ -395,8 +474,19 @@ class TestHostileServers:
 
 
 def asked_at(port: int) -> list[tuple[Any, ...]]:
-    places = services._places(services._Service("etcd", port, ()), listening.listeners())
+    places = services._places(services._Service("etcd", port, True, ()), listening.listeners())
     return [place.address for place in places]
+
+
+def beside(address: str, port: int, v6only: bool = False) -> socket.socket:
+    """Listen where others may listen as well."""
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if ":" in address:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+    opened.bind((address, port))
+    opened.listen()
+    return opened
 
 
 class TestWhichServices:
@@ -513,3 +603,73 @@ for one in services.check(Node("/", True, "control-plane"), [Listed("m", {manife
             port = listener.getsockname()[1]
 
             assert asked_at(port) == [("127.0.0.1", port)]
+
+    @pytest.mark.parametrize(("everywhere", "own"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::", "127.0.0.1")])
+    def test_a_good_service_at_the_loopback_hides_no_weak_one_on_every_address(self, everywhere: str, own: str) -> None:
+        weak = beside(everywhere, 0)
+        port = weak.getsockname()[1]
+        with hostile(only(0x0005), opened=weak), hostile(only(0xC030), opened=beside(own, port)):
+            found = services.check(Node("/", True, "control-plane"), [manifest(port)])
+
+        assert sorted(result.status for result in found) == ["fail", "pass"], found
+
+    def test_a_service_that_cannot_be_asked_apart_from_others_is_unknown(self) -> None:
+        taken = [listening.Listener(address, scope, 7) for address, scope in listening._own_addresses()]
+        everywhere = [listening.Listener("0.0.0.0", 0, 8), listening.Listener("::", 0, 9)]
+        service = services._Service("etcd", 2379, True, (("m", {}),))
+
+        places = services._places(service, {2379: taken + everywhere})
+
+        hidden = [place for place in places if place.hidden]
+        assert [place.address for place in hidden] == [("::", 2379)]
+        assert services._check_service(service, hidden[0], [None]).status == "unknown"
+
+    def test_processes_that_take_turns_at_one_address_are_unknown(self) -> None:
+        with beside("127.0.0.1", 0) as first:
+            port = first.getsockname()[1]
+            serve = f"with hostile(only(0xC030), opened=beside('127.0.0.1', {port})): print(flush=True); time.sleep(60)"
+            command = [sys.executable, "-c", f"from tests.node.test_services import *\n{serve}"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as other, hostile(only(0xC030), opened=first):
+                try:
+                    assert other.stdout is not None and other.stdout.readline()
+                    result = check(port)
+                finally:
+                    other.kill()
+
+        assert (result.status, result.evidence["code"]) == ("unknown", "several"), result
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes networks")
+    def test_a_service_on_every_address_is_asked_where_ipv6_is_switched_off(self) -> None:
+        look = "result = check(port); print(result.subject, result.status)"
+        serve = f"with hostile(only(0xC030), opened=beside('::', 6443)) as port: {look}"
+        script = """
+set -e
+ip link set lo up
+mount -t proc proc /proc
+echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+exec "$@"
+"""
+        given = [sys.executable, "-c", f"from tests.node.test_services import *\n{serve}"]
+        command = ["unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", script, "sh", *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+        assert done.stdout == "kube-apiserver [127.0.0.1:6443] pass\n", done.stderr
+
+    def test_another_roles_service_is_asked_where_its_own_program_listens(self) -> None:
+        def asked(name: str) -> list[tuple[str, str]]:
+            with hostile(only(0x0005)) as port:
+                found = services.check(Node("/", True, "worker"), [manifest(port, name=name, component=name)])
+            return [(result.status, result.evidence.get("code", "")) for result in found]
+
+        assert asked(Path("/proc/self/exe").readlink().name) == [("fail", "not-allowed")]
+        # A worker may have a proxy before the API servers of others: that one is not the component.
+        assert asked("kube-apiserver") == [("not-applicable", "")]
+
+    def test_what_another_role_may_accept_is_not_taken_for_this_ones(self) -> None:
+        strict, wide = manifest(1).manifest["node"]["services"][0], {"roles": ["worker"], "cipher_suites": None}
+        entries = [strict, strict | wide | {"cipher_suites": ["TLS_RSA_WITH_RC4_128_SHA"]}]
+        with hostile(only(0x0005)) as port:
+            listed = Listed("m", {"node": {"services": [entry | {"port": port} for entry in entries]}})
+            found = services.check(Node("/", True, "control-plane"), [listed])
+
+        assert [result.status for result in found] == ["fail"]

@@ -30,6 +30,8 @@ _ALERT, _HANDSHAKE = 21, 22
 _SERVER_HELLO = 2
 _WARNING, _FATAL, _CLOSE_NOTIFY = 1, 2, 0
 _TLS13 = 0x0304
+_PREFERRED = {"TLSv1.3": _TLS13, "TLSv1.2": 0x0303}
+_CLOSED = "closed"
 _SUPPORTED_VERSIONS = 43
 _MAX_RECORD = 16384 + 2048  # RFC 5246, 6.2.3
 
@@ -84,65 +86,94 @@ def ask(address: Tuple[Any, ...], allowed: Sequence[str], seconds: float) -> Acc
     ``address`` is a numeric one with its port and, where it is link-local, its flow and scope (socket(7)).
     """
     asking = _Asking(address, time.monotonic() + seconds)
-    found: Dict[str, List[int]] = {}
-    alerts: Dict[str, str] = {}
-    preferred = None
-    problems: List[str] = []
+    codes = suites.codes_of(allowed)
+    unsure = []
     for name, version in reversed(VERSIONS):
-        chosen: List[int] = []
-        try:
-            asking.enumerate(version, chosen)
-            alerts.update({} if chosen else {name: asking.refusal})
-        except Unanswered as error:
-            problems.append("{} ({})".format(error, name))
-        if chosen:
-            found[name] = chosen
-        if len(problems) >= _MAX_PROBLEMS:
-            break
-    try:
-        preferred = asking.prefer(suites.codes_of(allowed)) if found else None
-    except Unanswered as error:
-        problems.append(str(error))
-    if not found and not problems:
-        problems.append("refuses every version ({})".format(asking.refusal))
-    named = {name: [suites.name_of(code) for code in found[name]] for name, _ in VERSIONS if name in found}
-    return Accepted(named, preferred, alerts, problems[0] if problems else None, asking.connections)
+        first = not asking.found
+        asking.enumerate(name, version)
+        if first and asking.refused.get(name) == _CLOSED:
+            unsure.append((name, version))
+    for name, version in unsure if asking.found else []:
+        # It closed before it was known to answer at all.
+        asking.enumerate(name, version)
+    preferred = asking.prefer(codes) if asking.found else None
+    taken = {code for name in _PREFERRED for code in asking.found.get(name, [])}
+    if preferred is None and taken.intersection(codes):
+        asking.problems.append("refuses together what it accepts one by one")
+    if not asking.found and not asking.problems:
+        asking.problems.append("refuses every version ({})".format(asking.refusal))
+    named = {
+        name: [suites.name_of(code) for code in asking.found[name]] for name, _ in VERSIONS if name in asking.found
+    }
+    problem = asking.problems[0] if asking.problems else None
+    return Accepted(named, preferred, asking.refused, problem, asking.connections)
 
 
 class _Asking:
-    """One server, and the time that is left for it."""
+    """One server, the time that is left for it, and what it has answered so far."""
 
     def __init__(self, address: Tuple[Any, ...], deadline: float) -> None:
         self._address = address
         self._deadline = deadline
+        self._taken: Optional[Choice] = None
+        self.found: Dict[str, List[int]] = {}
+        """Version -> codes in the order in which they were chosen."""
+        self.refused: Dict[str, str] = {}
+        """Version of which nothing was chosen -> how it was refused."""
+        self.problems: List[str] = []
         self.connections = 0
         self.refusal = ""
+        """How the last connection was refused; empty where it was not."""
 
-    def enumerate(self, version: int, chosen: List[int]) -> None:
-        """Offer everything, then everything but what was chosen, until the server takes nothing more.
+    def enumerate(self, name: str, version: int) -> None:
+        """Offer everything, then everything but what was chosen, until the server takes nothing more."""
+        if len(self.problems) >= _MAX_PROBLEMS:
+            return
+        chosen: List[int] = []
+        self.refused.pop(name, None)
+        try:
+            refusal = self._enumerate(version, chosen)
+            self._ask_again()
+        except Unanswered as error:
+            self.problems.append("{} ({})".format(error, name))
+        else:
+            self.refused.update({} if chosen else {name: refusal})
+        if chosen:
+            self.found[name] = chosen
 
-        ``chosen`` grows as it goes, so that what was found before an `Unanswered` is kept.
-        """
+    def _enumerate(self, version: int, chosen: List[int]) -> str:
+        """Say how the server refused in the end; ``chosen`` grows as it goes, as an `Unanswered` may end it."""
         left = set(suites.OFFERED)
         if version != _TLS13:
             left -= {code for code in left if code >> 8 == 0x13}
         while len(chosen) < _MAX_ROUNDS:
             choice = self._offer(version, sorted(left))
-            if choice is None or choice.version != version:
-                return
+            if choice is None:
+                return self.refusal
+            if choice.version != version:
+                return "another version"
             if choice.suite not in left:
                 raise Unanswered("chose the suite 0x{:04X}, which was not offered".format(choice.suite))
             chosen.append(choice.suite)
             left.discard(choice.suite)
+            self._taken = choice
         raise Unanswered("accepts more suites than can be true")
 
+    def _ask_again(self) -> None:
+        """Offer once more what was accepted: a server that answers no longer is not one that refuses."""
+        if self._taken is not None and self._offer(self._taken.version, [self._taken.suite]) != self._taken:
+            raise Unanswered("stops answering, as it refuses what it accepted before")
+
     def prefer(self, allowed: Sequence[int]) -> Optional[str]:
-        """Offer what is allowed alone, newest version first."""
-        for version in (_TLS13, 0x0303):
-            offered = [code for code in allowed if (code >> 8 == 0x13) == (version == _TLS13)]
-            choice = self._offer(version, offered) if offered else None
-            if choice is not None and choice.version == version and choice.suite in offered:
-                return suites.name_of(choice.suite)
+        """Offer what is allowed alone, newest version first; None where nothing of it is chosen."""
+        try:
+            for version in _PREFERRED.values():
+                offered = [code for code in allowed if (code >> 8 == 0x13) == (version == _TLS13)]
+                choice = self._offer(version, offered) if offered else None
+                if choice is not None and choice.version == version and choice.suite in offered:
+                    return suites.name_of(choice.suite)
+        except Unanswered as error:
+            self.problems.append(str(error))
         return None
 
     def _offer(self, version: int, offered: Sequence[int]) -> Optional[Choice]:
@@ -190,7 +221,7 @@ class _Reader:
         while True:
             header = self._exactly(5, at_start=not message and not warnings)
             if header is None:
-                self.refusal = "closed"
+                self.refusal = _CLOSED
                 return None
             kind, major, length = header[0], header[1], struct.unpack(">H", header[3:])[0]
             if kind not in (_ALERT, _HANDSHAKE) or major != 3 or not 0 < length <= _MAX_RECORD:

@@ -6,7 +6,7 @@ import posixpath
 import socket
 import struct
 import time
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 
@@ -16,6 +16,8 @@ _INODE = 9  # its place in a line of /proc/net/tcp
 _MAX_NAME = 15  # proc(5), /proc/pid/comm
 _MAX_TABLE = 4 * 1024 * 1024
 _MAPPED = bytes(10) + b"\xff\xff"
+_ANY_IPV4 = "0.0.0.0"  # noqa: S104 - what others listen on
+_ANYWHERE = (_ANY_IPV4, "::")
 
 
 class Listener(NamedTuple):
@@ -75,6 +77,31 @@ def _scope(packed: bytes) -> int:
         return 0
     numbers = [int(fields[1], 16) for fields in _rows("if_inet6") if fields[:1] == [packed.hex()]]
     return numbers[0] if numbers else 0
+
+
+def askable(listener: Listener, beside: Sequence[Listener]) -> Optional[Tuple[str, int]]:
+    """Give an address and its scope where ``listener`` answers, and none of those ``beside`` it on its port does.
+
+    The kernel gives a connection to the socket that is bound to its very address before one that is bound to every
+    address. None where each of the node's addresses is taken by another one.
+    """
+    if listener.address not in _ANYWHERE:
+        return listener.address, listener.scope
+    taken = {(other.address, other.scope) for other in beside}
+    # All of 127.0.0.0/8 is the loopback (RFC 1122, 3.2.1.3), and one more than are taken is enough.
+    loopbacks = [("127.0.0.{}".format(last), 0) for last in range(1, min(len(taken) + 2, 255))]
+    own = loopbacks
+    if listener.address == "::":
+        # It may take IPv4 as well, and does where IPv6 is switched off.
+        own = _own_addresses() + ([] if (_ANY_IPV4, 0) in taken else loopbacks)
+    return next((one for one in own if one not in taken), None)
+
+
+def _own_addresses() -> List[Tuple[str, int]]:
+    """Give the node's IPv6 addresses with their scopes, the loopback first; none where IPv6 is switched off."""
+    packed = [bytes.fromhex(fields[0]) for fields in _rows("if_inet6") if len(fields) > 1 and len(fields[0]) == 32]
+    found = [(written(socket.AF_INET6, one), _scope(one)) for one in packed]
+    return sorted(found, key=lambda one: one[0] != "::1")
 
 
 def owners(inodes: Set[int], likely: Sequence[str], seconds: float) -> Dict[int, Owner]:

@@ -19,10 +19,11 @@ _SECONDS = 20.0  # for one address; all are asked at once
 _MAX_ASKED = 64
 _MAX_SHOWN = 40
 _OWNER_SECONDS = 5.0
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what others listen on
 
 _CLOSE = "Narrow the service to the manifest's list: --tls-min-version and --tls-cipher-suites (etcd: --cipher-suites)."
 _START = "Start the service, or leave this out with --skip services."
+_TURNS = "Stop all but the one that belongs there, and run this again."
+_HIDDEN = "Let nothing else listen on this port, and run this again."
 
 
 class _Service(NamedTuple):
@@ -30,8 +31,15 @@ class _Service(NamedTuple):
 
     name: str
     port: int
+    here: bool
+    """Whether the node's role has it; one that it has not is asked where it listens all the same."""
     allowed: Tuple[Tuple[str, Dict[str, Any]], ...]
     """Manifest's name, and its entry for the service."""
+
+    @property
+    def names(self) -> Set[str]:
+        """What its program may be called."""
+        return {self.name}.union(str(entry["component"]) for _, entry in self.allowed if entry.get("component"))
 
 
 class _Place(NamedTuple):
@@ -39,26 +47,28 @@ class _Place(NamedTuple):
 
     address: Tuple[Any, ...]
     """As connect(2) takes it."""
-    inode: int
-    """Of the socket that listens there; 0 where none was seen."""
+    inodes: Tuple[int, ...] = ()
+    """Of the sockets that listen there; none where none was seen."""
+    hidden: bool = False
+    """Whether other sockets have every address at which it could be asked."""
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Ask every service of the node's role; raises nothing."""
     if not node.live:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
-    services = _services(node, manifests)
-    if not services:
-        return [Result(ID, ID, NOT_APPLICABLE, actual="none listed for this role")]
     from concurrent.futures import ThreadPoolExecutor
 
-    listeners = listening.listeners()
-    asked = [(service, place) for service in services for place in _places(service, listeners)]
-    inodes = {place.inode for _, place in asked if place.inode}
+    services, listeners = _services(node, manifests), listening.listeners()
+    places = [(service, place) for service in services for place in _places(service, listeners)]
+    inodes = {inode for _, place in places for inode in place.inodes}
     owners = listening.owners(inodes, [service.name for service in services], _OWNER_SECONDS)
+    asked = [(service, place, [owners.get(inode) for inode in place.inodes]) for service, place in places]
+    asked = [one for one in asked if one[0].here or not all(owner and not _is_own(one[0], owner) for owner in one[2])]
+    if not asked:
+        return [Result(ID, ID, NOT_APPLICABLE, actual="none listed for this role")]
     with ThreadPoolExecutor(min(len(asked), _MAX_ASKED)) as pool:
-        one_by_one = [(service, place.address, owners.get(place.inode)) for service, place in asked[:_MAX_ASKED]]
-        results = list(pool.map(lambda one: _check_service(*one), one_by_one))
+        results = list(pool.map(lambda one: _check_service(*one), asked[:_MAX_ASKED]))
     if len(asked) > _MAX_ASKED:
         evidence = {"count": len(asked) - _MAX_ASKED}
         advice = "Let the services listen on fewer addresses, or give one manifest at a time."
@@ -72,23 +82,31 @@ def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
     for listed in manifests:
         entries = (listed.manifest.get("node") or {}).get("services") or []
         for entry in entries if isinstance(entries, list) else []:
-            if not isinstance(entry, dict):
-                continue
-            name, port = entry.get("name"), entry.get("port")
-            if node.role in (_texts(entry, "roles") or [node.role]) and isinstance(port, int) and 0 < port < 65536:
-                found.setdefault((str(name), port), []).append((listed.name, entry))
-    return [_Service(name, port, tuple(found[name, port])) for name, port in sorted(found)]
+            port = entry.get("port") if isinstance(entry, dict) else None
+            if isinstance(port, int) and 0 < port < 65536:
+                found.setdefault((str(entry.get("name")), port), []).append((listed.name, entry))
+    services = []
+    for name, port in sorted(found):
+        entries = found[name, port]
+        own = [one for one in entries if node.role in (_texts(one[1], "roles") or [node.role])]
+        services.append(_Service(name, port, bool(own), tuple(own or entries)))
+    return services
 
 
 def _places(service: _Service, listeners: Dict[int, List[listening.Listener]]) -> List[_Place]:
     """Give where a service is to be asked: everywhere it listens, or at the loopback where nothing was seen to."""
     found: Dict[Tuple[Any, ...], _Place] = {}
-    for one in sorted(listeners.get(service.port, [])):
-        address = _ANYWHERE.get(one.address, one.address)
+    beside = sorted(listeners.get(service.port, []))
+    for one in beside:
+        place = listening.askable(one, beside)
+        address, scope = place or (one.address, one.scope)
         # The interface's number goes where socket(7) has it.
-        where = (address, service.port, 0, one.scope) if one.scope else (address, service.port)
-        found.setdefault(where, _Place(where, one.inode))
-    return list(found.values()) or [_Place(("127.0.0.1", service.port), 0)]
+        where = (address, service.port, 0, scope) if scope else (address, service.port)
+        inodes = found[where].inodes if where in found else ()
+        found[where] = _Place(where, (*inodes, one.inode), place is None)
+    if not found and service.here:
+        return [_Place(("127.0.0.1", service.port))]
+    return list(found.values())
 
 
 def _shown_place(address: Tuple[Any, ...]) -> str:
@@ -99,25 +117,37 @@ def _shown_place(address: Tuple[Any, ...]) -> str:
     return "[{}]:{}".format(host, port) if ":" in host else "{}:{}".format(host, port)
 
 
-def _check_service(service: _Service, address: Tuple[Any, ...], owner: Optional[listening.Owner]) -> Result:
-    subject = "{} [{}]".format(visible(service.name, 60), visible(_shown_place(address)))
+def _check_service(service: _Service, place: _Place, owners: Sequence[Optional[listening.Owner]]) -> Result:
+    subject = "{} [{}]".format(visible(service.name, 60), visible(_shown_place(place.address)))
     expected = _expected(service.allowed[0][1])
     allowed = [suite for _, entry in service.allowed for suite in _order(entry)]
+    if place.hidden:
+        actual = "listens where other sockets answer"
+        return Result(ID, subject, UNKNOWN, expected, actual, {"code": "hidden"}, _HIDDEN)
     try:
-        found = tls.ask(address, allowed, _SECONDS)
+        found = tls.ask(place.address, allowed, _SECONDS)
     except tls.Refused as error:
         return Result(ID, subject, UNKNOWN, expected, "nothing answers ({})".format(error), {}, _START)
     result = _judge(service, subject, expected, found)
-    return result if owner is None else result._replace(evidence=dict(result.evidence, **_served_by(service, owner)))
+    known = [owner for owner in owners if owner is not None]
+    if known:
+        result = result._replace(evidence=dict(result.evidence, **_served_by(service, known[0])))
+    if result.status == PASS and len(owners) > 1 and (len(known) < len(owners) or len({one.pid for one in known}) > 1):
+        # The kernel gives each connection to one of them (SO_REUSEPORT, socket(7)).
+        evidence = dict(result.evidence, code="several", count=len(owners))
+        return result._replace(status=UNKNOWN, actual="several processes take turns", evidence=evidence, advice=_TURNS)
+    return result
 
 
 def _served_by(service: _Service, owner: listening.Owner) -> Dict[str, Any]:
     """Say which program has the port: what was found is said of that one, whoever it is."""
-    names = {service.name}.union(str(entry["component"]) for _, entry in service.allowed if entry.get("component"))
-    own = any(
-        listening.is_named(one, name) for name in names for one in (posixpath.basename(owner.program), owner.name)
-    )
+    own = _is_own(service, owner)
     return {"program": visible(owner.program), "pid": owner.pid, "another_program": not own}
+
+
+def _is_own(service: _Service, owner: listening.Owner) -> bool:
+    called = (posixpath.basename(owner.program), owner.name)
+    return any(listening.is_named(one, name) for name in service.names for one in called)
 
 
 def _judge(service: _Service, subject: str, expected: str, found: tls.Accepted) -> Result:
@@ -129,16 +159,15 @@ def _judge(service: _Service, subject: str, expected: str, found: tls.Accepted) 
         "connections": found.connections,
     }
     actual = _shown(found)
-    outside = {name: _outside(entry, found) for name, entry in service.allowed}
-    fitting = [name for name in outside if not outside[name]]
+    outside = [_outside(entry, found) for _, entry in service.allowed]
+    fitting = [one for number, one in enumerate(service.allowed) if not outside[number]]
     if not fitting:
-        evidence.update(code="not-allowed", outside=outside[service.allowed[0][0]][:_MAX_SHOWN])
+        evidence.update(code="not-allowed", outside=outside[0][:_MAX_SHOWN])
         return Result(ID, subject, FAIL, expected, actual, evidence, _CLOSE)
     if found.problem is not None:
         advice = "Look into why the service does not answer as a TLS server does."
         return Result(ID, subject, UNKNOWN, expected, found.problem, dict(evidence, code="no-answer"), advice)
-    evidence["manifest"] = fitting[0]
-    entry = dict(service.allowed)[fitting[0]]
+    evidence["manifest"], entry = fitting[0]
     if entry.get("preferred") not in (None, found.preferred):
         evidence["code"] = "other-preferred"
     return Result(ID, subject, PASS, expected, actual, evidence)
