@@ -50,6 +50,8 @@ def make(root: Path) -> dict[str, Any]:
     shutil.copyfile(PROGRAMS["containerd"], root / "usr/local/bin/containerd")
     (root / "usr/local/bin/containerd").chmod(0o755)
     (root / "usr/bin/containerd").symlink_to("/usr/local/bin/containerd")
+    write(root, "/etc/os-release", 'ID="rhel"\nVERSION_ID="8.4"\n')
+    write(root, "/etc/crypto-policies/state/current", "FIPS\n")
     (root / "etc/kubernetes/kubelet.conf").write_text("shipped\n")
     (root / "etc/kubernetes/kubelet.conf").chmod(0o644)
     link = {"path": "/usr/bin/containerd", "type": "symlink", "role": "program", "mode": "0777"}

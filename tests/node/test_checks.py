@@ -324,8 +324,30 @@ class TestPlatform:
 
         assert (result.status, result.actual) == ("pass", os.uname().machine)
 
-    def test_a_running_node_without_os_release_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
-        assert platform.check(Node(str(root), True, "worker"), [Listed("m", manifest)])[0].status == "unknown"
+    @pytest.mark.parametrize("live", [True, False])
+    def test_a_node_without_os_release_is_unknown(self, live: bool, root: Path, manifest: dict[str, Any]) -> None:
+        shutil.rmtree(root / "etc")
+        (root / "etc").write_text("")
+
+        assert platform.check(Node(str(root), live, "worker"), [Listed("m", manifest)])[0].status == "unknown"
+
+    def test_a_tree_without_a_program_of_any_machine_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
+        shutil.rmtree(root / "usr")
+
+        assert platform.check(at_rest(root), [Listed("m", manifest)])[1].status == "unknown"
+
+    def test_manifests_for_another_system_or_machine_are_left_out(self, root: Path, manifest: dict[str, Any]) -> None:
+        own, older = Listed("own", manifest), Listed("older", manifest | {"el": 7})
+        other = [dict(file, architecture="aarch64") for file in manifest["files"]]
+        arm = Listed("arm", manifest | {"files": other})
+        both = Listed("both", manifest | {"files": other + manifest["files"]})
+
+        assert platform.fitting(at_rest(root), [older, own, arm, both]) == [own, both]
+        # One that fits the system and another that fits the machine are none that fits.
+        oldest = [Listed("older", older.manifest), arm]
+        assert platform.fitting(at_rest(root), oldest) == [arm]
+        assert [one.status for one in platform.check(at_rest(root), [arm])] == ["pass", "fail"]
+        assert platform.fitting(at_rest(root), [older]) == [older]
 
 
 class TestFipsMode:

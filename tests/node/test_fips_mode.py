@@ -84,13 +84,25 @@ def test_a_start_without_fips_fails(el: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("el", [7, 8, 9, 10])
 def test_a_bare_tree_at_rest_has_no_signals_and_a_running_node_must(el: int, tmp_path: Path) -> None:
-    assert {result.status for result in signals(tmp_path, el).values()} == {"not-applicable"}
+    at_rest = {name: result.status for name, result in signals(tmp_path, el).items()}
+    assert at_rest.pop("signals") == "unknown"
+    assert set(at_rest.values()) == {"not-applicable"}
 
     found = signals(tmp_path, el, live=True)
 
     missing = ON_DISK[el] - {"prelink"}
     assert {found[name].status for name in missing} <= {"fail", "unknown"}
     assert "system-fips" in found if el < 9 else "system-fips" not in found
+
+
+@pytest.mark.parametrize("el", [7, 8, 9, 10])
+def test_what_a_tree_could_do_does_not_say_that_it_is_in_fips_mode(el: int, tmp_path: Path) -> None:
+    roots.write(tmp_path, "/usr/lib/dracut/modules.d/01fips/module-setup.sh", "")
+    roots.write(tmp_path, "/usr/lib64/ossl-modules/fips.so", "")
+
+    found = signals(tmp_path, el)
+
+    assert (found["signals"].status, found["signals"].evidence["code"]) == ("unknown", "none")
 
 
 def test_one_start_of_several_without_fips_is_a_mismatch(tmp_path: Path) -> None:

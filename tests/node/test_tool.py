@@ -313,7 +313,7 @@ class TestOldAndNewPython:
             env={"LC_ALL": "C", "PATH": "/usr/bin"},
         )
 
-        assert (code, report["summary"]["pass"]) == (0, 7)
+        assert (code, report["summary"]["pass"]) == (0, 9)
 
 
 class TestOptions:
@@ -376,6 +376,20 @@ class TestOptions:
         }
         assert (code, named["/bin/kubelet"]) == (0, new.name)
         assert [one["serial"] for one in report["manifests"]] == [1, 2]
+
+    def test_a_manifest_for_another_system_vouches_for_nothing(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        changed = [file | ({"sha256": "0" * 64} if "kubeadm" in file["path"] else {}) for file in manifest["files"]]
+        own = sign(forge, manifest | {"files": changed}, tmp_path)
+        older = tmp_path / "el7.asc"
+        older.write_bytes(forge.clearsign(roots.payload_of(manifest | {"el": 7})))
+
+        for given in ([own], [older], [older, own], [own, older]):
+            code, report, _ = run(tool, "--root", root, *given)
+            assert (code, report["verdict"]) == (1, "invalid"), given
+        assert any(warning.startswith("el7.asc is for another system") for warning in report["warnings"])
 
     def test_one_untrusted_manifest_of_several_is_enough_to_stop(
         self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path

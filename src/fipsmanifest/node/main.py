@@ -74,7 +74,7 @@ def _run(asked: options.Options) -> int:
     if not asked.json:
         # What follows may take a minute.
         _say(report.heading(described))
-    from .checks import signature
+    from .checks import platform, signature
 
     opened = [signature.open_manifest(name, data, trust, asked.bindings, asked.fingerprint) for name, data in given]
     results = [one.result for one in opened]
@@ -89,7 +89,10 @@ def _run(asked: options.Options) -> int:
         results.append(signature.check_tool(manifests))
         if role.doubt is not None and _OF_A_ROLE.intersection(asked.checks):
             results.append(role.doubt)
-        results += _check_node(node, manifests, asked.checks)
+        fitting = platform.fitting(node, manifests)
+        for left_out in [one for one in manifests if one not in fitting]:
+            warnings.append("{} is for another system or machine, and vouches for nothing here.".format(left_out.name))
+        results += _check_node(node, fitting, asked.checks)
         found = verdict(results, trusted=True)
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
     said = report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings))

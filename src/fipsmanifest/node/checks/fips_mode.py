@@ -70,6 +70,9 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         except _Unread as unread:
             results.append(unread.result)
     results += _disagreement(results)
+    if all(result.status == NOT_APPLICABLE for result in results if result.subject in _MODES):
+        advice = "Set the tree up for FIPS mode as its vendor says, or leave this out with --skip fips-mode."
+        results.append(Result(ID, "signals", UNKNOWN, "FIPS mode", "nothing says so", {"code": "none"}, advice))
     if node.live and results[0].status == PASS and tree.HASH_PROVIDER != "openssl":
         advice = "Use the distribution's own Python, which hashes with the system's OpenSSL."
         results.append(Result(ID, "hash-provider", FAIL, "openssl", tree.HASH_PROVIDER, advice=advice))

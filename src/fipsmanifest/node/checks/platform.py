@@ -4,7 +4,7 @@ import errno
 import itertools
 import os
 import stat
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set
 
 from .. import tree
 from ..result import FAIL, PASS, UNKNOWN, Listed, Node, Result
@@ -23,6 +23,19 @@ _ADVICE = "Use the manifest that was made for this operating system."
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Compare os-release and the architecture with what the manifests name; raises nothing."""
     return [_operating_system(node, manifests), _architecture(node, manifests)]
+
+
+def fitting(node: Node, manifests: Sequence[Listed]) -> List[Listed]:
+    """Give the manifests for the node's own system and machine: no other one vouches for what is on it.
+
+    Where none is, or it cannot be told, all are: the check says so.
+    """
+    release = os_release(node.root)
+    if release is not None:
+        name, version, like = release.get("ID", "?"), release.get("VERSION_ID", "?"), release.get("ID_LIKE", "")
+        manifests = [one for one in manifests if _fits(one.manifest, name, version, like)] or manifests
+    machine = architecture_of(node, _paths(manifests))
+    return [one for one in manifests if machine in _machines(one.manifest)] or list(manifests)
 
 
 def os_release(root: str) -> Optional[Dict[str, str]]:
@@ -56,7 +69,8 @@ def _operating_system(node: Node, manifests: Sequence[Listed]) -> Result:
         advice = "Run it as root, or look into what is there in place of os-release."
         return Result(ID, subject, UNKNOWN, None, "os-release cannot be read", {"code": visible(code)}, advice)
     if release is None:
-        return node.unless_live(ID, subject, "no os-release")
+        advice = "Install the package that brings os-release."
+        return Result(ID, subject, UNKNOWN, _expected(manifests[0].manifest), "no os-release", {}, advice)
     name, version = release.get("ID", "?"), release.get("VERSION_ID", "?")
     actual = visible("{} {}".format(name, version))
     for listed in manifests:
@@ -94,22 +108,25 @@ def _expected(manifest: Dict[str, Any]) -> str:
 
 def _architecture(node: Node, manifests: Sequence[Listed]) -> Result:
     subject = "architecture"
-    files = [file for listed in manifests for file in listed.manifest["files"]]
-    by_name = {
-        str(file["architecture"]): listed.name
-        for listed in reversed(manifests)
-        for file in listed.manifest["files"]
-        if file.get("architecture") not in (None, "noarch")
-    }
+    by_name = {name: listed.name for listed in reversed(manifests) for name in _machines(listed.manifest)}
     named = sorted(by_name)
-    actual = architecture_of(node, [str(file.get("path")) for file in files])
-    if actual is None or not named:
-        return node.unless_live(ID, subject, "cannot be told")
+    actual = architecture_of(node, _paths(manifests))
     expected = ", ".join(named)
+    if actual is None or not named:
+        advice = "Look into why the tree has no program of the machine's." if named else "Get another manifest."
+        return Result(ID, subject, UNKNOWN, expected, "cannot be told", {}, advice)
     if actual in named:
         return Result(ID, subject, PASS, expected, actual, {"manifest": by_name[actual]})
     advice = "Use the manifest that was made for this machine."
     return Result(ID, subject, FAIL, expected, actual, {"code": "architecture"}, advice)
+
+
+def _machines(manifest: Dict[str, Any]) -> Set[str]:
+    return {str(file["architecture"]) for file in manifest["files"] if file.get("architecture") not in (None, "noarch")}
+
+
+def _paths(manifests: Sequence[Listed]) -> List[str]:
+    return [str(file.get("path")) for listed in manifests for file in listed.manifest["files"]]
 
 
 def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
