@@ -117,6 +117,21 @@ class Registry:
         )
         return reference
 
+    def put(self, layout: Path, repository: str, index: Mapping[str, Any]) -> str:
+        """Keep ``index`` past the registry's checks, with every blob of ``layout``; give its reference."""
+        named = put_blob(layout, json.dumps(index).encode(), OCI_INDEX)["digest"].removeprefix("sha256:")
+        tree = self.folder / "data/docker/registry/v2/repositories" / repository
+        links = {tree / "_manifests/tags/v1/current/link": named}
+        for blob in (layout / "blobs/sha256").iterdir():
+            self.blob_path(blob.name).parent.mkdir(parents=True, exist_ok=True)
+            self.blob_path(blob.name).write_bytes(blob.read_bytes())
+            links[tree / "_layers/sha256" / blob.name / "link"] = blob.name
+            links[tree / "_manifests/revisions/sha256" / blob.name / "link"] = blob.name
+        for link, digest in links.items():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.write_text(f"sha256:{digest}")
+        return f"{self.address}/{repository}:v1"
+
     def blob_path(self, digest: str) -> Path:
         """Give where the registry keeps the bytes of ``digest``, to spoil them."""
         hexadecimal = digest.removeprefix("sha256:")

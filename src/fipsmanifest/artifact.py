@@ -41,6 +41,16 @@ class ImagePlatform:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A part of an image that is not for Linux, so that nobody looks at it."""
+
+    name: str
+    """The image's reference with the part's digest."""
+    why: str
+    """What it is instead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One downloaded, authenticated thing: an RPM, a tarball or an image."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .artifact import Artifact, ImagePlatform
+from .artifact import Artifact, ImagePlatform, LeftOut
 from .collect.cache import Cache
 from .errors import FipsManifestError, Incomplete
 from .inspect.finding import Finding
@@ -38,7 +38,7 @@ class Located:
     finding: Finding
 
 
-Outcome = Located | FipsManifestError
+Outcome = Located | LeftOut | FipsManifestError
 _Inspect = Callable[[Member], Finding | None]
 
 

@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .artifact import Artifact
 from .collect.cache import Cache
 from .errors import FipsManifestError, Incomplete, UsageError
 from .inspect import elf
@@ -19,6 +19,9 @@ from .inspect.inspector import Inspector
 from .packed import Located, Opener, Outcome, attempt
 from .progress import SILENT, Progress
 from .unpack.open import kind_of, may_hold_members
+
+if TYPE_CHECKING:
+    from .collect.image import Pulled
 
 #: Files of a folder, and bytes in them, that are handed to a thread at once: more would leave a core idle at the end,
 #: fewer cost more than looking at a small file does.
@@ -34,7 +37,7 @@ class RemoteImage:
 
     reference: str
     """As the user named it; what its findings are said to be in."""
-    pull: Callable[[], Artifact]
+    pull: Callable[[], Pulled]
     """Gives it with all its parts in the cache; raises `Refused` or `Incomplete`."""
 
 
@@ -96,7 +99,8 @@ def _tasks(target: Path | RemoteImage, kind: str | Incomplete, opener: Opener) -
 
 
 def _remote(image: RemoteImage, opener: Opener) -> Sequence[Outcome]:
-    return list(opener.platforms(image.pull(), image.reference))
+    pulled = image.pull()
+    return [*opener.platforms(pulled.image, image.reference), *pulled.left_out]
 
 
 def _named(path: Path, opener: Opener) -> Sequence[Outcome]:

@@ -20,7 +20,7 @@ import pytest
 
 from tests.collect import upstream
 from tests.inspect import edits, programs
-from tests.servers_registry import Registry, make_image, make_layer, skopeo
+from tests.servers_registry import OCI_INDEX, OCI_MANIFEST, Registry, make_image, make_layer, put_blob, skopeo
 
 README = Path(__file__).parents[2] / "README.md"
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
@@ -92,7 +92,7 @@ def test_a_file_is_named_as_it_was_given(tmp_path: Path, boring: bytes) -> None:
     (tmp_path / "kubelet").write_bytes(boring)
     ended = inspect(tmp_path, "kubelet", "--json")
     assert ended.code == 0
-    assert ended.document.keys() == {"schema", "files", "modules", "errors"}
+    assert ended.document.keys() == {"schema", "files", "modules", "left_out", "errors"}
     assert ended.document["schema"] == "fipsmanifest/inspect/v1"
     (entry,) = ended.files
     assert (entry["path"], entry["sha256"], entry["size"]) == (
@@ -204,6 +204,131 @@ def test_an_image_in_a_registry_is_looked_through_for_all_its_platforms(
     raw = json.loads(skopeo("inspect", "--raw", f"docker://{reference}", "--tls-verify=false"))
     single = f"{reference.rpartition(':')[0]}@{raw['manifests'][1]['digest']}"
     assert inspect(tmp_path, f"docker://{single}", "--json").verdicts() == {"/usr/bin/kubelet": "plain"}
+
+
+@dataclass
+class Indexed:
+    """Makes the entries of an index over an OCI layout."""
+
+    folder: Path
+
+    def image(self, name: str, program: bytes, **keys: Any) -> dict[str, Any]:
+        digest = make_image(self.folder, name, {"amd64": [make_layer({f"opt/{name}": program})]}, index=False)
+        size = (self.folder / "blobs/sha256" / digest.removeprefix("sha256:")).stat().st_size
+        return {"mediaType": OCI_MANIFEST, "digest": digest, "size": size, **keys}
+
+    def within(self, *entries: dict[str, Any], **keys: Any) -> dict[str, Any]:
+        return {**put_blob(self.folder, json.dumps(index_of(*entries)).encode(), OCI_INDEX), **keys}
+
+
+def index_of(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+
+
+def made_for(system: str, machine: str = "amd64", **more: str) -> dict[str, str]:
+    return {"os": system, "architecture": machine, **more}
+
+
+ATTESTS = {"vnd.docker.reference.type": "attestation-manifest"}
+#: What is never fetched, so that it need not be there.
+GONE = {"mediaType": OCI_MANIFEST, "size": 1000}
+
+
+def gone(number: int) -> str:
+    return f"sha256:{number:064x}"
+
+
+def test_all_that_a_linux_node_could_choose_of_an_index_is_looked_at_and_the_rest_is_said(
+    tmp_path: Path, registry: Registry
+) -> None:
+    small = programs.c_program().read_bytes()
+    make = Indexed(tmp_path / "layout")
+    within = make.within(make.image("deeper", small, platform=made_for("linux", "arm64")), platform={"os": "linux"})
+    entries = [
+        make.image("first", small, platform=made_for("linux")),
+        make.image("same", small, platform=made_for("linux")),
+        make.image("variant", small, platform=made_for("linux", variant="v3")),
+        make.image("arm", small, platform=made_for("linux", "arm", variant="v7")),
+        make.image("nothing", small),
+        make.image("nothing-attested", small, annotations=ATTESTS),
+        make.image("attested", small, platform=made_for("linux"), annotations=ATTESTS),
+        make.image("unknown", small, platform=made_for("unknown", "unknown")),
+        make.image("upper", small, platform=made_for("Linux")),
+        make.image("empty", small, platform=made_for("")),
+        make.within(make.image("within", small), within),
+        {**GONE, "digest": gone(1), "platform": made_for("windows", **{"os.version": "10.0.20348.2700"})},
+        {**GONE, "digest": gone(2), "platform": made_for("unknown", "unknown"), "annotations": ATTESTS},
+        {**GONE, "digest": gone(3), "mediaType": OCI_INDEX, "platform": made_for("wasi", "wasm")},
+    ]
+    reference = registry.put(tmp_path / "layout", "everything", index_of(*entries))
+    ended = inspect(tmp_path, f"docker://{reference}", "--json")
+    assert ended.code == 0, ended.stderr
+    names = ["same", "variant", "arm", "nothing", "nothing-attested", "attested", "unknown", "upper", "empty"]
+    assert ended.verdicts() == {f"/opt/{name}": "not-go" for name in ["first", *names, "within", "deeper"]}
+    assert ended.document["left_out"] == [
+        {"name": f"{reference}@{gone(1)}", "why": "made for 'windows'"},
+        {"name": f"{reference}@{gone(2)}", "why": "an attestation"},
+        {"name": f"{reference}@{gone(3)}", "why": "made for 'wasi'"},
+    ]
+
+
+def test_an_image_with_attestations_and_another_system_passes_the_gate_which_says_so(
+    tmp_path: Path, registry: Registry, boring: bytes
+) -> None:
+    entries = [
+        Indexed(tmp_path / "layout").image("kubelet", boring, platform=made_for("linux")),
+        {**GONE, "digest": gone(1), "platform": made_for("windows")},
+        {**GONE, "digest": gone(2), "platform": made_for("unknown", "unknown"), "annotations": ATTESTS},
+    ]
+    reference = registry.put(tmp_path / "layout", "usual", index_of(*entries))
+    said = [
+        f"not looked at: {reference}@{gone(1)} (made for 'windows')",
+        f"not looked at: {reference}@{gone(2)} (an attestation)",
+    ]
+    ended = inspect(tmp_path, "--require", "proven", f"docker://{reference}")
+    assert ended.code == 0, ended.stderr
+    assert [line for line in ended.stdout.splitlines() if line.startswith("not looked")] == said
+    noted = inspect(tmp_path, f"docker://{reference}", "--markdown").stdout.splitlines()
+    assert [line for line in noted if line.startswith("- not")] == [f"- {line}" for line in said]
+    # Where there is nothing else, nothing was looked at.
+    reference = registry.put(tmp_path / "layout", "other", index_of(*entries[1:]))
+    ended = inspect(tmp_path, f"docker://{reference}")
+    assert ended.code == 4
+    assert "is not made for linux" in ended.stderr
+    assert "made for 'windows', an attestation" in ended.stderr
+
+
+@pytest.mark.parametrize("story", ["deep", "unknown type", "no image", "many"])
+def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
+    tmp_path: Path, registry: Registry, story: str
+) -> None:
+    small = programs.c_program().read_bytes()
+    make = Indexed(tmp_path / "layout")
+    good = make.image("kubelet", small, platform=made_for("linux"))
+    other = make.image("other", small)
+    match story:
+        case "deep":
+            for _ in range(4):
+                other = make.within(other)
+        case "unknown type":
+            other = {**put_blob(make.folder, b'{"schemaVersion": 2, "layers": []}', "x/y"), "mediaType": "x/y"}
+        case "no image":
+            chart = {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": gone(1), "size": 2}
+            document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": chart, "layers": []}
+            other = put_blob(make.folder, json.dumps(document).encode(), OCI_MANIFEST)
+        case "many":
+            windows = [{**GONE, "digest": gone(number), "platform": made_for("windows")} for number in range(999)]
+            other = make.within(*windows)
+    reference = registry.put(make.folder, story.replace(" ", "-"), index_of(good, other))
+    ended = inspect(tmp_path, f"docker://{reference}", "--json")
+    assert ended.code == 5
+    said = {
+        "deep": "too deep",
+        "unknown type": "announced as x/y",
+        "no image": "is no container",
+        "many": "1000 entries",
+    }
+    assert said[story] in ended.document["errors"][0]["message"]
 
 
 def test_an_image_that_cannot_be_had_leaves_the_look_incomplete(

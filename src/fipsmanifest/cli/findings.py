@@ -16,6 +16,7 @@ from ..errors import FipsManifestError
 from . import output
 
 if TYPE_CHECKING:
+    from ..artifact import LeftOut
     from ..gate import Decision, Excuse
     from ..inspect.finding import CryptoFacts, SeenModule
     from ..inspect.table import Row, Table
@@ -33,6 +34,9 @@ class Telling(Protocol):
     def see(self, item: Located) -> None:
         """Take one file, in the order of the survey."""
 
+    def leave_out(self, item: LeftOut) -> None:
+        """Take what was not looked at."""
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Tell the rest; there is nothing more to come."""
 
@@ -44,6 +48,7 @@ class AsJson:
         self._table = table
         self._files = output.LongList()
         self._modules: set[SeenModule] = set()
+        self._left_out: list[LeftOut] = []
 
     def see(self, item: Located) -> None:
         """Take one file."""
@@ -61,12 +66,17 @@ class AsJson:
                 self._modules.add(crypto.module)
         self._files.add(entry)
 
+    def leave_out(self, item: LeftOut) -> None:
+        """Take what was not looked at."""
+        self._left_out.append(item)
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it."""
         document: dict[str, Any] = {
             "schema": "fipsmanifest/inspect/v1",
             "files": self._files,
             "modules": {module.id: _module(module, self._table) for module in self._modules},
+            "left_out": [asdict(item) for item in self._left_out],
             "errors": [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors],
         }
         if decision is not None:
@@ -91,6 +101,7 @@ class AsMarkdown:
     def __init__(self, table: Table) -> None:
         self._rows = output.Aside()
         self._modules = _Modules(table)
+        self._left_out: list[str] = []
 
     def see(self, item: Located) -> None:
         """Take one file."""
@@ -98,11 +109,15 @@ class AsMarkdown:
             self._modules.see(item.finding.crypto)
             self._rows.write(json.dumps(_row(item)) + "\n")
 
+    def leave_out(self, item: LeftOut) -> None:
+        """Take what was not looked at."""
+        self._left_out.append(_not_looked_at(item))
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
         """Write it, with what was accepted and why; a release note has no place for errors."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
         accepted = [_accepted(excuse) for excuse in decision.excuses] if decision is not None else []
-        for lines in (self._modules.lines(), accepted):
+        for lines in (self._modules.lines(), self._left_out, accepted):
             if lines:
                 output.write()
             for line in lines:
@@ -117,6 +132,7 @@ class AsTable:
         self._modules = _Modules(table)
         self._widths = [len(heading) for heading in _HEADINGS]
         self._programs = self._others = 0
+        self._left_out: list[str] = []
 
     def see(self, item: Located) -> None:
         """Take one file."""
@@ -129,12 +145,16 @@ class AsTable:
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._tell(row)
 
+    def leave_out(self, item: LeftOut) -> None:
+        """Take what was not looked at."""
+        self._left_out.append(_not_looked_at(item))
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it; errors are told where all verbs tell theirs."""
         if self._programs:
             self._tell_all()
             output.write()
-        for line in self._modules.lines():
+        for line in (*self._modules.lines(), *self._left_out):
             output.write(output.one_line(line))
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
@@ -208,6 +228,10 @@ def _module(seen: SeenModule, table: Table) -> dict[str, Any]:
 
 def _today() -> date:
     return datetime.now(UTC).date()
+
+
+def _not_looked_at(item: LeftOut) -> str:
+    return f"not looked at: {item.name} ({item.why})"
 
 
 def _accepted(excuse: Excuse) -> str:

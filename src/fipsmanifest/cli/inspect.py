@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..artifact import LeftOut
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
 from . import options, output
 
@@ -76,6 +77,9 @@ def inspect(
             for item in outcomes:
                 if isinstance(item, FipsManifestError):
                     errors.append(item)
+                    continue
+                if isinstance(item, LeftOut):
+                    telling.leave_out(item)
                     continue
                 telling.see(item)
                 if gate is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from .. import architecture
-from ..artifact import Artifact, Blob, ImagePlatform
+from ..artifact import Artifact, Blob, ImagePlatform, LeftOut
 from ..definition import Definition, Images
 from ..errors import Incomplete, Refused
 from ..unpack.paths import shown
@@ -36,6 +37,10 @@ from .registry import Reference, Registry, mirrored, parse_reference
 
 #: Layers of one image fetched at a time.
 _PARALLEL = 3
+
+#: Entries of an index, and of those within it, that are followed; and how deep those may be.
+_MOST_ENTRIES = 1000
+_DEEPEST = 3
 
 _ADVICE = "Do not use this image; ask those who publish it."
 
@@ -104,10 +109,21 @@ def _fetch(
     )
 
 
-def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[str], object] = str) -> Artifact:
-    """Give the image that the reference ``text`` names, for every Linux platform it is made for, to look through.
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """An image with all of it that Linux could run."""
 
-    Raises `UsageError` for what is no reference, and as `jobs`.
+    image: Artifact
+    """It, with a platform for each manifest."""
+    left_out: tuple[LeftOut, ...]
+    """What else its index lists."""
+
+
+def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[str], object] = str) -> Pulled:
+    """Give the image that the reference ``text`` names, with all that a node could choose of it, to look through.
+
+    Of an index that is every entry for Linux, whatever its machine, and every one that names no platform. Raises
+    `UsageError` for what is no reference, `Refused` for an entry that is no image, and as `jobs`.
     """
     reference = parse_reference(text)
     written = mirrors.rewrite(text)
@@ -116,22 +132,59 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
     fetched = registry.resolve(served)
     media_type = fetched.headers.get("Content-Type", "").partition(";")[0].strip() or None
     document = parse(fetched.data, text, media_type)
-    wanted = None
+    origin = _Remote(registry, served, cache)
+    left_out: list[LeftOut] = []
     if isinstance(document, Index):
-        made_for = [entry for entry in document.manifests if entry.os == "linux" and entry.media_type in MANIFESTS]
-        wanted = tuple(dict.fromkeys(architecture.from_oci(entry.architecture or "") for entry in made_for))
-        if not wanted:
-            raise Incomplete(f"{text} is not made for linux.", "Choose another image.")
-    return assemble(
-        fetched.data,
-        _Remote(registry, served, cache),
-        source="",
-        name=text,
-        address=text,
-        architectures=wanted,
-        cache=cache,
-        media_type=media_type,
-    )
+        manifests = _Walk(origin, text, left_out).manifests(document)
+    else:
+        manifests = iter([fetched.data])
+    platforms = tuple(_platform(manifest, origin, cache, text) for manifest in manifests)
+    if not platforms:
+        there = ", ".join(part.why for part in left_out[:20]) or "nothing"
+        raise Incomplete(f"{text} is not made for linux.", f"Choose another image; in its index is: {there}.")
+    top = keep(cache, fetched.data, text)
+    index = f"sha256:{top.sha256}" if isinstance(document, Index) else None
+    image = Artifact("", "image", text, text, top.sha256, top.size, top.path, index=index, platforms=platforms)
+    return Pulled(image, tuple(left_out))
+
+
+class _Walk:
+    """The walk over an index, and those within it, to every manifest that Linux could choose."""
+
+    def __init__(self, origin: Origin, name: str, left_out: list[LeftOut]) -> None:
+        self._origin = origin
+        self._name = name
+        self._left_out = left_out
+        self._entries = 0
+        self._followed: set[str] = set()
+
+    def manifests(self, index: Index, depth: int = 0) -> Iterator[bytes]:
+        """Give each once; what is left out goes into the list. Raises `Refused` as `pull`."""
+        self._entries += len(index.manifests)
+        if self._entries > _MOST_ENTRIES or depth > _DEEPEST:
+            raise Refused(f"{self._name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.", _ADVICE)
+        for entry in index.manifests:
+            if why := _other_than_linux(entry):
+                self._left_out.append(LeftOut(f"{self._name}@{entry.digest}", why))
+            elif entry.digest not in self._followed:
+                self._followed.add(entry.digest)
+                data = self._origin.document(entry)
+                document = parse(data, f"{self._name}: {entry.digest}", entry.media_type)
+                if isinstance(document, Index):
+                    yield from self.manifests(document, depth + 1)
+                else:
+                    yield data
+
+
+def _other_than_linux(entry: Descriptor) -> str:
+    """Say what an entry is that no Linux node would choose; nothing for any other.
+
+    As containerd chooses (``platforms.Normalize``): upper case is lower, no system is the node's own.
+    """
+    system = (entry.os or "linux").lower()
+    if system == "unknown" and entry.attests:
+        return "an attestation"
+    return "" if system in ("linux", "unknown") else f"made for {shown(system)}"
 
 
 def assemble(

@@ -65,6 +65,8 @@ class Descriptor:
     """In an index: ``v8`` and the like."""
     names: tuple[str, ...] = ()
     """In the index of a layout: what the image is called there."""
+    attests: bool = False
+    """In an index: an attestation of another entry, as BuildKit marks them (its ``attestation-storage.md``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ def _descriptor(entry: object, what: str) -> Descriptor:
             for key in ("io.containerd.image.name", "org.opencontainers.image.ref.name")
             if (name := _text(annotations, key)) is not None
         ),
+        _text(annotations, "vnd.docker.reference.type") == "attestation-manifest",
     )
 
 
