@@ -96,10 +96,10 @@ class Archive:
         return {"reference": REFERENCE, "component": "etcd", "index": index.digest, "platforms": [platform]}
 
 
-def archive(folder: Path, version: str) -> Archive:
-    """Make the image of etcd's ``version``; the same one for the same version."""
-    reference, program = f"docker.io/mesosphere/etcd:{version}_fips.0", etcd(version)
-    made = images.make(reference, {os.uname().machine: {PROGRAM: program}}, "oci-index", folder / "blobs")
+def archive(folder: Path, version: str, reference: str | None = None, path: str = PROGRAM) -> Archive:
+    """Make the image of etcd's ``version``, the same one for the same version; under another's name, where given."""
+    reference, program = reference or f"docker.io/mesosphere/etcd:{version}_fips.0", etcd(version)
+    made = images.make(reference, {os.uname().machine: {path: program}}, "oci-index", folder / "blobs")
     index = made.documents[-1]
     annotations = {"io.containerd.image.name": reference}
     entry = {"mediaType": index.media_type, "digest": index.digest, "size": len(index.body), "annotations": annotations}
@@ -112,10 +112,10 @@ def archive(folder: Path, version: str) -> Archive:
         shutil.copyfile(images.blob_path(folder / "blobs", digest), store / digest.removeprefix("sha256:"))
     for document in made.documents:
         (store / document.digest.removeprefix("sha256:")).write_bytes(document.body)
-    path = folder / f"{version}.tar"
-    with tarfile.open(path, "w") as tar:
+    packed = folder / f"{version}.tar"
+    with tarfile.open(packed, "w") as tar:
         tar.add(layout, ".")
-    return Archive(made, path, layout, program)
+    return Archive(made, packed, layout, program)
 
 
 @dataclass

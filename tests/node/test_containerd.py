@@ -238,11 +238,56 @@ class TestRunning:
         assert (found["etcd"].status, found["etcd (unpacked)"].status) == ("pass", "pass")
         told = found[f"{containerd.container} (container)"]
         assert (told.status, told.evidence["code"]) == ("fail", "unlisted-image")
-        assert told.actual == older.image.documents[-1].digest
+        assert told.actual == json.loads(containerd.ctr("snapshots", "info", containerd.container))["Parent"]
         assert found[f"{PROGRAM} (pid {pid})"].evidence["code"] == "digest"
         assert "running-snapshot" in {one.evidence.get("code") for one in found.values()}
         # Whoever finds it, it is told by name which image the pod is to run from.
         assert {REFERENCE in one.advice for one in found.values() if one.status == "fail"} == {True}
+
+    def test_an_image_by_a_listed_name_is_not_the_listed_one_whatever_has_the_name_by_now(
+        self, look: Look, empty: Containerd, listed_image: Archive, tmp_path: Path
+    ) -> None:
+        # Its program has another name and path, so that neither files nor processes give it away.
+        impostor = runtime.archive(tmp_path, "v3.4.3", REFERENCE, "/opt/data-server")
+        empty.load(impostor)
+        empty.start()
+        subject = f"{empty.container} (container)"
+        empty.load(listed_image)
+        assert (look()["etcd"].status, look()[subject].evidence["code"]) == ("pass", "unlisted-image")
+
+        empty.ctr("images", "rm", REFERENCE)
+
+        assert (look()[subject].status, look()[subject].evidence["image"]) == ("fail", REFERENCE)
+
+    def test_a_container_whose_layers_no_database_tells_is_unknown(
+        self, look: Look, containerd: Containerd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        containerd.start()
+        monkeypatch.setattr(containers, "_METADATA", "/nowhere")
+
+        found = look()[f"{containerd.container} (container)"]
+
+        assert (found.status, found.evidence["code"]) == ("unknown", "image-not-told")
+
+    def test_a_container_that_runs_from_another_folder_of_the_node_is_not_taken_for_looked_at(
+        self, look: Look, containerd: Containerd
+    ) -> None:
+        # What a containerd does that keeps its images elsewhere; the usual place holds what it left there.
+        containerd.start()
+        folder = containerd.root / "data/io.containerd.snapshotter.v1.overlayfs/snapshots"
+        mounted = containerd.root / "mounted"
+        for place in (folder / "1/fs", folder / "2/fs", mounted):
+            place.mkdir(parents=True)
+        lower = f"lowerdir={folder}/2/fs:{folder}/1/fs"
+        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", lower, mounted], check=True)
+        try:
+            found = look()
+        finally:
+            subprocess.run(["umount", mounted], check=True)
+
+        assert {subject: one.evidence["folders"] for subject, one in found.items() if one.status != "pass"} == {
+            "mounts": [str(folder)]
+        }
 
     @pytest.mark.parametrize(
         ("how", "told"), [("dead", "failed with exit code 1"), ("hung", "did not end in 1 seconds")]

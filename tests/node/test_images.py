@@ -15,7 +15,7 @@ import pytest
 
 from fipsmanifest.node import helper, tree
 from fipsmanifest.node.checks import images
-from fipsmanifest.node.checks.images import containers
+from fipsmanifest.node.checks.images import containers, snapshots
 from fipsmanifest.node.checks.images.listed import images_of
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node import roots
@@ -223,7 +223,7 @@ class TestSnapshots:
         place = root / SNAPSHOTS / "9/fs" / PROGRAM.lstrip("/")
         place.parent.mkdir(parents=True)
         shutil.copyfile("/usr/bin/false", place)
-        monkeypatch.setattr(containers, "_in_use", lambda *_: {(9,)})
+        monkeypatch.setattr(containers, "_in_use", lambda _: containers._Mounted({(9,)}, set()))
 
         assert ("fail", "running-snapshot") in outcome(check(root, listed(layout), live=True))
 
@@ -252,14 +252,17 @@ class TestSnapshots:
             f"703 600 0:53 / /run/another rw - overlay overlay rw,{foreign}",
             "704 600 0:54 / /run/view rw - overlay overlay ro,lowerdir=41/fs:40/fs",
             "705 600 0:55 / /run/gone rw - overlay overlay ro,lowerdir=/nowhere/51/fs:/nowhere/50/fs",
+            f"706 600 0:56 / /run/moved rw - overlay overlay ro,lowerdir={folder}/61/fs:/data/snapshots/60/fs",
+            "707 600 0:57 / /run/docker rw - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/AB:/l/CD",
         ]
+        (root / "data/snapshots").mkdir(parents=True)
         monkeypatch.setattr(tree, "read_small", lambda *_: "\n".join(lines))
         node = Node(str(root), True, "control-plane")
 
-        found = containers._in_use(node, bytes(root / SNAPSHOTS))
+        found = containers._in_use(node)
 
-        # What may be ours counts as ours.
-        assert found == {(12, 11, 10), (22, 21, 20), (41, 40), (51, 50)}
+        # What may be ours counts as ours; what only we see, and not below the node's root, is another node's.
+        assert found == ({(12, 11, 10), (22, 21, 20), (41, 40)}, {"/nowhere", "/data/snapshots"})
 
     def test_mounts_that_cannot_be_read_are_unknown(
         self, root: Path, layout: Path, monkeypatch: pytest.MonkeyPatch
@@ -322,7 +325,7 @@ class TestToldByTheRuntime:
     def ask(self, monkeypatch: pytest.MonkeyPatch, path: str, layout: Path) -> list[Result]:
         monkeypatch.setattr(helper, "find", lambda name: path if name == "crictl" else None)
         known = of([listed(layout)])
-        return containers._told(Node("/", True, "control-plane"), known)
+        return containers._told(Node("/nowhere", True, "control-plane"), known, snapshots.Snapshots(b"", {}, None))
 
     @pytest.mark.parametrize(
         ("reference", "name", "expected"),

@@ -7,7 +7,7 @@ which containers run, and from what, is told by `containers`.
 import errno
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from ... import bolt, tree
+from ... import bolt, containerd, tree
 from ...result import UNKNOWN, Listed, Node, Result, is_own_program
 from ...text import visible
 from . import containers, content, copies, snapshots
@@ -33,6 +33,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         advice = "Find out who removed it, and pull the images again."
         missing = "missing, and something is unpacked"
         results.append(Result(ID, "content-store", UNKNOWN, "present", missing, {"code": "gone"}, advice))
+    listed = [image if image.diff_ids else image._replace(diff_ids=content.diff_ids(node, image)) for image in listed]
     with node.digests.workers() as pool:
         found = list(pool.map(lambda image: _check_image(node, image, known, unpacked), listed))
     results += _of_one_release(listed, found)
@@ -44,11 +45,12 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
     """Give what is unpacked, and what cannot be told of it."""
     unpacked, results = snapshots.Snapshots(b"", {}, None), []
-    elsewhere = snapshots.root_elsewhere(node)
-    if elsewhere is not None:
-        advice = "Only /var/lib/containerd is looked at: make it a link to that folder, or leave this out with --skip."
-        told = "containerd keeps its images in {}".format(visible(elsewhere, 200))
-        results.append(Result(ID, "root", UNKNOWN, "/var/lib/containerd", told, {"code": "other-root"}, advice))
+    configured = containerd.read(node.root)
+    for folder in configured.elsewhere[:_MAX_NAMED]:
+        actual = "containerd keeps its images in {}".format(folder)
+        evidence = {"code": "other-root"}
+        results.append(Result(ID, "root", UNKNOWN, containerd.ROOT, actual, evidence, containers.ELSEWHERE))
+    results += configured.unread(ID)
     try:
         unpacked = snapshots.find(node)
         if unpacked.kept is None and unpacked.places and node.live:
@@ -107,15 +109,14 @@ def _known(images: Sequence[Image], digests: copies.Digests) -> List[containers.
     for image in images:
         own = [str(file["path"]) for file in image.files if is_own_program(file, image.component)]
         identities = frozenset(digest for _, digest in image.identities)
+        chains = frozenset(snapshots.chain_id(diff_ids) for diff_ids in image.diff_ids)
         programs = {path: digests[path] for path in own}
-        found.append(containers.Known(image.manifest, image.component, image.reference, identities, programs))
+        found.append(containers.Known(image.manifest, image.component, image.reference, identities, chains, programs))
     return found
 
 
 def _check_image(node: Node, image: Image, known: copies.Digests, unpacked: snapshots.Snapshots) -> List[Result]:
     """Judge an image by its blobs, and by what is unpacked of it."""
-    if not image.diff_ids:
-        image = image._replace(diff_ids=content.diff_ids(node, image))
     stacks = [stack for diff_ids in image.diff_ids for stack in unpacked.stacks(diff_ids)]
     kept = content.kept(node, image, stacks, unpacked)
     if kept is not None and kept.evidence.get("code") == "missing":

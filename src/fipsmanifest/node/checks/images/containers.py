@@ -1,23 +1,30 @@
 """What containers run from: the snapshots that are mounted, and what crictl or ctr say.
 
 An image of a component that no manifest lists may lie on a node (an older release's); it is a finding once a
-container runs from it. The kernel's list of mounts tells which snapshots are in use, without asking containerd.
+container runs from it. The kernel's list of mounts tells which snapshots are in use, without asking containerd. crictl
+and ctr tell which containers run; from what they run is told by containerd's databases, as a name may have been given
+to another image since.
 """
 
+import contextlib
 import json
 import os
 import re
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ... import helper, tree
+from ... import bolt, containerd, helper, tree
 from ...result import FAIL, PASS, UNKNOWN, Node, Result
 from ...text import visible
 from . import snapshots
 from .listed import ID
 
 _MAX_MOUNTS = 32 * 1024 * 1024
+_MAX_NAMED = 8
 _SECONDS = 10.0
 _SOCKET = "run/containerd/containerd.sock"
+_METADATA = containerd.ROOT + "/io.containerd.metadata.v1.bolt/meta.db"
+_NAMESPACE = "k8s.io"
+_BUCKETS = (b"v1", _NAMESPACE.encode("ascii"), b"containers")  # containerd, metadata/buckets.go
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 # An overlay's folders (overlayfs.rst of Linux), and the numbers in them: containerd shortens long lists to paths
 # relative to the folder of all snapshots.
@@ -32,6 +39,11 @@ _PAUSE = (
 _REPLACE = "Find out who started it, and let its pod run from {0}: name that image where the pod is defined."
 
 
+ELSEWHERE = (
+    "Only /var/lib/containerd is looked at: make it a link to that folder, or leave this out with --skip images."
+)
+
+
 class Known(NamedTuple):
     """A listed image, as containers are compared with it."""
 
@@ -40,19 +52,31 @@ class Known(NamedTuple):
     component: str
     reference: str
     identities: FrozenSet[str]
+    chains: FrozenSet[str]
+    """Of each platform's unpacked layers; none where neither the manifest nor the configuration tells."""
     programs: Dict[str, FrozenSet[str]]
     """Path of each of the component's own programs -> the digests that it may have in any listed image."""
 
 
 class _Container(NamedTuple):
+    id: str
     name: str
     image: str
+    """The name that it was started by."""
     digests: FrozenSet[str]
+    """What the runtime says that the name stood for."""
+
+
+class _Mounted(NamedTuple):
+    stacks: Set[Tuple[int, ...]]
+    """Numbers of the snapshots that are mounted upon one another, topmost first."""
+    elsewhere: Set[str]
+    """Other folders of snapshots that this node mounts from."""
 
 
 def check(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
     """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing."""
-    return _mounted(node, known, unpacked) + _told(node, known)
+    return _mounted(node, known, unpacked) + _told(node, known, unpacked)
 
 
 def advice_for(references: Sequence[str]) -> str:
@@ -70,15 +94,18 @@ def _advice(component: str, known: Sequence[Known]) -> str:
 
 def _mounted(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
     """Look at the programs in the file systems that running containers' roots are."""
-    if not unpacked.places:
-        return []
-    mounted = _in_use(node, unpacked.folder)
+    mounted = _in_use(node)
     if mounted is None:
         advice = "Run it as root, and in a container in the host's PID namespace."
         return [Result(ID, "mounts", UNKNOWN, "a list", "not readable", {"code": "mounts"}, advice)]
     numbers = {place: number for number, place in unpacked.places.items()}
     found: Dict[Tuple[str, str], Result] = {}
-    for stack in sorted(mounted):
+    if mounted.elsewhere:
+        named = [visible(one) for one in sorted(mounted.elsewhere)[:_MAX_NAMED]]
+        subject, told = "mounts", "containers run from {}".format(", ".join(named))
+        evidence: Dict[str, Any] = {"code": "other-root", "folders": named}
+        found[subject, ""] = Result(ID, subject, UNKNOWN, containerd.OVERLAYFS, told, evidence, ELSEWHERE)
+    for stack in sorted(mounted.stacks):
         layers = [unpacked.places[number] for number in stack if number in unpacked.places]
         for (path, component), allowed in sorted(_programs(known).items() if layers else ()):
             copy = snapshots.look(node, layers, path)
@@ -98,31 +125,47 @@ def _programs(known: Sequence[Known]) -> Dict[Tuple[str, str], FrozenSet[str]]:
     return {(path, one.component): allowed for one in known for path, allowed in one.programs.items()}
 
 
-def _in_use(node: Node, ours: bytes) -> Optional[Set[Tuple[int, ...]]]:
-    """Give the numbers of the snapshots in the folder ``ours`` that are mounted upon one another, topmost first.
-
-    None where it cannot be told.
-    """
+def _in_use(node: Node) -> Optional[_Mounted]:
+    """Give what overlays are made of that are mounted; None where it cannot be told."""
     for path in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
         try:
             lines = tree.read_small("/", path, _MAX_MOUNTS).splitlines()
         except (OSError, tree.NotRegular):
             continue
-        found: Set[Tuple[int, ...]] = set()
+        found = _Mounted(set(), set())
+        usual = containerd.OVERLAYFS + "/snapshots"
         for options in (line.partition(" - overlay ")[2] for line in lines):
-            folder = _FOLDER.search(options)
-            if folder is None or snapshots.is_same(node, folder.group(1), ours):
-                upper = [_IN_USE.findall(one) for one in _UPPER.findall(options)]
-                lower = [_IN_USE.findall(one) for one in _LOWER.findall(options)]
-                found.add(tuple(int(number) for numbers in upper + lower for number in numbers))
-        return found - {()}
+            others = {one for one in _FOLDER.findall(options) if not containerd.is_same(node.root, one, usual)}
+            if others:
+                found.elsewhere.update(one for one in others if _is_of_node(node, one))
+                continue
+            # Relative ones alone may be ours.
+            upper = [_IN_USE.findall(one) for one in _UPPER.findall(options)]
+            lower = [_IN_USE.findall(one) for one in _LOWER.findall(options)]
+            found.stacks.add(tuple(int(number) for numbers in upper + lower for number in numbers))
+        found.stacks.discard(())
+        return found
     return None
+
+
+def _is_of_node(node: Node, folder: str) -> bool:
+    """Tell a folder that is seen from here alone, and not below the node's root, from the node's own.
+
+    The kernel tells of every mount of the machine, whichever tree on it is the node's.
+    """
+    base = os.path.join(os.path.realpath(os.fsencode(node.root)), b"")
+    with contextlib.suppress(OSError):
+        tree.resolve(node.root, folder)
+        return True
+    with contextlib.suppress(OSError):
+        return tree.resolve("/", folder).startswith(base)
+    return True
 
 
 # ---- crictl and ctr ------------------------------------------------------------------------------------------------
 
 
-def _told(node: Node, known: Sequence[Known]) -> List[Result]:
+def _told(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
     program = helper.find("crictl") or helper.find("ctr")
     if program is None:
         return []
@@ -133,7 +176,20 @@ def _told(node: Node, known: Sequence[Known]) -> List[Result]:
         told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
         advice = "Look whether containerd runs; containers are compared by their mounts and processes alone."
         return [Result(ID, "containers", UNKNOWN, "a list", visible(told), {"program": program}, advice)]
-    return [result for one in running for result in _judge(one, known, program)]
+    keys = _snapshot_keys(node)
+    chains = {one: unpacked.chain_below(_NAMESPACE, key) for one, key in keys.items()}
+    return [result for one in running for result in _judge(one, chains.get(one.id), known, program)]
+
+
+def _snapshot_keys(node: Node) -> Dict[str, str]:
+    """Give the name of each container's own snapshot; none where the database does not tell."""
+    with contextlib.suppress(OSError, bolt.Malformed, bolt.Busy):
+        found = bolt.read(tree.resolve(node.root, _METADATA), _BUCKETS)
+        return {
+            name.decode("utf-8", "backslashreplace"): one.get(b"snapshotKey", b"").decode("utf-8", "backslashreplace")
+            for name, one in found.items()
+        }
+    return {}
 
 
 def _by_crictl(program: str, socket: str) -> List[_Container]:
@@ -148,9 +204,11 @@ def _by_crictl(program: str, socket: str) -> List[_Container]:
     found = []
     for one in listed:
         reference = _reference(one)
-        named = [reference, str(one.get("imageRef") or ""), str(one.get("imageId") or "")]
+        # What the pod asks for is the word of whoever wrote it.
+        resolved = _DIGEST.findall("{} {}".format(one.get("imageRef"), one.get("imageId")))
         name = str((one.get("metadata") or {}).get("name"))
-        found.append(_Container(name, names.get(reference) or reference, frozenset(_DIGEST.findall(" ".join(named)))))
+        digests = frozenset(resolved or _DIGEST.findall(reference))
+        found.append(_Container(str(one.get("id")), name, names.get(reference) or reference, digests))
     return found
 
 
@@ -168,17 +226,11 @@ def _rows(output: bytes, name: str) -> List[Dict[str, Any]]:
 
 
 def _by_ctr(program: str, socket: str) -> List[_Container]:
-    base = [program, "--address", socket, "--timeout", "5s", "--namespace", "k8s.io"]
+    base = [program, "--address", socket, "--timeout", "5s", "--namespace", _NAMESPACE]
     tasks = _table(helper.run(base + ["tasks", "ls"], _SECONDS), "TASK")
-    running = {row[0] for row in tasks if row[-1] == "RUNNING"}
-    images = _table(helper.run(base + ["images", "ls"], _SECONDS), "REF")
-    digests = {row[0]: row[2] for row in images if len(row) > 2}
+    running = {row[0] for row in tasks if row[-1] != "STOPPED"}
     containers = _table(helper.run(base + ["containers", "ls"], _SECONDS), "CONTAINER")
-    return [
-        _Container(row[0], row[1], frozenset(_DIGEST.findall(row[1] + " " + digests.get(row[1], ""))))
-        for row in containers
-        if len(row) > 1 and row[0] in running
-    ]
+    return [_Container(row[0], row[0], row[1], frozenset()) for row in containers if len(row) > 1 and row[0] in running]
 
 
 def _table(output: bytes, heading: str) -> List[List[str]]:
@@ -189,8 +241,8 @@ def _table(output: bytes, heading: str) -> List[List[str]]:
     return lines[1:]
 
 
-def _judge(running: _Container, known: Sequence[Known], program: str) -> List[Result]:
-    """Compare a container's image with the listed ones of its component; none where it is of no component."""
+def _judge(running: _Container, chain: Optional[str], known: Sequence[Known], program: str) -> List[Result]:
+    """Compare a container's layers, or else its image, with the listed ones; none where it is of no component."""
     candidates = [
         one
         for one in known
@@ -198,22 +250,22 @@ def _judge(running: _Container, known: Sequence[Known], program: str) -> List[Re
     ]
     subject = "{} (container)".format(visible(running.name, 80))
     evidence: Dict[str, Any] = {"program": program, "image": visible(running.image, 300)}
+    told = running.digests if chain is None else {chain}
     for one in known:
-        same = sorted(running.digests & one.identities)
+        same = sorted(told & (one.identities if chain is None else one.chains))
         if same:
             evidence.update(matched=same[0], manifest=one.manifest)
             return [Result(ID, subject, PASS, one.reference, same[0], evidence)]
     if not candidates:
         return []
-    expected = " or ".join(one.reference for one in candidates)
-    actual = ", ".join(sorted(running.digests)) or visible(running.image, 300)
-    named = [one.manifest for one in candidates if one.reference == running.image and not running.digests]
-    if named:
-        evidence.update(matched="reference", manifest=named[0])
-        return [Result(ID, subject, PASS, expected, actual, evidence)]
+    expected = visible(" or ".join(one.reference for one in candidates), 600)
+    if not told or (chain is not None and not all(one.chains for one in candidates)):
+        evidence["code"] = "image-not-told"
+        advice = "Run it again; if it says the same, delete its pod, so that it is made anew."
+        return [Result(ID, subject, UNKNOWN, expected, "from what image it runs cannot be told", evidence, advice)]
     evidence["code"] = "unlisted-image"
     advice = advice_for([one.reference for one in candidates])
-    return [Result(ID, subject, FAIL, visible(expected, 600), actual, evidence, advice)]
+    return [Result(ID, subject, FAIL, expected, ", ".join(sorted(told)), evidence, advice)]
 
 
 def _repository(reference: str) -> str:

@@ -11,20 +11,16 @@ import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ... import bolt, overlay, tree
+from ... import bolt, containerd, overlay, tree
 from ...result import Node
 from ...text import visible
 from .listed import AGAIN, PULL
 
-_CONTAINERD = "/var/lib/containerd"
 _SNAPSHOTTER = "io.containerd.snapshotter.v1."
-_OVERLAYFS = _CONTAINERD + "/" + _SNAPSHOTTER + "overlayfs"
-_CONFIGURATION = "/etc/containerd/config.toml"
-_ROOT = re.compile(r"""^\s*root\s*=\s*["'](/[^"'\\]*)["']""", re.MULTILINE)
-_MAX_CONFIGURATION = 1024 * 1024
 _DATABASE = "metadata.db"
 _BUCKETS = (b"v1", b"snapshots")  # containerd, snapshots/storage/bolt.go
 _COMMITTED = 3  # containerd, snapshots/snapshotter.go
+_CHAIN = re.compile(r"sha256:[0-9a-f]{64}\Z", re.ASCII)
 _MAX_SNAPSHOTS = 20000
 _MAX_FILE = 4 * 1024 * 1024 * 1024
 _CHANGING = "changing"
@@ -102,6 +98,14 @@ class Snapshots(NamedTuple):
         gone += () if not name else (0,)
         return Stack(numbers[0], tuple(self.places[one] for one in numbers if one in self.places), gone)
 
+    def chain_below(self, namespace: str, key: str) -> Optional[str]:
+        """Name the layers that a container's own snapshot lies on; None where it is not known, or lies on no image."""
+        for name, one in (self.kept or {}).items():
+            if name.startswith(namespace + "/") and name.split("/", 2)[2:] == [key]:
+                chain = one.parent.split("/", 2)[-1]
+                return chain if _CHAIN.match(chain) else None
+        return None
+
 
 def chain_id(diff_ids: Sequence[str]) -> str:
     """Name layers that lie upon one another (OCI image specification, config.md, Layer ChainID)."""
@@ -113,9 +117,9 @@ def chain_id(diff_ids: Sequence[str]) -> str:
 
 def find(node: Node) -> Snapshots:
     """Give what overlayfs has unpacked; raises `OSError`, `bolt.Malformed` or `bolt.Busy` where it cannot be told."""
-    kept = _kept(node, _OVERLAYFS)
+    kept = _kept(node, containerd.OVERLAYFS)
     try:
-        folder = tree.resolve(node.root, _OVERLAYFS + "/snapshots")
+        folder = tree.resolve(node.root, containerd.OVERLAYFS + "/snapshots")
         numbers = [int(name) for name in os.listdir(folder) if name.isdigit()]
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -139,7 +143,7 @@ def find(node: Node) -> Snapshots:
 def others(node: Node) -> List[str]:
     """Name the snapshotters beside overlayfs that have unpacked something; raises as `find` does."""
     try:
-        names = os.listdir(tree.resolve(node.root, _CONTAINERD))
+        names = os.listdir(tree.resolve(node.root, containerd.ROOT))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return []
@@ -147,41 +151,10 @@ def others(node: Node) -> List[str]:
     prefix = os.fsencode(_SNAPSHOTTER)
     found = []
     for name in sorted(name for name in names if name.startswith(prefix) and name != prefix + b"overlayfs"):
-        path = "{}/{}".format(_CONTAINERD, os.fsdecode(name))
+        path = "{}/{}".format(containerd.ROOT, os.fsdecode(name))
         if _kept(node, path) or _holds_something(node, path + "/snapshots"):
             found.append(path.rpartition(".v1.")[2])
     return found
-
-
-def root_elsewhere(node: Node) -> Optional[str]:
-    """Give the folder that containerd is told to keep its images in, where it is another one than is looked at."""
-    try:
-        text = tree.read_small(node.root, _CONFIGURATION, _MAX_CONFIGURATION)
-    except (OSError, tree.NotRegular):
-        return None
-    # Keys before the first table are containerd's own.
-    named = _ROOT.search(("\n" + text).partition("\n[")[0])
-    if named is None:
-        return None
-    try:
-        return None if is_same(node, named.group(1), tree.resolve(node.root, _CONTAINERD)) else named.group(1)
-    except OSError:
-        return named.group(1)
-
-
-def is_same(node: Node, named: str, ours: bytes) -> bool:
-    """Tell another containerd's folder from ours; one that is nowhere to be seen counts as ours.
-
-    What the kernel or a configuration names is the host's path, which lies below the root where a container looks at
-    its host.
-    """
-    same = []
-    for root in (node.root, "/"):
-        try:
-            same.append(os.path.samefile(tree.resolve(root, named), ours))
-        except OSError:
-            continue
-    return any(same) or not same
 
 
 def _holds_something(node: Node, path: str) -> bool:

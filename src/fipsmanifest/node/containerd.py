@@ -1,0 +1,201 @@
+"""Where containerd keeps its images and looks for its programs, as its configuration and its systemd unit say.
+
+Rules: containerd's services/server/config (imports, keys in any case), its plugins opt and overlayfs, and
+systemd.service(5).
+"""
+
+import contextlib
+import errno
+import fnmatch
+import os
+import posixpath
+import re
+import shlex
+from typing import Iterator, List, NamedTuple, Set, Tuple
+
+from . import toml, tree
+from .result import UNKNOWN, Result
+from .text import visible
+
+ROOT = "/var/lib/containerd"
+OVERLAYFS = ROOT + "/io.containerd.snapshotter.v1.overlayfs"
+
+_CONFIGURATION = "/etc/containerd/config.toml"
+_IMPORTED = "/etc/containerd/conf.d/*.toml"  # by containerd 2.2 and later, whether a configuration says so or not
+_OPT = "/opt/containerd"
+_OPT_PLUGINS = ("opt", "io.containerd.internal.v1.opt")
+_UNIT = "containerd.service"
+_UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+_EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
+_CONTINUED = re.compile(r"\\\r?\n")
+_OPTION = re.compile(r"--?(root|config|c)(?:=(.*))?\Z", re.DOTALL)
+_PATTERN = re.compile(r"(?:/[^*?\[\\/]+)*/[^\[\\/]*\Z")
+_MAX_SIZE = 1024 * 1024
+_MAX_FILES = 100
+_MAX_TOLD = 8
+
+
+class Configuration(NamedTuple):
+    """What containerd is told."""
+
+    elsewhere: Tuple[str, ...]
+    """Folders other than the usual ones to keep images or snapshots in."""
+    programs: Tuple[str, ...]
+    """Folders that it looks for programs in before all others."""
+    doubts: Tuple[str, ...]
+    """What cannot be read, and why."""
+
+    def unread(self, check: str) -> List[Result]:
+        """Give what cannot be read as results of a check that relies on it."""
+        advice = "Make it readable, and plain: containerd may keep its images or programs where nobody looked."
+        evidence = {"code": "configuration"}
+        return [
+            Result(check, "containerd", UNKNOWN, "its configuration", doubt, evidence, advice)
+            for doubt in self.doubts[:_MAX_TOLD]
+        ]
+
+
+def read(root: str) -> Configuration:
+    """Read all that the node below ``root`` tells its containerd; raises nothing.
+
+    Whatever could be in force counts: a unit that another one hides, a value that a later file changes.
+    """
+    reader = _Reader(root)
+    reader.read_units()
+    reader.read_configurations()
+    return Configuration(tuple(reader.elsewhere), tuple(reader.programs), tuple(reader.doubts))
+
+
+def is_same(root: str, named: str, usual: str) -> bool:
+    """Say whether a folder that the kernel or a configuration names is the usual one.
+
+    It names the host's path, which lies below ``root`` where a container looks at its host.
+    """
+    if posixpath.normpath(named) == usual:
+        return True
+    for base in (root, "/"):
+        with contextlib.suppress(OSError):
+            if os.path.samefile(tree.resolve(base, named), tree.resolve(root, usual)):
+                return True
+    return False
+
+
+class _Reader:
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._waiting = [_CONFIGURATION]
+        self.elsewhere: List[str] = []
+        self.programs = [_OPT + "/bin"]
+        self.doubts: List[str] = []
+
+    def read_units(self) -> None:
+        """Read what containerd is started with."""
+        for folder in _UNIT_FOLDERS:
+            unit = posixpath.join(folder, _UNIT)
+            for path in [unit, *self._matching(unit + ".d/*.conf")]:
+                for command in _EXEC_START.findall(_CONTINUED.sub(" ", self._text(path))):
+                    self._read_command(path, command)
+
+    def read_configurations(self) -> None:
+        """Read the configurations, and what they import."""
+        self._waiting += self._matching(_IMPORTED)
+        seen: Set[str] = set()
+        while self._waiting:
+            path = self._waiting.pop()
+            if path in seen:
+                continue
+            if len(seen) == _MAX_FILES:
+                self.doubts.append("there are more than {} files".format(_MAX_FILES))
+                return
+            seen.add(path)
+            try:
+                settings = toml.read(self._text(path, must_be=path != _CONFIGURATION))
+            except toml.Malformed as error:
+                self._doubt(path, str(error))
+                continue
+            for setting in settings:
+                self._read_setting(path, setting)
+
+    def _read_command(self, path: str, command: str) -> None:
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            words = []
+        # A program of another name may start it with anything, and so may a variable.
+        if not words or posixpath.basename(words[0].lstrip("@-:+!")) != "containerd" or set("$%").intersection(command):
+            self._doubt(path, "what containerd is started with cannot be told")
+            return
+        for word, following in zip(words, words[1:] + [""]):  # noqa: B905 - new in Python 3.10
+            option = _OPTION.match(word)
+            if option is not None:
+                value = following if option.group(2) is None else option.group(2)
+                if option.group(1) == "root":
+                    self._keeps(value, ROOT)
+                else:
+                    self._waiting.append(value)
+
+    def _read_setting(self, path: str, setting: toml.Setting) -> None:
+        # Keys are matched in any case.
+        names, value = tuple(name.lower() for name in setting.path), setting.value
+        if names == ("root",):
+            self._keeps(value, ROOT)
+        elif names[0] == "plugins" and names[-1] == "root_path":
+            self._keeps(value, OVERLAYFS)
+        elif names[0] == "plugins" and names[-1] == "path" and names[-2] in _OPT_PLUGINS:
+            self.programs.append(posixpath.join(str(value), "bin"))
+        elif names == ("imports",):
+            for one in value if isinstance(value, list) else [value]:
+                self._waiting += self._imported(path, str(one))
+
+    def _keeps(self, folder: object, usual: str) -> None:
+        # Empty is as if it were not there.
+        if folder != "" and not (isinstance(folder, str) and is_same(self._root, folder, usual)):
+            self.elsewhere.append(visible(str(folder), 200))
+
+    def _imported(self, path: str, named: str) -> Iterator[str]:
+        if "*" not in named:  # "?" and "[" alone are taken as they stand
+            yield posixpath.normpath(posixpath.join(posixpath.dirname(path), named))
+        elif _PATTERN.match(named):
+            yield from self._matching(named)
+        else:
+            self._doubt(path, "what it imports cannot be told: {}".format(named))
+
+    def _matching(self, pattern: str) -> List[str]:
+        folder, name = posixpath.split(pattern)
+        try:
+            names = os.listdir(tree.resolve(self._root, folder))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                self._doubt(folder, errno.errorcode.get(error.errno or 0, "unreadable"))
+            return []
+        return [posixpath.join(folder, one) for one in fnmatch.filter(sorted(map(os.fsdecode, names)), name)]
+
+    def _text(self, path: str, must_be: bool = False) -> str:
+        """Read a file whole; what is not there says nothing, unless something names it."""
+        try:
+            text = tree.read_small(self._root, path, _MAX_SIZE + 1)
+            if len(text) <= _MAX_SIZE:
+                return text
+            self._doubt(path, "larger than a megabyte")
+        except tree.NotRegular as error:
+            self._doubt(path, str(error))
+        except OSError as error:
+            if must_be or error.errno not in (errno.ENOENT, errno.ENOTDIR) or self._is_there(path):
+                self._doubt(path, errno.errorcode.get(error.errno or 0, "unreadable"))
+        return ""
+
+    def _is_there(self, path: str) -> bool:
+        """Tell a link that leads nowhere from nothing."""
+        with contextlib.suppress(OSError):
+            tree.resolve(self._root, path, follow_last=False)
+            return True
+        return False
+
+    def _doubt(self, path: str, why: str) -> None:
+        self.doubts.append("{}: {}".format(visible(path), visible(why)))
