@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.collect.cache import Cache
-from fipsmanifest.errors import Incomplete, UsageError
+from fipsmanifest.errors import FipsManifestError, Incomplete, UsageError
 from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.table import load
 from fipsmanifest.packed import Located
 from fipsmanifest.progress import SILENT, Task
 from fipsmanifest.survey import RemoteImage, survey
 from tests.inspect import programs
+from tests.servers_registry import make_image, make_layer
 
 
 @pytest.fixture
@@ -152,3 +154,85 @@ def test_progress_counts_every_byte(tmp_path: Path, inspector: Inspector, cache:
 
     list(survey([root], inspector, cache, Counting()))
     assert sum(counted) == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def told(root: list[Path], inspector: Inspector, cache: Cache) -> dict[str, str]:
+    """Give each program by its path with its verdict, and each error by the path that it begins with."""
+    found = {}
+    for item in survey(root, inspector, cache):
+        if isinstance(item, Located) and item.finding.crypto:
+            found[item.finding.path] = str(item.finding.crypto.verdict)
+        elif isinstance(item, FipsManifestError):
+            found[item.message.partition(" ")[0]] = item.message.partition(" ")[2]
+    return found
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    shutil.copy(programs.c_program(), folder / "runc")
+    (folder / "some.tar").write_bytes(make_layer({"opt/runc": programs.c_program().read_bytes()}))
+    (folder / "text").write_text("text")
+    (tmp_path / "root/usr/bin").mkdir(parents=True)
+    return folder
+
+
+def test_what_a_link_leads_to_outside_of_all_that_is_named_is_looked_at(
+    tmp_path: Path, outside: Path, inspector: Inspector, cache: Cache
+) -> None:
+    root = tmp_path / "root"
+    (root / "usr/bin/absolute").symlink_to(outside / "runc")
+    (root / "usr/bin/relative").symlink_to("../../../outside/runc")
+    (root / "usr/bin/again").symlink_to("relative")
+    (root / "runc").symlink_to("../runc")
+    (tmp_path / "runc").symlink_to("outside/runc")
+    (root / "packed").symlink_to(outside / "some.tar")
+    (root / "text").symlink_to(outside / "text")
+    (root / "folder").symlink_to(outside)
+    found = told([root], inspector, cache)
+    assert found.pop(f"{root}/folder") == f"leads out of {root}, to the folder {outside}, which is not looked at."
+    links = {f"{root}/{name}": "not-go" for name in ("runc", "usr/bin/absolute", "usr/bin/again", "usr/bin/relative")}
+    assert found == {"/opt/runc": "not-go", **links}
+    # What is named as well is looked at in its own place.
+    found = told([root, outside], inspector, cache)
+    assert found == {"/opt/runc": "not-go", f"{outside}/runc": "not-go"}
+    # A link that climbs out is no node's own, whatever the root has at such a path.
+    (root / "outside").mkdir()
+    shutil.copy(programs.boring(), root / "outside/runc")
+    assert told([root / "usr/bin"], inspector, cache)[f"{root}/usr/bin/relative"] == "not-go"
+
+
+def test_the_links_of_a_node_s_root_stay_in_it(
+    tmp_path: Path, outside: Path, inspector: Inspector, cache: Cache
+) -> None:
+    root = tmp_path / "root"
+    there = root / str(outside).lstrip("/")
+    there.mkdir(parents=True)
+    (there / "runc").write_text("#!/bin/sh\n")
+    links: dict[str, str | Path] = {
+        "usr/bin/runc": outside / "runc",  # the root has it, too
+        "usr/folder": outside,
+        "bin": "usr/bin",
+        "lock": "run/lock",
+        "mtab": "/proc/self/mounts",
+        "fd": "/proc/self/fd",
+        "loop": "loop",
+        "gone": "/no/such/program",
+        "below": "/etc/passwd/x",
+        "null": "/dev/null",
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    assert told([root], inspector, cache) == {}
+
+
+def test_a_link_out_of_the_folder_of_an_image_archive_is_refused(
+    tmp_path: Path, outside: Path, inspector: Inspector, cache: Cache
+) -> None:
+    layout = tmp_path / "layout"
+    make_image(layout, "v1", {"amd64": [make_layer({"opt/runc": programs.c_program().read_bytes()})]})
+    (layout / "inside").symlink_to("index.json")
+    assert told([layout], inspector, cache) == {"/opt/runc": "not-go"}
+    (layout / "runc").symlink_to(outside / "runc")
+    assert "'/runc' leads out of the archive, to " in told([layout], inspector, cache)["layout:"]

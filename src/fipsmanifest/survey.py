@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import deque
@@ -16,6 +17,7 @@ from .collect.cache import Cache
 from .errors import FipsManifestError, Incomplete, UsageError
 from .inspect import elf
 from .inspect.inspector import Inspector
+from .node.tree import resolve
 from .packed import Located, Opener, Outcome, attempt
 from .progress import SILENT, Progress
 from .unpack.open import kind_of, may_hold_members
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: fewer cost more than looking at a small file does.
 _BATCH = 32
 _BATCH_BYTES = 8 << 20
+#: What the kernel shows there is stored nowhere.
+_OF_THE_KERNEL = (Path("/proc"), Path("/sys"))
 #: Tasks begun before the results of the first are taken.
 _AHEAD = 64
 
@@ -49,12 +53,14 @@ def survey(
 ) -> Iterator[Outcome]:
     """Give what is in ``targets``, in their order; what cannot be looked at is given as its error, in its place.
 
-    Links are followed where they are named, and nowhere else. Raises `UsageError` for a path that is not there.
+    Links are followed where they are named, and where they lead out of all that is named. Raises `UsageError` for a
+    path that is not there.
     """
     kinds = [(target, _kind(target)) for target in targets]
+    named = tuple(Path(os.path.realpath(target)) for target in targets if isinstance(target, Path))
     meter = progress.task("inspect")
     opener = Opener(inspector, cache, inspector.spool, meter)
-    tasks = (task for target, kind in kinds for task in _tasks(target, kind, opener))
+    tasks = (task for target, kind in kinds for task in _tasks(target, kind, named, opener))
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="inspect")
     try:
         for outcomes in _in_order(pool, tasks):
@@ -82,7 +88,9 @@ def _kind(target: Path | RemoteImage) -> str | Incomplete:
         return error
 
 
-def _tasks(target: Path | RemoteImage, kind: str | Incomplete, opener: Opener) -> Iterator[_Task]:
+def _tasks(
+    target: Path | RemoteImage, kind: str | Incomplete, named: tuple[Path, ...], opener: Opener
+) -> Iterator[_Task]:
     if isinstance(kind, Incomplete):
         yield lambda: [kind]
         return
@@ -93,7 +101,7 @@ def _tasks(target: Path | RemoteImage, kind: str | Incomplete, opener: Opener) -
         case "file":
             yield partial(_named, target, opener)
         case "folder":
-            yield from _folder(target, opener)
+            yield from _folder(_Tree(target, named), opener)
         case _:
             yield partial(_archive, target, opener)
 
@@ -127,20 +135,57 @@ def _is_program(path: Path) -> bool:
         raise _unreadable(path, error) from error
 
 
-def _folder(root: Path, opener: Opener) -> Iterator[_Task]:
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A folder that is looked through."""
+
+    root: Path
+    """As the user named it."""
+    named: tuple[Path, ...]
+    """Where all that the user named lies."""
+
+    def beyond(self, link: Path) -> Path | None:
+        """Give where a link in the folder ends, if nobody looks there otherwise; None for one that ends nowhere.
+
+        An absolute link means the folder's own, as a node's root, where that has such a path. Raises `OSError`.
+        """
+        below = link.relative_to(self.root)
+        climbs = os.path.normpath(below.parent / link.readlink()).startswith("..")
+        if not climbs and self._has(below):
+            return None
+        place = Path(os.path.realpath(link))
+        if any(place.is_relative_to(looked_at) for looked_at in (*self.named, *_OF_THE_KERNEL)):
+            return None
+        try:
+            place.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+        return place
+
+    def _has(self, below: Path) -> bool:
+        try:
+            resolve(str(self.root), str(below))
+        except OSError:
+            return False
+        return True
+
+
+def _folder(tree: _Tree, opener: Opener) -> Iterator[_Task]:
     errors: list[OSError] = []
     batch: list[Path] = []
     size = 0
-    for folder, names, files in os.walk(root, onerror=errors.append):
+    for folder, names, files in os.walk(tree.root, onerror=errors.append):
         names.sort()
         links = [name for name in names if Path(folder, name).is_symlink()]
         for name in sorted(files + links):
             batch.append(Path(folder, name))
             size += _size(batch[-1])
             if len(batch) == _BATCH or size >= _BATCH_BYTES:
-                yield partial(_files, batch, opener)
+                yield partial(_files, batch, tree, opener)
                 batch, size = [], 0
-    yield partial(_files, batch, opener)
+    yield partial(_files, batch, tree, opener)
     yield lambda: [_unreadable(error.filename, error) for error in errors]
 
 
@@ -155,7 +200,7 @@ def _unreadable(place: Path | str, error: OSError) -> Incomplete:
     return Incomplete(f"{place} cannot be read: {error.strerror}.", "Read it as root, or name less of it.")
 
 
-def _files(batch: list[Path], opener: Opener) -> Sequence[Outcome]:
+def _files(batch: list[Path], tree: _Tree, opener: Opener) -> Sequence[Outcome]:
     found: list[Outcome] = []
     for path in batch:
         try:
@@ -166,11 +211,23 @@ def _files(batch: list[Path], opener: Opener) -> Sequence[Outcome]:
             # What is packed in a folder is as much in it as the rest: a gate must not pass what it did not look at.
             if stat.S_ISREG(mode) and may_hold_members(path):
                 found += attempt(partial(opener.open, path, str(path)))
+            if stat.S_ISLNK(mode) and (place := tree.beyond(path)) is not None:
+                found += _beyond(path, place, tree, opener)
         except OSError as error:
             found.append(_unreadable(path, error))
         except FipsManifestError as error:
             found.append(error)
     return found
+
+
+def _beyond(link: Path, place: Path, tree: _Tree, opener: Opener) -> Sequence[Outcome]:
+    """Look at what a link leads to as if it were named, if it is a program or an archive."""
+    mode = place.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise Incomplete(
+            f"{link} leads out of {tree.root}, to the folder {place}, which is not looked at.", "Name that as well."
+        )
+    return _archive(link, opener) if stat.S_ISREG(mode) else []
 
 
 def _file(path: Path, name: str, opener: Opener) -> Located:

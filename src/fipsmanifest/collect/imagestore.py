@@ -57,10 +57,17 @@ class FolderStore:
             yield file
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
-        """Give each file but those at ``paths``. Raises as `folder.members`."""
-        known = {(self._root / path.lstrip("/")).resolve() for path in paths}
-        for member in folder.members(self._root):
-            if member.type == "file" and (self._root / member.path.lstrip("/")).resolve() not in known:
+        """Give each file but those at ``paths``. Raises as `folder.members`, and `Refused` for a link out."""
+        root = self._root.resolve()
+        known = {(root / path.lstrip("/")).resolve() for path in paths}
+        for member in folder.members(root):
+            place = Path(os.path.realpath(root / member.path.lstrip("/")))
+            if not place.is_relative_to(root):
+                raise Refused(
+                    f"{self.name}: {shown(member.path)} leads out of the archive, to {shown(str(place))}.",
+                    "Copy what it leads to into the archive, or take the link out.",
+                )
+            if member.type == "file" and place not in known:
                 yield member
 
 
