@@ -36,7 +36,7 @@ from tests.servers_registry import (
 )
 
 BASE = make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin", "usr/bin/tool": b"one", "etc/gone": b"x"})
-TOP = make_layer({"usr/bin/kube-proxy": os.urandom(300_000), "bin/tool": b"two", "etc/.wh.gone": b""})
+TOP = make_layer({"usr/bin/kube-proxy": os.urandom(300_000), "bin/other": b"two", "etc/.wh.gone": b""})
 
 
 def definition(*architectures: str) -> Definition:
@@ -155,7 +155,7 @@ def test_the_merged_layers_hold_what_umoci_unpacks(registry: Registry, layout: P
         if path.is_file() and not path.is_symlink()
     }
     assert found == unpacked
-    assert found["/usr/bin/tool"] == hashlib.sha256(b"two").hexdigest()
+    assert found["/usr/bin/other"] == hashlib.sha256(b"two").hexdigest()
 
 
 def test_every_architecture_of_the_definition_is_taken(registry: Registry, layout: Path, tmp_path: Path) -> None:

@@ -66,16 +66,17 @@ IMAGES: dict[str, list[bytes]] = {
     "folder over folder": [make_layer({"a/": b"", "a/x": b"1"}), make_layer({"a/": b"", "a/y": b"2"})],
     "link over file": [make_layer({"a": b"1", "b": b"1"}), make_layer({"a": "b"})],
     "below a link": [
-        make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin", "usr/bin/x": b"1"}),
+        make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin"}),
         make_layer({"bin/x": b"2", "bin/y": b"2"}),
+        make_layer({"bin/x": b"3", "bin/.wh.y": b""}),
     ],
     "below an absolute link": [
         make_layer({"usr/": b"", "usr/bin/": b"", "bin": "/usr/bin"}),
         make_layer({"bin/y": b"2"}),
     ],
-    "hidden below a link": [
-        make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin", "usr/bin/x": b"1", "usr/bin/y": b"1"}),
-        make_layer({"bin/.wh.x": b""}),
+    "below a link of the same layer": [
+        make_layer({"usr/": b"", "usr/bin/": b"", "usr/bin/x": b"1", "usr/bin/y": b"1"}),
+        make_layer({"bin": "usr/bin", "bin/x": b"2", "bin/.wh.y": b""}),
     ],
     "hard link": [with_hardlink({"a": b"1"}, "b", "a")],
     "hard link to a lower layer": [make_layer({"a": b"1"}), with_hardlink({}, "b", "a")],
@@ -84,21 +85,63 @@ IMAGES: dict[str, list[bytes]] = {
 }
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_the_merged_view_is_what_umoci_unpacks(image: str, tmp_path: Path) -> None:
-    make_image(tmp_path / "layout", "v1", {"amd64": IMAGES[image]}, index=False)
+def umoci(folder: Path) -> dict[str, str]:
+    """Give each file, with its content, that umoci unpacks of the image ``v1`` in the layout below ``folder``."""
     subprocess.run(
-        ["umoci", "unpack", "--rootless", "--image", f"{tmp_path}/layout:v1", str(tmp_path / "bundle")],
+        ["umoci", "unpack", "--rootless", "--image", f"{folder}/layout:v1", str(folder / "bundle")],
         check=True,
         capture_output=True,
     )
-    root = tmp_path / "bundle/rootfs"
-    unpacked = {
+    root = folder / "bundle/rootfs"
+    return {
         "/" + str(path.relative_to(root)): path.read_text()
         for path in root.rglob("*")
         if path.is_file() and not path.is_symlink()
     }
-    assert merged(tmp_path, *IMAGES[image]) == unpacked
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_merged_view_is_what_umoci_unpacks(image: str, tmp_path: Path) -> None:
+    make_image(tmp_path / "layout", "v1", {"amd64": IMAGES[image]}, index=False)
+    assert merged(tmp_path, *IMAGES[image]) == umoci(tmp_path)
+
+
+#: `/bin` is a link to `/usr/bin`, which has two programs.
+LINKED = make_layer({"usr/": b"", "usr/bin/": b"", "bin": "usr/bin", "usr/bin/x": b"x1", "usr/bin/y": b"y1"})
+
+
+# What an overlay shows whose layers are unpacked each by itself is written down by hand, the first four as containerd
+# 1.6 mounts them: there, `/bin` of an upper layer is a directory, which covers the link.
+@pytest.mark.parametrize(
+    ("uppers", "overlay"),
+    [
+        ([{"bin/x": b"x2"}], {"/bin/x": "x2", "/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{"bin/.wh.x": b""}], {"/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{"bin/.wh..wh..opq": b"", "bin/z": b"z2"}], {"/bin/z": "z2", "/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{"bin/z": b"z2"}, {"usr/bin/.wh.z": b""}], {"/bin/z": "z2", "/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{"bin/z": b"z2"}, {"usr/bin/z": b"z3"}], {"/bin/z": "z2", "/usr/bin/z": "z3", "/usr/bin/x": "x1"}),
+        ([{"bin/z": b"z2"}, {"usr/.wh.bin": b""}], {"/bin/z": "z2"}),
+        ([{"bin/x": b"x2", "bin/.wh.x": b""}], {"/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{"bin/x": b"x2"}, {"bin/.wh.x": b""}], {"/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{"bin/x": "y"}], {"/usr/bin/x": "x1", "/usr/bin/y": "y1"}),
+        ([{".wh.usr": b"", "bin/x": b"x2"}], {"/bin/x": "x2"}),
+        ([{"bin/x": b"x2"}, {".wh.bin": b"", "bin/": b"", "bin/x": b"x3"}], {"/bin/x": "x3", "/usr/bin/x": "x1"}),
+    ],
+)
+def test_what_either_kind_of_runtime_shows_below_a_link_of_a_lower_layer_is_in_the_view(
+    tmp_path: Path, uppers: list[dict[str, bytes | str]], overlay: dict[str, str]
+) -> None:
+    layers = [LINKED, *map(make_layer, uppers)]
+    make_image(tmp_path / "layout", "v1", {"amd64": layers}, index=False)
+    seen = set(merge([read_layer(*blob(tmp_path, layer), content) for layer in layers]))
+    assert set(overlay.values()) | set(umoci(tmp_path).values()) <= {value for _, value in seen}
+    assert set(overlay.items()) <= seen | {("/bin" + p.removeprefix("/usr/bin"), value) for p, value in seen}
+
+
+def test_a_hard_link_to_what_is_another_file_to_another_runtime_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="which is not the same file to every runtime"):
+        merged(tmp_path, LINKED, with_hardlink({"bin/x": b"x2"}, "opt", "bin/x"))
+    assert merged(tmp_path, LINKED, with_hardlink({"bin/z": b"z2"}, "opt", "bin/z"))["/opt"] == "z2"
 
 
 def test_a_whiteout_hides_nothing_of_its_own_layer(tmp_path: Path) -> None:

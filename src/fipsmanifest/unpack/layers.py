@@ -145,18 +145,29 @@ def _directory(layer: int) -> _Node[Seen]:
     return _Node(layer, {})
 
 
+def _would_be_missed(old: _Node[Seen], new: _Node[Seen] | None = None) -> bool:
+    """Tell whether something that was seen may be lost with ``old``; a directory over one keeps what is in it."""
+    merged = new is not None and new.children is not None and new.children is old.children
+    return old.seen is not None or (bool(old.children) and not merged)
+
+
 @dataclass
 class MergedView(Generic[Seen]):
     """The file system that layers make, lowest first: begin each with `next_layer`, then give its changes.
 
     Entries are placed as container runtimes place them: below a symbolic link means below what it points to, inside
     the root; a directory over a directory keeps what is in it, anything else replaces what was there.
+
+    Below a link of a lower layer they differ: one that unpacks each layer into a folder of its own, for an overlay,
+    makes a directory in the link's place and leaves alone what it points to. So an entry there replaces and hides
+    nothing that was seen, and is given by its own path where it does not come to stand behind the link.
     """
 
     name: str = "image"
     """What errors call the image."""
     _root: _Node[Seen] = field(default_factory=lambda: _directory(0), repr=False)
     _layer: int = 0
+    _below_links: dict[str, _Node[Seen]] = field(default_factory=dict, repr=False)
 
     def next_layer(self) -> None:
         """Begin a layer: whiteouts from here on hide only what came before."""
@@ -178,6 +189,9 @@ class MergedView(Generic[Seen]):
             if node.seen is not None:
                 found.append((path or "/", node.seen))
             waiting += [(f"{path}/{name}", child) for name, child in (node.children or {}).items()]
+        for path, node in self._below_links.items():
+            if node.seen is not None and self._find(path)[0] is not node:
+                found.append((path, node.seen))
         return iter(sorted(found, key=lambda item: item[0]))
 
     def _add(self, member: Member, seen: Seen | None) -> None:
@@ -186,36 +200,50 @@ class MergedView(Generic[Seen]):
                 raise Refused(f"{self.name}: the root is a {member.type}.", _ADVICE)
             return
         folder, name = posixpath.split(member.path)
-        siblings = self._folder(folder, member.path, make=True)
+        siblings, below_link = self._folder(folder, member.path, make=True)
         if siblings is None:
             raise Refused(f"{self.name}: {shown(member.path)} lies below something that is no directory.", _ADVICE)
         old = siblings.get(name)
+        new = self._node(member, seen, old)
+        if below_link:
+            before = self._below_links.get(member.path)
+            self._below_links[member.path] = new
+            if old is not None and old is not before and _would_be_missed(old, new):
+                return
+        siblings[name] = new
+
+    def _node(self, member: Member, seen: Seen | None, old: _Node[Seen] | None) -> _Node[Seen]:
         if member.type == "directory":
             children = old.children if old is not None and old.children is not None else {}
-            siblings[name] = _Node(self._layer, children, seen=seen)
-        elif member.type == "hardlink":
-            linked = self._find(member.target or "")
-            if linked is None or linked.children is not None:
-                raise Refused(
-                    f"{self.name}: the hard link {shown(member.path)} points to {shown(member.target or '')}, "
-                    "which is not a file there.",
-                    _ADVICE,
-                )
-            siblings[name] = _Node(self._layer, None, linked.target, linked.seen)
+            return _Node(self._layer, children, seen=seen)
+        if member.type != "hardlink":
+            return _Node(self._layer, None, member.target, seen)
+        target = member.target or ""
+        linked, below_link = self._find(target)
+        if linked is None or linked.children is not None:
+            why = "which is not a file there"
+        elif below_link and self._below_links.get(target, linked) is not linked:
+            why = "which is not the same file to every runtime"
         else:
-            siblings[name] = _Node(self._layer, None, member.target, seen)
+            return _Node(self._layer, None, linked.target, linked.seen)
+        raise Refused(f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.", _ADVICE)
 
     def _hide(self, whiteout: Whiteout) -> None:
         if whiteout.opaque:
-            hidden = self._folder(whiteout.path, whiteout.path, make=False)
-            if hidden is not None:
+            hidden, below_link = self._folder(whiteout.path, whiteout.path, make=False)
+            if hidden is not None and not below_link:
                 self._prune(hidden)
             return
         folder, name = posixpath.split(whiteout.path)
-        siblings = self._folder(folder, whiteout.path, make=False)
+        siblings, below_link = self._folder(folder, whiteout.path, make=False)
+        before = self._below_links.get(whiteout.path) if below_link else None
+        if before is not None and before.layer < self._layer:
+            del self._below_links[whiteout.path]
         if siblings is None or name not in siblings:
             return
         node = siblings[name]
+        if below_link and node is not before and _would_be_missed(node):
+            return
         if node.children is not None:
             self._prune(node.children)
         if node.layer < self._layer and not node.children:
@@ -229,19 +257,20 @@ class MergedView(Generic[Seen]):
             if node.layer < self._layer and not node.children:
                 del children[name]
 
-    def _find(self, path: str) -> _Node[Seen] | None:
+    def _find(self, path: str) -> tuple[_Node[Seen] | None, bool]:
         folder, name = posixpath.split(path)
-        siblings = self._folder(folder, path, make=False)
-        return None if siblings is None else siblings.get(name)
+        siblings, below_link = self._folder(folder, path, make=False)
+        return (None if siblings is None else siblings.get(name)), below_link
 
-    def _folder(self, folder: str, path: str, *, make: bool) -> dict[str, _Node[Seen]] | None:
-        """Give what is in ``folder``, its links followed inside the root; None where it is not a directory.
+    def _folder(self, folder: str, path: str, *, make: bool) -> tuple[dict[str, _Node[Seen]] | None, bool]:
+        """Give what is in ``folder``, its links followed inside the root, and whether one was of a lower layer.
 
-        With ``make``, parts that are missing become directories, as a runtime makes them.
+        None where it is not a directory. With ``make``, parts that are missing become directories, as a runtime makes
+        them.
         """
         waiting = [part for part in reversed(folder.split("/")) if part not in ("", ".")]
         trail = [self._root]
-        followed = 0
+        followed, below_link = 0, False
         while waiting:
             part = waiting.pop()
             if part == "..":
@@ -249,22 +278,23 @@ class MergedView(Generic[Seen]):
                 continue
             children = trail[-1].children
             if children is None:
-                return None
+                return None, below_link
             node = children.get(part)
             if node is None:
                 if not make:
-                    return None
+                    return None, below_link
                 node = children[part] = _directory(self._layer)
             if node.target is None:
                 trail.append(node)
                 continue
             followed += 1
+            below_link = below_link or node.layer < self._layer
             if followed > _MAX_LINKS:
                 raise Refused(f"{self.name}: the links at {shown(path)} go in a circle.", _ADVICE)
             if node.target.startswith("/"):
                 trail = [self._root]
             waiting += [step for step in reversed(node.target.split("/")) if step not in ("", ".")]
-        return trail[-1].children
+        return trail[-1].children, below_link
 
 
 def merge(layers: Iterable[Iterable[Entry[Seen] | Whiteout]], name: str = "image") -> MergedView[Seen]:
