@@ -391,6 +391,39 @@ class TestOptions:
             assert (code, report["verdict"]) == (1, "invalid"), given
         assert any(warning.startswith("el7.asc is for another system") for warning in report["warnings"])
 
+    def test_manifests_with_one_name_are_told_apart(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
+        root, manifest = tree
+        # A program that the new release no longer has, of a component that it has.
+        dropped = dict(manifest["files"][1], path="/usr/bin/kubeadm-old")
+        signed = []
+        for name, files in (("old", [*manifest["files"], dropped]), ("new", manifest["files"])):
+            (tmp_path / name).mkdir()
+            signed.append(sign(forge, manifest | {"files": files}, tmp_path / name))
+
+        code, report, _ = run(tool, "--root", root, *signed)
+
+        assert (code, [one["file"] for one in report["manifests"]]) == (0, list(map(str, signed)))
+        code, report, _ = run(tool, "--root", root, signed[1], signed[1])
+        assert (code, len({one["file"] for one in report["manifests"]})) == (0, 2)
+
+    def test_names_that_are_no_text_leave_the_report_text(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        other = tmp_path / os.fsdecode(b"root\xff")
+        root.rename(other)
+        signed = sign(forge, manifest, tmp_path)
+        renamed = signed.rename(tmp_path / os.fsdecode(b"m\xff.asc"))
+
+        done = subprocess.run(
+            [sys.executable, "-I", "-X", "utf8", tool, "--json", "--root", other, renamed],
+            capture_output=True,
+            check=True,
+        )
+
+        # Half a surrogate pair cannot be written as UTF-8.
+        assert json.dumps(json.loads(done.stdout), ensure_ascii=False).encode("utf-8")
+
     def test_one_untrusted_manifest_of_several_is_enough_to_stop(
         self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
     ) -> None:
@@ -436,6 +469,40 @@ class TestOptions:
         suite = ElementTree.parse(tmp_path / "junit.xml").getroot()  # noqa: S314 - our own
         assert suite is not None and suite.get("failures") == "1"
         assert [case.get("name") for case in suite if case.find("failure") is not None] == ["/usr/bin/kubeadm"]
+
+    def test_junit_is_written_over_nothing_that_is_read_and_waits_for_nobody(
+        self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        root, manifest = tree
+        signed = sign(forge, manifest, tmp_path)
+        own = tmp_path / "tool"
+        shutil.copy(tool, own)
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "link").symlink_to(signed)
+        before = signed.read_bytes(), own.read_bytes()
+
+        for junit in (signed, tmp_path / "link", own, tmp_path / "fifo", tmp_path / "none/x", tmp_path):
+            code, report, _ = run(own, "--root", root, "--junit", junit, signed)
+            assert (code, report["error"]["code"]) == (2, 2), junit
+
+        assert (signed.read_bytes(), own.read_bytes()) == before
+        (tmp_path / "x.xml").write_text("longer than what is written" * 1000)
+        assert run(own, "--root", root, "--junit", tmp_path / "x.xml", signed)[0] == 0
+        assert (tmp_path / "x.xml").read_text().startswith("<?xml")
+        assert (tmp_path / "x.xml").read_text().endswith("</testsuite>\n")
+
+    def test_junit_may_go_to_a_fifo_that_is_read(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
+        root, manifest = tree
+        os.mkfifo(tmp_path / "fifo")
+        with subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE) as reader:
+            for _ in range(100):
+                # Until it has opened it there is no reader.
+                code, _, _ = run(tool, "--root", root, "--junit", tmp_path / "fifo", sign(forge, manifest, tmp_path))
+                if code != 2:
+                    break
+            said = reader.communicate(timeout=60)[0]
+
+        assert code == 0 and said.endswith(b"</testsuite>\n")
 
     def test_text_is_one_line_a_subject_and_says_what_to_do(
         self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path

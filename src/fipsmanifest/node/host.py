@@ -2,8 +2,10 @@
 
 import errno
 import os
+import posixpath
+import re
 import sys
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Set
 
 from . import tree
 from .checks import platform
@@ -11,7 +13,14 @@ from .result import UNKNOWN, Node, Result
 from .text import visible
 from .version import own_version
 
-_CONTROL_PLANE = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+_STATIC_PODS = "/etc/kubernetes/manifests"
+_API_SERVER = "kube-apiserver"
+_CONTROL_PLANE = (_API_SERVER, "kube-controller-manager", "kube-scheduler", "etcd")
+# As an image's name or a word of its own: not in a path, nor in an option's value.
+_NAMED = re.compile(r"""(?:^|[\s"'\[,/])({})(?=["'\],:@\s]|$)""".format("|".join(_CONTROL_PLANE)))
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)  # YAML 1.2, 6.6
+_MAX_PODS = 100
+_MAX_POD = 1024 * 1024
 _MAX_TOOL = 16 * 1024 * 1024
 
 
@@ -29,14 +38,69 @@ def find_role(root: str, asked: str) -> Role:
     if asked != "auto":
         return Role(asked)
     try:
-        tree.resolve(root, _CONTROL_PLANE)
+        found = _static_pods(root)
+    except OSError as error:
+        return Role("worker", _doubt(errno.errorcode.get(error.errno or 0, "unknown"), "cannot be told"))
+    if _API_SERVER in found:
+        return Role("control-plane")
+    if found:
+        return Role("worker", _doubt("static-pod", "{} without {}".format(", ".join(sorted(found)), _API_SERVER)))
+    return Role("worker")
+
+
+def doubt_by_processes(role: str) -> Optional[Result]:
+    """Say that what was taken for a worker runs a control plane's program; None where it does not.
+
+    Where the kubelet's pods are defined is its configuration's to say, and not all of it runs in pods.
+    """
+    from .checks import listening
+
+    found = {name for _, name in listening.processes()} if role == "worker" else set()
+    running = sorted(one for one in _CONTROL_PLANE if one[: listening.MAX_NAME] in found)
+    return _doubt("running", "runs {}".format(", ".join(running))) if running else None
+
+
+def _doubt(code: str, actual: str) -> Result:
+    advice = "Run it as root, or name the role with --role."
+    return Result(platform.ID, "role", UNKNOWN, None, actual, {"code": code, "path": _STATIC_PODS}, advice)
+
+
+def _static_pods(root: str) -> Set[str]:
+    """Give which programs of a control plane are static pods; raises `OSError` where it cannot be told.
+
+    The kubelet reads each file of the folder, whatever its name ends with, but for those that begin with a dot
+    (pkg/kubelet/config/file.go).
+    """
+    found = set()
+    try:
+        names = sorted(os.fsdecode(name) for name in os.listdir(tree.resolve(root, _STATIC_PODS)))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return Role("worker")
-        evidence = {"code": errno.errorcode.get(error.errno or 0, "unknown"), "path": _CONTROL_PLANE}
-        advice = "Run it as root, or name the role with --role."
-        return Role("worker", Result(platform.ID, "role", UNKNOWN, None, "cannot be told", evidence, advice))
-    return Role("control-plane")
+            return set()
+        raise
+    if len(names) > _MAX_PODS:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    for name in names:
+        if name.partition(".")[0] in _CONTROL_PLANE:
+            found.add(name.partition(".")[0])
+        elif not name.startswith("."):
+            found |= _pod_programs(root, posixpath.join(_STATIC_PODS, name))
+    return found
+
+
+def _pod_programs(root: str, path: str) -> Set[str]:
+    """Give which programs of a control plane a pod's definition names as an image's or a command's."""
+    try:
+        text = tree.read_small(root, path, _MAX_POD + 1)
+    except tree.NotRegular:
+        return set()  # The kubelet passes over what is no file.
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return set()
+        raise
+    if len(text) > _MAX_POD:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return set(_NAMED.findall(_COMMENT.sub("", text)))
 
 
 def describe(node: Node) -> Dict[str, Any]:
@@ -46,7 +110,7 @@ def describe(node: Node) -> Dict[str, Any]:
     machine = os.uname()
     return {
         "name": machine.nodename if node.live else None,
-        "root": node.root,
+        "root": visible(node.root, 1000),
         "role": node.role,
         "os": system.get("ID"),
         "os_version": system.get("VERSION_ID"),

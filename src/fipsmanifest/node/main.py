@@ -5,11 +5,12 @@ The single file is compiled afresh at every start: what is needed after the firs
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import stat
 import sys
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
@@ -60,14 +61,18 @@ def _run(asked: options.Options) -> int:
         return 0
     if trust is None:
         raise UsageError("No trusted keys are named.", "Name the trust folder with --keys DIR.")
-    given = [(os.path.basename(path), _read(path)) for path in asked.manifests]
-    if asked.junit is not None:
-        try:
-            _write_junit(asked.junit, "")
-        except OSError as error:
-            raise UsageError(
-                "{} cannot be written: {}.".format(visible(asked.junit), error.strerror), "Name another file."
-            )
+    given = list(zip(_names(asked.manifests), map(_read, asked.manifests)))  # noqa: B905 - Python 3.6 has no strict=
+    if asked.junit is None:
+        return _validate(asked, trust, given, None)
+    own = (*asked.manifests, host.archive() or "-")
+    with _open_junit(asked.junit, [path for path in own if path != "-"]) as junit:
+        return _validate(asked, trust, given, junit)
+
+
+def _validate(
+    asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], junit: Optional[io.FileIO]
+) -> int:
+    """Look at the node and write what was found; gives the exit code."""
     role = host.find_role(asked.root, asked.role)
     node = Node(asked.root, asked.live, role.name)
     described = host.describe(node)
@@ -87,8 +92,7 @@ def _run(asked: options.Options) -> int:
     else:
         manifests = [one.listed for one in opened if one.listed is not None]
         results.append(signature.check_tool(manifests))
-        if role.doubt is not None and _OF_A_ROLE.intersection(asked.checks):
-            results.append(role.doubt)
+        results += _doubts(node, role, asked)
         fitting = platform.fitting(node, manifests)
         for left_out in [one for one in manifests if one not in fitting]:
             warnings.append("{} is for another system or machine, and vouches for nothing here.".format(left_out.name))
@@ -96,7 +100,29 @@ def _run(asked: options.Options) -> int:
         found = verdict(results, trusted=True)
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
     said = report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings))
-    return _write(said, asked)
+    return _write(said, asked, junit)
+
+
+def _names(paths: Sequence[str]) -> List[str]:
+    """Name each manifest: by its file's name, or its path where several have that one; no two alike."""
+    files = [os.path.basename(path) for path in paths]
+    names: List[str] = []
+    for path, file in zip(paths, files):  # noqa: B905 - Python 3.6 has no strict=
+        name = visible(file if files.count(file) == 1 else path)
+        while name in names:
+            name = "{} ({})".format(name, len(names) + 1)
+        names.append(name)
+    return names
+
+
+def _doubts(node: Node, role: host.Role, asked: options.Options) -> List[Result]:
+    """Give what speaks against the role that the node was taken to have."""
+    if not _OF_A_ROLE.intersection(asked.checks):
+        return []
+    doubt = role.doubt
+    if doubt is None and node.live and asked.role == "auto":
+        doubt = host.doubt_by_processes(role.name)
+    return [] if doubt is None else [doubt]
 
 
 def _trust(asked: options.Options) -> Optional[Trust]:
@@ -138,12 +164,14 @@ def _unique(sentences: Sequence[str]) -> List[str]:
     return sorted(set(sentences), key=list(sentences).index)
 
 
-def _write(found: report.Report, asked: options.Options) -> int:
+def _write(found: report.Report, asked: options.Options, junit: Optional[io.FileIO]) -> int:
     """Write the report where it was asked for; gives the exit code."""
     code = EXIT_CODES[found.verdict]
     try:
-        if asked.junit is not None:
-            _write_junit(asked.junit, report.to_junit(found))
+        if junit is not None:
+            left = memoryview(report.to_junit(found).encode("ascii"))
+            while left:
+                left = left[junit.write(left) :]
     except OSError as error:
         _say_error("{} cannot be written: {}.".format(visible(str(asked.junit)), error.strerror))
         code = code or EXIT_CODES[INCOMPLETE]
@@ -152,9 +180,20 @@ def _write(found: report.Report, asked: options.Options) -> int:
     return code
 
 
-def _write_junit(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
+def _open_junit(path: str, others: Sequence[str]) -> io.FileIO:
+    """Open the file for the JUnit report before the node is looked at; raises `UsageError` where there can be none."""
+    with contextlib.suppress(OSError):
+        # Neither may be written over: what the tool reads, and what it runs from.
+        if any(os.path.samefile(path, other) for other in others):
+            raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
+    try:
+        # A FIFO that nobody reads is an error: a reader may never come.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise UsageError("{} cannot be written: {}.".format(visible(path), error.strerror), "Name another file.")
+    os.set_blocking(descriptor, True)
+    return io.FileIO(descriptor, "w")
 
 
 def _version_text(trust: Optional[Trust]) -> str:

@@ -13,7 +13,8 @@ from .. import tree
 _PROC = "/proc"
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _INODE = 9  # its place in a line of /proc/net/tcp
-_MAX_NAME = 15  # proc(5), /proc/pid/comm
+MAX_NAME = 15
+"""How much of a name comm holds (proc(5))."""
 _MAX_TABLE = 4 * 1024 * 1024
 _MAPPED = bytes(10) + b"\xff\xff"
 _ANY_IPV4 = "0.0.0.0"  # noqa: S104 - what others listen on
@@ -114,7 +115,7 @@ def owners(inodes: Set[int], likely: Sequence[str], seconds: float) -> Dict[int,
     deadline = time.monotonic() + seconds
     left = {"socket:[{}]".format(inode): inode for inode in inodes}
     found: Dict[int, Owner] = {}
-    for pid, name in sorted(_names(), key=lambda one: (not any(is_named(one[1], like) for like in likely), one)):
+    for pid, name in sorted(processes(), key=lambda one: (not any(is_named(one[1], like) for like in likely), one)):
         if not left or time.monotonic() > deadline:
             break
         folder = "{}/{}".format(_PROC, pid)
@@ -131,7 +132,7 @@ def owners(inodes: Set[int], likely: Sequence[str], seconds: float) -> Dict[int,
     return found
 
 
-def _names() -> Iterator[Tuple[int, str]]:
+def processes() -> Iterator[Tuple[int, str]]:
     """Give each process with the name that it was started by."""
     try:
         pids = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
@@ -147,4 +148,4 @@ def _names() -> Iterator[Tuple[int, str]]:
 
 def is_named(name: str, component: str) -> bool:
     """Tell whether a process or program of this name is a component's."""
-    return name == component or name == component[:_MAX_NAME] or name.startswith(component + "-")
+    return name == component or name == component[:MAX_NAME] or name.startswith(component + "-")

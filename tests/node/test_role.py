@@ -1,0 +1,95 @@
+"""What role a node is taken to have: by the static pods that its kubelet would run, and by what runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.node import host
+from tests.node import roots
+
+FOLDER = "/etc/kubernetes/manifests"
+API_SERVER = "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    image: registry.example/kube-apiserver:v1\n"
+IN_JSON = json.dumps({"spec": {"containers": [{"name": "x", "image": "r/x", "command": ["kube-apiserver", "--v=2"]}]}})
+ETCD = "spec:\n  containers:\n  - image: registry.example/etcd@sha256:00\n"
+# What kubespray runs on its workers: a proxy before the API servers of others.
+PROXY = """\
+# proxies kube-apiserver
+metadata:
+  name: nginx-proxy  # for the kube-apiserver of each control plane
+spec:
+  containers:
+  - image: registry.example/nginx:1.19
+    args: ["--upstream=kube-apiserver:6443", "--ca", "/etc/kubernetes/pki/etcd/ca.crt"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "role", "doubtful"),
+    [
+        ({}, "worker", False),
+        ({"kube-apiserver.yaml": ""}, "control-plane", False),
+        ({"kube-apiserver.yml": "x"}, "control-plane", False),
+        ({"kube-apiserver": "x"}, "control-plane", False),
+        ({"a.json": IN_JSON}, "control-plane", False),
+        ({"a": API_SERVER, "b": ETCD}, "control-plane", False),
+        ({"etcd.yaml": ""}, "worker", True),
+        ({"x": ETCD}, "worker", True),
+        ({"kube-scheduler.yaml": "", "etcd.yaml": ""}, "worker", True),
+        ({"nginx-proxy.yml": PROXY}, "worker", False),
+        ({".kube-apiserver.yaml": API_SERVER}, "worker", False),
+        ({"a": " " * (1 << 20) + API_SERVER}, "worker", True),
+        ({f"{number}": "" for number in range(101)}, "worker", True),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, dict) else None,
+)
+def test_any_file_of_the_kubelets_folder_may_make_a_control_plane(
+    files: dict[str, str], role: str, doubtful: bool, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        roots.write(tmp_path, f"{FOLDER}/{name}", text)
+
+    found = host.find_role(str(tmp_path), "auto")
+
+    assert (found.name, found.doubt is not None) == (role, doubtful)
+    assert found.doubt is None or (found.doubt.status, found.doubt.subject) == ("unknown", "role")
+    assert host.find_role(str(tmp_path), "worker") == host.Role("worker")
+
+
+def test_what_is_no_file_is_no_pod(tmp_path: Path) -> None:
+    (tmp_path / FOLDER[1:] / "kept").mkdir(parents=True)
+    os.mkfifo(tmp_path / FOLDER[1:] / "a.yaml")
+    (tmp_path / FOLDER[1:] / "gone.yaml").symlink_to("/nowhere")
+
+    assert host.find_role(str(tmp_path), "auto") == host.Role("worker")
+
+
+@pytest.mark.parametrize("place", ["manifests", "manifests/a.yaml"])
+def test_a_loop_of_links_is_no_worker(place: str, tmp_path: Path) -> None:
+    loop = tmp_path / "etc/kubernetes" / place
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop.name)
+
+    assert host.find_role(str(tmp_path), "auto").doubt is not None
+
+
+def test_a_worker_that_runs_a_control_planes_program_is_in_doubt(tmp_path: Path) -> None:
+    # A name that is longer than what the kernel keeps of it.
+    program = tmp_path / "kube-controller-manager"
+    shutil.copy("/usr/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            while Path(f"/proc/{process.pid}/comm").read_text() != "kube-controller\n":
+                time.sleep(0.01)
+            doubt = host.doubt_by_processes("worker")
+        finally:
+            process.kill()
+
+    assert doubt is not None and doubt.status == "unknown" and "kube-controller-manager" in str(doubt.actual)
+    assert host.doubt_by_processes("control-plane") is None
