@@ -76,7 +76,8 @@ def test_each_release_has_signals_of_its_own(el: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("el", [7, 8, 9, 10])
 def test_a_start_without_fips_fails(el: int, tmp_path: Path) -> None:
-    for arguments in ("", "fips=0", "fips=1 fips=0", "xfips=1", "fips=12"):
+    # What follows -- is init's, and what stands between quotation marks one word (the kernel's lib/cmdline.c).
+    for arguments in ("", "fips=0", "fips=1 fips=0", "xfips=1", "fips=12", "ro -- fips=1", 'x="a fips=1 b"'):
         MADE[el](tmp_path, arguments)
 
         assert signals(tmp_path, el)["boot-loader"].status == "fail", arguments
@@ -127,6 +128,7 @@ def test_one_start_of_several_without_fips_is_a_mismatch(tmp_path: Path) -> None
         ("FIPS:STIG", "FIPS", "pass", "pass"),
         ("# nothing but a comment", "FIPS", "pass", None),
         ("NOT-FIPS", "FIPSISH", "fail", "fail"),
+        ("FIPS:OSPP:", "FIPS:OSPP", "pass", "pass"),
     ],
 )
 def test_the_policy_in_force_and_the_configured_one_are_compared(
@@ -140,6 +142,26 @@ def test_the_policy_in_force_and_the_configured_one_are_compared(
 
     assert found["crypto-policy"].status == policy
     assert (found["crypto-policy-configured"].status if other else None) == other
+
+
+@pytest.mark.parametrize(
+    ("policy", "el8", "later"),
+    [
+        ("FIPS", "pass", "pass"),
+        ("FIPS:OSPP", "pass", "pass"),
+        ("FIPS:STIG", "pass", "pass"),
+        ("FIPS:OSPP:STIG", "pass", "pass"),
+        ("FIPS:NO-ENFORCE-EMS", "pass", "fail"),
+        ("FIPS:SHA1", "pass", "fail"),
+        ("FIPS:OSPP:SHA1", "pass", "fail"),
+        ("FIPS:", "pass", "fail"),
+        ("DEFAULT:FIPS", "fail", "fail"),
+    ],
+)
+def test_subpolicies_count_as_the_release_has_them(policy: str, el8: str, later: str, tmp_path: Path) -> None:
+    roots.write(tmp_path, "/etc/crypto-policies/state/current", policy + "\n")
+
+    assert [signals(tmp_path, el)["crypto-policy"].status for el in (8, 9, 10)] == [el8, later, later]
 
 
 def test_signals_that_contradict_each_other_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +318,47 @@ def test_options_are_read_as_the_boot_loader_reads_them(options: str, tmp_path: 
     roots.write(tmp_path, "/boot/loader/entries/a.conf", f"linux /vmlinuz-4.18\n{options}\n")
 
     assert signals(tmp_path, 8)["boot-loader"].status == "pass"
+
+
+# What grub2-mkconfig of EL8 writes where the menu takes in the entries, and of EL7 where it does not.
+TAKEN_IN = "insmod blscfg\nblscfg\n"
+IN_MENU = "menuentry 'Linux' {{\n  linux /vmlinuz-4.18 root=/dev/vda2 ro {}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("menu", "entry", "status", "count"),
+    [
+        (TAKEN_IN, "fips=1", "pass", 1),
+        (TAKEN_IN, "quiet", "fail", 1),
+        ("# blscfg\n" + IN_MENU.format("quiet"), "fips=1", "fail", 1),
+        ("insmod blscfg\n" + IN_MENU.format("fips=1"), "quiet", "pass", 1),
+        (TAKEN_IN + IN_MENU.format("quiet"), "fips=1", "fail", 2),
+        (TAKEN_IN + IN_MENU.format("fips=1"), "fips=1", "pass", 2),
+        # The firmware's own menu leads on to the other one.
+        ("configfile $prefix/grub.cfg\n", "quiet", "fail", 1),
+    ],
+)
+@pytest.mark.parametrize("el", [8, 9])
+def test_the_menu_says_whether_the_entries_count(
+    menu: str, entry: str, status: str, count: int, el: int, tmp_path: Path
+) -> None:
+    MADE[el](tmp_path)
+    roots.write(tmp_path, "/boot/grub2/grub.cfg", menu)
+    roots.write(tmp_path, "/boot/loader/entries/a.conf", ENTRY.format("4.18", f"ro {entry}"))
+
+    result = signals(tmp_path, el)["boot-loader"]
+
+    assert (result.status, result.evidence["count"]) == (status, count)
+
+
+@pytest.mark.parametrize(("other", "status", "count"), [("fips=1", "pass", 1), ("quiet", "fail", 2)])
+def test_each_environment_block_may_be_the_one_that_counts(other: str, status: str, count: int, tmp_path: Path) -> None:
+    el8(tmp_path)
+    roots.write(tmp_path, "/boot/efi/EFI/redhat/grubenv", GRUBENV.format(other).ljust(1024, "#"))
+
+    result = signals(tmp_path, 8)["boot-loader"]
+
+    assert (result.status, result.evidence["count"]) == (status, count)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ _RESCUE_KERNEL = re.compile(r"\S*vmlinuz-0-rescue(?:-\S*)?(?:\s|$)")
 _KERNEL_OPTIONS = re.compile(r"\$(?:\{kernelopts\}|kernelopts\b)")
 _PRELINKING = re.compile(r"""^\s*(?:export\s+)?PRELINKING=(["']?)yes\1(?:[\s;].*)?$""", re.MULTILINE)
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
+# Where the menu takes in the entries of the Boot Loader Specification.
+_TAKES_ENTRIES = re.compile(r"^(?!\s*(?:#|insmod\s)).*\bblscfg\b", re.MULTILINE)
+# A word of a command line, with the spaces that stand between quotation marks (lib/cmdline.c, next_arg).
+_WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
+# The subpolicies that EL9 and later count as FIPS mode; others, as NO-ENFORCE-EMS and SHA1, may take back what it asks.
+_NARROWING = frozenset(("OSPP", "STIG"))
 _KERNEL_LINE = re.compile(r"^\s*(?:linux|linux16|linuxefi)\s+(.*)$", re.MULTILINE)
 
 
@@ -128,8 +134,10 @@ def _command_line(node: Node) -> Result:
 
 
 def _fips_words(text: str) -> List[str]:
-    """Give the fips= words of a kernel command line; the last of them counts."""
-    return [word for word in text.split() if word.startswith("fips=")]
+    """Give the fips= words of a kernel command line; the last of them counts, and what follows ``--`` is init's."""
+    words = [word.replace('"', "") for word in _WORD.findall(text)]
+    own = words[: words.index("--")] if "--" in words else words
+    return [word for word in own if word.startswith("fips=")]
 
 
 def _fix(good: bool) -> str:
@@ -150,27 +158,29 @@ def _policy(node: Node, el: int) -> List[Result]:
         if not wanted:
             return [node.unless_live(ID, subject, "no crypto policy")]
         # Only what is in force tells that the configured one was applied; one that is not FIPS would not help.
-        status = UNKNOWN if _is_fips(wanted[0]) else FAIL
+        status = UNKNOWN if _is_fips(wanted[0], el) else FAIL
         evidence = {"path": _POLICY, "code": "missing"}
         actual = "{} configured, none in force".format(visible(wanted[0], 60))
         return [Result(ID, subject, status, "FIPS", actual, evidence, "Set it: update-crypto-policies --set FIPS")]
     policy = policy.strip()
-    good = _is_fips(policy)
+    good = _is_fips(policy, el)
     advice = "" if good else "Set it: update-crypto-policies --set FIPS"
-    results = [Result(ID, subject, PASS if good else FAIL, "FIPS", visible(policy, 60), {"path": _POLICY}, advice)]
+    expected = "FIPS" if el < 9 else "FIPS, FIPS:OSPP or FIPS:STIG"
+    results = [Result(ID, subject, PASS if good else FAIL, expected, visible(policy, 60), {"path": _POLICY}, advice)]
     if wanted and wanted[0] != policy:
         advice = "Apply or correct the configured policy: update-crypto-policies --set FIPS"
         evidence = {"path": _POLICY_WANTED, "code": "mismatch"}
         actual = "{} configured, {} in force".format(visible(wanted[0], 60), visible(policy, 60))
         # Both may be FIPS with other subpolicies: then the next update changes the one into the other.
-        status = PASS if good and _is_fips(wanted[0]) else FAIL
+        status = PASS if good and _is_fips(wanted[0], el) else FAIL
         results.append(Result(ID, subject + "-configured", status, visible(policy, 60), actual, evidence, advice))
     return results
 
 
-def _is_fips(policy: str) -> bool:
-    """Take FIPS and FIPS with subpolicies (``FIPS:OSPP``)."""
-    return policy == "FIPS" or policy.startswith("FIPS:")
+def _is_fips(policy: str, el: int) -> bool:
+    """Take FIPS and FIPS with subpolicies (``FIPS:OSPP``): on EL8 any, later those alone that only narrow it."""
+    name, *subpolicies = policy.split(":")
+    return name == "FIPS" and (el < 9 or _NARROWING.issuperset(subpolicies))
 
 
 class _Start(NamedTuple):
@@ -196,29 +206,46 @@ def _boot_loader(node: Node, el: int) -> List[Result]:
 
 
 def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
-    """Give every kernel command line that the boot loader knows of, but for rescue entries."""
-    kernel_options = ""
+    """Give every kernel command line that the boot loader knows of, but for rescue entries.
+
+    EL8 and later keep them as entries, which GRUB's menu takes in unless it was told otherwise
+    (GRUB_ENABLE_BLSCFG=false); then it has them in itself, as on EL7.
+    """
+    kernel_options = _kernel_options(node, subject)
+    menus = {path: _read(node, path, subject) or "" for path in _matching(node, _MENUS, subject)}
+    found = [
+        _Start(path, line)
+        for path, menu in menus.items()
+        for line in _KERNEL_LINE.findall(menu)
+        if not _RESCUE_KERNEL.match(line)
+    ]
+    if el >= 8 and (not found or any(map(_TAKES_ENTRIES.search, menus.values()))):
+        entries = list(_entries(node, subject))
+        found += entries or [_Start("kernelopts", "$kernelopts")] * bool(kernel_options and not found)
+    for where, arguments in found:
+        # More than one block is there where firmware of either kind may start the node: it may be any of them.
+        around = _KERNEL_OPTIONS.split(arguments)
+        for meant in sorted({options.join(around) for options in kernel_options or [""]}):
+            yield _Start(where, meant)
+
+
+def _kernel_options(node: Node, subject: str) -> List[str]:
+    """Give what the environment blocks have for ``$kernelopts``."""
+    found = []
     for path in _matching(node, _ENVIRONMENT_BLOCKS, subject):
         lines = (_read(node, path, subject) or "").splitlines()
-        found = [line.partition("=")[2] for line in lines if line.startswith("kernelopts=")]
-        kernel_options = kernel_options or "".join(found[:1])
-    entries = 0
-    for name in _few_names(node, _ENTRIES, subject) if el >= 8 else []:
+        found += [line.partition("=")[2] for line in lines if line.startswith("kernelopts=")][:1]
+    return found
+
+
+def _entries(node: Node, subject: str) -> Iterator[_Start]:
+    """Give the entries of the Boot Loader Specification."""
+    for name in _few_names(node, _ENTRIES, subject):
         if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
             path = posixpath.join(_ENTRIES, name)
             lines = (_read(node, path, subject) or "").splitlines()
             options = " ".join(" ".join(line.split()[1:]) for line in lines if line.split()[:1] == ["options"])
-            yield _Start(path, _KERNEL_OPTIONS.sub(lambda _: kernel_options, options))
-            entries += 1
-    if entries:
-        return
-    if el >= 8 and kernel_options:
-        yield _Start("kernelopts", kernel_options)
-        return
-    for path in _matching(node, _MENUS, subject):
-        for line in _KERNEL_LINE.findall(_read(node, path, subject) or ""):
-            if not _RESCUE_KERNEL.match(line):
-                yield _Start(path, _KERNEL_OPTIONS.sub(lambda _: kernel_options, line))
+            yield _Start(path, options)
 
 
 def _mark(node: Node, el: int) -> List[Result]:
