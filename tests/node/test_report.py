@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 import fipsmanifest
 from fipsmanifest.node import report
+from fipsmanifest.node.checks import files
 from fipsmanifest.node.report import Report
-from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Result
+from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
+from tests.node import roots
 
 SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "node_schema.json").read_text())
 HOST = {"name": "node-1", "root": "/", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
@@ -72,6 +75,40 @@ def test_whatever_a_node_calls_its_things_xml_and_text_stay_whole(status: str) -
     text = report.to_text(made(one))
     assert text.isascii() and text.replace("\n", "").isprintable()
     json.loads(report.to_json(made(one)))
+
+
+def test_text_says_what_a_pass_has_to_say(tmp_path: Path) -> None:
+    manifest = roots.make(tmp_path)
+    (tmp_path / "usr/bin/kubelet").chmod(0o700)
+    (tmp_path / "usr/bin/kubeadm").rename(tmp_path / "usr/local/bin/kubeadm")
+    (tmp_path / "etc/kubernetes/kubelet.conf").write_text("changed\n")
+
+    results = files.check(Node(str(tmp_path), False, "worker"), [Listed("m", manifest)])
+
+    lines = report.to_text(made(*results)).splitlines()
+    notes = {above.split()[0]: line for above, line in itertools.pairwise(lines) if line.startswith("    ")}
+    elsewhere = "    note: it is at another path than the listed one"
+    assert notes == {
+        "/bin/kubelet": "    note: its mode is stricter than the listed one",
+        "/usr/bin/kubeadm": elsewhere,
+        "/usr/local/bin/kubeadm": elsewhere,
+        "/etc/kubernetes/kubelet.conf": "    note: it differs from the listed one, and is an administrator's",
+    }
+
+
+@pytest.mark.parametrize(
+    ("evidence", "note"),
+    [
+        ({"path": "not-listed"}, "it runs from a path that is not listed"),
+        ({"code": "other-preferred"}, "it prefers another suite than the listed one"),
+        ({"code": "deleted", "path": "/usr/bin/x"}, None),
+    ],
+)
+def test_only_what_is_known_is_noted(evidence: dict[str, Any], note: str | None) -> None:
+    for check in ("processes", "services"):
+        text = report.to_text(made(Result(check, "kubelet", PASS, evidence=evidence)))
+
+        assert [line[10:] for line in text.splitlines() if "note: " in line] == [note] * (note is not None)
 
 
 def test_junit_counts_what_it_shows() -> None:

@@ -12,6 +12,14 @@ ERROR_SCHEMA = "fipsmanifest/error/v1"
 _MARKS = {PASS: "[OK]", FAIL: "[FAIL]", UNKNOWN: "[UNKNOWN]", NOT_APPLICABLE: "[n/a]"}
 _COLOURS = {PASS: "32", FAIL: "31", UNKNOWN: "33", NOT_APPLICABLE: "2"}
 _WIDTH = 68
+# What a pass has to say, by its evidence; and what is told of files that are nobody's to judge.
+_NOTES = {
+    "mode-stricter": "its mode is stricter than the listed one",
+    "another-path": "it is at another path than the listed one",
+    "other-preferred": "it prefers another suite than the listed one",
+    "not-listed": "it runs from a path that is not listed",
+    "not-a-program": "it differs from the listed one, and is an administrator's",
+}
 _ORDER = (FAIL, UNKNOWN, PASS, NOT_APPLICABLE)
 _SMALLEST = 150  # bytes of a result with empty texts, about
 _MAX_MANIFESTS = 50
@@ -174,7 +182,8 @@ def _lines(result: Result, colour: bool) -> List[str]:
 
 def _explained(result: Result) -> List[str]:
     if result.status not in (FAIL, UNKNOWN):
-        return []
+        told = [_NOTES.get(str(result.evidence.get(name))) for name in ("code", "path", "role")]
+        return ["    note: {}".format(note) for note in told if note is not None]
     named = (("expected", result.expected), ("found", result.actual), ("to do", result.advice))
     return ["    {}: {}".format(name, visible(value, 400)) for name, value in named if value]
 
