@@ -46,6 +46,28 @@ class TestFiles:
         assert (result.status, result.evidence["code"]) == ("fail", "unexpected")
         assert result.actual == "sha256:" + roots.sha256(Path("/usr/bin/env"))
 
+    @pytest.mark.parametrize("folder", ["/opt/containerd", "/data/opt"])
+    def test_a_program_that_containerd_itself_would_find_first_fails(
+        self, folder: str, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        if folder != "/opt/containerd":
+            text = f'[plugins."io.containerd.internal.v1.opt"]\n  path = "{folder}"\n'
+            roots.write(root, "/etc/containerd/config.toml", text)
+        path = f"{folder}/bin/containerd"
+        roots.write(root, path, "")
+        shutil.copyfile("/usr/bin/yes", root / path.lstrip("/"))
+        assert {result.status for result in check(root, manifest).values()} == {"pass"}
+        (root / path.lstrip("/")).chmod(0o755)
+
+        assert check(root, manifest)[path].evidence["code"] == "unexpected"
+
+    def test_where_containerd_finds_programs_first_is_unknown_if_its_configuration_cannot_be_read(
+        self, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        (root / "etc/containerd/config.toml").mkdir(parents=True)
+
+        assert check(root, manifest)["containerd"].evidence["code"] == "configuration"
+
     def test_the_same_program_at_another_path_passes_and_is_told(self, root: Path, manifest: dict[str, Any]) -> None:
         shutil.copy(root / "usr/bin/kubelet", root / "usr/local/bin/kubelet")
         (root / "usr/local/bin/kubeadm").symlink_to("/usr/bin/kubeadm")
@@ -261,6 +283,36 @@ class TestProcesses:
 
         mine = [result for result in found if process.pid in result.evidence.get("pids", ())]
         assert [(one.status, one.evidence["code"]) for one in mine] == [("unknown", "script")]
+
+    @pytest.mark.parametrize("script", [False, True])
+    def test_what_a_loader_or_an_interpreter_was_told_to_run_is_unknown(self, script: bool, tmp_path: Path) -> None:
+        # Neither its file nor its process bears the component's name.
+        name = self.NAME[:15]
+        place = tmp_path / name
+        if script:
+            place.write_text("read line\n")
+            start: list[str | Path] = ["/bin/sh", "-u", place]
+        else:
+            shutil.copy("/usr/bin/cat", place)
+            start = [next(Path("/").glob("lib*/ld-linux-*.so.*")), place]
+        listed = self.listed("0" * 64, f"/usr/bin/{name}")
+        with subprocess.Popen(start, stdin=subprocess.PIPE) as process:
+            result = self.look(process.pid, listed)
+            process.communicate(b"\n")
+
+        assert (result.status, result.evidence["code"]) == ("unknown", "script")
+
+    @pytest.mark.parametrize(
+        "command", [["sh", "-ec", "read line # {}"], ["sh", "/dev/stdin", "{}"], ["tail", "-f", "{}"]]
+    )
+    def test_what_only_names_a_component_is_none_of_it(self, command: list[str], tmp_path: Path) -> None:
+        place = tmp_path / self.NAME[:15]
+        place.touch()
+        with subprocess.Popen([word.format(place) for word in command], stdin=subprocess.PIPE) as process:
+            found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, f"/usr/bin/{place.name}")])
+            process.kill()
+
+        assert not [result for result in found if process.pid in result.evidence.get("pids", ())]
 
     def test_an_unlisted_program_that_was_started_through_a_link_of_a_components_name_fails(
         self, start: Callable[[str], int], tmp_path: Path

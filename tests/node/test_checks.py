@@ -95,6 +95,56 @@ class TestFiles:
         (root / "usr/bin/kubelet").chmod(0o700)
         assert kubelet(root, manifest) == ("pass", "mode-stricter")
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+    @pytest.mark.parametrize(
+        ("what", "mode", "owner", "told"),
+        [
+            ("usr/bin/kubelet", 0o755, (65534, 0), "user 65534 may change /usr/bin/kubelet"),
+            ("usr/bin", 0o777, (0, 0), "everybody may change /usr/bin"),
+            ("usr", 0o755, (65534, 0), "user 65534 may change /usr"),
+            ("usr", 0o775, (0, 65534), "group 65534 may change /usr"),
+            (".", 0o777, (0, 0), "everybody may change /"),
+            ("bin", None, (65534, 0), "user 65534 may change /bin"),
+            ("usr/bin", 0o775, (0, 0), None),
+            ("usr/bin", 0o755, (0, 65534), None),
+            ("usr/bin", 0o1777, (0, 0), None),
+            ("etc/kubernetes", 0o777, (65534, 0), None),
+        ],
+    )
+    @pytest.mark.parametrize("live", [True, False])
+    def test_a_program_that_others_than_root_may_replace_fails(
+        self,
+        live: bool,
+        what: str,
+        mode: int | None,
+        owner: tuple[int, int],
+        told: str | None,
+        root: Path,
+        manifest: dict[str, Any],
+    ) -> None:
+        os.chown(root / what, *owner, follow_symlinks=False)
+        if mode is not None:
+            (root / what).chmod(mode)
+
+        found = {one.subject: one for one in files.check(Node(str(root), live, "worker"), [Listed("m", manifest)])}
+
+        result = found["/bin/kubelet"]
+        if told is None:
+            assert {one.status for one in found.values()} == {"pass"}
+        else:
+            assert (result.status, result.evidence["code"], result.actual) == ("fail", "replaceable", told)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+    def test_the_owner_of_a_tree_at_rest_stands_for_root(self, root: Path, manifest: dict[str, Any]) -> None:
+        subprocess.run(["chown", "-hR", "1000:1000", root], check=True)
+        subprocess.run(["chmod", "-R", "g+w", root / "usr/bin", root / "usr/local"], check=True)
+        for file in manifest["files"]:
+            file["mode"] = "0777"
+        listed = [Listed("m", manifest)]
+        assert {result.status for result in files.check(at_rest(root), listed)} == {"pass"}
+
+        assert {result.status for result in files.check(Node(str(root), True, "worker"), listed)} == {"fail"}
+
     def test_a_link_to_elsewhere_fails_though_the_bytes_are_right(self, root: Path, manifest: dict[str, Any]) -> None:
         shutil.copy(root / "usr/local/bin/containerd", root / "usr/local/bin/other")
         (root / "usr/bin/containerd").unlink()

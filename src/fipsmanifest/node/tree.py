@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -44,11 +44,13 @@ class NotRegular(Exception):
     """The path is a folder, FIFO, socket or device; the text says which."""
 
 
-def resolve(root: str, path: str, follow_last: bool = True) -> bytes:
+def resolve(
+    root: str, path: str, follow_last: bool = True, passed: Optional[Dict[bytes, os.stat_result]] = None
+) -> bytes:
     """Give the real place of a node's ``path`` under ``root``, following links as the node itself would.
 
-    Absolute link targets begin at ``root`` again and ``..`` stops there, as after chroot(2). Raises `OSError`: not
-    there, no permission, or ELOOP after 40 links.
+    Absolute link targets begin at ``root`` again and ``..`` stops there, as after chroot(2). What lies on the way, the
+    end included, is noted in ``passed``. Raises `OSError`: not there, no permission, or ELOOP after 40 links.
     """
     base = os.fsencode(root)
     waiting = _parts(path.encode("utf-8", "surrogateescape"))
@@ -62,7 +64,10 @@ def resolve(root: str, path: str, follow_last: bool = True) -> bytes:
             del reached[-1:]
             continue
         here = os.path.join(base, *(reached + [part]))
-        if stat.S_ISLNK(os.lstat(here).st_mode) and (waiting or follow_last):
+        status = os.lstat(here)
+        if passed is not None:
+            passed[here] = status
+        if stat.S_ISLNK(status.st_mode) and (waiting or follow_last):
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))

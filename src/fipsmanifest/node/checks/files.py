@@ -11,7 +11,7 @@ import posixpath
 import stat
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .. import tree
+from .. import containerd, tree
 from ..result import (
     FAIL,
     NOT_APPLICABLE,
@@ -35,7 +35,7 @@ _ADVICE = "Install the package of this release again, and find out who changed t
 _HASH_ANYWAY = 1024 * 1024 * 1024
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
 _CNI_FOLDERS = ("/opt/cni/bin", "/usr/libexec/cni")
-# Where a login shell, sudo and systemd look for programs, and the CNI's folder.
+# Where a login shell, sudo and systemd look for programs, and the CNI's folder; containerd tells of its own.
 _FOLDERS = (
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
     + ("/root/bin", "/opt/bin", "/opt/cni/bin", "/usr/libexec")
@@ -99,6 +99,7 @@ class _Listing:
         self.folders: Dict[str, Set[str]] = {}
         self.components: Dict[str, str] = {}
         self.manifests: Dict[str, Set[str]] = {}
+        self.containerd = containerd.read(node.root)
         for listed in manifests:
             for file in listed.manifest["files"]:
                 self.manifests.setdefault(str(file.get("component")), set()).add(listed.name)
@@ -127,7 +128,7 @@ class _Listing:
     def looked_in(self, name: str) -> Tuple[str, ...]:
         """Give the folders in which another program of this name would be taken for the component's."""
         folders = self.folders.get(name, set())
-        return _CNI_FOLDERS if folders and folders.issubset(_CNI_FOLDERS) else _FOLDERS
+        return _CNI_FOLDERS if folders and folders.issubset(_CNI_FOLDERS) else self.containerd.programs + _FOLDERS
 
     def hidden(self, node: Node) -> List[Result]:
         """Say which of the folders may not be looked into, and may hold such a program."""
@@ -144,7 +145,7 @@ class _Listing:
 
 def _unexpected(node: Node, listing: _Listing) -> List[Result]:
     """Look for executables of a component beside the listed ones: PATH may find them first."""
-    results = listing.hidden(node)
+    results = listing.hidden(node) + listing.containerd.unread(ID)
     for name in sorted(listing.programs):
         digests = listing.programs[name]
         for path, place in listing.beside(node, name):
@@ -160,6 +161,7 @@ def _unexpected(node: Node, listing: _Listing) -> List[Result]:
             actual = "sha256:" + found.sha256 if found.sha256 else "{} bytes".format(found.size)
             if found.sha256 in digests:
                 result = _judge_mode(path, actual, mode, digests[found.sha256])
+                result = _judge_owners(node, result) if result.status == PASS else result
                 evidence = dict(result.evidence, code=result.evidence.get("code", "another-path"))
                 results.append(result._replace(evidence=of_component(evidence, component)))
             else:
@@ -178,6 +180,8 @@ def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _List
     except tree.Unstable:
         evidence = {"code": "changed-while-read"}
         result = Result(ID, path, UNKNOWN, evidence=evidence, advice="Run again when nothing is being installed.")
+    if result.status == PASS and _is_program(entries):
+        result = _judge_owners(node, result)
     result = result._replace(evidence=of_component(result.evidence, entries[0].file.get("component")))
     if _is_program(entries):
         return [result]
@@ -269,7 +273,12 @@ def _end(node: Node, path: str) -> Optional[str]:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
         raise
-    return "/" + os.path.relpath(os.fsdecode(place), node.root)
+    return _shown(node, place)
+
+
+def _shown(node: Node, place: bytes) -> str:
+    """Give the path that a place has on the node."""
+    return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), node.root))
 
 
 def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_Entry]) -> Result:
@@ -279,6 +288,41 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
         expected = "sha256:{}".format(visible(str(entries[0].file.get("sha256"))))
         return Result(ID, path, FAIL, expected, actual, {"code": "digest"}, _ADVICE)
     return _judge_mode(path, actual, mode, fitting[0])
+
+
+def _judge_owners(node: Node, result: Result) -> Result:
+    """Judge a file that is right by who may put another one into its place: root alone, and nobody on the way to it.
+
+    In a tree at rest that somebody unpacked, the owner of its first folder stands for root.
+    """
+    passed: Dict[bytes, os.stat_result] = {}
+    with contextlib.suppress(OSError):
+        first = os.stat(node.root)
+        passed[os.fsencode(node.root)] = first
+        tree.resolve(node.root, result.subject, passed=passed)
+        user, group = (0, 0) if node.live else (first.st_uid, first.st_gid)
+        for place, status in passed.items():
+            who = _who_may_replace(status, {0, user}, {0, group})
+            if who is not None:
+                named = visible(_shown(node, place))
+                evidence = dict(result.evidence, code="replaceable", path=named)
+                advice = "Give it to root: chown root: {0}; chmod go-w {0}".format(named)
+                actual = "{} may change {}".format(who, named)
+                return result._replace(
+                    status=FAIL, expected="changed by root alone", actual=actual, evidence=evidence, advice=advice
+                )
+    return result
+
+
+def _who_may_replace(status: os.stat_result, users: Set[int], groups: Set[int]) -> Optional[str]:
+    if status.st_uid not in users:
+        return "user {}".format(status.st_uid)
+    # Links have no mode of their own; in a folder with the sticky bit nobody touches what others own.
+    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
+        return None
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    return "group {}".format(status.st_gid) if status.st_mode & stat.S_IWGRP and status.st_gid not in groups else None
 
 
 def _judge_mode(path: str, actual: str, mode: int, entry: _Entry) -> Result:

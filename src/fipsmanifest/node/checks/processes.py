@@ -37,10 +37,15 @@ _MAX_SHOWN = 20
 _DAEMONS = ("containerd", "kubelet")
 _MAX_RUNNING = 5000  # different ones; the kubelet's own limit is 110 pods, and large nodes have some hundreds
 _MAX_TOLD = 64 * 1024
+_MAX_ARGUMENTS = 32
 _RESTART = "Restart the program, so that the installed file runs."
 _FIND_OUT = "Find out who started it, and install the release's packages again."
 
 _ASIDE = re.compile(r"[.~]")  # kubelet.bak, kubelet~
+# What runs other files: the loader (ld.so(8)), whose process bears its own name alone, and interpreters told by name.
+_LOADER = re.compile(r"ld(?:-|64|\.so)[^/]*\Z")
+_INTERPRETER = re.compile(r"(?:platform-python|python|perl|ruby|busybox|[a-z]{0,3}sh)[0-9.]*\Z")
+_COMMAND = re.compile(r"-[A-Za-z]*c")
 
 # How the kubelet and containerd name control groups, with the cgroupfs driver and with systemd's:
 # /kubepods/burstable/podUID/ID and .../kubepods-burstable-podUID_WITH_UNDERSCORES.slice/cri-containerd-ID.scope.
@@ -75,7 +80,7 @@ class _Running(NamedTuple):
     renamed: bool
     """Whether its process alone has a listed name: the file was moved aside, or reached through a link."""
     script: bool
-    """Whether an interpreter runs a script of that name."""
+    """Whether an interpreter runs a script of that name, or the loader a program."""
     path: str
     deleted: bool
     container: Optional[str]
@@ -209,11 +214,14 @@ def _look(pid: int, programs: Dict[str, _Program], short: Dict[str, _Program]) -
     stem = _ASIDE.split(base.strip(".~"))[0]
     name = next((one for one in (base, stem) if one in programs and not programs[one].is_elsewhere(path)), None)
     renamed = name is None
+    script = False
     if name is None:
         name = _name(pid)
-        if name not in short:
-            return None
-    script = renamed and _runs_script(pid, name)
+        by_name = name in short
+        name = name if by_name else _run_by(pid, base, short)
+        script = not by_name or _runs_script(pid, str(name))
+    if name is None:
+        return None
     status = os.stat(link)
     container, pod = _container(pid)
     return _Running(name, renamed, script, path, deleted, container, pod, (status.st_dev, status.st_ino))
@@ -223,6 +231,20 @@ def _runs_script(pid: int, name: str) -> bool:
     """Tell an interpreter, which has the script's path as its first or second argument (execve(2))."""
     arguments = _told(pid, "cmdline").split("\0")[1:3]
     return any(posixpath.basename(one)[:_MAX_NAME] == name for one in arguments)
+
+
+def _run_by(pid: int, base: str, short: Dict[str, _Program]) -> Optional[str]:
+    """Give the component's name of the file that a loader or an interpreter was told to run; None for any other."""
+    is_loader = _LOADER.match(base) is not None
+    if not is_loader and _INTERPRETER.match(base) is None:
+        return None
+    arguments = _told(pid, "cmdline").split("\0")[1:_MAX_ARGUMENTS]
+    if not is_loader:
+        # The first that is no option, unless it is no file but a command.
+        first = next((number for number, one in enumerate(arguments) if not one.startswith("-")), 0)
+        arguments = [] if any(map(_COMMAND.match, arguments[:first])) else arguments[first : first + 1]
+    names = (posixpath.basename(one)[:_MAX_NAME] for one in arguments)
+    return next((one for one in names if one in short), None)
 
 
 def _container(pid: int) -> Tuple[Optional[str], Optional[str]]:
@@ -280,7 +302,7 @@ def _judge(running: _Running, program: _Program, seen: Result) -> Result:
         return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=_RESTART)
     if digest not in program.digests and running.script:
         evidence["code"] = "script"
-        actual = "an interpreter, which runs a script of that name"
+        actual = "an interpreter or a loader, which runs a file of that name"
         return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=_FIND_OUT)
     if digest not in program.digests:
         evidence["code"] = "digest" if listed_path else "outside"
