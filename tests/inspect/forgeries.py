@@ -219,6 +219,46 @@ def second_module_with_its_digest_redone() -> bytes:
     return second_module(edits.redo_digest(edits.flip(programs.genuine_module(), 0x8000), 0))
 
 
+def _more_code(code: bytes) -> bytes:
+    """Give a goboring program one more segment that is executed, at the file's end."""
+    data = programs.boring().read_bytes()
+    data += bytes(-len(data) % 4096)
+    headers = edits.program_headers(data)
+    behind = max(header[3] + header[6] for header in headers if header[0] == 1)
+    address = -(-behind // 4096) * 4096
+    headers.append([1, 5, len(data), address, address, len(code), len(code), 4096])
+    return edits.with_program_headers(data, headers) + code
+
+
+def nine_modules_the_last_changed() -> bytes:
+    module = programs.genuine_module()
+    module += bytes(-len(module) % 4096)
+    return _more_code(module * 7 + edits.flip(module, 0x8000))
+
+
+def second_module_changed_off_its_page(before: int) -> bytes:
+    """The linker puts modules on pages; their code runs wherever its own tables are aligned."""
+    return _more_code(bytes(before) + edits.flip(programs.genuine_module(), 0x8000))
+
+
+def second_module_is_the_same_bytes() -> bytes:
+    """The module's segment is mapped once more, where the program can write: no linker maps bytes twice."""
+    data = programs.boring().read_bytes()
+    headers = edits.program_headers(data)
+    (code,) = (header for header in headers if header[0] == 1 and header[1] & 1)
+    address = code[3] + (1 << 30)
+    headers.append([1, 7, code[2], address, address, *code[5:]])
+    return edits.with_program_headers(data, headers)
+
+
+def two_dynamic_sections() -> bytes:
+    """The loader takes one of them."""
+    data = programs.boring_pie().read_bytes()
+    headers = edits.program_headers(data)
+    (dynamic,) = (header for header in headers if header[0] == 2)
+    return edits.with_program_headers(data, [*headers, dynamic])
+
+
 def packed(*, magic: bool) -> bytes:
     """UPX leaves two segments, no sections, and its magic behind the headers."""
     data = edits.hand_made(b"\x90" * 64 + b"\x17\x2a" * 4000)
@@ -293,6 +333,40 @@ def function_table_of_nothing() -> bytes:
     data = programs.plain_without_crypto().read_bytes()
     names = edits.section(data, ".gopclntab")[0] + 8 + 3 * 8
     return edits.put(data, names + 8, data[names : names + 8])
+
+
+def _without_signs(data: bytes) -> bytes:
+    """Break Go's own marker and the native module's table, neither of which runs."""
+    return data.replace(PLAIN_MARKER, PLAIN_MARKER[:-1] + b"\0").replace(FIPSINFO, FIPSINFO[:-1] + b"\1")
+
+
+def function_table_narrowed(data: bytes) -> bytes:
+    """Let the table's header lead to names of the runtime alone; the runtime has its own pointers to all of them."""
+    table = edits.section(data, ".gopclntab")[0]
+    first, behind = struct.unpack_from("<QQ", data, table + 32)
+    names = data[table + first : table + behind]
+    others = max((piece for piece in names.split(b"\0crypto/") if b"\0runtime." in piece), key=len)
+    start = first + names.index(others)
+    return _without_signs(edits.put(data, table + 32, struct.pack("<QQ", start, start + len(others))))
+
+
+def function_table_beside() -> bytes:
+    """Let the section header lead to a table of one name at the file's end, which nothing maps."""
+    data = programs.plain().read_bytes()
+    table = edits.section(data, ".gopclntab")[0]
+    decoy = struct.pack("<IHBB8Q", 0xFFFFFFF1, 0, 1, 8, 1, 1, 0, 72, 128, 128, 128, 128) + b"\0runtime.main\0"
+    at = section_headers_at(data)
+    for header in range(at, at + 64 * struct.unpack_from("<H", data, 60)[0], 64):
+        if struct.unpack_from("<Q", data, header + 24)[0] == table:
+            data = edits.put(data, header + 24, struct.pack("<QQ", len(data), 128))
+    return _without_signs(data) + decoy.ljust(128, b"\0")
+
+
+def debugging_information_of_other_tools(program: Path) -> bytes:
+    """Debugging information as elfutils keep it: the program headers are still the program's."""
+    data = program.read_bytes()
+    start, end = edits.program_header(data, 0), edits.program_header(data, struct.unpack_from("<H", data, 56)[0])
+    return edits.put(programs.debugging_information(program), start, data[start:end])
 
 
 def build_info_alone() -> bytes:

@@ -116,6 +116,7 @@ OTHERS = {
     "go1.27 plain": _plain(partial(build, toolchains.GO_1_27, boring=False), "go1.27.3"),
     "go1.21 arm64 plain": _plain(partial(build_arm64, GO_1_21, boring=False, cgo=False)),
     "go1.21 plain, no crypto imported": _no_crypto(programs.plain_without_crypto),
+    "go1.21 plain, names of hashes alone": _no_crypto(programs.plain_with_names_of_hashes),
     "go1.24 GOFIPS140=v1.0.0": _native(partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="v1.0.0")),
     "go1.27 GOFIPS140=v1.0.0": _native(partial(build, toolchains.GO_1_27, boring=False, GOFIPS140="v1.0.0")),
     "go1.24 GOFIPS140=latest": _native(partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="latest")),
@@ -239,6 +240,9 @@ FORGED = {
     "two modules, one changed": Row(
         forgeries.second_module_changed, "contradicted", "module-changed", MODULE_2021, _GO
     ),
+    "two modules, one changed and not on a page": Row(
+        lambda: forgeries.second_module_changed_off_its_page(16), "contradicted", "module-changed", MODULE_2021, _GO
+    ),
     "two modules, one with its digest redone": Row(
         forgeries.second_module_with_its_digest_redone, "unlisted", "module-beside", claims=_GO
     ),
@@ -281,6 +285,16 @@ FORGED = {
     ),
     "goboring claimed, no function table": Row(
         forgeries.build_info_alone, "unreadable", "no-function-table", claims=_GO
+    ),
+    "function table narrowed": _plain(lambda: forgeries.function_table_narrowed(programs.plain().read_bytes())),
+    "function table narrowed, go1.27": _plain(lambda: forgeries.function_table_narrowed(_PLAIN_1_27.data)),
+    "function table narrowed, go1.21 arm64": _plain(
+        lambda: forgeries.function_table_narrowed(OTHERS["go1.21 arm64 plain"].data)
+    ),
+    "function table beside what is mapped": _plain(forgeries.function_table_beside),
+    "debugging information alone": Row(lambda: programs.debugging_information(programs.boring()), "not-go", "no-code"),
+    "debugging information alone, of a position-independent program": Row(
+        lambda: programs.debugging_information(programs.boring_pie()), "not-go", "no-code"
     ),
     # Names are all that Go before 1.24 tells of plain cryptography, but for its marker.
     "cryptography renamed, go1.27": _plain(lambda: forgeries.cryptography_renamed(_PLAIN_1_27.data)),
@@ -348,6 +362,15 @@ UNREADABLE = {
         ("64-bit program that says 32", partial(forgeries.header, 4, b"\x01"), "bad-ident"),
         ("32-bit program that says 64", lambda: forgeries.header(4, b"\x02", programs.i386()), "bad-ident"),
         ("little-endian program that says big", partial(forgeries.header, 5, b"\x02"), "bad-ident"),
+        ("32-bit program of EM_486 that says 64", lambda: forgeries.header(18, b"\x06\0"), "bad-ident"),
+        ("nine modules, the last one changed", forgeries.nine_modules_the_last_changed, "too-many-modules"),
+        ("bytes mapped twice", forgeries.second_module_is_the_same_bytes, "segments-of-the-same-bytes"),
+        ("two dynamic sections", forgeries.two_dynamic_sections, "several-dynamic-sections"),
+        (
+            "debugging information with a program's headers",
+            lambda: forgeries.debugging_information_of_other_tools(programs.boring_external()),
+            "debugging-information",
+        ),
         ("dynamic section elsewhere", forgeries.text_relocations_elsewhere, "dynamic-section-elsewhere"),
         ("dynamic section without end", forgeries.endless_dynamic_section, "endless-dynamic-section"),
         ("program headers elsewhere", forgeries.moved_by_its_program_headers, "program-headers-elsewhere"),

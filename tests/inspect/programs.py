@@ -47,6 +47,15 @@ func main() {
 }
 """
 
+#: The package that only knows what hashes there are; all that is used of it is inlined, and its file is named.
+HASHES_MAIN = """\
+package main
+
+import "crypto"
+
+func main() { println(crypto.SHA256.Size()) }
+"""
+
 #: What Go has no wiring for, so that its own code runs beside the module.
 ED25519_MAIN = """\
 package main
@@ -167,6 +176,10 @@ def plain_without_crypto() -> Path:
     return build("hello", main=PLAIN_MAIN, boring=False)
 
 
+def plain_with_names_of_hashes() -> Path:
+    return build("hashes", main=HASHES_MAIN, boring=False)
+
+
 def i386() -> Path:
     return build("hello", main=PLAIN_MAIN, boring=False, cgo=False, goarch="386")
 
@@ -206,6 +219,13 @@ def stripped(program: Path) -> bytes:
     """Give a program's bytes after ``strip --strip-all``."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["strip", "--strip-all", "-o", f"{folder}/out", program], check=True)
+        return Path(folder, "out").read_bytes()
+
+
+def debugging_information(program: Path) -> bytes:
+    """Give what ``objcopy --only-keep-debug`` keeps of a program."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["objcopy", "--only-keep-debug", program, f"{folder}/out"], check=True)
         return Path(folder, "out").read_bytes()
 
 

@@ -147,7 +147,7 @@ def test_a_file_full_of_decoys_takes_no_longer_than_two_seconds() -> None:
     started = time.process_time()
     crypto = look(Buffer(edits.hand_made(head * 4096, info)), TABLE).crypto
     assert time.process_time() - started < 2
-    assert crypto.verdict is Verdict.CONTRADICTED
+    assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.UNREADABLE, "too-many-modules")
 
 
 #: ``lea rbx, [rip - 0x80007]; lea rcx, [rip + 0x3fff2]; nop; nop``: each pair, and any two of them, bound a stretch.
@@ -186,6 +186,42 @@ def test_a_file_full_of_what_seems_a_table_of_functions_takes_no_longer_than_two
     crypto = look(Buffer(data), TABLE).crypto
     assert time.process_time() - started < 2
     assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.UNREADABLE, "no-function-table")
+
+
+@pytest.mark.parametrize("machine", [3, 62, 183])
+def test_a_thousand_segments_of_the_same_bytes_take_no_longer_than_two_seconds(machine: int) -> None:
+    bits, size, step = (32, 4 << 20, 1 << 12) if machine == 3 else (64, 4 << 20, 8 << 20)
+    data = edits.hand_made(bytes(0x1000), bytes(size), machine=machine, bits=bits)
+    form, entry, table = ("<IIIIIIII", 32, 52) if bits == 32 else ("<IIQQQQQQ", 56, 64)
+    first, behind = data[: table + entry], data[0x2000:]
+    segments = b"".join(
+        struct.pack(form, 1, 0x10000, place, place, size, size, 4, 0x1000)
+        if bits == 32
+        else struct.pack(form, 1, 4, 0x10000, place, place, size, size, 0x1000)
+        for place in range(0x1000000, 0x1000000 + 1000 * step, step)
+    )
+    data = edits.put((first + segments).ljust(0x10000, b"\0"), 44 if bits == 32 else 56, b"\xe9\x03") + behind
+    started = time.process_time()
+    assert code_of(data) == "segments-of-the-same-bytes"
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("goarch", ["amd64", "arm64"])
+def test_a_file_full_of_calls_into_the_module_takes_no_longer_than_two_seconds(goarch: str) -> None:
+    module = edits.module_object(goarch)
+    code = bytearray(module + bytes(-len(module) % 4096))
+    while len(code) < 32 << 20:
+        # Into the module's first quarter, where the self-test is not.
+        back = 0x1000 - len(code)
+        branch = 0x94000000 | back // 4 & 0x03FFFFFF
+        one = b"\xe8" + struct.pack("<i", back) if goarch == "amd64" else struct.pack("<I", branch)
+        code += one * ((1 << 16) // len(one))
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
+    data = edits.hand_made(bytes(code), info, machine=62 if goarch == "amd64" else 183)
+    started = time.process_time()
+    crypto = look(Buffer(data), TABLE).crypto
+    assert time.process_time() - started < 2
+    assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.CONTRADICTED, "module-never-called")
 
 
 def test_a_shell_script_named_kubelet_is_a_program_without_a_verdict(tmp_path: Path) -> None:

@@ -55,7 +55,13 @@ def test_a_module_is_seen_on_whatever_page_it_begins(page: int) -> None:
     code = b"A" * (4096 * page) + head
     assert swept(code).heads == (CODE + 4096 * page,)
     assert swept(code[:-1]).heads == ()
-    assert swept(b"\x90" * 16 + code).heads == ()
+
+
+@pytest.mark.parametrize("before", [16, 4096 + 64, WINDOW - 48, WINDOW - 16, WINDOW + 16])
+def test_a_module_is_seen_off_its_page_where_its_code_could_still_run(before: int) -> None:
+    head = edits.module_object("amd64")[:64]
+    assert swept(b"\x90" * before + head).heads == (CODE + before,)
+    assert swept(b"\x90" * (before + 8) + head).heads == ()
 
 
 @pytest.mark.parametrize("before", [0, 4, WINDOW - 60, WINDOW - 4, WINDOW])
@@ -87,6 +93,8 @@ def test_code_that_looks_like_markers_everywhere_takes_no_longer_and_hides_none(
     started = time.process_time()
     assert not swept(alike).standard
     assert swept(alike + STANDARD).standard
+    head = edits.module_object("amd64")[:64]
+    assert swept((head[:7] + b"\x90" * 9) * (1 << 16) + head).heads == (CODE + (1 << 20),)
     assert not swept(alike + b"\x90" * 8 + STANDARD).standard
     assert time.process_time() - started < 3
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from .bounds import stated
-from .elf import LARGEST_PAGES, Elf, Segment
+from .elf import LARGEST_PAGES, Elf, Segment, Unreadable
 from .slide import holds, integrity, slide
 from .source import ByteSource, find
 from .table import HEAD, Row, Table
@@ -80,16 +81,15 @@ def search(
 ) -> list[Sighting]:
     """Give the modules in executable memory; ``heads`` are the offsets at which one seems to begin (`sweep`).
 
-    ``thorough`` says that the file claims one: where none is found, the slower ways are tried as well.
+    ``thorough`` says that the file claims one: where none is found, the slower ways are tried as well. Raises
+    `Unreadable` where there are too many: one that was not looked at could be any.
     """
     rows = table.of(elf.facts.machine)
-    candidates = list(
-        _limited(
-            _Candidate(segment, at) for at in heads for segment in elf.executable if segment.offset <= at < segment.end
-        )
+    candidates = _few(
+        _Candidate(segment, at) for at in heads for segment in elf.executable if segment.offset <= at < segment.end
     )
     if thorough and not candidates:
-        candidates = list(_limited(_without_head(source, elf, rows)))
+        candidates = _few(_without_head(source, elf, rows))
     slides = _MOST_SLIDES
     sightings = []
     for candidate in candidates:
@@ -102,26 +102,33 @@ def search(
 
 
 def in_data(source: ByteSource, elf: Elf, table: Table) -> list[Sighting]:
-    """Give the known modules that stand where nothing can execute them."""
+    """Give known modules that stand where nothing can execute them, a few at most."""
     rows = table.of(elf.facts.machine)
-    candidates = _limited(
+    candidates = _distinct(
         _Candidate(segment, at)
         for segment in elf.loads
         if not segment.executable
         for row in rows
         for at in find(source, segment.offset, segment.end, row.head)
     )
-    return [_examine(source, candidate, rows, may_slide=False) for candidate in candidates]
+    some = islice(candidates, _MOST_CANDIDATES)
+    return [_examine(source, candidate, rows, may_slide=False) for candidate in some]
 
 
-def _limited(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
+def _few(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Give them all; raises `Unreadable` where they are too many for each to be examined."""
+    found = list(islice(_distinct(candidates), _MOST_CANDIDATES + 1))
+    if len(found) > _MOST_CANDIDATES:
+        raise Unreadable("too-many-modules")
+    return found
+
+
+def _distinct(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
     seen: set[int] = set()
     for candidate in candidates:
         if candidate.start not in seen:
             seen.add(candidate.start)
             yield candidate
-        if len(seen) == _MOST_CANDIDATES:
-            return
 
 
 def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:

@@ -22,14 +22,15 @@ MAGIC = b"\x7fELF"
 #: ELF machine number -> RPM's name, for the two that have a BoringCrypto module.
 _MACHINES = {62: "x86_64", 183: "aarch64"}
 #: What Linux executes by the machine number alone, whatever the class and byte order that the file claims beside it:
-#: their only true class, all little endian (386, ARM, x86_64, aarch64).
-_CLASSES = {3: 32, 40: 32, 62: 64, 183: 64}
+#: their only true class, all little endian (386, 486, ARM, x86_64, aarch64).
+_CLASSES = {3: 32, 6: 32, 40: 32, 62: 64, 183: 64}
 _TYPES = {1: "rel", 2: "exec", 3: "dyn", 4: "core"}
 
 _PT_LOAD, _PT_DYNAMIC, _PT_NOTE, _PT_PHDR = 1, 2, 4, 6
 _PF_X, _PF_W = 1, 2
 _SHT_NOBITS = 8
 _SHT_NULL = 0
+_SHF_EXEC = 4
 
 #: Real files have about ten program headers; Linux takes at most 64 KiB of them.
 _MOST_SEGMENTS = 1024
@@ -125,6 +126,12 @@ class Elf:
         return tuple(segment for segment in self.loads if segment.executable and segment.size)
 
     @property
+    def hollow(self) -> bool:
+        """No more than a page is mapped from the file: headers and notes, as where debugging information stands apart
+        from its program."""
+        return sum(segment.size for segment in self.loads) <= PAGE
+
+    @property
     def order(self) -> str:
         """`struct`'s sign for the file's byte order."""
         return "<" if self.little else ">"
@@ -162,8 +169,54 @@ _LAYOUTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The file header, in what is needed of it."""
+
+    bits: Literal[32, 64]
+    little: bool
+    kind: int
+    machine: int
+    segments: tuple[int, int, int]
+    """File offset, size of an entry, number of entries."""
+    sections: tuple[int, int, int, int]
+    """The same, and which of them has the names."""
+
+
 def read(source: ByteSource) -> Elf:
     """Read the headers of an ELF file; raises `Unreadable` with a code where they cannot be trusted."""
+    header = _header(source)
+    layout, order = _LAYOUTS[header.bits], "<" if header.little else ">"
+    machine, kind = _MACHINES.get(header.machine, f"em-{header.machine}"), _TYPES.get(header.kind, f"et-{header.kind}")
+    facts = ElfFacts(header.bits, machine, kind)
+    segments = tuple(_segments(source, order + layout.segment, header.bits, *header.segments))
+    sections = tuple(_sections(source, order + layout.section, *header.sections))
+    elf = Elf(facts, header.little, segments, sections)
+    _check_bytes(elf.loads)
+    if facts.type in ("exec", "dyn"):
+        strict = facts.machine in _MACHINES.values()
+        _check_loads(segments, strict=strict)
+        if strict:
+            _check_headers(elf, header.segments[0])
+            return replace(elf, text_relocations=_text_relocations(source, order + layout.dynamic, elf))
+    return elf
+
+
+def seems_without_code(source: ByteSource) -> bool:
+    """Tell whether the section headers say that the code is not in this file, which has debugging information alone.
+
+    They are not what the kernel acts on, so this explains a refusal and is no reason to let anything pass.
+    """
+    try:
+        header = _header(source)
+        form = ("<" if header.little else ">") + _LAYOUTS[header.bits].section
+        kinds = {kind for _, kind, flags, *_ in _section_rows(source, form, *header.sections[:3]) if flags & _SHF_EXEC}
+    except Unreadable:
+        return False
+    return kinds == {_SHT_NOBITS}
+
+
+def _header(source: ByteSource) -> _Header:
     ident = source.read_at(0, 16)
     if len(ident) < 16:
         raise Unreadable("truncated-header")
@@ -174,27 +227,16 @@ def read(source: ByteSource) -> Elf:
     if executed is not None and (executed != bits or ident[5] != 1):
         # What runs would be read in another way than what is looked at.
         raise Unreadable("bad-ident")
-    little, layout = ident[5] == 1, _LAYOUTS[bits]
-    order = "<" if little else ">"
-    size = 16 + struct.calcsize(order + layout.header)
+    form = ("<" if ident[5] == 1 else ">") + _LAYOUTS[bits].header
+    size = 16 + struct.calcsize(form)
     header = source.read_at(0, size)
     if len(header) < size:
         raise Unreadable("truncated-header")
-    fields = struct.unpack_from(order + layout.header, header, 16)
+    fields = struct.unpack_from(form, header, 16)
     kind, machine, version, _entry, phoff, shoff, _flags, ehsize, phentsize, phnum, shentsize, shnum, shstrndx = fields
     if version != 1 or ehsize != size:
         raise Unreadable("bad-header")
-    facts = ElfFacts(bits, _MACHINES.get(machine, f"em-{machine}"), _TYPES.get(kind, f"et-{kind}"))
-    segments = tuple(_segments(source, order + layout.segment, bits, phoff, phentsize, phnum))
-    sections = tuple(_sections(source, order + layout.section, shoff, shentsize, shnum, shstrndx))
-    elf = Elf(facts, little, segments, sections)
-    if facts.type in ("exec", "dyn"):
-        strict = facts.machine in _MACHINES.values()
-        _check_loads(segments, strict=strict)
-        if strict:
-            _check_headers(elf, phoff)
-            return replace(elf, text_relocations=_text_relocations(source, order + layout.dynamic, elf))
-    return elf
+    return _Header(bits, ident[5] == 1, kind, machine, (phoff, phentsize, phnum), (shoff, shentsize, shnum, shstrndx))
 
 
 def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int, count: int) -> Iterator[Segment]:
@@ -245,11 +287,22 @@ def _check_loads(segments: tuple[Segment, ...], *, strict: bool) -> None:
         raise Unreadable("overlapping-segments")
 
 
-def _sections(
-    source: ByteSource, form: str, offset: int, entry: int, count: int, names_index: int
-) -> Iterator[Section]:
+def _check_bytes(loads: tuple[Segment, ...]) -> None:
+    """Refuse segments that have the same bytes of the file, beyond a page that two may share.
+
+    No linker makes such, and what is looked for in each of a thousand would take as many times as long.
+    """
+    covered = 0
+    for load in sorted(loads, key=lambda load: load.offset):
+        if min(covered, load.end) - load.offset > PAGE:
+            raise Unreadable("segments-of-the-same-bytes")
+        covered = max(covered, load.end)
+
+
+def _section_rows(source: ByteSource, form: str, offset: int, entry: int, count: int) -> list[tuple[int, ...]]:
+    """Give the section headers' fields."""
     if offset == 0:
-        return
+        return []
     if entry != struct.calcsize(form):
         raise Unreadable("bad-section-header-size")
     if count == 0 or count > _MOST_SECTIONS:
@@ -258,12 +311,18 @@ def _sections(
     table = source.read_at(offset, entry * count)
     if len(table) < entry * count:
         raise Unreadable("truncated-section-headers")
-    rows = list(struct.iter_unpack(form, table))
+    return list(struct.iter_unpack(form, table))
+
+
+def _sections(
+    source: ByteSource, form: str, offset: int, entry: int, count: int, names_index: int
+) -> Iterator[Section]:
+    rows = _section_rows(source, form, offset, entry, count)
     for _name, kind, _flags, _address, place, size, *_ in rows:
         if kind not in (_SHT_NULL, _SHT_NOBITS) and place + size > source.size:
             raise Unreadable("section-beyond-file")
     names = b""
-    if names_index < count:
+    if names_index < len(rows):
         names = source.read_at(rows[names_index][4], min(rows[names_index][5], _MOST_NAME_BYTES))
     for index, (name, kind, _flags, address, place, size, link, *_) in enumerate(rows):
         if kind in (_SHT_NULL, _SHT_NOBITS):
@@ -292,10 +351,11 @@ def _text_relocations(source: ByteSource, form: str, elf: Elf) -> bool:
     It is read as the dynamic loader does: from its address, and up to DT_NULL whatever its size is said to be.
     """
     step = struct.calcsize(form)
-    for segment in elf.segments:
-        # Where no code is in the file, as in one of debugging information only, nothing is loaded.
-        if segment.kind != "dynamic" or not elf.executable:
-            continue
+    dynamic = [segment for segment in elf.segments if segment.kind == "dynamic"]
+    if len(dynamic) > 1:
+        raise Unreadable("several-dynamic-sections")
+    # Where no code is in the file, nothing is loaded.
+    for segment in dynamic if elf.executable and not elf.hollow else ():
         end = next((_mapped(load) for load in elf.loads if _shows(load, segment)), None)
         if end is None:
             raise Unreadable("dynamic-section-elsewhere")

@@ -6,12 +6,12 @@ instruction and of a pointer, and then words, among them where the names begin a
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from .elf import Elf
 from .source import ByteSource, windows
@@ -26,6 +26,8 @@ _MOST_HEADERS = 3
 
 #: Names of functions stand one after another, each ended by a zero byte.
 _FUNCTION = rb"[A-Za-z0-9_/.-]{0,255}\.[A-Za-z_(]"
+#: Files' names stand in the same form behind them; no function can be named so, as ``go`` is a keyword.
+_FILE = rb"[A-Za-z0-9_/.-]{0,255}\.go\0"
 _LONGEST = 256
 _RUNTIME = b"\0runtime."
 
@@ -49,34 +51,38 @@ class FunctionTable:
     are in every program."""
     names: tuple[tuple[int, int], ...]
     """Stretches of the file in which to look for names: the table's own, or else all that is not code."""
+    memory: tuple[tuple[int, int], ...]
+    """All that is mapped: the runtime has names from nowhere else, and does not ask the table's header where."""
 
     def first(
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
     ) -> Named | None:
         """Find a function whose name begins with one of ``prefixes``, a zero byte before each, and not with ``but``."""
-        found = (
-            Named(prefix[1:].decode(), at + 1)
-            for prefix in prefixes
-            for start, end in self.names
-            for at in _matches(source, start, end, prefix, _name(prefix, but))
-        )
-        return next(found, None)
+        return _first(source, self.names, prefixes, but)
+
+    def first_anywhere(
+        self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
+    ) -> Named | None:
+        """Find the same wherever the runtime could have it from: for what no header may hide."""
+        found = _first(source, self.names, prefixes, but) if self.offset is not None else None
+        return found or _first(source, self.memory, prefixes, but)
 
 
 def read(source: ByteSource, elf: Elf) -> FunctionTable:
     """Find the table of a Go program."""
+    memory = tuple((segment.offset, segment.end) for segment in sorted(elf.loads, key=lambda load: load.executable))
     section = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
     places = [(section.offset, section.offset + section.size)] if section else []
-    segments = sorted(elf.loads, key=lambda segment: segment.executable)
-    places += [(segment.offset, segment.end) for segment in segments]
-    seeming = ((at, end) for start, end in places for at in headers(source, elf, start, end))
-    for at, end in itertools.islice(seeming, _MOST_HEADERS):
+    # A section is what a header says, a segment what is mapped.
+    places = [place for place in places if any(start <= place[0] and place[1] <= end for start, end in memory)]
+    seeming = ((at, end) for start, end in (*places, *memory) for at in headers(source, elf, start, end))
+    for at, end in islice(seeming, _MOST_HEADERS):
         names = _names(source, elf, at, end)
-        found = FunctionTable(at, (names,)) if names else None
+        found = FunctionTable(at, (names,), memory) if names else None
         if found and found.first(source, (_RUNTIME,)):
             return found
-    anywhere = places[:1] if section else [(item.offset, item.end) for item in elf.loads if not item.executable]
-    return FunctionTable(None, tuple(anywhere))
+    data = ((segment.offset, segment.end) for segment in elf.loads if not segment.executable)
+    return FunctionTable(None, tuple(places or data), memory)
 
 
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:
@@ -100,10 +106,25 @@ def _names(source: ByteSource, elf: Elf, at: int, end: int) -> tuple[int, int] |
     return (at + first, at + behind) if 0 < first < behind <= end - at else None
 
 
+def _first(
+    source: ByteSource,
+    stretches: tuple[tuple[int, int], ...],
+    prefixes: tuple[bytes, ...],
+    but: re.Pattern[bytes] | None,
+) -> Named | None:
+    found = (
+        Named(prefix[1:].decode(), at + 1)
+        for prefix in prefixes
+        for start, end in stretches
+        for at in _matches(source, start, end, prefix, _name(prefix, but))
+    )
+    return next(found, None)
+
+
 @lru_cache(maxsize=64)
 def _name(prefix: bytes, but: re.Pattern[bytes] | None) -> re.Pattern[bytes]:
     """Match a function's name that begins with ``prefix``, the zero byte before it, and not with ``but``."""
-    other = b"(?!" + but.pattern + b")" if but else b""
+    other = b"(?!" + (but.pattern + b"|" if but else b"") + _FILE + b")"
     return re.compile(b"\0(?=" + re.escape(prefix[1:]) + b")" + other + _FUNCTION)
 
 

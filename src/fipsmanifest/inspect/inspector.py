@@ -206,7 +206,10 @@ class Program:
         """Give the verdict; where not all was shown, the code is read."""
         if self._swept.shown < self._source.size:
             self._swept = sweep(self._source, self._headers, self._table.of(self._headers.facts.machine))
-        crypto = _crypto(self._source, self._headers, self._go, self._table, self._swept)
+        try:
+            crypto = _crypto(self._source, self._headers, self._go, self._table, self._swept)
+        except elf.Unreadable as error:
+            crypto = verdict.unreadable(error.code)
         return Looked(self._headers.facts, self._go, crypto)
 
 
@@ -218,7 +221,8 @@ def begin(source: ByteSource, table: Table) -> Program | Looked:
         facts = headers.facts
         go = buildinfo.read(source, headers)
     except elf.Unreadable as error:
-        return Looked(facts, go, verdict.unreadable(error.code))
+        code = "debugging-information" if elf.seems_without_code(source) else error.code
+        return Looked(facts, go, verdict.unreadable(code))
     settled = _without_build_info(source, headers) if go is None else None
     return Looked(facts, None, settled) if settled else Program(source, table, headers, go)
 
@@ -243,7 +247,9 @@ def _without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | N
     if headers.facts.type not in ("exec", "dyn"):
         return verdict.not_go()
     if signals.looks_like_go(source, headers):
-        return None
+        if headers.hollow:
+            return verdict.not_go("no-code")
+        return verdict.unreadable("debugging-information") if elf.seems_without_code(source) else None
     if _packed(source):
         return verdict.unreadable("packed")
     # Without sections and without any sign of Go, nothing says that what is seen is what will run.

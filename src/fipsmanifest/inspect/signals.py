@@ -99,7 +99,7 @@ def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> P
         native = table.first(source, (_FIPS140 + fips140.encode() + b"/",))
     return Packages(
         table.offset,
-        table.first(source, _CRYPTO, _NEUTRAL) is not None,
+        table.first_anywhere(source, _CRYPTO, _NEUTRAL) is not None,
         table.first(source, _BORING) is not None,
         native is not None,
     )

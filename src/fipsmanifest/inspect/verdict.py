@@ -72,9 +72,9 @@ def unreadable(code: str) -> CryptoFacts:
     return CryptoFacts(Verdict.UNREADABLE, None, {"code": code})
 
 
-def not_go() -> CryptoFacts:
-    """Give the verdict on an ELF file without any sign of Go."""
-    return CryptoFacts(Verdict.NOT_GO, None, {"code": "not-go"})
+def not_go(code: str = "not-go") -> CryptoFacts:
+    """Give the verdict on an ELF file without any sign of Go, or, as ``no-code``, without any code."""
+    return CryptoFacts(Verdict.NOT_GO, None, {"code": code})
 
 
 def judge(seen: Seen) -> CryptoFacts:
@@ -303,6 +303,10 @@ _SENTENCES = {
     "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
     "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
     "not-go": "An ELF file, but not a Go program.",
+    "no-code": "An ELF file without code, such as debugging information apart from its program.",
+    "debugging-information": "It seems to be debugging information apart from its program, by headers that decide "
+    "nothing; by those that do, it would run. Inspect without it, or except it.",
+    "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
     "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
     "packed": "Packed, so what it will execute cannot be seen.",

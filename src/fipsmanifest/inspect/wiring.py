@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from .elf import Elf
 from .source import ByteSource
@@ -24,6 +25,12 @@ ENOUGH_UNKNOWN = 16
 by chance in large programs."""
 SELF_TEST = "BORINGSSL_bcm_power_on_self_test"
 """Go calls it before anything else of the module (``crypto/internal/boring``, ``init``)."""
+
+#: Calls looked at. A large program has a few hundred into its module, and as many seem to lead there by chance; code
+#: that consists of them would take seconds.
+_MOST_CALLS = 1 << 17
+
+_NOWHERE = -1
 
 _NEAR, _FAR = 1 << 16, 1 << 20
 _NEAR_STEPS = 4
@@ -49,18 +56,20 @@ def called(source: ByteSource, elf: Elf, extent: Extent, names: dict[int, str] |
     """Give the functions of the module that are the target of a call or jump from outside.
 
     ``names`` maps addresses to the names wanted; without it every address at which a function can begin counts,
-    named by its offset in hex. Stops once it has seen enough.
+    named by its offset in hex. Stops once it has seen enough, or more than a program would have.
     """
     targets = _x86_targets if elf.facts.machine == "x86_64" else _arm_targets
+    left = _MOST_CALLS
     seen: set[str] = set()
     for address, size, data in _code_around(source, elf, extent):
-        for target in targets(data, size, address, extent):
-            if names is None:
-                if (target - extent.start) % _ALIGNMENT[elf.facts.machine] == 0:
-                    seen.add(f"{target - extent.start:#x}")
-            elif target in names:
-                seen.add(names[target])
-        if len(seen) >= ENOUGH_UNKNOWN if names is None else len(seen) >= ENOUGH and SELF_TEST in seen:
+        found = list(islice(targets(data, size, address, extent), left))
+        left -= len(found)
+        if names is None:
+            inside = (target - extent.start for target in found if extent.start <= target < extent.end)
+            seen.update(f"{offset:#x}" for offset in inside if offset % _ALIGNMENT[elf.facts.machine] == 0)
+        else:
+            seen.update(names[target] for target in found if target in names)
+        if not left or (len(seen) >= ENOUGH_UNKNOWN if names is None else len(seen) >= ENOUGH and SELF_TEST in seen):
             break
     return seen
 
@@ -108,14 +117,12 @@ def _steps(low: int, high: int, *, downward: bool) -> list[tuple[int, int]]:
 
 
 def _x86_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterator[int]:
-    """Give targets in the module of ``call rel32`` (E8) and ``jmp rel32`` (E9) that begin in ``size`` bytes."""
+    """Give targets in or near the module of ``call rel32`` (E8) and ``jmp rel32`` (E9) that begin in ``size`` bytes."""
     # Only displacements whose upper half can lead into the module are looked at, in the regular expression.
     pattern = _x86_pattern((extent.start - address - size - 5) >> 16, (extent.end - address - 5) >> 16)
     for match in pattern.finditer(data, 0, size + 4):
         at = match.start()
-        target = address + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
-        if extent.start <= target < extent.end:
-            yield target
+        yield address + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
 
 
 @lru_cache(maxsize=64)
@@ -131,16 +138,15 @@ def _x86_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
 
 
 def _arm_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterator[int]:
-    """Give targets in the module of ``BL`` and ``B`` (A64: imm26, in words) that begin in ``size`` bytes."""
+    """Give targets in or near the module of ``BL`` and ``B`` (A64: imm26, in words) that begin in ``size`` bytes."""
     pattern = _arm_pattern((extent.start - address - size) >> 18, (extent.end - address) >> 18)
     for match in pattern.finditer(data, 0, size + 2):
         # The match is the third byte of four.
         at = match.start() - 2
-        if at >= 0 and (address + at) % 4 == 0:
-            displacement = int.from_bytes(data[at : at + 4], "little") & 0x03FFFFFF
-            target = address + at + 4 * (displacement - ((displacement & 0x02000000) << 1))
-            if extent.start <= target < extent.end:
-                yield target
+        displacement = int.from_bytes(data[max(at, 0) : at + 4], "little") & 0x03FFFFFF
+        target = address + at + 4 * (displacement - ((displacement & 0x02000000) << 1))
+        # Nothing is there where no instruction begins; it counts among the calls looked at all the same.
+        yield target if at >= 0 and (address + at) % 4 == 0 else _NOWHERE
 
 
 @lru_cache(maxsize=64)
