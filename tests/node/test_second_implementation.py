@@ -108,6 +108,12 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
         "DSA",
         "Ed25519",
     ],
+    "Step 4: RSA with the exponent 65537 or more (FIPS 186-5), which gpg gives each key.": [
+        "a subkey with the exponent 17"
+    ],
+    "Step 3: gpg finds a revocation wherever it stands in the file; Sequoia drops one behind another certificate.": [
+        "a revocation behind the next certificate"
+    ],
     "Step 6: Sequoia does not look at what the text says.": ["an empty text", *(case.name for case in DOCUMENT)],
 }
 
@@ -116,6 +122,8 @@ ACCEPTED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
     "Step 4: up to a day ahead is a wrong clock, and gives a warning; Sequoia takes no signature of the future.": [
         "signed twelve hours ahead"
     ],
+    "Step 4: of a renewed certificate the newest binding is left (gpg's export-minimal), and what was signed before "
+    "it stays good; when a key may sign is the trust file's to say.": ["a binding made after the signature"],
 }
 
 

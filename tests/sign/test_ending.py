@@ -58,6 +58,60 @@ def tool_is_good(folder: Path, forge: Forge) -> bool:
     return True
 
 
+class TestNoWayBack:
+    """A key that has ended, or that has another role, comes into force by nobody's oversight."""
+
+    @pytest.mark.parametrize("end", [keys.retire, keys.revoke], ids=["retired", "revoked"])
+    @pytest.mark.parametrize(
+        ("ended", "name"),
+        [("manifest", "release"), ("manifest", "manifest"), ("release", "release"), ("release", "manifest")],
+    )
+    def test_adding_the_certificate_again_names_neither_the_ended_key_nor_the_tools(
+        self, end: Any, ended: str, name: str, forge: Forge, folder: Path
+    ) -> None:
+        own = forge.fingerprints
+        end(folder, own[ended], "rotation")
+        before = (folder / "trust.json").read_bytes()
+        again: list[dict[str, Any]] = [
+            {"fingerprint": own["release"], "signing_keys": (own["manifest"],)},
+            {"fingerprint": own["release"], "valid_from": NOW},
+            {"fingerprint": own["manifest"], "valid_from": NOW},
+        ]
+        # An entry of just this key is there, and the certificate alone is renewed, unless it is revoked.
+        if end is keys.revoke or name != ended:
+            again.append({"fingerprint": own[name]})
+
+        for how in again:
+            for role in ("manifest", "upstream"):
+                with pytest.raises(Conflict):
+                    keys.add(folder, forge.certificate("release"), role, **how)
+
+        assert (folder / "trust.json").read_bytes() == before
+
+    def test_a_new_subkey_is_named_alone(self, forge: Forge, tmp_path: Path) -> None:
+        forge.make_key("growing", "rsa3072", usage="cert")
+        old = forge.add_signing_subkey("first", "growing")
+        keys.add(tmp_path, forge.certificate("growing"), "manifest")
+        keys.retire(tmp_path, old, "rotation")
+        new = forge.add_signing_subkey("second", "growing")
+
+        assert keys.add(tmp_path, forge.certificate("growing"), "manifest").signing_keys == (new,)
+        assert not manifest_is_good(tmp_path, forge, "tool")
+        with pytest.raises(NotTrusted, match="after the end of key"):
+            verify_cleartext(forge.clearsign(payload(), "first"), load_trust(str(tmp_path)))
+
+    def test_a_retired_key_keeps_its_end_while_its_certificate_is_renewed(self, forge: Forge, folder: Path) -> None:
+        (ended,) = keys.retire(folder, forge.fingerprints["manifest"], "rotation")
+
+        renewed = keys.add(folder, forge.certificate("release"), "manifest", fingerprint=forge.fingerprints["manifest"])
+
+        assert renewed == load_trust(str(folder)).keys[0] == ended
+
+    def test_a_lifetime_that_ends_before_the_key_was_made_is_none(self, forge: Forge, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="before it begins"):
+            keys.add(tmp_path, forge.certificate("plain"), "manifest", valid_to=datetime(2000, 1, 1, tzinfo=UTC))
+
+
 class TestRetiring:
     """`keys retire` only ever takes away."""
 

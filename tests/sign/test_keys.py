@@ -14,6 +14,7 @@ import pytest
 
 from fipsmanifest import __version__
 from fipsmanifest.errors import Conflict, FipsManifestError, Incomplete, NotTrusted, Refused, UsageError
+from fipsmanifest.node import openpgp
 from fipsmanifest.node.trust import load_trust
 from fipsmanifest.node.verify import verify_cleartext, verify_detached
 from fipsmanifest.sign import keys, listing
@@ -85,7 +86,10 @@ class TestAdd:
 
     def test_a_key_may_have_two_roles(self, forge: Forge, tmp_path: Path) -> None:
         keys.add(tmp_path, forge.certificate("plain"), "manifest")
-        keys.add(tmp_path, forge.certificate("plain"), "tool")
+        with pytest.raises(Conflict, match="that can sign is listed already") as caught:
+            keys.add(tmp_path, forge.certificate("plain"), "tool")
+        assert "--signing-key" in caught.value.advice
+        keys.add(tmp_path, forge.certificate("plain"), "tool", signing_keys=(forge.fingerprints["plain"],))
 
         assert [key.role for key in load_trust(str(tmp_path)).keys] == ["manifest", "tool"]
 
@@ -171,6 +175,36 @@ class TestAdd:
             keys.add(tmp_path, data, "manifest")
 
 
+class TestSha1:
+    """A certificate as GnuPG 2.0 made it."""
+
+    def test_it_is_refused_with_what_renews_it_and_then_accepted(self, forge: Forge, tmp_path: Path) -> None:
+        old = ("--allow-weak-key-signatures", "--cert-digest-algo", "SHA1")
+        forge.gpg(*old, "--quick-generate-key", "Old <old@example.com>", "rsa3072", "cert", "never")
+        rows = forge.gpg("--with-colons", "--list-keys", "old@example.com").decode().splitlines()
+        own = forge.fingerprints["old"] = next(row.split(":")[9] for row in rows if row.startswith("fpr:"))
+        forge.gpg(*old, "--quick-add-key", own, "rsa3072", "sign", "never")
+        first = openpgp.read_certificates(forge.certificate("old"))[0].subkeys[0].fingerprint
+
+        assert keys.add(tmp_path / "upstream", forge.certificate("old"), "upstream").signing_keys == (first,)
+        with pytest.raises(NotTrusted, match="no signature by SHA-256 or better") as caught:
+            keys.add(tmp_path, forge.certificate("old"), "manifest")
+        # One that was listed before this was asked for.
+        folder = Pinned([forge.certificate("old")], [entry(own)]).write(tmp_path / "keys")
+        assert listing.list_keys(folder)[0].can_sign is False
+        assert "no signature by SHA-256 or better" in str(listing.list_keys(folder)[0].warning)
+
+        renewing = re.findall(r"`gpg (.*?)`", caught.value.advice)
+        assert len(renewing) == 2
+        for command in renewing:
+            forge.gpg(*command.replace("FPR", own).split())
+        new = openpgp.read_certificates(forge.certificate("old"))[0].subkeys[1].fingerprint
+        assert keys.add(tmp_path / "new", forge.certificate("old"), "manifest").signing_keys == (new,)
+        keys.add(folder, forge.certificate("old"), "manifest")
+        forge.fingerprints["new"] = new
+        assert verify_cleartext(forge.clearsign(payload(), "new"), load_trust(str(folder)))
+
+
 class TestSigningKeys:
     """Which keys of a certificate may sign."""
 
@@ -201,7 +235,7 @@ class TestSigningKeys:
         keys.add(tmp_path, forge.certificate("release"), "manifest")
         before = (tmp_path / "trust.json").read_text()
         for named in ((manifest,), (tool,)):
-            with pytest.raises(Conflict, match="already listed for the role manifest with") as caught:
+            with pytest.raises(Conflict, match=f"{named[0]} is already listed for the role manifest") as caught:
                 keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=named)
             assert "retire one that is" in caught.value.advice
         # As an entry stood that was made before entries named keys.
@@ -273,7 +307,7 @@ class TestEditions:
         old, new = forge.fingerprints["plain"], forge.fingerprints["stranger"]
         for change in (
             lambda: keys.add(tmp_path, forge.certificate("plain"), "tool"),
-            lambda: keys.add(tmp_path, forge.certificate("plain"), "manifest"),
+            lambda: keys.add(tmp_path, forge.certificate("plain"), "manifest", signing_keys=(old,)),
             lambda: keys.add(tmp_path, forge.certificate("plain"), "manifest"),
             lambda: keys.add(tmp_path, forge.certificate("upstream"), "upstream"),
             lambda: keys.add(tmp_path, forge.certificate("stranger"), "manifest"),
@@ -343,7 +377,13 @@ class TestListing:
     @pytest.mark.parametrize(("days", "warned"), [(89, True), (90, True), (91, False), (-1, True)])
     def test_the_end_is_warned_of_from_90_days_on(self, days: int, warned: bool, forge: Forge, tmp_path: Path) -> None:
         now = datetime.now(UTC)
-        keys.add(tmp_path, forge.certificate("plain"), "manifest", valid_to=now + timedelta(days=days, hours=1))
+        keys.add(
+            tmp_path,
+            forge.certificate("plain"),
+            "manifest",
+            valid_from=now - timedelta(days=9),
+            valid_to=now + timedelta(days=days, hours=1),
+        )
 
         info = listing.list_keys(tmp_path, now)[0]
 
@@ -353,7 +393,8 @@ class TestListing:
     def test_an_openpgp_expiry_is_counted_and_warned_of(self, forge: Forge, tmp_path: Path) -> None:
         forge.make_key("soon", "rsa3072", expire="60d")
         keys.add(tmp_path, forge.certificate("soon"), "manifest")
-        keys.add(tmp_path, forge.certificate("soon"), "tool", valid_to=datetime.now(UTC) + timedelta(days=10, hours=1))
+        end, subkeys = datetime.now(UTC) + timedelta(days=10, hours=1), (forge.fingerprints["soon"],)
+        keys.add(tmp_path, forge.certificate("soon"), "tool", signing_keys=subkeys, valid_to=end)
 
         manifest, tool = listing.list_keys(tmp_path)
 
@@ -386,7 +427,7 @@ class TestListing:
 
     def test_retiring_one_role_leaves_the_other(self, forge: Forge, tmp_path: Path) -> None:
         for role in ("manifest", "tool"):
-            keys.add(tmp_path, forge.certificate("plain"), role)
+            keys.add(tmp_path, forge.certificate("plain"), role, signing_keys=(forge.fingerprints["plain"],))
 
         keys.retire(tmp_path, forge.fingerprints["plain"], "moved", role="tool")
 

@@ -10,10 +10,21 @@ import binascii
 import hashlib
 import re
 from datetime import datetime, timezone
-from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted
-from .selfsignature import is_signing_subkey, lets_sign, malformed
+from .selfsignature import (
+    REVOKES_KEY,
+    REVOKES_SUBKEY,
+    bound_since,
+    certified_since,
+    is_signing_subkey,
+    issuers,
+    lets_sign,
+    malformed,
+    read_rsa,
+    revokes_subkey,
+)
 
 RSA = 1
 RSA_ANY = (1, 2, 3)
@@ -22,7 +33,8 @@ HASH_NAMES = {1: "MD5", 2: "SHA1", 3: "RIPEMD160", 8: "SHA256", 9: "SHA384", 10:
 _SIGNATURE, _SECRET_KEY, _PUBLIC_KEY, _SECRET_SUBKEY = 2, 5, 6, 7
 _MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
 
-_REVOKES = (0x20, 0x28, 0x30)
+_REVOKES = (REVOKES_KEY, REVOKES_SUBKEY, 0x30)
+_MAX_REVOCATIONS = 128
 
 _ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
@@ -39,11 +51,15 @@ class Key(NamedTuple):
     algorithm: int
     """Public-key algorithm number; 1 is RSA."""
     bits: int
-    """Length of the RSA modulus; 0 for other algorithms."""
+    """Length of the RSA modulus; 0 for other algorithms, and for numbers that are no RSA key's."""
+    exponent: int
+    """RSA's public exponent; 0 where `bits` is."""
     created: datetime
     """When it says it was made."""
     signs: bool
     """Whether its certificate lets it sign data: no signature about it gives it other uses alone."""
+    bound: Optional[datetime] = None
+    """Since when its certificate says by strong signatures that it belongs there; None where none does."""
 
 
 class Certificate(NamedTuple):
@@ -60,12 +76,7 @@ class Certificate(NamedTuple):
 
     def revocations(self) -> FrozenSet[bytes]:
         """Give the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unchecked."""
-        found = (packet for packet in _packets(self.packets) if packet.tag == _SIGNATURE)
-        return frozenset(
-            packet.body
-            for packet in found
-            if len(packet.body) > 1 and packet.body[0] == 4 and packet.body[1] in _REVOKES
-        )
+        return frozenset(packet.body for packet in _packets(self.packets) if _signature_type(packet) in _REVOKES)
 
     def key(self, fingerprint: str) -> "Key":
         """Give the key of this fingerprint; raises `KeyError` where it is not in the certificate."""
@@ -225,6 +236,7 @@ def read_certificates(data: bytes) -> List[Certificate]:
             raise _bad_armor("it does not begin with the line of a public key block")
         data = b"".join(dearmor(_BEGIN + block.rstrip() + b"\n", b"PUBLIC KEY BLOCK") for block in blocks)
     groups: List[List[_Packet]] = []
+    revocations: Dict[bytes, List[_Packet]] = {}
     for packet in _packets(data):
         if packet.tag in (_SECRET_KEY, _SECRET_SUBKEY):
             raise NotTrusted(
@@ -235,38 +247,63 @@ def read_certificates(data: bytes) -> List[Certificate]:
         elif not groups:
             raise malformed("it does not begin with a public key")
         groups[-1].append(packet)
+        if _signature_type(packet) in (REVOKES_KEY, REVOKES_SUBKEY):
+            for key_id in issuers(packet.body):
+                revocations.setdefault(key_id, []).append(packet)
     if not groups:
         raise malformed("it holds no public key")
-    return [_certificate(group) for group in groups]
+    return [_certificate(group, revocations) for group in groups]
 
 
-def _certificate(packets: List[_Packet]) -> Certificate:
+def _signature_type(packet: _Packet) -> int:
+    """Give the type of a version 4 signature (RFC 4880, section 5.2.1); -1 for anything else."""
+    return packet.body[1] if packet.tag == _SIGNATURE and len(packet.body) >= 6 and packet.body[0] == 4 else -1
+
+
+def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Packet]]) -> Certificate:
+    """Put a certificate together from what counts: user ids, keys that sign, and all that revokes them.
+
+    gpgv heeds a revocation only where it stands behind its key, while people append it to the file, where gpg itself
+    finds it. ``revoking`` holds those of the whole file by the key id of who made them.
+    """
     (first, about), *rest = _components(packets)
-    kept, keys, user_ids = [first.raw] + [one.raw for one in about], [_key(first.body)], []
+    primary = _key(first.body)
+    key_id = bytes.fromhex(primary.fingerprint[-16:])
+    revocations = revoking.get(key_id, ())
+    if len(revocations) > _MAX_REVOCATIONS:
+        raise malformed("a certificate has more than {} revocations".format(_MAX_REVOCATIONS))
+    about += [one for one in revocations if _signature_type(one) == REVOKES_KEY and one not in about]
+    kept, keys, user_ids = [first.raw] + [one.raw for one in about], [primary], []
+    claims: List[Tuple[Optional[bytes], bytes]] = [(None, one.body) for one in about]
     for packet, signatures in rest:
         bodies = [one.body for one in signatures]
         if packet.tag == _PUBLIC_SUBKEY:
-            subkey = _key(packet.body)
             if not is_signing_subkey(first.body, packet.body, bodies):
                 continue
-            keys.append(subkey)
+            keys.append(_key(packet.body)._replace(bound=_moment(bound_since(first.body, packet.body, bodies))))
+            displaced = [one for one in revocations if one not in signatures]
+            signatures += [one for one in displaced if revokes_subkey(first.body, packet.body, one.body)]
         elif packet.tag == _USER_ID:
             user_ids.append(packet.body.decode("utf-8", "backslashreplace"))
-            about += signatures
+            claims += [(packet.body, body) for body in bodies]
         else:
             continue
         kept += [packet.raw] + [one.raw for one in signatures]
-    keys[0] = keys[0]._replace(signs=all(lets_sign(one.body) for one in about))
-    return Certificate(keys[0], tuple(keys[1:]), tuple(user_ids), b"".join(kept))
+    since = _moment(certified_since(first.body, key_id, claims))
+    keys[0] = primary._replace(signs=all(lets_sign(body) for _, body in claims), bound=since)
+    subkeys = tuple(key._replace(bound=max(key.bound, since) if key.bound and since else None) for key in keys[1:])
+    return Certificate(keys[0], subkeys, tuple(user_ids), b"".join(kept))
 
 
 def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
-    """Give the keys and user ids, each once, with the signatures that follow it."""
-    found: Dict[Tuple[int, bytes], Tuple[_Packet, List[_Packet]]] = {}
-    last: List[_Packet] = []
-    for packet in packets:
+    """Give the keys and user ids, each once, with the signatures that follow it; the first is the primary key."""
+    whole: List[_Packet] = []
+    found = {(packets[0].tag, packets[0].body): (packets[0], whole)}
+    last = whole
+    for packet in packets[1:]:
         if packet.tag == _SIGNATURE:
-            last.append(packet)
+            # What revokes the whole is the primary key's, wherever it stands.
+            (whole if _signature_type(packet) == REVOKES_KEY else last).append(packet)
         elif packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY, _USER_ID, _USER_ATTRIBUTE):
             last = found.setdefault((packet.tag, packet.body), (packet, []))[1]
         # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
@@ -278,10 +315,18 @@ def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
 def _key(body: bytes) -> Key:
     if not 8 <= len(body) < 1 << 16 or body[0] != 4:
         raise malformed("a key is not of version 4, or too large")
+    algorithm = body[5]
+    modulus, exponent = read_rsa(body) if algorithm in RSA_ANY else (0, 0)
+    created = datetime.fromtimestamp(int.from_bytes(body[1:5], "big"), timezone.utc)
+    return Key(_fingerprint(body).hex().upper(), algorithm, modulus.bit_length(), exponent, created, signs=True)
+
+
+def _fingerprint(body: bytes) -> bytes:
     # SHA-1 here names a key, as RFC 4880 section 12.2 defines it; nothing is signed with it.
     digest = hashlib.new("sha1")  # noqa: S324
     digest.update(b"\x99" + len(body).to_bytes(2, "big") + body)
-    algorithm = body[5]
-    bits = int.from_bytes(body[6:8], "big") if algorithm in RSA_ANY else 0
-    created = datetime.fromtimestamp(int.from_bytes(body[1:5], "big"), timezone.utc)
-    return Key(digest.hexdigest().upper(), algorithm, bits, created, signs=True)
+    return digest.digest()
+
+
+def _moment(seconds: Optional[int]) -> Optional[datetime]:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)

@@ -2,19 +2,24 @@
 
 gpgv judges both, but of the first certificate alone that holds a key: one that only claims another's subkey, and stands
 before the true one in the keyring, makes good signatures bad. And gpgv 2.0 does not ask whether a subkey may sign, nor
-whether it agreed to be this primary key's. What is read here takes keys away from what gpgv is given, and accepts
-nothing: that stays gpgv's.
+whether it agreed to be this primary key's; no gpgv asks whether the bond between them is made by SHA-1, or has expired.
+What is read here takes keys away from what gpgv is given, and accepts nothing: that stays gpgv's.
 """
 
 import hashlib
-from typing import Iterator, Optional, Sequence, Tuple
+from itertools import islice
+from typing import FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted
 
 # Signature types that say what a key is for: on user ids, on subkeys, on the key itself (RFC 4880, section 5.2.1).
 _SAYS_USAGE = (0x10, 0x11, 0x12, 0x13, 0x18, 0x1F)
+_ON_USER_ID, _ON_KEY = (0x10, 0x11, 0x12, 0x13), 0x1F
 _BINDS, _AGREES = 0x18, 0x19
-_KEY_FLAGS, _EMBEDDED_SIGNATURE, _MAY_SIGN = 27, 32, 0x02  # RFC 4880, sections 5.2.3.1 and 5.2.3.21
+REVOKES_KEY, REVOKES_SUBKEY = 0x20, 0x28
+# RFC 4880, sections 5.2.3.1 and 5.2.3.21; the issuer's fingerprint is RFC 9580's, section 5.2.3.35.
+_CREATED, _EXPIRES, _ISSUER, _KEY_FLAGS, _EMBEDDED_SIGNATURE, _ISSUER_FINGERPRINT = 2, 3, 16, 27, 32, 33
+_MAY_SIGN = 0x02
 _SIGNING_RSA = (1, 3)  # RFC 4880, section 9.1
 
 # By OpenPGP's number of a hash: its name, and what precedes the digest in an RSA signature (RFC 8017, section 9.2).
@@ -29,6 +34,10 @@ _HASHES = {
 _BITS = range(1024, 8193)
 _MAX_EXPONENT_BITS = 32
 _MAX_BINDINGS = 128
+_MAX_CONSENTS = 8
+
+# SHA-256, SHA-384 and SHA-512: for the others two texts of one digest can be made, or nobody uses them.
+_STRONG = (8, 9, 10)
 
 
 def lets_sign(signature: bytes) -> bool:
@@ -57,14 +66,89 @@ def is_signing_subkey(primary: bytes, subkey: bytes, signatures: Sequence[bytes]
     return bool(bindings) and all(lets_sign(one) and _holds_consent(subkey, both, one) for one in bindings)
 
 
+def bound_since(primary: bytes, subkey: bytes, signatures: Iterable[bytes]) -> Optional[int]:
+    """Give since when (seconds since 1970) a subkey that signs is bound by strong signatures on both sides.
+
+    None where it is not: by SHA-1 alone, whose signatures can be carried over from something harmless, or by one that
+    has an end. gpg makes none with an end (what it gives an end to is the key), and gpg 2.0 made all by SHA-1.
+    """
+    both = _prefixed(primary) + _prefixed(subkey)
+    times = [
+        _made_strongly(primary, both, one)
+        for one in signatures
+        if one[:2] == bytes((4, _BINDS))
+        and any(_made_strongly(subkey, both, consent) is not None for consent in _consents(one))
+    ]
+    return min((time for time in times if time is not None), default=None)
+
+
+def certified_since(primary: bytes, key_id: bytes, claims: Iterable[Tuple[Optional[bytes], bytes]]) -> Optional[int]:
+    """Give since when a primary key says of itself, by a signature that is strong as in `bound_since`, what it is.
+
+    ``claims`` are user ids, or None for the key itself, with a signature about each (RFC 4880, section 5.2.4).
+    """
+    key, times = _prefixed(primary), []
+    own = ((user_id, one) for user_id, one in claims if _is_certification(user_id, one) and key_id in issuers(one))
+    for user_id, one in islice(own, _MAX_BINDINGS):
+        named = b"" if user_id is None else b"\xb4" + len(user_id).to_bytes(4, "big") + user_id
+        times.append(_made_strongly(primary, key + named, one))
+    return min((time for time in times if time is not None), default=None)
+
+
+def revokes_subkey(primary: bytes, subkey: bytes, signature: bytes) -> bool:
+    """Tell whether a signature is the primary key's revocation of this subkey, wherever it stands."""
+    return signature[:2] == bytes((4, REVOKES_SUBKEY)) and _is_made_by(
+        primary, _prefixed(primary) + _prefixed(subkey), signature
+    )
+
+
+def issuers(signature: bytes) -> FrozenSet[bytes]:
+    """Give the key ids (8 bytes) of those who a version 4 signature says made it, hashed or not, as gpg goes by."""
+    return frozenset(
+        value[-8:]
+        for area in _areas(signature)
+        for kind, value in _subpackets(area)
+        if kind in (_ISSUER, _ISSUER_FINGERPRINT)
+    )
+
+
+def read_rsa(body: bytes) -> Tuple[int, int]:
+    """Give a key's modulus and public exponent, 0 and 0 where it is not one that a signature can be checked with."""
+    modulus, at = _number(body, 6)
+    exponent, _ = _number(body, at)
+    if modulus is None or exponent is None or not modulus & exponent & 1 or exponent < 3:
+        return 0, 0
+    return (modulus, exponent) if exponent.bit_length() <= _MAX_EXPONENT_BITS else (0, 0)
+
+
 def malformed(reason: str) -> NotTrusted:
     """Give the error of OpenPGP data that is not what it should be."""
     return NotTrusted("The OpenPGP data cannot be read: {}.".format(reason), "Get the file again from its publisher.")
 
 
 def _holds_consent(subkey: bytes, both: bytes, binding: bytes) -> bool:
-    embedded = [value for area in _areas(binding) for kind, value in _subpackets(area) if kind == _EMBEDDED_SIGNATURE]
-    return any(one[:2] == bytes((4, _AGREES)) and _is_made_by(subkey, both, one) for one in embedded)
+    return any(_is_made_by(subkey, both, one) for one in _consents(binding))
+
+
+def _consents(binding: bytes) -> Iterable[bytes]:
+    """Give what a binding holds of the subkey's own signatures, unchecked."""
+    embedded = (value for area in _areas(binding) for kind, value in _subpackets(area) if kind == _EMBEDDED_SIGNATURE)
+    return islice((one for one in embedded if one[:2] == bytes((4, _AGREES))), _MAX_CONSENTS)
+
+
+def _is_certification(user_id: Optional[bytes], signature: bytes) -> bool:
+    kinds = (_ON_KEY,) if user_id is None else _ON_USER_ID
+    return len(signature) >= 6 and signature[0] == 4 and signature[1] in kinds
+
+
+def _made_strongly(key: bytes, data: bytes, signature: bytes) -> Optional[int]:
+    """Give when ``key`` made a signature over ``data``, by SHA-256 or better and for good; None where it did not."""
+    if len(signature) < 6 or signature[3] not in _STRONG or not _is_made_by(key, data, signature):
+        return None
+    hashed = list(_subpackets(_areas(signature)[0]))
+    ends = any(kind == _EXPIRES and any(value) for kind, value in hashed)
+    times = [int.from_bytes(value, "big") for kind, value in hashed if kind == _CREATED and len(value) == 4]
+    return None if ends or len(times) != 1 else times[0]
 
 
 def _prefixed(key: bytes) -> bytes:
@@ -108,12 +192,11 @@ def _is_made_by(key: bytes, data: bytes, signature: bytes) -> bool:
     digest = hashlib.new(hash_name, data)
     digest.update(signature[: 6 + len(hashed)] + b"\x04\xff" + (6 + len(hashed)).to_bytes(4, "big"))
     at = 8 + len(hashed) + len(unhashed)
-    modulus, next_at = _number(key, 6)
-    exponent, _ = _number(key, next_at)
+    modulus, exponent = read_rsa(key)
     value, _ = _number(signature, at + 2)
-    if modulus is None or exponent is None or value is None or signature[at : at + 2] != digest.digest()[:2]:
+    if not modulus or value is None or signature[at : at + 2] != digest.digest()[:2]:
         return False
-    if modulus.bit_length() not in _BITS or exponent.bit_length() > _MAX_EXPONENT_BITS or value >= modulus:
+    if modulus.bit_length() not in _BITS or value >= modulus:
         return False
     size = (modulus.bit_length() + 7) // 8
     told = head + digest.digest()

@@ -26,8 +26,8 @@ def parse_object(data: bytes, malformed: Malformed) -> Dict[str, Any]:
     def keep_all(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            seen: Set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise malformed("the key {} stands twice in one object".format(visible(repr(twice), 60)))
         return result
 

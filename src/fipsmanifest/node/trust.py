@@ -29,6 +29,7 @@ ROLES = ("manifest", "tool", "upstream")
 TOOL_ROLES = ("manifest", "tool")
 STATUSES = ("active", "retired", "revoked")
 MINIMUM_BITS = {"manifest": 3072, "tool": 3072, "upstream": 2048}
+MINIMUM_EXPONENT = 65537  # FIPS 186-5, appendix A.1.1: more than 2**16
 WARN_DAYS = 90
 TRUST_FILE = "trust.json"
 PACKED_CERTIFICATES = "certificates.gpg"
@@ -38,6 +39,11 @@ _SUFFIXES = (".asc", ".gpg")
 _MAX_EDITION = 1000000
 _MAX_SIZE = 4 * 1024 * 1024
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
+UNBOUND = (
+    "no signature by SHA-256 or better that has no end makes it part of its certificate",
+    "Have its owner renew it with GnuPG 2.2 or newer, as docs/keys.md says: `gpg --quick-set-expire FPR 0`, "
+    "`gpg --quick-add-key FPR rsa3072 sign never`; then add the certificate again.",
+)
 
 
 class TrustedKey(NamedTuple):
@@ -146,10 +152,13 @@ class Trust(NamedTuple):
             )
             raise _refused("key {} {}".format(key, what), "Get a file that is signed by a trusted {} key.".format(role))
         certificate = self.certificate(primary)
-        if certificate is None or not certificate.holds(key) or certificate.key(key).bits < MINIMUM_BITS[role]:
-            raise _refused(
-                "key {} is not an RSA key of at least {} bits".format(key, MINIMUM_BITS[role]), "Use a stronger key."
-            )
+        if certificate is None or not certificate.holds(key):
+            raise _refused("key {} is in no certificate here".format(key), "Add its certificate.")
+        weakness = find_weakness(certificate.key(key), role)
+        if weakness is None and is_unbound(certificate.key(key), role):
+            weakness = UNBOUND
+        if weakness is not None:
+            raise _refused("key {} is too weak for the role {}: {}".format(key, role, weakness[0]), weakness[1])
         if not certificate.key(key).signs:
             raise _refused(
                 "the certificate of key {} does not let it sign".format(key),
@@ -289,13 +298,31 @@ def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
                 "The certificate of {} does not hold the key {}.".format(entry.fingerprint, fingerprint),
                 "Export the certificate again, with all its subkeys.",
             )
-        key = certificate.key(fingerprint)
-        if key.algorithm != openpgp.RSA or key.bits < MINIMUM_BITS[entry.role]:
-            what = "RSA with {} bits".format(key.bits) if key.bits else "not RSA"
+        weakness = find_weakness(certificate.key(fingerprint), entry.role)
+        if weakness is not None:
             raise NotTrusted(
-                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, what),
-                "Use an RSA key of at least {} bits.".format(MINIMUM_BITS[entry.role]),
+                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, weakness[0]), weakness[1]
             )
+
+
+def find_weakness(key: openpgp.Key, role: str) -> Optional[Tuple[str, str]]:
+    """Say why a key is too weak for a role, and what to do; None where it is strong enough.
+
+    Upstream's keys are not ours to renew: what gpg verifies is taken, from 2048 bits on.
+    """
+    stronger = "Use an RSA key of at least {} bits, with the exponent that gpg gives it.".format(MINIMUM_BITS[role])
+    if key.algorithm != openpgp.RSA or not key.bits:
+        return "not RSA, or not as RSA keys are", stronger
+    if key.bits < MINIMUM_BITS[role]:
+        return "RSA with {} bits".format(key.bits), stronger
+    if role in TOOL_ROLES and key.exponent < MINIMUM_EXPONENT:
+        return "RSA with the exponent {}".format(key.exponent), stronger
+    return None
+
+
+def is_unbound(key: openpgp.Key, role: str) -> bool:
+    """Tell whether a key lacks what ties it to its certificate for good, which upstream's need not have."""
+    return role in TOOL_ROLES and key.bound is None
 
 
 def _read(path: str) -> bytes:

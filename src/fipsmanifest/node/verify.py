@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 from ..errors import NotTrusted
 from . import cleartext, document, gpgv, openpgp
 from .text import utc_now, visible, write_time
-from .trust import Trust, TrustedKey
+from .trust import TOOL_ROLES, Trust, TrustedKey
 
 _MAX_AHEAD = timedelta(hours=24)
 
@@ -124,6 +124,15 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
         raise NotTrusted(
             "The signature is by key {}, not by {}.".format(trusted.fingerprint, visible(fingerprint)),
             "Get a file that is signed by the key you asked for.",
+        )
+    certificate = trust.certificate(valid.key)
+    bound = None if certificate is None or role not in TOOL_ROLES else certificate.key(valid.key).bound
+    if bound is not None and bound > now + _MAX_AHEAD:
+        raise NotTrusted(
+            "The key {} is part of its certificate from {} on, more than a day ahead.".format(
+                valid.key, write_time(bound)
+            ),
+            "Set this machine's clock; if it is right, do not use the file.",
         )
     warnings = trust.warnings(now, (role,))
     if valid.signed_at > now + _MAX_AHEAD:

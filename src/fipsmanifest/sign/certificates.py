@@ -12,6 +12,7 @@ from ..environment import for_children
 from ..errors import Incomplete
 from ..node.openpgp import Certificate
 from ..node.text import visible, write_time
+from ..node.trust import UNBOUND
 from .gpg import complaint, find
 
 _TIME_LIMIT = 60.0  # seconds
@@ -30,6 +31,8 @@ class Life:
     """Whether it, or the primary key above it, was revoked by its owner."""
     expires: datetime | None
     """When it, or the primary key above it, expires; None where neither does."""
+    bound: bool = True
+    """Whether strong signatures make it part of its certificate; upstream's need not."""
 
     def trouble(self, role: str, now: datetime) -> str | None:
         """Say why gpgv accepts nothing new of this key in ``role``; None where it does.
@@ -40,6 +43,8 @@ class Life:
             return f"{self.fingerprint} is revoked by its own certificate: nothing that it signed is accepted"
         if not self.signs:
             return f"{self.fingerprint} may not sign, as its certificate says"
+        if not self.bound and role != "upstream":
+            return f"{self.fingerprint} is not relied on: {UNBOUND[0]}"
         if self.expires is None or self.expires > now:
             return None
         what = "what it signed since is refused" if role == "upstream" else "nothing that it signed is accepted"
@@ -47,7 +52,9 @@ class Life:
 
     def serves(self, role: str, now: datetime) -> bool:
         """Tell whether any signature of this key can be accepted in ``role``."""
-        return self.signs and not self.revoked and (role == "upstream" or self.expires is None or self.expires > now)
+        if not self.signs or self.revoked:
+            return False
+        return role == "upstream" or (self.bound and (self.expires is None or self.expires > now))
 
 
 def read_lives(*certificates: Certificate) -> Mapping[str, Life]:
@@ -71,6 +78,7 @@ def read_lives(*certificates: Certificate) -> Mapping[str, Life]:
     if done.returncode != 0 and not done.stdout:
         reason = visible(complaint(done.stderr.decode(errors="replace")))
         raise Incomplete(f"gpg does not read the certificates: {reason}.", "Get them again from their publishers.")
+    bound = {key.fingerprint for one in certificates for key in (one.primary, *one.subkeys) if key.bound}
     found: dict[str, Life] = {}
     primary: Life | None = None
     row: list[str] = []
@@ -79,18 +87,18 @@ def read_lives(*certificates: Certificate) -> Mapping[str, Life]:
         if fields[0] in ("pub", "sub"):
             row = fields
         elif fields[0] == "fpr" and row:
-            life = _life(row, fields[9], None if row[0] == "pub" else primary)
+            life = _life(row, fields[9], None if row[0] == "pub" else primary, bound=fields[9] in bound)
             primary = life if row[0] == "pub" else primary
             found[life.fingerprint] = life
             row = []
     return found
 
 
-def _life(row: list[str], fingerprint: str, primary: Life | None) -> Life:
+def _life(row: list[str], fingerprint: str, primary: Life | None, *, bound: bool) -> Life:
     # Fields 2, 7 and 12 of GnuPG's doc/DETAILS; lower-case capabilities are the key's own.
     ends = [datetime.fromtimestamp(int(row[6]), UTC)] if row[6].isdigit() else []
     revoked = row[1] in _GIVEN_UP
     if primary is not None:
         ends += [] if primary.expires is None else [primary.expires]
         revoked = revoked or primary.revoked
-    return Life(fingerprint, "s" in row[11], revoked, min(ends, default=None))
+    return Life(fingerprint, "s" in row[11], revoked, min(ends, default=None), bound)

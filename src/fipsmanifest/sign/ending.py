@@ -6,13 +6,13 @@ subkey means that subkey alone: it gets an entry of its own, and an entry of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from ..errors import Conflict
 from ..node import openpgp
 from ..node.text import visible
-from ..node.trust import MINIMUM_BITS, Trust, TrustedKey
+from ..node.trust import Trust, TrustedKey, find_weakness
 
 
 def covers(trust: Trust, key: TrustedKey, fingerprint: str) -> bool:
@@ -39,17 +39,45 @@ def check_not_revoked(trust: Trust, fingerprints: Iterable[str]) -> None:
             )
 
 
-def check_apart(listed: TrustedKey, new: TrustedKey) -> None:
-    """Raise `Conflict` where two entries for one certificate and role speak of the same key."""
-    shared = set(listed.signing_keys).intersection(new.signing_keys)
-    if listed.signing_keys and new.signing_keys and not shared:
-        return
-    keys = f" with {' and '.join(listed.signing_keys)}" if listed.signing_keys else ""
-    raise Conflict(
-        f"{listed.fingerprint} is already listed for the role {listed.role}{keys}.",
-        "Name a signing key that is not listed, or retire one that is; another lifetime is given in trust.json, by "
-        "hand, with the next edition, and a key that has ended is followed by a new one (`fipsmanifest keys init`).",
-    )
+def unnamed(
+    fingerprints: Sequence[str], certificate: openpgp.Certificate, entries: Iterable[TrustedKey]
+) -> tuple[str, ...]:
+    """Give those keys of a certificate that no entry is for. Raises `Conflict` where none is left."""
+    listed = list(entries)
+    left = tuple(one for one in fingerprints if not any(_is_for(entry, certificate, one) for entry in listed))
+    if not left:
+        raise Conflict(
+            f"Each key of {certificate.primary.fingerprint} that can sign is listed already, or has ended.",
+            "Name one by --signing-key where it is to have a second role; name an entry's own key by --fingerprint to "
+            "renew its certificate alone; a key that has ended is followed by a new one (`fipsmanifest keys init`).",
+        )
+    return left
+
+
+def check_free(
+    fingerprints: Iterable[str], role: str, certificate: openpgp.Certificate, entries: Iterable[TrustedKey]
+) -> None:
+    """Raise `Conflict` where one of these keys is listed for the role, or has ended in any: that stays so."""
+    named = list(fingerprints)
+    for entry in entries:
+        if entry.role != role and entry.status == "active":
+            continue
+        taken = [one for one in named if _is_for(entry, certificate, one)]
+        if taken:
+            state = "" if entry.status == "active" else f", and is {entry.status}"
+            raise Conflict(
+                f"{' and '.join(taken)} is already listed for the role {entry.role}{state}.",
+                "Name a signing key that is not listed, or retire one that is; another lifetime is given in "
+                "trust.json, by hand, with the next edition, and a key that has ended is followed by a new one "
+                "(`fipsmanifest keys init`).",
+            )
+
+
+def _is_for(entry: TrustedKey, certificate: openpgp.Certificate, fingerprint: str) -> bool:
+    """Tell whether an entry lets this key of a certificate sign, or did before it ended."""
+    if entry.signing_keys:
+        return fingerprint in entry.signing_keys
+    return entry.fingerprint in (fingerprint, certificate.primary.fingerprint)
 
 
 def retired(
@@ -111,6 +139,4 @@ def _changed(
 def able(certificate: openpgp.Certificate, role: str) -> list[str]:
     """Give the keys of a certificate that may sign in ``role`` where nothing narrows it, the primary key first."""
     keys = (certificate.primary, *certificate.subkeys)
-    return [
-        key.fingerprint for key in keys if key.signs and key.algorithm == openpgp.RSA and key.bits >= MINIMUM_BITS[role]
-    ]
+    return [key.fingerprint for key in keys if key.signs and find_weakness(key, role) is None]

@@ -24,9 +24,11 @@ from ..node.text import utc_now, visible, write_time
 from ..node.trust import (
     ROLES,
     TRUST_FILE,
+    UNBOUND,
     Trust,
     TrustedKey,
     check_strength,
+    is_unbound,
     load_trust,
     parse_trust,
 )
@@ -134,11 +136,12 @@ def add(
     """Trust a certificate (armored or binary) in ``role``, and give its entry; the same again changes nothing.
 
     ``fingerprint`` says which one is meant, and is needed where the file holds several; ``valid_from`` is when the key
-    was made, where it is not given. The entry names the keys that may sign: ``signing_keys``, or all that can. Where
-    there is an entry already, and nothing else is asked for, the certificate alone is renewed.
+    was made, where it is not given. The entry names the keys that may sign: ``signing_keys``, or all that can and that
+    no entry names. Where there is an entry already, and nothing else is asked for, the certificate alone is renewed.
 
-    Raises `NotTrusted` on a key that is weak or can never sign and on a file that does not hold the fingerprint,
-    `Conflict` where the key already has another entry for this role, and `Incomplete` where gpg is missing.
+    Raises `UsageError` on a lifetime that ends before it begins, `NotTrusted` on a key that is weak or can never sign
+    and on a file that does not hold the fingerprint, `Conflict` where the key already has another entry for this role,
+    or has ended in any, and `Incomplete` where gpg is missing.
     """
     if role not in ROLES:
         raise UsageError(f"There is no role {visible(role)}.", f"Choose one of {', '.join(ROLES)}.")
@@ -147,8 +150,7 @@ def add(
     if asked and pinned != chosen.primary.fingerprint:
         raise UsageError(f"The subkey {pinned} signs alone.", "Name it by --fingerprint or by --signing-key.")
     entry = _entry(chosen, role, pinned, asked, valid_from, valid_to)
-    if valid_from is not None:
-        _check_lifetime(valid_from, valid_to)
+    _check_lifetime(entry.valid_from, valid_to)
     only_renews = not asked and valid_from is None and valid_to is None
 
     def insert(before: Trust) -> TrustedKey:
@@ -157,12 +159,12 @@ def add(
         same = [one for one in before.keys if (one.fingerprint, one.role) == (pinned, role)]
         if same and only_renews:
             return same[0]
-        named = entry._replace(signing_keys=_named(chosen, entry, before))
+        signs = _named(chosen, entry, [one for one in before.keys if one not in same])
+        named = entry._replace(signing_keys=signs if pinned == chosen.primary.fingerprint else ())
         for one in same:
             if one._replace(signing_keys=named.signing_keys, user_id=named.user_id) == named and _same_keys(one, named):
                 return one
-        for one in same:
-            ending.check_apart(one, named)
+        ending.check_free(signs, role, chosen, before.keys)
         return named
 
     # What the folder would be is read before anything in it is written.
@@ -192,25 +194,28 @@ def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tup
     return chosen[0], wanted or chosen[0].primary.fingerprint
 
 
-def _named(certificate: openpgp.Certificate, entry: TrustedKey, before: Trust) -> tuple[str, ...]:
-    """Give the keys that a new entry names: those asked for, or all that can sign and are not revoked here.
+def _named(certificate: openpgp.Certificate, entry: TrustedKey, others: Sequence[TrustedKey]) -> tuple[str, ...]:
+    """Give the keys that a new entry is for: those asked for, or all that can sign and are in no entry of ``others``.
 
-    Raises `NotTrusted` where one of those asked for, or none at all, can sign.
+    Raises `NotTrusted` where one of those asked for, or none at all, can sign, and `Conflict` where each is named.
     """
     check_strength(certificate, entry)
     alone = entry.fingerprint != certificate.primary.fingerprint
-    wanted = entry.signing_keys or ((entry.fingerprint,) if alone else ending.able(certificate, entry.role))
+    asked = entry.signing_keys or ((entry.fingerprint,) if alone else ())
+    wanted = asked or ending.able(certificate, entry.role)
     lives, now = read_lives(certificate), utc_now()
-    revoked = [key.fingerprint for key in before.keys if key.status == "revoked"]
-    serving = [one for one in wanted if one in lives and lives[one].serves(entry.role, now) and one not in revoked]
-    if not serving or (entry.signing_keys and len(serving) < len(wanted)):
+    serving = [one for one in wanted if one in lives and lives[one].serves(entry.role, now)]
+    if not serving or (asked and len(serving) < len(wanted)):
         reasons = [lives[one].trouble(entry.role, now) for one in wanted if one in lives and one not in serving]
         reason = next((one for one in reasons if one), f"the certificate {entry.fingerprint} has no key that may sign")
+        unbound = any(one in lives and is_unbound(certificate.key(one), entry.role) for one in wanted)
         raise NotTrusted(
             f"No signature could be accepted: {reason}.",
-            "Get the certificate as its owner publishes it now, or name another key.",
+            UNBOUND[1] if unbound else "Get the certificate as its owner publishes it now, or name another key.",
         )
-    return () if alone else tuple(serving)
+    if asked:
+        return tuple(serving)
+    return ending.unnamed(serving, certificate, others)
 
 
 def _same_keys(one: TrustedKey, other: TrustedKey) -> bool:
