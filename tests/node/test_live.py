@@ -111,6 +111,22 @@ def test_every_python_finds_an_unlisted_kubelet_that_runs(
     assert mine[0]["actual"] == "sha256:" + roots.sha256(Path("/usr/bin/sleep"))
 
 
+def test_a_worker_that_runs_a_control_planes_program_is_in_doubt(
+    tool: Path, certificate: tuple[Path, Path], running: Path, sign: Callable[..., Path]
+) -> None:
+    scheduler = shutil.copy(running, running.with_name("kube-scheduler"))
+    start: list[str | Path] = ["sh", tool, "--json", "--root", running.parents[1], "--live", "--only", "services"]
+    with openssl_server(certificate, "-tls1_2", "-cipher", "AES256-GCM-SHA384") as port:
+        manifest = sign(port)
+        with subprocess.Popen([scheduler, "100"]) as process:
+            in_doubt, named_role = run([*start, manifest]), run([*start, "--role", "worker", manifest])
+            process.kill()
+
+    assert in_doubt[0] == 4
+    assert [(one["subject"], one["status"]) for one in named(in_doubt[1], "platform")] == [("role", "unknown")]
+    assert named_role[0] == 0, named_role
+
+
 def test_a_gpgv_and_a_crictl_first_in_path_are_not_run(tool: Path, sign: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("gpgv", "crictl", "ctr", "sha256sum"):
         place = tmp_path / "bin" / name

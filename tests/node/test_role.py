@@ -62,6 +62,15 @@ def test_any_file_of_the_kubelets_folder_may_make_a_control_plane(
     assert host.find_role(str(tmp_path), "worker") == host.Role("worker")
 
 
+def test_a_file_in_the_folders_place_is_a_pod(tmp_path: Path) -> None:
+    roots.write(tmp_path, FOLDER, API_SERVER)
+
+    assert host.find_role(str(tmp_path), "auto") == host.Role("control-plane")
+    shutil.rmtree(tmp_path / "etc")
+    (tmp_path / "etc").write_text(API_SERVER)
+    assert host.find_role(str(tmp_path), "auto") == host.Role("worker")
+
+
 def test_what_is_no_file_is_no_pod(tmp_path: Path) -> None:
     (tmp_path / FOLDER[1:] / "kept").mkdir(parents=True)
     os.mkfifo(tmp_path / FOLDER[1:] / "a.yaml")

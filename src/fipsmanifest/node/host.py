@@ -68,16 +68,16 @@ def _doubt(code: str, actual: str) -> Result:
 def _static_pods(root: str) -> Set[str]:
     """Give which programs of a control plane are static pods; raises `OSError` where it cannot be told.
 
-    The kubelet reads each file of the folder, whatever its name ends with, but for those that begin with a dot
-    (pkg/kubelet/config/file.go).
+    The kubelet reads each file of the folder, whatever its name ends with, but for those that begin with a dot, and
+    where there is a file in its place that one (pkg/kubelet/config/file.go).
     """
     found = set()
     try:
         names = sorted(os.fsdecode(name) for name in os.listdir(tree.resolve(root, _STATIC_PODS)))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return set()
-        raise
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError:
+        return _pod_programs(root, _STATIC_PODS)
     if len(names) > _MAX_PODS:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     for name in names:
@@ -92,12 +92,8 @@ def _pod_programs(root: str, path: str) -> Set[str]:
     """Give which programs of a control plane a pod's definition names as an image's or a command's."""
     try:
         text = tree.read_small(root, path, _MAX_POD + 1)
-    except tree.NotRegular:
+    except (tree.NotRegular, FileNotFoundError, NotADirectoryError):
         return set()  # The kubelet passes over what is no file.
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return set()
-        raise
     if len(text) > _MAX_POD:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return set(_NAMED.findall(_COMMENT.sub("", text)))
