@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import NotTrusted, Refused
+from .node.text import read_time
 
 SCHEMA = "fipsmanifest/v1"
 
@@ -19,7 +20,17 @@ MAX_LINE = 4096
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OciDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+def _exists(text: str) -> str:
+    """Refuse a day that no calendar has, and a time that no clock shows."""
+    if read_time(text) is None:
+        raise ValueError("there is no such time")
+    return text
+
+
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"), AfterValidator(_exists)]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_exists)]
 Verdict = Literal[
     "proven",
     "unlisted",
@@ -110,7 +121,7 @@ class Certificate(_Object):
     number: int
     standard: str
     holder: str
-    historical_since: str | None = None
+    historical_since: Day | None = None
 
 
 class Module(_Object):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from .errors import Incomplete, NotTrusted, UsageError
 from .manifest import canonical
 from .node.document import parse_json
-from .node.text import visible
+from .node.text import utc_now, visible, write_time
 from .node.trust import Trust
 from .progress import SILENT, Progress
 from .publication import Signer, plan_unsigned
 from .publish import layout
 from .publish.bucket import Bucket
-from .publish.consumer import Consumer, SignedManifest, as_retired, is_of_el
+from .publish.consumer import Consumer, SignedManifest, as_retired, is_of_el, require_unexpired
 from .publish.layout import ManifestKey
 from .publish.plan import Plan
 from .publish.publisher import publish
@@ -98,7 +98,7 @@ def reissue(
 
     ``accepted`` reads what a revoked key signed, and publishes today's tool with it. ``dry_run`` signs and writes
     nothing. Raises `Incomplete` where nothing is published yet, `NotTrusted` where what is published does not verify,
-    `UsageError` where the accepted key is not listed as revoked, or the reason is none.
+    `Refused` where it has expired, `UsageError` where the accepted key is not listed as revoked, or the reason is none.
     """
     if not (reason.strip() and reason.isprintable() and len(reason) <= _LONGEST_REASON):
         raise UsageError("That is no reason.", "Say why in one line; consumers will read it.")
@@ -111,6 +111,8 @@ def reissue(
             f"Publish it first: fipsmanifest release {release.kubernetes}.",
         )
     data, before = found
+    moment = now or utc_now()
+    require_unexpired(before.document, moment)
     tool = accepted.tool if accepted is not None else None
     if accepted is not None:
         progress.note(
@@ -126,8 +128,7 @@ def reissue(
         before, below, release, reason, bucket, reader, signer, dry_run=dry_run
     ):
         serial = _beside(release, serial, +1, withdrawn)
-        created = (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        payload = canonical({**content, "serial": serial, "reason": reason, "created": created})
+        payload = canonical({**content, "serial": serial, "reason": reason, "created": write_time(moment)})
         signed = payload if dry_run else signer.manifest(payload)
     manifest = WantedManifest(release.kubernetes, release.name, serial, signed)
     if dry_run:

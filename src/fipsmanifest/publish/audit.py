@@ -6,10 +6,12 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from ..errors import NotTrusted, ValidationFailed
+from ..node.text import read_time, utc_now
+from ..node.trust import WARN_DAYS
 from ..progress import SILENT, Progress
 from . import history, index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored, TooLarge
@@ -32,6 +34,7 @@ _AGAIN = "Publish any release again: that makes it anew."
 _COPY = "Find out who removed that serial, and put it back: the pointer may hold its bytes."
 
 _ADVICE = {
+    "expired": "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
     "foreign": "Move it away: only what is published belongs here.",
     "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
     "lost": "Put it back from a copy; if it was removed on purpose, say so with `fipsmanifest publish --withdraw`.",
@@ -53,8 +56,8 @@ class AuditFinding:
     key: str
     """The object it is about."""
     code: str
-    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``lost``, ``pointer``, ``sidecar``, ``serial``, ``tool``,
-    ``index`` or ``size``."""
+    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``lost``, ``pointer``, ``sidecar``, ``serial``,
+    ``expired``, ``tool``, ``index`` or ``size``."""
     message: str
     """One sentence."""
     exit_code: int
@@ -73,7 +76,8 @@ class AuditFinding:
 @dataclass(frozen=True, slots=True)
 class AuditNote:
     """Something that stays as it is and misleads nobody: what a revoked key signed and another object has replaced
-    (`docs/adr/0007-replaced-after-a-revocation.md`), a serial that was never published, or what was withdrawn."""
+    (`docs/adr/0007-replaced-after-a-revocation.md`), a serial that was never published, what was
+    withdrawn, or a serial that will expire."""
 
     key: str
     """The object that it is about."""
@@ -108,20 +112,28 @@ class Audit:
         return [(item, item.status(day)) for item in sorted(found, key=lambda item: (item.standard, item.number))]
 
 
-def audit(bucket: Bucket, consumer: Consumer, progress: Progress = SILENT, *, patience: float = 0.0) -> Audit:
+def audit(
+    bucket: Bucket,
+    consumer: Consumer,
+    progress: Progress = SILENT,
+    *,
+    patience: float = 0.0,
+    now: datetime | None = None,
+) -> Audit:
     """Verify every manifest and tool, where it lies, the pointers and the index.
 
     Where all that is found could be a publication under way, the bucket is looked at again: until nothing is found any
     more, or nothing has changed for ``patience`` seconds, or for two minutes. Memory does not grow with the manifests'
-    size, only with their number. An empty bucket is a finding: nothing was checked. Raises `Incomplete` where the
-    bucket cannot be read.
+    size, only with their number. An empty bucket is a finding: nothing was checked. ``now`` is the day for which
+    manifests must not have expired. Raises `Incomplete` where the bucket cannot be read.
     """
-    done = _Auditor(bucket, consumer, {}).run()
+    day = now or utc_now()
+    done = _Auditor(bucket, consumer, day, {}).run()
     began = changed = time.monotonic()
     told = False
     while done.findings and all(finding.may_pass for finding in done.findings):
-        now = time.monotonic()
-        if now - changed >= patience or now - began >= _LONGEST:
+        looked = time.monotonic()
+        if looked - changed >= patience or looked - began >= _LONGEST:
             break
         if not told:
             progress.note("What is found may be a publication under way: looking again until nothing changes any more.")
@@ -129,7 +141,7 @@ def audit(bucket: Bucket, consumer: Consumer, progress: Progress = SILENT, *, pa
         time.sleep(min(_PAUSE, patience))
         # What never changes and verified a moment ago is not read again.
         known = {record.key: record for record in done.published.manifests}
-        again = _Auditor(bucket, consumer, known).run()
+        again = _Auditor(bucket, consumer, day, known).run()
         if again != done:
             done, changed = again, time.monotonic()
     return done
@@ -148,9 +160,12 @@ class _Refusal:
 class _Auditor:
     """One walk over a bucket."""
 
-    def __init__(self, bucket: Bucket, consumer: Consumer, known: Mapping[str, index.PublishedManifest]) -> None:
+    def __init__(
+        self, bucket: Bucket, consumer: Consumer, now: datetime, known: Mapping[str, index.PublishedManifest]
+    ) -> None:
         self._bucket = bucket
         self._consumer = consumer
+        self._now = now
         self._known = known
         self._findings: list[AuditFinding] = []
         self._notes: list[AuditNote] = []
@@ -176,6 +191,7 @@ class _Auditor:
         if not contents.manifests:
             self._found(layout.ROOT, "missing", "holds no manifest that verifies")
         self._serials(contents, keys)
+        self._expiry(contents)
         self._named_tools(contents)
         self._manifest_pointers(contents, parsed)
         self._tool_pointers(contents)
@@ -276,7 +292,25 @@ class _Auditor:
                 self._found(record.key, "serial", what)
             else:
                 self._notes.append(AuditNote(record.key, None, f"{record.key} {what}."))
+        for record in contents.manifests:
+            if record.serial > 1 and not record.reason:
+                what = f"has serial {record.serial} and gives no reason for it"
+                if newest[layout.manifest(record.kubernetes, record.name)] is record:
+                    self._found(record.key, "serial", what, advice="Give the next serial a reason.")
+                else:
+                    self._notes.append(AuditNote(record.key, None, f"{record.key} {what}."))
         self._notes += [AuditNote(key, None, f"{key} {what}.") for key, what in history.gaps(keys)]
+
+    def _expiry(self, contents: index.Contents) -> None:
+        """Look at how long the newest serials are valid: what readers get is refused from that day on."""
+        for record in index.newest(contents).values():
+            expires = read_time(record.expires)
+            if expires is not None and expires <= self._now:
+                self._found(record.key, "expired", f"expired on {record.expires}", NOT_TRUSTED)
+            elif expires is not None and (left := (expires - self._now).days) <= WARN_DAYS:
+                when = "within a day" if not left else "in 1 day" if left == 1 else f"in {left} days"
+                message = f"{record.key} expires {when}, on {record.expires}."
+                self._notes.append(AuditNote(record.key, None, f"{message} {_ADVICE['expired']}"))
 
     def _named_tools(self, contents: index.Contents) -> None:
         there = {(tool.version, tool.sha256) for tool in contents.tools}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from ..errors import NotTrusted, ValidationFailed
+from ..errors import NotTrusted, Refused, ValidationFailed
 from ..manifest import Manifest, parse
+from ..node.text import read_time, write_time
 from ..node.trust import Trust
 from ..node.verify import verify_cleartext, verify_detached
 from ..tool import version_of
@@ -92,6 +93,16 @@ class SignedManifest:
     """Who signed it."""
     signed_at: datetime
     """When."""
+
+
+def require_unexpired(manifest: Manifest, now: datetime) -> None:
+    """Refuse to publish what every reader refuses: a manifest past its ``expires``. Raises `Refused`."""
+    expires = read_time(manifest.expires or "")
+    if expires is not None and expires <= now:
+        raise Refused(
+            f"Serial {manifest.serial} of {manifest.kubernetes} for EL{manifest.el} expired on {write_time(expires)}.",
+            "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
+        )
 
 
 def read_manifest(

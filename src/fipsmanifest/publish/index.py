@@ -90,6 +90,8 @@ class PublishedManifest:
     """1, 2, ..."""
     created: str
     """The release's date, RFC 3339."""
+    expires: str
+    """From when on nobody takes it, RFC 3339; empty for never."""
     signed_at: str
     """The signature's date, RFC 3339."""
     fingerprint: str
@@ -210,6 +212,7 @@ def describe(
         el=document.el,
         serial=document.serial,
         created=document.created,
+        expires=document.expires or "",
         signed_at=signed.signed_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         fingerprint=signed.fingerprint,
         reason=document.reason or "",

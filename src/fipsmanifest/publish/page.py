@@ -195,7 +195,7 @@ def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]
     return f"""<section>
 <h3>{escape(record.kubernetes)} for EL{record.el} ({escape(record.name)})</h3>
 <p>Serial {record.serial}, released {_day(record.created)}, signed {_day(record.signed_at)} by
-<code>{_fingerprint(record.fingerprint)}</code>.
+<code>{_fingerprint(record.fingerprint)}</code>, {_validity(record)}.
 Made with the node tool {escape(record.tool_version)}, SHA-256 <code>{escape(record.tool_sha256)}</code>.</p>
 {_changed(record)}
 <details{" open" if unfolded else ""}>
@@ -241,6 +241,10 @@ def _serials(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]
 
 def _day(moment: str) -> str:
     return escape(moment.partition("T")[0])
+
+
+def _validity(record: PublishedManifest) -> str:
+    return f"<strong>expires {_day(record.expires)}</strong>" if record.expires else "does not expire"
 
 
 def _fingerprint(fingerprint: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, UsageError
 from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
+from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, require_unexpired, tool_signer
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
 from .snapshot import Snapshot, published_tool_signer
@@ -75,11 +76,11 @@ _ADVICE = {
 _POINTER_ADVICE = "Find out who wrote it; move it away by hand if it is not wanted."
 
 
-def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
+def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime) -> Plan:
     """Decide what has to be done.
 
-    Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest names another
-    tool than the one published with it. Conflicts are in the plan.
+    Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest has expired
+    ``now`` or names another tool than the one published with it. Conflicts are in the plan.
     """
     actions: list[Action] = []
     asked: dict[str, tuple[WantedManifest, Action]] = {}
@@ -96,7 +97,7 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer) -> Plan:
     else:
         actions += tool_pointers_behind(there, consumer)
     for manifest in wanted.manifests:
-        signed = _check(manifest, consumer)
+        signed = _check(manifest, consumer, now)
         file = _manifest_file(manifest, signed, there, consumer)
         actions.append(file)
         if file.kind is Kind.CONFLICT:
@@ -156,7 +157,7 @@ def _order(action: Action) -> tuple[Step, int, str]:
     return action.step, place, action.key
 
 
-def _check(manifest: WantedManifest, consumer: Consumer) -> SignedManifest:
+def _check(manifest: WantedManifest, consumer: Consumer, now: datetime) -> SignedManifest:
     signed = read_manifest(
         manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
     )
@@ -164,6 +165,7 @@ def _check(manifest: WantedManifest, consumer: Consumer) -> SignedManifest:
         raise Refused(
             f"{manifest.key} has serial {manifest.serial} and gives no reason for it.", "Give the definition a reason."
         )
+    require_unexpired(signed.document, now)
     return signed
 
 

@@ -54,7 +54,9 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
     for suffix in layout.TOOL_SUFFIXES:
         pointer = there.objects.get(layout.tool(None, suffix))
         if pointer is not None:
-            found = [known for known, data in versions.items() if data.get(suffix) == pointer.data]
+            found = [
+                known for known, data in versions.items() if _says_the_same(known, suffix, data, pointer.data, consumer)
+            ]
             if not found:
                 yield foreign(layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix], pointer, there.address)
                 continue
@@ -75,8 +77,15 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
         elif pointer.data == files_there[suffix]:
             yield same(key, step, pointer, target)
         elif suffix in at:
-            detail = f"{at[suffix]} -> {target}"
+            detail = f"{at[suffix]} -> {target}" if at[suffix] != target else f"another signature of {target}"
             yield Action(Kind.MOVE, key, step, files_there[suffix], pointer.token, detail)
+
+
+def _says_the_same(version: str, suffix: str, files: Mapping[str, bytes], pointer: bytes, consumer: Consumer) -> bool:
+    """Tell whether a pointer's file is a version's own. Of a signature that means: it is a good one of that tool."""
+    if files.get(suffix) == pointer:
+        return True
+    return suffix == ".asc" and "" in files and tool_signer(files[""], pointer, consumer, version) is not None
 
 
 def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
@@ -146,6 +155,12 @@ def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consu
         return _newer_pointer(pointer, manifest, serial, there)
     if serial < manifest.serial:
         detail = f"serial {serial}{trusted} -> {manifest.serial}"
+        return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
+    if (
+        signed.payload
+        == read_manifest(manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name).payload
+    ):
+        detail = f"another signature of serial {serial}"
         return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
     return foreign(key, step, pointer, there.address, f"It is not the serial {serial} that is published.")
 

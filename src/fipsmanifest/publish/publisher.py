@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import Conflict, Incomplete
+from ..node.text import utc_now
 from ..progress import SILENT, Progress
 from . import layout
 from .action import Action, Kind, Step
@@ -51,7 +52,7 @@ def plan_publication(wanted: Wanted, bucket: Bucket, consumer: Consumer) -> Plan
     """Look at the bucket and decide; touches nothing. Raises as `make_plan` and `read_snapshot` do."""
     keys = [manifest.key for manifest in wanted.manifests]
     version = wanted.tool.version if wanted.tool else None
-    return make_plan(wanted, read_snapshot(bucket, consumer, keys, version), consumer)
+    return make_plan(wanted, read_snapshot(bucket, consumer, keys, version), consumer, utc_now())
 
 
 def publish(
