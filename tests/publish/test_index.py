@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.errors import Conflict
+from fipsmanifest.errors import Conflict, Refused
 from fipsmanifest.publish import index
+from fipsmanifest.publish.bucket import MAX_OBJECT
+from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import (
     Contents,
     PublishedCertificate,
@@ -22,6 +25,9 @@ from fipsmanifest.publish.index import (
     PublishedTool,
 )
 from fipsmanifest.publish.page import is_ours, render
+from fipsmanifest.publish.plan import make_plan
+from fipsmanifest.publish.snapshot import Snapshot
+from fipsmanifest.publish.wanted import Wanted
 
 EVIL = "<script>alert('x')</script>&\"'"
 
@@ -185,10 +191,44 @@ def test_whatever_somebody_writes_into_an_index_it_is_read_or_refused_and_can_be
     assert is_ours("index.html", render(shown))
 
 
-def test_a_text_that_no_encoding_holds_does_not_break_the_page() -> None:
-    page = _Page(render(index.contents([record(serial=2, reason="half of a pair: \ud83d")], [TOOL])))
+def test_what_nobody_sees_or_what_turns_the_writing_is_shown_as_an_escape() -> None:
+    reason = "half of a pair: \ud83d, \x00 \x1b[31m \r \u202edesrever\u202c, Société 東京"
+    page = _Page(render(index.contents([record(serial=2, reason=reason)], [TOOL])))
 
-    assert "half of a pair: ?" in page.text
+    assert r"half of a pair: \ud83d, \x00 \x1b[31m \r \u202edesrever\u202c, Société 東京" in page.text
+
+
+def test_the_page_stays_readable_however_much_a_manifest_says_and_says_what_it_leaves_out() -> None:
+    parts = tuple(PublishedComponent(f"c{i}", "x86_64", "proven", "proven", ("BoringCrypto",)) for i in range(48_000))
+    large = dataclasses.replace(record(kubernetes="v1.22.0"), components=parts)
+    serials = [record(serial=serial) for serial in range(1, 1002)]
+
+    page = render(index.contents([large, *serials], [TOOL]))
+
+    assert len(page) < 1_000_000
+    text = _Page(page).text
+    assert "47700 more are in index.json." in text and "701 more are in index.json." in text
+    assert "48000 proven" in text
+
+
+def test_the_details_of_more_releases_than_a_page_can_hold_are_left_to_the_index() -> None:
+    parts = tuple(PublishedComponent(f"c{i}", "x86_64", "proven", "proven", ("BoringCrypto",)) for i in range(100))
+    releases = [dataclasses.replace(record(kubernetes=f"v1.21.{patch}"), components=parts) for patch in range(300)]
+
+    page = _Page(render(index.contents(releases, [TOOL])))
+
+    shown = page.tags.count("section")
+    assert 50 < shown < 300
+    assert f"The details of {300 - shown} more are in index.json." in page.text
+    assert page.links.count("tool/manifests/v1.21.0/manifest-rhel8.json.asc") == 1
+
+
+def test_an_index_that_would_be_too_large_to_be_read_is_refused_before_anything_is_written(consumer: Consumer) -> None:
+    published = index.contents([record(serial=2, reason="x" * MAX_OBJECT)], [TOOL])
+    there = Snapshot("bucket", {}, {}, published, {}, ())
+
+    with pytest.raises(Refused, match=r"index\.json would be \d{8} bytes large"):
+        make_plan(Wanted(), there, consumer, datetime.now(UTC))
 
 
 def test_the_page_names_each_newest_manifest_by_the_address_of_the_seed() -> None:

@@ -16,6 +16,13 @@ from .index import Contents, PublishedCertificate, PublishedManifest, PublishedT
 MARKER = b'<meta name="generator" content="fipsmanifest">'
 _MARKER_WITHIN = 1024
 
+#: What the page shows of one release's components and serials, and of all releases together, in characters: a page of
+#: more than a few megabytes is read by nobody, and one of more than `MAX_OBJECT` not even by us.
+MAX_ROWS = 300
+MAX_DETAILS = 4 * 1024 * 1024
+
+_INDEX = f'<a href="{layout.INDEX_JSON}">{layout.INDEX_JSON}</a>'
+
 
 def is_ours(key: str, data: bytes) -> bool:
     """Tell whether an index file in a bucket was written by us."""
@@ -49,10 +56,7 @@ def render(published: Contents) -> bytes:
         certificates=_certificates(newest),
         usage=_usage(published.tools, newest),
         tools=_tools(published.tools),
-        details="\n".join(
-            _details(record, published.manifests, unfolded=record.kubernetes == newest[0].kubernetes)
-            for record in newest
-        ),
+        details=_sections(newest, published.manifests),
     ).encode("utf-8", "replace")
 
 
@@ -72,7 +76,7 @@ def _table(newest: list[PublishedManifest]) -> str:
     rows = [
         [
             str(record.el),
-            escape(record.kubernetes),
+            _text(record.kubernetes),
             _link(layout.manifest(record.kubernetes, record.name), f"manifest-{record.name}.json.asc"),
             str(record.serial),
             _day(record.created),
@@ -85,18 +89,18 @@ def _table(newest: list[PublishedManifest]) -> str:
 
 def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "releases") -> str:
     """Write a table whose rows become cards on a narrow screen; the roles keep it a table for a screen reader then."""
-    head = "".join(f'<th role="columnheader" scope="col">{escape(text)}</th>' for text in heads)
+    head = "".join(f'<th role="columnheader" scope="col">{_text(text)}</th>' for text in heads)
     body = "\n".join(
         '<tr role="row">'
         + "".join(
-            f'<td role="cell" data-head="{escape(text)}"><span>{cell}</span></td>'
+            f'<td role="cell" data-head="{_text(text)}"><span>{cell}</span></td>'
             for text, cell in zip(heads, row, strict=True)
         )
         + "</tr>"
         for row in rows
     )
     return (
-        f'<table role="table" class="{kind}">\n<caption>{escape(caption)}</caption>\n'
+        f'<table role="table" class="{kind}">\n<caption>{_text(caption)}</caption>\n'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
         f'<tbody role="rowgroup">\n{body}\n</tbody>\n</table>'
     )
@@ -111,8 +115,7 @@ def _certificates(newest: list[PublishedManifest]) -> str:
     if not dated:
         return "<p>No certificate is named by the manifests.</p>"
     items = "\n".join(
-        f"<li>{escape(item.standard)} certificate {item.number}, held by {escape(item.holder)}: "
-        f"{_status(item, day)}</li>"
+        f"<li>{_text(item.standard)} certificate {item.number}, held by {_text(item.holder)}: {_status(item, day)}</li>"
         for item, day in sorted(dated.items(), key=lambda pair: (pair[0].standard, pair[0].number))
     )
     return f"<ul>\n{items}\n</ul>"
@@ -121,8 +124,8 @@ def _certificates(newest: list[PublishedManifest]) -> str:
 def _status(certificate: PublishedCertificate, signed: str) -> str:
     moved = certificate.historical_since
     if not moved:
-        return f"not known to be on the historical list when its manifest was signed ({escape(signed)})."
-    return f"on the historical list {'since' if moved <= signed else 'from this day on:'} {escape(moved)}."
+        return f"not known to be on the historical list when its manifest was signed ({_text(signed)})."
+    return f"on the historical list {'since' if moved <= signed else 'from this day on:'} {_text(moved)}."
 
 
 def _usage(tools: tuple[PublishedTool, ...], newest: list[PublishedManifest]) -> str:
@@ -164,7 +167,7 @@ Validate the node; the tool checks the manifest's signature first:</p>
 def _commands(label: str, *lines: str) -> str:
     """Write commands to copy, in a box that scrolls by itself and can be reached by keyboard."""
     text = escape("\n".join(lines), quote=False)
-    return f'<pre tabindex="0" role="region" aria-label="{escape(label)}"><code>{text}</code></pre>'
+    return f'<pre tabindex="0" role="region" aria-label="{_text(label)}"><code>{text}</code></pre>'
 
 
 def _tools(tools: tuple[PublishedTool, ...]) -> str:
@@ -173,37 +176,51 @@ def _tools(tools: tuple[PublishedTool, ...]) -> str:
     items = "\n".join(
         f"<li>{_link(layout.tool(tool.version), tool.version)} "
         f"({_link(layout.tool(tool.version, '.asc'), f'signature of {tool.version}')}), "
-        f"{tool.size} bytes, SHA-256 <code>{escape(tool.sha256)}</code>, signed by "
+        f"{tool.size} bytes, SHA-256 <code>{_text(tool.sha256)}</code>, signed by "
         f"<code>{_fingerprint(tool.fingerprint)}</code></li>"
         for tool in tools
     )
     return f"<ul>\n{items}\n</ul>"
 
 
+def _sections(newest: list[PublishedManifest], manifests: tuple[PublishedManifest, ...]) -> str:
+    """Give the details of the newest releases, as many as a page can hold that is still read."""
+    sections: list[str] = []
+    size = 0
+    for record in newest:
+        section = _details(record, manifests, unfolded=record.kubernetes == newest[0].kubernetes)
+        size += len(section)
+        if size > MAX_DETAILS:
+            sections.append(f"<p>The details of {len(newest) - len(sections)} more are in {_INDEX}.</p>")
+            break
+        sections.append(section)
+    return "\n".join(sections)
+
+
 def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...], *, unfolded: bool) -> str:
     rows = [
         [
-            escape(part.name),
-            escape(part.architecture),
-            f'<strong class="{escape(part.verdict)}">{escape(part.verdict)}</strong>',
-            escape(", ".join(part.modules) or "no module"),
-            escape(part.requirement),
+            _text(part.name),
+            _text(part.architecture),
+            f'<strong class="{_text(part.verdict)}">{_text(part.verdict)}</strong>',
+            _text(", ".join(part.modules) or "no module"),
+            _text(part.requirement),
         ]
-        for part in record.components
+        for part in record.components[:MAX_ROWS]
     ]
     heads = ("Component", "Architecture", "Verdict", "Module", "Required")
     return f"""<section>
-<h3>{escape(record.kubernetes)} for EL{record.el} ({escape(record.name)})</h3>
+<h3>{_text(record.kubernetes)} for EL{record.el} ({_text(record.name)})</h3>
 <p>Serial {record.serial}, released {_day(record.created)}, signed {_day(record.signed_at)} by
 <code>{_fingerprint(record.fingerprint)}</code>, {_validity(record)}.
-Made with the node tool {escape(record.tool_version)}, SHA-256 <code>{escape(record.tool_sha256)}</code>.</p>
+Made with the node tool {_text(record.tool_version)}, SHA-256 <code>{_text(record.tool_sha256)}</code>.</p>
 {_changed(record)}
 <details{" open" if unfolded else ""}>
-<summary>Components of {escape(record.kubernetes)} for {escape(record.name)}: {_verdicts(record)}</summary>
-{_rows(f"Components of serial {record.serial}", heads, rows, "components")}
+<summary>Components of {_text(record.kubernetes)} for {_text(record.name)}: {_verdicts(record)}</summary>
+{_rows(f"Components of serial {record.serial}", heads, rows, "components")}{_more(len(record.components))}
 </details>
 <details>
-<summary>Serials of {escape(record.kubernetes)} for {escape(record.name)}</summary>
+<summary>Serials of {_text(record.kubernetes)} for {_text(record.name)}</summary>
 {_serials(record, manifests)}
 </details>
 </section>"""
@@ -212,16 +229,16 @@ Made with the node tool {escape(record.tool_version)}, SHA-256 <code>{escape(rec
 def _verdicts(record: PublishedManifest) -> str:
     """Count the components by verdict, the most frequent first."""
     counts = Counter(part.verdict for part in record.components)
-    return escape(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "none")
+    return _text(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "none")
 
 
 def _changed(record: PublishedManifest) -> str:
     if not record.since:
-        return f"<p>Reason: {escape(record.reason)}</p>" if record.reason else ""
-    reason = f" ({escape(record.reason)})" if record.reason else ""
+        return f"<p>Reason: {_text(record.reason)}</p>" if record.reason else ""
+    reason = f" ({_text(record.reason)})" if record.reason else ""
     if not record.changes:
         return f"<p>Serial {record.serial} says the same as serial {record.since}{reason}.</p>"
-    items = "\n".join(f"<li>{escape(line)}</li>" for line in record.changes)
+    items = "\n".join(f"<li>{_text(line)}</li>" for line in record.changes)
     return f'<div class="changed">\n<p>Changed since serial {record.since}{reason}:</p>\n<ul>\n{items}\n</ul>\n</div>'
 
 
@@ -233,14 +250,24 @@ def _serials(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]
     )
     items = "\n".join(
         f"<li>{_link(r.key, f'serial {r.serial} of {r.kubernetes} for {r.name}')}, signed {_day(r.signed_at)} by "
-        f"<code>{_fingerprint(r.fingerprint)}</code>{f': {escape(r.reason)}' if r.reason else ''}</li>"
-        for r in serials
+        f"<code>{_fingerprint(r.fingerprint)}</code>{f': {_text(r.reason)}' if r.reason else ''}</li>"
+        for r in serials[:MAX_ROWS]
     )
-    return f"<ul>\n{items}\n</ul>"
+    return f"<ul>\n{items}\n</ul>{_more(len(serials))}"
+
+
+def _more(count: int) -> str:
+    return f"\n<p>{count - MAX_ROWS} more are in {_INDEX}.</p>" if count > MAX_ROWS else ""
+
+
+def _text(text: str) -> str:
+    """Escape markup; and what nobody sees, or what turns the direction of writing, is shown as an escape."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return escape(shown)
 
 
 def _day(moment: str) -> str:
-    return escape(moment.partition("T")[0])
+    return _text(moment.partition("T")[0])
 
 
 def _validity(record: PublishedManifest) -> str:
@@ -249,11 +276,11 @@ def _validity(record: PublishedManifest) -> str:
 
 def _fingerprint(fingerprint: str) -> str:
     """Write a fingerprint in groups of four, so that people can compare it and a phone can break it."""
-    return escape(" ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4)))
+    return _text(" ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4)))
 
 
 def _link(key: str, text: str) -> str:
-    return f'<a href="{escape(key)}">{escape(text)}</a>'
+    return f'<a href="{_text(key)}">{_text(text)}</a>'
 
 
 _STYLE = """:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#f4f6f8;--line:#d0d7de;--mute:#57606a}

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, UsageError
 from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
+from .bucket import MAX_OBJECT
 from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, require_unexpired, tool_signer
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
@@ -80,7 +81,8 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
     """Decide what has to be done.
 
     Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest has expired
-    ``now`` or names another tool than the one published with it. Conflicts are in the plan.
+    ``now``, names another tool than the one published with it, or leaves the index too large to be read. Conflicts are
+    in the plan.
     """
     actions: list[Action] = []
     asked: dict[str, tuple[WantedManifest, Action]] = {}
@@ -246,6 +248,11 @@ def _index(contents: index.Contents, there: Snapshot) -> Iterator[Action]:
         (layout.INDEX_HTML, Step.INDEX_HTML, render(contents)),
     )
     for key, step, data in wanted:
+        if len(data) > MAX_OBJECT:
+            raise Refused(
+                f"{key} would be {len(data)} bytes large, and more than {MAX_OBJECT} are read by nobody.",
+                "Publish to another bucket or prefix.",
+            )
         stored = there.objects.get(key)
         if stored is None:
             yield Action(Kind.CREATE, key, step, data, None, f"{len(data)} bytes")
