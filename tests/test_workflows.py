@@ -63,6 +63,10 @@ class TestForm:
         assert group == "${{ inputs.version && format('release/{0}', inputs.version) || github.ref_name }}"
         assert 'tags: ["release/v*"]' in text
 
+    def test_the_nightly_audit_shows_everything_that_was_said(self) -> None:
+        text = (TOP / ".github" / "workflows" / "audit.yml").read_text()
+        assert """fipsmanifest audit "$BUCKET" 2>&1 | tee -a "$GITHUB_STEP_SUMMARY"\n        shell: bash\n""" in text
+
     @pytest.mark.parametrize("name", ["scripts/release", "scripts/system-packages", ".ci/run"])
     def test_the_scripts_that_they_run_are_there(self, name: str) -> None:
         assert any(name in path.read_text() for path in WORKFLOWS)
@@ -286,8 +290,23 @@ class TestReleaseScript:
     @pytest.mark.parametrize("missing", ["RELEASE_VERSION", "FIPSMANIFEST_TO", "SIGNING_KEY"])
     def test_names_what_it_was_not_given(self, site: Site, missing: str) -> None:
         run = site.release(**{"SIGNING_KEY": site.signing_key, missing: ""})
-        assert run.returncode != 0
+        assert run.returncode == 2
         assert missing in run.stderr
+
+    @pytest.mark.parametrize("word", ["TRUE", "True", "1", "yes", "false "])
+    def test_a_dry_run_that_is_spelt_otherwise_is_no_release(self, site: Site, tmp_path: Path, word: str) -> None:
+        own = {"FIPSMANIFEST_TO": str(tmp_path / "bucket"), "RELEASE_DRY_RUN": word}
+        run = site.release("--first-lock", **own, **site.signed())
+        assert (run.returncode, f"RELEASE_DRY_RUN is '{word}'" in run.stderr) == (2, True)
+        assert not (tmp_path / "bucket").exists()
+
+    def test_a_key_that_cannot_be_imported_is_told_on_the_jobs_page(self, site: Site, tmp_path: Path) -> None:
+        page = tmp_path / "summary"
+        run = site.release(SIGNING_KEY="not a key", GITHUB_STEP_SUMMARY=str(page))
+        assert run.returncode == 4
+        assert "ended with exit code 4" in page.read_text()
+        assert "    error: SIGNING_KEY is no key that gpg can import." in page.read_text()
+        assert list((site.folder / "tmp").iterdir()) == []
 
     def test_refuses_a_key_that_the_trust_folder_does_not_have(self, site: Site, tmp_path: Path) -> None:
         stranger = {**os.environ, "GNUPGHOME": str(tmp_path)}

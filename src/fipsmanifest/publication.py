@@ -176,7 +176,8 @@ def _before_signing(actions: Sequence[Action], unsigned: set[bytes]) -> Iterator
     pending = any(action.data in unsigned for action in actions)
     for action in actions:
         if action.data in unsigned:
-            detail = "to be signed" if action.step in {Step.TOOL_FILES, Step.MANIFESTS} else action.detail
+            new = action.kind is Kind.CREATE and action.step in {Step.TOOL_FILES, Step.MANIFESTS}
+            detail = "to be signed" if new else action.detail
             yield replace(action, detail=detail, final=False)
         elif pending and action.step >= Step.INDEX_JSON and action.kind in {Kind.CREATE, Kind.MOVE}:
             yield replace(action, detail="written from what is signed then", final=False)
@@ -194,7 +195,7 @@ class _Unsigned:
 
     payload: bytes
     manifest: Mapping[str, Any]
-    fingerprint: str = "(not signed yet)"
+    fingerprint: str = ""
     signed_at: datetime = _NEVER
 
 

@@ -23,6 +23,7 @@ from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.wanted import Wanted
 from tests.publish.releases import ReleaseKey, everything, wanted_manifest, wanted_release, wanted_tool
 
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 FIRST, SECOND = (f"tool/manifests/v1.21.3/{serial}/manifest-rhel8.json.asc" for serial in (1, 2))
 LATER = "tool/manifests/v1.22.0/1/manifest-rhel8.json.asc"
@@ -49,7 +50,7 @@ def lost(bucket: Bucket, consumer: Consumer) -> list[tuple[str, int]]:
 
 def run(root: Path, key: ReleaseKey, *words: str, code: int = 0) -> str:
     made = subprocess.run(
-        [Path(sys.executable).with_name("fipsmanifest"), *words, "--keys", str(key.trust)],
+        [PROGRAM, *words, "--keys", str(key.trust)],
         env={**os.environ, "GNUPGHOME": str(key.home)},
         capture_output=True,
         text=True,
@@ -99,6 +100,24 @@ def test_a_lower_serial_and_an_older_tool_are_missed_too(
     assert caught.value.exit_code == 6
     assert all(f"{key} was published" in str(caught.value) for key in gone)
     assert lost(bucket, consumer) == [(key, 1) for key in gone]
+
+
+def test_several_conflicts_are_told_one_by_one_in_json(
+    root: Path, bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    publish(wanted_release(release_key), bucket, consumer)
+    publish(wanted_release(release_key, version="0.2.0", serial=2), bucket, consumer)
+    for key in TOOL:
+        (root / key).unlink()
+
+    words = ("publish", "--withdraw", TOOL[0], "--to", str(root), "--json", "--keys", str(release_key.trust))
+    made = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False, timeout=60)
+
+    error = json.loads(made.stdout)["error"]
+    assert (made.returncode, error["code"]) == (6, 6)
+    assert [one["message"].partition(" was published")[0] for one in error["errors"]] == TOOL[1:]
+    assert [one["advice"].rpartition(" ")[2] for one in error["errors"]] == TOOL[1:]
+    assert all(one["message"] in error["message"] and one["advice"] in error["advice"] for one in error["errors"])
 
 
 def test_what_was_removed_on_purpose_is_withdrawn_by_name_and_remembered(

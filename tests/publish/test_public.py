@@ -16,11 +16,12 @@ import pytest
 from fipsmanifest.definition import load
 from fipsmanifest.errors import Incomplete, UsageError
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.public import read_back
+from fipsmanifest.publish.public import read_back, require_address
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.workspace import Workspace
 from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
 
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "/tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 
 
@@ -123,14 +124,47 @@ def test_a_pointer_that_another_publisher_moved_on_is_right(folder: Path, web: W
     read_back(made.plan, bucket, web.address, wait=0)
 
 
-def test_an_address_that_cannot_be_asked_is_a_usage_error(folder: Path, release_key: ReleaseKey) -> None:
-    made = publish(wanted_release(release_key), open_bucket(str(folder)), release_key.consumer)
-
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "example.com",
+        "bucket",
+        "/srv",
+        "s3://name",
+        "ftp://example.com",
+        "https://",
+        "http://[",
+        "https://x:y",
+        "https://x?y",
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_refused_before_anything_is_published(
+    folder: Path, release_key: ReleaseKey, tmp_path: Path, address: str
+) -> None:
     with pytest.raises(UsageError):
-        read_back(made.plan, open_bucket(str(folder)), "ftp://example.com", wait=0)
+        require_address(address)
+    if address in {"", "s3://name"}:
+        run = publish_command(folder, release_key, tmp_path, f"--public-url={address}")
+        release = ("release", "v1.21.3", f"--to={folder}", f"--public-url={address}", "--definitions=nowhere")
+        cut = subprocess.run([PROGRAM, *release], capture_output=True, text=True, check=False, timeout=60)
+
+        assert (run.returncode, cut.returncode) == (2, 2)
+        assert "no address that the world reads" in run.stderr and "no address that the world reads" in cut.stderr
+        assert list(folder.iterdir()) == []
 
 
 def test_the_command_publishes_and_reads_back(folder: Path, web: Web, release_key: ReleaseKey, tmp_path: Path) -> None:
+    run = publish_command(folder, release_key, tmp_path, f"--public-url={web.address}")
+
+    assert run.returncode == 0, run.stderr
+    assert len(web.asked) == len(expected_keys())
+
+
+def publish_command(
+    folder: Path, release_key: ReleaseKey, tmp_path: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Publish from a work folder as ``sign`` leaves it."""
     releases = Path(__file__).parents[2] / "releases"
     wanted = wanted_release(release_key)
     workspace = Workspace(tmp_path / "work")
@@ -145,11 +179,11 @@ def test_the_command_publishes_and_reads_back(folder: Path, web: Web, release_ke
     sidecar = f"# tool/0.1.0/dkp-fips-tool\n{wanted.tool.sha256}  dkp-fips-tool\n"
     (workspace.tool / "dkp-fips-tool.sha256").write_text(sidecar)
 
-    run = subprocess.run(
+    return subprocess.run(
         [
-            *(Path(sys.executable).with_name("fipsmanifest"), "publish", "v1.21.3", f"--to={folder}"),
+            *(PROGRAM, "publish", "v1.21.3", f"--to={folder}"),
             *(f"--keys={release_key.trust}", f"--work={workspace.root}", f"--definitions={releases}"),
-            f"--public-url={web.address}",
+            *options,
         ],
         capture_output=True,
         text=True,
@@ -157,5 +191,9 @@ def test_the_command_publishes_and_reads_back(folder: Path, web: Web, release_ke
         timeout=60,
     )
 
-    assert run.returncode == 0, run.stderr
-    assert len(web.asked) == len(expected_keys())
+
+def test_a_dry_run_does_not_take_what_it_would_ignore(folder: Path, release_key: ReleaseKey, tmp_path: Path) -> None:
+    run = publish_command(folder, release_key, tmp_path, "--dry-run", "--single-writer")
+
+    assert run.returncode == 2
+    assert "--single-writer would be ignored" in run.stderr

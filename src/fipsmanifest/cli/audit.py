@@ -13,7 +13,6 @@ from . import options, output
 
 if TYPE_CHECKING:
     from ..publish.audit import Audit
-    from ..sign.listing import KeyInfo
 
 
 def audit(
@@ -52,7 +51,8 @@ def audit(
     opened, consumer = open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
     with output.progress(options.session_of(ctx)) as progress:
         done = act(opened, consumer, progress, patience=wait)
-    warnings = [info for info in list_keys(keys) if info.warning]
+    # A key has an entry for each role that it signs in.
+    warnings = list(dict.fromkeys(info.warning for info in list_keys(keys) if info.warning))
     today = datetime.now(UTC).date()
     if json:
         output.write_json(_form(done, warnings, today))
@@ -62,7 +62,7 @@ def audit(
         raise typer.Exit(done.exit_code)
 
 
-def _form(done: Audit, warnings: list[KeyInfo], today: date) -> dict[str, Any]:
+def _form(done: Audit, warnings: list[str], today: date) -> dict[str, Any]:
     return {
         "schema": "fipsmanifest/audit/v1",
         "bucket": done.address,
@@ -92,11 +92,11 @@ def _form(done: Audit, warnings: list[KeyInfo], today: date) -> dict[str, Any]:
             }
             for item, status in done.certificates(today)
         ],
-        "warnings": [info.warning for info in warnings],
+        "warnings": warnings,
     }
 
 
-def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
+def _tell(done: Audit, warnings: list[str], today: date) -> None:
     manifests, tools = _count(len(done.published.manifests), "manifest"), _count(len(done.published.tools), "tool")
     found = _count(len(done.findings), "finding")
     output.write(f"{done.address}: {manifests} and {tools} verified, {found}.")
@@ -104,8 +104,8 @@ def _tell(done: Audit, warnings: list[KeyInfo], today: date) -> None:
         output.write(output.one_line(f"  {finding.code}: {finding.message} {finding.advice}"))
     for note in done.notes:
         output.write(output.one_line(f"  note: {note.message}"))
-    for info in warnings:
-        output.say(f"warning: {info.warning}")
+    for warning in warnings:
+        output.write(output.one_line(f"  warning: {warning}"))
     for item, status in done.certificates(today):
         since = f" since {item.historical_since}" if status == "historical" else ""
         output.write(f"{item.standard} certificate {item.number} ({item.holder}): {status}{since}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FipsManifestError, Incomplete
+from ..errors import FipsManifestError, Incomplete, Several
 from ..progress import SILENT, Progress, Task
 
 if TYPE_CHECKING:
@@ -165,12 +165,27 @@ def error_form(code: int, message: str, advice: str) -> dict[str, object]:
 
 def report_json(session: Session, code: int, message: str, advice: str) -> None:
     """Write a failure as this run's one JSON document, where JSON was asked for and none has been written."""
+    _write_error(session, error_form(code, message, advice))
+
+
+def _write_error(session: Session, form: Mapping[str, object]) -> None:
     if session.json and not _written:
-        write_json({"schema": "fipsmanifest/error/v1", "error": error_form(code, message, advice)})
+        write_json({"schema": "fipsmanifest/error/v1", "error": form})
+
+
+def _several_form(error: Several) -> dict[str, object]:
+    """Give the JSON of several failures: what is wrong and what to do, all together and one by one."""
+    each = [error_form(one.exit_code, one.message, one.advice) for one in error.errors]
+    message, advice = (
+        " ".join(dict.fromkeys(str(one[key]) for one in each if one[key])) for key in ("message", "advice")
+    )
+    return {**error_form(error.exit_code, message, advice), "errors": each}
 
 
 def report(error: FipsManifestError, session: Session) -> None:
     """Tell an error: a sentence on what is wrong and one on what to do; as JSON too, where that was asked for."""
+    if isinstance(error, Several):
+        _write_error(session, _several_form(error))
     report_json(session, error.exit_code, error.message, error.advice)
     # Some messages have several lines; none may begin like one of ours, whoever chose the names in it.
     say(f"error: {error.message}".replace("\n", "\n       "))

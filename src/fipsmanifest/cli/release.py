@@ -68,6 +68,10 @@ def release(
     tonight: it goes on where it was, and what is published already is neither signed nor sent again.
     """
     _refuse_ignored(ctx, published=to is not None, dry_run=dry_run)
+    if public_url is not None:
+        from ..publish.public import require_address
+
+        require_address(public_url)
     if summary is not None:
         from . import summary as summaries
 

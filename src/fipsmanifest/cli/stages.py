@@ -157,7 +157,7 @@ def publish(
     from ..node.trust import load_trust
     from ..publish.address import open_bucket
     from ..publish.consumer import Consumer
-    from ..publish.public import read_back
+    from ..publish.public import read_back, require_address
     from ..publish.publisher import plan_publication
     from ..publish.publisher import publish as act
     from ..publish.wanted import Wanted
@@ -174,6 +174,8 @@ def publish(
     if dry_run:
         ignored = {"public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is published")
+    if public_url is not None:
+        require_address(public_url)
     consumer = Consumer.trusting(load_trust(str(keys)))
     if withdraw:
         ignored = {"version": "VERSION", "el": "--el", "definitions": "--definitions", "work": "--work"}

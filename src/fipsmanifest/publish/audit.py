@@ -13,6 +13,7 @@ from ..errors import NotTrusted, ValidationFailed
 from ..node.text import read_time, utc_now
 from ..node.trust import WARN_DAYS
 from ..progress import SILENT, Progress
+from ..sign.listing import in_days
 from . import history, index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored, TooLarge
 from .consumer import Consumer, read_manifest, read_tool, tool_signer
@@ -308,8 +309,7 @@ class _Auditor:
             if expires is not None and expires <= self._now:
                 self._found(record.key, "expired", f"expired on {record.expires}", NOT_TRUSTED)
             elif expires is not None and (left := (expires - self._now).days) <= WARN_DAYS:
-                when = "within a day" if not left else "in 1 day" if left == 1 else f"in {left} days"
-                message = f"{record.key} expires {when}, on {record.expires}."
+                message = f"{record.key} expires {in_days(left)}, on {record.expires}."
                 self._notes.append(AuditNote(record.key, None, f"{message} {_ADVICE['expired']}"))
 
     def _named_tools(self, contents: index.Contents) -> None:

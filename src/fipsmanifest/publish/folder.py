@@ -13,7 +13,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ..durable import sync_folder
 from ..errors import Conflict, Incomplete
@@ -122,8 +122,9 @@ class FolderBucket:
     def _path(self, key: str) -> Path:
         check_key(key)
         path = self._root / key
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            raise NotAnObject(f"{path} leads out of the bucket.", "Remove the link on the way to it.")
+        # Listing goes into no link, so nothing is written or read behind one. The last part is looked at when opened.
+        if os.path.realpath(path.parent) != str(Path(os.path.realpath(self._root), PurePath(key).parent)):
+            raise NotAnObject(f"{path} lies behind a link.", "Put a folder in the place of the link.")
         return path
 
     def _write(self, key: str, data: bytes, only_if: Condition) -> None:
@@ -133,13 +134,13 @@ class FolderBucket:
             there = self.get(key)
             if there is None or there.token != only_if.token:
                 raise Conflict(f"{path} has changed since it was read.", "Run again.")
+        self._make_folder(path.parent)
         temporary = self._root / f"{_TEMPORARY}{os.getpid()}"
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), _PROGRAM if data.startswith(b"#!") else _DATA)
             os.fsync(file.fileno())
-        self._make_folder(path.parent)
         if isinstance(only_if, Absent):
             try:
                 os.link(temporary, path)

@@ -272,7 +272,8 @@ def _differ(key: str, there: Snapshot, before: bytes, was: Signer | None, after:
 
 
 def _signed_by(signer: Signer | None) -> str:
-    if signer is None:
+    # A dry run asks before anybody has signed.
+    if signer is None or not signer.fingerprint:
         return ""
     return f", signed {signer.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signer.fingerprint}"
 

@@ -6,8 +6,10 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ..errors import Incomplete, Refused
+from ..errors import Incomplete, Refused, UsageError
+from ..node.text import visible
 from ..progress import SILENT, Progress
 from .action import Action
 from .bucket import MAX_OBJECT, Bucket
@@ -22,6 +24,17 @@ PATIENCE = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 
 
+def require_address(address: str) -> None:
+    """Refuse (`UsageError`) what is no web address: before anything is published, since nothing could be read there."""
+    try:
+        parts = urlsplit(address)
+        asked = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        asked = False
+    if not asked or parts.query or parts.fragment:
+        raise UsageError(f"{visible(address)!r} is no address that the world reads.", "Give https://HOST[/PREFIX].")
+
+
 def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SILENT, *, wait: float = PATIENCE) -> None:
     """Read every object of a plan that was carried out below ``address``, until all are what the bucket holds.
 
@@ -32,6 +45,7 @@ def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SIL
     from ..collect.cache import Cache, default_root
     from ..collect.http import Http, Limits
 
+    require_address(address)
     deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
     limits = Limits(connect=10, read=20, attempts=2, longest_wait=5, total=60)
     # Plain http is no danger here: what comes is compared with what was signed and verified.

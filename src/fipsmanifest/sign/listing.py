@@ -93,9 +93,19 @@ def _days(end: datetime | None, now: datetime) -> int | None:
     return None if end is None else (end - now).days
 
 
+def in_days(days: int) -> str:
+    """Say how far away something is, in whole days."""
+    return "within a day" if days == 0 else "in 1 day" if days == 1 else f"in {days} days"
+
+
 def _sentences(entry: TrustedKey, days: int | None, troubles: Sequence[str]) -> str | None:
     found = [] if entry.status == "revoked" else list(troubles)
     if entry.status == "active" and days is not None and days <= WARN_DAYS:
-        ended = "ended" if days < 0 else f"ends in {days} days"
-        found.append(f"The lifetime of {entry.fingerprint} {ended}: add its successor now, so that both overlap.")
+        if days < 0:
+            found.append(
+                f"The lifetime of {entry.fingerprint} has ended: what it signs now is refused; add its successor."
+            )
+        else:
+            ends = f"The lifetime of {entry.fingerprint} ends {in_days(days)}"
+            found.append(f"{ends}: add its successor now, so that both overlap.")
     return " ".join(found) or None
