@@ -105,7 +105,7 @@ def describe(node: Node) -> Dict[str, Any]:
     system = {name: visible(value, 100) for name, value in release.items() if name in ("ID", "VERSION_ID")}
     machine = os.uname()
     return {
-        "name": machine.nodename if node.live else None,
+        "name": visible(machine.nodename) if node.live else None,
         "root": visible(node.root, 1000),
         "role": node.role,
         "os": system.get("ID"),
