@@ -22,6 +22,7 @@ from fipsmanifest.sign import keys
 from tests.collect import upstream
 from tests.inspect import edits, programs
 from tests.node import forge, runtime
+from tests.node.test_containerd_configuration import ALL_FORMS
 from tests.servers_registry import make_image, make_layer, skopeo
 
 
@@ -206,6 +207,11 @@ def _snapshot_database(scratch: Path) -> list[Seed]:
     return [Seed(data, [(8192, len(data))])]
 
 
+def _configuration(scratch: Path) -> list[Seed]:
+    shipped = subprocess.run(["containerd", "config", "default"], capture_output=True, check=True).stdout
+    return [Seed(shipped), Seed(ALL_FORMS.encode())]
+
+
 _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "elf": _elf,
     "build-info": _build_info,
@@ -222,4 +228,5 @@ _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "trust": _trust,
     "manifest": _manifest,
     "snapshot-database": _snapshot_database,
+    "configuration": _configuration,
 }

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
-from fipsmanifest.node import bolt, cleartext, document, openpgp, trust
+from fipsmanifest.node import bolt, cleartext, document, openpgp, toml, trust
 from fipsmanifest.packed import Opener
 from fipsmanifest.progress import SILENT
 from fipsmanifest.unpack import cpio, decompress, rpm, tar
@@ -35,7 +36,7 @@ LIMITS = Limits(members=2000, expanded=64 << 20)
 
 
 class Broken(Exception):
-    """A reader accepted what it promises never to accept."""
+    """A reader accepted what it promises never to accept, or refused what it must take."""
 
 
 @cache
@@ -149,6 +150,18 @@ def snapshot_database(data: bytes) -> None:
             bolt.read(file.name.encode(), (b"v1", b"snapshots"))
 
 
+def configuration(data: bytes) -> None:
+    """containerd's configuration; what Python's own reader of TOML takes is not refused."""
+    text = data.decode("utf-8", "backslashreplace")
+    try:
+        toml.read(text)
+    except toml.Malformed as error:
+        with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
+            tomllib.loads(text)
+            if "deeply" not in str(error):
+                raise Broken(str(error)) from error
+
+
 def _read_all(members: Iterator[Member]) -> None:
     for member in members:
         while member.content is not None and member.content.read(1 << 16):
@@ -171,4 +184,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "trust": trust_file,
     "manifest": manifest_document,
     "snapshot-database": snapshot_database,
+    "configuration": configuration,
 }

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ class TestToml:
         with pytest.raises(toml.Malformed):
             toml.read(text)
 
+    def test_a_long_string_does_not_fill_memory(self) -> None:
+        code = (
+            "import resource, sys; from fipsmanifest.node import toml\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "toml.read('a = \"\"\"' + 'x' * (1 << 17) + '\"\"\"')\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+        assert int(done.stdout) < 32 << 10
+
 
 class TestRoot:
     """Where images are kept."""
@@ -199,7 +211,7 @@ class TestRoot:
         roots.write(tmp_path, what, "")
         place = tmp_path / what.lstrip("/")
         if how == "too large":
-            place.write_text("#" * 1_000_000 + "\n" * 50_000 + 'root = "/data"\n')
+            place.write_text("#" * 100_000 + "\n" * 50_000 + 'root = "/data"\n')
         elif how == "no text":
             place.write_bytes(b'root = "\xff"\nExecStart="\xff\n')
         else:

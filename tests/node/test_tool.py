@@ -266,6 +266,24 @@ class TestOldAndNewPython:
     """The same verdict from every Python."""
 
     @pytest.mark.parametrize("python", PYTHONS)
+    def test_a_good_root_whose_containerd_is_set_up_as_usual_is_valid_and_one_elsewhere_is_not(
+        self, python: str, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
+    ) -> None:
+        # Before any image was pulled.
+        root, manifest = tree
+        signed = sign(forge, manifest, tmp_path)
+        shipped = subprocess.run(["containerd", "config", "default"], capture_output=True, text=True, check=True).stdout
+        default = shipped.replace("imports = []", 'imports = ["/etc/containerd/conf.d/*.toml"]')
+        roots.write(root, "/etc/containerd/config.toml", default)
+        roots.write(root, "/usr/lib/systemd/system/containerd.service", "[Service]\nExecStart=/usr/bin/containerd\n")
+        code, report, _ = run(tool, "--root", root, signed, python=python)
+        assert (code, report["verdict"]) == (0, "valid"), report
+
+        roots.write(root, "/etc/containerd/conf.d/root.toml", 'root = "/data"\n')
+
+        assert run(tool, "--root", root, signed, python=python)[0] == 4
+
+    @pytest.mark.parametrize("python", PYTHONS)
     def test_a_good_root_is_valid_and_a_changed_one_is_not(
         self, python: str, forge: Forge, tool: Path, tree: Tree, tmp_path: Path
     ) -> None:

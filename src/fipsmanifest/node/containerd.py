@@ -36,7 +36,7 @@ _EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
 _CONTINUED = re.compile(r"\\\r?\n")
 _OPTION = re.compile(r"--?(root|config|c)(?:=(.*))?\Z", re.DOTALL)
 _PATTERN = re.compile(r"(?:/[^*?\[\\/]+)*/[^\[\\/]*\Z")
-_MAX_SIZE = 1024 * 1024
+_MAX_SIZE = 128 * 1024  # its default is 7 KiB; a string of a megabyte takes more memory than the tool may
 _MAX_FILES = 100
 _MAX_TOLD = 8
 
@@ -69,7 +69,8 @@ def read(root: str) -> Configuration:
     reader = _Reader(root)
     reader.read_units()
     reader.read_configurations()
-    return Configuration(tuple(reader.elsewhere), tuple(reader.programs), tuple(reader.doubts))
+    # A folder of units may be a link to another one.
+    return Configuration(*(tuple(dict.fromkeys(one)) for one in (reader.elsewhere, reader.programs, reader.doubts)))
 
 
 def is_same(root: str, named: str, usual: str) -> bool:
@@ -182,7 +183,7 @@ class _Reader:
             text = tree.read_small(self._root, path, _MAX_SIZE + 1)
             if len(text) <= _MAX_SIZE:
                 return text
-            self._doubt(path, "larger than a megabyte")
+            self._doubt(path, "larger than {} bytes".format(_MAX_SIZE))
         except tree.NotRegular as error:
             self._doubt(path, str(error))
         except OSError as error:

@@ -176,9 +176,8 @@ def _told(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> 
         told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
         advice = "Look whether containerd runs; containers are compared by their mounts and processes alone."
         return [Result(ID, "containers", UNKNOWN, "a list", visible(told), {"program": program}, advice)]
-    keys = _snapshot_keys(node)
-    chains = {one: unpacked.chain_below(_NAMESPACE, key) for one, key in keys.items()}
-    return [result for one in running for result in _judge(one, chains.get(one.id), known, program)]
+    keys, chains = _snapshot_keys(node), unpacked.chains(_NAMESPACE)
+    return [result for one in running for result in _judge(one, chains.get(keys.get(one.id, "")), known, program)]
 
 
 def _snapshot_keys(node: Node) -> Dict[str, str]:

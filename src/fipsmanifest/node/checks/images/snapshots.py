@@ -98,13 +98,15 @@ class Snapshots(NamedTuple):
         gone += () if not name else (0,)
         return Stack(numbers[0], tuple(self.places[one] for one in numbers if one in self.places), gone)
 
-    def chain_below(self, namespace: str, key: str) -> Optional[str]:
-        """Name the layers that a container's own snapshot lies on; None where it is not known, or lies on no image."""
+    def chains(self, namespace: str) -> Dict[str, str]:
+        """Give the chain of the layers that each snapshot of a namespace lies on, by the snapshot's own name there."""
+        found = {}
         for name, one in (self.kept or {}).items():
-            if name.startswith(namespace + "/") and name.split("/", 2)[2:] == [key]:
-                chain = one.parent.split("/", 2)[-1]
-                return chain if _CHAIN.match(chain) else None
-        return None
+            # containerd names them NAMESPACE/NUMBER/NAME (metadata/snapshot.go).
+            chain = one.parent.split("/", 2)[-1]
+            if name.startswith(namespace + "/") and _CHAIN.match(chain):
+                found[name.split("/", 2)[-1]] = chain
+        return found
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:
