@@ -369,6 +369,30 @@ def debugging_information_of_other_tools(program: Path) -> bytes:
     return edits.put(programs.debugging_information(program), start, data[start:end])
 
 
+def debugging_information_by_the_page() -> bytes:
+    """Segments of one byte each, which Linux maps by the page, so that more can run than the headers say."""
+    data = programs.debugging_information(programs.boring())
+    headers = edits.program_headers(data)
+    first, *others = (header for header in headers if header[0] == 1)
+    behind = max(header[3] + header[6] for header in others)
+    pages = [[1, 5, 4096 * page, behind + 8192 * page, 0, 1, 1, 4096] for page in range(2, 7)]
+    kept = [header for header in headers if header[0] not in (1, 2, 3, 7)]
+    for page in pages:
+        page[3] = -(-page[3] // 4096) * 4096
+    return edits.with_program_headers(data, [*kept, first, *pages])
+
+
+def names_behind_a_segment() -> bytes:
+    """The segment of the names ends with the runtime's, but its last page, which is mapped whole, has others behind."""
+    data = programs.plain_without_crypto().read_bytes()
+    headers = edits.program_headers(data)
+    (read_only,) = (header for header in headers if header[0] == 1 and header[1] == 4)
+    end = read_only[2] + read_only[5]
+    name = b"\0crypto/sha256.Sum256\0"
+    assert -end % 4096 > len(name)
+    return edits.put(data, end, name)
+
+
 def build_info_alone() -> bytes:
     return edits.hand_made(b"\xcc" * 4096, edits.inline_build_info("go1.21.13 X:boringcrypto", GOBORING))
 

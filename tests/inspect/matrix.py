@@ -292,6 +292,7 @@ FORGED = {
         lambda: forgeries.function_table_narrowed(OTHERS["go1.21 arm64 plain"].data)
     ),
     "function table beside what is mapped": _plain(forgeries.function_table_beside),
+    "cryptography named behind a segment": _plain(forgeries.names_behind_a_segment),
     "debugging information alone": Row(lambda: programs.debugging_information(programs.boring()), "not-go", "no-code"),
     "debugging information alone, of a position-independent program": Row(
         lambda: programs.debugging_information(programs.boring_pie()), "not-go", "no-code"
@@ -369,6 +370,11 @@ UNREADABLE = {
         (
             "debugging information with a program's headers",
             lambda: forgeries.debugging_information_of_other_tools(programs.boring_external()),
+            "debugging-information",
+        ),
+        (
+            "debugging information with pages of one byte",
+            forgeries.debugging_information_by_the_page,
             "debugging-information",
         ),
         ("dynamic section elsewhere", forgeries.text_relocations_elsewhere, "dynamic-section-elsewhere"),

@@ -42,6 +42,9 @@ PAGE = 4096
 #: And this at most: Enterprise Linux 8's kernel for aarch64 has 64 KiB.
 LARGEST_PAGES = {"x86_64": 4096, "aarch64": 65536}
 
+#: Go's runtime alone has a hundred, or ten of the largest.
+_HOLLOW_PAGES = 4
+
 _DT_NULL, _DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 0, 22, 30, 4
 _MOST_DYNAMIC_BYTES = 1 << 20
 
@@ -127,9 +130,10 @@ class Elf:
 
     @property
     def hollow(self) -> bool:
-        """No more than a page is mapped from the file: headers and notes, as where debugging information stands apart
-        from its program."""
-        return sum(segment.size for segment in self.loads) <= PAGE
+        """Next to nothing is mapped from the file: headers and notes, as where debugging information stands apart from
+        its program. Linux maps whole pages, and one even for a segment of no bytes that does not begin on a page."""
+        pages = sum(-(-(segment.offset % PAGE + segment.size) // PAGE) for segment in self.loads)
+        return pages <= _HOLLOW_PAGES
 
     @property
     def order(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from .elf import Elf
+from .elf import LARGEST_PAGES, PAGE, Elf
 from .source import ByteSource, windows
 
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
@@ -52,7 +52,8 @@ class FunctionTable:
     names: tuple[tuple[int, int], ...]
     """Stretches of the file in which to look for names: the table's own, or else all that is not code."""
     memory: tuple[tuple[int, int], ...]
-    """All that is mapped: the runtime has names from nowhere else, and does not ask the table's header where."""
+    """All that is mapped, which is whole pages: the runtime has names from nowhere else, and does not ask the table's
+    header where."""
 
     def first(
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
@@ -70,7 +71,11 @@ class FunctionTable:
 
 def read(source: ByteSource, elf: Elf) -> FunctionTable:
     """Find the table of a Go program."""
-    memory = tuple((segment.offset, segment.end) for segment in sorted(elf.loads, key=lambda load: load.executable))
+    page = LARGEST_PAGES.get(elf.facts.machine, PAGE)
+    memory = tuple(
+        (segment.offset // page * page, min(-(-segment.end // page) * page, source.size))
+        for segment in sorted(elf.loads, key=lambda load: load.executable)
+    )
     section = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
     places = [(section.offset, section.offset + section.size)] if section else []
     # A section is what a header says, a segment what is mapped.
