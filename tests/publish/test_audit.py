@@ -22,6 +22,7 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.sign.listing import list_keys
 from tests.publish.releases import ReleaseKey, wanted_manifest, wanted_release
 
 FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
@@ -404,10 +405,13 @@ def test_a_nightly_job_is_told_of_keys_near_their_end_and_of_certificates_by_tod
     keys = tmp_path / "keys"
     shutil.copytree(release_key.trust, keys)
     trust = json.loads((keys / "trust.json").read_text())
-    for entry in trust["keys"]:
-        entry["valid_to"] = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    (keys / "trust.json").write_text(json.dumps(trust))
 
+    def end(days: int) -> None:
+        moment = datetime.now(UTC) + timedelta(days=days, minutes=5)
+        trust["keys"] = [{**entry, "valid_to": moment.strftime("%Y-%m-%dT%H:%M:%SZ")} for entry in trust["keys"]]
+        (keys / "trust.json").write_text(json.dumps(trust))
+
+    end(29)
     run = run_audit(tmp_path / "bucket", keys, "--json")
     words = run_audit(tmp_path / "bucket", keys)
 
@@ -418,7 +422,10 @@ def test_a_nightly_job_is_told_of_keys_near_their_end_and_of_certificates_by_tod
     (certificate,) = document["certificates"]
     assert (certificate["number"], certificate["status"]) == (3678, "historical")
     assert "FIPS 140-2 certificate 3678 (Google, LLC): historical since 2026-09-21" in words.stdout
-    assert "  warning: The lifetime of" in words.stdout and words.stdout.count("29 days") == 1
+    assert "  warning: The lifetime of" in words.stdout and words.stdout.count("ends in 29 days: add") == 1
+    for days, told in ((1, "ends in 1 day: add"), (0, "ends within a day: add"), (-1, "has ended: what it signs now")):
+        end(days)
+        assert told in str(list_keys(keys)[0].warning)
 
 
 def test_a_certificate_is_active_until_the_day_of_its_move() -> None:

@@ -80,6 +80,9 @@ def test_a_release_that_is_gone_stops_the_next_publication_until_it_is_published
     assert f"--withdraw {LATER}" in caught.value.advice
     assert everything(str(root)) == before
     assert lost(bucket, consumer) == [(LATER, 1)]
+    assert "Look at what is lost first" in next(
+        item.advice for item in audit(bucket, consumer).findings if item.code == "index"
+    )
     publish(later(release_key), bucket, consumer)
     assert everything(str(root)) == good
 

@@ -32,6 +32,7 @@ _LONGEST = 120.0
 
 _PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
 _AGAIN = "Publish any release again: that makes it anew."
+_LOOK_FIRST = "Look at what is lost first; the publication after that makes it anew."
 _COPY = "Find out who removed that serial, and put it back: the pointer may hold its bytes."
 
 _ADVICE = {
@@ -427,9 +428,10 @@ class _Auditor:
         self._notes += [AuditNote(key, None, f"{key} was published and withdrawn.") for key in withdrawn]
         contents = replace(contents, withdrawn=withdrawn)
         expected = ((layout.INDEX_JSON, told, index.write(contents)), (layout.INDEX_HTML, page, render(contents)))
+        what = "does not say what is published, or another version of fipsmanifest wrote it"
         for key, stored, wanted in expected:
             if stored is not None and stored.data != wanted:
-                self._found(key, "index", "does not say what is published, or another version of fipsmanifest wrote it")
+                self._found(key, "index", what, advice=_LOOK_FIRST if gone else None)
 
 
 def _pointer_of(key: ManifestKey) -> str:
