@@ -231,6 +231,13 @@ class TestRoot:
 
         assert elsewhere(tmp_path) == ((), True)
 
+    def test_a_snapshotter_of_its_own_is_a_doubt_and_other_proxies_are_none(self, tmp_path: Path) -> None:
+        for kind, doubt in (("content", False), ("snapshot", True)):
+            text = f'[proxy_plugins.stargz]\ntype = "{kind}"\naddress = "/run/stargz.sock"\n'
+            roots.write(tmp_path, CONFIGURATION, text)
+
+            assert elsewhere(tmp_path) == ((), doubt)
+
     def test_imports_of_one_another_and_without_end_end(self, tmp_path: Path) -> None:
         roots.write(tmp_path, CONFIGURATION, 'imports = ["a.toml"]\n')
         roots.write(tmp_path, "/etc/containerd/a.toml", 'imports = ["config.toml"]\n')

@@ -264,6 +264,13 @@ class TestSnapshots:
         # What may be ours counts as ours; what only we see, and not below the node's root, is another node's.
         assert found == ({(12, 11, 10), (22, 21, 20), (41, 40)}, {"/nowhere", "/data/snapshots"})
 
+    def test_more_mounts_than_are_read_are_unknown(
+        self, root: Path, layout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(containers, "_MAX_MOUNTS", 100)
+
+        assert ("unknown", "mounts") in outcome(check(root, listed(layout), live=True))
+
     def test_mounts_that_cannot_be_read_are_unknown(
         self, root: Path, layout: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

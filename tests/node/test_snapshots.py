@@ -363,6 +363,7 @@ class TestOverlay:
         found = snapshots.look(Node("/", False, "worker"), [bytes(layer) for layer in layers], "/" + path)
 
         assert (found.problem, found.is_hidden) == ("redirected by overlayfs", True)
+        assert snapshots.look_at_link([bytes(layer) for layer in layers], "/" + path).is_hidden
         assert "pull it again" in found.advice
 
     def test_links_in_a_circle_end(self, tmp_path: Path) -> None:

@@ -150,6 +150,8 @@ class _Reader:
             self._keeps(value, OVERLAYFS)
         elif names[0] == "plugins" and names[-1] == "path" and names[-2] in _OPT_PLUGINS:
             self.programs.append(posixpath.join(str(value), "bin"))
+        elif names[0] == "proxy_plugins" and names[-1] == "type" and value == "snapshot":
+            self._doubt(path, "{} unpacks images where only it knows".format(".".join(names[1:-1])))
         elif names == ("imports",):
             for one in value if isinstance(value, list) else [value]:
                 self._waiting += self._imported(path, str(one))

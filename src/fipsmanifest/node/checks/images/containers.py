@@ -129,12 +129,14 @@ def _in_use(node: Node) -> Optional[_Mounted]:
     """Give what overlays are made of that are mounted; None where it cannot be told."""
     for path in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
         try:
-            lines = tree.read_small("/", path, _MAX_MOUNTS).splitlines()
+            text = tree.read_small("/", path, _MAX_MOUNTS)
         except (OSError, tree.NotRegular):
             continue
+        if len(text) >= _MAX_MOUNTS:
+            return None
         found = _Mounted(set(), set())
         usual = containerd.OVERLAYFS + "/snapshots"
-        for options in (line.partition(" - overlay ")[2] for line in lines):
+        for options in (line.partition(" - overlay ")[2] for line in text.splitlines()):
             others = {one for one in _FOLDER.findall(options) if not containerd.is_same(node.root, one, usual)}
             if others:
                 found.elsewhere.update(one for one in others if _is_of_node(node, one))

@@ -57,16 +57,18 @@ def _compare_file(node: Node, layers: Sequence[bytes], file: Dict[str, Any]) -> 
     """Compare a file as a container would see it; None where it is right."""
     path = str(file["path"])
     if file.get("type") == "symlink":
-        expected, actual = "link to {}".format(visible(str(file.get("target")))), snapshots.look_at_link(layers, path)
+        link, expected = snapshots.look_at_link(layers, path), snapshots.link_to(str(file.get("target")))
+        if link.is_hidden:
+            return _hidden(path, link)
         evidence = {"code": "snapshot-file", "path": visible(path)}
-        return None if actual == expected else Result(ID, "", FAIL, expected, actual, evidence, PULL)
+        return None if link.shown == expected else Result(ID, "", FAIL, expected, link.shown, evidence, PULL)
     return _judge(file, snapshots.look(node, layers, path))
 
 
 def _judge(file: Dict[str, Any], found: snapshots.Copy) -> Optional[Result]:
-    evidence = {"code": "snapshot-file", "path": visible(str(file["path"]))}
     if found.is_hidden:
-        return Result(ID, "", UNKNOWN, "readable", found.problem, dict(evidence, code="unreadable"), found.advice)
+        return _hidden(str(file["path"]), found)
+    evidence = {"code": "snapshot-file", "path": visible(str(file["path"]))}
     if found.problem is not None or found.sha256 != file.get("sha256"):
         return Result(ID, "", FAIL, "sha256:" + visible(str(file.get("sha256"))), found.shown, evidence, PULL)
     recorded = mode_of(file)
@@ -74,6 +76,11 @@ def _judge(file: Dict[str, Any], found: snapshots.Copy) -> Optional[Result]:
         return None
     wide, narrow = "mode {:04o}".format(found.mode), "mode {:04o}".format(recorded)
     return Result(ID, "", FAIL, narrow, wide, dict(evidence, code="mode-wider"), PULL)
+
+
+def _hidden(path: str, found: snapshots.Copy) -> Result:
+    evidence = {"code": "unreadable", "path": visible(path)}
+    return Result(ID, "", UNKNOWN, "readable", found.problem, evidence, found.advice)
 
 
 def _by_path(

@@ -43,7 +43,7 @@ class Copy(NamedTuple):
     """What a path of an image leads to where it is unpacked."""
 
     problem: Optional[str] = None
-    """``missing``, what kind of thing it is in place of a file, or where it cannot be told the error's name."""
+    """``missing``, what it is in place of a file, or where it cannot be told the error's name."""
     is_hidden: bool = False
     """Whether it is there and cannot be read."""
     place: bytes = b""
@@ -199,13 +199,7 @@ def look(node: Node, layers: Sequence[bytes], path: str) -> Copy:
         mode = os.lstat(place).st_mode
         found = node.digests.of(place, _MAX_FILE)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return Copy("missing")
-        if error.errno == errno.ELOOP:
-            return Copy("symlink loop")
-        if error.errno == errno.ENOTSUP:
-            return Copy(_REDIRECTED, is_hidden=True)
-        return Copy(errno.errorcode.get(error.errno or 0, "unreadable"), is_hidden=True)
+        return _untold(error)
     except tree.NotRegular as error:
         return Copy(str(error))
     except tree.Unstable:
@@ -213,14 +207,28 @@ def look(node: Node, layers: Sequence[bytes], path: str) -> Copy:
     return Copy(None if found.sha256 else "{} bytes".format(found.size), False, place, found.sha256, stat.S_IMODE(mode))
 
 
-def look_at_link(layers: Sequence[bytes], path: str) -> str:
+def look_at_link(layers: Sequence[bytes], path: str) -> Copy:
     """Say what ``path`` itself is in a container made of ``layers``, and of a link where to; raises nothing."""
     try:
         place = overlay.resolve(layers, path, follow_last=False)
         mode = os.lstat(place).st_mode
-        if stat.S_ISLNK(mode):
-            return "link to {}".format(visible(os.readlink(place).decode("utf-8", "backslashreplace")))
-        return tree.kind(mode)
+        if not stat.S_ISLNK(mode):
+            return Copy(tree.kind(mode))
+        return Copy(link_to(os.readlink(place).decode("utf-8", "backslashreplace")))
     except OSError as error:
-        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        return "missing" if missing else errno.errorcode.get(error.errno or 0, "unreadable")
+        return _untold(error)
+
+
+def link_to(target: str) -> str:
+    """Say of a link where to, as results do."""
+    return "link to {}".format(visible(target))
+
+
+def _untold(error: OSError) -> Copy:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return Copy("missing")
+    if error.errno == errno.ELOOP:
+        return Copy("symlink loop")
+    if error.errno == errno.ENOTSUP:
+        return Copy(_REDIRECTED, is_hidden=True)
+    return Copy(errno.errorcode.get(error.errno or 0, "unreadable"), is_hidden=True)
