@@ -6,7 +6,9 @@ code is most of what that costs, so all is looked for at once, and while the fil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import groupby
 
 from .elf import Elf, Segment
 from .signals import MARKERS
@@ -18,11 +20,11 @@ from .table import HEAD, Row
 _FUNCTION_ALIGNMENT = 16
 #: What stands on the border of two pieces is found in a piece of its own, made of this many bytes from either side.
 _BORDER = HEAD - 1
-#: Where the byte stands that tells best: all markers have 0xF4 there, all x86_64 modules 0x53, and of code one place in
-#: two thousand and in a thousand (measured).
+#: All markers begin alike, and of what they have in common this is the byte (0xF4) that code has least at this place:
+#: one function or loop in two thousand (measured). All x86_64 modules have 0x53 there, code one in a thousand.
 _TELLING = 4
-_NAMES = {marker: name for name, marker in MARKERS.items()}
-_MARKER = 32
+_TELLING_BYTE = MARKERS["standard"][_TELLING]
+_MARKERS = tuple(MARKERS.values())
 #: Code that has it much more often than real code does is searched in a way whose time does not depend on that.
 _OFTEN = 64
 
@@ -35,9 +37,7 @@ class Sweep:
         self._segments = elf.executable
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
-        self._wanted: dict[int, tuple[bytes, ...]] = {}
-        for whole in (*MARKERS.values(), *sorted(self._known)):
-            self._wanted[whole[_TELLING]] = (*self._wanted.get(whole[_TELLING], ()), whole)
+        self._begins = tuple(_patterns(self._known))
         self._heads: set[int] = set()
         self._seen: set[str] = set()
         self._before = b""
@@ -94,13 +94,25 @@ class Sweep:
         once and compares little, which is four times as fast as looking everywhere.
         """
         column = data[first + _TELLING : end : _FUNCTION_ALIGNMENT]
-        for byte, wanted in self._wanted.items():
-            for at in _aligned(data, column, byte, wanted, first, end):
-                name = _NAMES.get(bytes(data[at : at + _MARKER]))
-                if name is None:
+        self._seen.update(_markers(data, column, first, end))
+        for pattern, heads in self._begins:
+            for match in pattern.finditer(column):
+                at = first + match.start() * _FUNCTION_ALIGNMENT
+                if data.startswith(heads, at, end):
                     self._heads.add(offset + at)
-                else:
-                    self._seen.add(name)
+
+
+def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tuple[bytes, ...]]]:
+    """Give what the bytes at the telling places of modules' first bytes match, for those that have the first alike.
+
+    So a pattern begins with one certain byte, which is looked for several times faster than with several.
+    """
+    columns = sorted((head[_TELLING::_FUNCTION_ALIGNMENT], head) for head in heads)
+    for _, group in groupby(columns, key=lambda item: item[0][:1]):
+        alike = list(group)
+        first = re.escape(alike[0][0][:1])
+        others = b"|".join(re.escape(column[1:]) for column, _ in alike)
+        yield re.compile(first + b"(?=" + others + b")", re.DOTALL), tuple(head for _, head in alike)
 
 
 def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
@@ -121,22 +133,25 @@ def _stretches(segments: tuple[Segment, ...]) -> Iterator[tuple[int, int]]:
             covered = end
 
 
-def _aligned(
-    data: bytes | bytearray, column: bytes | bytearray, byte: int, wanted: tuple[bytes, ...], first: int, end: int
-) -> Iterator[int]:
-    """Give where one of ``wanted``, which all have ``byte`` at the telling place, stands at ``first`` or sixteens on.
+def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[str]:
+    """Name the markers that stand at ``first`` or a multiple of sixteen bytes on.
 
-    ``column`` has what stands at those places.
+    ``column`` has what stands at their telling place.
     """
     most = max(len(column) // _OFTEN, _OFTEN)
-    for tried, number in enumerate(_all(column, byte, 0, len(column))):
+    for tried, number in enumerate(_all(column, _TELLING_BYTE, 0, len(column))):
         if tried == most:
-            anywhere = (at for whole in wanted for at in _all(data, whole, first, end))
-            yield from (at for at in anywhere if (at - first) % _FUNCTION_ALIGNMENT == 0)
+            yield from _markers_anyhow(data, first, end)
             return
         at = first + number * _FUNCTION_ALIGNMENT
-        if data.startswith(wanted, at, end):
-            yield at
+        if data.startswith(_MARKERS, at, end):
+            yield next(name for name, marker in MARKERS.items() if data.startswith(marker, at, end))
+
+
+def _markers_anyhow(data: bytes | bytearray, first: int, end: int) -> Iterator[str]:
+    for name, marker in MARKERS.items():
+        if any((at - first) % _FUNCTION_ALIGNMENT == 0 for at in _all(data, marker, first, end)):
+            yield name
 
 
 def _all(data: bytes | bytearray, wanted: bytes | int, start: int, end: int) -> Iterator[int]:
