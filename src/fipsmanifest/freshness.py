@@ -22,18 +22,27 @@ from .node.trust import Trust
 
 MAX_BYTES = 1 << 20
 
+_SCHEMAS = ("fipsmanifest/serials/v1", "fipsmanifest/serials/v2")
+
 
 def state_file() -> Path:
     """Give where the serials are remembered. Raises `Incomplete` for a user without a home."""
     home = os.environ.get("XDG_STATE_HOME") or ""
     try:
-        base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+        base = Path(home) if home.startswith("/") else _home() / ".local" / "state"
     except RuntimeError as error:
         raise Incomplete(
             "There is no home folder to remember the serials seen in.",
             "Set XDG_STATE_HOME to a folder of yours, or use --no-state.",
         ) from error
     return base / "fipsmanifest" / "serials.json"
+
+
+def _home() -> Path:
+    # Path.home() takes an empty one for the root folder.
+    if os.environ.get("HOME") == "":
+        raise RuntimeError
+    return Path.home()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +115,25 @@ def _written(every: Mapping[str, tuple[Seen, ...]]) -> bytes:
         ]
         for release, known in every.items()
     }
-    document = {"schema": "fipsmanifest/serials/v2", "serials": serials}
+    document = {"schema": _SCHEMAS[-1], "serials": serials}
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _read(path: Path) -> dict[str, tuple[Seen, ...]]:
-    try:
-        with path.open("rb") as file:
-            serials = json.loads(file.read(MAX_BYTES))["serials"]
-        return {str(release): _read_release(listed) for release, listed in serials.items()}
-    except FileNotFoundError:
+    # A link that leads nowhere is no empty memory.
+    if not os.path.lexists(path):
         return {}
+    try:
+        # A FIFO that nobody writes to would be waited for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            document = json.loads(file.read(MAX_BYTES))
+        if document["schema"] not in _SCHEMAS:
+            raise ValueError
+        return {str(release): _read_release(listed) for release, listed in document["serials"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Incomplete(
-            f"{path}, which remembers the serials seen, cannot be read.", "Restore or remove it; it holds no secrets."
+            f"{path}, which remembers the serials seen, cannot be read.",
+            "Restore or remove it, or, where a newer version wrote it, use that one; it holds no secrets.",
         ) from error
 
 

@@ -114,7 +114,12 @@ def reissue(
     moment = now or utc_now()
     require_unexpired(before.document, moment)
     tool = accepted.tool if accepted is not None else None
-    if accepted is not None:
+    if accepted is not None and before.fingerprint != accepted.fingerprint:
+        progress.note(
+            f"Serial {before.document.serial} is signed by {before.fingerprint}; nothing that the revoked key "
+            f"{accepted.fingerprint} signed is believed, and today's tool takes the place of the one it names."
+        )
+    elif accepted is not None:
         progress.note(
             f"The revoked key {accepted.fingerprint} is believed this once: serial {before.document.serial}, signed "
             f"{before.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."

@@ -5,10 +5,12 @@ The document is read once, from a file, stdin or an address; the verifier of ``n
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urldefrag, urlsplit
 
 from .errors import Incomplete, NotTrusted, UsageError
 from .node.document import Bindings
@@ -17,6 +19,8 @@ from .node.verify import Signature, verify_cleartext, verify_detached
 
 #: The cap on what is read; a manifest of a whole distribution is about 1 MB, the tool at most 400 kB.
 MAX_BYTES = 16 << 20
+
+_FILE_NAME = re.compile(r"(?:\A|/)manifest-([a-z0-9][a-z0-9_.-]{0,99})\.json\.asc\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
     fetched.
     """
     if name == "-":
+        if sys.stdin is None:
+            raise UsageError("Standard input is closed.", "Name a path, or give the document on standard input.")
         return Document("stdin", _capped(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), None)
     if "://" not in name:
         data = _read_file(name)
@@ -62,11 +68,23 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
     from .collect.http import Http
 
     with Http(Cache(default_root()), ca_bundle=ca_bundle, allow_http=allow_http) as http:
-        data = http.fetch_bytes(name, MAX_BYTES).data
+        # What follows the "#" is never asked for (RFC 3986, section 3.5).
+        address = urldefrag(name).url
+        data = http.fetch_bytes(address, MAX_BYTES).data
         # Beside it in the path: what follows the "?" belongs to the request.
-        path, mark, query = name.partition("?")
+        path, mark, query = address.partition("?")
         signature = f"{path}.asc{mark}{query}"
         return Document(name, data, http.fetch_bytes(signature, MAX_BYTES).data if is_tool(data) else None)
+
+
+def name_in(name: str) -> str | None:
+    """Give the manifest's name that a path or address says (``.../manifest-rhel8.json.asc``); None where it says none.
+
+    Two manifests of a version and EL differ in their signed name alone (`docs/adr/0005-the-manifest-says-its-name.md`).
+    """
+    path = urlsplit(name).path if "://" in name else name
+    found = _FILE_NAME.search(path)
+    return found and found[1]
 
 
 def is_tool(data: bytes) -> bool:
@@ -77,14 +95,13 @@ def is_tool(data: bytes) -> bool:
 def verify(
     document: Document, trust: Trust, bindings: Bindings | None = None, fingerprint: str | None = None
 ) -> Verified:
-    """Verify a document. Raises `NotTrusted`, and `Incomplete` where gpgv cannot tell."""
+    """Verify a document; ``bindings`` say which manifest is wanted, while a tool is bound to none.
+
+    Raises `NotTrusted`, and `Incomplete` where gpgv cannot tell.
+    """
     if not is_tool(document.data):
         signed = verify_cleartext(document.data, trust, fingerprint=fingerprint, bindings=bindings or Bindings())
         return Verified("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
-    if bindings is not None and bindings != Bindings():
-        raise UsageError(
-            "A node tool is not bound to a version, EL or serial of Kubernetes.", "Leave those options out."
-        )
     if document.signature is None:
         raise NotTrusted("A node tool without its detached signature proves nothing.", "Put its .asc beside it.")
     signature = verify_detached(document.data, document.signature, trust, "tool", fingerprint=fingerprint)

@@ -48,7 +48,8 @@ class Consumer:
         """Run it, and give what it wrote to stdout and to stderr."""
         ended = subprocess.run(
             [PROGRAM, "verify", *words, "--keys", self.keys],
-            env={"PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state")},
+            env={"HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state")}
+            | {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("FIPSMANIFEST_")},
             input=stdin,
             cwd=self.home,
             capture_output=True,
@@ -169,6 +170,15 @@ class TestWhereItComesFrom:
         assert "does not begin" in consumer.verify("-", stdin=b"", code=3)[1]
         assert "larger than" in consumer.verify("-", stdin=b"x" * (16 * 2**20 + 1), code=3)[1]
 
+    def test_a_closed_standard_input_is_a_usage_error(self, forge: Forge) -> None:
+        keys = {"FIPSMANIFEST_KEYS": str(forge.trust_folder)}
+        for words in ("verify -", "diff - -", "keys add - --role tool"):
+            command = ["bash", "-c", f"{PROGRAM} {words} <&-"]
+            done = subprocess.run(
+                command, env=os.environ | keys, capture_output=True, text=True, check=False, timeout=60
+            )
+            assert (done.returncode, "Standard input is closed" in done.stderr) == (2, True), done.stderr
+
     def test_an_address_is_fetched_once(self, forge: Forge, consumer: Consumer, tmp_path: Path) -> None:
         (tmp_path / "served").mkdir()
         (tmp_path / "served/m.json.asc").write_bytes(forge.clearsign(payload()))
@@ -196,10 +206,13 @@ class TestWhereItComesFrom:
             consumer.verify(f"{server.url}/dkp-fips-tool")
             consumer.verify(f"{server.url}/dkp-fips-tool?one=1")
             # The server leaves out what follows the "?".
-            assert [path for path, _ in server.requests] == ["/dkp-fips-tool", "/dkp-fips-tool.asc"] * 2
+            consumer.verify(f"{server.url}/dkp-fips-tool#top")
+            assert [path for path, _ in server.requests] == ["/dkp-fips-tool", "/dkp-fips-tool.asc"] * 3
         (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data, "manifest"))
         assert "for manifest alone, not for tool" in consumer.verify(served / "dkp-fips-tool", code=3)[1]
-        assert "not bound" in consumer.verify(served / "dkp-fips-tool", "--el", "8", code=2)[1]
+        for option in (["--el", "8"], ["--no-state"], ["--name", "rhel8"], ["--min-serial", "1"]):
+            error = consumer.verify(served / "dkp-fips-tool", *option, code=2)[1]
+            assert f"{option[0]} would be ignored for a node tool" in error
         (served / "dkp-fips-tool.asc").unlink()
         consumer.verify(served / "dkp-fips-tool", code=2)
 
@@ -240,7 +253,32 @@ class TestFreshness:
     def test_each_manifest_of_each_version_counts_for_itself(self, forge: Forge, consumer: Consumer) -> None:
         consumer.verify(consumer.file(forge.clearsign(payload(serial=9, name="rhel8"))))
         for changes in ({"name": "rhel-84"}, {"name": "rhel7", "el": 7}, {"name": "rhel8", "kubernetes": "v1.22.8"}):
-            consumer.verify(consumer.file(forge.clearsign(payload(serial=1, **changes))))
+            message = forge.clearsign(payload(serial=1, **changes))
+            consumer.verify(consumer.file(message, f"manifest-{changes['name']}.json.asc"))
+        # One manifest, however its version and name are written.
+        for changes in ({"kubernetes": "1.21.3"}, {}, {"name": ""}):
+            error = consumer.verify(consumer.file(forge.clearsign(payload(serial=1, **changes))), code=3)[1]
+            assert "This manifest of v1.21.3/rhel8 has serial 1, but serial 9 was seen before" in error
+
+    def test_another_manifest_of_the_same_el_does_not_pass_in_its_place(
+        self, forge: Forge, consumer: Consumer, tmp_path: Path
+    ) -> None:
+        minor = forge.clearsign(payload(serial=1, name="rhel-84"))
+        release = ("--kubernetes", "v1.21.3", "--el", "8", "--no-state")
+        served = tmp_path / "served"
+        served.mkdir()
+        (served / "manifest-rhel8.json.asc").write_bytes(minor)
+        with FaultyServer(served) as server:
+            for name in (consumer.file(minor), f"{server.url}/manifest-rhel8.json.asc?a=/manifest-rhel-84.json.asc"):
+                assert "The manifest is for rhel-84, not rhel8." in consumer.verify(name, *release, code=3)[1]
+        assert "not rhel8" in consumer.verify("-", *release, "--name", "rhel8", stdin=minor, code=3)[1]
+        # Who says it knows that the file has another name.
+        consumer.verify(consumer.file(minor), *release, "--name", "rhel-84")
+        consumer.verify(consumer.file(minor, "manifest-rhel-84.json.asc"), *release)
+        assert (
+            "for Kubernetes vv1.21.3"
+            in consumer.verify(consumer.file(forge.clearsign(payload(kubernetes="vv1.21.3"))), *release, code=3)[1]
+        )
 
     def test_what_is_not_trusted_is_not_remembered(self, forge: Forge, consumer: Consumer) -> None:
         error = consumer.verify(consumer.file(forge.clearsign(payload(serial=99), "stranger")), code=3)[1]
@@ -253,6 +291,24 @@ class TestFreshness:
         consumer.verify(path, "--min-serial", "2")
         assert "older than serial 3" in consumer.verify(path, "--min-serial", "3", code=3)[1]
         consumer.verify(path, "--min-serial", "0", code=2)
+
+    @pytest.mark.parametrize(
+        ("name", "right", "wrong"),
+        [
+            ("KUBERNETES", "v1.21.3", "v1.22.8"),
+            ("EL", "8", "7"),
+            ("NAME", "rhel8", "rhel-84"),
+            ("MIN_SERIAL", "2", "3"),
+            ("FINGERPRINT", "", "A" * 40),
+        ],
+    )
+    def test_what_is_wanted_can_be_given_by_the_environment(
+        self, name: str, right: str, wrong: str, forge: Forge, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = consumer.file(forge.clearsign(payload()))
+        for value, code in ((right or forge.fingerprints["release"], 0), (wrong, 3)):
+            monkeypatch.setenv(f"FIPSMANIFEST_{name}", value)
+            consumer.verify(path, code=code)
 
     def test_an_expired_manifest_says_what_to_get_and_may_be_allowed(self, forge: Forge, consumer: Consumer) -> None:
         path = consumer.file(forge.clearsign(payload(expires="2020-01-01T00:00:00Z")))
@@ -274,12 +330,32 @@ class TestFreshness:
 
     @pytest.mark.parametrize(
         "content",
-        [b"", b"{}", b"[]", b'{"serials": {"v1/x": "many"}}', b'{"serials": {"v1/x": 1e400}}', b"\xff", b"[" * 100_000],
+        [
+            b"",
+            b"{}",
+            b"[]",
+            b'{"schema": "fipsmanifest/serials/v1", "serials": {"v1/x": "many"}}',
+            b'{"schema": "fipsmanifest/serials/v1", "serials": {"v1/x": 1e400}}',
+            b'{"schema": "fipsmanifest/serials/v3", "serials": {}}',
+            b"\xff",
+            b"[" * 100_000,
+        ],
     )
     def test_a_damaged_memory_is_no_empty_one(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "serials.json").write_bytes(content)
         with pytest.raises(Incomplete, match="cannot be read"):
             see(tmp_path / "serials.json", 1, ["A"])
+
+    def test_a_link_to_nowhere_and_a_fifo_are_no_empty_memory(self, tmp_path: Path) -> None:
+        path = tmp_path / "serials.json"
+        path.symlink_to("nowhere")
+        with pytest.raises(Incomplete, match="cannot be read"):
+            see(path, 1, ["A"])
+        assert path.is_symlink()
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(Incomplete, match="cannot be read"):
+            see(path, 1, ["A"])
 
     def test_processes_at_once_lose_no_serial(self, tmp_path: Path) -> None:
         code = (
@@ -311,6 +387,9 @@ class TestFreshness:
         ):
             monkeypatch.setenv("XDG_STATE_HOME", value)
             assert str(freshness.state_file()) == expected
+        monkeypatch.setenv("HOME", "")
+        with pytest.raises(Incomplete, match="no home folder"):
+            freshness.state_file()
 
 
 def trusting(*names: str, revoked: str = "") -> Trust:

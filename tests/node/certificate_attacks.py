@@ -17,15 +17,24 @@ YESTERDAY, BEFORE, IN_300_DAYS = NOW - DAY, NOW - 2 * DAY, NOW + 300 * DAY
 
 
 def case(
-    name: str, parts: Parts, reason: str = "", *, primary: Rsa = P, by: Rsa = S, beside: Rsa | None = None
+    name: str,
+    parts: Parts,
+    reason: str = "",
+    *,
+    primary: Rsa = P,
+    by: Rsa = S,
+    beside: Rsa | None = None,
+    role: str = "manifest",
 ) -> Case:
     """Have ``by`` sign, whom a reader trusts by the certificate that these parts make up behind its primary key."""
 
     def pinned(_: Any) -> Pinned:
         keys = [primary, *([beside] if beside else [])]
-        return Pinned([packet(6, primary.body) + b"".join(parts())], [entry(key.fingerprint) for key in keys])
+        return Pinned(
+            [packet(6, primary.body) + b"".join(parts())], [entry(one.fingerprint, role=role) for one in keys]
+        )
 
-    return Case(name, lambda _: message(by), 3 if reason else 0, reason, pinned=pinned)
+    return Case(name, lambda _: message(by), 3 if reason else 0, reason, {"role": role}, pinned)
 
 
 def attribute() -> bytes:
@@ -39,6 +48,8 @@ GOOD_CERTIFICATES = [
          lambda: [certified(P), bound(P, S, digest=SHA1, at=BEFORE), bound(P, S)]),
     # `gpg --export-options export-minimal` keeps the newest binding alone.
     case("a binding made after the signature", lambda: [certified(P), bound(P, S, at=NOW - 60)]),
+    case("an upstream key by SHA-1, with the exponent 17",
+         lambda: [certified(P, digest=SHA1), bound(P, SMALL, digest=SHA1)], by=SMALL, role="upstream"),
     case("another's revocation behind it", lambda: [certified(P), bound(P, S), revoking(OTHER), revoking(OTHER, S)]),
     case("another subkey is revoked", lambda: [certified(P), bound(P, S), bound(P, OTHER), revoking(P, OTHER)]),
     case("another subkey is revoked, behind this one",
@@ -76,6 +87,8 @@ CERTIFICATES = [
     case("a user id certified 300 days ahead", lambda: [certified(P, at=IN_300_DAYS), bound(P, S)], _AHEAD),
     case("a subkey with the exponent 1", lambda: [certified(P), bound(P, ONE)], "not trusted here", by=ONE),
     case("a primary key with the exponent 1", lambda: [certified(ONE), bound(ONE, S)], "not RSA", primary=ONE),
+    case("an upstream key with the exponent 1", lambda: [certified(P), bound(P, ONE)], "not trusted here", by=ONE,
+         role="upstream"),
     case("a subkey with the exponent 17", lambda: [certified(P), bound(P, SMALL)], "the exponent 17", by=SMALL),
     case("a subkey of 1024 bits that says 3072", lambda: [certified(P), bound(P, SHORT)], "is not ", by=SHORT),
 ]  # fmt: skip

@@ -124,6 +124,9 @@ ACCEPTED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
     ],
     "Step 4: of a renewed certificate the newest binding is left (gpg's export-minimal), and what was signed before "
     "it stays good; when a key may sign is the trust file's to say.": ["a binding made after the signature"],
+    "Role upstream: distributors' keys of years ago are by SHA-1, and not ours to renew.": [
+        "an upstream key by SHA-1, with the exponent 17"
+    ],
 }
 
 

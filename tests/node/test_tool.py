@@ -348,6 +348,8 @@ class TestOptions:
         ]:
             assert run(tool, "--root", root, option, good, signed)[0] == 0
             assert run(tool, "--root", root, option, bad, signed)[0] == 3
+        for number in ("0", "-5", "1e3"):
+            assert run(tool, "--root", root, f"--min-serial={number}", signed)[0] == 2
 
     def test_expiry_is_refused_or_allowed(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
         root, manifest = tree

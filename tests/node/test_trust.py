@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -388,6 +390,18 @@ class TestTrustFile:
         assert parse_trust(json.dumps(trust.document()).encode(), [("a", forge.certificate("plain"))], "") == (
             trust._replace(origin="")
         )
+
+    def test_a_name_that_stands_twice_among_very_many_is_found_at_once(self) -> None:
+        names = ", ".join(f'"k{number}": 1' for number in range(120_000))
+        began = time.process_time()
+        with pytest.raises(NotTrusted, match="'k119999' stands twice"):
+            parse_trust(f'{{{names}, "k119999": 1}}'.encode(), [], "the test")
+        assert time.process_time() - began < 5
+
+    def test_a_fifo_in_the_trust_folders_place_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "trust.json")
+        with pytest.raises(UsageError, match=r"trust\.json is no file"):
+            load_trust(str(tmp_path))
 
     def test_an_entry_without_its_certificate_is_refused(self, forge: Forge) -> None:
         with pytest.raises(NotTrusted, match="no certificate there has it"):

@@ -60,7 +60,8 @@ class Office:
         return json.loads(self.run("audit", str(self.bucket), "--json", code=code).stdout)
 
     def verified(self, path: str) -> Any:
-        return json.loads(self.run("verify", str(self.bucket / path), "--json", "--no-state").stdout)
+        options = ["--no-state"] if path.endswith(".json.asc") else []
+        return json.loads(self.run("verify", str(self.bucket / path), "--json", *options).stdout)
 
     def everything(self) -> dict[str, bytes]:
         files = (path for path in self.bucket.rglob("*") if path.is_file())
@@ -133,6 +134,26 @@ def test_what_the_revoked_key_signed_fails_the_audit_until_it_is_replaced_and_is
     assert "note: tool/0.1.0/dkp-fips-tool is refused" in office.run("audit", str(office.bucket)).stdout
     # Nothing has made the object good again.
     office.run("verify", str(office.bucket / first["key"]), "--no-state", code=3)
+
+
+def test_a_manifest_of_the_new_key_that_names_the_revoked_keys_tool_is_to_be_reissued_too(office: Office) -> None:
+    # Story: a rotation is under way, EL8 is the new key's already, and then the old key leaks.
+    office.reissue(el=8)
+    office.run("keys", "revoke", office.old.fingerprint, "--reason", "leaked")
+    office.reissue("--accept-revoked", office.old.fingerprint, el=7)
+
+    (left,) = office.audit(1)["findings"]
+    assert (left["key"], left["code"]) == ("tool/manifests/v1.21.3/2/manifest-rhel8.json.asc", "tool")
+    assert (
+        f"names the tool 0.1.0, which is refused: The signer is not trusted: key {office.old.fingerprint}"
+        in (left["message"])
+    )
+    assert "--accept-revoked" in left["advice"]
+
+    told = office.reissue("--accept-revoked", office.old.fingerprint, el=8).stderr
+    assert f"Serial 2 is signed by {office.new.fingerprint}" in told
+    assert "believed this once: serial" not in told
+    assert office.audit(0)["findings"] == []
 
 
 def test_once_the_revoked_keys_objects_are_taken_away_there_is_nothing_left_to_note(office: Office) -> None:

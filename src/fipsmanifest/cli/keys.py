@@ -44,8 +44,8 @@ Before you sign anything with it:
   5. Commit the trust folder; it holds public parts only."""
 
 _MOVE = "Move {folder} to two encrypted media in two places, offline: it was restored once, and is the key."
-_MAKE = "There is no backup: gpg --armor --export-secret-keys {fingerprint} > backup.asc (offline, encrypted medium)."
-_EXPORT = "gpg --armor --export-secret-subkeys {fingerprint}"
+_MAKE = "There is no backup: `gpg --armor --export-secret-keys {fingerprint} > backup.asc`, on an offline medium."
+_EXPORT = "what `gpg --armor --export-secret-subkeys {fingerprint}` writes"
 
 
 @app.command()

@@ -12,6 +12,8 @@ def read_input(name: str, limit: int, advice: str) -> bytes:
     """Give what a file or stdin holds, at most ``limit`` bytes. Raises `UsageError`, with ``advice``, otherwise."""
     try:
         if name == "-":
+            if sys.stdin is None:
+                raise UsageError("Standard input is closed.", advice)
             data = sys.stdin.buffer.read(limit + 1)
         else:
             with Path(name).open("rb") as file:

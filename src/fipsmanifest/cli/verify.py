@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from ..node.verify import Signature
     from ..verification import Verified
 
+#: What says which manifest is wanted; parameter -> option.
+_OF_A_MANIFEST = {
+    "kubernetes": "--kubernetes",
+    "el": "--el",
+    "name": "--name",
+    "min_serial": "--min-serial",
+    "allow_expired": "--allow-expired",
+    "no_state": "--no-state",
+}
+
 
 def verify(
     ctx: typer.Context,
@@ -21,13 +31,41 @@ def verify(
         str, typer.Argument(metavar="PATH-or-URL", help="A signed manifest, or a node tool with its .asc beside it.")
     ],
     keys: options.Keys = options.KEYS,
-    fingerprint: Annotated[str | None, typer.Option(metavar="FPR", help="Accept only this key.")] = None,
-    kubernetes: Annotated[str | None, typer.Option(metavar="V", help="Accept only this Kubernetes version.")] = None,
-    el: Annotated[int | None, typer.Option("--el", metavar="N", help="Accept only this Enterprise Linux.")] = None,
-    min_serial: Annotated[int | None, typer.Option(metavar="N", min=1, help="Refuse lower serials.")] = None,
-    allow_expired: Annotated[bool, typer.Option("--allow-expired", help="Only warn where it has expired.")] = False,
+    fingerprint: Annotated[
+        str | None, typer.Option(envvar="FIPSMANIFEST_FINGERPRINT", metavar="FPR", help="Accept only this key.")
+    ] = None,
+    kubernetes: Annotated[
+        str | None,
+        typer.Option(envvar="FIPSMANIFEST_KUBERNETES", metavar="V", help="Accept only this Kubernetes version."),
+    ] = None,
+    el: Annotated[
+        int | None,
+        typer.Option("--el", envvar="FIPSMANIFEST_EL", metavar="N", help="Accept only this Enterprise Linux."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FIPSMANIFEST_NAME",
+            metavar="NAME",
+            help="Accept only the manifest of this name, such as rhel-84.  "
+            "[default: NAME of a file manifest-NAME.json.asc]",
+        ),
+    ] = None,
+    min_serial: Annotated[
+        int | None,
+        typer.Option(envvar="FIPSMANIFEST_MIN_SERIAL", metavar="N", min=1, help="Refuse lower serials."),
+    ] = None,
+    allow_expired: Annotated[
+        bool,
+        typer.Option("--allow-expired", envvar="FIPSMANIFEST_ALLOW_EXPIRED", help="Only warn where it has expired."),
+    ] = False,
     no_state: Annotated[
-        bool, typer.Option("--no-state", help="Neither ask for nor remember the highest serial seen.")
+        bool,
+        typer.Option(
+            "--no-state",
+            envvar="FIPSMANIFEST_NO_STATE",
+            help="Neither ask for nor remember the highest serial seen.",
+        ),
     ] = False,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
@@ -46,7 +84,11 @@ def verify(
     try:
         trust = load_trust(str(keys))
         found = verification.read(document, ca_bundle=ca_bundle, allow_http=allow_http)
-        verified = verification.verify(found, trust, Bindings(kubernetes, el, min_serial, allow_expired), fingerprint)
+        if verification.is_tool(found.data):
+            options.refuse_ignored(ctx, _OF_A_MANIFEST, "for a node tool, which is bound to no release")
+        wanted = name or verification.name_in(document)
+        bindings = Bindings(kubernetes, el, min_serial, allow_expired, wanted)
+        verified = verification.verify(found, trust, bindings, fingerprint)
         if verified.manifest is not None and not no_state:
             freshness.check_and_remember(
                 freshness.state_file(),
@@ -68,9 +110,10 @@ def verify(
 
 def _release(verified: Verified) -> str:
     """Name what serials are counted for: a version's manifest of one name (``v1.21.3/rhel8``)."""
+    from ..node.document import name_of, plain_version
+
     manifest = verified.manifest or {}
-    name = manifest.get("name") or f"el{manifest['el']}"
-    return f"{manifest['kubernetes']}/{name}"
+    return f"v{plain_version(manifest['kubernetes'])}/{name_of(manifest)}"
 
 
 def _form(verified: Verified | None) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Bindings(NamedTuple):
     """The lowest serial that is not a rollback."""
     allow_expired: bool = False
     """Whether a manifest past its ``expires`` is a warning instead of an error."""
+    name: Optional[str] = None
+    """Which of a version's manifests: ``rhel8``."""
 
 
 def read_manifest(payload: bytes) -> Dict[str, Any]:
@@ -149,13 +151,16 @@ def check_bindings(
     el: Optional[int] = None,
     min_serial: Optional[int] = None,
     allow_expired: bool = False,
+    name: Optional[str] = None,
     now: Optional[datetime] = None,
 ) -> List[str]:
     """Hold a manifest against what was asked for, and against the day; gives warnings, raises `NotTrusted`."""
-    if kubernetes is not None and manifest["kubernetes"].lstrip("v") != kubernetes.lstrip("v"):
+    if kubernetes is not None and plain_version(manifest["kubernetes"]) != plain_version(kubernetes):
         raise _bound("Kubernetes {}, not {}".format(visible(manifest["kubernetes"]), visible(kubernetes)))
     if el is not None and manifest["el"] != el:
         raise _bound("EL{}, not EL{}".format(manifest["el"], el))
+    if name is not None and name_of(manifest) != name:
+        raise _bound("{}, not {}".format(visible(name_of(manifest)), visible(name)))
     if min_serial is not None and manifest["serial"] < min_serial:
         raise NotTrusted(
             "The manifest has serial {}, which is older than serial {}.".format(manifest["serial"], min_serial),
@@ -172,6 +177,16 @@ def check_bindings(
     if not allow_expired:
         raise NotTrusted(sentence, "Get the newest manifest of this release, or use --allow-expired.")
     return [sentence]
+
+
+def plain_version(kubernetes: str) -> str:
+    """Give a Kubernetes version without the one ``v`` before it, which people leave out."""
+    return kubernetes[1:] if kubernetes.startswith("v") else kubernetes
+
+
+def name_of(manifest: Dict[str, Any]) -> str:
+    """Give a manifest's name; one that says none, as the first ones did not, is its EL's own."""
+    return str(manifest.get("name") or "rhel{}".format(manifest["el"]))
 
 
 def parse_json(payload: bytes) -> Dict[str, Any]:

@@ -296,14 +296,12 @@ def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Pack
 
 
 def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
-    """Give the keys and user ids, each once, with the signatures that follow it; the first is the primary key."""
-    whole: List[_Packet] = []
-    found = {(packets[0].tag, packets[0].body): (packets[0], whole)}
-    last = whole
-    for packet in packets[1:]:
+    """Give the keys and user ids, each once, with the signatures that follow it."""
+    found: Dict[Tuple[int, bytes], Tuple[_Packet, List[_Packet]]] = {}
+    last: List[_Packet] = []
+    for packet in packets:
         if packet.tag == _SIGNATURE:
-            # What revokes the whole is the primary key's, wherever it stands.
-            (whole if _signature_type(packet) == REVOKES_KEY else last).append(packet)
+            last.append(packet)
         elif packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY, _USER_ID, _USER_ATTRIBUTE):
             last = found.setdefault((packet.tag, packet.body), (packet, []))[1]
         # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from ..errors import UsageError
@@ -95,11 +96,17 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--fingerprint", metavar="FPR", help="trust this key alone")
     add("--kubernetes", metavar="V", help="the manifest must be for this version")
     add("--el", type=int, metavar="N", help="the manifest must be for this Enterprise Linux")
-    add("--min-serial", type=int, metavar="N", help="the manifest must have this serial or a higher one")
+    add("--min-serial", type=_serial, metavar="N", help="the manifest must have this serial or a higher one")
     add("--allow-expired", action="store_true", help="take a manifest past its end, with a warning")
     add("--junit", metavar="FILE", help="write a JUnit report as well")
     add("--version", action="store_true", help="show version, own digest and trusted keys")
     return parser
+
+
+def _serial(text: str) -> int:
+    if not re.match(r"[1-9][0-9]{0,17}\Z", text):
+        raise argparse.ArgumentTypeError("{} is not a positive number".format(repr(text)))
+    return int(text)
 
 
 def _checks(only: Optional[str], skip: Optional[str]) -> Tuple[str, ...]:

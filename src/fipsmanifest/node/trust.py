@@ -14,9 +14,11 @@ neither can stand in for the other. A certificate without an entry is not truste
 ``edition`` counts the changes of what the node tool carries, and is part of its version (`.version`); absent, it is 1.
 """
 
+import errno
 import functools
 import os
 import re
+import stat
 from datetime import datetime
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -326,7 +328,10 @@ def is_unbound(key: openpgp.Key, role: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
+    # A FIFO that nobody writes to would be waited for.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "{} is no file".format(visible(os.path.basename(path))))
         content = file.read(_MAX_SIZE + 1)
     if len(content) > _MAX_SIZE:
         raise NotTrusted("{} is larger than {} bytes.".format(visible(path), _MAX_SIZE), "Remove it.")

@@ -33,6 +33,7 @@ _LONGEST = 120.0
 _PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
 _AGAIN = "Publish any release again: that makes it anew."
 _LOOK_FIRST = "Look at what is lost first; the publication after that makes it anew."
+_RENEW = "Reissue that manifest with --accept-revoked, or release it under the next serial: it names today's tool then."
 _COPY = "Find out who removed that serial, and put it back: the pointer may hold its bytes."
 
 _ADVICE = {
@@ -321,7 +322,11 @@ class _Auditor:
             # Not by `layout.tool`: whoever signed the manifest may have written any text as the version.
             if not current and f"{layout.ROOT}{record.tool_version}/{layout.TOOL}" in replaced:
                 continue
-            if (record.tool_version, record.tool_sha256) not in there:
+            refusal = self._refused_tools.get(record.tool_version)
+            if refusal is not None and refusal.revoked:
+                what = f"names the tool {record.tool_version}, which is refused: {refusal.error.message.rstrip('.')}"
+                self._found(record.key, "tool", what, advice=_RENEW)
+            elif (record.tool_version, record.tool_sha256) not in there:
                 named = f"{record.tool_version} with SHA-256 {record.tool_sha256}"
                 self._found(record.key, "tool", f"names the tool {named}, which is not published")
 
