@@ -206,6 +206,21 @@ def test_a_thousand_segments_of_the_same_bytes_take_no_longer_than_two_seconds(m
     assert time.process_time() - started < 2
 
 
+def test_a_thousand_segments_of_a_byte_on_the_same_pages_are_looked_through_once() -> None:
+    # Pages of aarch64 may have 64 KiB, all of which are mapped for one byte.
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
+    first, page = edits.hand_made(b"", machine=183)[:120], info.ljust(2048, b"\0") + b"\0crypto/" * 7936
+    places = [(0x10000, 2048), *((0x11000 + 0x10000 * number, 1) for number in range(1, 1000))]
+    segments = b"".join(
+        struct.pack("<IIQQQQQQ", 1, 4, 0x10000 + place % 0x10000, place, place, size, size, 0x1000)
+        for place, size in places
+    )
+    data = edits.put((first + segments).ljust(0x10000, b"\0"), 56, struct.pack("<H", 1001)) + page
+    started = time.process_time()
+    assert code_of(data) == "no-function-table"
+    assert time.process_time() - started < 0.5
+
+
 @pytest.mark.parametrize("goarch", ["amd64", "arm64"])
 def test_a_file_full_of_calls_into_the_module_takes_no_longer_than_two_seconds(goarch: str) -> None:
     module = edits.module_object(goarch)

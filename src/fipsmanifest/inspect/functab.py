@@ -71,16 +71,14 @@ class FunctionTable:
 
 def read(source: ByteSource, elf: Elf) -> FunctionTable:
     """Find the table of a Go program."""
-    page = LARGEST_PAGES.get(elf.facts.machine, PAGE)
-    memory = tuple(
-        (segment.offset // page * page, min(-(-segment.end // page) * page, source.size))
-        for segment in sorted(elf.loads, key=lambda load: load.executable)
-    )
+    memory = tuple(_memory(source, elf))
     section = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
     places = [(section.offset, section.offset + section.size)] if section else []
     # A section is what a header says, a segment what is mapped.
     places = [place for place in places if any(start <= place[0] and place[1] <= end for start, end in memory)]
-    seeming = ((at, end) for start, end in (*places, *memory) for at in headers(source, elf, start, end))
+    segments = sorted(elf.loads, key=lambda segment: segment.executable)
+    likely = (*places, *((segment.offset, segment.end) for segment in segments))
+    seeming = ((at, end) for start, end in likely for at in headers(source, elf, start, end))
     for at, end in islice(seeming, _MOST_HEADERS):
         names = _names(source, elf, at, end)
         found = FunctionTable(at, (names,), memory) if names else None
@@ -88,6 +86,19 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
             return found
     data = ((segment.offset, segment.end) for segment in elf.loads if not segment.executable)
     return FunctionTable(None, tuple(places or data), memory)
+
+
+def _memory(source: ByteSource, elf: Elf) -> Iterator[tuple[int, int]]:
+    """Give the stretches of the file that are mapped, which is whole pages, each byte once."""
+    page = LARGEST_PAGES.get(elf.facts.machine, PAGE)
+    first = behind = 0
+    for load in sorted(elf.loads, key=lambda load: load.offset):
+        start, end = load.offset // page * page, min(-(-load.end // page) * page, source.size)
+        if start > behind:
+            yield first, behind
+            first = start
+        behind = max(behind, end)
+    yield first, behind
 
 
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:
