@@ -60,6 +60,8 @@ _REVOKED, _WEAK = "revoked by its own certificate", "no signature by SHA-256 or 
 _AHEAD = "more than a day ahead"
 CERTIFICATES = [
     case("a revocation at the end of the file", lambda: [certified(P), bound(P, S), revoking(P)], _REVOKED),
+    case("superseded, as its owner says since", lambda: [revoking(P, reason=1, at=NOW - 60), certified(P), bound(P, S)],
+         _REVOKED),
     case("a revocation behind the user id", lambda: [certified(P), revoking(P), bound(P, S)], _REVOKED),
     case("a revocation behind a user attribute",
          lambda: [certified(P), attribute(), revoking(P), bound(P, S)], _REVOKED),

@@ -134,10 +134,10 @@ def bound(primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, *
     return packet(14, subkey.body) + packet(2, signature(primary, 0x18, both, hashed=flags, unhashed=agreed, **how))
 
 
-def revoking(primary: Rsa, subkey: Rsa | None = None) -> bytes:
-    """Give the primary key's revocation of itself, or of a subkey: the key is compromised."""
+def revoking(primary: Rsa, subkey: Rsa | None = None, *, reason: int = 2, **how: Any) -> bytes:
+    """Give the primary key's revocation of itself, or of a subkey: it is compromised, or superseded (1)."""
     data = primary.hashed + (subkey.hashed if subkey else b"")
-    return packet(2, signature(primary, 0x28 if subkey else 0x20, data, hashed=subpacket(29, b"\x02")))
+    return packet(2, signature(primary, 0x28 if subkey else 0x20, data, hashed=subpacket(29, bytes((reason,))), **how))
 
 
 def message(key: Rsa) -> bytes:

@@ -111,6 +111,9 @@ REFUSED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
     "Step 4: RSA with the exponent 65537 or more (FIPS 186-5), which gpg gives each key.": [
         "a subkey with the exponent 17"
     ],
+    "Step 4: what its owner revokes is refused whatever its date; Sequoia asks why, and since when.": [
+        "superseded, as its owner says since"
+    ],
     "Step 3: gpg finds a revocation wherever it stands in the file; Sequoia drops one behind another certificate.": [
         "a revocation behind the next certificate"
     ],

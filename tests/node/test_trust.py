@@ -21,6 +21,7 @@ from fipsmanifest.sign import keys, listing
 from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
 from tests.node.key_attacks import (
+    given_up,
     shared_subkey,
     silenced,
     trusting_silenced,
@@ -242,6 +243,12 @@ class TestCertificates:
         assert len(openpgp.read_certificates(certificate + binding * 127)[0].subkeys) == 2
         with pytest.raises(NotTrusted, match="more than 128 signatures"):
             openpgp.read_certificates(certificate + binding * 128)
+        given_up(forge)
+        revoked = forge.certificate("gone")
+        revocation = next(p.raw for p in openpgp._packets(revoked) if p.tag == openpgp._SIGNATURE)
+        assert openpgp.read_certificates(revoked + revocation * 127)
+        with pytest.raises(NotTrusted, match="more than 128 revocations"):
+            openpgp.read_certificates(revoked + revocation * 128)
 
     def test_an_encryption_subkey_is_left_out(self, forge: Forge) -> None:
         fingerprint = forge.make_key("reader", "rsa3072")
