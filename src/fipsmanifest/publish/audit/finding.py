@@ -1,0 +1,95 @@
+"""What an audit says: findings, notes, and what to do about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from ...errors import NotTrusted, ValidationFailed
+from .. import index, layout
+from ..probe import SCRATCH
+
+NOT_TRUSTED = NotTrusted.exit_code
+INVALID = ValidationFailed.exit_code
+
+PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
+_AGAIN = "Publish any release again: that makes it anew."
+
+ADVICE = {
+    "expired": "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
+    "foreign": "Move it away: only what is published belongs here.",
+    "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
+    "lost": "Put it back from a copy; if it was removed on purpose, say so with `fipsmanifest publish --withdraw`.",
+    "missing": "Publish that release again.",
+    "pointer": _AGAIN,
+    "serial": "Find out which of the two clocks was wrong; the next serial puts it right.",
+    "sidecar": PUT_BACK,
+    "signature": "Find out who wrote it; move it away, or publish anew under the next serial or version.",
+    "size": "It is none of ours: move it away.",
+    "tool": "Publish that tool.",
+    "unsigned": "Publish that version of the tool again with its signature, or move it away.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """One thing that is not as it should be."""
+
+    key: str
+    """The object it is about."""
+    code: str
+    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``lost``, ``pointer``, ``sidecar``, ``serial``,
+    ``expired``, ``tool``, ``index`` or ``size``."""
+    message: str
+    """One sentence."""
+    exit_code: int
+    """3 for what must not be trusted, 1 for the rest."""
+    advice: str
+    """What to do about it, in one sentence."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a publication under way looks like this between two of its writes."""
+        if self.code == "foreign":
+            return self.key.startswith(SCRATCH)
+        return self.code in {"lost", "missing", "tool", "unsigned"} or not layout.never_changes(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditNote:
+    """Something that stays as it is and misleads nobody: what a revoked key signed and another object has replaced
+    (`docs/adr/0007-replaced-after-a-revocation.md`), a serial that was never published, what was
+    withdrawn, or a serial that will expire."""
+
+    key: str
+    """The object that it is about."""
+    replaced_by: str | None
+    """The object that stands in the place of one that is refused; None for anything else."""
+    message: str
+    """One sentence; with the reason that trust.json gives where a key was revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was looked at, and what is wrong."""
+
+    address: str
+    """The bucket."""
+    published: index.Contents
+    """The manifests that verify, and the tools that are complete and verify."""
+    findings: tuple[AuditFinding, ...]
+    """By key; empty where all is well."""
+    notes: tuple[AuditNote, ...] = ()
+    """By key; what was found and is no failure."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, 3 or 1, in that order of weight: a consumer's precedence."""
+        codes = {finding.exit_code for finding in self.findings}
+        return NOT_TRUSTED if NOT_TRUSTED in codes else INVALID if codes else 0
+
+    def certificates(self, day: date) -> list[tuple[index.PublishedCertificate, Literal["active", "historical"]]]:
+        """Give the certificates that the manifests name, each once, with their status on a day."""
+        found = {item for record in self.published.manifests for item in record.certificates}
+        return [(item, item.status(day)) for item in sorted(found, key=lambda item: (item.standard, item.number))]

@@ -1,0 +1,87 @@
+"""One walk over a bucket: what is read in it, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...errors import NotTrusted
+from .. import layout
+from ..bucket import Bucket, Entry, NotAnObject, Stored, TooLarge
+from ..consumer import Consumer, read_manifest
+from ..layout import ManifestKey
+from .finding import ADVICE, INVALID, NOT_TRUSTED, PUT_BACK, AuditFinding, AuditNote
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a published tool is not trusted."""
+
+    error: NotTrusted
+    """What the verifier says."""
+    revoked: bool
+    """Whether it would be trusted, had its key not been revoked."""
+
+
+class Look:
+    """The bucket as it is listed once, and what is found in it."""
+
+    def __init__(self, bucket: Bucket, consumer: Consumer, now: datetime) -> None:
+        self._bucket = bucket
+        self.consumer = consumer
+        self.now = now
+        self.entries: dict[str, Entry] = {entry.key: entry for entry in bucket.list(layout.ROOT)}
+        self.parsed = {key: layout.read_key(key) for key in self.entries}
+        self.findings: list[AuditFinding] = []
+        self.notes: list[AuditNote] = []
+        self.refused_tools: dict[str, Refusal] = {}
+        self.refused_keys: list[str] = []
+
+    def found(self, key: str, code: str, what: str, exit_code: int = INVALID, advice: str | None = None) -> None:
+        """Say that something is wrong; ``what`` follows the key, and the advice is the code's own if none is given."""
+        if advice is None:
+            advice = PUT_BACK if code == "pointer" and exit_code == NOT_TRUSTED else ADVICE[code]
+        self.findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code, advice))
+
+    def note(self, key: str, message: str, replaced_by: str | None = None) -> None:
+        """Say what is no failure."""
+        self.notes.append(AuditNote(key, replaced_by, message))
+
+    def untrusted(self, key: str, error: NotTrusted) -> None:
+        """Say that an object does not verify."""
+        self.found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
+
+    def replaced(self, key: str, error: NotTrusted, by: str, how: str) -> None:
+        """Say that an object is refused and another has taken its place."""
+        self.note(key, f"{key} is refused, and {how}: {error.message}", by)
+
+    def get(self, key: str) -> Stored | None:
+        """Read an object that the listing names; one that it does not name, or that cannot be had, is a finding."""
+        if key in self.entries:
+            return self.read(key)
+        self.found(key, "missing", "is not there")
+        return None
+
+    def read(self, key: str) -> Stored | None:
+        """Read an object; one that is gone meanwhile, or cannot be had, is a finding."""
+        try:
+            stored = self._bucket.get(key)
+        except NotAnObject as error:
+            code = "size" if isinstance(error, TooLarge) else "foreign"
+            self.found(key, code, f"cannot be looked at: {error.message.rstrip('.')}")
+            return None
+        if stored is None:
+            self.found(key, "missing", "is not there")
+        return stored
+
+    def verifies(self, key: str, consumer: Consumer | None) -> bool:
+        """Tell whether a consumer takes a manifest where it lies; one that believes a revoked key once tells whether
+        nothing but the revocation speaks against it."""
+        what, stored = layout.read_key(key), self.read(key)
+        if consumer is None or stored is None or not isinstance(what, ManifestKey):
+            return False
+        try:
+            read_manifest(stored.data, consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial)
+        except NotTrusted:
+            return False
+        return True
