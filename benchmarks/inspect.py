@@ -103,7 +103,7 @@ def _in_code(folder: Path) -> Figure:
     inspector = Inspector(load(), folder)
     hashing, inspecting = [], []
     # In turn, so that a machine whose speed drifts slows both.
-    for _ in range(15):
+    for _ in range(60):
         hashing.append(_cpu_seconds(partial(_hashed, program)))
         inspecting.append(_cpu_seconds(partial(inspector.inspect_path, program)))
     alone, both = min(hashing), min(inspecting)
