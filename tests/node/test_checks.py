@@ -135,6 +135,31 @@ class TestFiles:
             assert (result.status, result.evidence["code"], result.actual) == ("fail", "replaceable", told)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+    @pytest.mark.parametrize(
+        ("accounts", "mode", "expected"),
+        [
+            ("root:x:0:0::/root:/bin/sh\n", 0o755, ("pass", "owner-unknown")),
+            ("root:x:0:0::/root:/bin/sh\n", 0o777, ("fail", "replaceable")),
+            ("root:x:0:0::/root:/bin/sh\nci:x:1001:1001::/:/bin/sh\n", 0o755, ("fail", "replaceable")),
+            ("root:x:0:0::/root:/bin/sh\n1001", 0o755, ("pass", "owner-unknown")),
+            ("ci:x:1:1::/:/bin/sh\n", 0o755, ("fail", "replaceable")),
+            ("", 0o755, ("fail", "replaceable")),
+            (None, 0o755, ("fail", "replaceable")),
+        ],
+    )
+    def test_an_owner_that_the_node_does_not_know_is_a_note(
+        self, accounts: str | None, mode: int, expected: tuple[str, str], root: Path, manifest: dict[str, Any]
+    ) -> None:
+        # As a tarball of somebody's CI leaves its folder behind.
+        os.chown(root / "usr/bin", 1001, 123)
+        (root / "usr/bin").chmod(mode)
+        (root / "etc/passwd").unlink(missing_ok=True)
+        if accounts is not None:
+            (root / "etc/passwd").write_text(accounts)
+
+        assert kubelet(root, manifest) == expected
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
     def test_the_owner_of_a_tree_at_rest_stands_for_root(self, root: Path, manifest: dict[str, Any]) -> None:
         subprocess.run(["chown", "-hR", "1000:1000", root], check=True)
         subprocess.run(["chmod", "-R", "g+w", root / "usr/bin", root / "usr/local"], check=True)

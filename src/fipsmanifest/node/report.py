@@ -15,6 +15,7 @@ _WIDTH = 68
 # What a pass has to say, by its evidence; and what is told of files that are nobody's to judge.
 _NOTES = {
     "mode-stricter": "its mode is stricter than the listed one",
+    "owner-unknown": "its owner, or that of a folder on the way to it, has no account here: give it to root",
     "another-path": "it is at another path than the listed one",
     "other-preferred": "it prefers another suite than the listed one",
     "not-listed": "it runs from a path that is not listed",

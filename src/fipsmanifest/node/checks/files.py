@@ -33,6 +33,7 @@ ID = "files"
 _ADVICE = "Install the package of this release again, and find out who changed the file."
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
 _HASH_ANYWAY = 1024 * 1024 * 1024
+_MAX_ACCOUNTS = 4 * 1024 * 1024
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
 _CNI_FOLDERS = ("/opt/cni/bin", "/usr/libexec/cni")
 # Where a login shell, sudo and systemd look for programs, and the CNI's folder; containerd tells of its own.
@@ -293,7 +294,8 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
 def _judge_owners(node: Node, result: Result) -> Result:
     """Judge a file that is right by who may put another one into its place: root alone, and nobody on the way to it.
 
-    In a tree at rest that somebody unpacked, the owner of its first folder stands for root.
+    In a tree at rest that somebody unpacked, the owner of its first folder stands for root. An owner without an account
+    on the node, as a tarball leaves one behind, is nobody who could.
     """
     passed: Dict[bytes, os.stat_result] = {}
     with contextlib.suppress(OSError):
@@ -302,9 +304,13 @@ def _judge_owners(node: Node, result: Result) -> Result:
         tree.resolve(node.root, result.subject, passed=passed)
         user, group = (0, 0) if node.live else (first.st_uid, first.st_gid)
         for place, status in passed.items():
-            who = _who_may_replace(status, {0, user}, {0, group})
+            named = visible(_shown(node, place))
+            users = {0, user}
+            if status.st_uid not in users and _is_nobody(node, status.st_uid):
+                result = result._replace(evidence=dict({"code": "owner-unknown", "path": named}, **result.evidence))
+                users.add(status.st_uid)
+            who = _who_may_replace(status, users, {0, group})
             if who is not None:
-                named = visible(_shown(node, place))
                 evidence = dict(result.evidence, code="replaceable", path=named)
                 advice = "Give it to root: chown root: {0}; chmod go-w {0}".format(named)
                 actual = "{} may change {}".format(who, named)
@@ -312,6 +318,16 @@ def _judge_owners(node: Node, result: Result) -> Result:
                     status=FAIL, expected="changed by root alone", actual=actual, evidence=evidence, advice=advice
                 )
     return result
+
+
+def _is_nobody(node: Node, user: int) -> bool:
+    """Tell whether the node has accounts and none with this number; those of a directory service are not known here."""
+    try:
+        rows = [row.split(":") for row in tree.read_small(node.root, "/etc/passwd", _MAX_ACCOUNTS).splitlines()]
+    except (OSError, tree.NotRegular):
+        return False
+    numbers = {row[2] for row in rows if len(row) > 3}
+    return "0" in numbers and str(user) not in numbers
 
 
 def _who_may_replace(status: os.stat_result, users: Set[int], groups: Set[int]) -> Optional[str]:
