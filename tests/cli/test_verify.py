@@ -270,7 +270,9 @@ class TestFreshness:
         (served / "manifest-rhel8.json.asc").write_bytes(minor)
         with FaultyServer(served) as server:
             for name in (consumer.file(minor), f"{server.url}/manifest-rhel8.json.asc?a=/manifest-rhel-84.json.asc"):
-                assert "The manifest is for rhel-84, not rhel8." in consumer.verify(name, *release, code=3)[1]
+                error = consumer.verify(name, *release, code=3)[1]
+                assert "The manifest is for rhel-84, not rhel8." in error
+                assert "say so with --name rhel-84" in error
         assert "not rhel8" in consumer.verify("-", *release, "--name", "rhel8", stdin=minor, code=3)[1]
         # Who says it knows that the file has another name.
         consumer.verify(consumer.file(minor), *release, "--name", "rhel-84")

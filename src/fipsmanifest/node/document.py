@@ -160,7 +160,9 @@ def check_bindings(
     if el is not None and manifest["el"] != el:
         raise _bound("EL{}, not EL{}".format(manifest["el"], el))
     if name is not None and name_of(manifest) != name:
-        raise _bound("{}, not {}".format(visible(name_of(manifest)), visible(name)))
+        error = _bound("{}, not {}".format(visible(name_of(manifest)), visible(name)))
+        error.advice += " If it is the one that you mean, say so with --name {}.".format(visible(name_of(manifest)))
+        raise error
     if min_serial is not None and manifest["serial"] < min_serial:
         raise NotTrusted(
             "The manifest has serial {}, which is older than serial {}.".format(manifest["serial"], min_serial),
