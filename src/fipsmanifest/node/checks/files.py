@@ -8,8 +8,9 @@ import contextlib
 import errno
 import os
 import posixpath
+import re
 import stat
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import containerd, tree
 from ..result import (
@@ -34,6 +35,7 @@ _ADVICE = "Install the package of this release again, and find out who changed t
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
 _HASH_ANYWAY = 1024 * 1024 * 1024
 _MAX_ACCOUNTS = 4 * 1024 * 1024
+_NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
 _CNI_FOLDERS = ("/opt/cni/bin", "/usr/libexec/cni")
 # Where a login shell, sudo and systemd look for programs, and the CNI's folder; containerd tells of its own.
@@ -101,6 +103,7 @@ class _Listing:
         self.components: Dict[str, str] = {}
         self.manifests: Dict[str, Set[str]] = {}
         self.containerd = containerd.read(node.root)
+        self.accounts = _accounts(node)
         for listed in manifests:
             for file in listed.manifest["files"]:
                 self.manifests.setdefault(str(file.get("component")), set()).add(listed.name)
@@ -162,7 +165,7 @@ def _unexpected(node: Node, listing: _Listing) -> List[Result]:
             actual = "sha256:" + found.sha256 if found.sha256 else "{} bytes".format(found.size)
             if found.sha256 in digests:
                 result = _judge_mode(path, actual, mode, digests[found.sha256])
-                result = _judge_owners(node, result) if result.status == PASS else result
+                result = _judge_owners(node, result, listing.accounts) if result.status == PASS else result
                 evidence = dict(result.evidence, code=result.evidence.get("code", "another-path"))
                 results.append(result._replace(evidence=of_component(evidence, component)))
             else:
@@ -182,7 +185,7 @@ def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _List
         evidence = {"code": "changed-while-read"}
         result = Result(ID, path, UNKNOWN, evidence=evidence, advice="Run again when nothing is being installed.")
     if result.status == PASS and _is_program(entries):
-        result = _judge_owners(node, result)
+        result = _judge_owners(node, result, listing.accounts)
     result = result._replace(evidence=of_component(result.evidence, entries[0].file.get("component")))
     if _is_program(entries):
         return [result]
@@ -291,11 +294,12 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
     return _judge_mode(path, actual, mode, fitting[0])
 
 
-def _judge_owners(node: Node, result: Result) -> Result:
+def _judge_owners(node: Node, result: Result, accounts: Optional[FrozenSet[int]]) -> Result:
     """Judge a file that is right by who may put another one into its place: root alone, and nobody on the way to it.
 
     In a tree at rest that somebody unpacked, the owner of its first folder stands for root. An owner without an account
-    on the node, as a tarball leaves one behind, is nobody who could.
+    on the node, as a tarball leaves one behind, is nobody who could: ``accounts`` are its numbers, None where nobody
+    knows them.
     """
     passed: Dict[bytes, os.stat_result] = {}
     with contextlib.suppress(OSError):
@@ -304,13 +308,14 @@ def _judge_owners(node: Node, result: Result) -> Result:
         tree.resolve(node.root, result.subject, passed=passed)
         user, group = (0, 0) if node.live else (first.st_uid, first.st_gid)
         for place, status in passed.items():
-            named = visible(_shown(node, place))
             users = {0, user}
-            if status.st_uid not in users and _is_nobody(node, status.st_uid):
-                result = result._replace(evidence=dict({"code": "owner-unknown", "path": named}, **result.evidence))
+            if accounts is not None and status.st_uid not in accounts | users:
+                told = {"code": "owner-unknown", "path": visible(_shown(node, place))}
+                result = result._replace(evidence=dict(told, **result.evidence))
                 users.add(status.st_uid)
             who = _who_may_replace(status, users, {0, group})
             if who is not None:
+                named = visible(_shown(node, place))
                 evidence = dict(result.evidence, code="replaceable", path=named)
                 advice = "Give it to root: chown root: {0}; chmod go-w {0}".format(named)
                 actual = "{} may change {}".format(who, named)
@@ -320,14 +325,17 @@ def _judge_owners(node: Node, result: Result) -> Result:
     return result
 
 
-def _is_nobody(node: Node, user: int) -> bool:
-    """Tell whether the node has accounts and none with this number; those of a directory service are not known here."""
+def _accounts(node: Node) -> Optional[FrozenSet[int]]:
+    """Give the numbers of the node's own accounts; None where its list cannot be read whole, or has no root."""
     try:
-        rows = [row.split(":") for row in tree.read_small(node.root, "/etc/passwd", _MAX_ACCOUNTS).splitlines()]
+        text = tree.read_small(node.root, "/etc/passwd", _MAX_ACCOUNTS)
     except (OSError, tree.NotRegular):
-        return False
-    numbers = {row[2] for row in rows if len(row) > 3}
-    return "0" in numbers and str(user) not in numbers
+        return None
+    if len(text) >= _MAX_ACCOUNTS:
+        return None
+    rows = [row.split(":") for row in text.splitlines()]
+    numbers = frozenset(int(row[2]) for row in rows if len(row) > 3 and _NUMBER.match(row[2]))
+    return numbers if 0 in numbers else None
 
 
 def _who_may_replace(status: os.stat_result, users: Set[int], groups: Set[int]) -> Optional[str]:
