@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Conflict, Refused
+from fipsmanifest.manifest import Verdict
 from fipsmanifest.publish import index
 from fipsmanifest.publish.bucket import MAX_OBJECT
 from fipsmanifest.publish.consumer import Consumer
@@ -250,6 +252,34 @@ def test_the_page_names_each_newest_manifest_by_the_address_of_the_seed() -> Non
         assert expected in page.text
 
 
+def test_the_page_says_what_each_component_rests_on_and_why_one_need_not_be_proven() -> None:
+    parts = (
+        PublishedComponent(
+            "kubelet", "x86_64", "proven", "proven", ("BoringCrypto",), ("FIPS 140-2 certificate 3678",)
+        ),
+        PublishedComponent("coredns", "x86_64", "known", "plain", (), (), "not rebuilt by upstream"),
+    )
+    page = _Page(render(index.contents([dataclasses.replace(record(), components=parts)], [TOOL])))
+
+    assert "proven" + "BoringCrypto" + "FIPS 140-2 certificate 3678" + "proven" in page.text.replace("\n", "")
+    assert "known: not rebuilt by upstream" in page.text
+
+
+def test_the_page_names_its_publisher_and_has_the_public_key_imported_before_anything_is_verified() -> None:
+    signed = dataclasses.replace(record(), signer="Example release <release@example.com>")
+    text = _Page(render(index.contents([signed], [TOOL]))).text
+
+    assert "Example release <release@example.com>: 0123 4567 89AB CDEF 0123 4567 89AB CDEF 0123 4567" in text
+    assert text.index("gpg --import release-key.asc") < text.index("gpg --verify")
+
+
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_the_page_explains_every_verdict(verdict: str) -> None:
+    terms = re.findall(r"<dt>(.*?)</dt>", render(BOTH).decode())
+
+    assert verdict in ", ".join(terms).split(", ")
+
+
 def test_the_page_has_no_script_and_nothing_from_elsewhere() -> None:
     page = _Page(render(BOTH))
 
@@ -274,14 +304,15 @@ def test_whatever_a_manifest_says_stays_text() -> None:
         certificates=(PublishedCertificate(1, EVIL, EVIL, EVIL),),
         since=1,
         changes=(EVIL,),
-        components=(PublishedComponent(EVIL, EVIL, EVIL, EVIL, (EVIL,)),),
+        components=(PublishedComponent(EVIL, EVIL, EVIL, EVIL, (EVIL,), (EVIL,), EVIL),),
+        signer=EVIL,
     )
 
     plain = dataclasses.replace(record(reason="x"), since=1, changes=("x",))
     page = _Page(render(Contents((evil,), (TOOL,))))
 
     assert "script" not in page.tags
-    assert page.text.count(EVIL) >= 8
+    assert page.text.count(EVIL) >= 11
     assert set(page.tags) == set(_Page(render(Contents((plain,), (TOOL,)))).tags)
 
 

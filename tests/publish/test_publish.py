@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -379,6 +380,31 @@ def test_what_somebody_wrote_into_the_index_is_found_by_an_audit_and_made_again_
     assert everything(bucket) == good
 
 
+def test_an_index_of_an_older_version_is_completed_by_the_next_publication_and_still_names_what_is_lost(
+    tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    publish(wanted_release(release_key), bucket, consumer)
+    good = everything(bucket)
+    document = json.loads(good["index.json"])
+    for record in document["manifests"]:
+        del record["signer"]
+        for part in record["components"]:
+            del part["certificates"], part["reason"]
+    older = json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+    put(bucket, "index.json", older)
+    digest = re.compile(rb'(name="index-sha256" content=")[0-9a-f]{64}')
+    put(bucket, "index.html", digest.sub(rb"\g<1>" + hashlib.sha256(older).hexdigest().encode(), good["index.html"]))
+
+    publish(Wanted(), bucket, consumer)
+    assert everything(bucket) == good
+
+    put(bucket, "index.json", older)
+    (tmp_path / "bucket" / document["manifests"][0]["key"]).unlink()
+    with pytest.raises(Conflict, match="gone"):
+        publish(Wanted(), bucket, consumer)
+
+
 def test_what_is_published_again_is_told_as_it_is_though_index_and_page_lie_alike(
     tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
@@ -522,20 +548,24 @@ def test_the_commands_on_the_page_do_what_they_say_as_they_stand_there(
 ) -> None:
     root, reader = tmp_path / "bucket", tmp_path / "reader"
     publish(wanted_release(release_key), open_bucket(str(root)), consumer)
-    shutil.copytree(release_key.trust, reader / "keys")
+    reader.mkdir()
+    shutil.copy(next(release_key.trust.glob("*.asc")), reader / "release-key.asc")
     boxes = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", (root / "index.html").read_text(), re.DOTALL)
     commands = html.unescape("\n".join(boxes))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {"PATH": path, "HOME": str(tmp_path), "GNUPGHOME": str(release_key.home)}
+    gnupg = Path(tempfile.mkdtemp(prefix="gnupg-"))
+    environment = {"PATH": path, "HOME": str(tmp_path), "GNUPGHOME": str(gnupg)}
     serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         commands = commands.replace("BASE=https://...", f"BASE=http://127.0.0.1:{server.server_address[1]}")
+        commands = commands.replace("FPR=...", f"FPR={release_key.fingerprint}")
 
         run = subprocess.run(
             ["bash", "-ceu", commands], cwd=reader, env=environment, capture_output=True, text=True, check=False
         )
         server.shutdown()
+    shutil.rmtree(gnupg)
 
     assert run.returncode == 0, run.stderr
     assert "dkp-fips-tool: OK" in run.stdout

@@ -50,6 +50,8 @@ class Consumer:
     """Checks the tool's bytes against its detached signature, in this order."""
     trusts: Callable[[str, str], bool]
     """Tells whether the key of this fingerprint is still good in a role (``manifest``, ``tool``)."""
+    user_id: Callable[[str], str] = lambda _: ""
+    """Returns the user ID that the trust folder has for a fingerprint; empty where it has none."""
     once: Consumer | None = None
     """The same checks with the revoked keys taken as retired: tells what such a key signed from what no key of ours
     did, and is never a reason to believe it. None where no key is revoked."""
@@ -58,11 +60,13 @@ class Consumer:
     def trusting(cls, trust: Trust) -> Consumer:
         """Check as the node tool does, with the keys of ``trust``."""
         good = {(key.fingerprint, key.role) for key in trust.keys if key.status != "revoked"}
+        names = {key.fingerprint: key.user_id for key in trust.keys}
         revoked = any(key.status == "revoked" for key in trust.keys)
         return cls(
             lambda data: verify_cleartext(data, trust),
             lambda data, signature: verify_detached(data, signature, trust, "tool"),
             lambda fingerprint, role: (fingerprint, role) in good,
+            lambda fingerprint: names.get(fingerprint, ""),
             cls.trusting(as_retired(trust)) if revoked else None,
         )
 
@@ -93,6 +97,8 @@ class SignedManifest:
     """Who signed it."""
     signed_at: datetime
     """When."""
+    signer: str = ""
+    """The user ID that the trust folder has for the signer's key; empty where it has none."""
 
 
 def require_unexpired(manifest: Manifest, now: datetime) -> None:
@@ -124,7 +130,8 @@ def read_manifest(
         raise NotTrusted(f"The manifest is that of {manifest.name}, not of {name}.", "Look at who put it there.")
     if not is_of_el(name, manifest.el):
         raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", "Look at who put it there.")
-    return SignedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at)
+    signer = consumer.user_id(signed.fingerprint)
+    return SignedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
 
 
 def is_of_el(name: str, el: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from ..diff import Difference, compare
 from ..errors import Conflict
-from ..manifest import File, Manifest
+from ..manifest import File, Manifest, Module
 from . import layout
 from .consumer import SignedManifest
 from .layout import ManifestKey, ToolKey
@@ -50,6 +50,10 @@ class PublishedComponent:
     """What its bytes say."""
     modules: tuple[str, ...]
     """The modules in its programs, by name."""
+    certificates: tuple[str, ...] = ()
+    """The certificates of those modules: ``FIPS 140-2 certificate 4407``."""
+    reason: str = ""
+    """Why it is not required to be proven; empty where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ class PublishedManifest:
     """The serial before this one that is published and verifies; 0 for none."""
     changes: tuple[str, ...]
     """What changed since then, one line each, at most `MAX_CHANGES` and a last one with the count of the rest."""
+    signer: str = ""
+    """The user ID of the signer's key, as the trust folder has it; the fingerprint alone identifies the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,9 @@ class Contents:
     withdrawn: tuple[str, ...] = ()
     """Keys of what was published and is gone on purpose, in order: the one thing here that no listing gives
     (`docs/adr/0011-what-was-published-is-missed.md`)."""
+    outdated: frozenset[str] = frozenset()
+    """Keys of the records that an older version wrote with fewer fields: they name objects, and are made again. Never
+    written."""
 
 
 def contents(
@@ -176,7 +185,11 @@ def same_content(told: PublishedManifest | PublishedTool, made: PublishedManifes
 def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | PublishedTool:
     if isinstance(record, PublishedTool):
         return dataclasses.replace(record, fingerprint="")
-    return dataclasses.replace(record, size=0, sha256="", signed_at="", fingerprint="", since=0, changes=())
+    # An older version's record of the same manifest lacks what is derived from the rest.
+    components = tuple(dataclasses.replace(part, certificates=(), reason="") for part in record.components)
+    return dataclasses.replace(
+        record, size=0, sha256="", signed_at="", fingerprint="", signer="", since=0, changes=(), components=components
+    )
 
 
 def newest(published: Contents) -> dict[str, PublishedManifest]:
@@ -192,7 +205,7 @@ def newest(published: Contents) -> dict[str, PublishedManifest]:
 def describe(
     key: str, name: str, data: bytes, signed: SignedManifest, before: SignedManifest | None
 ) -> PublishedManifest:
-    """Make the record of a verified manifest whose signed file is ``data``.
+    """Return the record of a verified manifest whose signed file is ``data``.
 
     ``before`` is the manifest of the highest lower serial that is published and verifies.
     """
@@ -224,7 +237,9 @@ def describe(
                 part.architecture,
                 part.requirement,
                 part.verdict,
-                tuple(sorted(modules.get((part.name, part.architecture), ()))),
+                tuple(sorted({module.name for module in modules.get((part.name, part.architecture), ())})),
+                _certificates_of(modules.get((part.name, part.architecture), ())),
+                part.reason or "",
             )
             for part in document.components
         ),
@@ -232,17 +247,18 @@ def describe(
         certificates=tuple(sorted(certificates, key=lambda item: (item.standard, item.number))),
         since=before.document.serial if before else 0,
         changes=_changes(before, signed) if before else (),
+        signer=signed.signer,
     )
 
 
-def _modules_of_components(document: Manifest) -> dict[tuple[str, str], set[str]]:
-    """Give the names of the modules in each component's programs, by component and architecture."""
-    found: dict[tuple[str, str], set[str]] = {}
+def _modules_of_components(document: Manifest) -> dict[tuple[str, str], list[Module]]:
+    """Return the modules in each component's programs, by component and architecture."""
+    found: dict[tuple[str, str], dict[str, Module]] = {}
 
     def take(component: str | None, architecture: str | None, file: File) -> None:
-        module = document.modules.get(file.crypto.module or "") if file.crypto else None
-        if module is not None:
-            found.setdefault((component or "", architecture or ""), set()).add(module.name)
+        identifier = (file.crypto.module if file.crypto else None) or ""
+        if identifier in document.modules:
+            found.setdefault((component or "", architecture or ""), {})[identifier] = document.modules[identifier]
 
     for file in document.files:
         take(file.component, file.architecture, file)
@@ -250,7 +266,12 @@ def _modules_of_components(document: Manifest) -> dict[tuple[str, str], set[str]
         for platform in image.platforms:
             for file in platform.files:
                 take(image.component, platform.architecture, file)
-    return found
+    return {part: list(modules.values()) for part, modules in found.items()}
+
+
+def _certificates_of(modules: Iterable[Module]) -> tuple[str, ...]:
+    certificates = {(item.standard, item.number) for module in modules for item in module.certificates or ()}
+    return tuple(f"{standard} certificate {number}" for standard, number in sorted(certificates))
 
 
 def _changes(before: SignedManifest, after: SignedManifest) -> tuple[str, ...]:
@@ -306,6 +327,7 @@ def read(data: bytes) -> Contents:
         tuple(filter(None, manifests)),
         tuple(filter(None, tools)),
         tuple(sorted(filter(layout.never_changes, set(withdrawn)))) if isinstance(withdrawn, tuple) else (),
+        frozenset(str(item.get("key")) for item in _objects(document, "manifests") if "signer" not in item),
     )
 
 
@@ -318,7 +340,8 @@ def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _manifest(item: dict[str, Any]) -> PublishedManifest | None:
-    components = [_record(PublishedComponent, _with_texts(part, "modules")) for part in _objects(item, "components")]
+    parts = [_with_texts(part, "modules", "certificates") for part in _objects(item, "components")]
+    components = [_record(PublishedComponent, part) for part in parts]
     certificates = [_record(PublishedCertificate, part) for part in _objects(item, "certificates")]
     if None in components or None in certificates:
         return None
@@ -347,12 +370,16 @@ def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _record(kind: type[Record], item: dict[str, Any]) -> Record | None:
-    """Make a record of an object that has exactly its fields, in their types; no number is negative or huge."""
+    """Return the record of an object that has exactly its fields, in their types; no number is negative or huge.
+
+    A field with a default may be missing: older versions did not write it.
+    """
     types = {"str": str, "int": int}
     fields = {field.name: types.get(str(field.type), tuple) for field in dataclasses.fields(kind)}
-    if item.keys() != fields.keys() or any(type(item[name]) is not wanted for name, wanted in fields.items()):
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    if not required <= item.keys() <= fields.keys() or any(type(item[name]) is not fields[name] for name in item):
         return None
-    if not all(0 <= item[name] < _MAX_NUMBER for name, wanted in fields.items() if wanted is int):
+    if not all(0 <= item[name] < _MAX_NUMBER for name in item if fields[name] is int):
         return None
     return kind(**item)
 

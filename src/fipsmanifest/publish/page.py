@@ -53,7 +53,9 @@ def render(published: Contents) -> bytes:
         written_with=_written_with(index.write(published)),
         style=_STYLE,
         table=_table(newest),
+        publishers=_publishers(published),
         certificates=_certificates(newest),
+        verdicts=_VERDICTS,
         usage=_usage(published.tools, newest),
         tools=_tools(published.tools),
         details=_sections(newest, published.manifests),
@@ -106,6 +108,22 @@ def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kin
     )
 
 
+def _publishers(published: Contents) -> str:
+    """Name the keys that signed what is published; the fingerprint alone identifies a key."""
+    names: dict[str, str] = {}
+    for record in published.manifests:
+        names[record.fingerprint] = names.get(record.fingerprint) or record.signer
+    for tool in published.tools:
+        names.setdefault(tool.fingerprint, "")
+    if not names:
+        return "<p>Nothing is signed yet.</p>"
+    items = "\n".join(
+        f"<li>{_text(name or 'no user ID known')}: <code>{_fingerprint(fingerprint)}</code></li>"
+        for fingerprint, name in names.items()
+    )
+    return f"<ul>\n{items}\n</ul>"
+
+
 def _certificates(newest: list[PublishedManifest]) -> str:
     """Say each certificate's status so that it needs no clock: a day that had come when its manifest was signed."""
     dated: dict[PublishedCertificate, str] = {}
@@ -144,23 +162,32 @@ def _usage(tools: tuple[PublishedTool, ...], newest: list[PublishedManifest]) ->
         f"gpg --verify {layout.TOOL}.asc {layout.TOOL}",
         f"chmod +x {layout.TOOL}",
     )
+    trust = _commands("Commands that import the public key", "gpg --import release-key.asc", "gpg --fingerprint")
     file = f"manifest-{record.name}.json.asc"
     validate = _commands("Command that validates the node", f"./{layout.TOOL} --json {file}")
     verify = _commands(
-        "Command that verifies a manifest",
+        "Commands that verify a manifest",
+        "FPR=...",
+        "fipsmanifest keys add release-key.asc \\",
+        "  --role manifest --keys keys --fingerprint $FPR",
         "fipsmanifest verify \\",
         f"  {file} --keys keys \\",
         f"  --kubernetes {record.kubernetes} --el {record.el}",
     )
     return f"""<p>Put this page's address, without <code>index.html</code>, into <code>BASE</code>.</p>
 {download}
-<p>Check the tool with the release's public key, which you have from elsewhere than here, and make it executable:</p>
+<p>Get the publisher's public key (<code>release-key.asc</code>) from its owner, not from this bucket. Import it once,
+and compare its fingerprint with the one that its owner states:</p>
+{trust}
+<p>Check the tool's digest and signature, and make it executable. <code>gpg</code> must report a good signature by that
+fingerprint:</p>
 {check}
 <p>If the first check fails while a new version is being published, the first line of the
 <code>.sha256</code> file names the address where tool, digest and signature lie side by side.
 Validate the node; the tool checks the manifest's signature first:</p>
 {validate}
-<p>To verify a manifest anywhere else:</p>
+<p>To verify a manifest on another machine, put the fingerprint that the key's owner states into <code>FPR</code>, and
+the key into a trust folder; it stays there for the manifests to come:</p>
 {verify}"""
 
 
@@ -204,11 +231,12 @@ def _details(record: PublishedManifest, manifests: tuple[PublishedManifest, ...]
             _text(part.architecture),
             f'<strong class="{_text(part.verdict)}">{_text(part.verdict)}</strong>',
             _text(", ".join(part.modules) or "no module"),
-            _text(part.requirement),
+            _text(", ".join(part.certificates) or "none"),
+            _text(f"{part.requirement}: {part.reason}" if part.reason else part.requirement),
         ]
         for part in record.components[:MAX_ROWS]
     ]
-    heads = ("Component", "Architecture", "Verdict", "Module", "Required")
+    heads = ("Component", "Architecture", "Verdict", "Module", "Certificate", "Required")
     return f"""<section>
 <h3>{_text(record.kubernetes)} for EL{record.el} ({_text(record.name)})</h3>
 <p>Serial {record.serial}, released {_day(record.created)}, signed {_day(record.signed_at)} by
@@ -283,6 +311,21 @@ def _link(key: str, text: str) -> str:
     return f'<a href="{_text(key)}">{_text(text)}</a>'
 
 
+#: What each verdict and requirement means (`docs/proof.md`); a component has the worst verdict of its programs.
+_VERDICTS = """<dl>
+<dt>proven</dt><dd>The code of a known validated module is in the program, unchanged, and the program calls it.</dd>
+<dt>unlisted</dt><dd>A module whose own integrity digest holds, but which is not in the table of known modules.</dd>
+<dt>declared</dt><dd>Only build information or symbol names claim a module.</dd>
+<dt>contradicted</dt><dd>The program claims a module, and its bytes deny it. Do not use it.</dd>
+<dt>other-module</dt><dd>Another FIPS module, which is named; its use is not proven here.</dd>
+<dt>plain</dt><dd>Go's own cryptography, which is not validated.</dd>
+<dt>no-crypto, not-go</dt><dd>A Go program without cryptography; a program that is not written in Go.</dd>
+<dt>unreadable</dt><dd>Packed, truncated or malformed: nothing can be said about it.</dd>
+</dl>
+<p>Required <em>proven</em>: every Go program of the component must be proven, or the release is refused.
+<em>module</em>: the release definition names the module's digest and says who claims what about it. <em>known</em>:
+not a FIPS build, and the reason why it is in the release.</p>"""
+
 _STYLE = """:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--soft:#f4f6f8;--line:#d0d7de;--mute:#57606a}
 :root{--link:#0b4fae;--good:#116329;--bad:#a40e26}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#15181c;--soft:#1f242b;--line:#3d444d;--mute:#9da7b3}
@@ -297,6 +340,9 @@ h3{font-size:1.1rem;margin:0 0 .4rem}
 p{margin:.5rem 0}
 ul{margin:.5rem 0;padding-left:1.3rem}
 li{margin:.3rem 0}
+dl{margin:.5rem 0;display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1rem}
+dt{font-weight:600}
+dd{margin:0}
 code{font-family:ui-monospace,monospace;font-size:.88em}
 pre{margin:.5rem 0 1rem;padding:.8rem 1rem;background:var(--soft);border:1px solid var(--line);border-radius:.4rem}
 pre{overflow-x:auto;overflow-wrap:normal}
@@ -324,11 +370,14 @@ tr{display:block;border-bottom:1px solid var(--line);padding:.6rem 0}
 tbody tr:last-child{border-bottom:0}
 td{display:grid;grid-template-columns:8.5rem 1fr;border:0;padding:.1rem 0}
 .releases td:not(:nth-child(3),:last-child){white-space:normal}
+dl{grid-template-columns:1fr;gap:0}
+dd{margin:0 0 .4rem}
 td::before{content:attr(data-head);color:var(--mute)}
 .components tr{display:flex;flex-wrap:wrap;gap:0 .8rem}
 .components td{display:block}
 .components td::before{content:none}
 .components td:first-child{flex-basis:100%;font-weight:600}
+.components td:nth-child(5)::before{content:"certificate: "}
 .components td:last-child::before{content:"required: "}
 }
 @media print{:root{color-scheme:light}}"""
@@ -353,6 +402,9 @@ $style
 binaries; it does not certify anything.</p>
 <h2>Manifests</h2>
 $table
+<h2>Published by</h2>
+<p>The holders of these keys signed what is listed here:</p>
+$publishers
 <h2>Certificates of the modules</h2>
 $certificates
 <p>Historical means: not revoked, and not for new procurement; whether a module that is in use may stay is for its
@@ -361,6 +413,8 @@ owner to decide, by risk. All FIPS 140-2 certificates have been on the historica
 $usage
 <h2>Node tool</h2>
 $tools
+<h2>What a verdict means</h2>
+$verdicts
 <h2>Details</h2>
 $details
 </main>

@@ -272,7 +272,11 @@ def _contents(
     parsed = {key: layout.read_key(key) for key in entries}
     keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
     versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
-    listed = {item.key: item for item in told.manifests if item.key in entries and _agrees(item, entries, objects)}
+    listed = {
+        item.key: item
+        for item in told.manifests
+        if item.key in entries and item.key not in told.outdated and _agrees(item, entries, objects)
+    }
     recorder = Recorder(read, consumer, listed)
     manifests = list(recorder.records(keys))
     tools = [record for _, record in in_parallel(tool, sorted(versions)) if record is not None]
