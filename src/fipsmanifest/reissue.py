@@ -17,16 +17,16 @@ from .node.document import parse_json
 from .node.text import utc_now, visible, write_time
 from .node.trust import Trust
 from .progress import SILENT, Progress
-from .publication import Signer, plan_unsigned
 from .publish import layout
 from .publish.bucket import Bucket
 from .publish.consumer import Consumer, SignedManifest, as_retired, is_of_el, require_unexpired
 from .publish.layout import ManifestKey
 from .publish.plan import Plan
 from .publish.publisher import publish
-from .publish.snapshot import published_manifest, withdrawn_from
+from .publish.snapshot import published_manifest, read_snapshot, withdrawn_from
 from .publish.wanted import Wanted, WantedManifest, WantedTool
 from .tool import ToolFile
+from .workflows.signing import Signer, plan_unsigned
 
 #: As in a definition.
 _LONGEST_REASON = 1000
@@ -101,7 +101,10 @@ def reissue(
     `Refused` where it has expired, `UsageError` where the accepted key is not listed as revoked, or the reason is none.
     """
     if not (reason.strip() and reason.isprintable() and len(reason) <= _LONGEST_REASON):
-        raise UsageError("That is no reason.", "Say why in one line; consumers will read it.")
+        raise UsageError(
+            f"--reason must be one printable line of at most {_LONGEST_REASON} characters.",
+            "Say why the manifest is issued again; consumers read it.",
+        )
     trust = signer.trust
     reader = Consumer.trusting(trust if accepted is None else _believing(trust, accepted.fingerprint))
     found = published_manifest(bucket, release.kubernetes, release.name, reader)
@@ -138,7 +141,8 @@ def reissue(
     manifest = WantedManifest(release.kubernetes, release.name, serial, signed)
     if dry_run:
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
-        return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, trust, bucket), ())
+        published = read_snapshot(bucket, Consumer.trusting(trust), [manifest.key], tool.version if tool else None)
+        return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, trust, published), ())
     with_it = WantedTool(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
     wanted = Wanted((manifest,), with_it)
     done = publish(wanted, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)

@@ -10,12 +10,13 @@ import pytest
 from fipsmanifest.definition import load
 from fipsmanifest.errors import Several
 from fipsmanifest.node.trust import load_trust
-from fipsmanifest.publication import dry_plan
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.snapshot import read_snapshot
 from fipsmanifest.publish.wanted import Wanted
 from fipsmanifest.tool import ToolFile
+from fipsmanifest.workflows.signing import plan_before_signing
 from tests.publish.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases" / "v1.21.3" / "rhel8.toml"
@@ -29,7 +30,11 @@ def test_a_conflict_keeps_its_sentence_and_names_no_signer_who_has_not_signed(
     other = tool_bytes() + b"exit 0\n"
     tool = ToolFile(other, hashlib.sha256(other).hexdigest(), "0.1.0")
 
-    plan = dry_plan({"rhel8": (load(RHEL8), payload(serial=1))}, tool, load_trust(str(release_key.trust)), bucket)
+    keys = ["tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"]
+    published = read_snapshot(bucket, release_key.consumer, keys, tool.version)
+
+    trust = load_trust(str(release_key.trust))
+    plan = plan_before_signing([(load(RHEL8), payload(serial=1))], tool, trust, published)
 
     told = {action.key: action.detail for action in plan.actions if action.kind is Kind.CONFLICT}
     assert "Serial 2 of" in told["tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"]

@@ -11,7 +11,6 @@ import pytest
 
 from fipsmanifest.errors import NotTrusted, Refused
 from fipsmanifest.node.trust import load_trust
-from fipsmanifest.publication import Signer
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket
@@ -20,6 +19,7 @@ from fipsmanifest.publish.layout import ManifestKey
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.wanted import Wanted
 from fipsmanifest.reissue import reissue
+from fipsmanifest.workflows.signing import Signer
 from tests.publish.releases import ReleaseKey, document, everything, wanted_manifest, wanted_release, wanted_tool
 
 FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"

@@ -122,7 +122,7 @@ def lock(
 ) -> None:
     """Fetch and authenticate what a definition names, and pin every digest."""
     from .. import lock as locks
-    from .. import release
+    from ..workflows import stages
     from .select import chosen
     from .site import opened
 
@@ -131,9 +131,9 @@ def lock(
         written = []
         for path, definition in found:
             target = lock_file or locks.path_beside(path)
-            rule = release.LockRule(target, first=True, update=update)
-            artifacts = release.collect(definition, path.parent, site, rule)
-            written.append((release.label(definition), target, len(artifacts)))
+            rule = stages.LockRule(target, first=True, update=update)
+            artifacts = stages.collect(definition, path.parent, site, rule)
+            written.append((stages.label(definition), target, len(artifacts)))
     if json:
         listed = [{"definition": name, "lock": str(target), "artifacts": count} for name, target, count in written]
         output.write_json({"schema": "fipsmanifest/locks/v1", "locks": listed})

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options, output
-from .release import SingleWriter, plan_form, tell_plan
+from .release import SingleWriter, plan_form, print_plan
 from .select import version_of
 
 
@@ -44,12 +44,12 @@ def reissue(
     Where a revoked key signed it, --accept-revoked reads it all the same and publishes today's node tool with it.
     """
     from ..node.trust import load_trust
-    from ..publication import Signer
     from ..publish.address import open_bucket
     from ..reissue import Accepted, find_release
     from ..reissue import reissue as again
     from ..sign.gpg import passphrase_from_environment
     from ..tool import build_tool
+    from ..workflows.signing import Signer
 
     if dry_run:
         options.refuse_ignored(ctx, {"single_writer": "--single-writer"}, "with --dry-run, since nothing is published")
@@ -85,7 +85,7 @@ def reissue(
         )
     else:
         if dry_run:
-            tell_plan(made.plan)
+            print_plan(made.plan)
         now = "would become" if dry_run else "is now"
         output.write(f"{release.kubernetes} EL {el} {now} serial {made.serial} in {made.plan.address}.")
     if dry_run:

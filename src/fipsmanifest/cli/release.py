@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UsageError
 from . import options, output
 from .select import chosen
 from .site import opened
 
 if TYPE_CHECKING:
-    from ..definition import Definition
-    from ..publication import SignedManifest, Signer
-    from ..publish.bucket import Bucket
     from ..publish.plan import Plan
-    from ..publish.publisher import Publication
-    from ..release import Site
-    from ..tool import ToolFile
-    from .summary import Changes
+    from ..workflows.release import ReleaseResult
+    from ..workspace import Workspace
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Collect, generate and plan; sign nothing, write nothing to the bucket.")
@@ -67,10 +61,14 @@ def release(
     Every EL that the version has a definition for, unless --el names some. Run it again after an interruption, or
     tonight: it goes on where it was, and what is published already is neither signed nor sent again.
     """
+    from ..publish.address import open_bucket
+    from ..publish.public import require_address
+    from ..sign.gpg import passphrase_from_environment
+    from ..workflows.release import Destination, changes_since, cut_release
+    from ..workflows.signing import Signer
+
     _refuse_ignored(ctx, published=to is not None, dry_run=dry_run)
     if public_url is not None:
-        from ..publish.public import require_address
-
         require_address(public_url)
     if summary is not None:
         from . import summary as summaries
@@ -80,25 +78,24 @@ def release(
     with opened(
         ctx, work, keys, cache, mirror=mirror, modules=modules, ca_bundle=ca_bundle, allow_http=allow_http
     ) as site:
-        cut = _Cut(site, lock, first_lock=first_lock, dry_run=dry_run)
-        cut.begin(to, endpoint_url, signing_key)
-        payloads = {definition.name: (definition, cut.generate(path, definition)) for path, definition in found}
-        plan = publication = None
-        manifests: list[SignedManifest] = []
-        if dry_run:
-            plan = cut.plan(payloads)
-        else:
-            manifests, publication = cut.sign_and_publish(payloads, public_url, single_writer=single_writer)
-            plan = publication.plan if publication else None
-    report = _report(site, payloads, manifests, cut.tool, plan, publication)
+        # What is needed at the end is opened first, so that what is missing is reported before anything is fetched.
+        destination = None
+        if to is not None:
+            destination = Destination(open_bucket(to, endpoint_url=endpoint_url), public_url, single_writer)
+        signer = None
+        if not dry_run:
+            signer = Signer(site.trust(), signing_key, passphrase=passphrase_from_environment())
+        result = cut_release(found, site, lock=lock, first_lock=first_lock, signer=signer, destination=destination)
+    report = _report(result, site.work)
     if json:
         output.write_json(report)
     else:
-        _tell(report)
+        _print(report)
     if summary is not None:
-        summaries.append(summary, report, cut.changes(plan, _bytes(payloads, manifests)))
-    if dry_run and plan is not None:
-        plan.require_no_conflict()
+        changes = changes_since(result, destination.bucket, site.trust()) if destination is not None else {}
+        summaries.append(summary, report, changes)
+    if dry_run and result.plan is not None:
+        result.plan.require_no_conflict()
 
 
 def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool) -> None:
@@ -111,97 +108,8 @@ def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool) -> No
         options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
 
 
-class _Cut:
-    """One run of the whole way."""
-
-    def __init__(self, site: Site, lock: Path | None, *, first_lock: bool, dry_run: bool) -> None:
-        from ..tool import build_tool
-
-        self._site = site
-        self._lock = lock
-        self._first_lock = first_lock
-        self._dry_run = dry_run
-        self._bucket: Bucket | None = None
-        self.tool: ToolFile = build_tool(site.keys)
-        self._inspector = site.inspector()
-        self._signer: Signer | None = None
-
-    def begin(self, to: str | None, endpoint_url: str | None, signing_key: str | None) -> None:
-        """Open what will be needed at the end, so that what is missing is said before anything is fetched."""
-        from ..publication import Signer
-        from ..sign.gpg import passphrase_from_environment
-
-        if to is not None:
-            from ..publish.address import open_bucket
-            from ..publish.remembering import Remembering
-
-            self._bucket = Remembering(open_bucket(to, endpoint_url=endpoint_url))
-        if not self._dry_run:
-            self._signer = Signer(self._site.trust(), signing_key, passphrase=passphrase_from_environment())
-
-    def generate(self, path: Path, definition: Definition) -> bytes:
-        """Collect, inspect and generate one definition's manifest."""
-        from .. import lock as locks
-        from .. import release as stages
-
-        rule = stages.LockRule(self._lock or locks.path_beside(path), first=self._first_lock, write=not self._dry_run)
-        inspected = stages.collect_and_inspect(definition, path.parent, self._site, rule, self._inspector)
-        return stages.generate(definition, inspected, self._site, self.tool)
-
-    def plan(self, payloads: dict[str, tuple[Definition, bytes]]) -> Plan | None:
-        """Say what publishing would do."""
-        from ..publication import dry_plan
-
-        if self._bucket is None:
-            return None
-        return dry_plan(payloads, self.tool, self._site.trust(), self._bucket)
-
-    def changes(self, plan: Plan | None, payloads: dict[str, bytes]) -> dict[str, Changes]:
-        """Say what differs from the serials before, where there is a bucket that holds them."""
-        from .summary import changes
-
-        if plan is None or self._bucket is None:
-            return {}
-        return changes(plan, payloads, self._bucket, self._site.trust())
-
-    def sign_and_publish(
-        self, payloads: dict[str, tuple[Definition, bytes]], public_url: str | None, *, single_writer: bool
-    ) -> tuple[list[SignedManifest], Publication | None]:
-        """Sign what is not published, and publish where there is a bucket."""
-        from ..publication import sign_manifest, sign_tool, wanted
-        from ..publish.consumer import Consumer
-        from ..publish.public import read_back
-        from ..publish.publisher import publish
-
-        if self._signer is None:
-            raise UsageError("A dry run signs nothing.")
-        tool = sign_tool(self.tool, self._site.work, self._signer, self._bucket)
-        manifests = [
-            sign_manifest(definition, payload, self._site.work, self._signer, self._bucket)
-            for definition, payload in payloads.values()
-        ]
-        if self._bucket is None:
-            return manifests, None
-        publication = publish(
-            wanted(manifests, tool),
-            self._bucket,
-            Consumer.trusting(self._signer.trust),
-            self._site.progress,
-            single_writer=single_writer,
-        )
-        if public_url is not None:
-            read_back(publication.plan, self._bucket, public_url, self._site.progress)
-        return manifests, publication
-
-
-def _bytes(payloads: dict[str, tuple[Definition, bytes]], manifests: list[SignedManifest]) -> dict[str, bytes]:
-    """Give the manifests by name: what stands published, or was generated."""
-    generated = {name: payload for name, (_, payload) in payloads.items()}
-    return generated | {item.definition.name: item.payload for item in manifests}
-
-
 def plan_form(plan: Plan) -> list[dict[str, Any]]:
-    """Give a plan as JSON."""
+    """Return a plan as JSON."""
     return [
         {
             "action": action.kind.value,
@@ -213,8 +121,8 @@ def plan_form(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def tell_plan(plan: Plan) -> None:
-    """Show a plan to a person."""
+def print_plan(plan: Plan) -> None:
+    """Print a plan as a table."""
     output.table(
         ["action", "object", "detail"], [[action.kind.value, action.key, action.detail] for action in plan.actions]
     )
@@ -222,74 +130,63 @@ def tell_plan(plan: Plan) -> None:
         output.say(f"warning: {sentence}")
 
 
-def _report(
-    site: Site,
-    payloads: dict[str, tuple[Definition, bytes]],
-    manifests: list[SignedManifest],
-    tool: ToolFile,
-    plan: Plan | None,
-    publication: Publication | None,
-) -> dict[str, Any]:
+def _report(result: ReleaseResult, work: Workspace) -> dict[str, Any]:
     import hashlib
     import json as parser
 
     from ..publish import layout
 
-    signed = {item.definition.name: item for item in manifests}
+    signed = {item.definition.name: item for item in result.signed}
+    payloads = result.payloads
     listed = []
-    for name, (definition, payload) in payloads.items():
+    for definition, _ in result.generated:
+        payload = payloads[definition.name]
         entry: dict[str, Any] = {
-            "name": name,
+            "name": definition.name,
             "kubernetes": definition.kubernetes,
             "el": definition.el,
             "serial": definition.serial,
-            "path": str(site.work.manifest(definition)),
+            "path": str(work.manifest(definition)),
             "sha256": hashlib.sha256(payload).hexdigest(),
             "components": parser.loads(payload)["components"],
         }
-        if name in signed:
-            item = signed[name]
+        if (item := signed.get(definition.name)) is not None:
             entry |= {
-                "sha256": hashlib.sha256(item.payload).hexdigest(),
-                "components": parser.loads(item.payload)["components"],
-                "signed": str(site.work.signed(definition)),
+                "signed": str(work.signed(definition)),
                 "signed_sha256": hashlib.sha256(item.signed).hexdigest(),
                 "signature": item.made,
             }
             if item.note:
                 entry["note"] = item.note
         listed.append(entry)
+    plan, written = result.plan, result.written
     report: dict[str, Any] = {
         "schema": "fipsmanifest/release/v1",
         "manifests": listed,
-        "tool": {"version": tool.version, "sha256": tool.sha256},
-        "published_to": plan.address if plan and publication else None,
+        "tool": {"version": result.tool.version, "sha256": result.tool.sha256},
+        "published_to": plan.address if plan is not None and written is not None else None,
     }
     if plan is not None:
         _note_newer(listed, plan)
         report["plan"] = plan_form(plan)
         report["conflicts"] = [action.detail for action in plan.conflicts]
-    if publication is not None:
+    if plan is not None and written is not None:
         for entry in listed:
-            pointer = layout.manifest(entry["kubernetes"], entry["name"])
+            keys = (entry["kubernetes"], entry["name"])
             entry["addresses"] = [
-                f"{publication.plan.address}/{key}"
-                for key in (layout.manifest(entry["kubernetes"], entry["name"], entry["serial"]), pointer)
+                f"{plan.address}/{key}" for key in (layout.manifest(*keys, entry["serial"]), layout.manifest(*keys))
             ]
-        report["written"] = [action.key for action in publication.written]
+        report["written"] = [action.key for action in written]
     return report
 
 
 def _note_newer(listed: list[dict[str, Any]], plan: Plan) -> None:
-    """Say of each manifest whether readers of its well-known address get a higher serial."""
-    from ..publish import index, layout
-
-    contents = next(action.data for action in plan.actions if action.key == layout.INDEX_JSON)
+    """Note on each manifest whether readers of its well-known address get a higher serial."""
     for entry in listed:
         newest = max(
             (
                 record.serial
-                for record in index.read(contents).manifests
+                for record in plan.published.manifests
                 if (record.kubernetes, record.name) == (entry["kubernetes"], entry["name"])
             ),
             default=0,
@@ -299,7 +196,7 @@ def _note_newer(listed: list[dict[str, Any]], plan: Plan) -> None:
             entry |= {"newest_serial": newest, "note": "; ".join(filter(None, notes))}
 
 
-def _tell(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any]) -> None:
     for entry in report["manifests"]:
         output.write(f"{entry['kubernetes']} EL {entry['el']}  {entry['name']}  serial {entry['serial']}")
         for component in entry["components"]:

@@ -12,7 +12,7 @@ import typer
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..release import Site
+    from ..workflows.stages import Site
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def opened(
     allow_http: bool = False,
 ) -> Iterator[Site]:
     """Give the site that the options describe, while its progress is shown."""
-    from ..release import Site
+    from ..workflows.stages import Site
     from ..workspace import Workspace
 
     with output.progress(options.session_of(ctx)) as progress:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import UsageError
 from . import options, output
-from .release import DryRun, SingleWriter, plan_form, tell_plan
+from .release import DryRun, SingleWriter, plan_form, print_plan
 from .select import chosen
 from .site import opened
 
@@ -37,7 +37,7 @@ def collect(
 ) -> None:
     """Fetch and authenticate what the definitions name."""
     from .. import lock as locks
-    from .. import release as stages
+    from ..workflows import stages
 
     listed: list[dict[str, Any]] = []
     with opened(ctx, work, keys, cache, mirror=mirror, ca_bundle=ca_bundle, allow_http=allow_http) as site:
@@ -79,8 +79,8 @@ def generate(
     """Inspect what was collected and write the manifest, or say what the requirements forbid."""
     import hashlib
 
-    from .. import release as stages
     from ..tool import build_tool
+    from ..workflows import stages
 
     listed = []
     with opened(ctx, work, keys, cache, modules=modules) as site:
@@ -107,9 +107,9 @@ def sign(
     import hashlib
 
     from ..node.trust import load_trust
-    from ..publication import Signer, sign_manifest, sign_tool
     from ..sign.gpg import passphrase_from_environment
     from ..tool import build_tool
+    from ..workflows.signing import Signer, prepare_manifest, prepare_tool
     from ..workspace import Workspace, read
 
     workspace = Workspace(work)
@@ -117,11 +117,11 @@ def sign(
     listed = []
     for _, definition in chosen(definitions, version, el):
         payload = read(workspace.manifest(definition), f"fipsmanifest generate {version}")
-        signed = sign_manifest(definition, payload, workspace, signer)
+        signed = prepare_manifest(definition, payload, workspace, signer)
         digest = hashlib.sha256(signed.signed).hexdigest()
         listed.append((f"{definition.kubernetes}/{definition.name}", workspace.signed(definition), digest))
     tool = build_tool(keys)
-    sign_tool(tool, workspace, signer)
+    prepare_tool(tool, workspace, signer)
     listed.append((f"tool {tool.version}", workspace.tool / "dkp-fips-tool", tool.sha256))
     _tell_files("fipsmanifest/sign/v1", listed, json=json)
 
@@ -205,7 +205,7 @@ def publish(
             }
         )
     else:
-        tell_plan(plan)
+        print_plan(plan)
     if dry_run:
         plan.require_no_conflict()
 

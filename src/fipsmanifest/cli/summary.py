@@ -4,53 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..diff import Difference, compare
 from ..errors import Incomplete, UsageError
-from ..node.document import parse_json
-from ..publish import index, layout
-from ..publish.consumer import Consumer
-from ..publish.plan import Plan
-from ..publish.snapshot import published_manifest
+from ..workflows.release import Changes
 from . import output
-
-if TYPE_CHECKING:
-    from ..node.trust import Trust
-    from ..publish.bucket import Bucket
 
 #: A job's page holds 1 MiB (GitHub Actions, "Workflow commands"), and nobody reads more rows.
 _ROWS = 200
 _CELL = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a manifest says that the serial before it does not."""
-
-    since: int
-    """The highest lower serial that is published and verifies; 0 for none."""
-    differences: tuple[Difference, ...]
-    """Empty for the first."""
-
-
-def changes(plan: Plan, payloads: Mapping[str, bytes], bucket: Bucket, trust: Trust) -> dict[str, Changes]:
-    """Compare manifests, the payloads by their names, with the serials before them. Raises as `published_manifest`."""
-    found: dict[str, Changes] = {}
-    action = next(action for action in plan.actions if action.key == layout.INDEX_JSON)
-    planned = {action.key for action in plan.actions}
-    for record in index.read(action.data).manifests:
-        if record.name not in payloads or record.key not in planned:
-            continue
-        before = None
-        if record.since:
-            consumer = Consumer.trusting(trust)
-            before = published_manifest(bucket, record.kubernetes, record.name, consumer, record.since)
-        differences = compare(before[1].content, parse_json(payloads[record.name])) if before else []
-        found[record.name] = Changes(record.since if before else 0, tuple(differences))
-    return found
 
 
 def require_file(path: Path) -> None:

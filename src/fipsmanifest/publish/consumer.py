@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,9 @@ from ..node.text import read_time, write_time
 from ..node.trust import Trust
 from ..node.verify import verify_cleartext, verify_detached
 from ..tool import version_of
+
+#: Signed files whose verification is remembered, bytes in all: several times the manifests of one release.
+_MEMO_BYTES = 4 * 1024 * 1024
 
 
 class Signer(Protocol):
@@ -63,12 +68,38 @@ class Consumer:
         names = {key.fingerprint: key.user_id for key in trust.keys}
         revoked = any(key.status == "revoked" for key in trust.keys)
         return cls(
-            lambda data: verify_cleartext(data, trust),
+            _Memo(lambda data: verify_cleartext(data, trust)),
             lambda data, signature: verify_detached(data, signature, trust, "tool"),
             lambda fingerprint, role: (fingerprint, role) in good,
             lambda fingerprint: names.get(fingerprint, ""),
             cls.trusting(as_retired(trust)) if revoked else None,
         )
+
+
+class _Memo:
+    """Verifies, and keeps the last results by digest: bytes that were verified once are not given to gpgv again.
+
+    A run reads a manifest before it signs, plans with it, and reads back what it wrote. Only results are kept, no
+    refusals, for `_MEMO_BYTES` of signed files. May be called from several threads.
+    """
+
+    def __init__(self, verify: Callable[[bytes], Signed]) -> None:
+        self._verify = verify
+        self._results: dict[bytes, tuple[int, Signed]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, data: bytes) -> Signed:
+        digest = hashlib.sha256(data).digest()
+        with self._lock:
+            if digest in self._results:
+                return self._results[digest][1]
+        signed = self._verify(data)
+        with self._lock:
+            self._results[digest] = (len(data), signed)
+            size = sum(length for length, _ in self._results.values())
+            while size > _MEMO_BYTES:
+                size -= self._results.pop(next(iter(self._results)))[0]
+        return signed
 
 
 def as_retired(trust: Trust, fingerprint: str | None = None) -> Trust:

@@ -29,6 +29,8 @@ class Plan:
     """By step, then key; of a tool's files the signature comes first."""
     left_out: tuple[str, ...]
     """What lies in the bucket where a manifest or tool should and is not one: left alone, and not in the index."""
+    published: index.Contents
+    """What will be published when the plan is carried out, as the index then says."""
 
     @property
     def conflicts(self) -> tuple[Action, ...]:
@@ -114,7 +116,7 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
     planned = {action.key for action in actions}
     actions += (_gone(key, there) for key in there.gone if key not in planned and key not in contents.withdrawn)
     actions += _index(contents, there)
-    return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out)
+    return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out, contents)
 
 
 def _withdrawn(wanted: Wanted, there: Snapshot) -> Iterator[str]:

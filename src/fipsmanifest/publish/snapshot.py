@@ -41,6 +41,19 @@ class Snapshot:
         """Give the serials of a manifest that are there or were withdrawn, the highest first."""
         return _serials([*self.entries, *self.published.withdrawn], kubernetes, name)
 
+    def manifest(
+        self, kubernetes: str, name: str, serial: int, consumer: Consumer
+    ) -> tuple[bytes, SignedManifest] | None:
+        """Return a serial of a manifest, signed file and content, where that object was read; None where it was not.
+
+        Raises `NotTrusted` where it does not verify.
+        """
+        key = layout.manifest(kubernetes, name, serial)
+        stored = self.objects.get(key)
+        if stored is None:
+            return None
+        return stored.data, _verified(stored, key, self.address, consumer)
+
 
 def read_snapshot(
     bucket: Bucket, consumer: Consumer, manifests: Iterable[str] = (), tool_version: str | None = None
@@ -128,11 +141,18 @@ def published_manifest(
     stored = bucket.get(key)
     if stored is None:
         return None
+    return stored.data, _verified(stored, key, bucket.describe(), consumer)
+
+
+def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> SignedManifest:
+    """Verify the manifest under ``key``. Raises `NotTrusted` that names key and bucket."""
+    what = layout.read_key(key)
+    if not isinstance(what, ManifestKey):
+        raise NotTrusted(f"{key} in {address} is not the key of a manifest.")
     try:
-        signed = read_manifest(stored.data, consumer, kubernetes=kubernetes, name=name, serial=serial)
+        return read_manifest(stored.data, consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial)
     except NotTrusted as error:
-        raise NotTrusted(f"{key} in {bucket.describe()}: {error.message}", error.advice) from error
-    return stored.data, signed
+        raise NotTrusted(f"{key} in {address}: {error.message}", error.advice) from error
 
 
 def withdrawn_from(bucket: Bucket) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Sign what was generated and publish it with the node tool; what is already published is neither signed nor sent."""
+"""Signing what was generated: what is published already, or was signed by an earlier run, is not signed again."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import durable
-from .definition import Definition
-from .errors import Conflict, NotTrusted
-from .node.document import parse_json
-from .node.trust import Trust
-from .node.verify import verify_cleartext, verify_detached
-from .publish import layout
-from .publish.action import Action, Kind, Step
-from .publish.compare import Differs, OnlyAdditions, compare
-from .publish.consumer import Consumer
-from .publish.plan import Plan
-from .publish.publisher import plan_publication
-from .publish.snapshot import published_manifest
-from .publish.wanted import Wanted, WantedManifest, WantedTool
-from .tool import ToolFile
-from .workspace import Workspace
+from .. import durable
+from ..definition import Definition
+from ..errors import Conflict, NotTrusted
+from ..node.document import parse_json
+from ..node.text import utc_now
+from ..node.trust import Trust
+from ..node.verify import verify_cleartext, verify_detached
+from ..publish import layout
+from ..publish.action import Action, Kind, Step
+from ..publish.compare import Differs, OnlyAdditions, compare
+from ..publish.consumer import Consumer
+from ..publish.plan import Plan, make_plan
+from ..publish.snapshot import Snapshot
+from ..publish.wanted import Wanted, WantedManifest, WantedTool
+from ..tool import ToolFile
+from ..workspace import Workspace
 
 if TYPE_CHECKING:
-    from .publish.bucket import Bucket
-    from .sign.gpg import Passphrase
+    from ..sign.gpg import Passphrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +44,20 @@ class Signer:
 
     def manifest(self, payload: bytes) -> bytes:
         """Clear-sign a manifest. Raises as `fipsmanifest.sign.signer.sign_manifest`."""
-        from .sign.signer import sign_manifest
+        from ..sign.signer import sign_manifest
 
         key = self._key("manifest")
         return sign_manifest(payload, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
 
     def tool(self, data: bytes) -> bytes:
         """Sign the node tool. Raises as `fipsmanifest.sign.signer.sign_detached`."""
-        from .sign.signer import sign_detached
+        from ..sign.signer import sign_detached
 
         key = self._key("tool")
         return sign_detached(data, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
 
     def _key(self, role: str) -> str:
-        from .sign.signer import pick_signing_key
+        from ..sign.signer import pick_signing_key
 
         named = (self.fingerprint or "").replace(" ", "").upper()
         entries = [key for key in self.trust.keys if key.role == role]
@@ -70,7 +69,7 @@ class Signer:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedManifest:
+class PreparedManifest:
     """A manifest ready to be published."""
 
     definition: Definition
@@ -91,33 +90,33 @@ class SignedManifest:
         return WantedManifest(of.kubernetes, of.name, of.serial, self.signed)
 
 
-def sign_manifest(
-    definition: Definition, payload: bytes, work: Workspace, signer: Signer, bucket: Bucket | None = None
-) -> SignedManifest:
-    """Give the signed manifest of a release: the published one where it says the same, else the kept, else a new one.
+def prepare_manifest(
+    definition: Definition, payload: bytes, work: Workspace, signer: Signer, published: Snapshot | None = None
+) -> PreparedManifest:
+    """Return the signed manifest of a release: the published one where it says the same, else the kept, else a new one.
 
     Raises `Conflict` where the same serial is published with other files, images or sources.
     """
-    if bucket is not None:
-        found = _published(definition, payload, signer.trust, bucket)
+    if published is not None:
+        found = _published(definition, payload, Consumer.trusting(signer.trust), published)
         if found is not None:
-            # Where the published one stands for what was generated, the work folder holds that one too.
+            # Where the published one stands for what was generated, the work directory holds that one too.
             durable.write(work.manifest(definition), found.payload)
             durable.write(work.signed(definition), found.signed)
             return found
     kept = _kept(work.signed(definition), payload, signer)
     if kept is not None:
-        return SignedManifest(definition, payload, kept, "kept")
+        return PreparedManifest(definition, payload, kept, "kept")
     signed = signer.manifest(payload)
     durable.write(work.signed(definition), signed)
-    return SignedManifest(definition, payload, signed, "signed")
+    return PreparedManifest(definition, payload, signed, "signed")
 
 
-def sign_tool(tool: ToolFile, work: Workspace, signer: Signer, bucket: Bucket | None = None) -> WantedTool:
-    """Give the tool, signed: with the published signature where it holds, else the kept one, else a new one."""
+def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Snapshot | None = None) -> WantedTool:
+    """Return the tool, signed: with the published signature where it holds, else the kept one, else a new one."""
     path = work.tool / f"{layout.TOOL}.asc"
     candidates = []
-    if bucket is not None and (stored := bucket.get(layout.tool(tool.version, ".asc"))) is not None:
+    if published is not None and (stored := published.objects.get(layout.tool(tool.version, ".asc"))) is not None:
         candidates.append(stored.data)
     if path.exists():
         candidates.append(path.read_bytes())
@@ -130,25 +129,22 @@ def sign_tool(tool: ToolFile, work: Workspace, signer: Signer, bucket: Bucket | 
     return WantedTool(tool.version, tool.data, signature)
 
 
-def wanted(manifests: Sequence[SignedManifest], tool: WantedTool | None) -> Wanted:
-    """Give what is to be published."""
-    return Wanted(tuple(item.wanted for item in manifests), tool)
+def plan_before_signing(
+    manifests: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, published: Snapshot
+) -> Plan:
+    """Plan the publication of manifests (definition, canonical payload) that nobody has signed yet.
 
-
-def dry_plan(payloads: Mapping[str, tuple[Definition, bytes]], tool: ToolFile, trust: Trust, bucket: Bucket) -> Plan:
-    """Plan the publication of manifests that nobody signed yet; nothing is signed or written.
-
-    ``payloads`` holds the canonical bytes by definition. A manifest that is published and says the same, or all but
-    the same, is planned as it was published.
+    Nothing is signed or written. A manifest that is published with the same content, evidence aside, is planned as it
+    was published.
     """
     unsigned: dict[bytes, dict[str, Any]] = {}
-    manifests = []
-    for definition, payload in payloads.values():
-        found = _published(definition, payload, trust, bucket)
+    prepared = []
+    for definition, payload in manifests:
+        found = _published(definition, payload, Consumer.trusting(trust), published)
         if found is None:
             unsigned[payload] = parse_json(payload)
-        manifests.append(found or SignedManifest(definition, payload, payload, "unsigned"))
-    return plan_unsigned([item.wanted for item in manifests], unsigned, tool, trust, bucket)
+        prepared.append(found or PreparedManifest(definition, payload, payload, "unsigned"))
+    return plan_unsigned([item.wanted for item in prepared], unsigned, tool, trust, published)
 
 
 def plan_unsigned(
@@ -156,7 +152,7 @@ def plan_unsigned(
     unsigned: Mapping[bytes, Mapping[str, Any]],
     tool: ToolFile | None,
     trust: Trust,
-    bucket: Bucket,
+    published: Snapshot,
 ) -> Plan:
     """Plan the publication of manifests and a tool of which some are not signed yet; nothing is signed or written.
 
@@ -164,10 +160,10 @@ def plan_unsigned(
     """
     what = None
     if tool is not None:
-        stored = bucket.get(layout.tool(tool.version, ".asc"))
+        stored = published.objects.get(layout.tool(tool.version, ".asc"))
         signed = stored is not None and _holds(tool.data, stored.data, trust)
         what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
-    plan = plan_publication(Wanted(tuple(manifests), what), bucket, _consumer(unsigned, trust))
+    plan = make_plan(Wanted(tuple(manifests), what), published, _consumer(unsigned, trust), utc_now())
     return replace(plan, actions=tuple(_before_signing(plan.actions, {*unsigned, _NO_SIGNATURE})))
 
 
@@ -209,27 +205,31 @@ def _consumer(unsigned: Mapping[bytes, Mapping[str, Any]], trust: Trust) -> Cons
     )
 
 
-def _published(definition: Definition, payload: bytes, trust: Trust, bucket: Bucket) -> SignedManifest | None:
-    """Give what is published under this serial, where that may stand for ``payload``; None where nothing is."""
-    consumer = Consumer.trusting(trust)
-    found = published_manifest(bucket, definition.kubernetes, definition.name, consumer, definition.serial)
+def _published(
+    definition: Definition, payload: bytes, consumer: Consumer, published: Snapshot
+) -> PreparedManifest | None:
+    """Return what is published under this serial, where that may stand for ``payload``; None where nothing is.
+
+    Raises `Conflict` where it differs, and `NotTrusted` where it does not verify.
+    """
+    found = published.manifest(definition.kubernetes, definition.name, definition.serial, consumer)
     if found is None:
         return None
     data, signed = found
     if signed.payload == payload:
-        return SignedManifest(definition, payload, data, "published")
+        return PreparedManifest(definition, payload, data, "published")
     difference = compare(parse_json(signed.payload), parse_json(payload))
     if isinstance(difference, Differs):
-        newest = published_manifest(bucket, definition.kubernetes, definition.name, consumer) or found
+        highest = max(published.serials(definition.kubernetes, definition.name), default=definition.serial)
         raise Conflict(
             f"{definition.manifest_name} serial {definition.serial} of {definition.kubernetes} is published in "
-            f"{bucket.describe()} (signed {signed.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signed.fingerprint}), and it "
+            f"{published.address} (signed {signed.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signed.fingerprint}), and it "
             f"differs: {'; '.join(difference.what[:20])}.",
             f"If the change is intended, give the definition a new serial and a reason; the next serial is "
-            f"{newest[1].document.serial + 1}.",
+            f"{highest + 1}.",
         )
     what = ", ".join(difference.what) if isinstance(difference, OnlyAdditions) else "another form"
-    return SignedManifest(
+    return PreparedManifest(
         definition, signed.payload, data, "published", f"published as it was; a new serial would add {what}"
     )
 

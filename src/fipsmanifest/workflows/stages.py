@@ -1,4 +1,4 @@
-"""The whole way from a definition to a publication, stage by stage; each leaves its result in the work folder."""
+"""The stages from a definition to a manifest; each leaves its result in the work directory."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import durable
-from . import lock as locks
-from .artifact import Artifact
-from .definition import Definition
-from .errors import Incomplete, UsageError
-from .node.trust import Trust, load_trust
-from .progress import SILENT, Progress
-from .workspace import Workspace
+from .. import durable
+from .. import lock as locks
+from ..artifact import Artifact
+from ..definition import Definition
+from ..errors import Incomplete, UsageError
+from ..node.trust import Trust, load_trust
+from ..progress import SILENT, Progress
+from ..workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .collect.context import Context
-    from .inspect.artifacts import Inspected
-    from .inspect.inspector import Inspector
-    from .inspect.table import Table
-    from .tool import ToolFile
+    from ..collect.context import Context
+    from ..inspect.artifacts import Inspected
+    from ..inspect.inspector import Inspector
+    from ..inspect.table import Table
+    from ..tool import ToolFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Site:
 
     def table(self) -> Table:
         """Read the table of modules, with the user's own rows."""
-        from .inspect.table import load
+        from ..inspect.table import load
 
         return load(self.modules)
 
     def inspector(self) -> Inspector:
         """Give what looks into files."""
-        from .inspect.inspector import Inspector
+        from ..inspect.inspector import Inspector
 
         try:
             self.work.spool.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> t
     ``base`` is the definition's folder. Raises `Refused` for a difference from the lock, and where there is no lock
     and none may be written.
     """
-    from .collect.stage import collect as fetch
+    from ..collect.stage import collect as fetch
 
     with _context(base, site, _pins(definition, rule)) as context:
         artifacts = fetch(definition, context)
@@ -109,8 +109,8 @@ def collect_and_inspect(
     definition: Definition, base: Path, site: Site, rule: LockRule, inspector: Inspector
 ) -> tuple[Inspected, ...]:
     """Collect as `collect` does, and inspect each artifact while the next is on its way."""
-    from .collect.stage import collect as fetch
-    from .inspect.artifacts import Inspection
+    from ..collect.stage import collect as fetch
+    from ..inspect.artifacts import Inspection
 
     with (
         _context(base, site, _pins(definition, rule)) as context,
@@ -123,8 +123,8 @@ def collect_and_inspect(
 
 def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[Inspected, ...]:
     """Inspect what an earlier `collect` left; every file is hashed again before it is looked at."""
-    from .collect.cache import Cache, default_root
-    from .inspect.artifacts import Inspection, files_of
+    from ..collect.cache import Cache, default_root
+    from ..inspect.artifacts import Inspection, files_of
 
     cache = Cache(site.cache or default_root())
     with Inspection(inspector, site.work.findings, site.progress) as inspection:
@@ -160,11 +160,11 @@ def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple
 
 @contextmanager
 def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Context]:
-    from .collect.cache import Cache, default_root
-    from .collect.context import Context
-    from .collect.http import Http
-    from .collect.mirror import Mirrors
-    from .collect.package_signature import verifier
+    from ..collect.cache import Cache, default_root
+    from ..collect.context import Context
+    from ..collect.http import Http
+    from ..collect.mirror import Mirrors
+    from ..collect.package_signature import verifier
 
     mirrors = Mirrors.parse(site.mirrors)
     cache = Cache(site.cache or default_root())
@@ -174,9 +174,9 @@ def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Cont
 
 def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool: ToolFile) -> bytes:
     """Make the manifest, and give its canonical bytes. Raises `Refused` where a requirement is not met."""
-    from .generate.assemble import assemble
-    from .generate.modules import describer
-    from .manifest import Tool
+    from ..generate.assemble import assemble
+    from ..generate.modules import describer
+    from ..manifest import Tool
 
     named = Tool(version=tool.version, sha256=tool.sha256)
     document = assemble(definition, inspected, describer(site.table()), named, _source_date_epoch())

@@ -1,0 +1,1 @@
+"""Whole jobs, which combine the stages: release, reissue, verify, bundle, overrides."""

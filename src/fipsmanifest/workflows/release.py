@@ -1,0 +1,141 @@
+"""A whole release: collect, inspect, generate, sign and publish every definition of a version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import lock as locks
+from ..definition import Definition
+from ..diff import Difference, compare
+from ..node.document import parse_json
+from ..node.text import utc_now
+from ..node.trust import Trust
+from ..publish import layout
+from ..publish.action import Action
+from ..publish.bucket import Bucket
+from ..publish.consumer import Consumer
+from ..publish.plan import Plan, make_plan
+from ..publish.public import read_back
+from ..publish.publisher import publish
+from ..publish.snapshot import Snapshot, published_manifest, read_snapshot
+from ..publish.wanted import Wanted
+from ..tool import ToolFile, build_tool
+from . import signing, stages
+from .signing import PreparedManifest, Signer
+from .stages import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a release is published, and how."""
+
+    bucket: Bucket
+    """The store."""
+    public_url: str | None = None
+    """The address that consumers read from; what was published is read back there."""
+    single_writer: bool = False
+    """Nobody else publishes: a store that ignores conditional writes will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a manifest says that the serial before it does not."""
+
+    since: int
+    """The highest lower serial that is published and verifies; 0 for none."""
+    differences: tuple[Difference, ...]
+    """Empty for the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseResult:
+    """What a run made."""
+
+    generated: tuple[tuple[Definition, bytes], ...]
+    """Each definition with the canonical bytes of its manifest."""
+    signed: tuple[PreparedManifest, ...]
+    """The signed manifests; empty after a dry run."""
+    tool: ToolFile
+    """The node tool that the manifests name."""
+    plan: Plan | None
+    """What was published, or would be; None without a destination."""
+    written: tuple[Action, ...] | None
+    """The objects that this run wrote; None where nothing was to be published."""
+
+    @property
+    def payloads(self) -> dict[str, bytes]:
+        """The manifests by name: as they are signed, or as they were generated where nothing is."""
+        signed = {one.definition.name: one.payload for one in self.signed}
+        return {definition.name: payload for definition, payload in self.generated} | signed
+
+
+def cut_release(
+    definitions: Sequence[tuple[Path, Definition]],
+    site: Site,
+    *,
+    lock: Path | None = None,
+    first_lock: bool = False,
+    signer: Signer | None,
+    destination: Destination | None = None,
+) -> ReleaseResult:
+    """Cut a release of definitions, each given with its file; ``lock`` names a lock file other than those beside them.
+
+    Without a ``signer`` it is a dry run, which signs nothing, pins nothing and writes to no bucket. Raises what the
+    stages raise: `Refused` by policy or lock, `Conflict` with what is published, `Incomplete`, `NotTrusted`.
+    """
+    tool, inspector = build_tool(site.keys), site.inspector()
+    generated = []
+    for path, definition in definitions:
+        rule = stages.LockRule(lock or locks.path_beside(path), first=first_lock, write=signer is not None)
+        inspected = stages.collect_and_inspect(definition, path.parent, site, rule, inspector)
+        generated.append((definition, stages.generate(definition, inspected, site, tool)))
+    trust = signer.trust if signer is not None else site.trust()
+    published = _look(generated, tool, trust, destination) if destination is not None else None
+    if signer is None:
+        plan = signing.plan_before_signing(generated, tool, trust, published) if published is not None else None
+        return ReleaseResult(tuple(generated), (), tool, plan, None)
+    signed_tool = signing.prepare_tool(tool, site.work, signer, published)
+    signed = tuple(signing.prepare_manifest(*one, site.work, signer, published) for one in generated)
+    if published is None or destination is None:
+        return ReleaseResult(tuple(generated), signed, tool, None, None)
+    wanted, consumer = Wanted(tuple(one.wanted for one in signed), signed_tool), Consumer.trusting(trust)
+    publication = publish(
+        wanted,
+        destination.bucket,
+        consumer,
+        site.progress,
+        plan=make_plan(wanted, published, consumer, utc_now()),
+        single_writer=destination.single_writer,
+    )
+    if destination.public_url is not None:
+        read_back(publication.plan, destination.bucket, destination.public_url, site.progress)
+    return ReleaseResult(tuple(generated), signed, tool, publication.plan, publication.written)
+
+
+def _look(
+    generated: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, destination: Destination
+) -> Snapshot:
+    """Read from the bucket, once, what signing and planning have to know."""
+    keys = [layout.manifest(one.kubernetes, one.name, one.serial) for one, _ in generated]
+    return read_snapshot(destination.bucket, Consumer.trusting(trust), keys, tool.version)
+
+
+def changes_since(result: ReleaseResult, bucket: Bucket, trust: Trust) -> dict[str, Changes]:
+    """Compare each manifest of a result with the serial before it, by name. Raises as `published_manifest`."""
+    if result.plan is None:
+        return {}
+    found: dict[str, Changes] = {}
+    planned = {action.key for action in result.plan.actions}
+    for record in result.plan.published.manifests:
+        payload = result.payloads.get(record.name)
+        if payload is None or record.key not in planned:
+            continue
+        before = None
+        if record.since:
+            consumer = Consumer.trusting(trust)
+            before = published_manifest(bucket, record.kubernetes, record.name, consumer, record.since)
+        differences = compare(before[1].content, parse_json(payload)) if before else []
+        found[record.name] = Changes(record.since if before else 0, tuple(differences))
+    return found
