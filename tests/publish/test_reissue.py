@@ -220,7 +220,7 @@ def test_a_dry_run_says_what_would_be_published_and_needs_no_secret_key(
 def test_a_reason_that_is_none_is_refused(office: Office, reason: str) -> None:
     before = office.everything()
 
-    assert "no reason" in office.reissue("--reason", reason, code=2).stderr
+    assert "--reason must be one printable line" in office.reissue("--reason", reason, code=2).stderr
     assert office.everything() == before
 
 
