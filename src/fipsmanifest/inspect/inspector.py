@@ -69,12 +69,12 @@ class Inspector:
         return Session(self)
 
     def inspect(self, member: Member) -> Finding | None:
-        """Inspect one member by itself; None for a directory.
+        """Inspect one member by itself; None for a directory, device or FIFO.
 
         Reads the member's content to its end. Raises `Refused` where the content is not as long as the member
         says, and for a hard link, which only a `session` can resolve; `Incomplete` where the disk refuses.
         """
-        if member.type == "directory":
+        if member.type in ("directory", "special"):
             return None
         if member.type == "symlink":
             return Finding(member.path, "symlink", member.mode, None, None, member.mark or "program", member.target)
