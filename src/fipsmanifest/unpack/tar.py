@@ -71,7 +71,6 @@ _TYPES: dict[bytes, MemberType] = {
     b"6": "special",
     _DUMP_DIRECTORY: "directory",
 }
-
 _ADVICE = "Do not use this archive; ask those who publish it."
 _AGAIN = "Fetch it again; if it stays so, ask those who publish it."
 
@@ -154,9 +153,10 @@ def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT
         with _explained(archive, name):
             kind = _type(header, extended, name, archive)
             size = header.size if extended.size is None else extended.size
-            has_content = kind == "file" or header.type == _DUMP_DIRECTORY
-            if size and not has_content:
-                raise Ambiguous(f"it is a {kind} and has {size} bytes of content")
+            if kind != "file" and header.type != _DUMP_DIRECTORY:
+                if size and kind == "hardlink":
+                    raise Ambiguous(f"it is a hard link and has {size} bytes of content")
+                size = 0
             count.add(name, size)
             path = _path(name, kind, root, archive)
             stored = _Content(stream, size, archive, name)

@@ -1,0 +1,95 @@
+"""What is accepted of a tar is what GNU tar, libarchive and Go's archive/tar unpack of it; umoci, for layers.
+
+Whatever an unpacker makes of a tar that is accepted here, a gate has judged. ``make fuzz`` compares
+``FIPSMANIFEST_FUZZ_SECONDS`` times 100 tars; a test run a few hundred. The tars follow from ``FIPSMANIFEST_FUZZ_SEED``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.errors import Refused
+
+from . import tars, untar
+from .untar import Entry
+
+COUNT = int(float(os.environ.get("FIPSMANIFEST_FUZZ_SECONDS", "3")) * 100)
+SEED = os.environ.get("FIPSMANIFEST_FUZZ_SEED", "1")
+BATCH = 100
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(COUNT + 300)
+def test_what_is_accepted_of_a_tar_is_what_every_unpacker_makes_of_it(tmp_path: Path) -> None:
+    maker = tars.Maker(tars.real_tars(tmp_path))
+    counted: Counter[str] = Counter()
+    for start in range(0, COUNT, BATCH):
+        seeds = [f"{SEED}:{number}" for number in range(start, start + BATCH)]
+        findings = [
+            f"tars.Maker(...).make({seed!r}): {why}" for seed, why in compare(seeds, maker, tmp_path, counted) if why
+        ]
+        assert not findings, "\n".join(findings)
+    sys.stdout.write(f"{dict(counted)}\n")
+    assert counted["accepted"] > COUNT / 10
+    assert counted["refused"] > COUNT / 10
+
+
+def compare(seeds: list[str], maker: tars.Maker, folder: Path, counted: Counter[str]) -> list[tuple[str, str]]:
+    """Return the seeds whose tars an unpacker reads in another way than this project, with what is different."""
+    accepted: list[tuple[str, Path, list[Entry]]] = []
+    for number, seed in enumerate(seeds):
+        data = maker.make(seed)
+        try:
+            found = untar.ours(data)
+        except Refused:
+            counted["refused"] += 1
+            continue
+        path = folder / f"{number}.tar"
+        path.write_bytes(data)
+        accepted.append((seed, path, found))
+    counted["accepted"] += len(accepted)
+    paths = [path for _, path, _ in accepted]
+    return [
+        (seed, difference(path, found, *by_go))
+        for (seed, path, found), by_go in zip(accepted, untar.go(paths), strict=True)
+    ]
+
+
+def difference(path: Path, found: list[Entry], by_go: list[Entry], failed: str) -> str:
+    """Return what an unpacker makes of the tar at ``path`` that is not in ``found``, empty for nothing."""
+    if by_go != (found[: len(by_go)] if failed else found):
+        return f"Go reads {by_go} {failed}, and we {found}"
+    for name, command in (("GNU tar", untar.GNU_TAR), ("bsdtar", untar.BSDTAR)):
+        files, code = untar.unpacked(command, path)
+        unknown = [(place, digest) for place, digest in files.items() if not judged(place, digest, found)]
+        if unknown:
+            return f"{name} unpacks {unknown}, and we {found}"
+        missed = [entry for entry in left(found) if files.get(entry.path) != entry.digest]
+        if code == 0 and missed:
+            return f"{name} does not unpack {missed}"
+    return ""
+
+
+def judged(place: str, digest: str, found: list[Entry]) -> bool:
+    """Return whether a file with this content was seen under its name, or under any where links give it others.
+
+    An empty one holds nothing to judge: libarchive makes one of a hard link whose long target precedes its long name.
+    """
+    if digest == untar.EMPTY:
+        return True
+    links = any(entry.kind in ("symlink", "hardlink") for entry in found)
+    return any(entry.kind == "file" and entry.digest == digest and (links or entry.path == place) for entry in found)
+
+
+def left(found: list[Entry]) -> list[Entry]:
+    """Return the files that unpacking leaves, as far as names alone tell it."""
+    last = {entry.path: entry for entry in found}
+    if any(entry.kind in ("symlink", "hardlink") for entry in found) or any("/.." in path for path in last):
+        return []
+    parents = {path[:at] for path in last for at, char in enumerate(path) if char == "/"}
+    return [entry for entry in last.values() if entry.kind == "file" and entry.path not in parents]

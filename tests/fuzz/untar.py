@@ -1,0 +1,164 @@
+"""What unpackers make of a tar: GNU tar, libarchive, Go's archive/tar, and this project."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.upstream import goprograms
+
+from fipsmanifest.unpack.limits import Limits
+from fipsmanifest.unpack.tar import members
+
+#: The digest of no bytes.
+EMPTY = hashlib.sha256().hexdigest()
+
+LIMITS = Limits(members=2000, expanded=64 << 20)
+
+#: Reads the names of tars on stdin and prints, for each, a line with its members and the error that ended it.
+_GO_MAIN = """\
+package main
+
+import (
+	"archive/tar"
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"os"
+)
+
+type member struct {
+	Name, Link []byte
+	Type       byte
+	Size       int64
+	Digest     string
+}
+
+func list(path string) (found []member, failed string) {
+	file, err := os.Open(path)
+	if err != nil {
+		panic(err)
+	}
+	defer file.Close()
+	reader := tar.NewReader(file)
+	for {
+		header, err := reader.Next()
+		if err == io.EOF {
+			return found, ""
+		}
+		if err != nil {
+			return found, err.Error()
+		}
+		digest := sha256.New()
+		size, err := io.Copy(digest, io.LimitReader(reader, 1<<27))
+		if err != nil {
+			return found, err.Error()
+		}
+		found = append(found, member{[]byte(header.Name), []byte(header.Linkname), header.Typeflag, size,
+			hex.EncodeToString(digest.Sum(nil))})
+	}
+}
+
+func main() {
+	lines := bufio.NewScanner(os.Stdin)
+	output := json.NewEncoder(os.Stdout)
+	for lines.Scan() {
+		found, failed := list(lines.Text())
+		output.Encode(map[string]any{"Members": found, "Failed": failed})
+	}
+}
+"""
+
+_TYPES = {"0": "file", "7": "file", "S": "file", "1": "hardlink", "2": "symlink", "5": "directory", "D": "directory"}
+_TYPES |= dict.fromkeys("346", "special")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member as a reader sees it."""
+
+    path: str
+    kind: str
+    size: int = 0
+    digest: str = ""
+    target: str = ""
+
+
+def place(name: str) -> str:
+    """Return a member's name without what does not change where it is unpacked."""
+    return "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def ours(data: bytes) -> list[Entry]:
+    """Return what this project reads. Raises `Refused`."""
+    found = []
+    for item in members(io.BytesIO(data), root="/", archive="fuzz.tar", limits=LIMITS):
+        content = b""
+        if item.content is not None:
+            content = item.content.read()
+            assert len(content) == item.size
+        digest = hashlib.sha256(content).hexdigest() if item.type == "file" else ""
+        found.append(Entry(item.path, item.type, item.size, digest, item.target or ""))
+    return found
+
+
+def go(paths: Sequence[Path]) -> Iterator[tuple[list[Entry], str]]:
+    """Return for each tar what Go's archive/tar reads, and the error that ended it."""
+    program = goprograms.build("list-tars", main=_GO_MAIN, boring=False)
+    done = subprocess.run([program], input="\n".join(map(str, paths)), capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        result = json.loads(line)
+        yield [*_go_entries(result["Members"] or ())], result["Failed"]
+
+
+def _go_entries(found: Sequence[dict[str, object]]) -> Iterator[Entry]:
+    for item in found:
+        letter = chr(int(str(item["Type"])))
+        name, link = (os.fsdecode(base64.b64decode(str(item[key] or ""))) for key in ("Name", "Link"))
+        if letter in "gV":
+            continue
+        kind = _TYPES.get(letter, f"type {letter!r}")
+        target = {"hardlink": place(link), "symlink": link}.get(kind, "")
+        is_file = kind == "file"
+        size, digest = (int(str(item["Size"])), str(item["Digest"])) if is_file else (0, "")
+        yield Entry(place(name), kind, size, digest, target)
+
+
+def unpacked(command: Sequence[str], path: Path) -> tuple[dict[str, str], int]:
+    """Return each regular file that the command unpacks, with its digest, and the command's exit code."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        root = Path(folder, "root")
+        root.mkdir()
+        done = subprocess.run(
+            [*command, "-xf", path],
+            cwd=root,
+            capture_output=True,
+            check=False,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
+        )
+        return dict(_files(root)), done.returncode
+
+
+def _files(root: Path) -> Iterator[tuple[str, str]]:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield "/" + str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+GNU_TAR = ("tar", "--no-same-owner")
+BSDTAR = ("bsdtar", "--no-same-owner")
