@@ -39,6 +39,36 @@ def test_what_is_accepted_of_a_tar_is_what_every_unpacker_makes_of_it(tmp_path: 
     assert counted["refused"] > COUNT / 10
 
 
+@pytest.mark.fuzz
+@pytest.mark.timeout(COUNT + 300)
+def test_what_is_accepted_of_a_layer_is_what_umoci_unpacks(tmp_path: Path) -> None:
+    maker = tars.Maker(tars.real_tars(tmp_path))
+    counted: Counter[str] = Counter()
+    lower = tars.member("a", b"lower a") + tars.member("d/a", b"lower d/a") + tars.header("s", kind=b"2", target="d")
+    for number in range(COUNT // 6):
+        seed = f"{SEED}:layer {number}"
+        layers = [lower + tars.END, maker.make(seed)]
+        try:
+            found = untar.merged(layers, tmp_path)
+        except Refused:
+            counted["refused"] += 1
+            continue
+        files, complete = untar.by_umoci(layers, tmp_path / str(number))
+        counted["accepted" if complete else "refused by umoci"] += 1
+        links = {entry.path for entry in untar.ours(layers[1]) if entry.kind in ("symlink", "hardlink")}
+        unknown = {
+            (place, digest)
+            for place, digest in files.items()
+            if digest != untar.EMPTY and (place, digest) not in found and not (links and digest in dict(found).values())
+        }
+        assert not unknown, f"tars.Maker(...).make({seed!r}): umoci unpacks {unknown}, and we {found}"
+        if complete and not links:
+            # The lower layer's link leads to another directory.
+            assert {place for place, _ in found if not place.startswith("/s/")} == set(files), seed
+    sys.stdout.write(f"{dict(counted)}\n")
+    assert counted["accepted"] > COUNT / 60
+
+
 def compare(seeds: list[str], maker: tars.Maker, folder: Path, counted: Counter[str]) -> list[tuple[str, str]]:
     """Return the seeds whose tars an unpacker reads in another way than this project, with what is different."""
     accepted: list[tuple[str, Path, list[Entry]]] = []

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -16,8 +17,12 @@ from pathlib import Path
 
 from examples.upstream import goprograms
 
+from fipsmanifest.artifact import Blob
+from fipsmanifest.unpack.layers import merge, read_layer
 from fipsmanifest.unpack.limits import Limits
+from fipsmanifest.unpack.member import Member
 from fipsmanifest.unpack.tar import members
+from tests.servers_registry import OCI_LAYER, make_image
 
 #: The digest of no bytes.
 EMPTY = hashlib.sha256().hexdigest()
@@ -150,6 +155,32 @@ def unpacked(command: Sequence[str], path: Path) -> tuple[dict[str, str], int]:
             env=os.environ | {"LC_ALL": "C.UTF-8"},
         )
         return dict(_files(root)), done.returncode
+
+
+def merged(layers: Sequence[bytes], folder: Path) -> list[tuple[str, str]]:
+    """Return each file, with its digest, of the file system that this project sees in the layers. Raises `Refused`."""
+    read = []
+    for data in layers:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        path = folder / "layer"
+        path.write_bytes(data)
+        read.append(read_layer(Blob(digest, len(data), OCI_LAYER, path), digest, _seen, limits=LIMITS))
+    return list(merge(read))
+
+
+def _seen(member: Member) -> str | None:
+    return hashlib.sha256(member.content.read()).hexdigest() if member.content else None
+
+
+def by_umoci(layers: Sequence[bytes], folder: Path) -> tuple[dict[str, str], bool]:
+    """Return each file, with its digest, that umoci unpacks of the layers, and whether it came to their end."""
+    make_image(folder / "layout", "v1", {"amd64": layers}, index=False)
+    done = subprocess.run(
+        ["umoci", "unpack", "--image", folder / "layout:v1", folder / "bundle"], capture_output=True, check=False
+    )
+    found = dict(_files(folder / "bundle/rootfs"))
+    shutil.rmtree(folder)
+    return found, done.returncode == 0
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:

@@ -76,12 +76,24 @@ TWO_WAYS = {
     "file with a slash behind its name": (member("kubelet/", PLAIN), "it is a file by its type"),
     "hard link with content": (
         member("a", GOOD) + header("b", kind=b"1", target="a", size=512) + tars.padded(member("kubelet", PLAIN)),
-        "'b' is ambiguous: it is a hard link and has 512 bytes of content",
+        "'b' is ambiguous: it is a hardlink and has 512 bytes of content",
+    ),
+    "directory with content by pax": (
+        pax(("size", "1024")) + header("b/", kind=b"5") + member("kubelet", PLAIN),
+        "'b/' is ambiguous: it is a directory and has 1024 bytes of content",
+    ),
+    "prefix that is no time to Go": (
+        member("kubelet", PLAIN, magic=GNU, prefix=b"14371130000\0\x80" + b"\xff" * 11),
+        "'kubelet' is ambiguous: it has a prefix",
     ),
     "file without a name": (member("", PLAIN), "'' is ambiguous: it is a file without a name"),
     "file named as the root": (member("./", PLAIN, kind=b"7"), "it is a file by its type"),
-    "realsize of star": (pax(("SCHILY.realsize", "5")) + member("a", PLAIN), "SCHILY.realsize, which few unpackers"),
-    "sparse map of Solaris": (pax(("SUN.holesdata", " 0 5 9")) + member("a", PLAIN), "SUN.holesdata, which few"),
+    "realsize of star": (pax(("SCHILY.realsize", "5")) + member("a", PLAIN), "SCHILY.realsize, which only some"),
+    "another file's content by overlayfs": (
+        pax(("SCHILY.xattr.trusted.overlay.redirect", "/hidden")) + header("usr/", kind=b"5"),
+        "SCHILY.xattr.trusted.overlay.redirect, which only some",
+    ),
+    "sparse map of Solaris": (pax(("SUN.holesdata", " 0 5 9")) + member("a", PLAIN), "SUN.holesdata, which only some"),
     "sparse map in a file that is none": (
         member(
             "a", bytes(512), magic=GNU, patches=[(386, tars.field(0, 12) + tars.field(5, 12)), (483, tars.field(5, 12))]
@@ -130,6 +142,7 @@ TWO_WAYS = {
 #: Unpackers agree on these, with their usual options; others, or these with other options, would not.
 _ON_THE_SAFE_SIDE = {
     "members behind the end",
+    "another file's content by overlayfs",
     "long name without a member",
     "file without a name",
     "sparse in two formats",
@@ -198,6 +211,8 @@ def test_what_unpackers_read_alike_is_read_as_they_do(case: str, tmp_path: Path)
     path.write_bytes(ALIKE[case] + (END if case not in ("no end", "nothing") else b""))
     ((by_go, failed),) = untar.go([path])
     assert (difference(path, untar.ours(path.read_bytes()), by_go, failed), failed) == ("", "")
+    if case not in ("device and FIFO", "attributes", "no end", "nothing"):
+        assert [untar.unpacked(command, path)[1] for command in (untar.GNU_TAR, untar.BSDTAR)] == [0, 0]
 
 
 def test_what_real_tools_write_is_read_as_they_do(tmp_path: Path) -> None:

@@ -154,8 +154,9 @@ def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT
             kind = _type(header, extended, name, archive)
             size = header.size if extended.size is None else extended.size
             if kind != "file" and header.type != _DUMP_DIRECTORY:
-                if size and kind == "hardlink":
-                    raise Ambiguous(f"it is a hard link and has {size} bytes of content")
+                # Of the others' headers, no unpacker takes the size for that of content.
+                if size and (kind == "hardlink" or extended.size is not None):
+                    raise Ambiguous(f"it is a {kind} and has {size} bytes of content")
                 size = 0
             count.add(name, size)
             path = _path(name, kind, root, archive)

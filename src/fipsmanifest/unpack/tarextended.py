@@ -20,8 +20,12 @@ TYPES = frozenset((LONG_NAME, LONG_TARGET, PAX, PAX_GLOBAL))
 _SPARSE = "GNU.sparse."
 _PAIR = (f"{_SPARSE}offset", f"{_SPARSE}numbytes")
 #: Records that change a member's name, size or content in one of the reference readers.
-_INTERPRETED = ("path", "linkpath", "size", "hdrcharset", "SCHILY.realsize", "SUN.holesdata")
-_REFUSED = ("SCHILY.realsize", "SUN.holesdata", "GNU.volume.filename", "GNU.volume.size", "GNU.volume.offset")
+_INTERPRETED = ("path", "linkpath", "size", "hdrcharset")
+#: Records that only some readers apply, and attributes by which overlayfs shows another file's content.
+_REFUSED = (
+    *("SCHILY.realsize", "SUN.holesdata", "GNU.volume.filename", "GNU.volume.size", "GNU.volume.offset"),
+    *(f"SCHILY.xattr.{space}.overlay.{name}" for space in ("trusted", "user") for name in ("redirect", "metacopy")),
+)
 #: Names are bytes here, whichever of the two is named (POSIX.1-2017, pax, "pax Extended Header Keywords").
 _CHARSETS = ("BINARY", "ISO-IR 10646 2000 UTF-8")
 
@@ -124,7 +128,7 @@ def _interpreted(records: list[tuple[str, bytes]]) -> dict[str, str]:
     known: dict[str, str] = {}
     for key, value in records:
         if key in _REFUSED:
-            raise Ambiguous(f"it has a pax record {key}, which few unpackers know")
+            raise Ambiguous(f"it has a pax record {key}, which only some unpackers apply")
         if key not in _INTERPRETED and not key.startswith(_SPARSE):
             continue
         if not value or b"\0" in value:

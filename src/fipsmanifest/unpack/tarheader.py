@@ -33,6 +33,8 @@ _STAR_TRAILER, _STAR_PREFIX = slice(508, 512), 131
 _STAR_TIMES = (slice(476, 488), slice(488, 500))
 
 _USTAR_MAGIC, _GNU_MAGIC = b"ustar\0", b"ustar  \0"
+#: Numbers are below it: Go and GNU tar take no larger ones.
+_INT64 = 1 << 63
 _OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
 
 SPARSE_TYPE = b"S"
@@ -123,14 +125,13 @@ def number(field: bytes, *, signed: bool = False) -> int:
     With ``signed`` also a negative one in base 256. Raises `Malformed` for anything else, such as digits that only
     some unpackers read to their end.
     """
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
-    if field[0] == 0xFF and signed:
-        return int.from_bytes(field, "big", signed=True)
-    octal = _OCTAL.fullmatch(field)
-    if octal is None:
-        raise Malformed(f"a header is not valid, {field!r} is not a number")
-    return int(octal[1] or b"0", 8)
+    if field[0] == 0x80 or (field[0] == 0xFF and signed):
+        value = int.from_bytes(field[1:], "big") - (field[0] & 1) * (1 << 8 * (len(field) - 1))
+        if -_INT64 <= value < _INT64:
+            return value
+    elif octal := _OCTAL.fullmatch(field):
+        return int(octal[1] or b"0", 8)
+    raise Malformed(f"a header is not valid, {field!r} is not a number")
 
 
 def text(field: bytes) -> str:
