@@ -327,6 +327,8 @@ def test_a_header_is_told_by_its_magic_or_its_checksum() -> None:
     assert is_header(without)
     total = int(without[148:154], 8)
     assert is_header(without[:148] + b"\x80" + total.to_bytes(7, "big") + without[156:])
+    # Go passes over any number of NULs and blanks before the digits.
+    assert is_header(without[:148] + b"\0 \0%05o" % total + without[156:])
     assert is_header(b"y" + block[1:])
     assert not is_header(b"y" + without[1:])
     assert not is_header(block[:511])
