@@ -18,6 +18,8 @@ from typing import Any
 
 from fipsmanifest.unpack.tar import is_header
 
+from . import untar
+
 BLOCK = 512
 END = bytes(1024)
 USTAR, GNU, V7 = b"ustar\x0000", b"ustar  \0", bytes(8)
@@ -239,7 +241,7 @@ class Maker:
 
 
 def real_tars(scratch: Path) -> list[bytes]:
-    """Return tars of the same files as GNU tar, libarchive and Python write them, in each of their formats."""
+    """Return tars as GNU tar, libarchive, cpio, Go and Python write them, in each of their formats."""
     tree = scratch / "tree"
     (tree / "d/e").mkdir(parents=True)
     (tree / "a").write_bytes(b"first")
@@ -266,6 +268,14 @@ def real_tars(scratch: Path) -> list[bytes]:
         found.append(_run(["tar", "--format=pax", f"--sparse-version={version}", "-Scf", "-", "holes", "a"], tree))
     for form in ("gnutar", "pax", "ustar", "v7"):
         found.append(_run(["bsdtar", f"--format={form}", "-cf", "-", "a", "d", "link", "s", "holes"], tree))
+    for form in ("ustar", "tar"):
+        command = ["cpio", "-o", "-H", form, "--quiet"]
+        names = b"a\nd\nlink\nd/b\ns\n"
+        found.append(subprocess.run(command, cwd=tree, input=names, capture_output=True, check=True).stdout)
+    found += [untar.written_by_go(form) for form in ("ustar", "pax", "gnu")]
+    found.append(_run(["tar", "--format=pax", "-V", "label", "-cf", "-", "a"], tree))
+    (tree / ("holes" * 30)).hardlink_to(tree / "holes")
+    found.append(_run(["bsdtar", "--format=pax", "--read-sparse", "-cf", "-", "holes" * 30], tree))
     for library_form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT):
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=library_form) as tar:

@@ -29,7 +29,8 @@ EMPTY = hashlib.sha256().hexdigest()
 
 LIMITS = Limits(members=2000, expanded=64 << 20)
 
-#: Reads the names of tars on stdin and prints, for each, a line with its members and the error that ended it.
+#: Reads the names of tars on stdin and prints, for each, a line with its members and the error that ended it. With an
+#: argument, writes a tar in that format.
 _GO_MAIN = """\
 package main
 
@@ -41,6 +42,8 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"strings"
+	"time"
 )
 
 type member struct {
@@ -75,7 +78,40 @@ func list(path string) (found []member, failed string) {
 	}
 }
 
+func write(format tar.Format) {
+	writer := tar.NewWriter(os.Stdout)
+	defer writer.Close()
+	data := []byte("written by Go")
+	name := "a"
+	if format != tar.FormatUSTAR {
+		name = "ü/" + strings.Repeat("n", 130)
+	}
+	headers := []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "d/"},
+		{Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Uid: 1 << 20},
+		{Typeflag: tar.TypeReg, Name: "d/" + strings.Repeat("m", 98), Size: int64(len(data))},
+		{Typeflag: tar.TypeSymlink, Name: "s", Linkname: name},
+		{Typeflag: tar.TypeLink, Name: "h", Linkname: name},
+	}
+	for _, header := range headers {
+		header.Mode, header.ModTime, header.Format = 0o755, time.Unix(1700000000, 0), format
+		if format == tar.FormatPAX {
+			header.PAXRecords = map[string]string{"SCHILY.xattr.user.x": "\\x00\\x01"}
+		}
+		if err := writer.WriteHeader(&header); err != nil {
+			panic(err)
+		}
+		if header.Size > 0 {
+			writer.Write(data)
+		}
+	}
+}
+
 func main() {
+	if len(os.Args) > 1 {
+		write(map[string]tar.Format{"ustar": tar.FormatUSTAR, "pax": tar.FormatPAX, "gnu": tar.FormatGNU}[os.Args[1]])
+		return
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	output := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
@@ -120,11 +156,19 @@ def ours(data: bytes) -> list[Entry]:
 
 def go(paths: Sequence[Path]) -> Iterator[tuple[list[Entry], str]]:
     """Return for each tar what Go's archive/tar reads, and the error that ended it."""
-    program = goprograms.build("list-tars", main=_GO_MAIN, boring=False)
-    done = subprocess.run([program], input="\n".join(map(str, paths)), capture_output=True, text=True, check=True)
+    done = subprocess.run([_go_program()], input="\n".join(map(str, paths)), capture_output=True, text=True, check=True)
     for line in done.stdout.splitlines():
         result = json.loads(line)
         yield [*_go_entries(result["Members"] or ())], result["Failed"]
+
+
+def written_by_go(form: str) -> bytes:
+    """Return a tar as Go's archive/tar, and so docker and containerd, write it: ``ustar``, ``pax`` or ``gnu``."""
+    return subprocess.run([_go_program(), form], capture_output=True, check=True).stdout
+
+
+def _go_program() -> Path:
+    return goprograms.build("list-tars", main=_GO_MAIN, boring=False)
 
 
 def _go_entries(found: Sequence[dict[str, object]]) -> Iterator[Entry]:

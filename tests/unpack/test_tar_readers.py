@@ -101,6 +101,13 @@ TWO_WAYS = {
         "it has a sparse map, and is not a sparse file",
     ),
     "sparse name alone": (pax(("GNU.sparse.name", "kubelet")) + member("a", PLAIN), "of no known form of sparse files"),
+    "sparse name and another path": (
+        pax(
+            ("GNU.sparse.name", "kubelet"), ("path", "junk"), ("GNU.sparse.size", "512"), ("GNU.sparse.numblocks", "1"),
+            ("GNU.sparse.map", "0,512"),
+        ) + member("a", b"x" * 512),
+        "it has both a pax path and another name as a sparse file",
+    ),
     "sparse in two formats": (
         pax(("size", "512")) + old_sparse("a", [(0, 512), (512, 0)], 512, bytes(512)),
         "it is a sparse file in two formats",
@@ -139,12 +146,13 @@ TWO_WAYS = {
     "continued file": (header("a", kind=b"M", size=5) + tars.padded(PLAIN), "'a' is of the unknown type b'M'"),
 }  # fmt: skip
 
-#: Unpackers agree on these, with their usual options; others, or these with other options, would not.
+#: Unpackers agree on these, with their usual options; other versions, or these with other options, do not.
 _ON_THE_SAFE_SIDE = {
     "members behind the end",
     "another file's content by overlayfs",
     "long name without a member",
     "file without a name",
+    "sparse name and another path",
     "sparse in two formats",
     "pax sparse with GNU tar's magic",
 }

@@ -90,10 +90,11 @@ class Extended:
     def _add_records(self, records: list[tuple[str, bytes]]) -> None:
         known = _interpreted(records)
         self.sparse = _sparse(records, known)
-        # GNU.sparse.name is the file's, and path then only one for unpackers without sparse files.
-        path = known.get(f"{_SPARSE}name", known.get("path"))
-        if path is not None:
-            self._set_name(path)
+        names = {known[key] for key in ("path", f"{_SPARSE}name") if key in known}
+        if len(names) > 1:
+            raise Ambiguous("it has both a pax path and another name as a sparse file")
+        for name in names:
+            self._set_name(name)
         if "linkpath" in known:
             self._set_target(known["linkpath"])
         if "size" in known:
