@@ -63,8 +63,9 @@ def test_what_is_accepted_of_a_layer_is_what_umoci_unpacks(tmp_path: Path) -> No
         }
         assert not unknown, f"tars.Maker(...).make({seed!r}): umoci unpacks {unknown}, and we {found}"
         if complete and not links:
-            # The lower layer's link leads to another directory.
-            assert {place for place, _ in found if not place.startswith("/s/")} == set(files), seed
+            # The lower layer's link leads to another directory; of a device, umoci makes an empty file without root.
+            last = {place for place, digest in dict(found).items() if digest != untar.EMPTY and place[:3] != "/s/"}
+            assert last == {place for place, digest in files.items() if digest != untar.EMPTY}, seed
     sys.stdout.write(f"{dict(counted)}\n")
     assert counted["accepted"] > COUNT / 60
 

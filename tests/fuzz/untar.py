@@ -220,7 +220,9 @@ def by_umoci(layers: Sequence[bytes], folder: Path) -> tuple[dict[str, str], boo
     """Return each file, with its digest, that umoci unpacks of the layers, and whether it came to their end."""
     make_image(folder / "layout", "v1", {"amd64": layers}, index=False)
     done = subprocess.run(
-        ["umoci", "unpack", "--image", folder / "layout:v1", folder / "bundle"], capture_output=True, check=False
+        ["umoci", "unpack", "--rootless", "--image", folder / "layout:v1", folder / "bundle"],
+        capture_output=True,
+        check=False,
     )
     found = dict(_files(folder / "bundle/rootfs"))
     shutil.rmtree(folder)
