@@ -150,12 +150,41 @@ def test_a_whiteout_hides_nothing_of_its_own_layer(tmp_path: Path) -> None:
 
 
 def test_what_aufs_keeps_for_itself_is_passed_over(tmp_path: Path) -> None:
-    assert merged(tmp_path, make_layer({".wh..wh.plnk/": b"", ".wh..wh.aufs": b"x", "a": b"1"})) == {"/a": "1"}
+    assert merged(tmp_path, make_layer({".wh..wh.plnk/": b"", ".wh..wh.aufs": b"", "a": b"1"})) == {"/a": "1"}
 
 
-def test_a_path_that_comes_twice_in_a_layer_is_the_later_one(tmp_path: Path) -> None:
+# Another runtime may stop before the second, so both are judged; the last is what unpacking usually leaves.
+@pytest.mark.parametrize(
+    ("layer", "both"),
+    [
+        ({"a": b"1", "./a": b"2"}, [("/a", "1"), ("/a", "2")]),
+        ({"a": b"1", "./a": b"2", "././a": b"3"}, [("/a", "1"), ("/a", "2"), ("/a", "3")]),
+        ({"a": b"1", "./a": b"1"}, [("/a", "1")]),
+        ({"a": b"1", "./a/": b"", "a/x": b"2"}, [("/a", "1"), ("/a/x", "2")]),
+        ({"a/": b"", "a/x": b"1", "./a": b"2"}, [("/a", "2"), ("/a/x", "1")]),
+        ({"a": b"1", "./a": "b"}, [("/a", "1")]),
+        ({"d/": b"", "s": "d", "d/a": b"1", "s/a": b"2"}, [("/d/a", "2"), ("/s/a", "1")]),
+    ],
+)
+def test_each_member_of_a_path_that_comes_twice_in_a_layer_is_in_the_view(
+    tmp_path: Path, layer: dict[str, bytes | str], both: list[tuple[str, str]]
+) -> None:
+    read = read_layer(*blob(tmp_path, make_layer(layer)), content)
+    assert list(merge([read])) == both
+    # A directory that an upper layer has as well hides nothing of it.
+    assert list(merge([read, [Entry(Member("/z", "directory", 0o755, 0), None)]])) == both
+
+
+def test_what_comes_twice_in_a_layer_is_hidden_by_an_upper_one(tmp_path: Path) -> None:
     twice = make_layer({"a": b"1", "./a": b"2"})
-    assert merged(tmp_path, twice) == {"/a": "2"}
+    assert merged(tmp_path, twice, make_layer({"a": b"3"})) == {"/a": "3"}
+    assert merged(tmp_path, twice, make_layer({".wh.a": b""})) == {}
+
+
+def test_what_comes_twice_below_a_link_of_a_lower_layer_is_in_the_view(tmp_path: Path) -> None:
+    upper = make_layer({"bin/x": b"x2", "./bin/x": b"x3"})
+    view = merge([read_layer(*blob(tmp_path, layer), content) for layer in (LINKED, upper)])
+    assert {"x1", "x2", "x3"} <= {value for _, value in view}
 
 
 def test_a_removed_target_of_a_hard_link_leaves_the_link(tmp_path: Path) -> None:
@@ -166,7 +195,6 @@ def test_a_removed_target_of_a_hard_link_leaves_the_link(tmp_path: Path) -> None
 def test_links_above_the_root_stay_in_it() -> None:
     view: MergedView[str] = MergedView()
     view.next_layer()
-    # Such a link is refused while reading; the view stands on its own all the same.
     view.apply(Entry(Member("/up", "symlink", 0o777, 0, "../../.."), None))
     view.apply(Entry(Member("/up/etc/passwd", "file", 0o644, 1), "x"))
     assert dict(view) == {"/etc/passwd": "x"}
@@ -207,14 +235,32 @@ def test_bytes_behind_the_end_of_the_tar_count_for_the_diff_id(tmp_path: Path) -
     assert merged(tmp_path, data) == {"/a": "1"}
 
 
-def test_a_device_in_a_layer_is_refused_and_named(tmp_path: Path) -> None:
+def test_devices_and_fifos_hold_nothing_and_replace_what_was_there(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        info = tarfile.TarInfo("dev/mem")
-        info.type = tarfile.CHRTYPE
-        tar.addfile(info)
-    with pytest.raises(Refused, match=r"layer sha256:.*'dev/mem' is a character device"):
-        merged(tmp_path, buffer.getvalue())
+        for name, kind in (("dev/mem", tarfile.CHRTYPE), ("b", tarfile.BLKTYPE), ("c", tarfile.FIFOTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            tar.addfile(info)
+    assert merged(tmp_path, make_layer({"a": b"1", "b": b"2", "c": b"3"}), buffer.getvalue()) == {"/a": "1"}
+
+
+# containerd, umoci and docker take them: some builders write such a layer for a step that changes nothing.
+@pytest.mark.parametrize("data", [b"", bytes(512), bytes(1024), bytes(10_240)])
+def test_a_layer_without_members_changes_nothing(tmp_path: Path, data: bytes) -> None:
+    assert merged(tmp_path, make_layer({"a": b"1"}), data) == {"/a": "1"}
+
+
+def test_an_empty_blob_is_a_layer_without_members(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.touch()
+    nothing = "sha256:" + hashlib.sha256().hexdigest()
+    assert read_layer(Blob(nothing, 0, "application/vnd.oci.image.layer.v1.tar", path), nothing, content) == ()
+
+
+def test_a_whiteout_with_content_is_refused_and_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"the whiteout '/a/\.wh\.x' has content"):
+        merged(tmp_path, make_layer({"a/.wh.x": b"program"}))
 
 
 def test_a_layer_that_is_gone_is_incomplete(tmp_path: Path) -> None:

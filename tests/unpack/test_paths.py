@@ -59,32 +59,23 @@ def test_no_name_leaves_the_root(name: str, root: str) -> None:
     assert os.path.commonpath([root, path]) == root
 
 
+# Those that climb above the root end there, as in the kernel and in container runtimes.
 @pytest.mark.parametrize(
-    ("path", "target"),
+    ("path", "target", "place"),
     [
-        ("/usr/bin/kubelet", "../local/bin/kubelet"),
-        ("/usr/bin/kubelet", "../../opt/kubelet"),
-        ("/usr/bin/kubelet", "/opt/bin/kubelet"),
-        ("/lib", "usr/lib"),
-        ("/a", "b/../c"),
+        ("/usr/bin/kubelet", "../local/bin/kubelet", "/usr/local/bin/kubelet"),
+        ("/usr/bin/kubelet", "/opt/bin/kubelet", "/opt/bin/kubelet"),
+        ("/lib", "usr/lib", "/usr/lib"),
+        ("/a", "b/../c", "/c"),
+        ("/usr/bin/kubelet", "../../../etc/shadow", "/etc/shadow"),
+        ("/kubelet", "..", "/"),
+        ("/kubelet", "a/../../b", "/b"),
+        ("/kubelet", "/../etc/shadow", "/etc/shadow"),
     ],
 )
-def test_a_link_inside_the_root_is_fine(path: str, target: str) -> None:
+def test_a_link_is_accepted_and_leads_to_a_place_inside_the_root(path: str, target: str, place: str) -> None:
     check_link(path, target, "some.tar")
-
-
-@pytest.mark.parametrize(
-    ("path", "target"),
-    [
-        ("/usr/bin/kubelet", "../../../etc/shadow"),
-        ("/kubelet", ".."),
-        ("/kubelet", "a/../../b"),
-        ("/kubelet", "/../etc/shadow"),
-    ],
-)
-def test_a_link_that_climbs_above_the_root_is_refused_and_named(path: str, target: str) -> None:
-    with pytest.raises(Refused, match=rf"some\.tar: the link '{path}' leads out of the root to '{target}'"):
-        check_link(path, target, "some.tar")
+    assert resolve(path, {path: target}, "some.tar") == place
 
 
 @pytest.mark.parametrize("target", ["", "a\0b", "a" * 4096])

@@ -14,6 +14,7 @@ from ..unpack import folder
 from ..unpack.member import Content, Member
 from ..unpack.paths import resolve, shown
 from ..unpack.tar import FileStream, members
+from ..unpack.tarsparse import SparseContent
 
 
 class Store(Protocol):
@@ -72,7 +73,10 @@ class FolderStore:
 
 
 class TarStore:
-    """An archive in a plain tar: its members are looked up once and read where they lie."""
+    """An archive in a plain tar: its members are looked up once and read where they lie.
+
+    Sparse files are not parts of it, since their bytes are not in one place; `others` has them.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         """Read the headers of the tar at ``path``. Raises `Refused` as `tar.members` does."""
@@ -85,7 +89,7 @@ class TarStore:
             for member in members(stream, root="/", archive=name):
                 self._places.pop(member.path, None)
                 self._links.pop(member.path, None)
-                if member.type == "file":
+                if member.type == "file" and not isinstance(member.content, SparseContent):
                     self._places[member.path] = (stream.position, member.size)
                 elif member.type == "symlink" and member.target is not None:
                     self._links[member.path] = member.target

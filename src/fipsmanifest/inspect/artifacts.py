@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any
 
 from .. import durable
 from ..artifact import Artifact, Blob, ImagePlatform
-from ..errors import FipsManifestError, Several
+from ..errors import FipsManifestError, Refused, Several
 from ..progress import SILENT, Progress, Task
 from ..unpack.layers import Entry, Whiteout, merge, read_layer
 from ..unpack.member import Member
+from ..unpack.paths import shown
 from .finding import Finding
 from .inspector import Inspector
 from .jsonform import from_json, to_json
@@ -103,9 +104,10 @@ class Inspection:
     def _gather(self, artifact: Artifact) -> Iterator[Inspected]:
         if artifact.kind != "image":
             changes = self._running[_key(artifact)].result()
-            # Of a path that an archive holds twice, the later entry is what unpacking leaves.
-            last = {change.seen.path: change.seen for change in changes if isinstance(change, Entry) and change.seen}
-            yield Inspected(artifact, artifact.architecture or "noarch", None, tuple(last.values()))
+            found = _each_once(
+                [change.seen for change in changes if isinstance(change, Entry) and change.seen], artifact
+            )
+            yield Inspected(artifact, artifact.architecture or "noarch", None, found)
             return
         for platform in artifact.platforms:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
@@ -158,6 +160,23 @@ def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
                 for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True):
                     read = _programs(artifact, layer, diff_id, inspector)
                     yield _Unit(_layer_key(layer, diff_id), artifact.name, read)
+
+
+def _each_once(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
+    """Return the later of findings with one path, which unpacking leaves. Raises `Refused` for two different programs.
+
+    A manifest can name only one of them, and an unpacker that stops or keeps old files leaves the other.
+    """
+    last: dict[str, Finding] = {}
+    for finding in findings:
+        before = last.get(finding.path)
+        if before is not None and before.crypto is not None and before.sha256 != finding.sha256:
+            raise Refused(
+                f"{artifact.name} has {shown(finding.path)} twice, and the first is another program.",
+                "Ask those who publish it for one with each file once.",
+            )
+        last[finding.path] = finding
+    return tuple(last.values())
 
 
 def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspector) -> _Read:

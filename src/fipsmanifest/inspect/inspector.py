@@ -69,12 +69,12 @@ class Inspector:
         return Session(self)
 
     def inspect(self, member: Member) -> Finding | None:
-        """Inspect one member by itself; None for a directory.
+        """Inspect one member by itself; None for a directory, device or FIFO.
 
         Reads the member's content to its end. Raises `Refused` where the content is not as long as the member
         says, and for a hard link, which only a `session` can resolve; `Incomplete` where the disk refuses.
         """
-        if member.type == "directory":
+        if member.type in ("directory", "special"):
             return None
         if member.type == "symlink":
             return Finding(member.path, "symlink", member.mode, None, None, member.mark or "program", member.target)
@@ -169,22 +169,22 @@ class Session:
 
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
-        self._seen: dict[str, Finding] = {}
+        self._seen: dict[str, Finding | None] = {}
 
     def inspect(self, member: Member) -> Finding | None:
         """Inspect one member as `Inspector.inspect` does; a hard link is its target under another name.
 
-        Raises `Refused` where a hard link's target was not an earlier file of the archive.
+        Raises `Refused` where a hard link's target was not an earlier member of the archive, or a directory.
         """
         if member.type == "hardlink":
-            target = self._seen.get(member.target or "")
-            if target is None:
+            if member.target not in self._seen:
                 raise _dangling(member)
-            finding: Finding | None = replace(target, path=member.path)
+            target = self._seen[member.target]
+            finding = None if target is None else replace(target, path=member.path)
         else:
             finding = self._inspector.inspect(member)
-        if finding is not None and finding.type == "file":
-            self._seen[finding.path] = finding
+        if member.type != "directory":
+            self._seen[member.path] = finding
         return finding
 
 

@@ -121,6 +121,8 @@ def _change(member: Member, archive: str) -> Member | Whiteout | None:
     folder, name = posixpath.split(member.path)
     if not name.startswith(_PREFIX):
         return member
+    if member.size:
+        raise Refused(f"{archive}: the whiteout {shown(member.path)} has content, which some unpackers keep.", _ADVICE)
     if name == _OPAQUE:
         return Whiteout(folder, opaque=True)
     if name.startswith(_AUFS):
@@ -139,6 +141,8 @@ class _Node(Generic[Seen]):
     children: dict[str, _Node[Seen]] | None
     target: str | None = None
     seen: Seen | None = None
+    replaced: list[tuple[str, Seen]] = field(default_factory=list)
+    """What was seen in members of the same layer that this one replaced, by path."""
 
 
 def _directory(layer: int) -> _Node[Seen]:
@@ -181,17 +185,18 @@ class MergedView(Generic[Seen]):
             self._add(change.member, change.seen)
 
     def __iter__(self) -> Iterator[tuple[str, Seen]]:
-        """Give each path with what was seen in it, where something was, in the order of paths."""
+        """Yield each path with what was seen in it, where something was, in the order of paths."""
         waiting: list[tuple[str, _Node[Seen]]] = [("", self._root)]
         found: list[tuple[str, Seen]] = []
         while waiting:
             path, node = waiting.pop()
+            found += node.replaced
             if node.seen is not None:
                 found.append((path or "/", node.seen))
             waiting += [(f"{path}/{name}", child) for name, child in (node.children or {}).items()]
         for path, node in self._below_links.items():
-            if node.seen is not None and self._find(path)[0] is not node:
-                found.append((path, node.seen))
+            if self._find(path)[0] is not node:
+                found += [*node.replaced, *([(path, node.seen)] if node.seen is not None else [])]
         return iter(sorted(found, key=lambda item: item[0]))
 
     def _add(self, member: Member, seen: Seen | None) -> None:
@@ -205,11 +210,15 @@ class MergedView(Generic[Seen]):
             raise Refused(f"{self.name}: {shown(member.path)} lies below something that is no directory.", _ADVICE)
         old = siblings.get(name)
         new = self._node(member, seen, old)
+        before = self._below_links.get(member.path) if below_link else None
+        if before is not None:
+            new.replaced += self._replaced(member.path, before, new)
         if below_link:
-            before = self._below_links.get(member.path)
             self._below_links[member.path] = new
             if old is not None and old is not before and _would_be_missed(old, new):
                 return
+        if old is not None and old is not before:
+            new.replaced += self._replaced(member.path, old, new)
         siblings[name] = new
 
     def _node(self, member: Member, seen: Seen | None, old: _Node[Seen] | None) -> _Node[Seen]:
@@ -227,6 +236,21 @@ class MergedView(Generic[Seen]):
         else:
             return _Node(self._layer, None, linked.target, linked.seen)
         raise Refused(f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.", _ADVICE)
+
+    def _replaced(self, path: str, old: _Node[Seen], new: _Node[Seen]) -> list[tuple[str, Seen]]:
+        """Return what this layer put at ``path`` or below it before ``new`` takes the place of ``old``."""
+        if old.children is not None and old.children is new.children:
+            return old.replaced
+        found: list[tuple[str, Seen]] = []
+        waiting = [(path, old)]
+        while waiting:
+            place, node = waiting.pop()
+            if node.layer == self._layer:
+                found += node.replaced
+                if node.seen is not None and node.seen != new.seen:
+                    found.append((place, node.seen))
+            waiting += [(f"{place}/{name}", child) for name, child in (node.children or {}).items()]
+        return found
 
     def _hide(self, whiteout: Whiteout) -> None:
         if whiteout.opaque:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-MemberType = Literal["file", "symlink", "hardlink", "directory"]
+#: ``special``: a device, FIFO or socket, which has no bytes and so nothing to inspect.
+MemberType = Literal["file", "symlink", "hardlink", "directory", "special"]
 
 #: What a package says of a file beyond its bytes: RPM's %config, %doc (and %license), %ghost.
 Mark = Literal["config", "doc", "ghost"]
@@ -41,7 +42,7 @@ class Member:
     path: str
     """Absolute and normalised (``/usr/bin/kubelet``)."""
     type: MemberType
-    """What it is; anything else (devices, FIFOs, sockets) is refused by the reader."""
+    """What it is."""
     mode: int
     """Permission bits with setuid, setgid and sticky (``0o755``)."""
     size: int

@@ -1,30 +1,45 @@
-"""Stream the members of a tar archive: ustar, GNU and pax forms (POSIX.1-2017, pax; GNU tar manual, "Tar Internals").
+"""Stream the members of a tar archive (POSIX.1-2017, pax; GNU tar manual, "Tar Internals"): v7, ustar, GNU, pax.
 
-Headers are decoded by the standard library's `tarfile.TarInfo.frombuf`; going from one to the next is done here,
-because `tarfile.open` reads an extended header of any size into memory, keeps every member, and takes a damaged
-header for the end.
+What is yielded is what GNU tar, Go's archive/tar and libarchive unpack. An archive that they read differently is
+refused, with the member's name: `tarheader` decodes headers, `tarextended` long names and pax records, `tarsparse`
+sparse files. Each is read in bounded memory; the standard library's ``tarfile`` neither agrees with those readers nor
+bounds what it reads.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ..errors import Incomplete, Refused
+from . import tarextended, tarsparse
 from .decompress import reader
 from .limits import DEFAULT, Limits
-from .member import Member, MemberType
+from .member import Content, Member, MemberType
 from .paths import check_link, normalise, shown
+from .tarextended import Extended
+from .tarheader import (
+    BLOCK,
+    SPARSE_TYPE,
+    Ambiguous,
+    Header,
+    Malformed,
+    Segment,
+    decode,
+    is_header,
+    sparse_map,
+    sparse_size,
+    text,
+)
+from .tarsparse import SparseContent
 
-_BLOCK = 512
-#: Fields of a header (POSIX.1-2017, pax, "ustar Interchange Format").
-_CHECKSUM, _MAGIC = slice(148, 156), slice(257, 262)
-_ZEROS = bytes(_BLOCK)
+__all__ = ["FileStream", "Stream", "is_header", "members", "tarball_members"]
+
+_ZEROS = bytes(BLOCK)
 
 #: The longest extended header that is read, bytes: the bound of Go's archive/tar (maxSpecialFileSize).
 _MAX_EXTENDED = 1 << 20
@@ -35,29 +50,36 @@ _SKIP = 1 << 20
 #: Room that a `Reader` may be ahead of what was asked of it, so that this module's errors, which name the member, win.
 _AHEAD = 4 << 20
 
-_TYPES: dict[bytes, MemberType] = {
-    tarfile.REGTYPE: "file",
-    tarfile.AREGTYPE: "file",
-    tarfile.CONTTYPE: "file",
-    tarfile.LNKTYPE: "hardlink",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.DIRTYPE: "directory",
-}
-_REFUSED_TYPES = {
-    tarfile.CHRTYPE: "a character device",
-    tarfile.BLKTYPE: "a block device",
-    tarfile.FIFOTYPE: "a FIFO",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
-}
+#: The first tars had no type flag for a directory: its name ends with a slash.
+_OLD_REGULAR = b"\0"
+#: GNU tar's directory with a list of what it held, for incremental backups.
+_DUMP_DIRECTORY = b"D"
+#: GNU tar's name for the whole archive, which unpacks to nothing.
+_VOLUME_LABEL = b"V"
 
+#: POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
+_TYPES: dict[bytes, MemberType] = {
+    b"0": "file",
+    _OLD_REGULAR: "file",
+    b"7": "file",
+    SPARSE_TYPE: "file",
+    b"1": "hardlink",
+    b"2": "symlink",
+    b"3": "special",
+    b"4": "special",
+    b"5": "directory",
+    b"6": "special",
+    _DUMP_DIRECTORY: "directory",
+}
 _ADVICE = "Do not use this archive; ask those who publish it."
+_AGAIN = "Fetch it again; if it stays so, ask those who publish it."
 
 
 class Stream(Protocol):
     """Expanded bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Give ``size`` bytes, fewer only at the end."""
+        """Return ``size`` bytes, fewer only at the end."""
 
 
 class FileStream:
@@ -69,13 +91,13 @@ class FileStream:
         self.position = file.tell()
 
     def read(self, size: int, /) -> bytes:
-        """Give ``size`` bytes, fewer only at the end."""
+        """Return ``size`` bytes, fewer only at the end."""
         data = self._file.read(size)
         self.position += len(data)
         return data
 
     def skip(self, size: int) -> int:
-        """Pass over up to ``size`` bytes, fewer only at the end; give how many."""
+        """Pass over up to ``size`` bytes, fewer only at the end, and return how many."""
         size = min(size, self._size - self.position)
         self.position = self._file.seek(self.position + size)
         return size
@@ -86,69 +108,68 @@ class _Content:
 
     def __init__(self, stream: Stream, size: int, archive: str, name: str) -> None:
         self._stream = stream
-        self._left = size
         self._archive = archive
-        self._name = name
+        self.left = size
+        self.name = name
 
     def read(self, size: int = -1, /) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
+        wanted = self.left if size < 0 else min(size, self.left)
         data = self._stream.read(wanted) if wanted else b""
-        self._left -= len(data)
+        self.left -= len(data)
         if len(data) < wanted:
-            raise Refused(f"{self._archive} ends in the middle of {shown(self._name)}.", _ADVICE)
+            raise Refused(f"{self._archive} ends in the middle of {shown(self.name)}.", _ADVICE)
         return data
 
     def skip(self) -> None:
         if isinstance(self._stream, FileStream):
-            self._left -= self._stream.skip(self._left)
-        while self._left:
+            self.left -= self._stream.skip(self.left)
+        while self.left:
             self.read(_SKIP)
 
 
-@dataclass
-class _Extended:
-    """What extended headers say of the member that follows them."""
-
-    path: str | None = None
-    target: str | None = None
-    size: int | None = None
-    sparse: bool = False
+@contextmanager
+def _explained(archive: str, name: str) -> Iterator[None]:
+    """Turn what a header is refused for into `Refused`, with the names of the archive and the member."""
+    try:
+        yield
+    except Ambiguous as error:
+        raise Refused(
+            f"{archive}: {shown(name)} is ambiguous: {error}. Unpackers read such a member differently.", _ADVICE
+        ) from error
+    except Malformed as error:
+        raise Refused(f"{archive}: {shown(name)} is damaged: {error}.", _AGAIN) from error
 
 
 def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Give the members of a tar in their order; where a path comes twice, the later one is what an unpacker leaves.
+    """Yield the members of a tar in their order, each of a path that comes more than once; none of an empty stream.
 
     ``stream`` is read to its end, ``root`` is where on a node the archive is unpacked, ``archive`` what errors call
-    it. Raises `Refused`, naming the member, for a name or link that leads out of the root, anything but files, links
-    and directories, too many members, more bytes than ``limits`` allow, and a tar that is damaged or cut.
+    it. Raises `Refused`, naming the member, for one that unpackers read differently, a name that leads out of the
+    root, an unknown type, too many members, more bytes than ``limits`` allow, and a tar that is damaged or cut.
     """
-    expanded = 0
-    for seen, (info, extended) in enumerate(_headers(stream, archive)):
-        name = info.name if extended.path is None else extended.path
-        if seen >= limits.members:
-            raise Refused(f"{archive} has more than {limits.members} members, the next is {shown(name)}.", _ADVICE)
-        kind = _type(info, extended, archive, name)
-        size = (info.size if extended.size is None else extended.size) if kind == "file" else 0
-        expanded += _BLOCK + size
-        if size < 0 or expanded > limits.expanded:
-            raise Refused(f"{archive}: {shown(name)} takes it beyond {limits.expanded} bytes.", _ADVICE)
-        path = normalise(name, root, archive)
-        target = None
-        if kind in ("symlink", "hardlink"):
-            target = info.linkname if extended.target is None else extended.target
-            if kind == "hardlink":
-                target = normalise(target, root, archive)
-            else:
-                check_link(path, target, archive)
-        content = _Content(stream, size, archive, name)
-        mode = info.mode & 0o7777
-        yield Member(path, kind, mode, size, target, content=content if kind == "file" else None)
-        content.skip()
-        _Content(stream, -size % _BLOCK, archive, name).skip()
+    count = _Count(archive, limits)
+    for header, extended in _headers(stream, count):
+        name = header.name if extended.name is None else extended.name
+        with _explained(archive, name):
+            kind = _type(header, extended, name, archive)
+            size = header.size if extended.size is None else extended.size
+            if kind != "file" and header.type != _DUMP_DIRECTORY:
+                # Of the others' headers, no unpacker takes the size for that of content.
+                if size and (kind == "hardlink" or extended.size is not None):
+                    raise Ambiguous(f"it is a {kind} and has {size} bytes of content")
+                size = 0
+            count.add(name, size)
+            path = _path(name, kind, root, archive)
+            stored = _Content(stream, size, archive, name)
+            content, expanded = _expand(stream, stored, header, extended, count) if kind == "file" else (None, 0)
+        target = _target(header, extended, path, kind, root, archive) if kind in ("symlink", "hardlink") else None
+        yield Member(path, kind, header.mode, expanded, target, content=content)
+        stored.skip()
+        _Content(stream, -size % BLOCK, archive, name).skip()
 
 
 def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Give the members of a tar file, compressed or not, as `members` does.
+    """Yield the members of a tar file, compressed or not, as `members` does.
 
     Raises besides `Refused` for an archive without a single file or link, and `Incomplete` where the file cannot be
     read.
@@ -162,133 +183,154 @@ def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: L
     with raw:
         stream = reader(raw, limit=limits.expanded + _AHEAD, name=archive)
         for member in members(stream, root=root, archive=archive, limits=limits):
-            found = found or member.type != "directory"
+            found = found or member.type in ("file", "symlink", "hardlink")
             yield member
     if not found:
         raise Refused(f"{archive} has no files in it.", "Check that the address is the right one.")
 
 
-def is_header(block: bytes) -> bool:
-    """Say whether a file that begins with ``block`` (512 bytes) is a tar, to the most lenient of unpackers.
+@dataclass(slots=True)
+class _Count:
+    """What was read of an archive, held against its limits."""
 
-    By its magic or its checksum alone: `members` may well refuse what else is in it.
-    """
-    if len(block) != _BLOCK:
-        return False
-    if block[_MAGIC] == b"ustar":
-        return True
-    field = block[_CHECKSUM]
-    # GNU tar reads octal digits as far as they go (``from_header``); libarchive and Go read base 256, too.
-    if octal := re.match(rb"\0?\s*([0-7]+)", field):
-        said = int(octal[1], 8)
-    elif field[0] == 0x80:
-        said = int.from_bytes(field[1:], "big")
-    else:
-        return False
-    rest = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
-    # Some of the first tars took bytes for signed.
-    return said in (sum(rest), sum(memoryview(rest).cast("b")))
+    archive: str
+    limits: Limits
+    headers: int = 0
+    expanded: int = 0
 
+    def add(self, name: str, size: int) -> None:
+        """Count a header and ``size`` bytes behind it. Raises `Refused` beyond the limits."""
+        self.headers += 1
+        if self.headers > self.limits.members:
+            raise Refused(
+                f"{self.archive} has more than {self.limits.members} members, the next is {shown(name)}.", _ADVICE
+            )
+        self.expand(name, BLOCK + size)
 
-def _decode(block: bytes) -> tarfile.TarInfo | None:
-    try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except (tarfile.HeaderError, ValueError):
-        return None
+    def expand(self, name: str, size: int) -> None:
+        """Count ``size`` bytes more. Raises `Refused` beyond the limits."""
+        self.expanded += size
+        if self.expanded > self.limits.expanded:
+            raise Refused(f"{self.archive}: {shown(name)} takes it beyond {self.limits.expanded} bytes.", _ADVICE)
 
 
-def _headers(stream: Stream, archive: str) -> Iterator[tuple[tarfile.TarInfo, _Extended]]:
-    """Give each member's header with what the extended headers before it say; leaves the stream at its content."""
-    extended = _Extended()
-    count = 0
+def _headers(stream: Stream, count: _Count) -> Iterator[tuple[Header, Extended]]:
+    """Yield each member's header with what precedes it, and leave the stream at the member's content."""
+    archive = count.archive
+    extended = Extended()
     first = True
-    while True:
-        block = stream.read(_BLOCK)
-        if block == _ZEROS:
-            _end(stream, archive)
-            return
-        if not block and not first:
-            # Several builders leave the two zero blocks out, and every unpacker accepts that.
-            return
-        info = _decode(block)
-        if info is None:
-            what = "is not a tar archive" if first and not is_header(block) else "is damaged: a header is not valid"
-            raise Refused(f"{archive} {what}.", "Fetch it again; if it stays so, ask those who publish it.")
+    while (header := _next_header(stream, archive, first=first)) is not None:
         first = False
-        if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
-            count += 1
-            if count > 8:
-                raise Refused(f"{archive}: {shown(info.name)} has too many extended headers.", _ADVICE)
-            _extend(extended, info, _extended_data(stream, info, archive), archive)
+        if header.type not in (*tarextended.TYPES, _VOLUME_LABEL):
+            yield header, extended
+            extended = Extended()
             continue
-        yield info, extended
-        extended, count = _Extended(), 0
+        with _explained(archive, header.name):
+            if header.type in (tarextended.PAX_GLOBAL, _VOLUME_LABEL) and extended.types:
+                raise Ambiguous("the extended header before it may belong to it, or to the next member")
+            if header.type == _VOLUME_LABEL and header.size:
+                raise Ambiguous(f"it is a volume label and has {header.size} bytes of content")
+            data = _extended_data(stream, header, count)
+            if header.type == tarextended.PAX_GLOBAL:
+                tarextended.check_global(data)
+            elif header.type != _VOLUME_LABEL:
+                extended.add(header, data)
+    if extended.types:
+        raise Refused(f"{archive} is damaged: no member follows its last extended header.", _AGAIN)
+
+
+def _next_header(stream: Stream, archive: str, *, first: bool) -> Header | None:
+    """Return the next header; at the end of the archive None, after the rest of the stream was read."""
+    block = stream.read(BLOCK)
+    if block == _ZEROS:
+        _end(stream, archive)
+        return None
+    if not block:
+        # Several builders leave the two zero blocks out, and every unpacker accepts that.
+        return None
+    try:
+        return decode(block)
+    except Malformed as error:
+        what = "is not a tar archive" if first and not is_header(block) else f"is damaged: {error}"
+        raise Refused(f"{archive} {what}.", _AGAIN) from error
+    except Ambiguous:
+        with _explained(archive, text(block[:100])):
+            raise
 
 
 def _end(stream: Stream, archive: str) -> None:
-    """Read what follows the first zero block, so that checksums and digests of the whole are seen."""
-    if stream.read(_BLOCK).strip(b"\0"):
+    """Read what follows the first zero block, so that checksums and digests of the whole are seen.
+
+    Raises `Refused` for further members: ``tar --ignore-zeros`` unpacks them, and other unpackers do not.
+    """
+    if stream.read(BLOCK).strip(b"\0"):
         raise Refused(f"{archive} has data after a lone zero block.", _ADVICE)
-    while stream.read(_SKIP):
-        pass
+    while data := stream.read(_SKIP):
+        if data.strip(b"\0") and any(is_header(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)):
+            raise Refused(f"{archive} has members after its end.", _ADVICE)
 
 
-def _type(info: tarfile.TarInfo, extended: _Extended, archive: str, name: str) -> MemberType:
-    kind = None if extended.sparse else _TYPES.get(info.type)
+def _type(header: Header, extended: Extended, name: str, archive: str) -> MemberType:
+    kind = _TYPES.get(header.type)
     if kind is None:
-        what = (
-            "a sparse file" if extended.sparse else _REFUSED_TYPES.get(info.type, f"of the unknown type {info.type!r}")
-        )
-        raise Refused(f"{archive}: {shown(name)} is {what}, which is not accepted.", _ADVICE)
+        raise Refused(f"{archive}: {shown(name)} is of the unknown type {header.type!r}.", _ADVICE)
+    if name.endswith("/") and kind == "file":
+        if header.type != _OLD_REGULAR:
+            raise Ambiguous("it is a file by its type, and a directory by its name")
+        kind = "directory"
+    if extended.sparse is not None and (header.type != b"0" or not header.pax):
+        raise Ambiguous("it is a sparse file by its pax records alone")
+    if header.type == SPARSE_TYPE and (header.format != "gnu" or tarextended.PAX in extended.types):
+        raise Ambiguous("it is a sparse file in two formats")
     return kind
 
 
-def _extended_data(stream: Stream, info: tarfile.TarInfo, archive: str) -> bytes:
-    if not 0 <= info.size <= _MAX_EXTENDED:
-        raise Refused(f"{archive}: the extended header {shown(info.name)} has {info.size} bytes.", _ADVICE)
-    data = stream.read(info.size + -info.size % _BLOCK)
-    if len(data) < info.size:
-        raise Refused(f"{archive} ends in the middle of the extended header {shown(info.name)}.", _ADVICE)
-    return data[: info.size]
+def _path(name: str, kind: MemberType, root: str, archive: str) -> str:
+    path = normalise(name, root, archive)
+    if not name or (path == normalise("", root, archive) and kind != "directory"):
+        raise Ambiguous(f"it is a {kind} without a name")
+    return path
 
 
-def _extend(extended: _Extended, info: tarfile.TarInfo, data: bytes, archive: str) -> None:
-    if info.type == tarfile.GNUTYPE_LONGNAME:
-        extended.path = os.fsdecode(data.split(b"\0", 1)[0])
-    elif info.type == tarfile.GNUTYPE_LONGLINK:
-        extended.target = os.fsdecode(data.split(b"\0", 1)[0])
+def _target(header: Header, extended: Extended, path: str, kind: MemberType, root: str, archive: str) -> str:
+    target = header.target if extended.target is None else extended.target
+    check_link(path, target, archive)
+    return normalise(target, root, archive) if kind == "hardlink" else target
+
+
+def _expand(stream: Stream, stored: _Content, header: Header, extended: Extended, count: _Count) -> tuple[Content, int]:
+    """Return a file's content and its size, holes included."""
+    segments: Sequence[Segment] | None
+    if header.type == SPARSE_TYPE:
+        size, segments = sparse_size(header.block), _old_sparse_map(stream, header, count)
+    elif extended.sparse is not None:
+        size, segments = extended.sparse.size, extended.sparse.segments
+        if segments is None:
+            segments = tarsparse.read_map(stored, stored.left)
     else:
-        records = _pax_records(data, archive, info.name)
-        if info.type == tarfile.XGLTYPE:
-            if records.keys() & {b"path", b"linkpath", b"size"}:
-                raise Refused(f"{archive}: a global header names or sizes every member after it.", _ADVICE)
-            return
-        _extend_by_pax(extended, records, archive, info.name)
+        return stored, stored.left
+    tarsparse.check(segments, size, stored.left)
+    count.expand(stored.name, size)
+    return SparseContent(stored, segments, size), size
 
 
-def _extend_by_pax(extended: _Extended, records: dict[bytes, bytes], archive: str, name: str) -> None:
-    extended.sparse = any(key.startswith(b"GNU.sparse.") for key in records)
-    if b"path" in records:
-        extended.path = os.fsdecode(records[b"path"])
-    if b"linkpath" in records:
-        extended.target = os.fsdecode(records[b"linkpath"])
-    if b"size" in records:
-        if not records[b"size"].isdigit() or len(records[b"size"]) > 20:
-            raise Refused(f"{archive}: the extended header {shown(name)} has a size that is no number.", _ADVICE)
-        extended.size = int(records[b"size"])
+def _old_sparse_map(stream: Stream, header: Header, count: _Count) -> list[Segment]:
+    segments, more = sparse_map(header.block, first=True)
+    while more:
+        count.add(header.name, 0)
+        block = stream.read(BLOCK)
+        if len(block) < BLOCK:
+            raise Malformed("its sparse map is cut")
+        further, more = sparse_map(block, first=False)
+        segments += further
+    return segments
 
 
-def _pax_records(data: bytes, archive: str, name: str) -> dict[bytes, bytes]:
-    """Give the records ``LENGTH KEY=VALUE\\n`` of a pax header (POSIX.1-2017, pax, "pax Extended Header")."""
-    records: dict[bytes, bytes] = {}
-    position = 0
-    while position < len(data):
-        digits, space, _ = data[position : position + 9].partition(b" ")
-        length = int(digits) if space and digits.isdigit() else 0
-        record = data[position : position + length]
-        key, equals, value = record[len(digits) + 1 :].partition(b"=")
-        if len(record) < length or not equals or not key or value[-1:] != b"\n":
-            raise Refused(f"{archive}: the extended header {shown(name)} is damaged.", _ADVICE)
-        records[key] = value[:-1]
-        position += length
-    return records
+def _extended_data(stream: Stream, header: Header, count: _Count) -> bytes:
+    if header.size > _MAX_EXTENDED:
+        raise Malformed(f"it is an extended header of {header.size} bytes")
+    count.add(header.name, header.size)
+    data = stream.read(header.size + -header.size % BLOCK)
+    if len(data) < header.size:
+        raise Malformed("the archive ends in the middle of this extended header")
+    return data[: header.size]
