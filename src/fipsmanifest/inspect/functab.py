@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from .elf import LARGEST_PAGES, PAGE, Elf
+from .elf import Elf
+from .memory import joined
 from .source import ByteSource, windows
 
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
@@ -89,16 +90,9 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
 
 
 def _memory(source: ByteSource, elf: Elf) -> Iterator[tuple[int, int]]:
-    """Give the stretches of the file that are mapped, which is whole pages, each byte once."""
-    page = LARGEST_PAGES.get(elf.facts.machine, PAGE)
-    first = behind = 0
-    for load in sorted(elf.loads, key=lambda load: load.offset):
-        start, end = load.offset // page * page, min(-(-load.end // page) * page, source.size)
-        if start > behind:
-            yield first, behind
-            first = start
-        behind = max(behind, end)
-    yield first, behind
+    """Yield the stretches of the file that any loader maps, each byte once."""
+    for start, end in elf.memory.mapped() or joined(sorted((load.offset, load.end) for load in elf.loads)):
+        yield start, min(end, source.size)
 
 
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:

@@ -137,5 +137,5 @@ def looks_like_go(source: ByteSource, elf: Elf) -> bool:
 
 
 def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:
-    for segment in elf.executable:
+    for segment in elf.runnable:
         yield from find(source, segment.offset, segment.end, needle)

@@ -33,8 +33,8 @@ class Sweep:
     """What one pass shows; pieces of the file are to be shown to it in their order."""
 
     def __init__(self, elf: Elf, rows: tuple[Row, ...]) -> None:
-        """Look through the executable segments of ``elf`` for the modules of ``rows``, those of its machine."""
-        self._segments = elf.executable
+        """Look through what can be executed of ``elf`` for the modules of ``rows``, those of its machine."""
+        self._segments = elf.runnable
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
         self._begins = tuple(_patterns(self._known))
@@ -116,9 +116,9 @@ def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tupl
 
 
 def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
-    """Look through the executable segments of a file that is not being read for anything else."""
+    """Look through what can be executed of a file that is not being read for anything else."""
     found = Sweep(elf, rows)
-    for start, end in _stretches(elf.executable):
+    for start, end in _stretches(elf.runnable):
         for base, data in windows(source, start, end):
             found.show(base, data, len(data))
     return found
