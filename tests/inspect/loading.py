@@ -76,16 +76,28 @@ def by_dynamic_loader(path: Path, window: tuple[int, int], kind: int) -> list[Pa
         while True:
             _libc.ptrace(_SYSCALL, child, None, None)
             _, status = os.waitpid(child, 0)
-            if not os.WIFSTOPPED(status):
+            if not os.WIFSTOPPED(status) or os.WSTOPSIG(status) != signal.SIGTRAP:
                 return None
             if entering and _libc.ptrace(_PEEKUSER, child, _ORIG_RAX, None) == _CLOSE:
                 mapped = [start for start, _, _, name in _maps(child) if name == str(path)]
                 moved = min(mapped, default=0) - window[0] if kind == DYN else 0
-                return list(_parts(child, path, window, moved))
+                parts = list(_parts(child, path, window, moved))
+                # It goes on to the entry, where nothing can be executed, or gives up.
+                return parts if _crashes(child) else None
             entering = not entering
     finally:
         if os.path.exists(f"/proc/{child}"):
             _end(child)
+
+
+def _crashes(child: int) -> bool:
+    while True:
+        _libc.ptrace(_SYSCALL, child, None, None)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSTOPPED(status):
+            return False
+        if os.WSTOPSIG(status) != signal.SIGTRAP:
+            return True
 
 
 def expected(space: Space, data: bytes, window: tuple[int, int]) -> list[Part]:
@@ -144,6 +156,12 @@ def mutations(seed: int) -> Iterator[tuple[tuple[Load, ...], int, int]]:
                 memory = max(in_file - 1, 0)
             loads.append(Load(offset, address, in_file, memory, chance.choice((4, 5, 6, 7, 6, 5, 1, 2, 0))))
         yield tuple(loads), kind, size
+
+
+def reserved(loads: tuple[Load, ...], kind: int) -> bool:
+    """Return whether the dynamic loader has room for all of a file, of which it looks at the last segment alone."""
+    end = -(-(loads[-1].address + loads[-1].memory) // PAGE) * PAGE
+    return kind == EXEC or all(load.address + max(load.memory, load.size) <= end for load in loads)
 
 
 def window_of(loads: tuple[Load, ...]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 READ, WRITE, EXECUTE = 4, 2, 1
@@ -153,26 +154,29 @@ def linux(loads: tuple[Load, ...], page: int) -> Space:
     return space
 
 
-def dynamic_loader(loads: tuple[Load, ...], page: int) -> Space:
-    """Map as glibc's loader does: first the whole extent from the first segment's offset, then each other segment."""
+def dynamic_loader(loads: tuple[Load, ...], page: int, *, fixed: bool = False) -> Space:
+    """Map as glibc's loader does: one segment after another, with their zeros.
+
+    The first one of a position-independent file reserves the whole extent: it is mapped that long, and what lies between
+    it and the last segment can then not be accessed. ``fixed`` files have their addresses (ET_EXEC).
+    """
     space = Space()
     first, last = loads[0], loads[-1]
     begin, end = _down(first.address, page), last.address + last.memory
-    if begin >= end:
-        raise CannotLoad
     for load in loads:
         if (load.address - load.offset) % page:
             raise CannotLoad
-    first_end, last_begin = _up(first.address + first.size, page), _down(last.address, page)
-    space.map(begin, _up(end, page), _down(first.offset, page), first.flags)
-    if any(_up(one.address + one.size, page) != _down(other.address, page) for one, other in pairwise(loads)):
-        if last_begin < first_end:
+    if not fixed:
+        first_end, last_begin = _up(first.address + first.size, page), _down(last.address, page)
+        holes = any(_up(one.address + one.size, page) != _down(other.address, page) for one, other in pairwise(loads))
+        if begin >= end or (holes and last_begin < first_end):
             raise CannotLoad
-        for part in list(space.between(first_end, last_begin)):
+        space.map(begin, _up(end, page), _down(first.offset, page), first.flags)
+        for part in list(space.between(first_end, last_begin)) if holes else ():
             space.map(part.start, part.end, part.offset, 0)
     for number, load in enumerate(loads):
         file_end, memory_end = load.address + load.size, load.address + load.memory
-        if number:
+        if number or fixed:
             space.map(_down(load.address, page), _up(file_end, page), _down(load.offset, page), load.flags)
         if memory_end > file_end:
             space.zero(file_end, min(_up(file_end, page), memory_end))
@@ -180,7 +184,12 @@ def dynamic_loader(loads: tuple[Load, ...], page: int) -> Space:
     return space
 
 
-LOADERS: tuple[Callable[[tuple[Load, ...], int], Space], ...] = (linux_before_6_7, linux, dynamic_loader)
+LOADERS: tuple[Callable[[tuple[Load, ...], int], Space], ...] = (
+    linux_before_6_7,
+    linux,
+    dynamic_loader,
+    partial(dynamic_loader, fixed=True),
+)
 
 
 @dataclass(frozen=True, slots=True)
