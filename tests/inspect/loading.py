@@ -39,7 +39,7 @@ class Part:
 
 
 def program(loads: tuple[Load, ...], kind: int, size: int) -> bytes:
-    """Lay out an ELF file of ``size`` bytes in which no eight aligned bytes are alike, and a dynamic section of nothing."""
+    """Lay out an ELF file of ``size`` bytes, no eight of them alike, with a dynamic section of nothing."""
     data = bytearray(b"".join(struct.pack("<Q", 0xF1F1000000000000 + at) for at in range(0, size, 8))[:size])
     count = len(loads) + 1
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
@@ -86,7 +86,7 @@ def by_dynamic_loader(path: Path, window: tuple[int, int], kind: int) -> list[Pa
                 return parts if _crashes(child) else None
             entering = not entering
     finally:
-        if os.path.exists(f"/proc/{child}"):
+        if Path(f"/proc/{child}").exists():
             _end(child)
 
 
@@ -104,8 +104,6 @@ def expected(space: Space, data: bytes, window: tuple[int, int]) -> list[Part]:
     """Return what a model says of the same."""
     parts = []
     for item in space.between(*window):
-        for start in range(item.start, item.end):
-            break
         length = item.end - item.start
         if item.offset is None:
             parts.append(Part(item.start, item.end, item.flags, bytes(length)))
@@ -177,7 +175,7 @@ def _traced(command: list[str]) -> int:
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
             _libc.ptrace(_TRACEME, 0, None, None)
-            os.execv(command[0], command)
+            os.execv(command[0], command)  # noqa: S606 - what is traced is started by this process itself
         finally:
             os._exit(99)
     return child
@@ -191,7 +189,7 @@ def _end(child: int) -> None:
 def _moved(child: int) -> int:
     """Return by how much a program whose entry is 0 was moved."""
     auxiliary = Path(f"/proc/{child}/auxv").read_bytes()
-    return dict(struct.iter_unpack("<QQ", auxiliary))[_AT_ENTRY]
+    return int(dict(struct.iter_unpack("<QQ", auxiliary))[_AT_ENTRY])
 
 
 def _maps(child: int) -> Iterator[tuple[int, int, int, str]]:

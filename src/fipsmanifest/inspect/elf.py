@@ -125,6 +125,8 @@ class Elf:
     """What loaders make of an executable."""
     beside: tuple[Segment, ...] = ()
     """Stretches of the file that can be executed on some system, beside the executable segments."""
+    headers_end: int = 0
+    """File offset behind the header tables."""
     dynamic: tuple[tuple[int, int], ...] = ()
     """Tags and values of the dynamic section, for machines that have a module."""
 
@@ -216,6 +218,11 @@ class _Header:
     sections: tuple[int, int, int, int]
     """The same, and which of them has the names."""
 
+    @property
+    def end(self) -> int:
+        """File offset behind both tables."""
+        return max(table[0] + table[1] * table[2] for table in (self.segments, self.sections[:3]))
+
 
 def read(source: ByteSource) -> Elf:
     """Read the headers of an ELF file; raises `Unreadable` with a code where they cannot be trusted."""
@@ -225,7 +232,7 @@ def read(source: ByteSource) -> Elf:
     facts = ElfFacts(header.bits, machine, kind)
     segments = tuple(_segments(source, order + layout.segment, header.bits, *header.segments))
     sections = tuple(_sections(source, order + layout.section, *header.sections))
-    elf = Elf(facts, header.little, segments, sections)
+    elf = Elf(facts, header.little, segments, sections, headers_end=header.end)
     _check_bytes(elf.loads)
     if facts.type in ("exec", "dyn"):
         strict = facts.machine in _MACHINES.values()

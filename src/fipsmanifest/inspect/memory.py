@@ -20,6 +20,7 @@ from itertools import pairwise
 
 READ, WRITE, EXECUTE = 4, 2, 1
 """The bits of p_flags: PF_R, PF_W, PF_X."""
+_ALL = READ | WRITE | EXECUTE
 
 #: Page sizes of Enterprise Linux: 64 KiB is that of its kernels 7 and 8 for aarch64, and of 9's and 10's kernel-64k.
 PAGES = {"x86_64": (4096,), "aarch64": (4096, 65536)}
@@ -157,8 +158,8 @@ def linux(loads: tuple[Load, ...], page: int) -> Space:
 def dynamic_loader(loads: tuple[Load, ...], page: int, *, fixed: bool = False) -> Space:
     """Map as glibc's loader does: one segment after another, with their zeros.
 
-    The first one of a position-independent file reserves the whole extent: it is mapped that long, and what lies between
-    it and the last segment can then not be accessed. ``fixed`` files have their addresses (ET_EXEC).
+    The first one of a position-independent file reserves the whole extent: it is mapped that long, and what is between
+    it and the last segment cannot be accessed then. ``fixed`` files have their addresses (ET_EXEC).
     """
     space = Space()
     first, last = loads[0], loads[-1]
@@ -247,14 +248,18 @@ def _map_file(space: Space, load: Load, page: int) -> None:
         raise CannotLoad
     if start < end and (offset % page or offset < 0):
         raise CannotLoad
-    space.map(start, end, offset, load.flags & (READ | WRITE | EXECUTE))
+    space.map(start, end, offset, load.flags & _ALL)
 
 
 def _holds(space: Space, load: Load) -> bool:
-    if not _shows(space, load, load.flags, READ | WRITE | EXECUTE):
+    if not _shows(space, load, load.flags, _ALL):
         return False
-    behind = space.between(load.address + load.size, load.address + load.memory)
-    return all(part.offset in (None, load.offset + part.start - load.address) for part in behind)
+    # Zeros, or what follows in the file where the last page cannot be written.
+    return all(
+        part.offset is None
+        or (part.offset == load.offset + part.start - load.address and part.flags == load.flags & _ALL)
+        for part in space.between(load.address + load.size, load.address + load.memory)
+    )
 
 
 def _shows(space: Space, load: Load, flags: int, of: int) -> bool:

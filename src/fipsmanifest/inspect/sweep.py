@@ -1,16 +1,19 @@
-"""One pass over a program's code for what nearly every verdict needs.
+"""One pass over a program for what nearly every verdict needs.
 
-These are the places where a known module seems to begin, and which of Go's marker functions are linked in. Reading the
-code is most of what that costs, so all is looked for at once, and while the file is hashed where it can be.
+These are the places in its code where a known module seems to begin, which of Go's marker functions are linked in, and
+how many build infos are in its data: a second one is that of another program within it. Reading is most of what that
+costs, so all is looked for at once, and while the file is hashed where it can be.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 
-from .elf import Elf, Segment
+from .buildinfo import HEADER, MAGIC
+from .elf import Elf
+from .memory import joined
 from .signals import MARKERS
 from .source import ByteSource, windows
 from .table import HEAD, Row
@@ -27,6 +30,11 @@ _TELLING_BYTE = MARKERS["standard"][_TELLING]
 _MARKERS = tuple(MARKERS.values())
 #: Code that has it much more often than real code does is searched in a way whose time does not depend on that.
 _OFTEN = 64
+#: Go's linker puts build info on 16 bytes, and files that it embeds too (measured). This byte of the magic, a colon,
+#: is the rarest one of data at its place.
+_INFO_ALIGNMENT = 16
+_INFO_TELLING = 13
+_ENDLESS = 1 << 64
 
 
 class Sweep:
@@ -35,6 +43,8 @@ class Sweep:
     def __init__(self, elf: Elf, rows: tuple[Row, ...]) -> None:
         """Look through what can be executed of ``elf`` for the modules of ``rows``, those of its machine."""
         self._segments = elf.runnable
+        self._data = data_stretches(elf)
+        self._infos = 0
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
         self._begins = tuple(_patterns(self._known))
@@ -59,6 +69,11 @@ class Sweep:
         return "boring" in self._seen
 
     @property
+    def build_infos(self) -> int:
+        """How many headers of Go's build info are in data, which includes what follows the program in its file."""
+        return self._infos
+
+    @property
     def shown(self) -> int:
         """File offset up to which pieces were shown."""
         return self._next
@@ -70,6 +85,8 @@ class Sweep:
         if self._before:
             self._look(offset - len(self._before), self._before + data[: min(_BORDER, length)])
         self._look(offset, data, length)
+        for start, end in self._data:
+            self._infos += _build_infos(data, offset, max(start - offset, 0), min(end - offset, length))
         behind = bytes(data[max(length - _BORDER, 0) : length])
         self._before = (self._before + behind)[-_BORDER:]
         self._next = offset + length
@@ -118,19 +135,31 @@ def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tupl
 def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
     """Look through what can be executed of a file that is not being read for anything else."""
     found = Sweep(elf, rows)
-    for start, end in _stretches(elf.runnable):
+    code = [(segment.offset, segment.end) for segment in elf.runnable]
+    # Nothing that is looked for is divided where a stretch begins.
+    others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, min(end, source.size)) for start, end in data_stretches(elf)]
+    for start, end in joined(sorted(code + others)):
         for base, data in windows(source, start, end):
             found.show(base, data, len(data))
     return found
 
 
-def _stretches(segments: tuple[Segment, ...]) -> Iterator[tuple[int, int]]:
-    """Give the stretches of the file that segments cover, each byte once."""
-    covered = 0
-    for start, end in sorted((segment.offset, segment.end) for segment in segments):
-        if end > covered:
-            yield max(start, covered), end
-            covered = end
+def data_stretches(elf: Elf) -> tuple[tuple[int, int], ...]:
+    """Return where the data of a program is in its file, and what follows everything that its headers name."""
+    loads = [(load.offset, load.end) for load in elf.loads if not load.executable]
+    ends = [segment.end for segment in elf.segments] + [section.offset + section.size for section in elf.sections]
+    return (*joined(sorted(loads)), (max([*ends, elf.headers_end]), _ENDLESS))
+
+
+def _build_infos(data: bytes | bytearray, offset: int, low: int, high: int) -> int:
+    """Count headers of build info between two places of ``data``, which is at ``offset`` in the file."""
+    first = low + -(offset + low) % _INFO_ALIGNMENT
+    if first >= high:
+        return 0
+    column = data[first + _INFO_TELLING : high : _INFO_ALIGNMENT]
+    most = max(len(column) // _OFTEN, _OFTEN)
+    tried = islice(_all(column, MAGIC[_INFO_TELLING], 0, len(column)), most)
+    return sum(HEADER.match(data, first + number * _INFO_ALIGNMENT, high) is not None for number in tried)
 
 
 def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[str]:
