@@ -31,6 +31,8 @@ _KINDS: dict[int, SegmentKind]
 _KINDS = {1: "load", 2: "dynamic", 3: "interpreter", 4: "note", 6: "headers", 0x6474E551: "stack"}
 #: Kinds whose bytes are read; what else a header says of the file has no effect.
 _READ_KINDS = ("load", "dynamic", "note", "headers")
+#: Kinds that a program has which the dynamic loader starts.
+_READ_BY_LOADER = ("dynamic", "interpreter", "headers")
 _SHT_NOBITS = 8
 _SHT_NULL = 0
 _SHF_EXEC = 4
@@ -171,6 +173,11 @@ class Elf:
     def order(self) -> str:
         """`struct`'s sign for the file's byte order."""
         return "<" if self.little else ">"
+
+    def pages(self, segment: Segment) -> tuple[int, int]:
+        """Return the stretch of the file, from its offset to its end, that is mapped with a segment: whole pages."""
+        page = max(PAGES.get(self.facts.machine, (PAGE,)))
+        return segment.offset // page * page, -(-segment.end // page) * page
 
     def section(self, name: str) -> Section | None:
         """Give the first section of that name."""
@@ -323,7 +330,7 @@ def _memory(elf: Elf, *, strict: bool) -> Memory:
     On pages larger than 4 KiB that concerns only the bytes that differ (`Memory.runs`): most programs that were linked
     for the smaller pages do not start there.
     """
-    loads = tuple(Load(load.offset, load.address, load.size, load.memory, load.flags) for load in elf.loads)
+    loads = tuple(Load(load.offset, load.address, load.size, load.memory, load.flags & 7) for load in elf.loads)
     found = model(loads, (PAGE,))
     if strict and not all(found.holds(load) for load in loads):
         raise Unreadable("overlapping-segments")
@@ -391,17 +398,20 @@ def _sections(
 
 
 def _check_headers(elf: Elf, place: int) -> None:
-    """Refuse program headers that the dynamic loader would see otherwise than they are in the file.
+    """Refuse a program whose dynamic loader could see other program headers than those of the file.
 
-    It is told their address by the kernel, which works it out from the first segment (before Linux 5.18) or from the
-    segment that has them, and takes PT_PHDR's address to find out by how much the program was moved.
+    The kernel tells it their address: before Linux 5.18 what it would be if the first segment had them, since then that
+    in the last segment that has them. From PT_PHDR's address the loader then finds out by how much the program was
+    moved, and so where everything is.
     """
-    first = min(elf.loads, key=lambda load: load.address)
-    for headers in elf.segments:
-        if headers.kind == "headers" and (
-            elf.offset_of(headers.address) != place or headers.address != first.address - first.offset + place
-        ):
-            raise Unreadable("program-headers-elsewhere")
+    if not elf.executable or elf.hollow or not any(segment.kind in _READ_BY_LOADER for segment in elf.segments):
+        return
+    first = elf.loads[0]
+    addresses = {first.address - first.offset + place}
+    addresses |= {load.address - load.offset + place for load in elf.loads if load.offset <= place < load.end}
+    addresses |= {headers.address for headers in elf.segments if headers.kind == "headers"}
+    if len(addresses) > 1 or elf.offset_of(addresses.pop()) != place:
+        raise Unreadable("program-headers-elsewhere")
 
 
 def _dynamic(source: ByteSource, form: str, elf: Elf) -> Iterator[tuple[int, int]]:

@@ -78,7 +78,7 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
     # A section is what a header says, a segment what is mapped.
     places = [place for place in places if any(start <= place[0] and place[1] <= end for start, end in memory)]
     segments = sorted(elf.loads, key=lambda segment: segment.executable)
-    likely = (*places, *((segment.offset, segment.end) for segment in segments))
+    likely = (*places, *(elf.pages(segment) for segment in segments))
     seeming = ((at, end) for start, end in likely for at in headers(source, elf, start, end))
     for at, end in islice(seeming, _MOST_HEADERS):
         names = _names(source, elf, at, end)

@@ -214,12 +214,12 @@ class Memory:
         return bool(self.spaces) and all(_shows(space, wanted, EXECUTE, EXECUTE | WRITE) for space in self.spaces)
 
     def mapped(self, needed: int = 0) -> list[tuple[int, int]]:
-        """Return the stretches of the file (offset, end) that any loader maps with the permissions ``needed``."""
+        """Return the stretches of the file (offset, end) that any loader maps with at least ``needed`` permissions."""
         found = sorted(
             (item.offset, item.offset + item.end - item.start)
             for space in self.spaces
             for item in space
-            if item.offset is not None and item.flags & needed == needed
+            if item.offset is not None and item.flags and item.flags & needed == needed
         )
         return list(joined(found))
 

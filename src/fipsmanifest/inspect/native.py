@@ -91,7 +91,8 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
 
 
 def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | None:
-    if not any(item.address <= ranges[0] < item.address + item.size for item in elf.executable if not item.writable):
+    code = elf.offset_of(ranges[0])
+    if code is None or not elf.memory.runs(ranges[0], code, ranges[1] - ranges[0]):
         return None
     mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
     for start, end in zip(ranges[::2], ranges[1::2], strict=True):
