@@ -229,7 +229,7 @@ NOTHING = Memory(())
 
 
 def model(loads: tuple[Load, ...], pages: tuple[int, ...]) -> Memory:
-    """Return what the loaders make of PT_LOAD headers, which are in the file's order."""
+    """Return what the loaders make of a file's PT_LOAD headers, one at least and in their order."""
     spaces = []
     for page in pages:
         for loader in LOADERS:

@@ -34,7 +34,7 @@ _OFTEN = 64
 #: is the rarest one of data at its place.
 _INFO_ALIGNMENT = 16
 _INFO_TELLING = 13
-_ENDLESS = 1 << 64
+_INFO_SIZE = 16
 
 
 class Sweep:
@@ -43,7 +43,8 @@ class Sweep:
     def __init__(self, elf: Elf, rows: tuple[Row, ...]) -> None:
         """Look through what can be executed of ``elf`` for the modules of ``rows``, those of its machine."""
         self._segments = elf.runnable
-        self._data = data_stretches(elf)
+        self._data = _data(elf)
+        self._end = _end(elf)
         self._infos = 0
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
@@ -85,8 +86,7 @@ class Sweep:
         if self._before:
             self._look(offset - len(self._before), self._before + data[: min(_BORDER, length)])
         self._look(offset, data, length)
-        for start, end in self._data:
-            self._infos += _build_infos(data, offset, max(start - offset, 0), min(end - offset, length))
+        self._infos += self._build_infos(offset, data, length)
         behind = bytes(data[max(length - _BORDER, 0) : length])
         self._before = (self._before + behind)[-_BORDER:]
         self._next = offset + length
@@ -103,6 +103,15 @@ class Sweep:
                 self._functions(data, offset, low + (zero - low) % _FUNCTION_ALIGNMENT, high)
             else:
                 self._heads.update(offset + at for head in self._known for at in _all(data, head, low, high))
+
+    def _build_infos(self, offset: int, data: bytes | bytearray, length: int) -> int:
+        """Count headers of build info in data, where they are aligned, and behind the end, where they need not be."""
+        found = sum(_aligned_infos(data, offset, max(a - offset, 0), min(b - offset, length)) for a, b in self._data)
+        if offset + length > self._end:
+            # One that begins in the piece before is whole with that piece's last bytes.
+            before = self._before[-_INFO_SIZE + 1 :] if self._end < offset else b""
+            found += sum(1 for _ in HEADER.finditer(before + data[max(self._end - offset, 0) : length]))
+        return found
 
     def _functions(self, data: bytes | bytearray, offset: int, first: int, end: int) -> None:
         """Look where a function can begin: at ``first``, and every sixteen bytes on.
@@ -137,21 +146,25 @@ def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
     found = Sweep(elf, rows)
     code = [(segment.offset, segment.end) for segment in elf.runnable]
     # Nothing that is looked for is divided where a stretch begins.
-    others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, min(end, source.size)) for start, end in data_stretches(elf)]
-    for start, end in joined(sorted(code + others)):
+    others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, end) for start, end in _data(elf)]
+    for start, end in joined(sorted([*code, *others, (_end(elf), source.size)])):
         for base, data in windows(source, start, end):
             found.show(base, data, len(data))
     return found
 
 
-def data_stretches(elf: Elf) -> tuple[tuple[int, int], ...]:
-    """Return where the data of a program is in its file, and what follows everything that its headers name."""
-    loads = [(load.offset, load.end) for load in elf.loads if not load.executable]
+def _data(elf: Elf) -> tuple[tuple[int, int], ...]:
+    """Return where the data of a program is in its file."""
+    return tuple(joined(sorted((load.offset, load.end) for load in elf.loads if not load.executable)))
+
+
+def _end(elf: Elf) -> int:
+    """Return where a program ends in its file: the offset behind everything that its headers name."""
     ends = [segment.end for segment in elf.segments] + [section.offset + section.size for section in elf.sections]
-    return (*joined(sorted(loads)), (max([*ends, elf.headers_end]), _ENDLESS))
+    return max([*ends, elf.headers_end])
 
 
-def _build_infos(data: bytes | bytearray, offset: int, low: int, high: int) -> int:
+def _aligned_infos(data: bytes | bytearray, offset: int, low: int, high: int) -> int:
     """Count headers of build info between two places of ``data``, which is at ``offset`` in the file."""
     first = low + -(offset + low) % _INFO_ALIGNMENT
     if first >= high:
