@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import groupby
 
 from .buildinfo import HEADER, MAGIC
 from .elf import Elf
@@ -34,6 +34,7 @@ _OFTEN = 64
 #: is the rarest one of data at its place.
 _INFO_ALIGNMENT = 16
 _INFO_TELLING = 13
+_INFO_TELLING_BYTE = MAGIC[_INFO_TELLING]
 _INFO_SIZE = 16
 
 
@@ -170,9 +171,13 @@ def _aligned_infos(data: bytes | bytearray, offset: int, low: int, high: int) ->
     if first >= high:
         return 0
     column = data[first + _INFO_TELLING : high : _INFO_ALIGNMENT]
-    most = max(len(column) // _OFTEN, _OFTEN)
-    tried = islice(_all(column, MAGIC[_INFO_TELLING], 0, len(column)), most)
-    return sum(HEADER.match(data, first + number * _INFO_ALIGNMENT, high) is not None for number in tried)
+    found, left, number = 0, max(len(column) // _OFTEN, _OFTEN), column.find(_INFO_TELLING_BYTE)
+    while number >= 0 and left:
+        at, left = first + number * _INFO_ALIGNMENT, left - 1
+        if data.startswith(MAGIC, at) and HEADER.match(data, at, high):
+            found += 1
+        number = column.find(_INFO_TELLING_BYTE, number + 1)
+    return found
 
 
 def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[str]:
