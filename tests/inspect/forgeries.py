@@ -352,6 +352,37 @@ def native_sum_changed(data: bytes) -> bytes:
     return edits.flip(data, data.index(FIPSINFO) + 20)
 
 
+def native_sum_beside(data: bytes) -> bytes:
+    """The module is changed; the section header leads to a table that fits it, which nothing maps."""
+    data = native_module_changed(data)
+    at = edits.section(data, ".go.fipsinfo")[0]
+    starts = struct.unpack_from("<8Q", data, at + 56)
+    message = b"go fips object v1\n"
+    for start, end in zip(starts[::2], starts[1::2], strict=True):
+        offset = next((o + start - a for o, a, size in edits.loads(data) if a <= start < a + size), 0)
+        message += (end - start).to_bytes(8, "big") + data[offset : offset + end - start]
+    table = edits.put(data[at : at + 120], 16, hmac.new(bytes(32), message, "sha256").digest())
+    return with_section_at(data, at, len(data)) + table
+
+
+def with_section_at(data: bytes, old: int, new: int) -> bytes:
+    """Let the header of the section at one place of the file lead to another one."""
+    headers = section_headers_at(data)
+    for header in range(headers, headers + 64 * struct.unpack_from("<H", data, 60)[0], 64):
+        if struct.unpack_from("<Q", data, header + 24)[0] == old:
+            data = edits.put(data, header + 24, struct.pack("<Q", new))
+    return data
+
+
+def build_info_beside() -> bytes:
+    """A claim in what is not mapped, to which the section header leads."""
+    data = programs.plain().read_bytes()
+    data += bytes(-len(data) % 16)
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", GOBORING)
+    info = info.ljust(edits.section(data, ".go.buildinfo")[2], b"\0")
+    return with_section_at(data, edits.section(data, ".go.buildinfo")[0], len(data)) + info
+
+
 def native_module_missing(data: bytes) -> bytes:
     return edits.put(data, data.index(FIPSINFO), bytes(16))
 

@@ -283,6 +283,10 @@ FORGED = {
     "native module, sum changed": Row(
         lambda: forgeries.native_sum_changed(_LATEST.data), "contradicted", "native-module-changed"
     ),
+    "native module, code changed, a sum that fits beside what is mapped": Row(
+        lambda: forgeries.native_sum_beside(_LATEST.data), "contradicted", "native-module-changed"
+    ),
+    "build info beside what is mapped": _plain(forgeries.build_info_beside),
     "native module claimed, missing": Row(
         lambda: forgeries.native_module_missing(_LATEST.data), "contradicted", "native-module-missing"
     ),

@@ -55,7 +55,7 @@ def text(source: ByteSource, elf: Elf) -> tuple[str, str] | None:
 
 
 def _places(elf: Elf) -> Iterator[tuple[int, int]]:
-    section = elf.section(".go.buildinfo")
+    section = elf.mapped_section(".go.buildinfo")
     if section:
         yield section.offset, section.offset + section.size
     writable = [segment for segment in elf.loads if segment.writable and not segment.executable]

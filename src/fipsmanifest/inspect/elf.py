@@ -174,14 +174,15 @@ class Elf:
         """`struct`'s sign for the file's byte order."""
         return "<" if self.little else ">"
 
-    def pages(self, segment: Segment) -> tuple[int, int]:
-        """Return the stretch of the file, from its offset to its end, that is mapped with a segment: whole pages."""
-        page = max(PAGES.get(self.facts.machine, (PAGE,)))
-        return segment.offset // page * page, -(-segment.end // page) * page
-
     def section(self, name: str) -> Section | None:
         """Give the first section of that name."""
         return next((section for section in self.sections if section.name == name), None)
+
+    def mapped_section(self, name: str) -> Section | None:
+        """Return the section of that name where a segment has all of it; others are not in memory."""
+        found = self.section(name)
+        ends = [load.end for load in self.loads if found and load.offset <= found.offset]
+        return found if found and any(found.offset + found.size <= end for end in ends) else None
 
     def offset_of(self, address: int) -> int | None:
         """Give the file offset of an address, None where no segment has bytes for it."""
@@ -247,7 +248,7 @@ def read(source: ByteSource) -> Elf:
         elf = replace(elf, memory=_memory(elf, strict=strict))
         elf = replace(elf, beside=tuple(_beside(elf, source.size)))
         if strict:
-            _check_headers(elf, header.segments[0])
+            _check_headers(elf, *header.segments)
             return replace(elf, dynamic=tuple(_dynamic(source, order + layout.dynamic, elf)))
     return elf
 
@@ -397,7 +398,7 @@ def _sections(
         yield Section(text.decode("ascii", "replace"), place, size, address, link, index)
 
 
-def _check_headers(elf: Elf, place: int) -> None:
+def _check_headers(elf: Elf, place: int, entry: int, count: int) -> None:
     """Refuse a program whose dynamic loader could see other program headers than those of the file.
 
     The kernel tells it their address: before Linux 5.18 what it would be if the first segment had them, since then that
@@ -410,7 +411,9 @@ def _check_headers(elf: Elf, place: int) -> None:
     addresses = {first.address - first.offset + place}
     addresses |= {load.address - load.offset + place for load in elf.loads if load.offset <= place < load.end}
     addresses |= {headers.address for headers in elf.segments if headers.kind == "headers"}
-    if len(addresses) > 1 or elf.offset_of(addresses.pop()) != place:
+    address = addresses.pop()
+    last = entry * count - 1
+    if addresses or elf.offset_of(address) != place or elf.offset_of(address + last) != place + last:
         raise Unreadable("program-headers-elsewhere")
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from .elf import Elf
-from .memory import joined
+from .elf import PAGE, Elf, Segment
+from .memory import PAGES, joined
 from .source import ByteSource, windows
 
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
@@ -78,7 +78,7 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
     # A section is what a header says, a segment what is mapped.
     places = [place for place in places if any(start <= place[0] and place[1] <= end for start, end in memory)]
     segments = sorted(elf.loads, key=lambda segment: segment.executable)
-    likely = (*places, *(elf.pages(segment) for segment in segments))
+    likely = (*places, *(pages(elf, segment) for segment in segments))
     seeming = ((at, end) for start, end in likely for at in headers(source, elf, start, end))
     for at, end in islice(seeming, _MOST_HEADERS):
         names = _names(source, elf, at, end)
@@ -93,6 +93,12 @@ def _memory(source: ByteSource, elf: Elf) -> Iterator[tuple[int, int]]:
     """Yield the stretches of the file that any loader maps, each byte once."""
     for start, end in elf.memory.mapped() or joined(sorted((load.offset, load.end) for load in elf.loads)):
         yield start, min(end, source.size)
+
+
+def pages(elf: Elf, segment: Segment) -> tuple[int, int]:
+    """Return the stretch of the file, from its offset to its end, that is mapped with a segment: whole pages."""
+    page = max(PAGES.get(elf.facts.machine, (PAGE,)))
+    return segment.offset // page * page, -(-segment.end // page) * page
 
 
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:

@@ -76,7 +76,7 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
     """Find ``go:fipsinfo`` and recompute its sum; None where there is none."""
     if elf.facts.bits != 64:
         return None
-    section = elf.section(".go.fipsinfo")
+    section = elf.mapped_section(".go.fipsinfo")
     places = [(section.offset, section.offset + section.size)] if section else []
     places += [(segment.offset, segment.end) for segment in elf.loads if segment.writable]
     for start, end in places:

@@ -133,7 +133,7 @@ def looks_like_go(source: ByteSource, elf: Elf) -> bool:
         if segment.kind == "note"
     ):
         return True
-    return any(True for segment in elf.loads for _ in functab.headers(source, elf, *elf.pages(segment)))
+    return any(True for segment in elf.loads for _ in functab.headers(source, elf, *functab.pages(elf, segment)))
 
 
 def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:
