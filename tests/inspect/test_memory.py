@@ -118,6 +118,15 @@ def test_kernels_refuse_what_cannot_be_mapped(load: Load) -> None:
             loader((*BEGIN, load), PAGE)
 
 
+def test_a_segment_of_zeros_alone_need_not_begin_on_a_page() -> None:
+    # As debugging information apart from its program has it: the kernel of today maps no page of the file for it.
+    loads = (Load(0, 0, 0x30C, 0x6F8, READ), Load(0, 0x1000, 0, 0x11BD, CODE), Load(0xDB8, 0x4DB8, 0, 0x280, DATA))
+    found = model(loads, (PAGE,))
+    assert len(found.spaces) == len(memory.LOADERS)
+    assert all(found.holds(load) for load in loads)
+    assert found.mapped(EXECUTE) == []
+
+
 def test_larger_pages_take_in_what_is_around_a_segment() -> None:
     loads = (Load(0, 0x400000, 0x8000, 0x8000, CODE), Load(0x18000, 0x418000, 0x10, 0x10, READ))
     assert model(loads, (PAGE,)).mapped() == [(0, 0x8000), (0x18000, 0x19000)]

@@ -99,8 +99,9 @@ class Space:
         """Yield the parts of mappings between two addresses."""
         first = max(bisect_right(self._mappings, start, key=_start) - 1, 0)
         for mapping in self._mappings[first : bisect_left(self._mappings, end, key=_start)]:
-            if mapping.end > start:
-                yield mapping.part(max(mapping.start, start), min(mapping.end, end))
+            low, high = max(mapping.start, start), min(mapping.end, end)
+            if low < high:
+                yield mapping.part(low, high)
 
     def _replace(self, start: int, end: int, new: list[Mapping]) -> None:
         first = bisect_right(self._mappings, start, key=_start)
