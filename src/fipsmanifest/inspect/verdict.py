@@ -324,6 +324,8 @@ _SENTENCES = {
     "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
     "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
+    "overlapping-segments": "Some systems would map other bytes over parts of this file, so what runs is unknown.",
+    "program-headers-elsewhere": "Some systems would use other program headers, so what runs is unknown.",
     "packed": "Packed, so what it will execute cannot be seen.",
 }
 
