@@ -155,6 +155,11 @@ def with_program_headers(data: bytes, headers: list[list[int]]) -> bytes:
     """Put others in their place, PT_LOAD in the order of addresses behind all others; notes have to give way."""
     kept = [header for header in headers if header[0] not in (0, 4, 0x6474E551)]
     kept.sort(key=lambda header: (header[0] == 1, header[3] if header[0] == 1 else 0))
+    return put_program_headers(data, kept)
+
+
+def put_program_headers(data: bytes, kept: list[list[int]]) -> bytes:
+    """Put others in their place, in the order given."""
     room = struct.unpack_from("<H", data, 56)[0]
     assert len(kept) <= room
     packed = b"".join(struct.pack("<IIQQQQQQ", *header) for header in kept)

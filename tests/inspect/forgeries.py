@@ -215,6 +215,80 @@ def module_overlaid(data: bytes, module: str) -> bytes:
     return _other_code_from(data, -(-end // 4096) * 4096, 65536)
 
 
+def segments_of_nothing_over_the_module(*, at_end: bool = False) -> bytes:
+    """A PT_LOAD without bytes whose address is not on a page: some loaders map a page of the file for it.
+
+    ``at_end`` puts it behind all others, after which kernels from 4.17 to 5.2 allow mapping over what is there.
+    """
+    data = programs.boring().read_bytes()
+    headers = [header for header in edits.program_headers(data) if header[0] != 4]
+    self_test = known("boringcrypto-20210429-x86_64").entry_points["BORINGSSL_bcm_power_on_self_test"]
+    place = edits.module_offset(data) + self_test
+    low = place // 4096 * 4096
+    data += bytes(-len(data) % 4096)
+    (code,) = (header for header in headers if header[0] == 1 and header[1] & 1)
+    nothing = [1, 5, len(data) + 16, _address(data, low) + 16, 0, 0, 0, 4096]
+    where = len(headers) if at_end else headers.index(code) + 1
+    headers.insert(where, nothing)
+    # mov eax, 1; ret
+    page = edits.put(data[low : low + 4096], place - low, b"\xb8\x01\0\0\0\xc3")
+    return edits.put_program_headers(data, headers) + page
+
+
+def another_interpreter() -> bytes:
+    """The kernel starts that instead; a path of the same length."""
+    return programs.boring().read_bytes().replace(b"/lib64/ld-linux-x86-64.so.2\0", b"/odd64/ld-linux-x86-64.so.2\0")
+
+
+def plain_marker_behind_the_code() -> bytes:
+    """The last page of code is mapped whole, so what follows the segment in the file can be executed, too."""
+    data = programs.boring().read_bytes()
+    (code,) = (header for header in edits.program_headers(data) if header[0] == 1 and header[1] & 1)
+    end = code[2] + code[5]
+    assert -end % 4096 >= 48
+    return edits.put(data, -(-end // 16) * 16, PLAIN_MARKER)
+
+
+def plain_marker_in_a_segment_of_nothing() -> bytes:
+    """Such a segment on a page of its own, which only some loaders map."""
+    data = programs.boring().read_bytes()
+    data += bytes(-len(data) % 4096)
+    headers = edits.program_headers(data)
+    behind = max(header[3] + header[6] for header in headers if header[0] == 1)
+    address = -(-behind // 4096) * 4096
+    headers.append([1, 5, len(data) + 16, address + 16, address + 16, 0, 0, 4096])
+    return edits.with_program_headers(data, headers) + PLAIN_MARKER.ljust(4096, b"\0")
+
+
+def changed_module_in_data(*, executable_stack: bool) -> bytes:
+    """Data can be executed on kernels before 5.8 where the stack can."""
+    data = programs.boring_padded().read_bytes()
+    changed = edits.flip(programs.genuine_module(), 0x8000)
+    data = edits.put(data, -(-data.index(programs.pad_start("sha")) // 4096) * 4096, changed)
+    headers = edits.program_headers(data)
+    for header in headers:
+        if header[0] == 0x6474E551 and executable_stack:
+            header[1] |= 1
+    return edits.put_program_headers(data, headers)
+
+
+def other_program_headers_for_older_kernels() -> bytes:
+    """Before Linux 5.18 the kernel took the first segment to have the program headers; here it maps other ones there.
+
+    Those are what the dynamic loader works with.
+    """
+    data = programs.boring().read_bytes()
+    data += bytes(-len(data) % 4096)
+    headers = [header for header in edits.program_headers(data) if header[0] not in (4, 6)]
+    behind = max(header[3] + header[6] for header in headers if header[0] == 1)
+    address = -(-behind // 4096) * 4096
+    others = data[:4096]
+    first = [1, 4, len(data), address + 0, address, 4096, 4096, 4096]
+    # Where the first segment would have offset 0, there are the other headers.
+    first[3] = first[4] = address + len(data)
+    return edits.put_program_headers(data, [first, *headers]) + others
+
+
 def second_module_with_its_digest_redone() -> bytes:
     return second_module(edits.redo_digest(edits.flip(programs.genuine_module(), 0x8000), 0))
 
@@ -276,6 +350,37 @@ def native_module_changed(data: bytes) -> bytes:
 
 def native_sum_changed(data: bytes) -> bytes:
     return edits.flip(data, data.index(FIPSINFO) + 20)
+
+
+def native_sum_beside(data: bytes) -> bytes:
+    """The module is changed; the section header leads to a table that fits it, which nothing maps."""
+    data = native_module_changed(data)
+    at = edits.section(data, ".go.fipsinfo")[0]
+    starts = struct.unpack_from("<8Q", data, at + 56)
+    message = b"go fips object v1\n"
+    for start, end in zip(starts[::2], starts[1::2], strict=True):
+        offset = next((o + start - a for o, a, size in edits.loads(data) if a <= start < a + size), 0)
+        message += (end - start).to_bytes(8, "big") + data[offset : offset + end - start]
+    table = edits.put(data[at : at + 120], 16, hmac.new(bytes(32), message, "sha256").digest())
+    return with_section_at(data, at, len(data)) + table
+
+
+def with_section_at(data: bytes, old: int, new: int) -> bytes:
+    """Let the header of the section at one place of the file lead to another one."""
+    headers = section_headers_at(data)
+    for header in range(headers, headers + 64 * struct.unpack_from("<H", data, 60)[0], 64):
+        if struct.unpack_from("<Q", data, header + 24)[0] == old:
+            data = edits.put(data, header + 24, struct.pack("<Q", new))
+    return data
+
+
+def build_info_beside() -> bytes:
+    """A claim in what is not mapped, to which the section header leads."""
+    data = programs.plain().read_bytes()
+    data += bytes(-len(data) % 16)
+    info = edits.inline_build_info("go1.21.13 X:boringcrypto", GOBORING)
+    info = info.ljust(edits.section(data, ".go.buildinfo")[2], b"\0")
+    return with_section_at(data, edits.section(data, ".go.buildinfo")[0], len(data)) + info
 
 
 def native_module_missing(data: bytes) -> bytes:

@@ -257,6 +257,21 @@ FORGED = {
     "plain crypto beside the module": Row(
         forgeries.plain_crypto_beside, "contradicted", "plain-crypto", MODULE_2021, _GO
     ),
+    "plain crypto behind the code": Row(
+        forgeries.plain_marker_behind_the_code, "contradicted", "plain-crypto", MODULE_2021, _GO
+    ),
+    "plain crypto in a segment of nothing": Row(
+        forgeries.plain_marker_in_a_segment_of_nothing, "contradicted", "plain-crypto", MODULE_2021, _GO
+    ),
+    "changed module in data": _proven(partial(forgeries.changed_module_in_data, executable_stack=False), MODULE_2021),
+    "changed module in data that some kernels execute": Row(
+        partial(forgeries.changed_module_in_data, executable_stack=True),
+        "contradicted",
+        "module-changed",
+        MODULE_2021,
+        _GO,
+    ),
+    "unusual interpreter": Row(forgeries.another_interpreter, "declared", "interpreter-unusual", MODULE_2021, _GO),
     "code writable": Row(forgeries.code_writable, "contradicted", "module-writable", MODULE_2021, _GO),
     "text relocations": Row(forgeries.text_relocations, "contradicted", "module-writable", MODULE_2021, _GO),
     "text relocations behind the dynamic section": Row(
@@ -268,6 +283,10 @@ FORGED = {
     "native module, sum changed": Row(
         lambda: forgeries.native_sum_changed(_LATEST.data), "contradicted", "native-module-changed"
     ),
+    "native module, code changed, a sum that fits beside what is mapped": Row(
+        lambda: forgeries.native_sum_beside(_LATEST.data), "contradicted", "native-module-changed"
+    ),
+    "build info beside what is mapped": _plain(forgeries.build_info_beside),
     "native module claimed, missing": Row(
         lambda: forgeries.native_module_missing(_LATEST.data), "contradicted", "native-module-missing"
     ),
@@ -355,6 +374,17 @@ UNREADABLE = {
         ("cut in the section headers", partial(forgeries.cut, -64), "truncated-section-headers"),
         ("cut by one byte", partial(forgeries.cut, -1), "truncated-section-headers"),
         ("overlapping segments", forgeries.overlapping, "overlapping-segments"),
+        ("segment of nothing over the module", forgeries.segments_of_nothing_over_the_module, "overlapping-segments"),
+        (
+            "segment of nothing over the module, behind all others",
+            partial(forgeries.segments_of_nothing_over_the_module, at_end=True),
+            "overlapping-segments",
+        ),
+        (
+            "program headers elsewhere on older kernels",
+            forgeries.other_program_headers_for_older_kernels,
+            "program-headers-elsewhere",
+        ),
         ("segment beyond the file", partial(forgeries.first_load, 8, (1 << 64) - 0x1000), "segment-beyond-file"),
         ("segment larger than its memory", partial(forgeries.first_load, 40, 1), "segment-larger-than-memory"),
         ("segment not where its page is", partial(forgeries.first_load, 16, 0x400800), "misaligned-segment"),

@@ -132,6 +132,22 @@ def boring_stripped_by_linker() -> Path:
     return build("sha", main=SHA_MAIN, ldflags="-s -w")
 
 
+def boring_padded() -> Path:
+    """A program with a module, and room in its data."""
+    return build("sha", main=SHA_MAIN, pad=2)
+
+
+def boring_linked_with(options: str) -> bytes:
+    """A program linked by the C compiler with further options (``-Wl,...``)."""
+    return build("sha", main=SHA_MAIN, ldflags=f'-linkmode=external -extldflags "{options}"').read_bytes()
+
+
+def with_embedded(program: Path) -> bytes:
+    """A program with another one in its data, as ``go:embed`` puts it there."""
+    data = boring_padded().read_bytes()
+    return edits.put(data, -(-data.index(pad_start("sha")) // 32) * 32, program.read_bytes())
+
+
 def boring_random_only() -> Path:
     """The real program that needs least of the module."""
     body = "func main() { b := make([]byte, 4); rand.Read(b); println(b[0]) }"
@@ -247,9 +263,10 @@ def dead_module() -> bytes:
 
 def module_as_data(program: Callable[[], Path]) -> bytes:
     data = program().read_bytes()
-    at = data.index(_pad_start())
+    at = data.index(pad_start("hello"))
     return edits.put(data, at + 4096, genuine_module())
 
 
-def _pad_start() -> bytes:
-    return random.Random("hello").randbytes(4096)
+def pad_start(name: str) -> bytes:
+    """What the data begins with that ``pad`` embeds."""
+    return random.Random(name).randbytes(4096)

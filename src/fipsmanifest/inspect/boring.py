@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from .bounds import stated
-from .elf import LARGEST_PAGES, Elf, Segment, Unreadable
+from .elf import Elf, Segment, Unreadable
 from .slide import holds, integrity, slide
 from .source import ByteSource, find
 from .table import HEAD, Row, Table
@@ -50,7 +50,7 @@ class Sighting:
     writable: bool
     """It lies in memory that can be written."""
     overlaid: bool = False
-    """On a kernel with the largest pages of its machine, another segment is mapped over a part of it."""
+    """Some loader maps other bytes over a part of it, or lets the program write there."""
     calls: int = 0
     """Distinct functions of it called from outside; counting ends where they are enough."""
     self_test: bool = False
@@ -86,7 +86,7 @@ def search(
     """
     rows = table.of(elf.facts.machine)
     candidates = _few(
-        _Candidate(segment, at) for at in heads for segment in elf.executable if segment.offset <= at < segment.end
+        _Candidate(segment, at) for at in heads for segment in elf.runnable if segment.offset <= at < segment.end
     )
     if thorough and not candidates:
         candidates = _few(_without_head(source, elf, rows))
@@ -137,7 +137,7 @@ def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterat
     if candidate is not None:
         yield candidate
     yield from _by_its_own_bounds(source, elf)
-    for segment in elf.executable:
+    for segment in elf.runnable:
         for row in rows:
             for at in find(source, segment.offset, segment.end, row.head):
                 yield _Candidate(segment, at)
@@ -149,7 +149,7 @@ def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterat
 def _by_its_own_bounds(source: ByteSource, elf: Elf) -> Iterator[_Candidate]:
     """Give the stretches between stated bounds whose own digest holds."""
     for (start, length), _ in stated(source, elf).most_common(_MOST_STATED):
-        for segment in elf.executable:
+        for segment in elf.runnable:
             if segment.offset <= start < segment.end and holds(source, start, length, segment.end):
                 yield _Candidate(segment, start, length)
 
@@ -245,7 +245,7 @@ def _examine_unknown(source: ByteSource, candidate: _Candidate, resembles: Row |
 def _in_memory(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
     """Add what depends on the addresses at which a module lies."""
     segment = next(
-        segment for segment in elf.executable if segment.offset <= sighting.offset and sighting.offset < segment.end
+        segment for segment in elf.runnable if segment.offset <= sighting.offset and sighting.offset < segment.end
     )
     address = segment.address + sighting.offset - segment.offset
     row = sighting.row
@@ -257,15 +257,7 @@ def _in_memory(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
         extent = Extent(address, address + row.text_length, first, first + row.object_length)
         names = {address + offset: name for name, offset in row.entry_points.items()}
     seen = called(source, elf, extent, names)
-    overlaid = _overlaid(elf, segment, extent.start, extent.end)
+    # All of it, and the digest that its self-test compares with, whoever loads it and on any size of pages.
+    length = max(sighting.length, (sighting.stored_at or 0) - sighting.offset + len(sighting.digest) // 2)
+    overlaid = not elf.memory.runs(address, sighting.offset, length)
     return replace(sighting, overlaid=overlaid, calls=len(seen), self_test=SELF_TEST in seen)
-
-
-def _overlaid(elf: Elf, segment: Segment, start: int, end: int) -> bool:
-    """Tell whether another segment shares a page with addresses ``start`` to ``end`` of this one, on some kernel."""
-    page = LARGEST_PAGES[elf.facts.machine]
-    return any(
-        load.address // page <= (end - 1) // page and (load.address + load.memory - 1) // page >= start // page
-        for load in elf.loads
-        if load is not segment and load.memory
-    )

@@ -42,7 +42,7 @@ def stated(source: ByteSource, elf: Elf) -> Counter[tuple[int, int]]:
     """Count what could be a module's own bounds: (file offset of its text, bytes of text)."""
     left = _MOST_LOADS
     found: Counter[tuple[int, int]] = Counter()
-    for segment in elf.executable:
+    for segment in elf.runnable:
         loads = list(islice(_loads(source, elf, segment), left))
         left -= len(loads)
         for low, high in islice(_pairs(loads), _MOST_PAIRS):

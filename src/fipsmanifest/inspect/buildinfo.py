@@ -15,7 +15,9 @@ from .elf import Elf, Unreadable
 from .finding import GoFacts
 from .source import ByteSource, find
 
-_MAGIC = b"\xff Go buildinf:"
+MAGIC = b"\xff Go buildinf:"
+#: The magic with sizes of a pointer and flags that mean something.
+HEADER = re.compile(re.escape(MAGIC) + rb"[\x04\x08][\0-\x03]")
 _ALIGN = 16
 _HEADER = 32
 _INLINE = 2
@@ -44,7 +46,7 @@ def text(source: ByteSource, elf: Elf) -> tuple[str, str] | None:
     file without section headers is read too. Raises `Unreadable` where build info is there and cannot be read.
     """
     for start, end in _places(elf):
-        for at in find(source, start, end, _MAGIC):
+        for at in find(source, start, end, MAGIC):
             # The linker aligns it in memory, and so in the file. Some of Go's readers want it aligned from the start
             # of where they look instead, which a segment does not always begin on.
             if at % _ALIGN == 0 or (at - start) % _ALIGN == 0:
@@ -53,7 +55,7 @@ def text(source: ByteSource, elf: Elf) -> tuple[str, str] | None:
 
 
 def _places(elf: Elf) -> Iterator[tuple[int, int]]:
-    section = elf.section(".go.buildinfo")
+    section = elf.mapped_section(".go.buildinfo")
     if section:
         yield section.offset, section.offset + section.size
     writable = [segment for segment in elf.loads if segment.writable and not segment.executable]

@@ -7,7 +7,6 @@ the rules are those of the System V ABI (gABI, chapters 4 and 5) and of Linux's 
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Literal
 
 from ..errors import ValidationFailed
 from .finding import ElfFacts
+from .memory import EXECUTE, NOTHING, PAGES, READ, WRITE, Load, Memory, model
 from .source import ByteSource
 
 MAGIC = b"\x7fELF"
@@ -26,8 +26,13 @@ _MACHINES = {62: "x86_64", 183: "aarch64"}
 _CLASSES = {3: 32, 6: 32, 40: 32, 62: 64, 183: 64}
 _TYPES = {1: "rel", 2: "exec", 3: "dyn", 4: "core"}
 
-_PT_LOAD, _PT_DYNAMIC, _PT_NOTE, _PT_PHDR = 1, 2, 4, 6
-_PF_X, _PF_W = 1, 2
+SegmentKind = Literal["load", "dynamic", "interpreter", "note", "headers", "stack"]
+_KINDS: dict[int, SegmentKind]
+_KINDS = {1: "load", 2: "dynamic", 3: "interpreter", 4: "note", 6: "headers", 0x6474E551: "stack"}
+#: Kinds whose bytes are read; what else a header says of the file has no effect.
+_READ_KINDS = ("load", "dynamic", "note", "headers")
+#: Kinds that a program has which the dynamic loader starts.
+_READ_BY_LOADER = ("dynamic", "interpreter", "headers")
 _SHT_NOBITS = 8
 _SHT_NULL = 0
 _SHF_EXEC = 4
@@ -39,8 +44,6 @@ _MOST_SECTIONS = 65279
 _MOST_NAME_BYTES = 4 << 20
 #: Pages are 4 KiB at least on both machines.
 PAGE = 4096
-#: And this at most: Enterprise Linux 8's kernel for aarch64 has 64 KiB.
-LARGEST_PAGES = {"x86_64": 4096, "aarch64": 65536}
 
 #: Go's runtime alone has a hundred, or ten of the largest.
 _HOLLOW_PAGES = 4
@@ -57,12 +60,9 @@ class Unreadable(ValidationFailed):
         self.code = code
 
 
-SegmentKind = Literal["load", "dynamic", "note", "headers"]
-
-
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One PT_LOAD, PT_DYNAMIC, PT_NOTE or PT_PHDR program header."""
+    """One PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR or PT_GNU_STACK program header."""
 
     kind: SegmentKind
     """Its p_type."""
@@ -74,10 +74,18 @@ class Segment:
     """Where it is mapped, before relocation."""
     memory: int
     """Bytes in memory; at least ``size``."""
-    executable: bool
-    """PF_X."""
-    writable: bool
-    """PF_W."""
+    flags: int
+    """p_flags."""
+
+    @property
+    def executable(self) -> bool:
+        """PF_X."""
+        return bool(self.flags & EXECUTE)
+
+    @property
+    def writable(self) -> bool:
+        """PF_W."""
+        return bool(self.flags & WRITE)
 
     @property
     def end(self) -> int:
@@ -115,8 +123,14 @@ class Elf:
     """In the file's order."""
     sections: tuple[Section, ...]
     """In the file's order; empty where there is no section header table."""
-    text_relocations: bool = False
-    """The dynamic section asks the loader to write into code (DT_TEXTREL)."""
+    memory: Memory = NOTHING
+    """What loaders make of an executable."""
+    beside: tuple[Segment, ...] = ()
+    """Stretches of the file that can be executed on some system, beside the executable segments."""
+    headers_end: int = 0
+    """File offset behind the header tables."""
+    dynamic: tuple[tuple[int, int], ...] = ()
+    """Tags and values of the dynamic section, for machines that have a module."""
 
     @property
     def loads(self) -> tuple[Segment, ...]:
@@ -127,6 +141,26 @@ class Elf:
     def executable(self) -> tuple[Segment, ...]:
         """The PT_LOAD segments that can be executed and have bytes in the file."""
         return tuple(segment for segment in self.loads if segment.executable and segment.size)
+
+    @property
+    def runnable(self) -> tuple[Segment, ...]:
+        """All of the file that a program could execute on some system: executable segments, and what is beside them.
+
+        Beside them are the rest of their pages, pages of segments without bytes, and on kernels before 5.8 all that
+        can be read where the stack is executable (``READ_IMPLIES_EXEC``).
+        """
+        return self.executable + self.beside
+
+    @property
+    def executable_stack(self) -> bool:
+        """The file asks for a stack that can be executed, or does not say that it needs none (PT_GNU_STACK)."""
+        stacks = [segment for segment in self.segments if segment.kind == "stack"]
+        return not stacks or any(segment.executable for segment in stacks)
+
+    @property
+    def text_relocations(self) -> bool:
+        """The dynamic section asks the loader to write into code (DT_TEXTREL, or DF_TEXTREL in DT_FLAGS)."""
+        return any(tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL) for tag, value in self.dynamic)
 
     @property
     def hollow(self) -> bool:
@@ -143,6 +177,12 @@ class Elf:
     def section(self, name: str) -> Section | None:
         """Give the first section of that name."""
         return next((section for section in self.sections if section.name == name), None)
+
+    def mapped_section(self, name: str) -> Section | None:
+        """Return the section of that name where a segment has all of it; others are not in memory."""
+        found = self.section(name)
+        ends = [load.end for load in self.loads if found and load.offset <= found.offset]
+        return found if found and any(found.offset + found.size <= end for end in ends) else None
 
     def offset_of(self, address: int) -> int | None:
         """Give the file offset of an address, None where no segment has bytes for it."""
@@ -186,6 +226,11 @@ class _Header:
     sections: tuple[int, int, int, int]
     """The same, and which of them has the names."""
 
+    @property
+    def end(self) -> int:
+        """File offset behind both tables."""
+        return max(table[0] + table[1] * table[2] for table in (self.segments, self.sections[:3]))
+
 
 def read(source: ByteSource) -> Elf:
     """Read the headers of an ELF file; raises `Unreadable` with a code where they cannot be trusted."""
@@ -195,14 +240,16 @@ def read(source: ByteSource) -> Elf:
     facts = ElfFacts(header.bits, machine, kind)
     segments = tuple(_segments(source, order + layout.segment, header.bits, *header.segments))
     sections = tuple(_sections(source, order + layout.section, *header.sections))
-    elf = Elf(facts, header.little, segments, sections)
+    elf = Elf(facts, header.little, segments, sections, headers_end=header.end)
     _check_bytes(elf.loads)
     if facts.type in ("exec", "dyn"):
         strict = facts.machine in _MACHINES.values()
-        _check_loads(segments, strict=strict)
+        _check_loads(elf.loads, strict=strict)
+        elf = replace(elf, memory=_memory(elf, strict=strict))
+        elf = replace(elf, beside=tuple(_beside(elf, source.size)))
         if strict:
-            _check_headers(elf, header.segments[0])
-            return replace(elf, text_relocations=_text_relocations(source, order + layout.dynamic, elf))
+            _check_headers(elf, *header.segments)
+            return replace(elf, dynamic=tuple(_dynamic(source, order + layout.dynamic, elf)))
     return elf
 
 
@@ -253,42 +300,58 @@ def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int,
     table = source.read_at(offset, entry * count)
     if len(table) < entry * count:
         raise Unreadable("truncated-program-headers")
-    kinds: dict[int, SegmentKind]
-    kinds = {_PT_LOAD: "load", _PT_DYNAMIC: "dynamic", _PT_NOTE: "note", _PT_PHDR: "headers"}
     for fields in struct.iter_unpack(form, table):
         if bits == 64:
             kind, flags, place, address, _physical, in_file, in_memory, _align = fields
         else:
             kind, place, address, _physical, in_file, in_memory, flags, _align = fields
-        if kind not in kinds:
+        if kind not in _KINDS:
             continue
-        if place + in_file > source.size:
+        if _KINDS[kind] in _READ_KINDS and place + in_file > source.size:
             raise Unreadable("segment-beyond-file")
-        yield Segment(kinds[kind], place, in_file, address, in_memory, bool(flags & _PF_X), bool(flags & _PF_W))
+        yield Segment(_KINDS[kind], place, in_file, address, in_memory, flags)
 
 
-def _check_loads(segments: tuple[Segment, ...], *, strict: bool) -> None:
-    """Refuse what would make the bytes that run differ from the bytes that are looked at.
-
-    Linux maps whole pages, a later segment over an earlier one, so two segments that share a page of memory leave
-    it open which bytes are executed. Firmware for other machines is not held to that.
-    """
-    loads = [segment for segment in segments if segment.kind == "load"]
+def _check_loads(loads: tuple[Segment, ...], *, strict: bool) -> None:
+    """Refuse segments that no loader maps; firmware for other machines need not begin where its page does."""
     if not loads:
         raise Unreadable("no-load-segments")
-    pages: list[tuple[int, int]] = []
     for load in loads:
         if load.size > load.memory:
             raise Unreadable("segment-larger-than-memory")
         if load.address + load.memory >= 1 << 64:
             raise Unreadable("segment-beyond-memory")
-        if load.memory:
-            if (load.offset - load.address) % PAGE and strict:
-                raise Unreadable("misaligned-segment")
-            pages.append((load.address // PAGE, -(-(load.address + load.memory) // PAGE)))
-    pages.sort()
-    if strict and any(before[1] > after[0] for before, after in itertools.pairwise(pages)):
+        if load.memory and (load.offset - load.address) % PAGE and strict:
+            raise Unreadable("misaligned-segment")
+
+
+def _memory(elf: Elf, *, strict: bool) -> Memory:
+    """Return what loaders make of a program; raises `Unreadable` where some of them would not do what its headers say.
+
+    On pages larger than 4 KiB that concerns only the bytes that differ (`Memory.runs`): most programs that were linked
+    for the smaller pages do not start there.
+    """
+    loads = tuple(Load(load.offset, load.address, load.size, load.memory, load.flags & 7) for load in elf.loads)
+    found = model(loads, (PAGE,))
+    if strict and not all(found.holds(load) for load in loads):
         raise Unreadable("overlapping-segments")
+    return model(loads, PAGES[elf.facts.machine]) if strict else found
+
+
+def _beside(elf: Elf, size: int) -> Iterator[Segment]:
+    """Yield what loaders let a program execute beside its executable segments, each byte of the file once."""
+    covered = sorted((segment.offset, segment.end) for segment in elf.executable)
+    for start, end in elf.memory.mapped(READ if elf.executable_stack else EXECUTE):
+        end = min(end, size)
+        while start < end:
+            while covered and covered[0][1] <= start:
+                covered.pop(0)
+            low, high = covered[0] if covered else (end, end)
+            if start < low:
+                # Pages are mapped whole, so any address will do that is right within its page.
+                length = min(low, end) - start
+                yield Segment("load", start, length, start, length, EXECUTE)
+            start = high
 
 
 def _check_bytes(loads: tuple[Segment, ...]) -> None:
@@ -335,22 +398,27 @@ def _sections(
         yield Section(text.decode("ascii", "replace"), place, size, address, link, index)
 
 
-def _check_headers(elf: Elf, place: int) -> None:
-    """Refuse program headers that the dynamic loader would see otherwise than they are in the file.
+def _check_headers(elf: Elf, place: int, entry: int, count: int) -> None:
+    """Refuse a program whose dynamic loader could see other program headers than those of the file.
 
-    It is told their address by the kernel, which works it out from the first segment (before Linux 5.18) or from the
-    segment that has them, and takes PT_PHDR's address to find out by how much the program was moved.
+    The kernel tells it their address: before Linux 5.18 what it would be if the first segment had them, since then that
+    in the last segment that has them. From PT_PHDR's address the loader then finds out by how much the program was
+    moved, and so where everything is.
     """
-    first = min(elf.loads, key=lambda load: load.address)
-    for headers in elf.segments:
-        if headers.kind == "headers" and (
-            elf.offset_of(headers.address) != place or headers.address != first.address - first.offset + place
-        ):
-            raise Unreadable("program-headers-elsewhere")
+    if not elf.executable or elf.hollow or not any(segment.kind in _READ_BY_LOADER for segment in elf.segments):
+        return
+    first = elf.loads[0]
+    addresses = {first.address - first.offset + place}
+    addresses |= {load.address - load.offset + place for load in elf.loads if load.offset <= place < load.end}
+    addresses |= {headers.address for headers in elf.segments if headers.kind == "headers"}
+    address = addresses.pop()
+    last = entry * count - 1
+    if addresses or elf.offset_of(address) != place or elf.offset_of(address + last) != place + last:
+        raise Unreadable("program-headers-elsewhere")
 
 
-def _text_relocations(source: ByteSource, form: str, elf: Elf) -> bool:
-    """Tell whether the dynamic section says DT_TEXTREL, or DF_TEXTREL in DT_FLAGS.
+def _dynamic(source: ByteSource, form: str, elf: Elf) -> Iterator[tuple[int, int]]:
+    """Yield tags and values of the dynamic section.
 
     It is read as the dynamic loader does: from its address, and up to DT_NULL whatever its size is said to be.
     """
@@ -366,12 +434,9 @@ def _text_relocations(source: ByteSource, form: str, elf: Elf) -> bool:
         data = source.read_at(segment.offset, min(end - segment.offset, _MOST_DYNAMIC_BYTES))
         for tag, value in struct.iter_unpack(form, data[: len(data) // step * step]):
             if tag == _DT_NULL:
-                break
-            if tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL):
-                return True
-        else:
-            raise Unreadable("endless-dynamic-section")
-    return False
+                return
+            yield tag, value
+        raise Unreadable("endless-dynamic-section")
 
 
 def _mapped(load: Segment) -> int:

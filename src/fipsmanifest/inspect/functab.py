@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from .elf import LARGEST_PAGES, PAGE, Elf
+from .elf import PAGE, Elf, Segment
+from .memory import PAGES, joined
 from .source import ByteSource, windows
 
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
@@ -77,7 +78,7 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
     # A section is what a header says, a segment what is mapped.
     places = [place for place in places if any(start <= place[0] and place[1] <= end for start, end in memory)]
     segments = sorted(elf.loads, key=lambda segment: segment.executable)
-    likely = (*places, *((segment.offset, segment.end) for segment in segments))
+    likely = (*places, *(pages(elf, segment) for segment in segments))
     seeming = ((at, end) for start, end in likely for at in headers(source, elf, start, end))
     for at, end in islice(seeming, _MOST_HEADERS):
         names = _names(source, elf, at, end)
@@ -89,16 +90,15 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
 
 
 def _memory(source: ByteSource, elf: Elf) -> Iterator[tuple[int, int]]:
-    """Give the stretches of the file that are mapped, which is whole pages, each byte once."""
-    page = LARGEST_PAGES.get(elf.facts.machine, PAGE)
-    first = behind = 0
-    for load in sorted(elf.loads, key=lambda load: load.offset):
-        start, end = load.offset // page * page, min(-(-load.end // page) * page, source.size)
-        if start > behind:
-            yield first, behind
-            first = start
-        behind = max(behind, end)
-    yield first, behind
+    """Yield the stretches of the file that any loader maps, each byte once."""
+    for start, end in elf.memory.mapped() or joined(sorted((load.offset, load.end) for load in elf.loads)):
+        yield start, min(end, source.size)
+
+
+def pages(elf: Elf, segment: Segment) -> tuple[int, int]:
+    """Return the stretch of the file, from its offset to its end, that is mapped with a segment: whole pages."""
+    page = max(PAGES.get(elf.facts.machine, (PAGE,)))
+    return segment.offset // page * page, -(-segment.end // page) * page
 
 
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:

@@ -17,7 +17,7 @@ from typing import IO, Literal
 from .. import __version__
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.member import Content, Mark, Member
-from . import boring, buildinfo, elf, functab, loader, native, signals, verdict
+from . import boring, buildinfo, dependencies, elf, functab, loader, native, signals, verdict
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
@@ -267,6 +267,8 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
         standard=swept.standard,
         symbols=symbols,
         text_relocations=headers.text_relocations,
+        dependencies=dependencies.read(source, headers),
+        build_infos=swept.build_infos,
     )
     if modules:
         whole = next((module for module in modules if module.row and module.stored_at is not None), None)

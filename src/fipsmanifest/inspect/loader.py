@@ -8,7 +8,7 @@ the program that loads it as well, and is then that program's, so the file does 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from .boring import Sighting
 from .elf import Elf
@@ -20,7 +20,6 @@ _SLOTS = {"x86_64": (6, 7), "aarch64": (1025, 1026)}
 _DT_PLTRELSZ, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_JMPREL = 2, 6, 7, 8, 23
 _RELA = "QQq"
 _RELA_SIZE, _SYMBOL_SIZE = 24, 24
-_MOST_DYNAMIC_BYTES = 1 << 16
 #: Large libraries have some hundred thousand; those of slots are few, and come first.
 _MOST_RELOCATIONS = 1 << 18
 _MOST_SLOTS = 1 << 14
@@ -44,7 +43,7 @@ def _entry_points(elf: Elf, offset: int, row: Row) -> dict[int, str]:
 
 def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
     """Give the values that this file's own symbols would put into the slots."""
-    dynamic = _dynamic(source, elf)
+    dynamic = dict(elf.dynamic)
     symbols = elf.offset_of(dynamic.get(_DT_SYMTAB, 0))
     if symbols is None:
         return
@@ -60,15 +59,6 @@ def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
             symbol = source.read_at(symbols + (info >> 32) * _SYMBOL_SIZE, _SYMBOL_SIZE)
             if len(symbol) == _SYMBOL_SIZE:
                 yield struct.unpack_from(elf.order + "Q", symbol, 8)[0] + addend
-
-
-def _dynamic(source: ByteSource, elf: Elf) -> Mapping[int, int]:
-    """Give the dynamic section's entries by their tags."""
-    for segment in elf.segments:
-        if segment.kind == "dynamic":
-            data = source.read_at(segment.offset, min(segment.size, _MOST_DYNAMIC_BYTES))
-            return dict(struct.iter_unpack(elf.order + "QQ", data[: len(data) // 16 * 16]))
-    return {}
 
 
 def _relocations(source: ByteSource, elf: Elf, address: int, size: int) -> Iterator[tuple[int, int]]:

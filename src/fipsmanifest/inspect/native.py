@@ -76,7 +76,7 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
     """Find ``go:fipsinfo`` and recompute its sum; None where there is none."""
     if elf.facts.bits != 64:
         return None
-    section = elf.section(".go.fipsinfo")
+    section = elf.mapped_section(".go.fipsinfo")
     places = [(section.offset, section.offset + section.size)] if section else []
     places += [(segment.offset, segment.end) for segment in elf.loads if segment.writable]
     for start, end in places:
@@ -91,7 +91,8 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
 
 
 def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | None:
-    if not any(item.address <= ranges[0] < item.address + item.size for item in elf.executable if not item.writable):
+    code = elf.offset_of(ranges[0])
+    if code is None or not elf.memory.runs(ranges[0], code, ranges[1] - ranges[0]):
         return None
     mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
     for start, end in zip(ranges[::2], ranges[1::2], strict=True):

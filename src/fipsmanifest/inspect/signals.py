@@ -133,9 +133,9 @@ def looks_like_go(source: ByteSource, elf: Elf) -> bool:
         if segment.kind == "note"
     ):
         return True
-    return any(True for segment in elf.loads for _ in functab.headers(source, elf, segment.offset, segment.end))
+    return any(True for segment in elf.loads for _ in functab.headers(source, elf, *functab.pages(elf, segment)))
 
 
 def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:
-    for segment in elf.executable:
+    for segment in elf.runnable:
         yield from find(source, segment.offset, segment.end, needle)

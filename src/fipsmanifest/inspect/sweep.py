@@ -1,7 +1,8 @@
-"""One pass over a program's code for what nearly every verdict needs.
+"""One pass over a program for what nearly every verdict needs.
 
-These are the places where a known module seems to begin, and which of Go's marker functions are linked in. Reading the
-code is most of what that costs, so all is looked for at once, and while the file is hashed where it can be.
+These are the places in its code where a known module seems to begin, which of Go's marker functions are linked in, and
+how many build infos are in its data: a second one is that of another program within it. Reading is most of what that
+costs, so all is looked for at once, and while the file is hashed where it can be.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 
-from .elf import Elf, Segment
+from .buildinfo import HEADER, MAGIC
+from .elf import Elf
+from .memory import joined
 from .signals import MARKERS
 from .source import ByteSource, windows
 from .table import HEAD, Row
@@ -27,14 +30,23 @@ _TELLING_BYTE = MARKERS["standard"][_TELLING]
 _MARKERS = tuple(MARKERS.values())
 #: Code that has it much more often than real code does is searched in a way whose time does not depend on that.
 _OFTEN = 64
+#: Go's linker puts build info on 16 bytes, and files that it embeds too (measured). This byte of the magic, a colon,
+#: is the rarest one of data at its place.
+_INFO_ALIGNMENT = 16
+_INFO_TELLING = 13
+_INFO_TELLING_BYTE = MAGIC[_INFO_TELLING]
+_INFO_SIZE = 16
 
 
 class Sweep:
     """What one pass shows; pieces of the file are to be shown to it in their order."""
 
     def __init__(self, elf: Elf, rows: tuple[Row, ...]) -> None:
-        """Look through the executable segments of ``elf`` for the modules of ``rows``, those of its machine."""
-        self._segments = elf.executable
+        """Look through what can be executed of ``elf`` for the modules of ``rows``, those of its machine."""
+        self._segments = elf.runnable
+        self._data = _data(elf)
+        self._end = _end(elf)
+        self._infos = 0
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
         self._begins = tuple(_patterns(self._known))
@@ -59,6 +71,11 @@ class Sweep:
         return "boring" in self._seen
 
     @property
+    def build_infos(self) -> int:
+        """How many headers of Go's build info are in data, which includes what follows the program in its file."""
+        return self._infos
+
+    @property
     def shown(self) -> int:
         """File offset up to which pieces were shown."""
         return self._next
@@ -70,6 +87,7 @@ class Sweep:
         if self._before:
             self._look(offset - len(self._before), self._before + data[: min(_BORDER, length)])
         self._look(offset, data, length)
+        self._infos += self._build_infos(offset, data, length)
         behind = bytes(data[max(length - _BORDER, 0) : length])
         self._before = (self._before + behind)[-_BORDER:]
         self._next = offset + length
@@ -86,6 +104,15 @@ class Sweep:
                 self._functions(data, offset, low + (zero - low) % _FUNCTION_ALIGNMENT, high)
             else:
                 self._heads.update(offset + at for head in self._known for at in _all(data, head, low, high))
+
+    def _build_infos(self, offset: int, data: bytes | bytearray, length: int) -> int:
+        """Count headers of build info in data, where they are aligned, and behind the end, where they need not be."""
+        found = sum(_aligned_infos(data, offset, max(a - offset, 0), min(b - offset, length)) for a, b in self._data)
+        if offset + length > self._end:
+            # One that begins in the piece before is whole with that piece's last bytes.
+            before = self._before[-_INFO_SIZE + 1 :] if self._end < offset else b""
+            found += sum(1 for _ in HEADER.finditer(before + data[max(self._end - offset, 0) : length]))
+        return found
 
     def _functions(self, data: bytes | bytearray, offset: int, first: int, end: int) -> None:
         """Look where a function can begin: at ``first``, and every sixteen bytes on.
@@ -116,21 +143,41 @@ def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tupl
 
 
 def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
-    """Look through the executable segments of a file that is not being read for anything else."""
+    """Look through what can be executed of a file that is not being read for anything else."""
     found = Sweep(elf, rows)
-    for start, end in _stretches(elf.executable):
+    code = [(segment.offset, segment.end) for segment in elf.runnable]
+    # Nothing that is looked for is divided where a stretch begins.
+    others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, end) for start, end in _data(elf)]
+    for start, end in joined(sorted([*code, *others, (_end(elf), source.size)])):
         for base, data in windows(source, start, end):
             found.show(base, data, len(data))
     return found
 
 
-def _stretches(segments: tuple[Segment, ...]) -> Iterator[tuple[int, int]]:
-    """Give the stretches of the file that segments cover, each byte once."""
-    covered = 0
-    for start, end in sorted((segment.offset, segment.end) for segment in segments):
-        if end > covered:
-            yield max(start, covered), end
-            covered = end
+def _data(elf: Elf) -> tuple[tuple[int, int], ...]:
+    """Return where the data of a program is in its file."""
+    return tuple(joined(sorted((load.offset, load.end) for load in elf.loads if not load.executable)))
+
+
+def _end(elf: Elf) -> int:
+    """Return where a program ends in its file: the offset behind everything that its headers name."""
+    ends = [segment.end for segment in elf.segments] + [section.offset + section.size for section in elf.sections]
+    return max([*ends, elf.headers_end])
+
+
+def _aligned_infos(data: bytes | bytearray, offset: int, low: int, high: int) -> int:
+    """Count headers of build info between two places of ``data``, which is at ``offset`` in the file."""
+    first = low + -(offset + low) % _INFO_ALIGNMENT
+    if first >= high:
+        return 0
+    column = data[first + _INFO_TELLING : high : _INFO_ALIGNMENT]
+    found, left, number = 0, max(len(column) // _OFTEN, _OFTEN), column.find(_INFO_TELLING_BYTE)
+    while number >= 0 and left:
+        at, left = first + number * _INFO_ALIGNMENT, left - 1
+        if data.startswith(MAGIC, at) and HEADER.match(data, at, high):
+            found += 1
+        number = column.find(_INFO_TELLING_BYTE, number + 1)
+    return found
 
 
 def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from . import native
+from . import dependencies, native
 from .boring import Sighting
+from .dependencies import Dependencies
 from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
 from .signals import Forks, Markers, Packages
@@ -17,6 +18,9 @@ from .wiring import ENOUGH, SELF_TEST
 
 #: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
 _BRANCH_RELEASE = re.compile(r"go1\.\d+(\.\d+)?b\d+\b")
+
+
+_ORDINARY = Dependencies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Seen:
     """Go's own FIPS module."""
     text_relocations: bool = False
     """The loader is told to write into code."""
+    dependencies: Dependencies = _ORDINARY
+    """What the file asks to be loaded with it, beyond what ordinary programs do."""
+    build_infos: int = 1
+    """Headers of Go's build info in the file."""
     by_loader: frozenset[str] = frozenset()
     """Functions of the module that code may call through the loader; empty where that was not needed."""
 
@@ -115,6 +123,9 @@ def _from_modules(seen: Seen) -> Decision | None:
         return Verdict.UNLISTED, "module-unknown", module
     if unlisted := [item for item in whole if item.row is None]:
         return Verdict.UNLISTED, "module-beside", unlisted[0]
+    if seen.dependencies.interpreter is not None:
+        # The kernel starts that, and it decides what becomes of the module.
+        return Verdict.DECLARED, "interpreter-unusual", module
     return Verdict.PROVEN, "module-proven", module
 
 
@@ -209,6 +220,9 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
         else:
             evidence["standard_marker"] = seen.standard
     evidence |= _names_evidence(seen)
+    evidence |= seen.dependencies.evidence
+    if seen.build_infos > 1:
+        evidence["build_infos"] = seen.build_infos
     if seen.symbols:
         evidence["symbols"] = seen.symbols
     if seen.data and not isinstance(module, Sighting):
@@ -289,6 +303,7 @@ _SENTENCES = {
     "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
     "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
     "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
+    "interpreter-unusual": "{module} is in this file, byte for byte, but what interprets the file decides what runs.",
     "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
     "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
     "module-not-found": "It says that it is a goboring build, but no module was found in it.",
@@ -309,19 +324,24 @@ _SENTENCES = {
     "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
     "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
+    "overlapping-segments": "Some systems would map other bytes over parts of this file, so what runs is unknown.",
+    "program-headers-elsewhere": "Some systems would use other program headers, so what runs is unknown.",
     "packed": "Packed, so what it will execute cannot be seen.",
 }
 
 
 def sentence(crypto: CryptoFacts) -> str:
-    """Say a verdict in one sentence for people."""
+    """Return a verdict in a sentence for people, and what they should know besides."""
     code = str(crypto.evidence.get("code", ""))
     if code == "plain-crypto":
         if crypto.verdict is Verdict.CONTRADICTED:
-            return "It says that it is a goboring build, but Go's plain, unvalidated cryptography is linked in."
-        return "A Go program with plain, unvalidated cryptography."
-    template = _SENTENCES.get(code, "The file cannot be read ({code}).")
+            template = "It says that it is a goboring build, but Go's plain, unvalidated cryptography is linked in."
+        else:
+            template = "A Go program with plain, unvalidated cryptography."
+    else:
+        template = _SENTENCES.get(code, "The file cannot be read ({code}).")
     module = crypto.module.name if crypto.module else ""
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"
-    return template.format(module=module, code=code, version=crypto.evidence.get("gofips140", ""))
+    said = template.format(module=module, code=code, version=crypto.evidence.get("gofips140", ""))
+    return said + dependencies.describe(crypto.evidence)
