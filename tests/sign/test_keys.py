@@ -16,7 +16,7 @@ from fipsmanifest import __version__
 from fipsmanifest.errors import Conflict, FipsManifestError, Incomplete, NotTrusted, Refused, UsageError
 from fipsmanifest.node import openpgp
 from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from fipsmanifest.node.verify import verify_cleartext, verify_upstream
 from fipsmanifest.sign import keys, listing
 from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
@@ -142,7 +142,7 @@ class TestAdd:
         added = keys.add(tmp_path, forge.certificate("expired"), "upstream")
 
         in_time = forge.detach(b"rpm", "expired", "--faked-system-time", "20240101T230000!")
-        assert verify_detached(b"rpm", in_time, load_trust(str(tmp_path)), "upstream").trusted == added
+        assert verify_upstream(b"rpm", in_time, load_trust(str(tmp_path)))[0].trusted == added
         info = listing.list_keys(tmp_path)[0]
         assert (info.can_sign, info.days_left is not None and info.days_left < 0) == (False, True)
         assert "what it signed since is refused" in str(info.warning)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    suggest_commands=False,  # click suggests, too
     help="The trust folder: who may sign manifests, the tool, and upstream packages.",
 )
 

@@ -88,6 +88,7 @@ app = typer.Typer(
     no_args_is_help=True,
     # Plain help: it starts three times as fast, wraps paragraphs, and takes brackets as they are.
     rich_markup_mode=None,
+    suggest_commands=False,  # click suggests, too
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Cut, sign, publish and verify the manifests of FIPS builds of Kubernetes.",

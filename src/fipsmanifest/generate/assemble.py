@@ -61,7 +61,7 @@ def assemble(
         files=_files(on_nodes),
         images=_images(definition, inspected),
         modules=_modules(owned, describe),
-        sources=_sources(inspected),
+        sources=_sources(definition, inspected),
         node=_node(definition),
         tool=tool,
     )
@@ -189,12 +189,12 @@ def _modules(owned: Sequence[_Owned], describe: Describe) -> dict[str, manifest.
     return modules
 
 
-def _sources(inspected: Sequence[Inspected]) -> list[manifest.SourceRecord]:
+def _sources(definition: Definition, inspected: Sequence[Inspected]) -> list[manifest.SourceRecord]:
     records = {
         (item.artifact.address, item.artifact.name): manifest.SourceRecord(
             name=item.artifact.name,
             kind=item.artifact.kind,
-            address=item.artifact.address,
+            address=definition.public_address(item.artifact.source, item.artifact.address),
             sha256=item.artifact.sha256,
             size=item.artifact.size,
             signed_by=item.artifact.signed_by,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from .. import durable
 from ..errors import Conflict, Incomplete, NotTrusted, UsageError
-from ..node import openpgp
+from ..node import armor, openpgp
 from ..node.text import utc_now, visible, write_time
 from ..node.trust import (
     ROLES,
@@ -267,7 +267,7 @@ def export(folder: Path, fingerprint: str, *, binary: bool = False) -> bytes:
     certificate = load_trust(str(folder)).certificate(_plain(fingerprint))
     if certificate is None:
         raise _not_listed(folder, fingerprint)
-    return certificate.packets if binary else openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK")
+    return certificate.packets if binary else armor.armor(certificate.packets, b"PUBLIC KEY BLOCK")
 
 
 def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
@@ -434,7 +434,7 @@ def _certificate_name(certificate: openpgp.Certificate, contents: Sequence[tuple
 
 def _write_certificate(path: Path, certificate: openpgp.Certificate) -> None:
     armored = path.suffix == ".asc"
-    durable.write(path, openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
+    durable.write(path, armor.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
 
 
 def _not_listed(folder: Path, fingerprint: str) -> UsageError:
