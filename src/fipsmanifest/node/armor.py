@@ -17,6 +17,7 @@ _MAX_HEADERS = 8
 _ANY_HEADER = re.compile(rb"[A-Za-z0-9-]{1,64}: ")
 _ANY_BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z")
 _ANY_BEGIN = re.compile(rb"-----BEGIN PGP ([A-Z0-9 ,/]{1,60})-----\Z")
+_BEGIN = b"-----BEGIN PGP"
 _BLANKS = b" \t\r"
 _MAX_BLOCKS = 256
 
@@ -59,6 +60,9 @@ def dearmor_all(data: bytes, kind: bytes) -> bytes:
     for line in lines:
         match = _ANY_BEGIN.match(line)
         if match is None:
+            # Sequoia reads an indented block, gpg does not.
+            if _BEGIN in line:
+                raise _bad_armor("a line has something before or behind its {}".format(_BEGIN.decode()))
             continue
         if match.group(1) != kind:
             raise _wrong_kind(match.group(1), kind)
