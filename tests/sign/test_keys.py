@@ -164,7 +164,7 @@ class TestAdd:
     def test_of_several_certificates_one_must_be_named(self, forge: Forge, tmp_path: Path) -> None:
         both = forge.certificate("plain") + forge.certificate("stranger")
 
-        with pytest.raises(NotTrusted, match="exactly one"):
+        with pytest.raises(NotTrusted, match="contains 2 certificates|Fingerprint mismatch"):
             keys.add(tmp_path, both, "manifest")
         named = forge.fingerprints["stranger"].lower()
         assert keys.add(tmp_path, both, "manifest", fingerprint=named).fingerprint == forge.fingerprints["stranger"]
@@ -463,3 +463,20 @@ class TestListing:
         assert {"fingerprint", "role", "status", "valid_from", "valid_to", "replaced_by", "reason", "user_id"} <= set(
             document["keys"][0]
         )
+
+
+class TestMismatch:
+    def test_another_key_in_the_file_is_named_and_not_trusted(self, forge: Forge, tmp_path: Path) -> None:
+        expected, contained = "0" * 40, forge.fingerprints["release"]
+        with pytest.raises(NotTrusted) as caught:
+            keys.add(tmp_path, forge.certificate("release"), "upstream", fingerprint=expected)
+        assert caught.value.message == f"Fingerprint mismatch: expected {expected}, the file contains {contained}."
+        assert "has confirmed the fingerprint through another channel" in caught.value.advice
+        assert not (tmp_path / "trust.json").exists()
+
+    def test_a_file_with_several_needs_a_fingerprint(self, forge: Forge, tmp_path: Path) -> None:
+        several = forge.certificate("release") + forge.certificate("upstream")
+        with pytest.raises(NotTrusted, match="contains 2 certificates"):
+            keys.add(tmp_path, several, "upstream")
+        wanted = forge.fingerprints["upstream"]
+        assert keys.add(tmp_path, several, "upstream", fingerprint=wanted).fingerprint == wanted

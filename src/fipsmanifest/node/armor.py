@@ -17,7 +17,7 @@ _MAX_HEADERS = 8
 _ANY_HEADER = re.compile(rb"[A-Za-z0-9-]{1,64}: ")
 _ANY_BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z")
 _ANY_BEGIN = re.compile(rb"-----BEGIN PGP ([A-Z0-9 ,/]{1,60})-----\Z")
-_BEGIN = b"-----BEGIN PGP"
+_MARKS = (b"-----BEGIN PGP", b"-----END PGP")
 _BLANKS = b" \t\r"
 _MAX_BLOCKS = 256
 
@@ -60,9 +60,9 @@ def dearmor_all(data: bytes, kind: bytes) -> bytes:
     for line in lines:
         match = _ANY_BEGIN.match(line)
         if match is None:
-            # Sequoia reads an indented block, gpg does not.
-            if _BEGIN in line:
-                raise _bad_armor("a line has something before or behind its {}".format(_BEGIN.decode()))
+            # Sequoia reads an indented block, and base64 without a first line; gpg does not.
+            if any(mark in line for mark in _MARKS):
+                raise _bad_armor("a block has no proper first line")
             continue
         if match.group(1) != kind:
             raise _wrong_kind(match.group(1), kind)

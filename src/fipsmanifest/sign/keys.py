@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,16 @@ from ..node.trust import (
 from . import backup, ending
 from .backup import Backup
 from .certificates import read_lives
-from .gpg import Passphrase, complaint, home, make_revocation, open_gpg, secret_keys
+from .gpg import (
+    Passphrase,
+    complaint,
+    home,
+    is_wrong_passphrase,
+    make_revocation,
+    open_gpg,
+    secret_keys,
+    wrong_passphrase,
+)
 
 if TYPE_CHECKING:
     import gnupg
@@ -96,23 +105,14 @@ def init(
     _check_lifetime(utc_now(), valid_to)
     _prepare(folder)
     gpg = open_gpg(gnupghome)
-    if backup_folder is not None:
-        backup.prepare(backup_folder, folder)
-    lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {match['name']}"]
-    if match["email"]:
-        lines.append(f"Name-Email: {match['email']}")
-    lines += ["Expire-Date: 0", *_protection(passphrase, protect), "%commit", ""]
-    made = gpg.gen_key("\n".join(lines))
-    if not made.fingerprint:
-        raise _not_made(made)
-    primary = str(made.fingerprint)
-    subkeys = [_add_subkey(gpg, primary, bits, passphrase, protect) for _ in ("manifest", "tool")]
-    revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
-    if not revocation.exists():
-        durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
-    copies = None
-    if backup_folder is not None:
-        copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
+    with nullcontext() if backup_folder is None else backup.prepared(backup_folder, folder):
+        primary, subkeys = _make_keys(gpg, match["name"], match["email"], bits, passphrase, protect)
+        revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
+        if not revocation.exists():
+            durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
+        copies = None
+        if backup_folder is not None:
+            copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
     certificate = export_certificate(gpg, primary)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
@@ -183,15 +183,27 @@ def add(
 
 
 def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tuple[openpgp.Certificate, str]:
-    wanted = None if fingerprint is None else _plain(fingerprint)
-    chosen = [one for one in held if wanted is None or one.holds(wanted)]
-    if len(chosen) != 1:
-        names = ", ".join(one.primary.fingerprint for one in held)
+    names = ", ".join(one.primary.fingerprint for one in held)
+    if fingerprint is None:
+        if len(held) != 1:
+            raise NotTrusted(
+                f"The file contains {len(held)} certificates: {names}.",
+                "Name the one you mean by its full fingerprint, with --fingerprint.",
+            )
+        return held[0], held[0].primary.fingerprint
+    wanted = _plain(fingerprint)
+    chosen = [one for one in held if one.holds(wanted)]
+    if not chosen:
         raise NotTrusted(
-            f"The file does not hold exactly one certificate of {wanted or 'any key'}, but {names}.",
-            "Name the one you mean by its full fingerprint.",
+            f"Fingerprint mismatch: expected {visible(wanted)}, the file contains {names}.",
+            "Do not trust this key until its owner has confirmed the fingerprint through another channel.",
         )
-    return chosen[0], wanted or chosen[0].primary.fingerprint
+    if len(chosen) > 1:
+        raise NotTrusted(
+            f"{wanted} is in {len(chosen)} certificates of the file: {names}.",
+            "Get a file with the one certificate that its owner publishes.",
+        )
+    return chosen[0], wanted
 
 
 def _named(certificate: openpgp.Certificate, entry: TrustedKey, others: Sequence[TrustedKey]) -> tuple[str, ...]:
@@ -278,6 +290,21 @@ def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
     return openpgp.read_certificates(bytes(exported))[0]
 
 
+def _make_keys(
+    gpg: gnupg.GPG, name: str, email: str | None, bits: int, passphrase: Passphrase | None, protect: bool
+) -> tuple[str, list[str]]:
+    """Return the fingerprints of a new primary key, and of its subkeys for manifests and for the tool."""
+    lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {name}"]
+    if email:
+        lines.append(f"Name-Email: {email}")
+    lines += ["Expire-Date: 0", *_protection(passphrase, protect), "%commit", ""]
+    made = gpg.gen_key("\n".join(lines))
+    if not made.fingerprint:
+        raise _not_made(made)
+    primary = str(made.fingerprint)
+    return primary, [_add_subkey(gpg, primary, bits, passphrase, protect) for _ in ("manifest", "tool")]
+
+
 def _prepare(folder: Path) -> None:
     """Make sure that the folder can take new keys, before they are made."""
     with _locked(folder):
@@ -302,6 +329,8 @@ def _add_subkey(gpg: gnupg.GPG, primary: str, bits: int, passphrase: Passphrase 
 
 
 def _not_made(result: gnupg.GenKey) -> Incomplete:
+    if is_wrong_passphrase(result.stderr):
+        return wrong_passphrase("the new key")
     return Incomplete(
         f"gpg did not make the key: {visible(complaint(result.stderr))}.",
         "Give a passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
