@@ -286,7 +286,7 @@ class Definition(_Table):
                 continue
             for _, url in list(self.addresses(source)) or [("", source.url)]:
                 base = url.rstrip("/")
-                if address == url or address == base or address.startswith(base + "/"):
+                if address in (url, base) or address.startswith(base + "/"):
                     return "file:" + base.rpartition("/")[2] + address[len(base) :]
         return address
 

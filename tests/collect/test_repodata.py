@@ -65,7 +65,8 @@ from fipsmanifest.errors import Refused
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
 try:
-    list(repodata.read_primary(Path(sys.argv[1]), repodata.Primary("p", "sha256:" + "0" * 64, None, None, None), "a list"))
+    primary = repodata.Primary("p", "sha256:" + "0" * 64, None, None, None)
+    list(repodata.read_primary(Path(sys.argv[1]), primary, "a list"))
 except Refused as error:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error.message)
 """

@@ -124,10 +124,10 @@ def test_a_signature_of_an_unknown_version_is_left_out(keys: Keys) -> None:
         (lambda data: data.replace(b"SIGNATURE", b"MESSAGE"), "it holds a message"),
         (lambda data: data.partition(b"-----END")[0], "its last line is missing"),
         (lambda data: data.replace(b"\n\n", b"\n", 1), "the empty line after its headers"),
-        (lambda data: b"nothing\n", "there is no line -----BEGIN PGP SIGNATURE-----"),
+        (lambda _: b"nothing\n", "there is no line -----BEGIN PGP SIGNATURE-----"),
         (lambda data: re.sub(rb"\n=[A-Za-z0-9+/]{4}\n", b"\n=AAAA\n", data), "its checksum is wrong"),
         (lambda data: data.replace(b"\n\n", b"\n\n!", 1), "a line is not base64"),
-        (lambda data: b"", "there is no line"),
+        (lambda _: b"", "there is no line"),
         (lambda data: data * 17, "more than 16 signatures"),
     ],
 )

@@ -117,8 +117,8 @@ def test_what_is_accepted_is_what_gpg_and_sequoia_read(tmp_path: Path) -> None:
         # gpg and Sequoia stop behind the first block; each block is judged alone here.
         first = ours(data.partition(b"-----END PGP SIGNATURE-----")[0] + b"-----END PGP SIGNATURE-----\n")
         accepted = [one for one in (mine, first) if one is not None]
-        peers = {
-            "gpg": (by_gpg(path), accepted),
+        peers: dict[str, tuple[bytes | None, list[bytes | None]]] = {
+            "gpg": (by_gpg(path), [*accepted]),
             # Sequoia writes the headers of packets anew.
             "Sequoia": (by_sequoia(data), [by_sequoia(one) for one in accepted]),
         }

@@ -34,7 +34,8 @@ import createrepo_c
 for path in sys.stdin.read().split():
     found = []
     def take(p):
-        found.append([p.name, int(p.epoch or 0), p.version, p.release, p.arch, p.location_href, p.checksum_type, p.pkgId, p.size_package, p.location_base])
+        found.append([p.name, int(p.epoch or 0), p.version, p.release, p.arch, p.location_href])
+        found[-1] += [p.checksum_type, p.pkgId, p.size_package, p.location_base]
     try:
         createrepo_c.xml_parse_primary(path, pkgcb=take, warningcb=lambda *_: True, do_files=False)
     except Exception as error:

@@ -164,7 +164,7 @@ class TestAdd:
     def test_of_several_certificates_one_must_be_named(self, forge: Forge, tmp_path: Path) -> None:
         both = forge.certificate("plain") + forge.certificate("stranger")
 
-        with pytest.raises(NotTrusted, match="contains 2 certificates|Fingerprint mismatch"):
+        with pytest.raises(NotTrusted, match="contains 2 certificates"):
             keys.add(tmp_path, both, "manifest")
         named = forge.fingerprints["stranger"].lower()
         assert keys.add(tmp_path, both, "manifest", fingerprint=named).fingerprint == forge.fingerprints["stranger"]

@@ -9,7 +9,7 @@ import io
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import click
 import typer
@@ -24,8 +24,8 @@ _OBJECTS = 50_000
 #: Ctrl-C, how CI cancels a job, and a terminal that is gone. A shell tells each as 128 and the signal's number.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: The reader of stdout is gone, or the disk that it goes to is full.
-_UNWRITTEN = (errno.EPIPE, errno.ENOSPC)
+#: The exit code where the reader of the output is gone.
+_READER_GONE = 128 + signal.SIGPIPE
 
 _INTERRUPTED = ("It was interrupted.", "What was done so far is kept; run the same command again to go on.")
 _BUG = "This is a bug in fipsmanifest; run again with --debug and report what it prints."
@@ -45,6 +45,13 @@ def _end_orderly() -> None:
             signal.signal(one, _interrupted)
 
 
+def _discard(*streams: TextIO) -> None:
+    """Send what is left in the buffers nowhere, so that the interpreter can end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
+
+
 class _Verbs(TyperGroup):
     """Lists the verbs by what they are for, runs one, and reports what it raises."""
 
@@ -62,12 +69,15 @@ class _Verbs(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except BrokenPipeError as error:
+            # As `| head` does. Programs that SIGPIPE ends are silent too, and no shell takes their code for a verdict.
+            _discard(sys.stdout, sys.stderr)
+            raise typer.Exit(_READER_GONE) from error
         except OSError as error:
-            if error.errno not in _UNWRITTEN:
+            if error.errno != errno.ENOSPC:
                 raise
-            # Nobody may take what was not told for a verdict. What is left in the buffer can go nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            output.say(f"error: What is told could not be written: {error.strerror}.")
+            _discard(sys.stdout)
+            output.say(f"error: The result could not be written: {error.strerror}.")
             raise typer.Exit(Incomplete.exit_code) from error
         except FipsManifestError as error:
             output.report(error, session)

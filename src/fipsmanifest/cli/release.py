@@ -31,6 +31,14 @@ SingleWriter = Annotated[
 ]
 
 
+Generated = Annotated[
+    bool,
+    typer.Option(
+        "--generated",
+        help="Collect and inspect nothing: take the manifests that an earlier run, with --dry-run or 'generate', left "
+        "in --work, and check them against definition and lock.",
+    ),
+]
 Summary = Annotated[
     Path | None,
     typer.Option(
@@ -59,6 +67,7 @@ def release(
     modules: options.Modules = None,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
+    generated: Generated = False,
     summary: Summary = None,
     json: options.Json = False,
 ) -> None:
@@ -67,7 +76,7 @@ def release(
     Every EL that the version has a definition for, unless --el names some. Run it again after an interruption, or
     tonight: it goes on where it was, and what is published already is neither signed nor sent again.
     """
-    _refuse_ignored(ctx, published=to is not None, dry_run=dry_run)
+    _refuse_ignored(ctx, published=to is not None, dry_run=dry_run, generated=generated)
     if public_url is not None:
         from ..publish.public import require_address
 
@@ -80,7 +89,7 @@ def release(
     with opened(
         ctx, work, keys, cache, mirror=mirror, modules=modules, ca_bundle=ca_bundle, allow_http=allow_http
     ) as site:
-        cut = _Cut(site, lock, first_lock=first_lock, dry_run=dry_run)
+        cut = _Cut(site, lock, first_lock=first_lock, dry_run=dry_run, generated=generated)
         cut.begin(to, endpoint_url, signing_key)
         payloads = {definition.name: (definition, cut.generate(path, definition)) for path, definition in found}
         plan = publication = None
@@ -101,11 +110,15 @@ def release(
         plan.require_no_conflict()
 
 
-def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool) -> None:
+def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool, generated: bool) -> None:
     if not published:
         because = "without --to, since nothing is published"
         ignored = {"endpoint_url": "--endpoint-url", "public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, because)
+    if generated:
+        ignored = {"mirror": "--mirror", "modules": "--modules", "ca_bundle": "--ca-bundle", "cache": "--cache"}
+        ignored["allow_http"] = "--allow-http"
+        options.refuse_ignored(ctx, ignored, "with --generated, since nothing is collected")
     if dry_run:
         ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
@@ -114,7 +127,7 @@ def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool) -> No
 class _Cut:
     """One run of the whole way."""
 
-    def __init__(self, site: Site, lock: Path | None, *, first_lock: bool, dry_run: bool) -> None:
+    def __init__(self, site: Site, lock: Path | None, *, first_lock: bool, dry_run: bool, generated: bool) -> None:
         from ..tool import build_tool
 
         self._site = site
@@ -123,7 +136,7 @@ class _Cut:
         self._dry_run = dry_run
         self._bucket: Bucket | None = None
         self.tool: ToolFile = build_tool(site.keys)
-        self._inspector = site.inspector()
+        self._inspector = None if generated else site.inspector()
         self._signer: Signer | None = None
 
     def begin(self, to: str | None, endpoint_url: str | None, signing_key: str | None) -> None:
@@ -140,11 +153,13 @@ class _Cut:
             self._signer = Signer(self._site.trust(), signing_key, passphrase=passphrase_from_environment())
 
     def generate(self, path: Path, definition: Definition) -> bytes:
-        """Collect, inspect and generate one definition's manifest."""
+        """Return one definition's manifest: collect, inspect and generate it, or take the one that was generated."""
         from .. import lock as locks
         from .. import release as stages
 
         rule = stages.LockRule(self._lock or locks.path_beside(path), first=self._first_lock, write=not self._dry_run)
+        if self._inspector is None:
+            return stages.generated(definition, self._site, rule, self.tool)
         inspected = stages.collect_and_inspect(definition, path.parent, self._site, rule, self._inspector)
         return stages.generate(definition, inspected, self._site, self.tool)
 

@@ -1,8 +1,8 @@
 """A repository's metadata: repomd.xml, which names the list of packages, and that list, primary.xml.
 
-Format: createrepo_c's (http://linux.duke.edu/metadata/). Both are read as a stream in bounded memory (`xmlstream`), since
-primary.xml of a large repository has hundreds of megabytes. (createrepo_c's own reader wants the expanded file on disk
-and writes its errors to stderr.)
+Format: createrepo_c's (http://linux.duke.edu/metadata/). Both are read as a stream in bounded memory (`xmlstream`),
+since primary.xml of a large repository has hundreds of megabytes. (createrepo_c's own reader wants the expanded file on
+disk and writes its errors to stderr.)
 """
 
 from __future__ import annotations
