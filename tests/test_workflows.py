@@ -315,7 +315,7 @@ class TestReleaseScript:
         # Another machine, which has no upstream and no cache, gets the files that the workflow uploads.
         shutil.copytree(first / "v1.21.3", second / "v1.21.3")
         publish = [
-            TOP / "scripts" / "release",
+            str(TOP / "scripts" / "release"),
             f"--work={second}",
             f"--keys={site.keys}",
             lock,

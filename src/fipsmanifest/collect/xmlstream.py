@@ -35,7 +35,7 @@ _UTF16_MARKS = (codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)
 _UTF8 = frozenset({"UTF-8", "UTF8", "US-ASCII", "ASCII"})
 
 Start = Callable[[str, dict[str, str], int], None]
-"""Is called with an element's name (``NAMESPACE LOCAL``, and a third word for a prefix), attributes and depth (1, ...)."""
+"""Is called with an element's name (``NAMESPACE LOCAL``, and a third word for a prefix), attributes and depth."""
 Text = Callable[[str, int], None]
 """Is called with a part of the text right inside an element, and that element's depth."""
 End = Callable[[int], None]
