@@ -90,7 +90,7 @@ def test_a_package_version_may_carry_the_build_metadata(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["1.21.3+fips.1", "1.21.3+", "1.21.6+fips.0", "1.21.3.fips.0"])
 def test_other_build_metadata_is_another_version(tmp_path: Path, version: str) -> None:
-    with pytest.raises(UsageError, match="is not of version 1.21.3"):
+    with pytest.raises(UsageError, match=r"is not of version 1\.21\.3"):
         load_checked(edited(tmp_path, ("kubelet-1.21.3-0", f"kubelet-{version}-0")))
 
 
@@ -181,7 +181,7 @@ def test_lint_accepts_versions_as_well_as_paths() -> None:
     program = Path(sys.executable).with_name("fipsmanifest")
 
     def lint(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [program, "definitions", "lint", *arguments, "--definitions", str(SHIPPED), "--json"]
+        command = [str(program), "definitions", "lint", *arguments, "--definitions", str(SHIPPED), "--json"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     for version in ("v1.21.3", "1.21.3"):

@@ -1,4 +1,4 @@
-"""What strangers wrote, on a terminal, in a CI system's log and on a job's page: text, and never a command or markup."""
+"""What strangers wrote, on a terminal, in a CI log and on a job's page: text, and never a command or markup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fipsmanifest.cli import output
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
-#: Commands as the runner of GitHub Actions finds them (actions/runner, ActionCommand.cs), and those of Azure and TeamCity.
+#: Commands as the runner of GitHub Actions finds them (actions/runner, ActionCommand.cs), and of Azure and TeamCity.
 COMMAND = re.compile(r"^\s*::|##\[|##vso\[|##teamcity\[", re.MULTILINE | re.IGNORECASE)
 
 COMMANDS = [
