@@ -107,7 +107,7 @@ def test_upstreams_own_tag_is_a_warning_until_the_definition_has_its_form(tmp_pa
 
 @pytest.mark.parametrize("tag", ["v1.21.30_fips.0", "v1.21.3-fips.1", "v1.21.3", "v1.21.3_fips.01", "latest"])
 def test_the_tag_of_another_build_is_refused(tmp_path: Path, tag: str) -> None:
-    with pytest.raises(UsageError, match="does not have the tag v1.21.3_fips.0"):
+    with pytest.raises(UsageError, match=r"does not have the tag v1\.21\.3_fips\.0"):
         load_checked(edited(tmp_path, ("kube-proxy:v1.21.3_fips.0", f"kube-proxy:{tag}")))
 
 
