@@ -55,7 +55,7 @@ def init(home: Path, answers: Iterator[bytes]) -> tuple[int, bytes, int]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown, asked
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_gpg_asks_on_the_terminal_as_often_as_was_announced(home: Path) -> None:
     code, shown, asked = init(home, iter([SECRET + b"\r"] * 20))
     assert code == 0, shown.decode(errors="replace")
@@ -64,7 +64,7 @@ def test_gpg_asks_on_the_terminal_as_often_as_was_announced(home: Path) -> None:
     assert len(load_trust(str(home.parent / "keys")).keys) == 2
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_whoever_gives_up_is_left_with_no_empty_backup(home: Path) -> None:
     code, shown, asked = init(home, iter([b"\x1b"] * 20))
     assert (code, asked) == (4, 1), shown.decode(errors="replace")

@@ -35,16 +35,8 @@ from ..node.trust import (
 from . import backup, ending
 from .backup import Backup
 from .certificates import read_lives
-from .gpg import (
-    Passphrase,
-    complaint,
-    home,
-    is_wrong_passphrase,
-    make_revocation,
-    open_gpg,
-    secret_keys,
-    wrong_passphrase,
-)
+from .generation import make_keys
+from .gpg import Passphrase, home, make_revocation, open_gpg
 
 if TYPE_CHECKING:
     import gnupg
@@ -106,7 +98,7 @@ def init(
     _prepare(folder)
     gpg = open_gpg(gnupghome)
     with nullcontext() if backup_folder is None else backup.prepared(backup_folder, folder):
-        primary, subkeys = _make_keys(gpg, match["name"], match["email"], bits, passphrase, protect)
+        primary, subkeys = make_keys(gpg, match["name"], match["email"], bits, passphrase, protect)
         revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
         if not revocation.exists():
             durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
@@ -290,51 +282,10 @@ def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
     return openpgp.read_certificates(bytes(exported))[0]
 
 
-def _make_keys(
-    gpg: gnupg.GPG, name: str, email: str | None, bits: int, passphrase: Passphrase | None, protect: bool
-) -> tuple[str, list[str]]:
-    """Return the fingerprints of a new primary key, and of its subkeys for manifests and for the tool."""
-    lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {name}"]
-    if email:
-        lines.append(f"Name-Email: {email}")
-    lines += ["Expire-Date: 0", *_protection(passphrase, protect), "%commit", ""]
-    made = gpg.gen_key("\n".join(lines))
-    if not made.fingerprint:
-        raise _not_made(made)
-    primary = str(made.fingerprint)
-    return primary, [_add_subkey(gpg, primary, bits, passphrase, protect) for _ in ("manifest", "tool")]
-
-
 def _prepare(folder: Path) -> None:
     """Make sure that the folder can take new keys, before they are made."""
     with _locked(folder):
         _read(folder)
-
-
-def _protection(passphrase: Passphrase | None, protect: bool) -> list[str]:
-    if not protect:
-        return ["%no-protection"]
-    return [] if passphrase is None else [f"Passphrase: {passphrase.reveal()}"]
-
-
-def _add_subkey(gpg: gnupg.GPG, primary: str, bits: int, passphrase: Passphrase | None, protect: bool) -> str:
-    before = {key.fingerprint for key in secret_keys(gpg)}
-    # An empty passphrase makes gpg read one from us, and so not ask an agent that nobody sits at.
-    secret = passphrase.reveal() if passphrase is not None else None if protect else ""
-    result = gpg.add_subkey(primary, master_passphrase=secret, algorithm=f"rsa{bits}", usage="sign", expire="never")
-    made = [key.fingerprint for key in secret_keys(gpg) if key.primary == primary and key.fingerprint not in before]
-    if len(made) != 1:
-        raise _not_made(result)
-    return made[0]
-
-
-def _not_made(result: gnupg.GenKey) -> Incomplete:
-    if is_wrong_passphrase(result.stderr):
-        return wrong_passphrase("the new key")
-    return Incomplete(
-        f"gpg did not make the key: {visible(complaint(result.stderr))}.",
-        "Give a passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
-    )
 
 
 def _entry(
