@@ -163,10 +163,12 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-_MARKDOWN = frozenset("\\`*[]<>|~&$@")
+_MARKDOWN = frozenset("\\`*[]<>|~&$")
 #: An underscore within a word is no emphasis (CommonMark, section 6.2), and paths and names have many.
 _UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
-_AUTOLINK = re.compile(r"\b(https?|ftp|mailto|xmpp|www)([:.])", re.IGNORECASE)
+_AUTOLINK = re.compile(
+    r"(?:(?<=\bhttp)|(?<=\bhttps)|(?<=\bftp)|(?<=\bmailto)|(?<=\bxmpp)|(?<=\bwww))[:.]|@(?=[\w-]+\.)", re.IGNORECASE
+)
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -185,7 +187,7 @@ def markdown_text(text: str) -> str:
     """Keep what others wrote in its line and cell, and from being read as Markdown (CommonMark: backslash escapes)."""
     escaped = "".join("\\" + char if char in _MARKDOWN else char for char in one_line(text))
     # Addresses become links without any markup (GitHub Flavored Markdown, "Autolinks").
-    return _AUTOLINK.sub(r"\1\\\2", _UNDERSCORE.sub(r"\\_", escaped))
+    return _AUTOLINK.sub(r"\\\g<0>", _UNDERSCORE.sub(r"\\_", escaped))
 
 
 def error_form(code: int, message: str, advice: str) -> dict[str, object]:
