@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated, Any, TextIO
 
 import click
@@ -24,7 +25,10 @@ _OBJECTS = 50_000
 #: Ctrl-C, how CI cancels a job, and a terminal that is gone. A shell tells each as 128 and the signal's number.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: The exit code where the reader of the output is gone.
+#: The reader of stdout is gone, or the disk that it goes to is full.
+_UNWRITTEN = (errno.EPIPE, errno.ENOSPC)
+
+#: The exit code where the reader of a listing is gone.
 _READER_GONE = 128 + signal.SIGPIPE
 
 _INTERRUPTED = ("It was interrupted.", "What was done so far is kept; run the same command again to go on.")
@@ -45,11 +49,9 @@ def _end_orderly() -> None:
             signal.signal(one, _interrupted)
 
 
-def _discard(*streams: TextIO) -> None:
-    """Send what is left in the buffers nowhere, so that the interpreter can end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
-        os.dup2(nowhere, stream.fileno())
+def _discard(stream: TextIO) -> None:
+    """Send what is left in the buffer nowhere, so that the interpreter can end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Verbs(TyperGroup):
@@ -69,15 +71,16 @@ class _Verbs(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError as error:
-            # As `| head` does. Programs that SIGPIPE ends are silent too, and no shell takes their code for a verdict.
-            _discard(sys.stdout, sys.stderr)
-            raise typer.Exit(_READER_GONE) from error
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in _UNWRITTEN:
                 raise
             _discard(sys.stdout)
-            output.say(f"error: The result could not be written: {error.strerror}.")
+            if error.errno == errno.EPIPE and _VERBS.get(ctx.invoked_subcommand, ("", ""))[1] != CONSUME:
+                # As `| head` does: programs that SIGPIPE ends are silent, too.
+                raise typer.Exit(_READER_GONE) from error
+            # Nobody may take what was not delivered for a verdict.
+            with suppress(OSError):  # of `2>&1 | head`
+                output.say(f"error: The result could not be written: {error.strerror}.")
             raise typer.Exit(Incomplete.exit_code) from error
         except FipsManifestError as error:
             output.report(error, session)
