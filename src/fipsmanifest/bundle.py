@@ -10,8 +10,8 @@ from datetime import datetime
 
 from .definition import Definition
 from .errors import Incomplete, NotTrusted
+from .node.armor import armor
 from .node.document import Bindings
-from .node.openpgp import armor
 from .node.trust import Trust
 from .node.verify import verify_cleartext, verify_detached
 from .publish import layout

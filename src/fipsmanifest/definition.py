@@ -7,7 +7,6 @@ version is a new file and nothing else. ``releases/README.md`` explains every ke
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from . import architecture
+from . import architecture, documents
 from .errors import UsageError
 from .manifest import Verdict
 
@@ -227,6 +226,10 @@ class Definition(_Table):
     """``v1.21.3``."""
     build_metadata: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]+$")]
     """What stands after the ``+`` of the version (``fips.0``)."""
+    tag: Annotated[str, Field(pattern=r"^(?:[0-9A-Za-z_.-]|\{kubernetes\}|\{build_metadata\})+$")] = (
+        "{kubernetes}_{build_metadata}"
+    )
+    """The tag of the control plane's images, where upstream uses another one (``{kubernetes}-{build_metadata}``)."""
     el: int = Field(ge=7, le=99)
     """Enterprise Linux major release."""
     serial: int = Field(ge=1)
@@ -264,9 +267,28 @@ class Definition(_Table):
         return self
 
     @property
+    def image_tag(self) -> str:
+        """The tag that the control plane's images have (``v1.21.3_fips.0``)."""
+        return self.tag.replace("{kubernetes}", self.kubernetes).replace("{build_metadata}", self.build_metadata)
+
+    @property
     def manifest_name(self) -> str:
         """``manifest-rhel8.json``."""
         return f"manifest-{self.name}.json"
+
+    def public_address(self, source_name: str, address: str) -> str:
+        """Return how a manifest names ``address`` of a source: a path on this machine by its last part alone.
+
+        What is signed and published must say neither whose machine it was made on nor where.
+        """
+        for source in self.sources:
+            if source.name != source_name or isinstance(source, Images) or not is_absolute_path(source.url):
+                continue
+            for _, url in list(self.addresses(source)) or [("", source.url)]:
+                base = url.rstrip("/")
+                if address in (url, base) or address.startswith(base + "/"):
+                    return "file:" + base.rpartition("/")[2] + address[len(base) :]
+        return address
 
     def addresses(self, source: Source) -> Iterator[tuple[str, str]]:
         """Give each address of ``source`` with the architecture it is for; images come with every architecture."""
@@ -277,6 +299,11 @@ class Definition(_Table):
             yield name, url
             if url == source.url:
                 return
+
+
+def is_absolute_path(url: str) -> bool:
+    """Return whether an address is a path on this machine that does not depend on the definition's."""
+    return url.startswith(("/", "file:"))
 
 
 def _refuse_repeats(what: str, names: list[str]) -> None:
@@ -304,10 +331,10 @@ def load(path: Path) -> Definition:
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path} is larger than {MAX_BYTES} bytes.", "A release definition is a short TOML file.")
     try:
-        text = data.decode("utf-8")
-        document = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        document = documents.read_toml(data)
+    except documents.Unreadable as error:
         raise UsageError(f"{path}: not TOML: {error}.", "See releases/README.md for the form.") from error
+    text = data.decode("utf-8")
     if "name" in document:
         raise UsageError(f"{path}: the key 'name' is not known.", "A definition is named by its file.")
     try:
@@ -408,6 +435,11 @@ def find(root: Path, kubernetes: str | None = None) -> dict[str, list[Path]]:
         known = ", ".join(version for version, files in found.items() if files) or "none"
         raise UsageError(f"There is no definition of {kubernetes} in {root}.", f"It has: {known}.")
     return {kubernetes: found[kubernetes]}
+
+
+def is_version(text: str) -> bool:
+    """Return whether ``text`` is a Kubernetes version (``v1.21.3``)."""
+    return _VERSION.match(text) is not None
 
 
 def version_key(version: str) -> tuple[int, ...]:

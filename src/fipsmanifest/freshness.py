@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import durable
+from . import documents, durable
 from .errors import Incomplete, NotTrusted
 from .node.text import visible
 from .node.trust import Trust
@@ -126,11 +126,11 @@ def _read(path: Path) -> dict[str, tuple[Seen, ...]]:
     try:
         # A FIFO that nobody writes to would be waited for.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            document = json.loads(file.read(MAX_BYTES))
+            document = documents.read_json(file.read(MAX_BYTES))
         if document["schema"] not in _SCHEMAS:
             raise ValueError
         return {str(release): _read_release(listed) for release, listed in document["serials"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Incomplete(
             f"{path}, which remembers the serials seen, cannot be read.",
             "Restore or remove it, or, where a newer version wrote it, use that one; it holds no secrets.",

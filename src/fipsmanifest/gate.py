@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import documents
 from .errors import Refused, UsageError
 from .inspect.finding import Verdict
 from .inspect.verdict import sentence
@@ -67,8 +67,8 @@ def read_exceptions(path: Path) -> tuple[Exemption, ...]:
     from .definition import Exemption
 
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document = documents.read_toml(path.read_bytes())
+    except (OSError, documents.Unreadable) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path} cannot be read: {why}.", "Write TOML with [[exceptions]].") from error
     listed = document.get("exceptions")

@@ -7,12 +7,24 @@ named with file and line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .definition import Component, Definition, ImageArchive, Images, RpmFolder, RpmRepository, line_of, load
+from .definition import (
+    Component,
+    Definition,
+    ImageArchive,
+    Images,
+    RpmFolder,
+    RpmRepository,
+    is_absolute_path,
+    line_of,
+    load,
+    version_key,
+)
 from .errors import UsageError
 from .generate.ownership import repository_of
 
@@ -20,6 +32,28 @@ _Location = tuple[int | str, ...]
 
 #: Packages and images that carry the Kubernetes version as their own.
 _OF_KUBERNETES = ("kubelet", "kubeadm", "kubectl")
+#: Days on which the minors of Kubernetes 1 were first released (kubernetes.io/releases, "Release history").
+_FIRST_RELEASES = {
+    16: date(2019, 9, 18),
+    17: date(2019, 12, 7),
+    18: date(2020, 3, 25),
+    19: date(2020, 8, 26),
+    20: date(2020, 12, 8),
+    21: date(2021, 4, 8),
+    22: date(2021, 8, 4),
+    23: date(2021, 12, 7),
+    24: date(2022, 5, 3),
+    25: date(2022, 8, 23),
+    26: date(2022, 12, 8),
+    27: date(2023, 4, 11),
+    28: date(2023, 8, 15),
+    29: date(2023, 12, 13),
+    30: date(2024, 4, 17),
+    31: date(2024, 8, 13),
+    32: date(2024, 12, 11),
+    33: date(2025, 4, 23),
+    34: date(2025, 8, 27),
+}
 _OF_CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 
 
@@ -31,12 +65,15 @@ class Problem:
     """Keys and list positions in the definition."""
     message: str
     """What is wrong, and what would be right."""
+    is_warning: bool = False
+    """Whether it may be intended."""
 
 
 def lint(definition: Definition) -> list[Problem]:
     """Give what is wrong with a definition; pure."""
     return [
         *_dates(definition),
+        *_local_paths(definition),
         *_versions(definition),
         *_enterprise_linux(definition),
         *_ownership(definition),
@@ -44,27 +81,70 @@ def lint(definition: Definition) -> list[Problem]:
 
 
 def load_checked(path: Path) -> Definition:
-    """Read a definition and hold it against every rule. Raises `UsageError` that names file, line and mistake."""
+    """Read a definition and check it against every rule. Raises `UsageError` that names file, line and mistake."""
     definition = load(path)
-    problems = lint(definition)
+    problems = [problem for problem in lint(definition) if not problem.is_warning]
     folder = path.resolve().parent.name
     if folder.startswith("v") and folder != definition.kubernetes:
         problems.insert(0, Problem(("kubernetes",), f"{definition.kubernetes} lies in the folder of {folder}"))
     if problems:
-        text = path.read_text(encoding="utf-8")
-        lines = [f"{path}:{line_of(text, problem.location)}: {problem.message}" for problem in problems]
-        raise UsageError(";\n".join(lines) + ".", "See releases/README.md for the rules.")
+        raise UsageError(";\n".join(_located(path, problems)) + ".", "See releases/README.md for the rules.")
     return definition
 
 
+def warnings(path: Path, others: Iterable[Definition]) -> list[str]:
+    """Return what may be a mistake in the definition at ``path``, each with file and line.
+
+    ``others`` are all definitions of the project, this one included. Raises as `load`.
+    """
+    definition = load(path)
+    found = [problem for problem in lint(definition) if problem.is_warning]
+    return _located(path, [*found, *_copied_date(definition, others)])
+
+
+def _located(path: Path, problems: Iterable[Problem]) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    return [f"{path}:{line_of(text, problem.location)}: {problem.message}" for problem in problems]
+
+
 def _dates(definition: Definition) -> Iterator[Problem]:
-    if definition.created and definition.expires and definition.expires <= definition.created:
+    if definition.created is None:
+        return
+    if definition.expires and definition.expires <= definition.created:
         yield Problem(("expires",), "the manifest would expire before it is created")
+    released = _first_release(definition.kubernetes)
+    if released and definition.created.date() < released:
+        minor = definition.kubernetes.rpartition(".")[0]
+        message = f"created is {definition.created:%Y-%m-%d}, but Kubernetes {minor} was released on {released}"
+        yield Problem(("created",), message, is_warning=True)
+
+
+def _first_release(version: str) -> date | None:
+    """Return the day before which ``version`` cannot have existed; None where that is not known."""
+    major, minor = version_key(version)[:2]
+    if major != 1 or minor < min(_FIRST_RELEASES):
+        return None
+    # A minor that is newer than the table came after the last one in it.
+    return _FIRST_RELEASES[min(minor, max(_FIRST_RELEASES))]
+
+
+def _copied_date(definition: Definition, others: Iterable[Definition]) -> Iterator[Problem]:
+    for other in others:
+        same_release = (other.kubernetes, other.serial) == (definition.kubernetes, definition.serial)
+        if definition.created is not None and other.created == definition.created and not same_release:
+            message = f"created is also that of {other.kubernetes} {other.name} serial {other.serial}; was it copied?"
+            yield Problem(("created",), message, is_warning=True)
+
+
+def _local_paths(definition: Definition) -> Iterator[Problem]:
+    for number, source in enumerate(definition.sources):
+        if not isinstance(source, Images) and is_absolute_path(source.url):
+            message = f"{source.url} exists on this machine only; write a path relative to this file"
+            yield Problem(("sources", number, "url"), message, is_warning=True)
 
 
 def _versions(definition: Definition) -> Iterator[Problem]:
     version = definition.kubernetes.removeprefix("v")
-    tag = f"{definition.kubernetes}_{definition.build_metadata}"
     for number, source in enumerate(definition.sources):
         at: _Location = ("sources", number)
         if not isinstance(source, Images):
@@ -74,14 +154,26 @@ def _versions(definition: Definition) -> Iterator[Problem]:
         if isinstance(source, RpmRepository | RpmFolder):
             for entry, package in enumerate(source.packages):
                 name, _, rest = package.rpartition("-")[0].rpartition("-")
-                if name in _OF_KUBERNETES and rest != version:
+                if name in _OF_KUBERNETES and rest not in (version, f"{version}+{definition.build_metadata}"):
                     yield Problem((*at, "packages", entry), f"{package} is not of version {version}")
         if isinstance(source, Images | ImageArchive):
             for entry, reference in enumerate(source.references):
-                image = repository_of(reference).rpartition("/")[2]
-                found = reference.partition("@")[0].rpartition(":")[2]
-                if image in _OF_CONTROL_PLANE and found != tag:
-                    yield Problem((*at, "references", entry), f"{reference} does not have the tag {tag}")
+                if repository_of(reference).rpartition("/")[2] in _OF_CONTROL_PLANE:
+                    yield from _tag(definition, reference, (*at, "references", entry))
+
+
+def _tag(definition: Definition, reference: str, at: _Location) -> Iterator[Problem]:
+    """Refuse the tag of another version or of a build without FIPS; another way to write the right one is a warning."""
+    found = reference.partition("@")[0].rpartition(":")[2]
+    if found == definition.image_tag:
+        return
+    rest = found.removeprefix(definition.kubernetes)
+    same = rest != found and not rest[:1].isdigit() and rest.lstrip("_-.+") == definition.build_metadata
+    message = f"{reference} does not have the tag {definition.image_tag}"
+    if same:
+        separator = rest.removesuffix(definition.build_metadata)
+        message += f'; if it is upstream\'s own, set tag = "{{kubernetes}}{separator}{{build_metadata}}"'
+    yield Problem(at, message, is_warning=same)
 
 
 def _enterprise_linux(definition: Definition) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from .definition import Definition, Images, RpmFolder, RpmRepository
+from .definition import Definition, ImageArchive, Images, RpmFolder, RpmRepository
 from .errors import UsageError
 from .generate.ownership import repository_of
 
@@ -66,7 +66,7 @@ def _repository_of(definition: Definition, package: str, architecture: str) -> s
 
 def _image(definition: Definition, name: str) -> str | None:
     for source in definition.sources:
-        if isinstance(source, Images):
+        if isinstance(source, Images | ImageArchive):
             for reference in source.references:
                 if repository_of(reference).rpartition("/")[2] == name:
                     return reference

@@ -225,7 +225,7 @@ class TestWhereItComesFrom:
         target = os.open("/dev/full", os.O_WRONLY) if where == "/dev/full" else writer
         ended = subprocess.run(words, stdout=target, stderr=subprocess.PIPE, text=True, check=False)
         assert ended.returncode == 4
-        assert "What is told could not be written" in ended.stderr
+        assert "The result could not be written" in ended.stderr
         assert "Exception" not in ended.stderr
 
     @pytest.mark.parametrize("name", ["nowhere", ".", "manifest/inside"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -232,3 +234,54 @@ def test_what_is_no_rpm_or_ends_early_is_refused(check: Check, signed: Path, tmp
     (tmp_path / "page.rpm").write_bytes(b"<html>Log in to the network first</html>" * 10)
     with pytest.raises(Refused, match="is not an RPM"):
         check(tmp_path / "page.rpm")
+
+
+PAYLOAD_DIGEST_ALGORITHM, PAYLOAD_SHA512, SIGNATURES_OPENPGP = 5093, 5121, 278
+
+
+def format_6(keys: Keys, path: Path) -> Parts:
+    """Rewrite a package's signed parts as rpm 6 writes them: no algorithm of the digest, signatures in base64."""
+    parts = Parts.of(path).edited(PAYLOAD_DIGEST_ALGORITHM, None).without(upstream.PGP, upstream.RSA_HEADER)
+    return with_signatures(parts, keys.detach(parts.header, keys.upstream))
+
+
+def with_signatures(parts: Parts, *signatures: bytes) -> Parts:
+    texts = b"".join(base64.b64encode(one) + b"\0" for one in signatures)
+    entry = (upstream.STRING_ARRAY, len(signatures), texts)
+    return replace(parts, signatures=parts.signatures | {SIGNATURES_OPENPGP: entry})
+
+
+def test_a_package_of_format_6_is_accepted_and_its_payload_checked(
+    check: Check, keys: Keys, header_signed: Path, tmp_path: Path
+) -> None:
+    parts = format_6(keys, header_signed)
+    assert check(parts.write(tmp_path / "6.rpm")).fingerprint == keys.upstream
+    changed = replace(parts, payload=parts.payload[:-1] + bytes([parts.payload[-1] ^ 1]))
+    with pytest.raises(Refused, match="its payload has the SHA-256"):
+        check(changed.write(tmp_path / "changed.rpm"))
+
+
+def test_every_digest_of_a_payload_must_be_right(check: Check, keys: Keys, header_signed: Path, tmp_path: Path) -> None:
+    for digest, accepted in ((hashlib.sha512, True), (lambda data: hashlib.sha512(data + b"x"), False)):
+        parts = Parts.of(header_signed)
+        entry = (upstream.STRING, 1, digest(parts.payload).hexdigest().encode() + b"\0")
+        entries = upstream.read_entries(parts.header) | {PAYLOAD_SHA512: entry}
+        entries.pop(63)
+        path = replace(parts, header=upstream.build_header(entries)).digested().signed(keys).write(tmp_path / "512.rpm")
+        if accepted:
+            assert check(path).fingerprint == keys.upstream
+        else:
+            with pytest.raises(Refused, match="its payload has the SHA-512"):
+                check(path)
+
+
+def test_a_bad_signature_by_a_trusted_key_spoils_a_good_one(
+    check: Check, keys: Keys, header_signed: Path, tmp_path: Path
+) -> None:
+    parts = format_6(keys, header_signed)
+    good, bad = keys.detach(parts.header, keys.upstream), keys.detach(b"another header", keys.upstream)
+    strange = keys.detach(parts.header, keys.stranger)
+    assert check(with_signatures(parts, strange, good).write(tmp_path / "rotation.rpm")).fingerprint == keys.upstream
+    for signatures in ((good, bad), (bad, good), (strange, bad)):
+        with pytest.raises(Refused, match="one of them was changed"):
+            check(with_signatures(parts, *signatures).write(tmp_path / "bad.rpm"))

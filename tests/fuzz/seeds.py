@@ -17,7 +17,7 @@ from pathlib import Path
 
 import zstandard
 
-from fipsmanifest.node import openpgp
+from fipsmanifest.node import armor
 from fipsmanifest.sign import keys
 from tests.collect import upstream
 from tests.inspect import edits, programs
@@ -180,12 +180,12 @@ def _cleartext(scratch: Path) -> list[Seed]:
 
 def _certificate(scratch: Path) -> list[Seed]:
     # Without its armor, whose checksum would stop every change; the target puts it on again.
-    return [Seed(openpgp.dearmor(_signed()[1], b"PUBLIC KEY BLOCK"))]
+    return [Seed(armor.dearmor(_signed()[1], b"PUBLIC KEY BLOCK"))]
 
 
 def _signature(scratch: Path) -> list[Seed]:
     message = _signed()[0]
-    return [Seed(openpgp.dearmor(message[message.index(b"-----BEGIN PGP SIGNATURE") :], b"SIGNATURE"))]
+    return [Seed(armor.dearmor(message[message.index(b"-----BEGIN PGP SIGNATURE") :], b"SIGNATURE"))]
 
 
 def _trust(scratch: Path) -> list[Seed]:

@@ -23,7 +23,7 @@ from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
-from fipsmanifest.node import bolt, cleartext, document, openpgp, toml, trust
+from fipsmanifest.node import armor, bolt, cleartext, document, openpgp, toml, trust
 from fipsmanifest.packed import Opener
 from fipsmanifest.progress import SILENT
 from fipsmanifest.unpack import cpio, decompress, rpm, tar
@@ -121,7 +121,7 @@ def signed_message(data: bytes) -> None:
 
 def certificates(data: bytes) -> None:
     """OpenPGP certificates, under an armor whose checksum is right."""
-    openpgp.read_certificates(openpgp.armor(data, b"PUBLIC KEY BLOCK"))
+    openpgp.read_certificates(armor.armor(data, b"PUBLIC KEY BLOCK"))
 
 
 def signature(data: bytes) -> None:

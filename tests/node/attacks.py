@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fipsmanifest.node import openpgp
+from fipsmanifest.node.armor import armor, dearmor
 from fipsmanifest.node.document import Bindings
 from fipsmanifest.node.verify import Signed, verify_cleartext
 from tests.node.forge import GOOD_MANIFEST, Forge, Pinned, payload
@@ -86,7 +86,7 @@ def signed(data: bytes, name: str = "manifest", *extra: str) -> Make:
 def split(message: bytes) -> tuple[bytes, bytes, bytes]:
     """Give what stands before the signature's base64, its packet, and nothing of the checksum."""
     head, armor = message.split(SIGNATURE)
-    packet = openpgp.dearmor(SIGNATURE + armor, b"SIGNATURE")
+    packet = dearmor(SIGNATURE + armor, b"SIGNATURE")
     return head, packet, armor
 
 
@@ -95,7 +95,7 @@ def with_packets(change: Edit) -> Make:
 
     def edit(message: bytes) -> bytes:
         head, packet, _ = split(message)
-        return head + openpgp.armor(change(packet), b"SIGNATURE")
+        return head + armor(change(packet), b"SIGNATURE")
 
     return edited(edit)
 
@@ -124,7 +124,7 @@ def two_signatures(forge: Forge, other: str, data: bytes | None = None) -> bytes
     """Put a second signature, over ``data`` or the same text, into the one armor."""
     head, first, _ = split(good(forge))
     _, second, _ = split(forge.clearsign(data or payload(), other))
-    return head + openpgp.armor(first + second, b"SIGNATURE")
+    return head + armor(first + second, b"SIGNATURE")
 
 
 def literal(forge: Forge, *form: str) -> bytes:

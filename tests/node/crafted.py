@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fipsmanifest.node import openpgp
+from fipsmanifest.node import armor
 from tests.node.forge import payload
 
 NOW = int(time.time())
@@ -145,4 +145,4 @@ def message(key: Rsa) -> bytes:
     text = payload()
     made = packet(2, signature(key, 0x01, text[:-1].replace(b"\n", b"\r\n"), at=NOW - 3600))
     head = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n"
-    return head + text + openpgp.armor(made, b"SIGNATURE")
+    return head + text + armor.armor(made, b"SIGNATURE")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted, UsageError
-from fipsmanifest.node import openpgp
+from fipsmanifest.node import armor, openpgp
 from fipsmanifest.node.text import write_time
 from fipsmanifest.node.trust import Trust, load_trust, parse_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from fipsmanifest.node.verify import verify_cleartext, verify_detached, verify_upstream
 from fipsmanifest.sign import keys, listing
 from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
@@ -134,17 +134,17 @@ class TestRoles:
     def test_upstream_signatures_need_rsa_and_sha_256(self, forge: Forge) -> None:
         trust = forge.trust()
 
-        assert verify_detached(b"rpm", forge.detach(b"rpm", "upstream", armor=False), trust, "upstream")
+        assert verify_upstream(b"rpm", forge.detach(b"rpm", "upstream", armor=False), trust)
         with pytest.raises(NotTrusted, match="SHA1"):
-            verify_detached(b"rpm", forge.detach(b"rpm", "upstream", "--digest-algo", "SHA1"), trust, "upstream")
+            verify_upstream(b"rpm", forge.detach(b"rpm", "upstream", "--digest-algo", "SHA1"), trust)
         with pytest.raises(NotTrusted, match="not trusted here"):
-            verify_detached(b"rpm", forge.detach(b"rpm", "dsa"), trust, "upstream")
+            verify_upstream(b"rpm", forge.detach(b"rpm", "dsa"), trust)
 
     def test_an_upstream_key_may_have_expired_after_it_signed(self, forge: Forge) -> None:
         trust = trusting([forge.certificate("expired")], entry(forge.fingerprints["expired"], role="upstream"))
 
         in_time = forge.detach(b"rpm", "expired", "--faked-system-time", "20240101T230000!")
-        assert "expired on 2024-01-02" in verify_detached(b"rpm", in_time, trust, "upstream").warnings[0]
+        assert "expired on 2024-01-02" in verify_upstream(b"rpm", in_time, trust)[0].warnings[0]
 
 
 class TestStrength:
@@ -174,7 +174,7 @@ class TestCertificates:
         found = openpgp.read_certificates(armored)[0]
 
         assert found == openpgp.read_certificates(forge.certificate("plain"))[0]
-        assert forge.gpg("--dearmor", stdin=openpgp.armor(found.packets, b"PUBLIC KEY BLOCK")) == found.packets
+        assert forge.gpg("--dearmor", stdin=armor.armor(found.packets, b"PUBLIC KEY BLOCK")) == found.packets
         assert openpgp.read_certificates(armored.replace(b"\n", b"\r\n"))[0] == found
 
     def test_an_unbound_subkey_is_not_held_and_not_given_to_gpgv(self, forge: Forge) -> None:

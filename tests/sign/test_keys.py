@@ -16,7 +16,7 @@ from fipsmanifest import __version__
 from fipsmanifest.errors import Conflict, FipsManifestError, Incomplete, NotTrusted, Refused, UsageError
 from fipsmanifest.node import openpgp
 from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from fipsmanifest.node.verify import verify_cleartext, verify_upstream
 from fipsmanifest.sign import keys, listing
 from fipsmanifest.tool import build_tool
 from tests.node.forge import Forge, Pinned, entry, payload
@@ -142,7 +142,7 @@ class TestAdd:
         added = keys.add(tmp_path, forge.certificate("expired"), "upstream")
 
         in_time = forge.detach(b"rpm", "expired", "--faked-system-time", "20240101T230000!")
-        assert verify_detached(b"rpm", in_time, load_trust(str(tmp_path)), "upstream").trusted == added
+        assert verify_upstream(b"rpm", in_time, load_trust(str(tmp_path)))[0].trusted == added
         info = listing.list_keys(tmp_path)[0]
         assert (info.can_sign, info.days_left is not None and info.days_left < 0) == (False, True)
         assert "what it signed since is refused" in str(info.warning)
@@ -164,7 +164,7 @@ class TestAdd:
     def test_of_several_certificates_one_must_be_named(self, forge: Forge, tmp_path: Path) -> None:
         both = forge.certificate("plain") + forge.certificate("stranger")
 
-        with pytest.raises(NotTrusted, match="exactly one"):
+        with pytest.raises(NotTrusted, match="contains 2 certificates"):
             keys.add(tmp_path, both, "manifest")
         named = forge.fingerprints["stranger"].lower()
         assert keys.add(tmp_path, both, "manifest", fingerprint=named).fingerprint == forge.fingerprints["stranger"]
@@ -463,3 +463,20 @@ class TestListing:
         assert {"fingerprint", "role", "status", "valid_from", "valid_to", "replaced_by", "reason", "user_id"} <= set(
             document["keys"][0]
         )
+
+
+class TestMismatch:
+    def test_another_key_in_the_file_is_named_and_not_trusted(self, forge: Forge, tmp_path: Path) -> None:
+        expected, contained = "0" * 40, forge.fingerprints["release"]
+        with pytest.raises(NotTrusted) as caught:
+            keys.add(tmp_path, forge.certificate("release"), "upstream", fingerprint=expected)
+        assert caught.value.message == f"Fingerprint mismatch: expected {expected}, the file contains {contained}."
+        assert "has confirmed the fingerprint through another channel" in caught.value.advice
+        assert not (tmp_path / "trust.json").exists()
+
+    def test_a_file_with_several_needs_a_fingerprint(self, forge: Forge, tmp_path: Path) -> None:
+        several = forge.certificate("release") + forge.certificate("upstream")
+        with pytest.raises(NotTrusted, match="contains 2 certificates"):
+            keys.add(tmp_path, several, "upstream")
+        wanted = forge.fingerprints["upstream"]
+        assert keys.add(tmp_path, several, "upstream", fingerprint=wanted).fingerprint == wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,9 @@ def audit(
             help="Look again as long where all that is found may be a publication under way.",
         ),
     ] = 10.0,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", metavar="FILE", help="Append the result as Markdown, for a job's page.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Re-verify everything that is published: signatures, bindings, serials, tool, sidecar and index.
@@ -45,9 +49,12 @@ def audit(
     from ..publish.audit import audit as act
     from ..publish.consumer import Consumer
     from ..sign.listing import list_keys
+    from . import summary as summaries
 
     if "://" not in bucket and not Path(bucket).is_dir():
         raise UsageError(f"{bucket} is not a folder.", "Name the bucket that was published to.")
+    if summary is not None:
+        summaries.require_file(summary)
     opened, consumer = open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
     with output.progress(options.session_of(ctx)) as progress:
         done = act(opened, consumer, progress, patience=wait)
@@ -58,6 +65,8 @@ def audit(
         output.write_json(_form(done, warnings, today))
     else:
         _tell(done, warnings, today)
+    if summary is not None:
+        _append(summary, done, warnings, today)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
@@ -97,19 +106,45 @@ def _form(done: Audit, warnings: list[str], today: date) -> dict[str, Any]:
 
 
 def _tell(done: Audit, warnings: list[str], today: date) -> None:
-    manifests, tools = _count(len(done.published.manifests), "manifest"), _count(len(done.published.tools), "tool")
-    found = _count(len(done.findings), "finding")
-    output.write(f"{done.address}: {manifests} and {tools} verified, {found}.")
-    for finding in done.findings:
-        output.write(output.one_line(f"  {finding.code}: {finding.message} {finding.advice}"))
-    for note in done.notes:
-        output.write(output.one_line(f"  note: {note.message}"))
-    for warning in warnings:
-        output.write(output.one_line(f"  warning: {warning}"))
+    # This is often piped to a job's page, and names in a bucket are anybody's.
+    for line in _lines(done, warnings, today):
+        output.write(output.inert(line))
+
+
+def _lines(done: Audit, warnings: list[str], today: date) -> Iterator[str]:
+    yield f"{done.address}: {_counts(done)}."
+    yield from (f"  {finding.code}: {finding.message} {finding.advice}" for finding in done.findings)
+    yield from (f"  note: {note.message}" for note in done.notes)
+    yield from (f"  warning: {warning}" for warning in warnings)
     for item, status in done.certificates(today):
         since = f" since {item.historical_since}" if status == "historical" else ""
-        output.write(f"{item.standard} certificate {item.number} ({item.holder}): {status}{since}")
-    output.write("A manifest is evidence of what was published, and certifies nothing.")
+        yield f"{item.standard} certificate {item.number} ({item.holder}): {status}{since}"
+    yield _CAVEAT
+
+
+def _append(path: Path, done: Audit, warnings: list[str], today: date) -> None:
+    """Append the result to ``path`` as Markdown."""
+    from . import summary as summaries
+
+    text = output.markdown_text
+    lines = [f"## Audit of {text(done.address)}\n", f"{text(_counts(done))}.\n"]
+    rows = [[finding.code, finding.key, f"{finding.message} {finding.advice}"] for finding in done.findings]
+    rows += [["note", note.key, note.message] for note in done.notes]
+    rows += [["warning", "-", warning] for warning in warnings]
+    if rows:
+        lines += [*output.markdown_table(["what", "object", "meaning"], rows), ""]
+    for item, status in done.certificates(today):
+        since = f" since {item.historical_since}" if status == "historical" else ""
+        lines.append(f"- {text(f'{item.standard} certificate {item.number} ({item.holder})')}: {status}{since}")
+    summaries.write(path, [*lines, "", _CAVEAT])
+
+
+_CAVEAT = "A manifest is evidence of what was published, and certifies nothing."
+
+
+def _counts(done: Audit) -> str:
+    manifests, tools = _count(len(done.published.manifests), "manifest"), _count(len(done.published.tools), "tool")
+    return f"{manifests} and {tools} verified, {_count(len(done.findings), 'finding')}"
 
 
 def _count(number: int, what: str) -> str:

@@ -10,7 +10,9 @@ import typer
 from . import options, output
 from .select import one_definition
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Carry a release across an air gap.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help="Carry a release across an air gap."
+)
 
 
 @app.command()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Validate a node with the node tool's own code.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    suggest_commands=False,
+    help="Validate a node with the node tool's own code.",
+)
 
 
 @app.command(

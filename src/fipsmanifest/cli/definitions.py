@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import FipsManifestError, UsageError, ValidationFailed
 from . import options, output
 
+if TYPE_CHECKING:
+    from ..definition import Definition
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    suggest_commands=False,  # click suggests, too
     help="Release definitions: what must be in a release, and where it comes from.",
 )
 
@@ -71,37 +77,76 @@ def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -
 @app.command()
 def lint(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files of definitions.  [default: all of them]")
+        list[Path] | None,
+        typer.Argument(metavar="[PATH|VERSION]...", help="Definition files, or versions.  [default: all definitions]"),
     ] = None,
     definitions: Root = options.DEFINITIONS,
     json: options.Json = False,
 ) -> None:
     """Check definitions: form, versions, ELs, owners; every mistake with file and line."""
     from ..definition import find
-    from ..lint import load_checked
+    from ..lint import load_checked, warnings
 
-    chosen = paths or [path for found in find(definitions).values() for path in found]
+    every = [path for found in find(definitions).values() for path in found] if definitions.is_dir() else []
+    chosen = _chosen(paths, definitions) if paths else every
     if not chosen:
         raise UsageError(f"There is no definition in {definitions}.", "Name the folder with --definitions.")
-    for path in chosen:
-        if not path.exists():
-            raise UsageError(f"{path} is not there.", "See 'fipsmanifest definitions list'.")
     problems: list[str] = []
+    doubts: list[str] = []
+    others = _readable(dict.fromkeys([*every, *chosen]))
     for path in chosen:
         try:
             load_checked(path)
+            doubts += warnings(path, others)
         except FipsManifestError as error:
             problems += error.message.removesuffix(".").split(";\n")
     if json:
         output.write_json(
-            {"schema": "fipsmanifest/lint/v1", "checked": [str(path) for path in chosen], "problems": problems}
+            {
+                "schema": "fipsmanifest/lint/v1",
+                "checked": [str(path) for path in chosen],
+                "problems": problems,
+                "warnings": doubts,
+            }
         )
         if problems:
             raise typer.Exit(ValidationFailed.exit_code)
         return
+    for line in doubts:
+        output.say(f"warning: {line}")
     if problems:
         raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.")
     output.write(f"{len(chosen)} definitions, no mistake.")
+
+
+def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
+    """Return the files that the arguments name: paths, or versions such as v1.21.3."""
+    from ..definition import find, is_version
+    from .select import version_of
+
+    chosen: list[Path] = []
+    for argument in arguments:
+        version = version_of(str(argument))
+        if argument.is_file():
+            chosen.append(argument)
+        elif is_version(version):
+            chosen += find(definitions, version)[version]
+        else:
+            raise UsageError(
+                f"{argument} is neither a definition file nor a version.", "See 'fipsmanifest definitions list'."
+            )
+    return chosen
+
+
+def _readable(paths: Iterable[Path]) -> list[Definition]:
+    """Return the definitions that can be read; what is wrong with the others is reported where they are checked."""
+    from ..definition import load
+
+    found = []
+    for path in paths:
+        with suppress(FipsManifestError):
+            found.append(load(path))
+    return found
 
 
 @app.command()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    suggest_commands=False,  # click suggests, too
     help="The trust folder: who may sign manifests, the tool, and upstream packages.",
 )
 
@@ -43,6 +44,11 @@ Before you sign anything with it:
   4. Publish the fingerprint where consumers can compare it: documentation, web page, a second channel.
   5. Commit the trust folder; it holds public parts only."""
 
+#: Counted with GnuPG 2.2 and its agent's defaults; an agent that keeps passphrases longer asks less often.
+_ASKS = (
+    "note: gpg asks for the new passphrase twice, and then for the same one about four times more: to add the two "
+    "subkeys, and to export the backup."
+)
 _MOVE = "Move {folder} to two encrypted media in two places, offline: it was restored once, and is the key."
 _MAKE = "There is no backup: `gpg --armor --export-secret-keys {fingerprint} > backup.asc`, on an offline medium."
 _EXPORT = "what `gpg --armor --export-secret-subkeys {fingerprint}` writes"
@@ -80,6 +86,8 @@ def init(
     before = _in_force(keys)
     if backup is None and not no_passphrase:
         backup = home(gnupghome) / "fipsmanifest-backups" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    if passphrase is None and not no_passphrase and sys.stdin is not None and sys.stdin.isatty():
+        output.say(_ASKS)
     made = folder.init(
         keys,
         user_id,

@@ -9,7 +9,8 @@ import io
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, TextIO
 
 import click
 import typer
@@ -27,6 +28,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: The reader of stdout is gone, or the disk that it goes to is full.
 _UNWRITTEN = (errno.EPIPE, errno.ENOSPC)
 
+#: The exit code where the reader of a listing is gone.
+_READER_GONE = 128 + signal.SIGPIPE
+
 _INTERRUPTED = ("It was interrupted.", "What was done so far is kept; run the same command again to go on.")
 _BUG = "This is a bug in fipsmanifest; run again with --debug and report what it prints."
 
@@ -43,6 +47,11 @@ def _end_orderly() -> None:
         # Who started this with nohup wants it to outlive the terminal.
         if signal.getsignal(one) != signal.SIG_IGN:
             signal.signal(one, _interrupted)
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what is left in the buffer nowhere, so that the interpreter can end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Verbs(TyperGroup):
@@ -65,9 +74,13 @@ class _Verbs(TyperGroup):
         except OSError as error:
             if error.errno not in _UNWRITTEN:
                 raise
-            # Nobody may take what was not told for a verdict. What is left in the buffer can go nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            output.say(f"error: What is told could not be written: {error.strerror}.")
+            _discard(sys.stdout)
+            if error.errno == errno.EPIPE and _VERBS.get(ctx.invoked_subcommand, ("", ""))[1] != CONSUME:
+                # As `| head` does: programs that SIGPIPE ends are silent, too.
+                raise typer.Exit(_READER_GONE) from error
+            # Nobody may take what was not delivered for a verdict.
+            with suppress(OSError):  # of `2>&1 | head`
+                output.say(f"error: The result could not be written: {error.strerror}.")
             raise typer.Exit(Incomplete.exit_code) from error
         except FipsManifestError as error:
             output.report(error, session)
@@ -88,6 +101,7 @@ app = typer.Typer(
     no_args_is_help=True,
     # Plain help: it starts three times as fast, wraps paragraphs, and takes brackets as they are.
     rich_markup_mode=None,
+    suggest_commands=False,  # click suggests, too
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Cut, sign, publish and verify the manifests of FIPS builds of Kubernetes.",

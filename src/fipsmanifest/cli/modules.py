@@ -14,7 +14,12 @@ from . import options, output
 if TYPE_CHECKING:
     from ..inspect.table import Certificate
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The table of known cryptographic modules.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    suggest_commands=False,
+    help="The table of known cryptographic modules.",
+)
 
 
 @app.command("list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,14 +38,34 @@ _SHORT, _PIECE = 4 << 20, 1 << 16
 _written = False
 
 
+#: What a CI system obeys in a job's output: GitHub's ``::command::`` at the beginning of a line, behind blanks too, and
+#: its older ``##[command]``, Azure's ``##vso[`` and TeamCity's ``##teamcity[`` anywhere (actions/runner,
+#: ActionCommand.cs).
+_LINE_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
+_ANY_COMMAND = re.compile(r"(?<=#)#(?=\[|vso\[|teamcity\[)", re.IGNORECASE)
+
+#: The beginning of HTML, and of Markdown's links, images and code, in text that may end up on a job's page.
+_MARKUP = str.maketrans({"<": "\\x3c", "`": "\\x60", "[": "\\x5b"})
+
+
 def printable(text: str) -> str:
-    """Give ``text`` without anything that a terminal would obey; what comes from files and servers may be hostile."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+    """Return ``text`` without anything that a terminal or a CI system would obey.
+
+    What comes from files and servers may be hostile: control characters (bidirectional ones too) and the beginnings of
+    a CI system's commands are escaped.
+    """
+    shown = "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+    return _ANY_COMMAND.sub(r"\\x23", _LINE_COMMAND.sub(r"\1\\x3a", shown))
 
 
 def one_line(text: str) -> str:
     """Keep what others wrote in its line: a line of its own could look like one of ours."""
     return printable(text).replace("\n", "\\n")
+
+
+def inert(text: str) -> str:
+    """Return a line of text with names from strangers that is often piped to a job's page: no markup begins in it."""
+    return one_line(text).translate(_MARKUP)
 
 
 def write(line: str = "") -> None:
@@ -69,7 +90,8 @@ def write_json(document: Mapping[str, Any]) -> None:
 
 
 def _dumped(document: object) -> str:
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True)
+    # The same text for a reader of JSON; a CI system that reads the output as lines finds no command in it.
+    return _ANY_COMMAND.sub(r"\\u0023", json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True))
 
 
 class Aside:
@@ -141,6 +163,14 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
+_MARKDOWN = frozenset("\\`*[]<>|~&$")
+#: An underscore within a word is no emphasis (CommonMark, section 6.2), and paths and names have many.
+_UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+_AUTOLINK = re.compile(
+    r"(?:(?<=\bhttp)|(?<=\bhttps)|(?<=\bftp)|(?<=\bmailto)|(?<=\bxmpp)|(?<=\bwww))[:.]|@(?=[\w-]+\.)", re.IGNORECASE
+)
+
+
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a Markdown table."""
     for line in markdown_table(headings, rows):
@@ -155,7 +185,9 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> It
 
 def markdown_text(text: str) -> str:
     """Keep what others wrote in its line and cell, and from being read as Markdown (CommonMark: backslash escapes)."""
-    return "".join("\\" + char if char in "\\`*[]<>|" else char for char in one_line(text))
+    escaped = "".join("\\" + char if char in _MARKDOWN else char for char in one_line(text))
+    # Addresses become links without any markup (GitHub Flavored Markdown, "Autolinks").
+    return _AUTOLINK.sub(r"\\\g<0>", _UNDERSCORE.sub(r"\\_", escaped))
 
 
 def error_form(code: int, message: str, advice: str) -> dict[str, object]:

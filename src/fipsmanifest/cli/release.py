@@ -25,6 +25,14 @@ SingleWriter = Annotated[
 ]
 
 
+Generated = Annotated[
+    bool,
+    typer.Option(
+        "--generated",
+        help="Collect and inspect nothing: take the manifests that an earlier run, with --dry-run or 'generate', left "
+        "in --work, and check them against definition and lock.",
+    ),
+]
 Summary = Annotated[
     Path | None,
     typer.Option(
@@ -53,6 +61,7 @@ def release(
     modules: options.Modules = None,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
+    generated: Generated = False,
     summary: Summary = None,
     json: options.Json = False,
 ) -> None:
@@ -67,7 +76,7 @@ def release(
     from ..workflows.release import Destination, changes_since, cut_release
     from ..workflows.signing import Signer
 
-    _refuse_ignored(ctx, published=to is not None, dry_run=dry_run)
+    _refuse_ignored(ctx, published=to is not None, dry_run=dry_run, generated=generated)
     if public_url is not None:
         require_address(public_url)
     if summary is not None:
@@ -85,7 +94,15 @@ def release(
         signer = None
         if not dry_run:
             signer = Signer(site.trust(), signing_key, passphrase=passphrase_from_environment())
-        result = cut_release(found, site, lock=lock, first_lock=first_lock, signer=signer, destination=destination)
+        result = cut_release(
+            found,
+            site,
+            lock=lock,
+            first_lock=first_lock,
+            from_generated=generated,
+            signer=signer,
+            destination=destination,
+        )
     report = _report(result, site.work)
     if json:
         output.write_json(report)
@@ -98,11 +115,15 @@ def release(
         result.plan.require_no_conflict()
 
 
-def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool) -> None:
+def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool, generated: bool) -> None:
     if not published:
         because = "without --to, since nothing is published"
         ignored = {"endpoint_url": "--endpoint-url", "public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, because)
+    if generated:
+        ignored = {"mirror": "--mirror", "modules": "--modules", "ca_bundle": "--ca-bundle", "cache": "--cache"}
+        ignored["allow_http"] = "--allow-http"
+        options.refuse_ignored(ctx, ignored, "with --generated, since nothing is collected")
     if dry_run:
         ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,12 @@ def require_file(path: Path) -> None:
 
 def append(path: Path, report: Mapping[str, Any], found: Mapping[str, Changes]) -> None:
     """Write the summary behind what the file holds: other steps of the same job write there, too."""
-    text = "\n".join(_lines(report, found)) + "\n"
+    write(path, _lines(report, found))
+
+
+def write(path: Path, lines: Iterable[str]) -> None:
+    """Append lines of Markdown to what the file holds. Raises `Incomplete` where the disk does not take them."""
+    text = "\n".join(lines) + "\n"
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)

@@ -9,7 +9,12 @@ import typer
 
 from . import options, output
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The single-file node tool, dkp-fips-tool.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    suggest_commands=False,
+    help="The single-file node tool, dkp-fips-tool.",
+)
 
 
 @app.command()

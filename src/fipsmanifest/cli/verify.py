@@ -73,6 +73,10 @@ def verify(
 ) -> None:
     """Verify a signed manifest, or a published node tool, as a consumer does.
 
+    --keys is the directory of keys that you trust. Make it with 'fipsmanifest keys add CERTIFICATE --role manifest
+    --fingerprint FPR --signing-key FPR' (and the same for the role tool), with the fingerprints that the publisher
+    announces through another channel.
+
     The highest serial seen of each release is remembered; an older one is refused.
     """
     from .. import freshness, verification

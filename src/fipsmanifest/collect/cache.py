@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import documents
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..unpack.member import Content
 
@@ -69,7 +70,7 @@ class Partial:
     def facts(self) -> dict[str, str]:
         """Give what `begin` wrote down, empty where that is missing or damaged."""
         try:
-            facts = json.loads(self._facts.read_bytes())
+            facts = documents.read_json(self._facts.read_bytes())
         except (OSError, ValueError):
             return {}
         return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import documents
 from ..environment import for_children
 from ..errors import Incomplete
 
@@ -90,10 +90,10 @@ def _files() -> Iterator[Path]:
 def _load(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            document = json.loads(file.read(_MAX_FILE))
+            document = documents.read_json(file.read(_MAX_FILE))
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Give access to it, or log in again.") from error
-    except (ValueError, RecursionError) as error:
+    except documents.Unreadable as error:
         raise Incomplete(f"{path} is not JSON.", "Log in to the registry again.") from error
     return document if isinstance(document, dict) else {}
 
@@ -152,7 +152,7 @@ def _ask(helper: str, key: str, note: Callable[[str], object]) -> Credentials | 
             timeout=_HELPER_SECONDS,
             check=False,
         )
-        document = json.loads(answer.stdout) if answer.returncode == 0 else None
+        document = documents.read_json(answer.stdout) if answer.returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired, ValueError):
         document = None
     if not isinstance(document, dict):

@@ -6,11 +6,11 @@ is not named there is refused: a document that can be read in two ways means one
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from .. import documents
 from ..errors import Refused
 from ..unpack.paths import shown
 
@@ -161,8 +161,8 @@ def is_config(data: bytes) -> bool:
 def load_json(data: bytes, what: str) -> Any:
     """Read JSON of unknown origin. Raises `Refused`."""
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return documents.read_json(data)
+    except documents.Unreadable as error:
         raise Refused(f"{what} is not JSON.", _ADVICE) from error
 
 

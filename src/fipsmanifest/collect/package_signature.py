@@ -40,8 +40,9 @@ _MAX_LEGACY = 96 << 20
 #: Packages are checked in parallel, but only one at a time is held in memory.
 _ONE_LEGACY = threading.Lock()
 
-#: Signatures looked at in one package.
-_MAX_SIGNATURES = 8
+#: Digests of a payload that count, by OpenPGP's numbers (RFC 9580, section 9.5), and what errors call them.
+_ALGORITHMS = {8: "sha256", 9: "sha384", 10: "sha512"}
+_NAMES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 
 _DAMAGED = "Fetch it again; if it stays so, do not use it and ask upstream."
 
@@ -62,15 +63,16 @@ def verifier(trust: Trust) -> VerifySignature:
 
     def check(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:
         try:
-            found = verify.verify_detached(data, signature, trust, "upstream")
+            found = verify.verify_upstream(data, signature, trust)
         except NotTrusted as error:
             raise Refused(error.message, _ADD_KEY) from error
-        if fingerprints is not None and not {found.fingerprint, found.primary, found.signing_key} & set(fingerprints):
-            raise Refused(
-                f"It is signed by {found.fingerprint}, not by {' or '.join(fingerprints)}.",
-                "Correct 'signed_by' in the definition, or do not use it.",
-            )
-        return found.fingerprint
+        for one in found:
+            if fingerprints is None or {one.fingerprint, one.primary, one.signing_key} & set(fingerprints):
+                return one.fingerprint
+        raise Refused(
+            f"It is signed by {found[0].fingerprint}, not by {' or '.join(fingerprints or ())}.",
+            "Correct 'signed_by' in the definition, or do not use it.",
+        )
 
     return check
 
@@ -126,24 +128,23 @@ def _check_signature(
     ]
     if not over_header and not legacy:
         raise Refused(f"{name} is not signed.", "Ask upstream for the signed package, or check the repository.")
-    use_header = bool(over_header) and (bool(head.header.strings(rpmheader.PAYLOAD_DIGEST)) or not legacy)
+    use_header = bool(over_header) and (bool(_payload_digests(head, name)) or not legacy)
     if use_header:
-        return _first_trusted(head.header.raw, over_header, name, permitted, verify), False
+        return _signer(head.header.raw, over_header, name, permitted, verify), False
     with _ONE_LEGACY:
-        return _first_trusted(_from_header_on(head, path, name), legacy, name, permitted, verify), True
+        return _signer(_from_header_on(head, path, name), legacy, name, permitted, verify), True
 
 
-def _first_trusted(
+def _signer(
     signed: bytes, signatures: list[bytes], name: str, permitted: tuple[str, ...] | None, verify: VerifySignature
 ) -> str:
-    """Give who made the first signature that holds; the error is that of the first that does not."""
-    refusals: list[Refused] = []
-    for signature in signatures[:_MAX_SIGNATURES]:
-        try:
-            return verify(signed, signature, permitted)
-        except Refused as error:
-            refusals.append(error)
-    raise Refused(f"{name} has no signature by a key that is trusted for it: {refusals[0].message}", refusals[0].advice)
+    """Return the fingerprint of the permitted key that signed; a bad signature by a trusted key spoils the others."""
+    try:
+        return verify(signed, b"".join(signatures), permitted)
+    except Refused as error:
+        raise Refused(
+            f"{name} has no signature by a key that is trusted for it: {error.message}", error.advice
+        ) from error
 
 
 def _header_signatures(head: Head, name: str) -> Iterator[bytes]:
@@ -178,33 +179,47 @@ def _check_header_digest(head: Head, name: str) -> None:
 
 
 def _check_payload_digest(head: Head, payload: Iterator[bytes], name: str) -> bool:
-    """Tell whether the header has a SHA-256 of the payload, which is then right."""
-    if not _names_payload_sha256(head):
+    """Return whether the header has a digest of the payload. Raises `Refused` where one is wrong."""
+    claims = [(algorithm, claimed, hashlib.new(algorithm)) for algorithm, claimed in _payload_digests(head, name)]
+    if not claims:
         return False
-    digest = hashlib.sha256()
     for chunk in payload:
-        digest.update(chunk)
-    claimed = head.header.string(rpmheader.PAYLOAD_DIGEST)
-    if digest.hexdigest() != claimed:
-        raise Refused(
-            f"{name} is not what was signed: its payload has the SHA-256 {digest.hexdigest()}, "
-            f"its header names {claimed}.",
-            _DAMAGED,
-        )
+        for _, _, digest in claims:
+            digest.update(chunk)
+    for algorithm, claimed, digest in claims:
+        if digest.hexdigest() != claimed:
+            raise Refused(
+                f"{name} is not what was signed: its payload has the {_NAMES[algorithm]} {digest.hexdigest()}, "
+                f"its header names {claimed}.",
+                _DAMAGED,
+            )
     return True
 
 
-def _names_payload_sha256(head: Head) -> bool:
-    return len(head.header.strings(rpmheader.PAYLOAD_DIGEST)) >= 1 and head.header.integers(
-        rpmheader.PAYLOAD_DIGEST_ALGORITHM
-    )[:1] == (rpmheader.SHA256,)
+def _payload_digests(head: Head, name: str) -> list[tuple[str, str]]:
+    """Return each digest of the payload that the header has, with its algorithm as `hashlib` names it.
+
+    Format 4 names the algorithm of tag 5092 in tag 5093, which format 6 leaves out: there it is always SHA-256
+    (rpm.org, "RPM V6 Package format"). Weaker algorithms count for nothing.
+    """
+    found = []
+    claimed = head.header.strings(rpmheader.PAYLOAD_DIGEST)
+    if len(claimed) > 1:
+        raise Refused(f"{name} names {len(claimed)} digests of its payload in one tag.", _DAMAGED)
+    number = (head.header.integers(rpmheader.PAYLOAD_DIGEST_ALGORITHM) or (rpmheader.SHA256,))[0]
+    if claimed and number in _ALGORITHMS:
+        found.append((_ALGORITHMS[number], claimed[0]))
+    sha512 = head.header.string(rpmheader.PAYLOAD_SHA512)
+    if sha512 is not None:
+        found.append(("sha512", sha512))
+    return found
 
 
 def _check_fips_digests(head: Head, name: str, el: int, note: Callable[[str], None]) -> None:
     missing = []
     if head.signatures.string(rpmheader.HEADER_SHA256) is None:
         missing.append("no SHA-256 of its header")
-    if not _names_payload_sha256(head):
+    if not _payload_digests(head, name):
         missing.append("no SHA-256 of its payload")
     # Without the tag the digests are MD5 (rpmtag.h, RPMTAG_FILEDIGESTALGO).
     if head.header.strings(rpmheader.BASE_NAMES) and head.header.integers(rpmheader.FILE_DIGEST_ALGORITHM)[:1] < (2,):

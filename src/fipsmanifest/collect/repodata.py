@@ -1,27 +1,36 @@
 """A repository's metadata: repomd.xml, which names the list of packages, and that list, primary.xml.
 
-Format: createrepo_c's (http://linux.duke.edu/metadata/). Both are read as a stream by expat in bounded memory, since
-primary.xml of a large repository has hundreds of megabytes; a document type, which no repository has, is refused, and
-with it entities. (createrepo_c's own reader wants the expanded file on disk and writes its errors to stderr.)
+Format: createrepo_c's (http://linux.duke.edu/metadata/). Both are read as a stream in bounded memory (`xmlstream`),
+since primary.xml of a large repository has hundreds of megabytes. (createrepo_c's own reader wants the expanded file on
+disk and writes its errors to stderr.)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.parsers import expat
+from urllib.parse import unquote
 
 from ..errors import Incomplete, Refused
 from ..unpack import decompress
+from .xmlstream import Malformed, Parser, split_name
 
 #: Bytes of repomd.xml, and of primary.xml expanded; Fedora's, the largest known, are 10 kB and 200 MB.
 MAX_REPOMD = 4 << 20
 MAX_PRIMARY = 2 << 30
 
-#: Characters of one value that is kept; digests and names are shorter.
+#: Characters of one value; digests and names are shorter.
 _MAX_TEXT = 4096
+
+#: Hex digits of the digests that are accepted.
+_HEX_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HEX = re.compile(r"[0-9a-f]*")
+
+#: The children of an entry that are read.
+_CHILDREN = ("name", "arch", "version", "checksum", "size", "location", "open-checksum", "open-size")
 
 _BLOCK = 1 << 20
 
@@ -86,9 +95,7 @@ class _Element:
 def read_repomd(data: bytes, address: str) -> Primary:
     """Read repomd.xml. Raises `Refused` where it is malformed or names no primary.xml."""
     found = [
-        element
-        for element in _elements(iter([data]), _REPO + "repomd", _REPO + "data", _REPO, address)
-        if element.kind == "primary"
+        element for element in _elements(iter([data]), "repomd", "data", _REPO, address) if element.kind == "primary"
     ]
     if len(found) != 1:
         raise Refused(f"{address} names {len(found)} lists of packages (primary).", _ADVICE)
@@ -102,18 +109,21 @@ def read_repomd(data: bytes, address: str) -> Primary:
     )
 
 
-def read_primary(path: Path, primary: Primary, address: str) -> Iterator[Package]:
-    """Give each package that the list at ``path`` (compressed in any way) has.
+def read_primary(path: Path, primary: Primary, address: str, names: Container[str] | None = None) -> Iterator[Package]:
+    """Return the packages that the list at ``path`` (compressed in any way) has: all, or those with one of ``names``.
 
-    Raises `Refused` where it is malformed, too large, or not what repomd.xml says of it, and `Incomplete` where the
-    file cannot be read. What was given before such an error is not to be used.
+    An entry with another name is skipped whatever is wrong with it. Raises `Refused` where the list is malformed, too
+    large, or not what repomd.xml says of it, and `Incomplete` where the file cannot be read. What was yielded before
+    such an error is not to be used.
     """
     limit = MAX_PRIMARY if primary.open_size is None else min(MAX_PRIMARY, primary.open_size)
     try:
         with path.open("rb") as raw:
             expanded = _Checked(decompress.reader(raw, limit=limit, name=address), primary, address)
-            for element in _elements(expanded.chunks(), _COMMON + "metadata", _COMMON + "package", _COMMON, address):
-                yield _package(element, address)
+            for element in _elements(expanded.chunks(), "metadata", "package", _COMMON, address):
+                name = element.text.get("name")
+                if not name or names is None or name in names:
+                    yield _package(element, address)
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
 
@@ -141,77 +151,85 @@ class _Checked:
 
 
 class _Handler:
-    """Collects the children of each ``wanted`` element, which must stand right below ``root``."""
+    """Collects the children of each ``wanted`` element, which must stand right below ``root``.
 
-    def __init__(self, root: str, wanted: str, namespace: str, refuse: Callable[[str], Refused]) -> None:
+    Readers differ in how they treat namespaces, prefixes and repeated or nested children, so an entry that uses one of
+    these in what is read here is refused: each reader could see another package.
+    """
+
+    def __init__(self, root: str, wanted: str, namespace: str) -> None:
         self.done: list[_Element] = []
         self._root, self._wanted, self._namespace = root, wanted, namespace
-        self._refuse = refuse
-        self._depth = 0
         self._element: _Element | None = None
         self._child: str | None = None
         self._parts: list[str] = []
         self._length = 0
 
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth == 1 and name != self._root:
-            raise self._refuse(f"it begins with '{name[:80]}'")
-        if self._depth == 2 and name == self._wanted:
+    def start(self, name: str, attributes: dict[str, str], depth: int) -> None:
+        if depth == 1 and name != self._namespace + self._root:
+            raise Malformed(f"it begins with '{name[:80]}'")
+        if depth == 2 and self._is(name, self._wanted):
             self._element = _Element(attributes.get("type", ""))
-        elif self._depth == 3 and self._element is not None and name.startswith(self._namespace):
-            self._child = name.removeprefix(self._namespace)
-            # A second element of a name would make two readers see two packages.
-            if self._child in self._element.attributes:
-                raise self._refuse(f"an entry has '{self._child[:80]}' twice")
-            self._element.attributes[self._child] = attributes
-            self._parts, self._length = [], 0
+        elif depth > 2 and self._element is not None:
+            self._start_child(name, attributes, depth)
 
-    def characters(self, text: str) -> None:
-        if self._depth == 3 and self._child is not None and self._length < _MAX_TEXT:
-            self._parts.append(text[: _MAX_TEXT - self._length])
-            self._length += len(text)
+    def _start_child(self, name: str, attributes: dict[str, str], depth: int) -> None:
+        if self._child is not None:
+            raise Malformed(f"'{self._child}' has an element inside")
+        child = next((one for one in _CHILDREN if self._is(name, one)), None)
+        if child is None or self._element is None:
+            return
+        if depth > 3:
+            raise Malformed(f"'{child}' is inside another element of an entry")
+        if child in self._element.attributes:
+            raise Malformed(f"an entry has '{child}' twice")
+        self._element.attributes[child] = attributes
+        self._child, self._parts, self._length = child, [], 0
 
-    def end(self, _: str) -> None:
-        if self._depth == 3 and self._child is not None and self._element is not None:
-            self._element.text[self._child] = "".join(self._parts).strip()
+    def _is(self, name: str, local: str) -> bool:
+        """Return whether ``name`` is ``local`` in the document's namespace, without a prefix.
+
+        Readers that ignore namespaces go by what is written, so both must agree.
+        """
+        address, written = split_name(name)
+        ours = name.startswith(self._namespace) and name.split(" ")[1] == local
+        if ours != (written == local):
+            raise Malformed(f"'{local}' has a prefix, or the namespace '{address[:80]}'")
+        return ours
+
+    def text(self, text: str, depth: int) -> None:
+        if self._child is None or depth != 3:
+            return
+        self._length += len(text)
+        if self._length > _MAX_TEXT:
+            raise Malformed(f"'{self._child}' is longer than {_MAX_TEXT} characters")
+        self._parts.append(text)
+
+    def end(self, depth: int) -> None:
+        if depth == 3 and self._child is not None and self._element is not None:
+            self._element.text[self._child] = "".join(self._parts)
             self._child = None
-        elif self._depth == 2 and self._element is not None:
+        elif depth == 2 and self._element is not None:
             self.done.append(self._element)
             self._element = None
-        self._depth -= 1
-
-    def doctype(self, *_: object) -> None:
-        raise self._refuse("it has a document type")
 
 
 def _elements(chunks: Iterator[bytes], root: str, wanted: str, namespace: str, address: str) -> Iterator[_Element]:
-    def refuse(why: str) -> Refused:
-        return Refused(f"{address} is not valid repository metadata: {why}.", _ADVICE)
-
-    handler = _Handler(root, wanted, namespace, refuse)
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    parser.StartElementHandler = handler.start
-    parser.EndElementHandler = handler.end
-    parser.CharacterDataHandler = handler.characters
-    parser.StartDoctypeDeclHandler = handler.doctype
+    handler = _Handler(root, wanted, namespace)
     try:
-        for chunk in chunks:
-            parser.Parse(chunk, False)
+        for _ in Parser(handler.start, handler.text, handler.end).parse(chunks):
             yield from handler.done
             handler.done.clear()
-        parser.Parse(b"", True)
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        # The latter two: an encoding that Python does not know, or that is no encoding of text.
-        raise refuse(str(error)) from error
-    yield from handler.done
+    except Malformed as error:
+        raise Refused(f"{address} is not valid repository metadata: {error}.", _ADVICE) from error
 
 
 def _package(element: _Element, address: str) -> Package:
     version = element.attributes.get("version", {})
     name, architecture = element.text.get("name", ""), element.text.get("arch", "")
     ver, rel = version.get("ver", ""), version.get("rel", "")
+    if element.kind != "rpm":
+        raise Refused(f"{address} lists '{name[:80]}' as a package of type '{element.kind[:20]}', not 'rpm'.", _ADVICE)
     if not (name and architecture and ver and rel):
         raise Refused(f"{address} lists a package without a name, version, release or architecture.", _ADVICE)
     return Package(
@@ -228,8 +246,8 @@ def _package(element: _Element, address: str) -> Package:
 
 def _checksum(element: _Element, child: str, address: str) -> str:
     algorithm = element.attributes.get(child, {}).get("type", "").lower()
-    value = element.text.get(child, "").lower()
-    if algorithm not in ("sha256", "sha384", "sha512") or not value:
+    value = element.text.get(child, "").strip().lower()
+    if len(value) != _HEX_DIGITS.get(algorithm) or not _HEX.fullmatch(value):
         raise Refused(
             f"{address} names a file by '{algorithm[:20]}:{value[:130]}', which is no SHA-256 digest or stronger.",
             "Ask those who run the repository to make it with createrepo_c's default, SHA-256.",
@@ -240,10 +258,12 @@ def _checksum(element: _Element, child: str, address: str) -> str:
 def _href(element: _Element, address: str) -> str:
     location = element.attributes.get("location", {})
     href = location.get("href", "")
-    parts = href.split("/")
-    if not href or ".." in parts or "" in parts or ":" in parts[0] or "\\" in href or "?" in href or "#" in href:
+    # Servers decode %2e and %2f before they resolve a path.
+    parts = unquote(href).split("/")
+    outside = not href or ".." in parts or "" in parts or ":" in parts[0]
+    if outside or any(one in "\\?#" or not one.isprintable() for one in href):
         raise Refused(f"{address} points to '{href[:200]}', which is not inside the repository.", _ADVICE)
-    if "http://www.w3.org/XML/1998/namespace base" in location:
+    if any(name.split(" ")[1:2] == ["base"] or name == "base" for name in location):
         raise Refused(f"{address} points to another repository (xml:base) for '{href[:200]}'.", _ADVICE)
     return href
 
@@ -251,6 +271,7 @@ def _href(element: _Element, address: str) -> str:
 def _number(text: str | None, address: str) -> int | None:
     if text is None:
         return None
+    text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise Refused(f"{address} has '{text[:40]}' for a number.", _ADVICE)
     return int(text)

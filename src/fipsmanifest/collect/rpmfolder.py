@@ -44,15 +44,17 @@ class _Found:
 def jobs(source: RpmFolder, definition: Definition, context: Context) -> list[Job]:
     """Give one job for each package of ``source`` and architecture.
 
-    The packages are copied into the cache here; a job authenticates one. What the lock pins and the cache has is
-    taken from there, and then the folder or tar is not looked at. Raises `Incomplete` for packages that are not
+    The packages are copied into the cache here; a job authenticates one. Where the directory or tar is not on this
+    machine, what the lock pins and the cache has is taken from the cache. Raises `Incomplete` for packages that are not
     there, `Refused` for different ones of one name, and what `Http` and `Cache` raise.
     """
     # By address, since a package without architecture is found once for each.
     packages: dict[str, _Found] = {}
     for url, architectures in by_address(source, definition):
         wanted: set[_Key] = {(nvr, architecture) for nvr in source.packages for architecture in architectures}
-        found = _pinned(url, wanted, context)
+        # What is here is compared with the lock; only what is away, or would be downloaded, is replaced by the cache.
+        local = local_path(context.address(url))
+        found = {} if local is not None and local.exists() else _pinned(url, wanted, context)
         if len(found) < len(wanted):
             # Whole or not at all: what was pinned and what is there now must not be mixed up.
             found = _search(url, wanted, context)

@@ -125,7 +125,7 @@ def _read(source: RpmRepository, context: Context, url: str, wanted: set[str]) -
         name=f"{source.name} package list",
     )
     names = {nvr.rsplit("-", 2)[0] for nvr in wanted}
-    return [package for package in repodata.read_primary(file.path, primary, address) if package.name in names]
+    return list(repodata.read_primary(file.path, primary, address, names))
 
 
 def _choose(listed: list[Package], url: str, nvr: str, architecture: str) -> _Choice:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .. import manifest
+from ..artifact import Artifact
 from ..definition import Component, Definition
 from ..errors import Refused, UsageError
 from ..inspect.artifacts import Inspected
@@ -61,7 +62,7 @@ def assemble(
         files=_files(on_nodes),
         images=_images(definition, inspected),
         modules=_modules(owned, describe),
-        sources=_sources(inspected),
+        sources=source_records(definition, [item.artifact for item in inspected]),
         node=_node(definition),
         tool=tool,
     )
@@ -189,17 +190,18 @@ def _modules(owned: Sequence[_Owned], describe: Describe) -> dict[str, manifest.
     return modules
 
 
-def _sources(inspected: Sequence[Inspected]) -> list[manifest.SourceRecord]:
+def source_records(definition: Definition, artifacts: Iterable[Artifact]) -> list[manifest.SourceRecord]:
+    """Return where each artifact came from, as a manifest says it."""
     records = {
-        (item.artifact.address, item.artifact.name): manifest.SourceRecord(
-            name=item.artifact.name,
-            kind=item.artifact.kind,
-            address=item.artifact.address,
-            sha256=item.artifact.sha256,
-            size=item.artifact.size,
-            signed_by=item.artifact.signed_by,
+        (artifact.address, artifact.name): manifest.SourceRecord(
+            name=artifact.name,
+            kind=artifact.kind,
+            address=definition.public_address(artifact.source, artifact.address),
+            sha256=artifact.sha256,
+            size=artifact.size,
+            signed_by=artifact.signed_by,
         )
-        for item in inspected
+        for artifact in artifacts
     }
     return [records[key] for key in sorted(records)]
 

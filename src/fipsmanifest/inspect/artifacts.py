@@ -17,7 +17,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from .. import durable
+from .. import documents, durable
 from ..artifact import Artifact, Blob, ImagePlatform
 from ..errors import FipsManifestError, Refused, Several
 from ..progress import SILENT, Progress, Task
@@ -223,8 +223,8 @@ def _dump(change: _Change) -> dict[str, Any]:
 def _load(path: Path) -> list[_Change] | None:
     """Give what was kept, or None where there is nothing usable: then the artifact is simply inspected again."""
     try:
-        return [_change(item) for item in json.loads(path.read_bytes())]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [_change(item) for item in documents.read_json(path.read_bytes())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

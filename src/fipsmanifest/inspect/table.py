@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -12,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from .. import documents
 from ..errors import UsageError
 
 HEAD = 64
@@ -165,10 +165,10 @@ def extended(table: Table, text: str, name: str) -> Table:
 def parse(text: str, name: str, *, local: bool = False) -> Table:
     """Read a table from TOML text; ``name`` is what errors call it. Raises `UsageError` on any mistake in it."""
     try:
-        document = tomllib.loads(text)
+        document = documents.read_toml(text)
         certificates = {entry["number"]: Certificate(**entry) for entry in document.get("certificate", [])}
         rows = tuple(_row(entry, certificates, local=local) for entry in document["module"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{name} is not a table of modules: {reason}.", "Make rows with `modules learn`.") from error
     if local and certificates:

@@ -9,6 +9,7 @@ from typing import List, NamedTuple, Tuple
 
 from ..errors import NotTrusted
 from . import openpgp
+from .armor import dearmor
 from .document import MAX_BYTES
 
 MAX_LINE = 4096
@@ -45,7 +46,7 @@ def parse(data: bytes) -> Cleartext:
     body, separator, armor = rest.partition(_SIGNATURE)
     if not separator:
         raise _refused("it has no signature, or no text before it")
-    signature = openpgp.read_signature(openpgp.dearmor(_SIGNATURE[1:] + armor, b"SIGNATURE"))
+    signature = openpgp.read_signature(dearmor(_SIGNATURE[1:] + armor, b"SIGNATURE"))
     if openpgp.HASH_NAMES.get(signature.hash_algorithm) not in hashes:
         raise _refused("its signature uses another hash than its headers say")
     return Cleartext(_read_body(body), hashes, signature)

@@ -1,18 +1,15 @@
-"""The little of OpenPGP that must be read without gpg: armor, packets, fingerprints and key sizes.
+"""The little of OpenPGP that must be read without gpg: packets, fingerprints and key sizes.
 
 No signed file is judged here; gpgv does that. This second, independent reading is for what gpgv does not tell (a key's
 size, what else a file holds) and for the keyring that gpgv is given, which holds nothing but what was read here.
 Numbers are those of RFC 4880 and RFC 9580.
 """
 
-import base64
-import binascii
 import hashlib
-import re
 from datetime import datetime, timezone
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..errors import NotTrusted
+from .armor import dearmor_all, secret_key_found
 from .selfsignature import (
     REVOKES_KEY,
     REVOKES_SUBKEY,
@@ -33,14 +30,14 @@ HASH_NAMES = {1: "MD5", 2: "SHA1", 3: "RIPEMD160", 8: "SHA256", 9: "SHA384", 10:
 _SIGNATURE, _SECRET_KEY, _PUBLIC_KEY, _SECRET_SUBKEY = 2, 5, 6, 7
 _MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
 
+_VERSION_4 = b"\x04"
+# Packets that say nothing: a reader skips them (RFC 9580, sections 5.8, 5.14 and 4.3).
+_PADDING = 21
+_IGNORED = frozenset((_MARKER, _PADDING)) | frozenset(range(40, 64))
+_MAX_SIGNATURES = 16
+
 _REVOKES = (REVOKES_KEY, REVOKES_SUBKEY, 0x30)
 _MAX_REVOCATIONS = 128
-
-_ARMOR_HEADER = re.compile(rb"(?:Version|Comment): [\x20-\x7e]{0,200}\Z")
-_BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
-_CHECKSUM_LINE = re.compile(rb"=([A-Za-z0-9+/]{4})\Z")
-_MAX_HEADERS = 8
-_BEGIN = b"-----BEGIN "
 
 
 class Key(NamedTuple):
@@ -111,75 +108,6 @@ class _Packet(NamedTuple):
     raw: bytes
 
 
-def dearmor(data: bytes, kind: bytes) -> bytes:
-    """Read one ASCII armor block of ``kind`` (``SIGNATURE``, ``PUBLIC KEY BLOCK``) that is all of ``data``.
-
-    Strict: LF line ends, headers Version and Comment only, canonical base64, the checksum right where there is one,
-    nothing before or after. Raises `NotTrusted` (RFC 9580, section 6).
-    """
-    lines = data.split(b"\n")
-    begin, end = b"-----BEGIN PGP " + kind + b"-----", b"-----END PGP " + kind + b"-----"
-    if lines[0] != begin or end not in lines:
-        raise _bad_armor("it does not begin and end with the lines of a {}".format(kind.decode().lower()))
-    if lines.index(end) != len(lines) - 2 or lines[-1]:
-        raise _bad_armor("the file does not end with its end line and one line feed")
-    try:
-        gap = lines.index(b"", 1, len(lines) - 2)
-    except ValueError:
-        raise _bad_armor("the empty line after its headers is missing")
-    if gap - 1 > _MAX_HEADERS or not all(_ARMOR_HEADER.match(line) for line in lines[1:gap]):
-        raise _bad_armor("it has headers other than Version and Comment")
-    body = lines[gap + 1 : -2]
-    checksum = _CHECKSUM_LINE.match(body[-1]) if body else None
-    if checksum is not None:
-        body = body[:-1]
-    if not body or not all(_BASE64_LINE.match(line) for line in body):
-        raise _bad_armor("a line is not base64")
-    joined = b"".join(body)
-    try:
-        binary = base64.b64decode(joined, validate=True)
-    except binascii.Error:
-        raise _bad_armor("it is not base64")
-    if base64.b64encode(binary) != joined:
-        raise _bad_armor("its base64 is padded in the middle or has loose bits")
-    if checksum is not None and base64.b64decode(checksum.group(1)) != _crc24(binary):
-        raise _bad_armor("its checksum is wrong")
-    return binary
-
-
-def armor(binary: bytes, kind: bytes) -> bytes:
-    """Write ASCII armor, with checksum, as gpg does."""
-    text = base64.b64encode(binary)
-    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-    checksum = b"=" + base64.b64encode(_crc24(binary))
-    begin, end = b"-----BEGIN PGP " + kind + b"-----", b"-----END PGP " + kind + b"-----"
-    return b"\n".join([begin, b""] + lines + [checksum, end, b""])
-
-
-def _bad_armor(reason: str) -> NotTrusted:
-    return NotTrusted("The ASCII armor cannot be read: {}.".format(reason), "Get the file again from its publisher.")
-
-
-def _crc24(data: bytes) -> bytes:
-    crc = 0xB704CE
-    for byte in data:
-        crc = ((crc << 8) & 0xFFFFFF) ^ _CRC24_TABLE[(crc >> 16) ^ byte]
-    return crc.to_bytes(3, "big")
-
-
-def _crc24_table() -> Tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        crc = byte << 16
-        for _ in range(8):
-            crc = (crc << 1) ^ (0x1864CFB if crc & 0x800000 else 0)
-        table.append(crc & 0xFFFFFF)
-    return tuple(table)
-
-
-_CRC24_TABLE = _crc24_table()
-
-
 def _packets(data: bytes) -> Iterator[_Packet]:
     """Split binary OpenPGP into packets; partial and indeterminate lengths are refused (RFC 9580, section 4.2)."""
     position = 0
@@ -215,33 +143,50 @@ def read_signature(binary: bytes) -> SignaturePacket:
     packets = list(_packets(binary))
     if [packet.tag for packet in packets] != [_SIGNATURE]:
         raise malformed("it is not one signature and nothing else")
-    body = packets[0].body
+    found = _signature(packets[0])
+    if found is None:
+        raise malformed("the signature is of an unknown version")
+    return found
+
+
+def read_signatures(data: bytes) -> List[SignaturePacket]:
+    """Read a detached signature of others: one or more signatures, armored in any way that gpg accepts, or binary.
+
+    Signatures of an unknown version are left out. Raises `NotTrusted` where something else is in it (a whole message),
+    where no signature is left, or where there are more than 16.
+    """
+    packets = [one for one in _packets(dearmor_all(data, b"SIGNATURE")) if one.tag not in _IGNORED]
+    if not packets or any(packet.tag != _SIGNATURE for packet in packets):
+        raise malformed("it is not a detached signature")
+    if len(packets) > _MAX_SIGNATURES:
+        raise malformed("it has more than {} signatures".format(_MAX_SIGNATURES))
+    found = [one for one in map(_signature, packets) if one is not None]
+    if not found:
+        raise malformed("the signature is of an unknown version")
+    return found
+
+
+def _signature(packet: _Packet) -> Optional[SignaturePacket]:
+    body = packet.body
     if len(body) >= 6 and body[0] == 4:
-        return SignaturePacket(4, body[1], body[2], body[3], binary)
+        return SignaturePacket(4, body[1], body[2], body[3], packet.raw)
     if len(body) >= 19 and body[0] == 3 and body[1] == 5:
-        return SignaturePacket(3, body[2], body[15], body[16], binary)
-    raise malformed("the signature is of an unknown version")
+        return SignaturePacket(3, body[2], body[15], body[16], packet.raw)
+    return None
 
 
 def read_certificates(data: bytes) -> List[Certificate]:
-    """Read the certificates of a file, armored (any number of blocks) or binary.
+    """Read the version 4 certificates of a file, armored (any number of blocks) or binary.
 
-    Fingerprints are computed here from the key packets (RFC 4880, section 12.2). Raises `NotTrusted` where the data is
-    no certificate, holds a secret key, or holds a key that is not version 4.
+    Those of other versions are left out: neither this program nor gpgv can use them. Fingerprints are computed here
+    from the key packets (RFC 4880, section 12.2). Raises `NotTrusted` where the data is no certificate, holds a secret
+    key, or holds no key of version 4.
     """
-    if data[:5] == b"-----":
-        text = data.replace(b"\r\n", b"\n").strip() + b"\n"
-        before, *blocks = text.split(_BEGIN)
-        if before:
-            raise _bad_armor("it does not begin with the line of a public key block")
-        data = b"".join(dearmor(_BEGIN + block.rstrip() + b"\n", b"PUBLIC KEY BLOCK") for block in blocks)
     groups: List[List[_Packet]] = []
     revocations: Dict[bytes, List[_Packet]] = {}
-    for packet in _packets(data):
+    for packet in _packets(dearmor_all(data, b"PUBLIC KEY BLOCK")):
         if packet.tag in (_SECRET_KEY, _SECRET_SUBKEY):
-            raise NotTrusted(
-                "The file holds a secret key.", "Keep it away from here, and export the public certificate instead."
-            )
+            raise secret_key_found()
         if packet.tag == _PUBLIC_KEY:
             groups.append([])
         elif not groups:
@@ -252,7 +197,19 @@ def read_certificates(data: bytes) -> List[Certificate]:
                 revocations.setdefault(key_id, []).append(packet)
     if not groups:
         raise malformed("it holds no public key")
-    return [_certificate(group, revocations) for group in groups]
+    usable = [one for one in _merged(groups) if one[0].body[:1] == _VERSION_4]
+    if not usable:
+        raise malformed("it holds no key of version 4")
+    return [_certificate(one, revocations) for one in usable]
+
+
+def _merged(groups: List[List[_Packet]]) -> List[List[_Packet]]:
+    """Make one certificate of the copies of one, with what each of them says; each copy counts once."""
+    copies: Dict[bytes, Dict[Tuple[bytes, ...], List[_Packet]]] = {}
+    for group in groups:
+        of = copies.setdefault(group[0].body, {})
+        of.setdefault(tuple(packet.raw for packet in group), group)
+    return [[packet for group in of.values() for packet in group] for of in copies.values()]
 
 
 def _signature_type(packet: _Packet) -> int:
@@ -305,7 +262,7 @@ def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
         elif packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY, _USER_ID, _USER_ATTRIBUTE):
             last = found.setdefault((packet.tag, packet.body), (packet, []))[1]
         # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
-        elif packet.tag not in (_TRUST, _MARKER):
+        elif packet.tag != _TRUST and packet.tag not in _IGNORED:
             raise malformed("a certificate holds a packet of type {}".format(packet.tag))
     return list(found.values())
 

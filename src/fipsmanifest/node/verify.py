@@ -6,10 +6,11 @@ needed.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import NotTrusted
 from . import cleartext, document, gpgv, openpgp
+from .armor import dearmor
 from .text import utc_now, visible, write_time
 from .trust import TOOL_ROLES, Trust, TrustedKey
 
@@ -103,18 +104,46 @@ def verify_detached(
     now: Optional[datetime] = None,
     fingerprint: Optional[str] = None,
 ) -> Signature:
-    """Verify a detached signature over ``data``: the node tool's, an RPM header's, a repository's repomd.xml.asc.
+    """Verify a detached signature that this project made over ``data``: the node tool's.
 
-    ``signature`` is armored or binary, and holds exactly one signature of class 00 (RFC 9580, section 5.2.1). Role
-    ``upstream`` takes version 3 signatures too, as older rpm made them, and those of a certificate that has expired
-    since: its lifetime is not ours to put into trust.json. Raises as `verify_cleartext` does.
+    ``signature`` is armored or binary, and holds exactly one signature of class 00 (RFC 9580, section 5.2.1). Raises
+    as `verify_cleartext` does.
     """
-    binary = openpgp.dearmor(signature, b"SIGNATURE") if signature[:5] == b"-----" else signature
+    binary = dearmor(signature, b"SIGNATURE") if signature[:5] == b"-----" else signature
     packet = openpgp.read_signature(binary)
     outcome = gpgv.run(trust.keyring(), data, packet.binary)
-    status = gpgv.parse_status(outcome.status)
-    valid = gpgv.judge(outcome.exit_code, status, 0x00, plaintext=False, upstream=role == "upstream")
+    valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x00, plaintext=False)
     return _admit(valid, trust, role, now or utc_now(), fingerprint)
+
+
+def verify_upstream(
+    data: bytes, signature: bytes, trust: Trust, now: Optional[datetime] = None
+) -> Tuple[Signature, ...]:
+    """Verify a detached signature that others made over ``data`` (RPM header, repomd.xml), and return what holds.
+
+    ``signature`` may hold several, as while a key is replaced, in any armor that gpg accepts: each is judged alone, and
+    those by keys that are not trusted here count for nothing. Version 3 is accepted, as older rpm made it, and so are
+    signatures of a certificate that has expired since: its lifetime is not ours to put into trust.json.
+
+    Raises `NotTrusted` where none holds, or where one by a trusted key does not fit the data, and `Incomplete` where
+    gpgv cannot tell.
+    """
+    found: List[Signature] = []
+    refusals: List[NotTrusted] = []
+    for packet in openpgp.read_signatures(signature):
+        outcome = gpgv.run(trust.keyring(), data, packet.binary)
+        status = gpgv.parse_status(outcome.status)
+        try:
+            valid = gpgv.judge(outcome.exit_code, status, 0x00, plaintext=False, upstream=True)
+            found.append(_admit(valid, trust, "upstream", now or utc_now(), None))
+        except NotTrusted as error:
+            if any(line.keyword == "BADSIG" for line in status):
+                raise
+            # What is wrong with a known key says more than that another one is unknown.
+            refusals.insert(len(refusals) if any(line.keyword == "NO_PUBKEY" for line in status) else 0, error)
+    if not found:
+        raise refusals[0]
+    return tuple(found)
 
 
 def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, fingerprint: Optional[str]) -> Signature:

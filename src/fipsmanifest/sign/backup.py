@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,9 @@ class Backup:
     """The revocation certificate, ready to import."""
 
 
-def prepare(folder: Path, trust_folder: Path) -> None:
-    """Make the folder that a backup goes into, before there is anything to put into it.
+@contextmanager
+def prepared(folder: Path, trust_folder: Path) -> Iterator[None]:
+    """Make the directory of a backup before there is anything to put into it, and remove it if nothing was.
 
     Raises `UsageError` where it would lie in the trust folder, which is public, or cannot be made, and `Conflict` where
     something is in it: a backup never takes another's place.
@@ -42,8 +43,9 @@ def prepare(folder: Path, trust_folder: Path) -> None:
         raise UsageError(
             f"{folder} is in the trust folder, which is public.", "Name a folder of your own, on an encrypted medium."
         )
+    made = [one for one in (place, *place.parents) if not one.exists()]
     try:
-        for missing in reversed([one for one in (place, *place.parents) if not one.exists()]):
+        for missing in reversed(made):
             missing.mkdir(mode=0o700)
         if any(folder.iterdir()):
             raise Conflict(f"{folder} is not empty.", "Name a new folder: a backup never takes another's place.")
@@ -51,6 +53,13 @@ def prepare(folder: Path, trust_folder: Path) -> None:
         raise UsageError(
             f"{folder} cannot be made: {error.strerror}.", "Name another folder for the backup."
         ) from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that is not empty stays
+            for one in made:
+                one.rmdir()
+        raise
 
 
 def make(

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,11 +105,22 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
         return gnupg.GPG(
             gpgbinary=program,
             gnupghome=None if gnupghome is None else str(gnupghome),
-            env=for_children(),
+            env=environment(),
             encoding="utf-8",
         )
     except (OSError, ValueError) as error:
         raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.") from error
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of gpg: without the passphrase, and with the terminal on which its agent is to ask.
+
+    gpg's own standard input is a pipe, so it cannot find the terminal itself (gpg-agent(1), GPG_TTY).
+    """
+    found = for_children()
+    if "GPG_TTY" not in found and sys.stdin is not None and sys.stdin.isatty():
+        found["GPG_TTY"] = os.ttyname(sys.stdin.fileno())
+    return found
 
 
 def home(gnupghome: Path | None) -> Path:
@@ -124,7 +136,7 @@ def export(what: str, fingerprint: str, gnupghome: Path | None, passphrase: Pass
     """
     done = _with_secret(["--batch", "--armor", what, fingerprint], gnupghome, passphrase)
     if done.returncode != 0 or not done.stdout:
-        raise _no_secret(f"gpg does not give out the secret of {fingerprint}", done)
+        raise _no_secret(f"gpg does not give out the secret of {fingerprint}", fingerprint, done)
     return done.stdout
 
 
@@ -136,7 +148,7 @@ def make_revocation(fingerprint: str, gnupghome: Path | None, passphrase: Passph
     # Yes; 0, no reason; no description; yes (GnuPG's g10/revoke.c).
     done = _with_secret(["--command-fd", "0", "--gen-revoke", fingerprint], gnupghome, passphrase, b"y\n0\n\ny\n")
     if done.returncode != 0 or not done.stdout:
-        raise _no_secret(f"gpg makes no revocation certificate of {fingerprint}", done)
+        raise _no_secret(f"gpg makes no revocation certificate of {fingerprint}", fingerprint, done)
     return done.stdout
 
 
@@ -151,15 +163,36 @@ def _with_secret(
         if passphrase is not None:
             command += ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
         return subprocess.run(
-            [*command, *words], input=answers, env=for_children(), pass_fds=(reader,), capture_output=True, check=False
+            [*command, *words], input=answers, env=environment(), pass_fds=(reader,), capture_output=True, check=False
         )
     finally:
         os.close(reader)
 
 
-def _no_secret(what: str, done: subprocess.CompletedProcess[bytes]) -> Incomplete:
+def is_wrong_passphrase(stderr: str) -> bool:
+    """Return whether gpg says that it got a wrong passphrase, or none (GnuPG's doc/DETAILS)."""
+    return any(word in stderr for word in ("BAD_PASSPHRASE", "MISSING_PASSPHRASE", "Bad passphrase"))
+
+
+def wrong_passphrase(key: str) -> Incomplete:
+    """Return the error of a passphrase that does not open ``key``, naming the variable that it came from."""
+    given = [name for name in (PASSPHRASE, PASSPHRASE_DESCRIPTOR) if name in os.environ]
+    if given:
+        return Incomplete(
+            f"The passphrase in {given[0]} is not that of {key}.", "Correct it, or unset it so that gpg's agent asks."
+        )
     return Incomplete(
-        f"{what}: {visible(complaint(done.stderr.decode(errors='replace')))}.",
+        f"gpg did not get the right passphrase for {key}.",
+        f"Give it by gpg's agent, {PASSPHRASE_DESCRIPTOR} or {PASSPHRASE}.",
+    )
+
+
+def _no_secret(what: str, fingerprint: str, done: subprocess.CompletedProcess[bytes]) -> Incomplete:
+    said = done.stderr.decode(errors="replace")
+    if is_wrong_passphrase(said):
+        return wrong_passphrase(f"the key {fingerprint}")
+    return Incomplete(
+        f"{what}: {visible(complaint(said))}.",
         "Give the passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
     )
 

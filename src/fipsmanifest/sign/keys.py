@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from .. import durable
 from ..errors import Conflict, Incomplete, NotTrusted, UsageError
-from ..node import openpgp
+from ..node import armor, openpgp
 from ..node.text import utc_now, visible, write_time
 from ..node.trust import (
     ROLES,
@@ -35,7 +35,8 @@ from ..node.trust import (
 from . import backup, ending
 from .backup import Backup
 from .certificates import read_lives
-from .gpg import Passphrase, complaint, home, make_revocation, open_gpg, secret_keys
+from .generation import make_keys
+from .gpg import Passphrase, home, make_revocation, open_gpg
 
 if TYPE_CHECKING:
     import gnupg
@@ -96,23 +97,14 @@ def init(
     _check_lifetime(utc_now(), valid_to)
     _prepare(folder)
     gpg = open_gpg(gnupghome)
-    if backup_folder is not None:
-        backup.prepare(backup_folder, folder)
-    lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {match['name']}"]
-    if match["email"]:
-        lines.append(f"Name-Email: {match['email']}")
-    lines += ["Expire-Date: 0", *_protection(passphrase, protect), "%commit", ""]
-    made = gpg.gen_key("\n".join(lines))
-    if not made.fingerprint:
-        raise _not_made(made)
-    primary = str(made.fingerprint)
-    subkeys = [_add_subkey(gpg, primary, bits, passphrase, protect) for _ in ("manifest", "tool")]
-    revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
-    if not revocation.exists():
-        durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
-    copies = None
-    if backup_folder is not None:
-        copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
+    with nullcontext() if backup_folder is None else backup.prepared(backup_folder, folder):
+        primary, subkeys = make_keys(gpg, match["name"], match["email"], bits, passphrase, protect)
+        revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
+        if not revocation.exists():
+            durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
+        copies = None
+        if backup_folder is not None:
+            copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
     certificate = export_certificate(gpg, primary)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
@@ -183,15 +175,27 @@ def add(
 
 
 def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tuple[openpgp.Certificate, str]:
-    wanted = None if fingerprint is None else _plain(fingerprint)
-    chosen = [one for one in held if wanted is None or one.holds(wanted)]
-    if len(chosen) != 1:
-        names = ", ".join(one.primary.fingerprint for one in held)
+    names = ", ".join(one.primary.fingerprint for one in held)
+    if fingerprint is None:
+        if len(held) != 1:
+            raise NotTrusted(
+                f"The file contains {len(held)} certificates: {names}.",
+                "Name the one you mean by its full fingerprint, with --fingerprint.",
+            )
+        return held[0], held[0].primary.fingerprint
+    wanted = _plain(fingerprint)
+    chosen = [one for one in held if one.holds(wanted)]
+    if not chosen:
         raise NotTrusted(
-            f"The file does not hold exactly one certificate of {wanted or 'any key'}, but {names}.",
-            "Name the one you mean by its full fingerprint.",
+            f"Fingerprint mismatch: expected {visible(wanted)}, the file contains {names}.",
+            "Do not trust this key until its owner has confirmed the fingerprint through another channel.",
         )
-    return chosen[0], wanted or chosen[0].primary.fingerprint
+    if len(chosen) > 1:
+        raise NotTrusted(
+            f"{wanted} is in {len(chosen)} certificates of the file: {names}.",
+            "Get a file with the one certificate that its owner publishes.",
+        )
+    return chosen[0], wanted
 
 
 def _named(certificate: openpgp.Certificate, entry: TrustedKey, others: Sequence[TrustedKey]) -> tuple[str, ...]:
@@ -267,7 +271,7 @@ def export(folder: Path, fingerprint: str, *, binary: bool = False) -> bytes:
     certificate = load_trust(str(folder)).certificate(_plain(fingerprint))
     if certificate is None:
         raise _not_listed(folder, fingerprint)
-    return certificate.packets if binary else openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK")
+    return certificate.packets if binary else armor.armor(certificate.packets, b"PUBLIC KEY BLOCK")
 
 
 def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
@@ -282,30 +286,6 @@ def _prepare(folder: Path) -> None:
     """Make sure that the folder can take new keys, before they are made."""
     with _locked(folder):
         _read(folder)
-
-
-def _protection(passphrase: Passphrase | None, protect: bool) -> list[str]:
-    if not protect:
-        return ["%no-protection"]
-    return [] if passphrase is None else [f"Passphrase: {passphrase.reveal()}"]
-
-
-def _add_subkey(gpg: gnupg.GPG, primary: str, bits: int, passphrase: Passphrase | None, protect: bool) -> str:
-    before = {key.fingerprint for key in secret_keys(gpg)}
-    # An empty passphrase makes gpg read one from us, and so not ask an agent that nobody sits at.
-    secret = passphrase.reveal() if passphrase is not None else None if protect else ""
-    result = gpg.add_subkey(primary, master_passphrase=secret, algorithm=f"rsa{bits}", usage="sign", expire="never")
-    made = [key.fingerprint for key in secret_keys(gpg) if key.primary == primary and key.fingerprint not in before]
-    if len(made) != 1:
-        raise _not_made(result)
-    return made[0]
-
-
-def _not_made(result: gnupg.GenKey) -> Incomplete:
-    return Incomplete(
-        f"gpg did not make the key: {visible(complaint(result.stderr))}.",
-        "Give a passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
-    )
 
 
 def _entry(
@@ -434,7 +414,7 @@ def _certificate_name(certificate: openpgp.Certificate, contents: Sequence[tuple
 
 def _write_certificate(path: Path, certificate: openpgp.Certificate) -> None:
     armored = path.suffix == ".asc"
-    durable.write(path, openpgp.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
+    durable.write(path, armor.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
 
 
 def _not_listed(folder: Path, fingerprint: str) -> UsageError:

@@ -16,14 +16,13 @@ from ..errors import Incomplete, NotTrusted, UsageError
 from ..node.text import utc_now, visible, write_time
 from ..node.trust import Trust, TrustedKey
 from ..node.verify import verify_cleartext, verify_detached
-from .gpg import Passphrase, SecretKey, complaint, open_gpg, secret_keys
+from .gpg import Passphrase, SecretKey, complaint, is_wrong_passphrase, open_gpg, secret_keys, wrong_passphrase
 
 if TYPE_CHECKING:
     import gnupg
 
 DIGEST = "SHA512"
 
-_WRONG_PASSPHRASE = ("BAD_PASSPHRASE", "MISSING_PASSPHRASE")
 _MAKE_KEYS = "Make one with `fipsmanifest keys init`, or name another with --signing-key."
 
 
@@ -165,11 +164,8 @@ def _usable_key(entry: TrustedKey, held: list[SecretKey]) -> SecretKey:
 
 
 def _not_signed(result: gnupg.Sign, key: SecretKey) -> Incomplete:
-    if any(word in result.stderr for word in _WRONG_PASSPHRASE):
-        return Incomplete(
-            f"gpg did not get the right passphrase for the key {key.fingerprint}.",
-            "Give it by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
-        )
+    if is_wrong_passphrase(result.stderr):
+        return wrong_passphrase(f"the key {key.fingerprint}")
     return Incomplete(
         f"gpg did not sign with the key {key.fingerprint}: {visible(complaint(result.stderr))}.",
         "Where nobody can be asked, give the passphrase by FIPSMANIFEST_PASSPHRASE_FD; or try it by hand: "

@@ -77,20 +77,27 @@ def cut_release(
     *,
     lock: Path | None = None,
     first_lock: bool = False,
+    from_generated: bool = False,
     signer: Signer | None,
     destination: Destination | None = None,
 ) -> ReleaseResult:
     """Cut a release of definitions, each given with its file; ``lock`` names a lock file other than those beside them.
 
-    Without a ``signer`` it is a dry run, which signs nothing, pins nothing and writes to no bucket. Raises what the
-    stages raise: `Refused` by policy or lock, `Conflict` with what is published, `Incomplete`, `NotTrusted`.
+    ``from_generated`` takes the manifests that an earlier run generated, and reads no artifact. Without a ``signer`` it
+    is a dry run, which signs nothing, pins nothing and writes to no bucket. Raises what the stages raise: `Refused` by
+    policy or lock, `Conflict` with what is published, `Incomplete`, `NotTrusted`.
     """
-    tool, inspector = build_tool(site.keys), site.inspector()
+    tool = build_tool(site.keys)
+    inspector = None if from_generated else site.inspector()
     generated = []
     for path, definition in definitions:
         rule = stages.LockRule(lock or locks.path_beside(path), first=first_lock, write=signer is not None)
-        inspected = stages.collect_and_inspect(definition, path.parent, site, rule, inspector)
-        generated.append((definition, stages.generate(definition, inspected, site, tool)))
+        if inspector is None:
+            payload = stages.generated(definition, site, rule, tool)
+        else:
+            inspected = stages.collect_and_inspect(definition, path.parent, site, rule, inspector)
+            payload = stages.generate(definition, inspected, site, tool)
+        generated.append((definition, payload))
     trust = signer.trust if signer is not None else site.trust()
     published = _look(generated, tool, trust, destination) if destination is not None else None
     if signer is None:

@@ -13,10 +13,11 @@ from .. import durable
 from .. import lock as locks
 from ..artifact import Artifact
 from ..definition import Definition
-from ..errors import Incomplete, UsageError
+from ..errors import Incomplete, NotTrusted, Refused, UsageError
+from ..node.document import parse_json
 from ..node.trust import Trust, load_trust
 from ..progress import SILENT, Progress
-from ..workspace import Workspace
+from ..workspace import Workspace, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,6 +184,49 @@ def generate(definition: Definition, inspected: Sequence[Inspected], site: Site,
     payload = document.payload()
     durable.write(site.work.manifest(definition), payload)
     return payload
+
+
+def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile) -> bytes:
+    """Return the manifest that an earlier run left in the work directory, for a run that parses no artifacts.
+
+    The machine that made it read files from strangers, so nothing in it is believed that can be compared: its form,
+    what it is bound to, the node tool, and its sources with the lock. Raises `Refused` where one differs, `Incomplete`
+    where nothing was generated.
+    """
+    from ..generate.assemble import source_records
+    from ..manifest import Tool, parse
+
+    path = site.work.manifest(definition)
+    payload = read(path, f"fipsmanifest generate {definition.kubernetes}")
+    artifacts = site.work.load_artifacts(definition)
+    _pins(definition, rule)
+    _settle(definition, site, rule, artifacts)
+    try:
+        document = parse(parse_json(payload))
+    except NotTrusted as error:
+        raise Refused(f"{path} cannot be signed: {error.message}", _GENERATE) from error
+    expected = {
+        "kubernetes": definition.kubernetes,
+        "build_metadata": definition.build_metadata,
+        "el": definition.el,
+        "name": definition.name,
+        "serial": definition.serial,
+        "reason": definition.reason,
+        "tool": Tool(version=tool.version, sha256=tool.sha256),
+        "sources": source_records(definition, artifacts),
+    }
+    for key, value in expected.items():
+        if getattr(document, key) != value:
+            raise Refused(f"{path} has another '{key}' than the definition, the lock or this commit.", _GENERATE)
+    named = [(component.name, component.requirement) for component in definition.components]
+    if not {(one.name, one.requirement) for one in document.components} <= set(named):
+        raise Refused(f"{path} has other components than the definition.", _GENERATE)
+    if document.payload() != payload:
+        raise Refused(f"{path} is not in the canonical form.", _GENERATE)
+    return payload
+
+
+_GENERATE = "Generate it again, from this commit and lock; if it stays so, do not sign it."
 
 
 def _source_date_epoch() -> int | None:
