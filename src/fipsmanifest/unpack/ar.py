@@ -22,8 +22,8 @@ _NUMBER = re.compile(rb"[0-9]+ *\Z")
 _OCTAL = re.compile(rb"[0-7]+ *\Z")
 _LONG_GNU = re.compile(rb"/([0-9]+)\Z")
 _LONG_BSD = re.compile(rb"#1/([0-9]+)\Z")
-#: Tables of symbols, which name no file: GNU, GNU for large files, BSD.
-_TABLES = (b"/", b"/SYM64/", b"__.SYMDEF", b"__.SYMDEF SORTED")
+#: GNU's tables of symbols, which no tool unpacks. (BSD's is a member to others.)
+_TABLES = (b"/", b"/SYM64/")
 #: The longest table of names that is read, bytes.
 _MAX_NAMES = 16 << 20
 _PIECE = 1 << 20
@@ -62,8 +62,8 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
         body = _Body(file, size, name)
         field = header[:16].rstrip(b" ")
         if field == b"//":
-            if size > _MAX_NAMES:
-                raise _malformed(name, "its table of names is too long")
+            if names or size > _MAX_NAMES:
+                raise _malformed(name, "it has two tables of names, or one that is too long")
             names = body.read()
         else:
             text = _name(field, names, body, name)

@@ -7,6 +7,7 @@ all of them are read.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +103,7 @@ class _Links:
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: dict[tuple[int, int, int], list[Member]] = {}
-        self._content: dict[tuple[int, int, int], str] = {}
+        self._content: dict[tuple[int, int, int], tuple[str, bytes]] = {}
 
     def members(self, stream: Content) -> Iterator[Item]:
         """Yield the members. Raises `Refused` for an entry that no unpacker takes, naming it."""
@@ -125,16 +126,22 @@ class _Links:
 
     def _file(self, entry: cpio.Entry, path: str, mode: int) -> Iterator[Member]:
         if entry.links > 1 and not entry.size:
-            target = self._content.get(entry.identity)
+            target, _ = self._content.get(entry.identity, (None, b""))
             link = Member(path, "hardlink", mode, 0, target)
             if target is not None:
                 yield link
             else:
                 self._waiting.setdefault(entry.identity, []).append(link)
             return
-        yield Member(path, "file", mode, entry.size, content=entry.content)
+        content = _Hashed(entry.content)
+        yield Member(path, "file", mode, entry.size, content=content)
         if entry.links > 1:
-            self._content.setdefault(entry.identity, path)
+            # The old formats repeat the content for each link; cpio takes the first for all.
+            first, digest = self._content.setdefault(entry.identity, (path, content.digest()))
+            if digest != content.digest():
+                raise Refused(
+                    f"{self._name}: {shown(path)} is a hard link of {shown(first)} with other bytes.", _ADVICE
+                )
             for link in self._waiting.pop(entry.identity, ()):
                 yield Member(link.path, "hardlink", link.mode, 0, path)
 
@@ -147,6 +154,26 @@ class _Links:
         target = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
         check_link(path, target, self._name)
         return Member(path, "symlink", mode, 0, target)
+
+
+class _Hashed:
+    """Content that is hashed while it is read."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        data = self._content.read(size)
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> bytes:
+        """Read what was not read, and return the digest of all."""
+        while self.read(1 << 20):
+            pass
+        return self._hash.digest()
 
 
 class _Nothing:

@@ -132,7 +132,7 @@ def _directory(file: BinaryIO, limits: Limits) -> tuple[list[Entry], int, int]:
     """Read the central directory: its entries by offset, what to add to each offset, and where it begins."""
     size = file.seek(0, os.SEEK_END)
     tail = _at(file, max(size - TAIL, 0), TAIL)
-    position = zipfields.end_of(tail, size)
+    position = zipfields.end_of(tail, size, padded=True)
     if position is None:
         raise Malformed("no end record is at its end")
     before = zipfields.END64_SIZE + zipfields.LOCATOR64_SIZE

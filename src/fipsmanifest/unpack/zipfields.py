@@ -57,15 +57,18 @@ class Entry:
         return self.name.endswith(b"/")
 
 
-def end_of(tail: bytes, size: int) -> int | None:
+def end_of(tail: bytes, size: int, *, padded: bool = False) -> int | None:
     """Return where in a file of ``size`` bytes, the last of which are ``tail``, the end record begins.
 
-    None where no record reaches the end of the file exactly.
+    None where no record reaches the end of the file exactly or, if it may be ``padded``, but for zeros, which bsdtar
+    writes into a pipe.
     """
     at = tail.rfind(END)
     while at >= 0:
-        if at + END_SIZE <= len(tail) and at + END_SIZE + struct.unpack_from("<H", tail, at + 20)[0] == len(tail):
-            return size - len(tail) + at
+        if at + END_SIZE <= len(tail):
+            end = at + END_SIZE + struct.unpack_from("<H", tail, at + 20)[0]
+            if end == len(tail) or (padded and end < len(tail) and not tail[end:].strip(b"\0")):
+                return size - len(tail) + at
         at = tail.rfind(END, 0, at)
     return None
 
