@@ -1,11 +1,10 @@
-"""ZIP archives of the tools that make them, against those tools, and archives that two readers understand differently."""
+"""ZIP archives as tools make them, and archives that two readers understand differently."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import lzma
-import os
 import shutil
 import struct
 import subprocess
@@ -231,7 +230,7 @@ def test_a_large_member_is_read_in_pieces(tmp_path: Path) -> None:
     (member,) = zips.members(tmp_path / "zeros.zip")
     assert isinstance(member, Member)
     assert member.size == 200 << 20
-    assert os.path.getsize(tmp_path / "zeros.zip") < 1 << 20
+    assert (tmp_path / "zeros.zip").stat().st_size < 1 << 20
     for item in zips.members(tmp_path / "zeros.zip"):
         digest = hashlib.sha256()
         while isinstance(item, Member) and item.content and (part := item.content.read(1 << 26)):

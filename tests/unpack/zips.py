@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -92,7 +93,13 @@ def _member(part: Part, offset: int) -> tuple[bytes, bytes, bytes]:
     crc = zlib.crc32(part.content)
     described = part.flags & 8
     sizes = {"crc": crc, "compressed": len(data), "size": len(part.content)}
-    common = {"flags": part.flags, "method": part.method, "name": part.name, "extra": b"", "version": 20}
+    common: dict[str, Any] = {
+        "flags": part.flags,
+        "method": part.method,
+        "name": part.name,
+        "extra": b"",
+        "version": 20,
+    }
     local = common | (dict.fromkeys(sizes, 0) if described else sizes) | part.local
     entry = common | sizes | {"offset": offset, "made": 3 << 8, "attributes": part.mode << 16, "comment": b""}
     entry |= part.central
@@ -101,14 +108,14 @@ def _member(part: Part, offset: int) -> tuple[bytes, bytes, bytes]:
         local["version"], local["flags"], local["method"], 0, 0x21,
         local["crc"], local["compressed"], local["size"], len(local["name"]), len(local["extra"]),
     )  # fmt: skip
-    header += local["name"] + local["extra"]  # type: ignore[operator]
+    header += local["name"] + local["extra"]
     listed = b"PK\x01\x02" + struct.pack(
         "<HHHHHHIIIHHHHHII",
         entry["made"], entry["version"], entry["flags"], entry["method"], 0, 0x21,
         entry["crc"], entry["compressed"], entry["size"], len(entry["name"]), len(entry["extra"]),
         len(entry["comment"]), 0, 0, entry["attributes"], entry["offset"],
     )  # fmt: skip
-    listed += entry["name"] + entry["extra"] + entry["comment"]  # type: ignore[operator]
+    listed += entry["name"] + entry["extra"] + entry["comment"]
     tail = part.descriptor
     if tail is None:
         tail = b"PK\x07\x08" + struct.pack("<III", crc, len(data), len(part.content)) if described else b""

@@ -24,6 +24,8 @@ _LONG_GNU = re.compile(rb"/([0-9]+)\Z")
 _LONG_BSD = re.compile(rb"#1/([0-9]+)\Z")
 #: GNU's tables of symbols, which no tool unpacks. (BSD's is a member to others.)
 _TABLES = (b"/", b"/SYM64/")
+#: Tables come first, each once: where one comes later, tools differ on what it is.
+_ORDER = {b"/": 1, b"/SYM64/": 1, b"//": 2}
 #: The longest table of names that is read, bytes.
 _MAX_NAMES = 16 << 20
 _PIECE = 1 << 20
@@ -50,7 +52,7 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
     if file.read(len(MAGIC)) != MAGIC:
         raise _malformed(name, "it begins with something else")
     names = b""
-    seen = expanded = 0
+    order = seen = expanded = 0
     while header := file.read(_HEADER):
         if len(header) < _HEADER or header[58:60] != _END or not _NUMBER.match(header[48:58]):
             raise _malformed(name, "a header is damaged")
@@ -61,9 +63,11 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
             raise _malformed(name, f"it has more than {limits.members} members or {limits.expanded} bytes")
         body = _Body(file, size, name)
         field = header[:16].rstrip(b" ")
+        place = _ORDER.get(field, 3)
+        if place <= order < 3 or place < order or (field == b"//" and size > _MAX_NAMES):
+            raise _malformed(name, "a table is not where it must be, or is too long")
+        order = place
         if field == b"//":
-            if names or size > _MAX_NAMES:
-                raise _malformed(name, "it has two tables of names, or one that is too long")
             names = body.read()
         else:
             text = _name(field, names, body, name)
@@ -90,7 +94,8 @@ def _name(field: bytes, names: bytes, body: _Body, archive: str) -> bytes:
             raise _malformed(archive, "a name is longer than its member")
         return body.read(length).rstrip(b"\0")
     text = field if field in _TABLES else field.removesuffix(b"/")
-    if not text or b"/" in text.strip(b"/"):
+    # Some tools end a short name at the first blank or slash.
+    if not text or b" " in text or (b"/" in text and text not in _TABLES):
         raise _malformed(archive, f"{shown(field.decode('utf-8', 'replace'))} is no name")
     return text
 

@@ -116,10 +116,13 @@ class _Links:
                 yield from self._file(entry, path, mode)
             elif kind == stat.S_IFLNK:
                 yield self._symlink(entry, path, mode)
-            elif kind in _TYPES:
+            elif kind in _TYPES and not entry.size and entry.links <= 1:
                 yield Skipped(path, _TYPES[kind])
             else:
-                raise Refused(f"{self._name}: {shown(path)} is of an unknown type.", _ADVICE)
+                raise Refused(
+                    f"{self._name}: {shown(path)} has a type that is unknown or that cannot have content or links.",
+                    _ADVICE,
+                )
         for links in self._waiting.values():
             # cpio makes empty files of links whose content never comes.
             yield from (Member(link.path, "file", link.mode, 0, content=_Nothing()) for link in links)

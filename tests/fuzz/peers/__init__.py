@@ -86,7 +86,7 @@ def unpacked(command: list[str], suffix: str, *, by_pipe: bool = False) -> Calla
             return {
                 (_plain(str(path.relative_to(root))), digest(path.read_bytes()))
                 for path in root.rglob("*")
-                if path.is_file() and not path.is_symlink()
+                if not path.is_symlink() and path.is_file()
             }
 
     return read
