@@ -155,7 +155,8 @@ class Gate:
         """Say whether what was seen may pass."""
         refusals = list(self._refusals)
         if not self._proven and not refusals:
-            refusals.append(_nothing(self._programs, len(self._excuses)))
+            excused = sum(excuse.verdict != _UNOPENED for excuse in self._excuses)
+            refusals.append(_nothing(self._programs, excused))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
         return Decision(tuple(refusals), self._proven, tuple(self._excuses), unused)
 

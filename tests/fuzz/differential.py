@@ -27,7 +27,8 @@ from pathlib import Path
 import zstandard
 
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.unpack import ar, cpio, cpioarchive, rpm, zip
+from fipsmanifest.unpack import ar, cpio, cpioarchive, rpm
+from fipsmanifest.unpack import zip as zips
 from fipsmanifest.unpack.decompress import reader
 from fipsmanifest.unpack.limits import Limits
 from fipsmanifest.unpack.member import Item, Member
@@ -228,7 +229,7 @@ def _stream_case(compress: Callable[[bytes], bytes]) -> _Make:
 
 
 def _read_zip(data: bytes) -> Found | None:
-    return judged(lambda: zip.read_members(io.BytesIO(data), "fuzz", _LIMITS))  # type: ignore[arg-type,return-value]
+    return judged(lambda: zips.read_members(io.BytesIO(data), "fuzz", _LIMITS))  # type: ignore[arg-type,return-value]
 
 
 def _read_cpio(data: bytes) -> Found | None:
@@ -324,8 +325,13 @@ _EMPTY = peers.digest(b"")
 
 
 def _extra(theirs: Found, ours: Found) -> Found:
-    """Return what a peer finds that was not judged under that name; beginnings of what it gives up are empty files."""
-    return {entry for entry in theirs - ours if entry[1] != _EMPTY}
+    """Return what a peer finds that was not judged under that name; beginnings of what it gives up are empty files.
+
+    What encoding a name has is each reader's guess, so of other names than ASCII only the content is compared.
+    """
+    contents = {content for _, content in ours}
+    more = {entry for entry in theirs - ours if entry[1] != _EMPTY}
+    return {(name, content) for name, content in more if name.isascii() or content not in contents}
 
 
 if __name__ == "__main__":

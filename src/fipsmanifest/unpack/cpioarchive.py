@@ -102,6 +102,7 @@ class _Links:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._kinds: dict[tuple[int, int, int], int] = {}
         self._waiting: dict[tuple[int, int, int], list[Member]] = {}
         self._content: dict[tuple[int, int, int], tuple[str, bytes]] = {}
 
@@ -110,6 +111,9 @@ class _Links:
         for entry in cpio.entries(stream, self._name):
             path = normalise(entry.name, "/", self._name)
             kind, mode = stat.S_IFMT(entry.mode), stat.S_IMODE(entry.mode)
+            if entry.links > 1 and self._kinds.setdefault(entry.identity, kind) != kind:
+                # bsdtar makes a hard link of it, whatever it is.
+                raise Refused(f"{self._name}: {shown(path)} is a hard link of something of another type.", _ADVICE)
             if kind == stat.S_IFDIR:
                 yield Member(path, "directory", mode, 0)
             elif kind == stat.S_IFREG and path != "/":

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ..errors import Incomplete, Refused, UsageError
-from . import ar, compressed, cpio, cpioarchive, folder, rpm, signatures, tar, zip
+from . import ar, compressed, cpio, cpioarchive, folder, rpm, signatures, tar
+from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
 from .member import Item, Joined
@@ -24,7 +25,7 @@ _RPM = b"\xed\xab\xee\xdb"
 _BLOCK = 512
 
 #: First and last bytes of a file that tell what it is.
-_HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, _BLOCK), max(signatures.TAIL, zip.TAIL)
+_HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, _BLOCK), max(signatures.TAIL, zips.TAIL)
 
 #: What the members of an image archive are called, in any of its forms: ``docker save`` old and new, OCI layout.
 _IMAGE_NAMES = re.compile(
@@ -140,12 +141,12 @@ def _outer_kind(head: bytes, tail: bytes, size: int, *, lzma: bool = True) -> Ki
         return "ar"
     if signatures.format_of(head, tail):
         return "unopened"
-    return "zip" if zip.is_archive(head, tail, size) else "file"
+    return "zip" if zips.is_archive(head, tail, size) else "file"
 
 
 def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: int) -> None:
     other = signatures.format_of(head, tail) if kind != "unopened" else None
-    if other is None and kind != "zip" and zip.ends_as_archive(tail, size):
+    if other is None and kind != "zip" and zips.ends_as_archive(tail, size):
         other = _NAMES["zip"]
     if other is not None and kind in _NAMES:
         raise Refused(
@@ -181,7 +182,7 @@ def _kind_of_tar(path: Path) -> Kind:
 
 _READERS: Mapping[Kind, Callable[[Path, str, Limits], Iterator[Item]]] = {
     "rpm": rpm.members,
-    "zip": zip.members,
+    "zip": zips.members,
     "ar": ar.members,
     "cpio": cpioarchive.members,
     "compressed": compressed.members,
