@@ -77,9 +77,8 @@ def test_a_plain_program_is_found_in_a_container_beside_a_good_one(tmp_path: Pat
     ended = beside_a_good_program(tmp_path, "data.bin", PACK[pack](plain))
     assert ended.code == 5
     assert ended.document["gate"]["passed"] is False
-    assert [file["crypto"]["verdict"] for file in ended.files if file.get("container") and "crypto" in file] == [
-        "plain"
-    ]
+    verdicts = [file["crypto"]["verdict"] for file in ended.files if file.get("container") and "crypto" in file]
+    assert verdicts == ["plain"]
     assert not ended.document["unopened"]
 
 
@@ -210,7 +209,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(tmp_path: Path, number: sig
     (tmp_path / "bomb").write_bytes(bomb(400, 256 << 20))
     (tmp_path / "tmp").mkdir()
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "FIPSMANIFEST_CACHE": str(tmp_path / "cache")}
-    words = [PROGRAM, "inspect", "bomb", "--max-expanded", "9000"]
+    words: list[str | Path] = [PROGRAM, "inspect", "bomb", "--max-expanded", "9000"]
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

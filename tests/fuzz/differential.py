@@ -22,6 +22,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import zstandard
@@ -254,13 +255,16 @@ def _read_stream(data: bytes) -> Found | None:
         return None
 
 
-def _go(program: Path, form: str) -> _Peer:
+def _go(program: Path, form: str, running: ExitStack) -> _Peer:
     readers = peers.GoReaders(program)
+    running.callback(readers.close)
     return lambda data: readers.read(form, data)
 
 
-def formats(scratch: Path) -> Mapping[str, tuple[_Make, Callable[[bytes], Found | None], dict[str, _Peer]]]:
-    """Return each format's maker of inputs, this package's reader, and its peers."""
+def formats(
+    scratch: Path, running: ExitStack
+) -> Mapping[str, tuple[_Make, Callable[[bytes], Found | None], dict[str, _Peer]]]:
+    """Return each format's maker of inputs, this package's reader, and its peers, which ``running`` ends."""
     program = peers.build(scratch)
     bsdtar = peers.unpacked(["bsdtar", "-xf"], ".archive")
     piped = peers.unpacked(["bsdtar", "-xf", "-"], ".archive", by_pipe=True)
@@ -273,7 +277,7 @@ def formats(scratch: Path) -> Mapping[str, tuple[_Make, Callable[[bytes], Found 
             _read_zip,
             {
                 "Python": peers.python_zip,
-                "Go": _go(program, "zip"),
+                "Go": _go(program, "zip", running),
                 "unzip": unzip,
                 "bsdtar": bsdtar,
                 "bsdtar by pipe": piped,
@@ -285,12 +289,12 @@ def formats(scratch: Path) -> Mapping[str, tuple[_Make, Callable[[bytes], Found 
         "gzip": (
             _stream_case(lambda data: gzip.compress(data, mtime=0)),
             _read_stream,
-            {"gzip": peers.expanded(["gzip", "-dc"]), "Go": _go(program, "gzip")},
+            {"gzip": peers.expanded(["gzip", "-dc"]), "Go": _go(program, "gzip", running)},
         ),
         "bzip2": (
             _stream_case(bz2.compress),
             _read_stream,
-            {"bzip2": peers.expanded(["bzip2", "-dc"]), "Go": _go(program, "bzip2")},
+            {"bzip2": peers.expanded(["bzip2", "-dc"]), "Go": _go(program, "bzip2", running)},
         ),
         "xz": (_stream_case(lzma.compress), _read_stream, {"xz": peers.expanded(["xz", "-dc"])}),
         "zstd": (_stream_case(zstandard.compress), _read_stream, {"zstd": peers.expanded(["zstd", "-dcq"])}),
@@ -299,8 +303,8 @@ def formats(scratch: Path) -> Mapping[str, tuple[_Make, Callable[[bytes], Found 
 
 def main(form: str, seed: str, seconds: float) -> int:
     """Run; returns the exit code."""
-    with tempfile.TemporaryDirectory() as scratch:
-        make, ours, others = formats(Path(scratch))[form]
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
+        make, ours, others = formats(Path(scratch), running)[form]
         counts = {"format": form, "seed": seed, "inputs": 0, "accepted": 0, "compared": 0}
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:

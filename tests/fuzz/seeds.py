@@ -101,22 +101,18 @@ def _initramfs(scratch: Path) -> bytes:
 
 def _zip(scratch: Path) -> list[Seed]:
     found = []
-    for number, change in enumerate(({}, {"flags": 8}, {"method": 0})):
-        parts = [
-            Part(content=b"\x7fELF" * 400, **change),
-            Part(b"etc/", b"", 0),
-            Part(b"link", b"etc", 0, mode=0o120777),
-        ]
+    for number, (flags, method) in enumerate(((0, 8), (8, 8), (0, 0))):
+        program = Part(content=b"\x7fELF" * 400, flags=flags, method=method)
+        parts = [program, Part(b"etc/", b"", 0), Part(b"link", b"etc", 0, mode=0o120777)]
         found.append(Seed(Archive(parts, zip64=number == 1, prefix=b"#!/bin/sh\n" * (number == 2)).build()))
     return found
 
 
 def _ar(scratch: Path) -> list[Seed]:
-    for name in ("data.tar.xz", "a-name-that-is-longer-than-its-field"):
+    names = ["data.tar.xz", "a-name-that-is-longer-than-its-field"]
+    for name in names:
         (scratch / name).write_bytes(b"\x7fELF" * 100 + b"odd")
-    subprocess.run(
-        ["ar", "rc", "some.a", "data.tar.xz", "a-name-that-is-longer-than-its-field"], cwd=scratch, check=True
-    )
+    subprocess.run(["ar", "rc", "some.a", *names], cwd=scratch, check=True)
     return [Seed((scratch / "some.a").read_bytes())]
 
 
