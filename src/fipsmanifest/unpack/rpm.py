@@ -90,7 +90,7 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
     if form != "cpio":
         raise Refused(f"{name} has a payload of the format {paths.shown(form[:20])}.", "Only cpio can be read.")
     payload = _payload(file, header.string(rpmheader.PAYLOAD_COMPRESSOR) or "gzip", name, limits)
-    yield from _Payload(files, name).members(payload)
+    yield from _Payload(files, name, bool(header.integers(rpmheader.FILE_INODES))).members(payload)
 
 
 def _payload(file: BinaryIO, compressor: str, name: str, limits: Limits) -> decompress.Reader:
@@ -115,7 +115,8 @@ def _payload(file: BinaryIO, compressor: str, name: str, limits: Limits) -> deco
 class _Payload:
     """Matches the entries of a payload with the file table."""
 
-    def __init__(self, files: tuple[_File, ...], name: str) -> None:
+    def __init__(self, files: tuple[_File, ...], name: str, has_inodes: bool) -> None:
+        self._has_inodes = has_inodes
         self._files = files
         self._name = name
         self._numbers = {file.path: number for number, file in enumerate(files)}
@@ -150,7 +151,8 @@ class _Payload:
                 raise self._wrong(file, "is a hard link in its header, and has content of its own")
             return False
         waiting = self._waiting.setdefault(identity, [])
-        if any(link.links != file.links for link in waiting):
+        apart = self._has_inodes and not file.links
+        if apart or any(link.links != file.links for link in waiting):
             raise self._wrong(file, "is a hard link in its payload, and of another file in its header")
         if len(waiting) == links - 1:
             return False
