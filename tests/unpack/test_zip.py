@@ -19,7 +19,7 @@ from fipsmanifest.errors import Refused
 from fipsmanifest.unpack import zip as zips
 from fipsmanifest.unpack.limits import Limits
 from fipsmanifest.unpack.member import Member, Unread
-from fipsmanifest.unpack.open import kind_of
+from fipsmanifest.unpack.open import kind_of, members_of
 from tests.unpack.zips import Archive, Part
 
 CONTENT = b"\x7fELF" + bytes(range(256)) * 5000
@@ -227,11 +227,11 @@ def test_more_members_or_bytes_than_allowed_are_refused() -> None:
 def test_a_large_member_is_read_in_pieces(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "zeros.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(200 << 20))
-    (member,) = zips.members(tmp_path / "zeros.zip")
+    (member,) = members_of(tmp_path / "zeros.zip")
     assert isinstance(member, Member)
     assert member.size == 200 << 20
     assert (tmp_path / "zeros.zip").stat().st_size < 1 << 20
-    for item in zips.members(tmp_path / "zeros.zip"):
+    for item in members_of(tmp_path / "zeros.zip"):
         digest = hashlib.sha256()
         while isinstance(item, Member) and item.content and (part := item.content.read(1 << 26)):
             assert len(part) <= 1 << 20

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from ..errors import Incomplete, Refused
+from ..errors import Refused
 from .limits import DEFAULT, Limits, spend
 from .member import Content, Member
 from .paths import normalise, shown
@@ -33,22 +32,11 @@ _PIECE = 1 << 20
 _ADVICE = "Do not use this archive; ask those who publish it."
 
 
-def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Yield the members of the archive at ``path``; a name that is there twice is yielded twice.
-
-    Raises `Refused` for a damaged archive and one with more members or bytes than ``limits`` allow, `Incomplete` where
-    the file cannot be read.
-    """
-    name = name or path.name
-    try:
-        with path.open("rb") as file:
-            yield from read_members(file, name, limits)
-    except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-
-
 def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Yield the members of the archive ``file`` as `members`."""
+    """Yield the members of the archive ``file``; a name that is there twice is yielded twice.
+
+    Raises `Refused` for a damaged archive and one with more members or bytes than ``limits`` allow.
+    """
     if file.read(len(MAGIC)) != MAGIC:
         raise _malformed(name, "it begins with something else")
     names = b""

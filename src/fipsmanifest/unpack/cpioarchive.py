@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
-from ..errors import Incomplete, Refused
+from ..errors import Refused
 from . import cpio, decompress, signatures
 from .limits import DEFAULT, Limits
 from .member import Content, Item, Member, Skipped, Unread
@@ -30,22 +29,12 @@ _MAX_TARGET = 4095
 _ADVICE = "Do not use this archive; ask those who publish it."
 
 
-def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Item]:
-    """Yield the members of the archive at ``path``; a name that is there twice is yielded twice.
+def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator[Item]:
+    """Yield the members of the archive that begins ``file``; a name that is there twice is yielded twice.
 
     Of hard links of which only one has the content, the others come after it. Raises `Refused` for a damaged archive
-    and one with more members or bytes than ``limits`` allow, `Incomplete` where the file cannot be read.
+    and one with more members or bytes than ``limits`` allow.
     """
-    name = name or path.name
-    try:
-        with path.open("rb") as file:
-            yield from read_members(file, name, limits)
-    except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-
-
-def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator[Item]:
-    """Yield the members of the archive that begins ``file`` as `members`."""
     stream = _Stream(decompress.plain(file, limit=limits.expanded, name=name))
     for count, item in enumerate(_archives(stream, name, limits, depth=0), 1):
         if count > limits.members:

@@ -180,12 +180,12 @@ def _kind_of_tar(path: Path) -> Kind:
     return "image-archive" if _IMAGE_NAMES.fullmatch(first) else "tar"
 
 
-_READERS: Mapping[Kind, Callable[[Path, str, Limits], Iterator[Item]]] = {
-    "rpm": rpm.members,
-    "zip": zips.members,
-    "ar": ar.members,
-    "cpio": cpioarchive.members,
-    "compressed": compressed.members,
+_READERS: Mapping[Kind, Callable[[BinaryIO, str, Limits], Iterator[Item]]] = {
+    "rpm": rpm.read_members,
+    "zip": zips.read_members,
+    "ar": ar.read_members,
+    "cpio": cpioarchive.read_members,
+    "compressed": compressed.read_members,
 }
 
 
@@ -200,9 +200,19 @@ def members_of(
     """
     kind = kind_of(path)
     if kind in _READERS:
-        return _READERS[kind](path, name, limits)
+        return _read(path, _READERS[kind], name or path.name, limits)
     if path.is_dir():
         return folder.members(path, note=note)
     if kind in ("tar", "image-archive"):
         return tar.tarball_members(path, archive=name, limits=limits)
     return folder.file_member(path, str(path), follow=True)
+
+
+def _read(
+    path: Path, members: Callable[[BinaryIO, str, Limits], Iterator[Item]], name: str, limits: Limits
+) -> Iterator[Item]:
+    try:
+        with path.open("rb") as file:
+            yield from members(file, name, limits)
+    except OSError as error:
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error

@@ -14,10 +14,9 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import Incomplete, Refused
+from ..errors import Refused
 from . import zipfields
 from .decompress import Compression, reader
 from .limits import DEFAULT, Limits, spend
@@ -77,22 +76,12 @@ def _has_directory(tail: bytes, size: int) -> bool:
     return False
 
 
-def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Member | Unread]:
-    """Yield the members of the archive at ``path`` in the order of their data; `Unread` for what cannot be expanded.
-
-    Raises `Refused`, naming the member, for an archive that readers could understand differently, and for more members
-    or bytes than ``limits`` allow; `Incomplete` where the file cannot be read.
-    """
-    name = name or path.name
-    try:
-        with path.open("rb") as file:
-            yield from read_members(file, name, limits)
-    except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-
-
 def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member | Unread]:
-    """Yield the members of the archive ``file``, which must be seekable, as `members`."""
+    """Yield the members of the archive ``file``, which must be seekable, in the order of their data.
+
+    What cannot be expanded is yielded as `Unread`. Raises `Refused`, naming the member, for an archive that readers
+    could understand differently, and for more members or bytes than ``limits`` allow.
+    """
     try:
         entries, base, directory = _directory(file, limits)
     except Malformed as error:
