@@ -33,6 +33,8 @@ _STREAMS: dict[int, Compression] = {12: "bzip2", 93: "zstd", 95: "xz"}
 
 #: Bytes of central directory that are read: 500,000 entries with names of 200 bytes.
 _MAX_DIRECTORY = 128 << 20
+#: Types that a member may have, and none.
+_TYPES = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _INPUT = 256 << 10
 _OUTPUT = 1 << 20
 #: Linux's PATH_MAX: a longer target is none.
@@ -204,6 +206,8 @@ def _unreadable(entry: Entry) -> tuple[str, str] | None:
 
 def _member(data: _Data, entry: Entry, path: str, name: str) -> Iterator[Member]:
     mode = stat.S_IMODE(entry.unix_mode)
+    if stat.S_IFMT(entry.unix_mode) not in _TYPES:
+        raise Malformed("it is a device, a FIFO or a socket")
     if entry.is_directory:
         if entry.size:
             raise Malformed("it is a directory with content")
