@@ -21,7 +21,7 @@ from fipsmanifest.collect.cache import Cache
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
 from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.table import load
-from fipsmanifest.packed import Located, Outcome
+from fipsmanifest.packed import DEEPEST, Located, Outcome, Unopened
 from fipsmanifest.survey import survey
 from tests.collect import upstream
 from tests.inspect import edits, programs
@@ -138,7 +138,7 @@ def test_an_image_archive_is_opened_wherever_it_stands(tmp_path: Path, put: _Put
 
 @pytest.mark.parametrize("put", OUTER)
 def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path, package: bytes, put: _Put) -> None:
-    depth = 3 if put is in_folder else 2
+    depth = DEEPEST if put is in_folder else DEEPEST - 1
     data, inner = package, ""
     for number in range(depth):
         data = make_layer({f"{number}.tar": data})
@@ -146,8 +146,9 @@ def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path,
     outcomes = look(tmp_path, target)
     (error,) = errors(outcomes)
     inner = ": ".join(f"/{number}.tar" for number in reversed(range(depth)))
-    assert isinstance(error, Incomplete)
-    assert error.message == f"{name}: {inner} is packed in too much else to be opened."
+    assert isinstance(error, Unopened)
+    outer, _, last = f"{name}: {inner}".rpartition(": ")
+    assert (error.path, error.container, error.format) == (last, outer, "rpm")
     # One less is opened.
     data = package
     for number in range(depth - 1):
@@ -173,11 +174,7 @@ def test_the_archive_within_is_told_as_the_file_that_it_is_too(tmp_path: Path, p
     assert list(found)[:2] == ["/README", "/opt/kubelet.rpm"]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", gzip.compress(b"text"), gzip.compress(b"x" * 5000)[:-9], b"\x1f\x8b\x08", b"x"],
-    ids=["empty", "compressed text", "truncated", "magic alone", "a letter"],
-)
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b", b"x", b"]\0\0\x80\0" + b"\xff" * 60])
 def test_what_only_begins_like_an_archive_is_a_file(tmp_path: Path, data: bytes) -> None:
     target, _ = in_tarball(tmp_path, "page.gz", data)
     outcomes = look(tmp_path, target)
@@ -186,7 +183,17 @@ def test_what_only_begins_like_an_archive_is_a_file(tmp_path: Path, data: bytes)
     assert finding.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_an_archive_that_unpacking_replaces_or_a_later_layer_removes_is_not_looked_for(
+@pytest.mark.parametrize("data", [gzip.compress(b"x" * 5000)[:-9], b"\x1f\x8b\x08"], ids=["cut", "magic alone"])
+def test_a_damaged_compressed_file_is_named_and_the_rest_is_judged(tmp_path: Path, data: bytes) -> None:
+    target, _ = in_tarball(tmp_path, "page.gz", data)
+    outcomes = look(tmp_path, target)
+    (error,) = errors(outcomes)
+    assert isinstance(error, Unopened)
+    assert (error.path, error.container, error.format) == ("/opt/page.gz", str(target), "compressed data")
+    assert [item.finding.path for item in outcomes if isinstance(item, Located)] == ["/README", "/opt/page.gz"]
+
+
+def test_an_archive_that_unpacking_replaces_is_judged_and_one_that_a_later_layer_removes_is_not(
     tmp_path: Path, package: bytes
 ) -> None:
     with tarfile.open(tmp_path / "twice.tar", "w") as tar:
@@ -194,7 +201,7 @@ def test_an_archive_that_unpacking_replaces_or_a_later_layer_removes_is_not_look
             info = tarfile.TarInfo("opt/x")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    assert judged(look(tmp_path, tmp_path / "twice.tar")) == {}
+    assert list(judged(look(tmp_path, tmp_path / "twice.tar")).values()) == ["plain"]
     layers = [make_layer({"opt/x": package, "opt/y": package}), make_layer({"opt/.wh.x": b""})]
     make_image(tmp_path / "layout", IMAGE, {"amd64": layers})
     assert list(judged(look(tmp_path, tmp_path / "layout"))) == [f"{tmp_path}/layout: {IMAGE}: /opt/y|/usr/bin/kubelet"]
@@ -204,7 +211,7 @@ def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplet
     tmp_path: Path, package: bytes
 ) -> None:
     target, name = in_tarball(tmp_path, "kubelet.rpm", package)
-    (error,) = list(survey([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
+    _, error = list(survey([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
     assert isinstance(error, Incomplete)
     assert f"{name} could not be kept in" in error.message
 

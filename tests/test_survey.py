@@ -130,7 +130,7 @@ def test_stopping_early_leaves_nothing_running(tmp_path: Path, inspector: Inspec
     before = threading.active_count()
     taking = survey([many(tmp_path / "root", 500)], inspector, cache)
     next(taking)
-    taking.close()  # type: ignore[attr-defined]
+    taking.close()
     assert threading.active_count() == before
 
 

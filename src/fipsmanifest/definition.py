@@ -152,9 +152,15 @@ class Override(_Table):
     reason: Reason
 
 
-class Exemption(Override):
+class Exemption(_Table):
     """An exception of the gate of ``inspect``."""
 
+    path: Text
+    """Glob over paths on disk, or over paths in what ``container`` names."""
+    verdict: Verdict | Literal["unopened"]
+    """The verdict that is expected of a program; ``unopened`` of a container that is not opened. Any other is
+    refused."""
+    reason: Reason
     container: Text | None = None
     """Glob over what the path is in (a package, a tarball, an image), as ``inspect`` names it; None for wherever."""
 

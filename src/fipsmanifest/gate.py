@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from . import documents
 from .errors import Refused, UsageError
@@ -16,6 +16,7 @@ from .packed import Located
 
 if TYPE_CHECKING:
     from .definition import Exemption
+    from .packed import Unopened
 
 #: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
 _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
@@ -26,18 +27,23 @@ _ADVICE = {
     Verdict.UNREADABLE: "Name the program as it will run: whole and not packed.",
     Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
+_ACCEPT = "its path, the verdict 'unopened' and the reason."
 _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with --exceptions and the reason."
+
+
+#: What an exception expects of a container that is not opened, in place of a verdict.
+_UNOPENED: Literal["unopened"] = "unopened"
 
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
-    """A program that passes because an exception expects it to be as it is."""
+    """A program or unopened container that passes because an exception expects it to be as it is."""
 
     path: str
-    """The program's."""
+    """The file's."""
     container: str | None
     """What it is in."""
-    verdict: Verdict
+    verdict: Verdict | Literal["unopened"]
     """What it is, and was expected to be."""
     reason: str
     """The exception's."""
@@ -92,7 +98,8 @@ class Gate:
     """Lets a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
 
     A program that an exception names must have the verdict which that expects. ELF files of other languages pass: a
-    Go module could not be in them. What cannot be read never does, unless an exception says so.
+    Go module could not be in them. What cannot be read never does, unless an exception says so, and neither does a
+    container that was not opened, whatever is beside it.
     """
 
     def __init__(self, exceptions: Sequence[Exemption] = ()) -> None:
@@ -109,7 +116,7 @@ class Gate:
             return
         self._programs += 1
         self._proven += crypto.verdict is Verdict.PROVEN
-        number = _exception_for(item, self._exceptions)
+        number = self._exception_for(item.finding.path, item.container, unopened=False)
         if number is None:
             if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
                 advice = _ADVICE.get(crypto.verdict, _BUILD_IT)
@@ -123,24 +130,41 @@ class Gate:
             rule = f"the exception for {expected.path} expects '{expected.verdict}'"
             self._refusals.append(_refusal(item, crypto.verdict, rule, _no_longer(crypto.verdict)))
 
+    def see_unopened(self, item: Unopened) -> bool:
+        """Judge a container that was not opened; return whether an exception lets it pass."""
+        number = self._exception_for(item.path, item.container, unopened=True)
+        if number is None:
+            self._refusals.append(Refused(item.message, f"{item.advice} Or accept it with --exceptions: {_ACCEPT}"))
+            return False
+        self._used.add(number)
+        self._excuses.append(Excuse(item.path, item.container, _UNOPENED, self._exceptions[number].reason))
+        return True
+
+    def _exception_for(self, path: str, container: str | None, *, unopened: bool) -> int | None:
+        """Return the number of the first exception that names a file, of those for what it is."""
+        return next(
+            (
+                number
+                for number, exception in enumerate(self._exceptions)
+                if (exception.verdict == _UNOPENED) is unopened and _names(exception, path, container)
+            ),
+            None,
+        )
+
     def decide(self) -> Decision:
         """Say whether what was seen may pass."""
         refusals = list(self._refusals)
         if not self._proven and not refusals:
-            refusals.append(_nothing(self._programs, len(self._excuses)))
+            excused = sum(excuse.verdict != _UNOPENED for excuse in self._excuses)
+            refusals.append(_nothing(self._programs, excused))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
         return Decision(tuple(refusals), self._proven, tuple(self._excuses), unused)
 
 
-def _exception_for(item: Located, exceptions: Sequence[Exemption]) -> int | None:
-    return next((n for n, exception in enumerate(exceptions) if _names(exception, item)), None)
-
-
-def _names(exception: Exemption, item: Located) -> bool:
-    if exception.container is not None and not fnmatchcase(item.container or "", exception.container):
+def _names(exception: Exemption, path: str, container: str | None) -> bool:
+    if exception.container is not None and not fnmatchcase(container or "", exception.container):
         return False
-    path = item.finding.path
-    # What is named from within its own folder is in a folder all the same.
+    # What is named from within its own directory is in a directory all the same.
     beside = not path.startswith("/") and fnmatchcase(f"./{path}", exception.path)
     return beside or fnmatchcase(path, exception.path)
 

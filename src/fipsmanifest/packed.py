@@ -1,7 +1,8 @@
 """What is in packages, tarballs and images, and in those that are packed within them.
 
-A gate must not pass what it did not look at. So what can hold programs is opened wherever it stands: on this disk, in
-a tarball or package, in a layer of an image, and there again, as far down as `_DEEPEST`; what is deeper is an error.
+A gate must not pass what it did not look at. So what can hold programs is opened wherever it is: on this disk, in a
+container, in a layer of an image, and there again, down to `DEEPEST`. What is deeper, or of a format that is not opened
+here, is reported as `Unopened`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from pathlib import Path
 
 from .artifact import Artifact, ImagePlatform, LeftOut
 from .collect.cache import Cache
-from .errors import FipsManifestError, Incomplete
+from .errors import FipsManifestError, Incomplete, Refused
 from .inspect.finding import Finding
 from .inspect.inspector import Inspector
 from .progress import Task
 from .unpack.layers import merge, read_layer
-from .unpack.member import Joined, Member
-from .unpack.open import holds_members, kind_of, members_of
+from .unpack.limits import grow, spend
+from .unpack.member import Content, Joined, Member, Unread
+from .unpack.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
 
-#: An RPM in a tarball in a bundle is real; what goes deeper only keeps somebody busy.
-_DEEPEST = 3
+#: A package in an image layer in an image archive in a bundle is real; what is deeper only keeps somebody busy.
+DEEPEST = 6
 #: Bytes of a member by which it is told what it is, and copied at a time.
 _PIECE = 1 << 20
 
@@ -38,12 +40,27 @@ class Located:
     finding: Finding
 
 
+class Unopened(Incomplete):
+    """Programs could be in it, and nobody looked: a format that is not opened here, or an encrypted or damaged one."""
+
+    def __init__(self, path: str, container: str | None, format: str, reason: str) -> None:
+        """Name the file by its ``path`` in its ``container`` (None on this disk), its format and why it stays shut."""
+        where = path + (f" in {container}" if container else "")
+        super().__init__(
+            f"{where} was not opened ({format}): {reason}.", "Unpack it with its own tool, and inspect what is in it."
+        )
+        self.path = path
+        self.container = container
+        self.format = format
+        self.reason = reason
+
+
 Outcome = Located | LeftOut | FipsManifestError
 _Inspect = Callable[[Member], Finding | None]
 
 
 def attempt(look: Callable[[], Sequence[Outcome]]) -> Sequence[Outcome]:
-    """Give what ``look`` gives, or the error that it raises as the one outcome."""
+    """Return what ``look`` returns, or the error that it raises as the one outcome."""
     try:
         return look()
     except FipsManifestError as error:
@@ -63,38 +80,58 @@ class Opener:
     meter: Task
     """Told the size of every file."""
 
-    def open(self, path: Path, name: str, depth: int = 1) -> Sequence[Outcome]:
-        """Give what is in the file at ``path``, nothing where it is no package, tarball or image archive.
+    def open(self, path: Path, name: str, depth: int = 1, place: tuple[str, str | None] | None = None) -> list[Outcome]:
+        """Return what is in the file at ``path``, nothing where it is no container.
 
-        ``name`` is what it is called, ``depth`` how many containers it stands in, itself among them. Raises what
-        reading it raises.
+        ``name`` is what it is called, ``depth`` how many containers it is in, itself among them, ``place`` its path and
+        the container that this is in (default: on this disk, as it is called). What can be read of a damaged container
+        is returned with the error. Raises what recognising it raises.
         """
+        where, container = place or (name, None)
+        if depth == 1:
+            grow(_size(path))
         kind = kind_of(path)
         if kind in ("file", "folder"):
             return []
-        if depth > _DEEPEST:
-            raise Incomplete(
-                f"{name} is packed in too much else to be opened.", "Unpack the outer ones, and name what is in them."
-            )
-        return self._images(path, name, depth) if kind == "image-archive" else self._members(path, name, depth)
+        if kind == "unopened":
+            raise Unopened(where, container, format_of(path), "this format is not supported")
+        if depth > DEEPEST:
+            raise Unopened(where, container, kind, f"it is in more than {DEEPEST - 1} other containers")
+        if kind == "image-archive":
+            return self._images(path, name, depth)
+        found: list[Outcome] = []
+        try:
+            for outcome in self._members(path, name, depth):
+                found.append(outcome)
+        except FipsManifestError as error:
+            if kind == "compressed" and isinstance(error, Refused):
+                error = Unopened(where, container, "compressed data", error.message.rstrip("."))
+            found.append(error)
+        return found
 
     def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
         """Give the programs in the final file system of each of an image's platforms. Raises as `read_layer`."""
+        if depth == 1:
+            grow(sum(layer.size for platform in image.platforms for layer in platform.layers))
         for platform in image.platforms:
             yield from self._platform(image, platform, name, depth)
 
-    def _members(self, path: Path, name: str, depth: int) -> list[Outcome]:
+    def _members(self, path: Path, name: str, depth: int) -> Iterator[Outcome]:
+        """Yield what is in a container. A path that is there twice is judged twice: readers differ in which they take.
+
+        What is packed in a file is not repeated for its hard links.
+        """
         session = self.inspector.session()
-        # Of a path that an archive holds twice, the later entry is what unpacking leaves.
-        last: dict[str, Sequence[Outcome]] = {}
         for member in members_of(path, name=name):
-            finding, within = self._seen(member, session.inspect, name, depth)
-            if member.type == "hardlink":
-                # What is packed in a file lives on by its links.
-                within = last.get(member.target or "", ())[1:]
-            if finding is not None:
-                last[finding.path] = [Located(name, None, finding), *within]
-        return [outcome for outcomes in last.values() for outcome in outcomes]
+            if isinstance(member, Unread):
+                yield Unopened(member.path, name, member.format, member.reason)
+            elif member.type == "special":
+                yield LeftOut(f"{name}: {member.path}", "a device, FIFO or socket")
+            else:
+                finding, within = self._seen(member, session.inspect, name, depth)
+                if finding is not None:
+                    yield Located(name, None, finding)
+                yield from within
 
     def _images(self, path: Path, name: str, depth: int) -> list[Outcome]:
         from .collect.imagearchive import images_in, open_archive
@@ -128,24 +165,69 @@ class Opener:
     def _seen(
         self, member: Member, inspect: _Inspect, container: str, depth: int
     ) -> tuple[Finding | None, Sequence[Outcome]]:
-        """Give what ``inspect`` sees in a member, and what is packed in it."""
+        """Return what ``inspect`` sees in a member, and what is packed in it."""
         self.meter.advance(member.size)
+        spend(members=1)
         if member.type != "file" or member.content is None:
             return inspect(member), ()
         first = member.content.read(_PIECE)
-        if not holds_members(first, whole=len(first) == member.size):
-            return inspect(replace(member, content=Joined(first, member.content))), ()
+        whole = len(first) == member.size
+        content = _Tail(Joined(first, member.content), TAIL)
+        if holds_members(first, whole=whole):
+            return self._packed(replace(member, content=content), inspect, container, depth)
+        kind = unopened_format(first, first[-TAIL:] if whole else b"", member.size)
+        finding = inspect(replace(member, content=content))
+        if kind is None and not whole:
+            content.finish()
+            kind = unopened_format(first, content.tail, member.size)
+        shut = Unopened(member.path, container, kind, "this format is not supported") if kind is not None else None
+        return finding, () if shut is None else (shut,)
+
+    def _packed(
+        self, member: Member, inspect: _Inspect, container: str, depth: int
+    ) -> tuple[Finding | None, Sequence[Outcome]]:
+        """Return what ``inspect`` sees in a member that is a container, and what is in it."""
+        content = member.content
         name = f"{container}: {member.path}"
         try:
             with tempfile.NamedTemporaryFile(dir=self.spool) as kept:
-                while first:
-                    kept.write(first)
-                    first = member.content.read(_PIECE)
+                while content is not None and (data := content.read(_PIECE)):
+                    kept.write(data)
                 kept.flush()
                 kept.seek(0)
                 finding = inspect(replace(member, content=kept))
-                return finding, attempt(lambda: self.open(Path(kept.name), name, depth + 1))
+                place = member.path, container
+                return finding, attempt(lambda: self.open(Path(kept.name), name, depth + 1, place))
         except OSError as error:
             raise Incomplete(
                 f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
             ) from error
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a directory; 0 where they cannot be read, which opening tells."""
+    try:
+        places = path.rglob("*") if path.is_dir() else [path]
+        return sum(place.lstat().st_size for place in places)
+    except OSError:
+        return 0
+
+
+class _Tail:
+    """Content that remembers its last bytes."""
+
+    def __init__(self, content: Content, size: int) -> None:
+        self._content = content
+        self._size = size
+        self.tail = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        data = self._content.read(size)
+        self.tail = (self.tail + data)[-self._size :] if len(data) < self._size else data[-self._size :]
+        return data
+
+    def finish(self) -> None:
+        """Read what was not read."""
+        while self.read(_PIECE):
+            pass

@@ -5,21 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .collect.cache import Cache
-from .errors import FipsManifestError, Incomplete, UsageError
+from .errors import FipsManifestError, Incomplete, Refused, UsageError
 from .inspect import elf
 from .inspect.inspector import Inspector
 from .node.tree import resolve
 from .packed import Located, Opener, Outcome, attempt
 from .progress import SILENT, Progress
+from .unpack.limits import DEFAULT_ALLOWANCE, Allowance, Budget, OverBudget
 from .unpack.open import kind_of, may_hold_members
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ _BATCH_BYTES = 8 << 20
 _OF_THE_KERNEL = (Path("/proc"), Path("/sys"))
 #: Tasks begun before the results of the first are taken.
 _AHEAD = 64
+#: Seconds that threads have to end after an interruption.
+_GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,49 +53,92 @@ _Task = Callable[[], Sequence[Outcome]]
 
 
 def survey(
-    targets: Sequence[Path | RemoteImage], inspector: Inspector, cache: Cache, progress: Progress = SILENT
-) -> Iterator[Outcome]:
-    """Give what is in ``targets``, in their order; what cannot be looked at is given as its error, in its place.
+    targets: Sequence[Path | RemoteImage],
+    inspector: Inspector,
+    cache: Cache,
+    progress: Progress = SILENT,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
+) -> Generator[Outcome, None, None]:
+    """Yield what is in ``targets``, in their order; what cannot be inspected is yielded as its error, in its place.
 
-    Links are followed where they are named, and where they lead out of all that is named. Raises `UsageError` for a
-    path that is not there.
+    Links are followed where they are named, and where they lead out of all that is named. ``allowance`` bounds what is
+    opened for each target; one that takes more is an error, and the others are inspected all the same. Raises
+    `UsageError` for a path that is not there.
     """
-    kinds = [(target, _kind(target)) for target in targets]
+    stop = threading.Event()
+    jobs = [_Job(target, Budget(_name(target), allowance, stop)) for target in targets]
+    kinds = [_kind(job) for job in jobs]
     named = tuple(Path(os.path.realpath(target)) for target in targets if isinstance(target, Path))
     meter = progress.task("inspect")
     opener = Opener(inspector, cache, inspector.spool, meter)
-    tasks = (task for target, kind in kinds for task in _tasks(target, kind, named, opener))
+    tasks = (
+        partial(_within, job.budget, task)
+        for job, kind in zip(jobs, kinds, strict=True)
+        for task in _tasks(job.target, kind, named, opener)
+    )
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="inspect")
+    running: deque[Future[Sequence[Outcome]]] = deque()
+    exhausted: list[OverBudget] = []
     try:
-        for outcomes in _in_order(pool, tasks):
-            yield from outcomes
+        for outcome in (outcome for outcomes in _in_order(pool, tasks, running) for outcome in outcomes):
+            # Everything that a used-up budget stopped has the same error.
+            if isinstance(outcome, OverBudget):
+                if outcome in exhausted:
+                    continue
+                exhausted.append(outcome)
+            yield outcome
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Nothing runs any more but after an interruption or an error. Then readers see the flag; a thread that is in a
+        # long computation or waits for a server is not waited for.
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait(running, timeout=_GRACE)
         meter.done()
 
 
-def _in_order(pool: ThreadPoolExecutor, tasks: Iterator[_Task]) -> Iterator[Sequence[Outcome]]:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    target: Path | RemoteImage
+    budget: Budget
+
+
+def _name(target: Path | RemoteImage) -> str:
+    return str(target) if isinstance(target, Path) else target.reference
+
+
+def _within(budget: Budget, task: _Task) -> Sequence[Outcome]:
+    with budget.active():
+        return attempt(task)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, tasks: Iterator[_Task], running: deque[Future[Sequence[Outcome]]]
+) -> Iterator[Sequence[Outcome]]:
     """Run tasks ahead of who takes their results, but not so far that a large folder fills the memory."""
-    running: deque[Future[Sequence[Outcome]]] = deque()
     for task in tasks:
-        running.append(pool.submit(attempt, task))
+        running.append(pool.submit(task))
         if len(running) > _AHEAD:
-            yield running.popleft().result()
+            yield running[0].result()
+            running.popleft()
     while running:
-        yield running.popleft().result()
+        yield running[0].result()
+        running.popleft()
 
 
-def _kind(target: Path | RemoteImage) -> str | Incomplete:
+def _kind(job: _Job) -> str | FipsManifestError:
+    if not isinstance(job.target, Path):
+        return "remote"
     try:
-        return kind_of(target) if isinstance(target, Path) else "remote"
-    except Incomplete as error:
+        with job.budget.active():
+            return kind_of(job.target)
+    except (Incomplete, Refused) as error:
         return error
 
 
 def _tasks(
-    target: Path | RemoteImage, kind: str | Incomplete, named: tuple[Path, ...], opener: Opener
+    target: Path | RemoteImage, kind: str | FipsManifestError, named: tuple[Path, ...], opener: Opener
 ) -> Iterator[_Task]:
-    if isinstance(kind, Incomplete):
+    if isinstance(kind, FipsManifestError):
         yield lambda: [kind]
         return
     if isinstance(target, RemoteImage):
@@ -100,6 +147,9 @@ def _tasks(
     match kind:
         case "file":
             yield partial(_named, target, opener)
+        case "unopened":
+            yield partial(_named, target, opener)
+            yield partial(opener.open, target, str(target))
         case "folder":
             yield from _folder(_Tree(target, named), opener)
         case _:

@@ -150,3 +150,23 @@ def _until_it_opens(fifo: Path, process: subprocess.Popen[str]) -> None:
         else:
             return
     raise AssertionError(f"nobody reads {fifo}: {process.communicate()}")
+
+
+def test_a_thread_that_does_not_end_does_not_hold_the_process(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from fipsmanifest.cli import main
+main._UNWINDING = 0.2
+main._end_orderly()
+with ThreadPoolExecutor() as pool:
+    waiting = pool.submit(time.sleep, 600)
+    print("ready", flush=True)
+    waiting.result()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    process.stdout.close()

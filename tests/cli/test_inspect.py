@@ -92,7 +92,7 @@ def test_a_file_is_named_as_it_was_given(tmp_path: Path, boring: bytes) -> None:
     (tmp_path / "kubelet").write_bytes(boring)
     ended = inspect(tmp_path, "kubelet", "--json")
     assert ended.code == 0
-    assert ended.document.keys() == {"schema", "files", "modules", "left_out", "errors"}
+    assert ended.document.keys() == {"schema", "files", "modules", "left_out", "unopened", "errors"}
     assert ended.document["schema"] == "fipsmanifest/inspect/v1"
     (entry,) = ended.files
     assert (entry["path"], entry["sha256"], entry["size"]) == (

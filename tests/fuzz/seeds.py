@@ -24,6 +24,7 @@ from tests.inspect import edits, programs
 from tests.node import forge, runtime
 from tests.node.test_containerd_configuration import ALL_FORMS
 from tests.servers_registry import make_image, make_layer, skopeo
+from tests.unpack.zips import Archive, Part
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,49 @@ def _rpm(scratch: Path) -> list[Seed]:
         Seed(upstream.nfpm(scratch / compression, contents=program, compression=compression).read_bytes())
         for compression in ("gzip", "xz", "zstd")
     ] + [Seed(upstream.rpmbuild(scratch / "rpmbuild").read_bytes())]
+
+
+def _cpio_file(scratch: Path) -> list[Seed]:
+    return [Seed(data) for data in (*(seed.data for seed in _cpio(scratch)), _initramfs(scratch))]
+
+
+def _initramfs(scratch: Path) -> bytes:
+    names = b"usr\nusr/kubelet\n"
+    old = ["cpio", "-o", "-H", "odc", "--quiet"]
+    done = subprocess.run(old, cwd=scratch, input=names, capture_output=True, check=True)
+    return done.stdout + bytes(512) + gzip.compress(done.stdout)
+
+
+def _zip(scratch: Path) -> list[Seed]:
+    found = []
+    for number, (flags, method) in enumerate(((0, 8), (8, 8), (0, 0))):
+        program = Part(content=b"\x7fELF" * 400, flags=flags, method=method)
+        parts = [program, Part(b"etc/", b"", 0), Part(b"link", b"etc", 0, mode=0o120777)]
+        found.append(Seed(Archive(parts, zip64=number == 1, prefix=b"#!/bin/sh\n" * (number == 2)).build()))
+    return found
+
+
+def _ar(scratch: Path) -> list[Seed]:
+    names = ["data.tar.xz", "a-name-that-is-longer-than-its-field"]
+    for name in names:
+        (scratch / name).write_bytes(b"\x7fELF" * 100 + b"odd")
+    subprocess.run(["ar", "rc", "some.a", *names], cwd=scratch, check=True)
+    return [Seed((scratch / "some.a").read_bytes())]
+
+
+def _compressed(scratch: Path) -> list[Seed]:
+    plain = b"\x7fELF" * 3000
+    made = [gzip.compress(plain), zstandard.compress(plain), bz2.compress(plain), lzma.compress(plain)]
+    return [Seed(data + data) for data in made] + [Seed(lzma.compress(plain, lzma.FORMAT_ALONE))]
+
+
+def _kind(scratch: Path) -> list[Seed]:
+    folders = [scratch / name for name in ("zip", "ar", "compressed", "cpio")]
+    for folder in folders:
+        folder.mkdir()
+    makers = (_zip, _ar, _compressed, _cpio)
+    made = [seed for maker, folder in zip(makers, folders, strict=True) for seed in maker(folder)]
+    return [*made, Seed(made[0].data + b"trailing"), Seed(b"\x7fELF" + bytes(900) + made[0].data), Seed(b"plain text")]
 
 
 def _cpio(scratch: Path) -> list[Seed]:
@@ -217,6 +261,11 @@ _MAKERS: dict[str, Callable[[Path], list[Seed]]] = {
     "build-info": _build_info,
     "rpm": _rpm,
     "cpio": _cpio,
+    "cpio-file": _cpio_file,
+    "zip": _zip,
+    "ar": _ar,
+    "compressed": _compressed,
+    "kind": _kind,
     "tar": _tar,
     "image-archive": _image_archive,
     "packed-within": _packed_within,

@@ -26,10 +26,12 @@ from fipsmanifest.inspect.verdict import sentence
 from fipsmanifest.node import armor, bolt, cleartext, document, openpgp, toml, trust
 from fipsmanifest.packed import Opener
 from fipsmanifest.progress import SILENT
-from fipsmanifest.unpack import cpio, decompress, rpm, tar
+from fipsmanifest.unpack import ar, cpio, cpioarchive, decompress, rpm, tar
+from fipsmanifest.unpack import zip as zips
 from fipsmanifest.unpack.layers import merge, read_layer
 from fipsmanifest.unpack.limits import Limits
-from fipsmanifest.unpack.member import Member
+from fipsmanifest.unpack.member import Item, Member
+from fipsmanifest.unpack.open import TAIL, holds_members, kind_of, may_hold_members, unopened_format
 
 #: What one input may expand to here; a release allows more, and time enough for it.
 LIMITS = Limits(members=2000, expanded=64 << 20)
@@ -72,6 +74,41 @@ def cpio_archive(data: bytes) -> None:
     for entry in cpio.entries(io.BytesIO(data), "fuzz.cpio", lambda number: number % 5000):
         while entry.content.read(1 << 16):
             pass
+
+
+def cpio_file(data: bytes) -> None:
+    """A cpio archive that is a file of its own, in any format."""
+    _read_all(cpioarchive.read_members(io.BytesIO(data), "fuzz.cpio", LIMITS))
+
+
+def zip_archive(data: bytes) -> None:
+    """A ZIP archive."""
+    _read_all(zips.read_members(io.BytesIO(data), "fuzz.zip", LIMITS))
+
+
+def ar_archive(data: bytes) -> None:
+    """An ar archive."""
+    _read_all(ar.read_members(io.BytesIO(data), "fuzz.a", LIMITS))
+
+
+def compressed_file(data: bytes) -> None:
+    """A compressed file that holds no archive."""
+    stream = decompress.reader(io.BytesIO(data), limit=LIMITS.expanded, name="fuzz.gz")
+    while stream.read(1 << 20):
+        pass
+
+
+def kind_of_file(data: bytes) -> None:
+    """What a file is; by its first bytes alone it may be more, never less."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        kind = kind_of(Path(file.name))
+        if kind != "file" and not may_hold_members(Path(file.name)):
+            raise Broken(f"it is {kind}, and was passed over")
+        seen = holds_members(data, whole=True) or unopened_format(data, data[-TAIL:], len(data))
+        if kind != "file" and not seen:
+            raise Broken(f"it is {kind}, and would be passed over within another")
 
 
 def tar_archive(data: bytes) -> None:
@@ -162,9 +199,9 @@ def configuration(data: bytes) -> None:
                 raise Broken(str(error)) from error
 
 
-def _read_all(members: Iterator[Member]) -> None:
+def _read_all(members: Iterator[Item]) -> None:
     for member in members:
-        while member.content is not None and member.content.read(1 << 16):
+        while isinstance(member, Member) and member.content is not None and member.content.read(1 << 16):
             pass
 
 
@@ -173,6 +210,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "build-info": elf,
     "rpm": rpm_package,
     "cpio": cpio_archive,
+    "cpio-file": cpio_file,
+    "zip": zip_archive,
+    "ar": ar_archive,
+    "compressed": compressed_file,
+    "kind": kind_of_file,
     "tar": tar_archive,
     "image-archive": image_archive,
     "packed-within": packed_within,

@@ -1,11 +1,15 @@
 """Streams of every compression in use, whole, joined, cut, damaged and hostile; the stock tools make them."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import subprocess
 import sys
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,16 +54,35 @@ def test_gives_what_was_compressed(compressed: tuple[str, bytes]) -> None:
 
 def test_reads_on_through_joined_streams_and_padding(compressed: tuple[str, bytes]) -> None:
     kind, data = compressed
-    padding = b"" if kind == "zstd" else bytes(512)
     if kind == "lzma":
-        # There is one stream in such a file; the tools refuse a second one.
-        with pytest.raises(Refused, match="something follows its end"):
-            reader(io.BytesIO(data + padding + data), limit=1 << 30, name="some.tar").read()
-        data, padding = data + padding, b""
-        assert reader(io.BytesIO(data), limit=1 << 30, name="some.tar").read() == PLAIN
+        # There is one stream in such a file; the tools refuse a second one, and padding.
+        for behind in (data, bytes(512)):
+            with pytest.raises(Refused, match="something follows its end"):
+                reader(io.BytesIO(data + behind), limit=1 << 30, name="some.tar").read()
         return
-    stream = reader(io.BytesIO(data + padding + data + padding), limit=1 << 30, name="some.tar")
+    padding = b"" if kind == "zstd" else bytes(512)
+    between = bytes(512) if kind == "xz" else b""
+    stream = reader(io.BytesIO(data + between + data + padding), limit=1 << 30, name="some.tar")
     assert stream.read() == PLAIN + PLAIN
+
+
+@pytest.mark.parametrize(("tool", "joined"), [("gzip", gzip.compress), ("bzip2", bz2.compress)])
+def test_a_member_behind_padding_is_refused_because_the_tool_does_not_read_it(
+    tool: str, joined: Callable[[bytes], bytes]
+) -> None:
+    data = joined(PLAIN)
+    told = subprocess.run([tool, "-dc"], input=data + bytes(512) + data, capture_output=True, check=False)
+    assert told.stdout == PLAIN
+    with pytest.raises(Refused, match="something follows the zeros"):
+        reader(io.BytesIO(data + bytes(512) + data), limit=1 << 30, name="some.tar").read()
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 3, 5])
+def test_padding_of_xz_that_is_not_of_four_bytes_is_refused_as_xz_does(zeros: int) -> None:
+    data = lzma.compress(b"text") + bytes(zeros)
+    assert subprocess.run(["xz", "-dc"], input=data, capture_output=True, check=False).returncode == 1
+    with pytest.raises(Refused, match="multiple of four"):
+        reader(io.BytesIO(data), limit=1 << 30, name="some.tar").read()
 
 
 @pytest.mark.parametrize("part", [0.001, 0.5, 0.999])

@@ -169,8 +169,11 @@ def test_hard_links_that_never_get_their_content_or_get_it_early_are_refused(sim
     for content, story in ((b"", "has no content for it"), (b"flags=\n", "before the last of its hard links")):
         early = entry(b"./etc/kubelet.conf", content, links=5)
         bad = repacked(simple, lambda _, early=early: early + first)  # type: ignore[misc]
-        with pytest.raises(Refused, match=story):
+        with pytest.raises(Refused, match="another file in its header"):
             read(bad.write(tmp_path / "bad.rpm"))
+        # Without inodes, the header says nothing of links.
+        with pytest.raises(Refused, match=story):
+            read(bad.edited(1096, None).write(tmp_path / "bad.rpm"))
 
 
 def test_a_payload_that_is_cut_or_damaged_is_refused(simple: Path, links: Path, tmp_path: Path) -> None:
@@ -272,3 +275,61 @@ def test_the_short_form_of_large_packages_is_read_by_number() -> None:
 def test_a_package_that_is_not_there_is_incomplete(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match=r"none\.rpm cannot be read"):
         read(tmp_path / "none.rpm")
+
+
+def short_form(archive: bytes, order: list[str]) -> bytes:
+    """Return a payload in the form for packages with large files, whose entries name files of ``order`` by number."""
+    out, position = b"", 0
+    while True:
+        size, named = int(archive[position + 54 : position + 62], 16), int(archive[position + 94 : position + 102], 16)
+        start = position + 110
+        name = archive[start : start + named - 1]
+        content = start + named + -(110 + named) % 4
+        if name == b"TRAILER!!!":
+            return out + archive[position:]
+        out += b"07070X%08x\0\0" % order.index(name.decode().lstrip("."))
+        out += archive[content : content + size] + bytes(-size % 4)
+        position = content + size + -size % 4
+
+
+def test_hard_links_of_the_short_form_are_those_that_the_header_says(links: Path, tmp_path: Path) -> None:
+    listed = subprocess.run(["rpm", "-qpl", links], capture_output=True, text=True, check=True).stdout.split()
+    large = repacked(links, lambda archive: short_form(archive, listed)).write(tmp_path / "large.rpm")
+    assert (
+        b"07070X"
+        in subprocess.run(["xz", "-dc"], input=Parts.of(large).payload, capture_output=True, check=True).stdout
+    )
+    found, plain = read(large), read(links)
+    assert {name: (member.type, digest) for name, (member, digest) in found.items()} == {
+        name: (member.type, digest) for name, (member, digest) in plain.items()
+    }
+    assert any(member.type == "hardlink" for member, _ in found.values())
+
+
+def test_hard_links_that_only_the_payload_has_are_refused(links: Path, tmp_path: Path) -> None:
+    # rpm believes the header, cpio the payload.
+    parts = Parts.of(links)
+    kind, count, _ = upstream.read_entries(parts.header)[1096]
+    inodes = b"".join((number + 1).to_bytes(4, "big") for number in range(count))
+    edited = parts.edited(1096, (kind, count, inodes))
+    with pytest.raises(Refused, match="is a hard link in its payload, and of another file in its header"):
+        read(edited.write(tmp_path / "bad.rpm"))
+
+
+def test_data_behind_the_end_of_a_payload_is_refused(simple: Path, tmp_path: Path) -> None:
+    padded = repacked(simple, lambda archive: archive + bytes(600))
+    assert read(padded.write(tmp_path / "good.rpm"))
+    more = repacked(simple, lambda archive: archive + bytes(512) + entry(b"./usr/bin/hidden", b"content"))
+    with pytest.raises(Refused, match="behind the end of its payload"):
+        read(more.write(tmp_path / "bad.rpm"))
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "why"), [(1125, b"xz\0", "header says xz"), (1124, b"drpm\0", "format 'drpm'")]
+)
+def test_a_payload_that_is_not_what_the_header_says_is_refused(
+    simple: Path, tmp_path: Path, tag: int, value: bytes, why: str
+) -> None:
+    bad = Parts.of(simple).edited(tag, (6, 1, value)).write(tmp_path / "bad.rpm")
+    with pytest.raises(Refused, match=why):
+        read(bad)

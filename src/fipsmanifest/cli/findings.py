@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..gate import Decision, Excuse
     from ..inspect.finding import CryptoFacts, SeenModule
     from ..inspect.table import Row, Table
-    from ..packed import Located
+    from ..packed import Located, Unopened
     from ..progress import Progress
 
 _HEADINGS = ("verdict", "file", "in", "go", "module", "why")
@@ -37,6 +37,9 @@ class Telling(Protocol):
     def leave_out(self, item: LeftOut) -> None:
         """Take what was not looked at."""
 
+    def see_unopened(self, item: Unopened) -> None:
+        """Take a container that was not opened."""
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Tell the rest; there is nothing more to come."""
 
@@ -49,6 +52,7 @@ class AsJson:
         self._files = output.LongList()
         self._modules: set[SeenModule] = set()
         self._left_out: list[LeftOut] = []
+        self._unopened: list[Unopened] = []
 
     def see(self, item: Located) -> None:
         """Take one file."""
@@ -70,6 +74,10 @@ class AsJson:
         """Take what was not looked at."""
         self._left_out.append(item)
 
+    def see_unopened(self, item: Unopened) -> None:
+        """Take a container that was not opened."""
+        self._unopened.append(item)
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it."""
         document: dict[str, Any] = {
@@ -77,6 +85,7 @@ class AsJson:
             "files": self._files,
             "modules": {module.id: _module(module, self._table) for module in self._modules},
             "left_out": [asdict(item) for item in self._left_out],
+            "unopened": [_unopened(item) for item in self._unopened],
             "errors": [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors],
         }
         if decision is not None:
@@ -113,6 +122,10 @@ class AsMarkdown:
         """Take what was not looked at."""
         self._left_out.append(_not_looked_at(item))
 
+    def see_unopened(self, item: Unopened) -> None:
+        """Take a container that was not opened."""
+        self._left_out.append(_not_opened(item))
+
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
         """Write it, with what was accepted and why; a release note has no place for errors."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
@@ -148,6 +161,10 @@ class AsTable:
     def leave_out(self, item: LeftOut) -> None:
         """Take what was not looked at."""
         self._left_out.append(_not_looked_at(item))
+
+    def see_unopened(self, item: Unopened) -> None:
+        """Take a container that was not opened."""
+        self._left_out.append(_not_opened(item))
 
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it; errors are told where all verbs tell theirs."""
@@ -232,6 +249,16 @@ def _today() -> date:
 
 def _not_looked_at(item: LeftOut) -> str:
     return f"not looked at: {item.name} ({item.why})"
+
+
+def _not_opened(item: Unopened) -> str:
+    where = item.path + (f" in {item.container}" if item.container else "")
+    return f"not opened: {where} ({item.format}): {item.reason}"
+
+
+def _unopened(item: Unopened) -> dict[str, str]:
+    entry = {"path": item.path, "container": item.container, "format": item.format, "reason": item.reason}
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _accepted(excuse: Excuse) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +13,7 @@ import typer
 
 from ..artifact import LeftOut
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
+from ..unpack.limits import DEFAULT_ALLOWANCE, Allowance
 from . import options, output
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def inspect(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="An ELF file, a folder, an RPM, a tarball, an image archive or docker://REGISTRY/REPOSITORY:TAG.",
+            help="An ELF file, a folder, an RPM or .deb, a tarball, a ZIP or cpio archive, a compressed file, an image "
+            "archive or docker://REGISTRY/REPOSITORY:TAG.",
         ),
     ],
     require: Annotated[
@@ -46,7 +48,8 @@ def inspect(
         typer.Option(
             "--exceptions",
             metavar="FILE",
-            help="With --require: TOML with [[exceptions]] of path (a glob), verdict and reason, and maybe container.",
+            help="With --require: TOML with [[exceptions]] of path (a glob), verdict (or 'unopened') and reason, and "
+            "maybe container.",
         ),
     ] = None,
     modules: options.Modules = None,
@@ -54,12 +57,31 @@ def inspect(
     mirror: options.Mirror = None,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
+    max_seconds: Annotated[
+        int,
+        typer.Option(
+            envvar="FIPSMANIFEST_MAX_SECONDS",
+            metavar="N",
+            min=1,
+            help="Seconds that opening what is packed in one PATH may take; one more for each MiB of it.",
+        ),
+    ] = int(DEFAULT_ALLOWANCE.seconds),
+    max_expanded: Annotated[
+        int,
+        typer.Option(
+            envvar="FIPSMANIFEST_MAX_EXPANDED",
+            metavar="GIB",
+            min=1,
+            help="GiB that all that is packed in one PATH may expand to; 200 times its size more.",
+        ),
+    ] = DEFAULT_ALLOWANCE.expanded >> 30,
     markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown, for a release note.")] = False,
     json: options.Json = False,
 ) -> None:
     """Say of every file what it is, and of every program whether the validated module is proven to be in it.
 
-    What is packed in a PATH is opened as well.
+    What is packed in a PATH is opened as well. A container that cannot be opened, such as a disk image or an encrypted
+    file, is named: the command then ends with 4, and as a gate with 5 unless an exception names it.
 
     Verdicts: proven, unlisted, declared, contradicted, other-module, no-crypto, plain, not-go, unreadable.
 
@@ -67,23 +89,32 @@ def inspect(
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
     from ..inspect.table import load
+    from ..packed import Unopened
 
     gate = _gate(exceptions) if require is not None else None
     table = load(modules)
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
         telling = _telling(ctx, table, bars, markdown=markdown, json=json)
-        with _survey(paths, table, cache, _Network(tuple(mirror or ()), ca_bundle, allow_http), bars) as outcomes:
+        network = _Network(tuple(mirror or ()), ca_bundle, allow_http)
+        allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
+        with _survey(paths, table, cache, network, allowance, bars) as outcomes:
             for item in outcomes:
-                if isinstance(item, FipsManifestError):
+                if isinstance(item, Unopened):
+                    telling.see_unopened(item)
+                    # As a gate it refuses what was not opened; without one, this is what is incomplete.
+                    if gate is None:
+                        errors.append(item)
+                    else:
+                        gate.see_unopened(item)
+                elif isinstance(item, FipsManifestError):
                     errors.append(item)
-                    continue
-                if isinstance(item, LeftOut):
+                elif isinstance(item, LeftOut):
                     telling.leave_out(item)
-                    continue
-                telling.see(item)
-                if gate is not None:
-                    gate.see(item)
+                else:
+                    telling.see(item)
+                    if gate is not None:
+                        gate.see(item)
     decision = gate.decide() if gate is not None else None
     if decision is not None:
         errors += decision.refusals
@@ -139,7 +170,7 @@ class _Network:
 
 @contextmanager
 def _survey(
-    paths: list[str], table: Table, cache: Path | None, network: _Network, bars: Progress
+    paths: list[str], table: Table, cache: Path | None, network: _Network, allowance: Allowance, bars: Progress
 ) -> Iterator[Iterator[Outcome]]:
     """Give what is found, with the spool and the connections that it takes."""
     import tempfile
@@ -149,12 +180,17 @@ def _survey(
     from ..survey import survey
 
     store = Cache(cache or default_root())
-    with tempfile.TemporaryDirectory(prefix="fipsmanifest-") as spool, ExitStack() as open_connections:
+    # After an interruption a thread may still write there for a moment.
+    temporary = tempfile.TemporaryDirectory(prefix="fipsmanifest-", ignore_cleanup_errors=True)
+    with temporary as spool, ExitStack() as open_connections:
         targets: list[Path | RemoteImage] = [Path(path) for path in paths if not path.startswith(_REMOTE)]
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        yield survey(targets, Inspector(table, Path(spool)), store, bars)
+        outcomes = survey(targets, Inspector(table, Path(spool)), store, bars, allowance)
+        # Closed here, whoever stops reading: its threads must end before their directory goes.
+        open_connections.callback(outcomes.close)
+        yield outcomes
 
 
 def _puller(

@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from typing import Annotated, Any, TextIO
 
@@ -31,7 +32,12 @@ _UNWRITTEN = (errno.EPIPE, errno.ENOSPC)
 #: The exit code where the reader of a listing is gone.
 _READER_GONE = 128 + signal.SIGPIPE
 
-_INTERRUPTED = ("It was interrupted.", "What was done so far is kept; run the same command again to go on.")
+_INTERRUPTED = "It was interrupted."
+#: Verbs that leave each finished step on disk and go on from there when they are run again.
+_RESUMABLE = ("release", "collect", "generate", "sign", "publish", "reissue")
+#: Seconds that unwinding may take after a signal. Whatever holds it up then, the process ends: what is on disk is
+#: written in whole steps.
+_UNWINDING = 5.0
 _BUG = "This is a bug in fipsmanifest; run again with --debug and report what it prints."
 
 
@@ -39,7 +45,17 @@ def _interrupted(number: int, _frame: object) -> None:
     """Unwind at the first signal; leave at once at the second, where somebody does not want to wait for that."""
     for one in _ENDING:
         signal.signal(one, lambda number, _: os._exit(128 + number))
+    last = threading.Timer(_UNWINDING, os._exit, (128 + number,))
+    last.daemon = True
+    last.start()
     raise KeyboardInterrupt(number)
+
+
+def _what_is_left(verb: str | None) -> str:
+    """Return what an interrupted command leaves behind, and what to do."""
+    if verb in _RESUMABLE:
+        return "What was done so far is kept; run the same command again to go on."
+    return "It came to no result; run it again."
 
 
 def _end_orderly() -> None:
@@ -87,8 +103,9 @@ class _Verbs(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             code = 128 + error.args[0] if error.args else INTERRUPTED
-            output.report_json(session, code, *_INTERRUPTED)
-            output.say("interrupted: what was done so far is kept; run the same command again to go on.")
+            left = _what_is_left(ctx.invoked_subcommand)
+            output.report_json(session, code, _INTERRUPTED, left)
+            output.say(f"interrupted: {left[0].lower()}{left[1:]}")
             # Worker threads may be waiting for a server; everything on disk is written in whole steps.
             sys.stdout.flush()
             os._exit(code)
@@ -203,7 +220,7 @@ def main() -> None:
         output.say(f"       {_BUG}")
         code = FipsManifestError.exit_code
     if code == INTERRUPTED:
-        output.report_json(session, code, *_INTERRUPTED)
+        output.report_json(session, code, _INTERRUPTED, _what_is_left(None))
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from ..errors import Incomplete, Refused
+from .limits import spend
 from .member import Content
 
 Compression = Literal["none", "gzip", "bzip2", "xz", "lzma", "zstd"]
@@ -88,6 +89,7 @@ class Reader:
     def _refill(self) -> bool:
         self._chunk, self._offset = next(self._chunks, b""), 0
         self._expanded += len(self._chunk)
+        spend(len(self._chunk))
         if self._expanded > self._limit:
             raise Refused(
                 f"{self._name} expands beyond {self._limit} bytes.", "Nothing that belongs in a release is that large."
@@ -103,6 +105,11 @@ def reader(raw: Content, *, limit: int, name: str) -> Reader:
     source = _Source(raw, name)
     compression = compression_of(source.peek(_LZMA_HEADER))
     return Reader(_EXPAND[compression](source), compression=compression, limit=limit, name=name)
+
+
+def plain(raw: Content, *, limit: int, name: str) -> Reader:
+    """Return the bytes of ``raw`` as they are, whatever they look like, within ``limit`` as `reader` does."""
+    return Reader(_plain(_Source(raw, name)), compression="none", limit=limit, name=name)
 
 
 def compression_of(head: bytes) -> Compression:
@@ -203,17 +210,21 @@ def _gzip(source: _Source) -> Iterator[bytes]:
             if expanded:
                 yield expanded
         source.put_back(member.unused_data)
-        _skip_zeros(source)
+        _end_at_zeros(source, "gzip")
 
 
 def _bzip2(source: _Source) -> Iterator[bytes]:
     for _ in _streams(source, "bzip2"):
         yield from _stream(source, "bzip2", bz2.BZ2Decompressor())
+        _end_at_zeros(source, "bzip2")
 
 
 def _xz(source: _Source) -> Iterator[bytes]:
     for _ in _streams(source, "xz"):
         yield from _stream(source, "xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY))
+        # The .xz file format, 2.2: stream padding, behind which another stream may follow.
+        if _skip_zeros(source) % 4:
+            raise source.corrupt("xz", "its padding is not a multiple of four bytes")
 
 
 def _lzma(source: _Source) -> Iterator[bytes]:
@@ -225,7 +236,7 @@ def _lzma(source: _Source) -> Iterator[bytes]:
 def _stream(
     source: _Source, compression: Compression, stream: lzma.LZMADecompressor | bz2.BZ2Decompressor
 ) -> Iterator[bytes]:
-    """Give what one stream expands to, and pass over the padding behind it."""
+    """Yield what one stream expands to, and leave ``source`` behind it."""
     while not stream.eof:
         data = source.read() if stream.needs_input else b""
         if stream.needs_input and not data:
@@ -239,16 +250,27 @@ def _stream(
         if expanded:
             yield expanded
     source.put_back(stream.unused_data)
-    _skip_zeros(source)
 
 
-def _skip_zeros(source: _Source) -> None:
-    """Pass over the padding that tapes and tools leave after a member."""
+def _end_at_zeros(source: _Source, compression: str) -> None:
+    """Skip zeros to the end of the file, which tapes and tools leave there.
+
+    gzip and bzip2 ignore whatever follows such zeros, and other readers take it for the next member, so it is refused.
+    """
+    if _skip_zeros(source) and source.peek(1):
+        raise source.corrupt(compression, "something follows the zeros behind its end")
+
+
+def _skip_zeros(source: _Source) -> int:
+    """Skip zeros and return how many they were."""
+    skipped = 0
     while data := source.read():
         rest = data.lstrip(b"\0")
+        skipped += len(data) - len(rest)
         if rest:
             source.put_back(rest)
-            return
+            break
+    return skipped
 
 
 def _zstd(source: _Source) -> Iterator[bytes]:

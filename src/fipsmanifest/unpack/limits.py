@@ -1,8 +1,15 @@
-"""How much of an archive is read before it is taken for an attack."""
+"""How much of an archive, and of all that is packed in one target, is read before it is taken for an attack."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+
+from ..errors import Incomplete
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +23,113 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Bounds on everything that is opened for one target, however it is nested.
+
+    Bytes and seconds grow with the target's own size, so that a bundle of many gigabytes passes and a file of a few
+    kilobytes cannot keep a machine busy. Releases of Kubernetes expand to less than ten times their size and take less
+    than ten seconds for each 100 MB.
+    """
+
+    expanded: int = 4 << 30
+    """Bytes that decompression may produce, counted again at each level of nesting."""
+    expanded_per_byte: int = 200
+    """And so many more for each byte of the target."""
+    members: int = 2_000_000
+    """Members of all containers together."""
+    seconds: float = 600
+    """Wall-clock time."""
+    bytes_per_second: int = 1 << 20
+    """And one second more for so many bytes of the target."""
+
+
+DEFAULT_ALLOWANCE = Allowance()
+
+
+class OverBudget(Incomplete):
+    """A target takes more than its `Allowance`."""
+
+
+class Cancelled(Incomplete):
+    """The command was interrupted."""
+
+
+class Budget:
+    """What is left of the `Allowance` of one target; shared by all threads and readers that work on it."""
+
+    def __init__(
+        self, name: str, allowance: Allowance = DEFAULT_ALLOWANCE, stop: threading.Event | None = None
+    ) -> None:
+        """Begin the budget of the target that errors call ``name``; readers give up once ``stop`` is set."""
+        self._name = name
+        self._expanded, self._members = allowance.expanded, allowance.members
+        self._allowance = allowance
+        self._seconds = allowance.seconds
+        self._stop = stop or threading.Event()
+        self._lock = threading.Lock()
+        self._started: float | None = None
+        self._error: OverBudget | None = None
+
+    def grow(self, size: int) -> None:
+        """Allow what ``size`` more bytes of the target on disk may take."""
+        with self._lock:
+            self._expanded += size * self._allowance.expanded_per_byte
+            self._seconds += size / self._allowance.bytes_per_second
+
+    def spend(self, expanded: int = 0, members: int = 0) -> None:
+        """Take bytes and members off the budget.
+
+        Raises `OverBudget`, always the same one, when something is used up, `Cancelled` after an interruption.
+        """
+        if self._stop.is_set():
+            raise Cancelled(f"{self._name}: interrupted.", "Run it again.")
+        with self._lock:
+            self._expanded -= expanded
+            self._members -= members
+            now = time.monotonic()
+            self._started = now if self._started is None else self._started
+            if self._error is None and (what := self._exceeded(now - self._started)):
+                self._error = OverBudget(
+                    f"{self._name} was not opened to its end: what is packed in it {what}.",
+                    "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded.",
+                )
+            if self._error is not None:
+                raise self._error
+
+    def _exceeded(self, seconds: float) -> str:
+        if self._expanded < 0:
+            return "expands to more bytes than a file of its size may"
+        if self._members < 0:
+            return f"has more than {self._allowance.members} members"
+        return f"takes more than {self._seconds:.0f} seconds" if seconds > self._seconds else ""
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Have every decompression in this thread spend from this budget meanwhile."""
+        token = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(token)
+
+
+#: The budget of the target that this thread works on. It is not a parameter because readers are nested in one another
+#: through the cache and the image store, and one that forgot to pass it on would be a way around the bound.
+_active: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def spend(expanded: int = 0, members: int = 0) -> None:
+    """Take bytes and members off the active budget, if there is one. Raises as `Budget.spend`."""
+    budget = _active.get()
+    if budget is not None:
+        budget.spend(expanded, members)
+
+
+def grow(size: int) -> None:
+    """Allow the active budget, if there is one, what ``size`` more bytes of its target may take."""
+    budget = _active.get()
+    if budget is not None:
+        budget.grow(size)

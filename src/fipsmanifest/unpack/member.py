@@ -53,3 +53,19 @@ class Member:
     """What the package says of it."""
     content: Content | None = None
     """The bytes of a file; None for the rest, and for a ``ghost``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An entry whose content cannot be had, though it is there."""
+
+    path: str
+    """Absolute and normalised."""
+    format: str
+    """What it is (``encrypted ZIP member``)."""
+    reason: str
+    """Why it cannot be read, as the end of a sentence."""
+
+
+#: What a reader yields.
+Item = Member | Unread

@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from ..errors import Incomplete, Refused, UsageError
-from . import folder, rpm, tar
+from . import ar, compressed, cpio, cpioarchive, folder, rpm, signatures, tar
+from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
-from .member import Content, Joined, Member
+from .member import Item, Joined
 
-Kind = Literal["file", "folder", "rpm", "tar", "image-archive"]
+Kind = Literal["file", "folder", "rpm", "tar", "image-archive", "zip", "ar", "cpio", "compressed", "unopened"]
 
 #: The lead of an RPM (RPM V4 package format, "Lead").
 _RPM = b"\xed\xab\xee\xdb"
@@ -23,17 +24,30 @@ _RPM = b"\xed\xab\xee\xdb"
 #: A tar header's length, by which it is told.
 _BLOCK = 512
 
+#: First and last bytes of a file that tell what it is.
+_HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, _BLOCK), max(signatures.TAIL, zips.TAIL)
+
 #: What the members of an image archive are called, in any of its forms: ``docker save`` old and new, OCI layout.
 _IMAGE_NAMES = re.compile(
     r"/(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|[0-9a-f]{64}(\.json|\.tar|/.*)?)"
 )
 
+_NAMES: Mapping[Kind, str] = {
+    "rpm": "an RPM",
+    "tar": "a tar archive",
+    "ar": "an ar archive",
+    "cpio": "a cpio archive",
+    "compressed": "a compressed file",
+    "zip": "a ZIP archive",
+}
+
 
 def kind_of(path: Path) -> Kind:
-    """Say what ``path`` is. A compressed file that holds no tar is a plain file.
+    """Return what ``path`` is; ``unopened`` for a format that can hold programs and that is not opened here.
 
-    Raises `UsageError` for a path that is not there or is a device, FIFO or socket, `Incomplete` where it cannot be
-    read.
+    A compressed tar is a ``tar``, any other compressed file is ``compressed``. Raises `UsageError` for a path that is
+    not there or is a device, FIFO or socket, `Incomplete` where it cannot be read, `Refused` for a file that is of two
+    kinds at once, so that two tools would find different things in it.
     """
     try:
         mode = path.stat().st_mode
@@ -42,59 +56,119 @@ def kind_of(path: Path) -> Kind:
         if not stat.S_ISREG(mode):
             raise UsageError(f"{path} is neither a file nor a folder.", "Name a file or a folder.")
         with path.open("rb") as file:
-            if file.read(len(_RPM)) == _RPM:
-                return "rpm"
-        return _kind_of_tar(path)
+            head, tail, size = _edges(file)
+            kind = _outer_kind(head, tail, size)
+            _refuse_two_kinds(path, kind, head, tail, size)
+            if kind == "compressed":
+                file.seek(0)
+                kind = _inner_kind(file, path.name) or _outer_kind(head, tail, size, lzma=False)
+        return _kind_of_tar(path) if kind == "tar" else kind
     except FileNotFoundError as error:
         raise UsageError(f"{path} is not there.", "Check the path.") from error
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
 
 
+def format_of(path: Path) -> str:
+    """Return the name of the format of a path whose `kind_of` is ``unopened``. Raises `Incomplete`."""
+    try:
+        with path.open("rb") as file:
+            head, tail, _ = _edges(file)
+    except OSError as error:
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    return signatures.format_of(head, tail) or "an unknown format"
+
+
 def may_hold_members(path: Path) -> bool:
-    """Tell, by its first block alone, whether ``path`` can be a package or an archive; `kind_of` knows.
+    """Return whether, by its first and last bytes alone, ``path`` can be a container; `kind_of` knows.
 
     Raises `Incomplete` where it cannot be read.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_BLOCK)
+            return _outer_kind(*_edges(file)) != "file"
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    return head.startswith(_RPM) or compression_of(head) != "none" or tar.is_header(head)
 
 
 def holds_members(first: bytes, *, whole: bool) -> bool:
-    """Tell by the first bytes of a file, a megabyte or the ``whole``, whether it is a package or an archive.
+    """Return whether a file is a container, by its first bytes, a megabyte or the ``whole``.
 
-    Where a part of it does not tell, it may be; `kind_of` knows.
+    Where a part of it does not tell, it may be; `kind_of` knows. What is told by a file's last bytes alone,
+    `unopened_format` tells.
     """
-    return first.startswith(_RPM) or _is_tar(io.BytesIO(first), "", whole=whole)
+    tail, size = (first[-_TAIL:], len(first)) if whole else (b"", 0)
+    return _outer_kind(first[:_HEAD], tail, size) not in ("file", "unopened")
 
 
-def _is_tar(file: Content, name: str, *, whole: bool = True) -> bool:
-    """Tell whether a stream is a tar, compressed or not; a compressed file that holds none is a plain file.
+def unopened_format(first: bytes, tail: bytes, size: int) -> str | None:
+    """Return the name of the format of a file that can hold programs and that is not opened here; None for any other.
 
-    One that asks for more memory than it may have counts as a tar: whoever opens it will hear why. So does one of which
-    this is not the ``whole`` and no more than empty members, long names and comments.
+    ``first`` and ``tail`` are its first megabyte and last bytes (`TAIL`), ``size`` its size. A ZIP archive behind other
+    data is such a file where ``first`` does not show that it is one.
     """
-    head = file.read(_BLOCK)
-    if tar.is_header(head):
+    kind = _outer_kind(first[:_HEAD], tail, size)
+    if kind == "unopened":
+        return signatures.format_of(first[:_HEAD], tail)
+    return "ZIP archive behind other data" if kind == "zip" else None
+
+
+#: Last bytes of a file that `unopened_format` wants.
+TAIL = _TAIL
+
+
+def _edges(file: BinaryIO) -> tuple[bytes, bytes, int]:
+    """Return first and last bytes of a file, and its size."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(_HEAD)
+    file.seek(max(size - _TAIL, 0))
+    return head, file.read(_TAIL), size
+
+
+def _outer_kind(head: bytes, tail: bytes, size: int, *, lzma: bool = True) -> Kind:
+    """Return what a file is by its first and last bytes; without ``lzma``, that compression is not considered."""
+    if tar.is_header(head[:_BLOCK]):
         # Before any compression, as unpackers do: the first member's name may well begin as compressed bytes do.
-        return True
+        return "tar"
+    if head.startswith(_RPM):
+        return "rpm"
+    if compression_of(head) not in ("none", "" if lzma else "lzma"):
+        return "compressed"
+    if cpio.is_archive(head[: cpio.HEAD]):
+        return "cpio"
+    if head.startswith(ar.MAGIC):
+        return "ar"
+    if signatures.format_of(head, tail):
+        return "unopened"
+    return "zip" if zips.is_archive(head, tail, size) else "file"
+
+
+def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: int) -> None:
+    other = signatures.format_of(head, tail) if kind != "unopened" else None
+    if other is None and kind != "zip" and zips.ends_as_archive(tail, size):
+        other = _NAMES["zip"]
+    if other is not None and kind in _NAMES:
+        raise Refused(
+            f"{path.name} is {_NAMES[kind]} and, to other tools, something else as well: {other}.",
+            "Do not use it; ask those who publish it.",
+        )
+
+
+def _inner_kind(file: BinaryIO, name: str) -> Kind | None:
+    """Return whether a compressed file holds a tar; None where only chance made it look compressed."""
+    head = file.read(_BLOCK)
     try:
         block = reader(Joined(head, file), limit=DEFAULT.expanded, name=name).read(_BLOCK)
     except TooDemanding:
-        return True
+        return "compressed"
     except Refused:
-        return not whole
-    return tar.is_header(block) or (len(block) < _BLOCK and not whole)
+        # .lzma has no magic, so many a file begins like one.
+        return None if compression_of(head) == "lzma" else "compressed"
+    return "tar" if tar.is_header(block) else "compressed"
 
 
 def _kind_of_tar(path: Path) -> Kind:
-    with path.open("rb") as file:
-        if not _is_tar(file, path.name):
-            return "file"
     with path.open("rb") as file:
         stream = reader(file, limit=DEFAULT.expanded, name=path.name)
         try:
@@ -106,20 +180,39 @@ def _kind_of_tar(path: Path) -> Kind:
     return "image-archive" if _IMAGE_NAMES.fullmatch(first) else "tar"
 
 
+_READERS: Mapping[Kind, Callable[[BinaryIO, str, Limits], Iterator[Item]]] = {
+    "rpm": rpm.read_members,
+    "zip": zips.read_members,
+    "ar": ar.read_members,
+    "cpio": cpioarchive.read_members,
+    "compressed": compressed.read_members,
+}
+
+
 def members_of(
     path: Path, *, name: str = "", note: Callable[[str], object] = str, limits: Limits = DEFAULT
-) -> Iterator[Member]:
-    """Give the members of a folder, package or tar; of a plain file, that file alone, named as ``path`` is.
+) -> Iterator[Item]:
+    """Return the members of a folder or container; of a plain file, that file alone, named as ``path`` is.
 
     An image archive gives the files that it consists of; what is in its images, `imagearchive.images_in` gives.
-    ``name`` is what errors call a package or archive; ``note`` is told what in a folder is passed over. Raises as
+    ``name`` is what errors call a container; ``note`` is called with what in a folder is passed over. Raises as
     `kind_of` and as the module for that kind.
     """
     kind = kind_of(path)
-    if kind == "rpm":
-        return rpm.members(path, name, limits=limits)
+    if kind in _READERS:
+        return _read(path, _READERS[kind], name or path.name, limits)
     if path.is_dir():
         return folder.members(path, note=note)
     if kind in ("tar", "image-archive"):
         return tar.tarball_members(path, archive=name, limits=limits)
     return folder.file_member(path, str(path), follow=True)
+
+
+def _read(
+    path: Path, members: Callable[[BinaryIO, str, Limits], Iterator[Item]], name: str, limits: Limits
+) -> Iterator[Item]:
+    try:
+        with path.open("rb") as file:
+            yield from members(file, name, limits)
+    except OSError as error:
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error

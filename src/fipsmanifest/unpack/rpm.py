@@ -23,6 +23,17 @@ _CONFIG, _DOC, _GHOST, _LICENSE, _README = 1 << 0, 1 << 1, 1 << 6, 1 << 7, 1 << 
 
 _TYPES: dict[int, MemberType] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 
+#: What a payload may be compressed with, by what the header says (rpm's ``rpmio.c``): zlib's reader passes through what
+#: is not compressed, and liblzma's takes both of its formats.
+_COMPRESSIONS: dict[str, tuple[decompress.Compression, ...]] = {
+    "gzip": ("gzip", "none"),
+    "bzip2": ("bzip2",),
+    "xz": ("xz", "lzma"),
+    "lzma": ("lzma", "xz"),
+    "zstd": ("zstd",),
+    "none": ("none",),
+}
+
 _ADVICE = "Fetch it again; if it stays so, do not use it and ask upstream."
 
 
@@ -36,6 +47,8 @@ class _File:
     size: int
     target: str | None
     mark: Mark | None
+    links: tuple[int, ...]
+    """Numbers of the files that are hard links of one another, this one among them; empty for one that has none."""
 
     def member(self, content: cpio.Entry | None) -> Member:
         """Give it as a member, with the payload's bytes for a file."""
@@ -73,25 +86,42 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
     for entry in files:
         if entry.mark == "ghost":
             yield entry.member(None)
-    compressor = header.string(rpmheader.PAYLOAD_COMPRESSOR) or "gzip"
-    if compressor not in ("gzip", "bzip2", "xz", "lzma", "zstd", "none", ""):
+    form = header.string(rpmheader.PAYLOAD_FORMAT) or "cpio"
+    if form != "cpio":
+        raise Refused(f"{name} has a payload of the format {paths.shown(form[:20])}.", "Only cpio can be read.")
+    payload = _payload(file, header.string(rpmheader.PAYLOAD_COMPRESSOR) or "gzip", name, limits)
+    yield from _Payload(files, name, bool(header.integers(rpmheader.FILE_INODES))).members(payload)
+
+
+def _payload(file: BinaryIO, compressor: str, name: str, limits: Limits) -> decompress.Reader:
+    """Return the expanded payload. Raises `Refused` where it is not compressed as the header says.
+
+    rpm believes the header, other unpackers the bytes.
+    """
+    expected = _COMPRESSIONS.get(compressor)
+    if expected is None:
         raise Refused(
             f"{name} has a payload compressed with {paths.shown(compressor[:20])}.",
             "Known are gzip, bzip2, xz, lzma and zstd.",
         )
     payload = decompress.reader(file, limit=limits.expanded, name=name)
-    yield from _Payload(files, name).members(payload)
+    if payload.compression not in expected:
+        raise Refused(
+            f"{name} has a payload compressed with {payload.compression}; its header says {compressor}.", _ADVICE
+        )
+    return payload
 
 
 class _Payload:
     """Matches the entries of a payload with the file table."""
 
-    def __init__(self, files: tuple[_File, ...], name: str) -> None:
+    def __init__(self, files: tuple[_File, ...], name: str, has_inodes: bool) -> None:
+        self._has_inodes = has_inodes
         self._files = files
         self._name = name
         self._numbers = {file.path: number for number, file in enumerate(files)}
         self._seen: set[int] = set()
-        self._waiting: dict[tuple[int, int, int], list[_File]] = {}
+        self._waiting: dict[tuple[int, ...], list[_File]] = {}
 
     def members(self, payload: decompress.Reader) -> Iterator[Member]:
         """Give the member of each entry. Raises `Refused` where payload and header differ."""
@@ -101,25 +131,34 @@ class _Payload:
                 continue
             self._check_size(entry, file)
             yield file.member(entry)
-            yield from (_link(link, file) for link in self._waiting.pop(entry.identity, ()))
-        # What follows the trailer is padding; reading it has the decompressor check its own checksum.
-        while payload.read(1 << 20):
-            pass
+            identity = file.links if entry.number is not None else entry.identity
+            yield from (_link(link, file) for link in self._waiting.pop(identity, ()))
+        # Padding may follow the trailer. Reading it has the decompressor check its own checksum.
+        while data := payload.read(1 << 20):
+            if data.strip(b"\0"):
+                raise Refused(f"{self._name} has data behind the end of its payload.", _ADVICE)
         missing = [file for number, file in enumerate(self._files) if number not in self._seen and file.mark != "ghost"]
         left = [*missing, *(link for links in self._waiting.values() for link in links)]
         if left:
             raise self._wrong(left[0], "is in its header, but its payload has no content for it")
 
     def _waits(self, entry: cpio.Entry, file: _File) -> bool:
-        """Keep a hard link back until its content comes: the format has that with the last of them only."""
-        if entry.links <= 1 or file.type != "file":
+        """Keep a hard link back until its content comes: both formats have that with the last of them only."""
+        links, identity = (len(file.links), file.links) if entry.number is not None else (entry.links, entry.identity)
+        if links <= 1 or file.type != "file":
+            if file.links and entry.size and self._numbers[file.path] != file.links[-1]:
+                # rpm takes the content of the last link for all of them, cpio takes this.
+                raise self._wrong(file, "is a hard link in its header, and has content of its own")
             return False
-        links = self._waiting.setdefault(entry.identity, [])
-        if len(links) == entry.links - 1:
+        waiting = self._waiting.setdefault(identity, [])
+        apart = self._has_inodes and not file.links
+        if apart or any(link.links != file.links for link in waiting):
+            raise self._wrong(file, "is a hard link in its payload, and of another file in its header")
+        if len(waiting) == links - 1:
             return False
         if entry.size:
             raise self._wrong(file, "has content before the last of its hard links")
-        links.append(file)
+        waiting.append(file)
         return True
 
     def _size(self, number: int) -> int:
@@ -128,7 +167,8 @@ class _Payload:
             raise Refused(
                 f"{self._name} has a payload entry for file number {number}, which it does not have.", _ADVICE
             )
-        return file.size if file.type != "directory" else 0
+        # rpmfiArchiveRead's rule: of hard links, only the last has content.
+        return file.size if file.type != "directory" and file.links[-1:] in ((), (number,)) else 0
 
     def _match(self, entry: cpio.Entry) -> _File:
         path = None if entry.number is not None else paths.normalise(entry.name, "/", self._name)
@@ -184,16 +224,38 @@ def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> tuple[_F
         raise Refused(f"{name} is not a valid RPM: the columns of its file table do not fit together.", _ADVICE)
     if len(bases) > limits.members:
         raise Refused(f"{name} has more than {limits.members} files.", _ADVICE)
+    links = _hard_links(header, modes, flags, name)
     files = tuple(
-        _file(folders[index] + base, mode, size, target, flag, name)
-        for base, index, mode, flag, target, size in zip(bases, indexes, modes, flags, targets, sizes, strict=True)
+        _file(folders[index] + base, mode, size, target, flag, links.get(number, ()), name)
+        for number, (base, index, mode, flag, target, size) in enumerate(
+            zip(bases, indexes, modes, flags, targets, sizes, strict=True)
+        )
     )
     if len({file.path for file in files}) != len(files):
         raise Refused(f"{name} is not a valid RPM: its file table has a path twice.", _ADVICE)
     return files
 
 
-def _file(listed: str, mode: int, size: int, target: str, flags: int, name: str) -> _File:
+def _hard_links(
+    header: rpmheader.Header, modes: tuple[int, ...], flags: tuple[int, ...], name: str
+) -> dict[int, tuple[int, ...]]:
+    """Return, by number, the files that the header says are hard links of one another.
+
+    rpm's rule (``rpmfilesBuildNLink``): files that are no ghosts and have the same inode, which is not 0.
+    """
+    inodes = header.integers(rpmheader.FILE_INODES)
+    if not inodes:
+        return {}
+    if len(inodes) != len(modes):
+        raise Refused(f"{name} is not a valid RPM: the columns of its file table do not fit together.", _ADVICE)
+    groups: dict[int, list[int]] = {}
+    for number, (inode, mode, flag) in enumerate(zip(inodes, modes, flags, strict=True)):
+        if inode and stat.S_ISREG(mode) and not flag & _GHOST:
+            groups.setdefault(inode, []).append(number)
+    return {number: tuple(group) for group in groups.values() if len(group) > 1 for number in group}
+
+
+def _file(listed: str, mode: int, size: int, target: str, flags: int, links: tuple[int, ...], name: str) -> _File:
     path = paths.normalise(listed, "/", name)
     kind = _TYPES.get(stat.S_IFMT(mode))
     if kind is None:
@@ -207,4 +269,4 @@ def _file(listed: str, mode: int, size: int, target: str, flags: int, name: str)
         (_DOC | _LICENSE | _README, "doc"),
     )
     mark = next((mark for bits, mark in marks if flags & bits), None)
-    return _File(path, kind, stat.S_IMODE(mode), size, target if kind == "symlink" else None, mark)
+    return _File(path, kind, stat.S_IMODE(mode), size, target if kind == "symlink" else None, mark, links)
