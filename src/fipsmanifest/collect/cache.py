@@ -15,6 +15,7 @@ import errno
 import fcntl
 import grp
 import hashlib
+import io
 import json
 import os
 import pwd
@@ -25,8 +26,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..unpack.member import Content
 
@@ -270,14 +269,14 @@ def _is_own(found: os.stat_result, *, to_change: bool = False) -> bool:
     return own and not (to_change and found.st_nlink > 1)
 
 
-def _open_own(path: Path, flags: int = os.O_RDONLY, *, to_change: bool = False) -> BinaryIO:
+def _open_own(path: Path, flags: int = os.O_RDONLY, *, to_change: bool = False) -> io.FileIO:
     """Open a file of the cache, never through a link. Raises `OSError`."""
     # O_NONBLOCK: opening a FIFO would wait for its other end.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not _is_own(os.fstat(descriptor), to_change=to_change):
         os.close(descriptor)
         raise OSError(errno.EPERM, "It is not a file of this user alone")
-    return os.fdopen(descriptor, "rb" if flags == os.O_RDONLY else "ab", buffering=0)
+    return io.FileIO(descriptor, "rb" if flags == os.O_RDONLY else "ab")
 
 
 def _check_private(directory: Path, found: os.stat_result) -> None:
