@@ -7,8 +7,9 @@ a tarball or package, in a layer of an image, and there again, as far down as `_
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from .artifact import Artifact, ImagePlatform, LeftOut
@@ -42,10 +43,10 @@ Outcome = Located | LeftOut | FipsManifestError
 _Inspect = Callable[[Member], Finding | None]
 
 
-def attempt(look: Callable[[], Sequence[Outcome]]) -> Sequence[Outcome]:
+def attempt(look: Callable[[], Iterable[Outcome]]) -> Sequence[Outcome]:
     """Give what ``look`` gives, or the error that it raises as the one outcome."""
     try:
-        return look()
+        return list(look())
     except FipsManifestError as error:
         return [error]
 
@@ -79,9 +80,12 @@ class Opener:
         return self._images(path, name, depth) if kind == "image-archive" else self._members(path, name, depth)
 
     def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
-        """Give the programs in the final file system of each of an image's platforms. Raises as `read_layer`."""
+        """Yield the programs in the final file system of each of an image's platforms.
+
+        A platform that cannot be read is an error in its place: it must not hide the others.
+        """
         for platform in image.platforms:
-            yield from self._platform(image, platform, name, depth)
+            yield from attempt(partial(self._platform, image, platform, name, depth))
 
     def _members(self, path: Path, name: str, depth: int) -> list[Outcome]:
         session = self.inspector.session()
@@ -104,6 +108,7 @@ class Opener:
         found = [
             outcome for image in contents.images for outcome in self.platforms(image, f"{name}: {image.name}", depth)
         ]
+        found += contents.left_out
         # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
         # than those that were read here may get layers of it.
         for member in archive.store.others(contents.layers):

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..unpack.member import Content
 

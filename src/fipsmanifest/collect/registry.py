@@ -21,7 +21,8 @@ from . import credentials
 from .cache import CachedFile
 from .challenge import parse_challenges
 from .http import Fetched, Http, Unauthorized
-from .imagedocument import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor, load_json
+from .imagedocument import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor
+from .imagejson import load_json
 from .transport import same_origin
 
 _ACCEPT = ", ".join(INDEXES + MANIFESTS)

@@ -42,7 +42,7 @@ _TRANSIENT = {408, 425, 429, 499, 500, 502, 503, 504, *range(520, 531)}
 #: RFC 6585, 4: too many requests.
 _RATE_LIMITED = 429
 
-#: Bytes of all headers of an answer, of which http.client reads 100 of 64 KiB each; servers themselves take 8 to 32 KiB.
+#: Bytes of all headers of an answer, of which http.client reads 100 of 64 KiB each. Servers take 8 to 32 KiB.
 _MAX_HEADERS = 128 << 10
 #: Bytes of one header that is parsed here.
 _MAX_HEADER = 8 << 10
@@ -311,7 +311,7 @@ def same_origin(url: str, other: str) -> bool:
 
 
 def _spell_plus(url: str) -> str:
-    """Return ``url`` as S3 wants it: there a ``+`` in a path is a space, as in a form, and ``%2B`` is a plus everywhere.
+    """Return ``url`` as S3 wants it: there a ``+`` in a path is a space, as in a form, and ``%2B`` is a plus.
 
     The two are the same path to all other servers (RFC 3986, 2.4). Redirects, which may be signed, stay as they are.
     """
@@ -329,8 +329,8 @@ def _login(url: str) -> tuple[str, str] | None:
     place = os.environ.get("NETRC")
     for path in [place] if place else ["~/.netrc", "~/_netrc"]:
         try:
-            entry = netrc.netrc(os.path.expanduser(path)).hosts.get(urlsplit(url).hostname or "")
-        except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
+            entry = netrc.netrc(str(Path(path).expanduser())).hosts.get(urlsplit(url).hostname or "")
+        except (OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
             continue
         if entry is not None:
             return entry[0] or entry[1] or "", entry[2] or ""
