@@ -2,8 +2,9 @@
 
 Each case changes a good archive, which has both ``index.json`` and ``manifest.json``, in one or two ways. Whatever
 image a peer then makes of it must be one that was judged here, by the digests of its uncompressed layers, unless the
-archive or that entry was refused or its bytes are looked through one by one. A test run tries some dozens, ``make fuzz``
-as many as fit into ``FIPSMANIFEST_FUZZ_SECONDS``; ``FIPSMANIFEST_FUZZ_SEED`` and the number in a failure repeat a case.
+archive or that entry was refused or its bytes are looked through one by one. A test run tries some dozens,
+``make fuzz`` as many as fit into ``FIPSMANIFEST_FUZZ_SECONDS``; ``FIPSMANIFEST_FUZZ_SEED`` and the number in a failure
+repeat a case.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def linked(name: str, kind: bytes) -> Any:
 def change_image(random: random.Random, image: Image) -> str:
     """Change one thing and return what."""
     first = random.random() < 0.5
-    spelled = random.choice([str, str.upper, str.title, lambda key: key.replace("s", "\u017f")])
+    spelling = random.choice(["plain", "upper", "title", "long-s"])
     other_layers = [described(OTHER, OCI_LAYER)]
     other_config = described(encode(config_of([OTHER])), OCI_CONFIG)
     saved_key, saved_value = random.choice(
@@ -191,8 +192,9 @@ def change_image(random: random.Random, image: Image) -> str:
     )
     what = random.choice(list(CHANGES))
     if what == "key":
-        image.text[document] = twice(spelled(key), value, first=first)
-        return f"{document} also has {spelled(key)} ({'first' if first else 'last'})"
+        spelled = {"upper": key.upper(), "title": key.title(), "long-s": key.replace("s", "\u017f")}.get(spelling, key)
+        image.text[document] = twice(spelled, value, first=first)
+        return f"{document} also has {spelled} ({'first' if first else 'last'})"
     if what == "saved":
         image.saved[saved_key] = saved_value
         return f"manifest.json has another {saved_key}"

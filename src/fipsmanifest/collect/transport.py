@@ -49,7 +49,7 @@ _MAX_HEADER = 8 << 10
 
 #: Bytes of an error's body that are read for its reason, characters of that which are shown, and seconds to wait.
 _MAX_REASON = 64 << 10
-_SHOWN_REASON = 300
+_SHOWN_REASON = 200
 _SHOWN_URL = 500
 _REASON_SECONDS = 10.0
 
