@@ -310,6 +310,30 @@ def test_a_body_that_goes_on_for_too_long_is_given_up_however_steady_it_is(serve
         http.download(f"{server.url}/a.rpm")
 
 
+# A socket's timeout begins again with every byte, so these keep a request as long as they like.
+DRIPS = {
+    "header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000,
+    "informational": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 1000,
+    "trailer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + b"a: b\r\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("part", DRIPS)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(part: str, server: FaultyServer, cache: Cache) -> None:
+    def drip(handler: faultyhttp.Handler, body: bytes) -> None:
+        for place in range(len(DRIPS[part])):
+            handler.wfile.write(DRIPS[part][place : place + 1])
+            time.sleep(0.05 if place > 60 else 0)
+
+    server.faults["/a.rpm"] = [drip]
+    limits = Limits(read=0.5, window=0.5, headers=0.5, attempts=1)
+    begin = time.monotonic()
+    with Http(cache, limits=limits) as http, pytest.raises(Incomplete):
+        http.download(f"{server.url}/a.rpm")
+    assert time.monotonic() - begin < 20
+
+
 def test_a_server_that_falls_silent_is_given_up_after_the_read_limit(server: FaultyServer, cache: Cache) -> None:
     server.faults["/a.rpm"] = [lambda *_: time.sleep(3)] * 2
     with Http(cache, limits=Limits(read=0.3, attempts=2, backoff=0.01)) as http, pytest.raises(Incomplete):
@@ -450,7 +474,7 @@ def test_an_answer_that_is_not_the_whole_file_is_not_taken_for_it(
     server: FaultyServer, http: Http, status: int
 ) -> None:
     part = {"Content-Range": f"bytes 0-99/{len(BODY)}"}
-    server.faults["/a.rpm"] = [lambda handler, body: handler.answer(status, body[:100], part)] * 2
+    server.faults["/a.rpm"] = [lambda handler, body: handler.answer(status, body[:100], part)] * 9
     with pytest.raises(Incomplete, match=f"answers {status}"):
         http.download(f"{server.url}/a.rpm")
     with pytest.raises(Incomplete, match=f"answers {status}"):

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from ..errors import Incomplete, Refused, UsageError
 from ..retry import retry_after
 from ..unpack.paths import shown as shown_name
+from .watchdog import Watchdog, adapter
 
 if TYPE_CHECKING:
     import requests
@@ -62,6 +63,8 @@ class Limits:
     """Seconds until a connection must stand."""
     read: float = 30.0
     """Seconds without a byte."""
+    headers: float = 120.0
+    """Seconds until all headers of an answer must be here."""
     attempts: int = 5
     """Requests for one file, the first included."""
     backoff: float = 0.5
@@ -108,13 +111,16 @@ class Transient(Exception):
 class Answer:
     """A response whose body has not been read yet; good inside ``with Transport.open(...)``."""
 
-    def __init__(self, response: requests.Response, url: str, limits: Limits, stop: threading.Event) -> None:
+    def __init__(
+        self, response: requests.Response, url: str, limits: Limits, stop: threading.Event, watchdog: Watchdog
+    ) -> None:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = url
         self._response = response
         self._limits = limits
         self._stop = stop
+        self._watchdog = watchdog
 
     @property
     def length(self) -> int | None:
@@ -126,16 +132,21 @@ class Answer:
         """Give the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
         import urllib3.exceptions
 
+        raw = self._response.raw
         begin = mark = time.monotonic()
         received = 0
         while True:
             if self._stop.is_set():
                 raise Incomplete(f"Stopped while downloading {self.url}.")
-            try:
-                # read1 gives what is there: read() would wait for all it was asked for, however slowly that comes.
-                chunk = self._response.raw.read1(_READ, decode_content=False)
-            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                raise Transient(f"the answer broke off ({_plain(error)})") from error
+            # read1 gives what is there: read() would wait for all it was asked for, however slowly that comes. What
+            # frames chunks of a body is not there until all of it is, which may be as slow as the server likes.
+            with self._watchdog.limit(getattr(raw, "watched", None), self._limits.read + self._limits.window) as limit:
+                try:
+                    chunk = raw.read1(_READ, decode_content=False)
+                except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+                    raise Transient(f"the answer broke off ({_plain(error)})") from error
+            if limit is not None and limit.expired:
+                raise Transient("the answer stopped coming")
             if not chunk:
                 return
             yield chunk
@@ -160,6 +171,7 @@ class Transport:
         self._stop = stop
         self._allow_http = allow_http
         self._ca_bundle = ca_bundle
+        self._watchdog = Watchdog()
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
@@ -181,7 +193,7 @@ class Transport:
         """
         response, final = self._follow(url, dict(headers), form)
         try:
-            answer = Answer(response, final, self.limits, self._stop)
+            answer = Answer(response, final, self.limits, self._stop, self._watchdog)
             if response.status_code not in _WHOLE and not ("Range" in headers and response.status_code in _RANGE):
                 raise _failure(response, answer, self.limits)
             yield answer
@@ -253,6 +265,8 @@ class Transport:
             from .. import __version__
 
             session = requests.Session()
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, adapter(self._watchdog, self.limits.headers))
             session.cookies.set_policy(DefaultCookiePolicy(netscape=False, rfc2965=False))
             session.headers.update({"User-Agent": f"fipsmanifest/{__version__}", "Accept-Encoding": "identity"})
             self._local.session = session
