@@ -85,13 +85,18 @@ def adapter(watchdog: Watchdog, seconds: float) -> requests.adapters.HTTPAdapter
 
     def answer(connection: Any, read: Any) -> Any:
         used = connection.sock
+        late = f"the headers took more than {seconds:.0f} s"
         with watchdog.limit(used, seconds) as limit:
             try:
                 response = read()
-            finally:
-                # To http.client the end of a connection is the end of the headers as well.
+            except Exception as error:
                 if limit is not None and limit.expired:
-                    raise TimeoutError(f"the headers took more than {seconds:.0f} s")
+                    raise TimeoutError(late) from error
+                raise
+        # To http.client the end of a connection is the end of the headers as well.
+        if limit is not None and limit.expired:
+            response.close()
+            raise TimeoutError(late)
         response.watched = used
         return response
 
