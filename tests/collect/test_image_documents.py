@@ -81,7 +81,7 @@ def test_a_key_that_is_there_twice_is_refused(place: str) -> None:
 
 
 def test_labels_and_annotations_may_differ_in_case_alone() -> None:
-    labels = {"maintainer": "a", "Maintainer": "b", "os": "c", "OS": "d"}
+    labels = {"maintainer": "a", "Maintainer": "b", "os": "c", "OS": "\U0001f600"}
     config = {"os": "linux", "architecture": "amd64", "config": {"Labels": labels}, "rootfs": {"diff_ids": []}}
     assert parse_config(json.dumps(config).encode(), "x").os == "linux"
     assert isinstance(parse(document(config={**CONFIG, "annotations": labels}, layers=[]), "x"), Manifest)
@@ -94,6 +94,7 @@ def test_labels_and_annotations_may_differ_in_case_alone() -> None:
         (document(config=CONFIG, layers=[], manifests=[]), "not plainly an image index or an image manifest"),
         (document(), "neither an image index nor an image manifest"),
         (document(config=CONFIG, layers=[]) + b"{}", "is not JSON"),
+        (document(config=CONFIG, layers=[], annotations={"a": "\ud800"}), "has half a character"),
         (document(config=CONFIG, layers=[]).decode().encode("utf-16"), "is not JSON"),
         (b"\xef\xbb\xbf" + document(config=CONFIG, layers=[]), "is not JSON"),
         (b'{"schemaVersion": 2.0, "manifests": []}', "of version '2.0'"),

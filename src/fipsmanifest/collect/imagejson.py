@@ -7,6 +7,7 @@ both is one image to them and another one to everybody else. Such documents are 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from ..errors import Refused
@@ -25,6 +26,10 @@ ROOTFS = frozenset({"type", "diff_ids"})
 SAVED_IMAGE = frozenset({"Config", "RepoTags", "Layers"})
 
 
+#: An escape that stands for half a character, alone or in a pair (RFC 8259, 7).
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 class _Ambiguous(ValueError):
     """A document that two readers may understand differently."""
 
@@ -36,7 +41,10 @@ def load_json(data: bytes, what: str) -> Any:
     """
     try:
         # Without this Python would take UTF-16 and UTF-32 as well, which Go does not.
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
+        if _SURROGATE.search(data):
+            _check_text(document)
+        return document
     except _Ambiguous as error:
         raise Refused(f"{what} {error}, which programs read differently.", _ADVICE) from error
     except (ValueError, RecursionError) as error:
@@ -63,6 +71,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _Ambiguous(f"has the key {shown(key)} twice")
         table[key] = value
     return table
+
+
+def _check_text(document: Any) -> None:
+    """Raise `_Ambiguous` for half a character, for which Go reads U+FFFD."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _Ambiguous("has half a character") from error
 
 
 def _no_number(name: str) -> NoReturn:
