@@ -154,24 +154,26 @@ class NotForLinux(Incomplete):
 
 
 class Walk:
-    """The walk over an index, and those within it, to every image that a Linux node could take."""
+    """The walk over an index, and those within it, to every image that a Linux node could take, each once."""
 
-    def __init__(self, origin: Browsable, cache: Cache, *, rest_is_read: bool = False) -> None:
-        """``rest_is_read`` says that the bytes of what is left out are looked through otherwise, as in an archive."""
+    def __init__(
+        self, origin: Browsable, cache: Cache, *, most: int = _MOST_ENTRIES, rest_is_read: bool = False
+    ) -> None:
+        """``most`` entries are followed; ``rest_is_read`` says that what is left out is looked through otherwise."""
         self._origin = origin
         self._cache = cache
         self._rest_is_read = rest_is_read
-        self._entries = 0
-        self._followed: set[tuple[str, str]] = set()
+        self._left = most
+        self._judged: dict[str, str] = {}
 
     def images(self, index: Index, name: str, depth: int = 0) -> Iterator[ImagePlatform | LeftOut | FipsManifestError]:
         """Yield each image once, and for every other entry what it is instead, or why it cannot be looked through.
 
         ``name`` is what the image is called. Raises `Refused` for more entries than any image has.
         """
-        self._entries += len(index.manifests)
-        if self._entries > _MOST_ENTRIES or depth > _DEEPEST:
-            raise Refused(f"{name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.", _ADVICE)
+        self._left -= len(index.manifests)
+        if self._left < 0 or depth > _DEEPEST:
+            raise Refused(f"{name} has too many entries, or an index too deep in it.", _ADVICE)
         for entry in index.manifests:
             yield from self.entry(entry, name, depth)
 
@@ -184,12 +186,16 @@ class Walk:
             yield LeftOut(called, why)
         elif not self._origin.has(entry):
             yield LeftOut(called, "not in the archive")
-        elif (name, entry.digest) not in self._followed:
-            self._followed.add((name, entry.digest))
+        elif first := self._judged.get(entry.digest):
+            # Looking through it again for each of a thousand names would take for ever.
+            if first != name:
+                yield LeftOut(called, f"the same image as {shown(first)}")
+        else:
             try:
                 data, document = self._document(entry, name)
                 if isinstance(document, Manifest):
                     yield _platform(data, self._origin, self._cache, name, entry)
+                    self._judged[entry.digest] = name
             except NotAnImage as error:
                 yield LeftOut(called, error.why)
             except NotForLinux as error:

@@ -48,6 +48,8 @@ _ADVICE = "Do not use this archive; ask those who made it."
 
 #: How deep indexes may be within that of an archive.
 _DEEPEST = 3
+#: Entries of all of them together: hundreds of images for a dozen platforms each.
+_MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,9 @@ def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, 
     layout = Layout(store, cache)
     manifests: dict[str, Manifest] = {}
     named: dict[str, set[str]] = {}
+    known: dict[str, dict[str, Manifest]] = {}
     for entry in index.manifests:
-        below = {manifest.config.digest: manifest for manifest in _manifests(layout, entry)}
+        below = _manifests(layout, entry, known)
         manifests |= below
         for name in entry.names:
             named.setdefault(_in_full(name), set()).update(below)
@@ -166,19 +169,26 @@ def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, 
             Saved(store, cache, image, data).check()
 
 
-def _manifests(layout: Layout, entry: Descriptor, depth: int = 0) -> Iterator[Manifest]:
-    """Yield the manifests that an entry of an index leads to; `images_in` says what is wrong with any other."""
+def _manifests(
+    layout: Layout, entry: Descriptor, known: dict[str, dict[str, Manifest]], depth: int = 0
+) -> dict[str, Manifest]:
+    """Return the manifests that an entry of an index leads to, by the digest of their configuration.
+
+    ``known`` are those of other entries. `images_in` says what is wrong with what cannot be read.
+    """
+    if entry.digest in known:
+        return known[entry.digest]
+    found: dict[str, Manifest] = {}
     try:
-        if not layout.has(entry) or depth > _DEEPEST:
-            return
-        document = parse(layout.document(entry), entry.digest)
+        document = parse(layout.document(entry), entry.digest) if depth <= _DEEPEST and layout.has(entry) else None
     except Refused:
-        return
+        document = None
     if isinstance(document, Manifest):
-        yield document
-    else:
-        for below in document.manifests:
-            yield from _manifests(layout, below, depth + 1)
+        found[document.config.digest] = document
+    for below in document.manifests if isinstance(document, Index) else ():
+        found |= _manifests(layout, below, known, depth + 1)
+    known[entry.digest] = found
+    return found
 
 
 def image_of(
@@ -229,7 +239,7 @@ _Listed = tuple[Artifact | LeftOut | FipsManifestError, Sequence[str]]
 
 def _indexed_images(archive: Archive, cache: Cache, address: str) -> Iterator[_Listed]:
     """Yield what ``index.json`` lists, images with the paths of their layers."""
-    walk = Walk(Layout(archive.store, cache), cache, rest_is_read=True)
+    walk = Walk(Layout(archive.store, cache), cache, most=_MOST_ENTRIES, rest_is_read=True)
     for entry in archive.index.manifests if archive.index else ():
         name = entry.names[0] if entry.names else entry.digest
         for part in walk.entry(entry, name):
