@@ -163,7 +163,7 @@ class Walk:
         self._origin = origin
         self._cache = cache
         self._rest_is_read = rest_is_read
-        self._left = most
+        self._most = self._left = most
         self._judged: dict[str, str] = {}
 
     def images(self, index: Index, name: str, depth: int = 0) -> Iterator[ImagePlatform | LeftOut | FipsManifestError]:
@@ -173,7 +173,7 @@ class Walk:
         """
         self._left -= len(index.manifests)
         if self._left < 0 or depth > _DEEPEST:
-            raise Refused(f"{name} has too many entries, or an index too deep in it.", _ADVICE)
+            raise Refused(f"{name} has more than {self._most} entries, or an index too deep in it.", _ADVICE)
         for entry in index.manifests:
             yield from self.entry(entry, name, depth)
 
@@ -211,15 +211,14 @@ class Walk:
         if entry.media_type in INDEXES + MANIFESTS:
             data = self._origin.document(entry)
             return data, parse(data, f"{name}: {entry.digest}", entry.media_type)
-        # A cache of BuildKit's lists layers here. What is a manifest for all that may be taken for one.
+        # A cache of BuildKit's lists layers here. podman takes what is a manifest for one, whatever it is called.
         other = NotAnImage(name, f"it is {shown(entry.media_type)}")
         if entry.size > MAX_DOCUMENT:
             raise other
-        try:
-            data = self._origin.document(entry)
-            return data, parse(data, f"{name}: {entry.digest}")
-        except FipsManifestError as error:
-            raise other from error
+        data = self._origin.document(entry)
+        if not data.lstrip().startswith(b"{"):
+            raise other
+        return data, parse(data, f"{name}: {entry.digest}")
 
 
 def assemble(
