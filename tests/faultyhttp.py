@@ -32,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         folder = self.server.folder
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append((path, dict(self.headers.items())))
+        self.server.targets.append(self.path)
         file = folder / path.lstrip("/")
         body = file.read_bytes() if file.is_file() else b""
         with self.server.lock:
@@ -111,6 +112,7 @@ class FaultyServer(ThreadingHTTPServer):
         self.folder = folder
         self.faults: dict[str, list[Fault]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.targets: list[str] = []
         self.ranges = True
         self.validators = {"ETag", "Last-Modified"}
         self.lock = threading.Lock()

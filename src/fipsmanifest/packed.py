@@ -8,8 +8,9 @@ here, is reported as `Unopened`.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from .artifact import Artifact, ImagePlatform, LeftOut
@@ -59,12 +60,15 @@ Outcome = Located | LeftOut | FipsManifestError
 _Inspect = Callable[[Member], Finding | None]
 
 
-def attempt(look: Callable[[], Sequence[Outcome]]) -> Sequence[Outcome]:
-    """Return what ``look`` returns, or the error that it raises as the one outcome."""
+def attempt(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
+    """Return what ``look`` yields; an error that it raises is the last of the outcomes."""
+    found: list[Outcome] = []
     try:
-        return look()
+        for outcome in look():
+            found.append(outcome)
     except FipsManifestError as error:
-        return [error]
+        found.append(error)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,14 @@ class Opener:
         return found
 
     def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
-        """Give the programs in the final file system of each of an image's platforms. Raises as `read_layer`."""
+        """Yield the programs in the final file system of each of an image's platforms.
+
+        A platform that cannot be read is an error in its place: it must not hide the others.
+        """
         if depth == 1:
             grow(sum(layer.size for platform in image.platforms for layer in platform.layers))
         for platform in image.platforms:
-            yield from self._platform(image, platform, name, depth)
+            yield from attempt(partial(self._platform, image, platform, name, depth))
 
     def _members(self, path: Path, name: str, depth: int) -> Iterator[Outcome]:
         """Yield what is in a container. A path that is there twice is judged twice: readers differ in which they take.
@@ -141,6 +148,7 @@ class Opener:
         found = [
             outcome for image in contents.images for outcome in self.platforms(image, f"{name}: {image.name}", depth)
         ]
+        found += contents.left_out
         # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
         # than those that were read here may get layers of it.
         for member in archive.store.others(contents.layers):

@@ -298,7 +298,23 @@ def test_an_image_with_attestations_and_another_system_passes_the_gate_which_say
     assert "made for 'windows', an attestation" in ended.stderr
 
 
-@pytest.mark.parametrize("story", ["deep", "unknown type", "no image", "many"])
+def test_an_entry_of_an_index_that_is_another_artifact_is_left_out(tmp_path: Path, registry: Registry) -> None:
+    make = Indexed(tmp_path / "layout")
+    good = make.image("kubelet", programs.c_program().read_bytes(), platform=made_for("linux"))
+    chart = put_blob(make.folder, b"{}", "application/vnd.cncf.helm.config.v1+json")
+    layer = put_blob(make.folder, b"x", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")
+    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": chart, "layers": [layer]}
+    other = put_blob(make.folder, json.dumps(document).encode(), OCI_MANIFEST)
+    reference = registry.put(make.folder, "beside", index_of(good, other))
+    ended = inspect(tmp_path, f"docker://{reference}", "--json")
+    assert ended.code == 0, ended.stderr
+    assert ended.verdicts() == {"/opt/kubelet": "not-go"}
+    assert [(item["name"], item["why"].partition(":")[0]) for item in ended.document["left_out"]] == [
+        (f"{reference}@{other['digest']}", "not a container image"),
+    ]
+
+
+@pytest.mark.parametrize("story", ["deep", "unknown type", "many"])
 def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
     tmp_path: Path, registry: Registry, story: str
 ) -> None:
@@ -312,10 +328,6 @@ def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
                 other = make.within(other)
         case "unknown type":
             other = {**put_blob(make.folder, b'{"schemaVersion": 2, "layers": []}', "x/y"), "mediaType": "x/y"}
-        case "no image":
-            chart = {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": gone(1), "size": 2}
-            document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": chart, "layers": []}
-            other = put_blob(make.folder, json.dumps(document).encode(), OCI_MANIFEST)
         case "many":
             windows = [{**GONE, "digest": gone(number), "platform": made_for("windows")} for number in range(999)]
             other = make.within(*windows)
@@ -324,8 +336,7 @@ def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
     assert ended.code == 5
     said = {
         "deep": "too deep",
-        "unknown type": "announced as x/y",
-        "no image": "is no container",
+        "unknown type": "an entry that is not a descriptor",
         "many": "1000 entries",
     }
     assert said[story] in ended.document["errors"][0]["message"]
@@ -385,10 +396,11 @@ def test_hostile_archives_are_refused_and_the_rest_is_told(tmp_path: Path, borin
     (tmp_path / "kubelet").write_bytes(boring)
     ended = inspect(tmp_path, "cut.rpm", "climbs.tar", "short.tgz", "broken", "kubelet", "--json")
     assert ended.code == 5
-    assert ended.verdicts() == {"kubelet": "proven"}
+    # The image of another tag in the archive is whole.
+    assert ended.verdicts() == {"kubelet": "proven", "/usr/bin/kubelet": "plain"}
     named = [error["message"] for error in ended.document["errors"]]
-    assert len(named) == 4
-    for message, name in zip(named, ["cut.rpm", "climbs.tar", "short.tgz", "broken"], strict=True):
+    # A damaged layer is one of an image, and a file in its archive.
+    for message, name in zip(named, ["cut.rpm", "climbs.tar", "short.tgz", "broken", "broken"], strict=True):
         assert name in message
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,100 @@ def test_damaged_notes_on_a_part_are_taken_for_none(cache: Cache, facts: bytes) 
         assert partial.facts() == {"url": "u", "validator": '"v"'}
         partial.path.with_suffix(".json").write_bytes(facts)
         assert partial.facts() == {}
+
+
+# A directory that others can write to: a link planted there must not make this user write over a file of theirs.
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("suffix", [".json", ".part"])
+def test_no_partial_download_is_written_through_a_planted_link(
+    cache: Cache, tmp_path: Path, suffix: str, plant: Callable[[Path, Path], None]
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    name = hashlib.sha256(b"key").hexdigest()
+    plant(cache.root / f"partial/{name}{suffix}", precious)
+    with cache.partial("key") as partial:
+        assert (partial.size, partial.facts() == {}) == (0, True) or suffix == ".part" or plant is Path.hardlink_to
+        partial.begin({"url": "u"})
+        partial.append(iter([DATA]))
+        assert cache.adopt(partial, hashlib.sha256(DATA).hexdigest()).path.read_bytes() == DATA
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_planted_while_a_download_runs_is_neither_written_nor_given_other_permissions(
+    cache: Cache, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    precious.chmod(0o600)
+    for use in ("append", "adopt"):
+        with cache.partial("key") as partial:
+            partial.begin({})
+            partial.path.unlink()
+            plant(partial.path, precious)
+            with pytest.raises(Incomplete):
+                if use == "append":
+                    partial.append(iter([DATA]))
+                else:
+                    cache.adopt(partial, hashlib.sha256(b"precious").hexdigest())
+            partial.discard()
+    assert (precious.read_text(), precious.stat().st_mode & 0o777) == ("precious", 0o600)
+
+
+def test_a_lock_is_not_created_through_a_planted_link(cache: Cache, tmp_path: Path) -> None:
+    name = hashlib.sha256(b"key").hexdigest()
+    (cache.root / f"partial/{name}.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Incomplete, match="cannot use"), cache.partial("key"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory-link"])
+def test_a_blob_that_is_no_file_is_not_used(cache: Cache, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "elsewhere").write_bytes(DATA)
+    digest = hashlib.sha256(DATA).hexdigest()
+    if kind == "fifo":
+        os.mkfifo(cache.path(digest))
+    else:
+        cache.path(digest).symlink_to(tmp_path / "elsewhere" if kind == "link" else tmp_path)
+    assert cache.get(digest) is None
+    assert cache.add(io.BytesIO(DATA), limit=100, name="kubelet") == cache.get(digest)
+
+
+@pytest.mark.parametrize("directory", ["", "blobs", "blobs/sha256", "partial"])
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_a_directory_that_other_users_can_write_to_is_refused(tmp_path: Path, directory: str, mode: int) -> None:
+    cache = Cache(tmp_path / "cache")
+    (cache.root / directory).chmod(mode)
+    with pytest.raises(Refused, match=f"other users .mode {mode:04o}") as refused:
+        Cache(cache.root)
+    assert "chmod -R go-w" in refused.value.advice
+
+
+@pytest.mark.parametrize("directory", ["blobs", "blobs/sha256", "partial"])
+def test_a_directory_within_the_cache_that_is_a_link_is_refused(tmp_path: Path, directory: str) -> None:
+    cache = Cache(tmp_path / "cache")
+    shutil.rmtree(cache.root / directory)
+    (cache.root / directory).symlink_to(tmp_path)
+    with pytest.raises(Refused, match="is not a directory"):
+        Cache(cache.root)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    os.chown(cache.root, 12345, 12345)
+    with pytest.raises(Refused, match="belongs to the user with the ID 12345"):
+        Cache(cache.root)
+
+
+def test_the_directories_are_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        cache = Cache(tmp_path / "new/cache")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (cache.root, *cache.root.rglob("*"))} == {0o700}

@@ -22,7 +22,7 @@ import pytest
 from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.http import Http, Limits, Unauthorized
 from fipsmanifest.errors import Incomplete, Refused, UsageError
-from fipsmanifest.progress import Task
+from fipsmanifest.progress import SILENT, Task
 from tests import faultyhttp
 from tests.faultyhttp import FaultyServer
 
@@ -122,7 +122,8 @@ def test_a_missing_file_is_incomplete_at_once_and_the_advice_says_where_to_look(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+# RFC 9110 and 6585, nginx's 499, and what CDNs answer for an origin that they cannot reach.
+@pytest.mark.parametrize("code", [408, 425, 429, 499, 500, 502, 503, 504, *range(520, 531)])
 def test_a_server_in_trouble_is_asked_again(server: FaultyServer, http: Http, digest: str, code: int) -> None:
     server.faults["/a.rpm"] = [faultyhttp.status(code), faultyhttp.status(code)]
     assert http.download(f"{server.url}/a.rpm", expected=digest).path.read_bytes() == BODY
@@ -309,6 +310,30 @@ def test_a_body_that_goes_on_for_too_long_is_given_up_however_steady_it_is(serve
         http.download(f"{server.url}/a.rpm")
 
 
+# A socket's timeout begins again with every byte, so these keep a request as long as they like.
+DRIPS = {
+    "header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000,
+    "informational": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 1000,
+    "trailer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + b"a: b\r\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("part", DRIPS)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(part: str, server: FaultyServer, cache: Cache) -> None:
+    def drip(handler: faultyhttp.Handler, body: bytes) -> None:
+        for place in range(len(DRIPS[part])):
+            handler.wfile.write(DRIPS[part][place : place + 1])
+            time.sleep(0.05 if place > 60 else 0)
+
+    server.faults["/a.rpm"] = [drip]
+    limits = Limits(read=0.5, window=0.5, headers=0.5, attempts=1)
+    begin = time.monotonic()
+    with Http(cache, limits=limits) as http, pytest.raises(Incomplete):
+        http.download(f"{server.url}/a.rpm")
+    assert time.monotonic() - begin < 20
+
+
 def test_a_server_that_falls_silent_is_given_up_after_the_read_limit(server: FaultyServer, cache: Cache) -> None:
     server.faults["/a.rpm"] = [lambda *_: time.sleep(3)] * 2
     with Http(cache, limits=Limits(read=0.3, attempts=2, backoff=0.01)) as http, pytest.raises(Incomplete):
@@ -340,6 +365,166 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(server: FaultyServ
         assert server.asked("/blob")[0]["Authorization"] == "Bearer secret"
         assert "Authorization" not in storage.asked("/a.rpm")[0]
         assert storage.asked("/a.rpm")[0]["Accept"] == "x/y"
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A .netrc for 127.0.0.1 and localhost, and for anybody."""
+    path = tmp_path / "netrc"
+    entries = "".join(f"machine {host} login me password secret\n" for host in ("127.0.0.1", "localhost"))
+    path.write_text(f"{entries}default login any password body\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    return path
+
+
+# A server that is asked must not get to name another one, for which the user's .netrc has a password.
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.usefixtures("netrc")
+def test_what_netrc_has_does_not_follow_a_redirect_to_another_host(server: FaultyServer, http: Http, host: str) -> None:
+    with FaultyServer(server.folder) as elsewhere:
+        target = elsewhere.url.replace("127.0.0.1", host)
+        server.faults["/r"] = [faultyhttp.redirect(f"{target}/a.rpm")]
+        http.fetch_bytes(f"{server.url}/r", 1 << 20)
+        assert "Authorization" in server.asked("/r")[0]
+        assert "Authorization" not in elsewhere.asked("/a.rpm")[0]
+
+
+@pytest.mark.usefixtures("netrc")
+def test_a_redirect_within_the_host_that_was_asked_keeps_what_netrc_has(server: FaultyServer, http: Http) -> None:
+    server.faults["/r"] = [faultyhttp.redirect("/a.rpm")]
+    http.fetch_bytes(f"{server.url}/r", 1 << 20)
+    assert "Authorization" in server.asked("/a.rpm")[0]
+
+
+def test_the_default_entry_of_netrc_is_for_nobody(server: FaultyServer, http: Http, netrc: Path) -> None:
+    netrc.write_text("machine upstream.example login me password secret\ndefault login any password body\n")
+    http.fetch_bytes(f"{server.url}/a.rpm", 1 << 20)
+    netrc.write_text("machine 127.0.0.1 login me password secret\nnonsense\n")
+    http.fetch_bytes(f"{server.url}/a.rpm", 1 << 20)
+    assert not any("Authorization" in headers for _, headers in server.requests)
+
+
+def test_cookies_are_not_kept(server: FaultyServer, http: Http) -> None:
+    server.faults["/a.rpm"] = [lambda handler, body: handler.answer(200, body, {"Set-Cookie": "a=b; Path=/"})]
+    for _ in range(2):
+        http.fetch_bytes(f"{server.url}/a.rpm", 1 << 20)
+    assert "Cookie" not in server.asked("/a.rpm")[1]
+
+
+# S3 takes a + in a path for a space, as it stands in a form; a redirect may be signed, and is followed as it is.
+def test_a_plus_in_a_path_is_sent_so_that_s3_understands_it(server: FaultyServer, http: Http) -> None:
+    (server.folder / "g++-1.rpm").write_bytes(BODY)
+    assert http.fetch_bytes(f"{server.url}/g++-1.rpm?a+b", 1 << 20).url.startswith(server.url)
+    server.faults["/r"] = [faultyhttp.redirect("/g++-1.rpm?sig=a+b%2Bc")]
+    http.fetch_bytes(f"{server.url}/r", 1 << 20)
+    http.fetch_bytes(f"{server.url}/g%2B%2B-1.rpm", 1 << 20)
+    assert server.targets == [
+        "/g%2B%2B-1.rpm?a+b", "/r", "/g++-1.rpm?sig=a+b%2Bc", "/g%2B%2B-1.rpm"
+    ]  # fmt: skip
+
+
+def test_the_retries_of_many_files_for_one_cause_are_one_line(server: FaultyServer, cache: Cache) -> None:
+    notes: list[str] = []
+
+    class Noting:
+        def task(self, *_: object) -> Task:
+            return SILENT.task("")
+
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    for number in range(9):
+        server.faults[f"/{number}"] = [faultyhttp.status(503)] * 10
+    server.faults["/a.rpm"] = [faultyhttp.reset_after(1000), faultyhttp.reset_after(300_000)]
+    with Http(cache, limits=QUICK, progress=Noting()) as http:
+        for number in range(9):
+            with pytest.raises(Incomplete, match="in 4 attempts: 503"):
+                http.fetch_bytes(f"{server.url}/{number}", 100)
+        http.download(f"{server.url}/a.rpm")
+    assert len(server.requests) == 9 * 4 + 3
+    assert [("503" in note, server.url in note) for note in notes[:1]] == [(True, True)]
+    assert len(notes) == 2
+
+
+@pytest.mark.parametrize("size", [60_000, 3])
+def test_headers_beyond_what_any_server_sends_are_refused(server: FaultyServer, http: Http, size: int) -> None:
+    many = {f"X-{number}": "x" * size for number in range(5 if size > 3 else 150)}
+    server.faults["/a.rpm"] = [lambda handler, body: handler.answer(200, body, many)] * 10
+    with pytest.raises((Refused, Incomplete), match="headers"):
+        http.fetch_bytes(f"{server.url}/a.rpm", 1 << 20)
+
+
+@pytest.mark.parametrize("name", ["WWW-Authenticate", "Content-Range", "Retry-After", "ETag", "Last-Modified"])
+def test_a_header_that_no_pattern_should_see_is_taken_for_none(server: FaultyServer, http: Http, name: str) -> None:
+    value = "Bearer " + 'a="' + "\\\\" * 15_000
+    status = {"WWW-Authenticate": 401, "Retry-After": 503}.get(name, 200)
+    server.faults["/a.rpm"] = [lambda handler, body: handler.answer(status, body, {name: value})]
+    if status == 401:
+        with pytest.raises(Unauthorized) as unauthorized:
+            http.download(f"{server.url}/a.rpm")
+        assert unauthorized.value.challenge == ""
+    else:
+        assert http.download(f"{server.url}/a.rpm").size == len(BODY)
+
+
+# A part that nobody asked for, or that is not what it says, must not pass for the whole.
+@pytest.mark.parametrize("status", [201, 202, 204, 206, 226, 300, 416])
+def test_an_answer_that_is_not_the_whole_file_is_not_taken_for_it(
+    server: FaultyServer, http: Http, status: int
+) -> None:
+    part = {"Content-Range": f"bytes 0-99/{len(BODY)}"}
+    server.faults["/a.rpm"] = [lambda handler, body: handler.answer(status, body[:100], part)] * 9
+    with pytest.raises(Incomplete, match=f"answers {status}"):
+        http.download(f"{server.url}/a.rpm")
+    with pytest.raises(Incomplete, match=f"answers {status}"):
+        http.fetch_bytes(f"{server.url}/a.rpm", 1 << 20)
+
+
+@pytest.mark.parametrize("said", ["bytes 1000-1999/700000", "bytes 1000-699999/800000", "bytes 1000-1999/*", "bytes"])
+def test_a_rest_that_is_not_all_that_was_missing_is_not_taken(
+    server: FaultyServer, http: Http, said: str, digest: str
+) -> None:
+    def rest(handler: faultyhttp.Handler, body: bytes) -> None:
+        handler.answer(206, body[1000:2001], {"Content-Range": said, "ETag": '"x"'})
+
+    def cut(handler: faultyhttp.Handler, body: bytes) -> None:
+        handler.head(200, {"Content-Length": str(len(body)), "ETag": '"x"'})
+        handler.wfile.write(body[:1000])
+        handler.reset()
+
+    server.faults["/a.rpm"] = [cut, rest]
+    assert http.download(f"{server.url}/a.rpm").sha256 == digest.removeprefix("sha256:")
+
+
+# What a registry says of an error (OCI distribution specification, "Error codes"), made harmless.
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (403, b'{"errors": [{"code": "DENIED", "message": "licence not accepted"}]}', r"403 Forbidden \(DENIED: lic"),
+        (404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}', r"404 Not Found \(MANIFEST_UNKNOWN\)"),
+        (
+            429,
+            b'{"errors": [{"message": "pull rate limit"}]}',
+            r"429 Too Many Requests \(pull rate limit\)",
+        ),
+        (403, b'{"details": "incorrect username"}', r"\(incorrect username\)"),
+        (403, b'{"errors": [{"message": "a\\u001b[31mb\\nerror: c"}]}', r"\(a\\x1b\[31mb\\nerror: c\)"),
+        (403, b'{"errors": [{"message": "' + b"x" * 9000 + b'"}]}', r"\(x{200}\)"),
+        (403, b'{"errors": [{"message": 1}, {}]}', "403 Forbidden[.]"),
+        (403, b'{"errors": ' + b"[" * 9000, "403 Forbidden[.]"),
+        (403, b"<html>" + b"x" * 100_000, "403 Forbidden[.]"),
+        (403, b"[]", "403 Forbidden[.]"),
+    ],
+)
+def test_the_reason_that_a_registry_gives_is_in_the_message(
+    server: FaultyServer, http: Http, status: int, body: bytes, said: str
+) -> None:
+    server.faults["/a.rpm"] = [lambda handler, _: handler.answer(status, body)] * 10
+    with pytest.raises(Incomplete, match=said) as raised:
+        http.fetch_bytes(f"{server.url}/a.rpm", 100)
+    assert raised.value.message.isprintable()
+    assert ("log in" in raised.value.advice) == (status == 429)
 
 
 def test_a_netrc_does_not_replace_the_token_that_was_given(

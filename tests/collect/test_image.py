@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -441,11 +441,94 @@ def test_an_index_that_lies_about_an_architecture_is_refused(registry: Registry,
 
 
 def test_an_artifact_that_is_no_image_is_refused(registry: Registry, tmp_path: Path) -> None:
-    config, layer = parts(tmp_path)
-    config["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
+    _, layer = parts(tmp_path)
+    config = put_blob(tmp_path, b'{"name": "chart"}', "application/vnd.cncf.helm.config.v1+json")
     reference = hand_made(registry, tmp_path, "chart", {"config": config, "layers": [layer]})
+    put_into(registry, "chart", tmp_path, config, layer)
     with pytest.raises(Refused, match=r"no container image: its configuration is 'application/vnd"):
         pull(reference, context(tmp_path))
+
+
+# containerd 1.6 unpacks and runs such an image: it asks the configuration for its layers, and not for its type.
+def test_an_image_that_calls_itself_a_chart_is_an_image(registry: Registry, tmp_path: Path) -> None:
+    config, layer = parts(tmp_path)
+    config["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
+    reference = hand_made(registry, tmp_path, "no-chart", {"config": config, "layers": [layer]})
+    put_into(registry, "no-chart", tmp_path, config, layer)
+    assert pull(reference, context(tmp_path)).platforms[0].architecture == "x86_64"
+
+
+# docker's own store unpacks a layer whatever it is called.
+@pytest.mark.parametrize(("data", "is_image"), [(BASE, True), (b"", True), (b"{}", False), (b"x" * 2000, False)])
+def test_a_layer_of_an_unknown_type_is_one_if_it_can_be_unpacked(
+    data: bytes, is_image: bool, registry: Registry, tmp_path: Path
+) -> None:
+    config, _ = parts(tmp_path, data)
+    layer = put_blob(tmp_path, data, "application/vnd.example.thing")
+    name = f"unknown-{len(data)}"
+    reference = hand_made(registry, tmp_path, name, {"config": config, "layers": [layer]})
+    put_into(registry, name, tmp_path, config, layer)
+    if is_image:
+        assert pull(reference, context(tmp_path)).platforms
+    else:
+        with pytest.raises(Refused, match="no container image: it holds 'application/vnd"):
+            pull(reference, context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ],
+)
+def test_a_layer_that_is_not_distributed_with_the_image_is_refused(
+    media_type: str, registry: Registry, tmp_path: Path
+) -> None:
+    config, layer = parts(tmp_path)
+    layer["mediaType"] = media_type
+    reference = hand_made(registry, tmp_path, "foreign", {"config": config, "layers": [layer]})
+    put_into(registry, "foreign", tmp_path, config, layer)
+    with pytest.raises(Refused, match="is not distributed with the image"):
+        pull(reference, context(tmp_path))
+
+
+def platform(architecture: str) -> dict[str, object]:
+    return {"platform": {"os": "linux", "architecture": architecture}}
+
+
+# containerd's platforms.Normalize and images.Manifest: other names of a machine, entries without a platform, which come
+# after those that have one, and indexes within the index.
+@pytest.mark.parametrize(
+    ("entries", "chosen"),
+    [
+        (lambda amd, arm: [{**amd, **platform("x86_64")}, {**arm, **platform("aarch64")}], 0),
+        (lambda amd, arm: [{**arm, **platform("arm64")}, {**amd, **platform("AMD64")}], 1),
+        (lambda amd, arm: [arm, amd], 1),
+        (lambda amd, arm: [arm, {**amd, **platform("amd64")}], 1),
+    ],
+)
+def test_an_entry_is_chosen_as_containerd_chooses_it(
+    entries: Callable[[dict[str, object], dict[str, object]], list[dict[str, object]]],
+    chosen: int,
+    tmp_path: Path,
+    registry: Registry,
+) -> None:
+    layout = tmp_path / "layout"
+    made = {}
+    for machine in ("amd64", "arm64"):
+        named = make_image(layout, machine, {machine: [BASE]}, index=False)
+        size = (layout / "blobs/sha256" / named[7:]).stat().st_size
+        made[machine] = {"mediaType": OCI_MANIFEST, "digest": named, "size": size}
+    listed = entries(made["amd64"], made["arm64"])
+    for nested in (False, True):
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
+        if nested:
+            index["manifests"] = [put_blob(layout, json.dumps(index).encode(), OCI_INDEX)]
+        reference = registry.put(layout, f"chosen-{int(nested)}", index)
+        artifact = pull(reference, context(tmp_path / str(nested)))
+        assert [one.manifest.digest for one in artifact.platforms] == [listed[chosen]["digest"]]
+        assert artifact.platforms[0].architecture == "x86_64"
 
 
 def test_a_configuration_with_fewer_layers_than_the_manifest_is_refused(registry: Registry, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 import base64
 import json
+import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -20,7 +24,7 @@ LAYER = make_layer({"usr/bin/x": b"x" * 5000})
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Hide the credentials of whoever runs the tests; give the folder that is home now."""
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
     home.mkdir()
@@ -67,6 +71,35 @@ def test_an_image_is_pulled_with_what_docker_login_wrote(
     registry: Registry = request.getfixturevalue(kind)
     log_in(nobody / ".docker/config.json", registry.address)
     assert pull(f"{registry.address}/team/kube-proxy:v1", context(tmp_path)).platforms
+
+
+@contextmanager
+def guarded(
+    layout: Path, folder: Path, refuse: Callable[[Handler], None], accept: Callable[[str, str], bool]
+) -> Iterator[FaultyServer]:
+    """Serve the image to whoever shows what ``accept`` takes, and a token that names its scope to anybody."""
+    web = folder / "web"
+    digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    for kind in ("manifests", "blobs"):
+        shutil.copytree(layout / "blobs/sha256", web / "v2/team/kube-proxy" / kind)
+        for blob in list((web / "v2/team/kube-proxy" / kind).iterdir()):
+            blob.rename(blob.with_name(f"sha256:{blob.name}"))
+    shutil.copy(layout / "blobs/sha256" / digest[7:], web / "v2/team/kube-proxy/manifests/v1")
+
+    class Guard(Handler):
+        def do_GET(self) -> None:  # noqa: N802 - the name that http.server asks for
+            if self.path.startswith("/token"):
+                self.server.targets.append(self.path)
+                scope = parse_qs(self.path.partition("?")[2]).get("scope", [""])[0]
+                self.answer(200, json.dumps({"token": f"tok-{scope}"}).encode())
+            elif accept(self.headers.get("Authorization", ""), self.path):
+                super().do_GET()
+            else:
+                refuse(self)
+
+    with FaultyServer(web) as server:
+        server.RequestHandlerClass = Guard
+        yield server
 
 
 def test_a_token_is_asked_for_once_and_for_pulling_alone(token: Registry, nobody: Path, tmp_path: Path) -> None:
@@ -206,6 +239,74 @@ def test_a_challenge_from_where_a_registry_redirects_to_is_not_answered(
         assert not any("Authorization" in headers for _, headers in server.requests + elsewhere.requests)
 
 
+# Several challenges, and the scopes of gateways
+
+
+BEARER, BASIC = 'Bearer realm="http://HOST/token",service="reg, istry"', 'Basic realm="a \\"quoted\\" one, and more"'
+
+
+@pytest.mark.parametrize(
+    ("challenges", "logged_in", "wanted"),
+    [
+        ([BEARER], False, "Bearer tok"),
+        ([BASIC], True, "Basic"),
+        (["Negotiate", BASIC], True, "Basic"),
+        ([f"Negotiate, {BASIC}"], True, "Basic"),
+        ([f"Negotiate YII+/abc==, {BASIC}"], True, "Basic"),
+        ([f'Digest realm="x", qop="auth, auth-int", nonce="n", {BASIC}'], True, "Basic"),
+        ([BASIC, BEARER], False, "Bearer tok"),
+        ([f"{BASIC}, {BEARER}"], False, "Bearer tok"),
+        ([f"{BEARER}, {BASIC}"], True, "Bearer tok"),
+        ([BEARER.replace("=", " = ").replace("Bearer", "bearer").replace("realm", "REALM")], False, "Bearer tok"),
+    ],
+)
+def test_of_several_challenges_one_that_can_be_answered_is_taken(
+    challenges: list[str], logged_in: bool, wanted: str, layout: Path, nobody: Path, tmp_path: Path
+) -> None:
+    def answer(handler: Handler) -> None:
+        values = [challenge.replace("HOST", handler.headers["Host"]) for challenge in challenges]
+        handler.send_response(401)
+        for value in values:
+            handler.send_header("WWW-Authenticate", value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with guarded(layout, tmp_path, answer, lambda given, _: given.startswith(wanted)) as server:
+        if logged_in:
+            log_in(nobody / ".docker/config.json", server.url.removeprefix("http://"))
+        assert pull(f"{server.url.removeprefix('http://')}/team/kube-proxy:v1", context(tmp_path)).platforms
+
+
+# A gateway that maps its own paths passes on the challenge of the registry behind it; others send scopes of no use.
+@pytest.mark.parametrize(
+    ("scope", "needed", "asked"),
+    [
+        ("aws", "repository:team/kube-proxy:pull", ["team/kube-proxy:pull"]),
+        ("repository:kube-proxy:pull", "repository:kube-proxy:pull", ["team/kube-proxy:pull", "kube-proxy:pull"]),
+        ("repository:other:pull,push", None, ["team/kube-proxy:pull"]),
+        ("registry:catalog:*", None, ["team/kube-proxy:pull"]),
+        ("repository:x:push repository:kube-proxy:pull", "repository:kube-proxy:pull",
+         ["team/kube-proxy:pull", "kube-proxy:pull"]),
+    ],
+)  # fmt: skip
+def test_a_pull_that_a_challenge_names_is_tried_after_the_own_one(
+    scope: str, needed: str | None, asked: list[str], layout: Path, tmp_path: Path
+) -> None:
+    def answer(handler: Handler) -> None:
+        value = f'Bearer realm="http://{handler.headers["Host"]}/token",service="s",scope="{scope}"'
+        handler.answer(401, b"", {"WWW-Authenticate": value})
+
+    with guarded(layout, tmp_path, answer, lambda given, _: given == f"Bearer tok-{needed}") as server:
+        reference = f"{server.url.removeprefix('http://')}/team/kube-proxy:v1"
+        if needed:
+            assert pull(reference, context(tmp_path)).platforms
+        else:
+            with pytest.raises(Incomplete, match="401"):
+                pull(reference, context(tmp_path))
+        scopes = [parse_qs(target.partition("?")[2])["scope"][0] for target in server.targets if "token" in target]
+        assert scopes == [f"repository:{name}" for name in asked]
+
+
 # Where credentials are found
 
 
@@ -238,6 +339,15 @@ def test_podmans_file_goes_before_dockers(nobody: Path, monkeypatch: pytest.Monk
         ("registry.example.com", "registry.example.com/team"),
         ("registry.example.com", "registry.example.com/team/app"),
         ("127.0.0.1:5000", "127.0.0.1:5000"),
+        ("127.0.0.1:5000", "http://127.0.0.1:5000/v2/"),
+        ("registry.example.com", "https://registry.example.com/"),
+        ("registry.example.com", "https://registry.example.com/v1/"),
+        ("registry.example.com", "https://registry.example.com/v2"),
+        ("registry.example.com", "https://registry.example.com/anything"),
+        ("registry.example.com", "http://registry.example.com"),
+        ("registry.example.com", "registry.example.com/"),
+        ("registry.example.com", "registry.example.com/v2/"),
+        ("docker.io", "index.docker.io/v1/"),
         ("docker.io", "https://index.docker.io/v1/"),
         ("docker.io", "docker.io"),
         ("docker.io", "docker.io/team"),
@@ -249,11 +359,58 @@ def test_a_registry_is_found_by_every_name_that_is_written(registry: str, key: s
 
 
 @pytest.mark.parametrize(
-    "key", ["other.example.com", "registry.example.com/te", "example.com", "registry.example.com:5000"]
+    "key",
+    [
+        "other.example.com",
+        "https://other.example.com/registry.example.com",
+        "registry.example.com/te",
+        "ftp://registry.example.com",
+        "example.com",
+        "registry.example.com:5000",
+    ],
 )
 def test_another_registrys_credentials_are_not_shown(key: str, nobody: Path) -> None:
     log_in(nobody / ".docker/config.json", key)
     assert found() is None
+
+
+def test_of_two_entries_for_a_registry_its_plain_name_counts(nobody: Path) -> None:
+    def entry(user: str) -> dict[str, str]:
+        return {"auth": base64.b64encode(f"{user}:p".encode()).decode()}
+
+    path = nobody / ".docker/config.json"
+    path.parent.mkdir()
+    for keys in (["https://r.example/v1/", "r.example"], ["r.example", "https://r.example/v1/"]):
+        path.write_text(json.dumps({"auths": {key: entry(key[0]) for key in keys}}))
+        assert found("r.example") == ("r", "p", "")
+
+
+# As docker's CLI and GitLab's runners take it.
+def test_the_document_may_be_in_a_variable(nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log_in(tmp_path / "variable", "registry.example.com", "variable", "v")
+    log_in(tmp_path / "chosen", "other.example.com", "chosen", "c")
+    log_in(nobody / ".docker/config.json", "registry.example.com", "docker", "d")
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", (tmp_path / "variable").read_text())
+    assert found() == ("variable", "v", "")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "chosen"))
+    assert (found(), found("other.example.com")) == (("variable", "v", ""), ("chosen", "c", ""))
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", "{")
+    with pytest.raises(Incomplete, match="DOCKER_AUTH_CONFIG is not JSON"):
+        found()
+
+
+def test_the_file_of_docker_before_1_7_is_read(nobody: Path) -> None:
+    log_in(nobody / "x", "https://registry.example.com/v1/")
+    (nobody / ".dockercfg").write_text(json.dumps(json.loads((nobody / "x").read_text())["auths"]))
+    assert found() == (USER, PASSWORD, "")
+
+
+# Where podman keeps it without XDG_RUNTIME_DIR, as under sudo and cron: getAuthFilePath of containers/image.
+def test_podmans_file_for_whoever_has_no_runtime_directory_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Path, "is_file", lambda path: asked.append(str(path)))
+    assert found() is None
+    assert asked[0] == f"/run/containers/{os.getuid()}/auth.json"
 
 
 def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

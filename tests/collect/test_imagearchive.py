@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fipsmanifest.artifact import Artifact
+from fipsmanifest.artifact import Artifact, LeftOut
 from fipsmanifest.collect import imagearchive
 from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
@@ -19,9 +19,10 @@ from fipsmanifest.definition import ImageArchive
 from fipsmanifest.errors import Incomplete, Refused, UsageError
 from fipsmanifest.lock import Pin
 from fipsmanifest.unpack.layers import merge, read_layer
+from fipsmanifest.unpack.member import Member
 from tests.collect.test_image import context, definition
 from tests.faultyhttp import FaultyServer
-from tests.servers_registry import make_image, make_layer, skopeo
+from tests.servers_registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo
 
 LAYERS = [make_layer({"usr/bin/base": os.urandom(50_000)}), make_layer({"usr/bin/kube-proxy": os.urandom(90_000)})]
 DIFF_IDS = tuple("sha256:" + hashlib.sha256(layer).hexdigest() for layer in LAYERS)
@@ -294,3 +295,222 @@ def test_an_archive_that_was_cut_is_refused(layout: Path, cut: float, option: st
 def test_an_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match=r"nothing\.tar"):
         take(tmp_path / "nothing.tar", context(tmp_path))
+
+
+# An archive that has both an index.json and a manifest.json: skopeo oci-archive: and containerd read the one, skopeo
+# docker-archive: and docker before 25 the other one.
+
+
+def both_ways(folder: Path, *, config: bytes | None = None, **saved: object) -> Path:
+    """Make a layout of one image, and a manifest.json for the same image but for what is given."""
+    tree = folder / "both"
+    shutil.rmtree(tree, ignore_errors=True)
+    digest = make_image(tree, NAME, {"amd64": LAYERS}, index=False)
+    manifest = json.loads((tree / "blobs/sha256" / digest[7:]).read_text())
+    path = "blobs/sha256/" + manifest["config"]["digest"][7:]
+    if config is not None:
+        path = "config.json"
+        (tree / path).write_bytes(config)
+    entry = {
+        "Config": path,
+        "RepoTags": [NAME],
+        "Layers": ["blobs/sha256/" + layer["digest"][7:] for layer in manifest["layers"]],
+        **saved,
+    }
+    (tree / "manifest.json").write_text(json.dumps([entry]))
+    return tree
+
+
+def config_of(*layers: bytes) -> bytes:
+    diff_ids = ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]
+    return json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
+
+
+def contents(path: Path, folder: Path) -> imagearchive.Contents:
+    cache = Cache(folder / "cache")
+    return imagearchive.images_in(imagearchive.open_archive(path, cache), cache, path.name)
+
+
+def test_an_archive_with_both_documents_for_the_same_image_is_one_image(tmp_path: Path) -> None:
+    tree = both_ways(tmp_path)
+    for path in (tree, packed(tree, tmp_path / "both.tar")):
+        assert [image.platforms[0].diff_ids for image in contents(path, tmp_path).images] == [DIFF_IDS]
+        assert sorted(programs(take(path, context(tmp_path)))) == ["/usr/bin/base", "/usr/bin/kube-proxy"]
+
+
+# `ctr images export` names the compressed layers in manifest.json, and others expand them into files of their own.
+def test_the_layers_of_the_second_document_may_be_other_files_with_the_same_content(tmp_path: Path) -> None:
+    tree = both_ways(tmp_path, Layers=["0/layer.tar", "1/layer.tar"])
+    for number, layer in enumerate(LAYERS):
+        (tree / str(number)).mkdir()
+        (tree / str(number) / "layer.tar").write_bytes(layer)
+    assert len(contents(tree, tmp_path).images) == 1
+    (tree / "1/layer.tar").write_bytes(LAYERS[0])
+    with pytest.raises(Refused, match=f"{DIFF_IDS[1]} is {DIFF_IDS[0]}"):
+        contents(tree, tmp_path)
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+@pytest.mark.parametrize(
+    ("config", "saved", "why"),
+    [
+        (config_of(LAYERS[0]), {"Layers": ["0/layer.tar"]}, "says that .*kube-proxy.* and index.json says something"),
+        (config_of(LAYERS[0]), {"RepoTags": []}, "says that an image has the configuration"),
+        (config_of(*LAYERS), {"RepoTags": ["docker.io/other:v1"]}, "says that 'docker.io/other:v1' has"),
+        (None, {"Layers": ["0/layer.tar"]}, "has 2 layers, and manifest.json 1"),
+        (None, {"Layers": ["0/layer.tar"] * 2}, f"{DIFF_IDS[1]} is {DIFF_IDS[0]}"),
+        (None, {"LAYERS": ["0/layer.tar"]}, "manifest.json has the key 'LAYERS'"),
+    ],
+)
+def test_an_archive_whose_two_documents_differ_is_refused(
+    form: str, config: bytes | None, saved: dict[str, object], why: str, tmp_path: Path
+) -> None:
+    tree = both_ways(tmp_path, config=config, **saved)
+    (tree / "0").mkdir()
+    (tree / "0/layer.tar").write_bytes(LAYERS[0])
+    path = tree if form == "folder" else packed(tree, tmp_path / "both.tar")
+    with pytest.raises(Refused, match=why) as refused:
+        contents(path, tmp_path)
+    assert refused.value.exit_code == 5
+    with pytest.raises(Refused, match=why):
+        take(path, context(tmp_path))
+
+
+def test_a_name_that_the_two_documents_give_to_different_images_is_refused(tmp_path: Path) -> None:
+    tree = both_ways(tmp_path)
+    make_image(tree, "docker.io/other:v1", {"amd64": LAYERS[:1]}, index=False)
+    assert len(contents(tree, tmp_path).images) == 2
+    saved = json.loads((tree / "manifest.json").read_text())
+    saved[0]["RepoTags"] = ["other:v1"]
+    (tree / "manifest.json").write_text(json.dumps(saved))
+    with pytest.raises(Refused, match="says that 'other:v1' has the configuration"):
+        contents(tree, tmp_path)
+
+
+# skopeo reads the first member of a name (docker-archive:) or the last (oci-archive:), and what a link names never.
+@pytest.mark.parametrize("document", ["index.json", "manifest.json"])
+@pytest.mark.parametrize("trick", ["twice", "dot", "symlink", "hardlink", "folder-link"])
+def test_a_document_that_tools_may_read_from_different_members_is_refused(
+    document: str, trick: str, tmp_path: Path
+) -> None:
+    tree = both_ways(tmp_path)
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as tar:
+        for file in sorted(tree.rglob("*")):
+            if file.is_file() and file.name != document:
+                tar.add(file, str(file.relative_to(tree)))
+        if trick in ("twice", "dot"):
+            tar.add(tree / document, document)
+            tar.add(tree / document, ("./" if trick == "dot" else "") + document)
+        else:
+            tar.add(tree / document, "elsewhere")
+            link = tarfile.TarInfo(document)
+            link.type = tarfile.LNKTYPE if trick == "hardlink" else tarfile.SYMTYPE
+            link.linkname = "./elsewhere" if trick == "folder-link" else "elsewhere"
+            tar.addfile(link)
+    with pytest.raises(Refused, match=f"(several members|a link) with the name '{document}'"):
+        contents(path, tmp_path)
+
+
+# What air-gap tools put beside an image
+
+
+def beside(tree: Path, name: str, config: dict[str, object], layers: list[dict[str, object]], **entry: object) -> None:
+    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
+    named = put_blob(tree, json.dumps(document).encode(), OCI_MANIFEST)
+    index = json.loads((tree / "index.json").read_text())
+    annotations = {"org.opencontainers.image.ref.name": name}
+    index["manifests"].append({**named, "annotations": annotations, **entry})
+    (tree / "index.json").write_text(json.dumps(index))
+
+
+def platform(system: str) -> dict[str, object]:
+    return {"platform": {"os": system, "architecture": "amd64"}}
+
+
+FAKE = b'{"architecture": "", "os": "", "rootfs": {"type": "layers", "diff_ids": ["sha256:' + b"0" * 64 + b'"]}}'
+TAR = "application/vnd.oci.image.layer.v1.tar"
+HELM = "application/vnd.cncf.helm.config.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("config", "config_type", "layer", "layer_type", "why"),
+    [
+        (FAKE, OCI_CONFIG, b"{}", "application/vnd.dev.cosign.simplesigning.v1+json", "it holds 'application/vnd.dev"),
+        (b"{}", OCI_CONFIG, b"{}", "application/vnd.in-toto+json", "it holds 'application/vnd.in-toto"),
+        (b"{}", HELM, LAYERS[0], "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "its configuration is 'app"),
+        (b"{}", "application/vnd.oci.empty.v1+json", b"{}", "application/spdx+json", "its configuration is 'app"),
+        (config_of(LAYERS[0]).replace(b"linux", b"windows"), OCI_CONFIG, LAYERS[0], TAR, "made for 'windows'"),
+    ],
+)
+def test_what_no_runtime_would_run_is_left_out_with_its_reason(
+    config: bytes, config_type: str, layer: bytes, layer_type: str, why: str, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    make_image(tree, NAME, {"amd64": LAYERS}, index=False)
+    beside(tree, "x:1", put_blob(tree, config, config_type), [put_blob(tree, layer, layer_type)])
+    found = contents(tree, tmp_path)
+    assert [image.name for image in found.images] == [NAME]
+    (left_out,) = found.left_out
+    assert isinstance(left_out, LeftOut)
+    assert left_out.name.startswith("tree: x:1@sha256:")
+    assert why in left_out.why
+    # Its bytes are looked through all the same, whatever it calls itself.
+    others = {hashlib.sha256(m.content.read()).digest() for m in open_store(tree, tmp_path, found) if m.content}
+    assert hashlib.sha256(layer).digest() in others
+
+
+def open_store(tree: Path, folder: Path, found: imagearchive.Contents) -> Iterator[Member]:
+    return imagearchive.open_archive(tree, Cache(folder / "cache")).store.others(found.layers)
+
+
+# ctr of containerd 1.6 imports and unpacks each of these: neither the types nor the system of the configuration count.
+@pytest.mark.parametrize(
+    ("config", "config_type", "layer_type", "entry"),
+    [
+        (config_of(LAYERS[0]), HELM, TAR, {}),
+        (config_of(LAYERS[0]), "application/octet-stream", TAR, {}),
+        (config_of(LAYERS[0]), OCI_CONFIG, TAR + "+foo", {}),
+        (config_of(LAYERS[0]), OCI_CONFIG, TAR, {"artifactType": "application/vnd.example"}),
+        (config_of(LAYERS[0]).replace(b'"os": "linux", "architecture": "amd64", ', b""), OCI_CONFIG, TAR, {}),
+        (config_of(LAYERS[0]).replace(b"linux", b"windows"), OCI_CONFIG, TAR, platform("linux")),
+        (config_of(LAYERS[0]), OCI_CONFIG, TAR, platform("LINUX")),
+        (config_of(LAYERS[0]), OCI_CONFIG, TAR, platform("")),
+    ],
+)
+def test_what_a_runtime_would_run_is_judged_whatever_it_calls_itself(
+    config: bytes, config_type: str, layer_type: str, entry: dict[str, object], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    make_image(tree, NAME, {"amd64": LAYERS}, index=False)
+    layer = put_blob(tree, LAYERS[0], layer_type)
+    beside(tree, "x:1", put_blob(tree, config, config_type), [layer], **entry)
+    found = contents(tree, tmp_path)
+    assert ([image.name for image in found.images], found.left_out) == ([NAME, "x:1"], ())
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"), [(config_of(), LAYERS[:1]), (b"{}", LAYERS[:1]), (config_of(*LAYERS), LAYERS[:1])]
+)
+def test_an_image_that_is_damaged_is_an_error_and_the_others_are_judged(
+    config: bytes, layers: list[bytes], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    make_image(tree, NAME, {"amd64": LAYERS}, index=False)
+    beside(tree, "x:1", put_blob(tree, config, OCI_CONFIG), [put_blob(tree, layer, TAR) for layer in layers])
+    found = contents(tree, tmp_path)
+    assert [image.name for image in found.images] == [NAME]
+    (error,) = found.left_out
+    assert isinstance(error, Refused)
+
+
+def test_an_archive_without_any_image_is_an_error(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    make_image(tree, NAME, {"amd64": LAYERS}, index=False)
+    index = json.loads((tree / "index.json").read_text())
+    index["manifests"] = []
+    (tree / "index.json").write_text(json.dumps(index))
+    beside(tree, "x:1", put_blob(tree, b"{}", HELM), [put_blob(tree, b"{}", "application/json")])
+    found = contents(tree, tmp_path)
+    assert found.images == ()
+    assert [type(item) for item in found.left_out] == [LeftOut, Refused]

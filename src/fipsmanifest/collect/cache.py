@@ -3,15 +3,23 @@
 A blob is renamed into place when it is whole and its digest is known, and hashed again before this process uses it
 for the first time, so neither a kill, nor a power cut, nor a bad disk makes a wrong file right. Everything in it can be
 fetched again; the folder may be deleted at any time when nothing runs.
+
+A directory that other users can write to is refused: they could replace a file between its check and its use. No file
+is opened, changed or created through a symbolic or hard link, whoever made it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import grp
 import hashlib
+import io
 import json
 import os
+import pwd
+import stat
 import tempfile
 import threading
 import time
@@ -28,6 +36,9 @@ BLOCK = 1 << 20
 
 #: Seconds after which what an interrupted run left behind is no longer worth resuming.
 _STALE = 7 * 24 * 3600
+
+#: Bytes of the facts about a partial download: an address and a validator.
+_MAX_FACTS = 64 << 10
 
 #: Seconds between two looks at a lock that another process holds.
 _LOCK_POLL = 0.1
@@ -61,32 +72,37 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """Bytes so far; 0 where nothing was begun."""
+        """Bytes so far; 0 where nothing was begun, or where the path is not a file of this user alone."""
         try:
-            return self.path.stat().st_size
+            found = self.path.lstat()
         except FileNotFoundError:
             return 0
+        return found.st_size if _is_own(found, to_change=True) else 0
 
     def facts(self) -> dict[str, str]:
-        """Give what `begin` wrote down, empty where that is missing or damaged."""
+        """Return what `begin` stored, empty where that is missing or damaged."""
         try:
-            facts = documents.read_json(self._facts.read_bytes())
+            with _open_own(self._facts) as file:
+                facts = documents.read_json(file.read(_MAX_FACTS))
         except (OSError, ValueError):
             return {}
         return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
 
     def begin(self, facts: dict[str, str]) -> None:
-        """Start anew with no bytes, writing down what they will be served as."""
+        """Start again with no bytes and store what they will be served as. Raises `Incomplete`."""
         with _disk(self.path):
             # In this order: facts must never describe bytes of an earlier answer.
             self.path.unlink(missing_ok=True)
-            self._facts.write_text(json.dumps(facts), encoding="utf-8")
-            self.path.touch()
+            self._facts.unlink(missing_ok=True)
+            for path, data in ((self._facts, json.dumps(facts).encode()), (self.path, b"")):
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
 
     def append(self, chunks: Iterator[bytes]) -> None:
-        """Write ``chunks`` behind the bytes so far. A disk that refuses leaves nothing behind; raises `Incomplete`."""
+        """Append ``chunks`` to the bytes so far. A write that fails leaves nothing behind; raises `Incomplete`."""
         try:
-            with self.path.open("ab", buffering=0) as file:
+            with _open_own(self.path, os.O_WRONLY | os.O_APPEND, to_change=True) as file:
                 for chunk in chunks:
                     _write_all(file.fileno(), chunk)
         except OSError as error:
@@ -104,15 +120,22 @@ class Cache:
     """The store. Safe for threads, and for processes that share its folder."""
 
     def __init__(self, root: Path) -> None:
-        """Open the store at ``root``, making it where it is missing. Raises `Incomplete` where that cannot be."""
+        """Open the store at ``root`` and create it where it is missing.
+
+        Raises `Incomplete` where that fails, and `Refused` for a directory that belongs to another user or that other
+        users can write to.
+        """
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._partial = root / "partial"
         self._stop = threading.Event()
         self._verified: dict[str, tuple[int, ...]] = {}
         with _disk(root):
-            self._blobs.mkdir(parents=True, exist_ok=True)
-            self._partial.mkdir(parents=True, exist_ok=True)
+            root.parent.mkdir(parents=True, exist_ok=True)
+            for directory in (root, self._blobs.parent, self._blobs, self._partial):
+                directory.mkdir(mode=0o700, exist_ok=True)
+                # The root itself may be a link to a larger disk; what is in it is made here.
+                _check_private(directory, directory.stat() if directory == root else directory.lstat())
         self._sweep()
 
     def stop(self) -> None:
@@ -133,7 +156,10 @@ class Cache:
         try:
             state = _state(path)
             if self._verified.get(sha256) != state:
-                with path.open("rb") as file:
+                if not _is_own(path.lstat()):
+                    path.unlink(missing_ok=True)
+                    return None
+                with _open_own(path) as file:
                     found = hashlib.file_digest(file, "sha256").hexdigest()
                 if found != sha256:
                     path.unlink(missing_ok=True)
@@ -187,8 +213,9 @@ class Cache:
     def _keep(self, path: Path, sha256: str) -> CachedFile:
         target = self.path(sha256)
         with _disk(target):
+            with _open_own(path, to_change=True) as file:
+                os.fchmod(file.fileno(), 0o644)
             path.replace(target)
-            target.chmod(0o644)
             state = _state(target)
         self._verified[sha256] = state
         return CachedFile(target, sha256, state[1])
@@ -197,7 +224,7 @@ class Cache:
     def _locked(self, path: Path) -> Iterator[None]:
         while True:
             with _disk(path):
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 self._wait_for(descriptor, path)
                 # Whoever held it before has removed the file: the lock is then on a file that nobody else can open.
@@ -226,27 +253,68 @@ class Cache:
         """Remove what interrupted runs left long ago."""
         for path in self._partial.iterdir():
             with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _STALE:
+                if time.time() - path.lstat().st_mtime > _STALE:
                     path.unlink()
 
 
 def hash_into(path: Path, *updates: Callable[[bytes], None]) -> None:
     """Feed the bytes of ``path`` to ``updates`` (of hashes). Raises `Incomplete` where the disk cannot be read."""
-    with _disk(path), path.open("rb", buffering=0) as file:
+    with _disk(path), _open_own(path) as file:
         while chunk := file.read(BLOCK):
             for update in updates:
                 update(chunk)
 
 
+def _is_own(found: os.stat_result, *, to_change: bool = False) -> bool:
+    """Return whether this is a regular file of this user, and ``to_change``, that no second name leads to it."""
+    own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    return own and not (to_change and found.st_nlink > 1)
+
+
+def _open_own(path: Path, flags: int = os.O_RDONLY, *, to_change: bool = False) -> io.FileIO:
+    """Open a file of the cache, never through a link. Raises `OSError`."""
+    # O_NONBLOCK: opening a FIFO would wait for its other end.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not _is_own(os.fstat(descriptor), to_change=to_change):
+        os.close(descriptor)
+        raise OSError(errno.EPERM, "It is not a file of this user alone")
+    return io.FileIO(descriptor, "rb" if flags == os.O_RDONLY else "ab")
+
+
+def _check_private(directory: Path, found: os.stat_result) -> None:
+    """Raise `Refused` for a directory that another user owns or can write to, or that a link leads to."""
+    if not stat.S_ISDIR(found.st_mode):
+        why = "is not a directory"
+    elif found.st_uid != os.geteuid():
+        why = f"belongs to the user with the ID {found.st_uid}"
+    elif found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid)):
+        why = f"can be written to by other users (mode {stat.S_IMODE(found.st_mode):04o})"
+    else:
+        return
+    raise Refused(
+        f"The cache directory {directory} {why}.",
+        f"Delete it, take the permission away with 'chmod -R go-w {directory}', or name another one with --cache.",
+    )
+
+
+def _is_private_group(gid: int) -> bool:
+    """Return whether only this user is in the group, as Red Hat and Debian give every user one (useradd(8))."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return user.pw_gid == gid and user.pw_name == group.gr_name and not set(group.gr_mem) - {user.pw_name}
+
+
 def _state(path: Path) -> tuple[int, ...]:
-    """Give what changes whenever a file's bytes do: no process can set a file's ctime."""
-    found = path.stat()
+    """Return what changes whenever a file's bytes do: no process can set a file's ctime."""
+    found = path.lstat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
 

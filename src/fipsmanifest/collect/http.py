@@ -13,11 +13,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..progress import SILENT, Progress, Task
 from .cache import BLOCK, Cache, CachedFile, Partial, hash_into
-from .transport import Answer, Limits, Transient, Transport, Unauthorized, local_path, shown
+from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown
 
 __all__ = ["Fetched", "Http", "Limits", "Unauthorized"]
 
@@ -26,7 +27,8 @@ _Result = TypeVar("_Result")
 #: What may name a file here; SHA-1 and MD5 may not.
 _ALGORITHMS = {"sha256": 64, "sha384": 96, "sha512": 128}
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
+#: RFC 9110, 14.4: first and last byte, and the size of the whole.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Http:
         self._cache = cache
         self._progress = progress
         self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._noted: set[tuple[tuple[str, str], str]] = set()
         self._transport = Transport(self.limits, self._stop, allow_http=allow_http, ca_bundle=ca_bundle)
 
     def __enter__(self) -> Http:
@@ -94,7 +98,7 @@ class Http:
             with self._transport.open(url, headers or {}, form) as answer:
                 data = _take(answer.chunks(), limit, url)
                 if answer.length is not None and len(data) < answer.length:
-                    raise Transient(f"{len(data)} of {answer.length} bytes came")
+                    raise Transient(f"{len(data)} of {answer.length} bytes came", kind="short")
                 return Fetched(data, answer.url, answer.headers)
 
         return self._retrying(url, attempt)
@@ -182,7 +186,7 @@ class Http:
             partial.append(_counted(answer.chunks(), want, hashes, meter))
         missing = want.size if want.size is not None else announced
         if missing is not None and hashes.size < missing:
-            raise Transient(f"{hashes.size} of {missing} bytes came")
+            raise Transient(f"{hashes.size} of {missing} bytes came", kind="short")
         return start
 
     def _rehash(self, partial: Partial, hashes: _Hashes) -> int:
@@ -193,8 +197,8 @@ class Http:
     def _continues(self, answer: Answer, want: _Want, partial: Partial) -> bool:
         """Tell whether ``answer`` is the rest of ``partial``; where it is the whole file, make room for that."""
         if answer.status == 206:
-            found = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-            if found and int(found.group(1)) == partial.size:
+            found = _CONTENT_RANGE.fullmatch(header(answer.headers, "Content-Range").strip())
+            if found and int(found.group(1)) == partial.size and _reaches_the_end(found, answer.length):
                 return True
         if answer.status in (206, 416):
             partial.discard()
@@ -203,22 +207,33 @@ class Http:
         return False
 
     def _retrying(self, url: str, attempt: Callable[[], _Result]) -> _Result:
+        """Return what ``attempt`` returns, made again while it raises `Transient`. Raises `Incomplete`."""
         deadline = time.monotonic() + self.limits.total
         for number in range(1, self.limits.attempts + 1):
             try:
                 return attempt()
             except Transient as error:
-                reason = error.reason
+                last = error
                 wait = error.after if error.after is not None else self._backoff(number)
             if number == self.limits.attempts or time.monotonic() + wait > deadline:
                 break
-            self._progress.note(f"{shown(url)}: {reason}; trying again in {wait:.1f} s")
+            self._note_retry(url, last, wait)
             if self._stop.wait(wait):
                 raise Incomplete(f"Stopped while downloading {shown(url)}.")
         raise Incomplete(
-            f"{shown(url)} could not be fetched in {number} attempts: {reason}.",
-            "Check the network and try again; what arrived is kept and resumed.",
+            f"{shown(url)} could not be fetched in {number} attempts: {last.reason}.",
+            last.advice or "Check the network and try again; what arrived is kept and resumed.",
         )
+
+    def _note_retry(self, url: str, error: Transient, wait: float) -> None:
+        """Report the first retry of a host for a cause; a network that is down would fill the screen with the same."""
+        cause = (urlsplit(url)[:2], error.kind)
+        with self._lock:
+            if cause in self._noted:
+                return
+            self._noted.add(cause)
+        text = f"{shown(url)}: {error.reason}; trying again in {wait:.1f} s"
+        self._progress.note(f"{text} (further retries for this cause are not listed)")
 
     def _backoff(self, number: int) -> float:
         # Half fixed, half random, so that many clients of a server that came back do not return together.
@@ -296,6 +311,14 @@ def _counted(chunks: Iterator[bytes], want: _Want, hashes: _Hashes, meter: _Mete
         yield chunk
 
 
+def _reaches_the_end(content_range: re.Match[str], length: int | None) -> bool:
+    """Return whether a part is all that was missing, and as long as it says: half a file must not pass for one."""
+    first, last, size = content_range.groups()
+    if length is not None and length != int(last) - int(first) + 1:
+        return False
+    return size == "*" or int(last) == int(size) - 1
+
+
 def _check_announced(announced: int | None, want: _Want) -> None:
     if announced is None:
         return
@@ -328,13 +351,13 @@ def _resume_headers(want: _Want, partial: Partial) -> dict[str, str]:
 
 def _strong_validator(headers: Mapping[str, str]) -> str:
     """Give what names exactly these bytes (RFC 9110, 13.1.5): a strong ETag, or a date well before the answer's."""
-    etag = headers.get("ETag", "")
+    etag = header(headers, "ETag")
     if etag:
         return etag if etag.startswith('"') else ""
     try:
-        modified = parsedate_to_datetime(headers["Last-Modified"])
+        modified = parsedate_to_datetime(header(headers, "Last-Modified"))
         # RFC 9110, 8.8.2.2: a date is strong only where no second change can have followed within its resolution.
-        settled = (parsedate_to_datetime(headers["Date"]) - modified).total_seconds() >= 60
+        settled = (parsedate_to_datetime(header(headers, "Date")) - modified).total_seconds() >= 60
     except (KeyError, ValueError, TypeError):
         return ""
     return headers["Last-Modified"] if settled else ""

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from .. import architecture
 from ..artifact import Artifact, Blob, ImagePlatform, LeftOut
 from ..definition import Definition, Images
-from ..errors import Incomplete, Refused
+from ..errors import FipsManifestError, Incomplete, Refused
 from ..unpack.paths import shown
 from .cache import Cache, CachedFile
 from .context import Context
@@ -22,6 +21,7 @@ from .http import Http
 from .imagedocument import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
+    INDEXES,
     MANIFESTS,
     MAX_CONFIG,
     MAX_DOCUMENT,
@@ -29,9 +29,12 @@ from .imagedocument import (
     Descriptor,
     Index,
     Manifest,
+    NotAnImage,
     parse,
     parse_config,
 )
+from .imagekind import Browsable, Origin, check_layers, read_config
+from .imageplatform import architecture_of, is_for, is_plain, other_than_linux, system_of
 from .mirror import Mirrors
 from .registry import Reference, Registry, mirrored, parse_reference
 
@@ -43,16 +46,6 @@ _MOST_ENTRIES = 1000
 _DEEPEST = 3
 
 _ADVICE = "Do not use this image; ask those who publish it."
-
-
-class Origin(Protocol):
-    """Where an image's parts come from."""
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        """Give a manifest that an index names. Raises `Refused` for another digest or size."""
-
-    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        """Give a configuration or layer in the cache. Raises `Refused` for another digest or size."""
 
 
 def jobs(source: Images, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
@@ -82,6 +75,9 @@ class _Remote:
 
     def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
         return self._registry.blob(self._reference, descriptor, limit)
+
+    def has(self, descriptor: Descriptor) -> bool:  # noqa: ARG002 - the protocol's parameter
+        return True
 
 
 def _fetch(
@@ -115,8 +111,8 @@ class Pulled:
 
     image: Artifact
     """It, with a platform for each manifest."""
-    left_out: tuple[LeftOut, ...]
-    """What else its index lists."""
+    left_out: tuple[LeftOut | FipsManifestError, ...]
+    """What else its index lists: what it is instead, or why it cannot be looked through."""
 
 
 def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[str], object] = str) -> Pulled:
@@ -131,60 +127,98 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
     registry = Registry(http, note)
     fetched = registry.resolve(served)
     media_type = fetched.headers.get("Content-Type", "").partition(";")[0].strip() or None
-    document = parse(fetched.data, text, media_type)
     origin = _Remote(registry, served, cache)
-    left_out: list[LeftOut] = []
-    if isinstance(document, Index):
-        manifests = _Walk(origin, text, left_out).manifests(document)
+    document = parse(fetched.data, text, media_type)
+    if isinstance(document, Manifest):
+        platforms: tuple[ImagePlatform, ...] = (_platform(fetched.data, origin, cache, text),)
+        left_out: tuple[LeftOut | FipsManifestError, ...] = ()
     else:
-        manifests = iter([fetched.data])
-    platforms = tuple(_platform(manifest, origin, cache, text) for manifest in manifests)
-    if not platforms:
-        there = ", ".join(part.why for part in left_out[:20]) or "nothing"
+        found = tuple(Walk(origin, cache).images(document, text))
+        platforms = tuple(part for part in found if isinstance(part, ImagePlatform))
+        left_out = tuple(part for part in found if not isinstance(part, ImagePlatform))
+    if not platforms and not any(isinstance(part, FipsManifestError) for part in left_out):
+        there = ", ".join(part.why for part in left_out[:20] if isinstance(part, LeftOut)) or "nothing"
         raise Incomplete(f"{text} is not made for linux.", f"Choose another image; in its index is: {there}.")
     top = keep(cache, fetched.data, text)
     index = f"sha256:{top.sha256}" if isinstance(document, Index) else None
     image = Artifact("", "image", text, text, top.sha256, top.size, top.path, index=index, platforms=platforms)
-    return Pulled(image, tuple(left_out))
+    return Pulled(image, left_out)
 
 
-class _Walk:
-    """The walk over an index, and those within it, to every manifest that Linux could choose."""
+class NotForLinux(Incomplete):
+    """An image whose configuration says another system, and whose index says none."""
 
-    def __init__(self, origin: Origin, name: str, left_out: list[LeftOut]) -> None:
+    def __init__(self, name: str, system: str) -> None:
+        super().__init__(f"{name} is made for {shown(system)}, not for linux.", "Choose another image.")
+        self.why = f"made for {shown(system)}"
+
+
+class Walk:
+    """The walk over an index, and those within it, to every image that a Linux node could take, each once."""
+
+    def __init__(
+        self, origin: Browsable, cache: Cache, *, most: int = _MOST_ENTRIES, rest_is_read: bool = False
+    ) -> None:
+        """``most`` entries are followed; ``rest_is_read`` says that what is left out is looked through otherwise."""
         self._origin = origin
-        self._name = name
-        self._left_out = left_out
-        self._entries = 0
-        self._followed: set[str] = set()
+        self._cache = cache
+        self._rest_is_read = rest_is_read
+        self._most = self._left = most
+        self._judged: dict[str, str] = {}
 
-    def manifests(self, index: Index, depth: int = 0) -> Iterator[bytes]:
-        """Give each once; what is left out goes into the list. Raises `Refused` as `pull`."""
-        self._entries += len(index.manifests)
-        if self._entries > _MOST_ENTRIES or depth > _DEEPEST:
-            raise Refused(f"{self._name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.", _ADVICE)
+    def images(self, index: Index, name: str, depth: int = 0) -> Iterator[ImagePlatform | LeftOut | FipsManifestError]:
+        """Yield each image once, and for every other entry what it is instead, or why it cannot be looked through.
+
+        ``name`` is what the image is called. Raises `Refused` for more entries than any image has.
+        """
+        self._left -= len(index.manifests)
+        if self._left < 0 or depth > _DEEPEST:
+            raise Refused(f"{name} has more than {self._most} entries, or an index too deep in it.", _ADVICE)
         for entry in index.manifests:
-            if why := _other_than_linux(entry):
-                self._left_out.append(LeftOut(f"{self._name}@{entry.digest}", why))
-            elif entry.digest not in self._followed:
-                self._followed.add(entry.digest)
-                data = self._origin.document(entry)
-                document = parse(data, f"{self._name}: {entry.digest}", entry.media_type)
+            yield from self.entry(entry, name, depth)
+
+    def entry(
+        self, entry: Descriptor, name: str, depth: int = 0
+    ) -> Iterator[ImagePlatform | LeftOut | FipsManifestError]:
+        """Yield the image that one entry of an index names, those of an index that it names, or what it is instead."""
+        called = f"{name}@{entry.digest}"
+        if why := other_than_linux(entry):
+            yield LeftOut(called, why)
+        elif not self._origin.has(entry):
+            yield LeftOut(called, "not in the archive")
+        elif first := self._judged.get(entry.digest):
+            # Looking through it again for each of a thousand names would take for ever.
+            if first != name:
+                yield LeftOut(called, f"the same image as {shown(first)}")
+        else:
+            try:
+                data, document = self._document(entry, name)
+                if isinstance(document, Manifest):
+                    yield _platform(data, self._origin, self._cache, name, entry)
+                    self._judged[entry.digest] = name
+            except NotAnImage as error:
+                yield LeftOut(called, error.why)
+            except NotForLinux as error:
+                # containerd and podman may run it all the same where nothing but its configuration says so.
+                yield LeftOut(called, error.why) if self._rest_is_read else error
+            except FipsManifestError as error:
+                yield error
+            else:
                 if isinstance(document, Index):
-                    yield from self.manifests(document, depth + 1)
-                else:
-                    yield data
+                    yield from self.images(document, name, depth + 1)
 
-
-def _other_than_linux(entry: Descriptor) -> str:
-    """Say what an entry is that no Linux node would choose; nothing for any other.
-
-    As containerd chooses (``platforms.Normalize``): upper case is lower, no system is the node's own.
-    """
-    system = (entry.os or "linux").lower()
-    if system == "unknown" and entry.attests:
-        return "an attestation"
-    return "" if system in ("linux", "unknown") else f"made for {shown(system)}"
+    def _document(self, entry: Descriptor, name: str) -> tuple[bytes, Index | Manifest]:
+        if entry.media_type in INDEXES + MANIFESTS:
+            data = self._origin.document(entry)
+            return data, parse(data, f"{name}: {entry.digest}", entry.media_type)
+        # A cache of BuildKit's lists layers here. podman takes what is a manifest for one, whatever it is called.
+        other = NotAnImage(name, f"it is {shown(entry.media_type)}")
+        if entry.size > MAX_DOCUMENT:
+            raise other
+        data = self._origin.document(entry)
+        if not data.lstrip().startswith(b"{"):
+            raise other
+        return data, parse(data, f"{name}: {entry.digest}")
 
 
 def assemble(
@@ -215,8 +249,8 @@ def assemble(
         manifests = [data]
         if isinstance(document, Index):
             index = f"sha256:{top.sha256}"
-            chosen = [choose(document, wanted, name) for wanted in architectures or ()]
-            manifests = [origin.document(descriptor) for descriptor in chosen]
+            candidates = _Candidates(document, origin, name)
+            manifests = [origin.document(candidates.choose(wanted)) for wanted in architectures or ()]
         platforms = tuple(_platform(manifest, origin, cache, name) for manifest in manifests)
     if architectures is not None:
         _check_platforms(platforms, architectures, name)
@@ -233,24 +267,60 @@ def assemble(
     )
 
 
-def choose(index: Index, wanted: str, name: str) -> Descriptor:
-    """Give the entry of ``index`` for Linux on the architecture ``wanted`` (RPM name).
+class _Candidates:
+    """The entries of an index, and of those within it, that a node may choose from."""
 
-    Raises `Incomplete` that says what there is, where there is none.
-    """
-    fitting = [
-        entry
-        for entry in index.manifests
-        if entry.os == "linux" and entry.architecture == architecture.to_oci(wanted) and entry.media_type in MANIFESTS
-    ]
-    if not fitting:
-        there = _listed([f"{entry.os}/{entry.architecture}" for entry in index.manifests])
-        raise Incomplete(f"{name} is not made for linux/{architecture.to_oci(wanted)}.", f"It is made for: {there}.")
-    # containerd takes the plainest for a plain machine: no variant, and v8 for arm64, which is the same.
-    return min(fitting, key=lambda entry: entry.variant not in (None, "", "v8"))
+    def __init__(self, index: Index, origin: Origin, name: str) -> None:
+        self._origin = origin
+        self._name = name
+        self._entries = list(self._flat(index, 0))
+
+    def choose(self, wanted: str) -> Descriptor:
+        """Return the entry for Linux on the architecture ``wanted`` (RPM name), as containerd chooses it.
+
+        An entry that says no platform is for what its configuration says, and comes after those that do. Raises
+        `Incomplete` that says what there is, where there is none, and as reading such an entry does.
+        """
+        machine = architecture.to_oci(wanted)
+        said = [entry for entry in self._entries if entry.announced and is_for(entry, machine)]
+        if said:
+            # The plainest for a plain machine.
+            return min(said, key=lambda entry: not is_plain(entry))
+        there = []
+        for entry in self._entries:
+            system, found = self._platform(entry)
+            if system == "linux" and architecture_of(found) == machine and not entry.announced:
+                return entry
+            there.append(f"{system}/{found}")
+        raise Incomplete(f"{self._name} is not made for linux/{machine}.", f"It is made for: {_listed(there)}.")
+
+    def _platform(self, entry: Descriptor) -> tuple[str, str]:
+        if entry.announced:
+            return system_of(entry.os), str(entry.architecture)
+        try:
+            manifest = parse(self._origin.document(entry), f"{self._name}: {entry.digest}", entry.media_type)
+            if not isinstance(manifest, Manifest):  # `_flat` has opened it
+                raise NotAnImage(self._name, "it is an index")
+            config = self._origin.blob(manifest.config, MAX_CONFIG).path.read_bytes()
+            said = read_config(config, manifest, f"{self._name}: {entry.digest}")
+        except NotAnImage as error:
+            return "none", error.why
+        return said.os, said.architecture
+
+    def _flat(self, index: Index, depth: int) -> Iterator[Descriptor]:
+        if len(index.manifests) > _MOST_ENTRIES or depth > _DEEPEST:
+            raise Refused(f"{self._name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.", _ADVICE)
+        for entry in index.manifests:
+            if entry.media_type in MANIFESTS:
+                yield entry
+            elif entry.media_type in INDEXES and not other_than_linux(entry):
+                document = parse(self._origin.document(entry), f"{self._name}: {entry.digest}", entry.media_type)
+                if isinstance(document, Index):
+                    yield from self._flat(document, depth + 1)
 
 
-def _platform(data: bytes, origin: Origin, cache: Cache, name: str) -> ImagePlatform:
+def _platform(data: bytes, origin: Origin, cache: Cache, name: str, entry: Descriptor | None = None) -> ImagePlatform:
+    """Return the image of a manifest. ``entry`` is what an index says of it, where every image is wanted."""
     manifest = parse(data, name)
     if not isinstance(manifest, Manifest):
         raise Refused(f"{name} has an index within its index.", _ADVICE)
@@ -259,9 +329,10 @@ def _platform(data: bytes, origin: Origin, cache: Cache, name: str) -> ImagePlat
     return _complete(
         Blob(f"sha256:{kept.sha256}", kept.size, manifest.media_type, kept.path),
         Blob(manifest.config.digest, config.size, manifest.config.media_type, config.path),
-        manifest.layers,
+        manifest,
         origin,
         name,
+        entry,
     )
 
 
@@ -269,25 +340,34 @@ def _saved_platform(data: bytes, file: CachedFile, origin: Origin, name: str) ->
     config = Blob(f"sha256:{file.sha256}", file.size, DOCKER_CONFIG, file.path)
     diff_ids = parse_config(data, f"{name}: the configuration {config.digest}").diff_ids
     layers = tuple(Descriptor(digest, UNKNOWN_SIZE, DOCKER_LAYER) for digest in diff_ids)
-    return _complete(config, config, layers, origin, name)
+    said = Manifest(DOCKER_CONFIG, Descriptor(config.digest, config.size, DOCKER_CONFIG), layers)
+    return _complete(config, config, said, origin, name, None)
 
 
-def _complete(manifest: Blob, config: Blob, layers: tuple[Descriptor, ...], origin: Origin, name: str) -> ImagePlatform:
-    said = parse_config(config.path.read_bytes(), f"{name}: the configuration {config.digest}")
-    if len(said.diff_ids) != len(layers):
-        raise Refused(f"{name} has {len(layers)} layers, and its configuration {len(said.diff_ids)}.", _ADVICE)
-    if said.os != "linux":
-        raise Incomplete(f"{name} is made for {shown(said.os)}, not for linux.", "Choose another image.")
+def _complete(
+    manifest: Blob, config: Blob, document: Manifest, origin: Origin, name: str, entry: Descriptor | None
+) -> ImagePlatform:
+    try:
+        said = read_config(config.path.read_bytes(), document, name)
+    except NotAnImage:
+        raise
+    except Refused:
+        check_layers(document, origin, name)
+        raise
+    # A runtime may heed what the index says and not what the configuration does, or neither.
+    if said.os != "linux" and (entry is None or not entry.announced):
+        raise NotForLinux(name, said.os)
+    check_layers(document, origin, name)
     # Threads of its own: a job that waited for others of the same pool could wait for ever.
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="layers") as pool:
-        files = list(pool.map(lambda layer: origin.blob(layer, None), layers))
+        files = list(pool.map(lambda layer: origin.blob(layer, None), document.layers))
     return ImagePlatform(
-        architecture.from_oci(said.architecture),
+        architecture.from_oci(architecture_of(said.architecture)),
         manifest,
         config,
         tuple(
             Blob(layer.digest, file.size, layer.media_type, file.path)
-            for layer, file in zip(layers, files, strict=True)
+            for layer, file in zip(document.layers, files, strict=True)
         ),
         said.diff_ids,
     )

@@ -4,40 +4,39 @@ An archive is a folder or a tar, plain or compressed. Where it is an OCI layout 
 version 25 writes one as well), a reference resolves to the index or manifest of that layout. Older ``docker save``
 archives have only ``manifest.json``, which maps a name to a configuration and its uncompressed layers: nothing is made
 up in place of the registry's manifest, the configuration stands for it (`image.assemble`).
+
+An archive that has both is read by some tools in one way and by others in the other one: the two must describe the same
+images.
 """
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..artifact import Artifact
+from ..artifact import Artifact, ImagePlatform, LeftOut
 from ..definition import Definition, ImageArchive
-from ..errors import Incomplete, Refused, UsageError
+from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..unpack.decompress import reader
 from ..unpack.limits import DEFAULT
-from ..unpack.member import Content
-from ..unpack.paths import normalise, shown
-from .cache import BLOCK, Cache, CachedFile
+from ..unpack.paths import shown
+from .cache import Cache
 from .context import Context
-from .image import assemble, read_cached
+from .image import NotForLinux, Walk, assemble, read_cached
 from .imagedocument import (
-    INDEXES,
-    MANIFESTS,
     MAX_CONFIG,
-    MAX_DOCUMENT,
-    UNKNOWN_SIZE,
     Descriptor,
     Index,
+    Manifest,
     is_config,
-    load_json,
     parse,
-    parse_config,
 )
+from .imagejson import SAVED_IMAGE, check_keys, load_json
+from .imageparts import Cached, Layout, NotCached, Saved, SavedImage, blob_path, inside, read_document
 from .imagestore import FolderStore, Store, TarStore
 from .registry import parse_reference
 from .transport import local_path
@@ -47,17 +46,10 @@ _SAVED = "/manifest.json"
 
 _ADVICE = "Do not use this archive; ask those who made it."
 
-
-@dataclass(frozen=True, slots=True)
-class SavedImage:
-    """An entry of ``manifest.json``."""
-
-    names: tuple[str, ...]
-    """Its names with their tags."""
-    config: str
-    """Path of its configuration."""
-    layers: tuple[str, ...]
-    """Paths of its layers, lowest first."""
+#: How deep indexes may be within that of an archive.
+_DEEPEST = 3
+#: Entries of all of them together: hundreds of images for a dozen platforms each.
+_MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +76,10 @@ class Contents:
 
     images: tuple[Artifact, ...]
     """In the archive's order, a platform each."""
+    left_out: tuple[LeftOut | FipsManifestError, ...]
+    """What else the archive lists: what it is instead of an image for Linux, or why it cannot be looked through."""
     layers: frozenset[str]
-    """Where in the archive their layers are. Of anything else nobody says what it is, programs maybe."""
+    """Where in the archive the layers of `images` are. Of anything else nobody says what it is, programs maybe."""
 
 
 def jobs(source: ImageArchive, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
@@ -130,17 +124,71 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     store: Store = FolderStore(path) if path.is_dir() else TarStore(_plain(path, cache, name), name)
     index = None
     if store.has(_INDEX):
-        document = parse(_read(store, _INDEX), f"{name}: index.json")
+        document = parse(read_document(store, _INDEX, single=True), f"{name}: index.json")
         if not isinstance(document, Index):
             raise Refused(f"{name}: index.json is no image index.", _ADVICE)
         index = document
-    saved = _saved_images(load_json(_read(store, _SAVED), f"{name}: manifest.json"), name) if store.has(_SAVED) else ()
+    saved = _saved_images(store, name) if store.has(_SAVED) else ()
     if index is None and not saved:
         raise Refused(
             f"{name} is no image archive: it has neither index.json nor manifest.json.",
             "Make one with 'docker save' or 'skopeo copy'.",
         )
+    if index is not None:
+        _check_same_images(index, saved, store, cache)
     return Archive(store, index, saved)
+
+
+def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, cache: Cache) -> None:
+    """Raise `Refused` where ``manifest.json`` describes another image than ``index.json``, or calls it differently."""
+    if not saved:
+        return
+    layout = Layout(store, cache)
+    manifests: dict[str, Manifest] = {}
+    named: dict[str, set[str]] = {}
+    known: dict[str, dict[str, Manifest]] = {}
+    for entry in index.manifests:
+        below = _manifests(layout, entry, known)
+        manifests |= below
+        for name in entry.names:
+            named.setdefault(_in_full(name), set()).update(below)
+    for image in saved:
+        data = read_document(store, inside(image.config, store.name), single=True)
+        config = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        other = [name for name in image.names if config not in named.get(_in_full(name), {config})]
+        if config not in manifests or other:
+            called = ", ".join(map(shown, other or image.names)) or "an image"
+            raise Refused(
+                f"{store.name}: manifest.json says that {called} has the configuration {config}, and index.json says "
+                "something else.",
+                f"Tools would load different images from it. {_ADVICE}",
+            )
+        layers = manifests[config].layers
+        paths = [inside(path, store.name) for path in image.layers]
+        if paths != [blob_path(layer.digest) for layer in layers]:
+            Saved(store, cache, image, data).check()
+
+
+def _manifests(
+    layout: Layout, entry: Descriptor, known: dict[str, dict[str, Manifest]], depth: int = 0
+) -> dict[str, Manifest]:
+    """Return the manifests that an entry of an index leads to, by the digest of their configuration.
+
+    ``known`` are those of other entries. `images_in` says what is wrong with what cannot be read.
+    """
+    if entry.digest in known:
+        return known[entry.digest]
+    found: dict[str, Manifest] = {}
+    try:
+        document = parse(layout.document(entry), entry.digest) if depth <= _DEEPEST and layout.has(entry) else None
+    except Refused:
+        document = None
+    if isinstance(document, Manifest):
+        found[document.config.digest] = document
+    for below in document.manifests if isinstance(document, Index) else ():
+        found |= _manifests(layout, below, known, depth + 1)
+    known[entry.digest] = found
+    return found
 
 
 def image_of(
@@ -159,128 +207,67 @@ def image_of(
     make = partial(assemble, source=source, name=reference, address=address, architectures=architectures, cache=cache)
     if entries:
         (entry,) = entries.values()
-        layout = _Layout(archive.store, cache)
+        layout = Layout(archive.store, cache)
         return make(layout.document(entry), layout, media_type=entry.media_type)
     if saved:
-        data = _read(archive.store, _inside(saved[0].config, archive.store.name))
-        return make(data, _Saved(archive.store, cache, saved[0], data), saved=True)
+        data = read_document(archive.store, inside(saved[0].config, archive.store.name), single=True)
+        return make(data, Saved(archive.store, cache, saved[0], data), saved=True)
     there = ", ".join(map(shown, archive.names[:20])) or "no names"
     raise Incomplete(f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.")
 
 
 def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
-    """Give every image of ``archive`` for Linux whose parts are in it, a platform each, to look through.
+    """Return every image of ``archive`` for Linux whose parts are in it, a platform each, to look through.
 
-    An index may well name platforms that the archive leaves out. Raises `Refused` where there is none, and as
-    `image.assemble`.
+    An index may well name platforms that the archive leaves out. An archive without any such image, or with one that is
+    damaged, has that as an error beside the rest. Raises `Refused` for an index that no honest tool makes.
     """
-    layout = _Layout(archive.store, cache)
-    make = partial(assemble, source="", address=address, architectures=None, cache=cache)
-    found: list[Artifact] = []
-    layers: set[str] = set()
-    for entry, name in _present(archive, layout, archive.index, ""):
-        image = make(layout.document(entry), layout, name=name)
-        found.append(image)
-        layers.update(_blob_path(layer.digest) for platform in image.platforms for layer in platform.layers)
-    for saved in archive.saved if not found else ():
-        data = _read(archive.store, _inside(saved.config, archive.store.name))
+    listed = tuple(
+        _indexed_images(archive, cache, address) if archive.index else _saved_contents(archive, cache, address)
+    )
+    images = [(image, paths) for image, paths in listed if isinstance(image, Artifact)]
+    left_out: list[LeftOut | FipsManifestError] = [item for item, _ in listed if not isinstance(item, Artifact)]
+    if not images and not any(isinstance(item, FipsManifestError) for item in left_out):
+        left_out.append(Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete."))
+    return Contents(
+        tuple(image for image, _ in images), tuple(left_out), frozenset(path for _, paths in images for path in paths)
+    )
+
+
+_Listed = tuple[Artifact | LeftOut | FipsManifestError, Sequence[str]]
+
+
+def _indexed_images(archive: Archive, cache: Cache, address: str) -> Iterator[_Listed]:
+    """Yield what ``index.json`` lists, images with the paths of their layers."""
+    walk = Walk(Layout(archive.store, cache), cache, most=_MOST_ENTRIES, rest_is_read=True)
+    for entry in archive.index.manifests if archive.index else ():
+        name = entry.names[0] if entry.names else entry.digest
+        for part in walk.entry(entry, name):
+            if not isinstance(part, ImagePlatform):
+                yield replace(part, name=f"{address}: {part.name}") if isinstance(part, LeftOut) else part, ()
+                continue
+            manifest = part.manifest
+            sha256 = manifest.digest.removeprefix("sha256:")
+            image = Artifact("", "image", name, address, sha256, manifest.size, manifest.path, platforms=(part,))
+            yield image, [blob_path(layer.digest) for layer in part.layers]
+
+
+def _saved_contents(archive: Archive, cache: Cache, address: str) -> Iterator[_Listed]:
+    """Yield what ``manifest.json`` lists, images with the paths of their layers."""
+    for saved in archive.saved:
         name = saved.names[0] if saved.names else saved.config
-        origin = _Saved(archive.store, cache, saved, data)
-        found.append(make(data, origin, name=name, saved=True))
-        layers.update(origin.layers)
-    if not found:
-        raise Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete.")
-    return Contents(tuple(found), frozenset(layers))
-
-
-def _present(archive: Archive, layout: _Layout, index: Index | None, name: str) -> Iterator[tuple[Descriptor, str]]:
-    """Give the manifests for Linux below ``index`` that are in the archive, with the image's name."""
-    for entry in index.manifests if index is not None else ():
-        called = name or (entry.names[0] if entry.names else entry.digest)
-        if entry.os not in (None, "linux") or not archive.store.has(_blob_path(entry.digest)):
-            continue
-        if entry.media_type in MANIFESTS:
-            yield entry, called
-        elif entry.media_type in INDEXES and not name:
-            document = parse(layout.document(entry), called, entry.media_type)
-            yield from _present(archive, layout, document if isinstance(document, Index) else None, called)
-
-
-class _Layout:
-    """The parts of an image in an OCI layout (OCI image specification, image-layout.md)."""
-
-    def __init__(self, store: Store, cache: Cache) -> None:
-        self._store = store
-        self._cache = cache
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        data = _read(self._store, _blob_path(descriptor.digest))
-        _check(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data), descriptor, self._store.name)
-        return data
-
-    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        with self._store.open(_blob_path(descriptor.digest)) as content:
-            bound = descriptor.size if limit is None else min(descriptor.size, limit)
-            name = f"{self._store.name}: {descriptor.digest}"
-            known = _kept(content, descriptor, self._cache, limit=bound, name=name)
-        _check(f"sha256:{known.sha256}", known.size, descriptor, self._store.name)
-        return known
-
-
-class _Saved:
-    """The layers of an image of ``docker save``, by their diff_ids."""
-
-    def __init__(self, store: Store, cache: Cache, image: SavedImage, config: bytes) -> None:
-        self._store = store
-        self._cache = cache
-        diff_ids = parse_config(config, f"{store.name}: {image.config}").diff_ids
-        if len(diff_ids) != len(image.layers):
-            raise Refused(
-                f"{store.name}: {image.config} has {len(diff_ids)} layers, and manifest.json {len(image.layers)}.",
-                _ADVICE,
+        try:
+            data = read_document(archive.store, inside(saved.config, archive.store.name), single=True)
+            origin = Saved(archive.store, cache, saved, data)
+            image = assemble(
+                data, origin, source="", name=name, address=address, architectures=None, cache=cache, saved=True
             )
-        self._paths = dict(zip(diff_ids, image.layers, strict=True))
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Where the layers are that are read: of two with the same diff_id, one."""
-        return tuple(_inside(path, self._store.name) for path in self._paths.values())
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        raise Refused(f"{self._store.name} has no manifest {descriptor.digest}.", _ADVICE)
-
-    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        path = self._paths[descriptor.digest]
-        bound = DEFAULT.expanded if limit is None else limit
-        name = f"{self._store.name}: {shown(path)}"
-        with self._store.open(_inside(path, self._store.name)) as content:
-            # Some tools save layers compressed, though the name of the layer is that of the expanded bytes.
-            known = _kept(reader(content, limit=bound, name=name), descriptor, self._cache, limit=bound, name=name)
-        _check(f"sha256:{known.sha256}", known.size, descriptor, name)
-        return known
-
-
-class _NotCached(Incomplete):
-    """A part of an image is not in the cache."""
-
-
-class _Cached:
-    """The parts of an image that an earlier run left in the cache."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        data = read_cached(self._cache, descriptor.digest, MAX_DOCUMENT)
-        if data is None:
-            raise _NotCached(descriptor.digest)
-        return data
-
-    def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        known = self._cache.get(descriptor.digest.removeprefix("sha256:"))
-        if known is None or (limit is not None and known.size > limit):
-            raise _NotCached(descriptor.digest)
-        return known
+        except NotForLinux as error:
+            yield LeftOut(f"{address}: {name}", error.why), ()
+        except FipsManifestError as error:
+            yield error, ()
+        else:
+            yield image, origin.layers
 
 
 def _from_cache(source: ImageArchive, reference: str, definition: Definition, context: Context) -> Artifact | None:
@@ -291,7 +278,7 @@ def _from_cache(source: ImageArchive, reference: str, definition: Definition, co
     try:
         return assemble(
             data,
-            _Cached(context.cache),
+            Cached(context.cache),
             source=source.name,
             name=reference,
             address=source.url,
@@ -299,38 +286,8 @@ def _from_cache(source: ImageArchive, reference: str, definition: Definition, co
             cache=context.cache,
             saved=is_config(data),
         )
-    except _NotCached:
+    except NotCached:
         return None
-
-
-def _kept(content: Content, descriptor: Descriptor, cache: Cache, *, limit: int, name: str) -> CachedFile:
-    """Give ``content`` as a file of the cache.
-
-    It is read though the cache may have what it should be: of an archive that holds something else, nothing is known.
-    """
-    known = cache.get(descriptor.digest.removeprefix("sha256:"))
-    if known is None:
-        return cache.add(content, limit=limit, name=name)
-    digest, size = hashlib.sha256(), 0
-    while size <= limit and (data := content.read(BLOCK)):
-        digest.update(data)
-        size += len(data)
-    return replace(known, sha256=digest.hexdigest(), size=size)
-
-
-def _check(digest: str, size: int, descriptor: Descriptor, name: str) -> None:
-    if digest != descriptor.digest:
-        raise Refused(f"{name}: what is named {descriptor.digest} is {digest}.", _ADVICE)
-    if descriptor.size not in (size, UNKNOWN_SIZE):
-        raise Refused(f"{name}: {descriptor.digest} has {size} bytes; it must have {descriptor.size}.", _ADVICE)
-
-
-def _blob_path(digest: str) -> str:
-    return f"/blobs/sha256/{digest.removeprefix('sha256:')}"
-
-
-def _inside(name: str, archive: str) -> str:
-    return normalise(name, "/", archive)
 
 
 def _is(names: tuple[str, ...], reference: str) -> bool:
@@ -345,18 +302,12 @@ def _in_full(name: str) -> str:
         return name
 
 
-def _read(store: Store, path: str) -> bytes:
-    with store.open(path) as content:
-        data = content.read(MAX_CONFIG + 1)
-    if len(data) > MAX_CONFIG:
-        raise Refused(f"{store.name}: {shown(path)} is longer than {MAX_CONFIG} bytes.", _ADVICE)
-    return data
-
-
-def _saved_images(document: object, name: str) -> tuple[SavedImage, ...]:
+def _saved_images(store: Store, name: str) -> tuple[SavedImage, ...]:
+    document = load_json(read_document(store, _SAVED, single=True), f"{name}: manifest.json")
     images = []
     for entry in document if isinstance(document, list) else [None]:
         table = entry if isinstance(entry, dict) else {}
+        check_keys(table, SAVED_IMAGE, f"{name}: manifest.json")
         config, layers, names = table.get("Config"), table.get("Layers"), table.get("RepoTags") or []
         if (
             not isinstance(config, str)

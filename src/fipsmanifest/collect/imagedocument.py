@@ -6,13 +6,17 @@ is not named there is refused: a document that can be read in two ways means one
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from .. import documents
 from ..errors import Refused
 from ..unpack.paths import shown
+from . import imagejson
+from .imagejson import check_keys, load_json
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -25,7 +29,8 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 INDEXES = (OCI_INDEX, DOCKER_LIST)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
-CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
+#: docker 1.10 called a configuration the first of the others; docker takes them all (``distribution/registry.go``).
+CONFIGS = (OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", "")
 LAYERS = (
     "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -68,6 +73,22 @@ class Descriptor:
     attests: bool = False
     """In an index: an attestation of another entry, as BuildKit marks them (its ``attestation-storage.md``)."""
 
+    announced: bool = False
+    """In an index: whether it says a platform at all."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Return whether it is a layer that is distributed apart from its image."""
+        return ".foreign." in self.media_type or ".nondistributable." in self.media_type
+
+
+class NotAnImage(Refused):
+    """A manifest of something else than an image: a chart, a signature, a list of components."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} is no container image: {why}.", _ADVICE)
+        self.why = f"not a container image: {why}"
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -106,17 +127,21 @@ class Config:
 def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Manifest:
     """Read an index or a manifest.
 
-    ``what`` is what errors call it, ``media_type`` what it was announced as, if it was. Raises `Refused` for anything
-    that is not plainly one of the two.
+    ``what`` is what errors call it, ``media_type`` what it was announced as, if it was. A manifest may be that of
+    another artifact than an image: its configuration and layers are of any type. Raises `Refused` for anything that is
+    not plainly one of the two.
     """
-    document = _object(data, what)
-    if document.get("schemaVersion") == 1 or "fsLayers" in document:
+    document = _object(data, what, imagejson.INDEX_OR_MANIFEST)
+    version = document.get("schemaVersion")
+    if version == 1 or any(key.casefold() == "fslayers" for key in document):
         raise Refused(
             f"{what} is a Docker schema 1 manifest, whose image cannot be named by the digests of its parts.",
             "Push the image again with a current tool.",
         )
-    if document.get("schemaVersion") != 2:
-        raise Refused(f"{what} is neither an image index nor an image manifest.", _ADVICE)
+    if not document.keys() & {"manifests", "layers", "config"}:
+        raise NotAnImage(what, "it is neither an image index nor an image manifest")
+    if type(version) is not int or version != 2:
+        raise Refused(f"{what} is of version {shown(str(version))} of its format, not of version 2.", _ADVICE)
     is_index = "manifests" in document
     if is_index == ("layers" in document or "config" in document):
         # CVE-2021-41190: a document that is both is one image to one runtime, and another to the next.
@@ -129,47 +154,41 @@ def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Mani
         raise Refused(f"{what} is announced as {media_type} and says that it is {shown(str(declared))}.", _ADVICE)
     if is_index:
         return Index(declared, _descriptors(document, "manifests", what))
-    config = _descriptor(document.get("config"), what)
-    if config.media_type not in CONFIGS:
-        raise Refused(f"{what} is no container image: its configuration is {shown(config.media_type)}.", _ADVICE)
-    layers = _descriptors(document, "layers", what)
-    for layer in layers:
-        _check_layer(layer, what)
-    return Manifest(declared, config, layers)
+    return Manifest(declared, _descriptor(document.get("config"), what), _descriptors(document, "layers", what))
 
 
 def parse_config(data: bytes, what: str) -> Config:
-    """Read an image configuration. Raises `Refused` where it does not say platform and layers."""
-    document = _object(data, what)
-    system, machine, rootfs = document.get("os"), document.get("architecture"), document.get("rootfs")
+    """Read an image configuration. Raises `Refused` where it does not name its layers.
+
+    One that does not say its system is for the node's own, as containerd takes it (``platforms.Normalize``).
+    """
+    document = _object(data, what, imagejson.CONFIG)
+    system, machine = document.get("os", ""), document.get("architecture", "")
+    rootfs = document.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(system, str) or not isinstance(machine, str) or not isinstance(diff_ids, list):
+    if not isinstance(rootfs, dict) or not isinstance(diff_ids, list):
+        raise Refused(f"{what} is not an image configuration.", _ADVICE)
+    check_keys(rootfs, imagejson.ROOTFS, what)
+    if not isinstance(system, str) or not isinstance(machine, str):
         raise Refused(f"{what} is not an image configuration.", _ADVICE)
     if not all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in diff_ids):
         raise Refused(f"{what} names a layer by something that is no SHA-256 digest.", _ADVICE)
-    return Config(system, machine, tuple(diff_ids))
+    return Config(system.lower() or "linux", machine, tuple(diff_ids))
 
 
 def is_config(data: bytes) -> bool:
-    """Tell a configuration from the other documents."""
+    """Return whether a document is a configuration and not one of the others."""
     try:
-        return "rootfs" in _object(data, "")
+        return "rootfs" in _object(data, "", imagejson.CONFIG)
     except Refused:
         return False
 
 
-def load_json(data: bytes, what: str) -> Any:
-    """Read JSON of unknown origin. Raises `Refused`."""
-    try:
-        return documents.read_json(data)
-    except documents.Unreadable as error:
-        raise Refused(f"{what} is not JSON.", _ADVICE) from error
-
-
-def _object(data: bytes, what: str) -> dict[str, Any]:
+def _object(data: bytes, what: str, keys: frozenset[str]) -> dict[str, Any]:
     document = load_json(data, what)
     if not isinstance(document, dict):
         raise Refused(f"{what} is not a JSON object.", _ADVICE)
+    check_keys(document, keys, what)
     return document
 
 
@@ -183,6 +202,7 @@ def _descriptors(document: dict[str, Any], key: str, what: str) -> tuple[Descrip
 def _descriptor(entry: object, what: str) -> Descriptor:
     if not isinstance(entry, dict):
         raise Refused(f"{what} has an entry that is not a descriptor.", _ADVICE)
+    check_keys(entry, imagejson.DESCRIPTOR, what)
     digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise Refused(f"{what} names something by {shown(str(digest))}, which is no SHA-256 digest.", _ADVICE)
@@ -190,6 +210,9 @@ def _descriptor(entry: object, what: str) -> Descriptor:
         raise Refused(f"{what} has no size or media type for {digest}.", _ADVICE)
     platform = entry.get("platform")
     annotations = entry.get("annotations")
+    if isinstance(platform, dict):
+        check_keys(platform, imagejson.PLATFORM, what)
+    _check_embedded(entry.get("data"), digest, size, what)
     return Descriptor(
         digest,
         size,
@@ -203,19 +226,22 @@ def _descriptor(entry: object, what: str) -> Descriptor:
             if (name := _text(annotations, key)) is not None
         ),
         _text(annotations, "vnd.docker.reference.type") == "attestation-manifest",
+        isinstance(platform, dict),
     )
+
+
+def _check_embedded(data: object, digest: str, size: int, what: str) -> None:
+    """Raise `Refused` where a descriptor embeds other bytes than those it names (descriptor.md, "Embedded Content")."""
+    if data is None:
+        return
+    try:
+        embedded = base64.b64decode(data, validate=True) if isinstance(data, str) else b""
+    except (binascii.Error, ValueError):
+        embedded = b""
+    if len(embedded) != size or f"sha256:{hashlib.sha256(embedded).hexdigest()}" != digest:
+        raise Refused(f"{what} embeds something else than {digest}.", _ADVICE)
 
 
 def _text(table: object, key: str) -> str | None:
     value = table.get(key) if isinstance(table, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _check_layer(layer: Descriptor, what: str) -> None:
-    if ".foreign." in layer.media_type or ".nondistributable." in layer.media_type:
-        raise Refused(
-            f"{what}: the layer {layer.digest} is not distributed with the image ({shown(layer.media_type)}).",
-            "Such an image cannot be looked through.",
-        )
-    if layer.media_type not in LAYERS:
-        raise Refused(f"{what}: the layer {layer.digest} is of the unknown type {shown(layer.media_type)}.", _ADVICE)

@@ -28,6 +28,9 @@ class Store(Protocol):
     def open(self, path: str) -> AbstractContextManager[Content]:
         """Give the file, to be read inside ``with``. Raises `Refused` where there is no such file."""
 
+    def require_single(self, path: str) -> None:
+        """Raise `Refused` where readers of the archive may find different files at ``path``."""
+
     def others(self, paths: Collection[str]) -> Iterator[Member]:
         """Give each file but those at ``paths``, links followed, with its content. Raises as reading the archive."""
 
@@ -57,6 +60,9 @@ class FolderStore:
                 raise missing(self.name, path)
             yield file
 
+    def require_single(self, path: str) -> None:
+        """Do nothing: a folder has one file of a name."""
+
     def others(self, paths: Collection[str]) -> Iterator[Member]:
         """Give each file but those at ``paths``. Raises as `folder.members`, and `Refused` for a link out."""
         root = self._root.resolve()
@@ -84,9 +90,14 @@ class TarStore:
         self._path = path
         self._places: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
+        self._once: set[str] = set()
+        self._twice: set[str] = set()
+        self._hard: set[str] = set()
         with path.open("rb") as file:
             stream = FileStream(file)
             for member in members(stream, root="/", archive=name):
+                if member.type != "directory":
+                    (self._twice if member.path in self._once else self._once).add(member.path)
                 self._places.pop(member.path, None)
                 self._links.pop(member.path, None)
                 if member.type == "file" and not isinstance(member.content, SparseContent):
@@ -94,6 +105,7 @@ class TarStore:
                 elif member.type == "symlink" and member.target is not None:
                     self._links[member.path] = member.target
                 elif member.type == "hardlink" and member.target in self._places:
+                    self._hard.add(member.path)
                     self._places[member.path] = self._places[member.target]
 
     def has(self, path: str) -> bool:
@@ -109,6 +121,23 @@ class TarStore:
         with self._path.open("rb") as file:
             file.seek(place[0])
             yield _Part(file, place[1])
+
+    def require_single(self, path: str) -> None:
+        """Raise `Refused` where several members have the name ``path``, or a link has.
+
+        Of several, unpackers leave the last, and skopeo and podman read the first (``docker-archive:``); those follow
+        no hard links.
+        """
+        if path in self._twice:
+            why = "has several members with the name"
+        elif path in self._hard or resolve(path, self._links, self.name) != path:
+            why = "has a link with the name"
+        else:
+            return
+        raise Refused(
+            f"{self.name} {why} {shown(path.lstrip('/'))}, which tools read differently.",
+            "Do not use this archive; ask those who made it.",
+        )
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
         """Give each file but those at ``paths``, whatever its name: replaced ones may live on by links.

@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -19,8 +19,11 @@ from ..errors import Incomplete, Refused, UsageError
 from ..unpack.paths import shown
 from . import credentials
 from .cache import CachedFile
+from .challenge import parse_challenges
 from .http import Fetched, Http, Unauthorized
-from .imagedocument import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor, load_json
+from .imagedocument import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor
+from .imagejson import load_json
+from .transport import same_origin
 
 _ACCEPT = ", ".join(INDEXES + MANIFESTS)
 _MAX_TOKEN = 1 << 20
@@ -35,8 +38,8 @@ _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-# RFC 9110, 11.2: auth-param = token "=" ( token / quoted-string ).
-_CHALLENGE = re.compile(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# The scope of a pull and of nothing else (distribution's token specification, "Resource scope").
+_PULL = re.compile(rf"repository:{_PART}(?:/{_PART})*:pull")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
 _Result = TypeVar("_Result")
@@ -113,6 +116,20 @@ def parse_reference(text: str) -> Reference:
     return Reference(registry, repository, tag or None, digest or None, scheme or None)
 
 
+class _NoToken(Incomplete):
+    """A token server gave no token for a scope; it may for another one."""
+
+
+def _next_scope(reference: Reference, challenge: str, asked: list[str]) -> str | None:
+    """Return the scope to ask for after those ``asked``: the reference's own, then one that the challenge names."""
+    if not asked:
+        return f"repository:{reference.repository}:pull"
+    if len(asked) > 1:
+        return None
+    named = [text for found in parse_challenges(challenge) for text in found.parameters.get("scope", "").split()]
+    return next((text for text in named if text not in asked and len(text) <= 512 and _PULL.fullmatch(text)), None)
+
+
 class Registry:
     """Pulls from registries; one object for all of them, safe for threads. It keeps tokens, never credentials."""
 
@@ -181,54 +198,81 @@ class Registry:
         return fetched
 
     def _authorized(self, reference: Reference, request: Callable[[dict[str, str]], _Result]) -> _Result:
-        """Make a request with what was authorized before, and once more after asking for authorization."""
-        key = reference.base
-        known = self._authorizations.get(key)
+        """Make a request with what was authorized before, and again after asking for authorization.
+
+        The scope asked for is what is needed here, whatever the challenge names: some registries send one of no use,
+        and no token that may do more is carried about. Where that is denied, a pull that the challenge names is tried
+        as well: a gateway passes on what the registry behind it wants.
+        """
+        known = self._authorizations.get(reference.base)
         try:
             return request({"Authorization": known} if known else {})
         except Unauthorized as error:
+            denied = error
+        failure: Incomplete = denied
+        asked: list[str] = []
+        while scope := _next_scope(reference, denied.challenge, asked):
             # Whoever the registry redirects to must not get to say where its credentials go.
-            if urlsplit(error.url)[:2] != urlsplit(reference.base)[:2]:
-                raise
-            challenge, denied = error.challenge, error
-        with self._lock:
-            current = self._authorizations.get(key)
-            if current is None or current == known:
-                current = self._authorize(reference, challenge, denied)
-                self._authorizations[key] = current
-        return request({"Authorization": current})
+            if not same_origin(denied.url, reference.base):
+                raise denied
+            asked.append(scope)
+            try:
+                known = self._authorization(reference, denied, scope, known)
+            except _NoToken as error:
+                failure = error
+                continue
+            try:
+                return request({"Authorization": known})
+            except Unauthorized as error:
+                denied = failure = error
+        raise failure
 
-    def _authorize(self, reference: Reference, challenge: str, denied: Unauthorized) -> str:
+    def _authorization(self, reference: Reference, denied: Unauthorized, scope: str, used: str | None) -> str:
+        """Return an Authorization value other than ``used``, one that another thread obtained meanwhile if there is."""
+        with self._lock:
+            current = self._authorizations.get(reference.base)
+            if current is None or current == used:
+                current = self._authorize(reference, denied, scope)
+                self._authorizations[reference.base] = current
+            return current
+
+    def _authorize(self, reference: Reference, denied: Unauthorized, scope: str) -> str:
         """Answer a challenge (RFC 6750, RFC 7617, distribution's token specification) with an Authorization value."""
-        kind, _, parameters = challenge.partition(" ")
-        found = credentials.find(reference.registry, reference.repository, self._note)
-        if kind.lower() == "basic":
-            if found is None or found.identity_token:
-                raise Incomplete(
-                    f"{reference.host} wants a user and password for {reference.repository}, and there are none.",
-                    f"Log in with 'docker login {reference.registry}' or 'podman login {reference.registry}'.",
-                ) from denied
-            return found.basic
-        if kind.lower() != "bearer":
+        challenges = {challenge.scheme: challenge for challenge in reversed(parse_challenges(denied.challenge))}
+        if not challenges.keys() & {"bearer", "basic"}:
             raise denied
-        values = {name.lower(): quoted or plain for name, quoted, plain in _CHALLENGE.findall(parameters)}
+        found = credentials.find(reference.registry, reference.repository, self._note)
+        # A token before a password: it may do less, and strangers are given one as well.
+        if "bearer" in challenges:
+            return self._bearer(reference, challenges["bearer"].parameters, scope, found)
+        if found is None or found.identity_token:
+            raise Incomplete(
+                f"{reference.host} wants a user and password for {reference.repository}, and there are none.",
+                f"Log in with 'docker login {reference.registry}' or 'podman login {reference.registry}'.",
+            ) from denied
+        return found.basic
+
+    def _bearer(
+        self, reference: Reference, values: Mapping[str, str], scope: str, found: credentials.Credentials | None
+    ) -> str:
         realm = values.get("realm", "")
         self._check_realm(reference, realm)
-        # The scope is what is needed here, whatever the challenge asks for: no token that may do more is carried about.
-        query = {"scope": f"repository:{reference.repository}:pull"}
+        query = {"scope": scope}
         if values.get("service"):
             query["service"] = values["service"]
         try:
             answer = self._ask_for_token(realm, query, found)
         except Unauthorized as error:
-            raise Incomplete(
+            raise _NoToken(
                 f"{urlsplit(realm).hostname} does not accept the credentials for {reference.text}.",
                 f"Log in again with 'docker login {reference.registry}' or 'podman login {reference.registry}'.",
             ) from error
+        except Incomplete as error:
+            raise _NoToken(error.message, error.advice) from error
         document = load_json(answer.data, f"The token of {shown(realm)}")
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
         if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-            raise Incomplete(f"{shown(realm)} gave no token for {reference.text}.", "Ask those who run that registry.")
+            raise _NoToken(f"{shown(realm)} gave no token for {reference.text}.", "Ask those who run that registry.")
         return f"Bearer {token}"
 
     def _ask_for_token(self, realm: str, query: dict[str, str], found: credentials.Credentials | None) -> Fetched:
