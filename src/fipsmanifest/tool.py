@@ -6,10 +6,12 @@ their own, so the same commit and keys give the same bytes on any machine.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
 import re
+import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +135,7 @@ def _header(version: str) -> bytes:
 def _entries(trust: Trust) -> list[tuple[str, bytes]]:
     node = _PACKAGE / "node"
     sources = [_PACKAGE / "__init__.py", _PACKAGE / "errors.py", *sorted(node.rglob("*.py"))]
-    files = [(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", path.read_bytes()) for path in sources]
+    files = [(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", without_comments(path)) for path in sources]
     held = sorted(certificate.packets for certificate in trust.certificates)
     return [
         ("__main__.py", _MAIN.encode("ascii")),
@@ -141,6 +143,23 @@ def _entries(trust: Trust) -> list[tuple[str, bytes]]:
         (f"fipsmanifest/node/trusted/{TRUST_FILE}", _trust_document(trust)),
         (f"fipsmanifest/node/trusted/{PACKED_CERTIFICATES}", b"".join(held)),
     ]
+
+
+def without_comments(path: Path) -> bytes:
+    """Return a module's source without docstrings and lines of comments, a fifth of it: the tool is to stay small.
+
+    The rest is as it was written, so that who unpacks the tool can read it beside the repository.
+    """
+    source = path.read_text(encoding="utf-8")
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    dropped = {one.start[0] for one in tokens if one.type == tokenize.COMMENT and not one.line[: one.start[1]].strip()}
+    for holder in ast.walk(ast.parse(source)):
+        body = getattr(holder, "body", None)
+        for statement in body if isinstance(body, list) and len(body) > 1 else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                dropped.update(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
+    lines = source.splitlines(keepends=True)
+    return "".join(line for number, line in enumerate(lines, 1) if number not in dropped).encode("utf-8")
 
 
 def _trust_document(trust: Trust) -> bytes:

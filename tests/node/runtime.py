@@ -9,13 +9,14 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,23 @@ func main() {{
 	time.Sleep(time.Hour)
 }}
 """
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until something listens on a port."""
+    for _ in range(_START_SECONDS * 10):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"nothing listens on port {port}")
 
 
 def etcd(version: str) -> Path:
@@ -145,10 +163,10 @@ class Containerd:
         """Put an image into the content store, and unpack it."""
         self.ctr("images", "import", archive.path)
 
-    def start(self, reference: str = REFERENCE) -> int:
+    def start(self, reference: str = REFERENCE, *command: str, options: Sequence[str] = ()) -> int:
         """Start a container in the control group of a pod, as the kubelet names them, and give its process."""
         cgroup = f"/kubepods/besteffort/pod{self.pod}/{self.container}"
-        self.ctr("run", "--detach", "--net-host", "--cgroup", cgroup, reference, self.container)
+        self.ctr("run", "--detach", "--net-host", "--cgroup", cgroup, *options, reference, self.container, *command)
         return self.tasks()[self.container]
 
     def tasks(self) -> dict[str, int]:

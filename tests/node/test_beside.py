@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node.checks import files, processes
+from fipsmanifest.node.checks import files, processes, procfs
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node import roots
 
@@ -266,7 +266,7 @@ class TestProcesses:
             os.waitpid(ending, 0)
             yield 2**22 + 1  # above kernel.pid_max
 
-        monkeypatch.setattr(processes, "_pids", pids)
+        monkeypatch.setattr(procfs, "pids", pids)
         found = processes.check(Node("/", True, "worker"), [self.listed("0" * 64, f"/usr/bin/{self.NAME}")])
 
         assert [(one.subject, one.status) for one in found] == [("processes", "unknown")]
@@ -351,7 +351,7 @@ class TestProcesses:
         proc.mkdir(parents=True)
         shutil.copy("/usr/bin/true", tmp_path / "kubectl")
         (proc / "exe").symlink_to(tmp_path / "kubectl")
-        monkeypatch.setattr(processes, "_PROC", str(tmp_path / "proc"))
+        monkeypatch.setattr(procfs, "PROC", str(tmp_path / "proc"))
         listed = self.listed(
             roots.sha256(tmp_path / "kubectl"), f"{tmp_path}/kubectl", component="kubectl", go={"v": 1}
         )
@@ -380,7 +380,7 @@ class TestProcesses:
             (tmp_path / "proc" / pid).mkdir(parents=True)
         (tmp_path / "proc/8/exe").symlink_to(f"/nowhere/{self.NAME}")
         for proc in ("proc", "nowhere"):
-            monkeypatch.setattr(processes, "_PROC", str(tmp_path / proc))
+            monkeypatch.setattr(procfs, "PROC", str(tmp_path / proc))
 
             found = processes.check(Node("/", True, "worker"), [listed])
 
@@ -436,4 +436,4 @@ ID = "ab" * 32
     ],
 )  # fmt: skip
 def test_container_and_pod_are_read_from_control_groups(text: str, expected: tuple[str | None, str | None]) -> None:
-    assert processes.read_cgroup(text) == expected
+    assert procfs.read_cgroup(text) == expected

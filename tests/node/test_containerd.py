@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from fipsmanifest.node.checks import images, processes
+from fipsmanifest.node.checks import images, pods, processes
 from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
 from fipsmanifest.tool import build_tool
@@ -267,7 +267,7 @@ class TestRunning:
         self, look: Look, containerd: Containerd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         containerd.start()
-        monkeypatch.setattr(containers, "_METADATA", "/nowhere")
+        monkeypatch.setattr(pods, "METADATA", "/nowhere")
 
         found = look()[f"{containerd.container} (container)"]
 

@@ -332,7 +332,8 @@ class TestToldByTheRuntime:
     def ask(self, monkeypatch: pytest.MonkeyPatch, path: str, layout: Path) -> list[Result]:
         monkeypatch.setattr(helper, "find", lambda name: path if name == "crictl" else None)
         known = of([listed(layout)])
-        return containers._told(Node("/nowhere", True, "control-plane"), known, snapshots.Snapshots(b"", {}, None))
+        nothing = snapshots.Snapshots(b"", {}, None)
+        return containers._told(Node("/nowhere", True, "control-plane"), known, nothing, {}, {})
 
     @pytest.mark.parametrize(
         ("reference", "name", "expected"),

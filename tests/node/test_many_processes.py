@@ -25,9 +25,9 @@ RUN = """
 import json, sys, time
 sys.path[:0] = [sys.argv[1]]
 from fipsmanifest.node import report
-from fipsmanifest.node.checks import processes
+from fipsmanifest.node.checks import processes, procfs
 from fipsmanifest.node.result import Listed, Node, verdict
-processes._PROC = sys.argv[2]
+procfs.PROC = sys.argv[2]
 manifest, host = json.loads(sys.argv[3]), json.loads(sys.argv[4])
 found = processes.check(Node("/", True, "worker"), [Listed("m.asc", manifest)])
 made = report.Report(verdict(found, True), "live", host, [], found, [])

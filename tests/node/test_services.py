@@ -489,6 +489,14 @@ def beside(address: str, port: int, v6only: bool = False) -> socket.socket:
     return opened
 
 
+def test_a_service_that_is_as_it_should_be_is_asked_few_times(certificate: tuple[Path, Path]) -> None:
+    # Each connection is a line in its log: one for each suite and version, and one for what it prefers.
+    with openssl_server(certificate, "-tls1_2", "-cipher", "AES256-GCM-SHA384") as port:
+        result = check(port)
+
+    assert (result.status, result.evidence["connections"]) == ("pass", 7)
+
+
 class TestWhichServices:
     """The node's role, and where to ask."""
 
@@ -558,7 +566,7 @@ for one in services.check(Node("/", True, "control-plane"), [Listed("m", {manife
         command = ["unshare", "--net", "sh", "-c", script, "sh", *given]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
-        assert done.stdout == "kube-apiserver [[fe80::5%lo]:6443] pass openssl\n", done.stderr
+        assert done.stdout == "kube-apiserver [fe80::5%lo]:6443 pass openssl\n", done.stderr
 
     @pytest.mark.parametrize("name", ["kube-apiserver", "openssl"])
     def test_what_has_the_port_is_named(self, name: str, certificate: tuple[Path, Path], tmp_path: Path) -> None:

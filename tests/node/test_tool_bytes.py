@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fipsmanifest
-from fipsmanifest.tool import build_tool
+from fipsmanifest.tool import build_tool, without_comments
 from tests.node.forge import PYENV, Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
@@ -50,3 +51,26 @@ def test_the_order_of_the_keys_is_that_of_the_trust_file_and_not_of_the_folder(f
         path.rename(keys / f"{number}.asc")
 
     assert build_tool(keys).data == build_tool(forge.trust_folder).data
+
+
+class _Stripped(ast.NodeTransformer):
+    """A module without the strings that stand alone, which do nothing."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and len(body) > 1:
+            kept = [one for one in body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
+            setattr(node, "body", kept)  # noqa: B010 - not each node has one
+        return node
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "node").rglob("*.py")), ids=lambda path: path.name)
+def test_what_is_packed_is_the_source_but_for_comments_and_docstrings(path: Path) -> None:
+    packed = ast.parse(without_comments(path), feature_version=(3, 6))
+
+    assert ast.dump(packed) == ast.dump(_Stripped().visit(ast.parse(path.read_text())))
+
+
+def test_the_tool_stays_small(forge: Forge) -> None:
+    assert len(build_tool(forge.trust_folder).data) <= 330_000

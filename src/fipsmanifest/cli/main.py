@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import click
@@ -19,6 +20,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import INTERRUPTED, FipsManifestError, Incomplete
+from ..node import descriptors
 from . import output
 
 #: So many new objects are made between two looks for cycles.
@@ -192,6 +194,12 @@ def _add_verbs(arguments: list[str]) -> None:
 
 def main() -> None:
     """Run the command line; an error that is none of ours is an internal one (70)."""
+    descriptors.fill()
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    if sys.stdout is None:
+        sys.stderr.write("error: There is no standard output to report to. Open it, to a file for instance.\n")
+        sys.exit(Incomplete.exit_code)
     # What is imported stays, and a document is many objects and no cycle: to look for cycles as often as Python does by
     # itself costs a twentieth of a verification (measured).
     gc.freeze()

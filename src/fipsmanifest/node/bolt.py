@@ -50,10 +50,11 @@ class _Item(NamedTuple):
     is_bucket: bool
 
 
-def read(path: bytes, names: Sequence[bytes]) -> Dict[bytes, Dict[bytes, bytes]]:
-    """Give the buckets within the one that ``names`` lead to, each with its plain keys and their values.
+def read(path: bytes, names: Sequence[bytes], inner: bytes = b"") -> Dict[bytes, Dict[bytes, bytes]]:
+    """Return the buckets within the one that ``names`` lead to, each with its plain keys and their values.
 
-    Where there is no such bucket there are none in it. Raises `OSError`, `Malformed` and `Busy`.
+    With ``inner``, the keys are those of the bucket of that name within each. Where there is no such bucket there are
+    none in it. Raises `OSError`, `Malformed` and `Busy`.
     """
     try:
         descriptor = tree.open_file(path)
@@ -65,7 +66,7 @@ def read(path: bytes, names: Sequence[bytes]) -> Dict[bytes, Dict[bytes, bytes]]
             problem: Optional[Malformed] = None
             found: Dict[bytes, Dict[bytes, bytes]] = {}
             try:
-                found = _Tree(descriptor, header).buckets(names)
+                found = _Tree(descriptor, header).buckets(names, inner)
             except Malformed as error:
                 # What was read may be two states at once.
                 problem = error
@@ -111,18 +112,20 @@ class _Tree:
         self._seen: Set[int] = set()
         self._content = 0
 
-    def buckets(self, names: Sequence[bytes]) -> Dict[bytes, Dict[bytes, bytes]]:
+    def buckets(self, names: Sequence[bytes], inner: bytes) -> Dict[bytes, Dict[bytes, bytes]]:
         items = self._items(_BUCKET.pack(self._header.root, 0))
         for name in names:
-            value = next((item.value for item in items if item.is_bucket and item.key == name), None)
-            if value is None:
-                return {}
-            items = self._items(value)
-        return {
-            item.key: {inner.key: inner.value for inner in self._items(item.value) if not inner.is_bucket}
-            for item in items
-            if item.is_bucket
-        }
+            items = self._within(items, name)
+        return {item.key: self._plain(item.value, inner) for item in items if item.is_bucket}
+
+    def _within(self, items: Iterator[_Item], name: bytes) -> Iterator[_Item]:
+        value = next((item.value for item in items if item.is_bucket and item.key == name), None)
+        return iter(()) if value is None else self._items(value)
+
+    def _plain(self, bucket: bytes, inner: bytes) -> Dict[bytes, bytes]:
+        items = self._items(bucket)
+        items = self._within(items, inner) if inner else items
+        return {item.key: item.value for item in items if not item.is_bucket}
 
     def _items(self, bucket: bytes) -> Iterator[_Item]:
         """Give what a bucket holds; a small one stands where others name their first page."""

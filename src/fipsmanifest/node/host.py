@@ -19,6 +19,8 @@ _CONTROL_PLANE = (_API_SERVER, "kube-controller-manager", "kube-scheduler", "etc
 # As an image's name or a word of its own: not in a path, nor in an option's value.
 _NAMED = re.compile(r"""(?:^|[\s"'\[,/])({})(?=["'\],:@\s]|$)""".format("|".join(_CONTROL_PLANE)))
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)  # YAML 1.2, 6.6
+_UPPER = re.compile(r"[,\s]upperdir=([^,\s]+)", re.ASCII)
+_MAX_MOUNTS = 4 * 1024 * 1024
 _MAX_PODS = 100
 _MAX_POD = 1024 * 1024
 _MAX_TOOL = 16 * 1024 * 1024
@@ -58,6 +60,46 @@ def doubt_by_processes(role: str) -> Optional[Result]:
     found = {name for _, name in listening.processes()} if role == "worker" else set()
     running = sorted(one for one in _CONTROL_PLANE if one[: listening.MAX_NAME] in found)
     return _doubt("running", "runs {}".format(", ".join(running))) if running else None
+
+
+def doubt_by_machine(root: str) -> Optional[Result]:
+    """Return an unknown result where a tree that is looked at as one at rest is the running machine's own.
+
+    Its /proc is then the kernel's, whose process 1 has that root; or it holds the layers that this container runs from.
+    A tree into which /proc was mounted to run programs in it (chroot) has another root.
+    """
+    if not (_is_root_of_first(root) or _holds_own_layers(root)):
+        return None
+    advice = "Add --live, and run it as root in the host's PID and network namespaces; or name the tree of an image."
+    actual = "{} is a running machine's own tree".format(visible(root))
+    return Result(platform.ID, "live", UNKNOWN, "a tree at rest", actual, {"code": "running"}, advice)
+
+
+def _is_root_of_first(root: str) -> bool:
+    own = os.path.join(root, "proc/1/root")
+    for first in (own, "/proc/1/root"):
+        try:
+            if os.path.samefile(root, first):
+                return True
+        except PermissionError:
+            # Only a kernel's /proc hides it; where that is this container's own, it says nothing of the tree.
+            if first == own:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _holds_own_layers(root: str) -> bool:
+    """Return whether the directory that this process's root file system is stored in is in the tree."""
+    try:
+        mounts = tree.read_small("/", "/proc/self/mountinfo", _MAX_MOUNTS).splitlines()
+    except (OSError, tree.NotRegular):
+        return False
+    # ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS (proc(5))
+    own = [line.partition(" - overlay ")[2] for line in mounts if line.split()[4:5] == ["/"]]
+    uppers = [match.group(1) for match in map(_UPPER.search, own) if match]
+    return any(os.path.isdir(os.path.join(root, upper.lstrip("/"))) for upper in uppers if root != "/")
 
 
 def _doubt(code: str, actual: str) -> Result:

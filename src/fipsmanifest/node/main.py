@@ -10,14 +10,15 @@ import os
 import signal
 import stat
 import sys
+import time
 from typing import List, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
-from . import host, options, report
+from . import descriptors, host, options, report
 from .document import MAX_BYTES
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Listed, Node, Result, verdict
-from .text import utc_now, visible
+from .text import utc_now, visible, write_time
 from .trust import Trust, load_trust, packed_trust
 from .version import own_version
 
@@ -28,6 +29,7 @@ _OF_A_ROLE = frozenset(("files", "images", "services"))
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
     """Run the tool on ``arguments`` (the process's own where None), and give its exit code."""
+    descriptors.fill()
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return _run(options.parse(words, program))
@@ -73,6 +75,7 @@ def _validate(
     asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], junit: Optional[io.FileIO]
 ) -> int:
     """Look at the node and write what was found; gives the exit code."""
+    started, clock = utc_now(), time.monotonic()
     role = host.find_role(asked.root, asked.role)
     node = Node(asked.root, asked.live, role.name)
     described = host.describe(node)
@@ -98,6 +101,12 @@ def _validate(
             warnings.append("{} is for another system or machine, and vouches for nothing here.".format(left_out.name))
         results += _check_node(node, fitting, asked.checks)
         found = verdict(results, trusted=True)
+    described.update(
+        tool_sha256=host.archive_digest(),
+        started=write_time(started),
+        finished=write_time(utc_now()),
+        seconds=round(time.monotonic() - clock, 1),
+    )
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
     said = report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings))
     return _write(said, asked, junit)
@@ -116,7 +125,10 @@ def _names(paths: Sequence[str]) -> List[str]:
 
 
 def _doubts(node: Node, role: host.Role, asked: options.Options) -> List[Result]:
-    """Give what speaks against the role that the node was taken to have."""
+    """Return what speaks against the role and the scope that were taken for the node's."""
+    running = None if node.live else host.doubt_by_machine(node.root)
+    if running is not None:
+        return [running]
     if not _OF_A_ROLE.intersection(asked.checks):
         return []
     doubt = role.doubt
@@ -188,10 +200,19 @@ def _open_junit(path: str, others: Sequence[str]) -> io.FileIO:
             raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
     try:
         # A FIFO that nobody reads is an error: a reader may never come.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
-        raise UsageError("{} cannot be written: {}.".format(visible(path), error.strerror), "Name another file.")
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise UsageError("{} cannot be written: {}.".format(visible(path), reason), "Name another file.")
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and (status.st_nlink > 1 or status.st_uid != os.geteuid()):
+        # In a directory where others may write, somebody may have put there a name of another file.
+        os.close(descriptor)
+        reason = "it has another owner" if status.st_nlink == 1 else "it has another name as well (a hard link)"
+        raise UsageError("{} is not written over: {}.".format(visible(path), reason), "Name another file.")
+    if stat.S_ISREG(status.st_mode):
+        os.ftruncate(descriptor, 0)
     os.set_blocking(descriptor, True)
     return io.FileIO(descriptor, "w")
 

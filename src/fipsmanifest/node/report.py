@@ -3,6 +3,7 @@
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
+from .provenance import module_line
 from .result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, VALID, Result, summary
 from .text import visible
 
@@ -21,9 +22,12 @@ _NOTES = {
     "not-listed": "it runs from a path that is not listed",
     "not-a-program": "it differs from the listed one, and is an administrator's",
 }
+# What a pass means where the definition does not ask for a proven module (releases/README.md).
+_REQUIREMENTS = {"known": "known: not a FIPS build", "module": "a module that is not in the table of known ones"}
 _ORDER = (FAIL, UNKNOWN, PASS, NOT_APPLICABLE)
 _SMALLEST = 150  # bytes of a result with empty texts, about
 _MAX_MANIFESTS = 50
+_MAX_DETAILED = 4
 _MAX_WARNINGS = 100
 _MAX_COMPONENTS = 200
 
@@ -58,21 +62,32 @@ class _Kept(NamedTuple):
 
 def to_json(report: Report) -> str:
     """Write the document ``fipsmanifest/node/v1``, with a line feed at the end; failures come first."""
-    kept = _keep(report.results)
+    components = _component_rows(report)
+    manifests = [_without_components(one, number) for number, one in enumerate(report.manifests[:_MAX_MANIFESTS])]
+    # The first manifest is written twice.
+    taken = len(json.dumps([components, manifests, manifests[:1]], indent=2, ensure_ascii=True))
+    kept = _keep(report.results, MAX_BYTES - min(taken, MAX_BYTES // 2))
     document = {
         "schema": SCHEMA,
         "verdict": report.verdict,
         "scope": report.scope,
         "host": report.host,
-        "manifest": report.manifests[0] if report.manifests else {},
-        "manifests": report.manifests[:_MAX_MANIFESTS],
+        "manifest": manifests[0] if manifests else {},
+        "manifests": manifests,
         "summary": summary(report.results),
         "truncated": bool(kept.left_out),
         "left_out": kept.left_out,
         "checks": [_document(result) for result in kept.results],
+        "components": components,
         "warnings": list(report.warnings)[:_MAX_WARNINGS],
     }
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
+
+
+def _without_components(manifest: Mapping[str, Any], number: int) -> Dict[str, Any]:
+    """Return what a report says of a manifest; its components are said once for all, and many have the same modules."""
+    left_out = ("components",) if number < _MAX_DETAILED else ("components", "modules")
+    return {name: value for name, value in manifest.items() if name not in left_out}
 
 
 def error_to_json(code: int, message: str, advice: str) -> str:
@@ -85,10 +100,10 @@ def _document(result: Result) -> Dict[str, Any]:
     return dict(result._asdict(), evidence=dict(result.evidence))
 
 
-def _keep(results: Sequence[Result]) -> _Kept:
+def _keep(results: Sequence[Result], room: int = MAX_BYTES) -> _Kept:
     """Put failures first and passes last, and leave out what would make a report larger than one may be."""
     ordered = sorted(results, key=lambda result: _ORDER.index(result.status))
-    kept, room = [], MAX_BYTES
+    kept = []
     for result in ordered:
         if room < _SMALLEST:
             break
@@ -118,16 +133,19 @@ def to_text(report: Report, colour: bool = False) -> str:
     lines: List[str] = []
     for manifest in report.manifests[:_MAX_MANIFESTS]:
         if "kubernetes" in manifest:
-            shown = {name: visible(str(value)) for name, value in manifest.items()}
+            shown = {name: visible(str(value)) for name, value in manifest.items() if not isinstance(value, list)}
             lines.append("Manifest: {file} (Kubernetes {kubernetes}, EL{el}, serial {serial})".format(**shown))
             lines.append("Signed: {signed_at} by {fingerprint}".format(**shown))
+            lines += ["Digest: sha256:{}".format(manifest["sha256"])] if "sha256" in manifest else []
+            lines += [visible(module_line(one), 400) for one in manifest.get("modules") or []]
     for result in kept.results if kept.left_out else report.results:
         asked = result.id == "services" and result.subject != result.id
         lines += _service(result, colour) if asked else _lines(result, colour)
     if kept.left_out:
         lines.append("... and {} more results, which are counted below.".format(kept.left_out))
-    lines += _components(report.results, colour)
+    lines += _components(report, colour)
     lines += ["Note: {}".format(visible(warning, 400)) for warning in list(report.warnings)[:_MAX_WARNINGS]]
+    lines += _run(report.host)
     counts = summary(report.results)
     counted = ", ".join("{} {}".format(count, status) for status, count in counts.items() if count)
     verdict = report.verdict.upper()
@@ -139,19 +157,42 @@ def to_text(report: Report, colour: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _components(results: Sequence[Result], colour: bool) -> List[str]:
-    """Write one line a component, as its first users knew it: the worst of what was found of it decides."""
+def _run(host: Mapping[str, Any]) -> List[str]:
+    """Write when the tool ran, and which one it was."""
+    if "started" not in host:
+        return []
+    digest = ", sha256:{}".format(host["tool_sha256"]) if host.get("tool_sha256") else ""
+    told = "Run: {started} to {finished} ({seconds} s), version {tool}".format(**host)
+    return [visible(told + digest, 400)]
+
+
+def _component_rows(report: Report) -> List[Dict[str, Any]]:
+    """Return each component's worst status, the checks that it was in, and what the manifests say of it."""
     found: Dict[str, List[Result]] = {}
-    for result in results:
+    for result in report.results:
         if "component" in result.evidence:
             found.setdefault(str(result.evidence["component"]), []).append(result)
-    lines = []
+    listed = [one for manifest in report.manifests for one in manifest.get("components") or []]
+    rows = []
     for component in sorted(found)[:_MAX_COMPONENTS]:
-        statuses = [result.status for result in found[component]]
-        worst = min(statuses, key=_ORDER.index)
+        worst = min((result.status for result in found[component]), key=_ORDER.index)
         checked = sorted({result.id for result in found[component] if result.status != NOT_APPLICABLE})
-        subject = "Component: {} ({})".format(component, ", ".join(checked) or "nothing to check")
-        lines.append("{:<{}} {}".format(subject, _WIDTH, _paint(_MARKS[worst], worst, colour)))
+        said: Dict[str, Any] = next((one for one in listed if one.get("name") == component), {})
+        told = {name: said.get(name) for name in ("requirement", "verdict", "reason")}
+        rows.append(dict(told, name=component, status=worst, checks=checked, modules=said.get("modules") or []))
+    return rows
+
+
+def _components(report: Report, colour: bool) -> List[str]:
+    """Write one line a component, as its first users knew it: the worst of what was found of it decides."""
+    lines = []
+    for row in _component_rows(report):
+        subject = "Component: {} ({})".format(row["name"], ", ".join(row["checks"]) or "nothing to check")
+        mark = _MARKS[row["status"]]
+        note = _REQUIREMENTS.get(str(row["requirement"]))
+        if row["status"] == PASS and note is not None:
+            mark = "{}, {}]".format(mark[:-1], note)
+        lines.append("{:<{}} {}".format(subject, _WIDTH, _paint(mark, row["status"], colour)))
     return lines
 
 

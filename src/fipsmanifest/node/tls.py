@@ -97,6 +97,8 @@ def ask(address: Tuple[Any, ...], allowed: Sequence[str], seconds: float) -> Acc
         # It closed before it was known to answer at all.
         asking.enumerate(name, version)
     preferred = asking.prefer(codes) if asking.found else None
+    if preferred is None:
+        asking.ask_again()
     taken = {code for name in _PREFERRED for code in asking.found.get(name, [])}
     if preferred is None and taken.intersection(codes):
         asking.problems.append("refuses together what it accepts one by one")
@@ -133,7 +135,6 @@ class _Asking:
         self.refused.pop(name, None)
         try:
             refusal = self._enumerate(version, chosen)
-            self._ask_again()
         except Unanswered as error:
             self.problems.append("{} ({})".format(error, name))
         else:
@@ -159,10 +160,13 @@ class _Asking:
             self._taken = choice
         raise Unanswered("accepts more suites than can be true")
 
-    def _ask_again(self) -> None:
+    def ask_again(self) -> None:
         """Offer once more what was accepted: a server that answers no longer is not one that refuses."""
-        if self._taken is not None and self._offer(self._taken.version, [self._taken.suite]) != self._taken:
-            raise Unanswered("stops answering, as it refuses what it accepted before")
+        try:
+            if self._taken is not None and self._offer(self._taken.version, [self._taken.suite]) != self._taken:
+                raise Unanswered("stops answering, as it refuses what it accepted before")
+        except Unanswered as error:
+            self.problems.append(str(error))
 
     def prefer(self, allowed: Sequence[int]) -> Optional[str]:
         """Offer what is allowed alone, newest version first; None where nothing of it is chosen."""

@@ -18,6 +18,7 @@ from .platform import os_release
 ID = "fips-mode"
 
 _KERNEL = "/proc/sys/crypto/fips_enabled"
+_SYSCTL = "/proc/sys/kernel/ostype"
 _COMMAND_LINE = "/proc/cmdline"
 _POLICY = "/etc/crypto-policies/state/current"
 _POLICY_WANTED = "/etc/crypto-policies/config"
@@ -113,7 +114,11 @@ def _kernel(node: Node) -> Result:
         return Result(ID, "kernel", NOT_APPLICABLE, actual="at rest")
     try:
         value = tree.read_small("/", _KERNEL).strip()
-    except (OSError, tree.NotRegular):
+    except (OSError, tree.NotRegular) as error:
+        # sysctl is there and has nothing of this kind: the kernel was built without CONFIG_CRYPTO_FIPS.
+        if isinstance(error, FileNotFoundError) and os.path.exists(_SYSCTL):
+            evidence = {"path": _KERNEL, "code": "no-fips-kernel"}
+            return Result(ID, "kernel", FAIL, "1", "the kernel has no FIPS mode", evidence, _fix(False))
         return Result(ID, "kernel", UNKNOWN, "1", "missing", {"path": _KERNEL}, _ADVICE)
     return Result(
         ID, "kernel", PASS if value == "1" else FAIL, "1", visible(value, 20), {"path": _KERNEL}, _fix(value == "1")

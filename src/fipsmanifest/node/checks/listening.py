@@ -11,6 +11,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from .. import tree
 
 _PROC = "/proc"
+_CONNECT_SECONDS = 2.0
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _INODE = 9  # its place in a line of /proc/net/tcp
 MAX_NAME = 15
@@ -65,6 +66,22 @@ def _rows(table: str) -> Iterator[List[str]]:
         yield line.split()
 
 
+def socket_owner(path: bytes) -> Optional[int]:
+    """Return the process that listens on a Unix socket; None where nobody does. Raises `OSError` where it is hidden.
+
+    The kernel tells it to whoever connects (SO_PEERCRED, unix(7)), whatever name the socket was made by. No data is
+    sent.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_CONNECT_SECONDS)
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            return None
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", peer)[0])
+
+
 def written(family: int, packed: bytes) -> str:
     """Write an address; an IPv4 one that is mapped into IPv6 (RFC 4291, 2.5.5.2) as IPv4."""
     if packed.startswith(_MAPPED):
@@ -105,30 +122,33 @@ def _own_addresses() -> List[Tuple[str, int]]:
     return sorted(found, key=lambda one: one[0] != "::1")
 
 
-def owners(inodes: Set[int], likely: Sequence[str], seconds: float) -> Dict[int, Owner]:
-    """Give the process that holds each socket, as far as it can be told in ``seconds``.
+def owners(inodes: Set[int], seconds: float) -> Dict[int, List[Owner]]:
+    """Return the processes that hold each socket, as far as they can be found in ``seconds``.
 
-    Processes that were started as one of ``likely`` are looked at first.
+    Each of them may take its connections; the one that does need not be the one that opened it. Process 1 opens some
+    for others, and is not named beside these (systemd.socket(5)).
     """
-    if not inodes:
-        return {}
+    found: Dict[int, List[Owner]] = {}
     deadline = time.monotonic() + seconds
-    left = {"socket:[{}]".format(inode): inode for inode in inodes}
-    found: Dict[int, Owner] = {}
-    for pid, name in sorted(processes(), key=lambda one: (not any(is_named(one[1], like) for like in likely), one)):
-        if not left or time.monotonic() > deadline:
+    for pid, name in sorted(processes(), reverse=True) if inodes else ():
+        if time.monotonic() > deadline:
             break
-        folder = "{}/{}".format(_PROC, pid)
-        try:
-            numbers, program = os.listdir(folder + "/fd"), os.readlink(folder + "/exe")
-        except OSError:
-            continue  # It has ended, or is not ours to look at.
-        held = set()
-        for number in numbers:
-            with contextlib.suppress(OSError):  # It may close any of them just now.
-                held.add(os.readlink(posixpath.join(folder, "fd", number)))
-        for link in held.intersection(left):
-            found[left.pop(link)] = Owner(pid, program, name)
+        held = sockets(pid).intersection(inodes)
+        for inode in held if pid != 1 else held.difference(found):
+            with contextlib.suppress(OSError):  # It has ended, or is not ours to look at.
+                found.setdefault(inode, []).append(Owner(pid, os.readlink("{}/{}/exe".format(_PROC, pid)), name))
+    return found
+
+
+def sockets(pid: int) -> Set[int]:
+    """Return the inodes of a process's sockets; empty where it has ended, or may not be looked at."""
+    found = set()
+    folder = "{}/{}/fd".format(_PROC, pid)
+    with contextlib.suppress(OSError):
+        for number in os.listdir(folder):
+            with contextlib.suppress(OSError, ValueError):
+                kind, _, inode = os.readlink(posixpath.join(folder, number)).partition(":")
+                found.update([int(inode.strip("[]"))] if kind == "socket" else [])
     return found
 
 

@@ -2,13 +2,18 @@
 
 A file replaced on disk leaves the old program running (the link ends in " (deleted)"), which a check of files misses;
 a file replaced inside a container's snapshot leaves the link as it was. So the running file itself is hashed.
+
+A process is compared where its file, or the process itself, has the name of a listed program, and where it is a
+component by its port, unit or pod (`claims`), whatever it is called.
 """
 
 import errno
 import os
 import posixpath
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+import stat
+import time
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
 from ..result import (
@@ -19,27 +24,33 @@ from ..result import (
     Listed,
     Node,
     Result,
-    image_files,
-    is_own_program,
     of_component,
-    wanted_components,
 )
 from ..text import visible
+from . import claims, injected, pods, procfs
+from .claims import Claim
 from .images import containers
+from .inventory import MAX_NAME, Inventory, Program, required_daemons
+from .pods import Pod
 
 ID = "processes"
 
-_PROC = "/proc"
-_MAX_NAME = 15  # proc(5), /proc/pid/comm
-_DELETED = " (deleted)"  # proc(5), /proc/pid/exe
 _MAX_PROGRAM = 4 * 1024 * 1024 * 1024
 _MAX_SHOWN = 20
-_DAEMONS = ("containerd", "kubelet")
 _MAX_RUNNING = 5000  # different ones; the kubelet's own limit is 110 pods, and large nodes have some hundreds
-_MAX_TOLD = 64 * 1024
 _MAX_ARGUMENTS = 32
+_MAX_EXAMINED = 2000
+_MAX_HASHED = 16 * 1024 * 1024 * 1024
+_SECONDS = 120.0  # for all of them; a node's own programs take 1 or 2
 _RESTART = "Restart the program, so that the installed file runs."
 _FIND_OUT = "Find out who started it, and install the release's packages again."
+_UNLISTED = "Find out who started it and stop it; start the program that the manifest lists in its place."
+_HOST_PIDS = "Run it in the host's PID namespace (hostPID: true in a pod, --pid=host)."
+_START = "Start the node's services, or leave this out with --skip processes."
+_NO_PROXY = (
+    "Let kube-proxy run from the manifest's image. Where another program does its work (Cilium, for instance), the "
+    "release's definition must not list kube-proxy in node.roles: ask its publisher for such a manifest."
+)
 
 _ASIDE = re.compile(r"[.~]")  # kubelet.bak, kubelet~
 # What runs other files: the loader (ld.so(8)), whose process bears its own name alone, and interpreters told by name.
@@ -47,36 +58,13 @@ _LOADER = re.compile(r"ld(?:-|64|\.so)[^/]*\Z")
 _INTERPRETER = re.compile(r"(?:platform-python|python|perl|ruby|busybox|[a-z]{0,3}sh)[0-9.]*\Z")
 _COMMAND = re.compile(r"-[A-Za-z]*c")
 
-# How the kubelet and containerd name control groups, with the cgroupfs driver and with systemd's:
-# /kubepods/burstable/podUID/ID and .../kubepods-burstable-podUID_WITH_UNDERSCORES.slice/cri-containerd-ID.scope.
-_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?$", re.ASCII)
-_POD = re.compile(
-    r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?:[/:]|$)", re.ASCII
-)
-
-
-class _Program(NamedTuple):
-    """What the manifests say of the programs with one name."""
-
-    digests: Dict[str, str]
-    """SHA-256 -> the manifest that lists it."""
-    paths: Set[str]
-    """Where they are listed, on the node or in an image."""
-    component: str
-    references: Set[str]
-    """Images that it is listed in."""
-
-    def is_elsewhere(self, path: str) -> bool:
-        """Say whether a program at ``path`` is another's: CNI plugins have everyday names, as iproute's `bridge`."""
-        own = all("/cni/" in listed for listed in self.paths)
-        return own and "/cni/" not in path and path not in self.paths
-
 
 class _Running(NamedTuple):
-    """A program that runs: processes of the same file, path and container are one."""
+    """A program that runs: processes of the same file, path, container and claims are one."""
 
     name: str
-    """Of the listed program that it is, or claims to be; of its process (comm), where the file bears another one."""
+    """Of the listed program that it is, or claims to be; of its process (comm), where the file bears another one; empty
+    where it has no listed name."""
     renamed: bool
     """Whether its process alone has a listed name: the file was moved aside, or reached through a link."""
     script: bool
@@ -84,247 +72,357 @@ class _Running(NamedTuple):
     path: str
     deleted: bool
     container: Optional[str]
-    pod: Optional[str]
+    uid: Optional[str]
+    """Its pod's."""
+    pod: Optional[Pod]
+    claims: Tuple[Claim, ...]
     file: Tuple[int, int]
     """Device and inode."""
+    owner: int
+    """User id of the process."""
+
+    @property
+    def is_workload(self) -> bool:
+        """Return whether it belongs to an application's pod and does not have what is a component's."""
+        return self.pod is not None and self.pod.is_workload and not self.claims
+
+    @property
+    def rank(self) -> Tuple[bool, bool, bool]:
+        """Return where it comes in the order: anybody can start a program that takes long to hash."""
+        return (not self.claims, not self.name, self.owner != 0)
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
-    """Compare every running program that has a component's name with the listed digests; raises nothing."""
+    """Compare every running program that is, or is called like, a component's with the manifests; raises nothing."""
     if not node.live:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
-    programs = _programs(manifests)
-    short = _by_comm(programs)
-    running: Dict[_Running, List[int]] = {}
-    hidden, beyond = 0, 0
+    one = _Check(node, manifests)
     try:
-        pids = _pids()
+        if not procfs.within(_SECONDS, one.run):
+            one.is_late.append(True)
+            # The thread may still add to it.
+            return [*list(one.results), _late()]
     except OSError as error:
         advice = "Run it where /proc is the node's own."
-        return [Result(ID, ID, UNKNOWN, None, "{}: {}".format(_PROC, error.strerror), advice=advice)]
-    for pid in pids:
+        actual = "{}: {}".format(procfs.PROC, error.strerror)
+        return [Result(ID, ID, UNKNOWN, None, actual, advice=advice)]
+    return one.results
+
+
+def _late() -> Result:
+    advice = "Find out what starts so many, or whose file system does not answer; then run it again."
+    actual = "not all programs could be compared in {:.0f} seconds".format(_SECONDS)
+    return Result(ID, "deadline", UNKNOWN, None, actual, {"code": "deadline"}, advice)
+
+
+class _Check:
+    """One look at all processes."""
+
+    def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
+        self._node = node
+        self._inventory = Inventory(manifests)
+        self._manifests = manifests
+        self.results: List[Result] = []
+        self.is_late: List[bool] = []
+        """Not empty once nobody waits for the rest."""
+        self._running: Dict[_Running, List[int]] = {}
+        self._hidden = self._beyond = self._hashed = 0
+        self._deadline = time.monotonic() + _SECONDS
+        self._seen: Set[Tuple[str, str]] = set()
+        """Names, as far as comm holds them, and digests of the programs that passed, outside of workloads."""
+
+    def run(self) -> None:
+        """Find, compare, and look for what is missing; raises `OSError` where there is no list of processes."""
+        unowned = self._find(procfs.pids())
+        for running in sorted(self._running, key=lambda one: one.rank):
+            if self.is_late:
+                return
+            self.results += self._compare(running, self._running[running])
+        for claim in unowned:
+            component = self._inventory.component_of(claim.component)
+            evidence = of_component({"code": "owner", "claims": [claim.shown]}, component)
+            told = "which process has {} cannot be told".format(claim.shown)
+            advice = "Run it as root and in the host's PID namespace."
+            self.results.append(Result(ID, claim.component, UNKNOWN, "a listed program", told, evidence, advice))
+        self.results += self._absent() if self.results else []
+        if self._hidden:
+            advice, evidence = "Run it as root.", {"count": self._hidden}
+            self.results.append(Result(ID, "hidden", UNKNOWN, None, "not readable", evidence, advice))
+        if self._beyond:
+            advice = "Find out what starts so many copies of the components' programs."
+            actual = "more than {} different ones run; {} processes were not compared"
+            actual = actual.format(_MAX_RUNNING, self._beyond)
+            self.results.append(Result(ID, "beyond", UNKNOWN, None, actual, {"count": self._beyond}, advice))
+        if not self.results:
+            advice = _START if procfs.sees_all() else _HOST_PIDS
+            self.results.append(Result(ID, ID, UNKNOWN, actual="none of the components runs", advice=advice))
+
+    def _find(self, pids: Sequence[int]) -> List[Claim]:
+        """Collect the processes to compare, and return the claims that no process could be found for."""
+        pids = list(pids)
+        known, groups, units = pods.read(self._node), {}, {}
+        for pid in pids:
+            text = procfs.cgroup(pid)
+            groups[pid] = procfs.read_cgroup(text)
+            units[pid] = procfs.unit(text)
+        own = {pid: known[str(container)] for pid, (container, _) in groups.items() if container in known}
+        found = claims.find(self._node, self._manifests, self._inventory, units, own)
+        for pid in pids:
+            mine = tuple(sorted(set(found.claims.get(pid, []))))
+            try:
+                one = self._look(pid, groups[pid], own.get(pid), mine)
+                if one is not None and (one in self._running or len(self._running) < _MAX_RUNNING):
+                    self._running.setdefault(one, []).append(pid)
+                elif one is not None:
+                    self._beyond += 1
+            except OSError as error:
+                # A process that has ended meanwhile is no finding; a component that may not be looked at is.
+                denied = error.errno in (errno.EACCES, errno.EPERM)
+                self._hidden += denied and bool(mine or procfs.comm(pid) in self._inventory.by_comm)
+        return found.unowned
+
+    def _look(
+        self, pid: int, group: Tuple[Optional[str], Optional[str]], pod: Optional[Pod], mine: Tuple[Claim, ...]
+    ) -> Optional[_Running]:
+        """Return what a process runs; None for a kernel thread, and for what has no component's name or claim.
+
+        A file that was moved aside, for an upgrade for instance, takes its new name into /proc/PID/exe (kubelet.old),
+        and one that was reached through a link has its own there; comm is the name that it was started by (proc(5)).
+        """
+        programs, short = self._inventory.programs, self._inventory.by_comm
         try:
-            one = _look(pid, programs, short)
-            if one is not None and (one in running or len(running) < _MAX_RUNNING):
-                running.setdefault(one, []).append(pid)
-            elif one is not None:
-                beyond += 1
+            path = os.readlink(procfs.link(pid))
+        except FileNotFoundError:
+            return None
+        deleted = path.endswith(procfs.DELETED)
+        path = path[: -len(procfs.DELETED)] if deleted else path
+        base = posixpath.basename(path)
+        stem = _ASIDE.split(base.strip(".~"))[0]
+        name = next((one for one in (base, stem) if one in programs and not programs[one].is_elsewhere(path)), None)
+        renamed = name is None
+        script = False
+        if name is None:
+            name = procfs.comm(pid)
+            by_name = name in short
+            name = name if by_name else _run_by(pid, base, short)
+            script = name is not None and (not by_name or _runs_script(pid, name))
+        if name is None and not mine:
+            return None
+        status = os.stat(procfs.link(pid))
+        owner = os.stat(procfs.link(pid, "")).st_uid
+        file = (status.st_dev, status.st_ino)
+        return _Running(name or "", renamed, script, path, deleted, group[0], group[1], pod, mine, file, owner)
+
+    def _program(self, running: _Running) -> Optional[Program]:
+        found = self._inventory.by_comm if running.renamed else self._inventory.programs
+        return found.get(running.name)
+
+    def _allowed(self, claim: Claim) -> Set[str]:
+        """Return the digests that a process with this claim may have."""
+        if claim.kind == claims.POD:
+            # Its image's shells and tools are started beside the program.
+            return self._inventory.components[claim.component].files
+        if claim.kind == claims.OPTION:
+            # Whoever reads or wraps a component's files may bear its options.
+            return set(self._inventory.sizes)
+        return set(self._inventory.of(claim.component))
+
+    def _describe(self, running: _Running, pids: Sequence[int], program: Optional[Program]) -> Dict[str, Any]:
+        """Return the evidence of which processes these are, and whose."""
+        component = program.component if program else None
+        if running.claims:
+            component = self._inventory.component_of(running.claims[0].component)
+        told = {"pids": list(pids[:_MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
+        evidence = of_component(told, component)
+        pod = running.uid if running.pod is None else running.pod.uid or running.uid
+        for name, value in (("container", running.container), ("pod", pod)):
+            if value is not None:
+                evidence[name] = value
+        if running.pod is not None:
+            evidence["pod_name"] = visible(running.pod.shown)
+        if running.claims:
+            evidence["claims"] = [visible(claim.shown) for claim in running.claims]
+        return evidence
+
+    def _compare(self, running: _Running, pids: Sequence[int]) -> List[Result]:
+        """Judge a running program; nothing where all of its processes have ended meanwhile."""
+        program = self._program(running)
+        subject = visible("{} ({})".format(running.path, _shown(pids)), 300)
+        evidence = self._describe(running, pids, program)
+        if running.is_workload:
+            del evidence["component"]
+            evidence["code"] = "workload"
+            return [Result(ID, subject, NOT_APPLICABLE, None, "an application's, in another pod", evidence)]
+        wanted = set(program.digests) if program else set()
+        for claim in running.claims:
+            wanted |= self._allowed(claim)
+        by_claim = self._inventory.of(running.claims[0].component) if running.claims else ()
+        shown = sorted(program.digests) if program else sorted(by_claim)
+        expected = visible(" or ".join("sha256:" + digest for digest in shown) or "a listed program", 400)
+        try:
+            found = self._digest(running, pids, wanted)
         except OSError as error:
-            # A process that has ended meanwhile is no finding; a component that may not be looked at is.
-            hidden += error.errno in (errno.EACCES, errno.EPERM) and _name(pid) in short
-    found = [_compare(node, one, running[one], (short if one.renamed else programs)[one.name]) for one in running]
-    results = [result for result in found if result is not None]
-    results += _daemons(node, manifests, programs, {one.name for one in running}) if results else []
-    if hidden:
-        evidence = {"count": hidden}
-        results.append(
-            Result(ID, "hidden", UNKNOWN, actual="not readable", evidence=evidence, advice="Run it as root.")
-        )
-    if beyond:
-        advice = "Find out what starts so many copies of the components' programs."
-        actual = "more than {} different ones run; {} processes were not compared".format(_MAX_RUNNING, beyond)
-        results.append(Result(ID, "beyond", UNKNOWN, None, actual, {"count": beyond}, advice))
-    if not results:
-        advice = "Start the node's services, or leave this out with --skip processes."
-        results.append(Result(ID, ID, UNKNOWN, actual="none of the components runs", advice=advice))
-    return results
+            evidence["code"] = errno.errorcode.get(error.errno or 0, "unknown")
+            return [Result(ID, subject, UNKNOWN, expected, "not readable", evidence, "Run it as root.")]
+        except (tree.NotRegular, tree.Unstable) as error:
+            return [Result(ID, subject, UNKNOWN, expected, str(error) or "changing", evidence, "Run it again.")]
+        if found is None:
+            return []
+        seen = Result(ID, subject, FAIL, expected, "sha256:" + found.sha256, evidence)
+        if not found.sha256:
+            seen = seen._replace(actual="{} bytes, the size of no listed program".format(found.size))
+        result = self._judge(running, program, found.sha256, seen)
+        if result.status != PASS:
+            return [result]
+        result = self._examine(running, pids, result)
+        is_tool = not running.name and found.sha256 not in by_claim
+        return [] if is_tool and result.status == PASS else [result]
 
+    def _digest(self, running: _Running, pids: Sequence[int], wanted: Set[str]) -> Optional[tree.Digest]:
+        """Hash the file through the first of its processes that is still there and still runs it.
 
-def _programs(manifests: Sequence[Listed]) -> Dict[str, _Program]:
-    """Give what may run under each program name; of every role, as what runs decides what a node is."""
-    found: Dict[str, _Program] = {}
-    for listed in manifests:
-        files = [(file, None) for file in listed.manifest["files"]]
-        for image in listed.manifest.get("images") or []:
-            files += [(file, image.get("reference")) for file in image_files(image)]
-        for file, reference in files:
-            if file.get("component") and is_own_program(file, file["component"]):
-                name = posixpath.basename(file["path"])
-                program = found.setdefault(name, _Program({}, set(), file["component"], set()))
-                program.digests.setdefault(file["sha256"], listed.name)
-                program.paths.add(file["path"])
-                program.references.update([str(reference)] if reference else ())
-    return found
+        The digest is empty where no file of that size is listed.
+        """
+        for pid in pids:
+            link = procfs.link(pid)
+            try:
+                status = os.stat(link)
+                if (status.st_dev, status.st_ino) != running.file:
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    raise tree.NotRegular(tree.kind(status.st_mode))
+                if status.st_size > _MAX_PROGRAM or not self._inventory.may_have(status.st_size, wanted):
+                    return tree.Digest("", status.st_size)
+                if self._hashed + status.st_size > _MAX_HASHED and not running.claims:
+                    raise tree.Unstable("too much to compare: {} bytes were read".format(self._hashed))
+                self._hashed += status.st_size
+                return self._node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESRCH):
+                    raise
+        return None
 
+    def _judge(self, running: _Running, program: Optional[Program], digest: str, seen: Result) -> Result:
+        evidence = dict(seen.evidence)
+        listed_path = program is not None and running.path in program.paths
+        if program is not None and not listed_path:
+            evidence["path"] = "not-listed"
+        is_listed = program is not None and digest in program.digests
+        denied = [claim for claim in running.claims if digest not in self._allowed(claim)]
+        if running.deleted and (program is not None or denied):
+            evidence["code"] = "deleted"
+            was = "a listed file" if digest in self._inventory.sizes else "an unlisted file"
+            actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
+            advice = _RESTART if digest in self._inventory.sizes or not denied else _UNLISTED
+            return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=advice)
+        if running.script and not is_listed:
+            evidence["code"] = "script"
+            actual = "an interpreter or a loader, which runs a file of that name"
+            return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=_FIND_OUT)
+        if denied:
+            return self._deny(denied, seen._replace(evidence=evidence))
+        is_certain = any(claim.kind != claims.OPTION for claim in running.claims)
+        if program is not None and not is_listed and not is_certain:
+            evidence["code"] = "digest" if listed_path else "outside"
+            contained = running.container is not None and program.references
+            advice = containers.advice_for(sorted(program.references)) if contained else _FIND_OUT
+            return seen._replace(evidence=evidence, advice=advice)
+        if program is not None and is_listed:
+            evidence["manifest"] = program.digests[digest]
+        names = [running.name, *(claim.component for claim in running.claims)]
+        self._seen.update((name[:MAX_NAME], digest) for name in names)
+        return seen._replace(status=PASS, expected=seen.actual, evidence=evidence)
 
-def _by_comm(programs: Dict[str, _Program]) -> Dict[str, _Program]:
-    """Give what may run in a process of each name: as long a part of the program's as comm holds, CNI plugins aside."""
-    found: Dict[str, _Program] = {}
-    for name, program in sorted(programs.items()):
-        if not program.is_elsewhere(""):
-            merged = found.setdefault(name[:_MAX_NAME], _Program({}, set(), program.component, set()))
-            merged.digests.update(program.digests)
-            merged.paths.update(program.paths)
-            merged.references.update(program.references)
-    return found
+    def _deny(self, denied: Sequence[Claim], seen: Result) -> Result:
+        """Judge a program that is not listed, and is a component by what it has."""
+        certain = [claim for claim in denied if claim.kind != claims.OPTION]
+        claim = (certain or denied)[0]
+        if all(one.kind == claims.UNIT for one in denied) and self._is_seen(claim.component, self._allowed(claim)):
+            # A helper that outlived its parent, as mounts of FUSE do.
+            evidence = dict(seen.evidence, code="beside")
+            actual = "another program in the unit, beside the listed one"
+            return seen._replace(status=NOT_APPLICABLE, expected=None, actual=actual, evidence=evidence)
+        component = self._inventory.component_of(claim.component)
+        listed = self._inventory.components.get(component)
+        references = sorted(listed.references) if listed else []
+        advice = _UNLISTED
+        if claim.kind == claims.POD and references:
+            advice = "Let the pod run the program of {}, without another command or a volume over it.".format(
+                visible(" or ".join(references), 200)
+            )
+        actual = visible("{}, which is {} by its {}".format(seen.actual, claim.component, claim.shown), 400)
+        evidence = of_component(dict(seen.evidence, code="another-program"), component)
+        status = FAIL if certain else UNKNOWN
+        return seen._replace(status=status, actual=actual, evidence=evidence, advice=advice)
 
-
-def _daemons(node: Node, manifests: Sequence[Listed], programs: Dict[str, _Program], running: Set[str]) -> List[Result]:
-    """Say which of the daemons that every node of the role runs was not seen to run."""
-    here = {name for listed in manifests for name in wanted_components(listed, node.role).here}
-    advice = "Start the node's services, or leave this out with --skip processes."
-    return [
-        Result(ID, name, UNKNOWN, "running", "not running", of_component({"code": "not-running"}, name), advice)
-        for name in _DAEMONS
-        if name in here and name in programs and name not in running
-    ]
-
-
-def _pids() -> List[int]:
-    return sorted(int(name) for name in os.listdir(_PROC) if name.isdigit())
-
-
-def _name(pid: int) -> str:
-    try:
-        return _told(pid, "comm").rstrip("\n")
-    except OSError:
-        return ""
-
-
-def _told(pid: int, name: str) -> str:
-    """Read what the kernel tells of a process; nobody can put links or devices there."""
-    parts, size = [], 0
-    descriptor = os.open("{}/{}/{}".format(_PROC, pid, name), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while size < _MAX_TOLD:
-            part = os.read(descriptor, _MAX_TOLD - size)
-            if not part:
+    def _examine(self, running: _Running, pids: Sequence[int], seen: Result) -> Result:
+        """Look for code in the processes of a listed program that is not its own."""
+        evidence = dict(seen.evidence)
+        problems: List[injected.Problem] = []
+        for pid in pids[:_MAX_EXAMINED]:
+            try:
+                problems = injected.look(self._node, pid, running.container is not None, self._inventory)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ESRCH):
+                    continue
+                name = errno.errorcode.get(error.errno or 0, "unknown")
+                problems = [injected.Problem(UNKNOWN, "mappings", "its memory map cannot be read ({})".format(name))]
+            value = injected.godebug(pid)
+            if value is not None:
+                evidence["godebug"] = visible(value, 100)
+                if "fips140=off" in value.split(","):
+                    problems.append(injected.Problem(FAIL, "godebug", "GODEBUG turns FIPS mode off"))
+            if problems:
+                evidence["pid"] = pid
                 break
-            parts.append(part)
-            size += len(part)
-    finally:
-        os.close(descriptor)
-    return b"".join(parts).decode("utf-8", "backslashreplace")
+        if not problems:
+            return seen._replace(evidence=evidence)
+        status = FAIL if any(one.status == FAIL for one in problems) else UNKNOWN
+        first = next(one for one in problems if one.status == status)
+        evidence.update(code=first.code, problems=[one.detail for one in problems[:_MAX_SHOWN]])
+        advice = "Find out who put it there, remove it, and restart the program."
+        if first.code == "mappings":
+            advice = "Run it as root, in a container with the capability SYS_PTRACE."
+        expected = "its own program and listed libraries alone"
+        return seen._replace(status=status, expected=expected, actual=first.detail, evidence=evidence, advice=advice)
 
+    def _is_seen(self, name: str, digests: Iterable[str]) -> bool:
+        return any((name[:MAX_NAME], digest) in self._seen for digest in digests)
 
-def _look(pid: int, programs: Dict[str, _Program], short: Dict[str, _Program]) -> Optional[_Running]:
-    """Say what a process runs; None for a kernel thread, and for a program of another name.
-
-    A file that was moved aside, for an upgrade for instance, takes its new name into /proc/PID/exe (kubelet.old), and
-    one that was reached through a link has its own there; comm is the name that it was started by (proc(5)).
-    """
-    link = "{}/{}/exe".format(_PROC, pid)
-    try:
-        path = os.readlink(link)
-    except FileNotFoundError:
-        return None
-    deleted = path.endswith(_DELETED)
-    path = path[: -len(_DELETED)] if deleted else path
-    base = posixpath.basename(path)
-    stem = _ASIDE.split(base.strip(".~"))[0]
-    name = next((one for one in (base, stem) if one in programs and not programs[one].is_elsewhere(path)), None)
-    renamed = name is None
-    script = False
-    if name is None:
-        name = _name(pid)
-        by_name = name in short
-        name = name if by_name else _run_by(pid, base, short)
-        script = not by_name or _runs_script(pid, str(name))
-    if name is None:
-        return None
-    status = os.stat(link)
-    container, pod = _container(pid)
-    return _Running(name, renamed, script, path, deleted, container, pod, (status.st_dev, status.st_ino))
+    def _absent(self) -> List[Result]:
+        """Return the daemons that the node's role requires and that were not seen to run."""
+        found = []
+        told = {str(one.evidence.get("component")) for one in self.results if one.status in (FAIL, UNKNOWN)}
+        for name in required_daemons(self._node.role, self._manifests, self._inventory):
+            program = self._inventory.programs[name]
+            if self._is_seen(name, program.digests) or told.intersection((name, program.component)):
+                continue
+            is_certain = name == "kube-proxy" and not self._hidden and not self._beyond
+            advice = _NO_PROXY if name == "kube-proxy" else _START
+            evidence = of_component({"code": "not-running"}, program.component)
+            status = FAIL if is_certain else UNKNOWN
+            found.append(Result(ID, name, status, "running", "not running", evidence, advice))
+        return found
 
 
 def _runs_script(pid: int, name: str) -> bool:
-    """Tell an interpreter, which has the script's path as its first or second argument (execve(2))."""
-    arguments = _told(pid, "cmdline").split("\0")[1:3]
-    return any(posixpath.basename(one)[:_MAX_NAME] == name for one in arguments)
+    """Return whether it is an interpreter, which has the script's path as its first or second argument (execve(2))."""
+    arguments = procfs.read(pid, "cmdline").split("\0")[1:3]
+    return any(posixpath.basename(one)[:MAX_NAME] == name for one in arguments)
 
 
-def _run_by(pid: int, base: str, short: Dict[str, _Program]) -> Optional[str]:
-    """Give the component's name of the file that a loader or an interpreter was told to run; None for any other."""
+def _run_by(pid: int, base: str, short: Dict[str, Program]) -> Optional[str]:
+    """Return the component's name of the file that a loader or an interpreter was told to run; None for any other."""
     is_loader = _LOADER.match(base) is not None
     if not is_loader and _INTERPRETER.match(base) is None:
         return None
-    arguments = _told(pid, "cmdline").split("\0")[1:_MAX_ARGUMENTS]
+    arguments = procfs.read(pid, "cmdline").split("\0")[1:_MAX_ARGUMENTS]
     if not is_loader:
         # The first that is no option, unless it is no file but a command.
         first = next((number for number, one in enumerate(arguments) if not one.startswith("-")), 0)
         arguments = [] if any(map(_COMMAND.match, arguments[:first])) else arguments[first : first + 1]
-    names = (posixpath.basename(one)[:_MAX_NAME] for one in arguments)
+    names = (posixpath.basename(one)[:MAX_NAME] for one in arguments)
     return next((one for one in names if one in short), None)
-
-
-def _container(pid: int) -> Tuple[Optional[str], Optional[str]]:
-    """Give the container and the pod that a process belongs to, as far as its control groups tell."""
-    try:
-        return read_cgroup(_told(pid, "cgroup"))
-    except OSError:
-        return None, None
-
-
-def read_cgroup(text: str) -> Tuple[Optional[str], Optional[str]]:
-    """Read a container's id and a pod's UID from /proc/PID/cgroup (cgroups(7)); None for what it does not tell."""
-    container, pod = None, None
-    for line in text.splitlines():
-        path = line.split(":", 2)[-1]
-        in_container, in_pod = _CONTAINER.search(path), _POD.search(path)
-        container = container or (in_container.group(1) if in_container else None)
-        pod = pod or (in_pod.group(1).replace("_", "-") if in_pod else None)
-    return container, pod
-
-
-def _compare(node: Node, running: _Running, pids: Sequence[int], program: _Program) -> Optional[Result]:
-    """Hash what runs; None where all of its processes have ended meanwhile."""
-    subject = visible("{} ({})".format(running.path, _shown(pids)), 300)
-    expected = visible(" or ".join("sha256:" + digest for digest in sorted(program.digests)), 400)
-    told = {"pids": list(pids[:_MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
-    evidence = of_component(told, program.component)
-    for name, value in (("container", running.container), ("pod", running.pod)):
-        if value is not None:
-            evidence[name] = value
-    try:
-        found = _digest(node, running, pids)
-    except OSError as error:
-        evidence["code"] = errno.errorcode.get(error.errno or 0, "unknown")
-        return Result(ID, subject, UNKNOWN, expected, "not readable", evidence, "Run it as root.")
-    except (tree.NotRegular, tree.Unstable) as error:
-        return Result(ID, subject, UNKNOWN, expected, str(error) or "changing", evidence, "Run it again.")
-    if found is None:
-        return None
-    if not found.sha256:
-        return Result(ID, subject, FAIL, expected, "{} bytes".format(found.size), evidence, _FIND_OUT)
-    return _judge(running, program, Result(ID, subject, FAIL, expected, "sha256:" + found.sha256, evidence))
-
-
-def _judge(running: _Running, program: _Program, seen: Result) -> Result:
-    digest = str(seen.actual).partition(":")[2]
-    evidence = dict(seen.evidence)
-    listed_path = running.path in program.paths
-    if not listed_path:
-        evidence["path"] = "not-listed"
-    if running.deleted:
-        evidence["code"] = "deleted"
-        was = "a listed file" if digest in program.digests else "an unlisted file"
-        actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
-        return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=_RESTART)
-    if digest not in program.digests and running.script:
-        evidence["code"] = "script"
-        actual = "an interpreter or a loader, which runs a file of that name"
-        return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=_FIND_OUT)
-    if digest not in program.digests:
-        evidence["code"] = "digest" if listed_path else "outside"
-        contained = running.container is not None and program.references
-        advice = containers.advice_for(sorted(program.references)) if contained else _FIND_OUT
-        return seen._replace(evidence=evidence, advice=advice)
-    evidence["manifest"] = program.digests[digest]
-    return seen._replace(status=PASS, expected=seen.actual, evidence=evidence)
-
-
-def _digest(node: Node, running: _Running, pids: Sequence[int]) -> Optional[tree.Digest]:
-    """Hash the file through the first of its processes that is still there and still runs it."""
-    for pid in pids:
-        link = "{}/{}/exe".format(_PROC, pid)
-        try:
-            status = os.stat(link)
-            if (status.st_dev, status.st_ino) == running.file:
-                return node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESRCH):
-                raise
-    return None
 
 
 def _shown(pids: Sequence[int]) -> str:

@@ -1,9 +1,10 @@
 """The manifests' signatures, and this tool's own bytes against the tool that a manifest was published with."""
 
+import hashlib
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from ...errors import FipsManifestError, NotTrusted
-from .. import host
+from .. import host, provenance
 from ..document import Bindings, check_bindings
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Result
 from ..text import utc_now, visible, write_time
@@ -41,10 +42,10 @@ def open_manifest(name: str, data: bytes, trust: Trust, bindings: Bindings, fing
         result = Result(ID, name, status, _EXPECTED, error.message, {}, error.advice)
         return Opened(result, {"file": name}, exit_code=error.exit_code)
     result = Result(ID, name, PASS, _EXPECTED, "signed by {}".format(signed.fingerprint))
-    return Opened(result, _describe(name, signed), Listed(name, signed.manifest), warnings)
+    return Opened(result, _describe(name, data, signed), Listed(name, signed.manifest), warnings)
 
 
-def _describe(name: str, signed: Signed) -> Dict[str, Any]:
+def _describe(name: str, data: bytes, signed: Signed) -> Dict[str, Any]:
     described: Dict[str, Any] = {
         "file": name,
         "fingerprint": signed.fingerprint,
@@ -54,6 +55,9 @@ def _describe(name: str, signed: Signed) -> Dict[str, Any]:
     for key in ("kubernetes", "build_metadata", "el", "serial", "created", "expires"):
         value = signed.manifest.get(key)
         described[key] = visible(value) if isinstance(value, str) else value
+    described["sha256"] = hashlib.sha256(data).hexdigest()
+    described["modules"] = provenance.modules(signed.manifest, write_time(utc_now())[:10])
+    described["components"] = provenance.components(signed.manifest)
     return described
 
 

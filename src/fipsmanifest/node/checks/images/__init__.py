@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from ... import bolt, containerd, tree
 from ...result import UNKNOWN, Listed, Node, Result, is_own_program
 from ...text import visible
-from . import containers, content, copies, snapshots
+from . import added, containers, content, copies, names, snapshots
 from .listed import ID, Image, images_of
 
 __all__ = ["ID", "check"]
@@ -34,9 +34,10 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         missing = "missing, and something is unpacked"
         results.append(Result(ID, "content-store", UNKNOWN, "present", missing, {"code": "gone"}, advice))
     listed = [image if image.diff_ids else image._replace(diff_ids=content.diff_ids(node, image)) for image in listed]
+    search = added.Search(node, unpacked, containers.workloads(node, unpacked))
     with node.digests.workers() as pool:
-        found = list(pool.map(lambda image: _check_image(node, image, known, unpacked), listed))
-    results += _of_one_release(listed, found)
+        found = list(pool.map(lambda image: _check_image(node, image, known, unpacked, search), listed))
+    results += _of_one_release(listed, found) + names.check(node, listed)
     if node.live:
         results += containers.check(node, _known(listed, known), unpacked)
     return results
@@ -115,10 +116,13 @@ def _known(images: Sequence[Image], digests: copies.Digests) -> List[containers.
     return found
 
 
-def _check_image(node: Node, image: Image, known: copies.Digests, unpacked: snapshots.Snapshots) -> List[Result]:
+def _check_image(
+    node: Node, image: Image, known: copies.Digests, unpacked: snapshots.Snapshots, search: added.Search
+) -> List[Result]:
     """Judge an image by its blobs, and by what is unpacked of it."""
     stacks = [stack for diff_ids in image.diff_ids for stack in unpacked.stacks(diff_ids)]
     kept = content.kept(node, image, stacks, unpacked)
     if kept is not None and kept.evidence.get("code") == "missing":
         return [kept]
-    return ([] if kept is None else [kept]) + copies.compare(node, image, stacks, known, unpacked)
+    found = copies.compare(node, image, stacks, known, unpacked)
+    return ([] if kept is None else [kept]) + found + search.look(image, stacks)

@@ -13,8 +13,10 @@ import re
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ... import bolt, containerd, helper, tree
-from ...result import FAIL, PASS, UNKNOWN, Node, Result
+from ...result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Node, Result, of_component
 from ...text import visible
+from .. import pods
+from ..pods import Pod
 from . import snapshots
 from .listed import ID
 
@@ -22,9 +24,6 @@ _MAX_MOUNTS = 32 * 1024 * 1024
 _MAX_NAMED = 8
 _SECONDS = 10.0
 _SOCKET = "run/containerd/containerd.sock"
-_METADATA = containerd.ROOT + "/io.containerd.metadata.v1.bolt/meta.db"
-_NAMESPACE = "k8s.io"
-_BUCKETS = (b"v1", _NAMESPACE.encode("ascii"), b"containers")  # containerd, metadata/buckets.go
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 # An overlay's folders (overlayfs.rst of Linux), and the numbers in them: containerd shortens long lists to paths
 # relative to the folder of all snapshots.
@@ -36,8 +35,10 @@ _PAUSE = (
     "Set sandbox_image to {0} in /etc/containerd/config.toml (containerd 2: sandbox, under pinned_images), restart "
     "containerd, and delete the pods that run from the other image, so that they are made anew."
 )
-_REPLACE = "Find out who started it, and let its pod run from {0}: name that image where the pod is defined."
-
+_REPLACE = (
+    "Find out who started it, and let its pod run from {0}: name that image where the pod is defined; where it is "
+    "named there, pull it again and delete the pod, so that it is made anew from it."
+)
 
 ELSEWHERE = (
     "Only /var/lib/containerd is looked at: make it a link to that folder, or leave this out with --skip images."
@@ -65,6 +66,8 @@ class _Container(NamedTuple):
     """The name that it was started by."""
     digests: FrozenSet[str]
     """What the runtime says that the name stood for."""
+    pod: Optional[Pod] = None
+    """As crictl tells it."""
 
 
 class _Mounted(NamedTuple):
@@ -76,7 +79,25 @@ class _Mounted(NamedTuple):
 
 def check(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
     """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing."""
-    return _mounted(node, known, unpacked) + _told(node, known, unpacked)
+    keys, owners = _snapshot_keys(node), pods.read(node)
+    mounted = _mounted(node, known, unpacked, _by_snapshot(unpacked, keys, owners))
+    return mounted + _told(node, known, unpacked, keys, owners)
+
+
+def workloads(node: Node, unpacked: snapshots.Snapshots) -> Set[int]:
+    """Return the numbers of the snapshots of applications' containers."""
+    owned = _by_snapshot(unpacked, _snapshot_keys(node), pods.read(node))
+    return {number for number, pod in owned.items() if pod.is_workload}
+
+
+def _by_snapshot(unpacked: snapshots.Snapshots, keys: Dict[str, str], owners: Dict[str, Pod]) -> Dict[int, Pod]:
+    """Return the pod of each container's own snapshot, by the snapshot's number."""
+    numbers = {name.split("/", 2)[-1]: one.number for name, one in (unpacked.kept or {}).items() if _is_own(name)}
+    return {numbers[key]: owners[one] for one, key in keys.items() if one in owners and key in numbers}
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(pods.NAMESPACE + "/")
 
 
 def advice_for(references: Sequence[str]) -> str:
@@ -92,8 +113,8 @@ def _advice(component: str, known: Sequence[Known]) -> str:
 # ---- mounts --------------------------------------------------------------------------------------------------------
 
 
-def _mounted(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
-    """Look at the programs in the file systems that running containers' roots are."""
+def _mounted(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots, owners: Dict[int, Pod]) -> List[Result]:
+    """Compare the components' programs in the file systems that are running containers' roots."""
     mounted = _in_use(node)
     if mounted is None:
         advice = "Run it as root, and in a container in the host's PID namespace."
@@ -107,12 +128,18 @@ def _mounted(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) 
         found[subject, ""] = Result(ID, subject, UNKNOWN, containerd.OVERLAYFS, told, evidence, ELSEWHERE)
     for stack in sorted(mounted.stacks):
         layers = [unpacked.places[number] for number in stack if number in unpacked.places]
+        pod = owners.get(stack[0])
+        if pod is not None and pod.is_workload:
+            # An application may have an etcd of its own; what listens on a component's port is compared as a process.
+            continue
         for (path, component), allowed in sorted(_programs(known).items() if layers else ()):
             copy = snapshots.look(node, layers, path)
             if copy.problem == "missing" or copy.sha256 in allowed:
                 continue
             number = next((numbers[one] for one in layers if copy.place.startswith(one + b"/")), stack[0])
-            evidence = {"code": "running-snapshot", "snapshot": number, "path": visible(path)}
+            evidence = of_component({"code": "running-snapshot", "snapshot": number, "path": visible(path)}, component)
+            if pod is not None:
+                evidence["pod_name"] = visible(pod.shown)
             expected = visible(" or ".join("sha256:" + one for one in sorted(allowed)), 400)
             subject = "{} (snapshot {}, in use)".format(visible(component), number)
             status = UNKNOWN if copy.is_hidden else FAIL
@@ -167,7 +194,13 @@ def _is_of_node(node: Node, folder: str) -> bool:
 # ---- crictl and ctr ------------------------------------------------------------------------------------------------
 
 
-def _told(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
+def _told(
+    node: Node,
+    known: Sequence[Known],
+    unpacked: snapshots.Snapshots,
+    keys: Dict[str, str],
+    owners: Dict[str, Pod],
+) -> List[Result]:
     program = helper.find("crictl") or helper.find("ctr")
     if program is None:
         return []
@@ -178,18 +211,19 @@ def _told(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> 
         told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
         advice = "Look whether containerd runs; containers are compared by their mounts and processes alone."
         return [Result(ID, "containers", UNKNOWN, "a list", visible(told), {"program": program}, advice)]
-    keys, chains = _snapshot_keys(node), unpacked.chains(_NAMESPACE)
-    return [result for one in running for result in _judge(one, chains.get(keys.get(one.id, "")), known, program)]
+    chains = unpacked.chains(pods.NAMESPACE)
+    results: List[Result] = []
+    for one in running:
+        pod = owners.get(one.id) or one.pod
+        results += _judge(one, pod, chains.get(keys.get(one.id, "")), known, program)
+    return results
 
 
 def _snapshot_keys(node: Node) -> Dict[str, str]:
     """Give the name of each container's own snapshot; none where the database does not tell."""
     with contextlib.suppress(OSError, bolt.Malformed, bolt.Busy):
-        found = bolt.read(tree.resolve(node.root, _METADATA), _BUCKETS)
-        return {
-            name.decode("utf-8", "backslashreplace"): one.get(b"snapshotKey", b"").decode("utf-8", "backslashreplace")
-            for name, one in found.items()
-        }
+        found = bolt.read(tree.resolve(node.root, pods.METADATA), (*pods.BUCKETS, b"containers"))
+        return {pods.text(name): pods.text(one.get(b"snapshotKey", b"")) for name, one in found.items()}
     return {}
 
 
@@ -209,8 +243,14 @@ def _by_crictl(program: str, socket: str) -> List[_Container]:
         resolved = _DIGEST.findall("{} {}".format(one.get("imageRef"), one.get("imageId")))
         name = str((one.get("metadata") or {}).get("name"))
         digests = frozenset(resolved or _DIGEST.findall(reference))
-        found.append(_Container(str(one.get("id")), name, names.get(reference) or reference, digests))
+        found.append(_Container(str(one.get("id")), name, names.get(reference) or reference, digests, _pod(one, name)))
     return found
+
+
+def _pod(container: Dict[str, Any], name: str) -> Optional[Pod]:
+    labels = container.get("labels") or {}
+    told = [str(labels.get("io.kubernetes.pod." + one) or "") for one in ("namespace", "name", "uid")]
+    return Pod(told[0], told[1], name, told[2]) if told[0] else None
 
 
 def _reference(container: Dict[str, Any]) -> str:
@@ -227,7 +267,7 @@ def _rows(output: bytes, name: str) -> List[Dict[str, Any]]:
 
 
 def _by_ctr(program: str, socket: str) -> List[_Container]:
-    base = [program, "--address", socket, "--timeout", "5s", "--namespace", _NAMESPACE]
+    base = [program, "--address", socket, "--timeout", "5s", "--namespace", pods.NAMESPACE]
     tasks = _table(helper.run(base + ["tasks", "ls"], _SECONDS), "TASK")
     running = {row[0] for row in tasks if row[-1] != "STOPPED"}
     containers = _table(helper.run(base + ["containers", "ls"], _SECONDS), "CONTAINER")
@@ -242,31 +282,42 @@ def _table(output: bytes, heading: str) -> List[List[str]]:
     return lines[1:]
 
 
-def _judge(running: _Container, chain: Optional[str], known: Sequence[Known], program: str) -> List[Result]:
-    """Compare a container's layers, or else its image, with the listed ones; none where it is of no component."""
-    candidates = [
-        one
-        for one in known
-        if one.component == running.name or _repository(running.image) == _repository(one.reference)
-    ]
-    subject = "{} (container)".format(visible(running.name, 80))
+def _judge(
+    running: _Container, pod: Optional[Pod], chain: Optional[str], known: Sequence[Known], program: str
+) -> List[Result]:
+    """Compare a container's layers, or else its image, with the listed ones; nothing where it is of no component."""
+    name = pod.container if pod is not None and pod.container else running.name
+    claimed = [one for one in known if one.component == name or (pod is not None and pod.is_of(one.component))]
+    alike = [one for one in known if _repository(running.image) == _repository(one.reference)]
+    candidates = [one for one in known if one in claimed or one in alike]
+    subject = "{} (container)".format(visible(name, 80))
     evidence: Dict[str, Any] = {"program": program, "image": visible(running.image, 300)}
-    told = running.digests if chain is None else {chain}
-    for one in known:
-        same = sorted(told & (one.identities if chain is None else one.chains))
-        if same:
-            evidence.update(matched=same[0], manifest=one.manifest)
-            return [Result(ID, subject, PASS, one.reference, same[0], evidence)]
+    if pod is not None:
+        evidence.update(pod_name=visible(pod.shown), container=visible(running.id))
+        if pod.is_workload:
+            told = "an application's, in another pod"
+            evidence["code"] = "workload"
+            return [Result(ID, subject, NOT_APPLICABLE, None, told, evidence)] if candidates else []
+    told_by = running.digests if chain is None else {chain}
+    matching = [(one, sorted(told_by & (one.identities if chain is None else one.chains))) for one in known]
+    matching = [(one, same) for one, same in matching if same]
+    # A listed image that runs in another component's place is not that component.
+    fitting = [one for one in matching if not (pod and claimed) or one[0].component in {c.component for c in claimed}]
+    if fitting:
+        one, same = fitting[0]
+        evidence = of_component(dict(evidence, matched=same[0], manifest=one.manifest), one.component)
+        return [Result(ID, subject, PASS, one.reference, same[0], evidence)]
     if not candidates:
         return []
+    evidence = of_component(evidence, candidates[0].component)
     expected = visible(" or ".join(one.reference for one in candidates), 600)
-    if not told or (chain is not None and not all(one.chains for one in candidates)):
+    if not told_by or (chain is not None and not all(one.chains for one in candidates)):
         evidence["code"] = "image-not-told"
         advice = "Run it again; if it says the same, delete its pod, so that it is made anew."
         return [Result(ID, subject, UNKNOWN, expected, "from what image it runs cannot be told", evidence, advice)]
     evidence["code"] = "unlisted-image"
     advice = advice_for([one.reference for one in candidates])
-    return [Result(ID, subject, FAIL, expected, ", ".join(sorted(told)), evidence, advice)]
+    return [Result(ID, subject, FAIL, expected, ", ".join(sorted(told_by)), evidence, advice)]
 
 
 def _repository(reference: str) -> str:

@@ -33,6 +33,11 @@ def diff_ids(node: Node, image: Image) -> Tuple[Tuple[str, ...], ...]:
     return tuple(one for one in found if one)
 
 
+def is_whole(node: Node, digest: str) -> bool:
+    """Return whether a blob is in the store and has the content that its name says."""
+    return _check_blob(node, digest) is None
+
+
 def kept(node: Node, image: Image, stacks: Sequence[Stack], unpacked: Snapshots) -> Optional[Result]:
     """Judge an image's blobs; None where there are none and none are needed. Raises nothing."""
     counted: Dict[str, int] = {}

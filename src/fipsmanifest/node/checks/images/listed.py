@@ -10,7 +10,7 @@ ID = "images"
 
 PULL = "Remove the image and pull it again, and find out who changed it."
 AGAIN = "Run again when nothing is being pulled."
-_OCI_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+OCI_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Image(NamedTuple):
@@ -47,7 +47,7 @@ def images_of(node: Node, manifests: Sequence[Listed]) -> List[Image]:
 
 def _image_of(manifest: str, image: Dict[str, Any], required: bool, architecture: Optional[str]) -> Image:
     platforms = image.get("platforms") or []
-    names = (architecture, _OCI_NAMES.get(str(architecture)))
+    names = (architecture, OCI_NAMES.get(str(architecture)))
     platforms = [one for one in platforms if one.get("architecture") in names] or platforms
     identities = [("index", image.get("index"))]
     layers: List[Tuple[str, ...]] = []

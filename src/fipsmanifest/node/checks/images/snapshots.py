@@ -98,6 +98,16 @@ class Snapshots(NamedTuple):
         gone += () if not name else (0,)
         return Stack(numbers[0], tuple(self.places[one] for one in numbers if one in self.places), gone)
 
+    def containers(self, diff_ids: Sequence[Sequence[str]]) -> List[Tuple[int, Tuple[bytes, ...]]]:
+        """Return the snapshots that lie on these layers and are written to: their number and layers, own one first."""
+        chains = {chain_id(one) for one in diff_ids if one}
+        found = []
+        for name, one in sorted((self.kept or {}).items()):
+            if one.kind != _COMMITTED and one.parent.split("/", 2)[-1] in chains and one.number in self.places:
+                stack = self._stack(self.kept or {}, name)
+                found.append((one.number, stack.layers))
+        return found
+
     def chains(self, namespace: str) -> Dict[str, str]:
         """Give the chain of the layers that each snapshot of a namespace lies on, by the snapshot's own name there."""
         found = {}

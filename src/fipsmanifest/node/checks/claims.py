@@ -1,0 +1,153 @@
+"""Which processes are a component by what they do: their port or socket, their unit, their pod, their options.
+
+A file's name says nothing of what it is. Whoever has a component's port is that component for the rest of the cluster.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
+
+from .. import tree
+from ..result import Listed, Node
+from . import listening, procfs
+from .inventory import Inventory, required_daemons
+from .pods import Pod
+
+PORT, SOCKET, UNIT, POD, OPTION = "port", "socket", "unit", "pod", "option"
+
+_SOCKET = "/run/containerd/containerd.sock"
+_OWNER_SECONDS = 10.0
+# Ports that the components have unless a definition says otherwise (kubernetes.io, "Ports and Protocols").
+_PORTS = {
+    "kube-apiserver": 6443,
+    "etcd": 2379,
+    "kubelet": 10250,
+    "kube-controller-manager": 10257,
+    "kube-scheduler": 10259,
+}
+_HEALTH = (10248, "kubelet")
+_UNITS = ("kubelet", "containerd")
+_SHIM = "containerd-shim"  # containerd starts one beside each pod, in its own unit
+# Options that no other program has; those that end with "=" begin with it.
+_OPTIONS = {
+    "kubelet": ("--bootstrap-kubeconfig", "--config=/var/lib/kubelet/config.yaml"),
+    "kube-apiserver": ("--service-account-signing-key-file",),
+    "kube-controller-manager": ("--cluster-signing-key-file", "--service-account-private-key-file"),
+    "kube-scheduler": ("--authentication-kubeconfig=/etc/kubernetes/scheduler.conf",),
+    "etcd": ("--initial-cluster",),
+    "kube-proxy": ("--config=/var/lib/kube-proxy/config.conf",),
+}
+
+
+class Claim(NamedTuple):
+    """One reason to take a process for a component."""
+
+    component: str
+    kind: str
+    """``port``, ``socket``, ``unit``, ``pod`` or ``option``."""
+    detail: str
+
+    @property
+    def shown(self) -> str:
+        """Return it as reports show it: ``port 6443``."""
+        return "{} {}".format(self.kind, self.detail)
+
+
+class Found(NamedTuple):
+    """The claims of all processes."""
+
+    claims: Dict[int, List[Claim]]
+    """By process id."""
+    unowned: List[Claim]
+    """Ports and sockets in use whose process could not be found."""
+
+
+def find(
+    node: Node,
+    manifests: Sequence[Listed],
+    inventory: Inventory,
+    units: Dict[int, Optional[str]],
+    pods: Dict[int, Pod],
+) -> Found:
+    """Return the claims of all processes; raises nothing.
+
+    ``units`` has the systemd service of each process, and ``pods`` the pod of each that is in one.
+    """
+    found = Found({}, [])
+    _by_sockets(found, node, manifests, inventory)
+    for pid, unit in units.items():
+        own = []
+        if unit in _UNITS and unit in inventory.programs and units.get(procfs.parent(pid)) != unit:
+            # What it starts in turn (mount, the shims) is not it.
+            is_shim = unit == "containerd" and procfs.comm(pid).startswith(_SHIM)
+            own += [] if is_shim else [Claim(unit, UNIT, unit + ".service")]
+        pod = pods.get(pid)
+        if pod is not None:
+            own += [Claim(name, POD, pod.shown) for name in sorted(inventory.components) if pod.is_of(name)]
+        if pod is None or not pod.is_workload:
+            own += _by_options(pid, inventory)
+        if own:
+            found.claims.setdefault(pid, []).extend(own)
+    return found
+
+
+def ports(node: Node, manifests: Sequence[Listed], inventory: Inventory) -> Dict[int, str]:
+    """Return which required daemon each port belongs to on this node."""
+    required = required_daemons(node.role, manifests, inventory)
+    found = {_HEALTH[0]: _HEALTH[1]} if _HEALTH[1] in required else {}
+    for entry in (entry for listed in manifests for entry in _entries(listed)):
+        name, port, roles = str(entry.get("component") or entry.get("name")), entry.get("port"), entry.get("roles")
+        if isinstance(port, int) and inventory.of(name) and (not roles or node.role in roles):
+            found[port] = name
+    declared = {name for port, name in found.items() if port != _HEALTH[0]}
+    found.update({_PORTS[name]: name for name in required if name in _PORTS and name not in declared})
+    return found
+
+
+def _entries(listed: Listed) -> List[Dict[str, Any]]:
+    entries = (listed.manifest.get("node") or {}).get("services") or []
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+
+
+def _by_sockets(found: Found, node: Node, manifests: Sequence[Listed], inventory: Inventory) -> None:
+    """Add the processes that have a component's port, or containerd's socket."""
+    wanted: Dict[int, Claim] = {}
+    open_ports = listening.listeners()
+    for port, name in ports(node, manifests, inventory).items():
+        for one in open_ports.get(port, []):
+            wanted[one.inode] = Claim(name, PORT, str(port))
+    owners = listening.owners(set(wanted), _OWNER_SECONDS)
+    missing: Set[Claim] = set()
+    for inode, claim in sorted(wanted.items()):
+        for owner in owners.get(inode, []):
+            found.claims.setdefault(owner.pid, []).append(claim)
+        if inode not in owners:
+            missing.add(claim)
+    if "containerd" in inventory.programs:
+        claim = Claim("containerd", SOCKET, _SOCKET)
+        try:
+            pid = listening.socket_owner(tree.resolve(node.root, _SOCKET))
+            # 0 is a process of another PID namespace.
+            if pid:
+                found.claims.setdefault(pid, []).append(claim)
+            elif pid is not None:
+                missing.add(claim)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:
+            missing.add(claim)
+    found.unowned.extend(sorted(missing))
+
+
+def _by_options(pid: int, inventory: Inventory) -> List[Claim]:
+    """Return what a process's options say it is; a shell that is handed a command line as one word is none of these."""
+    try:
+        words = procfs.read(pid, "cmdline").split("\0")[1:]
+    except OSError:
+        return []
+    joined = set(words).union("{}={}".format(*pair) for pair in zip(words, words[1:]))  # noqa: B905, RUF007 - 3.10
+    named = {word.partition("=")[0] for word in words}
+    return [
+        Claim(name, OPTION, option)
+        for name, options in sorted(_OPTIONS.items())
+        for option in options
+        if name in inventory.programs and option in (joined if "=" in option else named)
+    ][:1]

@@ -1,0 +1,166 @@
+"""Code in a component's process that is not its program's: injected libraries, and what makes the loader inject them.
+
+Every executable mapping of /proc/PID/maps has to be a file that belongs there. In a container that is one that a
+manifest lists; on the host, whose libraries no manifest lists, it is one of the C library and its usual companions, in
+a directory where root alone may write.
+"""
+
+import os
+import posixpath
+import re
+import stat
+from typing import FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
+
+from .. import tree
+from ..result import FAIL, UNKNOWN, Node
+from ..text import visible
+from . import procfs
+from .inventory import Inventory
+
+_MAX_MAPS = 4 * 1024 * 1024
+_MAX_LIBRARY = 512 * 1024 * 1024
+_MAX_ENVIRONMENT = 256 * 1024
+_PRELOAD = "/etc/ld.so.preload"  # ld.so(8)
+_VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
+_LOADER = re.compile(r"ld(?:-linux|64|-musl|-2|\.so)[^/]*\Z")
+_KERNELS = ("[vdso]", "[vsyscall]", "[uprobes]", "[stack]")
+_READ_IMPLIES_EXEC = 0x0400000  # personality(2)
+_FOLDERS = re.compile(r"/(?:usr/)?lib(?:32|64|exec)?/")
+# glibc, and what a dynamically linked kubelet, containerd or runc and the host's name service may need.
+_USUAL = re.compile(
+    r"(?:ld(?:-linux.*|-2.*|64.*)|lib(?:c|m|pthread|dl|rt|resolv|util|nsl|anl|nss_[a-z0-9_]+|gcc_s|atomic|stdc\+\+"
+    r"|seccomp|btrfs|devmapper|udev|selinux|pcre2?|pcre2?-8|cap|audit|systemd|lzma|lz4|zstd|z|gcrypt|gpg-error|crypt"
+    r"|crypto|ssl|blkid|uuid|mount|m|sepol|elf|bpf|tirpc))[-.][^/]*\Z"
+)
+
+
+class Problem(NamedTuple):
+    """One thing in a process that does not belong there."""
+
+    status: str
+    """``fail``, or ``unknown`` where it may belong there all the same."""
+    code: str
+    detail: str
+
+
+class _Mapping(NamedTuple):
+    place: str
+    """Its addresses, as the kernel writes them."""
+    path: str
+
+
+def look(node: Node, pid: int, contained: bool, inventory: Inventory) -> List[Problem]:
+    """Return what is in a process beside its program; raises `OSError` where it cannot be read or has ended."""
+    found: List[Problem] = []
+    own = os.readlink(procfs.link(pid))
+    mappings = [one for one in _executable(procfs.read(pid, "maps", _MAX_MAPS)) if one.path != own]
+    lenient = _reads_are_executable(pid)
+    done: Set[str] = set()
+    for one in mappings:
+        if one.path in done or one.path in _KERNELS:
+            continue
+        done.add(one.path)
+        problem = _judge(node, pid, one, contained, inventory, lenient)
+        found += [] if problem is None else [problem]
+    if any(_LOADER.match(posixpath.basename(one.path)) for one in mappings):
+        found += _loading(pid)
+    return found
+
+
+def godebug(pid: int) -> Optional[str]:
+    """Return GODEBUG of a process's environment; None where it has none, or it cannot be read."""
+    try:
+        return dict(_environment(pid)).get("GODEBUG")
+    except OSError:
+        return None
+
+
+def _environment(pid: int) -> List[Tuple[str, str]]:
+    pairs = (entry.partition("=") for entry in procfs.read(pid, "environ", _MAX_ENVIRONMENT).split("\0"))
+    return [(name, value) for name, _, value in pairs if value]
+
+
+def _executable(maps: str) -> Iterator[_Mapping]:
+    for line in maps.splitlines():
+        fields = line.split(None, 5)
+        if len(fields) > 4 and "x" in fields[1]:
+            path = fields[5] if len(fields) > 5 else ""
+            yield _Mapping(fields[0], path.replace("\\012", "\n"))
+
+
+def _reads_are_executable(pid: int) -> bool:
+    """Return whether all that the process may read is mapped executable, as for programs with an executable stack."""
+    try:
+        return bool(int(procfs.read(pid, "personality"), 16) & _READ_IMPLIES_EXEC)
+    except (OSError, ValueError):
+        return False
+
+
+def _loading(pid: int) -> List[Problem]:
+    """Return what makes the loader load more than a program asks for."""
+    found = [
+        Problem(FAIL, "loader-environment", "{}={}".format(name, visible(value, 100)))
+        for name, value in _environment(pid)
+        if name in _VARIABLES
+    ]
+    try:
+        named = tree.read_small(procfs.link(pid, "root"), _PRELOAD).split("#")[0].strip()
+    except FileNotFoundError:
+        return found
+    except (OSError, tree.NotRegular):
+        return [*found, Problem(UNKNOWN, "preload", _PRELOAD + " cannot be read")]
+    return found + ([Problem(FAIL, "preload", "{}: {}".format(_PRELOAD, visible(named, 100)))] if named else [])
+
+
+def _judge(
+    node: Node, pid: int, mapping: _Mapping, contained: bool, inventory: Inventory, lenient: bool
+) -> Optional[Problem]:
+    path, shown = mapping.path, visible(mapping.path, 150)
+    if not path.startswith("/") or path.startswith("//"):
+        anonymous = Problem(UNKNOWN, "anonymous-code", "executable memory of no file {}".format(shown).rstrip())
+        return None if lenient else anonymous
+    if path.startswith("/memfd:") or path.endswith(procfs.DELETED):
+        return Problem(FAIL, "library", "{} is mapped".format(shown))
+    place, status = _place(pid, mapping)
+    if lenient and not _is_elf(place):
+        return None
+    digest = _digest(node, place, status.st_size, inventory)
+    if digest:
+        return None
+    if contained:
+        return Problem(FAIL, "library", "{} is mapped, and no manifest lists it".format(shown))
+    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not _FOLDERS.match(path):
+        return Problem(FAIL, "library", "{} is mapped from where others than root may put it".format(shown))
+    if not _USUAL.match(posixpath.basename(path)):
+        return Problem(UNKNOWN, "library", "{} is mapped, which none of the components is known to need".format(shown))
+    return None
+
+
+def _place(pid: int, mapping: _Mapping) -> Tuple[bytes, os.stat_result]:
+    """Return where the mapped file can be opened: itself, or where that is not allowed what is at its path by now."""
+    direct = procfs.link(pid, "map_files/" + "-".join(one.lstrip("0") or "0" for one in mapping.place.split("-")))
+    try:
+        return direct.encode("ascii"), os.stat(direct)
+    except OSError:
+        place = tree.resolve(procfs.link(pid, "root"), mapping.path)
+        return place, os.stat(place)
+
+
+def _digest(node: Node, place: bytes, size: int, inventory: Inventory) -> Optional[str]:
+    """Return the digest of a library that a manifest lists; None for any other."""
+    listed: FrozenSet[str] = frozenset(inventory.sizes)
+    if not inventory.may_have(size, listed):
+        return None
+    try:
+        found = node.digests.of(place, _MAX_LIBRARY, follow=True).sha256
+    except (tree.NotRegular, tree.Unstable):
+        return None
+    return found if found in listed else None
+
+
+def _is_elf(place: bytes) -> bool:
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4) == b"\x7fELF"
+    finally:
+        os.close(descriptor)

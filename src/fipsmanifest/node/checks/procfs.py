@@ -1,0 +1,118 @@
+"""Processes as the kernel reports them (proc(5))."""
+
+import os
+import re
+import threading
+from typing import Callable, List, Optional, Tuple
+
+PROC = "/proc"
+DELETED = " (deleted)"
+_MAX_READ = 64 * 1024
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+# How the kubelet and containerd name control groups, with the cgroupfs driver and with systemd's:
+# /kubepods/burstable/podUID/ID and .../kubepods-burstable-podUID_WITH_UNDERSCORES.slice/cri-containerd-ID.scope.
+_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?$", re.ASCII)
+_POD = re.compile(
+    r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?:[/:]|$)", re.ASCII
+)
+_UNIT = re.compile(r"/([A-Za-z0-9:_.\\@-]+)\.service(?:/|$)")
+
+
+def pids() -> List[int]:
+    """Return the ids of all processes; raises `OSError`."""
+    return sorted(int(name) for name in os.listdir(PROC) if name.isdigit())
+
+
+def link(pid: int, name: str = "exe") -> str:
+    """Return the path of an entry of a process's directory."""
+    return "{}/{}/{}".format(PROC, pid, name)
+
+
+def read(pid: int, name: str, limit: int = _MAX_READ) -> str:
+    """Read an entry of a process's directory, at most ``limit`` bytes; raises `OSError`."""
+    parts, size = [], 0
+    descriptor = os.open(link(pid, name), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while size < limit:
+            part = os.read(descriptor, limit - size)
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "backslashreplace")
+
+
+def comm(pid: int) -> str:
+    """Return the name that a process was started by, at most 15 characters; empty where it has ended."""
+    try:
+        return read(pid, "comm").rstrip("\n")
+    except OSError:
+        return ""
+
+
+def parent(pid: int) -> int:
+    """Return the id of a process's parent; 0 where there is none, or it cannot be read."""
+    try:
+        # The name, in parentheses, may hold anything.
+        return int(read(pid, "stat").rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def cgroup(pid: int) -> str:
+    """Return a process's control groups as the kernel writes them; empty where they cannot be read."""
+    try:
+        return read(pid, "cgroup")
+    except OSError:
+        return ""
+
+
+def read_cgroup(text: str) -> Tuple[Optional[str], Optional[str]]:
+    """Return the container's id and the pod's UID in /proc/PID/cgroup (cgroups(7)); None for what it does not name."""
+    container, pod = None, None
+    for line in text.splitlines():
+        path = line.split(":", 2)[-1]
+        in_container, in_pod = _CONTAINER.search(path), _POD.search(path)
+        container = container or (in_container.group(1) if in_container else None)
+        pod = pod or (in_pod.group(1).replace("_", "-") if in_pod else None)
+    return container, pod
+
+
+def unit(text: str) -> Optional[str]:
+    """Return the systemd service in /proc/PID/cgroup, without ``.service``; None outside of one, and in a container."""
+    if read_cgroup(text) != (None, None):
+        return None
+    found = [match.group(1) for match in map(_UNIT.search, text.splitlines()) if match]
+    return found[0] if found else None
+
+
+def sees_all() -> bool:
+    """Return whether this process is in the machine's own PID namespace, and not in a container's."""
+    try:
+        return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def within(seconds: float, work: Callable[[], None]) -> bool:
+    """Run ``work`` in a thread and return whether it ended in time; what it raises is raised here.
+
+    A file of a mount that does not answer, or memory that its owner holds back, can stop a reader for good.
+    """
+    errors: List[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    return not thread.is_alive()
