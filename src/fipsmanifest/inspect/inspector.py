@@ -17,7 +17,7 @@ from typing import IO, Literal
 from .. import __version__
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.member import Content, Mark, Member
-from . import boring, buildinfo, elf, functab, loader, native, signals, verdict
+from . import boring, buildinfo, elf, functab, loader, native, signals, verdict, wrappers
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
@@ -272,6 +272,8 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
         whole = next((module for module in modules if module.row and module.stored_at is not None), None)
         if whole and not any(module.wired for module in modules):
             seen = replace(seen, by_loader=loader.named(source, headers, whole))
+        if any(module.stored_at is not None for module in modules):
+            seen = replace(seen, wrappers=wrappers.read(source, headers, modules))
         return verdict.judge(seen)
     seen = replace(seen, native=native.read(source, headers))
     claimed = claimed or symbols > 0 or go is None or native.version(go) is not None

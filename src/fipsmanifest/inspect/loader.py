@@ -44,14 +44,14 @@ def _entry_points(elf: Elf, offset: int, row: Row) -> dict[int, str]:
 
 def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
     """Give the values that this file's own symbols would put into the slots."""
-    dynamic = _dynamic(source, elf)
-    symbols = elf.offset_of(dynamic.get(_DT_SYMTAB, 0))
+    found = dynamic(source, elf)
+    symbols = elf.offset_of(found.get(_DT_SYMTAB, 0))
     if symbols is None:
         return
     tables = ((_DT_JMPREL, _DT_PLTRELSZ), (_DT_RELA, _DT_RELASZ))
     slots = 0
     for place, size in tables:
-        for info, addend in _relocations(source, elf, dynamic.get(place, 0), dynamic.get(size, 0)):
+        for info, addend in _relocations(source, elf, found.get(place, 0), found.get(size, 0)):
             if info & 0xFFFFFFFF not in _SLOTS[elf.facts.machine]:
                 continue
             slots += 1
@@ -62,8 +62,8 @@ def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
                 yield struct.unpack_from(elf.order + "Q", symbol, 8)[0] + addend
 
 
-def _dynamic(source: ByteSource, elf: Elf) -> Mapping[int, int]:
-    """Give the dynamic section's entries by their tags."""
+def dynamic(source: ByteSource, elf: Elf) -> Mapping[int, int]:
+    """Return the dynamic section's entries by their tags."""
     for segment in elf.segments:
         if segment.kind == "dynamic":
             data = source.read_at(segment.offset, min(segment.size, _MOST_DYNAMIC_BYTES))

@@ -14,6 +14,7 @@ from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
 from .signals import Forks, Markers, Packages
 from .wiring import ENOUGH, SELF_TEST
+from .wrappers import Wrappers
 
 #: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
 _BRANCH_RELEASE = re.compile(r"go1\.\d+(\.\d+)?b\d+\b")
@@ -47,6 +48,8 @@ class Seen:
     """The loader is told to write into code."""
     by_loader: frozenset[str] = frozenset()
     """Functions of the module that code may call through the loader; empty where that was not needed."""
+    wrappers: Wrappers | None = None
+    """Go's wrappers of the module's functions; None where there is no module to call."""
 
 
 _Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
@@ -99,7 +102,7 @@ def _from_modules(seen: Seen) -> Decision | None:
     denial = None
     if changed:
         denial = "self-test-would-fail" if changed[0].row else "module-changed"
-    elif seen.standard:
+    elif seen.standard or (seen.wrappers is not None and seen.wrappers.standard):
         denial = "plain-crypto"
     elif any(item.writable for item in whole) or seen.text_relocations:
         denial = "module-writable"
@@ -111,11 +114,27 @@ def _from_modules(seen: Seen) -> Decision | None:
         denial = "module-never-called"
     if denial:
         return Verdict.CONTRADICTED, denial, module
+    if unproven := _not_used_by_go(seen):
+        return *unproven, module
     if module.row is None:
         return Verdict.UNLISTED, "module-unknown", module
     if unlisted := [item for item in whole if item.row is None]:
         return Verdict.UNLISTED, "module-beside", unlisted[0]
     return Verdict.PROVEN, "module-proven", module
+
+
+def _not_used_by_go(seen: Seen) -> tuple[Verdict, str] | None:
+    """Return why it is not Go's own wrappers that call a module which something calls; None where they do."""
+    if seen.go is None:
+        return Verdict.UNREADABLE, "no-build-info"
+    if seen.wrappers is None or seen.wrappers.table is None:
+        return Verdict.UNREADABLE, "no-function-table"
+    if not claims(seen.go):
+        return Verdict.CONTRADICTED, "module-unclaimed"
+    if seen.go.settings.get("CGO_ENABLED") == "0":
+        # Go reaches the module through cgo alone.
+        return Verdict.CONTRADICTED, "cgo-off"
+    return None if seen.wrappers.enough else (Verdict.CONTRADICTED, "module-not-wrapped")
 
 
 def _wired_by_loader(module: Sighting, functions: frozenset[str]) -> bool:
@@ -190,6 +209,10 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
         evidence["claims"] = list(said)
     if isinstance(module, Sighting):
         evidence |= _module_evidence(module)
+        if seen.wrappers is not None and seen.wrappers.table is not None:
+            evidence["function_table"] = seen.wrappers.table
+            evidence["standard_named"] = seen.wrappers.standard
+            evidence["wrappers"] = len(seen.wrappers.wired)
         if seen.by_loader:
             evidence["by_loader"] = sorted(seen.by_loader)
         if len(seen.modules) > 1:
@@ -288,6 +311,9 @@ _SENTENCES = {
     "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
     "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
     "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
+    "module-not-wrapped": "A BoringCrypto module is in this file and called, but not by the functions with which Go's "
+    "standard library calls it.",
+    "module-unclaimed": "A BoringCrypto module is in this file, but build info does not claim a goboring build.",
     "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
     "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
     "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
@@ -318,7 +344,7 @@ def sentence(crypto: CryptoFacts) -> str:
     code = str(crypto.evidence.get("code", ""))
     if code == "plain-crypto":
         if crypto.verdict is Verdict.CONTRADICTED:
-            return "It says that it is a goboring build, but Go's plain, unvalidated cryptography is linked in."
+            return "It claims or holds BoringCrypto, but Go's plain, unvalidated cryptography is linked in."
         return "A Go program with plain, unvalidated cryptography."
     template = _SENTENCES.get(code, "The file cannot be read ({code}).")
     module = crypto.module.name if crypto.module else ""
