@@ -17,7 +17,7 @@ from typing import IO, Literal
 from .. import __version__
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.member import Content, Mark, Member
-from . import boring, buildinfo, elf, functab, loader, native, signals, verdict, wrappers
+from . import boring, buildinfo, elf, functab, gosigns, loader, native, signals, verdict, wrappers
 from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
@@ -214,13 +214,16 @@ class Program:
 
 
 def begin(source: ByteSource, table: Table) -> Program | Looked:
-    """Read an ELF file's headers and build info; where they settle the matter, give the verdict at once."""
+    """Read an ELF file's headers and build info; where they settle the matter, return the verdict at once."""
     facts, go = None, None
     try:
         headers = elf.read(source)
         facts = headers.facts
         go = buildinfo.read(source, headers)
     except elf.Unreadable as error:
+        if facts is not None and _without_build_info(source, headers) == verdict.not_go():
+            # The magic alone, as in a program that looks for it in others.
+            return Looked(facts, None, verdict.not_go())
         code = "debugging-information" if elf.seems_without_code(source) else error.code
         return Looked(facts, go, verdict.unreadable(code))
     settled = _without_build_info(source, headers) if go is None else None
@@ -246,12 +249,15 @@ def _without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | N
     """Judge what is not a Go program; None for one whose build info is missing."""
     if headers.facts.type not in ("exec", "dyn"):
         return verdict.not_go()
-    if signals.looks_like_go(source, headers):
-        if headers.hollow:
-            return verdict.not_go("no-code")
-        return verdict.unreadable("debugging-information") if elf.seems_without_code(source) else None
     if _packed(source):
         return verdict.unreadable("packed")
+    compiler = gosigns.compiler(source, headers)
+    if compiler is not None:
+        if headers.hollow:
+            return verdict.not_go("no-code")
+        if elf.seems_without_code(source):
+            return verdict.unreadable("debugging-information")
+        return verdict.other_compiler() if compiler == "gccgo" else None
     # Without sections and without any sign of Go, nothing says that what is seen is what will run.
     return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
 

@@ -80,6 +80,11 @@ def not_go(code: str = "not-go") -> CryptoFacts:
     return CryptoFacts(Verdict.NOT_GO, None, {"code": code})
 
 
+def other_compiler() -> CryptoFacts:
+    """Return the verdict on a Go program of a compiler that has no FIPS module."""
+    return CryptoFacts(Verdict.PLAIN, None, {"code": "other-compiler"})
+
+
 def judge(seen: Seen) -> CryptoFacts:
     """Decide."""
     verdict, code, module = _from_modules(seen) or _from_other_module(seen) or _from_claims(seen)
@@ -335,6 +340,7 @@ _SENTENCES = {
     "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
     "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
+    "other-compiler": "A Go program built by gccgo, which has Go's plain, unvalidated cryptography and no FIPS module.",
     "packed": "Packed, so what it will execute cannot be seen.",
 }
 
