@@ -215,7 +215,7 @@ FORGED = {
     "pointer-form build info, version with b7": Row(
         forgeries.old_branch, "proven", "module-proven", MODULE_2021, ("branch-release",)
     ),
-    "module as data": _no_crypto(lambda: programs.module_as_data(programs.padded)),
+    "module as data": Row(lambda: programs.module_as_data(programs.padded), "plain", "crypto-tables"),
     "module as data, goboring claimed": Row(
         lambda: programs.module_as_data(programs.padded_boring),
         "contradicted",

@@ -18,14 +18,10 @@ from .functab import FunctionTable
 from .memory import Memory
 from .source import ByteSource, find
 
-#: Magic -> the words of the header (behind its first eight bytes) that hold the offsets of the names and of the list of
-#: functions; None in the oldest form (Go 1.2 to 1.15), where the list follows the header and offsets count from it.
-_WORDS: Mapping[int, tuple[int, int] | None] = {
-    0xFFFFFFF1: (3, 7),
-    0xFFFFFFF0: (3, 7),
-    0xFFFFFFFA: (2, 6),
-    0xFFFFFFFB: None,
-}
+#: Magic -> the word of the header (behind its first eight bytes) that has the offset of the list of functions; None in
+#: the oldest form (Go 1.2 to 1.15), where the list follows the header and offsets count from it.
+_WORDS: Mapping[int, int | None] = {0xFFFFFFF1: 7, 0xFFFFFFF0: 7, 0xFFFFFFFA: 6, 0xFFFFFFFB: None}
+_HEADER_WORDS = 8
 _FROM_TEXT = (0xFFFFFFF1, 0xFFFFFFF0)
 _PREAMBLE = 8
 #: ``runtime.moduledata``: a pointer to the table, six slices of three words each, ``findfunctab``, and then these words
@@ -55,79 +51,89 @@ def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> 
     Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, a name is not
     among its names, or the address that entries count from is unknown.
     """
-    if table.offset is None:
-        return []
-    listed = _List.read(source, elf, table)
+    listed = _read(source, elf, table)
     base = _base(source, elf, table, listed) if listed is not None else None
     if listed is None or base is None:
         return []
     first, behind = table.names[0]
-    wanted = frozenset(at + 1 - first + listed.names for at in find(source, first, behind, b"\0" + prefix))
-    found = []
-    for name, entry, end in listed.records():
-        if not listed.names <= name < listed.names + behind - first:
-            # The runtime has names that the header does not lead to, so the header is not what it goes by.
-            return []
-        if name in wanted:
-            found.append(Function(_name(source, table, listed, name), base + entry, base + end))
-    return found
+    wanted = frozenset(at + 1 - first for at in find(source, first, behind, b"\0" + prefix))
+    return [
+        Function(_name(source.read_at(first + name, _LONGEST_NAME)), base + entry, base + end)
+        for name, entry, end in listed.records
+        if name in wanted
+    ]
+
+
+def names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
+    """Return the names of all functions, inlined ones included; None where the table cannot be read as `named` does."""
+    listed = _read(source, elf, table)
+    if listed is None:
+        return None
+    first, behind = table.names[0]
+    text = source.read_at(first, behind - first)
+    if listed.names_apart:
+        return frozenset(map(_name, text.split(b"\0")))
+    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start, _, _ in listed.records)
 
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """The list of functions, with what is needed to read the records that it leads to."""
+    """The list of functions."""
 
-    pairs: tuple[int, ...]
-    """Entry, offset, entry, offset, ..., and the end of the last function."""
-    data: bytes
-    """What offsets count from: the records are in it."""
-    form: str
-    """A record: the entry and the name's offset."""
-    names: int
-    """The offset, as records count it, of the first byte in which names are looked for."""
+    records: tuple[tuple[int, int, int], ...]
+    """For each function: the offset of its name from the first byte of all names, its entry, and the next one's."""
     relative: bool
     """Entries count from ``runtime.text``."""
-
-    @classmethod
-    def read(cls, source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
-        at = table.offset or 0
-        preamble = source.read_at(at, _PREAMBLE)
-        magic, width = struct.unpack_from(elf.order + "I", preamble)[0], preamble[7]
-        if width not in (4, 8) or magic not in _WORDS:
-            return None
-        word = "Q" if width == 8 else "I"
-        header = source.read_at(at + _PREAMBLE, 8 * width)
-        if len(header) < 8 * width:
-            return None
-        words = struct.unpack(f"{elf.order}8{word}", header)
-        places = _WORDS[magic]
-        start, skip = (words[places[1]], 0) if places else (0, _PREAMBLE + width)
-        entry = "I" if magic in _FROM_TEXT else word
-        end = next((load.end for load in elf.loads if load.offset <= at < load.end), 0)
-        section = elf.section(".gopclntab") or elf.section(".data.rel.ro.gopclntab")
-        if section is not None and section.offset == at:
-            end = min(end, at + section.size)
-        length = struct.calcsize(f"={2 * words[0] + 1}{entry}") if words[0] <= _MOST_FUNCTIONS else end
-        if not words[0] or at + start + skip + length > end:
-            return None
-        data = source.read_at(at + start, end - at - start)
-        pairs = struct.unpack_from(f"{elf.order}{2 * words[0] + 1}{entry}", data, skip)
-        names = 0 if places else table.names[0][0] - at
-        return cls(pairs, data, elf.order + entry + "I", names, magic in _FROM_TEXT)
-
-    def records(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (name's offset, entry, end) of each function whose record has the same entry as the list."""
-        pairs, record = self.pairs, struct.Struct(self.form)
-        last = len(self.data) - record.size
-        for entry, place, end in zip(pairs[:-1:2], pairs[1::2], pairs[2::2], strict=True):
-            if place <= last:
-                own, name = record.unpack_from(self.data, place)
-                if own == entry:
-                    yield name, entry, end
+    names_apart: bool
+    """There is nothing else among the names."""
 
 
-def _name(source: ByteSource, table: FunctionTable, listed: _List, offset: int) -> str:
-    text = source.read_at(table.names[0][0] + offset - listed.names, _LONGEST_NAME)
+def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
+    """Read the list of a table; None where it does not fit, or a name is not where the header says that names are.
+
+    The runtime does not ask the header, so one that leads elsewhere would hide names.
+    """
+    if table.offset is None:
+        return None
+    preamble = source.read_at(table.offset, _PREAMBLE)
+    magic, width = struct.unpack_from(elf.order + "I", preamble)[0], preamble[7]
+    word, places = ("Q" if width == 8 else "I"), _WORDS[magic]
+    header = source.read_at(table.offset + _PREAMBLE, _HEADER_WORDS * width)
+    if len(header) < _HEADER_WORDS * width:
+        return None
+    words = struct.unpack(f"{elf.order}{_HEADER_WORDS}{word}", header)
+    start, skip = (words[places], 0) if places else (0, _PREAMBLE + width)
+    entry = "I" if magic in _FROM_TEXT else word
+    count = 2 * words[0] + 1
+    data = source.read_at(table.offset + start, _end(elf, table.offset) - table.offset - start)
+    if not 0 < words[0] <= _MOST_FUNCTIONS or skip + struct.calcsize(f"={count}{entry}") > len(data):
+        return None
+    pairs = struct.unpack_from(f"{elf.order}{count}{entry}", data, skip)
+    first, behind = table.names[0]
+    records = tuple(_records(pairs, data, struct.Struct(f"{elf.order}{entry}I")))
+    if not records or max(records)[0] >= behind - first:
+        return None
+    return _List(records, magic in _FROM_TEXT, places is not None)
+
+
+def _records(pairs: tuple[int, ...], data: bytes, form: struct.Struct) -> Iterator[tuple[int, int, int]]:
+    """Yield (name, entry, end) of each function whose record has the same entry as the list."""
+    last = len(data) - form.size
+    for entry, place, end in zip(pairs[:-1:2], pairs[1::2], pairs[2::2], strict=True):
+        if place <= last:
+            own, name = form.unpack_from(data, place)
+            if own == entry:
+                yield name, entry, end
+
+
+def _end(elf: Elf, at: int) -> int:
+    """Return where a table that begins at a place in the file ends at the latest."""
+    ends = [load.end for load in elf.loads if load.offset <= at < load.end]
+    ends += [section.offset + section.size for section in elf.sections if section.offset == at and section.size]
+    return min(ends, default=at)
+
+
+def _name(text: bytes) -> str:
     return text.partition(b"\0")[0].decode("utf-8", "replace")
 
 
@@ -142,6 +148,6 @@ def _base(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> 
     width = elf.facts.bits // 8
     for at, _ in zip(memory.references(address), range(_MOST_REFERENCES), strict=False):
         text, first = memory.word(at + _TEXT * width), memory.word(at + _MINPC * width)
-        if text is not None and first == text + listed.pairs[0] and memory.executable(text):
+        if text is not None and first == text + listed.records[0][1] and memory.executable(text):
             return text
     return None

@@ -69,7 +69,7 @@ def compiler(source: ByteSource, elf: Elf) -> Compiler | None:
 
 
 def _with_texts(elf: Elf) -> tuple[Segment, ...]:
-    """Return the segments that have a program's texts and tables: with the code only where there is no place of their own."""
+    """Return the segments that have texts and tables; that of the code too where they have none of their own."""
     apart = tuple(segment for segment in elf.loads if not segment.executable)
     return apart if any(not segment.writable for segment in apart) else elf.loads
 

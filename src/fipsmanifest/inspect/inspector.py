@@ -17,8 +17,21 @@ from typing import IO, Literal
 from .. import __version__
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.member import Content, Mark, Member
-from . import boring, buildinfo, elf, functab, gosigns, loader, native, signals, verdict, wrappers
-from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
+from . import (
+    boring,
+    buildinfo,
+    cryptocode,
+    elf,
+    functab,
+    functions,
+    gosigns,
+    loader,
+    native,
+    signals,
+    verdict,
+    wrappers,
+)
+from .finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
 from .table import Table
@@ -253,7 +266,8 @@ def _without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | N
         return verdict.unreadable("packed")
     compiler = gosigns.compiler(source, headers)
     if compiler is not None:
-        if headers.hollow:
+        # gccgo's smallest programs have as few pages as debugging information, for their runtime is a library.
+        if headers.hollow and (compiler == "gc" or elf.seems_without_code(source)):
             return verdict.not_go("no-code")
         if elf.seems_without_code(source):
             return verdict.unreadable("debugging-information")
@@ -288,16 +302,26 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
         return verdict.judge(seen)
     table_of_functions = functab.read(source, headers)
     version = native.version(go) if go else None
-    return verdict.judge(
-        replace(
-            seen,
-            data=tuple(boring.in_data(source, headers, table)),
-            markers=signals.markers(source, headers),
-            packages=signals.packages(source, table_of_functions, version),
-            forks=signals.forks(source, table_of_functions),
-            symbols=symbols or signals.symbols(source, headers),
-        )
+    seen = replace(
+        seen,
+        data=tuple(boring.in_data(source, headers, table)),
+        markers=signals.markers(source, headers),
+        packages=signals.packages(source, table_of_functions, version),
+        forks=signals.forks(source, table_of_functions),
+        symbols=symbols or signals.symbols(source, headers),
     )
+    judged = verdict.judge(seen)
+    return _without_other(source, headers, table_of_functions, seen) if judged.verdict == Verdict.NO_CRYPTO else judged
+
+
+def _without_other(
+    source: ByteSource, headers: elf.Elf, table: functab.FunctionTable, seen: verdict.Seen
+) -> CryptoFacts:
+    """Judge a program without Go's cryptography by whatever other there may be."""
+    names = functions.names(source, headers, table)
+    if names is None:
+        return verdict.judge(replace(seen, functions=False))
+    return verdict.judge(replace(seen, other=cryptocode.look(source, names, table.memory)))
 
 
 def _packed(source: ByteSource) -> bool:

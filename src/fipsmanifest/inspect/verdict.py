@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from . import native
 from .boring import Sighting
+from .cryptocode import OtherCryptography
 from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
 from .signals import Forks, Markers, Packages
@@ -48,6 +49,10 @@ class Seen:
     """The loader is told to write into code."""
     by_loader: frozenset[str] = frozenset()
     """Functions of the module that code may call through the loader; empty where that was not needed."""
+    other: OtherCryptography | None = None
+    """Cryptography that is not Go's; None where that was not needed."""
+    functions: bool = True
+    """The table of functions can be read as the runtime reads it."""
     wrappers: Wrappers | None = None
     """Go's wrappers of the module's functions; None where there is no module to call."""
 
@@ -201,10 +206,26 @@ def _from_claims(seen: Seen) -> Decision:
         return Verdict.PLAIN, "plain-crypto", None
     if "symbols" in said:
         return Verdict.DECLARED, "symbols-only", None
-    if seen.packages is None or seen.packages.table is None:
+    if seen.packages is None or seen.packages.table is None or not seen.functions:
         # That it names no cryptography would say nothing.
         return Verdict.UNREADABLE, "no-function-table", None
+    other = next(iter(_other(seen)), None)
+    if other is not None:
+        return Verdict.PLAIN, other, None
     return Verdict.NO_CRYPTO, "no-crypto-packages", None
+
+
+#: Code -> the evidence that it rests on, the surest first.
+_OTHER_CODES = {"crypto-packages": "packages", "crypto-library": "libraries", "crypto-tables": "algorithms"}
+_MOST_NAMED = 16
+
+
+def _other(seen: Seen) -> dict[str, tuple[str, ...]]:
+    """Return what shows cryptography that is not Go's, by code."""
+    if seen.other is None:
+        return {}
+    shown = zip(_OTHER_CODES, (seen.other.packages, seen.other.libraries, seen.other.algorithms), strict=True)
+    return {code: found for code, found in shown if found}
 
 
 def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
@@ -222,6 +243,25 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
             evidence["by_loader"] = sorted(seen.by_loader)
         if len(seen.modules) > 1:
             evidence["modules"] = [_identifier(item) for item in seen.modules]
+    evidence |= _native_evidence(seen)
+    if seen.elf.machine == "x86_64":
+        if seen.markers is not None:
+            counts = seen.markers
+            evidence["markers"] = [counts.boring, counts.standard, counts.fipsonly]
+        else:
+            evidence["standard_marker"] = seen.standard
+    evidence |= _names_evidence(seen)
+    evidence |= {_OTHER_CODES[code]: list(found[:_MOST_NAMED]) for code, found in _other(seen).items()}
+    if seen.symbols:
+        evidence["symbols"] = seen.symbols
+    if seen.data and not isinstance(module, Sighting):
+        evidence["module_in_data"] = [item.offset for item in seen.data]
+    return evidence
+
+
+def _native_evidence(seen: Seen) -> _Evidence:
+    """Return what there is of Go's native module, and what build info says of it."""
+    evidence: _Evidence = {}
     if seen.native is not None:
         evidence["fipsinfo_offset"] = seen.native.offset
         evidence["fipsinfo_holds"] = seen.native.holds
@@ -230,17 +270,6 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
         evidence["gofips140"] = native.version(seen.go) or ""
         evidence["fips140"] = native.mode(seen.go)
         evidence["fips140_on"] = native.mode_is_on(seen.go)
-    if seen.elf.machine == "x86_64":
-        if seen.markers is not None:
-            counts = seen.markers
-            evidence["markers"] = [counts.boring, counts.standard, counts.fipsonly]
-        else:
-            evidence["standard_marker"] = seen.standard
-    evidence |= _names_evidence(seen)
-    if seen.symbols:
-        evidence["symbols"] = seen.symbols
-    if seen.data and not isinstance(module, Sighting):
-        evidence["module_in_data"] = [item.offset for item in seen.data]
     return evidence
 
 
@@ -340,6 +369,9 @@ _SENTENCES = {
     "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
     "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
+    "crypto-packages": "A Go program with plain, unvalidated cryptography that is not Go's own ({found}).",
+    "crypto-library": "A Go program that names a cryptographic library in another language ({found}).",
+    "crypto-tables": "A Go program with the tables of cryptographic algorithms ({found}), by whatever name.",
     "other-compiler": "A Go program built by gccgo, which has Go's plain, unvalidated cryptography and no FIPS module.",
     "packed": "Packed, so what it will execute cannot be seen.",
 }
@@ -356,4 +388,10 @@ def sentence(crypto: CryptoFacts) -> str:
     module = crypto.module.name if crypto.module else ""
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"
-    return template.format(module=module, code=code, version=crypto.evidence.get("gofips140", ""))
+    found = crypto.evidence.get(_OTHER_CODES.get(code, ""), ())
+    return template.format(
+        module=module,
+        code=code,
+        version=crypto.evidence.get("gofips140", ""),
+        found=", ".join(map(str, found)) if isinstance(found, list) else "",
+    )
