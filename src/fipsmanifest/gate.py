@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import Refused, UsageError
+from .inspect.excuses import advice, inexcusable
 from .inspect.finding import Verdict
 from .inspect.verdict import sentence
 from .packed import Located
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from .definition import Exemption
 
 #: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
@@ -23,10 +26,29 @@ _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
 _ADVICE = {
     Verdict.UNLISTED: "Where you trust the toolchain that it came from, make a row with 'modules learn' and name it "
     "with --modules.",
-    Verdict.UNREADABLE: "Name the program as it will run: whole and not packed.",
     Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
 _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with --exceptions and the reason."
+
+
+class NotPassed(Refused):
+    """One program that may not pass."""
+
+    def __init__(self, item: Located, rule: str, advice: str) -> None:
+        """Refuse ``item`` because of ``rule``, a clause."""
+        crypto = item.finding.crypto
+        self.path = item.finding.path
+        self.container = item.container
+        self.verdict = str(crypto.verdict) if crypto else "unreadable"
+        self.cause = str(crypto.evidence.get("code", "")) if crypto else ""
+        self.rule = rule
+        self.why = sentence(crypto) if crypto else ""
+        super().__init__(f"{self.where} is '{self.verdict}', and {rule}: {self.why}", advice)
+
+    @property
+    def where(self) -> str:
+        """The program's path, and what it is in."""
+        return self.path + (f" in {self.container}" if self.container else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +70,7 @@ class Decision:
     """What the gate says."""
 
     refusals: tuple[Refused, ...]
-    """One for each program that may not pass; empty where all may."""
+    """`NotPassed` for each program that may not pass; empty where all may."""
     proven: int
     """Programs that are proven."""
     excuses: tuple[Excuse, ...]
@@ -73,26 +95,37 @@ def read_exceptions(path: Path) -> tuple[Exemption, ...]:
         raise UsageError(f"{path} cannot be read: {why}.", "Write TOML with [[exceptions]].") from error
     listed = document.get("exceptions")
     if set(document) != {"exceptions"} or not isinstance(listed, list):
-        raise UsageError(f"{path} holds something other than [[exceptions]].", "See the README for an example.")
+        other = sorted(set(document) - {"exceptions"})
+        what = f"unknown key '{other[0]}'; known keys: exceptions" if other else "it has no [[exceptions]]"
+        raise UsageError(f"{path}: {what}.", "See the README for an example.")
     found = []
     for number, entry in enumerate(listed, 1):
         try:
             found.append(Exemption.model_validate(entry))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "entry"
             raise UsageError(
-                f"Exception {number} in {path} is wrong: {place}: {first['msg']}.",
+                f"{path}: {_wrong(number, error, sorted(Exemption.model_fields))}.",
                 "An exception has a path, a verdict and a reason, and may have a container.",
             ) from error
     return tuple(found)
+
+
+def _wrong(number: int, error: ValidationError, known: list[str]) -> str:
+    """Describe what is wrong with an exception: a key that is not known explains why another one is missing."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [str(item["loc"][0]) for item in problems if item["type"] == "extra_forbidden"]
+    if unknown:
+        return f"unknown key '{unknown[0]}' in exception {number}; known keys: {', '.join(known)}"
+    first = problems[0]
+    place = ".".join(map(str, first["loc"])) or "entry"
+    return f"exception {number} is wrong: {place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 class Gate:
     """Lets a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
 
     A program that an exception names must have the verdict which that expects. ELF files of other languages pass: a
-    Go module could not be in them. What cannot be read never does, unless an exception says so.
+    Go module could not be in them. What is `inexcusable` never does, whatever an exception says.
     """
 
     def __init__(self, exceptions: Sequence[Exemption] = ()) -> None:
@@ -110,18 +143,23 @@ class Gate:
         self._programs += 1
         self._proven += crypto.verdict is Verdict.PROVEN
         number = _exception_for(item, self._exceptions)
-        if number is None:
+        expected = None
+        if number is not None:
+            self._used.add(number)
+            expected = self._exceptions[number]
+        why = inexcusable(crypto)
+        if why is not None:
+            rule = "'proven' is required" if expected is None else why
+            self._refusals.append(NotPassed(item, rule, advice(crypto)))
+        elif expected is None:
             if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
-                advice = _ADVICE.get(crypto.verdict, _BUILD_IT)
-                self._refusals.append(_refusal(item, crypto.verdict, "'proven' is required", advice))
-            return
-        self._used.add(number)
-        expected = self._exceptions[number]
-        if crypto.verdict == expected.verdict:
+                todo = _ADVICE.get(crypto.verdict, _BUILD_IT)
+                self._refusals.append(NotPassed(item, "'proven' is required", todo))
+        elif crypto.verdict == expected.verdict:
             self._excuses.append(Excuse(item.finding.path, item.container, crypto.verdict, expected.reason))
         else:
             rule = f"the exception for {expected.path} expects '{expected.verdict}'"
-            self._refusals.append(_refusal(item, crypto.verdict, rule, _no_longer(crypto.verdict)))
+            self._refusals.append(NotPassed(item, rule, _no_longer(crypto.verdict)))
 
     def decide(self) -> Decision:
         """Say whether what was seen may pass."""
@@ -149,13 +187,6 @@ def _no_longer(verdict: Verdict) -> str:
     if verdict is Verdict.PROVEN or verdict in _HARMLESS:
         return "Take the exception out: the program needs none."
     return "Find out why it is not what was excused, before you change the exception."
-
-
-def _refusal(item: Located, verdict: Verdict, rule: str, advice: str) -> Refused:
-    crypto = item.finding.crypto
-    where = item.finding.path + (f" in {item.container}" if item.container else "")
-    why = sentence(crypto) if crypto else ""
-    return Refused(f"{where} is '{verdict}', and {rule}: {why}", advice)
 
 
 def _nothing(programs: int, excused: int) -> Refused:

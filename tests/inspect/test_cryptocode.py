@@ -77,7 +77,10 @@ def rijndael_substitutions() -> bytes:
         return product
 
     inverses = [next((b for b in range(256) if times(a, b) == 1), 0) for a in range(256)]
-    rotated = lambda value, by: (value << by | value >> (8 - by)) & 0xFF  # noqa: E731
+
+    def rotated(value: int, by: int) -> int:
+        return (value << by | value >> (8 - by)) & 0xFF
+
     return bytes(b ^ rotated(b, 1) ^ rotated(b, 2) ^ rotated(b, 3) ^ rotated(b, 4) ^ 0x63 for b in inverses)
 
 
