@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import Refused, UsageError
+from .errors import FipsManifestError, Refused, UsageError
 from .inspect.excuses import advice, inexcusable
 from .inspect.finding import Verdict
 from .inspect.verdict import sentence
@@ -63,6 +63,33 @@ class Excuse:
     """What it is, and was expected to be."""
     reason: str
     """The exception's."""
+
+
+_MOST_PATHS = 20
+
+
+def by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
+    """Return the errors with those of one cause told together: the reason once, and then the programs."""
+    groups: dict[object, list[FipsManifestError]] = {}
+    for error in errors:
+        cause: object = id(error)
+        if isinstance(error, NotPassed):
+            cause = (error.verdict, error.rule, error.why, error.advice)
+        groups.setdefault(cause, []).append(error)
+    return [_together(group) for group in groups.values()]
+
+
+def _together(group: list[FipsManifestError]) -> FipsManifestError:
+    alike = [error for error in group if isinstance(error, NotPassed)]
+    if len(alike) < 2:
+        return group[0]
+    first, left = alike[0], len(alike) - _MOST_PATHS
+    lines = [f"{len(alike)} programs are '{first.verdict}', and {first.rule}: {first.why}"]
+    # A path may have line breaks, and must not look like another one.
+    lines += ["  " + error.where.replace("\n", "\\n") for error in alike[:_MOST_PATHS]]
+    if left > 0:
+        lines.append(f"  and {left} more, which --json names")
+    return Refused("\n".join(lines), first.advice)
 
 
 @dataclass(frozen=True, slots=True)
