@@ -13,6 +13,7 @@ from .boring import Sighting
 from .cryptocode import OtherCryptography
 from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
+from .sentences import SENTENCES
 from .signals import Forks, Markers, Packages
 from .wiring import ENOUGH, SELF_TEST
 from .wrappers import Wrappers
@@ -336,47 +337,6 @@ def _seen_module(seen: Seen, module: Sighting | NativeModule | None) -> SeenModu
     )
 
 
-_SENTENCES = {
-    "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
-    "module-unknown": "A BoringCrypto module whose own digest holds is wired in, but the table does not know it.",
-    "module-beside": "Beside a known module stands another one whose own digest holds, but the table does not know it.",
-    "module-changed": "A BoringCrypto module is in this file, but its bytes were changed.",
-    "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
-    "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
-    "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
-    "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
-    "module-not-wrapped": "A BoringCrypto module is in this file and called, but not by the functions with which Go's "
-    "standard library calls it.",
-    "module-unclaimed": "A BoringCrypto module is in this file, but build info does not claim a goboring build.",
-    "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
-    "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
-    "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
-    "module-not-found": "It says that it is a goboring build, but no module was found in it.",
-    "marker-only": "It carries goboring's marker, but no module was found in it.",
-    "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
-    "no-crypto-packages": "A Go program whose functions are of no cryptographic package, by their names.",
-    "go-native": "{module} is in this file and its sum holds, and build info says that FIPS mode is on; "
-    "it is not BoringCrypto.",
-    "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
-    "native-module-missing": "It says that it has Go's native FIPS module {version}, but that is not in it.",
-    "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
-    "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
-    "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
-    "not-go": "An ELF file, but not a Go program.",
-    "no-code": "An ELF file without code, such as debugging information apart from its program.",
-    "debugging-information": "It seems to be debugging information apart from its program, by headers that decide "
-    "nothing; by those that do, it would run. Inspect without it, or except it.",
-    "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
-    "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
-    "no-build-info": "A Go program without build info, which cannot be judged.",
-    "crypto-packages": "A Go program with plain, unvalidated cryptography that is not Go's own ({found}).",
-    "crypto-library": "A Go program that names a cryptographic library in another language ({found}).",
-    "crypto-tables": "A Go program with the tables of cryptographic algorithms ({found}), by whatever name.",
-    "other-compiler": "A Go program built by gccgo, which has Go's plain, unvalidated cryptography and no FIPS module.",
-    "packed": "Packed, so what it will execute cannot be seen.",
-}
-
-
 def sentence(crypto: CryptoFacts) -> str:
     """Say a verdict in one sentence for people."""
     code = str(crypto.evidence.get("code", ""))
@@ -384,7 +344,7 @@ def sentence(crypto: CryptoFacts) -> str:
         if crypto.verdict is Verdict.CONTRADICTED:
             return "It claims or holds BoringCrypto, but Go's plain, unvalidated cryptography is linked in."
         return "A Go program with plain, unvalidated cryptography."
-    template = _SENTENCES.get(code, "The file cannot be read ({code}).")
+    template = SENTENCES.get(code, "The file cannot be read ({code}).")
     module = crypto.module.name if crypto.module else ""
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"

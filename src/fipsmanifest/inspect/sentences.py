@@ -1,0 +1,73 @@
+"""What each code of a verdict's evidence means, in one sentence for people.
+
+Evidence has codes and numbers only, so that it stays the same from one wording to the next; this is the wording.
+``plain-crypto`` is worded with the verdict (`verdict.sentence`).
+"""
+
+from __future__ import annotations
+
+SENTENCES = {
+    "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
+    "module-unknown": "A BoringCrypto module whose own digest holds is wired in, but the table does not know it.",
+    "module-beside": "Beside a known module stands another one whose own digest holds, but the table does not know it.",
+    "module-changed": "A BoringCrypto module is in this file, but its bytes were changed.",
+    "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
+    "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
+    "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
+    "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
+    "module-not-wrapped": "A BoringCrypto module is in this file and called, but not by the functions with which Go's "
+    "standard library calls it.",
+    "module-unclaimed": "A BoringCrypto module is in this file, but build info does not claim a goboring build.",
+    "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
+    "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
+    "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
+    "module-not-found": "It says that it is a goboring build, but no module was found in it.",
+    "marker-only": "It carries goboring's marker, but no module was found in it.",
+    "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
+    "no-crypto-packages": "A Go program whose functions are of no cryptographic package, by their names.",
+    "go-native": "{module} is in this file and its sum holds, and build info says that FIPS mode is on; "
+    "it is not BoringCrypto.",
+    "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
+    "native-module-missing": "It says that it has Go's native FIPS module {version}, but that is not in it.",
+    "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
+    "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
+    "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
+    "not-go": "An ELF file, but not a Go program.",
+    "no-code": "An ELF file without code, such as debugging information apart from its program.",
+    "debugging-information": "It seems to be debugging information apart from its program, by headers that decide "
+    "nothing; by those that do, it would run. Leave it out of what is inspected.",
+    "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
+    "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
+    "no-build-info": "A Go program without build info, which cannot be judged.",
+    "crypto-packages": "A Go program with plain, unvalidated cryptography that is not Go's own ({found}).",
+    "crypto-library": "A Go program that names a cryptographic library in another language ({found}).",
+    "crypto-tables": "A Go program with the tables of cryptographic algorithms ({found}), by whatever name.",
+    "other-compiler": "A Go program built by gccgo, which has Go's plain, unvalidated cryptography and no FIPS module.",
+    "packed": "Packed, so what it will execute cannot be seen.",
+    "truncated-header": "The file ends within its ELF header, so a part of it is missing.",
+    "truncated-program-headers": "The file ends within its program headers, so a part of it is missing.",
+    "truncated-section-headers": "The file ends before its section headers, so a part of it is missing.",
+    "segment-beyond-file": "A segment ends behind the end of the file, so a part of the program is missing.",
+    "section-beyond-file": "A section ends behind the end of the file, so a part of the program is missing.",
+    "bad-ident": "The ELF header's class or byte order is not what its machine executes.",
+    "bad-header": "The ELF header has a version or size that no ELF file has.",
+    "bad-program-header-size": "The program headers have a size that no ELF file of this class has.",
+    "bad-section-header-size": "The section headers have a size that no ELF file of this class has.",
+    "too-many-program-headers": "It has more program headers than any program.",
+    "too-many-sections": "It has more sections than any program.",
+    "no-load-segments": "A program without anything to load, which Linux does not execute.",
+    "no-section-headers": "A program without section headers and without any sign of what it is, as packed ones are.",
+    "segment-larger-than-memory": "A segment has more bytes in the file than in memory, which Linux does not execute.",
+    "segment-beyond-memory": "A segment ends behind the last address, which Linux does not execute.",
+    "misaligned-segment": "A segment is not where its page is in the file, so what would be mapped is unclear.",
+    "overlapping-segments": "Two segments share a page of memory, so it is unclear which bytes would run.",
+    "segments-of-the-same-bytes": "Two segments map the same bytes of the file, which no linker does.",
+    "program-headers-elsewhere": "The loader would find other program headers than those that the kernel reads.",
+    "several-dynamic-sections": "It has several dynamic sections, so it is unclear which one the loader reads.",
+    "dynamic-section-elsewhere": "The loader would find another dynamic section than the one that is in the file.",
+    "endless-dynamic-section": "The dynamic section has no end, so what the loader would do is unclear.",
+    "truncated-build-info": "A Go program whose build info is cut off.",
+    "bad-build-info": "A Go program whose build info cannot be read.",
+    "empty-build-info": "A Go program whose build info names no version of Go.",
+    "oversized-build-info": "A Go program whose build info is larger than any real one.",
+}
