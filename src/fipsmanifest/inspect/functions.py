@@ -27,8 +27,8 @@ _PREAMBLE = 8
 #: ``runtime.moduledata``: a pointer to the table, six slices of three words each, ``findfunctab``, and then these words
 #: (Go 1.18 and later).
 _MINPC, _TEXT = 20, 22
-#: Kubernetes' largest has a hundred thousand functions; this is room for any program.
-_MOST_FUNCTIONS = 1 << 22
+#: Kubernetes' largest tables have some 30 MB; this is room for any program.
+_MOST_BYTES = 256 << 20
 _MOST_REFERENCES = 64
 _LONGEST_NAME = 512
 
@@ -59,7 +59,7 @@ def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> 
     wanted = frozenset(at + 1 - first for at in find(source, first, behind, b"\0" + prefix))
     return [
         Function(_name(source.read_at(first + name, _LONGEST_NAME)), base + entry, base + end)
-        for name, entry, end in listed.records
+        for name, entry, end in listed.records()
         if name in wanted
     ]
 
@@ -73,19 +73,43 @@ def names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] 
     text = source.read_at(first, behind - first)
     if listed.names_apart:
         return frozenset(map(_name, text.split(b"\0")))
-    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start, _, _ in listed.records)
+    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start, _, _ in listed.records())
 
 
 @dataclass(frozen=True, slots=True)
 class _List:
     """The list of functions."""
 
-    records: tuple[tuple[int, int, int], ...]
-    """For each function: the offset of its name from the first byte of all names, its entry, and the next one's."""
+    pairs: memoryview
+    """Entry, offset, entry, offset, ..., and the end of the last function."""
+    data: bytes
+    """What offsets count from."""
+    entry: str
+    """`struct`'s form of one entry or offset."""
     relative: bool
     """Entries count from ``runtime.text``."""
     names_apart: bool
     """There is nothing else among the names."""
+
+    @property
+    def first(self) -> int:
+        """The first function's entry."""
+        return int(struct.unpack_from(self.entry, self.pairs)[0])
+
+    def records(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset of the name from the first byte of all names, entry, next entry) of each function.
+
+        Only where its record has the same entry as the list.
+        """
+        form = struct.Struct(f"{self.entry}I")
+        last, width = len(self.data) - form.size, struct.calcsize(self.entry)
+        pairs = struct.iter_unpack(f"{self.entry}{self.entry[1:]}", self.pairs[:-width])
+        behind = struct.iter_unpack(f"{self.entry}{self.entry[1:]}", self.pairs[width:])
+        for (entry, place), (_, end) in zip(pairs, behind, strict=True):
+            if place <= last:
+                own, name = form.unpack_from(self.data, place)
+                if own == entry:
+                    yield name, entry, end
 
 
 def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
@@ -103,27 +127,18 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
         return None
     words = struct.unpack(f"{elf.order}{_HEADER_WORDS}{word}", header)
     start, skip = (words[places], 0) if places else (0, _PREAMBLE + width)
-    entry = "I" if magic in _FROM_TEXT else word
-    count = 2 * words[0] + 1
-    data = source.read_at(table.offset + start, _end(elf, table.offset) - table.offset - start)
-    if not 0 < words[0] <= _MOST_FUNCTIONS or skip + struct.calcsize(f"={count}{entry}") > len(data):
+    entry = elf.order + ("I" if magic in _FROM_TEXT else word)
+    size = _end(elf, table.offset) - table.offset - start
+    length = (2 * words[0] + 1) * struct.calcsize(entry)
+    if not words[0] or not skip + length <= size <= _MOST_BYTES:
         return None
-    pairs = struct.unpack_from(f"{elf.order}{count}{entry}", data, skip)
+    data = source.read_at(table.offset + start, size)
+    listed = _List(
+        memoryview(data)[skip : skip + length], data, entry, magic in _FROM_TEXT, names_apart=places is not None
+    )
     first, behind = table.names[0]
-    records = tuple(_records(pairs, data, struct.Struct(f"{elf.order}{entry}I")))
-    if not records or max(records)[0] >= behind - first:
-        return None
-    return _List(records, magic in _FROM_TEXT, places is not None)
-
-
-def _records(pairs: tuple[int, ...], data: bytes, form: struct.Struct) -> Iterator[tuple[int, int, int]]:
-    """Yield (name, entry, end) of each function whose record has the same entry as the list."""
-    last = len(data) - form.size
-    for entry, place, end in zip(pairs[:-1:2], pairs[1::2], pairs[2::2], strict=True):
-        if place <= last:
-            own, name = form.unpack_from(data, place)
-            if own == entry:
-                yield name, entry, end
+    most = max((name for name, _, _ in listed.records()), default=None)
+    return listed if most is not None and most < behind - first <= _MOST_BYTES else None
 
 
 def _end(elf: Elf, at: int) -> int:
@@ -148,6 +163,6 @@ def _base(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> 
     width = elf.facts.bits // 8
     for at, _ in zip(memory.references(address), range(_MOST_REFERENCES), strict=False):
         text, first = memory.word(at + _TEXT * width), memory.word(at + _MINPC * width)
-        if text is not None and first == text + listed.records[0][1] and memory.executable(text):
+        if text is not None and first == text + listed.first and memory.executable(text):
             return text
     return None
