@@ -30,6 +30,9 @@ _MINPC, _TEXT = 20, 22
 #: Kubernetes' largest tables have some 30 MB; this is room for any program.
 _MOST_BYTES = 256 << 20
 _MOST_REFERENCES = 64
+#: The linker keeps a package's functions together; the largest that is looked for has three hundred.
+_AROUND = 2048
+_A_FEW = 64
 _LONGEST_NAME = 512
 
 
@@ -46,44 +49,59 @@ class Function:
 
 
 def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
-    """Return the functions whose names begin with ``prefix``, in the order of their addresses.
+    """Return the functions of one package whose names begin with ``prefix``, in the order of their addresses.
 
-    Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, a name is not
-    among its names, or the address that entries count from is unknown.
+    Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, or the address
+    that entries count from is unknown.
     """
     listed = _read(source, elf, table)
     base = _base(source, elf, table, listed) if listed is not None else None
-    if listed is None or base is None:
-        return []
     first, behind = table.names[0]
     wanted = frozenset(at + 1 - first for at in find(source, first, behind, b"\0" + prefix))
+    if listed is None or base is None or not wanted:
+        return []
+    # Most names of a package are of functions that are together; some are only of inlined ones, anywhere.
+    near = listed.near(sorted(wanted)[len(wanted) // 2])
+    edges = set(listed.records(near - _AROUND, near - _AROUND + _A_FEW))
+    edges |= set(listed.records(near + _AROUND - _A_FEW, near + _AROUND))
+    found = [record for record in listed.records(near - _AROUND, near + _AROUND) if record[0] in wanted]
+    if 2 * len(found) < len(wanted) or edges.intersection(found):
+        found = [record for record in listed.records(0, listed.count) if record[0] in wanted]
     return [
         Function(_name(source.read_at(first + name, _LONGEST_NAME)), base + entry, base + end)
-        for name, entry, end in listed.records()
-        if name in wanted
+        for name, entry, end in found
     ]
 
 
 def names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
-    """Return the names of all functions, inlined ones included; None where the table cannot be read as `named` does."""
+    """Return the names of all functions, inlined ones included; None where the table cannot be read.
+
+    Nor can one with a function whose name is not where the header says that names are: the runtime does not ask the
+    header, so one that leads elsewhere would hide names.
+    """
     listed = _read(source, elf, table)
     if listed is None:
         return None
     first, behind = table.names[0]
+    starts = {start for start, _, _ in listed.records(0, listed.count)}
+    if not starts or max(starts) >= behind - first or behind - first > _MOST_BYTES:
+        return None
     text = source.read_at(first, behind - first)
     if listed.names_apart:
         return frozenset(map(_name, text.split(b"\0")))
-    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start, _, _ in listed.records())
+    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start in starts)
 
 
 @dataclass(frozen=True, slots=True)
 class _List:
     """The list of functions."""
 
-    pairs: memoryview
-    """Entry, offset, entry, offset, ..., and the end of the last function."""
     data: bytes
     """What offsets count from."""
+    skip: int
+    """Where the list begins in it."""
+    count: int
+    """How many functions there are."""
     entry: str
     """`struct`'s form of one entry or offset."""
     relative: bool
@@ -94,29 +112,40 @@ class _List:
     @property
     def first(self) -> int:
         """The first function's entry."""
-        return int(struct.unpack_from(self.entry, self.pairs)[0])
+        return int(struct.unpack_from(self.entry, self.data, self.skip)[0])
 
-    def records(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (offset of the name from the first byte of all names, entry, next entry) of each function.
+    def records(self, first: int, behind: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset of the name from the first byte of all names, entry, next entry) of functions by their numbers.
 
         Only where its record has the same entry as the list.
         """
-        form = struct.Struct(f"{self.entry}I")
-        last, width = len(self.data) - form.size, struct.calcsize(self.entry)
-        pairs = struct.iter_unpack(f"{self.entry}{self.entry[1:]}", self.pairs[:-width])
-        behind = struct.iter_unpack(f"{self.entry}{self.entry[1:]}", self.pairs[width:])
-        for (entry, place), (_, end) in zip(pairs, behind, strict=True):
+        form, triple = struct.Struct(f"{self.entry}I"), struct.Struct(self.entry[0] + 3 * self.entry[1:])
+        step, last = 2 * struct.calcsize(self.entry), len(self.data) - form.size
+        for number in range(max(first, 0), min(behind, self.count)):
+            entry, place, end = triple.unpack_from(self.data, self.skip + number * step)
             if place <= last:
                 own, name = form.unpack_from(self.data, place)
                 if own == entry:
                     yield name, entry, end
 
+    def near(self, name: int) -> int:
+        """Return the number of a function close to the one with a name.
+
+        The linker writes names as it comes to the functions (``cmd/link/internal/ld/pcln.go``), those of inlined
+        functions with the first one that has them, so the last name of a few functions grows with their numbers.
+        """
+        low, high = 0, self.count
+        while low < high:
+            middle = (low + high) // 2
+            if max((own for own, _, _ in self.records(middle, middle + _A_FEW)), default=0) < name:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
 
 def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
-    """Read the list of a table; None where it does not fit, or a name is not where the header says that names are.
-
-    The runtime does not ask the header, so one that leads elsewhere would hide names.
-    """
+    """Read the list of a table; None where it does not fit."""
     if table.offset is None:
         return None
     preamble = source.read_at(table.offset, _PREAMBLE)
@@ -129,16 +158,10 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
     start, skip = (words[places], 0) if places else (0, _PREAMBLE + width)
     entry = elf.order + ("I" if magic in _FROM_TEXT else word)
     size = _end(elf, table.offset) - table.offset - start
-    length = (2 * words[0] + 1) * struct.calcsize(entry)
-    if not words[0] or not skip + length <= size <= _MOST_BYTES:
+    if not words[0] or not skip + (2 * words[0] + 1) * struct.calcsize(entry) <= size <= _MOST_BYTES:
         return None
     data = source.read_at(table.offset + start, size)
-    listed = _List(
-        memoryview(data)[skip : skip + length], data, entry, magic in _FROM_TEXT, names_apart=places is not None
-    )
-    first, behind = table.names[0]
-    most = max((name for name, _, _ in listed.records()), default=None)
-    return listed if most is not None and most < behind - first <= _MOST_BYTES else None
+    return _List(data, skip, words[0], entry, magic in _FROM_TEXT, names_apart=places is not None)
 
 
 def _end(elf: Elf, at: int) -> int:

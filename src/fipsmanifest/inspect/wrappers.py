@@ -20,8 +20,8 @@ from .functions import Function
 from .memory import Memory
 from .source import ByteSource
 
-_PACKAGE = b"crypto/internal/boring"
-_BORING, _STANDARD = "crypto/internal/boring/sig.BoringCrypto", "crypto/internal/boring/sig.StandardCrypto"
+_PACKAGE = b"crypto/internal/boring."
+_BORING, _STANDARD = b"\0crypto/internal/boring/sig.BoringCrypto", b"\0crypto/internal/boring/sig.StandardCrypto"
 _WRAPPER = "crypto/internal/boring._Cfunc__goboringcrypto_"
 #: cgo's C functions take their arguments out of a structure and call one function (measured: at most 160 bytes).
 _C_FUNCTION = 512
@@ -75,12 +75,12 @@ def read(source: ByteSource, elf: Elf, modules: Sequence[Sighting]) -> Wrappers:
     """Follow the wrappers of a program to the functions of ``modules``."""
     table = functab.read(source, elf)
     package = functions.named(source, elf, table, _PACKAGE)
-    names = {item.name.removesuffix(".abi0") for item in package}
     code = _INSTRUCTIONS.get(elf.facts.machine)
     wired: frozenset[str] = frozenset()
     if code is not None and len(package) <= _MOST_FUNCTIONS:
         wired = frozenset(_wired(Memory(source, elf), code, package, modules))
-    return Wrappers(table.offset, _BORING in names, _STANDARD in names, wired)
+    boring, standard = (table.first(source, (name,)) is not None for name in (_BORING, _STANDARD))
+    return Wrappers(table.offset, boring, standard, wired)
 
 
 def _wired(memory: Memory, code: Instructions, package: list[Function], modules: Sequence[Sighting]) -> Iterator[str]:
