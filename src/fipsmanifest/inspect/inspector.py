@@ -234,9 +234,10 @@ def begin(source: ByteSource, table: Table) -> Program | Looked:
         facts = headers.facts
         go = buildinfo.read(source, headers)
     except elf.Unreadable as error:
-        if facts is not None and _without_build_info(source, headers) == verdict.not_go():
-            # The magic alone, as in a program that looks for it in others.
-            return Looked(facts, None, verdict.not_go())
+        settled = _without_build_info(source, headers) if facts is not None else None
+        if settled in (verdict.not_go(), verdict.other_compiler()):
+            # The magic alone, as in a program or library that looks for it in others.
+            return Looked(facts, None, settled)
         code = "debugging-information" if elf.seems_without_code(source) else error.code
         return Looked(facts, go, verdict.unreadable(code))
     settled = _without_build_info(source, headers) if go is None else None
