@@ -98,6 +98,23 @@ LINKED = {
     "go1.21 c-shared": _proven(programs.boring_c_shared, MODULE_2021),
     "go1.21 -s -w": _proven(programs.boring_stripped_by_linker, MODULE_2021),
     "go1.24 -s -w": _proven(partial(build, toolchains.GO_1_24, ldflags="-s -w"), MODULE_2022),
+    "go1.27 PIE": _proven(
+        partial(goprograms.build, "sha", main=programs.SHA_MAIN, buildmode="pie", root=toolchains.GO_1_27), MODULE_2022
+    ),
+    "go1.21 arm64 PIE": _proven(
+        partial(
+            goprograms.build,
+            "sha",
+            main=programs.SHA_MAIN,
+            buildmode="pie",
+            goarch="arm64",
+            cc=toolchains.ARM64_COMPILER,
+        ),
+        MODULE_2021_ARM64,
+    ),
+    "go1.24 arm64 external": _proven(
+        partial(build_arm64, toolchains.GO_1_24, ldflags="-linkmode=external"), MODULE_2022_ARM64
+    ),
 }
 
 #: Builds that are not goboring, whatever they say.
