@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from fipsmanifest.definition import Exemption
-from fipsmanifest.gate import Decision, Excuse, Gate
+from fipsmanifest.gate import Decision, Excuse, Gate, NotPassed
 from fipsmanifest.inspect.finding import CryptoFacts, Finding, Verdict
 from fipsmanifest.packed import Located
 
@@ -13,8 +14,8 @@ from fipsmanifest.packed import Located
 PASSES = {"proven": True, "no-crypto": True, "not-go": True}
 
 
-def program(path: str, verdict: str, container: str | None = None) -> Located:
-    crypto = CryptoFacts(Verdict(verdict), None, {"code": "not-go"})
+def program(path: str, verdict: str, container: str | None = None, code: str = "not-go") -> Located:
+    crypto = CryptoFacts(Verdict(verdict), None, {"code": code})
     return Located(container, None, Finding(path, "file", 0o755, "0" * 64, 1, "program", crypto=crypto))
 
 
@@ -57,12 +58,63 @@ def test_an_exception_alone_proves_nothing() -> None:
     assert refusal.exit_code == 5
 
 
-@pytest.mark.parametrize("expected", list(Verdict))
-@pytest.mark.parametrize("verdict", list(Verdict))
+EXCUSABLE = [verdict for verdict in Verdict if verdict != "unreadable"]
+
+
+@pytest.mark.parametrize("expected", EXCUSABLE)
+@pytest.mark.parametrize("verdict", EXCUSABLE)
 def test_an_exception_excuses_exactly_the_verdict_that_it_expects(expected: str, verdict: str) -> None:
     decision = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", expected),))
     assert (not decision.refusals) == (verdict == expected)
     assert (len(decision.excuses), decision.unused) == (int(verdict == expected), ())
+
+
+#: The codes that say that a module was changed or can be, by hand; the last two are false claims of what was built.
+TAMPERED = ["module-changed", "self-test-would-fail", "module-writable", "module-overlaid", "native-module-changed"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "refused"),
+    [
+        *(("contradicted", code, True) for code in TAMPERED),
+        ("contradicted", "cgo-off", False),
+        ("contradicted", "plain-crypto", False),
+    ],
+)
+def test_no_exception_excuses_a_module_that_was_changed(verdict: str, code: str, refused: bool) -> None:
+    item = program("x", verdict, code=code)
+    decision = decide(program("good", "proven"), item, exceptions=(excuse("x", verdict),))
+    assert bool(decision.refusals) == refused
+    if refused:
+        (refusal,) = decision.refusals
+        assert "no exception can excuse a module that was changed" in refusal.message
+        assert refusal.advice.startswith("Do not ship it.")
+        assert "Build it" not in refusal.advice
+        assert (decision.excuses, decision.unused) == ((), ())
+
+
+def test_a_changed_module_is_not_to_be_built_anew_without_an_exception_either() -> None:
+    (refusal,) = decide(program("good", "proven"), program("x", "contradicted", code="module-changed")).refusals
+    assert "'proven' is required" in refusal.message
+    assert refusal.advice.startswith("Do not ship it.")
+
+
+@pytest.mark.parametrize("expected", EXCUSABLE)
+def test_no_exception_excuses_what_cannot_be_read(expected: str) -> None:
+    item = program("x", "unreadable", code="packed")
+    (refusal,) = decide(program("good", "proven"), item, exceptions=(excuse("x", expected),)).refusals
+    assert "no exception can excuse what cannot be read" in refusal.message
+
+
+def test_an_exception_cannot_expect_what_cannot_be_read() -> None:
+    with pytest.raises(ValidationError, match="'unreadable' cannot be expected: no exception can excuse"):
+        excuse("x", "unreadable")
+
+
+def test_a_refusal_has_what_it_is_about_as_data() -> None:
+    refusal = decide(program("good", "proven"), program("/x", "plain", "a.tar", "plain-crypto")).refusals[0]
+    assert isinstance(refusal, NotPassed)
+    assert (refusal.path, refusal.container, refusal.verdict, refusal.cause) == ("/x", "a.tar", "plain", "plain-crypto")
 
 
 @pytest.mark.parametrize(

@@ -118,9 +118,16 @@ class _Recipe:
     """Relative path -> text."""
     pad: int = 0
     """MiB of data embedded."""
+    objects: Mapping[str, str] = field(default_factory=dict)
+    """Object files to link in: name in the package -> where it is now."""
 
     def key(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+        contents = {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in self.objects.items()}
+        decides = {**asdict(self), "objects": contents}
+        if not contents:
+            # So that nothing that was built before is built again.
+            del decides["objects"]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def build(
@@ -137,6 +144,7 @@ def build(
     buildmode: str = "",
     trimpath: bool = True,
     pad: int = 0,
+    objects: Mapping[str, Path] | None = None,
     environment: Mapping[str, str] | None = None,
     cc: str | None = None,
     root: Path | None = None,
@@ -145,7 +153,8 @@ def build(
 
     ``main`` is Go source for ``main.go``; without it the program is a small TLS server and client that prints
     ``name`` and ``version``. ``files`` are further sources by relative path (a ``.s`` file for instance). ``pad``
-    embeds that many MiB of data that does not compress, different for each name. ``environment`` sets further Go
+    embeds that many MiB of data that does not compress, different for each name. ``objects`` are object files
+    (``.syso``) that are linked in, by their names in the package. ``environment`` sets further Go
     variables (``GOFIPS140``). ``cc`` is the C compiler's command for another architecture, ``root`` another
     toolchain's GOROOT. Programs in the cache are shared: copy before changing one.
 
@@ -170,7 +179,14 @@ def build(
         **(files or {}),
     }
     recipe = _Recipe(
-        name, (root / "VERSION").read_text(), _compiler_version(cc), tuple(arguments), variables, sources, pad
+        name,
+        (root / "VERSION").read_text(),
+        _compiler_version(cc),
+        tuple(arguments),
+        variables,
+        sources,
+        pad,
+        {name: str(path) for name, path in (objects or {}).items()},
     )
     finished = cache_folder() / recipe.key()
     if not finished.exists():
@@ -262,6 +278,8 @@ def _compile(recipe: _Recipe, root: Path, cc: str, finished: Path) -> None:
             file = source / relative
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
+        for name, path in recipe.objects.items():
+            shutil.copyfile(path, source / name)
         if recipe.pad:
             _write_pad(source / "pad.bin", recipe.name, recipe.pad)
         run = subprocess.run(

@@ -12,10 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from . import architecture, documents
 from .errors import UsageError
+from .inspect.excuses import never_expected
 from .manifest import Verdict
 
 SCHEMA = "fipsmanifest/definition/v1"
@@ -150,6 +160,14 @@ class Override(_Table):
     verdict: Verdict
     """The verdict that is expected; any other is refused."""
     reason: Reason
+
+    @field_validator("verdict")
+    @classmethod
+    def _can_be_excused(cls, verdict: Verdict) -> Verdict:
+        why = never_expected(verdict)
+        if why is not None:
+            raise ValueError(f"'{verdict}' cannot be expected: {why}")
+        return verdict
 
 
 class Exemption(_Table):

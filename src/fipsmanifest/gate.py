@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from . import documents
-from .errors import Refused, UsageError
+from .errors import FipsManifestError, Refused, UsageError
+from .inspect.excuses import advice, inexcusable
 from .inspect.finding import Verdict
 from .inspect.verdict import sentence
 from .packed import Located
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from .definition import Exemption
     from .packed import Unopened
 
@@ -24,7 +27,6 @@ _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
 _ADVICE = {
     Verdict.UNLISTED: "Where you trust the toolchain that it came from, make a row with 'modules learn' and name it "
     "with --modules.",
-    Verdict.UNREADABLE: "Name the program as it will run: whole and not packed.",
     Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
 _ACCEPT = "its path, the verdict 'unopened' and the reason."
@@ -33,6 +35,26 @@ _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accep
 
 #: What an exception expects of a container that is not opened, in place of a verdict.
 _UNOPENED: Literal["unopened"] = "unopened"
+
+
+class NotPassed(Refused):
+    """One program that may not pass."""
+
+    def __init__(self, item: Located, rule: str, advice: str) -> None:
+        """Refuse ``item`` because of ``rule``, a clause."""
+        crypto = item.finding.crypto
+        self.path = item.finding.path
+        self.container = item.container
+        self.verdict = str(crypto.verdict) if crypto else "unreadable"
+        self.cause = str(crypto.evidence.get("code", "")) if crypto else ""
+        self.rule = rule
+        self.why = sentence(crypto) if crypto else ""
+        super().__init__(f"{self.where} is '{self.verdict}', and {rule}: {self.why}", advice)
+
+    @property
+    def where(self) -> str:
+        """The program's path, and what it is in."""
+        return self.path + (f" in {self.container}" if self.container else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +71,39 @@ class Excuse:
     """The exception's."""
 
 
+_MOST_PATHS = 20
+
+
+def by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
+    """Return the errors with those of one cause told together: the reason once, and then the programs."""
+    groups: dict[object, list[FipsManifestError]] = {}
+    for error in errors:
+        cause: object = id(error)
+        if isinstance(error, NotPassed):
+            cause = (error.verdict, error.rule, error.why, error.advice)
+        groups.setdefault(cause, []).append(error)
+    return [_together(group) for group in groups.values()]
+
+
+def _together(group: list[FipsManifestError]) -> FipsManifestError:
+    alike = [error for error in group if isinstance(error, NotPassed)]
+    if len(alike) < 2:
+        return group[0]
+    first, left = alike[0], len(alike) - _MOST_PATHS
+    lines = [f"{len(alike)} programs are '{first.verdict}', and {first.rule}: {first.why}"]
+    # A path may have line breaks, and must not look like another one.
+    lines += ["  " + error.where.replace("\n", "\\n") for error in alike[:_MOST_PATHS]]
+    if left > 0:
+        lines.append(f"  and {left} more, which --json names")
+    return Refused("\n".join(lines), first.advice)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the gate says."""
 
     refusals: tuple[Refused, ...]
-    """One for each program that may not pass; empty where all may."""
+    """`NotPassed` for each program that may not pass; empty where all may."""
     proven: int
     """Programs that are proven."""
     excuses: tuple[Excuse, ...]
@@ -79,27 +128,38 @@ def read_exceptions(path: Path) -> tuple[Exemption, ...]:
         raise UsageError(f"{path} cannot be read: {why}.", "Write TOML with [[exceptions]].") from error
     listed = document.get("exceptions")
     if set(document) != {"exceptions"} or not isinstance(listed, list):
-        raise UsageError(f"{path} holds something other than [[exceptions]].", "See the README for an example.")
+        other = sorted(set(document) - {"exceptions"})
+        what = f"unknown key '{other[0]}'; known keys: exceptions" if other else "it has no [[exceptions]]"
+        raise UsageError(f"{path}: {what}.", "See the README for an example.")
     found = []
     for number, entry in enumerate(listed, 1):
         try:
             found.append(Exemption.model_validate(entry))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "entry"
             raise UsageError(
-                f"Exception {number} in {path} is wrong: {place}: {first['msg']}.",
+                f"{path}: {_wrong(number, error, sorted(Exemption.model_fields))}.",
                 "An exception has a path, a verdict and a reason, and may have a container.",
             ) from error
     return tuple(found)
+
+
+def _wrong(number: int, error: ValidationError, known: list[str]) -> str:
+    """Describe what is wrong with an exception: a key that is not known explains why another one is missing."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [str(item["loc"][0]) for item in problems if item["type"] == "extra_forbidden"]
+    if unknown:
+        return f"unknown key '{unknown[0]}' in exception {number}; known keys: {', '.join(known)}"
+    first = problems[0]
+    place = ".".join(map(str, first["loc"])) or "entry"
+    return f"exception {number} is wrong: {place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 class Gate:
     """Lets a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
 
     A program that an exception names must have the verdict which that expects. ELF files of other languages pass: a
-    Go module could not be in them. What cannot be read never does, unless an exception says so, and neither does a
-    container that was not opened, whatever is beside it.
+    Go module could not be in them. What is `inexcusable` never does, whatever an exception says, and neither does a
+    container that was not opened, whatever is beside it, unless an exception accepts it as that.
     """
 
     def __init__(self, exceptions: Sequence[Exemption] = ()) -> None:
@@ -117,18 +177,23 @@ class Gate:
         self._programs += 1
         self._proven += crypto.verdict is Verdict.PROVEN
         number = self._exception_for(item.finding.path, item.container, unopened=False)
-        if number is None:
+        expected = None
+        if number is not None:
+            self._used.add(number)
+            expected = self._exceptions[number]
+        why = inexcusable(crypto)
+        if why is not None:
+            rule = "'proven' is required" if expected is None else why
+            self._refusals.append(NotPassed(item, rule, advice(crypto)))
+        elif expected is None:
             if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
-                advice = _ADVICE.get(crypto.verdict, _BUILD_IT)
-                self._refusals.append(_refusal(item, crypto.verdict, "'proven' is required", advice))
-            return
-        self._used.add(number)
-        expected = self._exceptions[number]
-        if crypto.verdict == expected.verdict:
+                todo = _ADVICE.get(crypto.verdict, _BUILD_IT)
+                self._refusals.append(NotPassed(item, "'proven' is required", todo))
+        elif crypto.verdict == expected.verdict:
             self._excuses.append(Excuse(item.finding.path, item.container, crypto.verdict, expected.reason))
         else:
             rule = f"the exception for {expected.path} expects '{expected.verdict}'"
-            self._refusals.append(_refusal(item, crypto.verdict, rule, _no_longer(crypto.verdict)))
+            self._refusals.append(NotPassed(item, rule, _no_longer(crypto.verdict)))
 
     def see_unopened(self, item: Unopened) -> bool:
         """Judge a container that was not opened; return whether an exception lets it pass."""
@@ -173,13 +238,6 @@ def _no_longer(verdict: Verdict) -> str:
     if verdict is Verdict.PROVEN or verdict in _HARMLESS:
         return "Take the exception out: the program needs none."
     return "Find out why it is not what was excused, before you change the exception."
-
-
-def _refusal(item: Located, verdict: Verdict, rule: str, advice: str) -> Refused:
-    crypto = item.finding.crypto
-    where = item.finding.path + (f" in {item.container}" if item.container else "")
-    why = sentence(crypto) if crypto else ""
-    return Refused(f"{where} is '{verdict}', and {rule}: {why}", advice)
 
 
 def _nothing(programs: int, excused: int) -> Refused:

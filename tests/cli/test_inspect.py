@@ -580,17 +580,26 @@ class TestGate:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ('[[exceptions]]\npath = "x"\nverdict = "plain"\n', "Exception 1 in exceptions.toml is wrong: reason"),
-            ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = " "\n', "reason: Value error, it is blank"),
+            ('[[exceptions]]\npath = "x"\nverdict = "plain"\n', "exception 1 is wrong: reason"),
+            ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = " "\n', "reason: it is blank"),
             (
                 '[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = " \\u200b\\u2800-"\n',
-                "Value error, it is blank",
+                "reason: it is blank",
             ),
             ('[[exceptions]]\npath = "x"\nverdict = "fine"\nreason = "r"\n', "verdict"),
-            ('[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\nmore = 1\n', "more"),
-            ("exceptions = 1\n", "something other"),
-            ("[[exception]]\n", "something other"),
-            ("", "something other"),
+            (
+                '[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\nmore = 1\n',
+                "unknown key 'more' in exception 1",
+            ),
+            (
+                '[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\n'
+                '[[exceptions]]\npth = "x"\nverdict = "plain"\nreason = "r"\n',
+                "unknown key 'pth' in exception 2; known keys: container, path, reason, verdict",
+            ),
+            ('[[exceptions]]\npath = "x"\nverdict = "unreadable"\nreason = "r"\n', "cannot be read"),
+            ("exceptions = 1\n", "it has no [[exceptions]]"),
+            ("[[exception]]\n", "unknown key 'exception'; known keys: exceptions"),
+            ("", "it has no [[exceptions]]"),
             ("[[", "cannot be read"),
         ],
     )

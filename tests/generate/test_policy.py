@@ -11,7 +11,7 @@ from fipsmanifest.inspect.finding import CryptoFacts, ElfFacts, Finding, SeenMod
 DIGEST = "d" * 64
 
 
-def subject(verdict: Verdict, path: str = "/usr/bin/x", digest: str | None = None) -> Subject:
+def subject(verdict: Verdict, path: str = "/usr/bin/x", digest: str | None = None, code: str = "not-go") -> Subject:
     module = None
     if digest is not None:
         module = SeenModule("m", "m", "hmac-sha256", digest, "x86_64", "shipped" if verdict == "proven" else None)
@@ -23,7 +23,7 @@ def subject(verdict: Verdict, path: str = "/usr/bin/x", digest: str | None = Non
         size=1,
         role="program",
         elf=ElfFacts(64, "x86_64", "exec"),
-        crypto=CryptoFacts(verdict, module, {}),
+        crypto=CryptoFacts(verdict, module, {"code": code}),
     )
     return Subject("pkg", "x86_64", finding)
 
@@ -92,3 +92,31 @@ def test_an_exception_never_stands_in_for_the_proof() -> None:
     exceptions = [{"path": "/usr/bin/x", "verdict": "plain", "reason": "r"}]
     judgement = judge(component("proven", exceptions=exceptions), "x86_64", [subject(Verdict.PLAIN)])
     assert len(judgement.refusals) == 1
+
+
+@pytest.mark.parametrize("requirement", ["proven", "module", "known"])
+@pytest.mark.parametrize(
+    ("verdict", "code", "said"),
+    [
+        (Verdict.CONTRADICTED, "module-changed", "a module that was changed"),
+        (Verdict.CONTRADICTED, "self-test-would-fail", "a module that was changed"),
+        (Verdict.CONTRADICTED, "module-writable", "a module that was changed"),
+        (Verdict.CONTRADICTED, "module-overlaid", "a module that was changed"),
+        (Verdict.CONTRADICTED, "native-module-changed", "a module that was changed"),
+        (Verdict.UNREADABLE, "packed", "what cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("excepted", [False, True])
+def test_tampering_is_refused_whatever_is_required_and_excepted(
+    requirement: str, verdict: Verdict, code: str, said: str, excepted: bool
+) -> None:
+    exceptions = [{"path": "/usr/bin/x", "verdict": "contradicted", "reason": "r"}] if excepted else []
+    own = component(requirement, exceptions=exceptions)
+    good = subject(Verdict.PROVEN, "/usr/bin/good", "a" * 64)
+    (sentence,) = judge(own, "x86_64", [good, subject(verdict, code=code)]).refusals
+    assert f"no exception can excuse {said}" in sentence
+    assert ("Do not ship it." in sentence) == (verdict == "contradicted")
+
+
+def test_a_false_claim_can_be_known() -> None:
+    assert judge(component("known"), "x86_64", [subject(Verdict.CONTRADICTED, code="cgo-off")]).refusals == ()

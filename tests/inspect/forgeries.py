@@ -427,10 +427,26 @@ def cryptography_renamed(data: bytes) -> bytes:
     return data.replace(b"crypto/", b"crypt0/").replace(PLAIN_MARKER, PLAIN_MARKER[:-2] + bytes(2))
 
 
+def marker_broken(data: bytes) -> bytes:
+    """Break Go's own marker, which nothing runs."""
+    assert PLAIN_MARKER in data
+    return data.replace(PLAIN_MARKER, PLAIN_MARKER[:-1] + b"\0")
+
+
+def name_of_a_function(data: bytes, name: bytes, instead: bytes) -> bytes:
+    """Call a function otherwise in the table."""
+    assert len(name) == len(instead)
+    assert b"\0" + name in data
+    return data.replace(b"\0" + name, b"\0" + instead)
+
+
+def function_table_erased_of(data: bytes) -> bytes:
+    return edits.put(data, edits.section(data, ".gopclntab")[0], bytes(4))
+
+
 def function_table_erased() -> bytes:
     """Break the magic of the table; what runs never reads it."""
-    data = programs.plain_without_crypto().read_bytes()
-    return edits.put(data, edits.section(data, ".gopclntab")[0], bytes(4))
+    return function_table_erased_of(programs.plain_without_crypto().read_bytes())
 
 
 def function_table_of_nothing() -> bytes:

@@ -98,6 +98,23 @@ LINKED = {
     "go1.21 c-shared": _proven(programs.boring_c_shared, MODULE_2021),
     "go1.21 -s -w": _proven(programs.boring_stripped_by_linker, MODULE_2021),
     "go1.24 -s -w": _proven(partial(build, toolchains.GO_1_24, ldflags="-s -w"), MODULE_2022),
+    "go1.27 PIE": _proven(
+        partial(goprograms.build, "sha", main=programs.SHA_MAIN, buildmode="pie", root=toolchains.GO_1_27), MODULE_2022
+    ),
+    "go1.21 arm64 PIE": _proven(
+        partial(
+            goprograms.build,
+            "sha",
+            main=programs.SHA_MAIN,
+            buildmode="pie",
+            goarch="arm64",
+            cc=toolchains.ARM64_COMPILER,
+        ),
+        MODULE_2021_ARM64,
+    ),
+    "go1.24 arm64 external": _proven(
+        partial(build_arm64, toolchains.GO_1_24, ldflags="-linkmode=external"), MODULE_2022_ARM64
+    ),
 }
 
 #: Builds that are not goboring, whatever they say.
@@ -215,7 +232,7 @@ FORGED = {
     "pointer-form build info, version with b7": Row(
         forgeries.old_branch, "proven", "module-proven", MODULE_2021, ("branch-release",)
     ),
-    "module as data": _no_crypto(lambda: programs.module_as_data(programs.padded)),
+    "module as data": Row(lambda: programs.module_as_data(programs.padded), "plain", "crypto-tables"),
     "module as data, goboring claimed": Row(
         lambda: programs.module_as_data(programs.padded_boring),
         "contradicted",
@@ -228,6 +245,84 @@ FORGED = {
         forgeries.whole_object_never_called, "contradicted", "module-never-called", MODULE_2021
     ),
     "unknown module as dead code": Row(forgeries.unknown_module_never_called, "contradicted", "module-never-called"),
+    # The module is called, but by no function of the package that Go calls it through.
+    "module called by C alone, go1.21": Row(
+        lambda: forgeries.marker_broken(programs.module_called_by_c(GO_1_21, "amd64").read_bytes()),
+        "contradicted",
+        "plain-crypto",
+        MODULE_2021,
+    ),
+    "module called by C alone, go1.21 arm64": Row(
+        partial(programs.module_called_by_c, GO_1_21, "arm64", toolchains.ARM64_COMPILER),
+        "contradicted",
+        "plain-crypto",
+        MODULE_2021_ARM64,
+    ),
+    # From Go 1.24 on, few packages have the plain marker.
+    "module called by C alone, go1.27": Row(
+        partial(programs.module_called_by_c, toolchains.GO_1_27, "amd64"),
+        "contradicted",
+        "module-unclaimed",
+        MODULE_2022,
+    ),
+    "module called by C alone, goboring claimed": Row(
+        lambda: forgeries.build_info_rewritten(
+            programs.module_called_by_c(toolchains.GO_1_27, "amd64"), "go1.27.3-X:boringcrypto", forgeries.GOBORING
+        ),
+        "contradicted",
+        "module-not-wrapped",
+        MODULE_2022,
+        _GO,
+    ),
+    "module called by C alone, go1.27 arm64, goboring claimed": Row(
+        lambda: forgeries.build_info_rewritten(
+            programs.module_called_by_c(toolchains.GO_1_27, "arm64", toolchains.ARM64_COMPILER),
+            "go1.27.3-X:boringcrypto",
+            forgeries.GOBORING,
+        ),
+        "contradicted",
+        "module-not-wrapped",
+        MODULE_2022_ARM64,
+        _GO,
+    ),
+    "goboring, its wrappers renamed": Row(
+        lambda: forgeries.name_of_a_function(
+            RELEASES["go1.21"].data, b"crypto/internal/boring._Cfunc__g", b"crypto/internal/boring._Cfunc__h"
+        ),
+        "contradicted",
+        "module-not-wrapped",
+        MODULE_2021,
+        _GO,
+    ),
+    "goboring, its function table narrowed": Row(
+        lambda: forgeries.function_table_narrowed(RELEASES["go1.21"].data),
+        "contradicted",
+        "module-not-wrapped",
+        MODULE_2021,
+        _GO,
+    ),
+    "goboring, nothing claimed": Row(
+        lambda: forgeries.build_info_rewritten(programs.boring(), "go1.21.13"),
+        "contradicted",
+        "module-unclaimed",
+        MODULE_2021,
+    ),
+    "goboring, cgo off claimed": Row(
+        lambda: forgeries.build_info_rewritten(
+            programs.boring(), "go1.21.13 X:boringcrypto", forgeries.GOBORING.replace("ENABLED=1", "ENABLED=0")
+        ),
+        "contradicted",
+        "cgo-off",
+        MODULE_2021,
+        _GO,
+    ),
+    "goboring, its function table erased": Row(
+        lambda: forgeries.function_table_erased_of(RELEASES["go1.21"].data),
+        "unreadable",
+        "no-function-table",
+        MODULE_2021,
+        _GO,
+    ),
     "C library with the module, called by name": Row(
         programs.boring_in_a_c_library, "declared", "calls-by-loader", MODULE_2021, _GO
     ),

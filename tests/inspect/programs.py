@@ -101,6 +101,28 @@ func main() { C.nothing() }
 ROOM_SOURCE = '.section .text\n.p2align 12\n.skip 0xC0000, 0xCC\n.section .note.GNU-stack,"",@progbits\n'
 ROOM = b"\xcc" * 0x20000
 
+#: C code that calls the module and that nothing calls, in a program that computes with Go's own cryptography.
+CALLED_BY_C_MAIN = SHA_MAIN.replace(
+    "import (",
+    """\
+/*
+extern int _goboringcrypto_BORINGSSL_bcm_power_on_self_test(void);
+extern int _goboringcrypto_FIPS_mode(void);
+extern int _goboringcrypto_RAND_bytes(void *, unsigned long);
+extern int _goboringcrypto_SHA256_Init(void *);
+extern int _goboringcrypto_SHA256_Final(void *, void *);
+__attribute__((used)) static int unused(void *where) {
+	return _goboringcrypto_BORINGSSL_bcm_power_on_self_test() + _goboringcrypto_FIPS_mode() +
+		_goboringcrypto_RAND_bytes(where, 8) + _goboringcrypto_SHA256_Init(where) +
+		_goboringcrypto_SHA256_Final(where, where);
+}
+static int one(void) { return 1; }
+*/
+import "C"
+
+import (""",
+).replace("func main() {", "func main() {\n\tprintln(C.one())\n\t")
+
 FIPS_ONLY = {"fips.go": 'package main\n\nimport _ "crypto/tls/fipsonly"\n'}
 
 
@@ -166,6 +188,20 @@ def boring_in_a_c_library() -> bytes:
         whole = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", "-lpthread"]
         subprocess.run(["cc", "-shared", "-o", f"{folder}/out", *whole], check=True, capture_output=True)
         return Path(folder, "out").read_bytes()
+
+
+def module_called_by_c(root: Path, goarch: str, cc: str | None = None) -> Path:
+    """A plain program with the toolchain's module object linked in, and called from C alone."""
+    name = f"goboringcrypto_linux_{goarch}.syso"
+    return build(
+        "borrowed",
+        main=CALLED_BY_C_MAIN,
+        boring=False,
+        goarch=goarch,
+        root=root,
+        cc=cc,
+        objects={name: root / "src/crypto/internal/boring/syso" / name},
+    )
 
 
 def boring_and_ed25519() -> Path:

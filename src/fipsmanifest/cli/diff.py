@@ -7,8 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from . import options, output
+from . import columns, options, output
+from .columns import Column
 from .reading import read_input
+
+_COLUMNS = (
+    Column("component", 10, rank=1),
+    Column("change", 7),
+    Column("what", 32, middle=True),
+    Column("before", 12, rank=3),
+    Column("after", 12, rank=2),
+)
 
 
 def diff(
@@ -36,8 +45,14 @@ def diff(
         [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
         for item in differences
     ]
-    headings = ["component", "change", "what", "before", "after"]
-    (output.markdown if markdown else output.table)(headings, rows)
+    if markdown:
+        output.markdown([column.heading for column in _COLUMNS], rows)
+        return
+    rows = [[output.one_line(cell) for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    found = columns.layout(_COLUMNS, widths, columns.terminal())
+    for line in (found.headings(), *map(found.row, rows)):
+        output.write(line)
 
 
 def _short(text: str | None) -> str:

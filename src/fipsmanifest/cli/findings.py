@@ -7,13 +7,15 @@ is long, until what has to stand before it is known.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FipsManifestError
-from . import output
+from . import columns, output
+from .columns import Column
 
 if TYPE_CHECKING:
     from ..artifact import LeftOut
@@ -23,9 +25,17 @@ if TYPE_CHECKING:
     from ..packed import Located, Unopened
     from ..progress import Progress
 
-_HEADINGS = ("verdict", "file", "in", "go", "module", "why")
+_COLUMNS = (
+    Column("verdict", 12),
+    Column("file", 32, middle=True),
+    Column("in", 20, rank=1, middle=True),
+    Column("go", 22, rank=3),
+    Column("module", 28, rank=2),
+    Column("why", 84, rank=4),
+)
+_HEADINGS = tuple(column.heading for column in _COLUMNS)
 #: What most cells need; a live table cannot know what is to come.
-_USUAL_WIDTHS = (12, 32, 1, 22, 28, 0)
+_USUAL_WIDTHS = (12, 32, 1, 22, 28, 84)
 
 
 class Telling(Protocol):
@@ -86,7 +96,7 @@ class AsJson:
             "modules": {module.id: _module(module, self._table) for module in self._modules},
             "left_out": [asdict(item) for item in self._left_out],
             "unopened": [_unopened(item) for item in self._unopened],
-            "errors": [{"code": error.exit_code, "message": error.message, "advice": error.advice} for error in errors],
+            "errors": [_error(error) for error in errors],
         }
         if decision is not None:
             document["gate"] = {
@@ -138,11 +148,12 @@ class AsMarkdown:
 
 
 class AsTable:
-    """Aligned columns: programs only, and how many files there were."""
+    """Aligned columns, as many as the terminal has room for: programs only, and how many files there were."""
 
     def __init__(self, table: Table) -> None:
         self._rows = output.Aside()
         self._modules = _Modules(table)
+        self._causes = _Causes()
         self._widths = [len(heading) for heading in _HEADINGS]
         self._programs = self._others = 0
         self._left_out: list[str] = []
@@ -154,6 +165,7 @@ class AsTable:
             return
         self._programs += 1
         self._modules.see(item.finding.crypto)
+        self._causes.see(item.finding.crypto)
         row = [output.one_line(cell) for cell in _row(item)]
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._tell(row)
@@ -168,9 +180,18 @@ class AsTable:
 
     def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
         """Write it; errors are told where all verbs tell theirs."""
-        if self._programs:
-            self._tell_all()
+        found = self._layout()
+        refused = _totals(decision)
+        if refused:
+            output.write(f"not passed: {refused}")
             output.write()
+        if self._programs:
+            self._tell_all(found)
+            output.write()
+            if found.widths[-1] < self._widths[-1]:
+                for line in self._causes.lines(columns.terminal()):
+                    output.write(line)
+                output.write()
         for line in (*self._modules.lines(), *self._left_out):
             output.write(output.one_line(line))
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
@@ -181,29 +202,78 @@ class AsTable:
         passed = "not passed" if errors else "passed"
         output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.excuses)} accepted by exceptions.")
 
+    def _layout(self) -> columns.Layout:
+        return columns.layout(_COLUMNS, self._widths, columns.terminal())
+
     def _tell(self, row: list[str]) -> None:
         self._rows.write(json.dumps(row) + "\n")
 
-    def _tell_all(self) -> None:
-        for row in (_HEADINGS, *map(json.loads, self._rows.lines())):
-            output.write(output.aligned(row, self._widths))
+    def _tell_all(self, found: columns.Layout) -> None:
+        output.write(found.headings())
+        for row in map(json.loads, self._rows.lines()):
+            output.write(found.row(row))
 
 
 class AsLiveTable(AsTable):
-    """The same, each row as it is found, above the progress bar; a column widens where it must."""
+    """The same, each row as it is found, above the progress bar."""
 
     def __init__(self, table: Table, bars: Progress) -> None:
         super().__init__(table)
         self._bars = bars
-        self._widths = [max(pair) for pair in zip(self._widths, _USUAL_WIDTHS, strict=True)]
+        room = columns.terminal()
+        self._fixed = columns.widest(columns.layout(_COLUMNS, _USUAL_WIDTHS, room), room, "file")
+
+    def _layout(self) -> columns.Layout:
+        return self._fixed
 
     def _tell(self, row: list[str]) -> None:
         if self._programs == 1:
-            self._bars.note(output.aligned(_HEADINGS, self._widths))
-        self._bars.note(output.aligned(row, self._widths))
+            self._bars.note(self._fixed.headings())
+        self._bars.note(self._fixed.row(row))
 
-    def _tell_all(self) -> None:
+    def _tell_all(self, found: columns.Layout) -> None:
         pass
+
+
+class _Causes:
+    """Why each verdict was given, once for all programs of the same reason."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str, str], int] = {}
+
+    def see(self, crypto: CryptoFacts) -> None:
+        """Take one program's verdict."""
+        from ..inspect.verdict import sentence
+
+        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), sentence(crypto))
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def lines(self, room: int | None) -> list[str]:
+        """Return the reasons, each on lines of ``room`` characters."""
+        told = [
+            f"{verdict} ({code}), {_counted(count, 'program')}: {output.one_line(why)}"
+            for (verdict, code, why), count in self._counts.items()
+        ]
+        width = max(room or 0, 40)
+        return [line for text in told for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+
+
+def _totals(decision: Decision | None) -> str:
+    """Return how many programs of each verdict may not pass; empty where all may."""
+    from ..gate import NotPassed
+
+    refused = [item.verdict for item in decision.refusals if isinstance(item, NotPassed)] if decision else []
+    return ", ".join(f"{refused.count(verdict)} {verdict}" for verdict in dict.fromkeys(refused))
+
+
+def _error(error: FipsManifestError) -> dict[str, Any]:
+    """Return the JSON of an error, with the program that it is about, where it is about one."""
+    from ..gate import NotPassed
+
+    form = output.error_form(error.exit_code, error.message, error.advice)
+    if isinstance(error, NotPassed):
+        form |= {"path": error.path, "container": error.container, "verdict": error.verdict}
+    return form
 
 
 class _Modules:

@@ -88,6 +88,7 @@ def inspect(
     As a gate (--require proven) it ends with 5 where a program may not pass, or where there is nothing to prove.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
+    from ..gate import by_cause
     from ..inspect.table import load
     from ..packed import Unopened
 
@@ -122,6 +123,7 @@ def inspect(
         # The names in it are of what is looked at, which may be anybody's.
         error.message = output.one_line(error.message)
     telling.end(errors, decision)
+    errors = by_cause(errors)
     for unused in decision.unused if decision is not None else ():
         within = f" in {unused.container}" if unused.container else ""
         output.say(f"note: no program is named by the exception for {output.one_line(unused.path + within)}.")

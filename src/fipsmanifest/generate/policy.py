@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ..definition import Component
+from ..inspect.excuses import advice, inexcusable
 from ..inspect.finding import Finding, Verdict
 
 #: What a component is called where its files differ: the first of these that one of them has.
@@ -52,15 +53,19 @@ class Judgement:
 
 
 def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
-    """Hold a component's ELF files of one architecture against its requirement (DESIGN section 4).
+    """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    ``subjects`` may be empty: a required module that is nowhere is a refusal, never a pass.
+    Whatever the requirement and the exceptions, a file that is `inexcusable` is refused. ``subjects`` may be empty: a
+    required module that is nowhere is a refusal, never a pass.
     """
     refusals = []
     held = []
     for subject in subjects:
         expected = _expected(component, subject)
-        if expected is not None:
+        why = inexcusable(subject.finding.crypto)
+        if why is not None:
+            refusals.append(_sentence(component, subject, why, advice(subject.finding.crypto)))
+        elif expected is not None:
             if subject.verdict != expected:
                 refusals.append(_sentence(component, subject, f"the exception for it expects '{expected}'"))
         elif not _meets(component, subject):
@@ -101,13 +106,18 @@ def _digest(subject: Subject) -> str | None:
     return crypto.module.digest if crypto and crypto.module else None
 
 
-def _sentence(component: Component, subject: Subject, rule: str) -> str:
+def _sentence(component: Component, subject: Subject, rule: str, what_to_do: str = _GO_WITHOUT_PROOF) -> str:
     digest = _digest(subject)
     module = f" (module digest {digest})" if digest and subject.verdict == Verdict.UNLISTED else ""
     return (
         f"{component.name} ({subject.architecture}): {subject.finding.path} of {subject.container} is "
-        f"'{subject.verdict}'{module}, but {rule}. {_GO_WITHOUT_PROOF}"
+        f"'{subject.verdict}'{module}{_because(subject)}, but {rule}. {what_to_do}"
     )
+
+
+def _because(subject: Subject) -> str:
+    code = subject.finding.crypto.evidence.get("code") if subject.finding.crypto else None
+    return f" ({code})" if code else ""
 
 
 def _overall(component: Component, subjects: Sequence[Subject]) -> Verdict:

@@ -20,7 +20,9 @@ from .source import ByteSource, windows
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
 #: (Go 1.2 to 1.15) names stand among everything else.
 _NAMES_WORD = {0xFFFFFFF1: 3, 0xFFFFFFF0: 3, 0xFFFFFFFA: 2, 0xFFFFFFFB: None}
-_SIZES = rb"[\x01\x02\x04][\x04\x08]"
+#: Bytes that instructions are a multiple of, by machine (``internal/goarch``, ``PCQuantum``).
+_QUANTUM = {"x86_64": 1, "aarch64": 4}
+_QUANTA = (1, 2, 4)
 _PREAMBLE = 8
 #: A real program has one; what has more than this is an attempt to keep us busy.
 _MOST_HEADERS = 3
@@ -102,10 +104,28 @@ def pages(elf: Elf, segment: Segment) -> tuple[int, int]:
 
 
 def headers(source: ByteSource, elf: Elf, start: int, end: int) -> Iterator[int]:
-    """Give the offsets at which such a table seems to begin."""
-    for magic in _NAMES_WORD:
-        first = struct.pack(elf.order + "IH", magic, 0)
-        yield from _matches(source, start, end, first, re.compile(re.escape(first) + _SIZES))
+    """Yield the offsets at which such a table seems to begin."""
+    kinds = [_header(elf.order, quantum, elf.facts.bits // 8) for quantum in _quanta(elf)]
+    for base, data in windows(source, start, end, _LONGEST):
+        for common, pattern in kinds:
+            at = data.find(common)
+            if at >= 0:
+                yield from (base + match.start() for match in pattern.finditer(data, max(at - 4, 0)))
+
+
+def _quanta(elf: Elf) -> tuple[int, ...]:
+    """Return what the size of an instruction can be; the runtime checks it, and that of a pointer, as it starts."""
+    known = _QUANTUM.get(elf.facts.machine)
+    return (known,) if known else _QUANTA
+
+
+@lru_cache(maxsize=64)
+def _header(order: str, quantum: int, pointer: int) -> tuple[bytes, re.Pattern[bytes]]:
+    """Return what the headers of all versions have in common, which is fast to look for, and what matches them."""
+    magics = [struct.pack(order + "I", magic) for magic in _NAMES_WORD]
+    rest = bytes((0, 0, quantum, pointer))
+    common = magics[0][1:] + rest if order == "<" else magics[0][:3]
+    return common, re.compile(b"(?:" + b"|".join(map(re.escape, magics)) + b")" + re.escape(rest), re.DOTALL)
 
 
 def _names(source: ByteSource, elf: Elf, at: int, end: int) -> tuple[int, int] | None:

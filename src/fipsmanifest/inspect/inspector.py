@@ -17,8 +17,22 @@ from typing import IO, Literal
 from .. import __version__
 from ..errors import Incomplete, Refused, UsageError
 from ..unpack.member import Content, Mark, Member
-from . import boring, buildinfo, dependencies, elf, functab, loader, native, signals, verdict
-from .finding import CryptoFacts, ElfFacts, Finding, GoFacts
+from . import (
+    boring,
+    buildinfo,
+    cryptocode,
+    dependencies,
+    elf,
+    functab,
+    functions,
+    gosigns,
+    loader,
+    native,
+    signals,
+    verdict,
+    wrappers,
+)
+from .finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
 from .table import Table
@@ -214,13 +228,17 @@ class Program:
 
 
 def begin(source: ByteSource, table: Table) -> Program | Looked:
-    """Read an ELF file's headers and build info; where they settle the matter, give the verdict at once."""
+    """Read an ELF file's headers and build info; where they settle the matter, return the verdict at once."""
     facts, go = None, None
     try:
         headers = elf.read(source)
         facts = headers.facts
         go = buildinfo.read(source, headers)
     except elf.Unreadable as error:
+        settled = _without_build_info(source, headers) if facts is not None else None
+        if settled in (verdict.not_go(), verdict.other_compiler()):
+            # The magic alone, as in a program or library that looks for it in others.
+            return Looked(facts, None, settled)
         code = "debugging-information" if elf.seems_without_code(source) else error.code
         return Looked(facts, go, verdict.unreadable(code))
     settled = _without_build_info(source, headers) if go is None else None
@@ -246,12 +264,16 @@ def _without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | N
     """Judge what is not a Go program; None for one whose build info is missing."""
     if headers.facts.type not in ("exec", "dyn"):
         return verdict.not_go()
-    if signals.looks_like_go(source, headers):
-        if headers.hollow:
-            return verdict.not_go("no-code")
-        return verdict.unreadable("debugging-information") if elf.seems_without_code(source) else None
     if _packed(source):
         return verdict.unreadable("packed")
+    compiler = gosigns.compiler(source, headers)
+    if compiler is not None:
+        # gccgo's smallest programs have as few pages as debugging information, for their runtime is a library.
+        if headers.hollow and (compiler == "gc" or elf.seems_without_code(source)):
+            return verdict.not_go("no-code")
+        if elf.seems_without_code(source):
+            return verdict.unreadable("debugging-information")
+        return verdict.other_compiler() if compiler == "gccgo" else None
     # Without sections and without any sign of Go, nothing says that what is seen is what will run.
     return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
 
@@ -274,6 +296,8 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
         whole = next((module for module in modules if module.row and module.stored_at is not None), None)
         if whole and not any(module.wired for module in modules):
             seen = replace(seen, by_loader=loader.named(source, headers, whole))
+        if any(module.stored_at is not None for module in modules):
+            seen = replace(seen, wrappers=wrappers.read(source, headers, modules))
         return verdict.judge(seen)
     seen = replace(seen, native=native.read(source, headers))
     claimed = claimed or symbols > 0 or go is None or native.version(go) is not None
@@ -282,16 +306,26 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
         return verdict.judge(seen)
     table_of_functions = functab.read(source, headers)
     version = native.version(go) if go else None
-    return verdict.judge(
-        replace(
-            seen,
-            data=tuple(boring.in_data(source, headers, table)),
-            markers=signals.markers(source, headers),
-            packages=signals.packages(source, table_of_functions, version),
-            forks=signals.forks(source, table_of_functions),
-            symbols=symbols or signals.symbols(source, headers),
-        )
+    seen = replace(
+        seen,
+        data=tuple(boring.in_data(source, headers, table)),
+        markers=signals.markers(source, headers),
+        packages=signals.packages(source, table_of_functions, version),
+        forks=signals.forks(source, table_of_functions),
+        symbols=symbols or signals.symbols(source, headers),
     )
+    judged = verdict.judge(seen)
+    return _without_other(source, headers, table_of_functions, seen) if judged.verdict == Verdict.NO_CRYPTO else judged
+
+
+def _without_other(
+    source: ByteSource, headers: elf.Elf, table: functab.FunctionTable, seen: verdict.Seen
+) -> CryptoFacts:
+    """Judge a program without Go's cryptography by whatever other there may be."""
+    names = functions.names(source, headers, table)
+    if names is None:
+        return verdict.judge(replace(seen, functions=False))
+    return verdict.judge(replace(seen, other=cryptocode.look(source, names, table.memory)))
 
 
 def _packed(source: ByteSource) -> bool:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import functab
 from .elf import Elf
 from .functab import FunctionTable, Named
 from .source import ByteSource, find
@@ -121,19 +120,6 @@ def symbols(source: ByteSource, elf: Elf) -> int:
         if count == _MOST_SYMBOLS:
             break
     return count
-
-
-def looks_like_go(source: ByteSource, elf: Elf) -> bool:
-    """Tell a Go program whose build info is missing: by its sections, its build ID note, its table of functions."""
-    if elf.section(".gopclntab") or elf.section(".note.go.buildid"):
-        return True
-    if any(
-        source.read_at(segment.offset, 16)[8:] == b"\4\0\0\0Go\0\0"
-        for segment in elf.segments
-        if segment.kind == "note"
-    ):
-        return True
-    return any(True for segment in elf.loads for _ in functab.headers(source, elf, *functab.pages(elf, segment)))
 
 
 def _executable(source: ByteSource, elf: Elf, needle: bytes) -> Iterator[int]:

@@ -6,15 +6,19 @@ Pure: takes a record of observations, gives the verdict of DESIGN section 6 with
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import dependencies, native
 from .boring import Sighting
+from .cryptocode import OtherCryptography
 from .dependencies import Dependencies
 from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
+from .sentences import SENTENCES
 from .signals import Forks, Markers, Packages
 from .wiring import ENOUGH, SELF_TEST
+from .wrappers import Wrappers
 
 #: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
 _BRANCH_RELEASE = re.compile(r"go1\.\d+(\.\d+)?b\d+\b")
@@ -55,6 +59,12 @@ class Seen:
     """Headers of Go's build info in the file."""
     by_loader: frozenset[str] = frozenset()
     """Functions of the module that code may call through the loader; empty where that was not needed."""
+    other: OtherCryptography | None = None
+    """Cryptography that is not Go's; None where that was not needed."""
+    functions: bool = True
+    """The table of functions can be read as the runtime reads it."""
+    wrappers: Wrappers | None = None
+    """Go's wrappers of the module's functions; None where there is no module to call."""
 
 
 _Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
@@ -85,6 +95,11 @@ def not_go(code: str = "not-go") -> CryptoFacts:
     return CryptoFacts(Verdict.NOT_GO, None, {"code": code})
 
 
+def other_compiler() -> CryptoFacts:
+    """Return the verdict on a Go program of a compiler that has no FIPS module."""
+    return CryptoFacts(Verdict.PLAIN, None, {"code": "other-compiler"})
+
+
 def judge(seen: Seen) -> CryptoFacts:
     """Decide."""
     verdict, code, module = _from_modules(seen) or _from_other_module(seen) or _from_claims(seen)
@@ -104,21 +119,14 @@ def _from_modules(seen: Seen) -> Decision | None:
     # A known module that is called, before others.
     whole.sort(key=lambda module: (module.wired, module.row is not None), reverse=True)
     module = whole[0] if whole else changed[0]
-    denial = None
-    if changed:
-        denial = "self-test-would-fail" if changed[0].row else "module-changed"
-    elif seen.standard:
-        denial = "plain-crypto"
-    elif any(item.writable for item in whole) or seen.text_relocations:
-        denial = "module-writable"
-    elif any(item.overlaid for item in whole):
-        denial = "module-overlaid"
-    elif not module.wired:
+    if denial := _denied(seen, changed, whole):
+        return Verdict.CONTRADICTED, denial, module
+    if not module.wired:
         if _wired_by_loader(module, seen.by_loader):
             return Verdict.DECLARED, "calls-by-loader", module
-        denial = "module-never-called"
-    if denial:
-        return Verdict.CONTRADICTED, denial, module
+        return Verdict.CONTRADICTED, "module-never-called", module
+    if unproven := _not_used_by_go(seen):
+        return *unproven, module
     if module.row is None:
         return Verdict.UNLISTED, "module-unknown", module
     if unlisted := [item for item in whole if item.row is None]:
@@ -127,6 +135,31 @@ def _from_modules(seen: Seen) -> Decision | None:
         # The kernel starts that, and it decides what becomes of the module.
         return Verdict.DECLARED, "interpreter-unusual", module
     return Verdict.PROVEN, "module-proven", module
+
+
+def _denied(seen: Seen, changed: Sequence[Sighting], whole: Sequence[Sighting]) -> str | None:
+    """Return the code of what makes a module worthless, however it is called; None where nothing does."""
+    if changed:
+        return "self-test-would-fail" if changed[0].row else "module-changed"
+    if seen.standard or (seen.wrappers is not None and seen.wrappers.standard):
+        return "plain-crypto"
+    if any(item.writable for item in whole) or seen.text_relocations:
+        return "module-writable"
+    return "module-overlaid" if any(item.overlaid for item in whole) else None
+
+
+def _not_used_by_go(seen: Seen) -> tuple[Verdict, str] | None:
+    """Return why it is not Go's own wrappers that call a module which something calls; None where they do."""
+    if seen.go is None:
+        return Verdict.UNREADABLE, "no-build-info"
+    if seen.wrappers is None or seen.wrappers.table is None:
+        return Verdict.UNREADABLE, "no-function-table"
+    if not claims(seen.go):
+        return Verdict.CONTRADICTED, "module-unclaimed"
+    if seen.go.settings.get("CGO_ENABLED") == "0":
+        # Go reaches the module through cgo alone.
+        return Verdict.CONTRADICTED, "cgo-off"
+    return None if seen.wrappers.enough else (Verdict.CONTRADICTED, "module-not-wrapped")
 
 
 def _wired_by_loader(module: Sighting, functions: frozenset[str]) -> bool:
@@ -188,10 +221,26 @@ def _from_claims(seen: Seen) -> Decision:
         return Verdict.PLAIN, "plain-crypto", None
     if "symbols" in said:
         return Verdict.DECLARED, "symbols-only", None
-    if seen.packages is None or seen.packages.table is None:
+    if seen.packages is None or seen.packages.table is None or not seen.functions:
         # That it names no cryptography would say nothing.
         return Verdict.UNREADABLE, "no-function-table", None
+    other = next(iter(_other(seen)), None)
+    if other is not None:
+        return Verdict.PLAIN, other, None
     return Verdict.NO_CRYPTO, "no-crypto-packages", None
+
+
+#: Code -> the evidence that it rests on, the surest first.
+_OTHER_CODES = {"crypto-packages": "packages", "crypto-library": "libraries", "crypto-tables": "algorithms"}
+_MOST_NAMED = 16
+
+
+def _other(seen: Seen) -> dict[str, tuple[str, ...]]:
+    """Return what shows cryptography that is not Go's, by code."""
+    if seen.other is None:
+        return {}
+    shown = zip(_OTHER_CODES, (seen.other.packages, seen.other.libraries, seen.other.algorithms), strict=True)
+    return {code: found for code, found in shown if found}
 
 
 def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
@@ -201,18 +250,15 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
         evidence["claims"] = list(said)
     if isinstance(module, Sighting):
         evidence |= _module_evidence(module)
+        if seen.wrappers is not None and seen.wrappers.table is not None:
+            evidence["function_table"] = seen.wrappers.table
+            evidence["standard_named"] = seen.wrappers.standard
+            evidence["wrappers"] = len(seen.wrappers.wired)
         if seen.by_loader:
             evidence["by_loader"] = sorted(seen.by_loader)
         if len(seen.modules) > 1:
             evidence["modules"] = [_identifier(item) for item in seen.modules]
-    if seen.native is not None:
-        evidence["fipsinfo_offset"] = seen.native.offset
-        evidence["fipsinfo_holds"] = seen.native.holds
-        evidence["fipsinfo_text"] = seen.native.text
-    if seen.go is not None and native.version(seen.go):
-        evidence["gofips140"] = native.version(seen.go) or ""
-        evidence["fips140"] = native.mode(seen.go)
-        evidence["fips140_on"] = native.mode_is_on(seen.go)
+    evidence |= _native_evidence(seen)
     if seen.elf.machine == "x86_64":
         if seen.markers is not None:
             counts = seen.markers
@@ -223,10 +269,25 @@ def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
     evidence |= seen.dependencies.evidence
     if seen.build_infos > 1:
         evidence["build_infos"] = seen.build_infos
+    evidence |= {_OTHER_CODES[code]: list(found[:_MOST_NAMED]) for code, found in _other(seen).items()}
     if seen.symbols:
         evidence["symbols"] = seen.symbols
     if seen.data and not isinstance(module, Sighting):
         evidence["module_in_data"] = [item.offset for item in seen.data]
+    return evidence
+
+
+def _native_evidence(seen: Seen) -> _Evidence:
+    """Return what there is of Go's native module, and what build info says of it."""
+    evidence: _Evidence = {}
+    if seen.native is not None:
+        evidence["fipsinfo_offset"] = seen.native.offset
+        evidence["fipsinfo_holds"] = seen.native.holds
+        evidence["fipsinfo_text"] = seen.native.text
+    if seen.go is not None and native.version(seen.go):
+        evidence["gofips140"] = native.version(seen.go) or ""
+        evidence["fips140"] = native.mode(seen.go)
+        evidence["fips140_on"] = native.mode_is_on(seen.go)
     return evidence
 
 
@@ -293,55 +354,24 @@ def _seen_module(seen: Seen, module: Sighting | NativeModule | None) -> SeenModu
     )
 
 
-_SENTENCES = {
-    "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
-    "module-unknown": "A BoringCrypto module whose own digest holds is wired in, but the table does not know it.",
-    "module-beside": "Beside a known module stands another one whose own digest holds, but the table does not know it.",
-    "module-changed": "A BoringCrypto module is in this file, but its bytes were changed.",
-    "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
-    "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
-    "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
-    "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
-    "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
-    "interpreter-unusual": "{module} is in this file, byte for byte, but what interprets the file decides what runs.",
-    "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
-    "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
-    "module-not-found": "It says that it is a goboring build, but no module was found in it.",
-    "marker-only": "It carries goboring's marker, but no module was found in it.",
-    "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
-    "no-crypto-packages": "A Go program whose functions are of no cryptographic package, by their names.",
-    "go-native": "{module} is in this file and its sum holds, and build info says that FIPS mode is on; "
-    "it is not BoringCrypto.",
-    "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
-    "native-module-missing": "It says that it has Go's native FIPS module {version}, but that is not in it.",
-    "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
-    "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
-    "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
-    "not-go": "An ELF file, but not a Go program.",
-    "no-code": "An ELF file without code, such as debugging information apart from its program.",
-    "debugging-information": "It seems to be debugging information apart from its program, by headers that decide "
-    "nothing; by those that do, it would run. Inspect without it, or except it.",
-    "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
-    "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
-    "no-build-info": "A Go program without build info, which cannot be judged.",
-    "overlapping-segments": "Some systems would map other bytes over parts of this file, so what runs is unknown.",
-    "program-headers-elsewhere": "Some systems would use other program headers, so what runs is unknown.",
-    "packed": "Packed, so what it will execute cannot be seen.",
-}
-
-
 def sentence(crypto: CryptoFacts) -> str:
     """Return a verdict in a sentence for people, and what they should know besides."""
     code = str(crypto.evidence.get("code", ""))
     if code == "plain-crypto":
         if crypto.verdict is Verdict.CONTRADICTED:
-            template = "It says that it is a goboring build, but Go's plain, unvalidated cryptography is linked in."
+            template = "It claims or holds BoringCrypto, but Go's plain, unvalidated cryptography is linked in."
         else:
             template = "A Go program with plain, unvalidated cryptography."
     else:
-        template = _SENTENCES.get(code, "The file cannot be read ({code}).")
+        template = SENTENCES.get(code, "The file cannot be read ({code}).")
     module = crypto.module.name if crypto.module else ""
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"
-    said = template.format(module=module, code=code, version=crypto.evidence.get("gofips140", ""))
+    found = crypto.evidence.get(_OTHER_CODES.get(code, ""), ())
+    said = template.format(
+        module=module,
+        code=code,
+        version=crypto.evidence.get("gofips140", ""),
+        found=", ".join(map(str, found)) if isinstance(found, list) else "",
+    )
     return said + dependencies.describe(crypto.evidence)

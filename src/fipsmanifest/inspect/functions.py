@@ -1,0 +1,191 @@
+"""The functions of a Go program, by name and address, as the runtime's function table (``pclntab``) lists them.
+
+Layout: Go's ``debug/gosym/pclntab.go`` and ``runtime/symtab.go``. Behind the header's words is a list of (entry,
+offset) pairs, one for each function in the order of their addresses; at the offset is a record that begins with the
+entry again and the offset of the function's name. From Go 1.18 on, entries count from ``runtime.text``, whose address
+is in ``runtime.moduledata`` (``text``); the header's own copy of it is not relocated in position-independent programs,
+and is zero from Go 1.26 on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .elf import Elf
+from .functab import FunctionTable
+from .relocation import RelocatedData
+from .source import ByteSource, find
+
+#: Magic -> the word of the header (behind its first eight bytes) that has the offset of the list of functions; None in
+#: the oldest form (Go 1.2 to 1.15), where the list follows the header and offsets count from it.
+_WORDS: Mapping[int, int | None] = {0xFFFFFFF1: 7, 0xFFFFFFF0: 7, 0xFFFFFFFA: 6, 0xFFFFFFFB: None}
+_HEADER_WORDS = 8
+_FROM_TEXT = (0xFFFFFFF1, 0xFFFFFFF0)
+_PREAMBLE = 8
+#: ``runtime.moduledata``: a pointer to the table, six slices of three words each, ``findfunctab``, and then these words
+#: (Go 1.18 and later).
+_MINPC, _TEXT = 20, 22
+#: Kubernetes' largest tables have some 30 MB; this is room for any program.
+_MOST_BYTES = 256 << 20
+_MOST_REFERENCES = 64
+#: The linker keeps a package's functions together; the largest that is looked for has three hundred.
+_AROUND = 2048
+_A_FEW = 64
+_LONGEST_NAME = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of a program."""
+
+    name: str
+    """With its package's import path (``crypto/sha256.Sum256``)."""
+    start: int
+    """Address of its first byte."""
+    end: int
+    """Address behind its last byte, padding included."""
+
+
+def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
+    """Return the functions of one package whose names begin with ``prefix``, in the order of their addresses.
+
+    Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, or the address
+    that entries count from is unknown.
+    """
+    listed = _read(source, elf, table)
+    base = _base(source, elf, table, listed) if listed is not None else None
+    first, behind = table.names[0]
+    wanted = frozenset(at + 1 - first for at in find(source, first, behind, b"\0" + prefix))
+    if listed is None or base is None or not wanted:
+        return []
+    # Most names of a package are of functions that are together; some are only of inlined ones, anywhere.
+    near = listed.near(sorted(wanted)[len(wanted) // 2])
+    edges = set(listed.records(near - _AROUND, near - _AROUND + _A_FEW))
+    edges |= set(listed.records(near + _AROUND - _A_FEW, near + _AROUND))
+    found = [record for record in listed.records(near - _AROUND, near + _AROUND) if record[0] in wanted]
+    if 2 * len(found) < len(wanted) or edges.intersection(found):
+        found = [record for record in listed.records(0, listed.count) if record[0] in wanted]
+    return [
+        Function(_name(source.read_at(first + name, _LONGEST_NAME)), base + entry, base + end)
+        for name, entry, end in found
+    ]
+
+
+def names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
+    """Return the names of all functions, inlined ones included; None where the table cannot be read.
+
+    Nor can one with a function whose name is not where the header says that names are: the runtime does not ask the
+    header, so one that leads elsewhere would hide names.
+    """
+    listed = _read(source, elf, table)
+    if listed is None:
+        return None
+    first, behind = table.names[0]
+    starts = {start for start, _, _ in listed.records(0, listed.count)}
+    if not starts or max(starts) >= behind - first or behind - first > _MOST_BYTES:
+        return None
+    text = source.read_at(first, behind - first)
+    if listed.names_apart:
+        return frozenset(map(_name, text.split(b"\0")))
+    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start in starts)
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """The list of functions."""
+
+    data: bytes
+    """What offsets count from."""
+    skip: int
+    """Where the list begins in it."""
+    count: int
+    """How many functions there are."""
+    entry: str
+    """`struct`'s form of one entry or offset."""
+    relative: bool
+    """Entries count from ``runtime.text``."""
+    names_apart: bool
+    """There is nothing else among the names."""
+
+    @property
+    def first(self) -> int:
+        """The first function's entry."""
+        return int(struct.unpack_from(self.entry, self.data, self.skip)[0])
+
+    def records(self, first: int, behind: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset of the name from the first byte of all names, entry, next entry) of functions by their numbers.
+
+        Only where its record has the same entry as the list.
+        """
+        form, triple = struct.Struct(f"{self.entry}I"), struct.Struct(self.entry[0] + 3 * self.entry[1:])
+        step, last = 2 * struct.calcsize(self.entry), len(self.data) - form.size
+        for number in range(max(first, 0), min(behind, self.count)):
+            entry, place, end = triple.unpack_from(self.data, self.skip + number * step)
+            if place <= last:
+                own, name = form.unpack_from(self.data, place)
+                if own == entry:
+                    yield name, entry, end
+
+    def near(self, name: int) -> int:
+        """Return the number of a function close to the one with a name.
+
+        The linker writes names as it comes to the functions (``cmd/link/internal/ld/pcln.go``), those of inlined
+        functions with the first one that has them, so the last name of a few functions grows with their numbers.
+        """
+        low, high = 0, self.count
+        while low < high:
+            middle = (low + high) // 2
+            if max((own for own, _, _ in self.records(middle, middle + _A_FEW)), default=0) < name:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+
+def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
+    """Read the list of a table; None where it does not fit."""
+    if table.offset is None:
+        return None
+    preamble = source.read_at(table.offset, _PREAMBLE)
+    magic, width = struct.unpack_from(elf.order + "I", preamble)[0], preamble[7]
+    word, places = ("Q" if width == 8 else "I"), _WORDS[magic]
+    header = source.read_at(table.offset + _PREAMBLE, _HEADER_WORDS * width)
+    if len(header) < _HEADER_WORDS * width:
+        return None
+    words = struct.unpack(f"{elf.order}{_HEADER_WORDS}{word}", header)
+    start, skip = (words[places], 0) if places else (0, _PREAMBLE + width)
+    entry = elf.order + ("I" if magic in _FROM_TEXT else word)
+    size = _end(elf, table.offset) - table.offset - start
+    if not words[0] or not skip + (2 * words[0] + 1) * struct.calcsize(entry) <= size <= _MOST_BYTES:
+        return None
+    data = source.read_at(table.offset + start, size)
+    return _List(data, skip, words[0], entry, magic in _FROM_TEXT, names_apart=places is not None)
+
+
+def _end(elf: Elf, at: int) -> int:
+    """Return where a table that begins at a place in the file ends at the latest."""
+    ends = [load.end for load in elf.loads if load.offset <= at < load.end]
+    ends += [section.offset + section.size for section in elf.sections if section.offset == at and section.size]
+    return min(ends, default=at)
+
+
+def _name(text: bytes) -> str:
+    return text.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _base(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> int | None:
+    """Return the address that entries count from, as ``runtime.moduledata`` has it."""
+    if not listed.relative:
+        return 0
+    memory = RelocatedData(source, elf)
+    address = memory.address_of(table.offset or 0)
+    if address is None:
+        return None
+    width = elf.facts.bits // 8
+    for at, _ in zip(memory.references(address), range(_MOST_REFERENCES), strict=False):
+        text, first = memory.word(at + _TEXT * width), memory.word(at + _MINPC * width)
+        if text is not None and first == text + listed.first and memory.executable(text):
+            return text
+    return None

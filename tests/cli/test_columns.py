@@ -1,0 +1,50 @@
+"""Tables fit the line that there is for them: lesser columns go first, and paths keep their ends."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fipsmanifest.cli.columns import Column, layout, terminal, widest
+
+COLUMNS = (Column("verdict", 8), Column("file", 12, middle=True), Column("in", 6, rank=1), Column("why", 10, rank=2))
+
+
+def test_where_there_is_no_terminal_nothing_is_shortened() -> None:
+    found = layout(COLUMNS, [5, 300, 2, 40], None)
+    assert found.row(["plain", "x" * 300, "-", "because"]) == "plain    " + "x" * 300 + "  -   because"
+
+
+def test_the_column_of_the_highest_rank_is_left_out_first() -> None:
+    assert layout(COLUMNS, [8, 12, 6, 10], 42).headings() == "verdict   file          in      why"
+    assert layout(COLUMNS, [8, 12, 6, 10], 41).headings() == "verdict   file          in"
+    assert layout(COLUMNS, [8, 12, 6, 10], 29).headings() == "verdict   file"
+
+
+def test_a_path_is_shortened_in_its_middle() -> None:
+    found = layout(COLUMNS, [8, 40, 6, 10], 29)
+    # 19 characters are left behind the verdict and the gap.
+    assert found.row(["plain", "/usr/lib/some/where/far/away/bin/kubelet", "-", ""]) == "plain     /usr/l...in/kubelet"
+
+
+def test_what_is_known_to_come_gets_all_the_room() -> None:
+    found = widest(layout(COLUMNS, [8, 12, 6, 10], 60), 60, "file")
+    assert sum(found.widths) + 6 == 60
+
+
+@given(widths=st.lists(st.integers(0, 400), min_size=4, max_size=4), limit=st.integers(22, 300))
+def test_no_row_is_longer_than_the_line(widths: list[int], limit: int) -> None:
+    found = layout(COLUMNS, widths, limit)
+    assert len(found.row(["x" * width for width in widths])) <= limit
+    assert found.widths[0] and found.widths[1]
+
+
+@pytest.mark.parametrize(("columns", "expected"), [("80", 80), ("200", 200), (None, None)])
+def test_columns_decides_where_results_go_to_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: str | None, expected: int | None
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert terminal() == expected
