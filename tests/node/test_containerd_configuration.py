@@ -198,7 +198,7 @@ class TestRoot:
 
     @pytest.mark.parametrize(
         "command",
-        ["/usr/bin/containerd $OPTIONS", "/bin/sh -c 'containerd --root /data'", "containerd '", "containerd -c /gone"],
+        ["/usr/bin/containerd --config %H.toml", "/bin/sh -c 'containerd --root /data'", "containerd '", "containerd -c /gone"],
     )
     def test_what_a_unit_starts_that_cannot_be_told_is_a_doubt(self, command: str, tmp_path: Path) -> None:
         roots.write(tmp_path, UNIT, f"[Service]\nExecStart={command}\n")
@@ -213,7 +213,7 @@ class TestRoot:
         if how == "too large":
             place.write_text("#" * 100_000 + "\n" * 50_000 + 'root = "/data"\n')
         elif how == "no text":
-            place.write_bytes(b'root = "\xff"\nExecStart="\xff\n')
+            place.write_bytes(b'[Service]\nroot = "\xff"\nExecStart="\xff\n')
         else:
             place.unlink()
         if how == "fifo":
