@@ -46,7 +46,8 @@ class Program(NamedTuple):
     """A program that containerd is told to start."""
 
     kind: str
-    """``runtime``, ``shim``, ``shim type`` (from which its name follows), ``stream processor`` or ``program``."""
+    """``runtime``, ``shim``, ``shim type`` (from which its name follows), ``legacy runtime``, ``legacy shim``,
+    ``stream processor`` or ``program``."""
     value: str
     handler: str
     """The runtime handler that uses it; empty where none is named."""
@@ -211,7 +212,7 @@ class _Reader:
         last = names[-1]
         kind = _PROGRAMS.get(last, "") if names[0] == "plugins" else ""
         if _LEGACY_RUNTIME in names and last in ("runtime", "shim"):
-            kind = last
+            kind = "legacy " + last
         elif names[0] == "stream_processors" and last == "path":
             kind = "stream processor"
         if kind and value != "":

@@ -1,0 +1,180 @@
+"""The programs that the manifests list, and what a path or a name on the node leads to."""
+
+import errno
+import os
+import posixpath
+import re
+import stat
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ... import tree
+from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
+from ...text import visible
+
+ID = "startup"
+
+LISTED = "listed"
+OTHER = "other"
+MISSING = "missing"
+UNREADABLE = "unreadable"
+_HASH_ANYWAY = 1024 * 1024 * 1024
+_MAX_SCRIPT = 64 * 1024
+# Programs that start another one, which their arguments name.
+_WRAPPERS = frozenset(
+    ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "env", "nice", "ionice", "chrt", "taskset")
+    + ("numactl", "setpriv", "setsid", "nohup", "timeout", "stdbuf", "chroot", "unshare", "nsenter", "sudo", "su")
+    + ("runuser", "systemd-run", "systemd-nspawn", "capsh", "prlimit", "flock", "strace", "xargs", "python", "perl")
+    + ("systemd-inhibit", "start-stop-daemon", "daemon", "runcon", "sg", "script", "setarch", "linux64", "bwrap")
+    + ("cgexec", "tini", "dumb-init", "supervisord", "exec", "awk", "gdb", "uname26", "platform-python", "podman")
+)
+_LOADER = re.compile(r"(?:ld-linux.*|ld|ld-[0-9.]+|ld-musl.*)\.so[0-9.]*\Z|python[0-9.]*\Z|perl[0-9.]*\Z|lua[0-9.]*\Z")
+
+
+class Found(NamedTuple):
+    """What a path on the node leads to."""
+
+    status: str
+    """``listed``, ``other``, ``missing`` or ``unreadable``."""
+    path: str
+    component: Optional[str] = None
+    """Whose program it is, where it is listed."""
+    name: str = ""
+    """The listed program's name."""
+
+
+class Programs:
+    """The components' own programs, by place, digest and name."""
+
+    def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
+        self._node = node
+        self._places: Dict[bytes, Tuple[str, str]] = {}
+        self._digests: Dict[str, Tuple[str, str]] = {}
+        self.names: Dict[str, str] = {}
+        """Name of each program that a manifest lists, in packages or images -> its component."""
+        self.host: Dict[str, Set[str]] = {}
+        """Component -> the names of its programs in packages."""
+        self.paths: Set[str] = set()
+        """The paths of the programs in packages."""
+        for listed in manifests:
+            for file in listed.manifest["files"]:
+                self._add(file)
+            for image in listed.manifest.get("images") or []:
+                for file in image_files(image):
+                    component = str(file.get("component"))
+                    if is_own_program(file, component):
+                        self.names.setdefault(posixpath.basename(str(file["path"])), component)
+        self.mention = _mention(self.names)
+        """Matches a program's name within a command, with the directory that is written before it."""
+
+    def _add(self, file: Dict[str, Any]) -> None:
+        component, path = str(file.get("component")), str(file.get("path"))
+        if not is_own_program(file, component):
+            return
+        owner = (component, posixpath.basename(path))
+        self.names[owner[1]] = component
+        self.host.setdefault(component, set()).add(owner[1])
+        self.paths.add(path)
+        self._digests[str(file["sha256"])] = owner
+        try:
+            self._places[tree.resolve(self._node.root, path)] = owner
+        except OSError:
+            pass  # that it is missing is for the files check to say
+
+    def find(self, path: str) -> Found:
+        """Return what a path leads to; raises nothing."""
+        try:
+            place = tree.resolve(self._node.root, path)
+            mode = os.lstat(place).st_mode
+            owner = self._places.get(place)
+            if owner is None and stat.S_ISREG(mode) and os.lstat(place).st_size <= _HASH_ANYWAY:
+                owner = self._digests.get(self._node.digests.of(place, _HASH_ANYWAY).sha256)
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            return Found(MISSING if missing else UNREADABLE, path)
+        except (tree.NotRegular, tree.Unstable):
+            return Found(UNREADABLE, path)
+        return Found(OTHER, path) if owner is None else Found(LISTED, path, *owner)
+
+    def is_program(self, path: str) -> bool:
+        """Return whether a path leads to a regular file with execution rights."""
+        try:
+            mode = os.lstat(tree.resolve(self._node.root, path)).st_mode
+        except OSError:
+            return False
+        return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+    def look_up(self, name: str, directories: Sequence[str]) -> Found:
+        """Return what a name leads to as execvp(3) looks for it; the name itself where it is a path."""
+        if "/" in name:
+            return self.find(name)
+        for directory in directories:
+            path = posixpath.join(directory, name)
+            if self.is_program(path):
+                return self.find(path)
+        return Found(MISSING, name)
+
+    def script(self, path: str) -> Optional[str]:
+        """Return the text of a script; None for another file, or one that cannot be read."""
+        try:
+            text = tree.read_small(self._node.root, path, _MAX_SCRIPT)
+        except (OSError, tree.NotRegular):
+            return None
+        return text if text.startswith("#!") else None
+
+    def others_in(self, text: str) -> List[str]:
+        """Return the paths in a command or script that have a component's name and are not listed programs."""
+        paths = [match.group("path") for match in self.mention.finditer(text) if match.group("path")]
+        return [one for one in dict.fromkeys(paths) if self.is_program(one) and self.find(one).status == OTHER]
+
+    def listed_in(self, text: str) -> List[str]:
+        """Return the listed programs that a command or script names by their paths."""
+        paths = [match.group("path") for match in self.mention.finditer(text) if match.group("path")]
+        return [one for one in dict.fromkeys(paths) if self.find(one).status == LISTED]
+
+    def called_in(self, text: str) -> List[str]:
+        """Return the names of programs that a shell's text calls without a directory."""
+        calls = re.compile(r"(?:\A|[;&|({{\n]\s*|\bexec\s+|\bthen\s+|\bdo\s+|=\S*\s+)({})(?=\s|\Z)".format(self._names()))
+        return sorted(set(calls.findall(text)))
+
+    def _names(self) -> str:
+        return "|".join(map(re.escape, sorted(self.names, key=lambda name: (-len(name), name)))) or r"\Z\A"
+
+
+def _mention(names: Dict[str, str]) -> Any:
+    alternatives = "|".join(map(re.escape, sorted(names, key=lambda name: (-len(name), name)))) or r"\Z\A"
+    return re.compile(r"(?P<path>/(?:[^\s'\";|&<>()$`=:,]*/)?(?:{}))(?![\w.-]|/)".format(alternatives))
+
+
+def is_wrapper(program: str) -> bool:
+    """Return whether a program is known to start the one that its arguments name."""
+    name = posixpath.basename(program)
+    return name in _WRAPPERS or _LOADER.match(name) is not None
+
+
+def result(
+    subject: str, status: str, expected: Optional[str], actual: str, code: str, path: str, advice: str = "", **more: Any
+) -> Result:
+    """Return a result of this check: ``path`` is the file that says what starts."""
+    evidence: Dict[str, Any] = {"code": code} if code else {}
+    if path:
+        evidence["path"] = visible(path)
+    component = more.pop("component", None)
+    evidence.update(more)
+    expected = None if expected is None else visible(expected, 400)
+    return Result(ID, visible(subject), status, expected, visible(actual, 400), of_component(evidence, component), advice)
+
+
+def judge(subject: str, found: Found, path: str, component: Optional[str] = None) -> Result:
+    """Return the result of a program that is started: a listed one passes, any other one fails."""
+    expected = "a listed program" + (" of {}".format(component) if component else "")
+    if found.status == LISTED and component in (None, found.component):
+        return result(subject, PASS, expected, found.path, "", path, component=found.component)
+    if found.status in (LISTED, OTHER):
+        advice = "Let {} start the release's own program, and find out who changed that.".format(visible(path) or subject)
+        what = "{}, which the manifest does not list".format(found.path)
+        if found.status == LISTED:
+            what = "{}, a program of {}".format(found.path, found.component)
+        return result(subject, FAIL, expected, what, "other-program", path, advice, component=component)
+    advice = "Run it as root." if found.status == UNREADABLE else "Install the program, or remove what starts it."
+    actual = "{}: {}".format(found.path, found.status)
+    return result(subject, UNKNOWN, expected, actual, "program-" + found.status, path, advice, component=component)
