@@ -198,7 +198,12 @@ class TestRoot:
 
     @pytest.mark.parametrize(
         "command",
-        ["/usr/bin/containerd --config %H.toml", "/bin/sh -c 'containerd --root /data'", "containerd '", "containerd -c /gone"],
+        [
+            "/usr/bin/containerd --config %H.toml",
+            "/bin/sh -c 'containerd --root /data'",
+            "containerd '",
+            "containerd -c /gone",
+        ],
     )
     def test_what_a_unit_starts_that_cannot_be_told_is_a_doubt(self, command: str, tmp_path: Path) -> None:
         roots.write(tmp_path, UNIT, f"[Service]\nExecStart={command}\n")

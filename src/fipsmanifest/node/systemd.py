@@ -13,6 +13,7 @@ import stat
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from . import tree
+from .checks.platform import os_release
 from .text import visible
 
 SEARCH_PATH = (
@@ -37,6 +38,7 @@ NEWEST = 252
 """A version of systemd with all the rules that this module knows; later ones read unit files alike."""
 
 _TYPES = (".service", ".socket", ".mount", ".swap")
+_VERSIONS = {"7": 219, "8": 239}  # of Enterprise Linux; the others have the newest rules
 _PREFIX_DIRECTORIES = 239  # the first version with drop-in directories such as kube-.service.d
 _TYPE_DIRECTORIES = 244  # the first version with service.d
 _MANAGER = "/etc/systemd/system.conf"
@@ -46,8 +48,10 @@ _MAX_UNITS = 4000
 _MAX_LINKS = 40
 _MAX_WORDS = 4096
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
-_COMMANDS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost")
-_COMMANDS += ("ExecStop", "ExecStopPre", "ExecStopPost")
+_COMMANDS = (
+    *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost"),
+    *("ExecStop", "ExecStopPre", "ExecStopPost"),
+)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _BLANK = " \t\n\r"
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
@@ -56,8 +60,8 @@ _ESCAPE = re.compile(r"([abfnrtvs\\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([
 _PROGRAM = re.compile(r"(?:/[^\x00-\x1f]*|(?!\.{1,2}\Z)[^/\x00-\x1f]+)\Z")  # a path, or a name to look for
 _SPECIFIER = re.compile(r"%(.)", re.DOTALL)
 _FIXED_SPECIFIERS = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
-_FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0", "T": "/tmp", "V": "/var/tmp"})
-_OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsvWwy")
+_FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0"})
+_OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsTvVWwy")
 _BRACED = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -101,6 +105,12 @@ class Unit(NamedTuple):
     """Variable -> its value and the file that sets it."""
     doubts: Tuple[str, ...]
     """What of it cannot be read, and why."""
+
+    @property
+    def shown(self) -> str:
+        """Its name for reports, with its aliases."""
+        aliases = [name for name in self.names if name != self.name]
+        return "{} (alias {})".format(self.name, ", ".join(aliases[:4])) if aliases else self.name
 
     def values(self, key: str) -> List[Entry]:
         """Return what is set for ``key``; an empty value clears what was set before."""
@@ -200,7 +210,7 @@ def _first_word(text: str, escapes: bool = True) -> Tuple[str, str]:
 def _unescaped(match: Any) -> str:
     letter, byte, short, long, octal = match.groups()
     if letter:
-        return _ESCAPES[letter]
+        return str(_ESCAPES[letter])
     number = int(byte or short or long or octal, 8 if octal else 16)
     # A byte of its own beyond ASCII is no character.
     if not 0 < number < (0x80 if byte or octal else 0x110000) or 0xD800 <= number < 0xE000:
@@ -271,9 +281,9 @@ def _environment_value(text: str, at: int) -> Tuple[str, int]:
 class Units:
     """The units of a node's file tree."""
 
-    def __init__(self, root: str, version: int = NEWEST) -> None:
+    def __init__(self, root: str, version: Optional[int] = None) -> None:
         self._root = root
-        self._version = version
+        self._version = _version_of(root) if version is None else version
         self.doubts: List[str] = []
         """Directories that cannot be read, and why."""
         self._files: Dict[str, List[str]] = {}
@@ -475,6 +485,11 @@ class Units:
                     doubts.append("{}: {}: {}".format(visible(entry.path), key, visible(str(error))))
 
 
+def _version_of(root: str) -> int:
+    release = (os_release(root) or {}).get("VERSION_ID", "")
+    return _VERSIONS.get(release.partition(".")[0], NEWEST)
+
+
 def _assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit: str = "") -> None:
     """Add the variables of Environment= or DefaultEnvironment=; an empty value clears what was set before."""
     if not entry.value:
@@ -487,7 +502,9 @@ def _assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit
     for word in words:
         expanded = _expand(word, unit)[0] if unit else word
         if unit and _refused_specifier(word):
-            doubts.append("{}: {}: {} has a specifier that is none".format(visible(entry.path), entry.key, visible(word)))
+            doubts.append(
+                "{}: {}: {} has a specifier that is none".format(visible(entry.path), entry.key, visible(word))
+            )
         name, equals, value = expanded.partition("=")
         if equals and _VARIABLE.match(name):
             environment[name] = Entry(name, value, entry.path)
@@ -503,10 +520,10 @@ def _expand(text: str, unit: str) -> Tuple[str, str]:
     def replace(match: Any) -> str:
         letter = match.group(1)
         if letter in known:
-            return known[letter]
+            return str(known[letter])
         if letter in _OTHER_SPECIFIERS:
             unknown.append("%" + letter)
-        return match.group(0)
+        return str(match.group(0))
 
     return _SPECIFIER.sub(replace, text), " ".join(unknown)
 

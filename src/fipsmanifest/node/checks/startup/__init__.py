@@ -8,20 +8,16 @@ from typing import Any, Dict, List, Sequence
 
 from ... import containerd, systemd
 from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
-from ..platform import os_release
 from . import environment, kubelet, programs, runtime, static_pods, units
 
 ID = programs.ID
-
-# Enterprise Linux -> the version of systemd that it has.
-_VERSIONS = {"7": 219, "8": 239}
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Judge what the node starts; raises nothing."""
     known = programs.Programs(node, manifests)
     required = {name for listed in manifests for name in wanted_components(listed, node.role).here}
-    tree_of_units = systemd.Units(node.root, _version(node))
+    tree_of_units = systemd.Units(node.root)
     loaded = tree_of_units.load_all()
     started = units.check(loaded, known, required)
     configured = containerd.read(node.root, loaded)
@@ -37,11 +33,6 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     ]
     found = _unique(results)
     return found or [Result(ID, ID, NOT_APPLICABLE, actual="no units, static pods or configuration of containerd")]
-
-
-def _version(node: Node) -> int:
-    release = (os_release(node.root) or {}).get("VERSION_ID", "")
-    return _VERSIONS.get(release.partition(".")[0], systemd.NEWEST)
 
 
 def _unreadable(doubts: Sequence[str]) -> List[Result]:

@@ -13,7 +13,12 @@ from .programs import result
 
 _PRELOAD = "/etc/ld.so.preload"
 _INJECT = ("LD_PRELOAD", "LD_AUDIT")
-_OFF = {"GOLANG_FIPS": ("0", "false"), "OPENSSL_FORCE_FIPS_MODE": ("0",), "GOFIPS": ("0", "false"), "GOFIPS140": ("off",)}
+_OFF = {
+    "GOLANG_FIPS": ("0", "false"),
+    "OPENSSL_FORCE_FIPS_MODE": ("0",),
+    "GOFIPS": ("0", "false"),
+    "GOFIPS140": ("off",),
+}
 _CHANGE = ("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH")
 _SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!on\s*(?:,|\Z)|only\s*(?:,|\Z))")
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
@@ -31,7 +36,9 @@ def judge(subject: str, environment: Dict[str, Optional[str]], path: str, compon
         actual = "{}={}".format(name, value) if value is not None else "{} comes from elsewhere".format(name)
         advice = "" if status == NOT_APPLICABLE else _ADVICE.format(visible(name))
         expected = None if status == NOT_APPLICABLE else "no {}".format(name)
-        found.append(result(subject + " (environment)", status, expected, actual, code, path, advice, component=component))
+        found.append(
+            result(subject + " (environment)", status, expected, actual, code, path, advice, component=component)
+        )
     return found
 
 

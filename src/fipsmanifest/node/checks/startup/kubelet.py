@@ -41,7 +41,8 @@ class Settings(NamedTuple):
     results: Tuple[Result, ...]
     """What of it cannot be read."""
 
-    def first(self, *names: str) -> List[Tuple[str, str]]:
+    def set_to(self, *names: str) -> List[Tuple[str, str]]:
+        """Return the values that are not empty of the named settings, each with the file that says so."""
         return [one for name in names for one in self.values.get(name, []) if one[0]]
 
 
@@ -118,7 +119,7 @@ def check(node: Node, settings: Settings, programs: Programs, sockets: Sequence[
 
 def _judge_runtime(settings: Settings, sockets: Sequence[str]) -> Iterator[Result]:
     usual = (*_SOCKETS, *sockets)
-    for value, path in settings.first("containerruntimeendpoint", "imageserviceendpoint"):
+    for value, path in settings.set_to("containerruntimeendpoint", "imageserviceendpoint"):
         socket = value[7:] if value.startswith("unix://") else value
         if posixpath.normpath(socket) not in usual:
             advice = "Name containerd's socket there: what listens elsewhere is not in the manifest."
@@ -126,14 +127,16 @@ def _judge_runtime(settings: Settings, sockets: Sequence[str]) -> Iterator[Resul
 
 
 def _judge_pods_from_network(settings: Settings) -> Iterator[Result]:
-    for value, path in settings.first("staticpodurl"):
+    for value, path in settings.set_to("staticpodurl"):
         advice = "Remove it: what pods the kubelet gets from there is not known."
-        yield result(_SUBJECT, UNKNOWN, "static pods from files", value, "pods-from-network", path, advice, component="kubelet")
+        yield result(
+            _SUBJECT, UNKNOWN, "static pods from files", value, "pods-from-network", path, advice, component="kubelet"
+        )
 
 
 def _judge_plugins(node: Node, settings: Settings, programs: Programs) -> Iterator[Result]:
     """Credential providers and volume drivers are not the release's: noted, unless one has a component's name."""
-    for value, path in settings.first("imagecredentialproviderbindir", "volumeplugindir", "cni-bin-dir"):
+    for value, path in settings.set_to("imagecredentialproviderbindir", "volumeplugindir", "cni-bin-dir"):
         yield from judge_directory(node, value, path, programs, "kubelet")
 
 
@@ -153,7 +156,9 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
         if name in programs.names:
             advice = "Remove it, or put the release's own program there."
             actual = "{}, which the manifest does not list".format(found.path)
-            yield result(found.path, FAIL, "a listed program", actual, "other-program", path, advice, component=component)
+            yield result(
+                found.path, FAIL, "a listed program", actual, "other-program", path, advice, component=component
+            )
         else:
             noted.append(name)
     if noted:
@@ -163,5 +168,5 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
 
 def static_pod_directories(settings: Settings) -> List[Tuple[str, str]]:
     """Return the directories of static pods, each with the file that names it; kubeadm's own in any case."""
-    named = [(value, path) for value, path in settings.first("staticpodpath")]
+    named = [(value, path) for value, path in settings.set_to("staticpodpath")]
     return list(dict([(pods.DIRECTORY, ""), *named]).items())

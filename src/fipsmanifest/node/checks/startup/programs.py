@@ -1,5 +1,6 @@
 """The programs that the manifests list, and what a path or a name on the node leads to."""
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -75,10 +76,8 @@ class Programs:
         self.host.setdefault(component, set()).add(owner[1])
         self.paths.add(path)
         self._digests[str(file["sha256"])] = owner
-        try:
+        with contextlib.suppress(OSError):  # that it is missing is for the files check to say
             self._places[tree.resolve(self._node.root, path)] = owner
-        except OSError:
-            pass  # that it is missing is for the files check to say
 
     def find(self, path: str) -> Found:
         """Return what a path leads to; raises nothing."""
@@ -133,7 +132,9 @@ class Programs:
 
     def called_in(self, text: str) -> List[str]:
         """Return the names of programs that a shell's text calls without a directory."""
-        calls = re.compile(r"(?:\A|[;&|({{\n]\s*|\bexec\s+|\bthen\s+|\bdo\s+|=\S*\s+)({})(?=\s|\Z)".format(self._names()))
+        calls = re.compile(
+            r"(?:\A|[;&|({{\n]\s*|\bexec\s+|\bthen\s+|\bdo\s+|=\S*\s+)({})(?=\s|\Z)".format(self._names())
+        )
         return sorted(set(calls.findall(text)))
 
     def _names(self) -> str:
@@ -161,7 +162,9 @@ def result(
     component = more.pop("component", None)
     evidence.update(more)
     expected = None if expected is None else visible(expected, 400)
-    return Result(ID, visible(subject), status, expected, visible(actual, 400), of_component(evidence, component), advice)
+    return Result(
+        ID, visible(subject), status, expected, visible(actual, 400), of_component(evidence, component), advice
+    )
 
 
 def judge(subject: str, found: Found, path: str, component: Optional[str] = None) -> Result:
@@ -170,7 +173,9 @@ def judge(subject: str, found: Found, path: str, component: Optional[str] = None
     if found.status == LISTED and component in (None, found.component):
         return result(subject, PASS, expected, found.path, "", path, component=found.component)
     if found.status in (LISTED, OTHER):
-        advice = "Let {} start the release's own program, and find out who changed that.".format(visible(path) or subject)
+        advice = "Let {} start the release's own program, and find out who changed that.".format(
+            visible(path) or subject
+        )
         what = "{}, which the manifest does not list".format(found.path)
         if found.status == LISTED:
             what = "{}, a program of {}".format(found.path, found.component)

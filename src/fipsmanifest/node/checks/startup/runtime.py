@@ -37,7 +37,7 @@ def check(node: Node, configured: containerd.Configuration, programs: Programs) 
             found = programs.look_up(name, search)
             if found.status == OTHER:
                 results.append(judge("{} (by PATH)".format(name), found, "", programs.names[name]))
-    return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured, programs))
+    return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured))
 
 
 def _judge_program(
@@ -51,7 +51,9 @@ def _judge_program(
             match = _SHIM_TYPE.match(name)
             if match is None:
                 advice = "Name a runtime of the form io.containerd.runc.v2 there."
-                yield result("containerd", UNKNOWN, None, name, "shim-type", program.path, advice, component="containerd")
+                yield result(
+                    "containerd", UNKNOWN, None, name, "shim-type", program.path, advice, component="containerd"
+                )
                 return
             name = "containerd-shim-{}-{}".format(*match.groups())
     found = programs.look_up(name, search)
@@ -64,7 +66,16 @@ def _judge_program(
     elif program.kind == "stream processor" or (not is_default and posixpath.basename(name) not in programs.names):
         advice = "Remove the setting, unless you know the program: pods that ask for it are run by what is not listed."
         actual = "{}: {}".format(found.path, "not listed" if found.status == OTHER else found.status)
-        yield result(subject, UNKNOWN, "a listed program", actual, "unlisted-program", program.path, advice, component="containerd")
+        yield result(
+            subject,
+            UNKNOWN,
+            "a listed program",
+            actual,
+            "unlisted-program",
+            program.path,
+            advice,
+            component="containerd",
+        )
     else:
         yield judge(subject, found, program.path)
 
@@ -82,11 +93,13 @@ def _judge_directories(node: Node, configured: containerd.Configuration, program
         if names:
             advice = "Remove them: containerd starts or loads them, and they may change every container."
             actual = ", ".join(names[:8])
-            results.append(result(directory, UNKNOWN, "no plugins", actual, "plugins", path, advice, component="containerd"))
+            results.append(
+                result(directory, UNKNOWN, "no plugins", actual, "plugins", path, advice, component="containerd")
+            )
     return results
 
 
-def _judge_networks(node: Node, configured: containerd.Configuration, programs: Programs) -> Iterator[Result]:
+def _judge_networks(node: Node, configured: containerd.Configuration) -> Iterator[Result]:
     """Judge the CNI configurations: a plugin's ``type`` is a name in the plugins' directory, not a path.
 
     Plugins of other names belong to the cluster's network: no manifest lists them, and they are noted alone.

@@ -1,19 +1,16 @@
 """The images, commands, mounts and environment of static pods, as the files at rest define them."""
 
-import contextlib
 import posixpath
 import re
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
-from ... import bolt, containerd, pods, tree
+from ... import pods
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, is_own_program
 from ...text import visible
 from ..images.listed import Image, images_of
 from . import environment
 from .programs import Programs, is_wrapper, result
 
-_METADATA = containerd.ROOT + "/io.containerd.metadata.v1.bolt/meta.db"
-_BUCKETS = (b"v1", b"k8s.io", b"images")
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.preload", "/etc/ld.so.cache")
 _BY_NAME = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/")
 # Options that a component's program alone has.
@@ -32,7 +29,6 @@ def check(
 ) -> List[Result]:
     """Judge the static pods in ``directories`` that are a component's; raises nothing."""
     images = images_of(node, manifests)
-    names = _image_names(node)
     results: List[Result] = []
     for directory, _ in directories:
         found, doubts = pods.read(node.root, directory)
@@ -40,19 +36,11 @@ def check(
             advice = "Write the pod plainly, or remove the file: the kubelet may start something else than was checked."
             results.append(result(path, UNKNOWN, "a pod that can be read", why, "static-pod", "", advice))
         for pod in found:
-            results += _judge_pod(pod, images, names, programs)
+            results += _judge_pod(pod, images, programs)
     return results
 
 
-def _image_names(node: Node) -> Dict[str, str]:
-    """Return what containerd has by each image's name, as a digest; empty where its database does not say."""
-    with contextlib.suppress(OSError, bolt.Malformed, bolt.Busy):
-        found = bolt.read(tree.resolve(node.root, _METADATA), _BUCKETS)
-        return {name.decode("utf-8", "replace"): "" for name in found}
-    return {}
-
-
-def _judge_pod(pod: pods.Pod, images: Sequence[Image], names: Dict[str, str], programs: Programs) -> Iterator[Result]:
+def _judge_pod(pod: pods.Pod, images: Sequence[Image], programs: Programs) -> Iterator[Result]:
     component = component_of(pod, images, programs)
     if component is None:
         return
@@ -71,7 +59,7 @@ def _judge_pod(pod: pods.Pod, images: Sequence[Image], names: Dict[str, str], pr
 def component_of(pod: pods.Pod, images: Sequence[Image], programs: Programs) -> Optional[str]:
     """Return the component that a pod is, by its name, label, images, commands or options; None for any other pod."""
     known = {image.component for image in images if any(is_own_program(file, image.component) for file in image.files)}
-    known |= {name for name in _OPTIONS}
+    known |= set(_OPTIONS)
     base = posixpath.basename(pod.path).partition(".")[0]
     for name in (pod.component, pod.name, base):
         if name in known:
@@ -142,14 +130,16 @@ def _judge_image(
         evidence = {"manifest": own[0].manifest, "image": visible(container.image, 300)}
         return result(subject, PASS, own[0].reference, container.image, "", pod.path, component=component, **evidence)
     tail = container.image.partition("@")[0].rpartition("/")[2]
-    mirrored = any(tail == one.reference.partition("@")[0].rpartition("/")[2] for one in images if one.component == component)
+    mirrored = any(
+        tail == one.reference.partition("@")[0].rpartition("/")[2] for one in images if one.component == component
+    )
     if mirrored and "@" not in container.image:
         # A mirror's name says nothing of what is behind it; the images check knows the content by its digest.
         advice = "Name the image by the manifest's reference or digest in {}.".format(visible(pod.path))
         return result(
             subject, UNKNOWN, expected, container.image, "mirrored-image", pod.path, advice, component=component
         )
-    if container.kind == "init container" or len(pod.containers) > 1 and container.name != component:
+    if container.kind == "init container" or (len(pod.containers) > 1 and container.name != component):
         return result(subject, UNKNOWN, expected, container.image, "sidecar", pod.path, advice, component=component)
     return result(subject, FAIL, expected, container.image, "unlisted-image", pod.path, advice, component=component)
 
@@ -171,7 +161,9 @@ def _judge_container(
         if covered:
             actual = "a volume at {} covers {}".format(mount, covered[0])
             fix = "Remove that volume mount in {}: it hides what the image holds.".format(visible(pod.path))
-            yield result(subject, FAIL, "the image's own files", actual, "mounted-over", pod.path, fix, component=component)
+            yield result(
+                subject, FAIL, "the image's own files", actual, "mounted-over", pod.path, fix, component=component
+            )
     for hook in container.hooks:
         if not _is_own(hook, paths):
             fix = "Look into what it does, or remove it in {}.".format(visible(pod.path))

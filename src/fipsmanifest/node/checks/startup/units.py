@@ -13,7 +13,14 @@ from . import environment
 from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
 
 # Settings after which a path in the unit is not the node's (systemd.exec(5)).
-_OTHER_ROOT = ("RootDirectory", "RootImage", "BindPaths", "BindReadOnlyPaths", "TemporaryFileSystem", "MountImages")
+_OTHER_ROOT: Tuple[str, ...] = (
+    "RootDirectory",
+    "RootImage",
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "TemporaryFileSystem",
+    "MountImages",
+)
 _OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateRoot")
 # The kubelet's own options: no other program of a node has them.
 _KUBELET = re.compile(
@@ -21,7 +28,13 @@ _KUBELET = re.compile(
     r"|image-credential-provider-bin-dir|config-dir)\b|--config[= ]/var/lib/kubelet/config\.yaml"
 )
 _STARTUP_FILES = ("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab")
-_STARTUP_DIRECTORIES = ("/etc/init.d", "/etc/rc.d/init.d", "/etc/cron.d", "/var/spool/cron", "/etc/cron.hourly")
+_STARTUP_DIRECTORIES: Tuple[str, ...] = (
+    "/etc/init.d",
+    "/etc/rc.d/init.d",
+    "/etc/cron.d",
+    "/var/spool/cron",
+    "/etc/cron.hourly",
+)
 _STARTUP_DIRECTORIES += ("/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly", "/var/spool/cron/crontabs")
 _EXTENSIONS = ("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/lib/extensions")
 _FSTAB = "/etc/fstab"
@@ -87,14 +100,14 @@ def _component(unit: systemd.Unit, programs: Programs) -> Optional[str]:
 def _judge_settings(unit: systemd.Unit, component: str, required: Set[str]) -> Iterator[Result]:
     for doubt in unit.doubts:
         advice = "Make it readable and plain: systemd may start something else than what was checked."
-        yield result(unit.name, UNKNOWN, "a unit that can be read", doubt, "unit", "", advice, component=component)
+        yield result(unit.shown, UNKNOWN, "a unit that can be read", doubt, "unit", "", advice, component=component)
     if unit.masked and component in required:
         advice = "Unmask it: systemctl unmask {}".format(visible(unit.name))
-        yield result(unit.name, UNKNOWN, "a unit", "masked", "masked", unit.path, advice, component=component)
+        yield result(unit.shown, UNKNOWN, "a unit", "masked", "masked", unit.path, advice, component=component)
     yield from _judge_root(unit, component)
     for entry in unit.values("PassEnvironment"):
         for name in entry.value.split():
-            yield from environment.judge(unit.name, {name: None}, entry.path, component)
+            yield from environment.judge(unit.shown, {name: None}, entry.path, component)
 
 
 def _judge_root(unit: systemd.Unit, component: str) -> Iterator[Result]:
@@ -103,7 +116,7 @@ def _judge_root(unit: systemd.Unit, component: str) -> Iterator[Result]:
             if entry.value != "/":
                 actual = "{}={}".format(key, entry.value)
                 advice = "Remove the setting: with it, a path of the unit may lead to another file than on the node."
-                yield result(unit.name, UNKNOWN, None, actual, "other-root", entry.path, advice, component=component)
+                yield result(unit.shown, UNKNOWN, None, actual, "other-root", entry.path, advice, component=component)
 
 
 def _judge_command(
@@ -113,10 +126,12 @@ def _judge_command(
     found = programs.look_up(command.program, _search_path(unit))
     name = posixpath.basename(command.program)
     is_main = command.key == "ExecStart" and component is not None
-    subject = unit.name if command.key == "ExecStart" else "{} ({})".format(unit.name, command.key)
+    subject = unit.shown if command.key == "ExecStart" else "{} ({})".format(unit.shown, command.key)
     if command.doubt and (is_main or name in programs.names):
         advice = "Write the program's path there without specifiers."
-        return [result(subject, UNKNOWN, None, command.doubt, "specifier", command.path, advice, component=component)], None
+        return [
+            result(subject, UNKNOWN, None, command.doubt, "specifier", command.path, advice, component=component)
+        ], None
     if found.status == LISTED or name in programs.names:
         results = [judge(subject, found, command.path, component if is_main else None)]
         if found.status == MISSING and not is_main:
@@ -158,7 +173,11 @@ def _judge_other(
         advice = _ADVICE.format(visible(path))
         return result(subject, FAIL, "a listed program", actual, "other-program", path, advice, component=component)
     if is_wrapper(found.path) or component is None:
-        actual = "through {}".format(found.path) if is_wrapper(found.path) else "{}, with options of the kubelet".format(text)
+        actual = (
+            "through {}".format(found.path)
+            if is_wrapper(found.path)
+            else "{}, with options of the kubelet".format(text)
+        )
         return result(subject, UNKNOWN, "a listed program", actual, "wrapped", path, _FOLLOW, component=component)
     return judge(subject, found, path, component)
 
@@ -178,19 +197,33 @@ def _judge_mentions(
         actual = "{}, which the manifest does not list".format(", ".join(others))
         status = FAIL if runs else UNKNOWN
         advice = _ADVICE.format(visible(command.path))
-        yield result(subject, status, "listed programs", actual, "other-program", command.path, advice, component=component)
+        yield result(
+            subject, status, "listed programs", actual, "other-program", command.path, advice, component=component
+        )
         return
     arguments = " ".join(command.arguments)
     called = programs.called_in("{}\n{}".format(arguments, script or "")) if runs else []
     daemons = [name for name in called if name in _DAEMONS]
-    replaced = [] if runs else programs.listed_in(arguments)
+    replaced = programs.listed_in("{}\n{}".format(arguments, script or ""))
+    if runs and not _REPLACES.search("{}\n{}".format(arguments, script or "")):
+        replaced = []
     if daemons or replaced:
         actual = "{} {}".format("mentions" if replaced else "starts", ", ".join(daemons or replaced))
         yield result(subject, UNKNOWN, None, actual, "mentioned", command.path, _FOLLOW, component=component)
 
 
+# Commands with which a shell puts another file into a program's place.
+_REPLACES = re.compile(r"(?:\A|[\s;&|(/\"'])(?:mount|cp|mv|ln|install|rsync|dd|tar|curl|wget|tee|unzip)\s|>")
 # What runs all the time; that a script calls kubectl is nothing to wonder at.
-_DAEMONS = ("kubelet", "containerd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd")
+_DAEMONS = (
+    "kubelet",
+    "containerd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "etcd",
+)
 
 
 def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
@@ -198,13 +231,15 @@ def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
         covered = _covered(entry.value, programs)
         if unit.name.endswith(".mount") and covered and posixpath.normpath(entry.value) not in ("/", "/usr"):
             advice = "Remove the mount: it puts other files into the place of those that were checked."
-            yield result(unit.name, UNKNOWN, None, "mounts over " + covered, "mounted-over", entry.path, advice)
+            yield result(unit.shown, UNKNOWN, None, "mounts over " + covered, "mounted-over", entry.path, advice)
 
 
 def _covered(directory: str, programs: Programs) -> str:
     """Return a listed program that a mount at ``directory`` would hide; empty where there is none."""
     where = posixpath.normpath(directory)
-    return next((path for path in sorted(programs.paths) if path == where or path.startswith(where.rstrip("/") + "/")), "")
+    return next(
+        (path for path in sorted(programs.paths) if path == where or path.startswith(where.rstrip("/") + "/")), ""
+    )
 
 
 def _not_started(
@@ -216,7 +251,9 @@ def _not_started(
     for component in ("containerd", "kubelet"):
         if component in required and component in programs.host and component not in started | named:
             advice = "Install its unit, and look for what starts it instead."
-            yield result(component, UNKNOWN, "a unit that starts it", "none", "no-unit", "", advice, component=component)
+            yield result(
+                component, UNKNOWN, "a unit that starts it", "none", "no-unit", "", advice, component=component
+            )
 
 
 def check_other_starters(node: Node, programs: Programs) -> List[Result]:
@@ -231,7 +268,9 @@ def check_other_starters(node: Node, programs: Programs) -> List[Result]:
             results.append(result(path, FAIL, "listed programs", actual, "other-program", path, advice))
     for line in _text(node, _FSTAB, results).splitlines():
         fields = line.split("#")[0].split()
-        if len(fields) > 3 and ("bind" in fields[3].split(",") or "rbind" in fields[3].split(",") or fields[2] == "overlay"):
+        if len(fields) > 3 and (
+            "bind" in fields[3].split(",") or "rbind" in fields[3].split(",") or fields[2] == "overlay"
+        ):
             covered = _covered(fields[1], programs)
             if covered:
                 advice = "Remove the line: it puts other files into the place of those that were checked."
@@ -239,7 +278,9 @@ def check_other_starters(node: Node, programs: Programs) -> List[Result]:
     for directory in _EXTENSIONS:
         names = _names(node, directory, results)
         if names:
-            advice = "Remove them, or check the node while it runs: they put files over those of /usr (systemd-sysext(8))."
+            advice = (
+                "Remove them, or check the node while it runs: they put files over those of /usr (systemd-sysext(8))."
+            )
             actual = ", ".join(names[:8])
             status = NOT_APPLICABLE if node.live else UNKNOWN
             results.append(result(directory, status, "no system extension", actual, "extension", "", advice))
