@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import mmap
 import os
 import posixpath
 import re
@@ -11,6 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 from ... import tree
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
 from ...text import visible
+from .. import files
 
 ID = "startup"
 
@@ -41,6 +43,8 @@ class Found(NamedTuple):
     """Whose program it is, where it is listed."""
     name: str = ""
     """The listed program's name."""
+    replaceable: files.Replaceable = files.Replaceable()
+    """Who other than root may replace it, where it is at another path than the manifest lists."""
 
 
 class Programs:
@@ -48,6 +52,9 @@ class Programs:
 
     def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
         self._node = node
+        self._accounts = files.accounts_of(node)
+        self._packages: Dict[bytes, str] = {}
+        self._least = _HASH_ANYWAY
         self._places: Dict[bytes, Tuple[str, str]] = {}
         self._digests: Dict[str, Tuple[str, str]] = {}
         self.names: Dict[str, str] = {}
@@ -72,6 +79,11 @@ class Programs:
         if not is_own_program(file, component):
             return
         owner = (component, posixpath.basename(path))
+        package = (file.get("go") or {}).get("path")
+        if package:
+            # Go's build info has the main package's path in a line of its own (runtime/debug.BuildInfo).
+            self._packages["path\t{}\n".format(package).encode("utf-8", "replace")] = component
+            self._least = min(self._least, int(file.get("size") or 0) // 4)
         self.names[owner[1]] = component
         self.host.setdefault(component, set()).add(owner[1])
         self.paths.add(path)
@@ -85,6 +97,7 @@ class Programs:
             place = tree.resolve(self._node.root, path)
             mode = os.lstat(place).st_mode
             owner = self._places.get(place)
+            elsewhere = owner is None
             if owner is None and stat.S_ISREG(mode) and os.lstat(place).st_size <= _HASH_ANYWAY:
                 owner = self._digests.get(self._node.digests.of(place, _HASH_ANYWAY).sha256)
         except OSError as error:
@@ -92,7 +105,11 @@ class Programs:
             return Found(MISSING if missing else UNREADABLE, path)
         except (tree.NotRegular, tree.Unstable):
             return Found(UNREADABLE, path)
-        return Found(OTHER, path) if owner is None else Found(LISTED, path, *owner)
+        if owner is None:
+            return Found(OTHER, path)
+        if elsewhere:
+            return Found(LISTED, path, *owner, files.find_replaceable(self._node, path, self._accounts))
+        return Found(LISTED, path, *owner)  # the files check judges it
 
     def is_program(self, path: str) -> bool:
         """Return whether a path leads to a regular file with execution rights."""
@@ -111,6 +128,27 @@ class Programs:
             if self.is_program(path):
                 return self.find(path)
         return Found(MISSING, name)
+
+    def build_of(self, path: str) -> Optional[str]:
+        """Return the component that an executable is a build of, by the main package in its Go build info."""
+        if not self._packages:
+            return None
+        try:
+            descriptor = tree.open_file(tree.resolve(self._node.root, path))
+        except (OSError, tree.NotRegular):
+            return None
+        try:
+            size = os.fstat(descriptor).st_size
+            if not max(self._least, 1) <= size <= _HASH_ANYWAY:
+                return None
+            with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as content:
+                if content[:4] != b"\x7fELF":
+                    return None
+                return next((name for line, name in self._packages.items() if content.find(line) >= 0), None)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(descriptor)
 
     def script(self, path: str) -> Optional[str]:
         """Return the text of a script; None for another file, or one that cannot be read."""
@@ -170,6 +208,11 @@ def result(
 def judge(subject: str, found: Found, path: str, component: Optional[str] = None) -> Result:
     """Return the result of a program that is started: a listed one passes, any other one fails."""
     expected = "a listed program" + (" of {}".format(component) if component else "")
+    if found.replaceable.who:
+        actual, advice = found.replaceable.shown, found.replaceable.advice
+        return result(
+            subject, FAIL, "changed by root alone", actual, "replaceable", path, advice, component=found.component
+        )
     if found.status == LISTED and component in (None, found.component):
         return result(subject, PASS, expected, found.path, "", path, component=found.component)
     if found.status in (LISTED, OTHER):

@@ -84,7 +84,7 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
             values = {key: entry.value for key, entry in daemon.environment.items() if entry.path == file}
             results += environment.judge(daemon.name, dict(values), file, daemon.component)
     if units:
-        results += _not_started(units, daemons, programs, required)
+        results += _not_started(results, programs, required)
     return Started(tuple(daemons), tuple(results))
 
 
@@ -143,7 +143,7 @@ def _judge_command(
     script = programs.script(found.path) if found.status == OTHER else None
     if is_main or _KUBELET.search(text):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
-    return list(_judge_mentions(subject, command, text, script, component, programs)), None
+    return list(_judge_mentions(subject, command, found, text, script, component, programs)), None
 
 
 def _search_path(unit: systemd.Unit) -> List[str]:
@@ -185,12 +185,26 @@ def _judge_other(
 def _judge_mentions(
     subject: str,
     command: systemd.Command,
+    found: Found,
     text: str,
     script: Optional[str],
     component: Optional[str],
     programs: Programs,
 ) -> Iterator[Result]:
     """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
+    build = programs.build_of(found.path) if found.status == OTHER else None
+    if build is not None:
+        actual = "{}, another build of {}".format(found.path, build)
+        yield result(
+            subject,
+            FAIL,
+            "a listed program",
+            actual,
+            "other-build",
+            command.path,
+            _ADVICE.format(visible(command.path)),
+        )
+        return
     runs = is_wrapper(command.program) or script is not None
     others = programs.others_in("{}\n{}".format(text, script or ""))
     if others:
@@ -207,11 +221,17 @@ def _judge_mentions(
     replaced = programs.listed_in("{}\n{}".format(arguments, script or ""))
     if runs and not _REPLACES.search("{}\n{}".format(arguments, script or "")):
         replaced = []
+    if component is not None and found.status == OTHER and not found.path.startswith(_SYSTEM):
+        actual = "{}, which is not the operating system's".format(found.path)
+        advice = "Start it from a unit of its own, if {} needs it, or remove it.".format(component)
+        yield result(subject, UNKNOWN, None, actual, "unlisted-helper", command.path, advice, component=component)
     if daemons or replaced:
         actual = "{} {}".format("mentions" if replaced else "starts", ", ".join(daemons or replaced))
         yield result(subject, UNKNOWN, None, actual, "mentioned", command.path, _FOLLOW, component=component)
 
 
+# Where the operating system's own programs are.
+_SYSTEM = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/libexec/")
 # Commands with which a shell puts another file into a program's place.
 _REPLACES = re.compile(r"(?:\A|[\s;&|(/\"'])(?:mount|cp|mv|ln|install|rsync|dd|tar|curl|wget|tee|unzip)\s|>")
 # What runs all the time; that a script calls kubectl is nothing to wonder at.
@@ -242,14 +262,11 @@ def _covered(directory: str, programs: Programs) -> str:
     )
 
 
-def _not_started(
-    units: Sequence[systemd.Unit], daemons: Sequence[Daemon], programs: Programs, required: Set[str]
-) -> Iterator[Result]:
+def _not_started(results: Sequence[Result], programs: Programs, required: Set[str]) -> Iterator[Result]:
     """Say which daemons no unit starts: something that is not known as such may."""
-    started = {daemon.component for daemon in daemons}
-    named = {_component(unit, programs) for unit in units}
+    judged = {one.evidence.get("component") for one in results if one.status != NOT_APPLICABLE}
     for component in ("containerd", "kubelet"):
-        if component in required and component in programs.host and component not in started | named:
+        if component in required and component in programs.host and component not in judged:
             advice = "Install its unit, and look for what starts it instead."
             yield result(
                 component, UNKNOWN, "a unit that starts it", "none", "no-unit", "", advice, component=component
