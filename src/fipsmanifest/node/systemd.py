@@ -48,7 +48,7 @@ _MAX_UNITS = 4000
 _MAX_LINKS = 40
 _MAX_WORDS = 4096
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
-_COMMANDS = (
+COMMANDS = (
     *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost"),
     *("ExecStop", "ExecStopPre", "ExecStopPost"),
 )
@@ -477,10 +477,10 @@ class Units:
         return [path] if self._exists(path) else []
 
     def _commands(self, unit: Unit, environment: Dict[str, Entry], doubts: List[str]) -> Iterator[Command]:
-        for key in _COMMANDS:
+        for key in COMMANDS:
             for entry in unit.values(key):
                 try:
-                    yield from _read_commands(entry, unit.name, environment)
+                    yield from read_commands(entry, unit.name, environment)
                 except Malformed as error:
                     doubts.append("{}: {}: {}".format(visible(entry.path), key, visible(str(error))))
 
@@ -534,7 +534,8 @@ def _refused_specifier(text: str) -> bool:
     return any(one not in _OTHER_SPECIFIERS and one not in _FIXED_SPECIFIERS and one != "N" for one in letters)
 
 
-def _read_commands(entry: Entry, unit: str, environment: Dict[str, Entry]) -> Iterator[Command]:
+def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry]]) -> Iterator[Command]:
+    """Return the commands of a setting; raises `Malformed`. Variables stay as they are where ``environment`` is None."""
     rest = entry.value
     while rest:
         first, rest = _first_word(rest)
@@ -554,7 +555,7 @@ def _read_commands(entry: Entry, unit: str, environment: Dict[str, Entry]) -> It
         if not _PROGRAM.match(program) or first == ";":
             raise Malformed("{} is no program".format(first or "an empty word"))
         words = [_expand(word, unit)[0] for word in words]
-        if ":" not in prefixes:
+        if ":" not in prefixes and environment is not None:
             words = _substitute(words, {name: one.value for name, one in environment.items()})
         arguments = tuple(words[1:] if "@" in prefixes else words)
         why = "what {} means is not known".format(doubt) if doubt else ""
