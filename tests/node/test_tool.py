@@ -276,6 +276,7 @@ class TestOldAndNewPython:
         default = shipped.replace("imports = []", 'imports = ["/etc/containerd/conf.d/*.toml"]')
         roots.write(root, "/etc/containerd/config.toml", default)
         roots.write(root, "/usr/lib/systemd/system/containerd.service", "[Service]\nExecStart=/usr/bin/containerd\n")
+        roots.write(root, "/usr/lib/systemd/system/kubelet.service", "[Service]\nExecStart=/usr/bin/kubelet\n")
         code, report, _ = run(tool, "--root", root, signed, python=python)
         assert (code, report["verdict"]) == (0, "valid"), report
 

@@ -62,7 +62,7 @@ class Programs:
         self.host: Dict[str, Set[str]] = {}
         """Component -> the names of its programs in packages."""
         self.paths: Set[str] = set()
-        """The paths of the programs in packages."""
+        """The paths of the programs in packages, with links and where these lead."""
         for listed in manifests:
             for file in listed.manifest["files"]:
                 self._add(file)
@@ -90,6 +90,15 @@ class Programs:
         self._digests[str(file["sha256"])] = owner
         with contextlib.suppress(OSError):  # that it is missing is for the files check to say
             self._places[tree.resolve(self._node.root, path)] = owner
+            self.paths.add(self.resolved(path))
+
+    def resolved(self, path: str) -> str:
+        """Return the node's path of what ``path`` leads to; the path itself where that is nothing."""
+        try:
+            place = tree.resolve(self._node.root, path)
+        except OSError:
+            return posixpath.normpath(path)
+        return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._node.root))
 
     def find(self, path: str) -> Found:
         """Return what a path leads to; raises nothing."""

@@ -256,10 +256,11 @@ def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
 
 def _covered(directory: str, programs: Programs) -> str:
     """Return a listed program that a mount at ``directory`` would hide; empty where there is none."""
-    where = posixpath.normpath(directory)
-    return next(
-        (path for path in sorted(programs.paths) if path == where or path.startswith(where.rstrip("/") + "/")), ""
-    )
+    for where in (posixpath.normpath(directory), programs.resolved(directory)):
+        for path in sorted(programs.paths):
+            if path == where or path.startswith(where.rstrip("/") + "/"):
+                return path
+    return ""
 
 
 def _not_started(results: Sequence[Result], programs: Programs, required: Set[str]) -> Iterator[Result]:
