@@ -130,25 +130,22 @@ def test_a_drop_in_of_any_directory_that_starts_another_program_fails(directory:
     assert failed.evidence["component"] == unit
 
 
-FAILS: dict[str, Callable[[Tree], object]] = {
-    "a unit that hides the package's": lambda t: t.write(
-        "/run/systemd/generator/kubelet.service", "[Service]\nExecStart=/opt/plain/agent\n"
-    )
-    or shutil.rmtree(t.place(KUBEADM).parent),
+Change = Callable[[Tree], object] | tuple[Callable[[Tree], object], ...]
+
+
+def apply(change: Change, tree: Tree) -> None:
+    for one in change if isinstance(change, tuple) else (change,):
+        one(tree)
+
+
+FAILS: dict[str, Change] = {
+    "a unit that hides the package's": (
+        lambda t: t.write("/run/systemd/generator/kubelet.service", "[Service]\nExecStart=/opt/plain/agent\n"),
+        lambda t: shutil.rmtree(t.place(KUBEADM).parent),
+    ),
     "a unit of a component's name": lambda t: t.write(
-        "/etc/systemd/system/etcd.service", "[Service]\nExecStart=/opt/plain/agent\n"
-    )
-    if t.manifest["images"].append(
-        {
-            "component": "etcd",
-            "reference": "x/etcd:1",
-            "platforms": [
-                {"files": [{"path": "/usr/bin/etcd", "role": "program", "type": "file", "sha256": "c" * 64}]}
-            ],
-        }
-    )
-    is None
-    else None,
+        "/etc/systemd/system/kube-apiserver.service", "[Service]\nExecStart=/opt/plain/agent\n"
+    ),
     "a drop-in for all services": lambda t: t.write(
         "/etc/systemd/system/service.d/x.conf", "[Service]\nExecStart=\nExecStart=/opt/plain/kubelet\n"
     ),
@@ -174,10 +171,10 @@ FAILS: dict[str, Callable[[Tree], object]] = {
     "ld.so.preload": lambda t: t.write("/etc/ld.so.preload", "# x\n/opt/x.so\n"),
     "BinaryName": lambda t: t.add(CONFIGURATION, 'BinaryName = "/opt/plain/runc"\n'),
     "BinaryName in another case": lambda t: t.add(CONFIGURATION, '"binaryNAME" = "/opt/plain/agent"\n'),
-    "runtime_path": lambda t: t.add(CONFIGURATION, f'[{CRI}.runtimes]\nrunc.runtime_path = "/opt/plain/agent"\n')
-    or t.write(CONFIGURATION, t.place(CONFIGURATION).read_text().replace(f"[{CRI}.runtimes]\nrunc.", "").replace(
-        "[" + CRI + ".runtimes.runc.options]", ""
-    )),
+    "runtime_path": lambda t: t.write(
+        CONFIGURATION,
+        f'[{CRI}.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\nruntime_path = "/opt/plain/agent"\n',
+    ),
     "a shim by its path": lambda t: t.write(
         CONFIGURATION, '[plugins.cri.containerd.default_runtime]\nruntime_type = "/opt/plain/agent"\n'
     ),
@@ -192,10 +189,10 @@ FAILS: dict[str, Callable[[Tree], object]] = {
     "an import": lambda t: t.write(
         "/etc/containerd/conf.d/x.toml", f'[{CRI}.runtimes.runc.options]\nBinaryName = "/opt/plain/runc"\n'
     ),
-    "a configuration elsewhere": lambda t: t.write(
-        "/etc/c.toml", f'[{CRI}.runtimes.runc.options]\nBinaryName = "/opt/plain/runc"\n'
-    )
-    or t.drop_in("ExecStart=\nExecStart=/usr/bin/containerd --config=/etc/c.toml", "containerd"),
+    "a configuration elsewhere": (
+        lambda t: t.write("/etc/c.toml", f'[{CRI}.runtimes.runc.options]\nBinaryName = "/opt/plain/runc"\n'),
+        lambda t: t.drop_in("ExecStart=\nExecStart=/usr/bin/containerd --config=/etc/c.toml", "containerd"),
+    ),
     "PATH": lambda t: t.drop_in("Environment=PATH=/opt/plain:/usr/bin", "containerd"),
     "a CNI plugin by its path": lambda t: t.write(
         "/etc/cni/net.d/1.conflist", '{"plugins": [{"type": "../../plain/agent"}]}'
@@ -208,114 +205,171 @@ FAILS: dict[str, Callable[[Tree], object]] = {
     "a mount over the program": lambda t: t.write(POD, pod(mount="/usr/local/bin")),
     "a mount of a library": lambda t: t.write(POD, pod(mount="/usr/lib/x86_64-linux-gnu/libc.so.6")),
     "LD_PRELOAD in a pod": lambda t: t.write(POD, pod(more="    env:\n    - name: LD_PRELOAD\n      value: /x.so\n")),
-    "static pods elsewhere": lambda t: t.write("/srv/pods/z", pod(image="other/api:1"))
-    or t.write("/var/lib/kubelet/config.yaml", "staticPodPath: /srv/pods\n"),
-    "static pods by an option": lambda t: t.write("/srv/pods/z", pod(image="other/api:1"))
-    or t.write("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--pod-manifest-path=/srv/pods\n"),
-}  # fmt: skip
+    "static pods elsewhere": (
+        lambda t: t.write("/srv/pods/z", pod(image="other/api:1")),
+        lambda t: t.write("/var/lib/kubelet/config.yaml", "staticPodPath: /srv/pods\n"),
+    ),
+    "static pods by an option": (
+        lambda t: t.write("/srv/pods/z", pod(image="other/api:1")),
+        lambda t: t.write("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--pod-manifest-path=/srv/pods\n"),
+    ),
+}
 
 
 @pytest.mark.parametrize("how", FAILS)
 def test_what_starts_another_program_fails(how: str, tree: Tree) -> None:
-    FAILS[how](tree)
+    apply(FAILS[how], tree)
 
     assert "fail" in [status for status, _, _ in tree.bad()]
 
 
-UNKNOWN: dict[str, tuple[str, Callable[[Tree], object]]] = {
-    "a masked unit": ("masked", lambda t: t.place("/etc/systemd/system/kubelet.service").parent.mkdir(parents=True)
-        or t.place("/etc/systemd/system/kubelet.service").symlink_to("/dev/null")),
-    "no unit": ("no-unit", lambda t: shutil.rmtree(t.place(KUBEADM).parent) or t.place(KUBELET).unlink()),
+UNKNOWN: dict[str, tuple[str, Change]] = {
+    "a masked unit": (
+        "masked",
+        (
+            lambda t: t.place("/etc/systemd/system/kubelet.service").parent.mkdir(parents=True),
+            lambda t: t.place("/etc/systemd/system/kubelet.service").symlink_to("/dev/null"),
+        ),
+    ),
+    "no unit": ("no-unit", (lambda t: shutil.rmtree(t.place(KUBEADM).parent), lambda t: t.place(KUBELET).unlink())),
     "a unit that is no text": ("unit", lambda t: t.drop_in("ExecStart=/bin/a 'b")),
     "env": ("wrapped", lambda t: t.drop_in("ExecStart=\nExecStart=/usr/bin/env /opt/plain/agent")),
-    "the loader": ("wrapped", lambda t: t.drop_in("ExecStart=\nExecStart=/lib64/ld-linux-x86-64.so.2 /opt/plain/agent")),
+    "the loader": (
+        "wrapped",
+        lambda t: t.drop_in("ExecStart=\nExecStart=/lib64/ld-linux-x86-64.so.2 /opt/plain/agent"),
+    ),
     "a shell": ("wrapped", lambda t: t.drop_in("ExecStart=\nExecStart=/bin/sh -c /usr/bin/kubelet")),
-    "options of the kubelet": ("wrapped", lambda t: t.write("/etc/systemd/system/site.service",
-        "[Service]\nExecStart=/opt/plain/agent --config=/var/lib/kubelet/config.yaml\n")),
+    "options of the kubelet": (
+        "wrapped",
+        lambda t: t.write(
+            "/etc/systemd/system/site.service",
+            "[Service]\nExecStart=/opt/plain/agent --config=/var/lib/kubelet/config.yaml\n",
+        ),
+    ),
     "another root": ("other-root", lambda t: t.drop_in("RootDirectory=/opt")),
     "a bind mount": ("other-root", lambda t: t.drop_in("BindReadOnlyPaths=/opt/plain/kubelet:/usr/bin/kubelet")),
-    "a mount before": ("mentioned", lambda t: t.drop_in("ExecStartPre=/bin/mount -B /opt/plain/agent /usr/bin/kubelet")),
-    "a mount by a shell": ("mentioned", lambda t: t.drop_in(
-        "ExecStartPre=/bin/sh -c 'mount -B /opt/plain/agent /usr/bin/kubelet'")),
+    "a mount before": (
+        "mentioned",
+        lambda t: t.drop_in("ExecStartPre=/bin/mount -B /opt/plain/agent /usr/bin/kubelet"),
+    ),
+    "a mount by a shell": (
+        "mentioned",
+        lambda t: t.drop_in("ExecStartPre=/bin/sh -c 'mount -B /opt/plain/agent /usr/bin/kubelet'"),
+    ),
     "a helper": ("unlisted-helper", lambda t: t.drop_in("ExecStartPost=/opt/plain/agent")),
-    "a mount unit": ("mounted-over", lambda t: t.write("/etc/systemd/system/usr-bin-kubelet.mount",
-        "[Mount]\nWhat=/opt/plain/kubelet\nWhere=/usr/bin/kubelet\nOptions=bind\n")),
+    "a mount unit": (
+        "mounted-over",
+        lambda t: t.write(
+            "/etc/systemd/system/usr-bin-kubelet.mount",
+            "[Mount]\nWhat=/opt/plain/kubelet\nWhere=/usr/bin/kubelet\nOptions=bind\n",
+        ),
+    ),
     "fstab": ("mounted-over", lambda t: t.write("/etc/fstab", "/opt/plain /usr/bin none bind 0 0\n")),
     "a system extension": ("extension", lambda t: t.write("/var/lib/extensions/x/usr/bin/kubelet", "x")),
     "LD_LIBRARY_PATH": ("environment", lambda t: t.drop_in("Environment=LD_LIBRARY_PATH=/opt", "containerd")),
     "OPENSSL_CONF": ("environment", lambda t: t.drop_in("Environment=OPENSSL_CONF=/opt/x.cnf")),
     "PassEnvironment": ("environment", lambda t: t.drop_in("PassEnvironment=GODEBUG")),
-    "another handler": ("unlisted-program", lambda t: t.add(CONFIGURATION,
-        f'[{CRI}.runtimes.x]\nruntime_type = "io.containerd.runc.v2"\noptions = {{BinaryName = "/opt/plain/agent"}}\n')),
-    "a stream processor": ("unlisted-program", lambda t: t.add(CONFIGURATION,
-        '[stream_processors.x]\npath = "/opt/plain/agent"\n')),
+    "another handler": (
+        "unlisted-program",
+        lambda t: t.add(
+            CONFIGURATION,
+            f'[{CRI}.runtimes.x]\nruntime_type = "io.containerd.runc.v2"\n'
+            'options = {BinaryName = "/opt/plain/agent"}\n',
+        ),
+    ),
+    "a stream processor": (
+        "unlisted-program",
+        lambda t: t.add(CONFIGURATION, '[stream_processors.x]\npath = "/opt/plain/agent"\n'),
+    ),
     "an NRI plugin": ("plugins", lambda t: t.write("/opt/nri/plugins/10-x", "x")),
     "TOML that is none": ("configuration", lambda t: t.add(CONFIGURATION, "SystemdCgroup = false\n")),
     "a key that Go folds": ("configuration", lambda t: t.add(CONFIGURATION, '"B\u0131naryName" = "x"\n')),
-    "another runtime": ("other-runtime", lambda t: t.write("/etc/sysconfig/kubelet",
-        "KUBELET_EXTRA_ARGS=--container-runtime-endpoint=/run/crio/crio.sock\n")),
-    "another runtime in the file": ("other-runtime", lambda t: t.add("/var/lib/kubelet/config.yaml",
-        "ContainerRuntimeEndpoint: unix:///run/crio/crio.sock\n")),
-    "pods from the network": ("pods-from-network", lambda t: t.add("/var/lib/kubelet/config.yaml",
-        "staticPodURL: http://127.0.0.1/\n")),
+    "another runtime": (
+        "other-runtime",
+        lambda t: t.write(
+            "/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--container-runtime-endpoint=/run/crio/crio.sock\n"
+        ),
+    ),
+    "another runtime in the file": (
+        "other-runtime",
+        lambda t: t.add("/var/lib/kubelet/config.yaml", "ContainerRuntimeEndpoint: unix:///run/crio/crio.sock\n"),
+    ),
+    "pods from the network": (
+        "pods-from-network",
+        lambda t: t.add("/var/lib/kubelet/config.yaml", "staticPodURL: http://127.0.0.1/\n"),
+    ),
     "a configuration that is no YAML": ("configuration", lambda t: t.add("/var/lib/kubelet/config.yaml", "a: &b c\n")),
     "a pod that is no YAML": ("static-pod", lambda t: t.write(POD, pod(more="    image: x\n"))),
     "a pod with a key in another case": ("static-pod", lambda t: t.write(POD, pod(more="    Image: x\n"))),
     "a mirror": ("mirrored-image", lambda t: t.write(POD, pod(image=IMAGE.replace("docker.io", "registry.local")))),
     "another container": ("sidecar", lambda t: t.write(POD, pod(more="  - name: kms\n    image: other/kms:1\n"))),
-    "a hook": ("hook", lambda t: t.write(POD, pod(
-        more="    lifecycle: {postStart: {exec: {command: [/opt/x]}}}\n"))),
-}  # fmt: skip
+    "a hook": ("hook", lambda t: t.write(POD, pod(more="    lifecycle: {postStart: {exec: {command: [/opt/x]}}}\n"))),
+}
 
 
 @pytest.mark.parametrize("how", UNKNOWN)
 def test_what_cannot_be_followed_is_unknown(how: str, tree: Tree) -> None:
     code, change = UNKNOWN[how]
-    change(tree)
+    apply(change, tree)
 
     assert ("unknown", code) in [(status, found) for status, _, found in tree.bad()]
     assert "fail" not in [status for status, _, _ in tree.bad()]
 
 
-FINE: dict[str, Callable[[Tree], object]] = {
+FINE: dict[str, Change] = {
     "a runtime that is listed": lambda t: t.add(CONFIGURATION, 'BinaryName = "/usr/bin/runc"\n'),
-    "a copy elsewhere": lambda t: shutil.copy(t.place("/usr/bin/kubelet"), t.place("/opt/plain/kubelet"))
-    and t.drop_in("ExecStart=\nExecStart=/opt/plain/kubelet"),
-    "a link to it": lambda t: t.place("/opt/kubelet").symlink_to("/usr/bin/kubelet")
-    or t.drop_in("ExecStart=\nExecStart=@/opt/kubelet kubelet"),
+    "a copy elsewhere": (
+        lambda t: shutil.copy(t.place("/usr/bin/kubelet"), t.place("/opt/plain/kubelet")),
+        lambda t: t.drop_in("ExecStart=\nExecStart=/opt/plain/kubelet"),
+    ),
+    "a link to it": (
+        lambda t: t.place("/opt/kubelet").symlink_to("/usr/bin/kubelet"),
+        lambda t: t.drop_in("ExecStart=\nExecStart=@/opt/kubelet kubelet"),
+    ),
     "a proxy": lambda t: t.drop_in("Environment=HTTPS_PROXY=http://proxy:3128 NO_PROXY=10.0.0.0/8", "containerd"),
-    "a drop-in that a null link hides": lambda t: t.drop_in("ExecStart=/opt/plain/kubelet", "kubelet", "/run/systemd/system")
-    or t.place("/etc/systemd/system/kubelet.service.d").mkdir(parents=True)
-    or t.place("/etc/systemd/system/kubelet.service.d/99-site.conf").symlink_to("/dev/null"),
+    "a drop-in that a null link hides": (
+        lambda t: t.drop_in("ExecStart=/opt/plain/kubelet", "kubelet", "/run/systemd/system"),
+        lambda t: t.place("/etc/systemd/system/kubelet.service.d").mkdir(parents=True),
+        lambda t: t.place("/etc/systemd/system/kubelet.service.d/99-site.conf").symlink_to("/dev/null"),
+    ),
     "a static pod of others": lambda t: t.write(
         "/etc/kubernetes/manifests/haproxy.yaml", pod(name="haproxy", image="haproxy:2", command="[haproxy, -f, x]")
     ),
     "a pod by its digest": lambda t: t.write(POD, pod(image=f"registry.local/x@{DIGEST}")),
     "a path as command": lambda t: t.write(POD, pod(command="[/usr/local/bin/kube-apiserver]")),
     "another unit that mentions it": lambda t: t.write(
-        "/etc/systemd/system/x.service", "[Service]\nExecStart=/usr/bin/journalctl -u kubelet -f\nExecStop=/bin/true /etc/containerd\n"
+        "/etc/systemd/system/x.service",
+        "[Service]\nExecStart=/usr/bin/journalctl -u kubelet -f\nExecStop=/bin/true /etc/containerd\n",
     ),
-    "a plugin of the cluster's network": lambda t: t.write("/opt/cni/bin/calico", "x")
-    or t.place("/opt/cni/bin/calico").chmod(0o755),
+    "a plugin of the cluster's network": (
+        lambda t: t.write("/opt/cni/bin/calico", "x"),
+        lambda t: t.place("/opt/cni/bin/calico").chmod(0o755),
+    ),
     "Go's other settings": lambda t: t.drop_in("Environment=GODEBUG=http2client=0"),
-    "EL7 with docker": lambda t: t.write("/var/lib/kubelet/kubeadm-flags.env",
-        'KUBELET_KUBEADM_ARGS="--cgroup-driver=systemd --network-plugin=cni --pod-infra-container-image=k8s.gcr.io/pause:3.4.1"\n')
-    or t.write("/etc/os-release", 'ID="rhel"\nVERSION_ID="7.9"\n')
-    or t.write("/usr/lib/systemd/system/docker.service",
-        "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\n"),
-}  # fmt: skip
+    "EL7 with docker": (
+        lambda t: t.write(
+            "/var/lib/kubelet/kubeadm-flags.env",
+            'KUBELET_KUBEADM_ARGS="--cgroup-driver=systemd --network-plugin=cni "\n',
+        ),
+        lambda t: t.write("/etc/os-release", 'ID="rhel"\nVERSION_ID="7.9"\n'),
+        lambda t: t.write(
+            "/usr/lib/systemd/system/docker.service",
+            "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\n",
+        ),
+    ),
+}
 
 
 @pytest.mark.parametrize("how", FINE)
 def test_what_starts_the_listed_programs_passes(how: str, tree: Tree) -> None:
-    FINE[how](tree)
+    apply(FINE[how], tree)
 
     assert tree.bad() == []
 
 
 def test_what_is_not_judged_is_noted(tree: Tree) -> None:
-    FINE["a plugin of the cluster's network"](tree)
-    FINE["Go's other settings"](tree)
+    apply(FINE["a plugin of the cluster's network"], tree)
+    apply(FINE["Go's other settings"], tree)
 
     noted = {one.subject: one.actual for one in tree.results() if one.status == "not-applicable"}
 
@@ -335,7 +389,7 @@ def test_another_build_of_a_component_is_known_by_its_build_info_whatever_its_na
 
 
 def test_a_copy_that_somebody_else_may_replace_fails(tree: Tree) -> None:
-    FINE["a copy elsewhere"](tree)
+    apply(FINE["a copy elsewhere"], tree)
     tree.place("/opt/plain").chmod(0o777)
 
     assert ("fail", "kubelet.service", "replaceable") in tree.bad()

@@ -183,9 +183,10 @@ def test_a_link_to_null_and_an_empty_file_mask(top: Path) -> None:
     assert [(found[name].masked, found[name].commands) for name in ("a.service", "b.service")] == [(True, ())] * 2
 
 
-KUBEADM = """# Note: This dropin only works with kubeadm and kubelet v1.11+
+KUBEADM = """\
+# Note: This dropin only works with kubeadm and kubelet v1.11+
 [Service]
-Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/b.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/b.conf --kubeconfig=/etc/kubelet.conf"
 Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
 EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
 EnvironmentFile=-/etc/sysconfig/kubelet
@@ -207,7 +208,7 @@ def test_kubeadms_own_drop_in_is_understood_whole(tmp_path: Path) -> None:
         (
             "/usr/bin/kubelet",
             (
-                *("--bootstrap-kubeconfig=/etc/kubernetes/b.conf", "--kubeconfig=/etc/kubernetes/kubelet.conf"),
+                *("--bootstrap-kubeconfig=/etc/kubernetes/b.conf", "--kubeconfig=/etc/kubelet.conf"),
                 *("--config=/var/lib/kubelet/config.yaml", "--network-plugin=cni", "--x=a"),
             ),
         )

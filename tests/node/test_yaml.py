@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-import yaml as peer
+import yaml as peer  # type: ignore[import-untyped]
 
 from fipsmanifest.node import yaml
 
@@ -79,7 +79,8 @@ def test_whatever_is_read_is_read_as_pyyaml_reads_it() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a: &x b\nc: *x\n", "a: !!str b\n", "a: b\na: c\n", "a: {b: c, b: d}\n", "<<: {a: b}\n", "%YAML 1.2\n---\na: b\n",
+        "a: &x b\nc: *x\n", "a: !!str b\n", "a: b\na: c\n", "a: {b: c, b: d}\n", "<<: {a: b}\n",
+        "%YAML 1.2\n---\na: b\n",
         "a: b\n---\nc: d\n", "a: b\n...\n", "? a\n: b\n", "a: b\n  c\n", "a: >\n  b\n", "a:\tb\n", "a: 'b\n  c'\n",
         'a: "\\x41"\n', "a: [b\n", "a: [b]]\n", "a: b: c\n", "  a: b\nc: d\n", "a:\n    b: c\n  d: e\n", "a: @b\n",
         "a: \x00\n", "[" * 5000, "a: " + "{a: " * 5000, "- " * 5000, "\n".join(" " * n + "a:" for n in range(400)),

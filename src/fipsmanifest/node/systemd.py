@@ -535,7 +535,7 @@ def _refused_specifier(text: str) -> bool:
 
 
 def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry]]) -> Iterator[Command]:
-    """Return the commands of a setting; raises `Malformed`. Variables stay as they are where ``environment`` is None."""
+    """Return the commands of a setting; where ``environment`` is None variables stay. Raises `Malformed`."""
     rest = entry.value
     while rest:
         first, rest = _first_word(rest)
