@@ -6,6 +6,7 @@ shared/conf-parser.c, shared/dropin.c, basic/extract-word.c and basic/env-file.c
 
 import errno
 import fnmatch
+import itertools
 import os
 import posixpath
 import re
@@ -44,7 +45,12 @@ _TYPE_DIRECTORIES = 244  # the first version with service.d
 _MANAGER = "/etc/systemd/system.conf"
 _MANAGER_DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _MAX_SIZE = 128 * 1024
+_MAX_TOTAL = 8 * 1024 * 1024  # of all files; a node's own units are half a megabyte
+_MAX_ENTRIES = 20000
+_MAX_NAMES = 20000
 _MAX_UNITS = 4000
+_MAX_VARIABLES = 1000
+_MAX_ARGUMENTS = 256 * 1024
 _MAX_LINKS = 40
 _MAX_WORDS = 4096
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
@@ -139,16 +145,16 @@ def parse(text: str, path: str, version: int = NEWEST) -> List[Tuple[str, Entry]
 def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Entry]]:
     found: List[Tuple[str, Entry]] = []
     section = ""
-    continued: Optional[str] = None
+    continued: List[str] = []
     lines = (text[1:] if text.startswith("\ufeff") else text).replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines):
         if line.lstrip(_BLANK)[:1] in ("#", ";") and not comments_continue:
             continue
-        line = line if continued is None else continued + line
         if (len(line) - len(line.rstrip("\\"))) % 2 and number < len(lines) - 1:
-            continued = line[:-1] + " "
+            continued.append(line[:-1] + " ")
             continue
-        continued, line = None, line.strip(_BLANK)
+        line = "".join([*continued, line]).strip(_BLANK)
+        continued = []
         if not line or line[0] in "#;":
             continue
         if line[0] == "[":
@@ -160,7 +166,7 @@ def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Ent
         elif "=" in line and section:
             key, _, value = line.partition("=")
             found.append((section, Entry(key.rstrip(_BLANK), value.strip(_BLANK), path)))
-    if continued is not None and continued.strip(_BLANK):
+    if "".join(continued).strip(_BLANK):
         raise Malformed("its last line is continued")
     return found
 
@@ -219,14 +225,17 @@ def _unescaped(match: Any) -> str:
 
 
 def read_environment_file(text: str) -> Dict[str, str]:
-    """Return the variables of an EnvironmentFile= (systemd.exec(5)); lines without ``=`` are ignored."""
+    """Return the variables of an EnvironmentFile= (systemd.exec(5)); lines without ``=`` are ignored.
+
+    Raises `Malformed` where there are too many.
+    """
     found: Dict[str, str] = {}
     at, text = 0, text.replace("\r\n", "\n")
     while at < len(text):
         match = re.compile(r"[ \t\r\n]*").match(text, at)
         at = match.end() if match else at
         if text[at : at + 1] in ("#", ";"):
-            at = _line_end(text, at, text[at + 1 :].find("\n"))
+            at = _comment_end(text, at)
             continue
         line = re.compile(r"([^=\n]*)(=?)").match(text, at)
         key, equals = line.groups() if line else ("", "")
@@ -235,15 +244,20 @@ def read_environment_file(text: str) -> Dict[str, str]:
             value, at = _environment_value(text, at)
             if _VARIABLE.match(key.strip(_BLANK)):
                 found[key.strip(_BLANK)] = value
+        if len(found) > _MAX_VARIABLES:
+            raise Malformed("more than {} variables".format(_MAX_VARIABLES))
     return found
 
 
-def _line_end(text: str, at: int, distance: int) -> int:
+def _comment_end(text: str, at: int) -> int:
     """Return where a comment ends: a backslash before its line break continues it."""
-    while distance >= 0 and text[at + distance] == "\\":
-        following = text.find("\n", at + distance + 2)
-        distance = following - at - 1 if following >= 0 else -1
-    return len(text) if distance < 0 else at + distance + 2
+    while True:
+        end = text.find("\n", at)
+        if end < 0:
+            return len(text)
+        at = end + 1
+        if text[end - 1] != "\\":
+            return at
 
 
 def _environment_value(text: str, at: int) -> Tuple[str, int]:
@@ -286,6 +300,8 @@ class Units:
         self._version = _version_of(root) if version is None else version
         self.doubts: List[str] = []
         """Directories that cannot be read, and why."""
+        self._left = _MAX_TOTAL
+        self._entries = 0
         self._files: Dict[str, List[str]] = {}
         """Directory -> the names in it."""
         seen: Set[bytes] = set()
@@ -345,8 +361,12 @@ class Units:
         entries: List[Entry] = []
         for file in [path] * bool(path) + self._drop_ins(names):
             for section, entry in self._read(file, doubts):
-                if section in _SECTIONS:
+                if section in _SECTIONS and self._entries < _MAX_ENTRIES:
+                    self._entries += 1
                     entries.append(entry)
+                elif section in _SECTIONS:
+                    doubts.append("{}: more than {} settings in all units".format(visible(file), _MAX_ENTRIES))
+                    break
         unit = Unit(name, tuple(names), path, False, tuple(entries), (), {}, ())
         environment = self._environment(unit, doubts)
         commands = tuple(self._commands(unit, environment, doubts))
@@ -400,10 +420,12 @@ class Units:
     def _text(self, path: str, doubts: List[str]) -> str:
         """Return a file's text; empty, and a doubt, where it cannot be read whole."""
         try:
-            text = tree.read_small(self._root, path, _MAX_SIZE + 1)
-            if len(text) <= _MAX_SIZE:
+            most = min(_MAX_SIZE, self._left)
+            text = tree.read_small(self._root, path, most + 1)
+            self._left = max(0, self._left - len(text))
+            if len(text) <= most:
                 return text
-            why = "larger than {} bytes".format(_MAX_SIZE)
+            why = "larger than {} bytes, or all units are than {}".format(_MAX_SIZE, _MAX_TOTAL)
         except tree.NotRegular as error:
             why = str(error)
         except OSError as error:
@@ -418,7 +440,11 @@ class Units:
             if place in seen:
                 return []
             seen.add(place)
-            return sorted(os.fsdecode(name) for name in os.listdir(place))
+            with os.scandir(place) as listed:
+                names = [os.fsdecode(entry.name) for entry in itertools.islice(listed, _MAX_NAMES + 1)]
+            if len(names) > _MAX_NAMES:
+                self.doubts.append("{}: more than {} files".format(directory, _MAX_NAMES))
+            return sorted(names)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self.doubts.append("{}: {}".format(directory, errno.errorcode.get(error.errno or 0, "unreadable")))
@@ -458,8 +484,12 @@ class Units:
         environment.update(own)
         for entry in unit.values("EnvironmentFile"):
             for file in self._environment_files(entry.value, unit, doubts):
-                for name, value in read_environment_file(self._text(file, doubts)).items():
-                    environment[name] = Entry(name, value, file)
+                try:
+                    values = read_environment_file(self._text(file, doubts))
+                except Malformed as error:
+                    doubts.append("{}: {}".format(visible(file), error))
+                    continue
+                environment.update({name: Entry(name, value, file) for name, value in values.items()})
         for entry in unit.values("UnsetEnvironment"):
             for word in entry.value.split():
                 environment.pop(word, None)
@@ -548,6 +578,8 @@ def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry
             else:
                 word, rest = _first_word(rest)
             words.append(word)
+            if len(words) > _MAX_WORDS:
+                raise Malformed("it has more than {} words".format(_MAX_WORDS))
         rest = rest[1:].lstrip(_BLANK)
         if any(map(_refused_specifier, [program, *words])):
             raise Malformed("it has a specifier that is none")
@@ -565,6 +597,9 @@ def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry
 def _substitute(words: List[str], environment: Dict[str, str]) -> List[str]:
     """Replace variables: ``$NAME`` as a word of its own is split, ``${NAME}`` is not, ``$$`` is a dollar sign."""
     found: List[str] = []
+    longest = max([len(value) for value in environment.values()] or [0])
+    if sum(len(word) + longest * word.count("$") for word in words) > _MAX_ARGUMENTS:
+        raise Malformed("its variables may make more than {} bytes".format(_MAX_ARGUMENTS))
     for word in words:
         if word.startswith("$") and word[1:2] not in ("{", "$"):
             found += split(environment.get(word[1:], ""), escapes=False)

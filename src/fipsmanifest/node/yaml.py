@@ -42,7 +42,11 @@ class _Reader:
     def __init__(self, text: str) -> None:
         text = text.replace("\r\n", "\n")
         unprintable = _UNPRINTABLE.search(text)
+        self._text = text
         self._lines = text.split("\n")
+        self._starts = [0]
+        for line in self._lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
         self._at = text.count("\n", 0, unprintable.start()) if unprintable else 0
         if unprintable:
             raise self._malformed("a tab or an unprintable character")
@@ -210,14 +214,14 @@ class _Reader:
 
     def _flow_value(self, at: int, indent: int, depth: int) -> Any:
         first = self._at
-        text = "\n".join(self._lines[first:])
-        value, end = self._flow(text, at, depth)
-        last = text.count("\n", 0, end)
+        start = self._starts[first]
+        value, end = self._flow(self._text, start + at, depth)
+        last = self._text.count("\n", start, end)
         for number in range(1, last + 1):
             line = self._lines[first + number]
             if line.strip() and len(line) - len(line.lstrip(" ")) <= indent:
                 raise self._malformed("a value that leaves its block")
-        rest = text[end:].partition("\n")[0]
+        rest = self._text[end : self._starts[first + last + 1] - 1]
         self._at = first + last
         if not _REST.match(rest):
             raise self._malformed("something after a value")

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import mmap
 import os
 import posixpath
 import re
@@ -22,6 +21,13 @@ MISSING = "missing"
 UNREADABLE = "unreadable"
 _HASH_ANYWAY = 1024 * 1024 * 1024
 _MAX_SCRIPT = 64 * 1024
+_MAX_MENTIONS = 100
+_MAX_SCANNED = 4 * 1024 * 1024 * 1024  # of all programs that units start
+_CHUNK = 256 * 1024
+_LONGEST_LINE = 4096
+_BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()$`=:,]+")
+_SHELL_WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
+_COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
 # Programs that start another one, which their arguments name.
 _WRAPPERS = frozenset(
     ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "env", "nice", "ionice", "chrt", "taskset")
@@ -55,6 +61,9 @@ class Programs:
         self._accounts = files.accounts_of(node)
         self._packages: Dict[bytes, str] = {}
         self._least = _HASH_ANYWAY
+        self._left = _MAX_SCANNED
+        self._builds: Dict[bytes, Optional[str]] = {}
+        self._sizes: Set[int] = set()
         self._places: Dict[bytes, Tuple[str, str]] = {}
         self._digests: Dict[str, Tuple[str, str]] = {}
         self.names: Dict[str, str] = {}
@@ -71,8 +80,6 @@ class Programs:
                     component = str(file.get("component"))
                     if is_own_program(file, component):
                         self.names.setdefault(posixpath.basename(str(file["path"])), component)
-        self.mention = _mention(self.names)
-        """Matches a program's name within a command, with the directory that is written before it."""
 
     def _add(self, file: Dict[str, Any]) -> None:
         component, path = str(file.get("component")), str(file.get("path"))
@@ -87,6 +94,7 @@ class Programs:
         self.names[owner[1]] = component
         self.host.setdefault(component, set()).add(owner[1])
         self.paths.add(path)
+        self._sizes.add(int(file.get("size") or 0))
         self._digests[str(file["sha256"])] = owner
         with contextlib.suppress(OSError):  # that it is missing is for the files check to say
             self._places[tree.resolve(self._node.root, path)] = owner
@@ -107,7 +115,7 @@ class Programs:
             mode = os.lstat(place).st_mode
             owner = self._places.get(place)
             elsewhere = owner is None
-            if owner is None and stat.S_ISREG(mode) and os.lstat(place).st_size <= _HASH_ANYWAY:
+            if owner is None and stat.S_ISREG(mode) and os.lstat(place).st_size in self._sizes:
                 owner = self._digests.get(self._node.digests.of(place, _HASH_ANYWAY).sha256)
         except OSError as error:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -140,22 +148,33 @@ class Programs:
 
     def build_of(self, path: str) -> Optional[str]:
         """Return the component that an executable is a build of, by the main package in its Go build info."""
-        if not self._packages:
-            return None
         try:
-            descriptor = tree.open_file(tree.resolve(self._node.root, path))
+            place = tree.resolve(self._node.root, path)
+            if place not in self._builds:
+                self._builds[place] = self._read_build(place)
+            return self._builds[place]
         except (OSError, tree.NotRegular):
             return None
+
+    def _read_build(self, place: bytes) -> Optional[str]:
+        descriptor = tree.open_file(place)
         try:
             size = os.fstat(descriptor).st_size
-            if not max(self._least, 1) <= size <= _HASH_ANYWAY:
+            if not self._packages or not self._least <= size <= min(_HASH_ANYWAY, self._left):
                 return None
-            with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as content:
-                if content[:4] != b"\x7fELF":
+            self._left -= size
+            if os.read(descriptor, 4) != b"\x7fELF":
+                return None
+            tail = b""
+            while True:
+                part = os.read(descriptor, _CHUNK)
+                content = tail + part
+                for line, component in self._packages.items():
+                    if line in content:
+                        return component
+                if not part:
                     return None
-                return next((name for line, name in self._packages.items() if content.find(line) >= 0), None)
-        except (OSError, ValueError):
-            return None
+                tail = content[-_LONGEST_LINE:]
         finally:
             os.close(descriptor)
 
@@ -169,28 +188,27 @@ class Programs:
 
     def others_in(self, text: str) -> List[str]:
         """Return the paths in a command or script that have a component's name and are not listed programs."""
-        paths = [match.group("path") for match in self.mention.finditer(text) if match.group("path")]
-        return [one for one in dict.fromkeys(paths) if self.is_program(one) and self.find(one).status == OTHER]
+        return [one for one in self._mentioned(text) if self.is_program(one) and self.find(one).status == OTHER]
 
     def listed_in(self, text: str) -> List[str]:
         """Return the listed programs that a command or script names by their paths."""
-        paths = [match.group("path") for match in self.mention.finditer(text) if match.group("path")]
-        return [one for one in dict.fromkeys(paths) if self.find(one).status == LISTED]
+        return [one for one in self._mentioned(text) if self.find(one).status == LISTED]
+
+    def _mentioned(self, text: str) -> List[str]:
+        words = dict.fromkeys(_BETWEEN_PATHS.split(text))
+        return [one for one in words if one.startswith("/") and posixpath.basename(one) in self.names][:_MAX_MENTIONS]
 
     def called_in(self, text: str) -> List[str]:
-        """Return the names of programs that a shell's text calls without a directory."""
-        calls = re.compile(
-            r"(?:\A|[;&|({{\n]\s*|\bexec\s+|\bthen\s+|\bdo\s+|=\S*\s+)({})(?=\s|\Z)".format(self._names())
-        )
-        return sorted(set(calls.findall(text)))
-
-    def _names(self) -> str:
-        return "|".join(map(re.escape, sorted(self.names, key=lambda name: (-len(name), name)))) or r"\Z\A"
-
-
-def _mention(names: Dict[str, str]) -> Any:
-    alternatives = "|".join(map(re.escape, sorted(names, key=lambda name: (-len(name), name)))) or r"\Z\A"
-    return re.compile(r"(?P<path>/(?:[^\s'\";|&<>()$`=:,]*/)?(?:{}))(?![\w.-]|/)".format(alternatives))
+        """Return the names of programs that a shell's text calls by a name alone, or a path with a variable in it."""
+        found = set()
+        before = ";"
+        for word in _SHELL_WORDS.findall(text):
+            name = posixpath.basename(word)
+            called = before in _COMMAND_FOLLOWS or "=" in before
+            if name in self.names and (called if word == name else not word.startswith("/")):
+                found.add(name)
+            before = word
+        return sorted(found)
 
 
 def is_wrapper(program: str) -> bool:
