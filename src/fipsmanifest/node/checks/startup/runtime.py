@@ -61,8 +61,8 @@ def _judge_program(
     is_default = program.handler in ("", "runc", "default_runtime", *configured.default_handlers)
     if found.status == LISTED:
         yield judge(subject, found, program.path)
-    elif found.status == MISSING and program.kind in _OPTIONAL:
-        return  # containerd's own defaults name some that are not installed
+    elif found.status == MISSING and (program.kind in _OPTIONAL or "/" not in name):
+        return  # containerd's own defaults name some that are not installed, and PATH leads to none
     elif program.kind == "stream processor" or (not is_default and posixpath.basename(name) not in programs.names):
         advice = "Remove the setting, unless you know the program: pods that ask for it are run by what is not listed."
         actual = "{}: {}".format(found.path, "not listed" if found.status == OTHER else found.status)
