@@ -19,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -152,22 +151,21 @@ Source = Annotated[
 ]
 
 
+def _can_be_excused(verdict: Verdict) -> Verdict:
+    why = never_expected(verdict)
+    if why is not None:
+        raise ValueError(f"'{verdict}' cannot be expected: {why}")
+    return verdict
+
+
 class Override(_Table):
     """Files of a component that are not what the component is required to be, and why that is right."""
 
     path: Text
     """Glob over node paths, or over paths in an image."""
-    verdict: Verdict
+    verdict: Annotated[Verdict, AfterValidator(_can_be_excused)]
     """The verdict that is expected; any other is refused."""
     reason: Reason
-
-    @field_validator("verdict")
-    @classmethod
-    def _can_be_excused(cls, verdict: Verdict) -> Verdict:
-        why = never_expected(verdict)
-        if why is not None:
-            raise ValueError(f"'{verdict}' cannot be expected: {why}")
-        return verdict
 
 
 class Exemption(_Table):
@@ -175,7 +173,7 @@ class Exemption(_Table):
 
     path: Text
     """Glob over paths on disk, or over paths in what ``container`` names."""
-    verdict: Verdict | Literal["unopened"]
+    verdict: Annotated[Verdict, AfterValidator(_can_be_excused)] | Literal["unopened"]
     """The verdict that is expected of a program; ``unopened`` of a container that is not opened. Any other is
     refused."""
     reason: Reason

@@ -23,7 +23,7 @@ from .node.trust import PACKED_CERTIFICATES, TRUST_FILE, Trust, load_trust
 from .node.version import tool_version
 
 NAME = "dkp-fips-tool"
-MAX_SIZE = 400 * 1024
+MAX_SIZE = 512 * 1024
 
 _PACKAGE = Path(__file__).parent
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day

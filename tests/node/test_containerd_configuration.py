@@ -36,6 +36,28 @@ x\
    y""z"""
 when = 1979-05-27 07:32:00Z
 '''
+TABLES = """
+a.b = 1
+[a.c]
+d = 'x'
+[[e.f]]
+g = 1
+[e.f.h]
+[[e.f]]
+i = {j = 1, k.l = [1, {m = 'n'}]}
+[w]
+t.u = 1
+"""
+SCALARS = """
+x = 0x1F
+y = 1_000.5e-3
+z = -inf
+d = 1979-05-27
+t = 07:32:00.999
+o = 1979-05-27T00:32:00.5-07:00
+s = 23:59:60
+b = [true, false, 0o7, 0b1, 01]
+"""
 
 
 @pytest.fixture
@@ -95,6 +117,32 @@ class TestToml:
             assert self.ours(text) == self.theirs(table), text
             read += 1
         assert read > 300
+
+    def test_what_python_refuses_is_refused_and_what_it_reads_is_read(self, default: str) -> None:
+        # Lines of good documents in another order, twice, or with another letter: keys and tables that appear again.
+        pick = random.Random(2)
+        read = refused = 0
+        for _ in range(4000):
+            lines = pick.choice((ALL_FORMS, default, TABLES, SCALARS)).split("\n")
+            first = pick.randrange(len(lines))
+            lines = lines[first : first + pick.randrange(1, 12)]
+            lines += pick.sample(lines, pick.choice((0, 1, len(lines))))
+            letters = list("\n".join(lines))
+            for _ in range(pick.choice((0, 0, 1, 2))):
+                place = pick.randrange(len(letters) + 1)
+                letters[place : place + pick.choice((0, 1))] = pick.choice("\"'[]{}=.,#\n \\a1_-+:TZ0ex\t\r\x7f\0")
+            text = "".join(letters)
+            try:
+                table = tomllib.loads(text)
+            except tomllib.TOMLDecodeError:
+                with pytest.raises(toml.Malformed):
+                    toml.read(text)
+                refused += 1
+            else:
+                assert self.ours(text) == self.theirs(table), text
+                read += 1
+        assert read > 500
+        assert refused > 1000
 
     @pytest.mark.parametrize(
         "text",
@@ -198,7 +246,12 @@ class TestRoot:
 
     @pytest.mark.parametrize(
         "command",
-        ["/usr/bin/containerd $OPTIONS", "/bin/sh -c 'containerd --root /data'", "containerd '", "containerd -c /gone"],
+        [
+            "/usr/bin/containerd --config %H.toml",
+            "/bin/sh -c 'containerd --root /data'",
+            "containerd '",
+            "containerd -c /gone",
+        ],
     )
     def test_what_a_unit_starts_that_cannot_be_told_is_a_doubt(self, command: str, tmp_path: Path) -> None:
         roots.write(tmp_path, UNIT, f"[Service]\nExecStart={command}\n")
@@ -213,7 +266,7 @@ class TestRoot:
         if how == "too large":
             place.write_text("#" * 100_000 + "\n" * 50_000 + 'root = "/data"\n')
         elif how == "no text":
-            place.write_bytes(b'root = "\xff"\nExecStart="\xff\n')
+            place.write_bytes(b'[Service]\nroot = "\xff"\nExecStart="\xff\n')
         else:
             place.unlink()
         if how == "fifo":

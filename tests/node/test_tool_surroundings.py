@@ -269,7 +269,7 @@ class TestWithoutRights:
         unknown = {one["subject"] for one in report["checks"] if one["status"] == "unknown"}
         assert {"/usr/local/bin/containerd", "content-store"} <= unknown
 
-    def test_a_role_that_may_not_be_looked_up_is_unknown_until_it_is_named(self, place: Place) -> None:
+    def test_a_role_and_static_pods_that_may_not_be_looked_up_are_unknown(self, place: Place) -> None:
         # kubeadm makes this folder for root alone; without a look into it a control plane would pass as a worker.
         manifests = place.root / "etc/kubernetes/manifests"
         manifests.mkdir()
@@ -278,8 +278,12 @@ class TestWithoutRights:
 
         code, report = self.nobody(place)
         assert code == 4
-        assert [one["subject"] for one in report["checks"] if one["status"] == "unknown"] == ["role"]
-        assert self.nobody(place, "--role", "worker")[0] == 0
+        assert [one["subject"] for one in report["checks"] if one["status"] == "unknown"] == [
+            "role",
+            "/etc/kubernetes/manifests",
+        ]
+        assert self.nobody(place, "--role", "worker")[0] == 4
+        assert self.nobody(place, "--role", "worker", "--skip", "startup")[0] == 0
         # A check that is the same for every role does not need it.
         assert self.nobody(place, "--only", "platform")[0] == 0
 

@@ -10,10 +10,9 @@ import fnmatch
 import os
 import posixpath
 import re
-import shlex
-from typing import Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from . import toml, tree
+from . import systemd, toml, tree
 from .result import UNKNOWN, Result
 from .text import visible
 
@@ -25,20 +24,45 @@ _IMPORTED = "/etc/containerd/conf.d/*.toml"  # by containerd 2.2 and later, whet
 _OPT = "/opt/containerd"
 _OPT_PLUGINS = ("opt", "io.containerd.internal.v1.opt")
 _UNIT = "containerd.service"
-_UNIT_FOLDERS = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
-_EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=[ \t]*(\S.*)$", re.MULTILINE)
-_CONTINUED = re.compile(r"\\\r?\n")
-_OPTION = re.compile(r"--?(root|config|c)(?:=(.*))?\Z", re.DOTALL)
+_LEGACY_RUNTIME = "io.containerd.runtime.v1.linux"
+_HANDLERS = ("runtimes", "default_runtime", "untrusted_workload_runtime")
+_PROGRAMS = {
+    "binaryname": "runtime",
+    "runtime_engine": "runtime",
+    "runtime_path": "shim",
+    "runtime_type": "shim type",
+    "criupath": "program",
+    "criu_path": "program",
+}
+_OPTION = re.compile(r"--?(root|config|c|address|a)(?:=(.*))?\Z", re.DOTALL)
+_ASCII = re.compile(r"[ -~]*\Z")
 _PATTERN = re.compile(r"(?:/[^*?\[\\/]+)*/[^\[\\/]*\Z")
 _MAX_SIZE = 128 * 1024  # its default is 7 KiB; a string of a megabyte takes more memory than the tool may
 _MAX_FILES = 100
 _MAX_TOLD = 8
+
+
+class Program(NamedTuple):
+    """A program that containerd is told to start."""
+
+    kind: str
+    """``runtime``, ``shim``, ``shim type`` (from which its name follows), ``legacy runtime``, ``legacy shim``,
+    ``stream processor`` or ``program``."""
+    value: str
+    handler: str
+    """The runtime handler that uses it; empty where none is named."""
+    path: str
+    """The file that says so."""
+
+
+class Directory(NamedTuple):
+    """A directory of programs that containerd starts by their names in it."""
+
+    kind: str
+    """``cni``, ``cni configuration``, ``nri`` or ``plugins``."""
+    value: str
+    path: str
+    """The file that says so."""
 
 
 class Configuration(NamedTuple):
@@ -50,6 +74,14 @@ class Configuration(NamedTuple):
     """Folders that it looks for programs in before all others."""
     doubts: Tuple[str, ...]
     """What cannot be read, and why."""
+    starts: Tuple[Program, ...]
+    """The programs that it is told to start."""
+    directories: Tuple[Directory, ...]
+    """The directories from which it is told to start programs."""
+    default_handlers: Tuple[str, ...]
+    """The runtime handlers of pods that name none."""
+    sockets: Tuple[str, ...]
+    """Where it is told to listen."""
 
     def unread(self, check: str) -> List[Result]:
         """Give what cannot be read as results of a check that relies on it."""
@@ -61,16 +93,25 @@ class Configuration(NamedTuple):
         ]
 
 
-def read(root: str) -> Configuration:
+def read(root: str, units: Optional[Sequence[systemd.Unit]] = None) -> Configuration:
     """Read all that the node below ``root`` tells its containerd; raises nothing.
 
-    Whatever could be in force counts: a unit that another one hides, a value that a later file changes.
+    Whatever could be in force counts: every unit that starts it, a value that a later file changes. ``units`` are the
+    node's, where they were loaded already.
     """
     reader = _Reader(root)
-    reader.read_units()
+    reader.read_units(systemd.Units(root).load_all() if units is None else units)
     reader.read_configurations()
-    # A folder of units may be a link to another one.
-    return Configuration(*(tuple(dict.fromkeys(one)) for one in (reader.elsewhere, reader.programs, reader.doubts)))
+    found = (
+        reader.elsewhere,
+        reader.programs,
+        reader.doubts,
+        reader.starts,
+        reader.directories,
+        reader.default_handlers,
+        reader.sockets,
+    )
+    return Configuration(*(tuple(dict.fromkeys(one)) for one in found))  # type: ignore[arg-type]
 
 
 def is_same(root: str, named: str, usual: str) -> bool:
@@ -94,14 +135,22 @@ class _Reader:
         self.elsewhere: List[str] = []
         self.programs = [_OPT + "/bin"]
         self.doubts: List[str] = []
+        self.starts: List[Program] = []
+        self.directories: List[Directory] = []
+        self.default_handlers: List[str] = []
+        self.sockets: List[str] = []
 
-    def read_units(self) -> None:
-        """Read what containerd is started with."""
-        for folder in _UNIT_FOLDERS:
-            unit = posixpath.join(folder, _UNIT)
-            for path in [unit, *self._matching(unit + ".d/*.conf")]:
-                for command in _EXEC_START.findall(_CONTINUED.sub(" ", self._text(path))):
-                    self._read_command(path, command)
+    def read_units(self, units: Sequence[systemd.Unit]) -> None:
+        """Read what containerd is started with: by its own unit, and by others that name it."""
+        for unit in units:
+            own = _UNIT in unit.names
+            self.doubts += unit.doubts if own else ()
+            for command in unit.commands:
+                named = posixpath.basename(command.program) == "containerd"
+                if named or (own and command.key == "ExecStart"):
+                    self._read_command(command, named)
+                    path = unit.environment.get("PATH")
+                    self.programs += path.value.split(":") if path is not None else []
 
     def read_configurations(self) -> None:
         """Read the configurations, and what they import."""
@@ -123,27 +172,29 @@ class _Reader:
             for setting in settings:
                 self._read_setting(path, setting)
 
-    def _read_command(self, path: str, command: str) -> None:
-        try:
-            words = shlex.split(command)
-        except ValueError:
-            words = []
-        # A program of another name may start it with anything, and so may a variable.
-        if not words or posixpath.basename(words[0].lstrip("@-:+!")) != "containerd" or set("$%").intersection(command):
-            self._doubt(path, "what containerd is started with cannot be told")
+    def _read_command(self, command: systemd.Command, named: bool) -> None:
+        words = command.arguments
+        # A program of another name may start it with anything, and so may a specifier.
+        if not named or command.doubt or any("%" in word for word in words):
+            self._doubt(command.path, "what containerd is started with cannot be told")
             return
-        for word, following in zip(words, words[1:] + [""]):  # noqa: B905 - new in Python 3.10
+        for word, following in zip(words, words[1:] + ("",)):  # noqa: B905 - new in Python 3.10
             option = _OPTION.match(word)
             if option is not None:
                 value = following if option.group(2) is None else option.group(2)
                 if option.group(1) == "root":
                     self._keeps(value, ROOT)
+                elif option.group(1) in ("address", "a"):
+                    self.sockets.append(value)
                 else:
                     self._waiting.append(value)
 
     def _read_setting(self, path: str, setting: toml.Setting) -> None:
         # Keys are matched in any case.
         names, value = tuple(name.lower() for name in setting.path), setting.value
+        if not _ASCII.match("".join(setting.path)):
+            self._doubt(path, "a key has other letters than ASCII's, which readers match in different ways")
+        self._read_program(path, names, value)
         if names == ("root",):
             self._keeps(value, ROOT)
         elif names[0] == "plugins" and names[-1] == "root_path":
@@ -155,6 +206,43 @@ class _Reader:
         elif names == ("imports",):
             for one in value if isinstance(value, list) else [value]:
                 self._waiting += self._imported(path, str(one))
+
+    def _read_program(self, path: str, names: Tuple[str, ...], value: Any) -> None:
+        """Note which programs a setting makes containerd start, and from which directories."""
+        last = names[-1]
+        kind = _PROGRAMS.get(last, "") if names[0] == "plugins" else ""
+        if _LEGACY_RUNTIME in names and last in ("runtime", "shim"):
+            kind = "legacy " + last
+        elif names[0] == "stream_processors" and last == "path":
+            kind = "stream processor"
+        if kind and value != "":
+            self.starts.append(Program(kind, self._as_text(path, names, value), _handler(names), path))
+        elif last == "default_runtime_name":
+            self.default_handlers.append(self._as_text(path, names, value))
+        elif names == ("grpc", "address"):
+            self.sockets.append(self._as_text(path, names, value))
+        elif last == "configpath" and value != "" and names[0] == "plugins":
+            self._doubt(path, "{} is another program's configuration".format(".".join(names)))
+        self._read_directory(path, names, value)
+
+    def _read_directory(self, path: str, names: Tuple[str, ...], value: Any) -> None:
+        last, above = names[-1], names[-2:-1]
+        kind = ""
+        if above == ("cni",) and last in ("bin_dir", "bin_dirs", "conf_dir"):
+            kind = "cni configuration" if last == "conf_dir" else "cni"
+        elif last == "plugin_path" and any("nri" in name for name in names[:-1]):
+            kind = "nri"
+        elif names == ("plugin_dir",):
+            kind = "plugins"
+        for one in (value if isinstance(value, list) else [value]) if kind else []:
+            if one != "":
+                self.directories.append(Directory(kind, self._as_text(path, names, one), path))
+
+    def _as_text(self, path: str, names: Tuple[str, ...], value: Any) -> str:
+        if not isinstance(value, str):
+            self._doubt(path, "{} is no text".format(".".join(names)))
+            return ""
+        return value
 
     def _keeps(self, folder: object, usual: str) -> None:
         # Empty is as if it were not there.
@@ -202,3 +290,11 @@ class _Reader:
 
     def _doubt(self, path: str, why: str) -> None:
         self.doubts.append("{}: {}".format(visible(path), visible(why)))
+
+
+def _handler(names: Tuple[str, ...]) -> str:
+    """Return the runtime handler that a key belongs to."""
+    for place, name in enumerate(names[:-1]):
+        if name in _HANDLERS:
+            return names[place + 1] if name == "runtimes" and place + 2 < len(names) else name
+    return ""

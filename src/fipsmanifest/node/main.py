@@ -24,7 +24,7 @@ from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
-_OF_A_ROLE = frozenset(("files", "images", "services"))
+_OF_A_ROLE = frozenset(("files", "startup", "images", "services"))
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -159,12 +159,13 @@ def _read(path: str) -> bytes:
 
 
 def _check_node(node: Node, manifests: Sequence[Listed], wanted: Sequence[str]) -> List[Result]:
-    from .checks import files, fips_mode, images, platform, processes, services
+    from .checks import files, fips_mode, images, platform, processes, services, startup
 
     checks = {
         "platform": platform.check,
         "fips-mode": fips_mode.check,
         "files": files.check,
+        "startup": startup.check,
         "images": images.check,
         "processes": processes.check,
         "services": services.check,

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from .document import Bindings
 from .text import visible
 
-CHECKS = ("signature", "platform", "fips-mode", "files", "images", "processes", "services")
+CHECKS = ("signature", "platform", "fips-mode", "files", "startup", "images", "processes", "services")
 
 
 class Options(NamedTuple):

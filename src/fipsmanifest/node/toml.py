@@ -1,10 +1,11 @@
 """Reading TOML, which old Pythons cannot: every key of a document with its value, however either is written.
 
-Rules: TOML 1.0.0 (toml.io). What a reader of settings does not need is not judged: dates that are none, keys twice.
+Rules: TOML 1.0.0 (toml.io). What is no TOML is refused, and so is what readers are known to differ in.
 """
 
 import re
-from typing import Any, List, NamedTuple, Pattern, Tuple
+from datetime import datetime
+from typing import Any, Dict, List, NamedTuple, Pattern, Tuple
 
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BLANK = re.compile(r"[ \t]*")
@@ -14,11 +15,22 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[0-9A-Za-z+_.:-]+(?: [0-9][0-9:.Z+-]*)?")  # numbers, booleans and times
 # Whether escapes stand in it, and what it looks like; the long forms first, and their first line break is not theirs.
 _STRINGS = (
-    (True, re.compile(r'"""(?:\r?\n)?((?:[^"\\]|\\[\s\S]|"{1,2}(?!"))*"{0,2})"""')),
-    (False, re.compile(r"'''(?:\r?\n)?((?:[^']|'{1,2}(?!'))*'{0,2})'''")),
+    (True, re.compile(r'"""(?:\n)?((?:[^"\\]|\\[\s\S]|"{1,2}(?!"))*"{0,2})"""')),
+    (False, re.compile(r"'''(?:\n)?((?:[^']|'{1,2}(?!'))*'{0,2})'''")),
     (True, re.compile(r'"((?:[^"\\\n]|\\[^\n])*)"')),
     (False, re.compile(r"'([^'\n]*)'")),
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_NUMBERS = (
+    re.compile(r"true|false|[+-]?(?:inf|nan)"),
+    re.compile(r"0x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|0o[0-7](?:_?[0-7])*|0b[01](?:_?[01])*"),
+    re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?"),
+)
+_DATE = r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+_TIME = r"([0-9]{2}:[0-9]{2}:[0-5][0-9])(?:\.[0-9]+)?"
+_OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
+_MOMENT = re.compile("{}(?:[Tt ]{}{})?".format(_DATE, _TIME, _OFFSET))
+_CLOCK = re.compile(_TIME)
 _ESCAPE = re.compile(r"\\(?:([btnfr\"\\])|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|[ \t]*\r?\n[ \t\r\n]*|([\s\S]|\Z))")
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
 _MAX_DEPTH = 32
@@ -42,14 +54,29 @@ def read(text: str) -> List[Setting]:
     return _Reader(text).document()
 
 
+class _Table:
+    """The names that a table has so far, and how it was made: ``implicit``, ``header``, ``dotted`` or ``inline``."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.names: Dict[str, Any] = {}
+        """Name -> a `_Table`, a list of them for an array of tables, None for any other value."""
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = text.replace("\r\n", "\n")
         self._at = 0
         self._found: List[Setting] = []
+        self._root = _Table("header")
 
     def document(self) -> List[Setting]:
         table: Tuple[str, ...] = ()
+        names = self._root
+        control = _CONTROL.search(self._text)
+        if control is not None:
+            self._at = control.start()
+            raise self._malformed()
         while True:
             self._take(_GAP)
             if self._at == len(self._text):
@@ -58,19 +85,49 @@ class _Reader:
             if opened:
                 table = self._key()
                 self._expect("]" * len(opened))
+                names = self._open(table, len(opened) > 1)
             else:
-                self._pair(table, 0)
+                self._pair(table, names, 0)
             if _LINE_END.match(self._text, self._at) is None:
                 raise self._malformed()
             self._take(_LINE_END)
 
-    def _pair(self, table: Tuple[str, ...], depth: int) -> None:
-        path = table + self._key()
+    def _open(self, key: Tuple[str, ...], many: bool) -> _Table:
+        """Return the table that a header begins; raises `Malformed` where there is another thing of that name."""
+        here = self._root
+        for name in key[:-1]:
+            above = here.names.setdefault(name, _Table("implicit"))
+            here = above[-1] if isinstance(above, list) else above
+            if here is None or here.kind == "inline":
+                raise self._malformed()
+        there = here.names.get(key[-1])
+        if many:
+            if key[-1] in here.names and not isinstance(there, list):
+                raise self._malformed()
+            table = _Table("header")
+            here.names.setdefault(key[-1], []).append(table)
+            return table
+        if key[-1] in here.names and not (isinstance(there, _Table) and there.kind == "implicit"):
+            raise self._malformed()
+        opened: _Table = here.names.setdefault(key[-1], _Table("header"))
+        opened.kind = "header"
+        return opened
+
+    def _pair(self, table: Tuple[str, ...], names: _Table, depth: int) -> None:
+        key = self._key()
+        for name in key[:-1]:
+            names = names.names.setdefault(name, _Table("dotted"))
+            if not isinstance(names, _Table) or names.kind != "dotted":
+                raise self._malformed()
+        if key[-1] in names.names:
+            raise self._malformed()
+        path = table + key
         self._expect("=")
         self._take(_BLANK)
         # Its place is before what stands within it.
         place = len(self._found)
         self._found.insert(place, Setting(path, self._value(path, depth)))
+        names.names[key[-1]] = None
 
     def _key(self) -> Tuple[str, ...]:
         parts = []
@@ -96,9 +153,22 @@ class _Reader:
             return self._array(path, depth)
         if first == "{":
             self._inline_table(path, depth)
-        elif not self._take(_SCALAR):
-            raise self._malformed()
+        else:
+            self._check_scalar()
         return None
+
+    def _check_scalar(self) -> None:
+        """Pass over a number, a boolean, a date or a time; raises `Malformed` where it is none."""
+        match = _SCALAR.match(self._text, self._at)
+        text = match.group(0) if match else ""
+        if not any(form.fullmatch(text) for form in _NUMBERS):
+            moment, clock = _MOMENT.fullmatch(text), _CLOCK.fullmatch(text)
+            parts = moment.groups() if moment else ("2000-01-01", clock.group(1) if clock else "none")
+            try:
+                datetime.strptime("{} {}".format(parts[0], parts[1] or "00:00:00"), "%Y-%m-%d %H:%M:%S")
+            except ValueError:
+                raise self._malformed()
+        self._at += len(text)
 
     def _array(self, path: Tuple[str, ...], depth: int) -> List[Any]:
         values: List[Any] = []
@@ -114,14 +184,15 @@ class _Reader:
         return values
 
     def _inline_table(self, path: Tuple[str, ...], depth: int) -> None:
+        names = _Table("inline")
         self._expect("{")
         self._take(_BLANK)
         if not self._text.startswith("}", self._at):
-            self._pair(path, depth + 1)
+            self._pair(path, names, depth + 1)
             self._take(_BLANK)
             while not self._text.startswith("}", self._at):
                 self._expect(",")
-                self._pair(path, depth + 1)
+                self._pair(path, names, depth + 1)
                 self._take(_BLANK)
         self._expect("}")
 

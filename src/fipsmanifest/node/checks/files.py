@@ -103,7 +103,7 @@ class _Listing:
         self.components: Dict[str, str] = {}
         self.manifests: Dict[str, Set[str]] = {}
         self.containerd = containerd.read(node.root)
-        self.accounts = _accounts(node)
+        self.accounts = accounts_of(node)
         for listed in manifests:
             for file in listed.manifest["files"]:
                 self.manifests.setdefault(str(file.get("component")), set()).add(listed.name)
@@ -295,37 +295,69 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
 
 
 def _judge_owners(node: Node, result: Result, accounts: Optional[FrozenSet[int]]) -> Result:
-    """Judge a file that is right by who may put another one into its place: root alone, and nobody on the way to it.
+    """Judge a file that is right by who may put another one into its place: root alone, and nobody on the way to it."""
+    replaceable = find_replaceable(node, result.subject, accounts)
+    if replaceable.noted:
+        told = {"code": "owner-unknown", "path": replaceable.noted}
+        result = result._replace(evidence=dict(told, **result.evidence))
+    if not replaceable.who:
+        return result
+    evidence = dict(result.evidence, code="replaceable", path=replaceable.path)
+    return result._replace(
+        status=FAIL,
+        expected="changed by root alone",
+        actual=replaceable.shown,
+        evidence=evidence,
+        advice=replaceable.advice,
+    )
+
+
+class Replaceable(NamedTuple):
+    """Who other than root may replace a file, and where."""
+
+    who: str = ""
+    """Empty where nobody may."""
+    path: str = ""
+    noted: str = ""
+    """A path that belongs to a number without an account, which is nobody."""
+
+    @property
+    def shown(self) -> str:
+        """A sentence for reports."""
+        return "{} may change {}".format(self.who, self.path)
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return "Give it to root: chown root: {0}; chmod go-w {0}".format(self.path)
+
+
+def find_replaceable(node: Node, path: str, accounts: Optional[FrozenSet[int]]) -> Replaceable:
+    """Return who other than root may replace a file or a directory or link on the way to it.
 
     In a tree at rest that somebody unpacked, the owner of its first folder stands for root. An owner without an account
     on the node, as a tarball leaves one behind, is nobody who could: ``accounts`` are its numbers, None where nobody
     knows them.
     """
     passed: Dict[bytes, os.stat_result] = {}
+    noted = ""
     with contextlib.suppress(OSError):
         first = os.stat(node.root)
         passed[os.fsencode(node.root)] = first
-        tree.resolve(node.root, result.subject, passed=passed)
+        tree.resolve(node.root, path, passed=passed)
         user, group = (0, 0) if node.live else (first.st_uid, first.st_gid)
         for place, status in passed.items():
             users = {0, user}
             if accounts is not None and status.st_uid not in accounts | users:
-                told = {"code": "owner-unknown", "path": visible(_shown(node, place))}
-                result = result._replace(evidence=dict(told, **result.evidence))
+                noted = noted or visible(_shown(node, place))
                 users.add(status.st_uid)
             who = _who_may_replace(status, users, {0, group})
             if who is not None:
-                named = visible(_shown(node, place))
-                evidence = dict(result.evidence, code="replaceable", path=named)
-                advice = "Give it to root: chown root: {0}; chmod go-w {0}".format(named)
-                actual = "{} may change {}".format(who, named)
-                return result._replace(
-                    status=FAIL, expected="changed by root alone", actual=actual, evidence=evidence, advice=advice
-                )
-    return result
+                return Replaceable(who, visible(_shown(node, place)), noted)
+    return Replaceable(noted=noted)
 
 
-def _accounts(node: Node) -> Optional[FrozenSet[int]]:
+def accounts_of(node: Node) -> Optional[FrozenSet[int]]:
     """Give the numbers of the node's own accounts; None where its list cannot be read whole, or has no root."""
     try:
         text = tree.read_small(node.root, "/etc/passwd", _MAX_ACCOUNTS)

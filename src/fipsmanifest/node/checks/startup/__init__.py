@@ -1,0 +1,49 @@
+"""What the node starts: systemd's units, the kubelet's and containerd's configuration, static pods.
+
+The files check says that the listed programs are right. This one says that they are what is started: each command of a
+component resolves to a listed program, or it fails, or is unknown.
+"""
+
+from typing import Any, Dict, List, Sequence
+
+from ... import containerd, systemd
+from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
+from . import environment, kubelet, programs, runtime, static_pods, units
+
+ID = programs.ID
+
+
+def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
+    """Judge what the node starts; raises nothing."""
+    known = programs.Programs(node, manifests)
+    required = {name for listed in manifests for name in wanted_components(listed, node.role).here}
+    tree_of_units = systemd.Units(node.root)
+    loaded = tree_of_units.load_all()
+    started = units.check(loaded, known, required)
+    configured = containerd.read(node.root, loaded)
+    settings = kubelet.read(node, started.daemons)
+    results = [
+        *_unreadable(tree_of_units.doubts),
+        *started.results,
+        *units.check_other_starters(node, known),
+        *environment.preloaded(node),
+        *kubelet.check(node, settings, known, configured.sockets),
+        *runtime.check(node, configured, known),
+        *static_pods.check(node, manifests, kubelet.static_pod_directories(settings), known),
+    ]
+    found = _unique(results)
+    return found or [Result(ID, ID, NOT_APPLICABLE, actual="no units, static pods or configuration of containerd")]
+
+
+def _unreadable(doubts: Sequence[str]) -> List[Result]:
+    return [
+        programs.result("systemd", UNKNOWN, "units that can be read", doubt, "unit", "", "Run it as root.")
+        for doubt in doubts
+    ]
+
+
+def _unique(results: Sequence[Result]) -> List[Result]:
+    found: Dict[Any, Result] = {}
+    for one in results:
+        found.setdefault((one.subject, one.status, one.actual, str(one.evidence)), one)
+    return list(found.values())

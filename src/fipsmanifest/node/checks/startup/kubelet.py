@@ -1,0 +1,172 @@
+"""What the kubelet's options and configuration make it start: its container runtime, static pods and plugins.
+
+Rules: kubelet(1)'s options and KubeletConfiguration v1beta1; an option on the command line counts before the file.
+"""
+
+import errno
+import os
+import posixpath
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from ... import pods, tree, yaml
+from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
+from ...text import visible
+from .programs import OTHER, Programs, result
+from .units import Daemon
+
+# kubelet's option -> its name in the configuration, in lower case (Go matches keys in any case).
+_OPTIONS = {
+    "container-runtime-endpoint": "containerruntimeendpoint",
+    "image-service-endpoint": "imageserviceendpoint",
+    "pod-manifest-path": "staticpodpath",
+    "manifest-url": "staticpodurl",
+    "volume-plugin-dir": "volumeplugindir",
+    "image-credential-provider-bin-dir": "imagecredentialproviderbindir",
+    "config": "",
+    "config-dir": "",
+    "docker-endpoint": "",
+    "cni-bin-dir": "",
+    "container-runtime": "",
+}
+_SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
+_SUBJECT = "kubelet (configuration)"
+_MAX_FILES = 100
+
+
+class Settings(NamedTuple):
+    """The kubelet's settings."""
+
+    values: Dict[str, List[Tuple[str, str]]]
+    """Name of the setting in lower case -> its values, each with the file that says so."""
+    results: Tuple[Result, ...]
+    """What of it cannot be read."""
+
+    def set_to(self, *names: str) -> List[Tuple[str, str]]:
+        """Return the values that are not empty of the named settings, each with the file that says so."""
+        return [one for name in names for one in self.values.get(name, []) if one[0]]
+
+
+def read(node: Node, daemons: Sequence[Daemon]) -> Settings:
+    """Return the settings of every kubelet that a unit starts; raises nothing. Whatever could be in force counts."""
+    values: Dict[str, List[Tuple[str, str]]] = {}
+    results: List[Result] = []
+    files: List[str] = []
+    for daemon in daemons:
+        if daemon.name != "kubelet":
+            continue
+        if not daemon.exact:
+            advice = "Write the options there without specifiers."
+            results.append(_unknown("its options are not known exactly", daemon.path, advice))
+        for name, value in _options(daemon.arguments):
+            values.setdefault(_OPTIONS[name] or name, []).append((value, daemon.path))
+            files += [value] if name == "config" else _drop_ins(node, value) if name == "config-dir" else []
+    for path in dict.fromkeys(files[:_MAX_FILES]):
+        _read_file(node, path, values, results)
+    return Settings(values, tuple(results))
+
+
+def _options(words: Sequence[str]) -> Iterator[Tuple[str, str]]:
+    for word, following in zip(words, (*words[1:], "")):  # noqa: B905 - new in Python 3.10
+        name, equals, value = word[2:].partition("=")
+        # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
+        name = name.replace("_", "-")
+        if word.startswith("--") and name in _OPTIONS:
+            yield name, value if equals else following
+
+
+def _drop_ins(node: Node, directory: str) -> List[str]:
+    try:
+        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
+    except OSError:
+        return []
+    return [posixpath.join(directory, name) for name in names if name.endswith(".conf")]
+
+
+def _read_file(node: Node, path: str, values: Dict[str, List[Tuple[str, str]]], results: List[Result]) -> None:
+    advice = "Make it readable and plain, or run as root."
+    try:
+        document: Any = yaml.read(tree.read_small(node.root, path, yaml.MAX_SIZE + 1))
+    except OSError as error:
+        # Before it joins a cluster a node has none, and its kubelet does not start.
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            results.append(_unknown("unreadable", path, advice))
+        return
+    except (tree.NotRegular, yaml.Malformed) as error:
+        results.append(_unknown("it cannot be read exactly: {}".format(error), path, advice))
+        return
+    for key, value in document.items() if isinstance(document, dict) else ():
+        name = key.casefold()
+        if name in _OPTIONS.values():
+            known = isinstance(value, str)
+            values.setdefault(name, []).append((value if known and value not in ("null", "~") else "", path))
+            if not known:
+                results.append(_unknown("{} is no text".format(visible(key, 60)), path, advice))
+
+
+def _unknown(actual: str, path: str, advice: str) -> Result:
+    return result(_SUBJECT, UNKNOWN, None, actual, "configuration", path, advice, component="kubelet")
+
+
+def check(node: Node, settings: Settings, programs: Programs, sockets: Sequence[str]) -> List[Result]:
+    """Judge what the kubelet is told to start; ``sockets`` are where containerd is told to listen."""
+    return [
+        *settings.results,
+        *_judge_runtime(settings, sockets),
+        *_judge_pods_from_network(settings),
+        *_judge_plugins(node, settings, programs),
+    ]
+
+
+def _judge_runtime(settings: Settings, sockets: Sequence[str]) -> Iterator[Result]:
+    usual = (*_SOCKETS, *sockets)
+    for value, path in settings.set_to("containerruntimeendpoint", "imageserviceendpoint"):
+        socket = value[7:] if value.startswith("unix://") else value
+        if posixpath.normpath(socket) not in usual:
+            advice = "Name containerd's socket there: what listens elsewhere is not in the manifest."
+            yield result(_SUBJECT, UNKNOWN, usual[0], value, "other-runtime", path, advice, component="kubelet")
+
+
+def _judge_pods_from_network(settings: Settings) -> Iterator[Result]:
+    for value, path in settings.set_to("staticpodurl"):
+        advice = "Remove it: what pods the kubelet gets from there is not known."
+        yield result(
+            _SUBJECT, UNKNOWN, "static pods from files", value, "pods-from-network", path, advice, component="kubelet"
+        )
+
+
+def _judge_plugins(node: Node, settings: Settings, programs: Programs) -> Iterator[Result]:
+    """Credential providers and volume drivers are not the release's: noted, unless one has a component's name."""
+    for value, path in settings.set_to("imagecredentialproviderbindir", "volumeplugindir", "cni-bin-dir"):
+        yield from judge_directory(node, value, path, programs, "kubelet")
+
+
+def judge_directory(node: Node, directory: str, path: str, programs: Programs, component: str) -> Iterator[Result]:
+    """Judge a directory of plugins: one with a listed program's name has to be that; others are noted."""
+    try:
+        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            yield result(directory, UNKNOWN, "readable", "unreadable", "unreadable", path, "Run it as root.")
+        return
+    noted = []
+    for name in names:
+        found = programs.find(posixpath.join(directory, name))
+        if found.status != OTHER or not programs.is_program(found.path):
+            continue
+        if name in programs.names:
+            advice = "Remove it, or put the release's own program there."
+            actual = "{}, which the manifest does not list".format(found.path)
+            yield result(
+                found.path, FAIL, "a listed program", actual, "other-program", path, advice, component=component
+            )
+        else:
+            noted.append(name)
+    if noted:
+        actual = "not in the manifest: {}".format(", ".join(noted[:16]))
+        yield result(directory, NOT_APPLICABLE, None, actual, "plugins", path, component=component)
+
+
+def static_pod_directories(settings: Settings) -> List[Tuple[str, str]]:
+    """Return the directories of static pods, each with the file that names it; kubeadm's own in any case."""
+    named = [(value, path) for value, path in settings.set_to("staticpodpath")]
+    return list(dict([(pods.DIRECTORY, ""), *named]).items())

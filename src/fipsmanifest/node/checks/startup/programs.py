@@ -1,0 +1,255 @@
+"""The programs that the manifests list, and what a path or a name on the node leads to."""
+
+import contextlib
+import errno
+import os
+import posixpath
+import re
+import stat
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ... import tree
+from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
+from ...text import visible
+from .. import files
+
+ID = "startup"
+
+LISTED = "listed"
+OTHER = "other"
+MISSING = "missing"
+UNREADABLE = "unreadable"
+_HASH_ANYWAY = 1024 * 1024 * 1024
+_MAX_SCRIPT = 64 * 1024
+_MAX_MENTIONS = 100
+_MAX_SCANNED = 4 * 1024 * 1024 * 1024  # of all programs that units start
+_CHUNK = 256 * 1024
+_LONGEST_LINE = 4096
+_BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()$`=:,]+")
+_SHELL_WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
+_COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
+# Programs that start another one, which their arguments name.
+_WRAPPERS = frozenset(
+    ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "env", "nice", "ionice", "chrt", "taskset")
+    + ("numactl", "setpriv", "setsid", "nohup", "timeout", "stdbuf", "chroot", "unshare", "nsenter", "sudo", "su")
+    + ("runuser", "systemd-run", "systemd-nspawn", "capsh", "prlimit", "flock", "strace", "xargs", "python", "perl")
+    + ("systemd-inhibit", "start-stop-daemon", "daemon", "runcon", "sg", "script", "setarch", "linux64", "bwrap")
+    + ("cgexec", "tini", "dumb-init", "supervisord", "exec", "awk", "gdb", "uname26", "platform-python", "podman")
+)
+_LOADER = re.compile(r"(?:ld-linux.*|ld|ld-[0-9.]+|ld-musl.*)\.so[0-9.]*\Z|python[0-9.]*\Z|perl[0-9.]*\Z|lua[0-9.]*\Z")
+
+
+class Found(NamedTuple):
+    """What a path on the node leads to."""
+
+    status: str
+    """``listed``, ``other``, ``missing`` or ``unreadable``."""
+    path: str
+    component: Optional[str] = None
+    """Whose program it is, where it is listed."""
+    name: str = ""
+    """The listed program's name."""
+    replaceable: files.Replaceable = files.Replaceable()
+    """Who other than root may replace it, where it is at another path than the manifest lists."""
+
+
+class Programs:
+    """The components' own programs, by place, digest and name."""
+
+    def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
+        self._node = node
+        self._accounts = files.accounts_of(node)
+        self._packages: Dict[bytes, str] = {}
+        self._least = _HASH_ANYWAY
+        self._left = _MAX_SCANNED
+        self._builds: Dict[bytes, Optional[str]] = {}
+        self._sizes: Set[int] = set()
+        self._places: Dict[bytes, Tuple[str, str]] = {}
+        self._digests: Dict[str, Tuple[str, str]] = {}
+        self.names: Dict[str, str] = {}
+        """Name of each program that a manifest lists, in packages or images -> its component."""
+        self.host: Dict[str, Set[str]] = {}
+        """Component -> the names of its programs in packages."""
+        self.paths: Set[str] = set()
+        """The paths of the programs in packages, with links and where these lead."""
+        for listed in manifests:
+            for file in listed.manifest["files"]:
+                self._add(file)
+            for image in listed.manifest.get("images") or []:
+                for file in image_files(image):
+                    component = str(file.get("component"))
+                    if is_own_program(file, component):
+                        self.names.setdefault(posixpath.basename(str(file["path"])), component)
+
+    def _add(self, file: Dict[str, Any]) -> None:
+        component, path = str(file.get("component")), str(file.get("path"))
+        if not is_own_program(file, component):
+            return
+        owner = (component, posixpath.basename(path))
+        package = (file.get("go") or {}).get("path")
+        if package:
+            # Go's build info has the main package's path in a line of its own (runtime/debug.BuildInfo).
+            self._packages["path\t{}\n".format(package).encode("utf-8", "replace")] = component
+            self._least = min(self._least, int(file.get("size") or 0) // 4)
+        self.names[owner[1]] = component
+        self.host.setdefault(component, set()).add(owner[1])
+        self.paths.add(path)
+        self._sizes.add(int(file.get("size") or 0))
+        self._digests[str(file["sha256"])] = owner
+        with contextlib.suppress(OSError):  # that it is missing is for the files check to say
+            self._places[tree.resolve(self._node.root, path)] = owner
+            self.paths.add(self.resolved(path))
+
+    def resolved(self, path: str) -> str:
+        """Return the node's path of what ``path`` leads to; the path itself where that is nothing."""
+        try:
+            place = tree.resolve(self._node.root, path)
+        except OSError:
+            return posixpath.normpath(path)
+        return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), self._node.root))
+
+    def find(self, path: str) -> Found:
+        """Return what a path leads to; raises nothing."""
+        try:
+            place = tree.resolve(self._node.root, path)
+            mode = os.lstat(place).st_mode
+            owner = self._places.get(place)
+            elsewhere = owner is None
+            if owner is None and stat.S_ISREG(mode) and os.lstat(place).st_size in self._sizes:
+                owner = self._digests.get(self._node.digests.of(place, _HASH_ANYWAY).sha256)
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            return Found(MISSING if missing else UNREADABLE, path)
+        except (tree.NotRegular, tree.Unstable):
+            return Found(UNREADABLE, path)
+        if owner is None:
+            return Found(OTHER, path)
+        if elsewhere:
+            return Found(LISTED, path, *owner, files.find_replaceable(self._node, path, self._accounts))
+        return Found(LISTED, path, *owner)  # the files check judges it
+
+    def is_program(self, path: str) -> bool:
+        """Return whether a path leads to a regular file with execution rights."""
+        try:
+            mode = os.lstat(tree.resolve(self._node.root, path)).st_mode
+        except OSError:
+            return False
+        return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+    def look_up(self, name: str, directories: Sequence[str]) -> Found:
+        """Return what a name leads to as execvp(3) looks for it; the name itself where it is a path."""
+        if "/" in name:
+            return self.find(name)
+        for directory in directories:
+            path = posixpath.join(directory, name)
+            if self.is_program(path):
+                return self.find(path)
+        return Found(MISSING, name)
+
+    def build_of(self, path: str) -> Optional[str]:
+        """Return the component that an executable is a build of, by the main package in its Go build info."""
+        try:
+            place = tree.resolve(self._node.root, path)
+            if place not in self._builds:
+                self._builds[place] = self._read_build(place)
+            return self._builds[place]
+        except (OSError, tree.NotRegular):
+            return None
+
+    def _read_build(self, place: bytes) -> Optional[str]:
+        descriptor = tree.open_file(place)
+        try:
+            size = os.fstat(descriptor).st_size
+            if not self._packages or not self._least <= size <= min(_HASH_ANYWAY, self._left):
+                return None
+            self._left -= size
+            if os.read(descriptor, 4) != b"\x7fELF":
+                return None
+            tail = b""
+            while True:
+                part = os.read(descriptor, _CHUNK)
+                content = tail + part
+                for line, component in self._packages.items():
+                    if line in content:
+                        return component
+                if not part:
+                    return None
+                tail = content[-_LONGEST_LINE:]
+        finally:
+            os.close(descriptor)
+
+    def script(self, path: str) -> Optional[str]:
+        """Return the text of a script; None for another file, or one that cannot be read."""
+        try:
+            text = tree.read_small(self._node.root, path, _MAX_SCRIPT)
+        except (OSError, tree.NotRegular):
+            return None
+        return text if text.startswith("#!") else None
+
+    def others_in(self, text: str) -> List[str]:
+        """Return the paths in a command or script that have a component's name and are not listed programs."""
+        return [one for one in self._mentioned(text) if self.is_program(one) and self.find(one).status == OTHER]
+
+    def listed_in(self, text: str) -> List[str]:
+        """Return the listed programs that a command or script names by their paths."""
+        return [one for one in self._mentioned(text) if self.find(one).status == LISTED]
+
+    def _mentioned(self, text: str) -> List[str]:
+        words = dict.fromkeys(_BETWEEN_PATHS.split(text))
+        return [one for one in words if one.startswith("/") and posixpath.basename(one) in self.names][:_MAX_MENTIONS]
+
+    def called_in(self, text: str) -> List[str]:
+        """Return the names of programs that a shell's text calls by a name alone, or a path with a variable in it."""
+        found = set()
+        before = ";"
+        for word in _SHELL_WORDS.findall(text):
+            name = posixpath.basename(word)
+            called = before in _COMMAND_FOLLOWS or "=" in before
+            if name in self.names and (called if word == name else not word.startswith("/")):
+                found.add(name)
+            before = word
+        return sorted(found)
+
+
+def is_wrapper(program: str) -> bool:
+    """Return whether a program is known to start the one that its arguments name."""
+    name = posixpath.basename(program)
+    return name in _WRAPPERS or _LOADER.match(name) is not None
+
+
+def result(
+    subject: str, status: str, expected: Optional[str], actual: str, code: str, path: str, advice: str = "", **more: Any
+) -> Result:
+    """Return a result of this check: ``path`` is the file that says what starts."""
+    evidence: Dict[str, Any] = {"code": code} if code else {}
+    if path:
+        evidence["path"] = visible(path)
+    component = more.pop("component", None)
+    evidence.update(more)
+    expected = None if expected is None else visible(expected, 400)
+    return Result(
+        ID, visible(subject), status, expected, visible(actual, 400), of_component(evidence, component), advice
+    )
+
+
+def judge(subject: str, found: Found, path: str, component: Optional[str] = None) -> Result:
+    """Return the result of a program that is started: a listed one passes, any other one fails."""
+    expected = "a listed program" + (" of {}".format(component) if component else "")
+    if found.replaceable.who:
+        actual, advice = found.replaceable.shown, found.replaceable.advice
+        return result(
+            subject, FAIL, "changed by root alone", actual, "replaceable", path, advice, component=found.component
+        )
+    if found.status == LISTED and component in (None, found.component):
+        return result(subject, PASS, expected, found.path, "", path, component=found.component)
+    if found.status in (LISTED, OTHER):
+        advice = "Let {} start the release's own program, and find out who changed that.".format(
+            visible(path) or subject
+        )
+        what = "{}, which the manifest does not list".format(found.path)
+        if found.status == LISTED:
+            what = "{}, a program of {}".format(found.path, found.component)
+        return result(subject, FAIL, expected, what, "other-program", path, advice, component=component)
+    advice = "Run it as root." if found.status == UNREADABLE else "Install the program, or remove what starts it."
+    actual = "{}: {}".format(found.path, found.status)
+    return result(subject, UNKNOWN, expected, actual, "program-" + found.status, path, advice, component=component)

@@ -1,0 +1,128 @@
+"""The programs that containerd's configuration makes it start: runtimes, shims, CNI and NRI plugins.
+
+Rules: containerd's docs/man/containerd-config.toml.5.md, docs/cri/config.md, pkg/shim (names of shims), docs/NRI.md.
+"""
+
+import json
+import os
+import posixpath
+import re
+from typing import Any, Iterator, List, Sequence
+
+from ... import containerd, systemd, tree
+from ...result import FAIL, UNKNOWN, Node, Result
+from .kubelet import judge_directory
+from .programs import LISTED, MISSING, OTHER, Programs, judge, result
+
+_CNI_CONFIGURATION = "/etc/cni/net.d"
+_CNI_PROGRAMS = "/opt/cni/bin"
+_NRI_PLUGINS = "/opt/nri/plugins"
+_GO_PLUGINS = ("/var/lib/containerd/plugins", "/opt/containerd/plugins")
+_SHIM_TYPE = re.compile(r"io\.containerd\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\Z")
+_LEGACY_TYPES = ("io.containerd.runtime.v1.linux", "io.containerd.runtime-v1.linux")
+_OPTIONAL = ("stream processor", "legacy runtime", "legacy shim")
+_MAX_NETWORKS = 50
+_MAX_SIZE = 64 * 1024
+
+
+def check(node: Node, configured: containerd.Configuration, programs: Programs) -> List[Result]:
+    """Judge every program that containerd is told to start, and those that it starts of itself; raises nothing."""
+    search = [*configured.programs, *systemd.DEFAULT_PATH]
+    results = configured.unread("startup")
+    started = {program.value for program in configured.starts}
+    for program in dict.fromkeys(configured.starts):
+        results += _judge_program(program, configured, search, programs)
+    for name in ("runc", "containerd-shim-runc-v2"):
+        if name not in started and name in programs.names:
+            found = programs.look_up(name, search)
+            if found.status == OTHER:
+                results.append(judge("{} (by PATH)".format(name), found, "", programs.names[name]))
+    return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured))
+
+
+def _judge_program(
+    program: containerd.Program, configured: containerd.Configuration, search: Sequence[str], programs: Programs
+) -> Iterator[Result]:
+    name = program.value
+    if program.kind == "shim type":
+        if name in _LEGACY_TYPES:
+            name = "containerd-shim"
+        elif "/" not in name:
+            match = _SHIM_TYPE.match(name)
+            if match is None:
+                advice = "Name a runtime of the form io.containerd.runc.v2 there."
+                yield result(
+                    "containerd", UNKNOWN, None, name, "shim-type", program.path, advice, component="containerd"
+                )
+                return
+            name = "containerd-shim-{}-{}".format(*match.groups())
+    found = programs.look_up(name, search)
+    subject = "{} of {}".format(program.kind.replace(" type", ""), program.handler or "containerd")
+    is_default = program.handler in ("", "runc", "default_runtime", *configured.default_handlers)
+    if found.status == LISTED:
+        yield judge(subject, found, program.path)
+    elif found.status == MISSING and (program.kind in _OPTIONAL or "/" not in name):
+        return  # containerd's own defaults name some that are not installed, and PATH leads to none
+    elif program.kind == "stream processor" or (not is_default and posixpath.basename(name) not in programs.names):
+        advice = "Remove the setting, unless you know the program: pods that ask for it are run by what is not listed."
+        actual = "{}: {}".format(found.path, "not listed" if found.status == OTHER else found.status)
+        yield result(
+            subject,
+            UNKNOWN,
+            "a listed program",
+            actual,
+            "unlisted-program",
+            program.path,
+            advice,
+            component="containerd",
+        )
+    else:
+        yield judge(subject, found, program.path)
+
+
+def _judge_directories(node: Node, configured: containerd.Configuration, programs: Programs) -> List[Result]:
+    results: List[Result] = []
+    named = [(one.kind, one.value, one.path) for one in configured.directories if one.kind != "cni configuration"]
+    wanted = [("cni", _CNI_PROGRAMS, ""), ("nri", _NRI_PLUGINS, "")]
+    wanted += [("plugins", directory, "") for directory in _GO_PLUGINS]
+    for kind, directory, path in dict.fromkeys(named + wanted):
+        if kind == "cni":
+            results += judge_directory(node, directory, path, programs, "containerd")
+            continue
+        names = [name for name in _names(node, directory) if not name.startswith(".")]
+        if names:
+            advice = "Remove them: containerd starts or loads them, and they may change every container."
+            actual = ", ".join(names[:8])
+            results.append(
+                result(directory, UNKNOWN, "no plugins", actual, "plugins", path, advice, component="containerd")
+            )
+    return results
+
+
+def _judge_networks(node: Node, configured: containerd.Configuration) -> Iterator[Result]:
+    """Judge the CNI configurations: a plugin's ``type`` is a name in the plugins' directory, not a path.
+
+    Plugins of other names belong to the cluster's network: no manifest lists them, and they are noted alone.
+    """
+    named = [one.value for one in configured.directories if one.kind == "cni configuration"]
+    for directory in dict.fromkeys([*named, _CNI_CONFIGURATION]):
+        names = [one for one in _names(node, directory) if one.endswith((".conf", ".conflist", ".json"))]
+        for name in names[:_MAX_NETWORKS]:
+            path = posixpath.join(directory, name)
+            try:
+                document: Any = json.loads(tree.read_small(node.root, path, _MAX_SIZE))
+                kinds = [str(one["type"]) for one in document.get("plugins", [document]) if "type" in one]
+            except (OSError, tree.NotRegular, ValueError, TypeError, AttributeError, RecursionError):
+                advice = "Make it readable: containerd starts the plugins that it names."
+                yield result(path, UNKNOWN, "a CNI configuration", "unreadable", "configuration", "", advice)
+                continue
+            for kind in [one for one in kinds if "/" in one]:
+                advice = "Name a plugin of {} there.".format(_CNI_PROGRAMS)
+                yield result(path, FAIL, "a plugin's name", kind, "other-program", path, advice, component="containerd")
+
+
+def _names(node: Node, directory: str) -> List[str]:
+    try:
+        return sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
+    except OSError:
+        return []
