@@ -13,7 +13,7 @@ from typing import Any
 from tests.publish.releases import ReleaseKey, document, wanted_tool
 from tests.servers import SeaweedFS
 
-from fipsmanifest.manifest import canonical
+from fipsmanifest.model.manifest import canonical
 from fipsmanifest.publish import layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from examples.upstream import goprograms
 
-from fipsmanifest.collect.cache import Cache
+from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect import elf
 from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.scan import survey
 from fipsmanifest.inspect.source import OpenFile
 from fipsmanifest.inspect.table import load
-from fipsmanifest.survey import survey
 
 from .measure import Figure, Run, paired, run
 

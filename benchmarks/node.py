@@ -23,7 +23,7 @@ from examples.upstream import goprograms
 from tests.node import roots
 from tests.node.forge import PYTHONS, Forge, opened
 
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
 
 from .measure import Figure, Run, paired, run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.node.forge import PYTHONS, Forge, opened, payload
 
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
 
 from .measure import Figure, run
 

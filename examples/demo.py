@@ -21,8 +21,8 @@ from pathlib import Path
 
 from examples.upstream import World, node_root
 
-from fipsmanifest import definition as definitions
 from fipsmanifest.errors import FipsManifestError, Incomplete
+from fipsmanifest.model import definition as definitions
 
 VERSION = "v1.21.3"
 TOP = Path(__file__).resolve().parents[1]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.definition import Definition, find, line_of, load
 from fipsmanifest.errors import UsageError
+from fipsmanifest.model.definition import Definition, find, line_of, load
 
 SHIPPED = Path(__file__).parents[1] / "releases"
 

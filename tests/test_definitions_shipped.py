@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.definition import Definition, Images, RpmRepository, Tarball, find, load
-from fipsmanifest.generate.ownership import owner_of_image
-from fipsmanifest.lint import load_checked
+from fipsmanifest.model.definition import Definition, Images, RpmRepository, Tarball, find, load
+from fipsmanifest.model.lint import load_checked
+from fipsmanifest.model.ownership import owner_of_image
 
 RELEASES = Path(__file__).parents[1] / "releases"
 SHIPPED = sorted(RELEASES.glob("v*/*.toml"))

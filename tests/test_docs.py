@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.publish import layout
 from fipsmanifest.sign import keys
-from fipsmanifest.tool import build_tool
 from tests.faultyhttp import FaultyServer
 from tests.node import forge as forge_module
 from tests.node import roots
@@ -254,7 +254,7 @@ def test_each_option_that_the_nodes_page_names_is_the_tools(forge: Forge, tmp_pa
 
 
 def test_the_nodes_page_tells_of_every_verdict_scope_and_exit_code() -> None:
-    schema = json.loads((TOP / "src/fipsmanifest/node_schema.json").read_text())["properties"]
+    schema = json.loads((TOP / "src/fipsmanifest/node/schema.json").read_text())["properties"]
     for value in (*schema["verdict"]["enum"], *schema["scope"]["enum"]):
         assert f"`{value}` |" in NODES, value
     for code in (0, 1, 2, 3, 4, 69, 70, 130):

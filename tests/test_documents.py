@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest import definition, documents, freshness, lock
-from fipsmanifest.collect import credentials, imagedocument
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.gate import read_exceptions
 from fipsmanifest.inspect import artifacts, table
-from fipsmanifest.node import trust
+from fipsmanifest.inspect.gate import read_exceptions
+from fipsmanifest.model import definition, documents
+from fipsmanifest.oci import credentials
+from fipsmanifest.oci import document as imagedocument
 from fipsmanifest.publish import index
+from fipsmanifest.state import lock
+from fipsmanifest.state import rollback as freshness
+from fipsmanifest.trust import store as trust
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 DEEP = 100_000

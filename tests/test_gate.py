@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from fipsmanifest.definition import Exemption
-from fipsmanifest.gate import Decision, Excuse, Gate, NotPassed
-from fipsmanifest.inspect.finding import CryptoFacts, Finding, Verdict
-from fipsmanifest.packed import Located
+from fipsmanifest.inspect.gate import Decision, Excuse, Gate, NotPassed
+from fipsmanifest.inspect.nested import Located
+from fipsmanifest.model.definition import Exemption
+from fipsmanifest.model.finding import CryptoFacts, Finding, Verdict
 
 #: DESIGN section 6 and the README's section on the gate, by hand.
 PASSES = {"proven": True, "no-crypto": True, "not-go": True}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.definition import load
 from fipsmanifest.errors import UsageError
-from fipsmanifest.lint import load_checked, warnings
-from fipsmanifest.overrides import overrides
+from fipsmanifest.model.definition import load
+from fipsmanifest.model.lint import load_checked, warnings
+from fipsmanifest.workflows.overrides import overrides
 
 SHIPPED = Path(__file__).parents[1] / "releases"
 RHEL8 = (SHIPPED / "v1.21.3" / "rhel8.toml").read_text()

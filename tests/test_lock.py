@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest import lock
-from fipsmanifest.artifact import Artifact
 from fipsmanifest.errors import Refused, UsageError
+from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.state import lock
 
 
 def artifact(name: str, sha256: str = "a" * 64, signed_by: str | None = None) -> Artifact:

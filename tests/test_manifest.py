@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fipsmanifest import manifest
 from fipsmanifest.errors import NotTrusted, Refused
+from fipsmanifest.model import manifest
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=50),

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from fipsmanifest.collect.cache import Cache
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
+from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.inspector import Inspector
+from fipsmanifest.inspect.nested import DEEPEST, Located, Outcome, Unopened
+from fipsmanifest.inspect.scan import survey
 from fipsmanifest.inspect.table import load
-from fipsmanifest.packed import DEEPEST, Located, Outcome, Unopened
-from fipsmanifest.survey import survey
 from tests.collect import upstream
 from tests.inspect import edits, programs
 from tests.servers_registry import make_image, make_layer, skopeo

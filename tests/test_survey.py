@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.collect.cache import Cache
 from fipsmanifest.errors import FipsManifestError, Incomplete, UsageError
+from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.inspector import Inspector
+from fipsmanifest.inspect.nested import Located
+from fipsmanifest.inspect.scan import RemoteImage, survey
 from fipsmanifest.inspect.table import load
-from fipsmanifest.packed import Located
 from fipsmanifest.progress import SILENT, Task
-from fipsmanifest.survey import RemoteImage, survey
 from tests.inspect import programs
 from tests.servers_registry import make_image, make_layer
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from fipsmanifest.architecture import to_oci
 from fipsmanifest.errors import Incomplete
+from fipsmanifest.model.architecture import to_oci
 
 from .packages import deterministic_gzip, tar_of
 

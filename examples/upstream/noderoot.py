@@ -10,8 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import Literal
 
-from fipsmanifest.definition import Definition
 from fipsmanifest.errors import Incomplete
+from fipsmanifest.model.definition import Definition
 
 from . import images as oci
 from .world import World

@@ -21,10 +21,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fipsmanifest import definition as definitions
-from fipsmanifest.architecture import to_oci
-from fipsmanifest.definition import Component, Definition, Images, RpmRepository, Tarball
 from fipsmanifest.errors import Incomplete
+from fipsmanifest.model import definition as definitions
+from fipsmanifest.model.architecture import to_oci
+from fipsmanifest.model.definition import Component, Definition, Images, RpmRepository, Tarball
 
 from . import goprograms, layout, packages, serving
 from . import images as oci

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest import freshness
 from fipsmanifest.errors import Incomplete, NotTrusted
-from fipsmanifest.node.trust import Trust, TrustedKey, load_trust
+from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.publish.bucket import Absent
 from fipsmanifest.publish.folder import FolderBucket
 from fipsmanifest.sign import keys
-from fipsmanifest.tool import build_tool
+from fipsmanifest.state import rollback
+from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
 from tests.faultyhttp import FaultyServer
 from tests.node import forge as forge_module
 from tests.node.forge import Forge, payload
@@ -388,10 +388,10 @@ class TestFreshness:
             ("relative", f"{tmp_path}/.local/state/fipsmanifest/serials.json"),
         ):
             monkeypatch.setenv("XDG_STATE_HOME", value)
-            assert str(freshness.state_file()) == expected
+            assert str(rollback.state_file()) == expected
         monkeypatch.setenv("HOME", "")
         with pytest.raises(Incomplete, match="no home folder"):
-            freshness.state_file()
+            rollback.state_file()
 
 
 def trusting(*names: str, revoked: str = "") -> Trust:
@@ -410,7 +410,7 @@ def see(
 ) -> None:
     """Remember a serial that the last of these keys signed, or ``by``, by a trust folder that lists them."""
     trust = trusting(*names, revoked=revoked)
-    freshness.check_and_remember(path, release, serial, signed_by=(by or names[-1]) * 40, trust=trust)
+    rollback.check_and_remember(path, release, serial, signed_by=(by or names[-1]) * 40, trust=trust)
 
 
 class TestPublishers:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.collect.cache import Cache, default_root
 from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.fetch.cache import Cache, default_root
 
 DATA = b"a kubelet"
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.collect.cache import Cache
-from fipsmanifest.collect.http import Http, Limits, Unauthorized
 from fipsmanifest.errors import Incomplete, Refused, UsageError
+from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.fetch.http import Http, Limits, Unauthorized
 from fipsmanifest.progress import SILENT, Task
 from tests import faultyhttp
 from tests.faultyhttp import FaultyServer
@@ -703,8 +703,8 @@ DOWNLOADER = textwrap.dedent(
     """
     import resource, sys
     from pathlib import Path
-    from fipsmanifest.collect.cache import Cache
-    from fipsmanifest.collect.http import Http
+    from fipsmanifest.fetch.cache import Cache
+    from fipsmanifest.fetch.http import Http
     from fipsmanifest.errors import FipsManifestError
     root, url, expected, largest = sys.argv[1:]
     if int(largest):
@@ -793,6 +793,6 @@ def test_stopping_ends_a_download_soon_and_keeps_the_part(
 
 
 def test_the_module_of_downloads_does_not_load_requests_until_it_asks() -> None:
-    code = "import sys, fipsmanifest.collect.http, fipsmanifest.collect.rpmrepo; print('requests' in sys.modules)"
+    code = "import sys, fipsmanifest.fetch.http, fipsmanifest.collect.rpmrepo; print('requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

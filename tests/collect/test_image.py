@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.artifact import Artifact
+from fipsmanifest.archive.layers import merge, read_layer
 from fipsmanifest.collect import image
-from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
-from fipsmanifest.collect.http import Http, Limits
-from fipsmanifest.collect.mirror import Mirrors
-from fipsmanifest.collect.registry import parse_reference
-from fipsmanifest.definition import Definition, Images
 from fipsmanifest.errors import Incomplete, Refused, UsageError
-from fipsmanifest.lock import Pin
-from fipsmanifest.unpack.layers import merge, read_layer
+from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.fetch.http import Http, Limits
+from fipsmanifest.fetch.mirror import Mirrors
+from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.model.definition import Definition, Images
+from fipsmanifest.oci.registry import parse_reference
+from fipsmanifest.state.lock import Pin
 from tests.faultyhttp import FaultyServer, reset_after
 from tests.servers_registry import (
     OCI_CONFIG,

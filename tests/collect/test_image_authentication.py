@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from fipsmanifest.collect import credentials
 from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.oci import credentials
 from tests.collect.test_image import context, pull
 from tests.faultyhttp import FaultyServer, Handler
 from tests.servers_registry import PASSWORD, USER, Registry, TokenServer, make_image, make_layer

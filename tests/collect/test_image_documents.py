@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.collect.imagedocument import (
+from fipsmanifest.errors import Refused
+from fipsmanifest.oci.document import (
     DOCKER_LIST,
     OCI_CONFIG,
     OCI_INDEX,
@@ -16,7 +17,6 @@ from fipsmanifest.collect.imagedocument import (
     parse,
     parse_config,
 )
-from fipsmanifest.errors import Refused
 
 DIGEST = "sha256:" + "a" * 64
 LAYER = {"digest": DIGEST, "size": 10, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}

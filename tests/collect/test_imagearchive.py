@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.artifact import Artifact, LeftOut
+from fipsmanifest.archive.layers import merge, read_layer
+from fipsmanifest.archive.member import Member
 from fipsmanifest.collect import imagearchive
-from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
-from fipsmanifest.definition import ImageArchive
 from fipsmanifest.errors import Incomplete, Refused, UsageError
-from fipsmanifest.lock import Pin
-from fipsmanifest.unpack.layers import merge, read_layer
-from fipsmanifest.unpack.member import Member
+from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.model.artifact import Artifact, LeftOut
+from fipsmanifest.model.definition import ImageArchive
+from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
 from tests.faultyhttp import FaultyServer
 from tests.servers_registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fipsmanifest.collect.mirror import Mirrors
 from fipsmanifest.errors import UsageError
+from fipsmanifest.fetch.mirror import Mirrors
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest import lock
-from fipsmanifest.artifact import Artifact
 from fipsmanifest.collect import package_signature, rpmfolder
-from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
-from fipsmanifest.collect.http import Http
-from fipsmanifest.collect.mirror import Mirrors
-from fipsmanifest.definition import Definition, RpmFolder
 from fipsmanifest.errors import Incomplete, Refused
-from fipsmanifest.lock import Pin
-from fipsmanifest.node.trust import load_trust
+from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.fetch.http import Http
+from fipsmanifest.fetch.mirror import Mirrors
+from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.model.definition import Definition, RpmFolder
+from fipsmanifest.state import lock
+from fipsmanifest.state.lock import Pin
+from fipsmanifest.trust.store import load_trust
 from tests.collect import upstream
 from tests.collect.test_rpm_repository import definition, sha256sum
 from tests.collect.upstream import Keys

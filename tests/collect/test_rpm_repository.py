@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest import lock
-from fipsmanifest.artifact import Artifact
 from fipsmanifest.collect import package_signature, rpmrepo
-from fipsmanifest.collect.cache import Cache
 from fipsmanifest.collect.context import Context
-from fipsmanifest.collect.http import Http, Limits
-from fipsmanifest.collect.mirror import Mirrors
-from fipsmanifest.definition import Definition, RpmRepository
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused, Several
-from fipsmanifest.lock import Pin
-from fipsmanifest.node.trust import load_trust
+from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.fetch.http import Http, Limits
+from fipsmanifest.fetch.mirror import Mirrors
+from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.model.definition import Definition, RpmRepository
+from fipsmanifest.state import lock
+from fipsmanifest.state.lock import Pin
+from fipsmanifest.trust.store import load_trust
 from tests import faultyhttp
 from tests.collect import upstream
 from tests.collect.upstream import Keys

@@ -14,8 +14,8 @@ import pytest
 from fipsmanifest.collect import package_signature
 from fipsmanifest.collect.package_signature import Authenticated
 from fipsmanifest.errors import Incomplete, Refused
-from fipsmanifest.node import gpgv
-from fipsmanifest.node.trust import load_trust
+from fipsmanifest.trust import gpgv
+from fipsmanifest.trust.store import load_trust
 from tests.collect import upstream
 from tests.collect.upstream import BIN, FILE_DIGEST_ALGORITHM, INT32, PAYLOAD_DIGEST, Keys, Parts
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.artifact import Artifact
 from fipsmanifest.collect import tarball
 from fipsmanifest.collect.context import Context
-from fipsmanifest.definition import Tarball
 from fipsmanifest.errors import Incomplete, Refused
-from fipsmanifest.lock import Pin
+from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.model.definition import Tarball
+from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
 from tests.faultyhttp import FaultyServer
 

@@ -10,9 +10,9 @@ import pytest
 
 from fipsmanifest.collect import package_signature
 from fipsmanifest.errors import NotTrusted, Refused
-from fipsmanifest.node import armor, openpgp
-from fipsmanifest.node.trust import load_trust
 from fipsmanifest.sign import keys as trust_folder
+from fipsmanifest.trust import armor, openpgp
+from fipsmanifest.trust.store import load_trust
 from tests.collect.upstream import Keys
 
 DATA = b"<repomd/>\n"

@@ -27,14 +27,14 @@ from pathlib import Path
 
 import zstandard
 
+from fipsmanifest.archive import ar, cpio, cpioarchive, rpm
+from fipsmanifest.archive import zip as zips
+from fipsmanifest.archive.decompress import reader
+from fipsmanifest.archive.limits import Limits
+from fipsmanifest.archive.member import Item, Member
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.unpack import ar, cpio, cpioarchive, rpm
-from fipsmanifest.unpack import zip as zips
-from fipsmanifest.unpack.decompress import reader
-from fipsmanifest.unpack.limits import Limits
-from fipsmanifest.unpack.member import Item, Member
+from tests.archive.zips import Archive, Part
 from tests.collect import upstream
-from tests.unpack.zips import Archive, Part
 
 from . import peers
 from .mutate import mutated

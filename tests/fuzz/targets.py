@@ -15,23 +15,26 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from fipsmanifest.collect import imagearchive, imagedocument, repodata
-from fipsmanifest.collect.cache import Cache
+from fipsmanifest.archive import ar, cpio, cpioarchive, decompress, rpm, tar
+from fipsmanifest.archive import zip as zips
+from fipsmanifest.archive.layers import merge, read_layer
+from fipsmanifest.archive.limits import Limits
+from fipsmanifest.archive.member import Item, Member
+from fipsmanifest.archive.open import TAIL, holds_members, kind_of, may_hold_members, unopened_format
+from fipsmanifest.collect import imagearchive, repodata
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.inspect.finding import Verdict
+from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.nested import Opener
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
-from fipsmanifest.node import armor, bolt, cleartext, document, openpgp, toml, trust
-from fipsmanifest.packed import Opener
+from fipsmanifest.model.finding import Verdict
+from fipsmanifest.node import bolt, toml
+from fipsmanifest.oci import document as imagedocument
 from fipsmanifest.progress import SILENT
-from fipsmanifest.unpack import ar, cpio, cpioarchive, decompress, rpm, tar
-from fipsmanifest.unpack import zip as zips
-from fipsmanifest.unpack.layers import merge, read_layer
-from fipsmanifest.unpack.limits import Limits
-from fipsmanifest.unpack.member import Item, Member
-from fipsmanifest.unpack.open import TAIL, holds_members, kind_of, may_hold_members, unopened_format
+from fipsmanifest.trust import armor, cleartext, document, openpgp
+from fipsmanifest.trust import store as trust
 
 #: What one input may expand to here; a release allows more, and time enough for it.
 LIMITS = Limits(members=2000, expanded=64 << 20)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fipsmanifest.unpack.tar import is_header
+from fipsmanifest.archive.tar import is_header
 
 from . import untar
 

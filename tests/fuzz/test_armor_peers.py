@@ -18,7 +18,7 @@ import pysequoia.packet
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.node.armor import armor, dearmor, dearmor_all
+from fipsmanifest.trust.armor import armor, dearmor, dearmor_all
 
 from .mutate import mutated
 

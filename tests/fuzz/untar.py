@@ -17,11 +17,11 @@ from pathlib import Path
 
 from examples.upstream import goprograms
 
-from fipsmanifest.artifact import Blob
-from fipsmanifest.unpack.layers import merge, read_layer
-from fipsmanifest.unpack.limits import Limits
-from fipsmanifest.unpack.member import Member
-from fipsmanifest.unpack.tar import members
+from fipsmanifest.archive.layers import merge, read_layer
+from fipsmanifest.archive.limits import Limits
+from fipsmanifest.archive.member import Member
+from fipsmanifest.archive.tar import members
+from fipsmanifest.model.artifact import Blob
 from tests.servers_registry import OCI_LAYER, make_image
 
 #: The digest of no bytes.

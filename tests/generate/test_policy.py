@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fipsmanifest.definition import Component
 from fipsmanifest.generate.policy import Subject, judge
-from fipsmanifest.inspect.finding import CryptoFacts, ElfFacts, Finding, SeenModule, Verdict
+from fipsmanifest.model.definition import Component
+from fipsmanifest.model.finding import CryptoFacts, ElfFacts, Finding, SeenModule, Verdict
 
 DIGEST = "d" * 64
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.artifact import Artifact
 from fipsmanifest.errors import Refused
 from fipsmanifest.inspect.artifacts import Inspection
-from fipsmanifest.inspect.finding import Finding
 from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.table import load
+from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.model.finding import Finding
 from tests.fuzz.tars import END, header, member
 from tests.inspect import programs
 

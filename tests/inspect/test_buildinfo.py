@@ -12,10 +12,10 @@ from examples.upstream import goprograms
 
 from fipsmanifest.inspect import elf
 from fipsmanifest.inspect.buildinfo import text
-from fipsmanifest.inspect.finding import GoFacts, Verdict
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
+from fipsmanifest.model.finding import GoFacts, Verdict
 
 from . import edits, programs, toolchains
 from .matrix import REAL, named

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.inspect.finding import CryptoFacts, Verdict
+from fipsmanifest.archive.member import Member
 from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.inspect.verdict import sentence
-from fipsmanifest.unpack.member import Member
+from fipsmanifest.model.finding import CryptoFacts, Verdict
 
 from . import edits, forgeries, programs
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from fipsmanifest.inspect.bounds import stated
 from fipsmanifest.inspect.elf import read
-from fipsmanifest.inspect.finding import Verdict
 from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
+from fipsmanifest.model.finding import Verdict
 
 from . import edits, programs
 

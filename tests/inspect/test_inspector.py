@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from examples.upstream.goprograms import build
 
+from fipsmanifest.archive.member import Mark, Member
 from fipsmanifest.errors import Incomplete, Refused, UsageError
-from fipsmanifest.inspect.finding import Verdict
 from fipsmanifest.inspect.inspector import IN_MEMORY, Inspector
 from fipsmanifest.inspect.jsonform import from_json, to_json
 from fipsmanifest.inspect.table import load
-from fipsmanifest.unpack.member import Mark, Member
+from fipsmanifest.model.finding import Verdict
 
 from . import programs
 
@@ -175,7 +175,7 @@ def test_memory_stays_small_whatever_the_file(tmp_path: Path) -> None:
         from pathlib import Path
         from fipsmanifest.inspect.inspector import Inspector
         from fipsmanifest.inspect.table import load
-        from fipsmanifest.unpack.member import Member
+        from fipsmanifest.archive.member import Member
 
         path = Path(sys.argv[1])
         inspector = Inspector(load(), path.parent)

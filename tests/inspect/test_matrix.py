@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.inspect.finding import CryptoFacts, Verdict
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
+from fipsmanifest.model.finding import CryptoFacts, Verdict
 
 from . import edits, forgeries
 from .matrix import MATRIX, RELEASES, named

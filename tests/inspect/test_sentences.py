@@ -14,7 +14,7 @@ OTHER_CODES = ("crypto-packages", "crypto-library", "crypto-tables")
 SOURCES = sorted(Path(fipsmanifest.inspect.__file__).parent.glob("*.py"))
 #: How the code raises or returns one.
 RAISED = re.compile(r"(?:Unreadable|unreadable|not_go)\(\s*\"([a-z0-9-]+)\"")
-DECIDED = re.compile(r"^ +return |Verdict\.[A-Z_]+")
+DECIDED = re.compile(r"^ +return (?!SeenModule)|Verdict\.[A-Z_]+")
 CODE = re.compile(r"\"([a-z0-9]+(?:-[a-z0-9]+)+)\"")
 
 

@@ -12,11 +12,11 @@ import pytest
 from examples.upstream import goprograms
 
 from fipsmanifest.errors import UsageError, ValidationFailed
-from fipsmanifest.inspect.finding import Verdict
 from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.learn import Provenance, learn
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Row, Table, emit, load, parse
+from fipsmanifest.model.finding import Verdict
 
 from . import edits, programs
 

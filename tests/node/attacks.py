@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fipsmanifest.node.armor import armor, dearmor
-from fipsmanifest.node.document import Bindings
-from fipsmanifest.node.verify import Signed, verify_cleartext
+from fipsmanifest.trust.armor import armor, dearmor
+from fipsmanifest.trust.document import Bindings
+from fipsmanifest.trust.verify import Signed, verify_cleartext
 from tests.node.forge import GOOD_MANIFEST, Forge, Pinned, payload
 
 SIGNATURE = b"-----BEGIN PGP SIGNATURE-----\n"

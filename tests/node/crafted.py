@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fipsmanifest.node import armor
+from fipsmanifest.trust import armor
 from tests.node.forge import payload
 
 NOW = int(time.time())

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fipsmanifest.node import openpgp
-from fipsmanifest.node.trust import Trust, load_trust, parse_trust
 from fipsmanifest.sign import keys
+from fipsmanifest.trust import openpgp
+from fipsmanifest.trust.store import Trust, load_trust, parse_trust
 
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 #: The oldest Python that is promised and some later ones, where the machine has them; the tests' own always.

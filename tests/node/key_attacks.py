@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fipsmanifest.node import openpgp
-from fipsmanifest.node.text import write_time
+from fipsmanifest.trust import openpgp
+from fipsmanifest.trust.text import write_time
 from tests.node.attacks import Case, good, signed
 from tests.node.forge import Forge, Pinned, entry, payload
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.node.document import Bindings
-from fipsmanifest.node.verify import verify_cleartext
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
+from fipsmanifest.trust.document import Bindings
+from fipsmanifest.trust.verify import verify_cleartext
 from tests.node.attacks import Case, good
 from tests.node.corpus import CASES, PARTS
 from tests.node.forge import PYTHONS, Forge, payload
@@ -82,9 +82,9 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.node import gpgv
-from fipsmanifest.node.document import Bindings
-from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext
+from fipsmanifest.trust.document import Bindings
+from fipsmanifest.trust.store import load_trust
+from fipsmanifest.trust.verify import verify_cleartext
 codes = {}
 gpgv._PROGRAMS = [name for name in gpgv._PROGRAMS if name.rsplit("/", 1)[1].rstrip("2") == sys.argv[2]]
 for case in json.load(sys.stdin):

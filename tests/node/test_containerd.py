@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.node.checks import images, pods, processes
 from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
-from fipsmanifest.tool import build_tool
 from tests.node import roots, runtime
 from tests.node.forge import GOOD_MANIFEST, Forge
 from tests.node.runtime import PROGRAM, REFERENCE, Archive, Containerd

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
 from tests.node import roots
 from tests.node.forge import Forge
 from tests.node.test_services import ALLOWED, certificate, check, openssl_server, outside

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Incomplete, NotTrusted
-from fipsmanifest.node import gpgv
-from fipsmanifest.node.verify import verify_cleartext, verify_detached
+from fipsmanifest.trust import gpgv
+from fipsmanifest.trust.verify import verify_cleartext, verify_detached
 from tests.node.forge import Forge, payload
 
 VERSION = '[ "$1" = --version ] && echo "gpgv (GnuPG) 2.2.40" && exit\n'

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.node import host, strictjson
+from fipsmanifest.node import host
+from fipsmanifest.trust import strictjson
 from tests.node import roots
 from tests.node.forge import GOOD_MANIFEST, Forge
 from tests.node.test_live import tool

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
 from tests.node import roots
 from tests.node.forge import PYTHONS, Forge
 from tests.node.test_report import SCHEMA

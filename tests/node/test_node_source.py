@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 import fipsmanifest
-from fipsmanifest import node
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
 from tests.node.forge import Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
-SOURCES = [PACKAGE / "__init__.py", PACKAGE / "errors.py", *sorted(Path(node.__file__).parent.rglob("*.py"))]
+PACKED = ("node", "trust")
+SOURCES = [
+    PACKAGE / "__init__.py",
+    PACKAGE / "errors.py",
+    *(path for name in PACKED for path in sorted((PACKAGE / name).rglob("*.py"))),
+]
 
 VERMIN = Path(sys.executable).with_name("vermin")
 
@@ -64,7 +68,7 @@ def test_what_is_newer_is_seen(newer: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_each_module_imports_the_standard_library_itself_and_the_errors(path: Path) -> None:
+def test_each_module_imports_the_standard_library_the_tools_own_packages_and_the_errors(path: Path) -> None:
     depth = len(path.relative_to(PACKAGE).parts)
     for statement in ast.walk(ast.parse(path.read_text())):
         if isinstance(statement, ast.Import):
@@ -75,16 +79,15 @@ def test_each_module_imports_the_standard_library_itself_and_the_errors(path: Pa
                 assert str(statement.module).split(".")[0] in sys.stdlib_module_names
             elif statement.level == depth:
                 names = {alias.name for alias in statement.names}
-                assert statement.module == "errors" or (
-                    not statement.module and names <= {"__version__", "__released__"}
-                )
+                own = (statement.module or "").split(".")[0] in {"errors", *PACKED}
+                assert own or (not statement.module and names <= {"__version__", "__released__", *PACKED})
             else:
                 assert statement.level < depth
 
 
 def test_the_verifier_itself_imports_nothing_heavy() -> None:
     heavy = {"argparse", "tempfile", "shutil", "ssl", "zipfile", "dataclasses", "concurrent", "urllib", "http"}
-    code = "import sys, fipsmanifest.node.verify; print(*sorted(sys.modules))"
+    code = "import sys, fipsmanifest.trust.verify; print(*sorted(sys.modules))"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}"]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 

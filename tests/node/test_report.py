@@ -18,7 +18,7 @@ from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
 from tests.node import roots
 
-SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "node_schema.json").read_text())
+SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "node/schema.json").read_text())
 HOST = {"name": "node-1", "root": "/", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
 HOST |= {"architecture": "x86_64", "tool": "0.1", "python": "3.6.8", "hash": "openssl"}
 NASTY = '\x1b[31m<b a="1">\'&amp;\x00\u202e\ud800]]>' + "&" * 2000

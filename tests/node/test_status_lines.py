@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.node import gpgv
+from fipsmanifest.trust import gpgv
 
 KEY = "7B9CF6E19250F8D10E22E2D5B66FE766B44D3085"
 PRIMARY = "7B75A3EA8173F4E98624E1F343DE97D4FE934A40"

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted, Refused, UsageError
+from fipsmanifest.generate.tool import ToolFile, build_tool
 from fipsmanifest.sign import keys
-from fipsmanifest.tool import ToolFile, build_tool
 from tests.node import roots
 from tests.node.forge import PYENV, PYTHONS, Forge, payload
 
@@ -81,12 +81,12 @@ class TestTheFile:
         command = [sys.executable, "-m", "zipfile", "-l", str(tool)]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-        assert "fipsmanifest/node/verify.py" in listed
-        assert "fipsmanifest/node/trusted/trust.json" in listed
+        assert "fipsmanifest/trust/verify.py" in listed
+        assert "fipsmanifest/trust/trusted/trust.json" in listed
 
     def test_upstream_keys_stay_out(self, forge: Forge, tool: Path) -> None:
         with zipfile.ZipFile(tool) as archive:
-            listed = json.loads(archive.read("fipsmanifest/node/trusted/trust.json"))["keys"]
+            listed = json.loads(archive.read("fipsmanifest/trust/trusted/trust.json"))["keys"]
 
         assert forge.fingerprints["upstream"] not in {key["fingerprint"] for key in listed}
         assert {key["role"] for key in listed} == {"manifest", "tool"}

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import fipsmanifest
-from fipsmanifest.tool import build_tool, without_comments
+from fipsmanifest.generate.tool import build_tool, without_comments
 from tests.node.forge import PYENV, Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
 #: Those that the package runs on, where the machine has them; the tests' own always.
 BUILDERS = [sys.executable, *(str(path) for v in ("3.12", "3.13", "3.14") for path in PYENV.glob(f"{v}.*/bin/python"))]
-BUILD = "import sys, pathlib, fipsmanifest.tool as tool; tool.build_tool(*map(pathlib.Path, sys.argv[1:]))"
+BUILD = "import sys, pathlib, fipsmanifest.generate.tool as tool; tool.build_tool(*map(pathlib.Path, sys.argv[1:]))"
 
 
 @pytest.mark.parametrize("python", BUILDERS)
@@ -65,7 +65,11 @@ class _Stripped(ast.NodeTransformer):
         return node
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "node").rglob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for name in ("node", "trust") for path in sorted((PACKAGE / name).rglob("*.py"))],
+    ids=lambda path: path.name,
+)
 def test_what_is_packed_is_the_source_but_for_comments_and_docstrings(path: Path) -> None:
     packed = ast.parse(without_comments(path), feature_version=(3, 6))
 

@@ -20,7 +20,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from fipsmanifest.tool import build_tool
+from fipsmanifest.generate.tool import build_tool
 from tests.node import roots
 from tests.node.forge import Forge
 from tests.node.test_report import SCHEMA

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted, UsageError
-from fipsmanifest.node import armor, openpgp
-from fipsmanifest.node.text import write_time
-from fipsmanifest.node.trust import Trust, load_trust, parse_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_detached, verify_upstream
+from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.sign import keys, listing
-from fipsmanifest.tool import build_tool
+from fipsmanifest.trust import armor, openpgp
+from fipsmanifest.trust.store import Trust, load_trust, parse_trust
+from fipsmanifest.trust.text import write_time
+from fipsmanifest.trust.verify import verify_cleartext, verify_detached, verify_upstream
 from tests.node.forge import Forge, Pinned, entry, payload
 from tests.node.key_attacks import (
     given_up,

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.node import cleartext, document, gpgv, openpgp, verify
-from fipsmanifest.node.trust import Trust
+from fipsmanifest.trust import cleartext, document, gpgv, openpgp, verify
+from fipsmanifest.trust.store import Trust
 from tests.node.attacks import DASHES, SIGNATURE, Case, Make, replaced, signed
 from tests.node.corpus import CASES
 from tests.node.forge import Forge

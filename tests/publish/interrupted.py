@@ -8,11 +8,11 @@ import sys
 import threading
 from pathlib import Path
 
-from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.trust.store import load_trust
 from tests.publish.releases import load
 
 

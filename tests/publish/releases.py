@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.wanted import Wanted, WantedManifest, WantedTool
+from fipsmanifest.trust.store import load_trust
 
 KUBERNETES = "v1.21.3"
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.definition import load
 from fipsmanifest.errors import Several
-from fipsmanifest.node.trust import load_trust
+from fipsmanifest.generate.tool import ToolFile
+from fipsmanifest.model.definition import load
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.snapshot import read_snapshot
 from fipsmanifest.publish.wanted import Wanted
-from fipsmanifest.tool import ToolFile
+from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.signing import plan_before_signing
 from tests.publish.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted, Refused
-from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket
@@ -18,7 +17,8 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.layout import ManifestKey
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.wanted import Wanted
-from fipsmanifest.reissue import reissue
+from fipsmanifest.trust.store import load_trust
+from fipsmanifest.workflows.reissue import reissue
 from fipsmanifest.workflows.signing import Signer
 from tests.publish.releases import ReleaseKey, document, everything, wanted_manifest, wanted_release, wanted_tool
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Conflict, Refused
-from fipsmanifest.manifest import Verdict
+from fipsmanifest.model.manifest import Verdict
 from fipsmanifest.publish import index
 from fipsmanifest.publish.bucket import MAX_OBJECT
 from fipsmanifest.publish.consumer import Consumer

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.definition import load
 from fipsmanifest.errors import Incomplete, UsageError
+from fipsmanifest.model.definition import load
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.public import read_back, require_address
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.workspace import Workspace
+from fipsmanifest.state.workspace import Workspace
 from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")

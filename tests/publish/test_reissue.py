@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node.trust import load_trust
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.wanted import Wanted, WantedManifest
+from fipsmanifest.trust.store import load_trust
 from tests.publish.releases import ReleaseKey, payload, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import Conflict, Incomplete, UsageError
-from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext
 from fipsmanifest.sign import backup, signer
 from fipsmanifest.sign.gpg import Passphrase, export
+from fipsmanifest.trust.store import load_trust
+from fipsmanifest.trust.verify import verify_cleartext
 from tests.node.forge import payload
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import Conflict, NotTrusted, UsageError
-from fipsmanifest.node import openpgp
-from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_detached
 from fipsmanifest.sign import keys
+from fipsmanifest.trust import openpgp
+from fipsmanifest.trust.store import load_trust
+from fipsmanifest.trust.verify import verify_cleartext, verify_detached
 from tests.node.forge import Forge, entry, payload
 
 NOW = datetime.now(UTC)

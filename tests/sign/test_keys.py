@@ -14,11 +14,11 @@ import pytest
 
 from fipsmanifest import __version__
 from fipsmanifest.errors import Conflict, FipsManifestError, Incomplete, NotTrusted, Refused, UsageError
-from fipsmanifest.node import openpgp
-from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_upstream
+from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.sign import keys, listing
-from fipsmanifest.tool import build_tool
+from fipsmanifest.trust import openpgp
+from fipsmanifest.trust.store import load_trust
+from fipsmanifest.trust.verify import verify_cleartext, verify_upstream
 from tests.node.forge import Forge, Pinned, entry, payload
 from tests.node.key_attacks import given_up, silenced
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Incomplete, NotTrusted, UsageError
-from fipsmanifest.node.trust import load_trust
-from fipsmanifest.node.verify import verify_cleartext, verify_detached
 from fipsmanifest.sign import keys, signer
 from fipsmanifest.sign.gpg import Passphrase, passphrase_from_environment
+from fipsmanifest.trust.store import load_trust
+from fipsmanifest.trust.verify import verify_cleartext, verify_detached
 from tests.node.forge import Forge, payload
 
 SECRET = "correct horse battery"

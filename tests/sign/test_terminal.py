@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.node.trust import load_trust
+from fipsmanifest.trust.store import load_trust
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = b"correct horse battery 1"

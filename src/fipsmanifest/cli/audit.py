@@ -44,11 +44,11 @@ def audit(
     Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be. What a
     revoked key signed and a good serial or version has replaced is a note, and no failure.
     """
-    from ..node.trust import load_trust
     from ..publish.address import open_bucket
     from ..publish.audit import audit as act
     from ..publish.consumer import Consumer
     from ..sign.listing import list_keys
+    from ..trust.store import load_trust
     from . import summary as summaries
 
     if "://" not in bucket and not Path(bucket).is_dir():

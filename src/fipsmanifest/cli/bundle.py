@@ -36,10 +36,10 @@ def export(
     """Write tool, signature, manifest, certificates and instructions into one tar; all of it verified before."""
     import hashlib
 
-    from .. import durable
-    from ..bundle import from_bucket, from_work, pack
-    from ..node.trust import load_trust
-    from ..workspace import Workspace
+    from ..state import durable
+    from ..state.workspace import Workspace
+    from ..trust.store import load_trust
+    from ..workflows.bundle import from_bucket, from_work, pack
 
     definition = one_definition(definitions, version, el)
     trust = load_trust(str(keys))

@@ -13,7 +13,7 @@ from ..errors import FipsManifestError, UsageError, ValidationFailed
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..definition import Definition
+    from ..model.definition import Definition
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,8 +33,8 @@ Root = Annotated[
 @app.command("list")
 def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -> None:
     """List the releases that have definitions."""
-    from .. import lock as locks
-    from ..definition import find, load
+    from ..model.definition import find, load
+    from ..state import lock as locks
 
     rows = []
     for paths in find(definitions).values():
@@ -84,8 +84,8 @@ def lint(
     json: options.Json = False,
 ) -> None:
     """Check definitions: form, versions, ELs, owners; every mistake with file and line."""
-    from ..definition import find
-    from ..lint import load_checked, warnings
+    from ..model.definition import find
+    from ..model.lint import load_checked, warnings
 
     every = [path for found in find(definitions).values() for path in found] if definitions.is_dir() else []
     chosen = _chosen(paths, definitions) if paths else every
@@ -121,7 +121,7 @@ def lint(
 
 def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
     """Return the files that the arguments name: paths, or versions such as v1.21.3."""
-    from ..definition import find, is_version
+    from ..model.definition import find, is_version
     from .select import version_of
 
     chosen: list[Path] = []
@@ -140,7 +140,7 @@ def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
 
 def _readable(paths: Iterable[Path]) -> list[Definition]:
     """Return the definitions that can be read; what is wrong with the others is reported where they are checked."""
-    from ..definition import load
+    from ..model.definition import load
 
     found = []
     for path in paths:
@@ -166,7 +166,7 @@ def lock(
     json: options.Json = False,
 ) -> None:
     """Fetch and authenticate what a definition names, and pin every digest."""
-    from .. import lock as locks
+    from ..state import lock as locks
     from ..workflows import stages
     from .select import chosen
     from .site import opened

@@ -30,7 +30,7 @@ def diff(
 
     Signatures are not checked here; run 'fipsmanifest verify' for that.
     """
-    from ..diff import compare
+    from ..model.diff import compare
 
     differences = compare(_document(a), _document(b))
     if json:
@@ -61,8 +61,8 @@ def _short(text: str | None) -> str:
 
 
 def _document(name: str) -> dict[str, Any]:
-    from ..node.cleartext import unverified_body
-    from ..node.document import MAX_BYTES, read_manifest
+    from ..trust.cleartext import unverified_body
+    from ..trust.document import MAX_BYTES, read_manifest
 
     data = read_input(name, MAX_BYTES, "Name a manifest.")
     return read_manifest(unverified_body(data) if data.startswith(b"-----BEGIN PGP SIGNED") else data)

@@ -18,11 +18,11 @@ from . import columns, output
 from .columns import Column
 
 if TYPE_CHECKING:
-    from ..artifact import LeftOut
-    from ..gate import Decision, Excuse
-    from ..inspect.finding import CryptoFacts, SeenModule
+    from ..inspect.gate import Decision, Excuse
+    from ..inspect.nested import Located, Unopened
     from ..inspect.table import Row, Table
-    from ..packed import Located, Unopened
+    from ..model.artifact import LeftOut
+    from ..model.finding import CryptoFacts, SeenModule
     from ..progress import Progress
 
 _COLUMNS = (
@@ -260,7 +260,7 @@ class _Causes:
 
 def _totals(decision: Decision | None) -> str:
     """Return how many programs of each verdict may not pass; empty where all may."""
-    from ..gate import NotPassed
+    from ..inspect.gate import NotPassed
 
     refused = [item.verdict for item in decision.refusals if isinstance(item, NotPassed)] if decision else []
     return ", ".join(f"{refused.count(verdict)} {verdict}" for verdict in dict.fromkeys(refused))
@@ -268,7 +268,7 @@ def _totals(decision: Decision | None) -> str:
 
 def _error(error: FipsManifestError) -> dict[str, Any]:
     """Return the JSON of an error, with the program that it is about, where it is about one."""
-    from ..gate import NotPassed
+    from ..inspect.gate import NotPassed
 
     form = output.error_form(error.exit_code, error.message, error.advice)
     if isinstance(error, NotPassed):

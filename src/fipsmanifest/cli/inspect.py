@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..artifact import LeftOut
+from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
-from ..unpack.limits import DEFAULT_ALLOWANCE, Allowance
+from ..model.artifact import LeftOut
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..collect.cache import Cache
-    from ..gate import Gate
+    from ..fetch.cache import Cache
+    from ..inspect.gate import Gate
+    from ..inspect.nested import Outcome
+    from ..inspect.scan import RemoteImage
     from ..inspect.table import Table
-    from ..packed import Outcome
     from ..progress import Progress
-    from ..survey import RemoteImage
     from .findings import Telling
 
 
@@ -88,9 +88,9 @@ def inspect(
     As a gate (--require proven) it ends with 5 where a program may not pass, or where there is nothing to prove.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
-    from ..gate import by_cause
+    from ..inspect.gate import by_cause
+    from ..inspect.nested import Unopened
     from ..inspect.table import load
-    from ..packed import Unopened
 
     gate = _gate(exceptions) if require is not None else None
     table = load(modules)
@@ -143,7 +143,7 @@ def _telling(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool
 
 def _gate(exceptions: Path | None) -> Gate:
     """Give what decides; a mistake in the exceptions is said before anything is looked at."""
-    from ..gate import Gate, read_exceptions
+    from ..inspect.gate import Gate, read_exceptions
 
     return Gate(read_exceptions(exceptions) if exceptions is not None else ())
 
@@ -177,9 +177,9 @@ def _survey(
     """Give what is found, with the spool and the connections that it takes."""
     import tempfile
 
-    from ..collect.cache import Cache, default_root
+    from ..fetch.cache import Cache, default_root
     from ..inspect.inspector import Inspector
-    from ..survey import survey
+    from ..inspect.scan import survey
 
     store = Cache(cache or default_root())
     # After an interruption a thread may still write there for a moment.
@@ -199,10 +199,10 @@ def _puller(
     store: Cache, network: _Network, bars: Progress, open_connections: ExitStack
 ) -> Callable[[str], RemoteImage]:
     from ..collect import image
-    from ..collect.http import Http
-    from ..collect.mirror import Mirrors
-    from ..collect.registry import parse_reference
-    from ..survey import RemoteImage
+    from ..fetch.http import Http
+    from ..fetch.mirror import Mirrors
+    from ..inspect.scan import RemoteImage
+    from ..oci.registry import parse_reference
 
     mirrors = Mirrors.parse(network.mirrors)
     http = Http(store, ca_bundle=network.ca_bundle, allow_http=network.allow_http, progress=bars)

@@ -15,8 +15,8 @@ from . import options, output
 from .reading import read_input
 
 if TYPE_CHECKING:
-    from ..node.trust import TrustedKey
     from ..sign.listing import KeyInfo
+    from ..trust.store import TrustedKey
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -188,9 +188,9 @@ def add(
 @app.command("list")
 def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
     """List the keys with their role, status and days left, and what their certificates say of them."""
-    from ..node.trust import load_trust
     from ..node.version import tool_version
     from ..sign.listing import list_keys
+    from ..trust.store import load_trust
 
     infos = list_keys(keys)
     edition = load_trust(str(keys)).edition
@@ -228,7 +228,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
 
 
 def _listed(info: KeyInfo) -> dict[str, Any]:
-    from ..node.text import write_time
+    from ..trust.text import write_time
 
     return {
         **info.entry.form(),
@@ -282,8 +282,8 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Write a key's public certificate."""
-    from .. import durable
     from ..sign import keys as folder
+    from ..state import durable
 
     data = folder.export(keys, fingerprint, binary=binary)
     if json:
@@ -311,7 +311,7 @@ def _show(entries: list[TrustedKey], *, json: bool) -> None:
 
 def _in_force(keys: Path) -> list[str]:
     """Name the manifest keys that are in force already."""
-    from ..node.trust import TRUST_FILE, load_trust
+    from ..trust.store import TRUST_FILE, load_trust
 
     listed = load_trust(str(keys)).keys if (keys / TRUST_FILE).exists() else ()
     return [entry.fingerprint for entry in listed if entry.role == "manifest" and entry.status == "active"]

@@ -20,8 +20,8 @@ def overrides(
     json: options.Json = False,
 ) -> None:
     """Print konvoy-image-builder's override file for exactly this release."""
-    from .. import durable
-    from ..overrides import overrides as made
+    from ..state import durable
+    from ..workflows.overrides import overrides as made
     from .select import one_definition
 
     text = made(one_definition(definitions, version, el))

@@ -43,12 +43,12 @@ def reissue(
 
     Where a revoked key signed it, --accept-revoked reads it all the same and publishes today's node tool with it.
     """
-    from ..node.trust import load_trust
+    from ..generate.tool import build_tool
     from ..publish.address import open_bucket
-    from ..reissue import Accepted, find_release
-    from ..reissue import reissue as again
     from ..sign.gpg import passphrase_from_environment
-    from ..tool import build_tool
+    from ..trust.store import load_trust
+    from ..workflows.reissue import Accepted, find_release
+    from ..workflows.reissue import reissue as again
     from ..workflows.signing import Signer
 
     if dry_run:

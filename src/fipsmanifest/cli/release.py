@@ -13,8 +13,8 @@ from .site import opened
 
 if TYPE_CHECKING:
     from ..publish.plan import Plan
+    from ..state.workspace import Workspace
     from ..workflows.release import ReleaseResult
-    from ..workspace import Workspace
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Collect, generate and plan; sign nothing, write nothing to the bucket.")

@@ -9,7 +9,7 @@ import typer
 
 from . import options, output
 
-_NODE = Path(__file__).parents[1] / "node_schema.json"
+_NODE = Path(__file__).parents[1] / "node" / "schema.json"
 
 
 def schema(
@@ -19,6 +19,6 @@ def schema(
     """Print the JSON Schema of the manifest."""
     import json
 
-    from ..manifest import json_schema
+    from ..model.manifest import json_schema
 
     output.write_json(json.loads(_NODE.read_text("utf-8")) if node else json_schema())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..definition import Definition
+    from ..model.definition import Definition
 
 
 def version_of(text: str) -> str:
@@ -21,8 +21,8 @@ def chosen(definitions: Path, version: str, el: list[int] | None) -> list[tuple[
 
     Raises `UsageError` where there is none, or where one of them has a mistake.
     """
-    from ..definition import find
-    from ..lint import load_checked
+    from ..model.definition import find
+    from ..model.lint import load_checked
 
     version = version_of(version)
     loaded = [(path, load_checked(path)) for path in find(definitions, version)[version]]

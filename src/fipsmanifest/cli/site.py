@@ -28,8 +28,8 @@ def opened(
     allow_http: bool = False,
 ) -> Iterator[Site]:
     """Give the site that the options describe, while its progress is shown."""
+    from ..state.workspace import Workspace
     from ..workflows.stages import Site
-    from ..workspace import Workspace
 
     with output.progress(options.session_of(ctx)) as progress:
         yield Site(

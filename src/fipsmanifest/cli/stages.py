@@ -36,7 +36,7 @@ def collect(
     json: options.Json = False,
 ) -> None:
     """Fetch and authenticate what the definitions name."""
-    from .. import lock as locks
+    from ..state import lock as locks
     from ..workflows import stages
 
     listed: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def generate(
     """Inspect what was collected and write the manifest, or say what the requirements forbid."""
     import hashlib
 
-    from ..tool import build_tool
+    from ..generate.tool import build_tool
     from ..workflows import stages
 
     listed = []
@@ -106,11 +106,11 @@ def sign(
     """Clear-sign what was generated, and the node tool with it; read everything back as a consumer does."""
     import hashlib
 
-    from ..node.trust import load_trust
+    from ..generate.tool import build_tool
     from ..sign.gpg import passphrase_from_environment
-    from ..tool import build_tool
+    from ..state.workspace import Workspace, read
+    from ..trust.store import load_trust
     from ..workflows.signing import Signer, prepare_manifest, prepare_tool
-    from ..workspace import Workspace, read
 
     workspace = Workspace(work)
     signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
@@ -154,13 +154,13 @@ def publish(
     json: options.Json = False,
 ) -> None:
     """Publish what was signed: plan, immutable objects, manifests, read back, pointers, index."""
-    from ..node.trust import load_trust
     from ..publish.address import open_bucket
     from ..publish.consumer import Consumer
     from ..publish.public import read_back, require_address
     from ..publish.publisher import plan_publication
     from ..publish.publisher import publish as act
     from ..publish.wanted import Wanted
+    from ..trust.store import load_trust
 
     if to is None:
         raise UsageError("Nothing is published without --to.", "Give --to s3://NAME[/PREFIX] or --to FOLDER.")
@@ -214,7 +214,7 @@ def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -
     """Give what ``sign`` left in the work folder."""
     from ..publish.layout import read_sidecar
     from ..publish.wanted import Wanted, WantedManifest, WantedTool
-    from ..workspace import Workspace, read
+    from ..state.workspace import Workspace, read
 
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"
     manifests = tuple(

@@ -26,7 +26,7 @@ def build(
     json: options.Json = False,
 ) -> None:
     """Build the node tool with the keys of the trust folder; the same keys give the same bytes."""
-    from ..tool import build_tool
+    from ..generate.tool import build_tool
 
     tool = build_tool(keys, to)
     if json:

@@ -11,8 +11,8 @@ from ..errors import FipsManifestError
 from . import options, output
 
 if TYPE_CHECKING:
-    from ..node.verify import Signature
-    from ..verification import Verified
+    from ..trust.verify import Signature
+    from ..workflows.verification import Verified
 
 #: What says which manifest is wanted; parameter -> option.
 _OF_A_MANIFEST = {
@@ -79,9 +79,10 @@ def verify(
 
     The highest serial seen of each release is remembered; an older one is refused.
     """
-    from .. import freshness, verification
-    from ..node.document import Bindings
-    from ..node.trust import load_trust
+    from ..state import rollback
+    from ..trust.document import Bindings
+    from ..trust.store import load_trust
+    from ..workflows import verification
 
     if "://" not in document:
         options.refuse_ignored(ctx, {"ca_bundle": "--ca-bundle", "allow_http": "--allow-http"}, "for a path")
@@ -94,8 +95,8 @@ def verify(
         bindings = Bindings(kubernetes, el, min_serial, allow_expired, wanted)
         verified = verification.verify(found, trust, bindings, fingerprint)
         if verified.manifest is not None and not no_state:
-            freshness.check_and_remember(
-                freshness.state_file(),
+            rollback.check_and_remember(
+                rollback.state_file(),
                 _release(verified),
                 verified.manifest["serial"],
                 signed_by=verified.signature.signing_key,
@@ -114,7 +115,7 @@ def verify(
 
 def _release(verified: Verified) -> str:
     """Name what serials are counted for: a version's manifest of one name (``v1.21.3/rhel8``)."""
-    from ..node.document import name_of, plain_version
+    from ..trust.document import name_of, plain_version
 
     manifest = verified.manifest or {}
     return f"v{plain_version(manifest['kubernetes'])}/{name_of(manifest)}"
@@ -122,7 +123,7 @@ def _release(verified: Verified) -> str:
 
 def _form(verified: Verified | None) -> dict[str, Any]:
     """Give the JSON document; what is not known of a document that does not hold is null."""
-    from ..node.text import write_time
+    from ..trust.text import write_time
 
     signature = verified.signature if verified else None
     manifest = (verified.manifest if verified else None) or {}
@@ -148,7 +149,7 @@ def _form(verified: Verified | None) -> dict[str, Any]:
 def _tool_form(data: bytes) -> dict[str, str | None]:
     import hashlib
 
-    from ..tool import version_of
+    from ..generate.tool import version_of
 
     return {"version": version_of(data), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -193,7 +194,7 @@ def _tell_manifest(manifest: dict[str, Any]) -> None:
 
 
 def _tell_signature(signature: Signature) -> None:
-    from ..node.text import write_time
+    from ..trust.text import write_time
 
     key = signature.trusted
     rows = [key.user_id, f"{signature.fingerprint} (role {key.role}, {key.status})"]

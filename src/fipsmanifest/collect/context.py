@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..fetch.cache import Cache
+from ..fetch.http import Http
+from ..fetch.mirror import Mirrors
 from ..progress import SILENT, Progress
-from .cache import Cache
-from .http import Http
-from .mirror import Mirrors
 
 if TYPE_CHECKING:
-    from ..lock import Pin
+    from ..state.lock import Pin
 
 
 class VerifySignature(Protocol):

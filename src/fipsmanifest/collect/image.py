@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from .. import architecture
-from ..artifact import Artifact, Blob, ImagePlatform, LeftOut
-from ..definition import Definition, Images
+from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused
-from ..unpack.paths import shown
-from .cache import Cache, CachedFile
-from .context import Context
-from .http import Http
-from .imagedocument import (
+from ..fetch.cache import Cache, CachedFile
+from ..fetch.http import Http
+from ..fetch.mirror import Mirrors
+from ..model import architecture
+from ..model.artifact import Artifact, Blob, ImagePlatform, LeftOut
+from ..model.definition import Definition, Images
+from ..oci.document import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     INDEXES,
@@ -33,10 +33,10 @@ from .imagedocument import (
     parse,
     parse_config,
 )
-from .imagekind import Browsable, Origin, check_layers, read_config
-from .imageplatform import architecture_of, is_for, is_plain, other_than_linux, system_of
-from .mirror import Mirrors
-from .registry import Reference, Registry, mirrored, parse_reference
+from ..oci.kind import Browsable, Origin, check_layers, read_config
+from ..oci.platform import architecture_of, is_for, is_plain, other_than_linux, system_of
+from ..oci.registry import Reference, Registry, mirrored, parse_reference
+from .context import Context
 
 #: Layers of one image fetched at a time.
 _PARALLEL = 3

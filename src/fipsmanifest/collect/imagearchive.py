@@ -18,28 +18,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..artifact import Artifact, ImagePlatform, LeftOut
-from ..definition import Definition, ImageArchive
+from ..archive.decompress import reader
+from ..archive.limits import DEFAULT
+from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
-from ..unpack.decompress import reader
-from ..unpack.limits import DEFAULT
-from ..unpack.paths import shown
-from .cache import Cache
+from ..fetch.cache import Cache
+from ..fetch.transport import local_path
+from ..model.artifact import Artifact, ImagePlatform, LeftOut
+from ..model.definition import Definition, ImageArchive
+from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse
+from ..oci.registry import parse_reference
+from ..oci.store import FolderStore, Store, TarStore
+from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json
 from .context import Context
 from .image import NotForLinux, Walk, assemble, read_cached
-from .imagedocument import (
-    MAX_CONFIG,
-    Descriptor,
-    Index,
-    Manifest,
-    is_config,
-    parse,
-)
-from .imagejson import SAVED_IMAGE, check_keys, load_json
 from .imageparts import Cached, Layout, NotCached, Saved, SavedImage, blob_path, inside, read_document
-from .imagestore import FolderStore, Store, TarStore
-from .registry import parse_reference
-from .transport import local_path
 
 _INDEX = "/index.json"
 _SAVED = "/manifest.json"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from ..archive.decompress import reader
+from ..archive.limits import DEFAULT
+from ..archive.member import Content
+from ..archive.paths import normalise, shown
 from ..errors import Incomplete, Refused
-from ..unpack.decompress import reader
-from ..unpack.limits import DEFAULT
-from ..unpack.member import Content
-from ..unpack.paths import normalise, shown
-from .cache import BLOCK, Cache, CachedFile
+from ..fetch.cache import BLOCK, Cache, CachedFile
+from ..oci.document import DOCKER_LAYER, MAX_CONFIG, MAX_DOCUMENT, UNKNOWN_SIZE, Descriptor, parse_config
+from ..oci.store import Store
 from .image import read_cached
-from .imagedocument import DOCKER_LAYER, MAX_CONFIG, MAX_DOCUMENT, UNKNOWN_SIZE, Descriptor, parse_config
-from .imagestore import Store
 
 _ADVICE = "Do not use this archive; ask those who made it."
 

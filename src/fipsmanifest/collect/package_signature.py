@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..archive import rpmheader
+from ..archive.rpmheader import Head
 from ..errors import Incomplete, NotTrusted, Refused
-from ..unpack import rpmheader
-from ..unpack.rpmheader import Head
-from .cache import BLOCK
+from ..fetch.cache import BLOCK
 
 if TYPE_CHECKING:
-    from ..definition import SignedBy
-    from ..node.trust import Trust
+    from ..model.definition import SignedBy
+    from ..trust.store import Trust
     from .context import VerifySignature
 
 #: The first Enterprise Linux whose rpm refuses packages without SHA-256 digests in FIPS mode.
@@ -59,7 +59,7 @@ class Authenticated:
 
 def verifier(trust: Trust) -> VerifySignature:
     """Give a check of detached signatures against the keys of ``trust`` that have the role ``upstream``."""
-    from ..node import verify
+    from ..trust import verify
 
     def check(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:
         try:

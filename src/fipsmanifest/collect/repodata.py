@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from ..archive import decompress
 from ..errors import Incomplete, Refused
-from ..unpack import decompress
 from .xmlstream import Malformed, Parser, split_name
 
 #: Bytes of repomd.xml, and of primary.xml expanded; Fedora's, the largest known, are 10 kB and 200 MB.

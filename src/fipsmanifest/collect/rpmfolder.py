@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ..artifact import Artifact
-from ..definition import Definition, RpmFolder
+from ..archive import folder, rpmheader, tar
+from ..archive.member import Content
 from ..errors import FipsManifestError, Incomplete, Refused, Several
-from ..unpack import folder, rpmheader, tar
-from ..unpack.member import Content
+from ..fetch.cache import CachedFile
+from ..fetch.transport import local_path
+from ..model.artifact import Artifact
+from ..model.definition import Definition, RpmFolder
 from . import package_signature
-from .cache import CachedFile
 from .context import Context
 from .rpmrepo import by_address, pin_of
-from .transport import local_path
 
 Job = Callable[[], Artifact]
 

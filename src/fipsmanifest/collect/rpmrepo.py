@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..artifact import Artifact
-from ..definition import Definition, RpmFolder, RpmRepository
+from ..archive.rpmheader import nevra
 from ..errors import FipsManifestError, Incomplete, Refused, Several
-from ..unpack.rpmheader import nevra
+from ..model.artifact import Artifact
+from ..model.definition import Definition, RpmFolder, RpmRepository
 from . import package_signature, repodata
 from .context import Context
 from .repodata import Package
 
 if TYPE_CHECKING:
-    from ..lock import Pin
+    from ..state.lock import Pin
 
 Job = Callable[[], Artifact]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from ..artifact import Artifact
-from ..definition import Definition, ImageArchive, Images, RpmFolder, RpmRepository, Source, Tarball
 from ..errors import FipsManifestError, Several
+from ..model.artifact import Artifact
+from ..model.definition import Definition, ImageArchive, Images, RpmFolder, RpmRepository, Source, Tarball
 from . import image, imagearchive, rpmfolder, rpmrepo, tarball
 from .context import Context
 

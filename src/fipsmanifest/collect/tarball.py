@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlsplit
 
-from ..artifact import Artifact
-from ..definition import Definition, Tarball
 from ..errors import Refused
+from ..model.artifact import Artifact
+from ..model.definition import Definition, Tarball
 from .context import Context
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .. import manifest
-from ..artifact import Artifact
-from ..definition import Component, Definition
 from ..errors import Refused, UsageError
 from ..inspect.artifacts import Inspected
-from ..inspect.finding import Finding, SeenModule
 from ..inspect.jsonform import to_json
-from .ownership import owner_of_file, owner_of_image
+from ..model import manifest
+from ..model.artifact import Artifact
+from ..model.definition import Component, Definition
+from ..model.finding import Finding, SeenModule
+from ..model.ownership import owner_of_file, owner_of_image
 from .policy import Judgement, Subject, judge
 
 #: What RPM calls the architecture of packages for any; tarballs that do not say theirs are the same.

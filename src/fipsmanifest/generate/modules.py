@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import manifest
-from ..inspect.finding import SeenModule
 from ..inspect.jsonform import module_to_json
 from ..inspect.table import Table
+from ..model import manifest
+from ..model.finding import SeenModule
 from .assemble import Describe
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from ..definition import Component
-from ..inspect.excuses import advice, inexcusable
-from ..inspect.finding import Finding, Verdict
+from ..model.definition import Component
+from ..model.excuses import advice, inexcusable
+from ..model.finding import Finding, Verdict
 
 #: What a component is called where its files differ: the first of these that one of them has.
 _WORST_FIRST = (

@@ -17,14 +17,15 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from .. import documents, durable
-from ..artifact import Artifact, Blob, ImagePlatform
+from ..archive.layers import Entry, Whiteout, merge, read_layer
+from ..archive.member import Member
+from ..archive.paths import shown
 from ..errors import FipsManifestError, Refused, Several
+from ..model import documents
+from ..model.artifact import Artifact, Blob, ImagePlatform
+from ..model.finding import Finding
 from ..progress import SILENT, Progress, Task
-from ..unpack.layers import Entry, Whiteout, merge, read_layer
-from ..unpack.member import Member
-from ..unpack.paths import shown
-from .finding import Finding
+from ..state import durable
 from .inspector import Inspector
 from .jsonform import from_json, to_json
 
@@ -137,7 +138,7 @@ def files_of(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
-    from ..unpack import rpm, tar
+    from ..archive import rpm, tar
 
     def everything(members: Callable[[], Iterator[Member]]) -> _Read:
         def read(task: Task) -> list[_Change]:

@@ -11,8 +11,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+from ..model.finding import GoFacts
 from .elf import Elf, Unreadable
-from .finding import GoFacts
 from .source import ByteSource, find
 
 MAGIC = b"\xff Go buildinf:"

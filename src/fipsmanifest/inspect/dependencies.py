@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..model.finding import Evidence
 from .elf import Elf
-from .finding import Evidence
 from .source import ByteSource
 
 #: The interpreters of glibc, which Go's linker names, and of musl.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import ValidationFailed
-from .finding import ElfFacts
+from ..model.finding import ElfFacts
 from .memory import EXECUTE, NOTHING, PAGES, READ, WRITE, Load, Memory, model
 from .source import ByteSource
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 from .. import __version__
+from ..archive.member import Content, Mark, Member
 from ..errors import Incomplete, Refused, UsageError
-from ..unpack.member import Content, Mark, Member
+from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from . import (
     boring,
     buildinfo,
@@ -32,7 +33,6 @@ from . import (
     verdict,
     wrappers,
 )
-from .finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
 from .table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .finding import CryptoFacts, ElfFacts, Finding, GoFacts, SeenModule, Verdict
+from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, SeenModule, Verdict
 from .table import Table
 
 #: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's

@@ -14,8 +14,8 @@ import hmac
 import struct
 from dataclasses import dataclass
 
+from ..model.finding import GoFacts
 from .elf import Elf
-from .finding import GoFacts
 from .source import WINDOW, ByteSource, find
 
 _MAGIC = b"\xff Go fipsinfo \xff\0"

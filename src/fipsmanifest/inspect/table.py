@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import documents
 from ..errors import UsageError
+from ..model import documents
 
 HEAD = 64
 """Bytes of a module's text that it is found by."""

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..model.finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from . import dependencies, native
 from .boring import Sighting
 from .cryptocode import OtherCryptography
 from .dependencies import Dependencies
-from .finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
 from .native import NativeModule
 from .sentences import SENTENCES
 from .signals import Forks, Markers, Packages

@@ -1,5 +1,5 @@
-"""What runs on a node: the one signature verifier, and the checks of the node tool.
+"""The node tool: the checks that run on a node, and their report.
 
-Standard library only and Python 3.6 syntax, because this package is what `fipsmanifest.tool` packs into the single
-file; of the rest of fipsmanifest it knows `fipsmanifest.errors` alone.
+Python 3.6 syntax, standard library only: `fipsmanifest.generate.tool` packs this package into the single file, with
+`fipsmanifest.trust` and `fipsmanifest.errors`, the only other parts of fipsmanifest that it imports.
 """

@@ -7,10 +7,10 @@ import re
 import sys
 from typing import Any, Dict, NamedTuple, Optional, Set
 
+from ..trust.text import visible
 from . import tree
 from .checks import platform
 from .result import UNKNOWN, Node, Result
-from .text import visible
 from .version import own_version
 
 _STATIC_PODS = "/etc/kubernetes/manifests"

@@ -15,11 +15,11 @@ from typing import List, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
+from ..trust.document import MAX_BYTES
+from ..trust.store import Trust, load_trust, packed_trust
+from ..trust.text import utc_now, visible, write_time
 from . import descriptors, host, options, report
-from .document import MAX_BYTES
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Listed, Node, Result, verdict
-from .text import utc_now, visible, write_time
-from .trust import Trust, load_trust, packed_trust
 from .version import own_version
 
 PROGRAM = "dkp-fips-tool"

@@ -6,8 +6,8 @@ import re
 from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from .document import Bindings
-from .text import visible
+from ..trust.document import Bindings
+from ..trust.text import visible
 
 CHECKS = ("signature", "platform", "fips-mode", "files", "startup", "images", "processes", "services")
 

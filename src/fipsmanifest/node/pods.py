@@ -5,8 +5,8 @@ import os
 import posixpath
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from ..trust.text import visible
 from . import tree, yaml
-from .text import visible
 
 DIRECTORY = "/etc/kubernetes/manifests"
 """Where kubeadm keeps them."""

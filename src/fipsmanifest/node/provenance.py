@@ -5,8 +5,8 @@ A certificate's status is that of the day on which the report is made: it change
 
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
+from ..trust.text import visible
 from .result import image_files
-from .text import visible
 
 _MAX_MODULES = 10
 _MAX_CERTIFICATES = 10

@@ -3,9 +3,9 @@
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
+from ..trust.text import visible
 from .provenance import module_line
 from .result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, VALID, Result, summary
-from .text import visible
 
 SCHEMA = "fipsmanifest/node/v1"
 ERROR_SCHEMA = "fipsmanifest/error/v1"

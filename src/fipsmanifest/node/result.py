@@ -3,8 +3,8 @@
 import posixpath
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
+from ..trust.text import visible
 from . import tree
-from .text import visible
 
 PASS = "pass"  # noqa: S105
 FAIL = "fail"

@@ -13,9 +13,9 @@ import re
 import stat
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
+from ..trust.text import visible
 from . import tree
 from .checks.platform import os_release
-from .text import visible
 
 SEARCH_PATH = (
     "/etc/systemd/system.control",

@@ -5,7 +5,7 @@ version of its own, a post-release by PEP 440 (docs/adr/0002).
 """
 
 from .. import __version__
-from .trust import packed_trust
+from ..trust.store import packed_trust
 
 
 def tool_version(edition: int) -> str:

@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ..errors import NotTrusted, Refused, ValidationFailed
-from ..manifest import Manifest, parse
-from ..node.text import read_time, write_time
-from ..node.trust import Trust
-from ..node.verify import verify_cleartext, verify_detached
-from ..tool import version_of
+from ..generate.tool import version_of
+from ..model.manifest import Manifest, parse
+from ..trust.store import Trust
+from ..trust.text import read_time, write_time
+from ..trust.verify import verify_cleartext, verify_detached
 
 #: Signed files whose verification is remembered, bytes in all: several times the manifests of one release.
 _MEMO_BYTES = 4 * 1024 * 1024

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from ..durable import sync_folder
 from ..errors import Conflict, Incomplete
+from ..state.durable import sync_folder
 from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NotAnObject, Stored, TooLarge, check_key
 
 _LOCK_SECONDS = 60.0

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any, Literal, TypeVar
 
-from ..diff import Difference, compare
 from ..errors import Conflict
-from ..manifest import File, Manifest, Module
+from ..model.diff import Difference, compare
+from ..model.manifest import File, Manifest, Module
 from . import layout
 from .consumer import SignedManifest
 from .layout import ManifestKey, ToolKey

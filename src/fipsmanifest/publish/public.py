@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import Incomplete, Refused, UsageError
-from ..node.text import visible
 from ..progress import SILENT, Progress
+from ..trust.text import visible
 from .action import Action
 from .bucket import MAX_OBJECT, Bucket
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from ..collect.http import Http
+    from ..fetch.http import Http
 
 #: Seconds in which a cache has to ask anew: pointers are served ``no-cache``.
 PATIENCE = 300.0
@@ -42,8 +42,8 @@ def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SIL
     seconds. Raises `Incomplete` where an object is still another one then, or cannot be had; `UsageError` for an
     address that cannot be asked.
     """
-    from ..collect.cache import Cache, default_root
-    from ..collect.http import Http, Limits
+    from ..fetch.cache import Cache, default_root
+    from ..fetch.http import Http, Limits
 
     require_address(address)
     deadline, pause = time.monotonic() + wait, _FIRST_PAUSE

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import Conflict, Incomplete
-from ..node.text import utc_now
 from ..progress import SILENT, Progress
+from ..trust.text import utc_now
 from . import layout
 from .action import Action, Kind, Step
 from .bucket import Absent, Bucket, Condition, Matches, NoConditions, Stored, Unchecked

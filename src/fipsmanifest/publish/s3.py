@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import Conflict, FipsManifestError, Incomplete, UsageError
-from ..retry import retry_after
+from ..fetch.retry import retry_after
 from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NoConditions, Stored, TooLarge, check_key
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import durable
 from ..errors import Conflict, Incomplete, UsageError
-from ..node.text import visible
+from ..state import durable
+from ..trust.text import visible
 from .gpg import Passphrase, complaint, export, open_gpg, secret_keys, stop_agent
 
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from ..environment import for_children
 from ..errors import Incomplete
-from ..node.openpgp import Certificate
-from ..node.text import visible, write_time
-from ..node.trust import UNBOUND
+from ..trust.openpgp import Certificate
+from ..trust.store import UNBOUND
+from ..trust.text import visible, write_time
 from .gpg import complaint, find
 
 _TIME_LIMIT = 60.0  # seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import Incomplete
-from ..node.text import visible
+from ..trust.text import visible
 from .gpg import Passphrase, complaint, is_wrong_passphrase, secret_keys, wrong_passphrase
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..environment import PASSPHRASE, PASSPHRASE_DESCRIPTOR, for_children
 from ..errors import Incomplete, UsageError
-from ..node.text import visible
+from ..trust.text import visible
 
 if TYPE_CHECKING:
     import gnupg

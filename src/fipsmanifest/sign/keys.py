@@ -1,7 +1,7 @@
 """The life of a key in the trust folder: made or added, listed, retired, revoked, exported.
 
 The folder holds one armored certificate a key, named by its primary fingerprint, and ``trust.json``
-(`fipsmanifest.node.trust` says what is in it). Keys made here carry no OpenPGP expiry, because an expired key makes
+(`fipsmanifest.trust.store` says what is in it). Keys made here carry no OpenPGP expiry, because an expired key makes
 every old signature bad, offline sites first; their lifetime is in trust.json.
 """
 
@@ -17,11 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import durable
 from ..errors import Conflict, Incomplete, NotTrusted, UsageError
-from ..node import armor, openpgp
-from ..node.text import utc_now, visible, write_time
-from ..node.trust import (
+from ..state import durable
+from ..trust import armor, openpgp
+from ..trust.store import (
     ROLES,
     TRUST_FILE,
     UNBOUND,
@@ -32,7 +31,8 @@ from ..node.trust import (
     load_trust,
     parse_trust,
 )
-from . import backup, ending
+from ..trust.text import utc_now, visible, write_time
+from . import backup, revocation
 from .backup import Backup
 from .certificates import read_lives
 from .generation import make_keys
@@ -147,7 +147,7 @@ def add(
 
     def insert(before: Trust) -> TrustedKey:
         """Give the entry that is to stand in the file, which may be there already."""
-        ending.check_not_revoked(before, (pinned, chosen.primary.fingerprint, *asked))
+        revocation.check_not_revoked(before, (pinned, chosen.primary.fingerprint, *asked))
         same = [one for one in before.keys if (one.fingerprint, one.role) == (pinned, role)]
         if same and only_renews:
             return same[0]
@@ -156,7 +156,7 @@ def add(
         for one in same:
             if one._replace(signing_keys=named.signing_keys, user_id=named.user_id) == named and _same_keys(one, named):
                 return one
-        ending.check_free(signs, role, chosen, before.keys)
+        revocation.check_free(signs, role, chosen, before.keys)
         return named
 
     # What the folder would be is read before anything in it is written.
@@ -206,7 +206,7 @@ def _named(certificate: openpgp.Certificate, entry: TrustedKey, others: Sequence
     check_strength(certificate, entry)
     alone = entry.fingerprint != certificate.primary.fingerprint
     asked = entry.signing_keys or ((entry.fingerprint,) if alone else ())
-    wanted = asked or ending.able(certificate, entry.role)
+    wanted = asked or revocation.able(certificate, entry.role)
     lives, now = read_lives(certificate), utc_now()
     serving = [one for one in wanted if one in lives and lives[one].serves(entry.role, now)]
     if not serving or (asked and len(serving) < len(wanted)):
@@ -219,7 +219,7 @@ def _named(certificate: openpgp.Certificate, entry: TrustedKey, others: Sequence
         )
     if asked:
         return tuple(serving)
-    return ending.unnamed(serving, certificate, others)
+    return revocation.unnamed(serving, certificate, others)
 
 
 def _same_keys(one: TrustedKey, other: TrustedKey) -> bool:
@@ -246,7 +246,7 @@ def retire(
         folder,
         fingerprint,
         role,
-        lambda trust, wanted: ending.retired(trust, wanted, role, end, reason, successor),
+        lambda trust, wanted: revocation.retired(trust, wanted, role, end, reason, successor),
     )
 
 
@@ -262,7 +262,7 @@ def revoke(
         folder,
         fingerprint,
         role,
-        lambda trust, wanted: ending.revoked(trust, wanted, role, reason, successor),
+        lambda trust, wanted: revocation.revoked(trust, wanted, role, reason, successor),
     )
 
 
@@ -311,7 +311,7 @@ def _end(
     wanted = _plain(fingerprint)
 
     def meant(trust: Trust) -> list[TrustedKey]:
-        return [key for key in trust.keys if role in (None, key.role) and ending.covers(trust, key, wanted)]
+        return [key for key in trust.keys if role in (None, key.role) and revocation.covers(trust, key, wanted)]
 
     def change(before: Trust) -> list[TrustedKey]:
         if not meant(before):

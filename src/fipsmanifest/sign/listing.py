@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import Incomplete
-from ..node.text import utc_now
-from ..node.trust import WARN_DAYS, Trust, TrustedKey, load_trust
+from ..trust.store import WARN_DAYS, Trust, TrustedKey, load_trust
+from ..trust.text import utc_now
 from .certificates import Life, read_lives
-from .ending import able, covers
+from .revocation import able, covers
 
 
 @dataclass(frozen=True, slots=True)

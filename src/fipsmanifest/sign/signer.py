@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, NotTrusted, UsageError
-from ..node.text import utc_now, visible, write_time
-from ..node.trust import Trust, TrustedKey
-from ..node.verify import verify_cleartext, verify_detached
+from ..trust.store import Trust, TrustedKey
+from ..trust.text import utc_now, visible, write_time
+from ..trust.verify import verify_cleartext, verify_detached
 from .gpg import Passphrase, SecretKey, complaint, is_wrong_passphrase, open_gpg, secret_keys, wrong_passphrase
 
 if TYPE_CHECKING:

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import lock as locks
-from ..definition import Definition
-from ..diff import Difference, compare
-from ..node.document import parse_json
-from ..node.text import utc_now
-from ..node.trust import Trust
+from ..generate.tool import ToolFile, build_tool
+from ..model.definition import Definition
+from ..model.diff import Difference, compare
 from ..publish import layout
 from ..publish.action import Action
 from ..publish.bucket import Bucket
@@ -21,7 +18,10 @@ from ..publish.public import read_back
 from ..publish.publisher import publish
 from ..publish.snapshot import Snapshot, published_manifest, read_snapshot
 from ..publish.wanted import Wanted
-from ..tool import ToolFile, build_tool
+from ..state import lock as locks
+from ..trust.document import parse_json
+from ..trust.store import Trust
+from ..trust.text import utc_now
 from . import signing, stages
 from .signing import PreparedManifest, Signer
 from .stages import Site

@@ -8,13 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import durable
-from ..definition import Definition
 from ..errors import Conflict, NotTrusted
-from ..node.document import parse_json
-from ..node.text import utc_now
-from ..node.trust import Trust
-from ..node.verify import verify_cleartext, verify_detached
+from ..generate.tool import ToolFile
+from ..model.definition import Definition
 from ..publish import layout
 from ..publish.action import Action, Kind, Step
 from ..publish.compare import Differs, OnlyAdditions, compare
@@ -22,8 +18,12 @@ from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
 from ..publish.snapshot import Snapshot
 from ..publish.wanted import Wanted, WantedManifest, WantedTool
-from ..tool import ToolFile
-from ..workspace import Workspace
+from ..state import durable
+from ..state.workspace import Workspace
+from ..trust.document import parse_json
+from ..trust.store import Trust
+from ..trust.text import utc_now
+from ..trust.verify import verify_cleartext, verify_detached
 
 if TYPE_CHECKING:
     from ..sign.gpg import Passphrase

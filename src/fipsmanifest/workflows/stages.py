@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import durable
-from .. import lock as locks
-from ..artifact import Artifact
-from ..definition import Definition
 from ..errors import Incomplete, NotTrusted, Refused, UsageError
-from ..node.document import parse_json
-from ..node.trust import Trust, load_trust
+from ..model.artifact import Artifact
+from ..model.definition import Definition
 from ..progress import SILENT, Progress
-from ..workspace import Workspace, read
+from ..state import durable
+from ..state import lock as locks
+from ..state.workspace import Workspace, read
+from ..trust.document import parse_json
+from ..trust.store import Trust, load_trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..collect.context import Context
+    from ..generate.tool import ToolFile
     from ..inspect.artifacts import Inspected
     from ..inspect.inspector import Inspector
     from ..inspect.table import Table
-    from ..tool import ToolFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def collect_and_inspect(
 
 def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[Inspected, ...]:
     """Inspect what an earlier `collect` left; every file is hashed again before it is looked at."""
-    from ..collect.cache import Cache, default_root
+    from ..fetch.cache import Cache, default_root
     from ..inspect.artifacts import Inspection, files_of
 
     cache = Cache(site.cache or default_root())
@@ -161,11 +161,11 @@ def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple
 
 @contextmanager
 def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Context]:
-    from ..collect.cache import Cache, default_root
     from ..collect.context import Context
-    from ..collect.http import Http
-    from ..collect.mirror import Mirrors
     from ..collect.package_signature import verifier
+    from ..fetch.cache import Cache, default_root
+    from ..fetch.http import Http
+    from ..fetch.mirror import Mirrors
 
     mirrors = Mirrors.parse(site.mirrors)
     cache = Cache(site.cache or default_root())
@@ -177,7 +177,7 @@ def generate(definition: Definition, inspected: Sequence[Inspected], site: Site,
     """Make the manifest, and give its canonical bytes. Raises `Refused` where a requirement is not met."""
     from ..generate.assemble import assemble
     from ..generate.modules import describer
-    from ..manifest import Tool
+    from ..model.manifest import Tool
 
     named = Tool(version=tool.version, sha256=tool.sha256)
     document = assemble(definition, inspected, describer(site.table()), named, _source_date_epoch())
@@ -194,7 +194,7 @@ def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile
     where nothing was generated.
     """
     from ..generate.assemble import source_records
-    from ..manifest import Tool, parse
+    from ..model.manifest import Tool, parse
 
     path = site.work.manifest(definition)
     payload = read(path, f"fipsmanifest generate {definition.kubernetes}")

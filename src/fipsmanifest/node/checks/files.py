@@ -12,6 +12,7 @@ import re
 import stat
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ...trust.text import visible
 from .. import containerd, tree
 from ..result import (
     FAIL,
@@ -26,7 +27,6 @@ from ..result import (
     of_component,
     wanted_components,
 )
-from ..text import visible
 from .platform import architecture_of
 
 ID = "files"

@@ -10,9 +10,9 @@ import posixpath
 import re
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
+from ...trust.text import visible
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
-from ..text import visible
 from .platform import os_release
 
 ID = "fips-mode"

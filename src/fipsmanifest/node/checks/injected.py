@@ -11,9 +11,9 @@ import re
 import stat
 from typing import FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
 
+from ...trust.text import visible
 from .. import tree
 from ..result import FAIL, UNKNOWN, Node
-from ..text import visible
 from . import procfs
 from .inventory import Inventory
 

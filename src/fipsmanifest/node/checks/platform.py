@@ -6,9 +6,9 @@ import os
 import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set
 
+from ...trust.text import visible
 from .. import tree
 from ..result import FAIL, PASS, UNKNOWN, Listed, Node, Result
-from ..text import visible
 
 ID = "platform"
 

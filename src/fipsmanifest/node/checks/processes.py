@@ -15,18 +15,9 @@ import stat
 import time
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ...trust.text import visible
 from .. import tree
-from ..result import (
-    FAIL,
-    NOT_APPLICABLE,
-    PASS,
-    UNKNOWN,
-    Listed,
-    Node,
-    Result,
-    of_component,
-)
-from ..text import visible
+from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
 from . import claims, injected, pods, procfs
 from .claims import Claim
 from .images import containers

@@ -8,9 +8,9 @@ import posixpath
 import socket
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ...trust.text import visible
 from .. import tls, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
-from ..text import visible
 from . import listening, procfs
 from .inventory import Inventory
 

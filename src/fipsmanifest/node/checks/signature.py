@@ -4,12 +4,12 @@ import hashlib
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from ...errors import FipsManifestError, NotTrusted
+from ...trust.document import Bindings, check_bindings
+from ...trust.store import Trust
+from ...trust.text import utc_now, visible, write_time
+from ...trust.verify import Signed, verify_cleartext
 from .. import host, provenance
-from ..document import Bindings, check_bindings
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Result
-from ..text import utc_now, visible, write_time
-from ..trust import Trust
-from ..verify import Signed, verify_cleartext
 from ..version import own_version
 
 ID = "signature"

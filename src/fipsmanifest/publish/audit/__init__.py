@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from ...node.text import utc_now
 from ...progress import SILENT, Progress
+from ...trust.text import utc_now
 from .. import index, layout
 from ..bucket import Bucket
 from ..consumer import Consumer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from ...errors import NotTrusted
-from ...node.text import read_time
-from ...node.trust import WARN_DAYS
 from ...sign.listing import in_days
+from ...trust.store import WARN_DAYS
+from ...trust.text import read_time
 from .. import history, index, layout
 from ..consumer import read_tool, tool_signer
 from ..layout import ManifestKey

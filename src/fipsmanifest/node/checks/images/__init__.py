@@ -7,9 +7,9 @@ which containers run, and from what, is told by `containers`.
 import errno
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
+from ....trust.text import visible
 from ... import bolt, containerd, tree
 from ...result import UNKNOWN, Listed, Node, Result, is_own_program
-from ...text import visible
 from . import added, containers, content, copies, names, snapshots
 from .listed import ID, Image, images_of
 

@@ -9,9 +9,9 @@ import os
 import time
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ....trust.text import visible
 from ... import overlay, tree
 from ...result import FAIL, UNKNOWN, Node, Result, of_component
-from ...text import visible
 from . import snapshots
 from .listed import ID, PULL, Image
 

@@ -12,9 +12,9 @@ import os
 import re
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ....trust.text import visible
 from ... import bolt, containerd, helper, tree
 from ...result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Node, Result, of_component
-from ...text import visible
 from .. import pods
 from ..pods import Pod
 from . import snapshots

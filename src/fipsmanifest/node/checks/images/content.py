@@ -10,9 +10,9 @@ import errno
 import json
 from typing import Dict, Optional, Sequence, Tuple
 
+from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Node, Result, of_component
-from ...text import visible
 from .listed import AGAIN, ID, PULL, Image
 from .snapshots import Snapshots, Stack
 

@@ -6,8 +6,8 @@ image lists, some snapshot must hold a copy that is right. Whose a wrong copy be
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence
 
+from ....trust.text import visible
 from ...result import FAIL, PASS, UNKNOWN, Node, Result, is_own_program, mode_of, of_component
-from ...text import visible
 from . import snapshots
 from .listed import AGAIN, ID, PULL, Image
 

@@ -2,8 +2,8 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ....trust.text import visible
 from ...result import Listed, Node, wanted_components
-from ...text import visible
 from ..platform import architecture_of
 
 ID = "images"

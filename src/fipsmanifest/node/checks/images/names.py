@@ -7,9 +7,9 @@ import contextlib
 import json
 from typing import Dict, FrozenSet, List, Optional, Sequence, Set
 
+from ....trust.text import visible
 from ... import bolt, tree
 from ...result import FAIL, UNKNOWN, Node, Result, of_component
-from ...text import visible
 from .. import pods
 from ..platform import architecture_of
 from . import content

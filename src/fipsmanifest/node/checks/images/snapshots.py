@@ -11,9 +11,9 @@ import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ....trust.text import visible
 from ... import bolt, containerd, overlay, tree
 from ...result import Node
-from ...text import visible
 from .listed import AGAIN, PULL
 
 _SNAPSHOTTER = "io.containerd.snapshotter.v1."

@@ -6,9 +6,9 @@ Rules: ld.so(8); Go's runtime GODEBUG and crypto/fips140; openssl-env(7); the go
 import re
 from typing import Dict, List, Optional
 
+from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from ...text import visible
 from .programs import result
 
 _PRELOAD = "/etc/ld.so.preload"

@@ -8,9 +8,9 @@ import os
 import posixpath
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from ....trust.text import visible
 from ... import pods, tree, yaml
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from ...text import visible
 from .programs import OTHER, Programs, result
 from .units import Daemon
 

@@ -8,9 +8,9 @@ import re
 import stat
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
-from ...text import visible
 from .. import files
 
 ID = "startup"

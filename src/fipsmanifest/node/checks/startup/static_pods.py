@@ -4,9 +4,9 @@ import posixpath
 import re
 from typing import Iterator, List, Optional, Sequence, Tuple
 
+from ....trust.text import visible
 from ... import pods
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, is_own_program
-from ...text import visible
 from ..images.listed import Image, images_of
 from . import environment
 from .programs import Programs, is_wrapper, result

@@ -6,9 +6,9 @@ import posixpath
 import re
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ....trust.text import visible
 from ... import systemd, tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from ...text import visible
 from . import environment
 from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
 

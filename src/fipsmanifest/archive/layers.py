@@ -1,0 +1,331 @@
+"""Image layers as changes to a file system, and the file system that they make (OCI image specification, layer.md).
+
+A layer's members stream past before a later layer can hide or replace them. So a layer is read once into changes,
+each with what the caller saw in the member's bytes, and changes are merged afterwards; a layer that several images
+share is read once for all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from ..errors import Incomplete, Refused
+from ..model.artifact import Blob
+from .decompress import Reader, reader
+from .limits import DEFAULT, Limits
+from .member import Member
+from .paths import shown
+from .tar import members
+
+_PREFIX = ".wh."
+_OPAQUE = ".wh..wh..opq"
+#: What AUFS keeps for itself in a layer; runtimes pass over it (WhiteoutMetaPrefix of Docker's archive package).
+_AUFS = ".wh..wh."
+
+_MAX_LINKS = 40
+_AHEAD = 4 << 20
+_ADVICE = "Do not use this image; ask those who publish it."
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Whiteout:
+    """A path of lower layers that is gone from here on."""
+
+    path: str
+    """Absolute and normalised."""
+    opaque: bool
+    """True: the directory stays and what lower layers put into it is gone. False: the path itself is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Seen]):
+    """A member of a layer, with what the caller saw in it."""
+
+    member: Member
+    """Without its content."""
+    seen: Seen | None
+    """What ``look`` gave."""
+
+
+def layer_members(
+    layer: Blob, diff_id: str, *, archive: str = "", limits: Limits = DEFAULT
+) -> Iterator[Member | Whiteout]:
+    """Give a layer's members and whiteouts in their order, in one pass over its bytes.
+
+    ``diff_id`` (``sha256:HEX``) is the digest that the uncompressed layer must have; it is known only after the last
+    member, so nothing seen before the end may be relied on. ``archive`` is what errors call the image. Raises
+    `Refused` for another digest and whatever `tar.members` refuses, `Incomplete` where the file cannot be read.
+    """
+    name = f"{archive}: layer {layer.digest}" if archive else f"layer {layer.digest}"
+    try:
+        raw = layer.path.open("rb")
+    except OSError as error:
+        raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Collect again.") from error
+    with raw:
+        stream = _Hashed(reader(raw, limit=limits.expanded + _AHEAD, name=name))
+        for member in members(stream, root="/", archive=name, limits=limits):
+            change = _change(member, name)
+            if change is not None:
+                yield change
+        while stream.read(1 << 20):
+            pass
+    if stream.digest != diff_id:
+        raise Refused(
+            f"{name} is {stream.digest} uncompressed; the image's configuration says {diff_id}.",
+            "Do not use this image; its layers are not the ones that its configuration names.",
+        )
+
+
+def read_layer(
+    layer: Blob,
+    diff_id: str,
+    look: Callable[[Member], Seen | None],
+    *,
+    archive: str = "",
+    limits: Limits = DEFAULT,
+) -> tuple[Entry[Seen] | Whiteout, ...]:
+    """Give a layer's changes, after its ``diff_id`` was checked; ``look`` sees each member and may read its content.
+
+    Raises as `layer_members`.
+    """
+    return tuple(
+        change if isinstance(change, Whiteout) else Entry(replace(change, content=None), look(change))
+        for change in layer_members(layer, diff_id, archive=archive, limits=limits)
+    )
+
+
+class _Hashed:
+    """A stream that is hashed while it is read."""
+
+    def __init__(self, stream: Reader) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._hash.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _change(member: Member, archive: str) -> Member | Whiteout | None:
+    folder, name = posixpath.split(member.path)
+    if not name.startswith(_PREFIX):
+        return member
+    if member.size:
+        raise Refused(f"{archive}: the whiteout {shown(member.path)} has content, which some unpackers keep.", _ADVICE)
+    if name == _OPAQUE:
+        return Whiteout(folder, opaque=True)
+    if name.startswith(_AUFS):
+        return None
+    hidden = name.removeprefix(_PREFIX)
+    if hidden in ("", ".", ".."):
+        raise Refused(f"{archive}: the whiteout {shown(member.path)} hides nothing that can be.", _ADVICE)
+    return Whiteout(posixpath.join(folder, hidden), opaque=False)
+
+
+@dataclass(slots=True)
+class _Node(Generic[Seen]):
+    """A place in the merged file system; ``children`` is None for anything but a directory."""
+
+    layer: int
+    children: dict[str, _Node[Seen]] | None
+    target: str | None = None
+    seen: Seen | None = None
+    replaced: list[tuple[str, Seen]] = field(default_factory=list)
+    """What was seen in members of the same layer that this one replaced, by path."""
+
+
+def _directory(layer: int) -> _Node[Seen]:
+    return _Node(layer, {})
+
+
+def _would_be_missed(old: _Node[Seen], new: _Node[Seen] | None = None) -> bool:
+    """Tell whether something that was seen may be lost with ``old``; a directory over one keeps what is in it."""
+    merged = new is not None and new.children is not None and new.children is old.children
+    return old.seen is not None or (bool(old.children) and not merged)
+
+
+@dataclass
+class MergedView(Generic[Seen]):
+    """The file system that layers make, lowest first: begin each with `next_layer`, then give its changes.
+
+    Entries are placed as container runtimes place them: below a symbolic link means below what it points to, inside
+    the root; a directory over a directory keeps what is in it, anything else replaces what was there.
+
+    Below a link of a lower layer they differ: one that unpacks each layer into a folder of its own, for an overlay,
+    makes a directory in the link's place and leaves alone what it points to. So an entry there replaces and hides
+    nothing that was seen, and is given by its own path where it does not come to stand behind the link.
+    """
+
+    name: str = "image"
+    """What errors call the image."""
+    _root: _Node[Seen] = field(default_factory=lambda: _directory(0), repr=False)
+    _layer: int = 0
+    _below_links: dict[str, _Node[Seen]] = field(default_factory=dict, repr=False)
+
+    def next_layer(self) -> None:
+        """Begin a layer: whiteouts from here on hide only what came before."""
+        self._layer += 1
+
+    def apply(self, change: Entry[Seen] | Whiteout) -> None:
+        """Apply one change. Raises `Refused` for a place below a file, a link in a circle or a hard link to nothing."""
+        if isinstance(change, Whiteout):
+            self._hide(change)
+        else:
+            self._add(change.member, change.seen)
+
+    def __iter__(self) -> Iterator[tuple[str, Seen]]:
+        """Yield each path with what was seen in it, where something was, in the order of paths."""
+        waiting: list[tuple[str, _Node[Seen]]] = [("", self._root)]
+        found: list[tuple[str, Seen]] = []
+        while waiting:
+            path, node = waiting.pop()
+            found += node.replaced
+            if node.seen is not None:
+                found.append((path or "/", node.seen))
+            waiting += [(f"{path}/{name}", child) for name, child in (node.children or {}).items()]
+        for path, node in self._below_links.items():
+            if self._find(path)[0] is not node:
+                found += [*node.replaced, *([(path, node.seen)] if node.seen is not None else [])]
+        return iter(sorted(found, key=lambda item: item[0]))
+
+    def _add(self, member: Member, seen: Seen | None) -> None:
+        if member.path == "/":
+            if member.type != "directory":
+                raise Refused(f"{self.name}: the root is a {member.type}.", _ADVICE)
+            return
+        folder, name = posixpath.split(member.path)
+        siblings, below_link = self._folder(folder, member.path, make=True)
+        if siblings is None:
+            raise Refused(f"{self.name}: {shown(member.path)} lies below something that is no directory.", _ADVICE)
+        old = siblings.get(name)
+        new = self._node(member, seen, old)
+        before = self._below_links.get(member.path) if below_link else None
+        if before is not None:
+            new.replaced += self._replaced(member.path, before, new)
+        if below_link:
+            self._below_links[member.path] = new
+            if old is not None and old is not before and _would_be_missed(old, new):
+                return
+        if old is not None and old is not before:
+            new.replaced += self._replaced(member.path, old, new)
+        siblings[name] = new
+
+    def _node(self, member: Member, seen: Seen | None, old: _Node[Seen] | None) -> _Node[Seen]:
+        if member.type == "directory":
+            children = old.children if old is not None and old.children is not None else {}
+            return _Node(self._layer, children, seen=seen)
+        if member.type != "hardlink":
+            return _Node(self._layer, None, member.target, seen)
+        target = member.target or ""
+        linked, below_link = self._find(target)
+        if linked is None or linked.children is not None:
+            why = "which is not a file there"
+        elif below_link and self._below_links.get(target, linked) is not linked:
+            why = "which is not the same file to every runtime"
+        else:
+            return _Node(self._layer, None, linked.target, linked.seen)
+        raise Refused(f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.", _ADVICE)
+
+    def _replaced(self, path: str, old: _Node[Seen], new: _Node[Seen]) -> list[tuple[str, Seen]]:
+        """Return what this layer put at ``path`` or below it before ``new`` takes the place of ``old``."""
+        if old.children is not None and old.children is new.children:
+            return old.replaced
+        found: list[tuple[str, Seen]] = []
+        waiting = [(path, old)]
+        while waiting:
+            place, node = waiting.pop()
+            if node.layer == self._layer:
+                found += node.replaced
+                if node.seen is not None and node.seen != new.seen:
+                    found.append((place, node.seen))
+            waiting += [(f"{place}/{name}", child) for name, child in (node.children or {}).items()]
+        return found
+
+    def _hide(self, whiteout: Whiteout) -> None:
+        if whiteout.opaque:
+            hidden, below_link = self._folder(whiteout.path, whiteout.path, make=False)
+            if hidden is not None and not below_link:
+                self._prune(hidden)
+            return
+        folder, name = posixpath.split(whiteout.path)
+        siblings, below_link = self._folder(folder, whiteout.path, make=False)
+        before = self._below_links.get(whiteout.path) if below_link else None
+        if before is not None and before.layer < self._layer:
+            del self._below_links[whiteout.path]
+        if siblings is None or name not in siblings:
+            return
+        node = siblings[name]
+        if below_link and node is not before and _would_be_missed(node):
+            return
+        if node.children is not None:
+            self._prune(node.children)
+        if node.layer < self._layer and not node.children:
+            del siblings[name]
+
+    def _prune(self, children: dict[str, _Node[Seen]]) -> None:
+        """Take out what lower layers put there; directories that hold something of this layer stay."""
+        for name, node in list(children.items()):
+            if node.children is not None:
+                self._prune(node.children)
+            if node.layer < self._layer and not node.children:
+                del children[name]
+
+    def _find(self, path: str) -> tuple[_Node[Seen] | None, bool]:
+        folder, name = posixpath.split(path)
+        siblings, below_link = self._folder(folder, path, make=False)
+        return (None if siblings is None else siblings.get(name)), below_link
+
+    def _folder(self, folder: str, path: str, *, make: bool) -> tuple[dict[str, _Node[Seen]] | None, bool]:
+        """Give what is in ``folder``, its links followed inside the root, and whether one was of a lower layer.
+
+        None where it is not a directory. With ``make``, parts that are missing become directories, as a runtime makes
+        them.
+        """
+        waiting = [part for part in reversed(folder.split("/")) if part not in ("", ".")]
+        trail = [self._root]
+        followed, below_link = 0, False
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                del trail[max(1, len(trail) - 1) :]
+                continue
+            children = trail[-1].children
+            if children is None:
+                return None, below_link
+            node = children.get(part)
+            if node is None:
+                if not make:
+                    return None, below_link
+                node = children[part] = _directory(self._layer)
+            if node.target is None:
+                trail.append(node)
+                continue
+            followed += 1
+            below_link = below_link or node.layer < self._layer
+            if followed > _MAX_LINKS:
+                raise Refused(f"{self.name}: the links at {shown(path)} go in a circle.", _ADVICE)
+            if node.target.startswith("/"):
+                trail = [self._root]
+            waiting += [step for step in reversed(node.target.split("/")) if step not in ("", ".")]
+        return trail[-1].children, below_link
+
+
+def merge(layers: Iterable[Iterable[Entry[Seen] | Whiteout]], name: str = "image") -> MergedView[Seen]:
+    """Give the file system that ``layers`` make, lowest first. Raises as `MergedView.apply`."""
+    view: MergedView[Seen] = MergedView(name)
+    for changes in layers:
+        view.next_layer()
+        for change in changes:
+            view.apply(change)
+    return view

@@ -1,0 +1,1 @@
+"""Downloads: HTTP with retries and resuming, mirrors, and the content-addressed cache."""

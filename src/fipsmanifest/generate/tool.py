@@ -1,0 +1,168 @@
+"""Making ``dkp-fips-tool``: one file, a shell header followed by a zip of `fipsmanifest.node`, `fipsmanifest.trust`
+and the trusted keys.
+
+The header finds a Python that the operating system brings; the zip's entries are stored, in order, without times of
+their own, so the same commit and keys give the same bytes on any machine.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import re
+import tokenize
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Refused
+from ..node.version import tool_version
+from ..state import durable
+from ..trust.store import PACKED_CERTIFICATES, TRUST_FILE, Trust, load_trust
+from ..trust.text import utc_now
+
+NAME = "dkp-fips-tool"
+MAX_SIZE = 512 * 1024
+
+_PACKAGE = Path(__file__).parents[1]
+_PACKED = ("node", "trust")
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
+
+# Programs of the distribution go before what PATH may hold. Each is asked whether it is new enough, and has to say so:
+# EL7's platform-python is Python 2.7, and what ends without an answer would end with a code that reads as a verdict.
+# One that hangs is passed over where coreutils can end it.
+_HEADER = """\
+#!/bin/sh
+# dkp-fips-tool {version}: validates that a node runs the FIPS builds that a signed manifest lists.
+# This file is a shell script and a zip archive of Python source; `unzip -l` shows what is in it.
+limit=; [ -x /usr/bin/timeout ] && limit='/usr/bin/timeout -s KILL 20'
+for python in /usr/libexec/platform-python {fixed} /usr/bin/python3 python3 {named}; do
+    command -v "$python" >/dev/null || continue
+    {{ new=$($limit "$python" -I -S -B -c 'import sys; print(sys.version_info >= (3, 6))' </dev/null); }} 2>/dev/null
+    [ "$new" = True ] && exec "$python" -I -S -B "$0" "$@"
+done
+echo 'dkp-fips-tool: no Python 3.6 or newer was found; install the package python3.' >&2
+exit 69
+"""
+
+_MAIN = """\
+import os
+import signal
+import sys
+
+if sys.version_info < (3, 6):
+    sys.stderr.write("dkp-fips-tool: this Python is too old; install the package python3 (3.6 or newer).\\n")
+    sys.exit(69)
+
+
+def stop(number, frame):
+    # The first signal unwinds, so that nothing is left behind; who sends a second one does not want to wait for that.
+    for one in STOPPING:
+        signal.signal(one, lambda number, frame: os._exit(128 + number))
+    raise KeyboardInterrupt(number)
+
+
+STOPPING = [one for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
+try:
+    for one in STOPPING:
+        signal.signal(one, stop)
+    from fipsmanifest.node.main import main
+
+    code = main()
+except KeyboardInterrupt as interrupt:
+    code = 128 + (interrupt.args or (signal.SIGINT,))[0]
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFile:
+    """The single-file node tool."""
+
+    data: bytes
+    """The file itself."""
+    sha256: str
+    """Its digest, hex."""
+    version: str
+    """The version that it reports: this package's, and which edition of the keys it carries."""
+
+
+def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
+    """Build the node tool with the manifest and tool keys of a trust folder, and write it to ``output`` if given.
+
+    Raises `Refused` where no manifest key is in force: such a tool could trust nothing; and as `load_trust` does.
+    """
+    no_key_yet = trust_folder.is_dir() and not (trust_folder / TRUST_FILE).exists()
+    trust = Trust((), (), str(trust_folder)) if no_key_yet else load_trust(str(trust_folder))
+    now = utc_now()
+    if not any(
+        key.role == "manifest" and key.status == "active" and (key.valid_to is None or key.valid_to > now)
+        for key in trust.keys
+    ):
+        raise Refused(
+            f"{trust_folder} has no manifest key in force, so the tool could trust no manifest.",
+            "Make one with `fipsmanifest keys init`, or add one with `fipsmanifest keys add`.",
+        )
+    version = tool_version(trust.edition)
+    packed = io.BytesIO(_header(version))
+    # Appending makes zipfile count its offsets from the start of the file, header included.
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in _entries(trust.carried()):
+            entry = zipfile.ZipInfo(name, _EARLIEST)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, content)
+    data = packed.getvalue()
+    if len(data) > MAX_SIZE:
+        raise Refused(f"The tool would be {len(data)} bytes large; {MAX_SIZE} are the most.", "Trust fewer keys.")
+    if output is not None:
+        durable.write(output, data, 0o755)
+    return ToolFile(data, hashlib.sha256(data).hexdigest(), version)
+
+
+def version_of(data: bytes) -> str | None:
+    """Give the version that a tool's second line tells; None for another program."""
+    told = re.match(rb"#!/bin/sh\n# dkp-fips-tool ([0-9A-Za-z.]{1,40}): ", data)
+    return told[1].decode("ascii") if told else None
+
+
+def _header(version: str) -> bytes:
+    versions = [f"python3.{minor}" for minor in range(14, 5, -1)]
+    fixed = " ".join(f"/usr/bin/{name}" for name in versions)
+    return _HEADER.format(version=version, fixed=fixed, named=" ".join(versions)).encode("ascii")
+
+
+def _entries(trust: Trust) -> list[tuple[str, bytes]]:
+    packages = [path for name in _PACKED for path in sorted((_PACKAGE / name).rglob("*.py"))]
+    sources = [_PACKAGE / "__init__.py", _PACKAGE / "errors.py", *packages]
+    files = [(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", without_comments(path)) for path in sources]
+    held = sorted(certificate.packets for certificate in trust.certificates)
+    return [
+        ("__main__.py", _MAIN.encode("ascii")),
+        *files,
+        (f"fipsmanifest/trust/trusted/{TRUST_FILE}", _trust_document(trust)),
+        (f"fipsmanifest/trust/trusted/{PACKED_CERTIFICATES}", b"".join(held)),
+    ]
+
+
+def without_comments(path: Path) -> bytes:
+    """Return a module's source without docstrings and lines of comments, a fifth of it: the tool is to stay small.
+
+    The rest is as it was written, so that who unpacks the tool can read it beside the repository.
+    """
+    source = path.read_text(encoding="utf-8")
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    dropped = {one.start[0] for one in tokens if one.type == tokenize.COMMENT and not one.line[: one.start[1]].strip()}
+    for holder in ast.walk(ast.parse(source)):
+        body = getattr(holder, "body", None)
+        for statement in body if isinstance(body, list) and len(body) > 1 else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                dropped.update(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
+    lines = source.splitlines(keepends=True)
+    return "".join(line for number, line in enumerate(lines, 1) if number not in dropped).encode("utf-8")
+
+
+def _trust_document(trust: Trust) -> bytes:
+    return (json.dumps(trust.document(), indent=1, sort_keys=True) + "\n").encode("ascii")

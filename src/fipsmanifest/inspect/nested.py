@@ -1,0 +1,241 @@
+"""What is in packages, tarballs and images, and in those that are packed within them.
+
+A gate must not pass what it did not look at. So what can hold programs is opened wherever it is: on this disk, in a
+container, in a layer of an image, and there again, down to `DEEPEST`. What is deeper, or of a format that is not opened
+here, is reported as `Unopened`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..archive.layers import merge, read_layer
+from ..archive.limits import grow, spend
+from ..archive.member import Content, Joined, Member, Unread
+from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
+from ..errors import FipsManifestError, Incomplete, Refused
+from ..fetch.cache import Cache
+from ..model.artifact import Artifact, ImagePlatform, LeftOut
+from ..model.finding import Finding
+from ..progress import Task
+from .inspector import Inspector
+
+#: A package in an image layer in an image archive in a bundle is real; what is deeper only keeps somebody busy.
+DEEPEST = 6
+#: Bytes of a member by which it is told what it is, and copied at a time.
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A finding and where it was."""
+
+    container: str | None
+    """The package, tarball or image that the finding's path is in; None for a file on this disk."""
+    architecture: str | None
+    """The image platform's, RPM name; None where only the file itself says it."""
+    finding: Finding
+
+
+class Unopened(Incomplete):
+    """Programs could be in it, and nobody looked: a format that is not opened here, or an encrypted or damaged one."""
+
+    def __init__(self, path: str, container: str | None, format: str, reason: str) -> None:
+        """Name the file by its ``path`` in its ``container`` (None on this disk), its format and why it stays shut."""
+        where = path + (f" in {container}" if container else "")
+        super().__init__(
+            f"{where} was not opened ({format}): {reason}.", "Unpack it with its own tool, and inspect what is in it."
+        )
+        self.path = path
+        self.container = container
+        self.format = format
+        self.reason = reason
+
+
+Outcome = Located | LeftOut | FipsManifestError
+_Inspect = Callable[[Member], Finding | None]
+
+
+def attempt(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
+    """Return what ``look`` yields; an error that it raises is the last of the outcomes."""
+    found: list[Outcome] = []
+    try:
+        for outcome in look():
+            found.append(outcome)
+    except FipsManifestError as error:
+        found.append(error)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Looks through packages, tarballs and images; may be shared by threads."""
+
+    inspector: Inspector
+    """Looks at each file."""
+    cache: Cache
+    """Takes the parts of images."""
+    spool: Path
+    """A folder for what is packed within another archive, while it is looked through."""
+    meter: Task
+    """Told the size of every file."""
+
+    def open(self, path: Path, name: str, depth: int = 1, place: tuple[str, str | None] | None = None) -> list[Outcome]:
+        """Return what is in the file at ``path``, nothing where it is no container.
+
+        ``name`` is what it is called, ``depth`` how many containers it is in, itself among them, ``place`` its path and
+        the container that this is in (default: on this disk, as it is called). What can be read of a damaged container
+        is returned with the error. Raises what recognising it raises.
+        """
+        where, container = place or (name, None)
+        if depth == 1:
+            grow(_size(path))
+        kind = kind_of(path)
+        if kind in ("file", "folder"):
+            return []
+        if kind == "unopened":
+            raise Unopened(where, container, format_of(path), "this format is not supported")
+        if depth > DEEPEST:
+            raise Unopened(where, container, kind, f"it is in more than {DEEPEST - 1} other containers")
+        if kind == "image-archive":
+            return self._images(path, name, depth)
+        found: list[Outcome] = []
+        try:
+            for outcome in self._members(path, name, depth):
+                found.append(outcome)
+        except FipsManifestError as error:
+            if kind == "compressed" and isinstance(error, Refused):
+                error = Unopened(where, container, "compressed data", error.message.rstrip("."))
+            found.append(error)
+        return found
+
+    def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
+        """Yield the programs in the final file system of each of an image's platforms.
+
+        A platform that cannot be read is an error in its place: it must not hide the others.
+        """
+        if depth == 1:
+            grow(sum(layer.size for platform in image.platforms for layer in platform.layers))
+        for platform in image.platforms:
+            yield from attempt(partial(self._platform, image, platform, name, depth))
+
+    def _members(self, path: Path, name: str, depth: int) -> Iterator[Outcome]:
+        """Yield what is in a container. A path that is there twice is judged twice: readers differ in which they take.
+
+        What is packed in a file is not repeated for its hard links.
+        """
+        session = self.inspector.session()
+        for member in members_of(path, name=name):
+            if isinstance(member, Unread):
+                yield Unopened(member.path, name, member.format, member.reason)
+            elif member.type == "special":
+                yield LeftOut(f"{name}: {member.path}", "a device, FIFO or socket")
+            else:
+                finding, within = self._seen(member, session.inspect, name, depth)
+                if finding is not None:
+                    yield Located(name, None, finding)
+                yield from within
+
+    def _images(self, path: Path, name: str, depth: int) -> list[Outcome]:
+        from ..collect.imagearchive import images_in, open_archive
+
+        archive = open_archive(path, self.cache, name=name)
+        contents = images_in(archive, self.cache, name)
+        found = [
+            outcome for image in contents.images for outcome in self.platforms(image, f"{name}: {image.name}", depth)
+        ]
+        found += contents.left_out
+        # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
+        # than those that were read here may get layers of it.
+        for member in archive.store.others(contents.layers):
+            finding, within = self._seen(member, self.inspector.program, name, depth)
+            found += [Located(name, None, finding), *within] if finding is not None else within
+        return found
+
+    def _platform(self, image: Artifact, platform: ImagePlatform, name: str, depth: int) -> Iterator[Outcome]:
+        def look(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
+            seen = self._seen(member, self.inspector.program, name, depth)
+            return seen if seen[0] or seen[1] else None
+
+        layers = (
+            read_layer(layer, diff_id, look, archive=image.name)
+            for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True)
+        )
+        for place, (finding, within) in merge(layers, image.name):
+            if finding is not None:
+                yield Located(name, platform.architecture, finding.at(place))
+            yield from within
+
+    def _seen(
+        self, member: Member, inspect: _Inspect, container: str, depth: int
+    ) -> tuple[Finding | None, Sequence[Outcome]]:
+        """Return what ``inspect`` sees in a member, and what is packed in it."""
+        self.meter.advance(member.size)
+        spend(members=1)
+        if member.type != "file" or member.content is None:
+            return inspect(member), ()
+        first = member.content.read(_PIECE)
+        whole = len(first) == member.size
+        content = _Tail(Joined(first, member.content), TAIL)
+        if holds_members(first, whole=whole):
+            return self._packed(replace(member, content=content), inspect, container, depth)
+        kind = unopened_format(first, first[-TAIL:] if whole else b"", member.size)
+        finding = inspect(replace(member, content=content))
+        if kind is None and not whole:
+            content.finish()
+            kind = unopened_format(first, content.tail, member.size)
+        shut = Unopened(member.path, container, kind, "this format is not supported") if kind is not None else None
+        return finding, () if shut is None else (shut,)
+
+    def _packed(
+        self, member: Member, inspect: _Inspect, container: str, depth: int
+    ) -> tuple[Finding | None, Sequence[Outcome]]:
+        """Return what ``inspect`` sees in a member that is a container, and what is in it."""
+        content = member.content
+        name = f"{container}: {member.path}"
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.spool) as kept:
+                while content is not None and (data := content.read(_PIECE)):
+                    kept.write(data)
+                kept.flush()
+                kept.seek(0)
+                finding = inspect(replace(member, content=kept))
+                place = member.path, container
+                return finding, attempt(lambda: self.open(Path(kept.name), name, depth + 1, place))
+        except OSError as error:
+            raise Incomplete(
+                f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
+            ) from error
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a directory; 0 where they cannot be read, which opening tells."""
+    try:
+        places = path.rglob("*") if path.is_dir() else [path]
+        return sum(place.lstat().st_size for place in places)
+    except OSError:
+        return 0
+
+
+class _Tail:
+    """Content that remembers its last bytes."""
+
+    def __init__(self, content: Content, size: int) -> None:
+        self._content = content
+        self._size = size
+        self.tail = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        data = self._content.read(size)
+        self.tail = (self.tail + data)[-self._size :] if len(data) < self._size else data[-self._size :]
+        return data
+
+    def finish(self) -> None:
+        """Read what was not read."""
+        while self.read(_PIECE):
+            pass

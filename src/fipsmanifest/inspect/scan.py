@@ -1,0 +1,290 @@
+"""Look at anything: files, folders, packages, tarballs and images, on every core; what is found, in order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget, OverBudget
+from ..archive.open import kind_of, may_hold_members
+from ..errors import FipsManifestError, Incomplete, Refused, UsageError
+from ..fetch.cache import Cache
+from ..node.tree import resolve
+from ..progress import SILENT, Progress
+from . import elf
+from .inspector import Inspector
+from .nested import Located, Opener, Outcome, attempt
+
+if TYPE_CHECKING:
+    from ..collect.image import Pulled
+
+#: Files of a folder, and bytes in them, that are handed to a thread at once: more would leave a core idle at the end,
+#: fewer cost more than looking at a small file does.
+_BATCH = 32
+_BATCH_BYTES = 8 << 20
+#: What the kernel shows there is stored nowhere.
+_OF_THE_KERNEL = (Path("/proc"), Path("/sys"))
+#: Tasks begun before the results of the first are taken.
+_AHEAD = 64
+#: Seconds that threads have to end after an interruption.
+_GRACE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """An image in a registry, to look through."""
+
+    reference: str
+    """As the user named it; what its findings are said to be in."""
+    pull: Callable[[], Pulled]
+    """Gives it with all its parts in the cache; raises `Refused` or `Incomplete`."""
+
+
+_Task = Callable[[], Sequence[Outcome]]
+
+
+def survey(
+    targets: Sequence[Path | RemoteImage],
+    inspector: Inspector,
+    cache: Cache,
+    progress: Progress = SILENT,
+    allowance: Allowance = DEFAULT_ALLOWANCE,
+) -> Generator[Outcome, None, None]:
+    """Yield what is in ``targets``, in their order; what cannot be inspected is yielded as its error, in its place.
+
+    Links are followed where they are named, and where they lead out of all that is named. ``allowance`` bounds what is
+    opened for each target; one that takes more is an error, and the others are inspected all the same. Raises
+    `UsageError` for a path that is not there.
+    """
+    stop = threading.Event()
+    jobs = [_Job(target, Budget(_name(target), allowance, stop)) for target in targets]
+    kinds = [_kind(job) for job in jobs]
+    named = tuple(Path(os.path.realpath(target)) for target in targets if isinstance(target, Path))
+    meter = progress.task("inspect")
+    opener = Opener(inspector, cache, inspector.spool, meter)
+    tasks = (
+        partial(_within, job.budget, task)
+        for job, kind in zip(jobs, kinds, strict=True)
+        for task in _tasks(job.target, kind, named, opener)
+    )
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="inspect")
+    running: deque[Future[Sequence[Outcome]]] = deque()
+    exhausted: list[OverBudget] = []
+    try:
+        for outcome in (outcome for outcomes in _in_order(pool, tasks, running) for outcome in outcomes):
+            # Everything that a used-up budget stopped has the same error.
+            if isinstance(outcome, OverBudget):
+                if outcome in exhausted:
+                    continue
+                exhausted.append(outcome)
+            yield outcome
+    finally:
+        # Nothing runs any more but after an interruption or an error. Then readers see the flag; a thread that is in a
+        # long computation or waits for a server is not waited for.
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait(running, timeout=_GRACE)
+        meter.done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    target: Path | RemoteImage
+    budget: Budget
+
+
+def _name(target: Path | RemoteImage) -> str:
+    return str(target) if isinstance(target, Path) else target.reference
+
+
+def _within(budget: Budget, task: _Task) -> Sequence[Outcome]:
+    with budget.active():
+        return attempt(task)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, tasks: Iterator[_Task], running: deque[Future[Sequence[Outcome]]]
+) -> Iterator[Sequence[Outcome]]:
+    """Run tasks ahead of who takes their results, but not so far that a large folder fills the memory."""
+    for task in tasks:
+        running.append(pool.submit(task))
+        if len(running) > _AHEAD:
+            yield running[0].result()
+            running.popleft()
+    while running:
+        yield running[0].result()
+        running.popleft()
+
+
+def _kind(job: _Job) -> str | FipsManifestError:
+    if not isinstance(job.target, Path):
+        return "remote"
+    try:
+        with job.budget.active():
+            return kind_of(job.target)
+    except (Incomplete, Refused) as error:
+        return error
+
+
+def _tasks(
+    target: Path | RemoteImage, kind: str | FipsManifestError, named: tuple[Path, ...], opener: Opener
+) -> Iterator[_Task]:
+    if isinstance(kind, FipsManifestError):
+        yield lambda: [kind]
+        return
+    if isinstance(target, RemoteImage):
+        yield partial(_remote, target, opener)
+        return
+    match kind:
+        case "file":
+            yield partial(_named, target, opener)
+        case "unopened":
+            yield partial(_named, target, opener)
+            yield partial(opener.open, target, str(target))
+        case "folder":
+            yield from _folder(_Tree(target, named), opener)
+        case _:
+            yield partial(_archive, target, opener)
+
+
+def _remote(image: RemoteImage, opener: Opener) -> Sequence[Outcome]:
+    pulled = image.pull()
+    return [*opener.platforms(pulled.image, image.reference), *pulled.left_out]
+
+
+def _named(path: Path, opener: Opener) -> Sequence[Outcome]:
+    try:
+        place = path.resolve(strict=True)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return [_file(place, str(path), opener)]
+
+
+def _archive(path: Path, opener: Opener) -> Sequence[Outcome]:
+    within = attempt(partial(opener.open, path, str(path)))
+    # What begins as a program is run as one, whatever else it is: a tar begins with a name of its maker's choice.
+    return [*attempt(partial(_named, path, opener)), *within] if _is_program(path) else within
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(elf.MAGIC)) == elf.MAGIC
+    except IsADirectoryError:
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A folder that is looked through."""
+
+    root: Path
+    """As the user named it."""
+    named: tuple[Path, ...]
+    """Where all that the user named lies."""
+
+    def beyond(self, link: Path) -> Path | None:
+        """Give where a link in the folder ends, if nobody looks there otherwise; None for one that ends nowhere.
+
+        An absolute link means the folder's own, as a node's root, where that has such a path. Raises `OSError`.
+        """
+        below = link.relative_to(self.root)
+        climbs = os.path.normpath(below.parent / link.readlink()).startswith("..")
+        if not climbs and self._has(below):
+            return None
+        place = Path(os.path.realpath(link))
+        if any(place.is_relative_to(looked_at) for looked_at in (*self.named, *_OF_THE_KERNEL)):
+            return None
+        try:
+            place.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+        return place
+
+    def _has(self, below: Path) -> bool:
+        try:
+            resolve(str(self.root), str(below))
+        except OSError:
+            return False
+        return True
+
+
+def _folder(tree: _Tree, opener: Opener) -> Iterator[_Task]:
+    errors: list[OSError] = []
+    batch: list[Path] = []
+    size = 0
+    for folder, names, files in os.walk(tree.root, onerror=errors.append):
+        names.sort()
+        links = [name for name in names if Path(folder, name).is_symlink()]
+        for name in sorted(files + links):
+            batch.append(Path(folder, name))
+            size += _size(batch[-1])
+            if len(batch) == _BATCH or size >= _BATCH_BYTES:
+                yield partial(_files, batch, tree, opener)
+                batch, size = [], 0
+    yield partial(_files, batch, tree, opener)
+    yield lambda: [_unreadable(error.filename, error) for error in errors]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # told when it is looked at
+        return 0
+
+
+def _unreadable(place: Path | str, error: OSError) -> Incomplete:
+    return Incomplete(f"{place} cannot be read: {error.strerror}.", "Read it as root, or name less of it.")
+
+
+def _files(batch: list[Path], tree: _Tree, opener: Opener) -> Sequence[Outcome]:
+    found: list[Outcome] = []
+    for path in batch:
+        try:
+            mode = path.lstat().st_mode
+            # Devices, FIFOs and sockets hold no bytes that could be a program's.
+            if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+                found.append(_file(path, str(path), opener))
+            # What is packed in a folder is as much in it as the rest: a gate must not pass what it did not look at.
+            if stat.S_ISREG(mode) and may_hold_members(path):
+                found += attempt(partial(opener.open, path, str(path)))
+            if stat.S_ISLNK(mode) and (place := tree.beyond(path)) is not None:
+                found += _beyond(path, place, tree, opener)
+        except OSError as error:
+            found.append(_unreadable(path, error))
+        except FipsManifestError as error:
+            found.append(error)
+    return found
+
+
+def _beyond(link: Path, place: Path, tree: _Tree, opener: Opener) -> Sequence[Outcome]:
+    """Look at what a link leads to as if it were named, if it is a program or an archive."""
+    mode = place.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise Incomplete(
+            f"{link} leads out of {tree.root}, to the folder {place}, which is not looked at.", "Name that as well."
+        )
+    return _archive(link, opener) if stat.S_ISREG(mode) else []
+
+
+def _file(path: Path, name: str, opener: Opener) -> Located:
+    try:
+        finding = opener.inspector.inspect_path(path, name)
+    except UsageError as error:
+        # It was there when its folder was read.
+        raise Incomplete(f"{name} changed while it was read.", "Run it again when nothing writes there.") from error
+    opener.meter.advance(finding.size or 0)
+    return Located(None, None, finding)

@@ -1,0 +1,1 @@
+"""Container images: documents (OCI Image Specification, Docker), registries with credentials, blob stores."""

@@ -1,0 +1,163 @@
+"""The highest serial seen of each release, so that an old manifest cannot come back as the newest one.
+
+A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification) with what was seen of each manifest of
+a Kubernetes version; a rollback is refused. Two publishers count apart: what was seen counts for whoever trusts one of
+the keys that were trusted then (`docs/adr/0008-serials-count-by-publisher.md`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import Incomplete, NotTrusted
+from ..model import documents
+from ..trust.store import Trust
+from ..trust.text import visible
+from . import durable
+
+MAX_BYTES = 1 << 20
+
+_SCHEMAS = ("fipsmanifest/serials/v1", "fipsmanifest/serials/v2")
+
+
+def state_file() -> Path:
+    """Give where the serials are remembered. Raises `Incomplete` for a user without a home."""
+    home = os.environ.get("XDG_STATE_HOME") or ""
+    try:
+        base = Path(home) if home.startswith("/") else _home() / ".local" / "state"
+    except RuntimeError as error:
+        raise Incomplete(
+            "There is no home folder to remember the serials seen in.",
+            "Set XDG_STATE_HOME to a folder of yours, or use --no-state.",
+        ) from error
+    return base / "fipsmanifest" / "serials.json"
+
+
+def _home() -> Path:
+    # Path.home() takes an empty one for the root folder.
+    if os.environ.get("HOME") == "":
+        raise RuntimeError
+    return Path.home()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The highest serial of a release that one publisher showed."""
+
+    serial: int
+    """The serial."""
+    keys: frozenset[str]
+    """Primary keys that were trusted for manifests when it was seen; empty where that was not written down."""
+    signed_by: str | None
+    """Fingerprint of the key that signed it; None where that was not written down."""
+
+    def concerns(self, keys: frozenset[str]) -> bool:
+        """Tell whether somebody who trusts these keys has the same publisher."""
+        return not self.keys or not self.keys.isdisjoint(keys)
+
+
+def check_and_remember(path: Path, release: str, serial: int, *, signed_by: str, trust: Trust) -> None:
+    """Refuse a serial lower than one seen before, and remember a higher one.
+
+    ``release`` names what serials are counted for (``v1.21.3/rhel8``), ``signed_by`` is the key that signed. Raises
+    `NotTrusted` for a rollback, `Incomplete` where the file cannot be read or written: then nobody knows whether this
+    is a rollback.
+    """
+    keys = _manifest_keys(trust)
+    with _locked(path):
+        every = _read(path)
+        known = every.get(release, ())
+        related = [one for one in known if one.concerns(keys)]
+        highest = max(related, key=lambda one: one.serial, default=None)
+        if highest is not None and serial < highest.serial:
+            before = f"but serial {highest.serial} was seen before"
+            raise NotTrusted(
+                f"This manifest of {visible(release)} has serial {serial}, {before}.",
+                f"{_what_now(highest, trust)}, remove what {path} says of it.",
+            )
+        now = Seen(serial, keys, signed_by)
+        # Who trusts keys of two records joins them. One without keys stays: nobody knows whose it is.
+        joined = now if highest is None or serial > highest.serial or not highest.keys else highest
+        joined = Seen(joined.serial, keys.union(*(one.keys for one in related)), joined.signed_by)
+        after = (*(one for one in known if one not in related or not one.keys), joined)
+        if set(after) != set(known):
+            durable.write(path, _written({**every, release: after}), mode=0o600)
+
+
+def _manifest_keys(trust: Trust) -> frozenset[str]:
+    found = set()
+    for entry in trust.keys:
+        if entry.role == "manifest":
+            certificate = trust.certificate(entry.fingerprint)
+            found.add(entry.fingerprint if certificate is None else certificate.primary.fingerprint)
+    return frozenset(found)
+
+
+def _what_now(highest: Seen, trust: Trust) -> str:
+    certificate = None if highest.signed_by is None else trust.certificate(highest.signed_by)
+    signers = {highest.signed_by, None if certificate is None else certificate.primary.fingerprint}
+    if any(entry.status == "revoked" and entry.fingerprint in signers for entry in trust.keys):
+        revoked = f"That one was signed by {highest.signed_by}, which is revoked since"
+        return f"{revoked}: get the newest manifest, or, where its publisher never made that serial"
+    return "Get the newest manifest. If going back is intended"
+
+
+def _written(every: Mapping[str, tuple[Seen, ...]]) -> bytes:
+    serials = {
+        release: [
+            {"serial": one.serial, "keys": sorted(one.keys), "signed_by": one.signed_by}
+            for one in sorted(known, key=lambda one: (sorted(one.keys), one.serial))
+        ]
+        for release, known in every.items()
+    }
+    document = {"schema": _SCHEMAS[-1], "serials": serials}
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _read(path: Path) -> dict[str, tuple[Seen, ...]]:
+    # A link that leads nowhere is no empty memory.
+    if not os.path.lexists(path):
+        return {}
+    try:
+        # A FIFO that nobody writes to would be waited for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            document = documents.read_json(file.read(MAX_BYTES))
+        if document["schema"] not in _SCHEMAS:
+            raise ValueError
+        return {str(release): _read_release(listed) for release, listed in document["serials"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise Incomplete(
+            f"{path}, which remembers the serials seen, cannot be read.",
+            "Restore or remove it, or, where a newer version wrote it, use that one; it holds no secrets.",
+        ) from error
+
+
+def _read_release(listed: Any) -> tuple[Seen, ...]:
+    if isinstance(listed, int):  # as version 1 has it
+        return (Seen(int(listed), frozenset(), None),)
+    if not isinstance(listed, list):
+        raise TypeError
+    return tuple(
+        Seen(int(one["serial"]), frozenset(map(str, one["keys"])), one["signed_by"] and str(one["signed_by"]))
+        for one in listed
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep two verifications from forgetting each other's serial."""
+    advice = "Set XDG_STATE_HOME to a folder of yours on this machine's own disk, or use --no-state."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice) from error
+    with lock:
+        durable.lock(lock.fileno(), path.parent, advice)
+        yield

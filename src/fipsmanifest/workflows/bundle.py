@@ -1,0 +1,133 @@
+"""One tar that carries a release across an air gap: tool, signatures, manifest, certificates and instructions."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import Incomplete, NotTrusted
+from ..model.definition import Definition
+from ..publish import layout
+from ..publish.bucket import Bucket
+from ..state.workspace import Workspace, read
+from ..trust.armor import armor
+from ..trust.document import Bindings
+from ..trust.store import Trust
+from ..trust.verify import verify_cleartext, verify_detached
+
+_INSTRUCTIONS = """\
+{kubernetes} FIPS builds for Enterprise Linux {el}, serial {serial}
+signed {signed_at} by {fingerprint}
+
+On the machine where you pinned the fingerprint (compare it with the one you know from elsewhere):
+
+    gpg --show-keys --with-fingerprint certificates/*.asc
+    sha256sum -c dkp-fips-tool.sha256
+    gpgv --keyring certificates/keyring.gpg dkp-fips-tool.asc dkp-fips-tool
+    gpgv --keyring certificates/keyring.gpg --output - {manifest}
+
+On each node:
+
+    chmod +x dkp-fips-tool
+    ./dkp-fips-tool --json {manifest}
+
+Exit codes: 0 valid, 1 the node is not what the manifest lists, 3 not trusted, 4 incomplete (unknown is never a pass).
+This is evidence of what runs on a node; it certifies nothing. FIPS 140-2 certificates have been on the historical
+list since 2026-09-21.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a bundle carries, before it is checked."""
+
+    manifest: bytes
+    """The signed manifest."""
+    tool: bytes
+    """The node tool."""
+    signature: bytes
+    """Its detached signature."""
+    version: str
+    """Its version."""
+
+
+def from_work(definition: Definition, work: Workspace) -> Parts:
+    """Take what was signed here. Raises `Incomplete` where it is not there."""
+    again = f"fipsmanifest release {definition.kubernetes}"
+    tool, sidecar, signature = (read(work.tool / f"{layout.TOOL}{end}", again) for end in ("", ".sha256", ".asc"))
+    return Parts(read(work.signed(definition), again), tool, signature, layout.read_sidecar(sidecar).version)
+
+
+def from_bucket(definition: Definition, bucket: Bucket) -> Parts:
+    """Take what is published: the newest manifest, and the tool that it names. Raises `Incomplete` for a gap."""
+    manifest = _get(bucket, layout.manifest(definition.kubernetes, definition.name))
+    sidecar = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256")))
+    tool, signature = (_get(bucket, layout.tool(sidecar.version, suffix)) for suffix in ("", ".asc"))
+    return Parts(manifest, tool, signature, sidecar.version)
+
+
+def _get(bucket: Bucket, key: str) -> bytes:
+    stored = bucket.get(key)
+    if stored is None:
+        raise Incomplete(f"{key} is not in {bucket.describe()}.", "Publish the release first.")
+    return stored.data
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle, and what is in it."""
+
+    data: bytes
+    """The tar."""
+    serial: int
+    """The manifest's."""
+    fingerprint: str
+    """Who signed the manifest."""
+    signed_at: datetime
+    """When."""
+
+
+def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
+    """Verify everything and give the bundle: the same bytes for the same parts. Raises `NotTrusted`."""
+    bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el)
+    signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
+    verify_detached(parts.tool, parts.signature, trust, "tool")
+    certificates = trust.carried().certificates
+    if not certificates:
+        raise NotTrusted("The trust folder has no certificate to send along.", "See 'fipsmanifest keys list'.")
+    name = f"{definition.manifest_name}.asc"
+    text = _INSTRUCTIONS.format(
+        kubernetes=definition.kubernetes,
+        el=definition.el,
+        serial=signed.manifest["serial"],
+        signed_at=f"{signed.signed_at:%Y-%m-%d}",
+        fingerprint=signed.fingerprint,
+        manifest=name,
+    )
+    digest = hashlib.sha256(parts.tool).hexdigest()
+    files = {
+        "README.txt": (text.encode(), 0o644),
+        layout.TOOL: (parts.tool, 0o755),
+        f"{layout.TOOL}.asc": (parts.signature, 0o644),
+        f"{layout.TOOL}.sha256": (layout.sidecar(parts.version, digest), 0o644),
+        name: (parts.manifest, 0o644),
+        "certificates/keyring.gpg": (b"".join(one.packets for one in certificates), 0o644),
+    }
+    for one in certificates:
+        files[f"certificates/{one.primary.fingerprint}.asc"] = (armor(one.packets, b"PUBLIC KEY BLOCK"), 0o644)
+    data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
+    return Bundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
+
+
+def _tar(folder: str, files: dict[str, tuple[bytes, int]], at: datetime) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(files):
+            data, mode = files[name]
+            info = tarfile.TarInfo(f"{folder}/{name}")
+            info.size, info.mode, info.mtime = len(data), mode, int(at.timestamp())
+            archive.addfile(info, io.BytesIO(data))
+    return packed.getvalue()

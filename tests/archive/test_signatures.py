@@ -1,0 +1,101 @@
+"""Formats that are not opened, as the tools of each make them; and files that only look a little like one."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.archive.open import format_of, kind_of
+from fipsmanifest.errors import Refused
+from tests.archive.zips import Archive, Part
+
+
+def at(offset: int, data: bytes, size: int = 70_000) -> bytes:
+    return bytes(offset) + data + bytes(max(size - offset - len(data), 0))
+
+
+#: inodes, blocks, and with the magic at 56 the rest zero: block size 0 (1 KiB), revision 0.
+EXT = struct.pack("<II", 16, 64) + bytes(48) + b"\x53\xef" + bytes(70_000)
+MBR = bytes(446) + b"\x80\0\0\0\x83\0\0\0" + struct.pack("<II", 2048, 4096) + bytes(48) + b"\x55\xaa" + bytes(512)
+
+NOT_OPENED = {
+    "7z archive": b"7z\xbc\xaf\x27\x1c\0\4" + bytes(99),
+    "RAR archive": b"Rar!\x1a\x07\1\0" + bytes(99),
+    "Microsoft cabinet": b"MSCF\0\0\0\0" + bytes(99),
+    "qcow2 disk image": b"QFI\xfb\0\0\0\3" + bytes(99),
+    "VMDK disk image": b"KDMV\1\0\0\0" + bytes(99),
+    "VHD disk image": at(5000, b"conectix" + bytes(504), 5512),
+    "VHDX disk image": b"vhdxfile" + bytes(99),
+    "squashfs file system": b"hsqs" + bytes(99),
+    "XFS file system": b"XFSB\0\0\x10\0" + bytes(99),
+    "btrfs file system": at(65600, b"_BHRfS_M"),
+    "ISO 9660 image": at(32769, b"CD001"),
+    "disk image (GPT)": at(512, b"EFI PART"),
+    "disk image (MBR)": MBR,
+    "ext2/3/4 file system": bytes(1024) + EXT,
+    "FAT file system": b"\xeb\x3c\x90mkfs.fat" + bytes(43) + b"FAT16   " + bytes(99),
+    "AppImage": b"\x7fELF\2\1\1\0AI\2" + bytes(99),
+    "Apple disk image": at(3000, b"koly\0\0\0\4" + bytes(504), 3512),
+    "lzip data": b"LZIP\1" + bytes(99),
+    "data of compress(1)": b"\x1f\x9d\x90" + b"abc",
+    "zstd data of an old format": b"\x27\xb5\x2f\xfd" + bytes(9),
+    "self-extracting shell archive": b"#!/bin/sh\n# This script was generated using Makeself 2.4.5\n" + bytes(9),
+}
+
+
+@pytest.mark.parametrize("name", NOT_OPENED)
+def test_a_format_that_is_not_opened_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "data.bin"
+    path.write_bytes(NOT_OPENED[name])
+    assert kind_of(path) == "unopened"
+    assert format_of(path) == name
+
+
+def test_lz4_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(subprocess.run(["lz4", "-c"], input=b"text", capture_output=True, check=True).stdout)
+    assert format_of(path) == "lz4 data"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # A boot sector without a table of partitions, and one with impossible entries.
+        bytes(510) + b"\x55\xaa",
+        bytes(446) + b"\x17" * 64 + b"\x55\xaa",
+        bytes(1080) + b"\x53\xef" + bytes(2000),
+        b"text with EFI PART in it",
+        b"PK is how this text begins",
+        b"#!/bin/sh\necho hello\n",
+        b"\x1f\x9d\xff",
+        b"MSCF, said the file",
+        b"x" * 54 + b"FAT16",
+        b"some text with PK\5\6 in it" + bytes(30),
+    ],
+)
+def test_a_file_that_looks_a_little_like_one_is_a_file(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "data").write_bytes(data)
+    assert kind_of(tmp_path / "data") == "file"
+
+
+def test_an_archive_that_is_a_disk_image_as_well_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("a")
+        info.size = 40_000
+        tar.addfile(info, io.BytesIO(bytes(40_000)))
+    data = bytearray(buffer.getvalue())
+    data[32769:32774] = b"CD001"
+    (tmp_path / "both").write_bytes(data)
+    with pytest.raises(Refused, match="a tar archive and, to other tools, something else as well: ISO 9660 image"):
+        kind_of(tmp_path / "both")
+
+
+def test_a_program_with_an_archive_behind_it_is_that_archive(tmp_path: Path) -> None:
+    (tmp_path / "setup").write_bytes(b"\x7fELF" + bytes(9000) + Archive([Part()]).build())
+    assert kind_of(tmp_path / "setup") == "zip"

@@ -1,0 +1,73 @@
+"""Packages import packages below them only: the order in `docs/architecture.md`, checked on the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fipsmanifest
+
+PACKAGE = Path(fipsmanifest.__file__).parent
+ARCHITECTURE = PACKAGE.parents[1] / "docs" / "architecture.md"
+
+#: From the top down. A package may import those after it, never those before it.
+LAYERS = (
+    "cli",
+    "workflows",
+    "publish",
+    "sign",
+    "generate",
+    "inspect",
+    "collect",
+    "node",
+    "state",
+    "oci",
+    "fetch",
+    "archive",
+    "model",
+    "trust",
+)
+GROUND = {"__init__", "environment", "errors", "progress"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Return the parts of fipsmanifest that a module imports: packages, or modules of the ground floor."""
+    package = path.relative_to(PACKAGE).parent.parts
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.ImportFrom) and statement.level:
+            base = package[: len(package) - statement.level + 1]
+            parts = (*base, *(statement.module or "").split(".")) if statement.module else base
+            yield from [parts[0]] if parts else [alias.name for alias in statement.names]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_package_imports_packages_below_it_only(layer: str) -> None:
+    above = set(LAYERS[: LAYERS.index(layer)])
+    modules = sorted((PACKAGE / layer).rglob("*.py"))
+    upward = [(str(path.relative_to(PACKAGE)), name) for path in modules for name in imported(path) if name in above]
+
+    assert modules
+    assert upward == []
+
+
+@pytest.mark.parametrize("name", sorted(GROUND - {"__init__"}))
+def test_the_ground_floor_imports_none_of_the_packages(name: str) -> None:
+    assert set(imported(PACKAGE / f"{name}.py")) <= GROUND | {"__version__", "__released__"}
+
+
+def test_every_package_has_its_place_and_no_other_module_is_loose() -> None:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    loose = {path.stem for path in PACKAGE.glob("*.py")}
+
+    assert packages == set(LAYERS)
+    assert loose == GROUND
+
+
+def test_the_architecture_page_lists_the_packages_in_this_order() -> None:
+    listed = re.findall(r"^    ([a-z]+)/ ", ARCHITECTURE.read_text(), re.MULTILINE)
+
+    assert tuple(listed) == LAYERS
