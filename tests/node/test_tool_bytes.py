@@ -16,6 +16,7 @@ from fipsmanifest.generate.tool import build_tool, without_comments
 from tests.node.forge import PYENV, Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
+PACKED = [path for name in ("node", "trust") for path in sorted((PACKAGE / name).rglob("*.py"))]
 #: Those that the package runs on, where the machine has them; the tests' own always.
 BUILDERS = [sys.executable, *(str(path) for v in ("3.12", "3.13", "3.14") for path in PYENV.glob(f"{v}.*/bin/python"))]
 BUILD = "import sys, pathlib, fipsmanifest.generate.tool as tool; tool.build_tool(*map(pathlib.Path, sys.argv[1:]))"
