@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from ..archive.layers import merge, read_layer
-from ..archive.limits import grow, spend
+from ..archive.limits import grow, size_of, spend
 from ..archive.member import Content, Joined, Member, Unread
 from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
 from ..errors import FipsManifestError, Incomplete, Refused
@@ -93,7 +93,7 @@ class Opener:
         """
         where, container = place or (name, None)
         if depth == 1:
-            grow(_size(path))
+            grow(size_of(path))
         kind = kind_of(path)
         if kind in ("file", "folder"):
             return []
@@ -210,15 +210,6 @@ class Opener:
             raise Incomplete(
                 f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
             ) from error
-
-
-def _size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a directory; 0 where they cannot be read, which opening tells."""
-    try:
-        places = path.rglob("*") if path.is_dir() else [path]
-        return sum(place.lstat().st_size for place in places)
-    except OSError:
-        return 0
 
 
 class _Tail:
