@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..archive.layers import merge, read_layer
 from ..archive.limits import grow, size_of, spend
-from ..archive.member import Content, Joined, Member, Unread
+from ..archive.member import Content, Damaged, Joined, Member, Unread
 from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache
@@ -135,7 +135,11 @@ class Opener:
             elif member.type == "special":
                 yield LeftOut(f"{name}: {member.path}", "a device, FIFO or socket")
             else:
-                finding, within = self._seen(member, session.inspect, name, depth)
+                try:
+                    finding, within = self._seen(member, session.inspect, name, depth)
+                except Damaged as error:
+                    yield error
+                    continue
                 if finding is not None:
                     yield Located(name, None, finding)
                 yield from within
