@@ -171,7 +171,7 @@ class Transport:
         self._stop = stop
         self._allow_http = allow_http
         self._ca_bundle = ca_bundle
-        self._watchdog = Watchdog()
+        self._watchdog = Watchdog(stop)
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
