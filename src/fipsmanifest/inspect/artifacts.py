@@ -114,7 +114,9 @@ class Inspection:
             try:
                 future.result()
             except FipsManifestError as error:
-                failures.append(error)
+                # All layers that a used-up budget stopped have the same error.
+                if error not in failures:
+                    failures.append(error)
         if failures:
             raise failures[0] if len(failures) == 1 else Several(failures)
         ordered = sorted(self._artifacts, key=lambda artifact: (artifact.kind, artifact.address, artifact.name))
