@@ -314,6 +314,24 @@ def test_an_entry_of_an_index_that_is_another_artifact_is_left_out(tmp_path: Pat
     ]
 
 
+def test_an_index_with_a_cache_of_buildkit_is_looked_through_and_the_cache_is_left_out(
+    tmp_path: Path, registry: Registry
+) -> None:
+    # This registry answers 500 where a layer is asked for as a manifest.
+    make = Indexed(tmp_path / "layout")
+    good = make.image("kubelet", programs.c_program().read_bytes(), platform=made_for("linux"))
+    types = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0")
+    cache = [put_blob(make.folder, bytes([number]) * 100, kind) for number, kind in enumerate(types)]
+    reference = registry.put(make.folder, "cached", index_of(good, *cache))
+    ended = inspect(tmp_path, f"docker://{reference}", "--json")
+    assert ended.code == 0, ended.stderr
+    assert ended.verdicts() == {"/opt/kubelet": "not-go"}
+    assert [(item["name"], item["why"]) for item in ended.document["left_out"]] == [
+        (f"{reference}@{entry['digest']}", f"not a container image: it is '{kind}'")
+        for entry, kind in zip(cache, types, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("story", ["deep", "unknown type", "many"])
 def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
     tmp_path: Path, registry: Registry, story: str

@@ -356,7 +356,7 @@ def _locked(folder: Path) -> Iterator[None]:
     The folder itself is locked, so that nothing is left behind in what belongs into version control.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        durable.make_directory(folder)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise UsageError(f"{folder} cannot be changed: {error.strerror}.", "Name another trust folder.") from error

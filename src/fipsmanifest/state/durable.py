@@ -1,10 +1,17 @@
-"""Files that are either whole or not there: what a kill in the middle must not leave half written."""
+"""Every file that is written outside of the cache and of a bucket.
+
+Files are either whole or not there: what a kill in the middle must not leave half written. And nothing is written
+through a link that somebody else put where we write, in a directory like ``/tmp``: that would be a way to have us
+change files that they cannot.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -14,12 +21,12 @@ from ..errors import Incomplete
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step, on disk before this returns.
 
-    ``mode`` is the file's, whatever the umask. Raises `Incomplete` where the disk refuses, and leaves ``path`` as
-    it was.
+    ``mode`` is the file's, whatever the umask. A link at ``path`` is replaced as well, and what it leads to stays.
+    Raises `Incomplete` where the disk refuses or another user's link leads elsewhere, and leaves ``path`` as it was.
     """
     temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -35,6 +42,52 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise Incomplete(
             f"{path} could not be written: {error.strerror}.", "Free space or choose another folder."
         ) from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it where they are missing. Raises `OSError`, for another user's link too."""
+    _refuse_links(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def open_to_change(path: Path, flags: int) -> int:
+    """Open a file that is changed where it is, and make it where it is missing; return its descriptor.
+
+    ``flags`` are those of `os.open` besides. Raises `OSError`, for another user's link too, for a file with a further
+    name (a hard link) in a directory that others can write to, and for a FIFO that nobody reads.
+    """
+    _refuse_links(path)
+    # A link that is left is this user's own, or the system's (/dev/stdout), and leads where they want it to.
+    follow = 0 if path.is_symlink() else os.O_NOFOLLOW
+    descriptor = os.open(path, flags | follow | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and _others_write(path.resolve().parent.stat()):
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "it has another name as well (a hard link)", str(path))
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _refuse_links(path: Path) -> None:
+    """Raise `OSError` where a link on the way is not to be followed.
+
+    The rule is that of Linux (``fs.protected_symlinks``), which not every machine has switched on: in a directory that
+    others can write to, only links of this user and of the directory's owner are.
+    """
+    whole = path.absolute()
+    for place in (*reversed(whole.parents), whole):
+        try:
+            found = place.lstat()
+        except OSError:
+            return  # making or opening it says why
+        if stat.S_ISLNK(found.st_mode):
+            directory = place.parent.stat()
+            if _others_write(directory) and found.st_uid not in (os.geteuid(), directory.st_uid):
+                raise OSError(errno.ELOOP, f"{place} is another user's link", str(place))
+
+
+def _others_write(directory: os.stat_result) -> bool:
+    return bool(directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def sync_folder(folder: Path) -> None:

@@ -154,10 +154,12 @@ def _locked(path: Path) -> Iterator[None]:
     """Keep two verifications from forgetting each other's serial."""
     advice = "Set XDG_STATE_HOME to a folder of yours on this machine's own disk, or use --no-state."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("w")
+        durable.make_directory(path.parent)
+        lock = durable.open_to_change(path.with_suffix(".lock"), os.O_RDWR)
     except OSError as error:
         raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice) from error
-    with lock:
-        durable.lock(lock.fileno(), path.parent, advice)
+    try:
+        durable.lock(lock, path.parent, advice)
         yield
+    finally:
+        os.close(lock)

@@ -65,7 +65,7 @@ class Site:
         from ..inspect.inspector import Inspector
 
         try:
-            self.work.spool.mkdir(parents=True, exist_ok=True)
+            durable.make_directory(self.work.spool)
         except OSError as error:
             raise Incomplete(
                 f"The work folder {self.work.root} cannot be written: {error.strerror}.", "Name another with --work."
