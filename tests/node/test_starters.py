@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.node import host, main, systemd, yaml
+from fipsmanifest.node.checks import builds
 from fipsmanifest.node.checks.startup import programs
 from tests.node.test_startup import CONFIGURATION, CRI, KUBELET, POD, Tree, pod
 
@@ -79,6 +80,16 @@ RENAMED: dict[str, Change] = {
 @pytest.mark.parametrize("how", RENAMED)
 def test_another_build_of_a_component_fails_whatever_starts_it_and_whatever_it_is_called(how: str, tree: Tree) -> None:
     assert codes(RENAMED[how], tree) == {("fail", "other-build")}
+
+
+def test_another_build_of_a_program_of_an_image_fails_as_well(tree: Tree) -> None:
+    program = tree.manifest["images"][0]["platforms"][0]["files"][0]
+    program["go"] = {"path": "k8s.io/kubernetes/cmd/kube-apiserver"}
+    with tree.place("/opt/plain/containerd").open("ab") as file:
+        file.write(ANOTHER_BUILD.replace(b"kubelet", b"kube-apiserver"))
+    shutil.move(tree.place("/opt/plain/containerd"), tree.place("/opt/plain/web"))
+
+    assert codes(lambda t: t.write(UNIT, "[Service]\nExecStart=/opt/plain/web\n"), tree) == {("fail", "other-build")}
 
 
 FAILS: dict[str, Change] = {
@@ -213,7 +224,7 @@ UNKNOWN: dict[str, tuple[str, Change]] = {
     "a program that is too large": (
         "too-large",
         (
-            lambda t: enlarge(t.place("/opt/plain/agent"), programs._HASH_ANYWAY + 1),
+            lambda t: enlarge(t.place("/opt/plain/agent"), builds.LARGEST + 1),
             lambda t: t.write(UNIT, "[Service]\nExecStart=/opt/plain/agent\n"),
         ),
     ),
@@ -290,7 +301,7 @@ FINE: dict[str, Change] = {
     "a program that is too large to be a component's": (
         lambda t: t.write("/usr/bin/large", "x"),
         lambda t: t.place("/usr/bin/large").chmod(0o755),
-        lambda t: enlarge(t.place("/usr/bin/large"), programs._HASH_ANYWAY + 1),
+        lambda t: enlarge(t.place("/usr/bin/large"), builds.LARGEST + 1),
         lambda t: t.write(UNIT, "[Service]\nExecStart=/usr/bin/large\n"),
     ),
 }

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
-from .. import files
+from .. import builds, files
 
 ID = "startup"
 
@@ -23,9 +23,6 @@ _HASH_ANYWAY = 1024 * 1024 * 1024
 _MAX_SCRIPT = 256 * 1024
 _MAX_SCRIPTS = 50  # that a command leads to, one through another
 _MAX_MENTIONS = 100_000  # of paths, in all commands and scripts
-_MAX_SCANNED = 4 * 1024 * 1024 * 1024  # of all programs that units start
-_CHUNK = 256 * 1024
-_LONGEST_LINE = 4096
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()$`=:,]+")
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*")
@@ -62,9 +59,7 @@ class Programs:
     def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
         self._node = node
         self._accounts = files.accounts_of(node)
-        self._packages: Dict[bytes, str] = {}
-        self._least = _HASH_ANYWAY
-        self._left = _MAX_SCANNED
+        self._packages = builds.Builds(manifests)
         self._mentions = _MAX_MENTIONS
         self._builds: Dict[bytes, Optional[str]] = {}
         self.unexamined: Dict[str, str] = {}
@@ -92,11 +87,6 @@ class Programs:
         if not is_own_program(file, component):
             return
         owner = (component, posixpath.basename(path))
-        package = (file.get("go") or {}).get("path")
-        if package:
-            # Go's build info has the main package's path in a line of its own (runtime/debug.BuildInfo).
-            self._packages["path\t{}\n".format(package).encode("utf-8", "replace")] = component
-            self._least = min(self._least, int(file.get("size") or 0) // 4)
         self.names[owner[1]] = component
         self.host.setdefault(component, set()).add(owner[1])
         self.paths.add(path)
@@ -168,24 +158,10 @@ class Programs:
     def _read_build(self, place: bytes, path: str) -> Optional[str]:
         descriptor = tree.open_file(place)
         try:
-            size = os.fstat(descriptor).st_size
-            if not self._packages or size < self._least or os.read(descriptor, 4) != b"\x7fELF":
-                return None
-            if size > min(_HASH_ANYWAY, self._left):
-                limit = "{} bytes, or all programs than {}".format(_HASH_ANYWAY, _MAX_SCANNED)
-                self.unexamined[path] = "larger than {}".format(limit)
-                return None
-            self._left -= size
-            tail = b""
-            while True:
-                part = os.read(descriptor, _CHUNK)
-                content = tail + part
-                for line, component in self._packages.items():
-                    if line in content:
-                        return component
-                if not part:
-                    return None
-                tail = content[-_LONGEST_LINE:]
+            return self._packages.of(descriptor)
+        except builds.TooLarge as error:
+            self.unexamined[path] = str(error)
+            return None
         finally:
             os.close(descriptor)
 
