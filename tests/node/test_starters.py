@@ -69,6 +69,14 @@ RENAMED: dict[str, Change] = {
     "udev": lambda t: t.write("/etc/udev/rules.d/9.rules", 'ACTION=="add", RUN+="/opt/plain/agent"\n'),
     "modprobe": lambda t: t.write("/etc/modprobe.d/x.conf", "install overlay /opt/plain/agent\n"),
     "the network's scripts": lambda t: script(t, "/etc/NetworkManager/dispatcher.d/9", "/opt/plain/agent\n"),
+    "another root": (
+        lambda t: t.write("/opt/r/usr/bin/web", ""),
+        lambda t: shutil.move(t.place("/opt/plain/agent"), t.place("/opt/r/usr/bin/web")),
+        lambda t: t.write(UNIT, "[Service]\nRootDirectory=/opt/r\nExecStart=/usr/bin/web\n"),
+    ),
+    "a bind mount": lambda t: t.write(
+        UNIT, "[Service]\nBindPaths=-/opt/plain/agent:/usr/bin/true\nExecStart=/usr/bin/true\n"
+    ),
     "a link among the wants": (
         lambda t: t.write("/opt/x.service", "[Service]\nExecStart=/opt/plain/agent\n"),
         lambda t: t.place("/etc/systemd/system/basic.target.wants").mkdir(parents=True),
@@ -157,6 +165,11 @@ UNKNOWN: dict[str, tuple[str, Change]] = {
         "environment",
         lambda t: script(t, "/usr/lib/systemd/system-environment-generators/x", "echo LD_PRELOAD=/opt/x.so\n"),
     ),
+    "a unit that is too large": (
+        "unit",
+        lambda t: t.write(UNIT, "[Service]\n#" + "x" * 200_000 + "\nExecStart=/opt/plain/agent\n"),
+    ),
+    "a disk image": ("other-root", lambda t: t.write(UNIT, "[Service]\nRootImage=/opt/x.raw\nExecStart=/bin/a\n")),
     "variables by PAM": ("other-root", lambda t: t.drop_in("PAMName=login")),
     "an extension of /etc": ("extension", lambda t: t.write("/var/lib/confexts/x/etc/y", "")),
     "an overlay over a partition's place": (

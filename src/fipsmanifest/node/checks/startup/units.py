@@ -21,6 +21,7 @@ _OTHER_ROOT: Tuple[str, ...] = (
     "MountImages",
 )
 _OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateRoot")
+_IMAGES = ("RootImage", "MountImages", "ExtensionImages", "ExtensionDirectories")
 # PAM's modules set environment variables as well (pam_env(8)).
 _OTHER_ROOT += ("PAMName",)
 # The kubelet's own options: no other program of a node has them.
@@ -59,6 +60,7 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
     results: List[Result] = []
     for unit in units:
         component = _component(unit, programs)
+        results += _judge_doubts(unit, component)
         if component is not None:
             results += _judge_settings(unit, component, required)
         elif unit.name.endswith(".mount"):
@@ -85,10 +87,19 @@ def _component(unit: systemd.Unit, programs: Programs) -> Optional[str]:
     return None
 
 
-def _judge_settings(unit: systemd.Unit, component: str, required: Set[str]) -> Iterator[Result]:
+def _judge_doubts(unit: systemd.Unit, component: Optional[str]) -> Iterator[Result]:
+    """Report what of a unit cannot be read: whatever it is called, it may start a component."""
     for doubt in unit.doubts:
         advice = "Make it readable and plain: systemd may start something else than what was checked."
         yield result(unit.shown, UNKNOWN, "a unit that can be read", doubt, "unit", "", advice, component=component)
+    for key in _IMAGES if component is None else ():
+        for entry in unit.values(key):
+            actual = "{}={}".format(key, entry.value)
+            advice = "Remove the unit, or look into that image: what it starts is there."
+            yield result(unit.shown, UNKNOWN, None, actual, "other-root", entry.path, advice)
+
+
+def _judge_settings(unit: systemd.Unit, component: str, required: Set[str]) -> Iterator[Result]:
     if unit.masked and component in required:
         advice = "Unmask it: systemctl unmask {}".format(visible(unit.name))
         yield result(unit.shown, UNKNOWN, "a unit", "masked", "masked", unit.path, advice, component=component)
@@ -127,11 +138,20 @@ def _judge_command(
         if component is None:
             results += _judge_root(unit, programs.names.get(name, ""))
         return results, _daemon(unit, command, found) if found.status == LISTED else None
-    text = " ".join((command.program, *command.arguments))
+    text = " ".join((command.program, *command.arguments, *_elsewhere(unit, command.program)))
     script = programs.script(found.path) if found.status == OTHER else None
     if is_main or _KUBELET.search(text):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
     return list(_judge_mentions(subject, command, found, text, script, component, programs)), None
+
+
+def _elsewhere(unit: systemd.Unit, program: str) -> Iterator[str]:
+    """Return the node's paths of what a unit starts in another root, and of what it binds over other files."""
+    for entry in unit.values("RootDirectory"):
+        yield posixpath.normpath("{}/{}".format(entry.value, program))
+    for key in ("BindPaths", "BindReadOnlyPaths"):
+        for entry in unit.values(key):
+            yield " ".join(word.lstrip("-") for word in entry.value.split())
 
 
 def _search_path(unit: systemd.Unit) -> List[str]:
