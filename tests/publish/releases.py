@@ -16,7 +16,7 @@ from typing import Any
 from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.wanted import Wanted, WantedManifest, WantedTool
+from fipsmanifest.publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from fipsmanifest.trust.store import load_trust
 
 KUBERNETES = "v1.21.3"
@@ -187,23 +187,25 @@ def payload(**of: Any) -> bytes:
     return (json.dumps(document(**of), sort_keys=True, indent=2) + "\n").encode()
 
 
-def wanted_manifest(key: ReleaseKey, *, at: str = "20261120T100000", **of: Any) -> WantedManifest:
+def wanted_manifest(key: ReleaseKey, *, at: str = "20261120T100000", **of: Any) -> ManifestToPublish:
     el, serial = of.get("el", 8), of.get("serial", 1)
     signed = key.clearsign(payload(**of), at=at)
-    return WantedManifest(of.get("kubernetes", KUBERNETES), f"rhel{el}", serial, signed)
+    return ManifestToPublish(of.get("kubernetes", KUBERNETES), f"rhel{el}", serial, signed)
 
 
-def wanted_tool(key: ReleaseKey, version: str = "0.1.0", *, at: str = "20261120T100000") -> WantedTool:
-    return WantedTool(version, tool_bytes(version), key.detach(tool_bytes(version), at=at))
+def wanted_tool(key: ReleaseKey, version: str = "0.1.0", *, at: str = "20261120T100000") -> ToolToPublish:
+    return ToolToPublish(version, tool_bytes(version), key.detach(tool_bytes(version), at=at))
 
 
-def wanted_release(key: ReleaseKey, *, at: str = "20261120T100000", version: str = "0.1.0", **of: Any) -> Wanted:
+def wanted_release(
+    key: ReleaseKey, *, at: str = "20261120T100000", version: str = "0.1.0", **of: Any
+) -> PublishRequest:
     """Give the release for EL7 and EL8 with its tool."""
     manifests = tuple(wanted_manifest(key, at=at, el=el, tool=version, **of) for el in (7, 8))
-    return Wanted(manifests, wanted_tool(key, version, at=at))
+    return PublishRequest(manifests, wanted_tool(key, version, at=at))
 
 
-def save(wanted: Wanted, folder: Path) -> None:
+def save(wanted: PublishRequest, folder: Path) -> None:
     """Write a release into files, for a publisher in another process."""
     folder.mkdir(parents=True)
     for manifest in wanted.manifests:
@@ -215,15 +217,15 @@ def save(wanted: Wanted, folder: Path) -> None:
         (folder / "version").write_text(wanted.tool.version)
 
 
-def load(folder: Path) -> Wanted:
+def load(folder: Path) -> PublishRequest:
     """Read what `save` wrote."""
     manifests = []
     for path in sorted(folder.glob("v*_*_*")):
         kubernetes, name, serial = path.name.split("_")
-        manifests.append(WantedManifest(kubernetes, name, int(serial), path.read_bytes()))
+        manifests.append(ManifestToPublish(kubernetes, name, int(serial), path.read_bytes()))
     version = (folder / "version").read_text()
-    return Wanted(
-        tuple(manifests), WantedTool(version, (folder / "tool").read_bytes(), (folder / "tool.asc").read_bytes())
+    return PublishRequest(
+        tuple(manifests), ToolToPublish(version, (folder / "tool").read_bytes(), (folder / "tool.asc").read_bytes())
     )
 
 
@@ -277,7 +279,7 @@ def consumer_problems(get: Any, consumer: Consumer) -> list[str]:
     return problems + [f"the page links to {link}, which is not there" for link in sorted(links) if get(link) is None]
 
 
-def _pointer_problems(get: Any, told: index.Contents, consumer: Consumer) -> list[str]:
+def _pointer_problems(get: Any, told: index.PublishedContents, consumer: Consumer) -> list[str]:
     """Say which pointers serve something older than what the index names; newer is what comes next."""
     problems = []
     for record in told.manifests:

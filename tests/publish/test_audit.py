@@ -21,7 +21,7 @@ from fipsmanifest.publish.bucket import Bucket, Condition, Entry
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.sign.listing import list_keys
 from tests.publish.releases import ReleaseKey, wanted_manifest, wanted_release
 
@@ -378,7 +378,7 @@ def test_pointers_that_lead_back_to_what_is_refused_are_named_and_moved_on_by_th
         damage(root, release_key, other_key)
 
     found = {item.key: item for item in audit(open_bucket(str(root)), today).findings if item.exit_code == 3}
-    publish(Wanted((wanted_manifest(other_key, tool="0.2.0", serial=2),)), open_bucket(str(root)), today)
+    publish(PublishRequest((wanted_manifest(other_key, tool="0.2.0", serial=2),)), open_bucket(str(root)), today)
 
     assert found.keys() == {POINTER, "tool/dkp-fips-tool"}
     assert "leads to serial 1, which is refused: " in found[POINTER].message

@@ -13,8 +13,8 @@ from fipsmanifest.model.definition import load
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import read_snapshot
-from fipsmanifest.publish.wanted import Wanted
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.signing import plan_before_signing
 from tests.publish.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
@@ -26,7 +26,11 @@ def test_a_conflict_keeps_its_sentence_and_names_no_signer_who_has_not_signed(
     tmp_path: Path, release_key: ReleaseKey
 ) -> None:
     bucket = open_bucket(str(tmp_path / "bucket"))
-    publish(Wanted((wanted_manifest(release_key, serial=2),), wanted_tool(release_key)), bucket, release_key.consumer)
+    publish(
+        PublishRequest((wanted_manifest(release_key, serial=2),), wanted_tool(release_key)),
+        bucket,
+        release_key.consumer,
+    )
     other = tool_bytes() + b"exit 0\n"
     tool = ToolFile(other, hashlib.sha256(other).hexdigest(), "0.1.0")
 

@@ -20,7 +20,7 @@ from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from tests.publish.releases import ReleaseKey, everything, wanted_manifest, wanted_release, wanted_tool
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
@@ -40,8 +40,8 @@ def bucket(root: Path) -> Bucket:
     return open_bucket(str(root))
 
 
-def later(key: ReleaseKey, **of: Any) -> Wanted:
-    return Wanted((wanted_manifest(key, kubernetes="v1.22.0", **of),), wanted_tool(key))
+def later(key: ReleaseKey, **of: Any) -> PublishRequest:
+    return PublishRequest((wanted_manifest(key, kubernetes="v1.22.0", **of),), wanted_tool(key))
 
 
 def lost(bucket: Bucket, consumer: Consumer) -> list[tuple[str, int]]:
@@ -192,14 +192,14 @@ def test_a_pointer_to_a_serial_that_is_gone_is_found_and_not_taken_for_a_newer_o
     (root / "index.json").unlink()
 
     with pytest.raises(FipsManifestError, match=f"is of serial 2, and {SECOND} is gone") as caught:
-        publish(Wanted((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
+        publish(PublishRequest((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
     found = {(item.key, item.code, item.exit_code) for item in audit(bucket, consumer).findings}
 
     assert caught.value.exit_code == 6
     assert (POINTER, "pointer", 3) in found
     # As the advice says.
     shutil.copyfile(root / POINTER, root / SECOND)
-    publish(Wanted((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
+    publish(PublishRequest((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
     assert audit(bucket, consumer).findings == ()
 
 
@@ -226,7 +226,7 @@ def test_what_is_put_back_is_withdrawn_no_more(
     withdraw(root, release_key, FIRST)
     (root / FIRST).write_bytes(good[FIRST])
 
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     assert everything(str(root)) == good
 
@@ -242,6 +242,6 @@ def test_an_index_that_lies_about_what_a_stranger_signed_is_missed_by_nobody(
     )
     (root / "index.json").write_bytes(index.write(dataclasses.replace(told, manifests=(stranger, *told.manifests))))
 
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     assert everything(str(root)) == good

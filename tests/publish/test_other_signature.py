@@ -11,7 +11,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from tests.publish.releases import ReleaseKey, everything, tool_bytes, wanted_manifest, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
@@ -29,7 +29,7 @@ def test_at_a_well_known_address_it_is_found_and_replaced(
     (root / "tool/dkp-fips-tool.asc").write_bytes(release_key.detach(tool_bytes(), at=LATER))
 
     found = audit(bucket, consumer).findings
-    publication = publish(wanted if again else Wanted(), bucket, consumer)
+    publication = publish(wanted if again else PublishRequest(), bucket, consumer)
 
     assert [(item.key, item.code, item.exit_code) for item in found] == [
         ("tool/dkp-fips-tool.asc", "pointer", 1),

@@ -14,7 +14,7 @@ import pytest
 
 from fipsmanifest.publish import index
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.index import Contents
+from fipsmanifest.publish.index import PublishedContents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish
 from tests.publish.browser import Chromium
@@ -53,7 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> P
 @pytest.fixture(scope="module")
 def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "index.html"
-    path.write_bytes(render(Contents()))
+    path.write_bytes(render(PublishedContents()))
     return path
 
 
@@ -88,7 +88,7 @@ def wide_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for record in told.manifests
     ]
     path = tmp_path_factory.mktemp("wide") / "index.html"
-    path.write_bytes(render(Contents(tuple(long), told.tools)))
+    path.write_bytes(render(PublishedContents(tuple(long), told.tools)))
     return path
 
 

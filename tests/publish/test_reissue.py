@@ -14,7 +14,7 @@ import pytest
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted, WantedManifest
+from fipsmanifest.publish.request import ManifestToPublish, PublishRequest
 from fipsmanifest.trust.store import load_trust
 from tests.publish.releases import ReleaseKey, payload, wanted_release
 
@@ -228,7 +228,7 @@ def test_of_several_manifests_for_one_el_the_named_one_is_reissued(office: Offic
     minor = office.new.clearsign(payload(name="rhel-84"))
     bucket = open_bucket(str(office.bucket))
     publish(
-        Wanted((WantedManifest("v1.21.3", "rhel-84", 1, minor),)),
+        PublishRequest((ManifestToPublish("v1.21.3", "rhel-84", 1, minor),)),
         bucket,
         Consumer.trusting(load_trust(str(office.keys))),
     )

@@ -115,7 +115,7 @@ def as_retired(trust: Trust, fingerprint: str | None = None) -> Trust:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedManifest:
+class VerifiedManifest:
     """A manifest that verifies."""
 
     payload: bytes
@@ -144,7 +144,7 @@ def require_unexpired(manifest: Manifest, now: datetime) -> None:
 
 def read_manifest(
     data: bytes, consumer: Consumer, *, kubernetes: str, name: str, serial: int | None = None
-) -> SignedManifest:
+) -> VerifiedManifest:
     """Verify a signed manifest and that it is bound to where it lies, or is to lie.
 
     ``serial`` None takes any, as under a pointer. Raises `NotTrusted`.
@@ -162,7 +162,7 @@ def read_manifest(
     if not is_of_el(name, manifest.el):
         raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", "Look at who put it there.")
     signer = consumer.user_id(signed.fingerprint)
-    return SignedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
+    return VerifiedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
 
 
 def is_of_el(name: str, el: int) -> bool:
@@ -175,10 +175,11 @@ def read_tool(data: bytes, signature: bytes, consumer: Consumer, version: str) -
     """Verify a tool and that it is the version under which it lies, or is to lie: a signature covers the tool's own
     words and not its address. Give who signed it. Raises `NotTrusted`."""
     signer = consumer.tool(data, signature)
-    told = version_of(data)
-    if told != version:
+    stated = version_of(data)
+    if stated != version:
+        found = "no version at all" if stated is None else f"version {stated}"
         raise NotTrusted(
-            f"The tool says that it is {'no version at all' if told is None else f'version {told}'}, not {version}.",
+            f"The tool says that it is {found}, not {version}.",
             "Publish it under its own version, and look at who put it there.",
         )
     return signer

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from . import layout
-from .index import Contents, PublishedManifest
+from .index import PublishedContents, PublishedManifest
 from .layout import ManifestKey
 
 #: What the verifier allows for clocks (DESIGN section 8), between two of which nobody knows which one is wrong.
 _CLOCKS = timedelta(hours=24)
 
 
-def signed_too_early(published: Contents) -> Iterator[tuple[PublishedManifest, str]]:
+def signed_too_early(published: PublishedContents) -> Iterator[tuple[PublishedManifest, str]]:
     """Give each serial that was signed before the serial which it follows, and say so."""
     releases = sorted(published.manifests, key=lambda record: (record.kubernetes, record.name, record.serial))
     for before, after in itertools.pairwise(releases):

@@ -17,7 +17,7 @@ from ..errors import Conflict
 from ..model.diff import Difference, compare
 from ..model.manifest import File, Manifest, Module
 from . import layout
-from .consumer import SignedManifest
+from .consumer import VerifiedManifest
 from .layout import ManifestKey, ToolKey
 
 SCHEMA = "fipsmanifest/index/v1"
@@ -26,7 +26,7 @@ SCHEMA = "fipsmanifest/index/v1"
 MAX_CHANGES = 12
 MAX_CHANGE = 160
 
-#: A value longer than this is not told: a digest says nothing to a reader.
+#: A value longer than this is not shown: a digest says nothing to a reader.
 _TELLING = 40
 
 #: No serial, size or certificate's number comes near this.
@@ -135,7 +135,7 @@ class PublishedTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class PublishedContents:
     """Everything that is published."""
 
     manifests: tuple[PublishedManifest, ...] = ()
@@ -152,11 +152,11 @@ class Contents:
 
 def contents(
     manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTool], withdrawn: Iterable[str] = ()
-) -> Contents:
+) -> PublishedContents:
     """Put records in the order in which they are shown; of several with one key the last counts."""
     by_key = {record.key: record for record in manifests}
     by_version = {record.version: record for record in tools}
-    return Contents(
+    return PublishedContents(
         tuple(
             sorted(
                 sorted(by_key.values(), key=lambda record: record.name),
@@ -169,17 +169,17 @@ def contents(
     )
 
 
-def objects(told: Contents) -> dict[str, PublishedManifest | PublishedTool]:
+def objects(indexed: PublishedContents) -> dict[str, PublishedManifest | PublishedTool]:
     """Give the keys of the objects that an index tells of, none of which ever changes, with their records."""
-    found: dict[str, PublishedManifest | PublishedTool] = {record.key: record for record in told.manifests}
-    for record in told.tools:
+    found: dict[str, PublishedManifest | PublishedTool] = {record.key: record for record in indexed.manifests}
+    for record in indexed.tools:
         found |= {layout.tool(record.version, suffix): record for suffix in layout.TOOL_SUFFIXES}
     return found
 
 
-def same_content(told: PublishedManifest | PublishedTool, made: PublishedManifest | PublishedTool) -> bool:
+def same_content(indexed: PublishedManifest | PublishedTool, made: PublishedManifest | PublishedTool) -> bool:
     """Tell whether two records may be of one payload: no more than the signature differs, and what came before."""
-    return _bare(told) == _bare(made)
+    return _bare(indexed) == _bare(made)
 
 
 def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | PublishedTool:
@@ -192,7 +192,7 @@ def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | Publ
     )
 
 
-def newest(published: Contents) -> dict[str, PublishedManifest]:
+def newest(published: PublishedContents) -> dict[str, PublishedManifest]:
     """Give the manifest of the highest serial that verifies, by the key of the pointer that should lead to it."""
     found: dict[str, PublishedManifest] = {}
     for record in published.manifests:
@@ -203,7 +203,7 @@ def newest(published: Contents) -> dict[str, PublishedManifest]:
 
 
 def describe(
-    key: str, name: str, data: bytes, signed: SignedManifest, before: SignedManifest | None
+    key: str, name: str, data: bytes, signed: VerifiedManifest, before: VerifiedManifest | None
 ) -> PublishedManifest:
     """Return the record of a verified manifest whose signed file is ``data``.
 
@@ -274,7 +274,7 @@ def _certificates_of(modules: Iterable[Module]) -> tuple[str, ...]:
     return tuple(f"{standard} certificate {number}" for standard, number in sorted(certificates))
 
 
-def _changes(before: SignedManifest, after: SignedManifest) -> tuple[str, ...]:
+def _changes(before: VerifiedManifest, after: VerifiedManifest) -> tuple[str, ...]:
     differences = [
         difference for difference in compare(before.content, after.content) if difference.subject not in _ALWAYS_DIFFER
     ]
@@ -292,7 +292,7 @@ def _change(difference: Difference) -> str:
     return line if len(line) <= MAX_CHANGE else line[: MAX_CHANGE - 3] + "..."
 
 
-def write(published: Contents) -> bytes:
+def write(published: PublishedContents) -> bytes:
     """Write ``index.json``: the same bytes for the same contents."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -305,7 +305,7 @@ def write(published: Contents) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
 
 
-def read(data: bytes) -> Contents:
+def read(data: bytes) -> PublishedContents:
     """Read ``index.json``, which anybody may have written.
 
     Raises `Conflict` where it is not ours. A record is left out that is not well-formed, or that is not of the object
@@ -323,7 +323,7 @@ def read(data: bytes) -> Contents:
     manifests = [_manifest(item) for item in _objects(document, "manifests")]
     tools = [_tool(item) for item in _objects(document, "tools")]
     withdrawn = _with_texts(document, "withdrawn").get("withdrawn")
-    return Contents(
+    return PublishedContents(
         tuple(filter(None, manifests)),
         tuple(filter(None, tools)),
         tuple(sorted(filter(layout.never_changes, set(withdrawn)))) if isinstance(withdrawn, tuple) else (),

@@ -10,7 +10,7 @@ from string import Template
 
 from ..errors import Conflict
 from . import index, layout
-from .index import Contents, PublishedCertificate, PublishedManifest, PublishedTool
+from .index import PublishedCertificate, PublishedContents, PublishedManifest, PublishedTool
 
 #: How we know our own page: within its first bytes.
 MARKER = b'<meta name="generator" content="fipsmanifest">'
@@ -35,17 +35,17 @@ def is_ours(key: str, data: bytes) -> bool:
     return True
 
 
-def is_written_with(page: bytes, told: bytes) -> bool:
+def is_written_with(page: bytes, indexed: bytes) -> bool:
     """Tell whether a page was written with this very ``index.json``: it holds a digest of it, of what the page does not
     show too."""
-    return _written_with(told).encode("ascii") in page[:_MARKER_WITHIN]
+    return _written_with(indexed).encode("ascii") in page[:_MARKER_WITHIN]
 
 
-def _written_with(told: bytes) -> str:
-    return f'<meta name="index-sha256" content="{hashlib.sha256(told).hexdigest()}">'
+def _written_with(indexed: bytes) -> str:
+    return f'<meta name="index-sha256" content="{hashlib.sha256(indexed).hexdigest()}">'
 
 
-def render(published: Contents) -> bytes:
+def render(published: PublishedContents) -> bytes:
     """Write the page: the same bytes for the same contents, and true on whatever day it is read."""
     newest = _newest(published.manifests)
     return _PAGE.substitute(
@@ -108,7 +108,7 @@ def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kin
     )
 
 
-def _publishers(published: Contents) -> str:
+def _publishers(published: PublishedContents) -> str:
     """Name the keys that signed what is published; the fingerprint alone identifies a key."""
     names: dict[str, str] = {}
     for record in published.manifests:

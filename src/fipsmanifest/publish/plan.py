@@ -12,11 +12,11 @@ from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, 
 from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import MAX_OBJECT
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, require_unexpired, tool_signer
+from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, require_unexpired, tool_signer
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
+from .request import ManifestToPublish, PublishRequest, ToolToPublish
 from .snapshot import Snapshot, published_tool_signer
-from .wanted import Wanted, WantedManifest, WantedTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Plan:
     """By step, then key; of a tool's files the signature comes first."""
     left_out: tuple[str, ...]
     """What lies in the bucket where a manifest or tool should and is not one: left alone, and not in the index."""
-    published: index.Contents
+    published: index.PublishedContents
     """What will be published when the plan is carried out, as the index then says."""
 
     @property
@@ -79,7 +79,7 @@ _ADVICE = {
 _POINTER_ADVICE = "Find out who wrote it; move it away by hand if it is not wanted."
 
 
-def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime) -> Plan:
+def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now: datetime) -> Plan:
     """Decide what has to be done.
 
     Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest has expired
@@ -87,20 +87,20 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
     in the plan.
     """
     actions: list[Action] = []
-    asked: dict[str, tuple[WantedManifest, Action]] = {}
+    asked: dict[str, tuple[ManifestToPublish, Action]] = {}
     manifests, tools = list(there.published.manifests), list(there.published.tools)
-    if wanted.tool is not None:
-        files = list(_tool_files(wanted.tool, there, consumer))
+    if request.tool is not None:
+        files = list(_tool_files(request.tool, there, consumer))
         actions += files
         if all(action.kind is not Kind.CONFLICT for action in files):
-            actions += tool_pointers(wanted.tool.version, files, there, consumer)
+            actions += tool_pointers(request.tool.version, files, there, consumer)
         # Where the tool is a conflict, this only keeps that from being reported as a missing tool as well.
         signature = next(action.data for action in files if action.key.endswith(".asc"))
-        signer = consumer.tool(wanted.tool.data, signature).fingerprint
-        tools.append(index.PublishedTool(wanted.tool.version, wanted.tool.sha256, len(wanted.tool.data), signer))
+        signer = consumer.tool(request.tool.data, signature).fingerprint
+        tools.append(index.PublishedTool(request.tool.version, request.tool.sha256, len(request.tool.data), signer))
     else:
         actions += tool_pointers_behind(there, consumer)
-    for manifest in wanted.manifests:
+    for manifest in request.manifests:
         signed = _check(manifest, consumer, now)
         file = _manifest_file(manifest, signed, there, consumer)
         actions.append(file)
@@ -111,7 +111,7 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
             before = _before(manifest, there, consumer)
             manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed, before))
         asked[layout.manifest(manifest.kubernetes, manifest.name)] = (manifest, file)
-    contents = index.contents(manifests, tools, _withdrawn(wanted, there))
+    contents = index.contents(manifests, tools, _withdrawn(request, there))
     actions += manifest_pointers(asked, contents, there, consumer)
     planned = {action.key for action in actions}
     actions += (_gone(key, there) for key in there.gone if key not in planned and key not in contents.withdrawn)
@@ -119,10 +119,10 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
     return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out, contents)
 
 
-def _withdrawn(wanted: Wanted, there: Snapshot) -> Iterator[str]:
+def _withdrawn(request: PublishRequest, there: Snapshot) -> Iterator[str]:
     """Give the keys that nobody is to miss. Raises `UsageError` for one that is there, or that nobody misses."""
     yield from there.published.withdrawn
-    for key in wanted.withdrawn:
+    for key in request.withdrawn:
         if key in there.entries:
             raise UsageError(
                 f"{key} is in {there.address}.", "Withdraw what is gone; nothing here removes a published object."
@@ -144,10 +144,10 @@ def _gone(key: str, there: Snapshot) -> Action:
 
 def _unless_spent(create: Action, made: index.PublishedManifest | index.PublishedTool, there: Snapshot) -> Action:
     """Refuse to make anew what was withdrawn, or what was published with another content and is gone."""
-    told = there.gone.get(create.key)
+    indexed = there.gone.get(create.key)
     if create.key in there.published.withdrawn:
         sentence = f"{create.key} was published in {there.address} and withdrawn: it is never made anew."
-    elif told is not None and not index.same_content(told, made):
+    elif indexed is not None and not index.same_content(indexed, made):
         sentence = f"{create.key} was published in {there.address} with another content, and is gone."
     else:
         return create
@@ -161,7 +161,7 @@ def _order(action: Action) -> tuple[Step, int, str]:
     return action.step, place, action.key
 
 
-def _check(manifest: WantedManifest, consumer: Consumer, now: datetime) -> SignedManifest:
+def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> VerifiedManifest:
     signed = read_manifest(
         manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
     )
@@ -173,7 +173,7 @@ def _check(manifest: WantedManifest, consumer: Consumer, now: datetime) -> Signe
     return signed
 
 
-def _before(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> SignedManifest | None:
+def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> VerifiedManifest | None:
     """Give the highest lower serial that is published and verifies."""
     kubernetes, name = manifest.kubernetes, manifest.name
     for serial in there.serials(kubernetes, name):
@@ -186,7 +186,7 @@ def _before(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> Si
     return None
 
 
-def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[index.PublishedTool]) -> None:
+def _require_tool(manifest: ManifestToPublish, signed: VerifiedManifest, tools: list[index.PublishedTool]) -> None:
     named = signed.document.tool
     if not any((tool.version, tool.sha256) == (named.version, named.sha256) for tool in tools):
         raise Refused(
@@ -195,12 +195,12 @@ def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[
         )
 
 
-def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
+def _tool_files(tool: ToolToPublish, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
     """Plan the three files that never change: the tool, its digest, its signature."""
     ours = read_tool(tool.data, tool.signature, consumer, tool.version)
     record = index.PublishedTool(tool.version, tool.sha256, len(tool.data), ours.fingerprint)
-    wanted = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
-    for suffix, data in wanted.items():
+    files = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
+    for suffix, data in files.items():
         key = layout.tool(tool.version, suffix)
         stored = there.objects.get(key)
         if stored is None:
@@ -216,7 +216,9 @@ def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterat
             yield Action(Kind.CONFLICT, key, Step.TOOL_FILES, data, stored.token, sentence)
 
 
-def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snapshot, consumer: Consumer) -> Action:
+def _manifest_file(
+    manifest: ManifestToPublish, signed: VerifiedManifest, there: Snapshot, consumer: Consumer
+) -> Action:
     """Plan the file that never changes. The same means: it verifies, and signs the same bytes."""
     stored = there.objects.get(manifest.key)
     if stored is None:
@@ -228,7 +230,7 @@ def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snap
         detail = f"{len(manifest.signed)} bytes"
         create = Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
         return _unless_spent(create, record, there)
-    published: SignedManifest | None = None
+    published: VerifiedManifest | None = None
     try:
         published = read_manifest(
             stored.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
@@ -243,13 +245,13 @@ def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snap
     return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, stored.token, sentence)
 
 
-def _index(contents: index.Contents, there: Snapshot) -> Iterator[Action]:
+def _index(contents: index.PublishedContents, there: Snapshot) -> Iterator[Action]:
     """Plan the two index files, derived from what will be there."""
-    wanted = (
+    expected = (
         (layout.INDEX_JSON, Step.INDEX_JSON, index.write(contents)),
         (layout.INDEX_HTML, Step.INDEX_HTML, render(contents)),
     )
-    for key, step, data in wanted:
+    for key, step, data in expected:
         if len(data) > MAX_OBJECT:
             raise Refused(
                 f"{key} would be {len(data)} bytes large, and more than {MAX_OBJECT} are read by nobody.",

@@ -10,8 +10,8 @@ from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import Stored
 from .consumer import Consumer, read_manifest, tool_signer
+from .request import ManifestToPublish
 from .snapshot import Snapshot, published_tool_signer
-from .wanted import WantedManifest
 
 _TOOL_POINTER_STEPS = dict(
     zip(layout.TOOL_SUFFIXES, (Step.TOOL_SIGNATURE_POINTER, Step.TOOL_SIDECAR_POINTER, Step.TOOL_POINTER), strict=True)
@@ -99,7 +99,10 @@ def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
 
 
 def manifest_pointers(
-    asked: Mapping[str, tuple[WantedManifest, Action]], contents: index.Contents, there: Snapshot, consumer: Consumer
+    asked: Mapping[str, tuple[ManifestToPublish, Action]],
+    contents: index.PublishedContents,
+    there: Snapshot,
+    consumer: Consumer,
 ) -> Iterator[Action]:
     """Plan the well-known addresses of everything that the index names.
 
@@ -121,12 +124,12 @@ def manifest_pointers(
                 yield action
 
 
-def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer) -> WantedManifest | None:
+def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer) -> ManifestToPublish | None:
     """Give a published manifest that was read because its pointer may be behind; None for any other one."""
     stored = there.objects.get(record.key)
     if stored is None:
         return None
-    found = WantedManifest(record.kubernetes, record.name, record.serial, stored.data)
+    found = ManifestToPublish(record.kubernetes, record.name, record.serial, stored.data)
     try:
         read_manifest(stored.data, consumer, kubernetes=found.kubernetes, name=found.name, serial=found.serial)
     except NotTrusted:
@@ -134,7 +137,7 @@ def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer)
     return found
 
 
-def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> Action:
+def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> Action:
     """Plan the well-known address, which only ever moves to a higher serial."""
     key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
     pointer = there.objects.get(key)
@@ -165,7 +168,7 @@ def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consu
     return foreign(key, step, pointer, there.address, f"It is not the serial {serial} that is published.")
 
 
-def _newer_pointer(pointer: Stored, manifest: WantedManifest, serial: int, there: Snapshot) -> Action:
+def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, there: Snapshot) -> Action:
     """Leave the well-known address of a higher serial as it is, where that serial is there as well."""
     key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
     target = layout.manifest(manifest.kubernetes, manifest.name, serial)
@@ -177,7 +180,7 @@ def _newer_pointer(pointer: Stored, manifest: WantedManifest, serial: int, there
     return lost(key, step, sentence, f"Put it back: {key} holds its bytes.")
 
 
-def _serial_with(data: bytes, manifest: WantedManifest, there: Snapshot) -> int | None:
+def _serial_with(data: bytes, manifest: ManifestToPublish, there: Snapshot) -> int | None:
     """Give the serial that lies in the bucket with exactly these bytes, or None."""
     for serial in there.serials(manifest.kubernetes, manifest.name):
         stored = there.objects.get(layout.manifest(manifest.kubernetes, manifest.name, serial))

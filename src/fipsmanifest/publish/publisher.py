@@ -24,8 +24,8 @@ from .consumer import Consumer, read_manifest
 from .layout import ManifestKey
 from .plan import Plan, make_plan
 from .records import THREADS
+from .request import PublishRequest
 from .snapshot import read_snapshot
-from .wanted import Wanted
 
 #: Times that a store which keeps other bytes than it was given gets them again.
 _REPAIRS = 2
@@ -48,15 +48,15 @@ class _Overtaken(Conflict):
     """The bucket is no longer as it was read."""
 
 
-def plan_publication(wanted: Wanted, bucket: Bucket, consumer: Consumer) -> Plan:
+def plan_publication(request: PublishRequest, bucket: Bucket, consumer: Consumer) -> Plan:
     """Look at the bucket and decide; touches nothing. Raises as `make_plan` and `read_snapshot` do."""
-    keys = [manifest.key for manifest in wanted.manifests]
-    version = wanted.tool.version if wanted.tool else None
-    return make_plan(wanted, read_snapshot(bucket, consumer, keys, version), consumer, utc_now())
+    keys = [manifest.key for manifest in request.manifests]
+    version = request.tool.version if request.tool else None
+    return make_plan(request, read_snapshot(bucket, consumer, keys, version), consumer, utc_now())
 
 
 def publish(
-    wanted: Wanted,
+    request: PublishRequest,
     bucket: Bucket,
     consumer: Consumer,
     progress: Progress = SILENT,
@@ -74,7 +74,7 @@ def publish(
     bucket.sweep()
     rounds = _Rounds(bucket, consumer, progress, single_writer)
     for attempt in range(ROUNDS):
-        current = plan if attempt == 0 and plan is not None else plan_publication(wanted, bucket, consumer)
+        current = plan if attempt == 0 and plan is not None else plan_publication(request, bucket, consumer)
         current.require_no_conflict()
         try:
             rounds.run(current)

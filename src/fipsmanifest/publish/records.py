@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..errors import NotTrusted
 from . import index, layout
 from .bucket import Stored
-from .consumer import Consumer, SignedManifest, read_manifest
+from .consumer import Consumer, VerifiedManifest, read_manifest
 from .index import PublishedManifest
 from .layout import ManifestKey
 
@@ -43,13 +43,13 @@ class _Read:
     """A manifest that was read and verifies."""
 
     data: bytes
-    signed: SignedManifest
+    signed: VerifiedManifest
 
 
 class Recorder:
     """Makes the records of manifests; `refused` says what does not verify.
 
-    ``told`` are records that an index gives: they are taken as they are, without reading the manifests again, unless
+    ``indexed`` are records that an index gives: they are taken as they are, without reading the manifests again, unless
     their signers lost our trust or another serial now comes before them. The index carries no trust, and neither does
     what is derived from it.
     """
@@ -58,18 +58,18 @@ class Recorder:
         self,
         read: Callable[[str], Stored | None],
         consumer: Consumer,
-        told: Mapping[str, PublishedManifest] | None = None,
+        indexed: Mapping[str, PublishedManifest] | None = None,
     ) -> None:
         self._object = read
         self._consumer = consumer
-        self._told = told or {}
+        self._indexed = indexed or {}
         self.refused: list[tuple[str, NotTrusted]] = []
 
     def records(self, keys: Iterable[str]) -> Iterator[PublishedManifest]:
         """Give the records of those of ``keys`` that verify, serial by serial. Keys of other things are passed over."""
         last: PublishedManifest | None = None
-        document: SignedManifest | None = None
-        for key, found in in_parallel(self._look, sorted(keys, key=_by_serial)):
+        document: VerifiedManifest | None = None
+        for key, found in in_parallel(self._resolve, sorted(keys, key=_by_serial)):
             what = layout.read_key(key)
             if found is None or not isinstance(what, ManifestKey):
                 continue
@@ -89,9 +89,13 @@ class Recorder:
                 document = found.signed
             yield last
 
-    def _look(self, key: str) -> PublishedManifest | _Read | None:
-        told = self._told.get(key)
-        return told if told is not None and self._consumer.trusts(told.fingerprint, "manifest") else self._verified(key)
+    def _resolve(self, key: str) -> PublishedManifest | _Read | None:
+        indexed = self._indexed.get(key)
+        return (
+            indexed
+            if indexed is not None and self._consumer.trusts(indexed.fingerprint, "manifest")
+            else self._verified(key)
+        )
 
     def _verified(self, key: str) -> _Read | None:
         what = layout.read_key(key)

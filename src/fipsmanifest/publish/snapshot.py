@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
+from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
 from .index import PublishedManifest, PublishedTool
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
@@ -30,7 +30,7 @@ class Snapshot:
     """The listing of ``tool/``, by key."""
     objects: Mapping[str, Stored]
     """Those objects that were read, by key."""
-    published: index.Contents
+    published: index.PublishedContents
     """What is published and verifies, or did when the index was written."""
     gone: Mapping[str, PublishedManifest | PublishedTool]
     """What the index told of and the listing does not name, unless it was withdrawn: its records by key."""
@@ -43,7 +43,7 @@ class Snapshot:
 
     def manifest(
         self, kubernetes: str, name: str, serial: int, consumer: Consumer
-    ) -> tuple[bytes, SignedManifest] | None:
+    ) -> tuple[bytes, VerifiedManifest] | None:
         """Return a serial of a manifest, signed file and content, where that object was read; None where it was not.
 
         Raises `NotTrusted` where it does not verify.
@@ -97,14 +97,14 @@ def read_snapshot(
 
 
 def missed(
-    told: Stored | None, entries: Collection[str], consumer: Consumer
+    indexed: Stored | None, entries: Collection[str], consumer: Consumer
 ) -> tuple[dict[str, PublishedManifest | PublishedTool], tuple[str, ...]]:
     """Give what ``index.json`` told of and is not listed, by key, and the keys of what was withdrawn and stays away.
 
     To miss something it is enough that the index tells of it, whether or not the page beside it was written with it:
     people look then. What a key signed that is trusted no more is missed by nobody.
     """
-    remembered = _remembered(told)
+    remembered = _remembered(indexed)
     withdrawn = tuple(key for key in remembered.withdrawn if key not in entries)
     gone = {
         key: record
@@ -116,16 +116,16 @@ def missed(
     return gone, withdrawn
 
 
-def _remembered(told: Stored | None) -> index.Contents:
+def _remembered(indexed: Stored | None) -> index.PublishedContents:
     try:
-        return index.read(told.data) if told is not None else index.Contents()
+        return index.read(indexed.data) if indexed is not None else index.PublishedContents()
     except Conflict:
-        return index.Contents()
+        return index.PublishedContents()
 
 
 def published_manifest(
     bucket: Bucket, kubernetes: str, name: str, consumer: Consumer, serial: int | None = None
-) -> tuple[bytes, SignedManifest] | None:
+) -> tuple[bytes, VerifiedManifest] | None:
     """Give the newest published serial of a manifest (or the one asked for), as signed and verified; or None.
 
     What the release pipeline looks at before it signs. Raises `NotTrusted` where what is published does not verify,
@@ -144,7 +144,7 @@ def published_manifest(
     return stored.data, _verified(stored, key, bucket.describe(), consumer)
 
 
-def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> SignedManifest:
+def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> VerifiedManifest:
     """Verify the manifest under ``key``. Raises `NotTrusted` that names key and bucket."""
     what = layout.read_key(key)
     if not isinstance(what, ManifestKey):
@@ -177,12 +177,12 @@ class _Reader:
 
     def read(self, keys: Iterable[str]) -> None:
         """Read those of ``keys`` that are listed and were not read yet."""
-        wanted = [key for key in dict.fromkeys(keys) if key in self._entries and key not in self._objects]
-        first = {self._content(key): key for key in reversed(wanted) if self._content(key) not in self._by_content}
+        unread = [key for key in dict.fromkeys(keys) if key in self._entries and key not in self._objects]
+        first = {self._content(key): key for key in reversed(unread) if self._content(key) not in self._by_content}
         for key, stored in in_parallel(self._bucket.get, first.values()):
             if stored is not None:
                 self._by_content[self._content(key)] = stored
-        for key in wanted:
+        for key in unread:
             if (stored := self._by_content.get(self._content(key))) is not None:
                 self._objects[key] = stored
 
@@ -195,8 +195,10 @@ def _behind(entries: Mapping[str, Entry], targets: Mapping[str, str]) -> list[st
     """Give the pointers and their targets, unless the listing tells that every pointer is a copy of its target."""
 
     def is_copy(pointer: str, target: str) -> bool:
-        there, wanted = entries.get(pointer), entries[target]
-        return there is not None and bool(there.token) and (there.token, there.size) == (wanted.token, wanted.size)
+        stored, target_entry = entries.get(pointer), entries[target]
+        if stored is None or not stored.token:
+            return False
+        return (stored.token, stored.size) == (target_entry.token, target_entry.size)
 
     if all(is_copy(pointer, target) for pointer, target in targets.items()):
         return []
@@ -253,12 +255,12 @@ def _serials(entries: Iterable[str], kubernetes: str, name: str) -> tuple[int, .
 
 def _contents(
     bucket: Bucket, consumer: Consumer, entries: Mapping[str, Entry], objects: Mapping[str, Stored]
-) -> tuple[index.Contents, tuple[str, ...]]:
+) -> tuple[index.PublishedContents, tuple[str, ...]]:
     """Give everything that is published, and what is there instead of it, in sentences.
 
     What never changes is not read again once the index tells of it.
     """
-    told = _told(objects)
+    indexed = _indexed(objects)
     left_out: list[str] = []
 
     def read(key: str) -> Stored | None:
@@ -272,7 +274,7 @@ def _contents(
         if not all(key in entries for key in _tool_files(version)):
             return None
         size = entries[layout.tool(version)].size
-        for record in told.tools:
+        for record in indexed.tools:
             if (record.version, record.size) == (version, size) and consumer.trusts(record.fingerprint, "tool"):
                 return record
         data, sidecar, signature = (
@@ -294,8 +296,8 @@ def _contents(
     versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
     listed = {
         item.key: item
-        for item in told.manifests
-        if item.key in entries and item.key not in told.outdated and _agrees(item, entries, objects)
+        for item in indexed.manifests
+        if item.key in entries and item.key not in indexed.outdated and _agrees(item, entries, objects)
     }
     recorder = Recorder(read, consumer, listed)
     manifests = list(recorder.records(keys))
@@ -311,10 +313,10 @@ def _agrees(record: index.PublishedManifest, entries: Mapping[str, Entry], objec
     return read and entries[record.key].size == record.size
 
 
-def _told(objects: Mapping[str, Stored]) -> index.Contents:
+def _indexed(objects: Mapping[str, Stored]) -> index.PublishedContents:
     """Give what the index says, or nothing where it was not written with the page beside it: somebody changed one of
     them, or was stopped between them."""
-    told, page = objects.get(layout.INDEX_JSON), objects.get(layout.INDEX_HTML)
-    if told is None or page is None or not is_written_with(page.data, told.data):
-        return index.Contents()
-    return _remembered(told)
+    indexed, page = objects.get(layout.INDEX_JSON), objects.get(layout.INDEX_HTML)
+    if indexed is None or page is None or not is_written_with(page.data, indexed.data):
+        return index.PublishedContents()
+    return _remembered(indexed)

@@ -17,12 +17,12 @@ from ..model.manifest import canonical
 from ..progress import SILENT, Progress
 from ..publish import layout
 from ..publish.bucket import Bucket
-from ..publish.consumer import Consumer, SignedManifest, as_retired, is_of_el, require_unexpired
+from ..publish.consumer import Consumer, VerifiedManifest, as_retired, is_of_el, require_unexpired
 from ..publish.layout import ManifestKey
 from ..publish.plan import Plan
 from ..publish.publisher import publish
+from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import published_manifest, read_snapshot, withdrawn_from
-from ..publish.wanted import Wanted, WantedManifest, WantedTool
 from ..trust.document import parse_json
 from ..trust.store import Trust
 from ..trust.text import utc_now, visible, write_time
@@ -138,19 +138,19 @@ def reissue(
         serial = _beside(release, serial, +1, withdrawn)
         payload = canonical({**content, "serial": serial, "reason": reason, "created": write_time(moment)})
         signed = payload if dry_run else signer.manifest(payload)
-    manifest = WantedManifest(release.kubernetes, release.name, serial, signed)
+    manifest = ManifestToPublish(release.kubernetes, release.name, serial, signed)
     if dry_run:
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
         published = read_snapshot(bucket, Consumer.trusting(trust), [manifest.key], tool.version if tool else None)
         return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, trust, published), ())
-    with_it = WantedTool(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
-    wanted = Wanted((manifest,), with_it)
-    done = publish(wanted, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)
+    with_it = ToolToPublish(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
+    request = PublishRequest((manifest,), with_it)
+    done = publish(request, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)
     return Reissued(release.name, serial, done.plan, tuple(action.key for action in done.written))
 
 
 def _is_made(
-    newest: SignedManifest,
+    newest: VerifiedManifest,
     below: int,
     release: ManifestKey,
     reason: str,
@@ -186,7 +186,7 @@ def _beside(release: ManifestKey, serial: int, step: int, withdrawn: frozenset[s
     return serial
 
 
-def _kept(manifest: SignedManifest) -> dict[str, Any]:
+def _kept(manifest: VerifiedManifest) -> dict[str, Any]:
     """Give what a reissue keeps: the tool may be replaced, and is compared where it is."""
     return {key: value for key, value in manifest.content.items() if key not in _RENEWED}
 

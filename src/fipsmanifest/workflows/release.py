@@ -16,8 +16,8 @@ from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
 from ..publish.public import read_back
 from ..publish.publisher import publish
+from ..publish.request import PublishRequest
 from ..publish.snapshot import Snapshot, published_manifest, read_snapshot
-from ..publish.wanted import Wanted
 from ..state import lock as locks
 from ..trust.document import parse_json
 from ..trust.store import Trust
@@ -99,7 +99,7 @@ def cut_release(
             payload = stages.generate(definition, inspected, site, tool)
         generated.append((definition, payload))
     trust = signer.trust if signer is not None else site.trust()
-    published = _look(generated, tool, trust, destination) if destination is not None else None
+    published = _read_published(generated, tool, trust, destination) if destination is not None else None
     if signer is None:
         plan = signing.plan_before_signing(generated, tool, trust, published) if published is not None else None
         return ReleaseResult(tuple(generated), (), tool, plan, None)
@@ -107,13 +107,13 @@ def cut_release(
     signed = tuple(signing.prepare_manifest(*one, site.work, signer, published) for one in generated)
     if published is None or destination is None:
         return ReleaseResult(tuple(generated), signed, tool, None, None)
-    wanted, consumer = Wanted(tuple(one.wanted for one in signed), signed_tool), Consumer.trusting(trust)
+    request, consumer = PublishRequest(tuple(one.to_publish for one in signed), signed_tool), Consumer.trusting(trust)
     publication = publish(
-        wanted,
+        request,
         destination.bucket,
         consumer,
         site.progress,
-        plan=make_plan(wanted, published, consumer, utc_now()),
+        plan=make_plan(request, published, consumer, utc_now()),
         single_writer=destination.single_writer,
     )
     if destination.public_url is not None:
@@ -121,7 +121,7 @@ def cut_release(
     return ReleaseResult(tuple(generated), signed, tool, publication.plan, publication.written)
 
 
-def _look(
+def _read_published(
     generated: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, destination: Destination
 ) -> Snapshot:
     """Read from the bucket, once, what signing and planning have to know."""

@@ -16,8 +16,8 @@ from ..publish.action import Action, Kind, Step
 from ..publish.compare import Differs, OnlyAdditions, compare
 from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
+from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import Snapshot
-from ..publish.wanted import Wanted, WantedManifest, WantedTool
 from ..state import durable
 from ..state.workspace import Workspace
 from ..trust.document import parse_json
@@ -84,10 +84,10 @@ class PreparedManifest:
     """What a person should know: that a new serial would say more."""
 
     @property
-    def wanted(self) -> WantedManifest:
+    def to_publish(self) -> ManifestToPublish:
         """What is to be published."""
         of = self.definition
-        return WantedManifest(of.kubernetes, of.name, of.serial, self.signed)
+        return ManifestToPublish(of.kubernetes, of.name, of.serial, self.signed)
 
 
 def prepare_manifest(
@@ -112,7 +112,7 @@ def prepare_manifest(
     return PreparedManifest(definition, payload, signed, "signed")
 
 
-def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Snapshot | None = None) -> WantedTool:
+def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Snapshot | None = None) -> ToolToPublish:
     """Return the tool, signed: with the published signature where it holds, else the kept one, else a new one."""
     path = work.tool / f"{layout.TOOL}.asc"
     candidates = []
@@ -126,7 +126,7 @@ def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Sna
     durable.write(work.tool / layout.TOOL, tool.data, mode=0o755)
     durable.write(work.tool / f"{layout.TOOL}.sha256", layout.sidecar(tool.version, tool.sha256))
     durable.write(path, signature)
-    return WantedTool(tool.version, tool.data, signature)
+    return ToolToPublish(tool.version, tool.data, signature)
 
 
 def plan_before_signing(
@@ -144,11 +144,11 @@ def plan_before_signing(
         if found is None:
             unsigned[payload] = parse_json(payload)
         prepared.append(found or PreparedManifest(definition, payload, payload, "unsigned"))
-    return plan_unsigned([item.wanted for item in prepared], unsigned, tool, trust, published)
+    return plan_unsigned([item.to_publish for item in prepared], unsigned, tool, trust, published)
 
 
 def plan_unsigned(
-    manifests: Sequence[WantedManifest],
+    manifests: Sequence[ManifestToPublish],
     unsigned: Mapping[bytes, Mapping[str, Any]],
     tool: ToolFile | None,
     trust: Trust,
@@ -162,8 +162,8 @@ def plan_unsigned(
     if tool is not None:
         stored = published.objects.get(layout.tool(tool.version, ".asc"))
         signed = stored is not None and _holds(tool.data, stored.data, trust)
-        what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
-    plan = make_plan(Wanted(tuple(manifests), what), published, _consumer(unsigned, trust), utc_now())
+        what = ToolToPublish(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
+    plan = make_plan(PublishRequest(tuple(manifests), what), published, _consumer(unsigned, trust), utc_now())
     return replace(plan, actions=tuple(_before_signing(plan.actions, {*unsigned, _NO_SIGNATURE})))
 
 

@@ -87,7 +87,7 @@ class LockRule:
     """Whether anything may be written at all."""
 
 
-def label(definition: Definition) -> str:
+def definition_id(definition: Definition) -> str:
     """Name a definition as locks and messages do (``v1.21.3/rhel8``)."""
     return f"{definition.kubernetes}/{definition.name}"
 
@@ -143,19 +143,19 @@ def inspect_collected(definition: Definition, site: Site, inspector: Inspector) 
 def _pins(definition: Definition, rule: LockRule) -> tuple[locks.Pin, ...]:
     """Give what the lock says, before anything is fetched: without a lock nothing needs to be."""
     lock = locks.load(rule.path)
-    pins = lock.of(label(definition))
+    pins = lock.of(definition_id(definition))
     if pins is None and not (rule.first or rule.update):
-        locks.check(lock, label(definition), ())
+        locks.check(lock, definition_id(definition), ())
     return () if rule.update or pins is None else pins
 
 
 def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple[Artifact, ...]) -> None:
     """Hold what came against the lock, or write the lock; then keep it as the stage's result."""
     lock = locks.load(rule.path)
-    if lock.of(label(definition)) is not None and not rule.update:
-        locks.check(lock, label(definition), artifacts)
+    if lock.of(definition_id(definition)) is not None and not rule.update:
+        locks.check(lock, definition_id(definition), artifacts)
     elif rule.write:
-        locks.write(lock, label(definition), locks.pins_of(artifacts))
+        locks.write(lock, definition_id(definition), locks.pins_of(artifacts))
     site.work.save_artifacts(definition, artifacts)
 
 

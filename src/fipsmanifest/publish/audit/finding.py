@@ -76,7 +76,7 @@ class Audit:
 
     address: str
     """The bucket."""
-    published: index.Contents
+    published: index.PublishedContents
     """The manifests that verify, and the tools that are complete and verify."""
     findings: tuple[AuditFinding, ...]
     """By key; empty where all is well."""

@@ -23,7 +23,7 @@ class Refusal:
     """Whether it would be trusted, had its key not been revoked."""
 
 
-class Look:
+class AuditWalk:
     """The bucket as it is listed once, and what is found in it."""
 
     def __init__(self, bucket: Bucket, consumer: Consumer, now: datetime) -> None:

@@ -9,7 +9,7 @@ from . import layout
 
 
 @dataclass(frozen=True, slots=True)
-class WantedManifest:
+class ManifestToPublish:
     """A signed manifest that is to be published."""
 
     kubernetes: str
@@ -28,7 +28,7 @@ class WantedManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedTool:
+class ToolToPublish:
     """A node tool that is to be published."""
 
     version: str
@@ -45,12 +45,12 @@ class WantedTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PublishRequest:
     """What is to be published; with neither, only the index is brought up to date."""
 
-    manifests: tuple[WantedManifest, ...] = ()
+    manifests: tuple[ManifestToPublish, ...] = ()
     """One per name and version."""
-    tool: WantedTool | None = None
+    tool: ToolToPublish | None = None
     """None where the published tool stays as it is."""
     withdrawn: tuple[str, ...] = ()
     """Keys of objects that were published, are gone, and are to be missed no more."""
