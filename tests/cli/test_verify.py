@@ -20,7 +20,7 @@ import pytest
 from fipsmanifest.errors import Incomplete, NotTrusted
 from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.publish.bucket import Absent
-from fipsmanifest.publish.folder import FolderBucket
+from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.state import rollback
 from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
@@ -490,7 +490,7 @@ def test_where_a_file_system_has_no_locks_the_error_says_what_to_do(
 
     def put() -> None:
         kind = {"content_type": "text/html", "cache_control": ""}
-        FolderBucket(tmp_path / "bucket").put("index.html", b"", only_if=Absent(), **kind)
+        DirectoryBucket(tmp_path / "bucket").put("index.html", b"", only_if=Absent(), **kind)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     for act, advice in (

@@ -14,7 +14,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.folder import FolderBucket
+from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
@@ -93,7 +93,7 @@ def test_it_is_published_to_for_one_who_says_that_nobody_else_does(
         assert contents(careless) == contents(careful)
 
 
-class Forgetful(FolderBucket):
+class Forgetful(DirectoryBucket):
     """A store that says no to a condition that does not hold, and writes all the same."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:

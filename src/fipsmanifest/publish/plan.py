@@ -1,4 +1,4 @@
-"""What has to be done so that what is wanted is published: decided here, without touching anything. Pure."""
+"""Plan a publication: compare the request with a snapshot of the bucket, and list the actions. Pure."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from .snapshot import Snapshot, published_tool_signer
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that has to be done, in order."""
+    """The actions of a publication, in order."""
 
     address: str
     """The bucket."""
     actions: tuple[Action, ...]
-    """By step, then key; of a tool's files the signature comes first."""
+    """Sorted by step, then key; the signature comes first of a tool's files."""
     left_out: tuple[str, ...]
-    """What lies in the bucket where a manifest or tool should and is not one: left alone, and not in the index."""
+    """Sentences about stored objects with a manifest's or tool's key that are not valid; they stay, and are not in the
+    index."""
     published: index.PublishedContents
-    """What will be published when the plan is carried out, as the index then says."""
+    """The contents of the bucket after the plan was carried out, as in the index."""
 
     @property
     def conflicts(self) -> tuple[Action, ...]:
-        """The actions that cannot be done."""
+        """The actions that are conflicts."""
         return tuple(action for action in self.actions if action.kind is Kind.CONFLICT)
 
     @property
@@ -43,7 +44,7 @@ class Plan:
         return tuple(action for action in self.actions if action.kind in {Kind.CREATE, Kind.MOVE})
 
     def document(self) -> dict[str, Any]:
-        """Give the plan as JSON, without the objects' bytes."""
+        """Return the plan as JSON, without the objects' bytes."""
         return {
             "bucket": self.address,
             "actions": [
@@ -61,7 +62,7 @@ class Plan:
         }
 
     def require_no_conflict(self) -> None:
-        """Raise `Conflict`, or `Several` of them, where anything must not be overwritten."""
+        """Raise `Conflict`, or `Several` of them, if the plan has conflicts."""
         errors: list[FipsManifestError] = [
             Conflict(action.detail, action.advice or _ADVICE.get(action.step, _POINTER_ADVICE))
             for action in self.conflicts
@@ -76,15 +77,14 @@ _ADVICE = {
     Step.TOOL_FILES: "Give the changed tool a new version; if trust.json was edited by hand, raise its edition.",
     Step.MANIFESTS: "Give the definition a new serial and a reason.",
 }
-_POINTER_ADVICE = "Find out who wrote it; move it away by hand if it is not wanted."
+_POINTER_ADVICE = "Find out who wrote it; if it is not intended, move it away by hand."
 
 
 def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now: datetime) -> Plan:
-    """Decide what has to be done.
+    """Return the plan for a request.
 
-    Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest has expired
-    ``now``, names another tool than the one published with it, or leaves the index too large to be read. Conflicts are
-    in the plan.
+    Raises `NotTrusted` if a requested object does not verify, and `Refused` if a manifest has expired at ``now``, names
+    a tool that is not published, or makes the index too large. Conflicts are part of the plan.
     """
     actions: list[Action] = []
     asked: dict[str, tuple[ManifestToPublish, Action]] = {}
@@ -94,7 +94,7 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
         actions += files
         if all(action.kind is not Kind.CONFLICT for action in files):
             actions += tool_pointers(request.tool.version, files, there, consumer)
-        # Where the tool is a conflict, this only keeps that from being reported as a missing tool as well.
+        # If the tool is a conflict, its record prevents an additional error about a missing tool.
         signature = next(action.data for action in files if action.key.endswith(".asc"))
         signer = consumer.tool(request.tool.data, signature).fingerprint
         tools.append(index.PublishedTool(request.tool.version, request.tool.sha256, len(request.tool.data), signer))
@@ -120,15 +120,18 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
 
 
 def _withdrawn(request: PublishRequest, there: Snapshot) -> Iterator[str]:
-    """Give the keys that nobody is to miss. Raises `UsageError` for one that is there, or that nobody misses."""
+    """Yield the keys of withdrawn objects. Raises `UsageError` for a requested key that is not missing."""
     yield from there.published.withdrawn
     for key in request.withdrawn:
         if key in there.entries:
             raise UsageError(
-                f"{key} is in {there.address}.", "Withdraw what is gone; nothing here removes a published object."
+                f"{key} is in {there.address}.",
+                "Only a missing object can be withdrawn; fipsmanifest never removes a published object.",
             )
         if key not in there.gone and key not in there.published.withdrawn:
-            raise UsageError(f"{key} is not missing in {there.address}.", "`fipsmanifest audit` names what is.")
+            raise UsageError(
+                f"{key} is not missing in {there.address}.", "Run `fipsmanifest audit` to list the missing objects."
+            )
         yield key
 
 
@@ -137,25 +140,25 @@ def _gone(key: str, there: Snapshot) -> Action:
     return lost(
         key,
         step,
-        f"{key} was published in {there.address}, as {layout.INDEX_JSON} says, and is gone.",
-        f"Put it back from a copy; if it was removed on purpose, say so: fipsmanifest publish --withdraw {key}",
+        f"{key} was published in {there.address}, as {layout.INDEX_JSON} says, and is missing.",
+        f"Put it back from a copy; if it was removed on purpose, withdraw it: fipsmanifest publish --withdraw {key}",
     )
 
 
 def _unless_spent(create: Action, made: index.PublishedManifest | index.PublishedTool, there: Snapshot) -> Action:
-    """Refuse to make anew what was withdrawn, or what was published with another content and is gone."""
+    """Return ``create``, or a conflict if the object was withdrawn, or published with other content and is missing."""
     indexed = there.gone.get(create.key)
     if create.key in there.published.withdrawn:
-        sentence = f"{create.key} was published in {there.address} and withdrawn: it is never made anew."
+        sentence = f"{create.key} was published in {there.address} and withdrawn: it cannot be published again."
     elif indexed is not None and not index.same_content(indexed, made):
-        sentence = f"{create.key} was published in {there.address} with another content, and is gone."
+        sentence = f"{create.key} was published in {there.address} with other content, and is missing."
     else:
         return create
     return replace(create, kind=Kind.CONFLICT, detail=sentence)
 
 
 def _order(action: Action) -> tuple[Step, int, str]:
-    """Put a tool's signature before the tool: whoever is killed between them leaves nothing unsigned."""
+    """Return the sort key; a tool's signature comes before the tool, so that a killed run leaves no unsigned tool."""
     what = layout.read_key(action.key)
     place = layout.TOOL_SUFFIXES.index(what.suffix) if isinstance(what, layout.ToolKey) else 0
     return action.step, place, action.key
@@ -166,15 +169,13 @@ def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> Ve
         manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
     )
     if manifest.serial > 1 and not signed.document.reason:
-        raise Refused(
-            f"{manifest.key} has serial {manifest.serial} and gives no reason for it.", "Give the definition a reason."
-        )
+        raise Refused(f"{manifest.key} has serial {manifest.serial} and no reason.", "Set 'reason' in the definition.")
     require_unexpired(signed.document, now)
     return signed
 
 
 def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> VerifiedManifest | None:
-    """Give the highest lower serial that is published and verifies."""
+    """Return the published manifest with the highest lower serial that verifies, or None."""
     kubernetes, name = manifest.kubernetes, manifest.name
     for serial in there.serials(kubernetes, name):
         stored = there.objects.get(layout.manifest(kubernetes, name, serial))
@@ -196,7 +197,7 @@ def _require_tool(manifest: ManifestToPublish, signed: VerifiedManifest, tools: 
 
 
 def _tool_files(tool: ToolToPublish, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
-    """Plan the three files that never change: the tool, its digest, its signature."""
+    """Plan the three files that never change: the tool, its SHA-256 file and its signature."""
     ours = read_tool(tool.data, tool.signature, consumer, tool.version)
     record = index.PublishedTool(tool.version, tool.sha256, len(tool.data), ours.fingerprint)
     files = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
@@ -219,7 +220,7 @@ def _tool_files(tool: ToolToPublish, there: Snapshot, consumer: Consumer) -> Ite
 def _manifest_file(
     manifest: ManifestToPublish, signed: VerifiedManifest, there: Snapshot, consumer: Consumer
 ) -> Action:
-    """Plan the file that never changes. The same means: it verifies, and signs the same bytes."""
+    """Plan the file that never changes. A stored file is the same if it verifies and covers the same payload."""
     stored = there.objects.get(manifest.key)
     if stored is None:
         newest = max(there.serials(manifest.kubernetes, manifest.name), default=0)
@@ -239,14 +240,14 @@ def _manifest_file(
             return same(manifest.key, Step.MANIFESTS, stored)
         because = ""
     except NotTrusted as error:
-        because = f" What is there does not verify: {error.message}"
+        because = f" The stored object does not verify: {error.message}"
     before = published.payload if published is not None else stored.data
     sentence = _differ(manifest.key, there, before, published, signed.payload, signed) + because
     return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, stored.token, sentence)
 
 
 def _index(contents: index.PublishedContents, there: Snapshot) -> Iterator[Action]:
-    """Plan the two index files, derived from what will be there."""
+    """Plan the two index files, derived from the contents after the publication."""
     expected = (
         (layout.INDEX_JSON, Step.INDEX_JSON, index.write(contents)),
         (layout.INDEX_HTML, Step.INDEX_HTML, render(contents)),
@@ -254,7 +255,7 @@ def _index(contents: index.PublishedContents, there: Snapshot) -> Iterator[Actio
     for key, step, data in expected:
         if len(data) > MAX_OBJECT:
             raise Refused(
-                f"{key} would be {len(data)} bytes large, and more than {MAX_OBJECT} are read by nobody.",
+                f"{key} would have {len(data)} bytes; the limit is {MAX_OBJECT}.",
                 "Publish to another bucket or prefix.",
             )
         stored = there.objects.get(key)
@@ -271,12 +272,12 @@ def _index(contents: index.PublishedContents, there: Snapshot) -> Iterator[Actio
 def _differ(key: str, there: Snapshot, before: bytes, was: Signer | None, after: bytes, ours: Signer) -> str:
     return (
         f"{key} in {there.address} has SHA-256 {_sha256(before)}{_signed_by(was)}; "
-        f"what would be published has SHA-256 {_sha256(after)}{_signed_by(ours)}."
+        f"the object to publish has SHA-256 {_sha256(after)}{_signed_by(ours)}."
     )
 
 
 def _signed_by(signer: Signer | None) -> str:
-    # A dry run asks before anybody has signed.
+    # A dry run compares unsigned objects.
     if signer is None or not signer.fingerprint:
         return ""
     return f", signed {signer.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signer.fingerprint}"

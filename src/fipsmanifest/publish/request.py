@@ -1,4 +1,4 @@
-"""What is to be published."""
+"""The request to publish manifests and a tool."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import layout
 
 @dataclass(frozen=True, slots=True)
 class ManifestToPublish:
-    """A signed manifest that is to be published."""
+    """A signed manifest to publish."""
 
     kubernetes: str
     """``v1.21.3``."""
@@ -23,13 +23,13 @@ class ManifestToPublish:
 
     @property
     def key(self) -> str:
-        """Where it is to lie for good."""
+        """The key of the object, which never changes."""
         return layout.manifest(self.kubernetes, self.name, self.serial)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolToPublish:
-    """A node tool that is to be published."""
+    """A node tool to publish."""
 
     version: str
     """``0.1.0``."""
@@ -46,11 +46,11 @@ class ToolToPublish:
 
 @dataclass(frozen=True, slots=True)
 class PublishRequest:
-    """What is to be published; with neither, only the index is brought up to date."""
+    """The objects to publish; an empty request only updates the index and incomplete pointers."""
 
     manifests: tuple[ManifestToPublish, ...] = ()
     """One per name and version."""
     tool: ToolToPublish | None = None
-    """None where the published tool stays as it is."""
+    """None to keep the published tool."""
     withdrawn: tuple[str, ...] = ()
-    """Keys of objects that were published, are gone, and are to be missed no more."""
+    """Keys of missing objects that are to be recorded as withdrawn."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: what a kill in the middle must not leave half written."""
+"""Write files atomically and durably, so that a killed run leaves no partial file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from ..errors import Incomplete
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step, on disk before this returns.
 
-    ``mode`` is the file's, whatever the umask. Raises `Incomplete` where the disk refuses, and leaves ``path`` as
-    it was.
+    ``mode`` is the file's, whatever the umask. Raises `Incomplete` if the disk refuses, and leaves ``path`` unchanged.
     """
     temporary: str | None = None
     try:
@@ -27,19 +26,19 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-        sync_folder(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
         raise Incomplete(
-            f"{path} could not be written: {error.strerror}.", "Free space or choose another folder."
+            f"{path} could not be written: {error.strerror}.", "Free space or choose another directory."
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_directory(directory: Path) -> None:
+    """Make a rename or a new name in ``directory`` survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -47,13 +46,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(descriptor: int, path: Path, advice: str) -> None:
-    """Wait until nobody else has locked an open file or folder; closing it gives the lock back.
+    """Lock an open file or directory, waiting for other holders; closing it releases the lock.
 
-    Raises `Incomplete` where its file system has no locks, as network file systems have none for folders (flock(2)).
+    Raises `Incomplete` if the file system has no locks, as network file systems for directories (flock(2)).
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise Incomplete(
-            f"{path} cannot be locked, its file system does not let it ({error.strerror}).", advice
+            f"{path} cannot be locked: its file system does not support it ({error.strerror}).", advice
         ) from error

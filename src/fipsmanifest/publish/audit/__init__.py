@@ -1,4 +1,4 @@
-"""Everything that is published, checked again: by anyone who can read the bucket, on any day, while others publish."""
+"""Audit a bucket: verify every published object again, with read access only, also while others publish."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def audit(
     patience: float = 0.0,
     now: datetime | None = None,
 ) -> Audit:
-    """Verify every manifest and tool, where it lies, the pointers and the index.
+    """Verify every manifest and tool under its key, the pointers and the index.
 
     If every finding could be caused by a publication in progress, the bucket is inspected again until no finding is
-    left, or nothing has changed for ``patience`` seconds, or two minutes have passed. Memory does not grow with the manifests'
-    size, only with their number. An empty bucket is a finding: nothing was checked. ``now`` is the day for which
-    manifests must not have expired. Raises `Incomplete` where the bucket cannot be read.
+    left, or nothing has changed for ``patience`` seconds, or two minutes have passed. Memory grows with the number of
+    manifests, not with their size. An empty bucket is a finding, since nothing was checked. Manifests must not have
+    expired at ``now``. Raises `Incomplete` if the bucket cannot be read.
     """
     day = now or utc_now()
     done = _walk(bucket, consumer, day, {})
@@ -49,10 +49,12 @@ def audit(
         if inspected_at - changed >= patience or inspected_at - began >= _LONGEST:
             break
         if not noted:
-            progress.note("What is found may be a publication under way: looking again until nothing changes any more.")
+            progress.note(
+                "The findings may be caused by a publication in progress: waiting until nothing changes any more."
+            )
             noted = True
         time.sleep(min(_PAUSE, patience))
-        # What never changes and verified a moment ago is not read again.
+        # Objects that never change and verified before are not read again.
         known = {record.key: record for record in done.published.manifests}
         again = _walk(bucket, consumer, day, known)
         if again != done:
@@ -61,11 +63,11 @@ def audit(
 
 
 def _walk(bucket: Bucket, consumer: Consumer, now: datetime, known: Mapping[str, index.PublishedManifest]) -> Audit:
-    """Look at everything, in the order in which one thing rests on another."""
+    """Check all objects once, in the order of their dependencies."""
     walk = AuditWalk(bucket, consumer, now)
     for key, what in walk.parsed.items():
         if what is None:
-            walk.found(key, "foreign", "is none of ours, or not named as it should be")
+            walk.found(key, "foreign", "was not written by fipsmanifest, or has a wrong name")
     versions = {what.version for what in walk.parsed.values() if isinstance(what, ToolKey) and what.version}
     check = partial(objects.check_tool, walk)
     tools = [record for _, record in in_parallel(check, sorted(versions)) if record]

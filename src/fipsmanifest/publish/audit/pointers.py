@@ -1,4 +1,4 @@
-"""What moves with each publication: the pointers to the newest, and the index."""
+"""Audit the objects that change with each publication: the pointers and the index."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..snapshot import missed
 from .finding import ADVICE, INVALID, NOT_TRUSTED, PUT_BACK
 from .walk import AuditWalk
 
-_LOOK_FIRST = "Look at what is lost first; the publication after that makes it anew."
-_COPY = "Find out who removed that serial, and put it back: the pointer may hold its bytes."
+_LOOK_FIRST = "Restore the lost objects first; the next publication writes it again."
+_COPY = "Find out who removed that serial, and put it back: the pointer may have its bytes."
 
 
 def manifest_pointers(walk: AuditWalk, contents: index.PublishedContents) -> None:
-    """Hold each manifest pointer against the newest serial of its release."""
+    """Compare each manifest pointer with the newest serial of its release."""
     newest = index.newest(contents)
     pointers = {key for key, what in walk.parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
     for key, stored in in_parallel(walk.get, newest):
@@ -29,37 +29,41 @@ def manifest_pointers(walk: AuditWalk, contents: index.PublishedContents) -> Non
             _manifest_pointer(walk, key, stored.data, newest[key])
     for key in sorted(pointers - newest.keys()):
         signed = walk.verifies(key, walk.consumer)
-        what = "is of no published serial" if signed else "is of no published serial and does not verify"
+        what = (
+            "does not belong to a published serial"
+            if signed
+            else "does not belong to a published serial, and does not verify"
+        )
         walk.found(key, "pointer", what, INVALID if signed else NOT_TRUSTED)
 
 
 def _manifest_pointer(walk: AuditWalk, key: str, data: bytes, newest: index.PublishedManifest) -> None:
-    """Say what a pointer is that has not the newest serial's bytes."""
+    """Report a pointer that differs from the newest serial."""
     try:
         signed = read_manifest(data, walk.consumer, kubernetes=newest.kubernetes, name=newest.name)
     except NotTrusted as error:
         refused = _refused_copies(walk, newest, data)
         if refused:
-            what = f"leads to serial {max(refused)}, which is refused: {error.message.rstrip('.')}"
+            what = f"has the bytes of serial {max(refused)}, which is refused: {error.message.rstrip('.')}"
             walk.found(
                 key, "pointer", what, NOT_TRUSTED, ADVICE["missing"] if max(refused) < newest.serial else PUT_BACK
             )
         else:
-            walk.found(key, "pointer", "holds bytes that are no published serial", NOT_TRUSTED)
+            walk.found(key, "pointer", "does not have the bytes of a published serial", NOT_TRUSTED)
         return
     serial = signed.document.serial
     if serial < newest.serial:
-        walk.found(key, "pointer", f"is not that of the newest serial, which is {newest.serial}")
+        walk.found(key, "pointer", f"is not a copy of the newest serial, which is {newest.serial}")
     elif serial > newest.serial:
-        walk.found(key, "pointer", f"is of serial {serial}, which is not there", NOT_TRUSTED, _COPY)
+        walk.found(key, "pointer", f"has serial {serial}, which is missing", NOT_TRUSTED, _COPY)
     elif _payload(walk, newest) == signed.payload:
-        walk.found(key, "pointer", f"is another signature of serial {serial} than the published one")
+        walk.found(key, "pointer", f"has another signature of serial {serial} than the published object")
     else:
-        walk.found(key, "pointer", f"has another content than the serial {serial} that is published", NOT_TRUSTED)
+        walk.found(key, "pointer", f"has other content than the published serial {serial}", NOT_TRUSTED)
 
 
 def _refused_copies(walk: AuditWalk, release: index.PublishedManifest, data: bytes) -> list[int]:
-    """Give the serials of a release that are refused and have exactly these bytes."""
+    """Return the refused serials of a release with exactly these bytes."""
     found = []
     for key in walk.refused_keys:
         what = layout.read_key(key)
@@ -76,7 +80,7 @@ def _payload(walk: AuditWalk, record: index.PublishedManifest) -> bytes | None:
 
 
 def tool_pointers(walk: AuditWalk, contents: index.PublishedContents) -> None:
-    """Hold what lies at the tool's well-known addresses against its newest version."""
+    """Compare the tool's pointers with its newest version."""
     keys = [layout.tool(None, suffix) for suffix in layout.TOOL_SUFFIXES]
     if not contents.tools and not any(key in walk.entries for key in keys):
         return
@@ -88,14 +92,16 @@ def tool_pointers(walk: AuditWalk, contents: index.PublishedContents) -> None:
         for suffix, pointer in pointers.items():
             target = walk.get(layout.tool(newest.version, suffix))
             if pointer is not None and target is not None and pointer.data != target.data:
-                what = f"is not that of the newest version, which is {newest.version}"
+                what = f"is not a copy of the newest version, which is {newest.version}"
                 walk.found(layout.tool(None, suffix), "pointer", what)
 
 
 def _why_untrusted(walk: AuditWalk, data: bytes, signature: Stored | None) -> str | None:
-    """Say why the tool under the pointer must not be trusted; None where it is a version's own, as in the middle of
-    a move, or verifies with the signature beside it."""
-    why = "is nothing that was signed"
+    """Return why the tool under the pointer must not be trusted.
+
+    None if it is a copy of a version, as in the middle of a move, or if the signature pointer verifies it.
+    """
+    why = "has no valid signature"
     for key, entry in walk.entries.items():
         parsed = layout.read_key(key)
         if not isinstance(parsed, ToolKey) or not parsed.version or parsed.suffix or entry.size != len(data):
@@ -105,7 +111,7 @@ def _why_untrusted(walk: AuditWalk, data: bytes, signature: Stored | None) -> st
             if parsed.version not in walk.refused_tools:
                 return None
             error = walk.refused_tools[parsed.version].error
-            why = f"is that of version {parsed.version}, which is refused: {error.message.rstrip('.')}"
+            why = f"has the bytes of version {parsed.version}, which is refused: {error.message.rstrip('.')}"
     try:
         return None if signature is not None and walk.consumer.tool(data, signature.data) else why
     except NotTrusted:
@@ -113,16 +119,16 @@ def _why_untrusted(walk: AuditWalk, data: bytes, signature: Stored | None) -> st
 
 
 def index_files(walk: AuditWalk, contents: index.PublishedContents) -> None:
-    """Compare both index files with what is there; what ``index.json`` told of and is not there is lost."""
+    """Compare both index files with the stored objects; an object in ``index.json`` that is not stored is lost."""
     indexed, page = walk.read(layout.INDEX_JSON), walk.read(layout.INDEX_HTML)
     gone, withdrawn = missed(indexed, walk.entries, walk.consumer)
     for key in gone:
-        walk.found(key, "lost", f"was published, as {layout.INDEX_JSON} says, and is gone")
+        walk.found(key, "lost", f"was published, as {layout.INDEX_JSON} says, and is missing")
     for key in withdrawn:
         walk.note(key, f"{key} was published and withdrawn.")
     contents = replace(contents, withdrawn=withdrawn)
     expected = ((layout.INDEX_JSON, indexed, index.write(contents)), (layout.INDEX_HTML, page, render(contents)))
-    what = "does not say what is published, or another version of fipsmanifest wrote it"
+    what = "does not match the published objects, or another version of fipsmanifest wrote it"
     for key, stored, data in expected:
         if stored is not None and stored.data != data:
             walk.found(key, "index", what, advice=_LOOK_FIRST if gone else None)
