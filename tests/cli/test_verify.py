@@ -231,7 +231,7 @@ class TestWhereItComesFrom:
     @pytest.mark.parametrize("name", ["nowhere", ".", "manifest/inside"])
     def test_what_is_not_there_is_a_usage_error(self, name: str, consumer: Consumer) -> None:
         consumer.file(b"", "manifest")
-        assert "is not there" in consumer.verify(name, code=2)[1]
+        assert "does not exist" in consumer.verify(name, code=2)[1]
 
     def test_options_for_an_address_are_refused_for_a_path(self, consumer: Consumer) -> None:
         assert "--allow-http would be ignored" in consumer.verify("-", "--allow-http", code=2)[1]
@@ -390,7 +390,7 @@ class TestFreshness:
             monkeypatch.setenv("XDG_STATE_HOME", value)
             assert str(rollback.state_file()) == expected
         monkeypatch.setenv("HOME", "")
-        with pytest.raises(Incomplete, match="no home folder"):
+        with pytest.raises(Incomplete, match="no home directory"):
             rollback.state_file()
 
 

@@ -74,7 +74,7 @@ class ReleaseKey:
         return self._sign("--detach-sign", data, at)
 
     def revoked(self, folder: Path, successor: ReleaseKey, status: str = "revoked") -> Consumer:
-        """Give the consumer who trusts ``successor`` and has this key on record as revoked, or in another status."""
+        """Return the consumer who trusts ``successor`` and has this key on record as revoked, or in another status."""
         ours, theirs = (json.loads((key.trust / "trust.json").read_text())["keys"] for key in (self, successor))
         folder.mkdir()
         for number, key in enumerate((self, successor)):
@@ -105,7 +105,7 @@ def _gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
 
 
 def tool_bytes(version: str = "0.1.0") -> bytes:
-    """Give a program that says its version as the node tool does, in its second line."""
+    """Return a program that says its version as the node tool does, in its second line."""
     header = f"#!/bin/sh\n# dkp-fips-tool {version}: stands for the node tool.\n"
     return (header + f"echo {version}\n" * 20).encode()
 
@@ -119,7 +119,7 @@ def document(
     kubelet: bytes = b"kubelet",
     **more: Any,
 ) -> dict[str, Any]:
-    """Give a complete manifest; ``kubelet`` stands for what the release really is."""
+    """Return a complete manifest; ``kubelet`` represents the content of the release."""
     made: dict[str, Any] = {
         "schema": "fipsmanifest/v1",
         "kubernetes": kubernetes,
@@ -200,7 +200,7 @@ def wanted_tool(key: ReleaseKey, version: str = "0.1.0", *, at: str = "20261120T
 def wanted_release(
     key: ReleaseKey, *, at: str = "20261120T100000", version: str = "0.1.0", **of: Any
 ) -> PublishRequest:
-    """Give the release for EL7 and EL8 with its tool."""
+    """Return the release for EL7 and EL8 with its tool."""
     manifests = tuple(wanted_manifest(key, at=at, el=el, tool=version, **of) for el in (7, 8))
     return PublishRequest(manifests, wanted_tool(key, version, at=at))
 
@@ -230,7 +230,7 @@ def load(folder: Path) -> PublishRequest:
 
 
 def expected_keys(version: str = "0.1.0", serial: int = 1) -> set[str]:
-    """Give the keys of DESIGN section 7 for one release of EL7 and EL8, written out by hand."""
+    """Return the keys of DESIGN section 7 for one release of EL7 and EL8, written out by hand."""
     return {
         f"tool/manifests/v1.21.3/{serial}/manifest-rhel7.json.asc",
         f"tool/manifests/v1.21.3/{serial}/manifest-rhel8.json.asc",
@@ -248,7 +248,7 @@ def expected_keys(version: str = "0.1.0", serial: int = 1) -> set[str]:
 
 
 def consumer_problems(get: Any, consumer: Consumer) -> list[str]:
-    """Look at a bucket as its readers do, and say what does not hold.
+    """Read a bucket as its readers do, and return what is wrong.
 
     ``get(key)`` gives bytes or None. A pointer that does not match its signature or digest is no problem where the
     sidecar names a set that does.
@@ -280,7 +280,7 @@ def consumer_problems(get: Any, consumer: Consumer) -> list[str]:
 
 
 def _pointer_problems(get: Any, told: index.PublishedContents, consumer: Consumer) -> list[str]:
-    """Say which pointers serve something older than what the index names; newer is what comes next."""
+    """Return which pointers serve something older than what the index names; newer is what comes next."""
     problems = []
     for record in told.manifests:
         pointer = get(f"tool/manifests/{record.kubernetes}/manifest-{record.name}.json.asc")

@@ -43,7 +43,7 @@ def test_a_conflict_keeps_its_sentence_and_names_no_signer_who_has_not_signed(
     told = {action.key: action.detail for action in plan.actions if action.kind is Kind.CONFLICT}
     assert "Serial 2 of" in told["tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"]
     changed = told["tool/0.1.0/dkp-fips-tool"]
-    assert changed.endswith(f"what would be published has SHA-256 {tool.sha256}.")
+    assert changed.endswith(f"the object to publish has SHA-256 {tool.sha256}.")
     assert f"signed 2026-11-20 10:00:00 UTC by {release_key.fingerprint};" in changed
     with pytest.raises(Several) as caught:
         plan.require_no_conflict()

@@ -38,7 +38,7 @@ def first(release_key: ReleaseKey) -> PublishRequest:
 
 @pytest.fixture(scope="module")
 def second(release_key: ReleaseKey) -> PublishRequest:
-    """Give a release that moves every pointer of the first one."""
+    """Return a release that moves every pointer of the first one."""
     return wanted_release(release_key, version="0.2.0", serial=2)
 
 

@@ -422,13 +422,13 @@ def _pipe_at(path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "put", "says"),
     [
-        ("index.html", _folder_at, "index.html is a folder where an object belongs"),
-        ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a folder where an object belongs"),
+        ("index.html", _folder_at, "index.html is a directory, not an object"),
+        ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a directory, not an object"),
         ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a link"),
         ("index.json", _pipe_at, "index.json is no file"),
-        ("tool", _file_at, "a file lies where a folder belongs"),
-        ("tool/manifests/v1.21.3", _file_at, "a file lies where a folder belongs"),
-        ("", _file_at, "a file lies where a folder belongs"),
+        ("tool", _file_at, "a parent is a file, not a directory"),
+        ("tool/manifests/v1.21.3", _file_at, "a parent is a file, not a directory"),
+        ("", _file_at, "a parent is a file, not a directory"),
     ],
 )
 def test_something_else_in_the_place_of_an_object_or_folder_is_named_with_what_to_do(

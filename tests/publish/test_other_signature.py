@@ -63,7 +63,7 @@ def test_another_payload_of_the_same_serial_at_the_pointer_stays_a_conflict(
     (root / POINTER).write_bytes(wanted_manifest(release_key, kubelet=b"other", at=LATER).signed)
 
     found = audit(bucket, consumer).findings
-    with pytest.raises(Conflict, match="It is not the serial 1 that is published"):
+    with pytest.raises(Conflict, match="It differs from the published serial 1"):
         publish(wanted_release(release_key), bucket, consumer)
 
     assert [(item.key, item.code, item.exit_code) for item in found] == [(POINTER, "pointer", 3)]
@@ -76,5 +76,5 @@ def test_a_strangers_signature_of_the_tool_stays_a_conflict(
     publish(wanted_release(release_key), bucket, consumer)
     (tmp_path / "bucket" / "tool/dkp-fips-tool.asc").write_bytes(other_key.detach(tool_bytes(), at=LATER))
 
-    with pytest.raises(Conflict, match=r"tool/dkp-fips-tool\.asc .* is none of ours"):
+    with pytest.raises(Conflict, match=r"tool/dkp-fips-tool\.asc .* was not written by fipsmanifest"):
         publish(wanted_release(release_key), bucket, consumer)

@@ -152,7 +152,7 @@ def test_a_manifest_of_the_new_key_that_names_the_revoked_keys_tool_is_to_be_rei
 
     told = office.reissue("--accept-revoked", office.old.fingerprint, el=8).stderr
     assert f"Serial 2 is signed by {office.new.fingerprint}" in told
-    assert "believed this once: serial" not in told
+    assert "is accepted once: serial" not in told
     assert office.audit(0)["findings"] == []
 
 

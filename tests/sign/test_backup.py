@@ -74,7 +74,7 @@ def elsewhere() -> Iterator[Path]:
 
 
 def secrets(home: Path) -> dict[str, bool]:
-    """Give each key's fingerprint, and whether its secret is there (GnuPG doc/DETAILS: field 15 is # where not)."""
+    """Return each key's fingerprint, and whether its secret is there (GnuPG doc/DETAILS: field 15 is # where not)."""
     rows = [row.split(":") for row in gpg(home, "--with-colons", "--list-secret-keys").decode().splitlines()]
     marks = [row[14] for row in rows if row[0] in ("sec", "ssb")]
     return dict(zip([row[9] for row in rows if row[0] == "fpr"], [mark != "#" for mark in marks], strict=True))
@@ -158,7 +158,7 @@ class TestWhatIsRefused:
         (tmp_path / "file").touch()
 
         with (
-            pytest.raises(UsageError, match="cannot be made"),
+            pytest.raises(UsageError, match="cannot be created"),
             backup.prepared(tmp_path / "file" / "backup", tmp_path / "keys"),
         ):
             pass
