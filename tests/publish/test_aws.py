@@ -276,7 +276,9 @@ def test_a_store_that_does_not_know_conditions_is_not_asked_again_and_nothing_el
 
     with pytest.raises(NoConditions) as caught:
         put(bucket, only_if)
-    assert "s3://my-bucket/fips at https://store.example.com does not support conditions" in caught.value.message
+    assert (
+        "s3://my-bucket/fips at https://store.example.com does not support conditional writes" in caught.value.message
+    )
     assert "--single-writer" in caught.value.advice
     assert len(network.asked) == 1
 

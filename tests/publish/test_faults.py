@@ -424,8 +424,8 @@ def _pipe_at(path: Path) -> None:
     [
         ("index.html", _folder_at, "index.html is a directory, not an object"),
         ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a directory, not an object"),
-        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a link"),
-        ("index.json", _pipe_at, "index.json is no file"),
+        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a symbolic link"),
+        ("index.json", _pipe_at, "index.json is not a regular file"),
         ("tool", _file_at, "a parent is a file, not a directory"),
         ("tool/manifests/v1.21.3", _file_at, "a parent is a file, not a directory"),
         ("", _file_at, "a parent is a file, not a directory"),

@@ -229,7 +229,7 @@ def test_an_index_that_would_be_too_large_to_be_read_is_refused_before_anything_
     published = index.contents([record(serial=2, reason="x" * MAX_OBJECT)], [TOOL])
     there = Snapshot("bucket", {}, {}, published, {}, ())
 
-    with pytest.raises(Refused, match=r"index\.json would be \d{8} bytes large"):
+    with pytest.raises(Refused, match=r"index\.json would have \d{8} bytes"):
         make_plan(PublishRequest(), there, consumer, datetime.now(UTC))
 
 

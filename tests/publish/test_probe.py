@@ -117,7 +117,7 @@ def test_a_store_that_takes_no_conditions_at_all_is_found_out_and_published_to_b
         bucket = open_bucket(address, endpoint_url=proxy.endpoint_url)
         assert [answer.name for answer in probe(bucket).failing] == CONDITIONS
         assert list(bucket.list("")) == []
-        with pytest.raises(Conflict, match="does not support conditions") as caught:
+        with pytest.raises(Conflict, match="does not support conditional writes") as caught:
             publish(wanted, bucket, release_key.consumer)
         assert "--single-writer" in caught.value.advice
         assert list(bucket.list("")) == []

@@ -405,7 +405,7 @@ def test_an_index_of_an_older_version_is_completed_by_the_next_publication_and_s
 
     put(bucket, "index.json", older)
     (tmp_path / "bucket" / document["manifests"][0]["key"]).unlink()
-    with pytest.raises(Conflict, match="gone"):
+    with pytest.raises(Conflict, match="missing"):
         publish(PublishRequest(), bucket, consumer)
 
 

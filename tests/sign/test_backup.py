@@ -182,7 +182,7 @@ class TestWhatIsRefused:
     def test_without_the_right_passphrase_gpg_gives_nothing_out(
         self, given: Passphrase | None, made: Made, tmp_path: Path
     ) -> None:
-        with pytest.raises(Incomplete, match=r"does not give out|right passphrase") as caught:
+        with pytest.raises(Incomplete, match=r"does not export|right passphrase") as caught:
             backup.make(tmp_path, made.fingerprint, Path(made.told["revocation"]), made.home, given)
 
         assert "wrong" not in str(caught.value)
