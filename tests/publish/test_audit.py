@@ -464,5 +464,5 @@ def test_the_command_waits_for_a_publication_under_way_and_says_so(tmp_path: Pat
     run = run_audit(tmp_path / "bucket", release_key.trust, "--wait", "0.5")
 
     assert run.returncode == 1
-    assert "may be a publication under way" in run.stderr
+    assert "may be caused by a publication in progress" in run.stderr
     assert "4 manifests and 2 tools verified, 1 finding." in run.stdout
