@@ -14,7 +14,7 @@ import pytest
 
 from fipsmanifest.publish import index
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.index import Contents
+from fipsmanifest.publish.index import PublishedContents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish
 from tests.publish.browser import Chromium
@@ -42,7 +42,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> Path:
-    """Give the page of two serials, as it was published."""
+    """Return the page of two serials, as it was published."""
     folder = tmp_path_factory.mktemp("bucket") / "bucket"
     for serial, version in ((1, "0.1.0"), (2, "0.2.0")):
         wanted = wanted_release(release_key, version=version, serial=serial, kubelet=bytes([serial]))
@@ -53,7 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> P
 @pytest.fixture(scope="module")
 def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "index.html"
-    path.write_bytes(render(Contents()))
+    path.write_bytes(render(PublishedContents()))
     return path
 
 
@@ -81,14 +81,14 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
 
 @pytest.fixture(scope="module")
 def wide_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the same page with names as long as they get."""
+    """Return the same page with names as long as they get."""
     told = index.read(page.with_name("index.json").read_bytes())
     long = [
         dataclasses.replace(record, kubernetes="v1.121.103-alpha.10", name="rhel-810-extended-update-support")
         for record in told.manifests
     ]
     path = tmp_path_factory.mktemp("wide") / "index.html"
-    path.write_bytes(render(Contents(tuple(long), told.tools)))
+    path.write_bytes(render(PublishedContents(tuple(long), told.tools)))
     return path
 
 

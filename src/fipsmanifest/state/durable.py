@@ -1,8 +1,7 @@
-"""Every file that is written outside of the cache and of a bucket.
+"""Write every file outside the cache and buckets: atomically and durably, and never through another user's link.
 
-Files are either whole or not there: what a kill in the middle must not leave half written. And nothing is written
-through a link that somebody else put where we write, in a directory like ``/tmp``: that would be a way to have us
-change files that they cannot.
+A killed run leaves no partial file. A link that another user planted in a directory such as ``/tmp`` is not followed:
+following it would change files that they cannot change themselves.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from ..errors import Incomplete
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step, on disk before this returns.
 
-    ``mode`` is the file's, whatever the umask. A link at ``path`` is replaced as well, and what it leads to stays.
-    Raises `Incomplete` where the disk refuses or another user's link leads elsewhere, and leaves ``path`` as it was.
+    ``mode`` is the file's, whatever the umask. A link at ``path`` is replaced, and its target stays unchanged. Raises
+    `Incomplete` if the disk refuses or another user's link is on the way, and leaves ``path`` unchanged.
     """
     temporary: str | None = None
     try:
@@ -34,13 +33,13 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-        sync_folder(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
         raise Incomplete(
-            f"{path} could not be written: {error.strerror}.", "Free space or choose another folder."
+            f"{path} could not be written: {error.strerror}.", "Free space or choose another directory."
         ) from error
 
 
@@ -90,9 +89,9 @@ def _others_write(directory: os.stat_result) -> bool:
     return bool(directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_directory(directory: Path) -> None:
+    """Make a rename or a new name in ``directory`` survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -100,13 +99,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(descriptor: int, path: Path, advice: str) -> None:
-    """Wait until nobody else has locked an open file or folder; closing it gives the lock back.
+    """Lock an open file or directory, waiting for other holders; closing it releases the lock.
 
-    Raises `Incomplete` where its file system has no locks, as network file systems have none for folders (flock(2)).
+    Raises `Incomplete` if the file system has no locks, as network file systems for directories (flock(2)).
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise Incomplete(
-            f"{path} cannot be locked, its file system does not let it ({error.strerror}).", advice
+            f"{path} cannot be locked: its file system does not support it ({error.strerror}).", advice
         ) from error
