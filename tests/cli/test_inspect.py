@@ -22,7 +22,7 @@ from tests.collect import upstream
 from tests.inspect import edits, programs
 from tests.servers_registry import OCI_INDEX, OCI_MANIFEST, Registry, make_image, make_layer, put_blob, skopeo
 
-README = Path(__file__).parents[2] / "README.md"
+GATE = Path(__file__).parents[2] / "docs/gate.md"
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 AMD64_ROW = "boringcrypto-20210429-x86_64"
@@ -575,8 +575,8 @@ class TestGate:
         assert ended.code == 5
         assert "dist/crictl is 'proven', and the exception for */crictl expects 'plain'" in ended.stderr
 
-    def test_the_example_of_the_readme_works_as_it_is_written(self, tmp_path: Path, boring: bytes) -> None:
-        section = README.read_text().partition("### As a gate")[2].partition("\n## ")[0]
+    def test_the_example_of_the_page_works_as_it_is_written(self, tmp_path: Path, boring: bytes) -> None:
+        section = GATE.read_text().partition("## Exceptions")[2].partition("\n## ")[0]
         commands = re.findall(r"^\$ fipsmanifest inspect (.*)$", section, re.MULTILINE)
         (example,) = re.findall(r"^```toml\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
         (tmp_path / "exceptions.toml").write_text(example)

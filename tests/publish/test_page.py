@@ -106,6 +106,25 @@ def test_no_width_between_a_phones_and_a_desktops_makes_the_page_wider_than_its_
     assert wider == {}
 
 
+def test_no_verdict_is_broken_in_the_middle_of_its_word(browser: Chromium, page: Path, tmp_path: Path) -> None:
+    told = index.read(page.with_name("index.json").read_bytes())
+    manifests = []
+    for record in told.manifests:
+        # Long reasons leave the other columns as little room as they can do with.
+        parts = (dataclasses.replace(part, reason="a reason " * 30) for part in record.components)
+        manifests.append(dataclasses.replace(record, components=tuple(parts)))
+    path = tmp_path / "index.html"
+    path.write_bytes(render(Contents(tuple(manifests), told.tools)))
+    browser.open(path, width=DESKTOP, dark=False)
+    browser.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
+    browser.resize(1000)
+
+    lines = "Array.from(document.querySelectorAll('.components strong.proven'), item => item.getClientRects().length)"
+    found = json.loads(browser.evaluate(f"JSON.stringify({lines})"))
+
+    assert found and set(found) == {1}
+
+
 def test_an_empty_bucket_has_an_accessible_page_too(browser: Chromium, empty_page: Path) -> None:
     browser.open(empty_page, width=PHONE, dark=False)
 

@@ -116,7 +116,7 @@ def lint(
         output.say(f"warning: {line}")
     if problems:
         raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.")
-    output.write(f"{len(chosen)} definitions, no mistake.")
+    output.write(f"{len(chosen)} definition{'' if len(chosen) == 1 else 's'}, no mistake.")
 
 
 def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:

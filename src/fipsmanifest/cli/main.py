@@ -145,7 +145,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Cut, sign, publish and verify the manifests of FIPS builds of Kubernetes.",
     epilog="Exit codes: 0 done or valid, 1 validation failed, 2 usage, 3 not trusted, 4 incomplete, 5 refused by "
-    "policy, 6 conflict with what is published, 70 internal error, 130 interrupted.",
+    "policy, 6 conflict with what is published, 70 internal error, 130 interrupted, 141 nobody read on.",
 )
 
 

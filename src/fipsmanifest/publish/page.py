@@ -353,6 +353,7 @@ th,td{padding:.45rem .9rem .45rem 0;border-bottom:1px solid var(--line);text-ali
 th{font-size:.85rem;color:var(--mute)}
 tbody tr:last-child td{border-bottom:0}
 .releases td:not(:nth-child(3),:last-child),th{white-space:nowrap}
+.components td:nth-child(3){overflow-wrap:normal}.components td:nth-child(4){min-width:8rem}
 .releases code{font-size:.82em}
 summary{cursor:pointer;padding:.4rem 0;color:var(--link)}
 section{margin:1rem 0;padding:1rem 1.25rem;border:1px solid var(--line);border-radius:.5rem}
