@@ -498,7 +498,7 @@ def test_where_a_file_system_has_no_locks_the_error_says_what_to_do(
         (lambda: keys.add(tmp_path / "keys", certificate, "tool"), "copy it back"),
         (lambda: keys.retire(tmp_path / "keys", forge.fingerprints["plain"], "rotation"), "copy it back"),
         (lambda: keys.init(tmp_path / "keys", "Release 2", gnupghome=forge.home, protect=False), "copy it back"),
-        (put, "another folder"),
+        (put, "another directory"),
     ):
         with pytest.raises(Incomplete, match=r"could not be locked: |cannot be locked: .*") as caught:
             act()
