@@ -107,14 +107,14 @@ def test_no_width_between_a_phones_and_a_desktops_makes_the_page_wider_than_its_
 
 
 def test_no_verdict_is_broken_in_the_middle_of_its_word(browser: Chromium, page: Path, tmp_path: Path) -> None:
-    told = index.read(page.with_name("index.json").read_bytes())
+    indexed = index.read(page.with_name("index.json").read_bytes())
     manifests = []
-    for record in told.manifests:
+    for record in indexed.manifests:
         # Long reasons leave the other columns as little room as they can do with.
         parts = (dataclasses.replace(part, reason="a reason " * 30) for part in record.components)
         manifests.append(dataclasses.replace(record, components=tuple(parts)))
     path = tmp_path / "index.html"
-    path.write_bytes(render(Contents(tuple(manifests), told.tools)))
+    path.write_bytes(render(PublishedContents(tuple(manifests), indexed.tools)))
     browser.open(path, width=DESKTOP, dark=False)
     browser.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
     browser.resize(1000)

@@ -53,7 +53,7 @@ def open_to_change(path: Path, flags: int) -> int:
     """Open a file that is changed where it is, and make it where it is missing; return its descriptor.
 
     ``flags`` are those of `os.open` besides. Raises `OSError`, for another user's link too, for a file with a further
-    name (a hard link) in a directory that others can write to, and for a FIFO that nobody reads.
+    name (a hard link) in a directory that others can write to, and for a FIFO without a reader.
     """
     _refuse_links(path)
     # A link that is left is this user's own, or the system's (/dev/stdout), and leads where they want it to.
