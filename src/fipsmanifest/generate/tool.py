@@ -1,8 +1,8 @@
 """Build ``dkp-fips-tool``: one file, a shell header followed by a zip of `fipsmanifest.node`, `fipsmanifest.trust`
 and the trusted keys.
 
-The header finds a Python of the operating system. The zip's entries are uncompressed, sorted and without modification
-times, so the same commit and keys give the same bytes on any machine.
+The header finds a Python of the operating system. The zip's entries are uncompressed, in a fixed order and without
+modification times, so the same commit and keys give the same bytes on any machine.
 """
 
 from __future__ import annotations
