@@ -77,6 +77,8 @@ class TestForm:
             "OUT": str(tmp_path / "out"),
             "RELEASE_VERSION": "v1.21.3",
             "RELEASE_STAGE": stage,
+            # Else the key would be looked at first, and this one is none.
+            "RELEASE_DRY_RUN": "true",
             "FIPSMANIFEST_TO": "confidential",
             **dict.fromkeys(names.split(), "confidential"),
         }

@@ -19,6 +19,8 @@ _DT_RELA, _DT_RELASZ = 7, 8
 _RELA_SIZE = 24
 #: Kubernetes' largest, position-independent, has some 400,000.
 _MOST_RELOCATION_BYTES = 64 << 20
+#: A linker writes one relocation for a word, and few words hold the same address. A table of zeros has millions.
+_MOST_ALIKE = 4096
 
 
 class RelocatedData:
@@ -31,11 +33,13 @@ class RelocatedData:
 
     def word(self, address: int) -> int | None:
         """Return the word at ``address``; None where no segment has bytes of the file for it."""
+        offset, size = self._elf.offset_of(address), struct.calcsize(self._word)
+        if offset is None:
+            return None
         relocated = self._relocated(address)
         if relocated is not None:
             return relocated
-        offset, size = self._elf.offset_of(address), struct.calcsize(self._word)
-        data = self._source.read_at(offset, size) if offset is not None else b""
+        data = self._source.read_at(offset, size)
         return int.from_bytes(data, "little" if self._elf.little else "big") if len(data) == size else None
 
     def bytes_at(self, address: int, length: int) -> bytes:
@@ -101,9 +105,12 @@ class RelocatedData:
 
 
 def _aligned(table: bytes, wanted: bytes, field: int) -> Iterator[int]:
-    """Yield where entries of a table begin that have ``wanted`` in the field at that offset."""
-    at = table.find(wanted)
-    while at >= 0:
-        if (at - field) % _RELA_SIZE == 0:
+    """Yield where entries of a table begin that have ``wanted`` in the field at that offset, `_MOST_ALIKE` at most."""
+    found, at = 0, table.find(wanted, field)
+    while at >= 0 and found < _MOST_ALIKE:
+        beside = (at - field) % _RELA_SIZE
+        if beside == 0:
+            found += 1
             yield at - field
-        at = table.find(wanted, at + 1)
+        # What begins before the next entry's field is none.
+        at = table.find(wanted, at + _RELA_SIZE - beside)
