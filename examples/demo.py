@@ -22,6 +22,8 @@ from pathlib import Path
 from examples.upstream import World, node_root
 
 from fipsmanifest.errors import FipsManifestError, Incomplete
+from fipsmanifest.generate.tool import NAME as TOOL_NAME
+from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.model import definition as definitions
 
 VERSION = "v1.21.3"
@@ -70,6 +72,7 @@ def run_demo(demo: Path) -> None:
     trusted = ("--role", "upstream", "--fingerprint", world.fingerprint, "--keys", keys)
     fipsmanifest(environment, "keys", "add", world.upstream_certificate, *trusted)
     fipsmanifest(environment, "keys", "list", "--keys", keys)
+    discard_another_tool(demo, keys)
 
     heading(f"Cut {VERSION} for EL7 and EL8, and publish it")
     bucket = demo / "bucket"
@@ -130,6 +133,19 @@ def forget_another_upstream(demo: Path, world: World) -> None:
             shutil.rmtree(demo / folder, ignore_errors=True)
         (demo / "lock.json").unlink(missing_ok=True)
     marker.write_text(digest)
+
+
+def discard_another_tool(demo: Path, keys: Path) -> None:
+    """Remove what was published with the node tool of another commit.
+
+    A published version never changes. A release would have a new one; this checkout still has that of the last release.
+    """
+    tool = build_tool(keys)
+    published = demo / "bucket" / "tool" / tool.version / TOOL_NAME
+    if published.exists() and published.read_bytes() != tool.data:
+        print("The node tool of this checkout is not the one that was published: starting again.")
+        for directory in ("bucket", "work", "state"):
+            shutil.rmtree(demo / directory, ignore_errors=True)
 
 
 def command_environment(demo: Path, gnupghome: Path) -> dict[str, str]:

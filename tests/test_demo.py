@@ -92,3 +92,15 @@ def test_run_again_it_reuses_what_is_there_and_ends_the_same(folder: Path) -> No
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     assert (contents(folder / "bucket"), contents(folder / "keys")) == before
     assert "0 packages were downloaded" in run.stdout
+
+
+def test_run_again_from_another_commit_it_begins_a_bucket_of_its_own(folder: Path) -> None:
+    (tool,) = (folder / "bucket" / "tool").glob("[0-9]*/dkp-fips-tool")
+    ours = tool.read_bytes()
+    tool.write_bytes(ours + b"# of another commit\n")
+
+    run = demo(folder)
+
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert "starting again" in run.stdout
+    assert tool.read_bytes() == ours
