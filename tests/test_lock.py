@@ -12,14 +12,14 @@ from fipsmanifest.model.artifact import Artifact
 from fipsmanifest.state import lock
 
 
-def artifact(name: str, sha256: str = "a" * 64, signed_by: str | None = None) -> Artifact:
+def artifact(name: str, sha256: str = "a" * 64, signed_by: str | None = None, size: int = 3) -> Artifact:
     return Artifact(
         source="s",
         kind="rpm",
         name=name,
         address=f"https://packages.example/{name}.rpm",
         sha256=sha256,
-        size=3,
+        size=size,
         path=Path("/nowhere"),
         signed_by=signed_by,
     )
@@ -51,6 +51,7 @@ def test_without_a_lock_nothing_is_accepted(tmp_path: Path) -> None:
     [
         ([artifact("a", "b" * 64)], ["a" * 64, "b" * 64]),
         ([artifact("a", signed_by="E" * 40)], ["E" * 40]),
+        ([artifact("a", size=4)], ["4 bytes", "locked are 3"]),
         ([], ["no longer names it"]),
         ([artifact("a"), artifact("new", "c" * 64)], ["is not in the lock", "c" * 64]),
     ],

@@ -142,7 +142,7 @@ def test_packages_are_found_checked_and_named_by_the_definitions_address(
         assert (artifact.source, artifact.kind) == ("kubernetes", "rpm")
 
 
-@pytest.mark.parametrize("compression", ["gz", "xz", "zstd"])
+@pytest.mark.parametrize("compression", ["gz", "xz", "zstd", "bz2"])
 def test_every_compression_of_repodata_in_use_is_read(collect: Collect, repository: Path, compression: str) -> None:
     shutil.rmtree(repository / "repodata")
     upstream.createrepo(repository, f"--general-compress-type={compression}")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.collect import package_signature
+from fipsmanifest.collect.context import VerifySignature
 from fipsmanifest.collect.package_signature import Authenticated
 from fipsmanifest.errors import Incomplete, Refused
-from fipsmanifest.trust import gpgv
+from fipsmanifest.sign import keys as trust_folder
+from fipsmanifest.trust import gpgv, openpgp
 from fipsmanifest.trust.store import load_trust
 from tests.collect import upstream
 from tests.collect.upstream import BIN, FILE_DIGEST_ALGORITHM, INT32, PAYLOAD_DIGEST, Keys, Parts
@@ -61,6 +64,59 @@ def test_a_package_that_upstream_signed_is_accepted_and_the_signer_named(
         named = subprocess.run(["rpm", "-qp", "--nosignature", path], capture_output=True, text=True, check=True)
         assert found.head.nevra == named.stdout.strip()
     assert notes == []
+
+
+@pytest.fixture
+def own_subkeys() -> Iterator[tuple[Keys, dict[str, list[str]]]]:
+    """Two keys that certify alone, each with an RSA subkey that signs: name to fingerprints, the subkey's last."""
+    made = upstream.make_keys()
+    try:
+        found = {}
+        for name in ("one", "two"):
+            made.gpg("--quick-generate-key", f"{name} <{name}@example.net>", "rsa2048", "cert", "never")
+            for _ in range(2):
+                listed = made.gpg("--with-colons", "--list-keys", f"{name}@example.net").decode().splitlines()
+                found[name] = [line.split(":")[9] for line in listed if line.startswith("fpr:")]
+                if len(found[name]) == 1:
+                    made.gpg("--quick-add-key", found[name][0], "rsa2048", "sign", "never")
+        yield made, found
+    finally:
+        upstream.close_keys(made)
+
+
+def test_a_package_signed_by_an_rsa_subkey_counts_for_its_own_certificate_alone(
+    own_subkeys: tuple[Keys, dict[str, list[str]]], tmp_path: Path
+) -> None:
+    made, found = own_subkeys
+    (primary, subkey), (other, _) = found["one"], found["two"]
+    package = upstream.rpmbuild(tmp_path / "build")
+    upstream.rpmsign(package, replace(made, upstream=f"{subkey}!"))
+
+    def verify(*certificates: bytes) -> VerifySignature:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        for certificate in certificates:
+            trust_folder.add(folder, certificate, "upstream")
+        return package_signature.verifier(load_trust(str(folder)))
+
+    def signer(verify: VerifySignature, signed_by: object) -> str:
+        checked = package_signature.authenticate(package, "it", signed_by, 8, verify, str)  # type: ignore[arg-type]
+        return checked.fingerprint
+
+    one, two = made.gpg("--export", primary), made.gpg("--export", other)
+    for signed_by in ("upstream", (primary,), (subkey,)):
+        assert signer(verify(one, two), signed_by) == primary
+    with pytest.raises(Refused, match=f"signed by {primary}, not by {other}"):
+        signer(verify(one, two), (other,))
+    with pytest.raises(Refused, match="not trusted here"):
+        signer(verify(two), "upstream")
+    # The subkey in another certificate, as its own wrote it and with that certificate's binding, is not its own.
+    packets = list(openpgp._packets(one))
+    at = next(number for number, packet in enumerate(packets) if packet.tag == 14)
+    theirs = list(openpgp._packets(two))
+    binding = next(theirs[number + 1] for number, packet in enumerate(theirs) if packet.tag == 14)
+    for grafted in (packets[at].raw + packets[at + 1].raw, packets[at].raw + binding.raw):
+        with pytest.raises(Refused, match="not trusted here"):
+            signer(verify(two + grafted), "upstream")
 
 
 def test_an_unsigned_package_is_refused(check: Check, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ class Http:
         """Tell whether ``answer`` is the rest of ``partial``; where it is the whole file, make room for that."""
         if answer.status == 206:
             found = _CONTENT_RANGE.fullmatch(header(answer.headers, "Content-Range").strip())
-            if found and int(found.group(1)) == partial.size and _reaches_the_end(found, answer.length):
+            if found and int(found.group(1)) == partial.size and _reaches_the_end(found, answer.length, want):
                 return True
         if answer.status in (206, 416):
             partial.discard()
@@ -312,12 +312,18 @@ def _counted(chunks: Iterator[bytes], want: _Want, hashes: _Hashes, meter: _Mete
         yield chunk
 
 
-def _reaches_the_end(content_range: re.Match[str], length: int | None) -> bool:
-    """Return whether a part is all that was missing, and as long as it says: half a file must not pass for one."""
+def _reaches_the_end(content_range: re.Match[str], length: int | None, want: _Want) -> bool:
+    """Return whether a part is all that was missing, and as long as it says: half a file must not pass for one.
+
+    A server may send less than it was asked for. Where it does not say how long the whole is, only a size or digest
+    that is known otherwise tells.
+    """
     first, last, size = content_range.groups()
     if length is not None and length != int(last) - int(first) + 1:
         return False
-    return size == "*" or int(last) == int(size) - 1
+    if size == "*":
+        return want.size is not None or bool(want.value)
+    return int(last) == int(size) - 1
 
 
 def _check_announced(announced: int | None, want: _Want) -> None:

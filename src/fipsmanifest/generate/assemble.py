@@ -119,9 +119,14 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
 
 
 def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
-    """Return one record per path and architecture; two packages may share a file only if it is identical."""
+    """Return one record per path and architecture; two packages may share a file only if it is identical.
+
+    A program that they share must belong to one component: the record names one, and the verdict of another one would
+    rest on a file that the manifest does not say is its own.
+    """
     records: dict[tuple[str, str], manifest.File] = {}
     refusals: list[str] = []
+    shared: list[str] = []
     for item in owned:
         record = _file(item.finding, component=item.component.name, source=item.source, architecture=item.architecture)
         key = (record.path, item.architecture)
@@ -132,8 +137,15 @@ def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
             record.target,
         ):
             refusals.append(f"{record.path} is in {other.source} and in {record.source}, with different content.")
+        elif record.crypto and other.component != record.component:
+            shared.append(
+                f"{record.path} belongs to '{other.component}' in {other.source}, and to '{record.component}' in "
+                f"{record.source}."
+            )
     if refusals:
         raise Refused("\n".join(refusals), "A node can have only one of them; remove a package or tarball.")
+    if shared:
+        raise Refused("\n".join(shared), "Give it to one component with 'files'.")
     return [records[key] for key in sorted(records)]
 
 

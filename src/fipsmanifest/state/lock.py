@@ -123,6 +123,8 @@ def differences(locked: Iterable[Pin], found: Iterable[Pin]) -> list[str]:
             sentences.append(f"{old.name} ({old.address}) is in the lock, but the definition no longer names it.")
         elif old is not None and new is not None and old.sha256 != new.sha256:
             sentences.append(f"{new.name} ({new.address}) has sha256 {new.sha256}; locked is {old.sha256}.")
+        elif old is not None and new is not None and old.size != new.size:
+            sentences.append(f"{new.name} ({new.address}) has {new.size} bytes; locked are {old.size}.")
         elif old is not None and new is not None and old.signed_by != new.signed_by:
             sentences.append(f"{new.name} ({new.address}) is signed by {new.signed_by}; locked is {old.signed_by}.")
     return sentences

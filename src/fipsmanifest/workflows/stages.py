@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, NotTrusted, Refused, UsageError
-from ..model.artifact import Artifact
+from ..model.artifact import Artifact, Kind
 from ..model.definition import Definition
 from ..progress import SILENT, Progress
 from ..state import durable
@@ -18,6 +18,7 @@ from ..state import lock as locks
 from ..state.workspace import Workspace, read
 from ..trust.document import parse_json
 from ..trust.store import Trust, load_trust
+from ..trust.text import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,41 +191,58 @@ def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile
     """Return the manifest that an earlier run left in the work directory, for a run that parses no artifacts.
 
     The machine that generated it parsed untrusted files, so everything that can be compared is checked: the form, the
-    bindings, the node tool, and the sources against the lock. Raises `Refused` if one differs, `Incomplete` if nothing
-    was generated.
+    artifacts against the lock, and whatever follows from the definition, the table of modules, the node tool and the
+    facts that the manifest states of its files. These facts themselves are trusted. Raises `Refused` for a difference,
+    `Incomplete` if nothing was generated.
     """
-    from ..generate.assemble import source_records
+    from ..generate.derived import underivable
     from ..model.manifest import Tool, parse
 
     path = site.work.manifest(definition)
     payload = read(path, f"fipsmanifest generate {definition.kubernetes}")
     artifacts = site.work.load_artifacts(definition)
+    _check_kinds(definition, artifacts)
     _pins(definition, rule)
     _settle(definition, site, rule, artifacts)
     try:
         document = parse(parse_json(payload))
     except NotTrusted as error:
         raise Refused(f"{path} cannot be signed: {error.message}", _GENERATE) from error
-    expected = {
-        "kubernetes": definition.kubernetes,
-        "build_metadata": definition.build_metadata,
-        "el": definition.el,
-        "name": definition.name,
-        "serial": definition.serial,
-        "reason": definition.reason,
-        "tool": Tool(version=tool.version, sha256=tool.sha256),
-        "sources": source_records(definition, artifacts),
-    }
-    for key, value in expected.items():
-        if getattr(document, key) != value:
-            raise Refused(f"{path} has another '{key}' than the definition, the lock or this commit.", _GENERATE)
-    named = [(component.name, component.requirement) for component in definition.components]
-    if not {(one.name, one.requirement) for one in document.components} <= set(named):
-        raise Refused(f"{path} has other components than the definition.", _GENERATE)
+    named = Tool(version=tool.version, sha256=tool.sha256)
+    epoch = _source_date_epoch()
+    if epoch is None and (created := read_time(document.created)) is not None:
+        epoch = int(created.timestamp())
+    try:
+        wrong = underivable(document, definition, artifacts, site.table(), named, epoch)
+    except Refused as error:
+        raise Refused(f"{path} cannot be signed: {error.message}", error.advice or _GENERATE) from error
+    if wrong:
+        keys = ", ".join(f"'{key}'" for key in wrong)
+        raise Refused(f"{path} does not follow from the definition, the lock and this commit: {keys}.", _GENERATE)
     if document.payload() != payload:
         raise Refused(f"{path} is not in the canonical form.", _GENERATE)
     return payload
 
+
+def _check_kinds(definition: Definition, artifacts: Sequence[Artifact]) -> None:
+    """Refuse artifacts that are not of the kind of the source that they name; the lock does not have the kind."""
+    for artifact in artifacts:
+        source = next((one for one in definition.sources if one.name == artifact.source), None)
+        wanted = None if source is None else _KINDS[source.kind]
+        if artifact.kind != wanted:
+            raise Refused(
+                f"{artifact.name} is of kind '{artifact.kind}', which its source '{artifact.source}' does not give.",
+                _GENERATE,
+            )
+
+
+_KINDS: dict[str, Kind] = {
+    "rpm-repository": "rpm",
+    "rpm-folder": "rpm",
+    "tarball": "tarball",
+    "image": "image",
+    "image-archive": "image",
+}
 
 _GENERATE = "Generate it again from this commit and lock; if the error remains, do not sign it."
 
