@@ -31,6 +31,7 @@ test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytes
 lint: $(VENV)/.test ## check style, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/plain-english
 	$(BIN)/mypy
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)

@@ -17,7 +17,7 @@ from fipsmanifest.model.manifest import canonical
 from fipsmanifest.publish import layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 
 from .measure import Figure, Run, run
 
@@ -84,5 +84,5 @@ def _audit(server: SeaweedFS, key: ReleaseKey, folder: Path, name: str, signed: 
             objects[layout.manifest(what.kubernetes, what.name)] = data
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, objects.items()))
-    publish(Wanted((), wanted_tool(key)), open_bucket(address), key.consumer)
+    publish(PublishRequest((), wanted_tool(key)), open_bucket(address), key.consumer)
     return run([PROGRAM, "audit", address], environment, folder)

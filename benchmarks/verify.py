@@ -24,10 +24,10 @@ ROUNDS = 15
 _IN_PROCESS = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
-from fipsmanifest.node import gpgv, trust, verify
+from fipsmanifest.trust import gpgv, store, verify
 with open(sys.argv[3], "rb") as file:
     data = file.read()
-keys, run, inside, rounds = trust.load_trust(sys.argv[2]), gpgv.run, [], []
+keys, run, inside, rounds = store.load_trust(sys.argv[2]), gpgv.run, [], []
 def timed(*words):
     begin = time.perf_counter()
     try:

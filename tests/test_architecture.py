@@ -71,3 +71,30 @@ def test_the_architecture_page_lists_the_packages_in_this_order() -> None:
     listed = re.findall(r"^    ([a-z]+)/ ", ARCHITECTURE.read_text(), re.MULTILINE)
 
     assert tuple(listed) == LAYERS
+
+
+#: What reads only what this package wrote itself, or one text in quotes, and what leaves it to its only caller.
+_OWN_JSON = ("cli/findings.py", "cli/schema.py", "node/yaml.py", "node/checks/images/containers.py")
+
+
+def test_whoever_reads_json_or_toml_handles_too_deep_nesting() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        reads = {node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_reader(node)}
+        handled = {
+            node
+            for guard in ast.walk(tree)
+            if isinstance(guard, ast.Try | ast.With) and "RecursionError" in _catches(guard)
+            for node in ast.walk(guard)
+        }
+        if path.relative_to(PACKAGE).as_posix() not in _OWN_JSON:
+            assert not reads - handled, f"{path}: lines {sorted(node.lineno for node in reads - handled)}"
+
+
+def _is_reader(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id in ("json", "tomllib") and node.attr in ("loads", "load")
+
+
+def _catches(guard: ast.Try | ast.With) -> str:
+    caught = [handler.type for handler in guard.handlers] if isinstance(guard, ast.Try) else guard.items
+    return " ".join(ast.unparse(one) for one in caught if one is not None)

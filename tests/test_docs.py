@@ -210,7 +210,7 @@ def _commands(page: str) -> list[str]:
     return sorted(set(re.findall(r"\bfipsmanifest ((?:[a-z]+\b ?)+[^`\n]*)", (DOCS / page).read_text())))
 
 
-@pytest.mark.parametrize("page", ["verifying.md", "keys.md", "nodes.md", "publishing.md"])
+@pytest.mark.parametrize("page", ["verifying.md", "keys.md", "nodes.md", "publishing.md", "gate.md"])
 def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
     found = _commands(page)
     assert len(found) >= 2

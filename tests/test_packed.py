@@ -23,6 +23,7 @@ from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.nested import DEEPEST, Located, Outcome, Unopened
 from fipsmanifest.inspect.scan import survey
 from fipsmanifest.inspect.table import load
+from tests.archive.zips import Archive, Part
 from tests.collect import upstream
 from tests.inspect import edits, programs
 from tests.servers_registry import make_image, make_layer, skopeo
@@ -360,3 +361,20 @@ def test_what_lies_beside_an_image_and_lives_on_by_a_hard_link_is_looked_at(
 def test_a_package_that_lives_on_by_a_hard_link_is_opened(tmp_path: Path, package: bytes) -> None:
     with_links(tmp_path / "some.tar", ("x", package), ("kubelet.rpm", "x"), ("x", b"text"))
     assert list(judged(look(tmp_path, tmp_path / "some.tar")).values()) == ["plain"]
+
+
+def test_a_damaged_member_of_a_zip_is_an_error_and_the_rest_is_judged(tmp_path: Path) -> None:
+    program = programs.plain().read_bytes()
+    bad = Part(b"bad", program, local={"crc": 1}, central={"crc": 1})
+    path = tmp_path / "some.zip"
+    path.write_bytes(Archive([Part(b"first", program), bad, Part(b"last", program)]).build())
+    outcomes = look(tmp_path, path)
+    (error,) = errors(outcomes)
+    assert isinstance(error, Refused)
+    assert "'/bad'" in error.message
+    verdicts = {
+        item.finding.path: item.finding.crypto.verdict
+        for item in outcomes
+        if isinstance(item, Located) and item.finding.crypto
+    }
+    assert verdicts == {"/first": "plain", "/last": "plain"}

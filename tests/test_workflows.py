@@ -57,6 +57,37 @@ class TestForm:
             assert "RELEASE_STAGE: publish" in job and "name: generated" in job
         assert "needs: generate" in plan and "needs: plan" in publish
 
+    @pytest.mark.parametrize("stage", ["generate", "all"])
+    def test_the_process_that_parses_files_of_strangers_is_given_nothing_to_steal(
+        self, stage: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "scripts").mkdir()
+        shutil.copy(TOP / "scripts" / "release", tmp_path / "scripts" / "release")
+        program = tmp_path / ".venv" / "bin" / "fipsmanifest"
+        program.parent.mkdir(parents=True)
+        program.write_text('#!/bin/sh\nenv > "$OUT"; echo "$@" >> "$OUT"; exit 5\n')
+        program.chmod(0o755)
+        names = (
+            "SIGNING_KEY FIPSMANIFEST_PASSPHRASE FIPSMANIFEST_PASSPHRASE_FD AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
+            "AWS_SESSION_TOKEN AWS_WEB_IDENTITY_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_TOKEN ACTIONS_RUNTIME_TOKEN "
+            "GITHUB_TOKEN GH_TOKEN GITHUB_ENV GITHUB_PATH GITHUB_OUTPUT SSH_AUTH_SOCK GNUPGHOME SOME_PASSWORD"
+        )
+        given = {
+            "PATH": os.environ["PATH"],
+            "OUT": str(tmp_path / "out"),
+            "RELEASE_VERSION": "v1.21.3",
+            "RELEASE_STAGE": stage,
+            "FIPSMANIFEST_TO": "confidential",
+            **dict.fromkeys(names.split(), "confidential"),
+        }
+        done = subprocess.run(
+            [tmp_path / "scripts" / "release", "--mirror=a=b"], env=given, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 5, done.stderr
+        seen = (tmp_path / "out").read_text()
+        assert "confidential" not in seen
+        assert seen.endswith("release v1.21.3 --dry-run --mirror=a=b\n")
+
     def test_publishing_waits_for_approval_and_holds_no_lasting_credentials(self) -> None:
         text = (TOP / ".github" / "workflows" / "release.yml").read_text()
         plan, publish = text.split("\n  publish:\n")

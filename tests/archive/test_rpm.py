@@ -196,7 +196,7 @@ def test_a_payload_that_expands_beyond_the_limit_is_refused_by_name(tmp_path: Pa
 @pytest.mark.parametrize(
     ("story", "tag", "value"),
     [
-        ("is a device", 1030, (3, 5, b"\x21\xff" * 5)),
+        ("is of an unknown type", 1030, (3, 5, b"\x71\xff" * 5)),
         ("do not fit together", 1030, (3, 1, b"\x81\xa4")),
         ("do not fit together", 1116, (4, 5, b"\0\0\0\x63" * 5)),
         ("path twice", 1117, (8, 5, b"a\0" * 5)),
@@ -333,3 +333,39 @@ def test_a_payload_that_is_not_what_the_header_says_is_refused(
     bad = Parts.of(simple).edited(tag, (6, 1, value)).write(tmp_path / "bad.rpm")
     with pytest.raises(Refused, match=why):
         read(bad)
+
+
+# A package of a container's root file system has them; rpm makes them, and nothing is in them.
+def test_devices_and_fifos_hold_nothing_and_the_rest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "odd.spec").write_text(_ODD)
+    command = ["rpmbuild", "-bb", "--define", f"_topdir {tmp_path}", f"{tmp_path}/odd.spec"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (path,) = tmp_path.glob("RPMS/*/*.rpm")
+    found = read(path)
+    assert {name: (member.type, digest is None) for name, (member, digest) in found.items()} == {
+        "/dev/null": ("special", True),
+        "/dev/loop0": ("special", True),
+        "/run/initctl": ("special", True),
+        "/usr/bin/kubelet": ("file", False),
+    }
+    assert found.keys() == dump(path).keys()
+
+
+_ODD = """\
+Name: odd
+Version: 1.0
+Release: 1
+Summary: for tests
+License: ASL
+%description
+For tests.
+%install
+mkdir -p %{buildroot}/usr/bin %{buildroot}/run
+echo kubelet > %{buildroot}/usr/bin/kubelet
+mkfifo %{buildroot}/run/initctl
+%files
+%dev(c, 1, 3) /dev/null
+%dev(b, 7, 0) /dev/loop0
+/run/initctl
+/usr/bin/kubelet
+"""

@@ -17,7 +17,7 @@ import zstandard
 
 from fipsmanifest.archive import zip as zips
 from fipsmanifest.archive.limits import Limits
-from fipsmanifest.archive.member import Member, Unread
+from fipsmanifest.archive.member import Damaged, Member, Unread
 from fipsmanifest.archive.open import kind_of, members_of
 from fipsmanifest.errors import Refused
 from tests.archive.zips import Archive, Part
@@ -105,6 +105,51 @@ def test_what_cannot_be_expanded_is_listed_and_the_rest_is_read(method: int, fla
     assert read(data) == {"/secret": None, "/usr/bin/kubelet": b"content"}
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part(b"odd", CONTENT, mode=0o120777),
+        Part(b"odd", b"", mode=0o120777),
+        Part(b"odd", mode=0o140755),
+        Part(b"odd", mode=0o20644),
+    ],
+)
+def test_a_member_of_a_type_that_cannot_have_its_content_is_listed_and_the_rest_is_read(part: Part) -> None:
+    # Python's zipfile makes files of all of them.
+    data = Archive([Part(b"first"), part, Part()]).build()
+    assert read(data) == {"/first": b"content", "/odd": None, "/usr/bin/kubelet": b"content"}
+
+
+@pytest.mark.parametrize("mode", [0o10644, 0o20644, 0o60644, 0o140644])
+def test_a_device_a_fifo_and_a_socket_hold_nothing(mode: int) -> None:
+    data = Archive([Part(b"odd", b"", mode=mode), Part()]).build()
+    (odd, kubelet) = zips.read_members(io.BytesIO(data), "some.zip", Limits())
+    assert isinstance(odd, Member) and isinstance(kubelet, Member)
+    assert (odd.path, odd.type, odd.content, kubelet.path) == ("/odd", "special", None, "/usr/bin/kubelet")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Part(b"bad", local={"crc": 1}, central={"crc": 1}),
+        Part(b"bad", local={"size": 6}, central={"size": 6}),
+        Part(b"bad", data=b"\xff" * 20),
+        Part(b"bad", data=zlib.compress(b"content" * 9, wbits=-15)[:-2]),
+        Part(b"bad", method=93, data=b"\x28\xb5\x2f\xfd" + bytes(20)),
+    ],
+)
+def test_a_damaged_member_is_an_error_and_the_members_behind_it_are_read(bad: Part) -> None:
+    found, errors = {}, 0
+    for item in zips.read_members(io.BytesIO(Archive([Part(b"first"), bad, Part()]).build()), "some.zip", Limits()):
+        assert isinstance(item, Member) and item.content is not None
+        try:
+            found[item.path] = item.content.read()
+        except Damaged as error:
+            errors += 1
+            assert "some.zip: '/bad' " in error.message
+    assert (found, errors) == ({"/first": b"content", "/usr/bin/kubelet": b"content"}, 1)
+
+
 def test_an_archive_of_zip_with_a_password_is_listed(tmp_path: Path) -> None:
     subprocess.run(["zip", "-qr", "-P", "secret", "../some.zip", "."], cwd=files(tmp_path / "root"), check=True)
     found = read((tmp_path / "some.zip").read_bytes())
@@ -157,9 +202,6 @@ AMBIGUOUS = {
     "no name": Archive([Part(b"")]),
     "NUL": Archive([Part(b"kubelet\0.txt")]),
     "directory with content": Archive([Part(b"usr/bin/")]),
-    "link with a program": Archive([Part(content=CONTENT, mode=0o120777)]),
-    "a socket": Archive([Part(mode=0o140755)]),
-    "a device": Archive([Part(mode=0o20644)]),
     "another name in Unicode": Archive([Part(central={"extra": unicode_path(b"usr/bin/runc", NAME)})]),
     "another name in Unicode, local": Archive([Part(local={"extra": unicode_path(b"usr/bin/runc", NAME)})]),
     "name in Unicode of another": Archive([Part(central={"extra": unicode_path(NAME, b"x")})]),

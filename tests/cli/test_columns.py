@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.cli.columns import Column, layout, terminal, widest
+from fipsmanifest.cli.diff import _COLUMNS as DIFF
 
 COLUMNS = (Column("verdict", 8), Column("file", 12, middle=True), Column("in", 6, rank=1), Column("why", 10, rank=2))
 
@@ -25,7 +26,15 @@ def test_the_column_of_the_highest_rank_is_left_out_first() -> None:
 def test_a_path_is_shortened_in_its_middle() -> None:
     found = layout(COLUMNS, [8, 40, 6, 10], 29)
     # 19 characters are left behind the verdict and the gap.
-    assert found.row(["plain", "/usr/lib/some/where/far/away/bin/kubelet", "-", ""]) == "plain     /usr/l...in/kubelet"
+    assert found.row(["plain", "/usr/lib/some/where/far/away/bin/kubelet", "-", ""]) == "plain     /usr.../bin/kubelet"
+
+
+def test_what_differs_between_packages_of_one_address_is_kept_on_a_line_of_80() -> None:
+    name = "source https://packages.example/konvoy/8/kubernetes/x86_64/kubelet-1.21.3-0.x86_64.rpm"
+    widths = [9, 7, len(name), 64, 64]
+    row = layout(DIFF, widths, 80).row(["-", "changed", name, "a" * 64, "b" * 64])
+    assert len(row) <= 80
+    assert "kubelet-1.21.3-0.x86_64.rpm" in row and "  aa" in row and "  bb" in row
 
 
 def test_what_is_known_to_come_gets_all_the_room() -> None:

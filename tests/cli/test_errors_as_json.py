@@ -170,3 +170,17 @@ with ThreadPoolExecutor() as pool:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
     process.stdout.close()
+
+
+def test_a_signal_while_a_thread_is_started_ends_it(tmp_path: Path) -> None:
+    # The lock that starting one takes is held then, so whatever starts another in the handler waits for itself.
+    code = """
+import os, signal, threading
+from fipsmanifest.cli import main
+main._UNWINDING = 0.2
+main._end_orderly()
+with threading._active_limbo_lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert b"KeyboardInterrupt" in done.stderr

@@ -22,7 +22,7 @@ from tests.collect import upstream
 from tests.inspect import edits, programs
 from tests.servers_registry import OCI_INDEX, OCI_MANIFEST, Registry, make_image, make_layer, put_blob, skopeo
 
-README = Path(__file__).parents[2] / "README.md"
+GATE = Path(__file__).parents[2] / "docs/gate.md"
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 AMD64_ROW = "boringcrypto-20210429-x86_64"
@@ -314,6 +314,24 @@ def test_an_entry_of_an_index_that_is_another_artifact_is_left_out(tmp_path: Pat
     ]
 
 
+def test_an_index_with_a_cache_of_buildkit_is_looked_through_and_the_cache_is_left_out(
+    tmp_path: Path, registry: Registry
+) -> None:
+    # This registry answers 500 where a layer is asked for as a manifest.
+    make = Indexed(tmp_path / "layout")
+    good = make.image("kubelet", programs.c_program().read_bytes(), platform=made_for("linux"))
+    types = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0")
+    cache = [put_blob(make.folder, bytes([number]) * 100, kind) for number, kind in enumerate(types)]
+    reference = registry.put(make.folder, "cached", index_of(good, *cache))
+    ended = inspect(tmp_path, f"docker://{reference}", "--json")
+    assert ended.code == 0, ended.stderr
+    assert ended.verdicts() == {"/opt/kubelet": "not-go"}
+    assert [(item["name"], item["why"]) for item in ended.document["left_out"]] == [
+        (f"{reference}@{entry['digest']}", f"not a container image: it is '{kind}'")
+        for entry, kind in zip(cache, types, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("story", ["deep", "unknown type", "many"])
 def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
     tmp_path: Path, registry: Registry, story: str
@@ -557,8 +575,8 @@ class TestGate:
         assert ended.code == 5
         assert "dist/crictl is 'proven', and the exception for */crictl expects 'plain'" in ended.stderr
 
-    def test_the_example_of_the_readme_works_as_it_is_written(self, tmp_path: Path, boring: bytes) -> None:
-        section = README.read_text().partition("### As a gate")[2].partition("\n## ")[0]
+    def test_the_example_of_the_page_works_as_it_is_written(self, tmp_path: Path, boring: bytes) -> None:
+        section = GATE.read_text().partition("## Exceptions")[2].partition("\n## ")[0]
         commands = re.findall(r"^\$ fipsmanifest inspect (.*)$", section, re.MULTILINE)
         (example,) = re.findall(r"^```toml\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
         (tmp_path / "exceptions.toml").write_text(example)

@@ -20,7 +20,7 @@ import pytest
 from fipsmanifest.errors import Incomplete, NotTrusted
 from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.publish.bucket import Absent
-from fipsmanifest.publish.folder import FolderBucket
+from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.state import rollback
 from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
@@ -231,7 +231,7 @@ class TestWhereItComesFrom:
     @pytest.mark.parametrize("name", ["nowhere", ".", "manifest/inside"])
     def test_what_is_not_there_is_a_usage_error(self, name: str, consumer: Consumer) -> None:
         consumer.file(b"", "manifest")
-        assert "is not there" in consumer.verify(name, code=2)[1]
+        assert "does not exist" in consumer.verify(name, code=2)[1]
 
     def test_options_for_an_address_are_refused_for_a_path(self, consumer: Consumer) -> None:
         assert "--allow-http would be ignored" in consumer.verify("-", "--allow-http", code=2)[1]
@@ -390,7 +390,7 @@ class TestFreshness:
             monkeypatch.setenv("XDG_STATE_HOME", value)
             assert str(rollback.state_file()) == expected
         monkeypatch.setenv("HOME", "")
-        with pytest.raises(Incomplete, match="no home folder"):
+        with pytest.raises(Incomplete, match="no home directory"):
             rollback.state_file()
 
 
@@ -461,7 +461,7 @@ class TestPublishers:
         with pytest.raises(NotTrusted, match="serial 1000000 was seen before") as caught:
             see(path, 6, ["A", "B"], revoked="A")
         assert f"signed by {'A' * 40}, which is revoked since" in caught.value.advice
-        assert f"where its publisher never made that serial, remove what {path} says of it" in caught.value.advice
+        assert f"where its publisher never made that serial, remove its entry from {path}" in caught.value.advice
 
     def test_what_was_remembered_without_keys_counts_for_everybody(self, tmp_path: Path) -> None:
         path = tmp_path / "serials.json"
@@ -490,7 +490,7 @@ def test_where_a_file_system_has_no_locks_the_error_says_what_to_do(
 
     def put() -> None:
         kind = {"content_type": "text/html", "cache_control": ""}
-        FolderBucket(tmp_path / "bucket").put("index.html", b"", only_if=Absent(), **kind)
+        DirectoryBucket(tmp_path / "bucket").put("index.html", b"", only_if=Absent(), **kind)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     for act, advice in (
@@ -498,9 +498,9 @@ def test_where_a_file_system_has_no_locks_the_error_says_what_to_do(
         (lambda: keys.add(tmp_path / "keys", certificate, "tool"), "copy it back"),
         (lambda: keys.retire(tmp_path / "keys", forge.fingerprints["plain"], "rotation"), "copy it back"),
         (lambda: keys.init(tmp_path / "keys", "Release 2", gnupghome=forge.home, protect=False), "copy it back"),
-        (put, "another folder"),
+        (put, "another directory"),
     ):
-        with pytest.raises(Incomplete, match=r"could not be locked: |cannot be locked, .*") as caught:
+        with pytest.raises(Incomplete, match=r"could not be locked: |cannot be locked: .*") as caught:
             act()
         assert os.strerror(number) in caught.value.message
         assert advice in caught.value.advice

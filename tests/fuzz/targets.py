@@ -11,9 +11,11 @@ import io
 import json
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fipsmanifest.archive import ar, cpio, cpioarchive, decompress, rpm, tar
 from fipsmanifest.archive import zip as zips
@@ -191,15 +193,31 @@ def snapshot_database(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """containerd's configuration; what Python's own reader of TOML takes is not refused."""
+    """containerd's configuration: what Python's own reader of TOML takes is not refused, and is read as the same."""
     text = data.decode("utf-8", "backslashreplace")
     try:
-        toml.read(text)
+        ours = Counter(place for one in toml.read(text) for place in _texts(one.path, one.value))
+        with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
+            theirs = Counter(_texts((), tomllib.loads(text)))
+            if ours != theirs:
+                raise Broken(f"we read {ours - theirs}, and tomllib {theirs - ours}")
     except toml.Malformed as error:
         with contextlib.suppress(tomllib.TOMLDecodeError, RecursionError):
             tomllib.loads(text)
             if "deeply" not in str(error):
                 raise Broken(str(error)) from error
+
+
+def _texts(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each text of a document with its key."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _texts((*path, name), one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(path, one)
 
 
 def _read_all(members: Iterator[Item]) -> None:

@@ -373,7 +373,7 @@ def test_no_peer_takes_an_image_that_was_not_judged(tmp_path: Path) -> None:
         if found := run_case(f"{SEED}-{number}", folder, counts):
             wrong.append(found)
         subprocess.run(["rm", "-rf", str(folder)], check=True)
-    sys.stdout.write(json.dumps(counts))
+    sys.stdout.write(json.dumps({"seed": SEED, **counts}) + "\n")
     assert not wrong, "\n".join(wrong[:10])
     assert counts["skopeo oci-archive takes"] and counts["skopeo docker-archive takes"] and counts["umoci takes"]
     assert counts["judged"] and counts["refused"]

@@ -6,6 +6,7 @@ Whatever an unpacker makes of a tar that is accepted here, a gate has judged. ``
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -34,7 +35,7 @@ def test_what_is_accepted_of_a_tar_is_what_every_unpacker_makes_of_it(tmp_path: 
             f"tars.Maker(...).make({seed!r}): {why}" for seed, why in compare(seeds, maker, tmp_path, counted) if why
         ]
         assert not findings, "\n".join(findings)
-    sys.stdout.write(f"{dict(counted)}\n")
+    sys.stdout.write(json.dumps({"seed": SEED, **counted}) + "\n")
     assert counted["accepted"] > COUNT / 10
     assert counted["refused"] > COUNT / 10
 
@@ -70,7 +71,7 @@ def test_what_is_accepted_of_a_layer_is_what_umoci_unpacks(tmp_path: Path) -> No
             # Of a device, umoci makes an empty file without root.
             last = {place for place, digest in dict(found).items() if digest != untar.EMPTY and place[:3] != "/s/"}
             assert last == {place for place, digest in files.items() if digest != untar.EMPTY}, seed
-    sys.stdout.write(f"{dict(counted)}\n")
+    sys.stdout.write(json.dumps({"seed": SEED, **counted}) + "\n")
     assert counted["accepted"] > COUNT / 60
 
 

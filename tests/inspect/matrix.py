@@ -7,7 +7,7 @@ other tools: ``go version -m``, ``nm``, ``objdump``, openssl and dd.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from examples.upstream import goprograms
 
-from . import edits, forgeries, programs, toolchains
+from . import edits, forgeries, oldtables, programs, toolchains
 from .toolchains import build, build_arm64, build_subtle, build_without_crypto
 
 MODULE_2019 = "boringcrypto-20190808-x86_64"
@@ -508,7 +508,64 @@ UNREADABLE = {
     )
 }
 
-MATRIX = REAL | STRIPPED | NO_SECTIONS | FORGED | FORKS | UNREADABLE
+_BRANCH = ("branch-release",)
+
+
+def _renamed(form: Callable[[bytes], bytes]) -> bytes:
+    return form(programs.boring_pie().read_bytes()).replace(b"._Cfunc__goboringcrypto_", b"._Xfunc__goboringcrypto_")
+
+
+def _old(
+    make: Callable[[], Path],
+    form: Callable[..., bytes],
+    relocations: bool = False,
+    verdict: tuple[str, str] = ("proven", "module-proven"),
+    module: str | None = MODULE_2021,
+) -> Row:
+    return Row(lambda: form(make().read_bytes(), relocations=relocations), *verdict, module, _BRANCH)
+
+
+#: What toolchains before Go 1.18 linked, those of the dev.boringcrypto branch.
+OLD = {
+    f"{name} with the table of {release}{', relocated by the loader' if relocations else ''}": _old(
+        make, form, relocations
+    )
+    for release, form in (("go1.16", oldtables.of_go_1_16), ("go1.15", oldtables.of_go_1_2))
+    for name, make, relocations in (
+        ("go1.21", programs.boring, False),
+        ("go1.21 TLS", programs.boring_tls, False),
+        ("go1.21 external", programs.boring_external, False),
+        ("go1.21 static", programs.boring_static, False),
+        ("go1.21 PIE", programs.boring_pie, False),
+        ("go1.21 PIE", programs.boring_pie, True),
+        ("go1.21 static PIE", programs.boring_static_pie, True),
+        ("go1.21 random numbers only", programs.boring_random_only, False),
+        ("go1.21 arm64", lambda: build_arm64(GO_1_21), False),
+    )
+}
+OLD = {name: replace(row, module=MODULE_2021_ARM64) if "arm64" in name else row for name, row in OLD.items()} | {
+    "plain with the table of go1.16 and a version with b7": _old(
+        programs.plain, oldtables.of_go_1_16, verdict=("contradicted", "plain-crypto"), module=None
+    ),
+    "module called by C alone, with the table of go1.16": Row(
+        lambda: forgeries.marker_broken(
+            oldtables.of_go_1_16(programs.module_called_by_c(GO_1_21, "amd64").read_bytes())
+        ),
+        "contradicted",
+        "plain-crypto",
+        MODULE_2021,
+        _BRANCH,
+    ),
+    # Neither its wrappers nor its marker have the names that they must have.
+    **{
+        f"wrappers renamed in the table of {release}": Row(
+            partial(_renamed, form), "contradicted", "module-not-wrapped", MODULE_2021, _BRANCH
+        )
+        for release, form in (("go1.16", oldtables.of_go_1_16), ("go1.15", oldtables.of_go_1_2))
+    },
+}
+
+MATRIX = REAL | STRIPPED | OLD | NO_SECTIONS | FORGED | FORKS | UNREADABLE
 
 
 def named(names: Iterable[str]) -> list[Any]:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from fipsmanifest.archive.limits import DEFAULT_ALLOWANCE, Allowance, OverBudget
 from fipsmanifest.errors import Refused
 from fipsmanifest.inspect.artifacts import Inspection
 from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.table import load
-from fipsmanifest.model.artifact import Artifact
+from fipsmanifest.model.artifact import Artifact, Blob, ImagePlatform
 from fipsmanifest.model.finding import Finding
 from tests.fuzz.tars import END, header, member
 from tests.inspect import programs
 
 
-def inspected(folder: Path, data: bytes) -> tuple[Finding, ...]:
+def inspected(folder: Path, data: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> tuple[Finding, ...]:
     path = folder / "some.tar"
-    path.write_bytes(data + END)
+    path.write_bytes(data)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     artifact = Artifact(
         source="some", kind="tarball", name="some.tar", address="some.tar", sha256=digest, size=len(data), path=path
     )
     spool = folder / "spool"
     spool.mkdir(exist_ok=True)
-    with Inspection(Inspector(load(), spool), folder / "findings") as inspection:
+    with Inspection(Inspector(load(), spool), folder / "findings", allowance=allowance) as inspection:
         inspection.add(artifact)
         (found,) = inspection.result()
     return found.findings
@@ -36,14 +39,14 @@ def inspected(folder: Path, data: bytes) -> tuple[Finding, ...]:
 def test_a_tarball_with_two_programs_of_one_path_is_refused_and_the_path_named(tmp_path: Path) -> None:
     plain, boring = programs.plain().read_bytes(), programs.boring().read_bytes()
     with pytest.raises(Refused, match=r"some\.tar has '/usr/bin/kubelet' twice, and the first is another program"):
-        inspected(tmp_path, member("usr/bin/kubelet", plain) + member("./usr/bin/kubelet", boring))
+        inspected(tmp_path, member("usr/bin/kubelet", plain) + member("./usr/bin/kubelet", boring) + END)
 
 
 def test_a_tarball_may_have_the_same_program_or_a_text_twice(tmp_path: Path) -> None:
     boring = programs.boring().read_bytes()
     found = inspected(
         tmp_path,
-        member("kubelet", boring) + member("./kubelet", boring) + member("README", b"1") + member("README", b"2"),
+        member("kubelet", boring) + member("./kubelet", boring) + member("README", b"1") + member("README", b"2") + END,
     )
     assert {finding.path: finding.sha256 for finding in found} == {
         "/kubelet": hashlib.sha256(boring).hexdigest(),
@@ -55,9 +58,47 @@ def test_devices_and_fifos_are_not_listed_and_hard_links_to_them_neither(tmp_pat
     special = header("console", kind=b"3") + header("sda", kind=b"4") + header("initctl", kind=b"6")
     links = header("tty", kind=b"1", target="console") + header("soft", kind=b"2", target="README")
     more = header("hard", kind=b"1", target="soft") + member("README", b"1")
-    found = inspected(tmp_path, special + links + more)
+    found = inspected(tmp_path, special + links + more + END)
     assert [(finding.path, finding.type, finding.target) for finding in found] == [
         ("/soft", "symlink", "README"),
         ("/hard", "symlink", "README"),
         ("/README", "file", None),
     ]
+
+
+# Each is less than a hundredth of what one archive may have, and what one target of `inspect` may take.
+@pytest.mark.parametrize(
+    ("allowance", "why"),
+    [
+        (Allowance(expanded=1 << 20, expanded_per_byte=0), "expands to more bytes than a file of its size may"),
+        (Allowance(members=10), "has more than 10 members"),
+        (Allowance(seconds=-1, bytes_per_second=1 << 40), "takes more than -1 seconds"),
+    ],
+)
+def test_an_artifact_may_not_take_more_than_a_target_of_inspect(allowance: Allowance, why: str, tmp_path: Path) -> None:
+    data = b"".join(member(f"{number}", bytes(1 << 17)) for number in range(20))
+    with pytest.raises(OverBudget, match=why) as raised:
+        inspected(tmp_path, gzip.compress(data + END), allowance)
+    assert "--max" not in raised.value.advice
+
+
+def test_the_layers_of_an_image_share_its_budget(tmp_path: Path) -> None:
+    tars = [member(f"{number}", bytes(1 << 20)) + END for number in range(3)]
+    diff_ids = tuple(f"sha256:{hashlib.sha256(data).hexdigest()}" for data in tars)
+    blobs = []
+    for number, data in enumerate(tars):
+        path = tmp_path / f"layer{number}"
+        path.write_bytes(gzip.compress(data))
+        blobs.append(Blob(f"sha256:{number}", path.stat().st_size, "", path))
+    platform = ImagePlatform("x86_64", blobs[0], blobs[0], tuple(blobs), diff_ids)
+    image = Artifact(
+        source="some", kind="image", name="some", address="some", sha256="0" * 64, size=1, path=blobs[0].path,
+        platforms=(platform,),
+    )  # fmt: skip
+    for expanded, enough in ((4 << 20, True), (5 << 19, False)):
+        with Inspection(
+            Inspector(load(), tmp_path), tmp_path / str(expanded), allowance=Allowance(expanded, expanded_per_byte=0)
+        ) as inspection:
+            inspection.add(image)
+            with nullcontext() if enough else pytest.raises(OverBudget):
+                inspection.result()

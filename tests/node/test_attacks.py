@@ -81,7 +81,7 @@ _EVERY_CASE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from fipsmanifest.errors import FipsManifestError
-from fipsmanifest.node import gpgv
+from fipsmanifest.trust import gpgv
 from fipsmanifest.trust.document import Bindings
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext

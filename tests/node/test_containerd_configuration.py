@@ -284,12 +284,12 @@ class TestRoot:
 
         assert elsewhere(tmp_path) == ((), True)
 
-    def test_a_snapshotter_of_its_own_is_a_doubt_and_other_proxies_are_none(self, tmp_path: Path) -> None:
-        for kind, doubt in (("content", False), ("snapshot", True)):
+    def test_a_service_of_another_program_in_place_of_containerds_own_is_a_doubt(self, tmp_path: Path) -> None:
+        for kind in ("content", "diff", "sandbox", "snapshot"):
             text = f'[proxy_plugins.stargz]\ntype = "{kind}"\naddress = "/run/stargz.sock"\n'
             roots.write(tmp_path, CONFIGURATION, text)
 
-            assert elsewhere(tmp_path) == ((), doubt)
+            assert elsewhere(tmp_path) == ((), True)
 
     def test_imports_of_one_another_and_without_end_end(self, tmp_path: Path) -> None:
         roots.write(tmp_path, CONFIGURATION, 'imports = ["a.toml"]\n')

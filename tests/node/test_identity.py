@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node.checks import claims, injected, processes, procfs, services
+from fipsmanifest.node.checks import builds, claims, injected, processes, procfs, services
 from fipsmanifest.node.checks.inventory import Inventory
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node import roots
@@ -306,6 +306,52 @@ class TestOptions:
         found = check(listed(entry("kubelet", "0" * 64)))
 
         assert not [one for one in found if process.pid in one.evidence.get("pids", ())]
+
+
+class TestBuilds:
+    """What only its build info tells from any other program."""
+
+    @pytest.fixture
+    def program(self, tmp_path: Path) -> Path:
+        place = copy_of(SLEEP, tmp_path / "web")
+        with place.open("ab") as file:
+            file.write(b"\0path\tk8s.io/kubernetes/cmd/kube-scheduler\nmod\tk8s.io/kubernetes\n")
+        return place
+
+    def manifest(self, digest: str) -> Listed:
+        package = {"path": "k8s.io/kubernetes/cmd/kube-scheduler"}
+        return listed(entry("kube-scheduler", digest, go=package, size=SLEEP.stat().st_size))
+
+    def test_another_build_fails_whatever_it_is_called(
+        self, program: Path, run: Callable[..., subprocess.Popen[str]]
+    ) -> None:
+        process = run(program, "100")
+
+        found = of(process.pid, check(self.manifest("0" * 64)))
+
+        assert (found.status, found.evidence["code"]) == ("fail", "other-build")
+        assert found.evidence["component"] == "kube-scheduler"
+
+    def test_the_listed_one_by_another_name_is_no_finding(
+        self, program: Path, run: Callable[..., subprocess.Popen[str]]
+    ) -> None:
+        process = run(program, "100")
+        manifest = self.manifest(roots.sha256(program))
+        manifest.manifest["files"][0]["size"] = program.stat().st_size
+
+        found = check(manifest)
+
+        assert not [one for one in found if process.pid in one.evidence.get("pids", ())]
+
+    def test_one_that_is_too_large_to_search_is_unknown(
+        self, program: Path, run: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(builds, "LARGEST", program.stat().st_size - 1)
+        process = run(program, "100")
+
+        found = of(process.pid, check(self.manifest("0" * 64)))
+
+        assert (found.status, found.evidence["code"]) == ("unknown", "too-large")
 
 
 class TestInjected:

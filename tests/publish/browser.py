@@ -87,12 +87,12 @@ class Chromium:
             pass
 
     def resize(self, width: int) -> None:
-        """Give the window another width; what it shows is laid out anew."""
+        """Return the window another width; what it shows is laid out again."""
         metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
 
     def evaluate(self, expression: str) -> Any:
-        """Give an expression's value; a promise is waited for."""
+        """Return an expression's value; a promise is waited for."""
         asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
         result = self.call("Runtime.evaluate", **asked)
         if "exceptionDetails" in result:

@@ -12,7 +12,7 @@ from tests.publish.releases import consumer_problems
 
 
 class Reader:
-    """Looks at a bucket again and again, as its readers do."""
+    """Reads a bucket repeatedly, as its readers do."""
 
     def __init__(self, address: str, consumer: Consumer, pause: float = 0.0) -> None:
         self.polls = 0

@@ -16,7 +16,7 @@ from typing import Any
 from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.wanted import Wanted, WantedManifest, WantedTool
+from fipsmanifest.publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from fipsmanifest.trust.store import load_trust
 
 KUBERNETES = "v1.21.3"
@@ -74,7 +74,7 @@ class ReleaseKey:
         return self._sign("--detach-sign", data, at)
 
     def revoked(self, folder: Path, successor: ReleaseKey, status: str = "revoked") -> Consumer:
-        """Give the consumer who trusts ``successor`` and has this key on record as revoked, or in another status."""
+        """Return the consumer who trusts ``successor`` and has this key on record as revoked, or in another status."""
         ours, theirs = (json.loads((key.trust / "trust.json").read_text())["keys"] for key in (self, successor))
         folder.mkdir()
         for number, key in enumerate((self, successor)):
@@ -105,7 +105,7 @@ def _gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
 
 
 def tool_bytes(version: str = "0.1.0") -> bytes:
-    """Give a program that says its version as the node tool does, in its second line."""
+    """Return a program that says its version as the node tool does, in its second line."""
     header = f"#!/bin/sh\n# dkp-fips-tool {version}: stands for the node tool.\n"
     return (header + f"echo {version}\n" * 20).encode()
 
@@ -119,7 +119,7 @@ def document(
     kubelet: bytes = b"kubelet",
     **more: Any,
 ) -> dict[str, Any]:
-    """Give a complete manifest; ``kubelet`` stands for what the release really is."""
+    """Return a complete manifest; ``kubelet`` represents the content of the release."""
     made: dict[str, Any] = {
         "schema": "fipsmanifest/v1",
         "kubernetes": kubernetes,
@@ -187,23 +187,25 @@ def payload(**of: Any) -> bytes:
     return (json.dumps(document(**of), sort_keys=True, indent=2) + "\n").encode()
 
 
-def wanted_manifest(key: ReleaseKey, *, at: str = "20261120T100000", **of: Any) -> WantedManifest:
+def wanted_manifest(key: ReleaseKey, *, at: str = "20261120T100000", **of: Any) -> ManifestToPublish:
     el, serial = of.get("el", 8), of.get("serial", 1)
     signed = key.clearsign(payload(**of), at=at)
-    return WantedManifest(of.get("kubernetes", KUBERNETES), f"rhel{el}", serial, signed)
+    return ManifestToPublish(of.get("kubernetes", KUBERNETES), f"rhel{el}", serial, signed)
 
 
-def wanted_tool(key: ReleaseKey, version: str = "0.1.0", *, at: str = "20261120T100000") -> WantedTool:
-    return WantedTool(version, tool_bytes(version), key.detach(tool_bytes(version), at=at))
+def wanted_tool(key: ReleaseKey, version: str = "0.1.0", *, at: str = "20261120T100000") -> ToolToPublish:
+    return ToolToPublish(version, tool_bytes(version), key.detach(tool_bytes(version), at=at))
 
 
-def wanted_release(key: ReleaseKey, *, at: str = "20261120T100000", version: str = "0.1.0", **of: Any) -> Wanted:
-    """Give the release for EL7 and EL8 with its tool."""
+def wanted_release(
+    key: ReleaseKey, *, at: str = "20261120T100000", version: str = "0.1.0", **of: Any
+) -> PublishRequest:
+    """Return the release for EL7 and EL8 with its tool."""
     manifests = tuple(wanted_manifest(key, at=at, el=el, tool=version, **of) for el in (7, 8))
-    return Wanted(manifests, wanted_tool(key, version, at=at))
+    return PublishRequest(manifests, wanted_tool(key, version, at=at))
 
 
-def save(wanted: Wanted, folder: Path) -> None:
+def save(wanted: PublishRequest, folder: Path) -> None:
     """Write a release into files, for a publisher in another process."""
     folder.mkdir(parents=True)
     for manifest in wanted.manifests:
@@ -215,20 +217,20 @@ def save(wanted: Wanted, folder: Path) -> None:
         (folder / "version").write_text(wanted.tool.version)
 
 
-def load(folder: Path) -> Wanted:
+def load(folder: Path) -> PublishRequest:
     """Read what `save` wrote."""
     manifests = []
     for path in sorted(folder.glob("v*_*_*")):
         kubernetes, name, serial = path.name.split("_")
-        manifests.append(WantedManifest(kubernetes, name, int(serial), path.read_bytes()))
+        manifests.append(ManifestToPublish(kubernetes, name, int(serial), path.read_bytes()))
     version = (folder / "version").read_text()
-    return Wanted(
-        tuple(manifests), WantedTool(version, (folder / "tool").read_bytes(), (folder / "tool.asc").read_bytes())
+    return PublishRequest(
+        tuple(manifests), ToolToPublish(version, (folder / "tool").read_bytes(), (folder / "tool.asc").read_bytes())
     )
 
 
 def expected_keys(version: str = "0.1.0", serial: int = 1) -> set[str]:
-    """Give the keys of DESIGN section 7 for one release of EL7 and EL8, written out by hand."""
+    """Return the keys of DESIGN section 7 for one release of EL7 and EL8, written out by hand."""
     return {
         f"tool/manifests/v1.21.3/{serial}/manifest-rhel7.json.asc",
         f"tool/manifests/v1.21.3/{serial}/manifest-rhel8.json.asc",
@@ -246,7 +248,7 @@ def expected_keys(version: str = "0.1.0", serial: int = 1) -> set[str]:
 
 
 def consumer_problems(get: Any, consumer: Consumer) -> list[str]:
-    """Look at a bucket as its readers do, and say what does not hold.
+    """Read a bucket as its readers do, and return what is wrong.
 
     ``get(key)`` gives bytes or None. A pointer that does not match its signature or digest is no problem where the
     sidecar names a set that does.
@@ -277,8 +279,8 @@ def consumer_problems(get: Any, consumer: Consumer) -> list[str]:
     return problems + [f"the page links to {link}, which is not there" for link in sorted(links) if get(link) is None]
 
 
-def _pointer_problems(get: Any, told: index.Contents, consumer: Consumer) -> list[str]:
-    """Say which pointers serve something older than what the index names; newer is what comes next."""
+def _pointer_problems(get: Any, told: index.PublishedContents, consumer: Consumer) -> list[str]:
+    """Return which pointers serve something older than what the index names; newer is what comes next."""
     problems = []
     for record in told.manifests:
         pointer = get(f"tool/manifests/{record.kubernetes}/manifest-{record.name}.json.asc")

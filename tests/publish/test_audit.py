@@ -21,7 +21,7 @@ from fipsmanifest.publish.bucket import Bucket, Condition, Entry
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.sign.listing import list_keys
 from tests.publish.releases import ReleaseKey, wanted_manifest, wanted_release
 
@@ -378,12 +378,12 @@ def test_pointers_that_lead_back_to_what_is_refused_are_named_and_moved_on_by_th
         damage(root, release_key, other_key)
 
     found = {item.key: item for item in audit(open_bucket(str(root)), today).findings if item.exit_code == 3}
-    publish(Wanted((wanted_manifest(other_key, tool="0.2.0", serial=2),)), open_bucket(str(root)), today)
+    publish(PublishRequest((wanted_manifest(other_key, tool="0.2.0", serial=2),)), open_bucket(str(root)), today)
 
     assert found.keys() == {POINTER, "tool/dkp-fips-tool"}
-    assert "leads to serial 1, which is refused: " in found[POINTER].message
+    assert "has the bytes of serial 1, which is refused: " in found[POINTER].message
     assert found[POINTER].advice == "Publish that release again."
-    assert "is that of version 0.1.0, which is refused: " in found["tool/dkp-fips-tool"].message
+    assert "has the bytes of version 0.1.0, which is refused: " in found["tool/dkp-fips-tool"].message
     assert audit(open_bucket(str(root)), today).findings == ()
 
 
@@ -423,7 +423,11 @@ def test_a_nightly_job_is_told_of_keys_near_their_end_and_of_certificates_by_tod
     assert (certificate["number"], certificate["status"]) == (3678, "historical")
     assert "FIPS 140-2 certificate 3678 (Google, LLC): historical since 2026-09-21" in words.stdout
     assert "  warning: The lifetime of" in words.stdout and words.stdout.count("ends in 29 days: add") == 1
-    for days, told in ((1, "ends in 1 day: add"), (0, "ends within a day: add"), (-1, "has ended: what it signs now")):
+    for days, told in (
+        (1, "ends in 1 day: add"),
+        (0, "ends within a day: add"),
+        (-1, "has ended: new signatures are refused"),
+    ):
         end(days)
         assert told in str(list_keys(keys)[0].warning)
 
@@ -448,7 +452,7 @@ def test_the_command_ends_with_the_code_of_the_worst_finding(tmp_path: Path, rel
     assert "Traceback" not in run.stderr
     (line,) = [line for line in run.stdout.splitlines() if FIRST in line]
     assert line.startswith(f"  signature: {FIRST} does not verify: ")
-    assert line.endswith("Find out who wrote it; move it away, or publish anew under the next serial or version.")
+    assert line.endswith("Find out who wrote it; move it away, or publish under the next serial or version.")
     assert line.count(FIRST) == 1
     assert "3 manifests and 2 tools verified, " in run.stdout
 
@@ -460,5 +464,5 @@ def test_the_command_waits_for_a_publication_under_way_and_says_so(tmp_path: Pat
     run = run_audit(tmp_path / "bucket", release_key.trust, "--wait", "0.5")
 
     assert run.returncode == 1
-    assert "may be a publication under way" in run.stderr
+    assert "may be caused by a publication in progress" in run.stderr
     assert "4 manifests and 2 tools verified, 1 finding." in run.stdout

@@ -235,13 +235,13 @@ def test_what_aws_documents_as_passing_is_tried_again(status: int, code: str) ->
         (403, "InvalidAccessKeyId", "belong to this endpoint"),
         (403, "SignatureDoesNotMatch", "secret key"),
         (403, "RequestTimeTooSkewed", "clock"),
-        (400, "ExpiredToken", "fresh credentials"),
-        (400, "TokenRefreshRequired", "fresh credentials"),
-        (400, "InvalidToken", "fresh credentials"),
+        (400, "ExpiredToken", "new credentials"),
+        (400, "TokenRefreshRequired", "new credentials"),
+        (400, "InvalidToken", "new credentials"),
         (404, "NoSuchBucket", "Create the bucket"),
         (400, "AuthorizationHeaderMalformed", "region"),
-        (403, "InvalidObjectState", "whoever runs the store"),
-        (405, "MethodNotAllowed", "whoever runs the store"),
+        (403, "InvalidObjectState", "ask the store's operator"),
+        (405, "MethodNotAllowed", "ask the store's operator"),
     ],
 )
 def test_what_will_not_pass_is_said_at_once_with_what_to_do(status: int, code: str, advice: str) -> None:
@@ -276,7 +276,9 @@ def test_a_store_that_does_not_know_conditions_is_not_asked_again_and_nothing_el
 
     with pytest.raises(NoConditions) as caught:
         put(bucket, only_if)
-    assert "s3://my-bucket/fips at https://store.example.com does not support conditions" in caught.value.message
+    assert (
+        "s3://my-bucket/fips at https://store.example.com does not support conditional writes" in caught.value.message
+    )
     assert "--single-writer" in caught.value.advice
     assert len(network.asked) == 1
 
@@ -353,7 +355,7 @@ def test_the_users_profile_chooses_how_another_store_is_addressed(
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Give an endpoint whose certificate nobody knows, and the file that makes it known."""
+    """Return an endpoint with a certificate of an unknown authority, and the file with that authority."""
     certificate, key = tmp_path / "ca.pem", tmp_path / "ca.key"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

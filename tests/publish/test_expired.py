@@ -16,7 +16,7 @@ from fipsmanifest.publish.bucket import Absent, Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.layout import ManifestKey
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.reissue import reissue
 from fipsmanifest.workflows.signing import Signer
@@ -40,7 +40,7 @@ def test_one_that_has_expired_is_not_published(tmp_path: Path, bucket: Bucket, r
     before = everything(str(tmp_path / "bucket"))
 
     with pytest.raises(Refused, match=f"expired on {PAST}") as caught:
-        publish(Wanted((wanted_manifest(release_key, serial=2, expires=PAST),)), bucket, release_key.consumer)
+        publish(PublishRequest((wanted_manifest(release_key, serial=2, expires=PAST),)), bucket, release_key.consumer)
 
     assert (caught.value.exit_code, "later `expires`" in caught.value.advice) == (5, True)
     assert everything(str(tmp_path / "bucket")) == before
@@ -64,7 +64,7 @@ def test_an_audit_fails_once_the_newest_serial_has_expired_and_tells_of_it_befor
     tmp_path: Path, bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=200)
-    expiring = Wanted((wanted_manifest(release_key, expires=_at(end)),), wanted_tool(release_key))
+    expiring = PublishRequest((wanted_manifest(release_key, expires=_at(end)),), wanted_tool(release_key))
     publish(expiring, bucket, consumer)
 
     early, near, late = (audit(bucket, consumer, now=end + timedelta(days=days)) for days in (-91.5, -30.5, 0))
@@ -73,7 +73,7 @@ def test_an_audit_fails_once_the_newest_serial_has_expired_and_tells_of_it_befor
     assert [note.message.partition(", on ")[0] for note in near.notes] == [f"{FIRST} expires in 30 days"]
     assert [(item.key, item.code, item.exit_code) for item in late.findings] == [(FIRST, "expired", 3)]
     # What a higher serial has replaced may expire.
-    publish(Wanted((wanted_manifest(release_key, serial=2),)), bucket, consumer)
+    publish(PublishRequest((wanted_manifest(release_key, serial=2),)), bucket, consumer)
     replaced = audit(bucket, consumer, now=end + timedelta(days=1))
     assert (replaced.findings, replaced.notes) == ((), ())
 
@@ -96,7 +96,7 @@ def _certificate(since: str) -> dict[str, Any]:
     "more", [{"expires": "2099-13-01T00:00:00Z"}, _certificate("9999<b>"), _certificate("2026-02-30")], ids=str
 )
 def test_a_day_that_no_calendar_has_is_refused(bucket: Bucket, release_key: ReleaseKey, more: dict[str, Any]) -> None:
-    wanted = Wanted((wanted_manifest(release_key, **more),), wanted_tool(release_key))
+    wanted = PublishRequest((wanted_manifest(release_key, **more),), wanted_tool(release_key))
 
     with pytest.raises(NotTrusted, match="not well-formed"):
         publish(wanted, bucket, release_key.consumer)
@@ -108,10 +108,10 @@ def test_a_serial_without_a_reason_is_found_until_another_one_follows(
     publish(wanted_release(release_key), bucket, consumer)
     unexplained = wanted_manifest(release_key, serial=2, reason="")
     bucket.put(unexplained.key, unexplained.signed, only_if=Absent(), content_type="", cache_control="")
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     found = audit(bucket, consumer)
-    publish(Wanted((wanted_manifest(release_key, serial=3),)), bucket, consumer)
+    publish(PublishRequest((wanted_manifest(release_key, serial=3),)), bucket, consumer)
     after = audit(bucket, consumer)
 
     assert [(item.key, item.code, item.exit_code) for item in found.findings] == [(unexplained.key, "serial", 1)]

@@ -17,7 +17,7 @@ from fipsmanifest.errors import FipsManifestError, Incomplete
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from tests.publish.conftest import BUCKET
 from tests.publish.faulty_proxy import FaultyProxy, honest
 from tests.publish.reader import Reader
@@ -32,19 +32,19 @@ ANSWERS = ("429", "500", "503")
 
 
 @pytest.fixture(scope="module")
-def first(release_key: ReleaseKey) -> Wanted:
+def first(release_key: ReleaseKey) -> PublishRequest:
     return wanted_release(release_key)
 
 
 @pytest.fixture(scope="module")
-def second(release_key: ReleaseKey) -> Wanted:
-    """Give a release that moves every pointer of the first one."""
+def second(release_key: ReleaseKey) -> PublishRequest:
+    """Return a release that moves every pointer of the first one."""
     return wanted_release(release_key, version="0.2.0", serial=2)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    first: Wanted, second: Wanted, consumer: Consumer, tmp_path_factory: pytest.TempPathFactory
+    first: PublishRequest, second: PublishRequest, consumer: Consumer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
     address = str(tmp_path_factory.mktemp("undisturbed"))
     for wanted in (first, second):
@@ -70,8 +70,8 @@ def every(nth: int, method: str, fault: str) -> Callable[[str, int], str | None]
 )
 def test_a_fault_never_shows_to_a_reader_and_leaves_no_trace(
     s3: SeaweedFS,
-    first: Wanted,
-    second: Wanted,
+    first: PublishRequest,
+    second: PublishRequest,
     undisturbed: dict[str, bytes],
     consumer: Consumer,
     record_property: Record,
@@ -103,8 +103,8 @@ def test_a_fault_never_shows_to_a_reader_and_leaves_no_trace(
 
 def test_a_store_that_keeps_other_bytes_than_it_is_given_is_given_them_again(
     s3: SeaweedFS,
-    first: Wanted,
-    second: Wanted,
+    first: PublishRequest,
+    second: PublishRequest,
     undisturbed: dict[str, bytes],
     consumer: Consumer,
     record_property: Record,
@@ -133,8 +133,8 @@ def test_a_store_that_keeps_other_bytes_than_it_is_given_is_given_them_again(
 @pytest.mark.parametrize("minutes", [-30, 30])
 def test_a_publisher_whose_clock_is_wrong_is_told_and_changes_nothing(
     s3: SeaweedFS,
-    first: Wanted,
-    second: Wanted,
+    first: PublishRequest,
+    second: PublishRequest,
     consumer: Consumer,
     record_property: Record,
     monkeypatch: pytest.MonkeyPatch,
@@ -160,8 +160,8 @@ def test_a_publisher_whose_clock_is_wrong_is_told_and_changes_nothing(
 
 def test_a_server_that_is_killed_after_each_single_write_and_comes_back_is_completed(
     s3: SeaweedFS,
-    first: Wanted,
-    second: Wanted,
+    first: PublishRequest,
+    second: PublishRequest,
     undisturbed: dict[str, bytes],
     consumer: Consumer,
     record_property: Record,

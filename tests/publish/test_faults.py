@@ -21,7 +21,7 @@ from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from tests.publish.reader import Reader
 from tests.publish.releases import (
     ReleaseKey,
@@ -121,7 +121,7 @@ def test_a_publication_that_was_killed_is_completed_by_whoever_publishes_next_wh
     cases = [
         (lives, next_one)
         for lives in (3, 5, 6, 8)
-        for next_one in (first, Wanted(other.manifests), Wanted(other.manifests[:1], other.tool))
+        for next_one in (first, PublishRequest(other.manifests), PublishRequest(other.manifests[:1], other.tool))
     ]
 
     for number, (lives, next_one) in enumerate(cases):
@@ -141,7 +141,7 @@ def test_the_pointer_that_a_killed_first_publication_never_made_is_made_by_the_n
     address: str, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
     release = wanted_release(release_key)
-    seven, eight = (Wanted((manifest,), release.tool) for manifest in release.manifests)
+    seven, eight = (PublishRequest((manifest,), release.tool) for manifest in release.manifests)
     bucket = open_bucket(address)
     publish(seven, bucket, consumer)
     _put(bucket, eight.manifests[0].key, eight.manifests[0].signed)
@@ -156,7 +156,7 @@ def test_a_strangers_object_at_the_pointer_of_another_release_does_not_stop_this
     address: str, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
     release = wanted_release(release_key)
-    seven, eight = (Wanted((manifest,), release.tool) for manifest in release.manifests)
+    seven, eight = (PublishRequest((manifest,), release.tool) for manifest in release.manifests)
     bucket = open_bucket(address)
     publish(eight, bucket, consumer)
     pointer = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
@@ -197,10 +197,10 @@ def test_publishers_of_the_same_release_all_succeed_and_readers_never_see_a_mism
 def test_of_publishers_with_different_content_one_wins_and_the_others_get_a_conflict(
     address: str, release_key: ReleaseKey, consumer: Consumer, record_property: Record, count: int
 ) -> None:
-    publish(Wanted((), wanted_tool(release_key)), open_bucket(address), consumer)
-    releases = [Wanted((wanted_manifest(release_key, kubelet=bytes([number])),)) for number in range(count)]
+    publish(PublishRequest((), wanted_tool(release_key)), open_bucket(address), consumer)
+    releases = [PublishRequest((wanted_manifest(release_key, kubelet=bytes([number])),)) for number in range(count)]
 
-    def attempt(wanted: Wanted) -> int:
+    def attempt(wanted: PublishRequest) -> int:
         try:
             publish(wanted, open_bucket(address), consumer)
         except FipsManifestError as error:
@@ -225,7 +225,7 @@ def test_of_publishers_with_different_content_for_two_els_one_wins_both(
 ) -> None:
     # Each is slow to write another EL: written at once, each would be the first at one of them.
     releases = [wanted_release(release_key, kubelet=bytes([number])) for number in range(2)]
-    publish(Wanted((), releases[0].tool), open_bucket(address), consumer)
+    publish(PublishRequest((), releases[0].tool), open_bucket(address), consumer)
 
     class Slow(Careless):
         def __init__(self, at: str) -> None:
@@ -237,7 +237,7 @@ def test_of_publishers_with_different_content_for_two_els_one_wins_both(
                 time.sleep(0.5)
             self._bucket.put(key, data, only_if=only_if, **headers)
 
-    def attempt(wanted: Wanted, slow_at: str) -> int:
+    def attempt(wanted: PublishRequest, slow_at: str) -> int:
         try:
             publish(wanted, Slow(slow_at), consumer)
         except FipsManifestError as error:
@@ -257,8 +257,8 @@ def test_of_publishers_with_different_content_for_two_els_one_wins_both(
 def test_writes_of_one_step_are_made_at_once(tmp_path: Path, release_key: ReleaseKey, consumer: Consumer) -> None:
     # A write that waits for another one of its step: made one after the other, they would wait for ever.
     bucket = open_bucket(str(tmp_path / "bucket"))
-    publish(Wanted((), wanted_tool(release_key)), bucket, consumer)
-    wanted = Wanted(tuple(wanted_manifest(release_key, el=el) for el in (7, 8, 9)))
+    publish(PublishRequest((), wanted_tool(release_key)), bucket, consumer)
+    wanted = PublishRequest(tuple(wanted_manifest(release_key, el=el) for el in (7, 8, 9)))
     together = threading.Barrier(2, timeout=20)
 
     class Patient(Careless):
@@ -365,7 +365,7 @@ def test_what_a_killed_publisher_leaves_is_never_something_that_must_not_be_trus
 
     first, second = wanted_release(release_key), wanted_release(release_key, version="0.2.0", serial=2)
     seen = []
-    for before, wanted, kills in ((Wanted(), first, (1, 2, 3, 6)), (first, second, (1, 2, 3, 4, 6, 7, 9, 11))):
+    for before, wanted, kills in ((PublishRequest(), first, (1, 2, 3, 6)), (first, second, (1, 2, 3, 4, 6, 7, 9, 11))):
         for lives in kills:
             bucket = open_bucket(str(tmp_path / f"{wanted is first}-{lives}"))
             publish(before, bucket, consumer)
@@ -422,13 +422,13 @@ def _pipe_at(path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "put", "says"),
     [
-        ("index.html", _folder_at, "index.html is a folder where an object belongs"),
-        ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a folder where an object belongs"),
-        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a link"),
-        ("index.json", _pipe_at, "index.json is no file"),
-        ("tool", _file_at, "a file lies where a folder belongs"),
-        ("tool/manifests/v1.21.3", _file_at, "a file lies where a folder belongs"),
-        ("", _file_at, "a file lies where a folder belongs"),
+        ("index.html", _folder_at, "index.html is a directory, not an object"),
+        ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a directory, not an object"),
+        ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a symbolic link"),
+        ("index.json", _pipe_at, "index.json is not a regular file"),
+        ("tool", _file_at, "a parent is a file, not a directory"),
+        ("tool/manifests/v1.21.3", _file_at, "a parent is a file, not a directory"),
+        ("", _file_at, "a parent is a file, not a directory"),
     ],
 )
 def test_something_else_in_the_place_of_an_object_or_folder_is_named_with_what_to_do(

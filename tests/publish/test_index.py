@@ -20,16 +20,16 @@ from fipsmanifest.publish import index
 from fipsmanifest.publish.bucket import MAX_OBJECT
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.index import (
-    Contents,
     PublishedCertificate,
     PublishedComponent,
+    PublishedContents,
     PublishedManifest,
     PublishedTool,
 )
 from fipsmanifest.publish.page import is_ours, render
 from fipsmanifest.publish.plan import make_plan
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import Snapshot
-from fipsmanifest.publish.wanted import Wanted
 
 EVIL = "<script>alert('x')</script>&\"'"
 
@@ -165,7 +165,7 @@ _ANY = st.recursive(
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Give every container in a document with each of its keys."""
+    """Return every container in a document with each of its keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield value, key
@@ -229,8 +229,8 @@ def test_an_index_that_would_be_too_large_to_be_read_is_refused_before_anything_
     published = index.contents([record(serial=2, reason="x" * MAX_OBJECT)], [TOOL])
     there = Snapshot("bucket", {}, {}, published, {}, ())
 
-    with pytest.raises(Refused, match=r"index\.json would be \d{8} bytes large"):
-        make_plan(Wanted(), there, consumer, datetime.now(UTC))
+    with pytest.raises(Refused, match=r"index\.json would have \d{8} bytes"):
+        make_plan(PublishRequest(), there, consumer, datetime.now(UTC))
 
 
 def test_the_page_names_each_newest_manifest_by_the_address_of_the_seed() -> None:
@@ -309,15 +309,15 @@ def test_whatever_a_manifest_says_stays_text() -> None:
     )
 
     plain = dataclasses.replace(record(reason="x"), since=1, changes=("x",))
-    page = _Page(render(Contents((evil,), (TOOL,))))
+    page = _Page(render(PublishedContents((evil,), (TOOL,))))
 
     assert "script" not in page.tags
     assert page.text.count(EVIL) >= 11
-    assert set(page.tags) == set(_Page(render(Contents((plain,), (TOOL,)))).tags)
+    assert set(page.tags) == set(_Page(render(PublishedContents((plain,), (TOOL,)))).tags)
 
 
 def test_an_empty_bucket_has_a_page_that_says_so() -> None:
-    page = _Page(render(Contents()))
+    page = _Page(render(PublishedContents()))
 
     assert "No manifest is published yet" in page.text
     assert "nothing to download yet" in page.text

@@ -20,7 +20,7 @@ from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from tests.publish.releases import ReleaseKey, everything, wanted_manifest, wanted_release, wanted_tool
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
@@ -40,8 +40,8 @@ def bucket(root: Path) -> Bucket:
     return open_bucket(str(root))
 
 
-def later(key: ReleaseKey, **of: Any) -> Wanted:
-    return Wanted((wanted_manifest(key, kubernetes="v1.22.0", **of),), wanted_tool(key))
+def later(key: ReleaseKey, **of: Any) -> PublishRequest:
+    return PublishRequest((wanted_manifest(key, kubernetes="v1.22.0", **of),), wanted_tool(key))
 
 
 def lost(bucket: Bucket, consumer: Consumer) -> list[tuple[str, int]]:
@@ -74,13 +74,13 @@ def test_a_release_that_is_gone_stops_the_next_publication_until_it_is_published
     shutil.rmtree(root / "tool/manifests/v1.22.0")
     before = everything(str(root))
 
-    with pytest.raises(Conflict, match=f"{LATER} was published .* and is gone") as caught:
+    with pytest.raises(Conflict, match=f"{LATER} was published .* and is missing") as caught:
         publish(wanted_release(release_key), bucket, consumer)
 
     assert f"--withdraw {LATER}" in caught.value.advice
     assert everything(str(root)) == before
     assert lost(bucket, consumer) == [(LATER, 1)]
-    assert "Look at what is lost first" in next(
+    assert "Restore the lost objects first" in next(
         item.advice for item in audit(bucket, consumer).findings if item.code == "index"
     )
     publish(later(release_key), bucket, consumer)
@@ -157,7 +157,7 @@ def test_a_serial_that_was_withdrawn_is_never_made_anew_and_a_reissue_passes_ove
         (root / f"tool/manifests/v1.21.3/manifest-{name}.json.asc").unlink()
     withdraw(root, release_key, *(SECOND.replace("rhel8", name) for name in names))
 
-    with pytest.raises(FipsManifestError, match="withdrawn: it is never made anew") as caught:
+    with pytest.raises(FipsManifestError, match="withdrawn: it cannot be published again") as caught:
         publish(wanted_release(release_key, serial=2, kubelet=b"other"), bucket, consumer)
     words = ("reissue", "v1.21.3", "--el", "8", "--reason", "the second was withdrawn", "--to", str(root), "--json")
     made = [json.loads(run(root, release_key, *words))["serial"] for _ in range(2)]
@@ -174,7 +174,7 @@ def test_a_serial_that_is_gone_is_not_made_with_another_content(
         (root / f"tool/manifests/v1.21.3/manifest-{name}.json.asc").unlink()
     shutil.rmtree(root / "tool/manifests/v1.21.3/1")
 
-    with pytest.raises(FipsManifestError, match="with another content, and is gone") as caught:
+    with pytest.raises(FipsManifestError, match="with other content, and is missing") as caught:
         publish(wanted_release(release_key, created="2026-11-21T00:00:00Z"), bucket, consumer)
 
     assert caught.value.exit_code == 6
@@ -191,15 +191,15 @@ def test_a_pointer_to_a_serial_that_is_gone_is_found_and_not_taken_for_a_newer_o
     (root / SECOND).unlink()
     (root / "index.json").unlink()
 
-    with pytest.raises(FipsManifestError, match=f"is of serial 2, and {SECOND} is gone") as caught:
-        publish(Wanted((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
+    with pytest.raises(FipsManifestError, match=f"is of serial 2, and {SECOND} is missing") as caught:
+        publish(PublishRequest((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
     found = {(item.key, item.code, item.exit_code) for item in audit(bucket, consumer).findings}
 
     assert caught.value.exit_code == 6
     assert (POINTER, "pointer", 3) in found
     # As the advice says.
     shutil.copyfile(root / POINTER, root / SECOND)
-    publish(Wanted((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
+    publish(PublishRequest((wanted_manifest(release_key),), wanted_tool(release_key)), bucket, consumer)
     assert audit(bucket, consumer).findings == ()
 
 
@@ -209,7 +209,7 @@ def test_only_what_is_missed_can_be_withdrawn(
     publish(wanted_release(release_key), bucket, consumer)
     before = everything(str(root))
 
-    assert "nothing here removes a published object" in withdraw(root, release_key, FIRST, code=2)
+    assert "fipsmanifest never removes a published object" in withdraw(root, release_key, FIRST, code=2)
     assert "is not missing" in withdraw(root, release_key, LATER, code=2)
     assert "is not missing" in withdraw(root, release_key, "../etc", code=2)
     run(root, release_key, "publish", "v1.21.3", f"--withdraw={LATER}", "--to", str(root), code=2)
@@ -226,7 +226,7 @@ def test_what_is_put_back_is_withdrawn_no_more(
     withdraw(root, release_key, FIRST)
     (root / FIRST).write_bytes(good[FIRST])
 
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     assert everything(str(root)) == good
 
@@ -242,6 +242,6 @@ def test_an_index_that_lies_about_what_a_stranger_signed_is_missed_by_nobody(
     )
     (root / "index.json").write_bytes(index.write(dataclasses.replace(told, manifests=(stranger, *told.manifests))))
 
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     assert everything(str(root)) == good

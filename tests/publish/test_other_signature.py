@@ -11,7 +11,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted
+from fipsmanifest.publish.request import PublishRequest
 from tests.publish.releases import ReleaseKey, everything, tool_bytes, wanted_manifest, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
@@ -29,7 +29,7 @@ def test_at_a_well_known_address_it_is_found_and_replaced(
     (root / "tool/dkp-fips-tool.asc").write_bytes(release_key.detach(tool_bytes(), at=LATER))
 
     found = audit(bucket, consumer).findings
-    publication = publish(wanted if again else Wanted(), bucket, consumer)
+    publication = publish(wanted if again else PublishRequest(), bucket, consumer)
 
     assert [(item.key, item.code, item.exit_code) for item in found] == [
         ("tool/dkp-fips-tool.asc", "pointer", 1),
@@ -63,7 +63,7 @@ def test_another_payload_of_the_same_serial_at_the_pointer_stays_a_conflict(
     (root / POINTER).write_bytes(wanted_manifest(release_key, kubelet=b"other", at=LATER).signed)
 
     found = audit(bucket, consumer).findings
-    with pytest.raises(Conflict, match="It is not the serial 1 that is published"):
+    with pytest.raises(Conflict, match="It differs from the published serial 1"):
         publish(wanted_release(release_key), bucket, consumer)
 
     assert [(item.key, item.code, item.exit_code) for item in found] == [(POINTER, "pointer", 3)]
@@ -76,5 +76,5 @@ def test_a_strangers_signature_of_the_tool_stays_a_conflict(
     publish(wanted_release(release_key), bucket, consumer)
     (tmp_path / "bucket" / "tool/dkp-fips-tool.asc").write_bytes(other_key.detach(tool_bytes(), at=LATER))
 
-    with pytest.raises(Conflict, match=r"tool/dkp-fips-tool\.asc .* is none of ours"):
+    with pytest.raises(Conflict, match=r"tool/dkp-fips-tool\.asc .* was not written by fipsmanifest"):
         publish(wanted_release(release_key), bucket, consumer)

@@ -14,7 +14,7 @@ import pytest
 
 from fipsmanifest.publish import index
 from fipsmanifest.publish.address import open_bucket
-from fipsmanifest.publish.index import Contents
+from fipsmanifest.publish.index import PublishedContents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish
 from tests.publish.browser import Chromium
@@ -42,7 +42,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> Path:
-    """Give the page of two serials, as it was published."""
+    """Return the page of two serials, as it was published."""
     folder = tmp_path_factory.mktemp("bucket") / "bucket"
     for serial, version in ((1, "0.1.0"), (2, "0.2.0")):
         wanted = wanted_release(release_key, version=version, serial=serial, kubelet=bytes([serial]))
@@ -53,7 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> P
 @pytest.fixture(scope="module")
 def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "index.html"
-    path.write_bytes(render(Contents()))
+    path.write_bytes(render(PublishedContents()))
     return path
 
 
@@ -81,14 +81,14 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
 
 @pytest.fixture(scope="module")
 def wide_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the same page with names as long as they get."""
+    """Return the same page with names as long as they get."""
     told = index.read(page.with_name("index.json").read_bytes())
     long = [
         dataclasses.replace(record, kubernetes="v1.121.103-alpha.10", name="rhel-810-extended-update-support")
         for record in told.manifests
     ]
     path = tmp_path_factory.mktemp("wide") / "index.html"
-    path.write_bytes(render(Contents(tuple(long), told.tools)))
+    path.write_bytes(render(PublishedContents(tuple(long), told.tools)))
     return path
 
 
@@ -104,6 +104,25 @@ def test_no_width_between_a_phones_and_a_desktops_makes_the_page_wider_than_its_
             wider[width] = needed
 
     assert wider == {}
+
+
+def test_no_verdict_is_broken_in_the_middle_of_its_word(browser: Chromium, page: Path, tmp_path: Path) -> None:
+    indexed = index.read(page.with_name("index.json").read_bytes())
+    manifests = []
+    for record in indexed.manifests:
+        # Long reasons leave the other columns as little room as they can do with.
+        parts = (dataclasses.replace(part, reason="a reason " * 30) for part in record.components)
+        manifests.append(dataclasses.replace(record, components=tuple(parts)))
+    path = tmp_path / "index.html"
+    path.write_bytes(render(PublishedContents(tuple(manifests), indexed.tools)))
+    browser.open(path, width=DESKTOP, dark=False)
+    browser.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
+    browser.resize(1000)
+
+    lines = "Array.from(document.querySelectorAll('.components strong.proven'), item => item.getClientRects().length)"
+    found = json.loads(browser.evaluate(f"JSON.stringify({lines})"))
+
+    assert found and set(found) == {1}
 
 
 def test_an_empty_bucket_has_an_accessible_page_too(browser: Chromium, empty_page: Path) -> None:

@@ -14,7 +14,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.folder import FolderBucket
+from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
@@ -93,7 +93,7 @@ def test_it_is_published_to_for_one_who_says_that_nobody_else_does(
         assert contents(careless) == contents(careful)
 
 
-class Forgetful(FolderBucket):
+class Forgetful(DirectoryBucket):
     """A store that says no to a condition that does not hold, and writes all the same."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
@@ -117,7 +117,7 @@ def test_a_store_that_takes_no_conditions_at_all_is_found_out_and_published_to_b
         bucket = open_bucket(address, endpoint_url=proxy.endpoint_url)
         assert [answer.name for answer in probe(bucket).failing] == CONDITIONS
         assert list(bucket.list("")) == []
-        with pytest.raises(Conflict, match="does not support conditions") as caught:
+        with pytest.raises(Conflict, match="does not support conditional writes") as caught:
             publish(wanted, bucket, release_key.consumer)
         assert "--single-writer" in caught.value.advice
         assert list(bucket.list("")) == []

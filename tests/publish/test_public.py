@@ -150,7 +150,7 @@ def test_an_address_that_cannot_be_asked_is_refused_before_anything_is_published
         cut = subprocess.run([PROGRAM, *release], capture_output=True, text=True, check=False, timeout=60)
 
         assert (run.returncode, cut.returncode) == (2, 2)
-        assert "no address that the world reads" in run.stderr and "no address that the world reads" in cut.stderr
+        assert "is not a public address" in run.stderr and "is not a public address" in cut.stderr
         assert list(folder.iterdir()) == []
 
 

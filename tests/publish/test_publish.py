@@ -30,8 +30,8 @@ from fipsmanifest.publish.bucket import Absent, Bucket, Matches, NotAnObject
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import plan_publication, publish
+from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import published_manifest
-from fipsmanifest.publish.wanted import Wanted
 from tests.publish.releases import (
     KUBERNETES,
     ReleaseKey,
@@ -127,7 +127,7 @@ def test_another_payload_under_a_published_serial_stops_before_the_first_write(
 ) -> None:
     publish(wanted_release(release_key), bucket, consumer)
     before = everything(bucket)
-    changed = Wanted(
+    changed = PublishRequest(
         (wanted_manifest(release_key, kubelet=b"another", at="20261122T120000"), wanted_manifest(release_key, el=7)),
         wanted_tool(release_key, "0.2.0"),
     )
@@ -154,7 +154,7 @@ def test_another_tool_under_a_published_version_is_a_conflict(
     before = everything(bucket)
     other = tool_bytes() + b"exit 0\n"
     tool = wanted_tool(release_key)
-    changed = Wanted((), type(tool)(tool.version, other, release_key.detach(other)))
+    changed = PublishRequest((), type(tool)(tool.version, other, release_key.detach(other)))
 
     with pytest.raises(FipsManifestError) as caught:
         publish(changed, bucket, consumer)
@@ -269,7 +269,7 @@ def test_what_is_too_large_to_be_of_another_release_is_left_out_and_stops_nobody
 def test_a_manifest_that_names_an_unpublished_tool_is_refused(
     bucket: Bucket, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
-    wanted = Wanted((wanted_manifest(release_key, tool="0.9.0"),), wanted_tool(release_key, "0.1.0"))
+    wanted = PublishRequest((wanted_manifest(release_key, tool="0.9.0"),), wanted_tool(release_key, "0.1.0"))
 
     with pytest.raises(Refused, match=r"names the tool 0\.9\.0"):
         publish(wanted, bucket, consumer)
@@ -284,7 +284,11 @@ def test_a_manifest_is_not_published_under_another_version_el_or_serial(
     manifest = type(wanted_manifest(release_key))
     for kubernetes, name, serial in (("v1.21.4", "rhel8", 1), (KUBERNETES, "rhel7", 1), (KUBERNETES, "rhel8", 2)):
         with pytest.raises(NotTrusted):
-            publish(Wanted((manifest(kubernetes, name, serial, signed),), wanted_tool(release_key)), bucket, consumer)
+            publish(
+                PublishRequest((manifest(kubernetes, name, serial, signed),), wanted_tool(release_key)),
+                bucket,
+                consumer,
+            )
 
     assert everything(bucket) == {}
 
@@ -329,9 +333,9 @@ def test_an_index_that_was_lost_or_is_stale_is_made_again_from_what_is_there(
 ) -> None:
     publish(wanted_release(release_key), bucket, consumer)
     good = everything(bucket)
-    put(bucket, "index.json", index.write(index.Contents()))
+    put(bucket, "index.json", index.write(index.PublishedContents()))
 
-    publication = publish(Wanted(), bucket, consumer)
+    publication = publish(PublishRequest(), bucket, consumer)
 
     assert [action.key for action in publication.written] == ["index.json"]
     assert everything(bucket) == good
@@ -372,7 +376,7 @@ def test_what_somebody_wrote_into_the_index_is_found_by_an_audit_and_made_again_
     put(bucket, "index.json", json.dumps(told).encode())
 
     found = audit(bucket, consumer)
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     assert [(finding.key, finding.code, finding.exit_code) for finding in found.findings] == [
         ("index.json", "index", 1),
@@ -396,13 +400,13 @@ def test_an_index_of_an_older_version_is_completed_by_the_next_publication_and_s
     digest = re.compile(rb'(name="index-sha256" content=")[0-9a-f]{64}')
     put(bucket, "index.html", digest.sub(rb"\g<1>" + hashlib.sha256(older).hexdigest().encode(), good["index.html"]))
 
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
     assert everything(bucket) == good
 
     put(bucket, "index.json", older)
     (tmp_path / "bucket" / document["manifests"][0]["key"]).unlink()
-    with pytest.raises(Conflict, match="gone"):
-        publish(Wanted(), bucket, consumer)
+    with pytest.raises(Conflict, match="missing"):
+        publish(PublishRequest(), bucket, consumer)
 
 
 def test_what_is_published_again_is_told_as_it_is_though_index_and_page_lie_alike(
@@ -439,7 +443,7 @@ def test_an_index_and_a_page_that_lie_alike_are_found_and_made_anew_once_one_of_
         ("index.html", 1),
     }
     (tmp_path / "bucket" / "index.html").unlink()
-    publish(Wanted(), bucket, consumer)
+    publish(PublishRequest(), bucket, consumer)
 
     assert everything(bucket) == good
 
@@ -533,7 +537,7 @@ def test_after_a_revocation_changes_are_told_since_a_serial_that_is_still_good(
     before = [(item.serial, item.since) for item in index.read(data(bucket, "index.json")).manifests if item.el == 8]
     today = release_key.revoked(tmp_path / "today", other_key)
 
-    publish(Wanted(), bucket, today)
+    publish(PublishRequest(), bucket, today)
 
     after = index.read(data(bucket, "index.json"))
     assert before == [(2, 1), (1, 0)]

@@ -14,7 +14,7 @@ import pytest
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted, WantedManifest
+from fipsmanifest.publish.request import ManifestToPublish, PublishRequest
 from fipsmanifest.trust.store import load_trust
 from tests.publish.releases import ReleaseKey, payload, wanted_release
 
@@ -152,7 +152,7 @@ def test_a_manifest_of_the_new_key_that_names_the_revoked_keys_tool_is_to_be_rei
 
     told = office.reissue("--accept-revoked", office.old.fingerprint, el=8).stderr
     assert f"Serial 2 is signed by {office.new.fingerprint}" in told
-    assert "believed this once: serial" not in told
+    assert "is accepted once: serial" not in told
     assert office.audit(0)["findings"] == []
 
 
@@ -228,7 +228,7 @@ def test_of_several_manifests_for_one_el_the_named_one_is_reissued(office: Offic
     minor = office.new.clearsign(payload(name="rhel-84"))
     bucket = open_bucket(str(office.bucket))
     publish(
-        Wanted((WantedManifest("v1.21.3", "rhel-84", 1, minor),)),
+        PublishRequest((ManifestToPublish("v1.21.3", "rhel-84", 1, minor),)),
         bucket,
         Consumer.trusting(load_trust(str(office.keys))),
     )

@@ -129,7 +129,7 @@ Permission = tuple[str, str]
 
 
 def _asked(requests: list[str]) -> set[Permission]:
-    """Give what each request needs (Amazon S3 API reference, "Permissions" of each operation)."""
+    """Return what each request needs (Amazon S3 API reference, "Permissions" of each operation)."""
     found = set()
     for request in requests:
         method, _, address = request.partition(" ")
@@ -235,7 +235,7 @@ def test_a_server_that_stalls_is_asked_again(s3: SeaweedFS, monkeypatch: pytest.
     [
         ("403-RequestTimeTooSkewed", "clock"),
         ("403-SignatureDoesNotMatch", "secret key"),
-        ("501-NotImplemented", "whoever runs the store"),
+        ("501-NotImplemented", "ask the store's operator"),
     ],
 )
 def test_what_will_not_change_by_itself_is_said_at_once(s3: SeaweedFS, fault: str, advice: str) -> None:
@@ -270,7 +270,7 @@ def test_credentials_that_expire_in_the_middle_end_the_run_and_the_next_one_comp
         pytest.raises(Incomplete, match="ExpiredToken") as caught,
     ):
         publish(wanted_release(release_key), open_bucket(address, endpoint_url=proxy.endpoint_url), consumer)
-    assert "fresh credentials" in caught.value.advice
+    assert "new credentials" in caught.value.advice
 
     publish(wanted_release(release_key), open_bucket(address), consumer)
     assert {entry.key for entry in open_bucket(address).list("")} == expected_keys()

@@ -13,7 +13,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from fipsmanifest.publish.wanted import Wanted, WantedTool
+from fipsmanifest.publish.request import PublishRequest, ToolToPublish
 from tests.publish.releases import ReleaseKey, everything, tool_bytes, wanted_release, wanted_tool
 
 
@@ -30,7 +30,7 @@ def test_a_copy_under_another_version_is_found_and_no_pointer_follows_it(
 
     found = audit(bucket, consumer)
     again = publish(wanted_release(release_key), bucket, consumer)
-    publish(Wanted((), wanted_tool(release_key, "0.2.0")), bucket, consumer)
+    publish(PublishRequest((), wanted_tool(release_key, "0.2.0")), bucket, consumer)
 
     assert (f"tool/{alias}/dkp-fips-tool", "signature", 3) in {
         (item.key, item.code, item.exit_code) for item in found.findings
@@ -47,7 +47,7 @@ def test_a_tool_is_not_published_under_a_version_that_it_does_not_say(
     tmp_path: Path, release_key: ReleaseKey, consumer: Consumer, data: bytes, says: str
 ) -> None:
     bucket = open_bucket(str(tmp_path / "bucket"))
-    wanted = Wanted((), WantedTool("9.9.9", data, release_key.detach(data)))
+    wanted = PublishRequest((), ToolToPublish("9.9.9", data, release_key.detach(data)))
 
     with pytest.raises(NotTrusted, match=f"says that it is {says}, not 9.9.9"):
         publish(wanted, bucket, consumer)

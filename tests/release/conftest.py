@@ -86,7 +86,7 @@ class Site:
         return self.run(*self.words(*arguments, version=version), code=code)
 
     def words(self, *arguments: str | Path, version: str = "v1.21.3") -> list[str | Path]:
-        """Give the words of a release with the upstream's mirrors and a lock of this site's own."""
+        """Return the words of a release with the upstream's mirrors and a lock of this site's own."""
         lock: list[str | Path] = ["--lock", self.folder / "lock.json", "--first-lock"]
         return ["release", version, *self.upstream.mirrors, *lock, *arguments]
 

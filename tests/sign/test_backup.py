@@ -74,7 +74,7 @@ def elsewhere() -> Iterator[Path]:
 
 
 def secrets(home: Path) -> dict[str, bool]:
-    """Give each key's fingerprint, and whether its secret is there (GnuPG doc/DETAILS: field 15 is # where not)."""
+    """Return each key's fingerprint, and whether its secret is there (GnuPG doc/DETAILS: field 15 is # where not)."""
     rows = [row.split(":") for row in gpg(home, "--with-colons", "--list-secret-keys").decode().splitlines()]
     marks = [row[14] for row in rows if row[0] in ("sec", "ssb")]
     return dict(zip([row[9] for row in rows if row[0] == "fpr"], [mark != "#" for mark in marks], strict=True))
@@ -158,7 +158,7 @@ class TestWhatIsRefused:
         (tmp_path / "file").touch()
 
         with (
-            pytest.raises(UsageError, match="cannot be made"),
+            pytest.raises(UsageError, match="cannot be created"),
             backup.prepared(tmp_path / "file" / "backup", tmp_path / "keys"),
         ):
             pass
@@ -182,7 +182,7 @@ class TestWhatIsRefused:
     def test_without_the_right_passphrase_gpg_gives_nothing_out(
         self, given: Passphrase | None, made: Made, tmp_path: Path
     ) -> None:
-        with pytest.raises(Incomplete, match=r"does not give out|right passphrase") as caught:
+        with pytest.raises(Incomplete, match=r"does not export|right passphrase") as caught:
             backup.make(tmp_path, made.fingerprint, Path(made.told["revocation"]), made.home, given)
 
         assert "wrong" not in str(caught.value)

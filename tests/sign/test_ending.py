@@ -33,7 +33,7 @@ def listed(folder: Path) -> list[dict[str, Any]]:
 
 
 def entries_of(folder: Path, forge: Forge) -> list[tuple[str, str, str]]:
-    """Give (name of the key, role, status) of the entries that speak of the release certificate."""
+    """Return (name of the key, role, status) of the entries that speak of the release certificate."""
     names = {forge.fingerprints[name]: name for name in ("release", "manifest", "tool")}
     return [
         (names[one["fingerprint"]], one["role"], one["status"]) for one in listed(folder) if one["fingerprint"] in names

@@ -237,7 +237,7 @@ class TestSigningKeys:
         for named in ((manifest,), (tool,)):
             with pytest.raises(Conflict, match=f"{named[0]} is already listed for the role manifest") as caught:
                 keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=named)
-            assert "retire one that is" in caught.value.advice
+            assert "retire the listed one" in caught.value.advice
         # As an entry stood that was made before entries named keys.
         (tmp_path / "trust.json").write_text(re.sub(r'"signing_keys": \[[^]]*\]', '"signing_keys": []', before))
         with pytest.raises(Conflict, match="already listed"):
@@ -364,7 +364,7 @@ class TestEditions:
 
 
 def build_version(folder: Path) -> str | None:
-    """Give the version of the tool that the folder makes; None where it makes none."""
+    """Return the version of the tool that the folder makes; None where it makes none."""
     try:
         return build_tool(folder).version
     except Refused:

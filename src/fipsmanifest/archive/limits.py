@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from ..errors import Incomplete
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ DEFAULT = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Bounds on everything that is opened for one target, however it is nested.
+    """Bounds on everything that is opened for one target of ``inspect``, however it is nested, or one artifact of a
+    release.
 
     Bytes and seconds grow with the target's own size, so that a bundle of many gigabytes passes and a file of a few
     kilobytes cannot keep a machine busy. Releases of Kubernetes expand to less than ten times their size and take less
@@ -61,10 +67,15 @@ class Budget:
     """What is left of the `Allowance` of one target; shared by all threads and readers that work on it."""
 
     def __init__(
-        self, name: str, allowance: Allowance = DEFAULT_ALLOWANCE, stop: threading.Event | None = None
+        self,
+        name: str,
+        allowance: Allowance = DEFAULT_ALLOWANCE,
+        stop: threading.Event | None = None,
+        advice: str = "Do not use it; ask those who publish it.",
     ) -> None:
         """Begin the budget of the target that errors call ``name``; readers give up once ``stop`` is set."""
         self._name = name
+        self._advice = advice
         self._expanded, self._members = allowance.expanded, allowance.members
         self._allowance = allowance
         self._seconds = allowance.seconds
@@ -94,7 +105,7 @@ class Budget:
             if self._error is None and (what := self._exceeded(now - self._started)):
                 self._error = OverBudget(
                     f"{self._name} was not opened to its end: what is packed in it {what}.",
-                    "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded.",
+                    self._advice,
                 )
             if self._error is not None:
                 raise self._error
@@ -115,6 +126,11 @@ class Budget:
         finally:
             _active.reset(token)
 
+    def run(self, task: Callable[_Given, _Result], *given: _Given.args, **named: _Given.kwargs) -> _Result:
+        """Return what ``task`` does with this budget active."""
+        with self.active():
+            return task(*given, **named)
+
 
 #: The budget of the target that this thread works on. It is not a parameter because readers are nested in one another
 #: through the cache and the image store, and one that forgot to pass it on would be a way around the bound.
@@ -133,3 +149,12 @@ def grow(size: int) -> None:
     budget = _active.get()
     if budget is not None:
         budget.grow(size)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a directory; 0 where they cannot be read, which opening tells."""
+    try:
+        places = path.rglob("*") if path.is_dir() else [path]
+        return sum(place.lstat().st_size for place in places)
+    except OSError:
+        return 0

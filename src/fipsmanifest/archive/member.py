@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ..errors import Refused
+
 #: ``special``: a device, FIFO or socket, which has no bytes and so nothing to inspect.
 MemberType = Literal["file", "symlink", "hardlink", "directory", "special"]
 
@@ -17,6 +19,10 @@ class Content(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """Give up to ``size`` bytes, none at the end."""
+
+
+class Damaged(Refused):
+    """The content of one member cannot be had; the members behind it can be asked for all the same."""
 
 
 class Joined:

@@ -47,8 +47,13 @@ def check_link(path: str, target: str, archive: str) -> None:
 
     One that climbs above the root leads to the root, as in the kernel and in container runtimes; `resolve` follows it.
     """
-    if not target or "\0" in target or len(os.fsencode(target)) >= _PATH_MAX:
+    if not is_target(target):
         raise Refused(f"{archive}: the link {shown(path)} has a target that no link can have.", _ADVICE)
+
+
+def is_target(text: str) -> bool:
+    """Return whether a symbolic link can have this text."""
+    return bool(text) and "\0" not in text and len(os.fsencode(text)) < _PATH_MAX
 
 
 def resolve(path: str, links: Mapping[str, str], archive: str, *, last: bool = True) -> str:

@@ -21,7 +21,14 @@ from .member import Mark, Member, MemberType
 #: RPMFILE_* (rpmfiles.h).
 _CONFIG, _DOC, _GHOST, _LICENSE, _README = 1 << 0, 1 << 1, 1 << 6, 1 << 7, 1 << 8
 
-_TYPES: dict[int, MemberType] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+_TYPES: dict[int, MemberType] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    **dict.fromkeys((stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), "special"),
+}
+#: What has no content, whatever size the header gives it.
+_EMPTY = ("directory", "special")
 
 #: What a payload may be compressed with, by what the header says (rpm's ``rpmio.c``): zlib's reader passes through what
 #: is not compressed, and liblzma's takes both of its formats.
@@ -168,7 +175,7 @@ class _Payload:
                 f"{self._name} has a payload entry for file number {number}, which it does not have.", _ADVICE
             )
         # rpmfiArchiveRead's rule: of hard links, only the last has content.
-        return file.size if file.type != "directory" and file.links[-1:] in ((), (number,)) else 0
+        return file.size if file.type not in _EMPTY and file.links[-1:] in ((), (number,)) else 0
 
     def _match(self, entry: cpio.Entry) -> _File:
         path = None if entry.number is not None else paths.normalise(entry.name, "/", self._name)
@@ -186,7 +193,7 @@ class _Payload:
         return file
 
     def _check_size(self, entry: cpio.Entry, file: _File) -> None:
-        if file.type == "directory":
+        if file.type in _EMPTY:
             right = entry.size == 0
         elif file.type == "symlink":
             right = entry.size == file.size and _text(entry) == file.target
@@ -259,7 +266,7 @@ def _file(listed: str, mode: int, size: int, target: str, flags: int, links: tup
     path = paths.normalise(listed, "/", name)
     kind = _TYPES.get(stat.S_IFMT(mode))
     if kind is None:
-        raise Refused(f"{name}: {paths.shown(path)} is a device, a FIFO or a socket.", "No such package is needed.")
+        raise Refused(f"{name}: {paths.shown(path)} is of an unknown type.", _ADVICE)
     if kind == "symlink":
         paths.check_link(path, target, name)
     # A ghost wins: whatever else it is, the package brings no bytes for it.

@@ -20,8 +20,8 @@ from ..errors import Refused
 from . import zipfields
 from .decompress import Compression, reader
 from .limits import DEFAULT, Limits, spend
-from .member import Content, Member, Unread
-from .paths import check_link, normalise, shown
+from .member import Content, Damaged, Member, Unread
+from .paths import is_target, normalise, shown
 from .zipfields import Entry, Malformed
 
 #: Last bytes of a file in which the end record is looked for: the record and its longest comment.
@@ -81,7 +81,8 @@ def _has_directory(tail: bytes, size: int) -> bool:
 def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member | Unread]:
     """Yield the members of the archive ``file``, which must be seekable, in the order of their data.
 
-    What cannot be expanded is yielded as `Unread`. Raises `Refused`, naming the member, for an archive that readers
+    What cannot be expanded is yielded as `Unread`; reading content raises `Damaged`, and the next member can be asked
+    for all the same. Raises `Refused`, naming the member, for an archive that readers
     could understand differently, and for more members or bytes than ``limits`` allow.
     """
     try:
@@ -103,7 +104,7 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
             position = data + entry.compressed
             reason = _unreadable(entry)
             if reason is None:
-                yield from _member(_Data(file, data, entry, _called(name, path)), entry, path, name)
+                yield from _member(_Data(file, data, entry, _called(name, path)), entry, path)
             else:
                 yield Unread(path, *reason)
             position += _descriptor(file, position, entry, width, readable=reason is None)
@@ -204,23 +205,29 @@ def _unreadable(entry: Entry) -> tuple[str, str] | None:
     return None
 
 
-def _member(data: _Data, entry: Entry, path: str, name: str) -> Iterator[Member]:
+def _member(data: _Data, entry: Entry, path: str) -> Iterator[Member | Unread]:
     mode = stat.S_IMODE(entry.unix_mode)
     if stat.S_IFMT(entry.unix_mode) not in _TYPES:
-        raise Malformed("it is a device, a FIFO or a socket")
-    if entry.is_directory:
+        if entry.size:
+            # Python makes a file of it.
+            yield Unread(path, "ZIP member", "it is a device, a FIFO or a socket with content")
+            return
+        yield Member(path, "special", mode, 0)
+    elif entry.is_directory:
         if entry.size:
             raise Malformed("it is a directory with content")
         yield Member(path, "directory", mode, 0)
     elif stat.S_ISLNK(entry.unix_mode):
         # unzip makes a link of it and Python a file, so the content must not be a program.
-        if entry.size > _MAX_TARGET:
-            raise Malformed("it is a link with a target that no link can have")
-        target = data.read().decode("utf-8", "surrogateescape")
-        check_link(path, target, name)
+        target = data.read().decode("utf-8", "surrogateescape") if entry.size <= _MAX_TARGET else ""
+        if not is_target(target):
+            yield Unread(path, "ZIP member", "it is a link with a target that no link can have")
+            return
         yield Member(path, "symlink", mode, 0, target)
     else:
         yield Member(path, "file", mode, entry.size, content=data)
+        if data.damaged:
+            return  # whoever read it was told
     data.finish()
 
 
@@ -232,12 +239,13 @@ class _Data:
         self._name = name
         self._left, self._crc, self._ended = entry.size, 0, False
         self._last = b""
+        self.damaged = False
         raw = _Window(file, position, entry.compressed)
         self._raw = raw
         self._read = _expander(raw, entry, name)
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to ``size`` bytes, none at the end. Raises `Refused` for damaged data."""
+        """Return up to ``size`` bytes, none at the end. Raises `Damaged`."""
         if size < 0:
             parts = []
             while part := self.read(_OUTPUT):
@@ -246,7 +254,11 @@ class _Data:
         try:
             return self._piece(min(size, _OUTPUT))
         except Malformed as error:
-            raise Refused(f"{self._name} is not a valid ZIP member: {error}.", _ADVICE) from error
+            self.damaged = True
+            raise Damaged(f"{self._name} is not a valid ZIP member: {error}.", _ADVICE) from error
+        except Refused as error:  # of a compression that is a format of its own
+            self.damaged = True
+            raise Damaged(error.message, error.advice) from error
 
     def _piece(self, size: int) -> bytes:
         data = self._read(size) if size else b""

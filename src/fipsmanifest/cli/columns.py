@@ -100,5 +100,5 @@ def _shortened(cell: str, width: int, column: Column) -> str:
     if width <= len(_ELLIPSIS):
         return cell[:width]
     kept = width - len(_ELLIPSIS)
-    behind = kept * 2 // 3 if column.middle else 0
+    behind = kept * 3 // 4 if column.middle else 0
     return cell[: kept - behind] + _ELLIPSIS + cell[len(cell) - behind :]

@@ -116,7 +116,7 @@ def lint(
         output.say(f"warning: {line}")
     if problems:
         raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.")
-    output.write(f"{len(chosen)} definitions, no mistake.")
+    output.write(f"{len(chosen)} definition{'' if len(chosen) == 1 else 's'}, no mistake.")
 
 
 def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
@@ -178,7 +178,7 @@ def lock(
             target = lock_file or locks.path_beside(path)
             rule = stages.LockRule(target, first=True, update=update)
             artifacts = stages.collect(definition, path.parent, site, rule)
-            written.append((stages.label(definition), target, len(artifacts)))
+            written.append((stages.definition_id(definition), target, len(artifacts)))
     if json:
         listed = [{"definition": name, "lock": str(target), "artifacts": count} for name, target, count in written]
         output.write_json({"schema": "fipsmanifest/locks/v1", "locks": listed})

@@ -14,9 +14,9 @@ from .reading import read_input
 _COLUMNS = (
     Column("component", 10, rank=1),
     Column("change", 7),
-    Column("what", 32, middle=True),
-    Column("before", 12, rank=3),
-    Column("after", 12, rank=2),
+    Column("what", 40, middle=True),  # a package's name and version, behind the start of its address
+    Column("before", 8, rank=3),
+    Column("after", 8, rank=2),
 )
 
 

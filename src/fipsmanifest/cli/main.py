@@ -47,9 +47,9 @@ def _interrupted(number: int, _frame: object) -> None:
     """Unwind at the first signal; leave at once at the second, where somebody does not want to wait for that."""
     for one in _ENDING:
         signal.signal(one, lambda number, _: os._exit(128 + number))
-    last = threading.Timer(_UNWINDING, os._exit, (128 + number,))
-    last.daemon = True
-    last.start()
+    # No thread: the signal may have come while one was started, and the lock for that is taken then.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
+    signal.setitimer(signal.ITIMER_REAL, _UNWINDING)
     raise KeyboardInterrupt(number)
 
 
@@ -65,6 +65,26 @@ def _end_orderly() -> None:
         # Who started this with nohup wants it to outlive the terminal.
         if signal.getsignal(one) != signal.SIG_IGN:
             signal.signal(one, _interrupted)
+    _wake_main_thread()
+
+
+def _wake_main_thread() -> None:
+    """Have a signal that another thread received interrupt what the main thread waits for.
+
+    Python runs handlers in the main thread alone, and does not interrupt a lock that it waits for where the kernel gave
+    the signal to another thread: as while a thread is started, when the main thread has its signals blocked.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGURG, lambda *_: None)
+    threading.Thread(target=_forward, args=(reading, threading.get_ident()), name="signals", daemon=True).start()
+
+
+def _forward(reading: int, main_thread: int) -> None:
+    while numbers := os.read(reading, 64):
+        if any(number in _ENDING for number in numbers):
+            signal.pthread_kill(main_thread, signal.SIGURG)
 
 
 def _discard(stream: TextIO) -> None:
@@ -125,7 +145,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Cut, sign, publish and verify the manifests of FIPS builds of Kubernetes.",
     epilog="Exit codes: 0 done or valid, 1 validation failed, 2 usage, 3 not trusted, 4 incomplete, 5 refused by "
-    "policy, 6 conflict with what is published, 70 internal error, 130 interrupted.",
+    "policy, 6 conflict with what is published, 70 internal error, 130 interrupted, 141 nobody read on.",
 )
 
 

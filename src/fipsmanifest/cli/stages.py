@@ -15,7 +15,7 @@ from .site import opened
 
 if TYPE_CHECKING:
     from ..publish.probe import Scratch
-    from ..publish.wanted import Wanted
+    from ..publish.request import PublishRequest
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")]
 
@@ -46,7 +46,7 @@ def collect(
             for artifact in stages.collect(definition, path.parent, site, rule):
                 listed.append(
                     {
-                        "definition": stages.label(definition),
+                        "definition": stages.definition_id(definition),
                         "kind": artifact.kind,
                         "name": artifact.name,
                         "address": artifact.address,
@@ -89,7 +89,7 @@ def generate(
             inspected = stages.inspect_collected(definition, site, inspector)
             payload = stages.generate(definition, inspected, site, tool)
             listed.append(
-                (stages.label(definition), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
+                (stages.definition_id(definition), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
             )
     _tell_files("fipsmanifest/generate/v1", listed, json=json)
 
@@ -159,7 +159,7 @@ def publish(
     from ..publish.public import read_back, require_address
     from ..publish.publisher import plan_publication
     from ..publish.publisher import publish as act
-    from ..publish.wanted import Wanted
+    from ..publish.request import PublishRequest
     from ..trust.store import load_trust
 
     if to is None:
@@ -180,7 +180,7 @@ def publish(
     if withdraw:
         ignored = {"version": "VERSION", "el": "--el", "definitions": "--definitions", "work": "--work"}
         options.refuse_ignored(ctx, ignored, "with --withdraw, since only the index is written")
-        what = Wanted(withdrawn=tuple(withdraw))
+        what = PublishRequest(withdrawn=tuple(withdraw))
     elif version is not None:
         what = _signed(version, el, definitions, work)
     else:
@@ -210,21 +210,21 @@ def publish(
         plan.require_no_conflict()
 
 
-def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> Wanted:
+def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> PublishRequest:
     """Give what ``sign`` left in the work folder."""
     from ..publish.layout import read_sidecar
-    from ..publish.wanted import Wanted, WantedManifest, WantedTool
+    from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
     from ..state.workspace import Workspace, read
 
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"
     manifests = tuple(
-        WantedManifest(
+        ManifestToPublish(
             definition.kubernetes, definition.name, definition.serial, read(workspace.signed(definition), again)
         )
         for _, definition in chosen(definitions, version, el)
     )
     data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))
-    return Wanted(manifests, WantedTool(read_sidecar(sidecar).version, data, signature))
+    return PublishRequest(manifests, ToolToPublish(read_sidecar(sidecar).version, data, signature))
 
 
 def _probe(bucket: Scratch, *, json: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import Incomplete, UsageError
+from ..state import durable
 from ..workflows.release import Changes
 from . import output
 
@@ -19,7 +21,7 @@ _CELL = 160
 def require_file(path: Path) -> None:
     """Refuse (`UsageError`) a summary that could not be written in the end, before anything is done."""
     try:
-        path.open("ab").close()
+        os.close(_opened(path))
     except OSError as error:
         raise UsageError(f"The summary {path} cannot be written: {error.strerror}.", "Name another file.") from error
 
@@ -33,10 +35,15 @@ def write(path: Path, lines: Iterable[str]) -> None:
     """Append lines of Markdown to what the file holds. Raises `Incomplete` where the disk does not take them."""
     text = "\n".join(lines) + "\n"
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with os.fdopen(_opened(path), "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise Incomplete(f"The summary {path} could not be written: {error.strerror}.", "Check the disk.") from error
+
+
+def _opened(path: Path) -> int:
+    """Open the file that a job names; it may belong to its runner, which is not the user of a job in a container."""
+    return durable.open_to_change(path, os.O_WRONLY | os.O_APPEND)
 
 
 def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache, CachedFile
 from ..fetch.http import Http
 from ..fetch.mirror import Mirrors
+from ..fetch.transport import NotThere
 from ..model import architecture
 from ..model.artifact import Artifact, Blob, ImagePlatform, LeftOut
 from ..model.definition import Definition, Images
@@ -215,10 +216,29 @@ class Walk:
         other = NotAnImage(name, f"it is {shown(entry.media_type)}")
         if entry.size > MAX_DOCUMENT:
             raise other
-        data = self._origin.document(entry)
+        try:
+            data = self._origin.document(entry)
+        except Incomplete as error:
+            return self._as_blob(entry, name, error)
         if not data.lstrip().startswith(b"{"):
             raise other
         return data, parse(data, f"{name}: {entry.digest}")
+
+    def _as_blob(self, entry: Descriptor, name: str, error: Incomplete) -> tuple[bytes, Index | Manifest]:
+        """Return an entry of an unknown type that the registry does not have, or not give, as a manifest: a layer.
+
+        Asked for a manifest, some registries answer 404 then and some 500. Raises `NotAnImage` for what is none, and
+        ``error`` where it cannot be had as a blob either and may be one.
+        """
+        other = NotAnImage(name, f"it is {shown(entry.media_type)}")
+        try:
+            data = self._origin.blob(entry, MAX_DOCUMENT).path.read_bytes()
+        except (FipsManifestError, OSError):
+            raise (other if isinstance(error, NotThere) else error) from None
+        try:
+            return data, parse(data, f"{name}: {entry.digest}")
+        except Refused:
+            raise other from None
 
 
 def assemble(

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from ..archive.decompress import reader
-from ..archive.limits import DEFAULT
+from ..archive.limits import DEFAULT, Budget, size_of
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..fetch.cache import Cache
@@ -89,9 +89,14 @@ def jobs(source: ImageArchive, definition: Definition, context: Context) -> list
     path = local_path(address)
     if path is None or not path.is_dir():
         path = context.http.download(address, name=posixpath.basename(source.url)).path
-    archive = open_archive(path, context.cache, name=posixpath.basename(source.url.rstrip("/")))
+    name = posixpath.basename(source.url.rstrip("/"))
+    budget = Budget(name)
+    budget.grow(size_of(path))
+    with budget.active():
+        archive = open_archive(path, context.cache, name=name)
     return [
         partial(
+            budget.run,
             image_of,
             archive,
             reference,

@@ -217,7 +217,8 @@ class Http:
                 wait = error.after if error.after is not None else self._backoff(number)
             if number == self.limits.attempts or time.monotonic() + wait > deadline:
                 break
-            self._note_retry(url, last, wait)
+            if not self._stop.is_set():
+                self._note_retry(url, last, wait)
             if self._stop.wait(wait):
                 raise Incomplete(f"Stopped while downloading {shown(url)}.")
         raise Incomplete(

@@ -96,6 +96,10 @@ class Unauthorized(Incomplete):
         self.url = url
 
 
+class NotThere(Incomplete):
+    """A server does not have what it was asked for (404, 410)."""
+
+
 class Transient(Exception):
     """An attempt failed in a way that another may not; never leaves this package."""
 
@@ -171,7 +175,7 @@ class Transport:
         self._stop = stop
         self._allow_http = allow_http
         self._ca_bundle = ca_bundle
-        self._watchdog = Watchdog()
+        self._watchdog = Watchdog(stop)
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
@@ -373,7 +377,7 @@ def _failure(response: requests.Response, answer: Answer, limits: Limits) -> Exc
     if status == 403:
         return Incomplete(message, "It needs other credentials, or is not there: S3 answers both alike.")
     if status in (404, 410):
-        return Incomplete(
+        return NotThere(
             message, "It may have moved: check the address; where a definition names it, --mirror points elsewhere."
         )
     return Incomplete(message, _CHECK)

@@ -30,9 +30,13 @@ class Limit:
 
 
 class Watchdog:
-    """Ends connections that are beyond their limit. Safe for threads; its own runs only while there are limits."""
+    """Ends connections that are beyond their limit. Safe for threads; its own runs only while there are limits.
 
-    def __init__(self) -> None:
+    Once ``stop`` is set, it ends all of them: whoever reads would wait as long as a silent server likes.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
         self._limits: set[Limit] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -60,11 +64,11 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_POLL)
+            self._stop.wait(_POLL)
             now = time.monotonic()
             with self._lock:
                 for limit in self._limits:
-                    if now > limit.due and not limit.expired:
+                    if (now > limit.due or self._stop.is_set()) and not limit.expired:
                         limit.expired = True
                         with contextlib.suppress(OSError):
                             # The socket's own: SSLSocket.shutdown would take the TLS layer from the reading thread.
@@ -72,6 +76,8 @@ class Watchdog:
                 if not self._limits:
                     self._thread = None
                     return
+            if self._stop.is_set():
+                time.sleep(_POLL)
 
 
 def adapter(watchdog: Watchdog, seconds: float) -> requests.adapters.HTTPAdapter:

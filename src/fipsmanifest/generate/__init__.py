@@ -1,1 +1,1 @@
-"""Make the manifest from the definition and the findings: who owns a file, what is required, the document."""
+"""Generate the manifest from the definition and the findings, and build the node tool."""

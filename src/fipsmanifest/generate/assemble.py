@@ -1,4 +1,4 @@
-"""From a definition and the findings to the manifest: pure, so that the same input gives the same bytes anywhere."""
+"""Assemble the manifest from a definition and the findings. Pure: the same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..model.finding import Finding, SeenModule
 from ..model.ownership import owner_of_file, owner_of_image
 from .policy import Judgement, Subject, judge
 
-#: What RPM calls the architecture of packages for any; tarballs that do not say theirs are the same.
+#: RPM's architecture of architecture-independent packages; also used for tarballs without one.
 ANY = "noarch"
 
-#: Gives what the table of modules says of a recognised one: its certificates, or who claims it.
+#: Returns the manifest's description of a recognised module: its certificates, or who claims it.
 Describe = Callable[[SeenModule], manifest.Module]
 
 
 @dataclass(frozen=True, slots=True)
 class _Owned:
-    """One file with all that its record needs."""
+    """One file with its component, source and architecture."""
 
     component: Component
     source: str
@@ -40,10 +40,10 @@ def assemble(
     tool: manifest.Tool,
     source_date_epoch: int | None = None,
 ) -> manifest.Manifest:
-    """Give the manifest of a release.
+    """Return the manifest of a release.
 
-    ``source_date_epoch`` (seconds) dates the manifest where the definition does not. Raises `Refused` with every
-    requirement that is not met and every file that belongs to nobody, `UsageError` where there is no date.
+    ``source_date_epoch`` (seconds) dates the manifest if the definition does not. Raises `Refused` with every
+    requirement that is not met and every file without a component, `UsageError` if there is no date.
     """
     owned = _own(definition, inspected)
     components = _components(definition, owned)
@@ -119,7 +119,7 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
 
 
 def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
-    """Give one record a path and architecture; two packages may share a file only where it is the same."""
+    """Return one record per path and architecture; two packages may share a file only if it is identical."""
     records: dict[tuple[str, str], manifest.File] = {}
     refusals: list[str] = []
     for item in owned:
@@ -131,9 +131,9 @@ def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
             record.sha256,
             record.target,
         ):
-            refusals.append(f"{record.path} is in {other.source} and in {record.source}, and they differ.")
+            refusals.append(f"{record.path} is in {other.source} and in {record.source}, with different content.")
     if refusals:
-        raise Refused("\n".join(refusals), "A node can hold only one of them; drop a package or tarball.")
+        raise Refused("\n".join(refusals), "A node can have only one of them; remove a package or tarball.")
     return [records[key] for key in sorted(records)]
 
 
@@ -191,7 +191,7 @@ def _modules(owned: Sequence[_Owned], describe: Describe) -> dict[str, manifest.
 
 
 def source_records(definition: Definition, artifacts: Iterable[Artifact]) -> list[manifest.SourceRecord]:
-    """Return where each artifact came from, as a manifest says it."""
+    """Return the manifest's source record of each artifact."""
     records = {
         (artifact.address, artifact.name): manifest.SourceRecord(
             name=artifact.name,
@@ -225,7 +225,7 @@ def _created(definition: Definition, source_date_epoch: int | None) -> str:
     if source_date_epoch is None:
         raise UsageError(
             "The definition has no 'created', and SOURCE_DATE_EPOCH is not set.",
-            "Give the definition its date; the clock would make every manifest another one.",
+            "Set 'created' in the definition; the current time would make every manifest different.",
         )
     return _time(datetime.fromtimestamp(source_date_epoch, tz=UTC))
 

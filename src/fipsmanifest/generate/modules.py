@@ -1,4 +1,4 @@
-"""What a manifest says of a module, as its document has it."""
+"""The manifest's description of a module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .assemble import Describe
 
 
 def describer(table: Table) -> Describe:
-    """Give what describes a recognised module by ``table``."""
+    """Return a function that describes a recognised module from ``table``."""
 
     def describe(seen: SeenModule) -> manifest.Module:
         return manifest.Module.model_validate(module_to_json(seen, table))

@@ -1,4 +1,4 @@
-"""Whether a component's bytes are what the definition requires: pure, from findings to a verdict or refusals."""
+"""Check a component's findings against its requirement. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..model.definition import Component
 from ..model.excuses import advice, inexcusable
 from ..model.finding import Finding, Verdict
 
-#: What a component is called where its files differ: the first of these that one of them has.
+#: A component's verdict is the first of these that any of its files has.
 _WORST_FIRST = (
     Verdict.CONTRADICTED,
     Verdict.UNREADABLE,
@@ -23,7 +23,7 @@ _WORST_FIRST = (
     Verdict.NOT_GO,
 )
 
-_GO_WITHOUT_PROOF = "Use the FIPS build of it, or state what it is: requirement 'known', 'module' or an exception."
+_GO_WITHOUT_PROOF = "Use the FIPS build of it, or declare it: requirement 'known', 'module' or an exception."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Subject:
     """One ELF file of a component."""
 
     container: str
-    """The package, tarball or image it is in."""
+    """The package, tarball or image that contains it."""
     architecture: str
     """RPM name."""
     finding: Finding
@@ -44,19 +44,19 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a component's bytes say, for one architecture."""
+    """The result for one component and architecture."""
 
     verdict: Verdict
     """The component's own."""
     refusals: tuple[str, ...]
-    """A sentence for each thing that the requirement forbids; empty when it is met."""
+    """One sentence for each violation of the requirement; empty if it is met."""
 
 
 def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    Whatever the requirement and the exceptions, a file that is `inexcusable` is refused. ``subjects`` may be empty: a
-    required module that is nowhere is a refusal, never a pass.
+    A file that is `inexcusable` is refused regardless of the requirement and the exceptions. ``subjects`` may be empty:
+    a required module that is in no file is a refusal, never a pass.
     """
     refusals = []
     held = []
@@ -74,8 +74,8 @@ def judge(component: Component, architecture: str, subjects: Sequence[Subject]) 
             held.append(subject)
     if component.requirement != "known" and not held:
         refusals.append(
-            f"{component.name} ({architecture}): none of its {len(subjects)} programs holds the required module. "
-            "Check what the component owns, or that upstream's FIPS build was fetched."
+            f"{component.name} ({architecture}): none of its {len(subjects)} programs contains the required module. "
+            "Check the component's files, and that the FIPS build was fetched."
         )
     return Judgement(_overall(component, subjects), tuple(refusals))
 

@@ -1,8 +1,8 @@
-"""Making ``dkp-fips-tool``: one file, a shell header followed by a zip of `fipsmanifest.node`, `fipsmanifest.trust`
+"""Build ``dkp-fips-tool``: one file, a shell header followed by a zip of `fipsmanifest.node`, `fipsmanifest.trust`
 and the trusted keys.
 
-The header finds a Python that the operating system brings; the zip's entries are stored, in order, without times of
-their own, so the same commit and keys give the same bytes on any machine.
+The header finds a Python of the operating system. The zip's entries are uncompressed, sorted and without modification
+times, so the same commit and keys give the same bytes on any machine.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _PACKAGE = Path(__file__).parents[1]
 _PACKED = ("node", "trust")
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
 
-# Programs of the distribution go before what PATH may hold. Each is asked whether it is new enough, and has to say so:
-# EL7's platform-python is Python 2.7, and what ends without an answer would end with a code that reads as a verdict.
-# One that hangs is passed over where coreutils can end it.
+# The distribution's programs precede those in PATH. Each must print that it is new enough: EL7's platform-python is
+# Python 2.7, and the exit code of a broken interpreter could be mistaken for a verdict. A program that hangs is skipped
+# after 20 s if coreutils' timeout is available.
 _HEADER = """\
 #!/bin/sh
 # dkp-fips-tool {version}: validates that a node runs the FIPS builds that a signed manifest lists.
@@ -86,23 +86,23 @@ class ToolFile:
     sha256: str
     """Its digest, hex."""
     version: str
-    """The version that it reports: this package's, and which edition of the keys it carries."""
+    """The version that it reports: the package's version, and the edition of its keys."""
 
 
-def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
-    """Build the node tool with the manifest and tool keys of a trust folder, and write it to ``output`` if given.
+def build_tool(trust_directory: Path, output: Path | None = None) -> ToolFile:
+    """Build the node tool with the manifest and tool keys of a trust directory, and write it to ``output`` if given.
 
-    Raises `Refused` where no manifest key is in force: such a tool could trust nothing; and as `load_trust` does.
+    Raises `Refused` if no manifest key is active, since such a tool could trust nothing; and as `load_trust` does.
     """
-    no_key_yet = trust_folder.is_dir() and not (trust_folder / TRUST_FILE).exists()
-    trust = Trust((), (), str(trust_folder)) if no_key_yet else load_trust(str(trust_folder))
+    no_key_yet = trust_directory.is_dir() and not (trust_directory / TRUST_FILE).exists()
+    trust = Trust((), (), str(trust_directory)) if no_key_yet else load_trust(str(trust_directory))
     now = utc_now()
     if not any(
         key.role == "manifest" and key.status == "active" and (key.valid_to is None or key.valid_to > now)
         for key in trust.keys
     ):
         raise Refused(
-            f"{trust_folder} has no manifest key in force, so the tool could trust no manifest.",
+            f"{trust_directory} has no manifest key in force, so the tool could trust no manifest.",
             "Make one with `fipsmanifest keys init`, or add one with `fipsmanifest keys add`.",
         )
     version = tool_version(trust.edition)
@@ -116,16 +116,16 @@ def build_tool(trust_folder: Path, output: Path | None = None) -> ToolFile:
             archive.writestr(entry, content)
     data = packed.getvalue()
     if len(data) > MAX_SIZE:
-        raise Refused(f"The tool would be {len(data)} bytes large; {MAX_SIZE} are the most.", "Trust fewer keys.")
+        raise Refused(f"The tool would have {len(data)} bytes; the limit is {MAX_SIZE}.", "Trust fewer keys.")
     if output is not None:
         durable.write(output, data, 0o755)
     return ToolFile(data, hashlib.sha256(data).hexdigest(), version)
 
 
 def version_of(data: bytes) -> str | None:
-    """Give the version that a tool's second line tells; None for another program."""
-    told = re.match(rb"#!/bin/sh\n# dkp-fips-tool ([0-9A-Za-z.]{1,40}): ", data)
-    return told[1].decode("ascii") if told else None
+    """Return the version in a tool's second line; None for another program."""
+    found = re.match(rb"#!/bin/sh\n# dkp-fips-tool ([0-9A-Za-z.]{1,40}): ", data)
+    return found[1].decode("ascii") if found else None
 
 
 def _header(version: str) -> bytes:
@@ -148,9 +148,9 @@ def _entries(trust: Trust) -> list[tuple[str, bytes]]:
 
 
 def without_comments(path: Path) -> bytes:
-    """Return a module's source without docstrings and lines of comments, a fifth of it: the tool is to stay small.
+    """Return a module's source without docstrings and comment lines, which are a fifth of it, to keep the tool small.
 
-    The rest is as it was written, so that who unpacks the tool can read it beside the repository.
+    All other lines are unchanged, so that the unpacked source can be compared with the repository.
     """
     source = path.read_text(encoding="utf-8")
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)

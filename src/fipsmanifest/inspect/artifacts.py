@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from types import TracebackType
 from typing import Any
 
 from ..archive.layers import Entry, Whiteout, merge, read_layer
+from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget, spend
 from ..archive.member import Member
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Refused, Several
@@ -55,16 +56,29 @@ class _Unit:
 
     key: str
     name: str
+    size: int
+    """Bytes on disk."""
     read: _Read
 
 
 class Inspection:
-    """Inspects artifacts as they arrive, on every core; use it as a context manager."""
+    """Inspects artifacts as they arrive, on every core; use it as a context manager.
 
-    def __init__(self, inspector: Inspector, folder: Path, progress: Progress = SILENT) -> None:
+    Each artifact may take its ``allowance`` of bytes, members and seconds, an image with all its layers.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspector,
+        folder: Path,
+        progress: Progress = SILENT,
+        allowance: Allowance = DEFAULT_ALLOWANCE,
+    ) -> None:
         self._inspector = inspector
         self._folder = folder / inspector.fingerprint[:16]
         self._progress = progress
+        self._allowance = allowance
+        self._stop = Event()
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="inspect")
         self._lock = Lock()
         self._running: dict[str, Future[list[_Change]]] = {}
@@ -76,15 +90,19 @@ class Inspection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._stop.set()
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def add(self, artifact: Artifact) -> None:
         """Begin to inspect an artifact; may be called from any thread."""
+        budget = Budget(artifact.name, self._allowance, self._stop)
         with self._lock:
             self._artifacts.append(artifact)
             for unit in _units(artifact, self._inspector):
                 if unit.key not in self._running:
-                    self._running[unit.key] = self._pool.submit(self._inspect, unit)
+                    budget.grow(unit.size)
+                    self._running[unit.key] = self._pool.submit(self._inspect, unit, budget)
 
     def result(self) -> tuple[Inspected, ...]:
         """Wait, and give what was found, in the order of kind and address.
@@ -96,7 +114,9 @@ class Inspection:
             try:
                 future.result()
             except FipsManifestError as error:
-                failures.append(error)
+                # All layers that a used-up budget stopped have the same error.
+                if error not in failures:
+                    failures.append(error)
         if failures:
             raise failures[0] if len(failures) == 1 else Several(failures)
         ordered = sorted(self._artifacts, key=lambda artifact: (artifact.kind, artifact.address, artifact.name))
@@ -116,14 +136,15 @@ class Inspection:
             findings = tuple(finding.at(path) for path, finding in view)
             yield Inspected(artifact, platform.architecture, platform, findings)
 
-    def _inspect(self, unit: _Unit) -> list[_Change]:
+    def _inspect(self, unit: _Unit, budget: Budget) -> list[_Change]:
         kept = self._folder / f"{unit.key.replace(':', '-')}.json"
         known = _load(kept)
         if known is not None:
             return known
         task = self._progress.task(f"inspect {unit.name}")
         try:
-            changes = unit.read(task)
+            with budget.active():
+                changes = unit.read(task)
         finally:
             task.done()
         durable.write(kept, json.dumps([_dump(change) for change in changes]).encode())
@@ -149,18 +170,19 @@ def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
 
     match artifact.kind:
         case "rpm":
-            yield _Unit(_key(artifact), artifact.name, everything(lambda: rpm.members(artifact.path, artifact.name)))
+            packed = everything(lambda: rpm.members(artifact.path, artifact.name))
+            yield _Unit(_key(artifact), artifact.name, artifact.size, packed)
         case "tarball":
 
             def unpacked() -> Iterator[Member]:
                 return tar.tarball_members(artifact.path, root=artifact.unpack, archive=artifact.name)
 
-            yield _Unit(_key(artifact), artifact.name, everything(unpacked))
+            yield _Unit(_key(artifact), artifact.name, artifact.size, everything(unpacked))
         case "image":
             for platform in artifact.platforms:
                 for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True):
                     read = _programs(artifact, layer, diff_id, inspector)
-                    yield _Unit(_layer_key(layer, diff_id), artifact.name, read)
+                    yield _Unit(_layer_key(layer, diff_id), artifact.name, layer.size, read)
 
 
 def _each_once(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
@@ -194,6 +216,7 @@ def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspecto
 
 def _looked(finding: Finding | None, member: Member, task: Task) -> Finding | None:
     task.advance(member.size)
+    spend(members=1)
     return finding
 
 

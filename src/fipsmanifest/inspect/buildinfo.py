@@ -8,11 +8,11 @@ addresses of two Go strings (before).
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 
 from ..model.finding import GoFacts
 from .elf import Elf, Unreadable
+from .relocation import RelocatedData
 from .source import ByteSource, find
 
 MAGIC = b"\xff Go buildinf:"
@@ -73,11 +73,12 @@ def _decode(source: ByteSource, elf: Elf, at: int) -> tuple[str, str]:
         modules, _ = _inline(source, behind, _MOST_MODULES)
     else:
         width = header[14]
-        if width not in (4, 8):
+        if width * 8 != elf.facts.bits or bool(header[15] & _BIG_ENDIAN) is elf.little:
             raise Unreadable("bad-build-info")
-        form = (">" if header[15] & _BIG_ENDIAN else "<") + ("Q" if width == 8 else "I")
-        version = _pointed(source, elf, form, struct.unpack_from(form, header, 16)[0], _MOST_VERSION)
-        modules = _pointed(source, elf, form, struct.unpack_from(form, header, 16 + width)[0], _MOST_MODULES)
+        memory = RelocatedData(source, elf)
+        start = memory.address_of(at) or 0
+        version = _pointed(source, elf, memory, start + 16, _MOST_VERSION)
+        modules = _pointed(source, elf, memory, start + 16 + width, _MOST_MODULES)
     if not version:
         raise Unreadable("empty-build-info")
     framed = len(modules) >= 2 * _MARK + 1 and modules[-_MARK - 1 : -_MARK] == b"\n"
@@ -103,16 +104,12 @@ def _inline(source: ByteSource, at: int, most: int) -> tuple[bytes, int]:
     return data, at + length
 
 
-def _pointed(source: ByteSource, elf: Elf, form: str, address: int, most: int) -> bytes:
-    """Read the Go string (address, length) whose header stands at ``address``."""
-    width = struct.calcsize(form)
-    place = elf.offset_of(address)
-    header = b"" if place is None else source.read_at(place, 2 * width)
-    if len(header) < 2 * width:
-        return b""
-    data_address, length = struct.unpack(form + form[1], header)
-    data = elf.offset_of(data_address)
-    if data is None:
+def _pointed(source: ByteSource, elf: Elf, memory: RelocatedData, pointer: int, most: int) -> bytes:
+    """Read the Go string (address, length) that the word at ``pointer`` leads to."""
+    address = memory.word(pointer) or 0
+    data_address, length = memory.word(address), memory.word(address + elf.facts.bits // 8)
+    data = None if data_address is None or length is None else elf.offset_of(data_address)
+    if data is None or length is None:
         return b""
     if length > most:
         raise Unreadable("oversized-build-info")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from ..errors import ValidationFailed
@@ -111,7 +112,7 @@ class Section:
     """Its own number."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Elf:
     """The headers of a file, all within its bounds."""
 
@@ -132,17 +133,17 @@ class Elf:
     dynamic: tuple[tuple[int, int], ...] = ()
     """Tags and values of the dynamic section, for machines that have a module."""
 
-    @property
+    @cached_property
     def loads(self) -> tuple[Segment, ...]:
         """The PT_LOAD segments."""
         return tuple(segment for segment in self.segments if segment.kind == "load")
 
-    @property
+    @cached_property
     def executable(self) -> tuple[Segment, ...]:
         """The PT_LOAD segments that can be executed and have bytes in the file."""
         return tuple(segment for segment in self.loads if segment.executable and segment.size)
 
-    @property
+    @cached_property
     def runnable(self) -> tuple[Segment, ...]:
         """All of the file that a program could execute on some system: executable segments, and what is beside them.
 

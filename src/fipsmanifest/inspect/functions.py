@@ -2,9 +2,10 @@
 
 Layout: Go's ``debug/gosym/pclntab.go`` and ``runtime/symtab.go``. Behind the header's words is a list of (entry,
 offset) pairs, one for each function in the order of their addresses; at the offset is a record that begins with the
-entry again and the offset of the function's name. From Go 1.18 on, entries count from ``runtime.text``, whose address
-is in ``runtime.moduledata`` (``text``); the header's own copy of it is not relocated in position-independent programs,
-and is zero from Go 1.26 on.
+entry again and the offset of the function's name. Up to Go 1.17 an entry is an address, which the loader relocates in
+position-independent programs. From Go 1.18 on, entries count from ``runtime.text``, whose address is in
+``runtime.moduledata`` (``text``); the header's own copy of it is not relocated in position-independent programs, and is
+zero from Go 1.26 on.
 """
 
 from __future__ import annotations
@@ -160,8 +161,9 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
     size = _end(elf, table.offset) - table.offset - start
     if not words[0] or not skip + (2 * words[0] + 1) * struct.calcsize(entry) <= size <= _MOST_BYTES:
         return None
-    data = source.read_at(table.offset + start, size)
-    return _List(data, skip, words[0], entry, magic in _FROM_TEXT, names_apart=places is not None)
+    relative, at = magic in _FROM_TEXT, table.offset + start
+    data = source.read_at(at, size) if relative else RelocatedData(source, elf).loaded(at, size)
+    return _List(data, skip, words[0], entry, relative, names_apart=places is not None)
 
 
 def _end(elf: Elf, at: int) -> int:

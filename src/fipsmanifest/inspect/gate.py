@@ -130,7 +130,7 @@ def read_exceptions(path: Path) -> tuple[Exemption, ...]:
     if set(document) != {"exceptions"} or not isinstance(listed, list):
         other = sorted(set(document) - {"exceptions"})
         what = f"unknown key '{other[0]}'; known keys: exceptions" if other else "it has no [[exceptions]]"
-        raise UsageError(f"{path}: {what}.", "See the README for an example.")
+        raise UsageError(f"{path}: {what}.", "docs/gate.md has an example.")
     found = []
     for number, entry in enumerate(listed, 1):
         try:

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from ..archive.layers import merge, read_layer
-from ..archive.limits import grow, spend
-from ..archive.member import Content, Joined, Member, Unread
+from ..archive.limits import grow, size_of, spend
+from ..archive.member import Content, Damaged, Joined, Member, Unread
 from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache
@@ -93,7 +93,7 @@ class Opener:
         """
         where, container = place or (name, None)
         if depth == 1:
-            grow(_size(path))
+            grow(size_of(path))
         kind = kind_of(path)
         if kind in ("file", "folder"):
             return []
@@ -135,7 +135,11 @@ class Opener:
             elif member.type == "special":
                 yield LeftOut(f"{name}: {member.path}", "a device, FIFO or socket")
             else:
-                finding, within = self._seen(member, session.inspect, name, depth)
+                try:
+                    finding, within = self._seen(member, session.inspect, name, depth)
+                except Damaged as error:
+                    yield error
+                    continue
                 if finding is not None:
                     yield Located(name, None, finding)
                 yield from within
@@ -210,15 +214,6 @@ class Opener:
             raise Incomplete(
                 f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
             ) from error
-
-
-def _size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a directory; 0 where they cannot be read, which opening tells."""
-    try:
-        places = path.rglob("*") if path.is_dir() else [path]
-        return sum(place.lstat().st_size for place in places)
-    except OSError:
-        return 0
 
 
 class _Tail:

@@ -46,6 +46,22 @@ class RelocatedData:
                 return self._source.read_at(segment.offset + address - segment.address, length)
         return b""
 
+    def loaded(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from a place in the file, with the addresses among them that the loader writes.
+
+        C's linkers leave zeros where it writes, Go's own linker writes the same words itself.
+        """
+        data = self._source.read_at(offset, size)
+        start = self.address_of(offset)
+        if start is None or not self._relocations:
+            return data
+        written, entries = bytearray(data), struct.Struct(self._elf.order + "QQQ")
+        whole = len(self._relocations) // _RELA_SIZE * _RELA_SIZE
+        for address, info, addend in entries.iter_unpack(memoryview(self._relocations)[:whole]):
+            if start <= address <= start + len(data) - 8 and info == _RELATIVE[self._elf.facts.machine]:
+                struct.pack_into(self._elf.order + "Q", written, address - start, addend)
+        return bytes(written)
+
     def executable(self, address: int) -> bool:
         """Return whether code at ``address`` can be executed."""
         return any(item.address <= address < item.address + item.size for item in self._elf.executable)

@@ -35,6 +35,7 @@ _BATCH_BYTES = 8 << 20
 _OF_THE_KERNEL = (Path("/proc"), Path("/sys"))
 #: Tasks begun before the results of the first are taken.
 _AHEAD = 64
+_OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
 #: Seconds that threads have to end after an interruption.
 _GRACE = 1.0
 
@@ -66,7 +67,7 @@ def survey(
     `UsageError` for a path that is not there.
     """
     stop = threading.Event()
-    jobs = [_Job(target, Budget(_name(target), allowance, stop)) for target in targets]
+    jobs = [_Job(target, Budget(_name(target), allowance, stop, _OVER_BUDGET)) for target in targets]
     kinds = [_kind(job) for job in jobs]
     named = tuple(Path(os.path.realpath(target)) for target in targets if isinstance(target, Path))
     meter = progress.task("inspect")
@@ -107,8 +108,7 @@ def _name(target: Path | RemoteImage) -> str:
 
 
 def _within(budget: Budget, task: _Task) -> Sequence[Outcome]:
-    with budget.active():
-        return attempt(task)
+    return budget.run(attempt, task)
 
 
 def _in_order(

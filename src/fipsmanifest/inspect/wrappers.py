@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from . import functab, functions
 from .boring import Sighting
@@ -53,7 +54,7 @@ class Wrappers:
     standard: bool
     """It has ``sig.StandardCrypto``, which Go's own cryptography calls where the module is not in use."""
     wired: frozenset[str]
-    """The module's functions that wrappers of the same names lead to."""
+    """The module's functions that wrappers of the same names lead to; counting ends where they are enough."""
 
     @property
     def enough(self) -> bool:
@@ -78,7 +79,7 @@ def read(source: ByteSource, elf: Elf, modules: Sequence[Sighting]) -> Wrappers:
     code = _INSTRUCTIONS.get(elf.facts.machine)
     wired: frozenset[str] = frozenset()
     if code is not None and len(package) <= _MOST_FUNCTIONS:
-        wired = frozenset(_wired(RelocatedData(source, elf), code, package, modules))
+        wired = frozenset(islice(_wired(RelocatedData(source, elf), code, package, modules), ENOUGH))
     boring, standard = (table.first(source, (name,)) is not None for name in (_BORING, _STANDARD))
     return Wrappers(table.offset, boring, standard, wired)
 
@@ -89,11 +90,15 @@ def _wired(
     callers = (item for item in package if not item.name.startswith(_WRAPPER))
     called = {target for item in callers for target in code.calls(_body(memory, item), item.start)}
     entries = [_entry(memory, module) for module in modules if module.stored_at is not None]
-    for item in package:
-        if item.name.startswith(_WRAPPER) and item.start in called:
-            name = item.name.removeprefix(_WRAPPER).removesuffix(".abi0")
-            if any(entry(target, name) for target in _targets(memory, code, item) for entry in entries):
-                yield name
+    wrappers = {
+        item.name.removeprefix(_WRAPPER).removesuffix(".abi0"): item
+        for item in package
+        if item.name.startswith(_WRAPPER) and item.start in called
+    }
+    # What is required comes first, so that little is followed of a program that has it all.
+    for name in sorted(wrappers, key=lambda name: name != SELF_TEST):
+        if any(entry(target, name) for target in _targets(memory, code, wrappers[name]) for entry in entries):
+            yield name
 
 
 def _entry(memory: RelocatedData, module: Sighting) -> Callable[[int, str], bool]:

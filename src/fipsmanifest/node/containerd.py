@@ -82,6 +82,8 @@ class Configuration(NamedTuple):
     """The runtime handlers of pods that name none."""
     sockets: Tuple[str, ...]
     """Where it is told to listen."""
+    specifications: Tuple[str, ...]
+    """Files from which it makes the specification of every container of a runtime handler (``base_runtime_spec``)."""
 
     def unread(self, check: str) -> List[Result]:
         """Give what cannot be read as results of a check that relies on it."""
@@ -110,6 +112,7 @@ def read(root: str, units: Optional[Sequence[systemd.Unit]] = None) -> Configura
         reader.directories,
         reader.default_handlers,
         reader.sockets,
+        reader.specifications,
     )
     return Configuration(*(tuple(dict.fromkeys(one)) for one in found))  # type: ignore[arg-type]
 
@@ -138,6 +141,7 @@ class _Reader:
         self.starts: List[Program] = []
         self.directories: List[Directory] = []
         self.default_handlers: List[str] = []
+        self.specifications: List[str] = []
         self.sockets: List[str] = []
 
     def read_units(self, units: Sequence[systemd.Unit]) -> None:
@@ -201,8 +205,11 @@ class _Reader:
             self._keeps(value, OVERLAYFS)
         elif names[0] == "plugins" and names[-1] == "path" and names[-2] in _OPT_PLUGINS:
             self.programs.append(posixpath.join(str(value), "bin"))
-        elif names[0] == "proxy_plugins" and names[-1] == "type" and value == "snapshot":
-            self._doubt(path, "{} unpacks images where only it knows".format(".".join(names[1:-1])))
+        elif names[0] == "proxy_plugins" and names[-1] == "type":
+            what = "unpacks images where only it knows" if value == "snapshot" else "does containerd's work elsewhere"
+            self._doubt(path, "{} {}".format(".".join(names[1:-1]), what))
+        elif names[0] == "plugins" and names[-1] == "base_runtime_spec" and value != "":
+            self.specifications.append(self._as_text(path, names, value))
         elif names == ("imports",):
             for one in value if isinstance(value, list) else [value]:
                 self._waiting += self._imported(path, str(one))

@@ -50,6 +50,15 @@ def find_role(root: str, asked: str) -> Role:
     return Role("worker")
 
 
+def doubt_by_static_pods(root: str, asked: str) -> Optional[Result]:
+    """Return an unknown result where a node that was said to be a worker has an API server's static pod."""
+    if asked != "worker" or find_role(root, "auto").name == asked:
+        return None
+    advice = "Leave --role out: with it, the images of the control plane are not compared."
+    actual = "a worker with a static pod of {}".format(_API_SERVER)
+    return Result(platform.ID, "role", UNKNOWN, None, actual, {"code": "static-pod", "path": _STATIC_PODS}, advice)
+
+
 def doubt_by_processes(role: str) -> Optional[Result]:
     """Say that what was taken for a worker runs a control plane's program; None where it does not.
 

@@ -131,7 +131,7 @@ def _doubts(node: Node, role: host.Role, asked: options.Options) -> List[Result]
         return [running]
     if not _OF_A_ROLE.intersection(asked.checks):
         return []
-    doubt = role.doubt
+    doubt = role.doubt or host.doubt_by_static_pods(asked.root, asked.role)
     if doubt is None and node.live and asked.role == "auto":
         doubt = host.doubt_by_processes(role.name)
     return [] if doubt is None else [doubt]

@@ -42,7 +42,6 @@ _TYPES = (".service", ".socket", ".mount", ".swap")
 _VERSIONS = {"7": 219, "8": 239}  # of Enterprise Linux; the others have the newest rules
 _PREFIX_DIRECTORIES = 239  # the first version with drop-in directories such as kube-.service.d
 _TYPE_DIRECTORIES = 244  # the first version with service.d
-_MANAGER = "/etc/systemd/system.conf"
 _MANAGER_DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _MAX_SIZE = 128 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024  # of all files; a node's own units are half a megabyte
@@ -304,16 +303,32 @@ class Units:
         self._entries = 0
         self._files: Dict[str, List[str]] = {}
         """Directory -> the names in it."""
+        self._dependencies: Dict[str, str] = {}
         seen: Set[bytes] = set()
         for directory in SEARCH_PATH:
             names = self._list(directory, seen)
             if names:
                 self._files[directory] = names
+        self._dependencies = dict(self._linked_dependencies())
         self._manager = self._manager_environment()
+
+    def _linked_dependencies(self) -> Iterator[Tuple[str, str]]:
+        """Return the units that a link in a ``.wants`` or ``.requires`` directory alone leads to, with their paths.
+
+        Versions up to that of Enterprise Linux 8 load a unit from there where the search path has none of its name
+        (unit_add_dependency_by_name() of core/unit.c).
+        """
+        for directory, names in list(self._files.items()):
+            for one in [one for one in names if one.endswith((".wants", ".requires"))]:
+                place = posixpath.join(directory, one)
+                for name in self._list(place, set()):
+                    path = posixpath.join(place, name)
+                    if name.endswith(_TYPES) and self._exists(path) and not self._fragment(name):
+                        yield name, path
 
     def load_all(self) -> List[Unit]:
         """Return every unit that starts commands, each once."""
-        names = sorted({name for files in self._files.values() for name in files})
+        names = sorted({name for files in [*self._files.values(), self._dependencies] for name in files})
         # Drop-ins may make a unit of a name that has no file of its own.
         wanted = dict.fromkeys(one[:-2] if one.endswith(".d") else one for one in names)
         aliases: Dict[str, List[str]] = {}
@@ -344,7 +359,7 @@ class Units:
             for directory, names in self._files.items():
                 if one in names:
                     return posixpath.join(directory, one)
-        return ""
+        return self._dependencies.get(name, "")
 
     def _link(self, path: str) -> Optional[str]:
         try:
@@ -459,8 +474,9 @@ class Units:
                 if name.endswith(".conf"):
                     found.setdefault(name, posixpath.join(directory, name))
         paths = [found[name] for name in sorted(found)]
-        if self._link(_MANAGER) or self._exists(_MANAGER):
-            paths.insert(0, _MANAGER)
+        # The first of them counts (systemd-system.conf(5)); versions before 254 read that of /etc alone.
+        whole = [base + "/systemd/system.conf" for base in _MANAGER_DROP_INS]
+        paths = [one for one in whole if self._link(one) or self._exists(one)][:1] + paths
         environment: Dict[str, Entry] = {}
         for path in paths:
             for section, entry in self._read(path, self.doubts):

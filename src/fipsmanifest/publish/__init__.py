@@ -1,1 +1,1 @@
-"""Publication: immutable objects first, read back, then what may move; to S3 or to a folder."""
+"""Publication: immutable objects first, read back, then what may move; to S3 or to a directory."""

@@ -1,6 +1,7 @@
-"""What is to be done with one object, and when: the words in which a plan is written. Pure.
+"""The action that a plan takes on one object, and its step. Pure.
 
-The order of steps is what makes a kill at any point harmless: first what never changes, then what points at it.
+The order of the steps makes a kill at any point harmless: first the objects that never change, then those that point at
+them.
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ from .bucket import Stored
 
 
 class Kind(StrEnum):
-    """What is to be done with an object."""
+    """The kind of an action."""
 
     CREATE = "create"
-    """It is not there."""
+    """The object does not exist and is written."""
     SAME = "same"
-    """It is there and says the same; nothing is written."""
+    """The stored object has the same content; nothing is written."""
     MOVE = "move"
-    """A pointer or the index is to say something newer."""
+    """A pointer or the index is replaced by a newer version."""
     CONFLICT = "conflict"
-    """It is there and must not be overwritten."""
+    """The stored object differs and must not be overwritten."""
 
 
 class Step(IntEnum):
-    """Writes of one step may be made at once; a step begins when the one before has been read back."""
+    """The steps of a publication. Writes of one step may run in parallel; a step begins when the previous one was read
+    back."""
 
     TOOL_FILES = 1
     MANIFESTS = 2
@@ -40,24 +42,24 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What is to be done with one object."""
+    """One action of a plan."""
 
     kind: Kind
     """Only ``create`` and ``move`` write."""
     key: str
-    """The object."""
+    """The object's key."""
     step: Step
-    """When."""
+    """The step in which it is done."""
     data: bytes
-    """What is to be there afterwards, or is there (``same``)."""
+    """The object's bytes afterwards."""
     replaces: str | None
-    """The token of the version that was read; None where there was none."""
+    """The token of the version that was read; None if there was no object."""
     detail: str
-    """One line for people: ``serial 1 -> 2``; the whole sentence of a conflict."""
+    """One line for people: ``serial 1 -> 2``; for a conflict, a whole sentence."""
     final: bool = True
-    """Whether ``data`` is what will be written; False in the plan of what nobody signed yet."""
+    """Whether ``data`` is what will be written; False in a plan for objects that are not signed yet."""
     advice: str = ""
-    """What to do about a conflict, where its step does not say that."""
+    """What to do about a conflict; empty for the advice of its step."""
 
     @property
     def sha256(self) -> str:
@@ -66,17 +68,17 @@ class Action:
 
 
 def same(key: str, step: Step, stored: Stored, detail: str = "") -> Action:
-    """Leave what is there as it is."""
+    """Return the action that leaves the stored object as it is."""
     return Action(Kind.SAME, key, step, stored.data, stored.token, detail)
 
 
 def lost(key: str, step: Step, sentence: str, advice: str) -> Action:
-    """Refuse to go on where something that was published is gone."""
+    """Return the conflict for a published object that no longer exists."""
     return Action(Kind.CONFLICT, key, step, b"", None, sentence, final=False, advice=advice)
 
 
 def foreign(key: str, step: Step, stored: Stored, address: str, because: str = "") -> Action:
-    """Refuse to write over what somebody else wrote."""
+    """Return the conflict for an object that another program wrote."""
     digest = hashlib.sha256(stored.data).hexdigest()
-    sentence = f"{key} in {address} is none of ours (SHA-256 {digest}). {because}".rstrip()
+    sentence = f"{key} in {address} was not written by fipsmanifest (SHA-256 {digest}). {because}".rstrip()
     return Action(Kind.CONFLICT, key, step, stored.data, stored.token, sentence)

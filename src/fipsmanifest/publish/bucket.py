@@ -1,7 +1,7 @@
-"""A bucket, as publishing needs one: read, list, and write on a condition.
+"""The bucket interface that publishing needs: read, list, and conditional write.
 
-There is no delete, and no unconditional write but for a user who says that nobody else publishes: what is published
-stays, and a pointer moves only from the state that was read.
+There is no delete. The only unconditional write is for a user who asserts that there is no other publisher. A published
+object stays, and a pointer changes only from the state that was read.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Protocol
 
 from ..errors import Conflict, Incomplete, UsageError
 
-#: The largest object that is read: manifests are capped at 16 MiB, the node tool is far smaller.
+#: The size limit for objects that are read: a manifest has at most 16 MiB, and the node tool is far smaller.
 MAX_OBJECT = 16 * 1024 * 1024
 
-#: A listing with more keys than this is not one of ours.
+#: The limit for the keys of a listing; fipsmanifest publishes far fewer.
 MAX_KEYS = 200_000
 
 #: Key segments begin with a letter or digit: no ``..``, no hidden files, nothing that needs quoting in a URL or shell.
@@ -24,23 +24,25 @@ _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", re.ASCII)
 
 
 class NotAnObject(Incomplete):
-    """What lies under a key was never published: a folder, a device, or what is too large. It was not read."""
+    """The key does not name a published object, but a directory, a device or a too large file. Not read."""
 
 
 class TooLarge(NotAnObject):
     """An object of more than `MAX_OBJECT` bytes."""
 
     def __init__(self, where: str) -> None:
-        super().__init__(f"{where} is larger than {MAX_OBJECT} bytes.", "It is none of ours; move it away.")
+        super().__init__(
+            f"{where} is larger than {MAX_OBJECT} bytes.", "It was not written by fipsmanifest; move it away."
+        )
 
 
 class NoConditions(Conflict):
-    """The store says that it does not do conditional writes."""
+    """The store reports that it does not support conditional writes."""
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"{where} does not support conditions on writes: two publishers could overwrite each other.",
-            "Use another store, or say --single-writer if nobody else publishes there.",
+            f"{where} does not support conditional writes: two publishers could overwrite each other.",
+            "Use another store, or pass --single-writer if there is no other publisher.",
         )
 
 
@@ -49,9 +51,9 @@ class Stored:
     """An object as it was read."""
 
     data: bytes
-    """All of it."""
+    """The whole object."""
     token: str
-    """The version that was read: an ETag, or a digest in a folder. Opaque."""
+    """The version that was read: an ETag, or a digest in a directory. Opaque."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,17 @@ class Entry:
     size: int
     """Bytes."""
     token: str
-    """The version, as `Stored.token`; empty where listing does not tell it."""
+    """The version, as `Stored.token`; empty if the listing does not contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Write only where there is no such object."""
+    """Write only if the object does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Write only over the version that was read."""
+    """Write only if the object still is the version that was read."""
 
     token: str
     """That version's token."""
@@ -81,7 +83,7 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """Write whatever is there: for a single writer, on a store that takes no conditions at all."""
+    """Write without a condition: for a single writer, on a store that does not support conditional writes."""
 
 
 Condition = Absent | Matches | Unchecked
@@ -90,30 +92,30 @@ Condition = Absent | Matches | Unchecked
 class Bucket(Protocol):
     """Where releases are published. Methods may be called from several threads.
 
-    Every method raises `Incomplete` where the store cannot be reached, refuses access or does not exist.
+    Every method raises `Incomplete` if the store cannot be reached, refuses access or does not exist.
     """
 
     def get(self, key: str) -> Stored | None:
-        """Read an object, or None where there is none. Raises `NotAnObject` for what cannot be one."""
+        """Return an object, or None if it does not exist. Raises `NotAnObject` if the key names something else."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
-        """Write an object, on stable storage when this returns.
+        """Write an object; it is on stable storage when this returns.
 
-        Raises `Conflict` where the condition does not hold, `NoConditions` where the store takes none. After a lost
-        answer a retry meets its own write and raises `Conflict` too: look again to tell.
+        Raises `Conflict` if the condition is not met, `NoConditions` if the store does not support conditions. A retry
+        after a lost response can find its own write and raises `Conflict` too: read the object to find out.
         """
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Name the objects whose key begins with ``prefix``, in the keys' order."""
+        """Yield the objects whose key begins with ``prefix``, ordered by key."""
 
     def sweep(self) -> None:
-        """Remove what a writer left half written when it was killed, if the store is one where that can be."""
+        """Remove the partial writes of killed writers, if the store can contain any."""
 
     def describe(self) -> str:
-        """Give the address, for messages."""
+        """Return the bucket's address, for messages."""
 
 
 def check_key(key: str) -> None:
-    """Refuse (`UsageError`) a key that could leave the bucket or hide in it."""
+    """Raise `UsageError` for a key that leaves the bucket or names a hidden file."""
     if not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
-        raise UsageError(f"{key!r} cannot name a published object.", "Use letters, digits, dot, dash and plus.")
+        raise UsageError(f"{key!r} is not a valid object key.", "Use letters, digits, dot, dash and plus.")

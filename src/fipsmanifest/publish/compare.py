@@ -1,4 +1,4 @@
-"""What a new serial would change: whether a published manifest still says what would be generated today. Pure."""
+"""Compare a published manifest with the one that would be generated today under the same serial. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: What may differ without the release being another one (DESIGN section 7): we learnt more about the same bytes.
+#: Keys that may differ within one release (DESIGN section 7): they describe the same bytes in more detail.
 _ADDITIONS = frozenset({"modules", "tool"})
 
 
@@ -17,7 +17,7 @@ class Same:
 
 @dataclass(frozen=True, slots=True)
 class OnlyAdditions:
-    """The release is the same; a new serial would say more about it."""
+    """The release is the same; a new serial would add information about it."""
 
     what: tuple[str, ...]
     """What a new serial would add, in words (``tool 0.2.0``, ``evidence of 12 files``)."""
@@ -25,7 +25,7 @@ class OnlyAdditions:
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """The release itself is another one under the same serial."""
+    """The release itself differs under the same serial."""
 
     what: tuple[str, ...]
     """What differs, as ``files: /usr/bin/kubelet``."""
@@ -43,7 +43,7 @@ def compare(published: Mapping[str, Any], new: Mapping[str, Any]) -> Same | Only
 
 
 def _bare(value: Any) -> Any:
-    """Give a value without the evidence in it."""
+    """Return a value without its evidence."""
     if isinstance(value, Mapping):
         return {
             key: {name: part for name, part in inner.items() if name != "evidence"}
@@ -66,7 +66,7 @@ def _addition(key: str, published: Any, new: Any) -> str:
 
 
 def _where(key: str, published: Any, new: Any) -> list[str]:
-    """Name what differs under a top-level key: entries of a list by their name, else the key."""
+    """Return what differs under a top-level key: the names of a list's entries, else the key."""
     names = _changed(published, new, bare=True)
     return [f"{key}: {name}" for name in names] or [key]
 
@@ -83,7 +83,7 @@ def _values_differ(before: dict[tuple[str, ...], Any], after: dict[tuple[str, ..
 
 
 def _by_name(entries: list[Any], *, bare: bool) -> dict[tuple[str, ...], Any]:
-    """Index a list's objects by what names them; the place in the list tells apart what has one name."""
+    """Index a list's objects by name, architecture and source; duplicates are numbered by their position."""
     found: dict[tuple[str, ...], Any] = {}
     for entry in entries:
         if isinstance(entry, Mapping):

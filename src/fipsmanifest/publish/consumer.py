@@ -1,4 +1,4 @@
-"""What publishing asks of the consumer's verifier: the one seam between the two."""
+"""The interface between publishing and the consumer's verifier."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from ..trust.store import Trust
 from ..trust.text import read_time, write_time
 from ..trust.verify import verify_cleartext, verify_detached
 
-#: Signed files whose verification is remembered, bytes in all: several times the manifests of one release.
+_FIND_WRITER = "Find out who wrote it."
+
+#: Total bytes of the signed files whose verification is cached: several times the manifests of one release.
 _MEMO_BYTES = 4 * 1024 * 1024
 
 
 class Signer(Protocol):
-    """Who signed, and when."""
+    """The signer of an object, and the time of the signature."""
 
     @property
     def fingerprint(self) -> str:
@@ -34,7 +36,7 @@ class Signer(Protocol):
 
 
 class Signed(Signer, Protocol):
-    """What a verified signature covers."""
+    """A verified manifest signature with the bytes that it covers."""
 
     @property
     def payload(self) -> bytes:
@@ -47,23 +49,23 @@ class Signed(Signer, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """The checks that a consumer makes; both raise `NotTrusted`, or `Incomplete` where gpgv cannot be run."""
+    """The checks that a consumer makes; both raise `NotTrusted`, or `Incomplete` if gpgv cannot be run."""
 
     manifest: Callable[[bytes], Signed]
     """Checks a cleartext-signed manifest."""
     tool: Callable[[bytes, bytes], Signer]
     """Checks the tool's bytes against its detached signature, in this order."""
     trusts: Callable[[str, str], bool]
-    """Tells whether the key of this fingerprint is still good in a role (``manifest``, ``tool``)."""
+    """Returns whether the key with this fingerprint is not revoked in a role (``manifest``, ``tool``)."""
     user_id: Callable[[str], str] = lambda _: ""
-    """Returns the user ID that the trust folder has for a fingerprint; empty where it has none."""
+    """Returns the user ID that the trust directory has for a fingerprint; empty if it has none."""
     once: Consumer | None = None
-    """The same checks with the revoked keys taken as retired: tells what such a key signed from what no key of ours
-    did, and is never a reason to believe it. None where no key is revoked."""
+    """The same checks with revoked keys treated as retired. They distinguish an object that a revoked key signed from
+    one that no listed key signed, and are never a reason to trust it. None if no key is revoked."""
 
     @classmethod
     def trusting(cls, trust: Trust) -> Consumer:
-        """Check as the node tool does, with the keys of ``trust``."""
+        """Return the checks of the node tool with the keys of ``trust``."""
         good = {(key.fingerprint, key.role) for key in trust.keys if key.status != "revoked"}
         names = {key.fingerprint: key.user_id for key in trust.keys}
         revoked = any(key.status == "revoked" for key in trust.keys)
@@ -77,10 +79,10 @@ class Consumer:
 
 
 class _Memo:
-    """Verifies, and keeps the last results by digest: bytes that were verified once are not given to gpgv again.
+    """Verifies signed files, and caches the last results by digest, so that gpgv does not verify the same bytes twice.
 
-    A run reads a manifest before it signs, plans with it, and reads back what it wrote. Only results are kept, no
-    refusals, for `_MEMO_BYTES` of signed files. May be called from several threads.
+    A run reads a manifest before signing, while planning, and after writing. Only successful results are cached, for
+    at most `_MEMO_BYTES` of signed files. May be called from several threads.
     """
 
     def __init__(self, verify: Callable[[bytes], Signed]) -> None:
@@ -103,7 +105,7 @@ class _Memo:
 
 
 def as_retired(trust: Trust, fingerprint: str | None = None) -> Trust:
-    """Give the trust in which revoked keys, or this one alone, are retired: what they signed in their time holds."""
+    """Return ``trust`` with revoked keys, or only this one, as retired, so that their older signatures are valid."""
     return trust._replace(
         keys=tuple(
             key._replace(status="retired")
@@ -115,8 +117,8 @@ def as_retired(trust: Trust, fingerprint: str | None = None) -> Trust:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedManifest:
-    """A manifest that verifies."""
+class VerifiedManifest:
+    """A manifest whose signature was verified."""
 
     payload: bytes
     """The canonical document."""
@@ -125,15 +127,15 @@ class SignedManifest:
     document: Manifest
     """The same, parsed."""
     fingerprint: str
-    """Who signed it."""
+    """The signer's full fingerprint."""
     signed_at: datetime
-    """When."""
+    """The time of the signature."""
     signer: str = ""
-    """The user ID that the trust folder has for the signer's key; empty where it has none."""
+    """The user ID that the trust directory has for the signer's key; empty if it has none."""
 
 
 def require_unexpired(manifest: Manifest, now: datetime) -> None:
-    """Refuse to publish what every reader refuses: a manifest past its ``expires``. Raises `Refused`."""
+    """Raise `Refused` for a manifest past its ``expires``, which every reader would refuse."""
     expires = read_time(manifest.expires or "")
     if expires is not None and expires <= now:
         raise Refused(
@@ -144,10 +146,10 @@ def require_unexpired(manifest: Manifest, now: datetime) -> None:
 
 def read_manifest(
     data: bytes, consumer: Consumer, *, kubernetes: str, name: str, serial: int | None = None
-) -> SignedManifest:
-    """Verify a signed manifest and that it is bound to where it lies, or is to lie.
+) -> VerifiedManifest:
+    """Verify a signed manifest, and check that its content matches its key.
 
-    ``serial`` None takes any, as under a pointer. Raises `NotTrusted`.
+    ``serial`` None accepts any serial, as under a pointer. Raises `NotTrusted`.
     """
     signed = consumer.manifest(data)
     manifest = parse(dict(signed.manifest))
@@ -155,37 +157,40 @@ def read_manifest(
         expected = kubernetes if serial is None else f"{kubernetes} serial {serial}"
         raise NotTrusted(
             f"The manifest is of {manifest.kubernetes} serial {manifest.serial}, not of {expected}.",
-            "Look at who put it there.",
+            _FIND_WRITER,
         )
     if manifest.name is not None and manifest.name != name:
-        raise NotTrusted(f"The manifest is that of {manifest.name}, not of {name}.", "Look at who put it there.")
+        raise NotTrusted(f"The manifest is that of {manifest.name}, not of {name}.", _FIND_WRITER)
     if not is_of_el(name, manifest.el):
-        raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", "Look at who put it there.")
+        raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", _FIND_WRITER)
     signer = consumer.user_id(signed.fingerprint)
-    return SignedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
+    return VerifiedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
 
 
 def is_of_el(name: str, el: int) -> bool:
-    """Tell whether a name (``rhel8``, ``rhel-84``) may be that of a manifest for ``el``: its digits begin with it."""
+    """Return whether a name (``rhel8``, ``rhel-84``) fits a manifest for ``el``: a number in it begins with ``el``."""
     digits = re.findall(r"[0-9]+", name)
     return not digits or any(run.startswith(str(el)) for run in digits)
 
 
 def read_tool(data: bytes, signature: bytes, consumer: Consumer, version: str) -> Signer:
-    """Verify a tool and that it is the version under which it lies, or is to lie: a signature covers the tool's own
-    words and not its address. Give who signed it. Raises `NotTrusted`."""
+    """Verify a tool, and check that it states the version of its key, which the signature does not cover.
+
+    Return the signer. Raises `NotTrusted`.
+    """
     signer = consumer.tool(data, signature)
-    told = version_of(data)
-    if told != version:
+    stated = version_of(data)
+    if stated != version:
+        found = "no version at all" if stated is None else f"version {stated}"
         raise NotTrusted(
-            f"The tool says that it is {'no version at all' if told is None else f'version {told}'}, not {version}.",
-            "Publish it under its own version, and look at who put it there.",
+            f"The tool says that it is {found}, not {version}.",
+            "Publish it under its own version, and find out who wrote it.",
         )
     return signer
 
 
 def tool_signer(data: bytes, signature: bytes, consumer: Consumer, version: str) -> Signer | None:
-    """Give who signed a tool; None where the signature does not hold, or the tool is another version."""
+    """Return the signer of a tool; None if the signature is invalid, or the tool has another version."""
     try:
         return read_tool(data, signature, consumer, version)
     except (NotTrusted, ValidationFailed):

@@ -1,4 +1,4 @@
-"""What the serials of a release say together: the numbers follow one another, and so do the days of signing. Pure."""
+"""Check the sequence of a release's serials: their numbers and signing dates. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from . import layout
-from .index import Contents, PublishedManifest
+from .index import PublishedContents, PublishedManifest
 from .layout import ManifestKey
 
-#: What the verifier allows for clocks (DESIGN section 8), between two of which nobody knows which one is wrong.
+#: The clock skew that the verifier tolerates (DESIGN section 8).
 _CLOCKS = timedelta(hours=24)
 
 
-def signed_too_early(published: Contents) -> Iterator[tuple[PublishedManifest, str]]:
-    """Give each serial that was signed before the serial which it follows, and say so."""
+def signed_too_early(published: PublishedContents) -> Iterator[tuple[PublishedManifest, str]]:
+    """Yield each serial that was signed before its predecessor, with a description."""
     releases = sorted(published.manifests, key=lambda record: (record.kubernetes, record.name, record.serial))
     for before, after in itertools.pairwise(releases):
         if (before.kubernetes, before.name) != (after.kubernetes, after.name):
@@ -26,9 +26,9 @@ def signed_too_early(published: Contents) -> Iterator[tuple[PublishedManifest, s
 
 
 def gaps(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Give the pointers of releases between whose serials some are not there, and say which.
+    """Yield the pointer of each release with missing serials, and which serials are missing.
 
-    ``keys`` are those of the manifests that are there, whether they verify or not.
+    ``keys`` are the keys of all stored manifests, including those that do not verify.
     """
     serials: dict[str, set[int]] = {}
     for key in keys:

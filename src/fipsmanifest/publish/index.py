@@ -1,6 +1,6 @@
-"""What is published, as data: one record per manifest and per tool, and ``index.json`` made of them. Pure.
+"""The records of published manifests and tools, and ``index.json``, which is written from them. Pure.
 
-The index carries no trust: it names signed objects and repeats what they say.
+The index carries no trust: it names signed objects and repeats part of their content.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ..errors import Conflict
 from ..model.diff import Difference, compare
 from ..model.manifest import File, Manifest, Module
 from . import layout
-from .consumer import SignedManifest
+from .consumer import VerifiedManifest
 from .layout import ManifestKey, ToolKey
 
 SCHEMA = "fipsmanifest/index/v1"
 
-#: What is told of a serial's changes: `fipsmanifest diff` tells them all.
+#: The limits for the listed changes of a serial, in lines and characters; `fipsmanifest diff` prints all changes.
 MAX_CHANGES = 12
 MAX_CHANGE = 160
 
-#: A value longer than this is not told: a digest says nothing to a reader.
-_TELLING = 40
+#: The longest value that a change shows, in characters; digests are longer.
+_MAX_SHOWN = 40
 
-#: No serial, size or certificate's number comes near this.
+#: An upper limit for serials, sizes and certificate numbers.
 _MAX_NUMBER = 10**9
 
-#: Every serial has its own of these.
+#: Keys that differ between any two serials.
 _ALWAYS_DIFFER = frozenset({"serial", "reason", "created"})
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedComponent:
-    """One component's verdict, as the manifest gives it."""
+    """The verdict on one component, as in the manifest."""
 
     name: str
     """``kubelet``."""
@@ -47,30 +47,30 @@ class PublishedComponent:
     requirement: str
     """``proven``, ``module`` or ``known``."""
     verdict: str
-    """What its bytes say."""
+    """The verdict: ``proven``, ``plain`` and so on."""
     modules: tuple[str, ...]
     """The modules in its programs, by name."""
     certificates: tuple[str, ...] = ()
     """The certificates of those modules: ``FIPS 140-2 certificate 4407``."""
     reason: str = ""
-    """Why it is not required to be proven; empty where it is."""
+    """Why it is not required to be proven; empty if it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedCertificate:
-    """A validation of one of the modules. Its status is the reader's to compute, for the reader's day."""
+    """A validation of one of the modules. The reader computes its status for the current day."""
 
     number: int
     """``4407``."""
     standard: str
     """``FIPS 140-2``."""
     holder: str
-    """Who holds it."""
+    """The vendor that holds the certificate."""
     historical_since: str
-    """The day of its move to the historical list; empty where none is known."""
+    """The day of its move to the historical list; empty if unknown."""
 
     def status(self, day: date) -> Literal["active", "historical"]:
-        """Give its status on a day, as far as the manifest knows."""
+        """Return its status on ``day`` according to the manifest."""
         return "historical" if self.historical_since and self.historical_since <= day.isoformat() else "active"
 
 
@@ -79,7 +79,7 @@ class PublishedManifest:
     """One serial of one manifest."""
 
     key: str
-    """Where it lies for good."""
+    """The key of the object, which never changes."""
     size: int
     """Bytes, with the signature."""
     sha256: str
@@ -95,7 +95,7 @@ class PublishedManifest:
     created: str
     """The release's date, RFC 3339."""
     expires: str
-    """From when on nobody takes it, RFC 3339; empty for never."""
+    """The time from which verifiers refuse it, RFC 3339; empty for never."""
     signed_at: str
     """The signature's date, RFC 3339."""
     fingerprint: str
@@ -109,7 +109,7 @@ class PublishedManifest:
     components: tuple[PublishedComponent, ...]
     """Every component."""
     modules: tuple[str, ...]
-    """The modules seen in it, by name."""
+    """The modules found in it, by name."""
     certificates: tuple[PublishedCertificate, ...]
     """The certificates of those modules."""
     since: int
@@ -117,7 +117,7 @@ class PublishedManifest:
     changes: tuple[str, ...]
     """What changed since then, one line each, at most `MAX_CHANGES` and a last one with the count of the rest."""
     signer: str = ""
-    """The user ID of the signer's key, as the trust folder has it; the fingerprint alone identifies the key."""
+    """The user ID of the signer's key, from the trust directory; only the fingerprint identifies the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,28 +135,27 @@ class PublishedTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """Everything that is published."""
+class PublishedContents:
+    """All records of a bucket."""
 
     manifests: tuple[PublishedManifest, ...] = ()
     """By version, name and serial, the newest first."""
     tools: tuple[PublishedTool, ...] = ()
     """The newest first."""
     withdrawn: tuple[str, ...] = ()
-    """Keys of what was published and is gone on purpose, in order: the one thing here that no listing gives
+    """Sorted keys of withdrawn objects: published, and removed on purpose. No listing contains this
     (`docs/adr/0011-what-was-published-is-missed.md`)."""
     outdated: frozenset[str] = frozenset()
-    """Keys of the records that an older version wrote with fewer fields: they name objects, and are made again. Never
-    written."""
+    """Keys of records that an older version wrote with fewer fields: those records are created again. Never written."""
 
 
 def contents(
     manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTool], withdrawn: Iterable[str] = ()
-) -> Contents:
-    """Put records in the order in which they are shown; of several with one key the last counts."""
+) -> PublishedContents:
+    """Sort records for display; of several records with the same key the last is used."""
     by_key = {record.key: record for record in manifests}
     by_version = {record.version: record for record in tools}
-    return Contents(
+    return PublishedContents(
         tuple(
             sorted(
                 sorted(by_key.values(), key=lambda record: record.name),
@@ -169,17 +168,17 @@ def contents(
     )
 
 
-def objects(told: Contents) -> dict[str, PublishedManifest | PublishedTool]:
-    """Give the keys of the objects that an index tells of, none of which ever changes, with their records."""
-    found: dict[str, PublishedManifest | PublishedTool] = {record.key: record for record in told.manifests}
-    for record in told.tools:
+def objects(indexed: PublishedContents) -> dict[str, PublishedManifest | PublishedTool]:
+    """Return the records of the objects in an index that never change, by key."""
+    found: dict[str, PublishedManifest | PublishedTool] = {record.key: record for record in indexed.manifests}
+    for record in indexed.tools:
         found |= {layout.tool(record.version, suffix): record for suffix in layout.TOOL_SUFFIXES}
     return found
 
 
-def same_content(told: PublishedManifest | PublishedTool, made: PublishedManifest | PublishedTool) -> bool:
-    """Tell whether two records may be of one payload: no more than the signature differs, and what came before."""
-    return _bare(told) == _bare(made)
+def same_content(indexed: PublishedManifest | PublishedTool, made: PublishedManifest | PublishedTool) -> bool:
+    """Return whether two records can describe the same payload: only the signature and the predecessor differ."""
+    return _bare(indexed) == _bare(made)
 
 
 def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | PublishedTool:
@@ -192,8 +191,8 @@ def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | Publ
     )
 
 
-def newest(published: Contents) -> dict[str, PublishedManifest]:
-    """Give the manifest of the highest serial that verifies, by the key of the pointer that should lead to it."""
+def newest(published: PublishedContents) -> dict[str, PublishedManifest]:
+    """Return the record of the highest serial of each release, by the key of its pointer."""
     found: dict[str, PublishedManifest] = {}
     for record in published.manifests:
         pointer = layout.manifest(record.kubernetes, record.name)
@@ -203,7 +202,7 @@ def newest(published: Contents) -> dict[str, PublishedManifest]:
 
 
 def describe(
-    key: str, name: str, data: bytes, signed: SignedManifest, before: SignedManifest | None
+    key: str, name: str, data: bytes, signed: VerifiedManifest, before: VerifiedManifest | None
 ) -> PublishedManifest:
     """Return the record of a verified manifest whose signed file is ``data``.
 
@@ -274,7 +273,7 @@ def _certificates_of(modules: Iterable[Module]) -> tuple[str, ...]:
     return tuple(f"{standard} certificate {number}" for standard, number in sorted(certificates))
 
 
-def _changes(before: SignedManifest, after: SignedManifest) -> tuple[str, ...]:
+def _changes(before: VerifiedManifest, after: VerifiedManifest) -> tuple[str, ...]:
     differences = [
         difference for difference in compare(before.content, after.content) if difference.subject not in _ALWAYS_DIFFER
     ]
@@ -287,13 +286,13 @@ def _change(difference: Difference) -> str:
     line = f"{difference.component}: " if difference.component else ""
     line += f"{difference.subject} {difference.change}"
     before, after = difference.before, difference.after
-    if before is not None and after is not None and max(len(before), len(after)) <= _TELLING:
+    if before is not None and after is not None and max(len(before), len(after)) <= _MAX_SHOWN:
         line += f" from {before} to {after}"
     return line if len(line) <= MAX_CHANGE else line[: MAX_CHANGE - 3] + "..."
 
 
-def write(published: Contents) -> bytes:
-    """Write ``index.json``: the same bytes for the same contents."""
+def write(published: PublishedContents) -> bytes:
+    """Return the bytes of ``index.json``; they depend on the contents only."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "about": "Carries no trust: verify the signed objects that it names.",
@@ -305,14 +304,14 @@ def write(published: Contents) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
 
 
-def read(data: bytes) -> Contents:
-    """Read ``index.json``, which anybody may have written.
+def read(data: bytes) -> PublishedContents:
+    """Read ``index.json``, which is untrusted input.
 
-    Raises `Conflict` where it is not ours. A record is left out that is not well-formed, or that is not of the object
-    whose key it gives.
+    Raises `Conflict` if fipsmanifest did not write it. Records are skipped that are malformed, or whose key belongs to
+    another object.
     """
     try:
-        # A number that no record can hold is not read: Python refuses, or takes long over, thousands of digits.
+        # A number above the limit is not converted: for thousands of digits Python raises an error or is slow.
         document = json.loads(data, parse_int=lambda digits: int(digits) if len(digits) < len(str(_MAX_NUMBER)) else -1)
     except (ValueError, RecursionError):
         document = None
@@ -323,7 +322,7 @@ def read(data: bytes) -> Contents:
     manifests = [_manifest(item) for item in _objects(document, "manifests")]
     tools = [_tool(item) for item in _objects(document, "tools")]
     withdrawn = _with_texts(document, "withdrawn").get("withdrawn")
-    return Contents(
+    return PublishedContents(
         tuple(filter(None, manifests)),
         tuple(filter(None, tools)),
         tuple(sorted(filter(layout.never_changes, set(withdrawn)))) if isinstance(withdrawn, tuple) else (),
@@ -360,7 +359,7 @@ def _tool(item: dict[str, Any]) -> PublishedTool | None:
 
 
 def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Make tuples of those lists that hold nothing but texts; what stays a list fits no record."""
+    """Convert lists that contain only strings to tuples; other lists stay lists, which no record accepts."""
     found = {key: item.get(key) for key in keys}
     return item | {
         key: tuple(texts)
@@ -370,7 +369,7 @@ def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _record(kind: type[Record], item: dict[str, Any]) -> Record | None:
-    """Return the record of an object that has exactly its fields, in their types; no number is negative or huge.
+    """Return the record of a JSON object with exactly its fields and types, and numbers within the limits; else None.
 
     A field with a default may be missing: older versions did not write it.
     """

@@ -1,4 +1,4 @@
-"""Where everything lies in a bucket, and how it is served. Pure.
+"""The layout of a bucket: the key of each object, and the headers that it is served with. Pure.
 
 ::
 
@@ -21,10 +21,10 @@ TOOL = "dkp-fips-tool"
 INDEX_JSON = "index.json"
 INDEX_HTML = "index.html"
 
-#: In the order in which they are moved: a reader who meets a half-moved set finds in the sidecar where the pair is.
+#: In the order in which the pointers are moved: during a move, the sidecar names the version whose files are complete.
 TOOL_SUFFIXES = (".asc", ".sha256", "")
 
-# Every part is bounded: a listing is what somebody else says, and a number of a thousand digits is no version.
+# Every part has a limit: a listing is untrusted input, and can contain a number of a thousand digits.
 _KUBERNETES = r"v[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:-[0-9a-z.]{1,64})?"
 _NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 _SERIAL = r"[1-9][0-9]{0,8}"
@@ -42,7 +42,7 @@ _STAGES = {"dev": -4, "a": -3, "b": -2, "rc": -1, None: 0, "post": 1}
 
 @dataclass(frozen=True, slots=True)
 class ManifestKey:
-    """What a manifest's key says; a pointer's key has no serial."""
+    """The parts of a manifest's key; a pointer's key has no serial."""
 
     kubernetes: str
     """``v1.21.3``."""
@@ -54,61 +54,61 @@ class ManifestKey:
 
 @dataclass(frozen=True, slots=True)
 class ToolKey:
-    """What a tool file's key says; a pointer's key has no version."""
+    """The parts of a tool file's key; a pointer's key has no version."""
 
     version: str | None
     """``0.1.0``, or None for the pointer."""
     suffix: str
-    """Nothing for the tool itself, ``.sha256`` or ``.asc``."""
+    """Empty for the tool itself, ``.sha256`` or ``.asc``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What the tool's SHA-256 file says."""
+    """The content of the tool's SHA-256 file."""
 
     version: str
-    """Where the pair lies that never changes."""
+    """The version, under whose key the tool and its signature never change."""
     sha256: str
     """The tool's digest, hex."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """How an object is served."""
+    """The HTTP headers of an object."""
 
     content_type: str
-    """With the character set where it is text."""
+    """With the character set if it is text."""
     cache_control: str
-    """A year for what never changes, ``no-cache`` (ask each time) for what moves."""
+    """A year for objects that never change, ``no-cache`` (revalidate each time) for the others."""
 
 
 def manifest(kubernetes: str, name: str, serial: int | None = None) -> str:
-    """Give a manifest's key, or without ``serial`` the pointer's. Raises `UsageError` for names that cannot be."""
+    """Return a manifest's key, or without ``serial`` the pointer's. Raises `UsageError` for invalid names."""
     middle = "" if serial is None else f"{serial}/"
     key = f"{manifests(kubernetes)}{middle}manifest-{name}.json.asc"
     if not _MANIFEST.fullmatch(key):
         raise UsageError(
-            f"{kubernetes!r}, {name!r} and serial {serial} cannot name a manifest.", "Use v1.21.3, rhel8 and 1."
+            f"{kubernetes!r}, {name!r} and serial {serial} are not a valid manifest name.", "Use v1.21.3, rhel8 and 1."
         )
     return key
 
 
 def manifests(kubernetes: str) -> str:
-    """Give the prefix of all manifests of a version."""
+    """Return the prefix of all manifests of a version."""
     return f"{ROOT}manifests/{kubernetes}/"
 
 
 def tool(version: str | None = None, suffix: str = "") -> str:
-    """Give the key of a tool file, or without ``version`` the pointer's. Raises `UsageError` for an odd version."""
+    """Return the key of a tool file, or without ``version`` the pointer's. Raises `UsageError` if it is invalid."""
     middle = "" if version is None else f"{version}/"
     key = f"{ROOT}{middle}{TOOL}{suffix}"
     if not _TOOL_FILE.fullmatch(key):
-        raise UsageError(f"{version!r} cannot be the tool's version.", "Use 1.2.3.")
+        raise UsageError(f"{version!r} is not a valid tool version.", "Use 1.2.3.")
     return key
 
 
 def read_key(key: str) -> ManifestKey | ToolKey | None:
-    """Say what a key names, or None for one that this layout does not have."""
+    """Parse a key; return None for a key that is not in this layout."""
     if found := _MANIFEST.fullmatch(key):
         serial = found["serial"]
         return ManifestKey(found["kubernetes"], found["name"], None if serial is None else int(serial))
@@ -118,31 +118,31 @@ def read_key(key: str) -> ManifestKey | ToolKey | None:
 
 
 def never_changes(key: str) -> bool:
-    """Tell whether a key is that of a serial or of a version, and no pointer, index or stranger's."""
+    """Return whether a key names a serial or a version, as opposed to a pointer, an index file or a foreign object."""
     what = read_key(key)
     return what is not None and (what.serial if isinstance(what, ManifestKey) else what.version) is not None
 
 
 def sidecar(version: str, sha256: str) -> bytes:
-    """Write the tool's SHA-256 file, which ``sha256sum -c`` takes: its first line is a comment to it."""
+    """Return the tool's SHA-256 file in the format of ``sha256sum -c``, with a comment as its first line."""
     return f"# {tool(version)}\n{sha256}  {TOOL}\n".encode("ascii")
 
 
 def read_sidecar(data: bytes) -> Sidecar:
-    """Read the tool's SHA-256 file. Raises `ValidationFailed` for anything but the two lines that we write."""
+    """Read the tool's SHA-256 file. Raises `ValidationFailed` unless it has exactly the two lines of `sidecar`."""
     found = _SIDECAR.fullmatch(data.decode("ascii", "replace"))
     if found is None:
         raise ValidationFailed(
-            f"{data[:80]!r} is not the SHA-256 file of a published tool.", "It should name its version and one digest."
+            f"{data[:80]!r} is not the SHA-256 file of a published tool.", "It must name its version and one digest."
         )
     return Sidecar(found["version"], found["sha256"])
 
 
 def version_order(version: str) -> tuple[tuple[int, ...], int, int, str]:
-    """Give the sort key of a tool version: 0.9 < 0.10rc1 < 0.10 < 0.10.post1. Raises `UsageError` for an odd one."""
+    """Return a sort key for a tool version: 0.9 < 0.10rc1 < 0.10 < 0.10.post1. Raises `UsageError` if invalid."""
     found = re.fullmatch(_VERSION, version, re.ASCII)
     if found is None:
-        raise UsageError(f"{version!r} cannot be the tool's version.", "Use 1.2.3.")
+        raise UsageError(f"{version!r} is not a valid tool version.", "Use 1.2.3.")
     release = [int(part) for part in found[1].split(".")]
     while release and release[-1] == 0:
         release.pop()
@@ -150,7 +150,7 @@ def version_order(version: str) -> tuple[tuple[int, ...], int, int, str]:
 
 
 def headers(key: str) -> Headers:
-    """Say how the object under ``key`` is served."""
+    """Return the HTTP headers of the object ``key``."""
     parsed = read_key(key)
     cache = "public, max-age=31536000, immutable" if never_changes(key) else "no-cache"
     if isinstance(parsed, ToolKey):

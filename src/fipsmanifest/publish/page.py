@@ -1,4 +1,4 @@
-"""``index.html``: what is published, for people. One static file, no script, nothing from elsewhere. Pure."""
+"""``index.html``: the published contents as a static page, without scripts or external resources. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from string import Template
 
 from ..errors import Conflict
 from . import index, layout
-from .index import Contents, PublishedCertificate, PublishedManifest, PublishedTool
+from .index import PublishedCertificate, PublishedContents, PublishedManifest, PublishedTool
 
-#: How we know our own page: within its first bytes.
+#: Identifies a page that fipsmanifest wrote; it is within the first bytes.
 MARKER = b'<meta name="generator" content="fipsmanifest">'
 _MARKER_WITHIN = 1024
 
-#: What the page shows of one release's components and serials, and of all releases together, in characters: a page of
-#: more than a few megabytes is read by nobody, and one of more than `MAX_OBJECT` not even by us.
+#: The limits for the rows of one table, and for the details of all releases in characters: browsers are slow with
+#: larger pages, and objects of more than `MAX_OBJECT` bytes are not read.
 MAX_ROWS = 300
 MAX_DETAILS = 4 * 1024 * 1024
 
@@ -25,7 +25,7 @@ _INDEX = f'<a href="{layout.INDEX_JSON}">{layout.INDEX_JSON}</a>'
 
 
 def is_ours(key: str, data: bytes) -> bool:
-    """Tell whether an index file in a bucket was written by us."""
+    """Return whether fipsmanifest wrote an index file of a bucket."""
     if key == layout.INDEX_HTML:
         return MARKER in data[:_MARKER_WITHIN]
     try:
@@ -35,18 +35,17 @@ def is_ours(key: str, data: bytes) -> bool:
     return True
 
 
-def is_written_with(page: bytes, told: bytes) -> bool:
-    """Tell whether a page was written with this very ``index.json``: it holds a digest of it, of what the page does not
-    show too."""
-    return _written_with(told).encode("ascii") in page[:_MARKER_WITHIN]
+def is_written_with(page: bytes, indexed: bytes) -> bool:
+    """Return whether a page was written together with this ``index.json``, whose digest the page contains."""
+    return _written_with(indexed).encode("ascii") in page[:_MARKER_WITHIN]
 
 
-def _written_with(told: bytes) -> str:
-    return f'<meta name="index-sha256" content="{hashlib.sha256(told).hexdigest()}">'
+def _written_with(indexed: bytes) -> str:
+    return f'<meta name="index-sha256" content="{hashlib.sha256(indexed).hexdigest()}">'
 
 
-def render(published: Contents) -> bytes:
-    """Write the page: the same bytes for the same contents, and true on whatever day it is read."""
+def render(published: PublishedContents) -> bytes:
+    """Return the page's bytes; they depend on the contents only, and no statement depends on the day."""
     newest = _newest(published.manifests)
     return _PAGE.substitute(
         marker=MARKER.decode("ascii"),
@@ -90,7 +89,7 @@ def _table(newest: list[PublishedManifest]) -> str:
 
 
 def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "releases") -> str:
-    """Write a table whose rows become cards on a narrow screen; the roles keep it a table for a screen reader then."""
+    """Return a table whose rows become cards on a narrow screen; the roles keep it a table for screen readers."""
     head = "".join(f'<th role="columnheader" scope="col">{_text(text)}</th>' for text in heads)
     body = "\n".join(
         '<tr role="row">'
@@ -108,8 +107,8 @@ def _rows(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], kin
     )
 
 
-def _publishers(published: Contents) -> str:
-    """Name the keys that signed what is published; the fingerprint alone identifies a key."""
+def _publishers(published: PublishedContents) -> str:
+    """Return the list of the signing keys; only the fingerprint identifies a key."""
     names: dict[str, str] = {}
     for record in published.manifests:
         names[record.fingerprint] = names.get(record.fingerprint) or record.signer
@@ -125,7 +124,7 @@ def _publishers(published: Contents) -> str:
 
 
 def _certificates(newest: list[PublishedManifest]) -> str:
-    """Say each certificate's status so that it needs no clock: a day that had come when its manifest was signed."""
+    """Return the list of certificates, each with its status on the day when its newest manifest was signed."""
     dated: dict[PublishedCertificate, str] = {}
     for record in newest:
         for certificate in record.certificates:
@@ -174,6 +173,7 @@ def _usage(tools: tuple[PublishedTool, ...], newest: list[PublishedManifest]) ->
         f"  {file} --keys keys \\",
         f"  --kubernetes {record.kubernetes} --el {record.el}",
     )
+    # Published bytes do not change with the wording of the code. plain-english: skip
     return f"""<p>Put this page's address, without <code>index.html</code>, into <code>BASE</code>.</p>
 {download}
 <p>Get the publisher's public key (<code>release-key.asc</code>) from its owner, not from this bucket. Import it once,
@@ -192,7 +192,7 @@ the key into a trust folder; it stays there for the manifests to come:</p>
 
 
 def _commands(label: str, *lines: str) -> str:
-    """Write commands to copy, in a box that scrolls by itself and can be reached by keyboard."""
+    """Return commands to copy, in a box that scrolls separately and can be focused by keyboard."""
     text = escape("\n".join(lines), quote=False)
     return f'<pre tabindex="0" role="region" aria-label="{_text(label)}"><code>{text}</code></pre>'
 
@@ -211,7 +211,7 @@ def _tools(tools: tuple[PublishedTool, ...]) -> str:
 
 
 def _sections(newest: list[PublishedManifest], manifests: tuple[PublishedManifest, ...]) -> str:
-    """Give the details of the newest releases, as many as a page can hold that is still read."""
+    """Return the details of the newest releases, up to `MAX_DETAILS` characters."""
     sections: list[str] = []
     size = 0
     for record in newest:
@@ -255,7 +255,7 @@ Made with the node tool {_text(record.tool_version)}, SHA-256 <code>{_text(recor
 
 
 def _verdicts(record: PublishedManifest) -> str:
-    """Count the components by verdict, the most frequent first."""
+    """Return the number of components by verdict, the most frequent first."""
     counts = Counter(part.verdict for part in record.components)
     return _text(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()) or "none")
 
@@ -289,7 +289,7 @@ def _more(count: int) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape markup; and what nobody sees, or what turns the direction of writing, is shown as an escape."""
+    """Escape markup, and show invisible characters and those that change the writing direction as escapes."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return escape(shown)
 
@@ -303,7 +303,7 @@ def _validity(record: PublishedManifest) -> str:
 
 
 def _fingerprint(fingerprint: str) -> str:
-    """Write a fingerprint in groups of four, so that people can compare it and a phone can break it."""
+    """Return a fingerprint in groups of four digits, so that it can be compared, and wrapped on a narrow screen."""
     return _text(" ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4)))
 
 
@@ -353,6 +353,7 @@ th,td{padding:.45rem .9rem .45rem 0;border-bottom:1px solid var(--line);text-ali
 th{font-size:.85rem;color:var(--mute)}
 tbody tr:last-child td{border-bottom:0}
 .releases td:not(:nth-child(3),:last-child),th{white-space:nowrap}
+.components td:nth-child(3){overflow-wrap:normal}.components td:nth-child(4){min-width:8rem}
 .releases code{font-size:.82em}
 summary{cursor:pointer;padding:.4rem 0;color:var(--link)}
 section{margin:1rem 0;padding:1rem 1.25rem;border:1px solid var(--line);border-radius:.5rem}

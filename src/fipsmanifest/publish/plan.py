@@ -1,4 +1,4 @@
-"""What has to be done so that what is wanted is published: decided here, without touching anything. Pure."""
+"""Plan a publication: compare the request with a snapshot of the bucket, and list the actions. Pure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, 
 from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import MAX_OBJECT
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, require_unexpired, tool_signer
+from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, require_unexpired, tool_signer
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
+from .request import ManifestToPublish, PublishRequest, ToolToPublish
 from .snapshot import Snapshot, published_tool_signer
-from .wanted import Wanted, WantedManifest, WantedTool
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that has to be done, in order."""
+    """The actions of a publication, in order."""
 
     address: str
     """The bucket."""
     actions: tuple[Action, ...]
-    """By step, then key; of a tool's files the signature comes first."""
+    """Sorted by step, then key; the signature comes first of a tool's files."""
     left_out: tuple[str, ...]
-    """What lies in the bucket where a manifest or tool should and is not one: left alone, and not in the index."""
-    published: index.Contents
-    """What will be published when the plan is carried out, as the index then says."""
+    """Sentences about stored objects with a manifest's or tool's key that are not valid; they stay, and are not in the
+    index."""
+    published: index.PublishedContents
+    """The contents of the bucket after the plan was carried out, as in the index."""
 
     @property
     def conflicts(self) -> tuple[Action, ...]:
-        """The actions that cannot be done."""
+        """The actions that are conflicts."""
         return tuple(action for action in self.actions if action.kind is Kind.CONFLICT)
 
     @property
@@ -43,7 +44,7 @@ class Plan:
         return tuple(action for action in self.actions if action.kind in {Kind.CREATE, Kind.MOVE})
 
     def document(self) -> dict[str, Any]:
-        """Give the plan as JSON, without the objects' bytes."""
+        """Return the plan as JSON, without the objects' bytes."""
         return {
             "bucket": self.address,
             "actions": [
@@ -61,7 +62,7 @@ class Plan:
         }
 
     def require_no_conflict(self) -> None:
-        """Raise `Conflict`, or `Several` of them, where anything must not be overwritten."""
+        """Raise `Conflict`, or `Several` of them, if the plan has conflicts."""
         errors: list[FipsManifestError] = [
             Conflict(action.detail, action.advice or _ADVICE.get(action.step, _POINTER_ADVICE))
             for action in self.conflicts
@@ -76,31 +77,30 @@ _ADVICE = {
     Step.TOOL_FILES: "Give the changed tool a new version; if trust.json was edited by hand, raise its edition.",
     Step.MANIFESTS: "Give the definition a new serial and a reason.",
 }
-_POINTER_ADVICE = "Find out who wrote it; move it away by hand if it is not wanted."
+_POINTER_ADVICE = "Find out who wrote it; if it is not intended, move it away by hand."
 
 
-def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime) -> Plan:
-    """Decide what has to be done.
+def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now: datetime) -> Plan:
+    """Return the plan for a request.
 
-    Raises `NotTrusted` where something wanted does not verify itself, and `Refused` where a manifest has expired
-    ``now``, names another tool than the one published with it, or leaves the index too large to be read. Conflicts are
-    in the plan.
+    Raises `NotTrusted` if a requested object does not verify, and `Refused` if a manifest has expired at ``now``, names
+    a tool that is not published, or makes the index too large. Conflicts are part of the plan.
     """
     actions: list[Action] = []
-    asked: dict[str, tuple[WantedManifest, Action]] = {}
+    asked: dict[str, tuple[ManifestToPublish, Action]] = {}
     manifests, tools = list(there.published.manifests), list(there.published.tools)
-    if wanted.tool is not None:
-        files = list(_tool_files(wanted.tool, there, consumer))
+    if request.tool is not None:
+        files = list(_tool_files(request.tool, there, consumer))
         actions += files
         if all(action.kind is not Kind.CONFLICT for action in files):
-            actions += tool_pointers(wanted.tool.version, files, there, consumer)
-        # Where the tool is a conflict, this only keeps that from being reported as a missing tool as well.
+            actions += tool_pointers(request.tool.version, files, there, consumer)
+        # If the tool is a conflict, its record prevents an additional error about a missing tool.
         signature = next(action.data for action in files if action.key.endswith(".asc"))
-        signer = consumer.tool(wanted.tool.data, signature).fingerprint
-        tools.append(index.PublishedTool(wanted.tool.version, wanted.tool.sha256, len(wanted.tool.data), signer))
+        signer = consumer.tool(request.tool.data, signature).fingerprint
+        tools.append(index.PublishedTool(request.tool.version, request.tool.sha256, len(request.tool.data), signer))
     else:
         actions += tool_pointers_behind(there, consumer)
-    for manifest in wanted.manifests:
+    for manifest in request.manifests:
         signed = _check(manifest, consumer, now)
         file = _manifest_file(manifest, signed, there, consumer)
         actions.append(file)
@@ -111,7 +111,7 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
             before = _before(manifest, there, consumer)
             manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed, before))
         asked[layout.manifest(manifest.kubernetes, manifest.name)] = (manifest, file)
-    contents = index.contents(manifests, tools, _withdrawn(wanted, there))
+    contents = index.contents(manifests, tools, _withdrawn(request, there))
     actions += manifest_pointers(asked, contents, there, consumer)
     planned = {action.key for action in actions}
     actions += (_gone(key, there) for key in there.gone if key not in planned and key not in contents.withdrawn)
@@ -119,16 +119,19 @@ def make_plan(wanted: Wanted, there: Snapshot, consumer: Consumer, now: datetime
     return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out, contents)
 
 
-def _withdrawn(wanted: Wanted, there: Snapshot) -> Iterator[str]:
-    """Give the keys that nobody is to miss. Raises `UsageError` for one that is there, or that nobody misses."""
+def _withdrawn(request: PublishRequest, there: Snapshot) -> Iterator[str]:
+    """Yield the keys of withdrawn objects. Raises `UsageError` for a requested key that is not missing."""
     yield from there.published.withdrawn
-    for key in wanted.withdrawn:
+    for key in request.withdrawn:
         if key in there.entries:
             raise UsageError(
-                f"{key} is in {there.address}.", "Withdraw what is gone; nothing here removes a published object."
+                f"{key} is in {there.address}.",
+                "Only a missing object can be withdrawn; fipsmanifest never removes a published object.",
             )
         if key not in there.gone and key not in there.published.withdrawn:
-            raise UsageError(f"{key} is not missing in {there.address}.", "`fipsmanifest audit` names what is.")
+            raise UsageError(
+                f"{key} is not missing in {there.address}.", "Run `fipsmanifest audit` to list the missing objects."
+            )
         yield key
 
 
@@ -137,44 +140,42 @@ def _gone(key: str, there: Snapshot) -> Action:
     return lost(
         key,
         step,
-        f"{key} was published in {there.address}, as {layout.INDEX_JSON} says, and is gone.",
-        f"Put it back from a copy; if it was removed on purpose, say so: fipsmanifest publish --withdraw {key}",
+        f"{key} was published in {there.address}, as {layout.INDEX_JSON} says, and is missing.",
+        f"Put it back from a copy; if it was removed on purpose, withdraw it: fipsmanifest publish --withdraw {key}",
     )
 
 
 def _unless_spent(create: Action, made: index.PublishedManifest | index.PublishedTool, there: Snapshot) -> Action:
-    """Refuse to make anew what was withdrawn, or what was published with another content and is gone."""
-    told = there.gone.get(create.key)
+    """Return ``create``, or a conflict if the object was withdrawn, or published with other content and is missing."""
+    indexed = there.gone.get(create.key)
     if create.key in there.published.withdrawn:
-        sentence = f"{create.key} was published in {there.address} and withdrawn: it is never made anew."
-    elif told is not None and not index.same_content(told, made):
-        sentence = f"{create.key} was published in {there.address} with another content, and is gone."
+        sentence = f"{create.key} was published in {there.address} and withdrawn: it cannot be published again."
+    elif indexed is not None and not index.same_content(indexed, made):
+        sentence = f"{create.key} was published in {there.address} with other content, and is missing."
     else:
         return create
     return replace(create, kind=Kind.CONFLICT, detail=sentence)
 
 
 def _order(action: Action) -> tuple[Step, int, str]:
-    """Put a tool's signature before the tool: whoever is killed between them leaves nothing unsigned."""
+    """Return the sort key; a tool's signature comes before the tool, so that a killed run leaves no unsigned tool."""
     what = layout.read_key(action.key)
     place = layout.TOOL_SUFFIXES.index(what.suffix) if isinstance(what, layout.ToolKey) else 0
     return action.step, place, action.key
 
 
-def _check(manifest: WantedManifest, consumer: Consumer, now: datetime) -> SignedManifest:
+def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> VerifiedManifest:
     signed = read_manifest(
         manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
     )
     if manifest.serial > 1 and not signed.document.reason:
-        raise Refused(
-            f"{manifest.key} has serial {manifest.serial} and gives no reason for it.", "Give the definition a reason."
-        )
+        raise Refused(f"{manifest.key} has serial {manifest.serial} and no reason.", "Set 'reason' in the definition.")
     require_unexpired(signed.document, now)
     return signed
 
 
-def _before(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> SignedManifest | None:
-    """Give the highest lower serial that is published and verifies."""
+def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> VerifiedManifest | None:
+    """Return the published manifest with the highest lower serial that verifies, or None."""
     kubernetes, name = manifest.kubernetes, manifest.name
     for serial in there.serials(kubernetes, name):
         stored = there.objects.get(layout.manifest(kubernetes, name, serial))
@@ -186,7 +187,7 @@ def _before(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> Si
     return None
 
 
-def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[index.PublishedTool]) -> None:
+def _require_tool(manifest: ManifestToPublish, signed: VerifiedManifest, tools: list[index.PublishedTool]) -> None:
     named = signed.document.tool
     if not any((tool.version, tool.sha256) == (named.version, named.sha256) for tool in tools):
         raise Refused(
@@ -195,12 +196,12 @@ def _require_tool(manifest: WantedManifest, signed: SignedManifest, tools: list[
         )
 
 
-def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
-    """Plan the three files that never change: the tool, its digest, its signature."""
+def _tool_files(tool: ToolToPublish, there: Snapshot, consumer: Consumer) -> Iterator[Action]:
+    """Plan the three files that never change: the tool, its SHA-256 file and its signature."""
     ours = read_tool(tool.data, tool.signature, consumer, tool.version)
     record = index.PublishedTool(tool.version, tool.sha256, len(tool.data), ours.fingerprint)
-    wanted = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
-    for suffix, data in wanted.items():
+    files = {"": tool.data, ".sha256": layout.sidecar(tool.version, tool.sha256), ".asc": tool.signature}
+    for suffix, data in files.items():
         key = layout.tool(tool.version, suffix)
         stored = there.objects.get(key)
         if stored is None:
@@ -216,8 +217,10 @@ def _tool_files(tool: WantedTool, there: Snapshot, consumer: Consumer) -> Iterat
             yield Action(Kind.CONFLICT, key, Step.TOOL_FILES, data, stored.token, sentence)
 
 
-def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snapshot, consumer: Consumer) -> Action:
-    """Plan the file that never changes. The same means: it verifies, and signs the same bytes."""
+def _manifest_file(
+    manifest: ManifestToPublish, signed: VerifiedManifest, there: Snapshot, consumer: Consumer
+) -> Action:
+    """Plan the file that never changes. A stored file is the same if it verifies and covers the same payload."""
     stored = there.objects.get(manifest.key)
     if stored is None:
         newest = max(there.serials(manifest.kubernetes, manifest.name), default=0)
@@ -228,7 +231,7 @@ def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snap
         detail = f"{len(manifest.signed)} bytes"
         create = Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
         return _unless_spent(create, record, there)
-    published: SignedManifest | None = None
+    published: VerifiedManifest | None = None
     try:
         published = read_manifest(
             stored.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
@@ -237,22 +240,22 @@ def _manifest_file(manifest: WantedManifest, signed: SignedManifest, there: Snap
             return same(manifest.key, Step.MANIFESTS, stored)
         because = ""
     except NotTrusted as error:
-        because = f" What is there does not verify: {error.message}"
+        because = f" The stored object does not verify: {error.message}"
     before = published.payload if published is not None else stored.data
     sentence = _differ(manifest.key, there, before, published, signed.payload, signed) + because
     return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, stored.token, sentence)
 
 
-def _index(contents: index.Contents, there: Snapshot) -> Iterator[Action]:
-    """Plan the two index files, derived from what will be there."""
-    wanted = (
+def _index(contents: index.PublishedContents, there: Snapshot) -> Iterator[Action]:
+    """Plan the two index files, derived from the contents after the publication."""
+    expected = (
         (layout.INDEX_JSON, Step.INDEX_JSON, index.write(contents)),
         (layout.INDEX_HTML, Step.INDEX_HTML, render(contents)),
     )
-    for key, step, data in wanted:
+    for key, step, data in expected:
         if len(data) > MAX_OBJECT:
             raise Refused(
-                f"{key} would be {len(data)} bytes large, and more than {MAX_OBJECT} are read by nobody.",
+                f"{key} would have {len(data)} bytes; the limit is {MAX_OBJECT}.",
                 "Publish to another bucket or prefix.",
             )
         stored = there.objects.get(key)
@@ -269,12 +272,12 @@ def _index(contents: index.Contents, there: Snapshot) -> Iterator[Action]:
 def _differ(key: str, there: Snapshot, before: bytes, was: Signer | None, after: bytes, ours: Signer) -> str:
     return (
         f"{key} in {there.address} has SHA-256 {_sha256(before)}{_signed_by(was)}; "
-        f"what would be published has SHA-256 {_sha256(after)}{_signed_by(ours)}."
+        f"the object to publish has SHA-256 {_sha256(after)}{_signed_by(ours)}."
     )
 
 
 def _signed_by(signer: Signer | None) -> str:
-    # A dry run asks before anybody has signed.
+    # A dry run compares unsigned objects.
     if signer is None or not signer.fingerprint:
         return ""
     return f", signed {signer.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signer.fingerprint}"

@@ -1,4 +1,4 @@
-"""Where the well-known addresses are to lead: only ever to a higher serial and a newer tool. Pure."""
+"""Plan the pointers: they only ever move to a higher serial or a newer tool. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import Stored
 from .consumer import Consumer, read_manifest, tool_signer
+from .request import ManifestToPublish
 from .snapshot import Snapshot, published_tool_signer
-from .wanted import WantedManifest
 
 _TOOL_POINTER_STEPS = dict(
     zip(layout.TOOL_SUFFIXES, (Step.TOOL_SIGNATURE_POINTER, Step.TOOL_SIDECAR_POINTER, Step.TOOL_POINTER), strict=True)
@@ -19,8 +19,8 @@ _TOOL_POINTER_STEPS = dict(
 
 
 def tool_pointers_behind(there: Snapshot, consumer: Consumer) -> list[Action]:
-    """Plan the move of the tool's well-known address that another publisher did not come to; nothing of our own is in
-    it, so that a conflict there does not stop this run."""
+    """Plan the move of the tool's pointers that another publisher did not complete. A conflict does not stop this run,
+    which publishes no tool."""
     if not there.published.tools:
         return []
     version = there.published.tools[0].version
@@ -39,10 +39,9 @@ def _stored_tool(version: str, there: Snapshot) -> list[tuple[str, Stored]]:
 
 
 def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: Consumer) -> Iterator[Action]:
-    """Plan the well-known address, which only ever moves to a newer version.
+    """Plan the tool's pointers, which only ever move to a newer version.
 
-    Where another publisher was stopped before or in the middle of a move to a still newer version, that move is
-    completed.
+    An incomplete move of another publisher to a still newer version is completed.
     """
     versions = _published_tools(there)
     versions[version] = {_suffix(action.key): action.data for action in files}
@@ -55,7 +54,9 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
         pointer = there.objects.get(layout.tool(None, suffix))
         if pointer is not None:
             found = [
-                known for known, data in versions.items() if _says_the_same(known, suffix, data, pointer.data, consumer)
+                known
+                for known, data in versions.items()
+                if _has_same_content(known, suffix, data, pointer.data, consumer)
             ]
             if not found:
                 yield foreign(layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix], pointer, there.address)
@@ -66,7 +67,7 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
     complete = len(files_there) == len(layout.TOOL_SUFFIXES)
     if target != version and not (complete and tool_signer(files_there[""], files_there[".asc"], consumer, target)):
         key = layout.tool(target)
-        sentence = f"{key} in {there.address} is newer than {version}, is pointed at, and does not verify."
+        sentence = f"{key} in {there.address} is newer than {version}, has a pointer, and does not verify."
         yield Action(Kind.CONFLICT, key, Step.TOOL_POINTER, b"", None, sentence)
         return
     for suffix in layout.TOOL_SUFFIXES:
@@ -81,15 +82,17 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
             yield Action(Kind.MOVE, key, step, files_there[suffix], pointer.token, detail)
 
 
-def _says_the_same(version: str, suffix: str, files: Mapping[str, bytes], pointer: bytes, consumer: Consumer) -> bool:
-    """Tell whether a pointer's file is a version's own. Of a signature that means: it is a good one of that tool."""
+def _has_same_content(
+    version: str, suffix: str, files: Mapping[str, bytes], pointer: bytes, consumer: Consumer
+) -> bool:
+    """Return whether a pointer has a version's content: the same bytes, or for a signature a valid one of that tool."""
     if files.get(suffix) == pointer:
         return True
     return suffix == ".asc" and "" in files and tool_signer(files[""], pointer, consumer, version) is not None
 
 
 def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
-    """Give the files of the versions that were read, by version and suffix."""
+    """Return the files of the tool versions that were read, by version and suffix."""
     found: dict[str, dict[str, bytes]] = {}
     for key, stored in there.objects.items():
         parsed = layout.read_key(key)
@@ -99,12 +102,14 @@ def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
 
 
 def manifest_pointers(
-    asked: Mapping[str, tuple[WantedManifest, Action]], contents: index.Contents, there: Snapshot, consumer: Consumer
+    asked: Mapping[str, tuple[ManifestToPublish, Action]],
+    contents: index.PublishedContents,
+    there: Snapshot,
+    consumer: Consumer,
 ) -> Iterator[Action]:
-    """Plan the well-known addresses of everything that the index names.
+    """Plan the pointers of all releases in the index.
 
-    Where another publisher was stopped before it moved one, that move is completed. What stands in the way of that
-    one is the other's conflict, which does not stop this run.
+    An incomplete move of another publisher is completed. A conflict there does not stop this run.
     """
     newest = index.newest(contents)
     for key, (manifest, file) in asked.items():
@@ -113,7 +118,7 @@ def manifest_pointers(
         yield _manifest_pointer(newer or replace(manifest, signed=file.data), there, consumer)
     for key, record in newest.items():
         if key in there.entries and key not in there.objects:
-            # It is what it should be, or nothing that could be read.
+            # The listing shows that it is up to date, or it could not be read.
             continue
         if key not in asked and (target := _newer(record, there, consumer)) is not None:
             action = _manifest_pointer(target, there, consumer)
@@ -121,12 +126,12 @@ def manifest_pointers(
                 yield action
 
 
-def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer) -> WantedManifest | None:
-    """Give a published manifest that was read because its pointer may be behind; None for any other one."""
+def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer) -> ManifestToPublish | None:
+    """Return a published manifest whose object was read and verifies, else None."""
     stored = there.objects.get(record.key)
     if stored is None:
         return None
-    found = WantedManifest(record.kubernetes, record.name, record.serial, stored.data)
+    found = ManifestToPublish(record.kubernetes, record.name, record.serial, stored.data)
     try:
         read_manifest(stored.data, consumer, kubernetes=found.kubernetes, name=found.name, serial=found.serial)
     except NotTrusted:
@@ -134,8 +139,8 @@ def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer)
     return found
 
 
-def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consumer) -> Action:
-    """Plan the well-known address, which only ever moves to a higher serial."""
+def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> Action:
+    """Plan a manifest pointer, which only ever moves to a higher serial."""
     key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
     pointer = there.objects.get(key)
     if pointer is None:
@@ -146,11 +151,11 @@ def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consu
         signed = read_manifest(pointer.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name)
         serial, trusted = signed.document.serial, ""
     except NotTrusted as error:
-        # The copy of a serial whose key was revoked since: a reissue has to be able to take its place.
+        # It is a copy of a serial whose key was revoked later: a reissue must be able to replace it.
         copied = _serial_with(pointer.data, manifest, there)
         if copied is None or copied >= manifest.serial:
             return foreign(key, step, pointer, there.address, error.message)
-        serial, trusted = copied, ", which is trusted no more,"
+        serial, trusted = copied, ", which is no longer trusted,"
     if serial > manifest.serial:
         return _newer_pointer(pointer, manifest, serial, there)
     if serial < manifest.serial:
@@ -162,23 +167,23 @@ def _manifest_pointer(manifest: WantedManifest, there: Snapshot, consumer: Consu
     ):
         detail = f"another signature of serial {serial}"
         return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
-    return foreign(key, step, pointer, there.address, f"It is not the serial {serial} that is published.")
+    return foreign(key, step, pointer, there.address, f"It differs from the published serial {serial}.")
 
 
-def _newer_pointer(pointer: Stored, manifest: WantedManifest, serial: int, there: Snapshot) -> Action:
-    """Leave the well-known address of a higher serial as it is, where that serial is there as well."""
+def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, there: Snapshot) -> Action:
+    """Keep the pointer to a higher serial, if that serial is stored or was withdrawn; else return a conflict."""
     key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
     target = layout.manifest(manifest.kubernetes, manifest.name, serial)
     if target in there.published.withdrawn:
         return same(key, step, pointer, f"serial {serial}, which was withdrawn")
     if target in there.entries:
         return same(key, step, pointer, f"serial {serial}, which is newer")
-    sentence = f"{key} in {there.address} is of serial {serial}, and {target} is gone."
-    return lost(key, step, sentence, f"Put it back: {key} holds its bytes.")
+    sentence = f"{key} in {there.address} is of serial {serial}, and {target} is missing."
+    return lost(key, step, sentence, f"Put it back: {key} has the same bytes.")
 
 
-def _serial_with(data: bytes, manifest: WantedManifest, there: Snapshot) -> int | None:
-    """Give the serial that lies in the bucket with exactly these bytes, or None."""
+def _serial_with(data: bytes, manifest: ManifestToPublish, there: Snapshot) -> int | None:
+    """Return the stored serial with exactly these bytes, or None."""
     for serial in there.serials(manifest.kubernetes, manifest.name):
         stored = there.objects.get(layout.manifest(manifest.kubernetes, manifest.name, serial))
         if stored is not None and stored.data == data:

@@ -1,4 +1,4 @@
-"""What a store enforces, found out with a scratch object that is removed again."""
+"""Test which guarantees a store enforces, with scratch objects that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from ..errors import Conflict
 from . import layout
 from .bucket import Absent, Bucket, Condition, Matches, NoConditions, Unchecked
 
-#: Below ``tool/``, which is ours alone, so that a policy can grant removal for this prefix and nothing else.
+#: Below ``tool/``, which only fipsmanifest uses, so that a policy can grant removal for this prefix alone.
 SCRATCH = f"{layout.ROOT}probe-"
 
-#: A version that no store gives an object: ETags are digests, or longer.
+#: A token that no object has: ETags are digests, or longer.
 _NO_VERSION = "0" * 32
 
 
 class Scratch(Bucket, Protocol):
-    """A bucket in which a probe can clean up after itself. Publishing never removes anything and does not need this."""
+    """A bucket that can remove the scratch objects of a probe. Publishing never removes objects."""
 
     def remove(self, key: str) -> None:
-        """Remove an object; one that is not there is removed already."""
+        """Remove an object, if it exists."""
 
     def refuses_wrong_digest(self, key: str) -> bool | None:
-        """Tell whether a body that is not what its SHA-256 says is refused; None where the store takes no digest."""
+        """Return whether a body with a wrong SHA-256 is refused; None if the store accepts no digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the store does about one thing."""
+    """The result of one test."""
 
     name: str
     """``create-only``, ``replace-only``, ``replace-existing``, ``read-back``, ``listing`` or ``digest``."""
     holds: bool | None
-    """Whether the store enforces it; None where that cannot be asked."""
+    """Whether the store enforces it; None if that cannot be tested."""
     meaning: str
-    """What is enforced, in words."""
+    """The guarantee, in words."""
     needed: bool
-    """Whether publishing beside other publishers rests on it."""
+    """Whether concurrent publishers need it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What was found out."""
+    """The results of all tests."""
 
     address: str
     """The bucket."""
     answers: tuple[Answer, ...]
-    """In the order in which they were asked."""
+    """In the order of the tests."""
 
     @property
     def failing(self) -> tuple[Answer, ...]:
-        """The answers that forbid publishing beside others."""
+        """The failed guarantees that concurrent publishers need."""
         return tuple(answer for answer in self.answers if answer.needed and not answer.holds)
 
     def document(self) -> dict[str, Any]:
-        """Give the result as JSON."""
+        """Return the result as JSON."""
         return {
             "bucket": self.address,
             "answers": [
@@ -69,10 +69,9 @@ class Probe:
 
 
 def probe(bucket: Scratch) -> Probe:
-    """Ask the store with two scratch objects, and remove them.
+    """Test the store with two scratch objects, and remove them.
 
-    Raises `Incomplete` where it cannot be asked, and where the scratch objects cannot be removed: its message names
-    what is left then.
+    Raises `Incomplete` if the store cannot be tested, or a scratch object cannot be removed; the message names it.
     """
     key = SCRATCH + secrets.token_hex(8)
     absent = f"{key}-absent"
@@ -111,7 +110,7 @@ def _ask(bucket: Scratch, key: str, absent: str) -> Iterator[Answer]:
 
 
 def _refused(bucket: Bucket, key: str, data: bytes, only_if: Condition) -> bool:
-    """Tell whether the store refused because the condition does not hold, and not because it takes none."""
+    """Return whether the store refused because the condition is not met, not because it supports none."""
     try:
         _put(bucket, key, data, only_if)
     except NoConditions:

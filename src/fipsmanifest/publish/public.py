@@ -1,4 +1,4 @@
-"""What the world reads: the published objects through their public address, caches in between included."""
+"""Read published objects back from their public address, through any caches."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from .plan import Plan
 if TYPE_CHECKING:
     from ..fetch.http import Http
 
-#: Seconds in which a cache has to ask anew: pointers are served ``no-cache``.
+#: Seconds within which caches are expected to revalidate: pointers are served with ``no-cache``.
 PATIENCE = 300.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 
 
 def require_address(address: str) -> None:
-    """Refuse (`UsageError`) what is no web address: before anything is published, since nothing could be read there."""
+    """Raise `UsageError` for an invalid public address; to be called before anything is published."""
     try:
         parts = urlsplit(address)
         asked = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         asked = False
     if not asked or parts.query or parts.fragment:
-        raise UsageError(f"{visible(address)!r} is no address that the world reads.", "Give https://HOST[/PREFIX].")
+        raise UsageError(
+            f"{visible(address)!r} is not a public address.", "Use https://HOST[/PREFIX], without query or fragment."
+        )
 
 
 def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SILENT, *, wait: float = PATIENCE) -> None:
-    """Read every object of a plan that was carried out below ``address``, until all are what the bucket holds.
+    """Read every object of an executed plan below ``address``, until all have the bytes that are in the bucket.
 
-    A pointer that another publisher moved on since is right where it says what the bucket says now. ``wait`` is in
-    seconds. Raises `Incomplete` where an object is still another one then, or cannot be had; `UsageError` for an
-    address that cannot be asked.
+    A pointer that another publisher has moved since is compared with the bucket's current object. ``wait`` is in
+    seconds. Raises `Incomplete` if an object still differs or cannot be read then; `UsageError` for an address that
+    cannot be requested.
     """
     from ..fetch.cache import Cache, default_root
     from ..fetch.http import Http, Limits
@@ -48,7 +50,7 @@ def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SIL
     require_address(address)
     deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
     limits = Limits(connect=10, read=20, attempts=2, longest_wait=5, total=60)
-    # Plain http is no danger here: what comes is compared with what was signed and verified.
+    # Plain http is safe here: the responses are compared with bytes that were verified.
     with Http(Cache(default_root()), limits=limits, allow_http=True) as http:
         left = {action.key: action for action in plan.actions}
         while True:
@@ -58,11 +60,11 @@ def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SIL
             if time.monotonic() >= deadline:
                 key, reason = next(iter(wrong.items()))
                 raise Incomplete(
-                    f"{len(wrong)} of {len(plan.actions)} objects are not yet to be had as published at {address} "
+                    f"{len(wrong)} of {len(plan.actions)} objects are not yet available as published at {address} "
                     f"after {wait:.0f} s, the first is {key}: {reason}",
-                    "The bucket itself is complete: look at what serves it, its caches and permissions, and run again.",
+                    "The bucket itself is complete: check the web server, its caches and permissions, and run again.",
                 )
-            progress.note(f"Waiting for {address}: {len(wrong)} objects are not there yet.")
+            progress.note(f"Waiting for {address}: {len(wrong)} objects are not available yet.")
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
             pause = min(pause * 2, _LONGEST_PAUSE)
             left = {key: left[key] for key in wrong}

@@ -1,7 +1,7 @@
-"""Carrying out a plan: each write on the condition that was read, read back, and planned anew where it was overtaken.
+"""Carry out a plan with conditional writes that are read back, and plan again if another publisher was faster.
 
-Whoever is overtaken by another publisher looks again: what the other one wrote is then either the same, or newer, or
-a conflict. So there is one place that decides (`plan`) and no case here in which two publishers could disagree.
+The objects of the other publisher are then either the same, or newer, or a conflict. `plan` alone decides this, so that
+two publishers cannot disagree.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from .consumer import Consumer, read_manifest
 from .layout import ManifestKey
 from .plan import Plan, make_plan
 from .records import THREADS
+from .request import PublishRequest
 from .snapshot import read_snapshot
-from .wanted import Wanted
 
-#: Times that a store which keeps other bytes than it was given gets them again.
+#: How often an object is written again if the store returns other bytes than were written.
 _REPAIRS = 2
 
-#: Each round loses only to a publisher that got ahead, so this is enough for dozens at once.
+#: In each round at least one publisher succeeds, so this is enough for dozens of concurrent publishers.
 ROUNDS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What was done."""
+    """The result of a publication."""
 
     plan: Plan
-    """The last plan: what is not ``same`` in it was written in the last round."""
+    """The last plan; its actions that are not ``same`` were carried out in the last round."""
     written: tuple[Action, ...]
-    """Everything that this run wrote, in order; empty where all was there already."""
+    """All writes of this run, in order; empty if everything was published already."""
 
 
 class _Overtaken(Conflict):
-    """The bucket is no longer as it was read."""
+    """The bucket has changed since it was read."""
 
 
-def plan_publication(wanted: Wanted, bucket: Bucket, consumer: Consumer) -> Plan:
-    """Look at the bucket and decide; touches nothing. Raises as `make_plan` and `read_snapshot` do."""
-    keys = [manifest.key for manifest in wanted.manifests]
-    version = wanted.tool.version if wanted.tool else None
-    return make_plan(wanted, read_snapshot(bucket, consumer, keys, version), consumer, utc_now())
+def plan_publication(request: PublishRequest, bucket: Bucket, consumer: Consumer) -> Plan:
+    """Read the bucket and return a plan; writes nothing. Raises as `make_plan` and `read_snapshot` do."""
+    keys = [manifest.key for manifest in request.manifests]
+    version = request.tool.version if request.tool else None
+    return make_plan(request, read_snapshot(bucket, consumer, keys, version), consumer, utc_now())
 
 
 def publish(
-    wanted: Wanted,
+    request: PublishRequest,
     bucket: Bucket,
     consumer: Consumer,
     progress: Progress = SILENT,
@@ -64,32 +64,32 @@ def publish(
     plan: Plan | None = None,
     single_writer: bool = False,
 ) -> Publication:
-    """Publish what is wanted; again, it does nothing.
+    """Carry out a request; a second call writes nothing.
 
-    ``plan`` is one that was made already and perhaps shown; it is made anew where the bucket has changed since.
-    ``single_writer`` allows a store that ignores conditions, on the caller's word that nobody else publishes.
-    Raises `Conflict` (or `Several`) before the first write where anything differs, and where the store ignores
-    conditions or keeps other bytes than were written; `Incomplete` where it cannot be reached.
+    ``plan`` is an existing plan; it is replaced if the bucket has changed since. ``single_writer`` allows a store
+    without conditional writes: the caller asserts that there is no other publisher. Raises `Conflict` (or `Several`)
+    before the first write if a stored object differs, and if the store ignores conditions or returns other bytes than
+    were written; `Incomplete` if it cannot be reached.
     """
     bucket.sweep()
     rounds = _Rounds(bucket, consumer, progress, single_writer)
     for attempt in range(ROUNDS):
-        current = plan if attempt == 0 and plan is not None else plan_publication(wanted, bucket, consumer)
+        current = plan if attempt == 0 and plan is not None else plan_publication(request, bucket, consumer)
         current.require_no_conflict()
         try:
             rounds.run(current)
         except _Overtaken as error:
-            progress.note(f"{error.message} Looking again.")
+            progress.note(f"{error.message} Planning again.")
             time.sleep(random.random() * 0.05 * min(attempt + 1, 10))  # noqa: S311 - spreads rounds, protects nothing
             continue
         return Publication(current, tuple(rounds.written))
     raise Incomplete(
-        f"{bucket.describe()} kept changing for {ROUNDS} rounds.", "Run again when nobody else is publishing."
+        f"{bucket.describe()} kept changing for {ROUNDS} rounds.", "Run again when no other publisher is running."
     )
 
 
 class _Rounds:
-    """Attempts at plans, each made anew after the one before was overtaken."""
+    """The execution of successive plans, each made after the bucket had changed."""
 
     def __init__(self, bucket: Bucket, consumer: Consumer, progress: Progress, single_writer: bool) -> None:
         self._bucket = bucket
@@ -101,7 +101,7 @@ class _Rounds:
         self._takes_none = False
 
     def run(self, plan: Plan) -> None:
-        """Write what the plan says, step by step."""
+        """Carry out the writes of a plan, step by step."""
         pending = list(plan.writes)
         if not pending:
             return
@@ -116,8 +116,8 @@ class _Rounds:
             for step, group in itertools.groupby(pending, key=lambda action: action.step):
                 actions = list(group)
                 if step <= Step.MANIFESTS and not (self.written and self.written[-1].step == step):
-                    # Of two publishers with different content the one that loses here has written no manifest, so that
-                    # no serial is the one's for one EL and the other's for another. Of a tool it is the signature.
+                    # Of two publishers with different content, the one that fails here has written no other manifest,
+                    # so that all ELs of a serial come from one publisher. For a tool, it is the signature.
                     task.advance(self._write_all([actions.pop(0)]))
                 if actions:
                     task.advance(self._write_all(actions))
@@ -129,19 +129,19 @@ class _Rounds:
             self._write(actions[0])
         else:
             with ThreadPoolExecutor(THREADS) as pool:
-                # All are waited for, so that nothing is still being written when this raises.
+                # Wait for all, so that no write is in progress when this raises.
                 _consume(pool.map(self._write, actions))
         return len(actions)
 
     def _write(self, action: Action) -> None:
-        """Write one object and read it back as its readers will."""
+        """Write one object, read it back and verify it."""
         only_if: Condition = Absent() if action.replaces is None else Matches(action.replaces)
         self._put(action, only_if)
         self.written.append(action)
         stored = self._read_back(action)
         for _ in range(_REPAIRS if self._conditions_hold and action.step <= Step.MANIFESTS else 0):
-            # The store said that it created the object for us, and nobody writes over what never changes: it kept
-            # something else than it was given.
+            # The store reported that it created the object, and no publisher overwrites it: the store has stored
+            # other bytes than it received.
             if stored.data != action.data:
                 self._put(action, Matches(stored.token))
                 stored = self._read_back(action)
@@ -155,14 +155,14 @@ class _Rounds:
         stored = self._bucket.get(action.key)
         if stored is None:
             raise Incomplete(
-                f"{self._bucket.describe()} said that {action.key} was written, and does not have it.",
-                "Nobody else removes objects: ask whoever runs the store, and run again.",
+                f"{self._bucket.describe()} reported that {action.key} was written, and does not contain it.",
+                "fipsmanifest never removes objects: ask the store's operator, and run again.",
             )
         return stored
 
     def _put(self, action: Action, only_if: Condition) -> None:
         headers = layout.headers(action.key)
-        # Where the store has said that it takes no conditions, a single writer's word stands for them.
+        # If the store does not support conditions, the user has asserted that there is only one writer.
         put = functools.partial(
             self._bucket.put,
             action.key,
@@ -181,9 +181,9 @@ class _Rounds:
             raise _Overtaken(error.message, error.advice) from error
 
     def _require_conditions(self, known: Action) -> None:
-        """Find out whether the store honours conditions: by writing what is there, on conditions that do not hold.
+        """Check that the store enforces conditions, by writing a stored object under conditions that are not met.
 
-        A careless store then overwrites an object with its own bytes, which harms nobody and leaves no trace.
+        A store that ignores conditions overwrites the object with the same bytes, which changes nothing.
         """
         if self._single_writer or self._conditions_hold:
             return
@@ -194,7 +194,7 @@ class _Rounds:
                 continue
             raise Conflict(
                 f"{self._bucket.describe()} ignores conditions on writes: two publishers could overwrite each other.",
-                "Use another store, or say --single-writer if nobody else publishes there.",
+                "Use another store, or pass --single-writer if there is no other publisher.",
             )
         self._conditions_hold = True
 

@@ -1,4 +1,4 @@
-"""The records of published manifests: verified, and each compared with the serial before it."""
+"""Create the records of published manifests: verify each, and compare it with the serial before it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TypeVar
 from ..errors import NotTrusted
 from . import index, layout
 from .bucket import Stored
-from .consumer import Consumer, SignedManifest, read_manifest
+from .consumer import Consumer, VerifiedManifest, read_manifest
 from .index import PublishedManifest
 from .layout import ManifestKey
 
-#: Objects are small and far away: more in flight than there are cores.
+#: More threads than cores, since small remote objects are limited by latency.
 THREADS = 8
 
 T = TypeVar("T")
 
 
 def in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> Iterator[tuple[str, T]]:
-    """Call for each key from several threads; give keys and results in the keys' order, holding only a few at once."""
+    """Call for each key from several threads; yield keys and results in order, keeping only a few at once."""
     keys = list(keys)
     if len(keys) < 2:
         yield from ((key, call(key)) for key in keys)
@@ -40,36 +40,35 @@ def in_parallel(call: Callable[[str], T], keys: Iterable[str]) -> Iterator[tuple
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A manifest that was read and verifies."""
+    """A verified manifest with its signed file."""
 
     data: bytes
-    signed: SignedManifest
+    signed: VerifiedManifest
 
 
 class Recorder:
-    """Makes the records of manifests; `refused` says what does not verify.
+    """Creates the records of manifests; `refused` lists those that do not verify.
 
-    ``told`` are records that an index gives: they are taken as they are, without reading the manifests again, unless
-    their signers lost our trust or another serial now comes before them. The index carries no trust, and neither does
-    what is derived from it.
+    ``indexed`` are the records of an index. They are used without reading the manifests again, unless their signer is
+    no longer trusted or they now follow another serial. The index carries no trust, and neither do the results.
     """
 
     def __init__(
         self,
         read: Callable[[str], Stored | None],
         consumer: Consumer,
-        told: Mapping[str, PublishedManifest] | None = None,
+        indexed: Mapping[str, PublishedManifest] | None = None,
     ) -> None:
         self._object = read
         self._consumer = consumer
-        self._told = told or {}
+        self._indexed = indexed or {}
         self.refused: list[tuple[str, NotTrusted]] = []
 
     def records(self, keys: Iterable[str]) -> Iterator[PublishedManifest]:
-        """Give the records of those of ``keys`` that verify, serial by serial. Keys of other things are passed over."""
+        """Yield the records of the manifests in ``keys`` that verify, ordered by serial; other keys are skipped."""
         last: PublishedManifest | None = None
-        document: SignedManifest | None = None
-        for key, found in in_parallel(self._look, sorted(keys, key=_by_serial)):
+        document: VerifiedManifest | None = None
+        for key, found in in_parallel(self._resolve, sorted(keys, key=_by_serial)):
             what = layout.read_key(key)
             if found is None or not isinstance(what, ManifestKey):
                 continue
@@ -89,9 +88,13 @@ class Recorder:
                 document = found.signed
             yield last
 
-    def _look(self, key: str) -> PublishedManifest | _Read | None:
-        told = self._told.get(key)
-        return told if told is not None and self._consumer.trusts(told.fingerprint, "manifest") else self._verified(key)
+    def _resolve(self, key: str) -> PublishedManifest | _Read | None:
+        indexed = self._indexed.get(key)
+        return (
+            indexed
+            if indexed is not None and self._consumer.trusts(indexed.fingerprint, "manifest")
+            else self._verified(key)
+        )
 
     def _verified(self, key: str) -> _Read | None:
         what = layout.read_key(key)

@@ -1,7 +1,7 @@
-"""An S3 bucket through boto3, which knows every way in which release engineers keep credentials.
+"""An S3 bucket through boto3, which supports all usual sources of credentials.
 
-Bodies are small, so each write is one PutObject with its condition and its checksum as plain headers. Trailing
-checksums, boto3's default since 1.36, broke several stores (boto/botocore#3352): only AWS's own endpoint gets them.
+Objects are small, so each write is one PutObject with its condition and its checksum as plain headers. Several stores
+do not support trailing checksums, boto3's default since 1.36 (boto/botocore#3352); they are used only with AWS.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 ATTEMPTS = 5
-#: The longest that one Retry-After is obeyed.
+#: The longest Retry-After that is respected.
 MAX_WAIT_SECONDS = 30.0
 
-#: Answers that say "not now". 409 is ConditionalRequestConflict: another conditional write is under way.
+#: Transient failures. 409 is ConditionalRequestConflict: another conditional write is in progress.
 _TRANSIENT_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
 _TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "InternalError", "BadDigest", "IncompleteBody"})
 
@@ -48,7 +48,7 @@ _AWS = tuple(
     )
 )
 
-#: What a store answers to a header that "implies functionality that is not implemented" (Amazon S3 API reference).
+#: The response to a header that "implies functionality that is not implemented" (Amazon S3 API reference).
 _NOT_IMPLEMENTED = 501
 
 _ADVICE = {
@@ -57,17 +57,19 @@ _ADVICE = {
     "InvalidAccessKeyId": "Check the credentials and that they belong to this endpoint.",
     "SignatureDoesNotMatch": "Check the secret key and the region.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
-    "ExpiredToken": "Get fresh credentials and run again: what is already there will be taken as it is.",
-    "PermanentRedirect": "Give the bucket's own region.",
-    "AuthorizationHeaderMalformed": "Give the bucket's own region.",
+    "ExpiredToken": "Get new credentials and run again: objects that are published already are kept.",
+    "PermanentRedirect": "Set the bucket's own region.",
+    "AuthorizationHeaderMalformed": "Set the bucket's own region.",
 }
-_CREDENTIALS_ADVICE = "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
+_CREDENTIALS_ADVICE = (
+    "Provide credentials with AWS_PROFILE, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or with a role."
+)
 _ADVICE["Forbidden"] = _ADVICE["403"] = _ADVICE["AccessDenied"]
 _ADVICE["TokenRefreshRequired"] = _ADVICE["InvalidToken"] = _ADVICE["ExpiredToken"]
 
 
 class S3Bucket:
-    """A `Bucket` on S3 or a store that speaks its protocol."""
+    """A `Bucket` on S3 or a compatible store."""
 
     def __init__(
         self, name: str, prefix: str = "", *, endpoint_url: str | None = None, region: str | None = None
@@ -78,12 +80,12 @@ class S3Bucket:
         self._endpoint: str = self._client.meta.endpoint_url
 
     def describe(self) -> str:
-        """Give the bucket's address, with the endpoint where that is not AWS's."""
+        """Return the bucket's address, with the endpoint if it is not AWS's."""
         where = "" if _is_aws(self._endpoint) else f" at {self._endpoint}"
         return f"s3://{self._name}/{self._prefix}".rstrip("/") + where
 
     def get(self, key: str) -> Stored | None:
-        """Read an object, whole or not at all."""
+        """Return an object, complete, or None."""
         from botocore.exceptions import ClientError
 
         def read() -> Stored | None:
@@ -93,7 +95,7 @@ class S3Bucket:
                 if _code(error) in {"NoSuchKey", "404"}:
                     return None
                 raise
-            # Not `with body`: that hands out the raw stream, which takes a broken-off body for a whole one.
+            # Not `with body`: that returns the raw stream, which does not detect a truncated body.
             with contextlib.closing(answer["Body"]) as body:
                 data = bytearray()
                 while piece := body.read(MAX_OBJECT + 1 - len(data)):
@@ -102,10 +104,10 @@ class S3Bucket:
                         raise TooLarge(f"{key} in {self.describe()}")
             return Stored(bytes(data), _token(answer))
 
-        return self._patiently(f"read {key}", read)
+        return self._with_retries(f"read {key}", read)
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
-        """Write an object where ``only_if`` holds, else raise `Conflict`."""
+        """Write an object if ``only_if`` is met, else raise `Conflict`."""
         from botocore.exceptions import ClientError
 
         condition: dict[str, str] = {}
@@ -124,12 +126,12 @@ class S3Bucket:
                     ContentType=content_type,
                     CacheControl=cache_control,
                     ChecksumSHA256=base64.b64encode(digest.digest()).decode("ascii"),
-                    # For whoever looks at an object without reading it: an ETag is no digest that one could rely on.
+                    # For tools that do not read the object: an ETag is not a reliable digest.
                     Metadata={"sha256": digest.hexdigest()},
                     **condition,
                 )
             except ClientError as error:
-                # 304 is what MinIO once answered; 404 is AWS's word on If-Match for a key that is gone.
+                # Old versions of MinIO respond with 304; AWS responds with 404 to If-Match for a removed key.
                 unmet = _status(error) in {304, 412} or _code(error) in {"PreconditionFailed", "NoSuchKey"}
                 if condition and _status(error) == _NOT_IMPLEMENTED:
                     raise NoConditions(self.describe()) from error
@@ -137,20 +139,21 @@ class S3Bucket:
                     raise Conflict(f"{key} in {self.describe()} is not as it was read.", "Run again.") from error
                 raise
 
-        self._patiently(f"write {key}", write)
+        self._with_retries(f"write {key}", write)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Name the objects, page by page."""
+        """Yield the objects, page by page."""
         token: dict[str, str] = {}
         count = 0
         while True:
-            page = self._patiently("list", functools.partial(self._page, prefix, token))
+            page = self._with_retries("list", functools.partial(self._page, prefix, token))
             for item in page.get("Contents", ()):
                 count += 1
                 key = str(item.get("Key", ""))
                 if not key.startswith(self._prefix + prefix):
                     raise Incomplete(
-                        f"{self.describe()} lists {key[:200]!r}, which nobody asked for.", "Check the endpoint."
+                        f"{self.describe()} lists {key[:200]!r}, which is outside the requested prefix.",
+                        "Check the endpoint.",
                     )
                 yield Entry(key[len(self._prefix) :], int(item.get("Size", 0)), _token(item))
             following = page.get("NextContinuationToken")
@@ -166,14 +169,16 @@ class S3Bucket:
         """Do nothing: an object is written whole or not at all."""
 
     def remove(self, key: str) -> None:
-        """Remove an object, as a probe does with its own; in a bucket with versions the older ones stay.
+        """Remove a scratch object of a probe; in a versioned bucket, older versions stay.
 
         The only call that needs s3:DeleteObject.
         """
         from botocore.exceptions import ClientError
 
         try:
-            self._patiently(f"remove {key}", lambda: self._client.delete_object(Bucket=self._name, Key=self._full(key)))
+            self._with_retries(
+                f"remove {key}", lambda: self._client.delete_object(Bucket=self._name, Key=self._full(key))
+            )
         except Incomplete as error:
             advice = f"Remove it by hand, or grant s3:DeleteObject on {self._full(key).rpartition('-')[0]}-*."
             if isinstance(error.__cause__, ClientError) and _status(error.__cause__) in {401, 403}:
@@ -181,7 +186,7 @@ class S3Bucket:
             raise
 
     def refuses_wrong_digest(self, key: str) -> bool:
-        """Tell whether the store compares a body with the SHA-256 that it came with."""
+        """Return whether the store compares a body with its SHA-256 header."""
         from botocore.exceptions import ClientError
 
         wrong = base64.b64encode(hashlib.sha256(b"right").digest()).decode("ascii")
@@ -195,7 +200,7 @@ class S3Bucket:
                 raise
             return False
 
-        return self._patiently(f"write {key}", write)
+        return self._with_retries(f"write {key}", write)
 
     def _page(self, prefix: str, token: dict[str, str]) -> Any:
         return self._client.list_objects_v2(Bucket=self._name, Prefix=self._prefix + prefix, **token)
@@ -204,8 +209,8 @@ class S3Bucket:
         check_key(key)
         return self._prefix + key
 
-    def _patiently(self, what: str, call: Callable[[], T]) -> T:
-        """Call, again where the failure is transient, and turn what remains into our errors."""
+    def _with_retries(self, what: str, call: Callable[[], T]) -> T:
+        """Call, retry transient failures, and convert the others to this project's errors."""
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
@@ -218,9 +223,9 @@ class S3Bucket:
                     raise self._explain(what, error) from error
                 time.sleep(_pause(error, attempt))
             except RecursionError as error:
-                # botocore looks for the bucket's region as long as it is redirected without being told which.
+                # botocore recurses while it is redirected without the name of the bucket's region.
                 raise Incomplete(
-                    f"Could not {what}: {self.describe()} is said to be in another region, and not in which.",
+                    f"Could not {what}: {self.describe()} is in another region, which the response does not name.",
                     _ADVICE["PermanentRedirect"],
                 ) from error
             attempt += 1
@@ -234,24 +239,24 @@ class S3Bucket:
             said = error.response.get("Error", {}).get("Message") or f"HTTP {_status(error)}"
             return Incomplete(
                 f"Could not {what} in {where}: {code}: {said.rstrip('.')[:200]}.",
-                _ADVICE.get(code, "Run again; if it stays, ask whoever runs the store."),
+                _ADVICE.get(code, "Run again; if it fails again, ask the store's operator."),
             )
         reason = " ".join(str(error).split()).rstrip(".")[:300]
         advice = "Check the endpoint and the network, and run again."
         if _lacks_credentials(error):
             advice = _CREDENTIALS_ADVICE
         if isinstance(error, exceptions.SSLError):
-            advice = "Name the authority that the endpoint's certificate is from, a PEM file, in AWS_CA_BUNDLE."
+            advice = "Set AWS_CA_BUNDLE to a PEM file with the authority that issued the endpoint's certificate."
         return Incomplete(f"Could not {what} in {where}: {reason}.", advice)
 
 
 def _client(endpoint_url: str | None, region: str | None) -> Any:
-    """Make a client for AWS, or, where the endpoint is another's, one that asks nothing unusual of it."""
+    """Return a client for AWS, or for another endpoint one that uses only widely supported features."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    # One attempt: `_patiently` retries, so that 409 and Retry-After are handled too.
+    # One attempt: `_with_retries` also handles 409 and Retry-After.
     common: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": READ_SECONDS,
@@ -260,11 +265,11 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
     }
     try:
         session = boto3.session.Session(region_name=region)
-        # boto3 reads AWS_DEFAULT_REGION and profiles; AWS_REGION is what the other SDKs and many runners set.
+        # boto3 reads AWS_DEFAULT_REGION and profiles; the other SDKs and many CI runners use AWS_REGION.
         region_name = session.region_name or os.environ.get("AWS_REGION") or "us-east-1"
         client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=Config(**common))
         if not _is_aws(client.meta.endpoint_url):
-            # By path, which needs no name of the bucket's own in the DNS, unless the user's profile says otherwise.
+            # Path-style addresses need no DNS name for the bucket; the user's profile can select another style.
             style = (client.meta.config.s3 or {}).get("addressing_style", "path")
             plain = Config(
                 s3={"addressing_style": style},
@@ -325,7 +330,7 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _pause(error: Any, attempt: int) -> float:
-    """Give the seconds to wait: what the server asks, else doubling from 0.2 s; half of it by chance."""
+    """Return the seconds to wait: Retry-After, else doubling from 0.2 s with random jitter of half of it."""
     response = getattr(error, "response", None) or {}
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     asked = retry_after(str(headers.get("retry-after", "")), MAX_WAIT_SECONDS)
@@ -336,5 +341,5 @@ def _pause(error: Any, attempt: int) -> float:
 
 
 def _token(answer: Any) -> str:
-    """Give an ETag without its quotes, which some listings leave out."""
+    """Return an ETag without its quotes, which some listings omit."""
     return str(answer.get("ETag", "")).strip('"')

@@ -1,7 +1,7 @@
-"""What is in a bucket: one listing, and only those objects that a plan has to look into.
+"""Read a bucket: one listing, and only those objects that a plan needs.
 
-The reading order matters where two publishers meet: the index first, then the listing. A record that is published
-after this listing makes its own publisher move the index, and then the token read here no longer holds.
+The order matters with concurrent publishers: the index is read before the listing. If another publisher adds an object
+after the listing, it also replaces the index, and the index token that was read here is no longer current.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from . import index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
-from .consumer import Consumer, SignedManifest, Signer, read_manifest, read_tool, tool_signer
+from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
 from .index import PublishedManifest, PublishedTool
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
@@ -22,31 +22,31 @@ from .records import Recorder, in_parallel
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The bucket as it was read."""
+    """The state of a bucket when it was read."""
 
     address: str
-    """For messages."""
+    """The bucket's address, for messages."""
     entries: Mapping[str, Entry]
     """The listing of ``tool/``, by key."""
     objects: Mapping[str, Stored]
-    """Those objects that were read, by key."""
-    published: index.Contents
-    """What is published and verifies, or did when the index was written."""
+    """The objects that were read, by key."""
+    published: index.PublishedContents
+    """The published objects that verify, or did when the index was written."""
     gone: Mapping[str, PublishedManifest | PublishedTool]
-    """What the index told of and the listing does not name, unless it was withdrawn: its records by key."""
+    """The records of objects that the index lists, that are not stored and were not withdrawn, by key."""
     left_out: tuple[str, ...]
-    """What lies where a manifest or a tool should and is not one, in sentences."""
+    """Sentences about objects with a manifest's or tool's key that are not valid."""
 
     def serials(self, kubernetes: str, name: str) -> tuple[int, ...]:
-        """Give the serials of a manifest that are there or were withdrawn, the highest first."""
+        """Return the stored and the withdrawn serials of a manifest, the highest first."""
         return _serials([*self.entries, *self.published.withdrawn], kubernetes, name)
 
     def manifest(
         self, kubernetes: str, name: str, serial: int, consumer: Consumer
-    ) -> tuple[bytes, SignedManifest] | None:
-        """Return a serial of a manifest, signed file and content, where that object was read; None where it was not.
+    ) -> tuple[bytes, VerifiedManifest] | None:
+        """Return a serial of a manifest, signed file and content, if that object was read, else None.
 
-        Raises `NotTrusted` where it does not verify.
+        Raises `NotTrusted` if it does not verify.
         """
         key = layout.manifest(kubernetes, name, serial)
         stored = self.objects.get(key)
@@ -58,9 +58,9 @@ class Snapshot:
 def read_snapshot(
     bucket: Bucket, consumer: Consumer, manifests: Iterable[str] = (), tool_version: str | None = None
 ) -> Snapshot:
-    """Read what a plan for these manifests (their keys that never change) and this tool has to know.
+    """Read what a plan for these manifests (keys with serial) and this tool version needs.
 
-    Raises `Incomplete` where the bucket cannot be read.
+    Raises `Incomplete` if the bucket cannot be read.
     """
     objects: dict[str, Stored] = {}
     for key in (layout.INDEX_JSON, layout.INDEX_HTML):
@@ -74,11 +74,11 @@ def read_snapshot(
         if key not in objects or pointer not in objects or objects[key].data != objects[pointer].data:
             reader.read(_serial_keys(entries, pointer))
     if tool_version is not None:
-        # Of two with one content the first is read: what never changes may have been read before in this run.
+        # Of two objects with the same content the first is read, so the versioned files come first.
         reader.read(_tool_files(tool_version, None))
         reader.read(_tool_files(_pointed_version(objects)))
     published, left_out = _contents(bucket, consumer, entries, objects)
-    # Whoever published the newest may have been stopped before the pointers: they are looked at whatever is wanted.
+    # Another publisher may have been stopped before it moved the pointers: they are read in any case.
     for pointer, record in index.newest(published).items():
         try:
             reader.read(_behind(entries, {pointer: record.key}))
@@ -97,14 +97,14 @@ def read_snapshot(
 
 
 def missed(
-    told: Stored | None, entries: Collection[str], consumer: Consumer
+    indexed: Stored | None, entries: Collection[str], consumer: Consumer
 ) -> tuple[dict[str, PublishedManifest | PublishedTool], tuple[str, ...]]:
-    """Give what ``index.json`` told of and is not listed, by key, and the keys of what was withdrawn and stays away.
+    """Return the records of missing objects by key, and the keys of withdrawn objects that are not stored.
 
-    To miss something it is enough that the index tells of it, whether or not the page beside it was written with it:
-    people look then. What a key signed that is trusted no more is missed by nobody.
+    An object is missing if ``index.json`` lists it and it is not stored, also if the page was not written with that
+    index. Objects that a revoked key signed are not missed.
     """
-    remembered = _remembered(told)
+    remembered = _remembered(indexed)
     withdrawn = tuple(key for key in remembered.withdrawn if key not in entries)
     gone = {
         key: record
@@ -116,20 +116,19 @@ def missed(
     return gone, withdrawn
 
 
-def _remembered(told: Stored | None) -> index.Contents:
+def _remembered(indexed: Stored | None) -> index.PublishedContents:
     try:
-        return index.read(told.data) if told is not None else index.Contents()
+        return index.read(indexed.data) if indexed is not None else index.PublishedContents()
     except Conflict:
-        return index.Contents()
+        return index.PublishedContents()
 
 
 def published_manifest(
     bucket: Bucket, kubernetes: str, name: str, consumer: Consumer, serial: int | None = None
-) -> tuple[bytes, SignedManifest] | None:
-    """Give the newest published serial of a manifest (or the one asked for), as signed and verified; or None.
+) -> tuple[bytes, VerifiedManifest] | None:
+    """Return the newest published serial of a manifest (or ``serial``), as signed file and verified manifest; or None.
 
-    What the release pipeline looks at before it signs. Raises `NotTrusted` where what is published does not verify,
-    `Incomplete` where the bucket cannot be read.
+    Raises `NotTrusted` if it does not verify, `Incomplete` if the bucket cannot be read.
     """
     if serial is None:
         layout.manifest(kubernetes, name)
@@ -144,7 +143,7 @@ def published_manifest(
     return stored.data, _verified(stored, key, bucket.describe(), consumer)
 
 
-def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> SignedManifest:
+def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> VerifiedManifest:
     """Verify the manifest under ``key``. Raises `NotTrusted` that names key and bucket."""
     what = layout.read_key(key)
     if not isinstance(what, ManifestKey):
@@ -156,18 +155,18 @@ def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> Sig
 
 
 def withdrawn_from(bucket: Bucket) -> frozenset[str]:
-    """Give the keys of what ``index.json`` says was withdrawn: a serial among them is not made anew."""
+    """Return the keys of withdrawn objects from ``index.json``; they cannot be published again."""
     return frozenset(_remembered(bucket.get(layout.INDEX_JSON)).withdrawn)
 
 
 def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> Signer | None:
-    """Give who signed the published tool of a version, where its files were read and the signature holds."""
+    """Return the signer of a published tool, if its files were read and its signature is valid, else None."""
     data, signature = (there.objects.get(layout.tool(version, suffix)) for suffix in ("", ".asc"))
     return tool_signer(data.data, signature.data, consumer, version) if data and signature else None
 
 
 class _Reader:
-    """Reads listed objects in parallel, each content once: where the listing tells that two are one, one is read."""
+    """Reads listed objects in parallel, and only one of several objects with the same token and size."""
 
     def __init__(self, bucket: Bucket, entries: Mapping[str, Entry], objects: dict[str, Stored]) -> None:
         self._bucket = bucket
@@ -176,13 +175,13 @@ class _Reader:
         self._by_content: dict[tuple[str, int], Stored] = {}
 
     def read(self, keys: Iterable[str]) -> None:
-        """Read those of ``keys`` that are listed and were not read yet."""
-        wanted = [key for key in dict.fromkeys(keys) if key in self._entries and key not in self._objects]
-        first = {self._content(key): key for key in reversed(wanted) if self._content(key) not in self._by_content}
+        """Read the objects in ``keys`` that are listed and were not read yet."""
+        unread = [key for key in dict.fromkeys(keys) if key in self._entries and key not in self._objects]
+        first = {self._content(key): key for key in reversed(unread) if self._content(key) not in self._by_content}
         for key, stored in in_parallel(self._bucket.get, first.values()):
             if stored is not None:
                 self._by_content[self._content(key)] = stored
-        for key in wanted:
+        for key in unread:
             if (stored := self._by_content.get(self._content(key))) is not None:
                 self._objects[key] = stored
 
@@ -192,11 +191,13 @@ class _Reader:
 
 
 def _behind(entries: Mapping[str, Entry], targets: Mapping[str, str]) -> list[str]:
-    """Give the pointers and their targets, unless the listing tells that every pointer is a copy of its target."""
+    """Return the pointers and their targets, unless the listing shows that every pointer is a copy of its target."""
 
     def is_copy(pointer: str, target: str) -> bool:
-        there, wanted = entries.get(pointer), entries[target]
-        return there is not None and bool(there.token) and (there.token, there.size) == (wanted.token, wanted.size)
+        stored, target_entry = entries.get(pointer), entries[target]
+        if stored is None or not stored.token:
+            return False
+        return (stored.token, stored.size) == (target_entry.token, target_entry.size)
 
     if all(is_copy(pointer, target) for pointer, target in targets.items()):
         return []
@@ -217,7 +218,7 @@ def _tool_files(*versions: str | None) -> list[str]:
 
 
 def _pointed_version(objects: Mapping[str, Stored]) -> str | None:
-    """Give the version that the sidecar under the pointer names; None where there is none that could be read."""
+    """Return the version in the sidecar pointer; None if it was not read or is malformed."""
     try:
         return layout.read_sidecar(objects[layout.tool(None, ".sha256")].data).version
     except (KeyError, ValidationFailed):
@@ -225,7 +226,7 @@ def _pointed_version(objects: Mapping[str, Stored]) -> str | None:
 
 
 def _tool_pointers_are_known(objects: Mapping[str, Stored]) -> bool:
-    """Tell whether every pointer is one of the versions that were read."""
+    """Return whether every tool pointer is a copy of a file that was read."""
     for suffix in layout.TOOL_SUFFIXES:
         pointer = objects.get(layout.tool(None, suffix))
         if pointer is not None and not any(
@@ -253,12 +254,12 @@ def _serials(entries: Iterable[str], kubernetes: str, name: str) -> tuple[int, .
 
 def _contents(
     bucket: Bucket, consumer: Consumer, entries: Mapping[str, Entry], objects: Mapping[str, Stored]
-) -> tuple[index.Contents, tuple[str, ...]]:
-    """Give everything that is published, and what is there instead of it, in sentences.
+) -> tuple[index.PublishedContents, tuple[str, ...]]:
+    """Return the published contents, and sentences about objects that do not verify.
 
-    What never changes is not read again once the index tells of it.
+    Objects that never change are not read again if the index lists them.
     """
-    told = _told(objects)
+    indexed = _indexed(objects)
     left_out: list[str] = []
 
     def read(key: str) -> Stored | None:
@@ -272,7 +273,7 @@ def _contents(
         if not all(key in entries for key in _tool_files(version)):
             return None
         size = entries[layout.tool(version)].size
-        for record in told.tools:
+        for record in indexed.tools:
             if (record.version, record.size) == (version, size) and consumer.trusts(record.fingerprint, "tool"):
                 return record
         data, sidecar, signature = (
@@ -294,8 +295,8 @@ def _contents(
     versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
     listed = {
         item.key: item
-        for item in told.manifests
-        if item.key in entries and item.key not in told.outdated and _agrees(item, entries, objects)
+        for item in indexed.manifests
+        if item.key in entries and item.key not in indexed.outdated and _agrees(item, entries, objects)
     }
     recorder = Recorder(read, consumer, listed)
     manifests = list(recorder.records(keys))
@@ -305,16 +306,18 @@ def _contents(
 
 
 def _agrees(record: index.PublishedManifest, entries: Mapping[str, Entry], objects: Mapping[str, Stored]) -> bool:
-    """Tell whether a record is of the object that is there, as far as that is known without reading more."""
+    """Return whether a record matches the stored object, by size, and by digest if it was read."""
     stored = objects.get(record.key)
     read = stored is None or hashlib.sha256(stored.data).hexdigest() == record.sha256
     return read and entries[record.key].size == record.size
 
 
-def _told(objects: Mapping[str, Stored]) -> index.Contents:
-    """Give what the index says, or nothing where it was not written with the page beside it: somebody changed one of
-    them, or was stopped between them."""
-    told, page = objects.get(layout.INDEX_JSON), objects.get(layout.INDEX_HTML)
-    if told is None or page is None or not is_written_with(page.data, told.data):
-        return index.Contents()
-    return _remembered(told)
+def _indexed(objects: Mapping[str, Stored]) -> index.PublishedContents:
+    """Return the contents of the index; empty if the page was not written with it.
+
+    Then one of the two files was changed, or their publisher was stopped between them.
+    """
+    indexed, page = objects.get(layout.INDEX_JSON), objects.get(layout.INDEX_HTML)
+    if indexed is None or page is None or not is_written_with(page.data, indexed.data):
+        return index.PublishedContents()
+    return _remembered(indexed)

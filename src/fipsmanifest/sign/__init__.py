@@ -1,1 +1,1 @@
-"""Signing with gpg, and the trust folder's keys."""
+"""Sign with gpg, and manage the keys of the trust directory."""

@@ -1,8 +1,8 @@
-"""The copy of a key for the worst day: written once, for its owner's eyes alone, and proven to restore.
+"""Back up a new key: written once, readable by its owner only, and tested by restoring it.
 
-Three files, apart because they go to three places: the whole secret key to offline media, the signing subkeys to the
-machine that signs, the revocation certificate to whoever may declare the key lost. gpg exports the secrets under the
-passphrase that guards them in its own keyring.
+The backup has three files for three places: the whole secret key for offline media, the signing subkeys for the signing
+machine, and the revocation certificate for the person who may revoke the key. gpg exports the secrets with the same
+passphrase as in its keyring.
 """
 
 from __future__ import annotations
@@ -21,37 +21,38 @@ from .gpg import Passphrase, complaint, export, open_gpg, secret_keys, stop_agen
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Where the parts of a backup are; each file is readable by its owner alone."""
+    """The files of a backup; each is readable by its owner only."""
 
     secret: Path
     """The primary key and its subkeys, armored."""
     subkeys: Path
-    """The signing subkeys without the primary's secret, armored: what a signing machine imports."""
+    """The signing subkeys without the primary key's secret, armored; for the signing machine."""
     revocation: Path
     """The revocation certificate, ready to import."""
 
 
 @contextmanager
-def prepared(folder: Path, trust_folder: Path) -> Iterator[None]:
-    """Make the directory of a backup before there is anything to put into it, and remove it if nothing was.
+def prepared(directory: Path, trust_directory: Path) -> Iterator[None]:
+    """Create the directory of a backup, and remove it again if nothing was written into it.
 
-    Raises `UsageError` where it would lie in the trust folder, which is public, or cannot be made, and `Conflict` where
-    something is in it: a backup never takes another's place.
+    Raises `UsageError` if it is in the trust directory, which is public, or cannot be created, and `Conflict` if it is
+    not empty: a backup never replaces another one.
     """
-    place, public = folder.resolve(), trust_folder.resolve()
+    place, public = directory.resolve(), trust_directory.resolve()
     if place == public or public in place.parents:
         raise UsageError(
-            f"{folder} is in the trust folder, which is public.", "Name a folder of your own, on an encrypted medium."
+            f"{directory} is in the trust directory, which is public.",
+            "Name a private directory, on an encrypted medium.",
         )
     made = [one for one in (place, *place.parents) if not one.exists()]
     try:
         for missing in reversed(made):
             missing.mkdir(mode=0o700)
-        if any(folder.iterdir()):
-            raise Conflict(f"{folder} is not empty.", "Name a new folder: a backup never takes another's place.")
+        if any(directory.iterdir()):
+            raise Conflict(f"{directory} is not empty.", "Name a new directory: a backup never replaces another one.")
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be made: {error.strerror}.", "Name another folder for the backup."
+            f"{directory} cannot be created: {error.strerror}.", "Name another directory for the backup."
         ) from error
     try:
         yield
@@ -63,15 +64,17 @@ def prepared(folder: Path, trust_folder: Path) -> Iterator[None]:
 
 
 def make(
-    folder: Path, fingerprint: str, revocation: Path, gnupghome: Path | None, passphrase: Passphrase | None
+    directory: Path, fingerprint: str, revocation: Path, gnupghome: Path | None, passphrase: Passphrase | None
 ) -> Backup:
-    """Write a key's backup into ``folder``, and restore it into a keyring of its own to see that it is one.
+    """Write a key's backup into ``directory``, and test it by restoring it into an empty keyring.
 
-    ``fingerprint`` is the primary key's. Raises `Incomplete` where gpg does not give the secrets out, the files cannot
-    be written, or what they restore is not the key.
+    ``fingerprint`` is the primary key's. Raises `Incomplete` if gpg does not export the secrets, the files cannot be
+    written, or they do not restore the key.
     """
     backup = Backup(
-        folder / f"{fingerprint}-secret.asc", folder / f"{fingerprint}-subkeys.asc", folder / f"{fingerprint}.rev"
+        directory / f"{fingerprint}-secret.asc",
+        directory / f"{fingerprint}-subkeys.asc",
+        directory / f"{fingerprint}.rev",
     )
     contents = {
         backup.secret: export("--export-secret-keys", fingerprint, gnupghome, passphrase),
@@ -86,19 +89,19 @@ def make(
 
 
 def _unguarded(revocation: Path) -> bytes:
-    """Read the certificate that gpg made, without the colon by which it keeps anyone from importing it by mistake."""
+    """Return gpg's revocation certificate without the leading colon that prevents an accidental import."""
     try:
         text = revocation.read_bytes()
     except OSError as error:
         raise Incomplete(
-            f"The revocation certificate {revocation} cannot be read: {error.strerror}.", "Make the key again."
+            f"The revocation certificate {revocation} cannot be read: {error.strerror}.", "Create the key again."
         ) from error
     begin = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
     return begin + text.partition(begin)[2]
 
 
 def _prove(backup: Backup, fingerprint: str, held: set[str]) -> None:
-    """Import each file from the disk into an empty keyring, and look at what is there then."""
+    """Import each file into an empty keyring, and check the keys. Raises `Incomplete` if they differ."""
     with _scratch(backup.secret) as home:
         whole = {key.fingerprint for key in secret_keys(open_gpg(home)) if key.usable}
         open_gpg(home).import_keys(backup.revocation.read_bytes())
@@ -108,19 +111,19 @@ def _prove(backup: Backup, fingerprint: str, held: set[str]) -> None:
     if whole != held or signing != held - {fingerprint} or not revoked:
         raise Incomplete(
             f"The backup in {backup.secret.parent} does not restore the key {fingerprint}.",
-            "Remove it, see that the medium is in order, and make the key again.",
+            "Remove it, check the medium, and create the key again.",
         )
 
 
 @contextmanager
 def _scratch(file: Path) -> Iterator[Path]:
-    """Give a keyring that holds what ``file`` restores, and is gone afterwards, its agent with it."""
+    """Import ``file`` into a temporary keyring, and remove it and its agent afterwards."""
     with tempfile.TemporaryDirectory(prefix="fm-") as name:
         try:
             result = open_gpg(Path(name)).import_keys(file.read_bytes())
             if not result.sec_imported:
                 said = visible(complaint(result.stderr))
-                raise Incomplete(f"{file} cannot be restored: {said}.", "Make the key again.")
+                raise Incomplete(f"{file} cannot be restored: {said}.", "Create the key again.")
             yield Path(name)
         finally:
             stop_agent(Path(name))

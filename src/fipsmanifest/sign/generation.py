@@ -1,4 +1,4 @@
-"""New keys, made by gpg: a primary key that certifies, and subkeys that sign."""
+"""Generate keys with gpg: a primary key that certifies, and subkeys that sign."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_keys(
 ) -> tuple[str, list[str]]:
     """Return the fingerprints of a new RSA primary key, and of its subkeys for manifests and for the tool.
 
-    Raises `Incomplete` where gpg does not make them.
+    Raises `Incomplete` if gpg does not create them.
     """
     lines = ["Key-Type: RSA", f"Key-Length: {bits}", "Key-Usage: cert", f"Name-Real: {name}"]
     if email:
@@ -38,7 +38,7 @@ def _protection(passphrase: Passphrase | None, protect: bool) -> list[str]:
 
 def _add_subkey(gpg: gnupg.GPG, primary: str, bits: int, passphrase: Passphrase | None, protect: bool) -> str:
     before = {key.fingerprint for key in secret_keys(gpg)}
-    # An empty passphrase makes gpg read one from us, and so not ask an agent that nobody sits at.
+    # With an empty passphrase gpg reads it from the pipe, and does not ask an agent without a terminal.
     secret = passphrase.reveal() if passphrase is not None else None if protect else ""
     result = gpg.add_subkey(primary, master_passphrase=secret, algorithm=f"rsa{bits}", usage="sign", expire="never")
     made = [key.fingerprint for key in secret_keys(gpg) if key.primary == primary and key.fingerprint not in before]
@@ -51,6 +51,6 @@ def _not_made(result: gnupg.GenKey) -> Incomplete:
     if is_wrong_passphrase(result.stderr):
         return wrong_passphrase("the new key")
     return Incomplete(
-        f"gpg did not make the key: {visible(complaint(result.stderr))}.",
-        "Give a passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
+        f"gpg did not create the key: {visible(complaint(result.stderr))}.",
+        "Provide a passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
     )

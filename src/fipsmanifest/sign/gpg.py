@@ -1,7 +1,7 @@
-"""The gpg that holds the secret keys, reached through python-gnupg.
+"""Use gpg, which has the secret keys, through python-gnupg.
 
-Only gpg touches a secret, so smartcards and remote agents work. gpg may come from PATH here: this is the release
-engineer's own machine, unlike a node.
+Only gpg handles secrets, so smartcards and remote agents work. Unlike on a node, gpg is found in PATH: this is the
+release engineer's own machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATIENCE = 30.0  # seconds
 
 
 class Passphrase:
-    """A passphrase that shows itself to nobody by accident: not in a traceback, a log or a repr."""
+    """A passphrase that does not appear in a traceback, a log or a repr."""
 
     __slots__ = ("_value",)
 
@@ -43,7 +43,7 @@ class Passphrase:
         self._value = value
 
     def reveal(self) -> str:
-        """Give the passphrase itself; for gpg's standard input and nothing else."""
+        """Return the passphrase itself; only for gpg's standard input."""
         return self._value
 
     def __repr__(self) -> str:
@@ -73,18 +73,18 @@ def passphrase_from_environment(environment: Mapping[str, str] = os.environ) -> 
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """A key that gpg could sign with."""
+    """A key in gpg's secret keyring."""
 
     fingerprint: str
     """Of this key, primary or subkey."""
     primary: str
     """Of its primary key."""
     usable: bool
-    """Whether gpg knows that the secret part is here or on a card; of what a forwarded agent holds it does not."""
+    """Whether gpg knows that the secret part is available; it does not know the keys of a forwarded agent."""
     signs: bool
     """Whether its certificate lets it sign data."""
     expires: datetime | None
-    """OpenPGP expiry; None where it has none."""
+    """OpenPGP expiry; None if it does not expire."""
     expired: bool
     """Whether gpg calls it expired."""
     revoked: bool
@@ -92,15 +92,17 @@ class SecretKey:
 
 
 def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
-    """Open gpg, with the keys in ``gnupghome`` (gpg's own default where None); raises `Incomplete` where it is missing.
+    """Open gpg, with the keys in ``gnupghome`` (gpg's own default where None); raises `Incomplete` if gpg is missing.
 
-    Neither gpg nor the agent that it may start is given the passphrase's variables.
+    Neither gpg nor its agent receives the environment variables with the passphrase.
     """
     import gnupg
 
     program = find()
     if gnupghome is not None and not gnupghome.is_dir():
-        raise UsageError(f"There is no folder {gnupghome} for gpg's keys.", "Name the folder that GNUPGHOME names.")
+        raise UsageError(
+            f"The directory {gnupghome} for gpg's keys does not exist.", "Name gpg's home directory, as in GNUPGHOME."
+        )
     try:
         return gnupg.GPG(
             gpgbinary=program,
@@ -113,7 +115,7 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of gpg: without the passphrase, and with the terminal on which its agent is to ask.
+    """Return the environment of gpg: without the passphrase, and with the terminal for its agent's prompt.
 
     gpg's own standard input is a pipe, so it cannot find the terminal itself (gpg-agent(1), GPG_TTY).
     """
@@ -124,31 +126,31 @@ def environment() -> dict[str, str]:
 
 
 def home(gnupghome: Path | None) -> Path:
-    """Give the folder in which gpg keeps its keys, where ``gnupghome`` names none."""
+    """Return gpg's home directory: ``gnupghome``, else GNUPGHOME, else gpg's default."""
     return gnupghome or Path(os.environ.get("GNUPGHOME") or "~/.gnupg").expanduser()
 
 
 def export(what: str, fingerprint: str, gnupghome: Path | None, passphrase: Passphrase | None) -> bytes:
-    """Have gpg export ``what`` (``--export-secret-keys``, ``--export-secret-subkeys``) of a key, armored.
+    """Export ``what`` (``--export-secret-keys``, ``--export-secret-subkeys``) of a key from gpg, armored.
 
     python-gnupg cannot export subkeys alone. The passphrase goes through a pipe; without one the agent asks. Raises
-    `Incomplete` where gpg gives nothing out.
+    `Incomplete` if gpg exports nothing.
     """
     done = _with_secret(["--batch", "--armor", what, fingerprint], gnupghome, passphrase)
     if done.returncode != 0 or not done.stdout:
-        raise _no_secret(f"gpg does not give out the secret of {fingerprint}", fingerprint, done)
+        raise _no_secret(f"gpg does not export the secret key {fingerprint}", fingerprint, done)
     return done.stdout
 
 
 def make_revocation(fingerprint: str, gnupghome: Path | None, passphrase: Passphrase | None) -> bytes:
-    """Have gpg make a revocation certificate, armored; raises as `export` does.
+    """Create a revocation certificate with gpg, armored; raises as `export` does.
 
-    gpg makes one with each new key, unless its agent forgets passphrases at once: then it makes none, without a word.
+    gpg creates one with each new key, unless its agent caches no passphrases: then it silently creates none.
     """
     # Yes; 0, no reason; no description; yes (GnuPG's g10/revoke.c).
     done = _with_secret(["--command-fd", "0", "--gen-revoke", fingerprint], gnupghome, passphrase, b"y\n0\n\ny\n")
     if done.returncode != 0 or not done.stdout:
-        raise _no_secret(f"gpg makes no revocation certificate of {fingerprint}", fingerprint, done)
+        raise _no_secret(f"gpg does not create a revocation certificate of {fingerprint}", fingerprint, done)
     return done.stdout
 
 
@@ -170,12 +172,12 @@ def _with_secret(
 
 
 def is_wrong_passphrase(stderr: str) -> bool:
-    """Return whether gpg says that it got a wrong passphrase, or none (GnuPG's doc/DETAILS)."""
+    """Return whether gpg reports a wrong or missing passphrase (GnuPG's doc/DETAILS)."""
     return any(word in stderr for word in ("BAD_PASSPHRASE", "MISSING_PASSPHRASE", "Bad passphrase"))
 
 
 def wrong_passphrase(key: str) -> Incomplete:
-    """Return the error of a passphrase that does not open ``key``, naming the variable that it came from."""
+    """Return the error for a wrong passphrase of ``key``, with the variable that it came from."""
     given = [name for name in (PASSPHRASE, PASSPHRASE_DESCRIPTOR) if name in os.environ]
     if given:
         return Incomplete(
@@ -183,7 +185,7 @@ def wrong_passphrase(key: str) -> Incomplete:
         )
     return Incomplete(
         f"gpg did not get the right passphrase for {key}.",
-        f"Give it by gpg's agent, {PASSPHRASE_DESCRIPTOR} or {PASSPHRASE}.",
+        f"Provide it by gpg's agent, {PASSPHRASE_DESCRIPTOR} or {PASSPHRASE}.",
     )
 
 
@@ -193,19 +195,19 @@ def _no_secret(what: str, fingerprint: str, done: subprocess.CompletedProcess[by
         return wrong_passphrase(f"the key {fingerprint}")
     return Incomplete(
         f"{what}: {visible(complaint(said))}.",
-        "Give the passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
+        "Provide the passphrase by gpg's agent, FIPSMANIFEST_PASSPHRASE_FD or FIPSMANIFEST_PASSPHRASE.",
     )
 
 
 def stop_agent(gnupghome: Path) -> None:
-    """End the agent that gpg started for a keyring that is about to go."""
+    """Stop the agent of a temporary keyring."""
     command = ["gpgconf", "--homedir", str(gnupghome), "--kill", "all"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(command, env=for_children(), capture_output=True, check=False, timeout=_PATIENCE)
 
 
 def find() -> str:
-    """Give the path of gpg; raises `Incomplete` where there is none."""
+    """Return the path of gpg; raises `Incomplete` if it is not installed."""
     program = shutil.which("gpg") or shutil.which("gpg2")
     if program is None:
         raise Incomplete("gpg is not installed.", "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).")
@@ -237,6 +239,6 @@ def _secret_key(fields: Mapping[str, Any], fingerprint: str, primary: str) -> Se
 
 
 def complaint(stderr: str) -> str:
-    """Give the line of gpg's output that says what went wrong, without status lines."""
+    """Return the last line of gpg's error output that is not a status line."""
     lines = [line.removeprefix("gpg: ").strip() for line in stderr.splitlines() if not line.startswith("[GNUPG:]")]
     return next((line for line in reversed(lines) if line), "gpg gave no reason")

@@ -1,8 +1,8 @@
-"""The life of a key in the trust folder: made or added, listed, retired, revoked, exported.
+"""Manage the keys of the trust directory: create, add, retire, revoke and export them.
 
-The folder holds one armored certificate a key, named by its primary fingerprint, and ``trust.json``
-(`fipsmanifest.trust.store` says what is in it). Keys made here carry no OpenPGP expiry, because an expired key makes
-every old signature bad, offline sites first; their lifetime is in trust.json.
+The directory contains one armored certificate per key, named by its primary fingerprint, and ``trust.json`` (see
+`fipsmanifest.trust.store`). Keys that are created here have no OpenPGP expiry, because an expired key invalidates every
+old signature, at offline sites too; their lifetime is in trust.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..trust.store import (
 from ..trust.text import utc_now, visible, write_time
 from . import backup, revocation
 from .backup import Backup
-from .certificates import read_lives
+from .certificates import read_validity
 from .generation import make_keys
 from .gpg import Passphrase, home, make_revocation, open_gpg
 
@@ -50,26 +50,26 @@ _USER_ID = re.compile(r"(?P<name>[^<>()\x00-\x1f]{5,}?)(?: <(?P<email>[^<>\s\x00
 
 @dataclass(frozen=True, slots=True)
 class NewKeys:
-    """What `init` made."""
+    """The result of `init`."""
 
     fingerprint: str
-    """Of the certify-only primary key: what others pin."""
+    """Of the certify-only primary key, which others pin."""
     manifest_key: str
     """Of the subkey that signs manifests."""
     tool_key: str
     """Of the subkey that signs the node tool."""
     certificate: Path
-    """The public certificate in the trust folder."""
+    """The public certificate in the trust directory."""
     revocation: Path
-    """The revocation certificate that gpg made; to be kept apart."""
+    """The revocation certificate from gpg; to be kept separately."""
     gnupghome: Path | None
     """Where gpg keeps the secret parts; None for gpg's own default."""
     backup: Backup | None
-    """The backup; None where none was asked for."""
+    """The backup; None if none was requested."""
 
 
 def init(
-    folder: Path,
+    directory: Path,
     user_id: str,
     *,
     gnupghome: Path | None = None,
@@ -79,25 +79,25 @@ def init(
     valid_to: datetime | None = None,
     backup_folder: Path | None = None,
 ) -> NewKeys:
-    """Make a certify-only primary key with one signing subkey for manifests and one for the tool, and trust them.
+    """Create a certify-only primary key with one signing subkey for manifests and one for the tool, and trust them.
 
     ``protect`` False makes keys without a passphrase (throwaway keys of a test or a demo); with it, and without
-    ``passphrase``, gpg's agent asks. Where ``backup_folder`` is given, nothing is trusted before its backup is proven.
-    Raises `UsageError` on a user id, key size or folder that cannot be, `Conflict` where the backup's folder holds
-    something, `Incomplete` where gpg does not make the keys.
+    ``passphrase``, gpg's agent asks. With ``backup_folder``, nothing is trusted before the backup was tested.
+    Raises `UsageError` for an invalid user id, key size or directory, `Conflict` if the backup's directory is not
+    empty, `Incomplete` if gpg does not create the keys.
     """
     if bits not in ALLOWED_BITS:
-        raise UsageError(f"Keys of {bits} bits are not made here.", f"Choose one of {ALLOWED_BITS}.")
+        raise UsageError(f"Keys of {bits} bits are not supported.", f"Choose one of {ALLOWED_BITS}.")
     match = _USER_ID.match(user_id)
     if match is None:
         raise UsageError(
-            f"The user id {visible(user_id)} cannot be one.",
+            f"The user id {visible(user_id)} is not valid.",
             "Write it as 'Name <mail@example.com>', with five characters or more in the name.",
         )
     _check_lifetime(utc_now(), valid_to)
-    _prepare(folder)
+    _prepare(directory)
     gpg = open_gpg(gnupghome)
-    with nullcontext() if backup_folder is None else backup.prepared(backup_folder, folder):
+    with nullcontext() if backup_folder is None else backup.prepared(backup_folder, directory):
         primary, subkeys = make_keys(gpg, match["name"], match["email"], bits, passphrase, protect)
         revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
         if not revocation.exists():
@@ -108,15 +108,15 @@ def init(
     certificate = export_certificate(gpg, primary)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
-    with _locked(folder):
-        path = folder / _certificate_name(certificate)
+    with _locked(directory):
+        path = directory / _certificate_name(certificate)
         _write_certificate(path, certificate)
-        _change(folder, lambda before: [*before.keys, *entries])
+        _change(directory, lambda before: [*before.keys, *entries])
     return NewKeys(primary, subkeys[0], subkeys[1], path, revocation, gnupghome, copies)
 
 
 def add(
-    folder: Path,
+    directory: Path,
     certificate: bytes,
     role: str,
     *,
@@ -125,15 +125,15 @@ def add(
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
 ) -> TrustedKey:
-    """Trust a certificate (armored or binary) in ``role``, and give its entry; the same again changes nothing.
+    """Trust a certificate (armored or binary) in ``role``, and return its entry; adding it again changes nothing.
 
-    ``fingerprint`` says which one is meant, and is needed where the file holds several; ``valid_from`` is when the key
-    was made, where it is not given. The entry names the keys that may sign: ``signing_keys``, or all that can and that
-    no entry names. Where there is an entry already, and nothing else is asked for, the certificate alone is renewed.
+    ``fingerprint`` selects a certificate, and is required if the file contains several. ``valid_from`` defaults to the
+    creation of the key. The entry lists the keys that may sign: ``signing_keys``, or all that can and are in no entry.
+    If there is an entry already, and no other argument is given, only the certificate is renewed.
 
-    Raises `UsageError` on a lifetime that ends before it begins, `NotTrusted` on a key that is weak or can never sign
-    and on a file that does not hold the fingerprint, `Conflict` where the key already has another entry for this role,
-    or has ended in any, and `Incomplete` where gpg is missing.
+    Raises `UsageError` for a lifetime that ends before it begins, `NotTrusted` for a key that is weak or can never sign
+    and for a file without the fingerprint, `Conflict` if the key already has another entry for this role, or has ended
+    in any role, and `Incomplete` if gpg is missing.
     """
     if role not in ROLES:
         raise UsageError(f"There is no role {visible(role)}.", f"Choose one of {', '.join(ROLES)}.")
@@ -146,7 +146,7 @@ def add(
     only_renews = not asked and valid_from is None and valid_to is None
 
     def insert(before: Trust) -> TrustedKey:
-        """Give the entry that is to stand in the file, which may be there already."""
+        """Return the new entry, or the existing one that it equals."""
         revocation.check_not_revoked(before, (pinned, chosen.primary.fingerprint, *asked))
         same = [one for one in before.keys if (one.fingerprint, one.role) == (pinned, role)]
         if same and only_renews:
@@ -156,22 +156,22 @@ def add(
         for one in same:
             if one._replace(signing_keys=named.signing_keys, user_id=named.user_id) == named and _same_keys(one, named):
                 return one
-        revocation.check_free(signs, role, chosen, before.keys)
+        revocation.check_not_listed(signs, role, chosen, before.keys)
         return named
 
-    # What the folder would be is read before anything in it is written.
-    with _locked(folder):
-        before = _read(folder)
+    # The new contents are validated before anything is written.
+    with _locked(directory):
+        before = _read(directory)
         _check_keeps_revocations(before, chosen)
-        wanted = insert(before)
-        listed = before.keys if wanted in before.keys else (*before.keys, wanted)
-        contents = _contents(folder)
-        path = folder / _certificate_name(chosen, contents)
+        requested = insert(before)
+        listed = before.keys if requested in before.keys else (*before.keys, requested)
+        contents = _contents(directory)
+        path = directory / _certificate_name(chosen, contents)
         others = [(name, content) for name, content in contents if name != path.name]
         after = _next(before, listed, [("the new certificate", chosen.packets), *others])
         _write_certificate(path, chosen)
-        durable.write(folder / TRUST_FILE, _written(after))
-    return wanted
+        durable.write(directory / TRUST_FILE, _written(after))
+    return requested
 
 
 def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tuple[openpgp.Certificate, str]:
@@ -180,46 +180,48 @@ def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tup
         if len(held) != 1:
             raise NotTrusted(
                 f"The file contains {len(held)} certificates: {names}.",
-                "Name the one you mean by its full fingerprint, with --fingerprint.",
+                "Choose one by its full fingerprint, with --fingerprint.",
             )
         return held[0], held[0].primary.fingerprint
-    wanted = _plain(fingerprint)
-    chosen = [one for one in held if one.holds(wanted)]
+    requested = _plain(fingerprint)
+    chosen = [one for one in held if one.holds(requested)]
     if not chosen:
         raise NotTrusted(
-            f"Fingerprint mismatch: expected {visible(wanted)}, the file contains {names}.",
+            f"Fingerprint mismatch: expected {visible(requested)}, the file contains {names}.",
             "Do not trust this key until its owner has confirmed the fingerprint through another channel.",
         )
     if len(chosen) > 1:
         raise NotTrusted(
-            f"{wanted} is in {len(chosen)} certificates of the file: {names}.",
+            f"{requested} is in {len(chosen)} certificates of the file: {names}.",
             "Get a file with the one certificate that its owner publishes.",
         )
-    return chosen[0], wanted
+    return chosen[0], requested
 
 
 def _named(certificate: openpgp.Certificate, entry: TrustedKey, others: Sequence[TrustedKey]) -> tuple[str, ...]:
-    """Give the keys that a new entry is for: those asked for, or all that can sign and are in no entry of ``others``.
+    """Return the keys of a new entry: the requested ones, or all that can sign and are in no entry of ``others``.
 
-    Raises `NotTrusted` where one of those asked for, or none at all, can sign, and `Conflict` where each is named.
+    Raises `NotTrusted` if a requested key, or all keys, cannot sign, and `Conflict` if all are listed already.
     """
     check_strength(certificate, entry)
     alone = entry.fingerprint != certificate.primary.fingerprint
     asked = entry.signing_keys or ((entry.fingerprint,) if alone else ())
-    wanted = asked or revocation.able(certificate, entry.role)
-    lives, now = read_lives(certificate), utc_now()
-    serving = [one for one in wanted if one in lives and lives[one].serves(entry.role, now)]
-    if not serving or (asked and len(serving) < len(wanted)):
-        reasons = [lives[one].trouble(entry.role, now) for one in wanted if one in lives and one not in serving]
+    requested = asked or revocation.signing_capable_keys(certificate, entry.role)
+    validity, now = read_validity(certificate), utc_now()
+    serving = [one for one in requested if one in validity and validity[one].may_be_accepted(entry.role, now)]
+    if not serving or (asked and len(serving) < len(requested)):
+        reasons = [
+            validity[one].refusal_reason(entry.role, now) for one in requested if one in validity and one not in serving
+        ]
         reason = next((one for one in reasons if one), f"the certificate {entry.fingerprint} has no key that may sign")
-        unbound = any(one in lives and is_unbound(certificate.key(one), entry.role) for one in wanted)
+        unbound = any(one in validity and is_unbound(certificate.key(one), entry.role) for one in requested)
         raise NotTrusted(
             f"No signature could be accepted: {reason}.",
             UNBOUND[1] if unbound else "Get the certificate as its owner publishes it now, or name another key.",
         )
     if asked:
         return tuple(serving)
-    return revocation.unnamed(serving, certificate, others)
+    return revocation.unlisted_keys(serving, certificate, others)
 
 
 def _same_keys(one: TrustedKey, other: TrustedKey) -> bool:
@@ -227,7 +229,7 @@ def _same_keys(one: TrustedKey, other: TrustedKey) -> bool:
 
 
 def retire(
-    folder: Path,
+    directory: Path,
     fingerprint: str,
     reason: str,
     *,
@@ -235,57 +237,57 @@ def retire(
     replaced_by: str | None = None,
     at: datetime | None = None,
 ) -> list[TrustedKey]:
-    """End a key's life: what it signed before ``at`` (now) stays good, what it signs later is refused.
+    """Retire a key: signatures from before ``at`` (default: now) stay valid, later ones are refused.
 
-    ``fingerprint`` is that of a primary key, for all of its certificate, or of one subkey; ``role`` narrows it to one
-    role. A lifetime is never made longer, and gives the entries that speak of the key. Raises `UsageError` where no
-    such key is listed, `Conflict` where it is revoked.
+    ``fingerprint`` is that of a primary key, for its whole certificate, or of one subkey; ``role`` limits this to one
+    role. A lifetime is never extended. Return the entries of the key. Raises `UsageError` if no such key is listed,
+    `Conflict` if it is revoked.
     """
     end, successor = at or utc_now(), _successor(replaced_by)
     return _end(
-        folder,
+        directory,
         fingerprint,
         role,
-        lambda trust, wanted: revocation.retired(trust, wanted, role, end, reason, successor),
+        lambda trust, requested: revocation.retire_key(trust, requested, role, end, reason, successor),
     )
 
 
 def revoke(
-    folder: Path, fingerprint: str, reason: str, *, role: str | None = None, replaced_by: str | None = None
+    directory: Path, fingerprint: str, reason: str, *, role: str | None = None, replaced_by: str | None = None
 ) -> list[TrustedKey]:
-    """Refuse everything a key ever signed, whatever its date; takes what `retire` does, and raises the same errors.
+    """Revoke a key: all of its signatures are refused, regardless of their date. Arguments and errors as of `retire`.
 
-    ``role`` means the subkeys that have it; they are refused in every role.
+    ``role`` selects the subkeys with that role; they are revoked in every role.
     """
     successor = _successor(replaced_by)
     return _end(
-        folder,
+        directory,
         fingerprint,
         role,
-        lambda trust, wanted: revocation.revoked(trust, wanted, role, reason, successor),
+        lambda trust, requested: revocation.revoke_key(trust, requested, role, reason, successor),
     )
 
 
-def export(folder: Path, fingerprint: str, *, binary: bool = False) -> bytes:
-    """Give a key's public certificate, armored, or binary as old gpgv wants its keyrings."""
-    certificate = load_trust(str(folder)).certificate(_plain(fingerprint))
+def export(directory: Path, fingerprint: str, *, binary: bool = False) -> bytes:
+    """Return a key's public certificate, armored, or binary as old versions of gpgv require."""
+    certificate = load_trust(str(directory)).certificate(_plain(fingerprint))
     if certificate is None:
-        raise _not_listed(folder, fingerprint)
+        raise _not_listed(directory, fingerprint)
     return certificate.packets if binary else armor.armor(certificate.packets, b"PUBLIC KEY BLOCK")
 
 
 def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
-    """Read a public certificate out of gpg; raises `Incomplete` where gpg does not have it."""
+    """Export a public certificate from gpg; raises `Incomplete` if gpg does not have it."""
     exported = gpg.export_keys(fingerprint, armor=False, minimal=True)
     if not exported:
         raise Incomplete(f"gpg has no certificate of {visible(fingerprint)}.", "Import it into gpg first.")
     return openpgp.read_certificates(bytes(exported))[0]
 
 
-def _prepare(folder: Path) -> None:
-    """Make sure that the folder can take new keys, before they are made."""
-    with _locked(folder):
-        _read(folder)
+def _prepare(directory: Path) -> None:
+    """Check that the directory can be changed and read, before keys are created."""
+    with _locked(directory):
+        _read(directory)
 
 
 def _entry(
@@ -303,31 +305,31 @@ def _entry(
 
 
 def _end(
-    folder: Path,
+    directory: Path,
     fingerprint: str,
     role: str | None,
     ended: Callable[[Trust, str], list[TrustedKey]],
 ) -> list[TrustedKey]:
-    wanted = _plain(fingerprint)
+    requested = _plain(fingerprint)
 
     def meant(trust: Trust) -> list[TrustedKey]:
-        return [key for key in trust.keys if role in (None, key.role) and revocation.covers(trust, key, wanted)]
+        return [key for key in trust.keys if role in (None, key.role) and revocation.applies_to(trust, key, requested)]
 
     def change(before: Trust) -> list[TrustedKey]:
         if not meant(before):
-            raise _not_listed(folder, fingerprint)
-        return ended(before, wanted)
+            raise _not_listed(directory, fingerprint)
+        return ended(before, requested)
 
-    if not folder.is_dir():
-        raise _not_listed(folder, fingerprint)
-    with _locked(folder):
-        return meant(_change(folder, change))
+    if not directory.is_dir():
+        raise _not_listed(directory, fingerprint)
+    with _locked(directory):
+        return meant(_change(directory, change))
 
 
 def _successor(fingerprint: str | None) -> str | None:
     if fingerprint is not None and not _FINGERPRINT.match(_plain(fingerprint)):
         raise UsageError(
-            f"{visible(fingerprint)} is not a full fingerprint.", "Name the key that takes its place by 40 hex digits."
+            f"{visible(fingerprint)} is not a full fingerprint.", "Name the successor by 40 hexadecimal digits."
         )
     return None if fingerprint is None else _plain(fingerprint)
 
@@ -336,7 +338,7 @@ def _check_keeps_revocations(before: Trust, certificate: openpgp.Certificate) ->
     held = [one for one in before.certificates if one.primary.fingerprint == certificate.primary.fingerprint]
     if any(one.revocations() - certificate.revocations() for one in held):
         raise Conflict(
-            f"The trust folder has a newer copy of {certificate.primary.fingerprint}, with a revocation.",
+            f"The trust directory has a newer copy of {certificate.primary.fingerprint}, with a revocation.",
             "Add that certificate with its revocation, as its owner publishes it now.",
         )
 
@@ -345,40 +347,42 @@ def _check_lifetime(start: datetime, end: datetime | None) -> None:
     if end is not None and end <= start:
         raise UsageError(
             f"The lifetime ends on {write_time(end)}, before it begins on {write_time(start)}.",
-            "Give a later end, or an earlier start.",
+            "Set a later end, or an earlier start.",
         )
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep two changes of a folder from forgetting each other: the whole of each, from reading to writing, is inside.
+def _locked(directory: Path) -> Iterator[None]:
+    """Serialize changes of a directory; a change holds the lock from reading to writing.
 
-    The folder itself is locked, so that nothing is left behind in what belongs into version control.
+    The directory itself is locked, so that no lock file remains in version control.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        durable.make_directory(directory)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be changed: {error.strerror}.", "Name another trust folder.") from error
+        raise UsageError(
+            f"{directory} cannot be changed: {error.strerror}.", "Name another trust directory."
+        ) from error
     try:
-        durable.lock(descriptor, folder, "Change it on a disk of this machine's own, and copy it back.")
+        durable.lock(descriptor, directory, "Change a copy on a local disk, and copy it back.")
         yield
     finally:
         os.close(descriptor)
 
 
-def _change(folder: Path, change: Callable[[Trust], Sequence[TrustedKey]]) -> Trust:
-    """Rewrite trust.json, unless the result could not be trusted; to be called with the folder locked."""
-    before = _read(folder)
-    after = _next(before, change(before), _contents(folder))
-    durable.write(folder / TRUST_FILE, _written(after))
+def _change(directory: Path, change: Callable[[Trust], Sequence[TrustedKey]]) -> Trust:
+    """Rewrite trust.json, unless the result is invalid; the directory must be locked."""
+    before = _read(directory)
+    after = _next(before, change(before), _contents(directory))
+    durable.write(directory / TRUST_FILE, _written(after))
     return after
 
 
 def _next(before: Trust, keys: Sequence[TrustedKey], contents: list[tuple[str, bytes]]) -> Trust:
-    """Give the folder with these entries, of the next edition where the node tool would carry something else.
+    """Return the trust with these entries, with the next edition if the node tool would carry other keys.
 
-    While no manifest key is listed there can be no tool, and nothing to tell it from.
+    Without a manifest key no tool could have been built, so the edition stays.
     """
     trust = parse_trust(_written(before._replace(keys=tuple(keys))), contents, before.origin)
     old, new = before.carried(), trust.carried()
@@ -387,24 +391,24 @@ def _next(before: Trust, keys: Sequence[TrustedKey], contents: list[tuple[str, b
     return trust._replace(edition=before.edition + 1) if changed else trust
 
 
-def _read(folder: Path) -> Trust:
-    return load_trust(str(folder)) if (folder / TRUST_FILE).exists() else Trust((), (), str(folder))
+def _read(directory: Path) -> Trust:
+    return load_trust(str(directory)) if (directory / TRUST_FILE).exists() else Trust((), (), str(directory))
 
 
 def _written(trust: Trust) -> bytes:
     return (json.dumps(trust.document(), indent=2, ensure_ascii=True) + "\n").encode("ascii")
 
 
-def _contents(folder: Path) -> list[tuple[str, bytes]]:
-    if not folder.is_dir():
+def _contents(directory: Path) -> list[tuple[str, bytes]]:
+    if not directory.is_dir():
         return []
-    # A folder or a pipe of that name is no certificate; `load_trust` passes over it as well.
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".asc", ".gpg") and path.is_file()]
+    # A directory or a pipe is not a certificate; `load_trust` skips it as well.
+    paths = [path for path in sorted(directory.iterdir()) if path.suffix in (".asc", ".gpg") and path.is_file()]
     return [(path.name, path.read_bytes()) for path in paths]
 
 
 def _certificate_name(certificate: openpgp.Certificate, contents: Sequence[tuple[str, bytes]] = ()) -> str:
-    """Give the name of the file that a certificate belongs into: the one that has it, and it alone, already."""
+    """Return the name of a certificate's file: the existing file that contains only it, else a new name."""
     primary = certificate.primary.fingerprint
     for name, content in contents:
         if {one.primary.fingerprint for one in openpgp.read_certificates(content)} == {primary}:
@@ -417,9 +421,9 @@ def _write_certificate(path: Path, certificate: openpgp.Certificate) -> None:
     durable.write(path, armor.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
 
 
-def _not_listed(folder: Path, fingerprint: str) -> UsageError:
+def _not_listed(directory: Path, fingerprint: str) -> UsageError:
     return UsageError(
-        f"{folder} lists no key {visible(fingerprint)}.", "See `fipsmanifest keys list`; name the full fingerprint."
+        f"{directory} lists no key {visible(fingerprint)}.", "See `fipsmanifest keys list`; name the full fingerprint."
     )
 
 

@@ -1,8 +1,8 @@
-"""Signing a manifest or the node tool, and reading the result back as a consumer does.
+"""Sign a manifest or the node tool, and verify the result as a consumer does.
 
-Roles are kept apart by the trust folder: with keys made by `fipsmanifest keys init` one certify-only primary key has
-a signing subkey for manifests and another for the tool, trust.json pins the primary's fingerprint and lists under
-``signing_keys`` the subkey that may act in each role. gpg is told exactly that subkey.
+The trust directory separates the roles: with keys from `fipsmanifest keys init`, one certify-only primary key has a
+signing subkey for manifests and another for the tool. trust.json pins the primary key's fingerprint, and lists under
+``signing_keys`` the subkey of each role. gpg signs with exactly that subkey.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DIGEST = "SHA512"
 
-_MAKE_KEYS = "Make one with `fipsmanifest keys init`, or name another with --signing-key."
+_MAKE_KEYS = "Create one with `fipsmanifest keys init`, or name another with --signing-key."
 
 
 def sign_manifest(
@@ -34,10 +34,10 @@ def sign_manifest(
     gnupghome: Path | None = None,
     passphrase: Passphrase | None = None,
 ) -> bytes:
-    """Cleartext-sign the canonical bytes of a manifest, and give the signed file's bytes.
+    """Cleartext-sign the canonical bytes of a manifest, and return the signed file.
 
-    ``fingerprint`` is the full one of an active manifest key of ``trust``. The result has been read back by the
-    consumer's verifier, and holds exactly ``payload``: gpg truncates long lines without an error. Raises
+    ``fingerprint`` is the full one of an active manifest key of ``trust``. The result is verified as by a consumer, and
+    compared with ``payload``, since gpg truncates long lines without an error. Raises
     `NotTrusted` (the key is not in trust, weak, expired, revoked), `Incomplete` (no gpg, no secret key, no
     passphrase).
     """
@@ -45,7 +45,7 @@ def sign_manifest(
     read_back = verify_cleartext(signed, trust, "manifest", fingerprint=fingerprint)
     if read_back.payload != payload:
         raise NotTrusted(
-            "gpg signed other bytes than it was given.", "Sign bytes that end in one line feed and have short lines."
+            "gpg signed other bytes than it received.", "Sign bytes that end in one line feed and have short lines."
         )
     return signed
 
@@ -59,16 +59,16 @@ def sign_detached(
     gnupghome: Path | None = None,
     passphrase: Passphrase | None = None,
 ) -> bytes:
-    """Make an armored detached signature over ``data``; raises as `sign_manifest` does."""
+    """Return an armored detached signature over ``data``; raises as `sign_manifest` does."""
     signature = _sign(data, fingerprint, role, trust, gnupghome, passphrase, clearsign=False)
     verify_detached(data, signature, trust, role, fingerprint=fingerprint)
     return signature
 
 
 def pick_signing_key(trust: Trust, gnupghome: Path | None = None, role: str = "manifest") -> str:
-    """Give the fingerprint of the one key in force for ``role`` whose secret part is here.
+    """Return the fingerprint of the only active key for ``role`` whose secret key is available.
 
-    Raises `Incomplete` where there is none, and `UsageError` where there are several to choose from.
+    Raises `Incomplete` if there is none, and `UsageError` if there are several.
     """
     now = utc_now()
     held = secret_keys(open_gpg(gnupghome))
@@ -80,7 +80,7 @@ def pick_signing_key(trust: Trust, gnupghome: Path | None = None, role: str = "m
     if any(found.values()):
         found = {fingerprint: usable for fingerprint, usable in found.items() if usable}
     if not found:
-        raise Incomplete(f"gpg holds no secret key that is trusted for the role {role}.", _MAKE_KEYS)
+        raise Incomplete(f"gpg has no secret key that is trusted for the role {role}.", _MAKE_KEYS)
     if len(found) > 1:
         raise UsageError(
             f"There is more than one {role} key to sign with: {', '.join(sorted(found))}.", "Choose with --signing-key."
@@ -106,7 +106,7 @@ def _sign(
         passphrase=None if passphrase is None else passphrase.reveal(),
         clearsign=clearsign,
         detach=not clearsign,
-        # The exclamation mark makes gpg take this very key, and no newer subkey of the same certificate.
+        # The exclamation mark makes gpg use exactly this key, and no newer subkey of the same certificate.
         extra_args=["--local-user", f"{key.fingerprint}!", "--digest-algo", DIGEST, "--no-emit-version"],
     )
     if result.returncode != 0 or not result.data:
@@ -115,12 +115,14 @@ def _sign(
 
 
 def _entry(trust: Trust, fingerprint: str, role: str) -> TrustedKey:
-    wanted, now = fingerprint.replace(" ", "").upper(), utc_now()
-    named = [entry for entry in trust.keys if wanted in (entry.fingerprint, *entry.signing_keys) and entry.role == role]
+    requested, now = fingerprint.replace(" ", "").upper(), utc_now()
+    named = [
+        entry for entry in trust.keys if requested in (entry.fingerprint, *entry.signing_keys) and entry.role == role
+    ]
     if not named:
         raise NotTrusted(
             f"The key {visible(fingerprint)} is not trusted for the role {role} by {visible(trust.origin)}.",
-            "Make keys with `fipsmanifest keys init`, or add this one with `fipsmanifest keys add`.",
+            "Create keys with `fipsmanifest keys init`, or add this one with `fipsmanifest keys add`.",
         )
     in_force = [entry for entry in named if _in_force(entry, now)]
     if not in_force:
@@ -137,7 +139,7 @@ def _in_force(entry: TrustedKey, now: datetime) -> bool:
 
 
 def _candidates(entry: TrustedKey, held: list[SecretKey]) -> list[SecretKey]:
-    """Give the held keys that may sign by this entry, the listed ones in their order."""
+    """Return the secret keys that may sign according to this entry; listed ones in their order."""
     if entry.signing_keys:
         return [key for one in entry.signing_keys for key in held if key.fingerprint == one]
     return [key for key in held if entry.fingerprint in (key.fingerprint, key.primary) and key.signs]
@@ -145,10 +147,10 @@ def _candidates(entry: TrustedKey, held: list[SecretKey]) -> list[SecretKey]:
 
 def _usable_key(entry: TrustedKey, held: list[SecretKey]) -> SecretKey:
     every = _candidates(entry, held)
-    # A forwarded agent does not say which keys it has: where gpg knows of none that is here, it is asked to try.
+    # gpg does not know the keys of a forwarded agent: if it has no usable key, the others are tried.
     candidates = [key for key in every if key.usable] or every
     if not candidates:
-        raise Incomplete(f"gpg holds no secret key for {entry.fingerprint}.", _MAKE_KEYS)
+        raise Incomplete(f"gpg has no secret key for {entry.fingerprint}.", _MAKE_KEYS)
     # The newest subkey comes last in gpg's list.
     for key in reversed(candidates):
         if not (key.expired or key.revoked):
@@ -168,6 +170,6 @@ def _not_signed(result: gnupg.Sign, key: SecretKey) -> Incomplete:
         return wrong_passphrase(f"the key {key.fingerprint}")
     return Incomplete(
         f"gpg did not sign with the key {key.fingerprint}: {visible(complaint(result.stderr))}.",
-        "Where nobody can be asked, give the passphrase by FIPSMANIFEST_PASSPHRASE_FD; or try it by hand: "
+        "Without a terminal, provide the passphrase by FIPSMANIFEST_PASSPHRASE_FD; or try it by hand: "
         f"gpg --local-user {key.fingerprint}! --clearsign FILE.",
     )

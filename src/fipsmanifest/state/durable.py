@@ -1,10 +1,16 @@
-"""Files that are either whole or not there: what a kill in the middle must not leave half written."""
+"""Write every file outside the cache and buckets: atomically and durably, and never through another user's link.
+
+A killed run leaves no partial file. A link that another user planted in a directory such as ``/tmp`` is not followed:
+following it would change files that they cannot change themselves.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -14,12 +20,12 @@ from ..errors import Incomplete
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step, on disk before this returns.
 
-    ``mode`` is the file's, whatever the umask. Raises `Incomplete` where the disk refuses, and leaves ``path`` as
-    it was.
+    ``mode`` is the file's, whatever the umask. A link at ``path`` is replaced, and its target stays unchanged. Raises
+    `Incomplete` if the disk refuses or another user's link is on the way, and leaves ``path`` unchanged.
     """
     temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -27,19 +33,65 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-        sync_folder(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
         raise Incomplete(
-            f"{path} could not be written: {error.strerror}.", "Free space or choose another folder."
+            f"{path} could not be written: {error.strerror}.", "Free space or choose another directory."
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it where they are missing. Raises `OSError`, for another user's link too."""
+    _refuse_links(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def open_to_change(path: Path, flags: int) -> int:
+    """Open a file that is changed where it is, and make it where it is missing; return its descriptor.
+
+    ``flags`` are those of `os.open` besides. Raises `OSError`, for another user's link too, for a file with a further
+    name (a hard link) in a directory that others can write to, and for a FIFO without a reader.
+    """
+    _refuse_links(path)
+    # A link that is left is this user's own, or the system's (/dev/stdout), and leads where they want it to.
+    follow = 0 if path.is_symlink() else os.O_NOFOLLOW
+    descriptor = os.open(path, flags | follow | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and _others_write(path.resolve().parent.stat()):
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "it has another name as well (a hard link)", str(path))
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _refuse_links(path: Path) -> None:
+    """Raise `OSError` where a link on the way is not to be followed.
+
+    The rule is that of Linux (``fs.protected_symlinks``), which not every machine has switched on: in a directory that
+    others can write to, only links of this user and of the directory's owner are.
+    """
+    whole = path.absolute()
+    for place in (*reversed(whole.parents), whole):
+        try:
+            found = place.lstat()
+        except OSError:
+            return  # making or opening it says why
+        if stat.S_ISLNK(found.st_mode):
+            directory = place.parent.stat()
+            if _others_write(directory) and found.st_uid not in (os.geteuid(), directory.st_uid):
+                raise OSError(errno.ELOOP, f"{place} is another user's link", str(place))
+
+
+def _others_write(directory: os.stat_result) -> bool:
+    return bool(directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename or a new name in ``directory`` survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -47,13 +99,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(descriptor: int, path: Path, advice: str) -> None:
-    """Wait until nobody else has locked an open file or folder; closing it gives the lock back.
+    """Lock an open file or directory, waiting for other holders; closing it releases the lock.
 
-    Raises `Incomplete` where its file system has no locks, as network file systems have none for folders (flock(2)).
+    Raises `Incomplete` if the file system has no locks, as network file systems for directories (flock(2)).
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise Incomplete(
-            f"{path} cannot be locked, its file system does not let it ({error.strerror}).", advice
+            f"{path} cannot be locked: its file system does not support it ({error.strerror}).", advice
         ) from error

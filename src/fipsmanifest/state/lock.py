@@ -1,4 +1,4 @@
-"""Locks: the digest of every artifact that a definition's addresses gave when somebody last looked.
+"""Lock files: the pinned digest of every artifact of a definition.
 
 ``rhel8.lock.json`` beside ``rhel8.toml``. A difference is an error that names both digests; an existing pin changes
 only when the user says so. One lock file may hold several definitions, so that ``--lock FILE`` works for a whole
@@ -23,7 +23,7 @@ MAX_BYTES = 16 << 20
 
 
 class Pin(BaseModel):
-    """One artifact as it was."""
+    """The pinned properties of one artifact."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,22 +52,22 @@ class Lock:
     """A lock file: the pins of one or more definitions."""
 
     path: Path
-    """Where it is, or would be."""
+    """The path of the file, which may not exist yet."""
     pins: Mapping[str, tuple[Pin, ...]]
     """By definition (``v1.21.3/rhel8``)."""
 
     def of(self, definition: str) -> tuple[Pin, ...] | None:
-        """Give the pins of a definition, or None where it was never locked."""
+        """Return the pins of a definition, or None if it was never locked."""
         return self.pins.get(definition)
 
 
 def path_beside(definition: Path) -> Path:
-    """Give where the lock of a definition file lies unless the user names another."""
+    """Return the default path of a definition file's lock."""
     return definition.with_suffix(".lock.json")
 
 
 def load(path: Path) -> Lock:
-    """Read a lock; a file that is not there is a lock without pins. Raises `UsageError` for a broken one."""
+    """Read a lock file; a missing file is a lock without pins. Raises `UsageError` for an invalid one."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -82,13 +82,13 @@ def load(path: Path) -> Lock:
     except (ValidationError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(
-            f"{path} is not a lock: {first}.", "Restore it, or make it anew with 'fipsmanifest definitions lock'."
+            f"{path} is not a lock: {first}.", "Restore it, or write it again with 'fipsmanifest definitions lock'."
         ) from error
     return Lock(path, {name: pins.artifacts for name, pins in document.definitions.items()})
 
 
 def pins_of(artifacts: Iterable[Artifact]) -> tuple[Pin, ...]:
-    """Give the pins of collected artifacts, in the order of their addresses."""
+    """Return the pins of collected artifacts, in the order of their addresses."""
     pins = (
         Pin(address=item.address, name=item.name, sha256=item.sha256, size=item.size, signed_by=item.signed_by)
         for item in artifacts
@@ -111,7 +111,7 @@ def write(lock: Lock, definition: str, pins: tuple[Pin, ...]) -> Lock:
 
 
 def differences(locked: Iterable[Pin], found: Iterable[Pin]) -> list[str]:
-    """Say, a sentence each, where what was found is not what is locked; both digests are named."""
+    """Return a sentence for each difference between the pins, with both digests."""
     before = {(pin.address, pin.name): pin for pin in locked}
     after = {(pin.address, pin.name): pin for pin in found}
     sentences = []
@@ -133,12 +133,12 @@ def check(lock: Lock, definition: str, artifacts: Iterable[Artifact]) -> None:
     locked = lock.of(definition)
     if locked is None:
         raise Refused(
-            f"{definition} has no lock ({lock.path}), so nothing says that these artifacts are the intended ones.",
+            f"{definition} has no lock ({lock.path}), so these artifacts cannot be compared with the intended ones.",
             "Write one with 'fipsmanifest definitions lock', or with --first-lock.",
         )
     wrong = differences(locked, pins_of(artifacts))
     if wrong:
         raise Refused(
             "\n".join([f"{definition} is not what {lock.path} pins.", *wrong]),
-            "If upstream changed on purpose, look at the change and run 'fipsmanifest definitions lock --update'.",
+            "If upstream changed on purpose, review the change and run 'fipsmanifest definitions lock --update'.",
         )

@@ -1,8 +1,8 @@
-"""The highest serial seen of each release, so that an old manifest cannot come back as the newest one.
+"""Rollback protection: store the highest verified serial of each release, and refuse lower ones.
 
-A file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification) with what was seen of each manifest of
-a Kubernetes version; a rollback is refused. Two publishers count apart: what was seen counts for whoever trusts one of
-the keys that were trusted then (`docs/adr/0008-serials-count-by-publisher.md`).
+The serials are in a file under ``$XDG_STATE_HOME/fipsmanifest`` (XDG Base Directory Specification). Publishers are
+counted separately: a stored serial applies if the user trusts one of the keys that were trusted when it was stored
+(`docs/adr/0008-serials-count-by-publisher.md`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _SCHEMAS = ("fipsmanifest/serials/v1", "fipsmanifest/serials/v2")
 
 
 def state_file() -> Path:
-    """Give where the serials are remembered. Raises `Incomplete` for a user without a home."""
+    """Return the path of the state file. Raises `Incomplete` for a user without a home directory."""
     home = os.environ.get("XDG_STATE_HOME") or ""
     try:
         base = Path(home) if home.startswith("/") else _home() / ".local" / "state"
     except RuntimeError as error:
         raise Incomplete(
-            "There is no home folder to remember the serials seen in.",
-            "Set XDG_STATE_HOME to a folder of yours, or use --no-state.",
+            "There is no home directory for the serials seen.",
+            "Set XDG_STATE_HOME to a writable directory, or use --no-state.",
         ) from error
     return base / "fipsmanifest" / "serials.json"
 
 
 def _home() -> Path:
-    # Path.home() takes an empty one for the root folder.
+    # Path.home() treats an empty HOME as the root directory.
     if os.environ.get("HOME") == "":
         raise RuntimeError
     return Path.home()
@@ -48,26 +48,26 @@ def _home() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The highest serial of a release that one publisher showed."""
+    """The highest serial that was verified of one publisher's release."""
 
     serial: int
     """The serial."""
     keys: frozenset[str]
-    """Primary keys that were trusted for manifests when it was seen; empty where that was not written down."""
+    """Primary keys that were trusted for manifests at that time; empty if not recorded."""
     signed_by: str | None
-    """Fingerprint of the key that signed it; None where that was not written down."""
+    """Fingerprint of the key that signed it; None if not recorded."""
 
     def concerns(self, keys: frozenset[str]) -> bool:
-        """Tell whether somebody who trusts these keys has the same publisher."""
+        """Return whether it applies to a user who trusts these keys."""
         return not self.keys or not self.keys.isdisjoint(keys)
 
 
 def check_and_remember(path: Path, release: str, serial: int, *, signed_by: str, trust: Trust) -> None:
-    """Refuse a serial lower than one seen before, and remember a higher one.
+    """Refuse a serial lower than a stored one, and store a higher one.
 
-    ``release`` names what serials are counted for (``v1.21.3/rhel8``), ``signed_by`` is the key that signed. Raises
-    `NotTrusted` for a rollback, `Incomplete` where the file cannot be read or written: then nobody knows whether this
-    is a rollback.
+    ``release`` identifies the release (``v1.21.3/rhel8``), ``signed_by`` is the signer's fingerprint. Raises
+    `NotTrusted` for a rollback, and `Incomplete` if the file cannot be read or written, since a rollback cannot be
+    excluded then.
     """
     keys = _manifest_keys(trust)
     with _locked(path):
@@ -79,10 +79,10 @@ def check_and_remember(path: Path, release: str, serial: int, *, signed_by: str,
             before = f"but serial {highest.serial} was seen before"
             raise NotTrusted(
                 f"This manifest of {visible(release)} has serial {serial}, {before}.",
-                f"{_what_now(highest, trust)}, remove what {path} says of it.",
+                f"{_what_now(highest, trust)}, remove its entry from {path}.",
             )
         now = Seen(serial, keys, signed_by)
-        # Who trusts keys of two records joins them. One without keys stays: nobody knows whose it is.
+        # Trusting keys of two records joins them. A record without keys stays, since its publisher is unknown.
         joined = now if highest is None or serial > highest.serial or not highest.keys else highest
         joined = Seen(joined.serial, keys.union(*(one.keys for one in related)), joined.signed_by)
         after = (*(one for one in known if one not in related or not one.keys), joined)
@@ -121,11 +121,11 @@ def _written(every: Mapping[str, tuple[Seen, ...]]) -> bytes:
 
 
 def _read(path: Path) -> dict[str, tuple[Seen, ...]]:
-    # A link that leads nowhere is no empty memory.
+    # A dangling link is an error, not a missing file.
     if not os.path.lexists(path):
         return {}
     try:
-        # A FIFO that nobody writes to would be waited for.
+        # Opening a FIFO without a writer would block.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             document = documents.read_json(file.read(MAX_BYTES))
         if document["schema"] not in _SCHEMAS:
@@ -133,7 +133,7 @@ def _read(path: Path) -> dict[str, tuple[Seen, ...]]:
         return {str(release): _read_release(listed) for release, listed in document["serials"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Incomplete(
-            f"{path}, which remembers the serials seen, cannot be read.",
+            f"{path}, which stores the serials seen, cannot be read.",
             "Restore or remove it, or, where a newer version wrote it, use that one; it holds no secrets.",
         ) from error
 
@@ -151,13 +151,15 @@ def _read_release(listed: Any) -> tuple[Seen, ...]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep two verifications from forgetting each other's serial."""
-    advice = "Set XDG_STATE_HOME to a folder of yours on this machine's own disk, or use --no-state."
+    """Serialize concurrent verifications, so that none overwrites the other's serial."""
+    advice = "Set XDG_STATE_HOME to a writable directory on a local disk, or use --no-state."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("w")
+        durable.make_directory(path.parent)
+        lock = durable.open_to_change(path.with_suffix(".lock"), os.O_RDWR)
     except OSError as error:
         raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice) from error
-    with lock:
-        durable.lock(lock.fileno(), path.parent, advice)
+    try:
+        durable.lock(lock, path.parent, advice)
         yield
+    finally:
+        os.close(lock)

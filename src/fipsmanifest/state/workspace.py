@@ -1,11 +1,11 @@
-"""The work folder: each stage's result as files, so that each stage can be run alone and resumed after a kill.
+"""The work directory: each stage's result as files, so that stages can be run separately and resumed after a kill.
 
 ::
 
-    work/v1.21.3/rhel8/artifacts.json             what was collected, and where it lies in the cache
-    work/v1.21.3/rhel8/manifest-rhel8.json        what was generated
-    work/v1.21.3/rhel8/manifest-rhel8.json.asc    what was signed
-    work/findings/                                what was found in each artifact, by digest
+    work/v1.21.3/rhel8/artifacts.json             the collected artifacts, with their digests in the cache
+    work/v1.21.3/rhel8/manifest-rhel8.json        the generated manifest
+    work/v1.21.3/rhel8/manifest-rhel8.json.asc    the signed manifest
+    work/findings/                                the findings in each artifact, by digest
     work/tool/                                    the node tool with its signature
 """
 
@@ -26,44 +26,44 @@ _ARTIFACTS = TypeAdapter(tuple[Artifact, ...])
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Paths in the work folder, and the files whose form belongs to no single stage."""
+    """The paths in the work directory, and the files that several stages use."""
 
     root: Path
-    """The folder that ``--work`` names."""
+    """The directory that ``--work`` names."""
 
-    def folder(self, definition: Definition) -> Path:
-        """Give where the results for one definition lie."""
+    def directory(self, definition: Definition) -> Path:
+        """Return the directory for the results of one definition."""
         return self.root / definition.kubernetes / definition.name
 
     def manifest(self, definition: Definition) -> Path:
-        """Give the path of the generated manifest."""
-        return self.folder(definition) / definition.manifest_name
+        """Return the path of the generated manifest."""
+        return self.directory(definition) / definition.manifest_name
 
     def signed(self, definition: Definition) -> Path:
-        """Give the path of the signed manifest."""
-        return self.folder(definition) / f"{definition.manifest_name}.asc"
+        """Return the path of the signed manifest."""
+        return self.directory(definition) / f"{definition.manifest_name}.asc"
 
     @property
     def findings(self) -> Path:
-        """Where findings are kept by the digest of what they were found in."""
+        """The directory for findings, by the digest of the artifact."""
         return self.root / "findings"
 
     @property
     def tool(self) -> Path:
-        """Where the node tool and its signature lie."""
+        """The directory for the node tool and its signature."""
         return self.root / "tool"
 
     @property
     def spool(self) -> Path:
-        """Where a large program lies while it is looked at; its files have no names."""
+        """The directory for large programs during inspection; its files are unlinked."""
         return self.root / "spool"
 
     def save_artifacts(self, definition: Definition, artifacts: tuple[Artifact, ...]) -> None:
-        """Keep what was collected for one definition."""
+        """Save the collected artifacts of one definition."""
         durable.write(self._artifacts(definition), _ARTIFACTS.dump_json(artifacts, indent=2) + b"\n")
 
     def load_artifacts(self, definition: Definition) -> tuple[Artifact, ...]:
-        """Give what was collected. Raises `Incomplete` where nothing was, `UsageError` for a broken file."""
+        """Return the collected artifacts. Raises `Incomplete` if there are none, `UsageError` for an invalid file."""
         path = self._artifacts(definition)
         data = read(path, f"fipsmanifest collect {definition.kubernetes}")
         try:
@@ -72,14 +72,14 @@ class Workspace:
             raise UsageError(f"{path} is not a list of artifacts.", "Run 'fipsmanifest collect' again.") from error
 
     def _artifacts(self, definition: Definition) -> Path:
-        return self.folder(definition) / "artifacts.json"
+        return self.directory(definition) / "artifacts.json"
 
 
 def read(path: Path, made_by: str) -> bytes:
-    """Read a stage's result. Raises `Incomplete` that names the command which makes it."""
+    """Read a stage's result. Raises `Incomplete` with the command that creates it."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise Incomplete(f"{path} is not there yet.", f"Make it with '{made_by}'.") from error
+        raise Incomplete(f"{path} does not exist yet.", f"Create it with '{made_by}'.") from error
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", f"Make it anew with '{made_by}'.") from error
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", f"Create it again with '{made_by}'.") from error

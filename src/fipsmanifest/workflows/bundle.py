@@ -1,4 +1,4 @@
-"""One tar that carries a release across an air gap: tool, signatures, manifest, certificates and instructions."""
+"""Pack a release for an air-gapped site in one tar: tool, signatures, manifest, certificates and instructions."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ list since 2026-09-21.
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a bundle carries, before it is checked."""
+    """The files of a bundle, before they are verified."""
 
     manifest: bytes
     """The signed manifest."""
     tool: bytes
     """The node tool."""
     signature: bytes
-    """Its detached signature."""
+    """The tool's detached signature."""
     version: str
-    """Its version."""
+    """The tool's version."""
 
 
 def from_work(definition: Definition, work: Workspace) -> Parts:
-    """Take what was signed here. Raises `Incomplete` where it is not there."""
+    """Return the signed files of the work directory. Raises `Incomplete` if one does not exist."""
     again = f"fipsmanifest release {definition.kubernetes}"
     tool, sidecar, signature = (read(work.tool / f"{layout.TOOL}{end}", again) for end in ("", ".sha256", ".asc"))
     return Parts(read(work.signed(definition), again), tool, signature, layout.read_sidecar(sidecar).version)
 
 
 def from_bucket(definition: Definition, bucket: Bucket) -> Parts:
-    """Take what is published: the newest manifest, and the tool that it names. Raises `Incomplete` for a gap."""
+    """Return the newest published manifest and its tool. Raises `Incomplete` if an object does not exist."""
     manifest = _get(bucket, layout.manifest(definition.kubernetes, definition.name))
     sidecar = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256")))
     tool, signature = (_get(bucket, layout.tool(sidecar.version, suffix)) for suffix in ("", ".asc"))
@@ -78,26 +78,28 @@ def _get(bucket: Bucket, key: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle, and what is in it."""
+    """A bundle with a summary of its manifest."""
 
     data: bytes
     """The tar."""
     serial: int
-    """The manifest's."""
+    """The manifest's serial."""
     fingerprint: str
-    """Who signed the manifest."""
+    """The full fingerprint of the manifest's signer."""
     signed_at: datetime
-    """When."""
+    """The time of the manifest's signature."""
 
 
 def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
-    """Verify everything and give the bundle: the same bytes for the same parts. Raises `NotTrusted`."""
+    """Verify the parts, and return the bundle; its bytes depend on the parts only. Raises `NotTrusted`."""
     bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
     verify_detached(parts.tool, parts.signature, trust, "tool")
     certificates = trust.carried().certificates
     if not certificates:
-        raise NotTrusted("The trust folder has no certificate to send along.", "See 'fipsmanifest keys list'.")
+        raise NotTrusted(
+            "The trust directory has no certificate for the bundle.", "Add one with 'fipsmanifest keys add'."
+        )
     name = f"{definition.manifest_name}.asc"
     text = _INSTRUCTIONS.format(
         kubernetes=definition.kubernetes,
@@ -122,12 +124,12 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
     return Bundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
 
 
-def _tar(folder: str, files: dict[str, tuple[bytes, int]], at: datetime) -> bytes:
+def _tar(directory: str, files: dict[str, tuple[bytes, int]], at: datetime) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(files):
             data, mode = files[name]
-            info = tarfile.TarInfo(f"{folder}/{name}")
+            info = tarfile.TarInfo(f"{directory}/{name}")
             info.size, info.mode, info.mtime = len(data), mode, int(at.timestamp())
             archive.addfile(info, io.BytesIO(data))
     return packed.getvalue()

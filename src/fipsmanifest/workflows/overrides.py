@@ -1,7 +1,7 @@
-"""konvoy-image-builder's override file for exactly one release.
+"""Write konvoy-image-builder's override file for one release.
 
-The keys are the ones of its ``overrides/fips.yaml``; the values come from the definition, so that a machine image is
-built from the same addresses that the manifest was cut from.
+The keys are those of its ``overrides/fips.yaml``. The values come from the definition, so that a machine image is built
+from the same addresses as the manifest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..model.ownership import repository_of
 
 
 def overrides(definition: Definition) -> str:
-    """Give the override file (YAML) of a release. Raises `UsageError` where the definition lacks what it needs."""
+    """Return the override file (YAML) of a release. Raises `UsageError` if the definition has no source for a value."""
     architecture = definition.architectures[0]
     lines = [
         "# konvoy-image build --overrides THIS-FILE images/...",
@@ -37,7 +37,7 @@ def overrides(definition: Definition) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A JSON string is a YAML string, with every character that could mean something escaped."""
+    """Return a YAML string. A JSON string is one, with all special characters escaped."""
     return json.dumps(text)
 
 

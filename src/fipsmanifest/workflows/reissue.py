@@ -1,7 +1,7 @@
-"""Publish a manifest again under the next serial: the same payload, today's signature, and why.
+"""Publish a manifest again under the next serial, with the same content, a new signature and a reason.
 
-Where the key that signed it was revoked, what is published is believed once more only if its user says so, key by key.
-The node tool that carries that key is then replaced as well: a manifest that names it would lead readers back to it.
+A manifest that a revoked key signed is accepted only if the user names that key. The node tool that carries the key is
+then replaced as well, since the new manifest must not name it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..model.manifest import canonical
 from ..progress import SILENT, Progress
 from ..publish import layout
 from ..publish.bucket import Bucket
-from ..publish.consumer import Consumer, SignedManifest, as_retired, is_of_el, require_unexpired
+from ..publish.consumer import Consumer, VerifiedManifest, as_retired, is_of_el, require_unexpired
 from ..publish.layout import ManifestKey
 from ..publish.plan import Plan
 from ..publish.publisher import publish
+from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import published_manifest, read_snapshot, withdrawn_from
-from ..publish.wanted import Wanted, WantedManifest, WantedTool
 from ..trust.document import parse_json
 from ..trust.store import Trust
 from ..trust.text import utc_now, visible, write_time
@@ -31,38 +31,38 @@ from .signing import Signer, plan_unsigned
 #: As in a definition.
 _LONGEST_REASON = 1000
 
-#: What a reissue says anew.
+#: The keys that a reissue changes.
 _RENEWED = frozenset({"serial", "reason", "created", "tool"})
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A revoked key whose published manifest is believed this once, and today's tool in place of the one it signed."""
+    """A revoked key whose published manifest is accepted once, and the tool that replaces the one it signed."""
 
     fingerprint: str
-    """The revoked key, as the trust folder lists it."""
+    """The revoked key, as the trust directory lists it."""
     tool: ToolFile
-    """Built from today's trust folder."""
+    """Built from today's trust directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reissued:
-    """What was published, or would be."""
+    """The result of a reissue."""
 
     name: str
     """Which of the version's manifests: ``rhel8``."""
     serial: int
     """The new serial."""
     plan: Plan
-    """The last plan; of a dry run, what would be done."""
+    """The last plan; in a dry run, the planned actions."""
     written: tuple[str, ...]
     """The keys that were written; empty for a dry run."""
 
 
 def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = None) -> ManifestKey:
-    """Give the pointer of the release for an EL that is published in a bucket, or of the one with this name.
+    """Return the pointer key of the published release for an EL, and for ``name`` if given.
 
-    Raises `Incomplete` where there is none, `UsageError` where there are several and none is named.
+    Raises `Incomplete` if there is none, `UsageError` if there are several and ``name`` is None.
     """
     layout.manifest(kubernetes, name or "any")
     keys = (layout.read_key(entry.key) for entry in bucket.list(layout.manifests(kubernetes)))
@@ -77,7 +77,7 @@ def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = No
     if len(names) > 1:
         raise UsageError(
             f"{kubernetes} has several manifests for EL {el} in {bucket.describe()}: {', '.join(names)}.",
-            "Say which one with --name.",
+            "Choose one with --name.",
         )
     return ManifestKey(kubernetes, names[0], None)
 
@@ -94,19 +94,20 @@ def reissue(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Reissued:
-    """Publish the newest serial of a release again with the next one; ``now`` dates it.
+    """Publish the newest serial of a release again under the next serial, created at ``now``.
 
-    ``accepted`` reads what a revoked key signed, and publishes today's tool with it. ``dry_run`` signs and writes
-    nothing. Raises `Incomplete` where nothing is published yet, `NotTrusted` where what is published does not verify,
-    `Refused` where it has expired, `UsageError` where the accepted key is not listed as revoked, or the reason is none.
+    ``accepted`` allows a manifest that a revoked key signed, and publishes the current tool with it. ``dry_run`` signs
+    and writes nothing. Raises `Incomplete` if nothing is published yet, `NotTrusted` if the published manifest does not
+    verify, `Refused` if it has expired, `UsageError` if the accepted key is not listed as revoked, or the reason is
+    invalid.
     """
     if not (reason.strip() and reason.isprintable() and len(reason) <= _LONGEST_REASON):
         raise UsageError(
             f"--reason must be one printable line of at most {_LONGEST_REASON} characters.",
-            "Say why the manifest is issued again; consumers read it.",
+            "State why the manifest is issued again; consumers read it.",
         )
     trust = signer.trust
-    reader = Consumer.trusting(trust if accepted is None else _believing(trust, accepted.fingerprint))
+    reader = Consumer.trusting(trust if accepted is None else _accepting(trust, accepted.fingerprint))
     found = published_manifest(bucket, release.kubernetes, release.name, reader)
     if found is None:
         raise Incomplete(
@@ -119,12 +120,12 @@ def reissue(
     tool = accepted.tool if accepted is not None else None
     if accepted is not None and before.fingerprint != accepted.fingerprint:
         progress.note(
-            f"Serial {before.document.serial} is signed by {before.fingerprint}; nothing that the revoked key "
-            f"{accepted.fingerprint} signed is believed, and today's tool takes the place of the one it names."
+            f"Serial {before.document.serial} is signed by {before.fingerprint}; the revoked key "
+            f"{accepted.fingerprint} is not used, and the current tool replaces the one that the serial names."
         )
     elif accepted is not None:
         progress.note(
-            f"The revoked key {accepted.fingerprint} is believed this once: serial {before.document.serial}, signed "
+            f"The revoked key {accepted.fingerprint} is accepted once: serial {before.document.serial}, signed "
             f"{before.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
         )
     content, withdrawn = parse_json(before.payload), withdrawn_from(bucket)
@@ -138,19 +139,19 @@ def reissue(
         serial = _beside(release, serial, +1, withdrawn)
         payload = canonical({**content, "serial": serial, "reason": reason, "created": write_time(moment)})
         signed = payload if dry_run else signer.manifest(payload)
-    manifest = WantedManifest(release.kubernetes, release.name, serial, signed)
+    manifest = ManifestToPublish(release.kubernetes, release.name, serial, signed)
     if dry_run:
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
         published = read_snapshot(bucket, Consumer.trusting(trust), [manifest.key], tool.version if tool else None)
         return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, trust, published), ())
-    with_it = WantedTool(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
-    wanted = Wanted((manifest,), with_it)
-    done = publish(wanted, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)
+    with_it = ToolToPublish(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
+    request = PublishRequest((manifest,), with_it)
+    done = publish(request, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)
     return Reissued(release.name, serial, done.plan, tuple(action.key for action in done.written))
 
 
 def _is_made(
-    newest: SignedManifest,
+    newest: VerifiedManifest,
     below: int,
     release: ManifestKey,
     reason: str,
@@ -160,10 +161,10 @@ def _is_made(
     *,
     dry_run: bool,
 ) -> bool:
-    """Tell whether the newest serial is this very reissue, made by a run that was killed and is now to be completed:
-    it has the reason, says what the serial before it says, and is of the key that signs today.
+    """Return whether the newest serial is this reissue, from an earlier run that was killed and is to be completed.
 
-    A dry run signs nothing, and takes any key in force for the one that would sign.
+    It then has the same reason, the same content as the serial before it, and a signature of the current key. A dry run
+    signs nothing, and assumes that any active key is the current one.
     """
     if below < 1 or newest.document.reason != reason:
         return False
@@ -179,23 +180,23 @@ def _is_made(
 
 
 def _beside(release: ManifestKey, serial: int, step: int, withdrawn: frozenset[str]) -> int:
-    """Give the serial after this one (``step`` 1), or before it (-1), that was not withdrawn; 0 before the first."""
+    """Return the serial after this one (``step`` 1), or before it (-1), that was not withdrawn; 0 before the first."""
     serial += step
     while serial and layout.manifest(release.kubernetes, release.name, serial) in withdrawn:
         serial += step
     return serial
 
 
-def _kept(manifest: SignedManifest) -> dict[str, Any]:
-    """Give what a reissue keeps: the tool may be replaced, and is compared where it is."""
+def _kept(manifest: VerifiedManifest) -> dict[str, Any]:
+    """Return the content that a reissue does not change; the tool is compared separately."""
     return {key: value for key, value in manifest.content.items() if key not in _RENEWED}
 
 
-def _believing(trust: Trust, fingerprint: str) -> Trust:
-    """Give the trust in which this one revoked key is believed. Raises `UsageError` where it is not revoked."""
+def _accepting(trust: Trust, fingerprint: str) -> Trust:
+    """Return ``trust`` with one revoked key as retired. Raises `UsageError` if that key is not revoked."""
     if fingerprint not in {key.fingerprint for key in trust.keys if key.status == "revoked"}:
         raise UsageError(
             f"{visible(fingerprint)} is not listed as revoked in {trust.origin}.",
-            "See `fipsmanifest keys list`; name the full fingerprint, and only where it is needed.",
+            "Name the full fingerprint of a revoked key from `fipsmanifest keys list`.",
         )
     return as_retired(trust, fingerprint)

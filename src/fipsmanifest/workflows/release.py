@@ -1,4 +1,4 @@
-"""A whole release: collect, inspect, generate, sign and publish every definition of a version."""
+"""Cut a whole release: collect, inspect, generate, sign and publish every definition of a version."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
 from ..publish.public import read_back
 from ..publish.publisher import publish
+from ..publish.request import PublishRequest
 from ..publish.snapshot import Snapshot, published_manifest, read_snapshot
-from ..publish.wanted import Wanted
 from ..state import lock as locks
 from ..trust.document import parse_json
 from ..trust.store import Trust
@@ -34,14 +34,14 @@ class Destination:
     bucket: Bucket
     """The store."""
     public_url: str | None = None
-    """The address that consumers read from; what was published is read back there."""
+    """The address that consumers read from; published objects are read back there."""
     single_writer: bool = False
-    """Nobody else publishes: a store that ignores conditional writes will do."""
+    """There is no other publisher: a store without conditional writes is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a manifest says that the serial before it does not."""
+    """The differences between a manifest and the serial before it."""
 
     since: int
     """The highest lower serial that is published and verifies; 0 for none."""
@@ -51,7 +51,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseResult:
-    """What a run made."""
+    """The result of a run."""
 
     generated: tuple[tuple[Definition, bytes], ...]
     """Each definition with the canonical bytes of its manifest."""
@@ -60,13 +60,13 @@ class ReleaseResult:
     tool: ToolFile
     """The node tool that the manifests name."""
     plan: Plan | None
-    """What was published, or would be; None without a destination."""
+    """The plan that was carried out, or in a dry run would be; None without a destination."""
     written: tuple[Action, ...] | None
-    """The objects that this run wrote; None where nothing was to be published."""
+    """The objects that this run wrote; None if nothing was to be published."""
 
     @property
     def payloads(self) -> dict[str, bytes]:
-        """The manifests by name: as they are signed, or as they were generated where nothing is."""
+        """The manifests by name: as signed, or as generated if not signed."""
         signed = {one.definition.name: one.payload for one in self.signed}
         return {definition.name: payload for definition, payload in self.generated} | signed
 
@@ -99,7 +99,7 @@ def cut_release(
             payload = stages.generate(definition, inspected, site, tool)
         generated.append((definition, payload))
     trust = signer.trust if signer is not None else site.trust()
-    published = _look(generated, tool, trust, destination) if destination is not None else None
+    published = _read_published(generated, tool, trust, destination) if destination is not None else None
     if signer is None:
         plan = signing.plan_before_signing(generated, tool, trust, published) if published is not None else None
         return ReleaseResult(tuple(generated), (), tool, plan, None)
@@ -107,13 +107,13 @@ def cut_release(
     signed = tuple(signing.prepare_manifest(*one, site.work, signer, published) for one in generated)
     if published is None or destination is None:
         return ReleaseResult(tuple(generated), signed, tool, None, None)
-    wanted, consumer = Wanted(tuple(one.wanted for one in signed), signed_tool), Consumer.trusting(trust)
+    request, consumer = PublishRequest(tuple(one.to_publish for one in signed), signed_tool), Consumer.trusting(trust)
     publication = publish(
-        wanted,
+        request,
         destination.bucket,
         consumer,
         site.progress,
-        plan=make_plan(wanted, published, consumer, utc_now()),
+        plan=make_plan(request, published, consumer, utc_now()),
         single_writer=destination.single_writer,
     )
     if destination.public_url is not None:
@@ -121,10 +121,10 @@ def cut_release(
     return ReleaseResult(tuple(generated), signed, tool, publication.plan, publication.written)
 
 
-def _look(
+def _read_published(
     generated: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, destination: Destination
 ) -> Snapshot:
-    """Read from the bucket, once, what signing and planning have to know."""
+    """Read the part of the bucket that signing and planning need, once."""
     keys = [layout.manifest(one.kubernetes, one.name, one.serial) for one, _ in generated]
     return read_snapshot(destination.bucket, Consumer.trusting(trust), keys, tool.version)
 

@@ -1,4 +1,4 @@
-"""Signing what was generated: what is published already, or was signed by an earlier run, is not signed again."""
+"""Sign generated manifests and the tool. Published signatures, and those of an earlier run, are used again."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..publish.action import Action, Kind, Step
 from ..publish.compare import Differs, OnlyAdditions, compare
 from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
+from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import Snapshot
-from ..publish.wanted import Wanted, WantedManifest, WantedTool
 from ..state import durable
 from ..state.workspace import Workspace
 from ..trust.document import parse_json
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signs, and how."""
+    """The signing key and how to use it."""
 
     trust: Trust
-    """The trust folder; what was signed is read back with it."""
+    """The trust directory, with which signatures are verified after signing."""
     fingerprint: str | None = None
-    """The key that the user names; None for the only one whose secret part is here."""
+    """The key that the user names; None for the only one whose secret key is available."""
     gnupghome: Path | None = None
     """Where gpg keeps secret keys; None for its own default."""
     passphrase: Passphrase | None = None
@@ -73,34 +73,34 @@ class PreparedManifest:
     """A manifest ready to be published."""
 
     definition: Definition
-    """What it was made from."""
+    """The manifest's definition."""
     payload: bytes
-    """The bytes that are signed in it."""
+    """The canonical bytes that the signature covers."""
     signed: bytes
     """The cleartext-signed file."""
     made: str
     """``signed`` just now, ``kept`` from an earlier run, or ``published`` already."""
     note: str | None = None
-    """What a person should know: that a new serial would say more."""
+    """A note for the user, such as what a new serial would add."""
 
     @property
-    def wanted(self) -> WantedManifest:
-        """What is to be published."""
+    def to_publish(self) -> ManifestToPublish:
+        """The manifest to publish."""
         of = self.definition
-        return WantedManifest(of.kubernetes, of.name, of.serial, self.signed)
+        return ManifestToPublish(of.kubernetes, of.name, of.serial, self.signed)
 
 
 def prepare_manifest(
     definition: Definition, payload: bytes, work: Workspace, signer: Signer, published: Snapshot | None = None
 ) -> PreparedManifest:
-    """Return the signed manifest of a release: the published one where it says the same, else the kept, else a new one.
+    """Return the signed manifest: the published one if it has the same content, else the kept one, else a new one.
 
-    Raises `Conflict` where the same serial is published with other files, images or sources.
+    Raises `Conflict` if the same serial is published with other files, images or sources.
     """
     if published is not None:
         found = _published(definition, payload, Consumer.trusting(signer.trust), published)
         if found is not None:
-            # Where the published one stands for what was generated, the work directory holds that one too.
+            # If the published manifest replaces the generated one, the work directory contains it as well.
             durable.write(work.manifest(definition), found.payload)
             durable.write(work.signed(definition), found.signed)
             return found
@@ -112,27 +112,27 @@ def prepare_manifest(
     return PreparedManifest(definition, payload, signed, "signed")
 
 
-def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Snapshot | None = None) -> WantedTool:
-    """Return the tool, signed: with the published signature where it holds, else the kept one, else a new one."""
+def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Snapshot | None = None) -> ToolToPublish:
+    """Return the tool, signed: with the published signature if it is valid, else the kept one, else a new one."""
     path = work.tool / f"{layout.TOOL}.asc"
     candidates = []
     if published is not None and (stored := published.objects.get(layout.tool(tool.version, ".asc"))) is not None:
         candidates.append(stored.data)
     if path.exists():
         candidates.append(path.read_bytes())
-    signature = next((found for found in candidates if _holds(tool.data, found, signer.trust)), None)
+    signature = next((found for found in candidates if _verifies(tool.data, found, signer.trust)), None)
     if signature is None:
         signature = signer.tool(tool.data)
     durable.write(work.tool / layout.TOOL, tool.data, mode=0o755)
     durable.write(work.tool / f"{layout.TOOL}.sha256", layout.sidecar(tool.version, tool.sha256))
     durable.write(path, signature)
-    return WantedTool(tool.version, tool.data, signature)
+    return ToolToPublish(tool.version, tool.data, signature)
 
 
 def plan_before_signing(
     manifests: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, published: Snapshot
 ) -> Plan:
-    """Plan the publication of manifests (definition, canonical payload) that nobody has signed yet.
+    """Plan the publication of manifests (definition, canonical payload) that are not signed yet.
 
     Nothing is signed or written. A manifest that is published with the same content, evidence aside, is planned as it
     was published.
@@ -144,11 +144,11 @@ def plan_before_signing(
         if found is None:
             unsigned[payload] = parse_json(payload)
         prepared.append(found or PreparedManifest(definition, payload, payload, "unsigned"))
-    return plan_unsigned([item.wanted for item in prepared], unsigned, tool, trust, published)
+    return plan_unsigned([item.to_publish for item in prepared], unsigned, tool, trust, published)
 
 
 def plan_unsigned(
-    manifests: Sequence[WantedManifest],
+    manifests: Sequence[ManifestToPublish],
     unsigned: Mapping[bytes, Mapping[str, Any]],
     tool: ToolFile | None,
     trust: Trust,
@@ -156,19 +156,19 @@ def plan_unsigned(
 ) -> Plan:
     """Plan the publication of manifests and a tool of which some are not signed yet; nothing is signed or written.
 
-    ``unsigned`` holds those payloads, read as JSON, that stand in place of the signed files.
+    ``unsigned`` maps payloads that replace signed files to their JSON documents.
     """
     what = None
     if tool is not None:
         stored = published.objects.get(layout.tool(tool.version, ".asc"))
-        signed = stored is not None and _holds(tool.data, stored.data, trust)
-        what = WantedTool(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
-    plan = make_plan(Wanted(tuple(manifests), what), published, _consumer(unsigned, trust), utc_now())
+        signed = stored is not None and _verifies(tool.data, stored.data, trust)
+        what = ToolToPublish(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
+    plan = make_plan(PublishRequest(tuple(manifests), what), published, _consumer(unsigned, trust), utc_now())
     return replace(plan, actions=tuple(_before_signing(plan.actions, {*unsigned, _NO_SIGNATURE})))
 
 
 def _before_signing(actions: Sequence[Action], unsigned: set[bytes]) -> Iterator[Action]:
-    """Say where the bytes that will be written are not known yet: what is to be signed, and the index of it."""
+    """Mark the actions whose bytes are not known yet: objects to sign, and the index that is derived from them."""
     pending = any(action.data in unsigned for action in actions)
     for action in actions:
         if action.data in unsigned:
@@ -176,7 +176,7 @@ def _before_signing(actions: Sequence[Action], unsigned: set[bytes]) -> Iterator
             detail = "to be signed" if new else action.detail
             yield replace(action, detail=detail, final=False)
         elif pending and action.step >= Step.INDEX_JSON and action.kind in {Kind.CREATE, Kind.MOVE}:
-            yield replace(action, detail="written from what is signed then", final=False)
+            yield replace(action, detail="written after signing", final=False)
         else:
             yield action
 
@@ -187,7 +187,7 @@ _NEVER = datetime.fromtimestamp(0, tz=UTC)
 
 @dataclass(frozen=True, slots=True)
 class _Unsigned:
-    """Stands for a signature that a dry run does not make."""
+    """Replaces a signature that a dry run does not create."""
 
     payload: bytes
     manifest: Mapping[str, Any]
@@ -196,7 +196,7 @@ class _Unsigned:
 
 
 def _consumer(unsigned: Mapping[bytes, Mapping[str, Any]], trust: Trust) -> Consumer:
-    """Give the consumer's checks, but for what this dry run would have signed."""
+    """Return the consumer's checks, except for objects that this dry run would have signed."""
     real = Consumer.trusting(trust)
     return replace(
         real,
@@ -208,9 +208,9 @@ def _consumer(unsigned: Mapping[bytes, Mapping[str, Any]], trust: Trust) -> Cons
 def _published(
     definition: Definition, payload: bytes, consumer: Consumer, published: Snapshot
 ) -> PreparedManifest | None:
-    """Return what is published under this serial, where that may stand for ``payload``; None where nothing is.
+    """Return the published manifest of this serial, if it can replace ``payload``; None if there is none.
 
-    Raises `Conflict` where it differs, and `NotTrusted` where it does not verify.
+    Raises `Conflict` if it differs, and `NotTrusted` if it does not verify.
     """
     found = published.manifest(definition.kubernetes, definition.name, definition.serial, consumer)
     if found is None:
@@ -228,14 +228,14 @@ def _published(
             f"If the change is intended, give the definition a new serial and a reason; the next serial is "
             f"{highest + 1}.",
         )
-    what = ", ".join(difference.what) if isinstance(difference, OnlyAdditions) else "another form"
+    what = ", ".join(difference.what) if isinstance(difference, OnlyAdditions) else "a different form"
     return PreparedManifest(
         definition, signed.payload, data, "published", f"published as it was; a new serial would add {what}"
     )
 
 
 def _kept(path: Path, payload: bytes, signer: Signer) -> bytes | None:
-    """Give a signature that an earlier run made over the same bytes, where its key would sign again today."""
+    """Return the signed file of an earlier run, if it covers the same bytes and its key is still active; else None."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -247,7 +247,7 @@ def _kept(path: Path, payload: bytes, signer: Signer) -> bytes | None:
     return data if signed.payload == payload and signed.signature.trusted.status == "active" else None
 
 
-def _holds(data: bytes, signature: bytes, trust: Trust) -> bool:
+def _verifies(data: bytes, signature: bytes, trust: Trust) -> bool:
     try:
         verify_detached(data, signature, trust, "tool")
     except NotTrusted:

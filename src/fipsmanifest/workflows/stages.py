@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a run works and how it reaches the world; the same for every definition."""
+    """The directories and network settings of a run; the same for every definition."""
 
     work: Workspace
-    """Where each stage leaves its result."""
+    """The work directory, for the results of each stage."""
     keys: Path
-    """The trust folder."""
+    """The trust directory."""
     cache: Path | None = None
-    """Where downloads are kept; None for the user's own cache folder."""
+    """The directory for downloads; None for the user's cache directory."""
     mirrors: tuple[str, ...] = ()
     """``FROM=TO``."""
     modules: Path | None = None
-    """The user's own module rows."""
+    """A file with the user's own module rows."""
     ca_bundle: Path | None = None
     """Certificate authorities for https."""
     allow_http: bool = False
@@ -51,7 +51,7 @@ class Site:
     """Where to report to."""
 
     def trust(self) -> Trust:
-        """Read the trust folder."""
+        """Read the trust directory."""
         return load_trust(str(self.keys))
 
     def table(self) -> Table:
@@ -61,42 +61,42 @@ class Site:
         return load(self.modules)
 
     def inspector(self) -> Inspector:
-        """Give what looks into files."""
+        """Return the inspector of files."""
         from ..inspect.inspector import Inspector
 
         try:
-            self.work.spool.mkdir(parents=True, exist_ok=True)
+            durable.make_directory(self.work.spool)
         except OSError as error:
             raise Incomplete(
-                f"The work folder {self.work.root} cannot be written: {error.strerror}.", "Name another with --work."
+                f"The work directory {self.work.root} cannot be written: {error.strerror}.", "Name another with --work."
             ) from error
         return Inspector(self.table(), self.work.spool)
 
 
 @dataclass(frozen=True, slots=True)
 class LockRule:
-    """What a run may do with the lock."""
+    """How a run uses the lock."""
 
     path: Path
     """The lock file."""
     first: bool = False
-    """Write one where there is none."""
+    """Write the lock if there is none."""
     update: bool = False
-    """Replace the pins that there are."""
+    """Replace existing pins."""
     write: bool = True
     """Whether anything may be written at all."""
 
 
-def label(definition: Definition) -> str:
-    """Name a definition as locks and messages do (``v1.21.3/rhel8``)."""
+def definition_id(definition: Definition) -> str:
+    """Return the identifier of a definition in locks and messages (``v1.21.3/rhel8``)."""
     return f"{definition.kubernetes}/{definition.name}"
 
 
 def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> tuple[Artifact, ...]:
-    """Fetch and authenticate what a definition names, and hold it against the lock.
+    """Fetch and authenticate the artifacts of a definition, and compare them with the lock.
 
-    ``base`` is the definition's folder. Raises `Refused` for a difference from the lock, and where there is no lock
-    and none may be written.
+    ``base`` is the definition's directory. Raises `Refused` for a difference from the lock, and if there is no lock and
+    none may be written.
     """
     from ..collect.stage import collect as fetch
 
@@ -109,7 +109,7 @@ def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> t
 def collect_and_inspect(
     definition: Definition, base: Path, site: Site, rule: LockRule, inspector: Inspector
 ) -> tuple[Inspected, ...]:
-    """Collect as `collect` does, and inspect each artifact while the next is on its way."""
+    """Collect as `collect` does, and inspect each artifact while the next one is downloaded."""
     from ..collect.stage import collect as fetch
     from ..inspect.artifacts import Inspection
 
@@ -123,7 +123,7 @@ def collect_and_inspect(
 
 
 def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[Inspected, ...]:
-    """Inspect what an earlier `collect` left; every file is hashed again before it is looked at."""
+    """Inspect the artifacts of an earlier `collect`; every file is hashed again before it is inspected."""
     from ..fetch.cache import Cache, default_root
     from ..inspect.artifacts import Inspection, files_of
 
@@ -141,21 +141,21 @@ def inspect_collected(definition: Definition, site: Site, inspector: Inspector) 
 
 
 def _pins(definition: Definition, rule: LockRule) -> tuple[locks.Pin, ...]:
-    """Give what the lock says, before anything is fetched: without a lock nothing needs to be."""
+    """Return the lock's pins. Raises `Refused` before anything is fetched if there must be a lock and is none."""
     lock = locks.load(rule.path)
-    pins = lock.of(label(definition))
+    pins = lock.of(definition_id(definition))
     if pins is None and not (rule.first or rule.update):
-        locks.check(lock, label(definition), ())
+        locks.check(lock, definition_id(definition), ())
     return () if rule.update or pins is None else pins
 
 
 def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple[Artifact, ...]) -> None:
-    """Hold what came against the lock, or write the lock; then keep it as the stage's result."""
+    """Compare the artifacts with the lock, or write the lock; then save them as the stage's result."""
     lock = locks.load(rule.path)
-    if lock.of(label(definition)) is not None and not rule.update:
-        locks.check(lock, label(definition), artifacts)
+    if lock.of(definition_id(definition)) is not None and not rule.update:
+        locks.check(lock, definition_id(definition), artifacts)
     elif rule.write:
-        locks.write(lock, label(definition), locks.pins_of(artifacts))
+        locks.write(lock, definition_id(definition), locks.pins_of(artifacts))
     site.work.save_artifacts(definition, artifacts)
 
 
@@ -174,7 +174,7 @@ def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Cont
 
 
 def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool: ToolFile) -> bytes:
-    """Make the manifest, and give its canonical bytes. Raises `Refused` where a requirement is not met."""
+    """Generate the manifest, and return its canonical bytes. Raises `Refused` if a requirement is not met."""
     from ..generate.assemble import assemble
     from ..generate.modules import describer
     from ..model.manifest import Tool
@@ -189,9 +189,9 @@ def generate(definition: Definition, inspected: Sequence[Inspected], site: Site,
 def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile) -> bytes:
     """Return the manifest that an earlier run left in the work directory, for a run that parses no artifacts.
 
-    The machine that made it read files from strangers, so nothing in it is believed that can be compared: its form,
-    what it is bound to, the node tool, and its sources with the lock. Raises `Refused` where one differs, `Incomplete`
-    where nothing was generated.
+    The machine that generated it parsed untrusted files, so everything that can be compared is checked: the form, the
+    bindings, the node tool, and the sources against the lock. Raises `Refused` if one differs, `Incomplete` if nothing
+    was generated.
     """
     from ..generate.assemble import source_records
     from ..model.manifest import Tool, parse
@@ -226,7 +226,7 @@ def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile
     return payload
 
 
-_GENERATE = "Generate it again, from this commit and lock; if it stays so, do not sign it."
+_GENERATE = "Generate it again from this commit and lock; if the error remains, do not sign it."
 
 
 def _source_date_epoch() -> int | None:
@@ -236,6 +236,7 @@ def _source_date_epoch() -> int | None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 11:
         raise UsageError(
-            f"SOURCE_DATE_EPOCH is {text!r}, which is not a number of seconds.", "Set it right, or unset it."
+            f"SOURCE_DATE_EPOCH is {text!r}, which is not a number of seconds.",
+            "Set it to seconds since 1970-01-01, or unset it.",
         )
     return int(text)

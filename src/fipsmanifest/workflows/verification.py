@@ -1,6 +1,6 @@
-"""What a consumer checks anywhere: a signed manifest, or a published tool with its detached signature.
+"""Verify a signed manifest, or a node tool with its detached signature, from a file, stdin or an address.
 
-The document is read once, from a file, stdin or an address; the verifier of ``node`` decides.
+The document is read once. The verifier is that of the node tool.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..trust.document import Bindings
 from ..trust.store import Trust
 from ..trust.verify import Signature, verify_cleartext, verify_detached
 
-#: The cap on what is read; a manifest of a whole distribution is about 1 MB, the tool at most 400 kB.
+#: The size limit for documents; a manifest of a whole distribution is about 1 MB, the tool at most 400 kB.
 MAX_BYTES = 16 << 20
 
 _FILE_NAME = re.compile(r"(?:\A|/)manifest-([a-z0-9][a-z0-9_.-]{0,99})\.json\.asc\Z", re.ASCII)
@@ -25,41 +25,41 @@ _FILE_NAME = re.compile(r"(?:\A|/)manifest-([a-z0-9][a-z0-9_.-]{0,99})\.json\.as
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Bytes to verify, and the signature beside them where there is one."""
+    """Bytes to verify, with a detached signature for a tool."""
 
     name: str
     """The path or address it came from."""
     data: bytes
     """The document itself."""
     signature: bytes | None
-    """The detached signature that lies beside a tool."""
+    """The detached signature of a tool; None for a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What holds."""
+    """The result of a successful verification."""
 
     kind: Literal["manifest", "tool"]
     """What was verified."""
     signature: Signature
-    """By whom and when."""
+    """The signature, with its key and time."""
     manifest: dict[str, Any] | None
     """The signed document; None for a tool."""
     payload: bytes
     """The bytes that were signed."""
     warnings: tuple[str, ...]
-    """What a person should know all the same."""
+    """Warnings for the user."""
 
 
 def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) -> Document:
-    """Read what ``name`` (a path, ``-`` or an address) gives, and the ``.asc`` beside it where it is a tool.
+    """Read the document ``name`` (a path, ``-`` or an address), and for a tool the ``.asc`` file next to it.
 
-    An address is fetched once. Raises `UsageError` for a path that is not there, `Incomplete` for what cannot be
-    fetched.
+    An address is fetched once. Raises `UsageError` for a path that does not exist, `Incomplete` if the document cannot
+    be fetched.
     """
     if name == "-":
         if sys.stdin is None:
-            raise UsageError("Standard input is closed.", "Name a path, or give the document on standard input.")
+            raise UsageError("Standard input is closed.", "Name a path, or open standard input.")
         return Document("stdin", _capped(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), None)
     if "://" not in name:
         data = _read_file(name)
@@ -68,19 +68,19 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
     from ..fetch.http import Http
 
     with Http(Cache(default_root()), ca_bundle=ca_bundle, allow_http=allow_http) as http:
-        # What follows the "#" is never asked for (RFC 3986, section 3.5).
+        # The fragment is not part of a request (RFC 3986, section 3.5).
         address = urldefrag(name).url
         data = http.fetch_bytes(address, MAX_BYTES).data
-        # Beside it in the path: what follows the "?" belongs to the request.
+        # The suffix belongs to the path, before the query.
         path, mark, query = address.partition("?")
         signature = f"{path}.asc{mark}{query}"
         return Document(name, data, http.fetch_bytes(signature, MAX_BYTES).data if is_tool(data) else None)
 
 
 def name_in(name: str) -> str | None:
-    """Give the manifest's name that a path or address says (``.../manifest-rhel8.json.asc``); None where it says none.
+    """Return the manifest's name in a path or address (``.../manifest-rhel8.json.asc``), or None.
 
-    Two manifests of a version and EL differ in their signed name alone (`docs/adr/0005-the-manifest-says-its-name.md`).
+    Two manifests of a version and EL differ only in their signed name (`docs/adr/0005-the-manifest-says-its-name.md`).
     """
     path = urlsplit(name).path if "://" in name else name
     found = _FILE_NAME.search(path)
@@ -88,22 +88,22 @@ def name_in(name: str) -> str | None:
 
 
 def is_tool(data: bytes) -> bool:
-    """Tell the node tool from a manifest: it is a program."""
+    """Return whether a document is the node tool, which begins with ``#!``, and not a manifest."""
     return data.startswith(b"#!")
 
 
 def verify(
     document: Document, trust: Trust, bindings: Bindings | None = None, fingerprint: str | None = None
 ) -> Verified:
-    """Verify a document; ``bindings`` say which manifest is wanted, while a tool is bound to none.
+    """Verify a document; ``bindings`` are the expected values of a manifest, and ignored for a tool.
 
-    Raises `NotTrusted`, and `Incomplete` where gpgv cannot tell.
+    Raises `NotTrusted`, and `Incomplete` if gpgv cannot be run.
     """
     if not is_tool(document.data):
         signed = verify_cleartext(document.data, trust, fingerprint=fingerprint, bindings=bindings or Bindings())
         return Verified("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
     if document.signature is None:
-        raise NotTrusted("A node tool without its detached signature proves nothing.", "Put its .asc beside it.")
+        raise NotTrusted("The node tool has no detached signature.", "Put its .asc file next to it.")
     signature = verify_detached(document.data, document.signature, trust, "tool", fingerprint=fingerprint)
     return Verified("tool", signature, None, document.data, signature.warnings)
 
@@ -114,7 +114,7 @@ def _read_file(name: str) -> bytes:
             return _capped(file.read(MAX_BYTES + 1), name)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise UsageError(
-            f"{name} is not there, or is no file.", "Name a signed manifest, or a node tool with its .asc."
+            f"{name} does not exist, or is not a file.", "Name a signed manifest, or a node tool with its .asc."
         ) from error
     except OSError as error:
         raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
@@ -122,5 +122,7 @@ def _read_file(name: str) -> bytes:
 
 def _capped(data: bytes, name: str) -> bytes:
     if len(data) > MAX_BYTES:
-        raise NotTrusted(f"{name} is larger than {MAX_BYTES} bytes.", "No manifest and no tool is.")
+        raise NotTrusted(
+            f"{name} is larger than {MAX_BYTES} bytes.", "Manifests and tools are smaller; check the path or address."
+        )
     return data

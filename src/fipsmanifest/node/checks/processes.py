@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 from ...trust.text import visible
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import claims, injected, pods, procfs
+from . import builds, claims, injected, pods, procfs
 from .claims import Claim
 from .images import containers
 from .inventory import MAX_NAME, Inventory, Program, required_daemons
@@ -119,6 +119,8 @@ class _Check:
         self._running: Dict[_Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
         self._deadline = time.monotonic() + _SECONDS
+        self._others: Dict[Tuple[int, int], int] = {}
+        """File of each program that has neither a name nor a claim of a component's -> a process that runs it."""
         self._seen: Set[Tuple[str, str]] = set()
         """Names, as far as comm holds them, and digests of the programs that passed, outside of workloads."""
 
@@ -129,6 +131,7 @@ class _Check:
             if self.is_late:
                 return
             self.results += self._compare(running, self._running[running])
+        self.results += self._other_builds()
         for claim in unowned:
             component = self._inventory.component_of(claim.component)
             evidence = of_component({"code": "owner", "claims": [claim.shown]}, component)
@@ -162,9 +165,11 @@ class _Check:
             mine = tuple(sorted(set(found.claims.get(pid, []))))
             try:
                 one = self._look(pid, groups[pid], own.get(pid), mine)
-                if one is not None and (one in self._running or len(self._running) < _MAX_RUNNING):
+                if one is None:
+                    self._note_other(pid, own.get(pid))
+                elif one in self._running or len(self._running) < _MAX_RUNNING:
                     self._running.setdefault(one, []).append(pid)
-                elif one is not None:
+                else:
                     self._beyond += 1
             except OSError as error:
                 # A process that has ended meanwhile is no finding; a component that may not be looked at is.
@@ -203,6 +208,41 @@ class _Check:
         owner = os.stat(procfs.link(pid, "")).st_uid
         file = (status.st_dev, status.st_ino)
         return _Running(name or "", renamed, script, path, deleted, group[0], group[1], pod, mine, file, owner)
+
+    def _note_other(self, pid: int, pod: Optional[Pod]) -> None:
+        if pod is None or not pod.is_workload:
+            status = os.stat(procfs.link(pid))
+            if len(self._others) < _MAX_RUNNING:
+                self._others.setdefault((status.st_dev, status.st_ino), pid)
+
+    def _other_builds(self) -> List[Result]:
+        """Judge the programs that nothing but their build info tells from any other one."""
+        known, found = builds.Builds(self._manifests), []
+        for pid in self._others.values():
+            if self.is_late:
+                break
+            link = procfs.link(pid)
+            try:
+                subject = visible("{} ({})".format(os.readlink(link), _shown([pid])), 300)
+                descriptor = tree.open_file(link.encode("ascii"), follow=True)
+            except (OSError, tree.NotRegular):
+                continue  # It has ended.
+            evidence = {"code": "other-build", "pids": [pid]}
+            try:
+                component = known.of(descriptor)
+                digest = component and self._node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True).sha256
+                if component and digest not in self._inventory.sizes:
+                    actual = "sha256:{}, another build of {}".format(digest, component)
+                    seen = Result(ID, subject, FAIL, "a listed program", visible(actual, 400), {}, _UNLISTED)
+                    found.append(seen._replace(evidence=of_component(evidence, component)))
+            except builds.TooLarge as error:
+                evidence["code"] = "too-large"
+                found.append(Result(ID, subject, UNKNOWN, None, str(error), evidence, _FIND_OUT))
+            except (OSError, tree.NotRegular, tree.Unstable) as error:
+                found.append(Result(ID, subject, UNKNOWN, None, visible(str(error)), evidence, "Run it again."))
+            finally:
+                os.close(descriptor)
+        return found
 
     def _program(self, running: _Running) -> Optional[Program]:
         found = self._inventory.by_comm if running.renamed else self._inventory.programs

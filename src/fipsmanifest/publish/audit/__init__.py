@@ -1,4 +1,4 @@
-"""Everything that is published, checked again: by anyone who can read the bucket, on any day, while others publish."""
+"""Audit a bucket: verify every published object again, with read access only, also while others publish."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..layout import ManifestKey, ToolKey
 from ..records import Recorder, in_parallel
 from . import objects, pointers
 from .finding import Audit, AuditFinding, AuditNote
-from .look import Look
+from .walk import AuditWalk
 
 __all__ = ["Audit", "AuditFinding", "AuditNote", "audit"]
 
-#: Seconds between two looks at a bucket in which somebody seems to be publishing, and the longest that it is looked at.
+#: Seconds between two inspections of a bucket that is being published to, and the longest total time.
 _PAUSE = 1.0
 _LONGEST = 120.0
 
@@ -33,26 +33,28 @@ def audit(
     patience: float = 0.0,
     now: datetime | None = None,
 ) -> Audit:
-    """Verify every manifest and tool, where it lies, the pointers and the index.
+    """Verify every manifest and tool under its key, the pointers and the index.
 
-    Where all that is found could be a publication under way, the bucket is looked at again: until nothing is found any
-    more, or nothing has changed for ``patience`` seconds, or for two minutes. Memory does not grow with the manifests'
-    size, only with their number. An empty bucket is a finding: nothing was checked. ``now`` is the day for which
-    manifests must not have expired. Raises `Incomplete` where the bucket cannot be read.
+    If every finding could be caused by a publication in progress, the bucket is inspected again until no finding is
+    left, or nothing has changed for ``patience`` seconds, or two minutes have passed. Memory grows with the number of
+    manifests, not with their size. An empty bucket is a finding, since nothing was checked. Manifests must not have
+    expired at ``now``. Raises `Incomplete` if the bucket cannot be read.
     """
     day = now or utc_now()
     done = _walk(bucket, consumer, day, {})
     began = changed = time.monotonic()
-    told = False
+    noted = False
     while done.findings and all(finding.may_pass for finding in done.findings):
-        looked = time.monotonic()
-        if looked - changed >= patience or looked - began >= _LONGEST:
+        inspected_at = time.monotonic()
+        if inspected_at - changed >= patience or inspected_at - began >= _LONGEST:
             break
-        if not told:
-            progress.note("What is found may be a publication under way: looking again until nothing changes any more.")
-            told = True
+        if not noted:
+            progress.note(
+                "The findings may be caused by a publication in progress: waiting until nothing changes any more."
+            )
+            noted = True
         time.sleep(min(_PAUSE, patience))
-        # What never changes and verified a moment ago is not read again.
+        # Objects that never change and verified before are not read again.
         known = {record.key: record for record in done.published.manifests}
         again = _walk(bucket, consumer, day, known)
         if again != done:
@@ -61,28 +63,28 @@ def audit(
 
 
 def _walk(bucket: Bucket, consumer: Consumer, now: datetime, known: Mapping[str, index.PublishedManifest]) -> Audit:
-    """Look at everything, in the order in which one thing rests on another."""
-    look = Look(bucket, consumer, now)
-    for key, what in look.parsed.items():
+    """Check all objects once, in the order of their dependencies."""
+    walk = AuditWalk(bucket, consumer, now)
+    for key, what in walk.parsed.items():
         if what is None:
-            look.found(key, "foreign", "is none of ours, or not named as it should be")
-    versions = {what.version for what in look.parsed.values() if isinstance(what, ToolKey) and what.version}
-    check = partial(objects.check_tool, look)
+            walk.found(key, "foreign", "was not written by fipsmanifest, or has a wrong name")
+    versions = {what.version for what in walk.parsed.values() if isinstance(what, ToolKey) and what.version}
+    check = partial(objects.check_tool, walk)
     tools = [record for _, record in in_parallel(check, sorted(versions)) if record]
-    keys = [key for key, what in look.parsed.items() if isinstance(what, ManifestKey) and what.serial]
-    recorder = Recorder(look.get, consumer, known)
+    keys = [key for key, what in walk.parsed.items() if isinstance(what, ManifestKey) and what.serial]
+    recorder = Recorder(walk.get, consumer, known)
     contents = index.contents(recorder.records(keys), tools)
-    look.refused_keys = [key for key, _ in recorder.refused]
-    objects.refused_manifests(look, recorder.refused, contents)
-    objects.refused_tools(look, contents)
+    walk.refused_keys = [key for key, _ in recorder.refused]
+    objects.refused_manifests(walk, recorder.refused, contents)
+    objects.refused_tools(walk, contents)
     if not contents.manifests:
-        look.found(layout.ROOT, "missing", "holds no manifest that verifies")
-    objects.serials(look, contents, keys)
-    objects.expiry(look, contents)
-    objects.named_tools(look, contents)
-    pointers.manifest_pointers(look, contents)
-    pointers.tool_pointers(look, contents)
-    pointers.index_files(look, contents)
-    findings = sorted(dict.fromkeys(look.findings), key=lambda finding: (finding.key, finding.code))
-    notes = sorted(look.notes, key=lambda note: note.key)
+        walk.found(layout.ROOT, "missing", "holds no manifest that verifies")
+    objects.serials(walk, contents, keys)
+    objects.expiry(walk, contents)
+    objects.named_tools(walk, contents)
+    pointers.manifest_pointers(walk, contents)
+    pointers.tool_pointers(walk, contents)
+    pointers.index_files(walk, contents)
+    findings = sorted(dict.fromkeys(walk.findings), key=lambda finding: (finding.key, finding.code))
+    notes = sorted(walk.notes, key=lambda note: note.key)
     return Audit(bucket.describe(), contents, tuple(findings), tuple(notes))

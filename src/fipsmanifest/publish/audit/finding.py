@@ -1,4 +1,4 @@
-"""What an audit says: findings, notes, and what to do about each."""
+"""The results of an audit: findings and notes, each with advice."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ NOT_TRUSTED = NotTrusted.exit_code
 INVALID = ValidationFailed.exit_code
 
 PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
-_AGAIN = "Publish any release again: that makes it anew."
+_AGAIN = "Publish any release again: that writes it again."
 
 ADVICE = {
     "expired": "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
-    "foreign": "Move it away: only what is published belongs here.",
+    "foreign": "Move it away: this prefix is reserved for published objects.",
     "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
-    "lost": "Put it back from a copy; if it was removed on purpose, say so with `fipsmanifest publish --withdraw`.",
+    "lost": "Put it back from a copy; if it was removed on purpose, run `fipsmanifest publish --withdraw`.",
     "missing": "Publish that release again.",
     "pointer": _AGAIN,
-    "serial": "Find out which of the two clocks was wrong; the next serial puts it right.",
+    "serial": "Find out which of the two clocks was wrong; the next serial corrects it.",
     "sidecar": PUT_BACK,
-    "signature": "Find out who wrote it; move it away, or publish anew under the next serial or version.",
-    "size": "It is none of ours: move it away.",
+    "signature": "Find out who wrote it; move it away, or publish under the next serial or version.",
+    "size": "It was not written by fipsmanifest: move it away.",
     "tool": "Publish that tool.",
     "unsigned": "Publish that version of the tool again with its signature, or move it away.",
 }
@@ -34,7 +34,7 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """One thing that is not as it should be."""
+    """A defect of a published object."""
 
     key: str
     """The object it is about."""
@@ -50,7 +50,7 @@ class AuditFinding:
 
     @property
     def may_pass(self) -> bool:
-        """Whether a publication under way looks like this between two of its writes."""
+        """Whether a publication in progress can cause this between two of its writes."""
         if self.code == "foreign":
             return self.key.startswith(SCRATCH)
         return self.code in {"lost", "missing", "tool", "unsigned"} or not layout.never_changes(self.key)
@@ -58,38 +58,38 @@ class AuditFinding:
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
-    """Something that stays as it is and misleads nobody: what a revoked key signed and another object has replaced
-    (`docs/adr/0007-replaced-after-a-revocation.md`), a serial that was never published, what was
-    withdrawn, or a serial that will expire."""
+    """A harmless observation: an object that a revoked key signed and that was replaced
+    (`docs/adr/0007-replaced-after-a-revocation.md`), a serial that was never published, a withdrawn object, or a
+    serial that will expire."""
 
     key: str
     """The object that it is about."""
     replaced_by: str | None
-    """The object that stands in the place of one that is refused; None for anything else."""
+    """The object that replaces a refused one; None for other notes."""
     message: str
     """One sentence; with the reason that trust.json gives where a key was revoked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was looked at, and what is wrong."""
+    """The result of an audit."""
 
     address: str
     """The bucket."""
-    published: index.Contents
+    published: index.PublishedContents
     """The manifests that verify, and the tools that are complete and verify."""
     findings: tuple[AuditFinding, ...]
-    """By key; empty where all is well."""
+    """Sorted by key; empty if there is no defect."""
     notes: tuple[AuditNote, ...] = ()
-    """By key; what was found and is no failure."""
+    """Sorted by key."""
 
     @property
     def exit_code(self) -> int:
-        """0, 3 or 1, in that order of weight: a consumer's precedence."""
+        """0 without findings, 3 if any object must not be trusted, else 1."""
         codes = {finding.exit_code for finding in self.findings}
         return NOT_TRUSTED if NOT_TRUSTED in codes else INVALID if codes else 0
 
     def certificates(self, day: date) -> list[tuple[index.PublishedCertificate, Literal["active", "historical"]]]:
-        """Give the certificates that the manifests name, each once, with their status on a day."""
+        """Return the distinct certificates of all manifests with their status on ``day``."""
         found = {item for record in self.published.manifests for item in record.certificates}
         return [(item, item.status(day)) for item in sorted(found, key=lambda item: (item.standard, item.number))]

@@ -1,113 +1,117 @@
-"""What never changes once it is published: each version of the tool, and each manifest's serials."""
+"""Audit the objects that never change: the versions of the tool and the serials of the manifests."""
 
 from __future__ import annotations
 
 import hashlib
 
 from ...errors import NotTrusted
-from ...sign.listing import in_days
+from ...sign.listing import format_days
 from ...trust.store import WARN_DAYS
 from ...trust.text import read_time
 from .. import history, index, layout
 from ..consumer import read_tool, tool_signer
 from ..layout import ManifestKey
 from .finding import ADVICE, NOT_TRUSTED
-from .look import Look, Refusal
+from .walk import AuditWalk, Refusal
 
-_RENEW = "Reissue that manifest with --accept-revoked, or release it under the next serial: it names today's tool then."
+_RENEW = (
+    "Reissue that manifest with --accept-revoked, or release it under the next serial, which names the current tool."
+)
 
 
-def check_tool(look: Look, version: str) -> index.PublishedTool | None:
-    """Check a version of the tool with what lies beside it; None where it is not whole, or refused."""
-    files = {suffix: look.get(layout.tool(version, suffix)) for suffix in layout.TOOL_SUFFIXES}
+def check_tool(walk: AuditWalk, version: str) -> index.PublishedTool | None:
+    """Check a tool version with its signature and SHA-256 file. Return its record, or None if incomplete or refused."""
+    files = {suffix: walk.get(layout.tool(version, suffix)) for suffix in layout.TOOL_SUFFIXES}
     tool, signature, sidecar = files[""], files[".asc"], files[".sha256"]
     key = layout.tool(version)
     if tool is not None and signature is None:
-        look.found(key, "unsigned", "has no signature beside it", NOT_TRUSTED)
+        walk.found(key, "unsigned", "has no signature beside it", NOT_TRUSTED)
     if tool is None or signature is None or sidecar is None:
         return None
     sha256 = hashlib.sha256(tool.data).hexdigest()
     whole = sidecar.data == layout.sidecar(version, sha256)
     if not whole:
-        look.found(key + ".sha256", "sidecar", f"is not the SHA-256 file of {key}")
+        walk.found(key + ".sha256", "sidecar", f"is not the SHA-256 file of {key}")
     try:
-        signer = read_tool(tool.data, signature.data, look.consumer, version)
+        signer = read_tool(tool.data, signature.data, walk.consumer, version)
     except NotTrusted as error:
-        once = look.consumer.once
+        once = walk.consumer.once
         revoked = once is not None and tool_signer(tool.data, signature.data, once, version) is not None
-        look.refused_tools[version] = Refusal(error, revoked)
+        walk.refused_tools[version] = Refusal(error, revoked)
         return None
     return index.PublishedTool(version, sha256, len(tool.data), signer.fingerprint) if whole else None
 
 
-def refused_manifests(look: Look, refused: list[tuple[str, NotTrusted]], contents: index.Contents) -> None:
-    """Say of each manifest that is refused whether a higher serial has taken its place."""
+def refused_manifests(
+    walk: AuditWalk, refused: list[tuple[str, NotTrusted]], contents: index.PublishedContents
+) -> None:
+    """Report each refused manifest; one that a higher serial replaces is only a note."""
     newest = index.newest(contents)
     for key, error in refused:
         what = layout.read_key(key)
         after = newest.get(layout.manifest(what.kubernetes, what.name)) if isinstance(what, ManifestKey) else None
         replaced = after is not None and isinstance(what, ManifestKey) and after.serial > (what.serial or 0)
-        if after is not None and replaced and look.verifies(key, look.consumer.once):
-            look.replaced(key, error, after.key, f"serial {after.serial} has taken its place")
+        if after is not None and replaced and walk.verifies(key, walk.consumer.once):
+            walk.replaced(key, error, after.key, f"serial {after.serial} replaces it")
         else:
-            look.untrusted(key, error)
+            walk.untrusted(key, error)
 
 
-def refused_tools(look: Look, contents: index.Contents) -> None:
-    """Say of each tool that is refused whether a higher version has taken its place."""
+def refused_tools(walk: AuditWalk, contents: index.PublishedContents) -> None:
+    """Report each refused tool; one that a higher version replaces is only a note."""
     newest = contents.tools[0].version if contents.tools else None
-    for version, refusal in look.refused_tools.items():
+    for version, refusal in walk.refused_tools.items():
         key = layout.tool(version)
         replaced = newest is not None and layout.version_order(newest) > layout.version_order(version)
         if newest is not None and replaced and refusal.revoked:
-            look.replaced(key, refusal.error, layout.tool(newest), f"version {newest} has taken its place")
+            walk.replaced(key, refusal.error, layout.tool(newest), f"version {newest} replaces it")
         else:
-            look.untrusted(key, refusal.error)
+            walk.untrusted(key, refusal.error)
 
 
-def serials(look: Look, contents: index.Contents, keys: list[str]) -> None:
-    """Look at the order in which serials were signed, and at their numbers; what a higher one followed is past."""
+def serials(walk: AuditWalk, contents: index.PublishedContents, keys: list[str]) -> None:
+    """Check the order, reasons and numbers of serials; for a serial that is not the newest, report only a note."""
     newest = index.newest(contents)
     for record, what in history.signed_too_early(contents):
         if newest[layout.manifest(record.kubernetes, record.name)] is record:
-            look.found(record.key, "serial", what)
+            walk.found(record.key, "serial", what)
         else:
-            look.note(record.key, f"{record.key} {what}.")
+            walk.note(record.key, f"{record.key} {what}.")
     for record in contents.manifests:
         if record.serial > 1 and not record.reason:
-            what = f"has serial {record.serial} and gives no reason for it"
+            what = f"has serial {record.serial} and no reason"
             if newest[layout.manifest(record.kubernetes, record.name)] is record:
-                look.found(record.key, "serial", what, advice="Give the next serial a reason.")
+                walk.found(record.key, "serial", what, advice="Set 'reason' in the definition of the next serial.")
             else:
-                look.note(record.key, f"{record.key} {what}.")
+                walk.note(record.key, f"{record.key} {what}.")
     for key, what in history.gaps(keys):
-        look.note(key, f"{key} {what}.")
+        walk.note(key, f"{key} {what}.")
 
 
-def expiry(look: Look, contents: index.Contents) -> None:
-    """Look at how long the newest serials are valid: what readers get is refused from that day on."""
+def expiry(walk: AuditWalk, contents: index.PublishedContents) -> None:
+    """Check when the newest serials expire, since verifiers refuse them from that day."""
     for record in index.newest(contents).values():
         expires = read_time(record.expires)
-        if expires is not None and expires <= look.now:
-            look.found(record.key, "expired", f"expired on {record.expires}", NOT_TRUSTED)
-        elif expires is not None and (left := (expires - look.now).days) <= WARN_DAYS:
-            message = f"{record.key} expires {in_days(left)}, on {record.expires}."
-            look.note(record.key, f"{message} {ADVICE['expired']}")
+        if expires is not None and expires <= walk.now:
+            walk.found(record.key, "expired", f"expired on {record.expires}", NOT_TRUSTED)
+        elif expires is not None and (left := (expires - walk.now).days) <= WARN_DAYS:
+            message = f"{record.key} expires {format_days(left)}, on {record.expires}."
+            walk.note(record.key, f"{message} {ADVICE['expired']}")
 
 
-def named_tools(look: Look, contents: index.Contents) -> None:
-    """Look for the tool that each manifest names."""
-    there = {(tool.version, tool.sha256) for tool in contents.tools}
-    replaced, newest = {note.key for note in look.notes}, index.newest(contents)
+def named_tools(walk: AuditWalk, contents: index.PublishedContents) -> None:
+    """Check that the tool of each manifest is published."""
+    published = {(tool.version, tool.sha256) for tool in contents.tools}
+    replaced, newest = {note.key for note in walk.notes}, index.newest(contents)
     for record in contents.manifests:
         current = newest[layout.manifest(record.kubernetes, record.name)] is record
-        # Not by `layout.tool`: whoever signed the manifest may have written any text as the version.
+        # Not by `layout.tool`, which raises: the version in a manifest can be any text.
         if not current and f"{layout.ROOT}{record.tool_version}/{layout.TOOL}" in replaced:
             continue
-        refusal = look.refused_tools.get(record.tool_version)
+        refusal = walk.refused_tools.get(record.tool_version)
         if refusal is not None and refusal.revoked:
             what = f"names the tool {record.tool_version}, which is refused: {refusal.error.message.rstrip('.')}"
-            look.found(record.key, "tool", what, advice=_RENEW)
-        elif (record.tool_version, record.tool_sha256) not in there:
+            walk.found(record.key, "tool", what, advice=_RENEW)
+        elif (record.tool_version, record.tool_sha256) not in published:
             named = f"{record.tool_version} with SHA-256 {record.tool_sha256}"
-            look.found(record.key, "tool", f"names the tool {named}, which is not published")
+            walk.found(record.key, "tool", f"names the tool {named}, which is not published")

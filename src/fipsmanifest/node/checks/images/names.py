@@ -61,6 +61,7 @@ def _leads(node: Node, digest: str, identities: FrozenSet[str], names: Set[str],
     if isinstance(config, dict):
         return config.get("digest") in identities
     entries = [one for one in manifests if isinstance(one, dict)] if isinstance(manifests, list) else []
-    own = [one for one in entries if (one.get("platform") or {}).get("architecture") in (None, *names)]
+    platforms = [one["platform"] if isinstance(one.get("platform"), dict) else {} for one in entries]
+    own = [one for one, platform in zip(entries, platforms) if platform.get("architecture") in (None, *names)]  # noqa: B905 - Python 3.6 has no strict=
     told = [_leads(node, str(one.get("digest")), identities, names, depth + 1) for one in own]
     return None if not told or None in told else all(told)

@@ -8,9 +8,10 @@ from typing import Any, Dict, List, Sequence
 
 from ... import containerd, systemd
 from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
-from . import environment, kubelet, programs, runtime, static_pods, units
+from . import environment, kubelet, places, programs, runtime, starters, static_pods, units
 
 ID = programs.ID
+_LARGE = "Look into what it is, and remove it where nothing needs it: it may be another build of a component."
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
@@ -25,11 +26,23 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     results = [
         *_unreadable(tree_of_units.doubts),
         *started.results,
-        *units.check_other_starters(node, known),
+        *starters.check(node, known),
+        *places.check(node, known),
         *environment.preloaded(node),
+        *environment.redirected(node),
         *kubelet.check(node, settings, known, configured.sockets),
         *runtime.check(node, configured, known),
-        *static_pods.check(node, manifests, kubelet.static_pod_directories(settings), known),
+        *static_pods.check(
+            node,
+            manifests,
+            kubelet.static_pod_directories(settings),
+            known,
+            required.difference(one.component for one in started.daemons),
+        ),
+    ]
+    results += [
+        programs.result(path, UNKNOWN, "a program that can be searched", why, "too-large", path, _LARGE)
+        for path, why in sorted(known.unexamined.items())
     ]
     found = _unique(results)
     return found or [Result(ID, ID, NOT_APPLICABLE, actual="no units, static pods or configuration of containerd")]

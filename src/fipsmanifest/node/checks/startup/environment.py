@@ -3,6 +3,9 @@
 Rules: ld.so(8); Go's runtime GODEBUG and crypto/fips140; openssl-env(7); the golang-fips toolchain of Enterprise Linux.
 """
 
+import contextlib
+import os
+import posixpath
 import re
 from typing import Dict, List, Optional
 
@@ -12,6 +15,14 @@ from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .programs import result
 
 _PRELOAD = "/etc/ld.so.preload"
+_CACHE = "/etc/ld.so.cache"
+_SEARCHED = ("/etc/ld.so.conf", "/etc/ld.so.conf.d")
+_MAX_CACHE = 2 * 1024 * 1024
+_MAX_DIRECTORIES = 100
+# glibc's own, which every program that is not static loads, and where the operating system keeps them.
+_LIBRARY = re.compile(r"(?:ld-linux[^/]*|lib(?:c|m|dl|rt|pthread|resolv|util|nsl|anl|nss_[a-z]+))\.so[0-9.]*\Z")
+_CACHED = re.compile(r"/[\x20-\x7e]*")
+_SYSTEM = re.compile(r"/(?:usr/)?lib[0-9x]*/")
 _INJECT = ("LD_PRELOAD", "LD_AUDIT")
 _OFF = {
     "GOLANG_FIPS": ("0", "false"),
@@ -59,6 +70,11 @@ def _status(name: str, value: Optional[str]) -> Optional[str]:
     return UNKNOWN if name in _CHANGE else NOT_APPLICABLE
 
 
+def named_in(text: str) -> List[str]:
+    """Return the variables that a script names and that change which code a program uses."""
+    return sorted({name for name in (*_INJECT, *_CHANGE, "GODEBUG") if re.search(r"\b{}\b".format(name), text)})
+
+
 def preloaded(node: Node) -> List[Result]:
     """Return the libraries that /etc/ld.so.preload injects into every program of the node (ld.so(8))."""
     try:
@@ -72,3 +88,43 @@ def preloaded(node: Node) -> List[Result]:
         return []
     advice = "Empty it, start the node again, and find out who injects code into its programs."
     return [result(_PRELOAD, FAIL, "no libraries", " ".join(libraries), "preload", _PRELOAD, advice)]
+
+
+def redirected(node: Node) -> List[Result]:
+    """Return what makes the loader find another C library before the operating system's (ld.so(8), ldconfig(8))."""
+    found: List[str] = []
+    try:
+        cache = tree.read_small(node.root, _CACHE, _MAX_CACHE + 1)
+        if len(cache) > _MAX_CACHE:
+            return [result(_CACHE, UNKNOWN, None, "larger than {} bytes".format(_MAX_CACHE), "library-path", _CACHE)]
+        found = [one for one in _CACHED.findall(cache) if _is_other_library(one)]
+    except FileNotFoundError:
+        pass
+    except (OSError, tree.NotRegular):
+        return [result(_CACHE, UNKNOWN, "readable", "unreadable", "library-path", _CACHE, "Run it as root.")]
+    for directory in _searched(node):
+        with contextlib.suppress(OSError):
+            names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
+            found += [one for one in (posixpath.join(directory, name) for name in names) if _is_other_library(one)]
+    if not found:
+        return []
+    advice = "Remove it, run ldconfig, start the node again, and find out who put it there."
+    actual = ", ".join(list(dict.fromkeys(found))[:8])
+    return [result("ld.so.cache", FAIL, "the operating system's C library", actual, "library-path", _CACHE, advice)]
+
+
+def _is_other_library(path: str) -> bool:
+    return _LIBRARY.match(posixpath.basename(path)) is not None and _SYSTEM.match(posixpath.normpath(path)) is None
+
+
+def _searched(node: Node) -> List[str]:
+    """Return the directories that ldconfig is told to search."""
+    paths = [_SEARCHED[0]]
+    with contextlib.suppress(OSError):
+        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, _SEARCHED[1]))))
+        paths += [posixpath.join(_SEARCHED[1], name) for name in names[:_MAX_DIRECTORIES]]
+    words: List[str] = []
+    for path in paths:
+        with contextlib.suppress(OSError, tree.NotRegular):
+            words += re.split(r"[\s,:]+", re.sub(r"#.*", "", tree.read_small(node.root, path)))
+    return [one for one in dict.fromkeys(words) if one.startswith("/")][:_MAX_DIRECTORIES]

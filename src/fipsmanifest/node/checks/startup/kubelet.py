@@ -31,6 +31,9 @@ _OPTIONS = {
 _SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
 _SUBJECT = "kubelet (configuration)"
 _MAX_FILES = 100
+_MAX_DEPTH = 8
+# What of a configuration file is relative to the file's own directory (pkg/kubelet/kubeletconfig/configfiles).
+_RELATIVE = ("staticpodpath",)
 
 
 class Settings(NamedTuple):
@@ -59,7 +62,9 @@ def read(node: Node, daemons: Sequence[Daemon]) -> Settings:
             results.append(_unknown("its options are not known exactly", daemon.path, advice))
         for name, value in _options(daemon.arguments):
             values.setdefault(_OPTIONS[name] or name, []).append((value, daemon.path))
-            files += [value] if name == "config" else _drop_ins(node, value) if name == "config-dir" else []
+            files += [value] if name == "config" else _drop_ins(node, value, results) if name == "config-dir" else []
+    if len(files) > _MAX_FILES:
+        results.append(_unknown("more than {} files".format(_MAX_FILES), "", "Put its settings into one file."))
     for path in dict.fromkeys(files[:_MAX_FILES]):
         _read_file(node, path, values, results)
     return Settings(values, tuple(results))
@@ -74,12 +79,28 @@ def _options(words: Sequence[str]) -> Iterator[Tuple[str, str]]:
             yield name, value if equals else following
 
 
-def _drop_ins(node: Node, directory: str) -> List[str]:
-    try:
-        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
-    except OSError:
-        return []
-    return [posixpath.join(directory, name) for name in names if name.endswith(".conf")]
+def _drop_ins(node: Node, directory: str, results: List[Result]) -> List[str]:
+    """Return the files of a directory of drop-ins and of those below it, as filepath.WalkDir finds them."""
+    found: List[str] = []
+    waiting = [(directory, 0)]
+    while waiting and len(found) <= _MAX_FILES:
+        place, depth = waiting.pop()
+        try:
+            with os.scandir(tree.resolve(node.root, place)) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                results.append(_unknown("unreadable", place, "Run it as root."))
+            continue
+        for entry in entries:
+            path = posixpath.join(place, os.fsdecode(entry.name))
+            if entry.is_dir(follow_symlinks=False) and depth < _MAX_DEPTH:
+                waiting.append((path, depth + 1))
+            elif entry.is_dir(follow_symlinks=False):
+                results.append(_unknown("too many directories in one another", place, "Make it plain."))
+            elif path.endswith(".conf"):
+                found.append(path)
+    return found
 
 
 def _read_file(node: Node, path: str, values: Dict[str, List[Tuple[str, str]]], results: List[Result]) -> None:
@@ -98,7 +119,10 @@ def _read_file(node: Node, path: str, values: Dict[str, List[Tuple[str, str]]], 
         name = key.casefold()
         if name in _OPTIONS.values():
             known = isinstance(value, str)
-            values.setdefault(name, []).append((value if known and value not in ("null", "~") else "", path))
+            value = value if known and value not in ("null", "~") else ""
+            if value and name in _RELATIVE:
+                value = posixpath.join(posixpath.dirname(path), value)
+            values.setdefault(name, []).append((value, path))
             if not known:
                 results.append(_unknown("{} is no text".format(visible(key, 60)), path, advice))
 

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
-from .. import files
+from .. import builds, files
 
 ID = "startup"
 
@@ -20,12 +20,12 @@ OTHER = "other"
 MISSING = "missing"
 UNREADABLE = "unreadable"
 _HASH_ANYWAY = 1024 * 1024 * 1024
-_MAX_SCRIPT = 64 * 1024
-_MAX_MENTIONS = 100
-_MAX_SCANNED = 4 * 1024 * 1024 * 1024  # of all programs that units start
-_CHUNK = 256 * 1024
-_LONGEST_LINE = 4096
+_MAX_SCRIPT = 256 * 1024
+_MAX_SCRIPTS = 50  # that a command leads to, one through another
+_MAX_MENTIONS = 100_000  # of paths, in all commands and scripts
+_KERNEL = ("/proc/", "/sys/", "/dev/")
 _BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()$`=:,]+")
+_COMMENT = re.compile(r"(?m)^[ \t]*#.*")
 _SHELL_WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
 _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
 # Programs that start another one, which their arguments name.
@@ -59,10 +59,11 @@ class Programs:
     def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
         self._node = node
         self._accounts = files.accounts_of(node)
-        self._packages: Dict[bytes, str] = {}
-        self._least = _HASH_ANYWAY
-        self._left = _MAX_SCANNED
+        self._packages = builds.Builds(manifests)
+        self._mentions = _MAX_MENTIONS
         self._builds: Dict[bytes, Optional[str]] = {}
+        self.unexamined: Dict[str, str] = {}
+        """Path of each program or script that was not read to its end -> why."""
         self._sizes: Set[int] = set()
         self._places: Dict[bytes, Tuple[str, str]] = {}
         self._digests: Dict[str, Tuple[str, str]] = {}
@@ -86,11 +87,6 @@ class Programs:
         if not is_own_program(file, component):
             return
         owner = (component, posixpath.basename(path))
-        package = (file.get("go") or {}).get("path")
-        if package:
-            # Go's build info has the main package's path in a line of its own (runtime/debug.BuildInfo).
-            self._packages["path\t{}\n".format(package).encode("utf-8", "replace")] = component
-            self._least = min(self._least, int(file.get("size") or 0) // 4)
         self.names[owner[1]] = component
         self.host.setdefault(component, set()).add(owner[1])
         self.paths.add(path)
@@ -147,44 +143,78 @@ class Programs:
         return Found(MISSING, name)
 
     def build_of(self, path: str) -> Optional[str]:
-        """Return the component that an executable is a build of, by the main package in its Go build info."""
+        """Return the component that an executable is a build of, by the main package in its Go build info.
+
+        What is too large to be searched is noted in `unexamined`.
+        """
         try:
             place = tree.resolve(self._node.root, path)
             if place not in self._builds:
-                self._builds[place] = self._read_build(place)
+                self._builds[place] = self._read_build(place, path)
             return self._builds[place]
         except (OSError, tree.NotRegular):
             return None
 
-    def _read_build(self, place: bytes) -> Optional[str]:
+    def _read_build(self, place: bytes, path: str) -> Optional[str]:
         descriptor = tree.open_file(place)
         try:
-            size = os.fstat(descriptor).st_size
-            if not self._packages or not self._least <= size <= min(_HASH_ANYWAY, self._left):
-                return None
-            self._left -= size
-            if os.read(descriptor, 4) != b"\x7fELF":
-                return None
-            tail = b""
-            while True:
-                part = os.read(descriptor, _CHUNK)
-                content = tail + part
-                for line, component in self._packages.items():
-                    if line in content:
-                        return component
-                if not part:
-                    return None
-                tail = content[-_LONGEST_LINE:]
+            return self._packages.of(descriptor)
+        except builds.TooLarge as error:
+            self.unexamined[path] = str(error)
+            return None
         finally:
             os.close(descriptor)
 
     def script(self, path: str) -> Optional[str]:
         """Return the text of a script; None for another file, or one that cannot be read."""
+        text = self._text(path)
+        return text if text is not None and text.startswith("#!") else None
+
+    def _text(self, path: str) -> Optional[str]:
+        """Return a text file's content; None for another file. A script that is too large is noted in `unexamined`."""
         try:
-            text = tree.read_small(self._node.root, path, _MAX_SCRIPT)
+            text = tree.read_small(self._node.root, path, _MAX_SCRIPT + 1)
         except (OSError, tree.NotRegular):
             return None
-        return text if text.startswith("#!") else None
+        if "\0" in text:
+            return None
+        if len(text) > _MAX_SCRIPT and text.startswith("#!"):
+            self.unexamined[path] = "a script larger than {} bytes".format(_MAX_SCRIPT)
+        return text[:_MAX_SCRIPT]
+
+    def followed(self, text: str) -> str:
+        """Return ``text`` with the text files that it names, and those that these name (`sh FILE`, `. FILE`)."""
+        texts, seen = [text], set()  # type: List[str], Set[str]
+        for one in texts:  # grows meanwhile
+            for path in self._paths(one):
+                if path in seen:
+                    continue
+                if len(texts) > _MAX_SCRIPTS:
+                    self.unexamined[path] = "more than {} scripts lead to it".format(_MAX_SCRIPTS)
+                    return "\n".join(texts)
+                seen.add(path)
+                found = self._text(path)
+                texts += [] if found is None else [found]
+        return "\n".join(texts)
+
+    def _paths(self, text: str) -> List[str]:
+        """Return the paths in a command or script, without those of the kernel's file systems."""
+        words = dict.fromkeys(_BETWEEN_PATHS.split(_COMMENT.sub("", text)))
+        found = [one for one in words if one.startswith("/") and not one.startswith(_KERNEL)]
+        if len(found) > self._mentions:
+            self.unexamined["commands and scripts"] = "they name more than {} paths".format(_MAX_MENTIONS)
+        found = found[: self._mentions]
+        self._mentions -= len(found)
+        return found
+
+    def builds_in(self, text: str) -> List[str]:
+        """Return the programs in a command or script that are other builds of a component, whatever they are called."""
+        found = []
+        for path in self._paths(text):
+            if self.is_program(path) and self.find(path).status == OTHER:
+                component = self.build_of(path)
+                found += ["{}, another build of {}".format(path, component)] if component else []
+        return found
 
     def others_in(self, text: str) -> List[str]:
         """Return the paths in a command or script that have a component's name and are not listed programs."""
@@ -195,8 +225,7 @@ class Programs:
         return [one for one in self._mentioned(text) if self.find(one).status == LISTED]
 
     def _mentioned(self, text: str) -> List[str]:
-        words = dict.fromkeys(_BETWEEN_PATHS.split(text))
-        return [one for one in words if one.startswith("/") and posixpath.basename(one) in self.names][:_MAX_MENTIONS]
+        return [one for one in self._paths(text) if posixpath.basename(one) in self.names]
 
     def called_in(self, text: str) -> List[str]:
         """Return the names of programs that a shell's text calls by a name alone, or a path with a variable in it."""

@@ -7,10 +7,11 @@ import json
 import os
 import posixpath
 import re
-from typing import Any, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from ... import containerd, systemd, tree
 from ...result import FAIL, UNKNOWN, Node, Result
+from . import environment
 from .kubelet import judge_directory
 from .programs import LISTED, MISSING, OTHER, Programs, judge, result
 
@@ -21,6 +22,9 @@ _GO_PLUGINS = ("/var/lib/containerd/plugins", "/opt/containerd/plugins")
 _SHIM_TYPE = re.compile(r"io\.containerd\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\Z")
 _LEGACY_TYPES = ("io.containerd.runtime.v1.linux", "io.containerd.runtime-v1.linux")
 _OPTIONAL = ("stream processor", "legacy runtime", "legacy shim")
+_MAX_SPECIFICATION = 256 * 1024
+# File systems of the kernel's in every container, as "ctr oci spec" prints them.
+_KERNELS_TYPES = ("proc", "tmpfs", "devpts", "mqueue", "sysfs", "cgroup", "cgroup2")
 _MAX_NETWORKS = 50
 _MAX_SIZE = 64 * 1024
 
@@ -37,7 +41,33 @@ def check(node: Node, configured: containerd.Configuration, programs: Programs) 
             found = programs.look_up(name, search)
             if found.status == OTHER:
                 results.append(judge("{} (by PATH)".format(name), found, "", programs.names[name]))
+    for path in configured.specifications:
+        results += _judge_specification(node, path)
     return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured))
+
+
+def _judge_specification(node: Node, path: str) -> Iterator[Result]:
+    """Judge the specification that all containers of a runtime handler begin with (OCI runtime-spec, config.md)."""
+    try:
+        document: Any = json.loads(tree.read_small(node.root, path, _MAX_SPECIFICATION))
+        mounts = [
+            str(one.get("destination"))
+            for one in document.get("mounts") or []
+            if one.get("type") not in _KERNELS_TYPES or {"bind", "rbind"}.intersection(one.get("options") or [])
+        ]
+        started = [name for name, hooks in (document.get("hooks") or {}).items() if hooks]
+        variables = [one.partition("=") for one in (document.get("process") or {}).get("env") or []]
+        values = {name: value for name, _, value in variables}
+    except (OSError, tree.NotRegular, ValueError, TypeError, AttributeError, RecursionError):
+        advice = "Make it readable: containerd makes every container from it."
+        yield result(path, UNKNOWN, "a runtime specification", "unreadable", "configuration", "", advice)
+        return
+    for what, names in (("hooks", started), ("mounts", mounts)):
+        if names:
+            advice = "Remove its {}: they change every container, whatever its image holds.".format(what)
+            actual = "{}: {}".format(what, ", ".join(names[:8]))
+            yield result(path, UNKNOWN, "no {}".format(what), actual, "every-container", path, advice)
+    yield from environment.judge(path, values, path, "containerd")
 
 
 def _judge_program(
@@ -85,7 +115,10 @@ def _judge_directories(node: Node, configured: containerd.Configuration, program
     named = [(one.kind, one.value, one.path) for one in configured.directories if one.kind != "cni configuration"]
     wanted = [("cni", _CNI_PROGRAMS, ""), ("nri", _NRI_PLUGINS, "")]
     wanted += [("plugins", directory, "") for directory in _GO_PLUGINS]
-    for kind, directory, path in dict.fromkeys(named + wanted):
+    sources: Dict[Tuple[str, str], str] = {}
+    for kind, directory, path in named + wanted:
+        sources.setdefault((kind, posixpath.normpath(directory)), path)
+    for (kind, directory), path in sources.items():
         if kind == "cni":
             results += judge_directory(node, directory, path, programs, "containerd")
             continue

@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import AbstractSet, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
 from ... import pods
@@ -17,19 +17,30 @@ _BY_NAME = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin
 _OPTIONS = {
     "kube-apiserver": re.compile(r"--(?:etcd-servers|service-cluster-ip-range|enable-admission-plugins)\b"),
     "kube-controller-manager": re.compile(r"--(?:cluster-signing-cert-file|use-service-account-credentials)\b"),
-    "kube-scheduler": re.compile(r"--(?:scheduler-name|policy-config-file)\b"),
+    "kube-scheduler": re.compile(r"--(?:scheduler-name|policy-config-file)\b|=/etc/kubernetes/scheduler\.conf\b"),
     "etcd": re.compile(r"--(?:initial-cluster|listen-peer-urls|listen-client-urls)\b"),
 }
+_TOGETHER = frozenset(
+    ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+)  # kubeadm's, of every control plane
 _LAUNCHER = "go-runner"  # of Kubernetes' own images: it starts what its arguments name
 _ADVICE = "Name the manifest's image and its own program in {}."
 
 
 def check(
-    node: Node, manifests: Sequence[Listed], directories: Sequence[Tuple[str, str]], programs: Programs
+    node: Node,
+    manifests: Sequence[Listed],
+    directories: Sequence[Tuple[str, str]],
+    programs: Programs,
+    required: AbstractSet[str],
 ) -> List[Result]:
-    """Judge the static pods in ``directories`` that are a component's; raises nothing."""
+    """Judge the static pods in ``directories`` that are a component's; raises nothing.
+
+    ``required`` are the components of the node's role that no unit starts.
+    """
     images = images_of(node, manifests)
     results: List[Result] = []
+    started: Set[Optional[str]] = set()
     for directory, _ in directories:
         found, doubts = pods.read(node.root, directory)
         for path, why in doubts:
@@ -37,6 +48,13 @@ def check(
             results.append(result(path, UNKNOWN, "a pod that can be read", why, "static-pod", "", advice))
         for pod in found:
             results += _judge_pod(pod, images, programs)
+            started.add(component_of(pod, images, programs))
+    # Before it has joined a cluster a node has no static pods, and etcd may run elsewhere.
+    for name in sorted(_TOGETHER.intersection(required).difference(started)) if _TOGETHER & started else ():
+        advice = "Let kubeadm write its static pod, and look for what starts it instead."
+        results.append(
+            result(name, UNKNOWN, "a static pod or unit that starts it", "none", "no-pod", "", advice, component=name)
+        )
     return results
 
 
@@ -84,7 +102,7 @@ def _component(container: pods.Container, images: Sequence[Image], programs: Pro
         if name in programs.names and name in names:
             return programs.names[name]
     for name, form in sorted(_OPTIONS.items()):
-        if any(form.match(word) for word in words):
+        if any(form.search(word) for word in words):
             return name
     for image in images:
         if is_image(container.image, image) or _repository(container.image) == _repository(image.reference):

@@ -1,15 +1,14 @@
 """What systemd's units, cron and the boot scripts start: of a component only its listed programs."""
 
-import errno
-import os
 import posixpath
 import re
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import systemd, tree
-from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
+from ... import systemd
+from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
 from . import environment
+from .places import judge_mount
 from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
 
 # Settings after which a path in the unit is not the node's (systemd.exec(5)).
@@ -22,24 +21,14 @@ _OTHER_ROOT: Tuple[str, ...] = (
     "MountImages",
 )
 _OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateRoot")
+_IMAGES = ("RootImage", "MountImages", "ExtensionImages", "ExtensionDirectories")
+# PAM's modules set environment variables as well (pam_env(8)).
+_OTHER_ROOT += ("PAMName",)
 # The kubelet's own options: no other program of a node has them.
 _KUBELET = re.compile(
     r"--(?:bootstrap-kubeconfig|container-runtime-endpoint|pod-manifest-path|runtime-request-timeout"
     r"|image-credential-provider-bin-dir|config-dir)\b|--config[= ]/var/lib/kubelet/config\.yaml"
 )
-_STARTUP_FILES = ("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab")
-_STARTUP_DIRECTORIES: Tuple[str, ...] = (
-    "/etc/init.d",
-    "/etc/rc.d/init.d",
-    "/etc/cron.d",
-    "/var/spool/cron",
-    "/etc/cron.hourly",
-)
-_STARTUP_DIRECTORIES += ("/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly", "/var/spool/cron/crontabs")
-_EXTENSIONS = ("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/lib/extensions")
-_FSTAB = "/etc/fstab"
-_MAX_FILES = 200
-_MAX_SIZE = 64 * 1024
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 _FOLLOW = "Start the program itself there: what goes through another one cannot be followed."
 
@@ -71,9 +60,10 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
     results: List[Result] = []
     for unit in units:
         component = _component(unit, programs)
+        results += _judge_doubts(unit, component)
         if component is not None:
             results += _judge_settings(unit, component, required)
-        else:
+        elif unit.name.endswith(".mount"):
             results += _judge_mount(unit, programs)
         for command in unit.commands:
             found, daemon = _judge_command(unit, command, component, programs)
@@ -97,10 +87,19 @@ def _component(unit: systemd.Unit, programs: Programs) -> Optional[str]:
     return None
 
 
-def _judge_settings(unit: systemd.Unit, component: str, required: Set[str]) -> Iterator[Result]:
+def _judge_doubts(unit: systemd.Unit, component: Optional[str]) -> Iterator[Result]:
+    """Report what of a unit cannot be read: whatever it is called, it may start a component."""
     for doubt in unit.doubts:
         advice = "Make it readable and plain: systemd may start something else than what was checked."
         yield result(unit.shown, UNKNOWN, "a unit that can be read", doubt, "unit", "", advice, component=component)
+    for key in _IMAGES if component is None else ():
+        for entry in unit.values(key):
+            actual = "{}={}".format(key, entry.value)
+            advice = "Remove the unit, or look into that image: what it starts is there."
+            yield result(unit.shown, UNKNOWN, None, actual, "other-root", entry.path, advice)
+
+
+def _judge_settings(unit: systemd.Unit, component: str, required: Set[str]) -> Iterator[Result]:
     if unit.masked and component in required:
         advice = "Unmask it: systemctl unmask {}".format(visible(unit.name))
         yield result(unit.shown, UNKNOWN, "a unit", "masked", "masked", unit.path, advice, component=component)
@@ -139,11 +138,20 @@ def _judge_command(
         if component is None:
             results += _judge_root(unit, programs.names.get(name, ""))
         return results, _daemon(unit, command, found) if found.status == LISTED else None
-    text = " ".join((command.program, *command.arguments))
+    text = " ".join((command.program, *command.arguments, *_elsewhere(unit, command.program)))
     script = programs.script(found.path) if found.status == OTHER else None
     if is_main or _KUBELET.search(text):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
     return list(_judge_mentions(subject, command, found, text, script, component, programs)), None
+
+
+def _elsewhere(unit: systemd.Unit, program: str) -> Iterator[str]:
+    """Return the node's paths of what a unit starts in another root, and of what it binds over other files."""
+    for entry in unit.values("RootDirectory"):
+        yield posixpath.normpath("{}/{}".format(entry.value, program))
+    for key in ("BindPaths", "BindReadOnlyPaths"):
+        for entry in unit.values(key):
+            yield " ".join(word.lstrip("-") for word in entry.value.split())
 
 
 def _search_path(unit: systemd.Unit) -> List[str]:
@@ -192,21 +200,14 @@ def _judge_mentions(
     programs: Programs,
 ) -> Iterator[Result]:
     """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
-    build = programs.build_of(found.path) if found.status == OTHER else None
-    if build is not None:
-        actual = "{}, another build of {}".format(found.path, build)
-        yield result(
-            subject,
-            FAIL,
-            "a listed program",
-            actual,
-            "other-build",
-            command.path,
-            _ADVICE.format(visible(command.path)),
-        )
-        return
     runs = is_wrapper(command.program) or script is not None
-    others = programs.others_in("{}\n{}".format(text, script or ""))
+    everything = programs.followed("{}\n{}".format(text, script or "")) if runs else text
+    builds = programs.builds_in(everything)
+    if builds:
+        advice = _ADVICE.format(visible(command.path))
+        yield result(subject, FAIL, "a listed program", ", ".join(builds), "other-build", command.path, advice)
+        return
+    others = programs.others_in(everything)
     if others:
         actual = "{}, which the manifest does not list".format(", ".join(others))
         status = FAIL if runs else UNKNOWN
@@ -218,8 +219,9 @@ def _judge_mentions(
     arguments = " ".join(command.arguments)
     called = programs.called_in("{}\n{}".format(arguments, script or "")) if runs else []
     daemons = [name for name in called if name in _DAEMONS]
-    replaced = programs.listed_in("{}\n{}".format(arguments, script or ""))
-    if runs and not _REPLACES.search("{}\n{}".format(arguments, script or "")):
+    written = "{}\n{}".format(arguments, script or "")
+    replaced = programs.listed_in(written)
+    if runs and not _REPLACES.search(_DISCARDED.sub("", written)):
         replaced = []
     if component is not None and found.status == OTHER and not found.path.startswith(_SYSTEM):
         actual = "{}, which is not the operating system's".format(found.path)
@@ -232,8 +234,9 @@ def _judge_mentions(
 
 # Where the operating system's own programs are.
 _SYSTEM = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/libexec/")
-# Commands with which a shell puts another file into a program's place.
+# Commands with which a shell puts another file into a program's place, or output that it writes to a file.
 _REPLACES = re.compile(r"(?:\A|[\s;&|(/\"'])(?:mount|cp|mv|ln|install|rsync|dd|tar|curl|wget|tee|unzip)\s|>")
+_DISCARDED = re.compile(r">+[ \t]*(?:/dev/(?:null|std(?:out|err))\b|&[0-9-])")
 # What runs all the time; that a script calls kubectl is nothing to wonder at.
 _DAEMONS = (
     "kubelet",
@@ -247,20 +250,11 @@ _DAEMONS = (
 
 
 def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
+    kinds, options = ([entry.value for entry in unit.values(key)] for key in ("Type", "Options"))
     for entry in unit.values("Where"):
-        covered = _covered(entry.value, programs)
-        if unit.name.endswith(".mount") and covered and posixpath.normpath(entry.value) not in ("/", "/usr"):
-            advice = "Remove the mount: it puts other files into the place of those that were checked."
-            yield result(unit.shown, UNKNOWN, None, "mounts over " + covered, "mounted-over", entry.path, advice)
-
-
-def _covered(directory: str, programs: Programs) -> str:
-    """Return a listed program that a mount at ``directory`` would hide; empty where there is none."""
-    for where in (posixpath.normpath(directory), programs.resolved(directory)):
-        for path in sorted(programs.paths):
-            if path == where or path.startswith(where.rstrip("/") + "/"):
-                return path
-    return ""
+        yield from judge_mount(
+            programs, unit.shown, entry.path, entry.value, "".join(kinds[-1:]), ",".join(options[-1:])
+        )
 
 
 def _not_started(results: Sequence[Result], programs: Programs, required: Set[str]) -> Iterator[Result]:
@@ -272,74 +266,3 @@ def _not_started(results: Sequence[Result], programs: Programs, required: Set[st
             yield result(
                 component, UNKNOWN, "a unit that starts it", "none", "no-unit", "", advice, component=component
             )
-
-
-def check_other_starters(node: Node, programs: Programs) -> List[Result]:
-    """Judge what cron, boot scripts, mounts and system extensions start or put in place of the listed programs."""
-    results: List[Result] = []
-    for path in _startup_files(node, results):
-        text = _text(node, path, results)
-        others = programs.others_in(re.sub(r"(?m)^\s*#.*", "", text))
-        if others:
-            actual = "{}, which the manifest does not list".format(", ".join(others))
-            advice = _ADVICE.format(visible(path))
-            results.append(result(path, FAIL, "listed programs", actual, "other-program", path, advice))
-    for line in _text(node, _FSTAB, results).splitlines():
-        fields = line.split("#")[0].split()
-        if len(fields) > 3 and (
-            "bind" in fields[3].split(",") or "rbind" in fields[3].split(",") or fields[2] == "overlay"
-        ):
-            covered = _covered(fields[1], programs)
-            if covered:
-                advice = "Remove the line: it puts other files into the place of those that were checked."
-                results.append(result(_FSTAB, UNKNOWN, None, "mounts over " + covered, "mounted-over", _FSTAB, advice))
-    for directory in _EXTENSIONS:
-        names = _names(node, directory, results)
-        if names:
-            advice = (
-                "Remove them, or check the node while it runs: they put files over those of /usr (systemd-sysext(8))."
-            )
-            actual = ", ".join(names[:8])
-            status = NOT_APPLICABLE if node.live else UNKNOWN
-            results.append(result(directory, status, "no system extension", actual, "extension", "", advice))
-    return results
-
-
-def _startup_files(node: Node, results: List[Result]) -> List[str]:
-    found = list(_STARTUP_FILES)
-    seen: Set[bytes] = set()
-    for directory in _STARTUP_DIRECTORIES:
-        try:
-            place = tree.resolve(node.root, directory)
-        except OSError:
-            continue
-        if place not in seen:
-            seen.add(place)
-            found += [posixpath.join(directory, name) for name in _names(node, directory, results)]
-    if len(found) > _MAX_FILES:
-        results.append(result("boot scripts", UNKNOWN, None, "more than {} files".format(_MAX_FILES), "too-many", ""))
-    return found[:_MAX_FILES]
-
-
-def _names(node: Node, directory: str, results: List[Result]) -> List[str]:
-    try:
-        return sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            results.append(result(directory, UNKNOWN, "readable", "unreadable", "unreadable", "", "Run it as root."))
-        return []
-
-
-def _text(node: Node, path: str, results: List[Result]) -> str:
-    try:
-        text = tree.read_small(node.root, path, _MAX_SIZE + 1)
-    except tree.NotRegular:
-        return ""
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            results.append(result(path, UNKNOWN, "readable", "unreadable", "unreadable", "", "Run it as root."))
-        return ""
-    if len(text) > _MAX_SIZE and not text.startswith("\x7fELF"):
-        actual = "larger than {} bytes".format(_MAX_SIZE)
-        results.append(result(path, UNKNOWN, "readable", actual, "too-large", "", "Make it smaller, or look into it."))
-    return text

@@ -1,6 +1,6 @@
-"""A folder as a bucket: same layout, same rules, kept by the file system.
+"""A directory as a bucket, with the same layout and rules as in S3.
 
-Every write happens under a lock on the folder itself, so that nothing but published objects ever stays in it.
+Every write holds a lock on the directory itself, so that it contains nothing but published objects afterwards.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from ..errors import Conflict, Incomplete
-from ..state.durable import sync_folder
+from ..state.durable import sync_directory
 from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NotAnObject, Stored, TooLarge, check_key
 
 _LOCK_SECONDS = 60.0
 _TEMPORARY = ".writing-"
-_MOVE_OUT = "It is none of ours; move it away."
+_MOVE_OUT = "It was not written by fipsmanifest; move it away."
 
-#: Whoever may enter the folder may read what is published, whatever the publisher's umask: it is for the world.
-_PROGRAM, _DATA, _FOLDER = 0o755, 0o644, 0o755
+#: Published files are world-readable, independently of the publisher's umask.
+_PROGRAM, _DATA, _DIRECTORY = 0o755, 0o644, 0o755
 
 
-class FolderBucket:
-    """A `Bucket` in a folder, which the first write makes. Content types and cache control have no place here.
+class DirectoryBucket:
+    """A `Bucket` in a directory, which the first write creates. Content types and cache control are ignored.
 
-    What begins as a script does is executable, so that the node tool runs from where it was published.
+    A file that begins with ``#!`` is executable, so that the node tool runs from the directory.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def describe(self) -> str:
-        """Give the folder's path."""
+        """Return the directory's path."""
         return str(self._root)
 
     def get(self, key: str) -> Stored | None:
-        """Read an object. Raises `NotAnObject` for one that is too large, no plain file, or behind a link."""
+        """Read an object. Raises `NotAnObject` for one that is too large, not a regular file, or behind a link."""
         path = self._path(key)
         try:
-            # Opened without waiting: a pipe would let nobody in until somebody writes.
+            # Opened without waiting: opening a pipe would block until it has a writer.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(path, flags), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise NotAnObject(f"{path} is no file.", _MOVE_OUT)
+                    raise NotAnObject(f"{path} is not a regular file.", _MOVE_OUT)
                 data = file.read(MAX_OBJECT + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -59,7 +59,7 @@ class FolderBucket:
         return Stored(data, hashlib.sha256(data).hexdigest())
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
-        """Write an object where ``only_if`` holds, else raise `Conflict`."""
+        """Write an object if ``only_if`` is met, else raise `Conflict`."""
         del content_type, cache_control
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -69,19 +69,23 @@ class FolderBucket:
             raise _unusable(self._root / key, "written", error) from error
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Name everything in the folder but folders and what is being written: links, pipes and hidden files, too. We
-        never write those, and whoever looks at the bucket has to see them."""
+        """Yield all entries of the directory except directories and files being written.
+
+        Links, pipes and hidden files are included: fipsmanifest never writes those, and an audit has to report them.
+        """
         found: list[Entry] = []
         for path in self._files():
             key = path.relative_to(self._root).as_posix()
             if key.startswith(prefix):
                 found.append(Entry(key, path.lstat().st_size, ""))
             if len(found) > MAX_KEYS:
-                raise Incomplete(f"{self._root} holds more than {MAX_KEYS} files.", "Give the bucket's own folder.")
+                raise Incomplete(
+                    f"{self._root} contains more than {MAX_KEYS} files.", "Name the bucket's own directory."
+                )
         yield from sorted(found, key=lambda entry: entry.key)
 
     def sweep(self) -> None:
-        """Remove what killed writers left. Whoever is writing now has the lock, and sweeps as well."""
+        """Remove the temporary files of killed writers. A writer that holds the lock now sweeps as well."""
         try:
             if self._root.is_dir() and any(self._leftovers()):
                 with contextlib.suppress(_Locked), self._locked(0):
@@ -90,7 +94,7 @@ class FolderBucket:
             raise _unusable(self._root, "written", error) from error
 
     def remove(self, key: str) -> None:
-        """Remove an object, as a probe does with its own; one that is not there is removed already."""
+        """Remove an object, as a probe does with its own; one that does not exist is ignored."""
         path = self._path(key)
         try:
             if path.parent.is_dir():
@@ -100,31 +104,31 @@ class FolderBucket:
             raise _unusable(path, "removed", error) from error
 
     def refuses_wrong_digest(self, key: str) -> None:
-        """Say that a folder is given no digests."""
+        """Return None: a directory does not check digests."""
 
-    def _remove_empty(self, folder: Path) -> None:
-        """Remove the folders that only held what was removed, as if it had never been there."""
-        while folder != self._root and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
+    def _remove_empty(self, directory: Path) -> None:
+        """Remove the directories that are empty after a removal."""
+        while directory != self._root and not any(directory.iterdir()):
+            directory.rmdir()
+            directory = directory.parent
 
     def _files(self) -> Iterator[Path]:
         def failed(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
                 raise _unusable(self._root, "listed", error) from error
 
-        for folder, folders, names in os.walk(self._root, onerror=failed):
-            at = Path(folder)
-            # A link to a folder is among the folders, and is not gone into.
-            names += [name for name in folders if (at / name).is_symlink()]
+        for directory, directories, names in os.walk(self._root, onerror=failed):
+            at = Path(directory)
+            # os.walk lists a link to a directory among the directories, and does not follow it.
+            names += [name for name in directories if (at / name).is_symlink()]
             yield from (at / name for name in names if at != self._root or not _is_temporary(name))
 
     def _path(self, key: str) -> Path:
         check_key(key)
         path = self._root / key
-        # Listing goes into no link, so nothing is written or read behind one. The last part is looked at when opened.
+        # Listing does not follow links, so reading and writing must not either. The last part is checked when opened.
         if os.path.realpath(path.parent) != str(Path(os.path.realpath(self._root), PurePath(key).parent)):
-            raise NotAnObject(f"{path} lies behind a link.", "Put a folder in the place of the link.")
+            raise NotAnObject(f"{path} is behind a symbolic link.", "Replace the link by a directory.")
         return path
 
     def _write(self, key: str, data: bytes, only_if: Condition) -> None:
@@ -134,7 +138,7 @@ class FolderBucket:
             there = self.get(key)
             if there is None or there.token != only_if.token:
                 raise Conflict(f"{path} has changed since it was read.", "Run again.")
-        self._make_folder(path.parent)
+        self._make_directory(path.parent)
         temporary = self._root / f"{_TEMPORARY}{os.getpid()}"
         with temporary.open("xb") as file:
             file.write(data)
@@ -147,25 +151,27 @@ class FolderBucket:
             except FileExistsError:
                 mode = path.lstat().st_mode
                 if not stat.S_ISREG(mode):
-                    # Not listed and not read: whoever looks again would not see it then either.
-                    what = "a folder where an object belongs" if stat.S_ISDIR(mode) else "no file"
+                    # It is neither listed nor read, so that planning again would not detect it either.
+                    what = "a directory, not an object" if stat.S_ISDIR(mode) else "not a regular file"
                     raise NotAnObject(f"{path} is {what}.", _MOVE_OUT) from None
                 raise Conflict(f"{path} exists already.", "Run again.") from None
             finally:
                 temporary.unlink()
         else:
             temporary.replace(path)
-        sync_folder(path.parent)
+        sync_directory(path.parent)
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make ``folder`` so that its name survives a power cut; every folder on the way, since a killed run may have
-        made one without syncing."""
-        if folder != self._root:
-            self._make_folder(folder.parent)
+    def _make_directory(self, directory: Path) -> None:
+        """Create ``directory`` and its parents so that their names survive a power failure.
+
+        Every parent is synced, since a killed run may have created one without syncing it.
+        """
+        if directory != self._root:
+            self._make_directory(directory.parent)
             with contextlib.suppress(FileExistsError):
-                folder.mkdir()
-                folder.chmod(_FOLDER)
-            sync_folder(folder.parent)
+                directory.mkdir()
+                directory.chmod(_DIRECTORY)
+            sync_directory(directory.parent)
 
     def _leftovers(self) -> Iterator[Path]:
         for path in self._root.glob(f"{_TEMPORARY}*"):
@@ -173,13 +179,13 @@ class FolderBucket:
                 yield path
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed writers left: under the lock no one else is writing, so whoever did is dead."""
+        """Remove the temporary files of killed writers; the lock must be held, so that there is no other writer."""
         for left in self._leftovers():
             left.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _locked(self, seconds: float) -> Iterator[None]:
-        """Hold the lock on the folder. Raises `_Locked` where another one holds it for so many seconds."""
+        """Hold the lock on the directory. Raises `_Locked` if another process holds it for longer than ``seconds``."""
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             deadline = time.monotonic() + seconds
@@ -211,11 +217,11 @@ def _is_temporary(name: str) -> bool:
 
 def _unusable(path: Path, done: str, error: OSError) -> Incomplete:
     if error.errno == errno.ELOOP:
-        return NotAnObject(f"{path} is a link.", _MOVE_OUT)
+        return NotAnObject(f"{path} is a symbolic link.", _MOVE_OUT)
     if isinstance(error, IsADirectoryError):
-        return NotAnObject(f"{path} is a folder where an object belongs.", _MOVE_OUT)
+        return NotAnObject(f"{path} is a directory, not an object.", _MOVE_OUT)
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return Incomplete(f"{path} could not be {done}: a file lies where a folder belongs.", _MOVE_OUT)
+        return Incomplete(f"{path} could not be {done}: a parent is a file, not a directory.", _MOVE_OUT)
     return Incomplete(
-        f"{path} could not be {done}: {error.strerror}.", "Check space and permissions, or choose another folder."
+        f"{path} could not be {done}: {error.strerror}.", "Check space and permissions, or choose another directory."
     )

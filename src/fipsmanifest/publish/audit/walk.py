@@ -1,4 +1,4 @@
-"""One walk over a bucket: what is read in it, and what is said of it."""
+"""One pass over a bucket, with its findings and notes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Refusal:
     """Why a published tool is not trusted."""
 
     error: NotTrusted
-    """What the verifier says."""
+    """The verifier's error."""
     revoked: bool
-    """Whether it would be trusted, had its key not been revoked."""
+    """Whether it would be trusted if its key were not revoked."""
 
 
-class Look:
-    """The bucket as it is listed once, and what is found in it."""
+class AuditWalk:
+    """One pass over a bucket: its listing, and the findings so far."""
 
     def __init__(self, bucket: Bucket, consumer: Consumer, now: datetime) -> None:
         self._bucket = bucket
@@ -38,45 +38,47 @@ class Look:
         self.refused_keys: list[str] = []
 
     def found(self, key: str, code: str, what: str, exit_code: int = INVALID, advice: str | None = None) -> None:
-        """Say that something is wrong; ``what`` follows the key, and the advice is the code's own if none is given."""
+        """Add a finding; ``what`` follows the key in the message, and the default advice depends on the code."""
         if advice is None:
             advice = PUT_BACK if code == "pointer" and exit_code == NOT_TRUSTED else ADVICE[code]
         self.findings.append(AuditFinding(key, code, f"{key} {what}.", exit_code, advice))
 
     def note(self, key: str, message: str, replaced_by: str | None = None) -> None:
-        """Say what is no failure."""
+        """Add a note."""
         self.notes.append(AuditNote(key, replaced_by, message))
 
     def untrusted(self, key: str, error: NotTrusted) -> None:
-        """Say that an object does not verify."""
+        """Add the finding that an object does not verify."""
         self.found(key, "signature", f"does not verify: {error.message.rstrip('.')}", NOT_TRUSTED)
 
     def replaced(self, key: str, error: NotTrusted, by: str, how: str) -> None:
-        """Say that an object is refused and another has taken its place."""
+        """Add the note that an object is refused, and that another one replaces it."""
         self.note(key, f"{key} is refused, and {how}: {error.message}", by)
 
     def get(self, key: str) -> Stored | None:
-        """Read an object that the listing names; one that it does not name, or that cannot be had, is a finding."""
+        """Read a listed object; one that is not listed, or cannot be read, is a finding."""
         if key in self.entries:
             return self.read(key)
-        self.found(key, "missing", "is not there")
+        self.found(key, "missing", "does not exist")
         return None
 
     def read(self, key: str) -> Stored | None:
-        """Read an object; one that is gone meanwhile, or cannot be had, is a finding."""
+        """Read an object; one that was removed since, or cannot be read, is a finding."""
         try:
             stored = self._bucket.get(key)
         except NotAnObject as error:
             code = "size" if isinstance(error, TooLarge) else "foreign"
-            self.found(key, code, f"cannot be looked at: {error.message.rstrip('.')}")
+            self.found(key, code, f"cannot be read: {error.message.rstrip('.')}")
             return None
         if stored is None:
-            self.found(key, "missing", "is not there")
+            self.found(key, "missing", "does not exist")
         return stored
 
     def verifies(self, key: str, consumer: Consumer | None) -> bool:
-        """Tell whether a consumer takes a manifest where it lies; one that believes a revoked key once tells whether
-        nothing but the revocation speaks against it."""
+        """Return whether a consumer accepts the manifest under ``key``.
+
+        With `Consumer.once`, return whether it would be accepted if its key were not revoked.
+        """
         what, stored = layout.read_key(key), self.read(key)
         if consumer is None or stored is None or not isinstance(what, ManifestKey):
             return False

@@ -1,4 +1,4 @@
-"""What is to be published."""
+"""The request to publish manifests and a tool."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from . import layout
 
 
 @dataclass(frozen=True, slots=True)
-class WantedManifest:
-    """A signed manifest that is to be published."""
+class ManifestToPublish:
+    """A signed manifest to publish."""
 
     kubernetes: str
     """``v1.21.3``."""
@@ -23,13 +23,13 @@ class WantedManifest:
 
     @property
     def key(self) -> str:
-        """Where it is to lie for good."""
+        """The key of the object, which never changes."""
         return layout.manifest(self.kubernetes, self.name, self.serial)
 
 
 @dataclass(frozen=True, slots=True)
-class WantedTool:
-    """A node tool that is to be published."""
+class ToolToPublish:
+    """A node tool to publish."""
 
     version: str
     """``0.1.0``."""
@@ -45,12 +45,12 @@ class WantedTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be published; with neither, only the index is brought up to date."""
+class PublishRequest:
+    """The objects to publish; an empty request only updates the index and incomplete pointers."""
 
-    manifests: tuple[WantedManifest, ...] = ()
+    manifests: tuple[ManifestToPublish, ...] = ()
     """One per name and version."""
-    tool: WantedTool | None = None
-    """None where the published tool stays as it is."""
+    tool: ToolToPublish | None = None
+    """None to keep the published tool."""
     withdrawn: tuple[str, ...] = ()
-    """Keys of objects that were published, are gone, and are to be missed no more."""
+    """Keys of missing objects that are to be recorded as withdrawn."""

@@ -1,0 +1,101 @@
+"""What puts other files into the place of the listed programs: mounts, systemd-tmpfiles, binary formats."""
+
+import posixpath
+import re
+from typing import Iterator, List, Sequence, Tuple
+
+from ....trust.text import visible
+from ...result import UNKNOWN, Node, Result
+from ..platform import architecture_of
+from .programs import Programs, result
+from .starters import list_names, read_text, read_texts
+
+_FSTAB = "/etc/fstab"
+_PARTITIONS = ("/", "/usr", "/usr/local", "/opt")  # that have a file system of their own on ordinary nodes
+_COPIES = re.compile(r"(?:\A|,)(?:r?bind|lowerdir=[^,]*|upperdir=[^,]*|loop(?:=[^,]*)?)(?=,|\Z)")
+_STACKED = ("overlay", "fuse", "fuseblk", "tmpfs", "ramfs", "aufs", "squashfs", "erofs", "9p")
+_TMPFILES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
+_REPLACES = ("L", "C", "f", "F", "w", "r", "R", "p", "b", "c", "D")  # tmpfiles.d(5)
+_BINARY_FORMATS = ("/etc/binfmt.d", "/run/binfmt.d", "/usr/local/lib/binfmt.d", "/usr/lib/binfmt.d")
+_ELF = b"\x7fELF\x02\x01\x01"
+_MACHINES = {"x86_64": (62,), "aarch64": (183,)}  # System V ABI
+_OFFSET = re.compile(r"[0-9]{1,3}\Z")
+_ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})")
+
+
+def check(node: Node, programs: Programs) -> List[Result]:
+    """Judge what puts files over the listed programs when the node starts; raises nothing."""
+    results: List[Result] = []
+    for line in read_text(node, _FSTAB, results).splitlines():
+        fields = [*line.split("#")[0].split(), "", ""]
+        if len(fields) > 4:
+            results += judge_mount(programs, _FSTAB, _FSTAB, *fields[1:4])
+    results += list(_judge_tmpfiles(node, programs, results))
+    results += list(_judge_binary_formats(node, programs, results))
+    return results
+
+
+def judge_mount(programs: Programs, subject: str, path: str, where: str, kind: str, options: str) -> Iterator[Result]:
+    """Judge a mount; of a partition as nodes have them it says nothing that another file than on it would be seen."""
+    is_partition = posixpath.normpath(where) in _PARTITIONS
+    if is_partition and not _COPIES.search(options) and kind.partition(".")[0] not in _STACKED:
+        return
+    covered = _covered(where, programs)
+    if covered:
+        advice = "Remove the mount: it puts other files into the place of those that were checked."
+        yield result(subject, UNKNOWN, None, "mounts over " + covered, "mounted-over", path, advice)
+
+
+def _covered(directory: str, programs: Programs) -> str:
+    """Return a listed program that a mount at ``directory`` would hide; empty where there is none."""
+    for where in (posixpath.normpath(directory), programs.resolved(directory)):
+        for path in sorted(programs.paths):
+            if path == where or path.startswith(where.rstrip("/") + "/"):
+                return path
+    return ""
+
+
+def _judge_tmpfiles(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:
+    for path, text in _configurations(node, _TMPFILES, results):
+        for line in text.splitlines():
+            fields = [one.strip("'\"") for one in line.split(None, 2)[:2]]
+            covered = _covered(fields[1], programs) if len(fields) > 1 and fields[0][:1] in _REPLACES else ""
+            if covered:
+                advice = "Remove the line: it may put another file into the program's place."
+                actual = "{} {} changes {}".format(fields[0], fields[1], covered)
+                yield result(path, UNKNOWN, None, actual, "replaced-at-start", path, advice)
+
+
+def _judge_binary_formats(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:
+    """Judge the rules by which the kernel gives a node's own programs to an interpreter (binfmt.d(5))."""
+    machines = _MACHINES.get(str(architecture_of(node, programs.paths)), (62, 183))
+    for path, text in _configurations(node, _BINARY_FORMATS, results):
+        for line in text.splitlines():
+            if _takes_programs(line.strip(), machines):
+                advice = "Remove it: with it, another program runs in the place of every listed one."
+                yield result(path, UNKNOWN, None, visible(line, 100), "binary-format", path, advice)
+
+
+def _configurations(node: Node, directories: Sequence[str], results: List[Result]) -> Iterator[Tuple[str, str]]:
+    paths = [posixpath.join(one, name) for one in directories for name in list_names(node, one, results)]
+    return read_texts(node, [path for path in paths if path.endswith(".conf")], results)
+
+
+def _takes_programs(rule: str, machines: Sequence[int]) -> bool:
+    """Return whether a rule ``:NAME:M:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS`` takes 64-bit programs of a machine."""
+    if rule[:1] in ("", "#", ";"):
+        return False
+    fields = rule[1:].split(rule[0])
+    if len(fields) < 6 or fields[1] != "M":
+        return False
+    magic, mask = _unescaped(fields[3]), _unescaped(fields[4])
+    offset = int(fields[2]) if _OFFSET.match(fields[2]) else 0
+    for header in [_ELF + bytes(9) + bytes((kind, 0, machine, 0)) for machine in machines for kind in (2, 3)]:
+        compared = list(zip(header[offset:], magic, mask or b"\xff" * len(magic)))  # noqa: B905 - new in Python 3.10
+        if all((byte ^ one) & bits == 0 for byte, one, bits in compared):
+            return True
+    return False
+
+
+def _unescaped(text: str) -> bytes:
+    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), text).encode("latin-1", "replace")

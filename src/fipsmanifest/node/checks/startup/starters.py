@@ -1,0 +1,171 @@
+"""What starts programs beside systemd's units: cron, boot scripts, D-Bus, udev, generators, users' units."""
+
+import errno
+import itertools
+import os
+import posixpath
+import re
+from typing import Iterator, List, Sequence, Set, Tuple
+
+from ....trust.text import visible
+from ... import tree
+from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
+from . import environment
+from .programs import Programs, result
+
+_FILES = ("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab")
+_USER_UNITS = ("/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
+_DIRECTORIES = (
+    *("/etc/init.d", "/etc/rc.d/init.d", "/etc/cron.d", "/var/spool/cron", "/var/spool/cron/crontabs"),
+    *("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"),
+    # systemd of a user who may linger without a session (user@.service(5), loginctl(1)).
+    *(*_USER_UNITS, "/root/.config/systemd/user", "/root/.local/share/systemd/user"),
+    # What a message on the bus starts (dbus-daemon(1)), a device (udev(7)), or the load of a module (modprobe.d(5)).
+    *("/usr/share/dbus-1/system-services", "/usr/local/share/dbus-1/system-services"),
+    *("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"),
+    *("/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"),
+    *("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d", "/etc/dhcp/dhclient.d"),
+    *("/etc/logrotate.d", "/etc/xinetd.d", "/usr/lib/systemd/system-shutdown", "/usr/lib/systemd/system-sleep"),
+)
+# systemd.generator(7), systemd.environment-generator(7): programs that make units, and variables for all of them.
+_GENERATORS = ("system-generators", "system-environment-generators")
+_ADMINISTRATORS = ("/etc/systemd", "/usr/local/lib/systemd")
+_VENDORS = ("/usr/lib/systemd", "/lib/systemd")
+_EXTENSIONS = (
+    *("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/lib/extensions"),
+    *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
+)
+_COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/boot/grub2/grubenv", "/boot/grub2/grub.cfg")
+_ENTRIES = "/boot/loader/entries"
+_SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
+_MAX_FILES = 1000
+_MAX_NAMES = 20000
+_MAX_SIZE = 256 * 1024
+_MAX_TOTAL = 8 * 1024 * 1024
+_ADVICE = "Let {} start the release's own program, and find out who changed that."
+
+
+def check(node: Node, programs: Programs) -> List[Result]:
+    """Judge what starts a component's program beside systemd's units, or changes what these start; raises nothing."""
+    results: List[Result] = []
+    for path, text in read_texts(node, _startup_files(node, results), results):
+        results += _judge_text(path, text, programs)
+    results += _judge_generators(node, programs)
+    results += _judge_command_lines(node)
+    for directory in _EXTENSIONS:
+        names = list_names(node, directory, results)
+        if names:
+            advice = (
+                "Remove them, or check the node while it runs: they put files over those of the node "
+                "(systemd-sysext(8))."
+            )
+            status = NOT_APPLICABLE if node.live else UNKNOWN
+            actual = ", ".join(names[:8])
+            results.append(result(directory, status, "no system extension", actual, "extension", "", advice))
+    return results
+
+
+def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
+    """Judge a text that starts programs, and the scripts that it names."""
+    everything = programs.followed(text)
+    found = ["{}, which the manifest does not list".format(one) for one in programs.others_in(everything)]
+    builds = programs.builds_in(everything)
+    if found or builds:
+        code = "other-program" if found else "other-build"
+        actual = ", ".join(found or builds)
+        yield result(path, FAIL, "listed programs", actual, code, path, _ADVICE.format(visible(path)))
+
+
+def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
+    """Judge the generators: those that the operating system does not bring may make any unit at the next start."""
+    for kind in _GENERATORS:
+        found: List[Result] = []
+        for base in _ADMINISTRATORS:
+            directory = posixpath.join(base, kind)
+            paths = [posixpath.join(directory, name) for name in list_names(node, directory, found)]
+            names = [path for path in paths if programs.is_program(path)]
+            if names:
+                # What it made of a running node's units is judged with these.
+                status = NOT_APPLICABLE if node.live and kind == _GENERATORS[0] else UNKNOWN
+                advice = "Remove them: what they make of the node's units is known when it runs."
+                actual = ", ".join(names[:8])
+                yield result(directory, status, "no generators", actual, "generator", "", advice)
+        for base in _VENDORS if kind == _GENERATORS[1] else ():
+            directory = posixpath.join(base, kind)
+            for name in list_names(node, directory, found):
+                path = posixpath.join(directory, name)
+                for variable in environment.named_in(programs.script(path) or ""):
+                    yield from environment.judge(path, {variable: None}, path, None)
+        yield from found
+
+
+def _judge_command_lines(node: Node) -> Iterator[Result]:
+    """Judge the variables that a kernel command line gives to everything that systemd starts."""
+    found: List[Result] = []
+    paths = [posixpath.join(_ENTRIES, name) for name in list_names(node, _ENTRIES, found)[:_MAX_FILES]]
+    for path in [*_COMMAND_LINES, *paths, *(["/proc/cmdline"] if node.live else [])]:
+        # Whether a boot loader can be read is for the check of the FIPS mode to say.
+        for name, value in _SET.findall(read_text(node, path, [])):
+            yield from environment.judge(path, {name: value}, path, None)
+
+
+def _startup_files(node: Node, results: List[Result]) -> List[str]:
+    found = list(_FILES)
+    seen: Set[bytes] = set()
+    for directory in _DIRECTORIES:
+        try:
+            place = tree.resolve(node.root, directory)
+        except OSError:
+            continue
+        if place not in seen:
+            seen.add(place)
+            found += [posixpath.join(directory, name) for name in list_names(node, directory, results)]
+    return found
+
+
+def list_names(node: Node, directory: str, results: List[Result]) -> List[str]:
+    """Return the names in a directory, nothing where there is none; what cannot be read is added to ``results``."""
+    try:
+        with os.scandir(tree.resolve(node.root, directory)) as listed:
+            names = [os.fsdecode(entry.name) for entry in itertools.islice(listed, _MAX_NAMES + 1)]
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            results.append(result(directory, UNKNOWN, "readable", "unreadable", "unreadable", "", "Run it as root."))
+        return []
+    if len(names) > _MAX_NAMES:
+        results.append(_too_many(directory, _MAX_NAMES))
+    return sorted(names)
+
+
+def _too_many(subject: str, most: int) -> Result:
+    advice = "Remove what the node does not need there."
+    return result(subject, UNKNOWN, None, "more than {} files".format(most), "too-many", "", advice)
+
+
+def read_texts(node: Node, paths: Sequence[str], results: List[Result]) -> Iterator[Tuple[str, str]]:
+    """Return text files with their content; what of them cannot be read is added to ``results``."""
+    left = _MAX_TOTAL
+    for path in paths[:_MAX_FILES]:
+        text = read_text(node, path, results, min(_MAX_SIZE, left))
+        left -= len(text)
+        yield path, text
+    if len(paths) > _MAX_FILES:
+        results.append(_too_many(posixpath.dirname(paths[-1]), _MAX_FILES))
+
+
+def read_text(node: Node, path: str, results: List[Result], most: int = _MAX_SIZE) -> str:
+    """Return a text file's content, empty for another file; one that cannot be read whole is added to ``results``."""
+    try:
+        text = tree.read_small(node.root, path, most + 1)
+    except tree.NotRegular:
+        return ""
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            results.append(result(path, UNKNOWN, "readable", "unreadable", "unreadable", "", "Run it as root."))
+        return ""
+    if text.startswith("\x7fELF"):
+        return ""
+    if len(text) > most:
+        actual = "larger than {} bytes, or all of these files are than {}".format(_MAX_SIZE, _MAX_TOTAL)
+        results.append(result(path, UNKNOWN, "readable", actual, "too-large", "", "Make it smaller, or look into it."))
+    return text[:most]

@@ -1,0 +1,57 @@
+"""The lint for plain English: it reports planted words with file and line, and the listed packages pass it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[1] / "scripts" / "plain-english"
+
+
+def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, PROGRAM, *paths], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_listed_packages_pass() -> None:
+    done = lint()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ('def f():\n    """Give the name."""\n', 2, "Give"),
+        ('x = 1\n"""Tells whether it is so."""\n', 2, "Tells"),
+        ("x = 1  # one folder a key\n", 1, "folder"),
+        ('raise OSError(f"{x} is none of ours.")\n', 1, "is none of ours"),
+        ('advice = (\n    "Remove it, and make "\n    "it anew."\n)\n', 2, "anew"),
+    ],
+)
+def test_a_planted_word_is_reported(tmp_path: Path, source: str, line: int, words: str) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(source)
+    done = lint(tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{module}:{line}: {words!r}: write ")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def f(folder):\n    """Return the name of ``folder``."""\n    return folder.name\n',
+        'advice = "Give the serial."\n',
+        'kinds = ["folder", "anew"]\n',
+        '# plain-english: skip\ntext = "in the trust folder"\n',
+    ],
+)
+def test_identifiers_imperatives_of_advice_and_skipped_literals_are_accepted(tmp_path: Path, source: str) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(source)
+    assert (lint(module).returncode, lint(module).stdout) == (0, "")
+
+
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
+    assert lint(tmp_path / "missing").returncode == 2
