@@ -1,0 +1,123 @@
+"""Programs and compressed data behind the start of a file that is something else: a script that carries its payload.
+
+Such a file is no container that unpackers know: it is a few lines that cut off their own end and run it. Whole programs
+are found wherever they are; compressed data only behind a line of text, since other data may hold it by chance or by
+design (fonts, images and databases do).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+
+#: The longest header that is looked at; what is nearer to the end of a piece waits for the next one.
+_REACH = 512
+
+_ELF = b"\x7fELF"
+#: Types that the kernel runs: ET_EXEC and ET_DYN.
+_RUN = (2, 3)
+#: e_machine (ELF gABI) of the machines that Go compiles for: 386, MIPS, PowerPC, S/390, ARM, x86_64, ARM64, RISC-V,
+#: LoongArch.
+_MACHINES = frozenset((3, 6, 8, 10, 20, 21, 22, 40, 62, 183, 243, 258))
+#: Where e_phentsize is, which e_phnum follows, and its only value that the kernel takes: 32 and 64 bits.
+_PROGRAM_HEADERS = ((42, 32), (54, 56))
+_ELF_HEADER = 64
+
+#: Compressed and packed data: magic, name, and what else the header must be. Magics that are common words are not here.
+_PACKED = tuple(
+    (magic, name, re.compile(re.escape(magic) + rest, re.DOTALL))
+    for magic, name, rest in (
+        (b"\x1f\x8b\x08", "gzip", b"[\0-\x1f]"),
+        (b"\xfd7zXZ\0", "xz", b""),
+        (b"\x28\xb5\x2f\xfd", "zstd", b""),
+        # lz4 frame format: version 01, and a reserved bit of the descriptor.
+        (b"\x04\x22\x4d\x18", "lz4", b"[\x40-\x7d]"),
+        (b"LZIP\x01", "lzip", b""),
+        (b"\x89LZO\0\r\n\x1a\n", "lzop", b""),
+        (b"7z\xbc\xaf\x27\x1c", "7z", b""),
+        (b"Rar!\x1a\x07", "RAR", b""),
+        (b"BZh", "bzip2", rb"[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
+        (b"PK\x03\x04", "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
+        # squashfs_fs.h: version 4.0.
+        (b"hsqs", "squashfs", b".{24}\x04\0\0\0"),
+    )
+)
+#: A first line without the control characters that only binary data has; the kernel, and shells without ``#!``, run
+#: such a file as a script.
+_LINE = re.compile(rb"[^\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]{0,4095}\n")
+#: What begins with a line of text, and holds such data or magics by design: documents, Go's object files, and CPython's
+#: compiled modules with their constants (a magic number, CR LF, and flags of 32 bits: PEP 552).
+_DOCUMENT = re.compile(rb"%PDF-|%!PS|go object |..\r\n[\x00-\x03]\0\0\0", re.DOTALL)
+
+
+class Embedded:
+    """Looks for what is packed in a file that is neither program nor container; shown all of its bytes, in order."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._kept = b""
+        self._program = self._script = False
+        self._found: str | None = None
+
+    def show(self, data: bytes) -> None:
+        """Look at the bytes that follow those which were shown before; the first have the file's first line."""
+        if not self._offset and not self._kept:
+            self._program = data.startswith(_ELF)
+            self._script = _LINE.match(data) is not None and _DOCUMENT.match(data) is None
+        if self._found is None:
+            data = self._kept + data
+            end = max(len(data) - _REACH, 0)
+            self._look(data, end)
+            self._offset += end
+            self._kept = data[end:]
+
+    def finish(self) -> str | None:
+        """Return what a file with a program or packed data in it is called, at its end; None for any other."""
+        if self._found is None:
+            self._look(self._kept, len(self._kept))
+        return self._found
+
+    def _look(self, data: bytes, end: int) -> None:
+        """Search for what begins before ``end``, and not where the file itself does."""
+        start = 0 if self._offset else 1
+        at = data.find(_ELF, start, end + len(_ELF) - 1)
+        while at >= 0:
+            if _is_program(data[at : at + _ELF_HEADER]):
+                host = "program" if self._program else "script" if self._script else "data"
+                self._found = f"{host} with a program in it"
+                return
+            at = data.find(_ELF, at + 1, end + len(_ELF) - 1)
+        if not self._script:
+            return
+        for magic, name, header in _PACKED:
+            at = data.find(magic, start, end + len(magic) - 1)
+            while at >= 0:
+                if header.match(data, at) and (name != "gzip" or _is_gzip(data[at : at + _REACH])):
+                    self._found = f"script with {name} data in it"
+                    return
+                at = data.find(magic, at + 1, end + len(magic) - 1)
+
+
+def _is_program(header: bytes) -> bool:
+    """Check what the kernel checks before it runs a program (``fs/binfmt_elf.c``), and no more."""
+    if len(header) < _ELF_HEADER:
+        return False
+    for order in "<>":
+        kind, machine = struct.unpack_from(order + "HH", header, 16)
+        if kind in _RUN and machine in _MACHINES:
+            for offset, wanted in _PROGRAM_HEADERS:
+                size, number = struct.unpack_from(order + "HH", header, offset)
+                if size == wanted and number:
+                    return True
+    return False
+
+
+def _is_gzip(data: bytes) -> bool:
+    """Check a magic of three bytes by what can be decompressed behind it."""
+    try:
+        zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, 1 << 16)
+    except zlib.error:
+        return False
+    return True
