@@ -106,7 +106,7 @@ def test_a_program_in_another_program_is_not_passed_over(tmp_path: Path) -> None
         b"#!/bin/sh\n\x1f\x8b\x08 is how gzip begins\n" + b"text\n" * 99,
         b"#!/bin/sh\n# PK\x03\x04 and BZh9, and hsqs; LZIP\n" + b"text\n" * 99,
         b"go object linux amd64 go1.19.8 X:none\n" + b"Rar!\x1a\x07" + bytes(99),
-        b"%PDF-1.7\n" + gzip.compress(b"stream"),
+        b"%PDF-1.7\n" + gzip.compress(b"stream", mtime=0),
     ],
 )
 def test_a_file_that_only_names_a_magic_is_a_file(data: bytes) -> None:
@@ -135,3 +135,18 @@ def test_a_program_in_front_of_the_members_of_a_zip_is_refused(tmp_path: Path) -
     (error,) = errors(look(tmp_path, path))
     assert isinstance(error, Refused)
     assert "in front of its members, a script with a program in it" in error.message
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_program_behind_the_end_of_a_tar_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    # Its first member's name is a script, which runs what no unpacker shows.
+    tar = make_layer({"#!/bin/sh\ntail -c +10241 $0 | unpack > k; exec ./k\n#": b"text"})
+    for path in (tmp_path / "k", tmp_path / "root/k"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tar + pack(programs.plain().read_bytes()))
+    for target in (tmp_path / "k", tmp_path / "root"):
+        (error,) = errors(look(tmp_path, target))
+        assert isinstance(error, Refused)
+        assert "a tar archive with" in error.message
+    (tmp_path / "k").write_bytes(tar + b"padding that means nothing" * 400)
+    assert errors(look(tmp_path, tmp_path / "k")) == []

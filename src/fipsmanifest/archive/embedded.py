@@ -55,15 +55,18 @@ _DOCUMENT = re.compile(rb"%PDF-|%!PS|go object |..\r\n[\x00-\x03]\0\0\0", re.DOT
 class Embedded:
     """Looks for what is packed in a file that is neither program nor container; shown all of its bytes, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: str | None = None) -> None:
+        """Begin with a file's first bytes, or with what is ``behind`` a container of that kind in the same file."""
+        self._behind = behind
         self._offset = 0
         self._kept = b""
-        self._program = self._script = False
+        self._program = False
+        self._script = behind is not None
         self._found: str | None = None
 
     def show(self, data: bytes) -> None:
         """Look at the bytes that follow those which were shown before; the first have the file's first line."""
-        if not self._offset and not self._kept:
+        if self._behind is None and not self._offset and not self._kept:
             self._program = data.startswith(_ELF)
             self._script = _LINE.match(data) is not None and _DOCUMENT.match(data) is None
         if self._found is None:
@@ -79,14 +82,19 @@ class Embedded:
             self._look(self._kept, len(self._kept))
         return self._found
 
+    @property
+    def _host(self) -> str:
+        if self._behind is not None:
+            return self._behind
+        return "program" if self._program else "script" if self._script else "data"
+
     def _look(self, data: bytes, end: int) -> None:
         """Search for what begins before ``end``, and not where the file itself does."""
-        start = 0 if self._offset else 1
+        start = 0 if self._offset or self._behind else 1
         at = data.find(_ELF, start, end + len(_ELF) - 1)
         while at >= 0:
             if _is_program(data[at : at + _ELF_HEADER]):
-                host = "program" if self._program else "script" if self._script else "data"
-                self._found = f"{host} with a program in it"
+                self._found = f"{self._host} with a program in it"
                 return
             at = data.find(_ELF, at + 1, end + len(_ELF) - 1)
         if not self._script:
@@ -95,7 +103,7 @@ class Embedded:
             at = data.find(magic, start, end + len(magic) - 1)
             while at >= 0:
                 if header.match(data, at) and (name != "gzip" or _is_gzip(data[at : at + _REACH])):
-                    self._found = f"script with {name} data in it"
+                    self._found = f"{self._host} with {name} data in it"
                     return
                 at = data.find(magic, at + 1, end + len(magic) - 1)
 
