@@ -38,18 +38,20 @@ _PACKED = tuple(
         (b"7z\xbc\xaf\x27\x1c", "7z", b""),
         (b"Rar!\x1a\x07", "RAR", b""),
         (b"BZh", "bzip2", rb"[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        # RFC 4648: how every ELF header begins.
+        (b"f0VMRg", "base64", rb"[A-Za-z0-9+/]{58}"),
         # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
         (b"PK\x03\x04", "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
         # squashfs_fs.h: version 4.0.
         (b"hsqs", "squashfs", b".{24}\x04\0\0\0"),
     )
 )
-#: A first line without the control characters that only binary data has; the kernel, and shells without ``#!``, run
-#: such a file as a script.
-_LINE = re.compile(rb"[^\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]{0,4095}\n")
-#: What begins with a line of text, and holds such data or magics by design: documents, Go's object files, and CPython's
-#: compiled modules with their constants (a magic number, CR LF, and flags of 32 bits: PEP 552).
-_DOCUMENT = re.compile(rb"%PDF-|%!PS|go object |..\r\n[\x00-\x03]\0\0\0", re.DOTALL)
+#: What the kernel runs as a script, and a first line without the control characters that only binary data has: shells
+#: run such a file as a script without ``#!``.
+_LINE = re.compile(rb"#!|[^\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]*\n")
+#: CPython's compiled modules have such a line, and their constants: a magic number, CR LF, and flags of 32 bits (PEP
+#: 552).
+_COMPILED = re.compile(rb"(?!#!)..\r\n[\x00-\x03]\0\0\0", re.DOTALL)
 
 
 class Embedded:
@@ -68,7 +70,7 @@ class Embedded:
         """Look at the bytes that follow those which were shown before; the first have the file's first line."""
         if self._behind is None and not self._offset and not self._kept:
             self._program = data.startswith(_ELF)
-            self._script = _LINE.match(data) is not None and _DOCUMENT.match(data) is None
+            self._script = _LINE.match(data) is not None and _COMPILED.match(data) is None
         if self._found is None:
             data = self._kept + data
             end = max(len(data) - _REACH, 0)
