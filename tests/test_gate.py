@@ -190,3 +190,11 @@ def test_files_that_are_no_programs_use_up_no_exception() -> None:
     decision = decide(other("script"), exceptions=(exception,))
     assert decision.unused == (exception,)
     assert decision.refusals
+
+
+@pytest.mark.parametrize("path", ["*", "/*", "**", "*/*", "./*", "[!x]*", "?*", "*.*"])
+def test_no_exception_accepts_all_that_is_not_opened(path: str) -> None:
+    with pytest.raises(ValidationError, match="names a file or a directory, not every one"):
+        excuse(path, "unopened")
+    assert excuse(path, "plain").path == path
+    assert excuse("*.qcow2", "unopened").path == "*.qcow2"

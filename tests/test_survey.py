@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,10 +64,10 @@ def test_a_file_that_goes_away_while_its_folder_is_read_is_an_error_and_the_othe
     root = many(tmp_path / "root", 20)
     inspect_path = Inspector.inspect_path
 
-    def racing(self: Inspector, path: Path, name: str | None = None) -> object:
+    def racing(self: Inspector, path: Path, *arguments: Any) -> object:
         if path.name == "00005":
             path.unlink()
-        return inspect_path(self, path, name)
+        return inspect_path(self, path, *arguments)
 
     # The moment between listing and opening cannot be had otherwise.
     monkeypatch.setattr(Inspector, "inspect_path", racing)

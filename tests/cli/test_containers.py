@@ -121,14 +121,14 @@ def test_an_exception_lets_what_is_not_opened_pass_and_nothing_else(tmp_path: Pa
     # An exception for a program does not cover it, and this one no program.
     exceptions.write_text('[[exceptions]]\npath = "*"\nverdict = "plain"\nreason = "r"\n')
     assert inspect(tmp_path, "bundle.tar", *gate).code == 5
-    exceptions.write_text('[[exceptions]]\npath = "*"\nverdict = "unopened"\nreason = "r"\n')
+    exceptions.write_text('[[exceptions]]\npath = "*.img"\nverdict = "unopened"\nreason = "r"\n')
     (tmp_path / "bad").write_bytes(plain)
     assert inspect(tmp_path, "bad", "bundle.tar", *gate).code == 5
 
 
 def test_what_is_excused_unopened_proves_nothing(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(NOT_OPENED["qcow2 disk image"])
-    (tmp_path / "e.toml").write_text('[[exceptions]]\npath = "*"\nverdict = "unopened"\nreason = "r"\n')
+    (tmp_path / "e.toml").write_text('[[exceptions]]\npath = "d*"\nverdict = "unopened"\nreason = "r"\n')
     ended = inspect(tmp_path, "disk", "--require", "proven", "--exceptions", "e.toml")
     assert ended.code == 5
     assert "no program here" in ended.stderr

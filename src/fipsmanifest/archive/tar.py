@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 from ..errors import Incomplete, Refused
 from . import tarextended, tarsparse
 from .decompress import reader
+from .embedded import Embedded
 from .limits import DEFAULT, Limits
 from .member import Content, Member, MemberType
 from .paths import check_link, normalise, shown
@@ -261,13 +262,19 @@ def _next_header(stream: Stream, archive: str, *, first: bool) -> Header | None:
 def _end(stream: Stream, archive: str) -> None:
     """Read what follows the first zero block, so that checksums and digests of the whole are seen.
 
-    Raises `Refused` for further members: ``tar --ignore-zeros`` unpacks them, and other unpackers do not.
+    Raises `Refused` for further members: ``tar --ignore-zeros`` unpacks them, and other unpackers do not. And for a
+    program or packed data, which no unpacker shows: the first member's name may be a script that runs it.
     """
+    embedded = Embedded("tar archive")
     if stream.read(BLOCK).strip(b"\0"):
         raise Refused(f"{archive} has data after a lone zero block.", _ADVICE)
     while data := stream.read(_SKIP):
         if data.strip(b"\0") and any(is_header(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)):
             raise Refused(f"{archive} has members after its end.", _ADVICE)
+        embedded.show(data)
+    kind = embedded.finish()
+    if kind is not None:
+        raise Refused(f"{archive} is a {kind}, after its end.", _ADVICE)
 
 
 def _type(header: Header, extended: Extended, name: str, archive: str) -> MemberType:

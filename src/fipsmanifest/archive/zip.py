@@ -19,6 +19,7 @@ from typing import BinaryIO
 from ..errors import Refused
 from . import zipfields
 from .decompress import Compression, reader
+from .embedded import Embedded
 from .limits import DEFAULT, Limits, spend
 from .member import Content, Damaged, Member, Unread
 from .paths import is_target, normalise, shown
@@ -91,6 +92,7 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
         raise Refused(f"{name} is not a valid ZIP archive: {error}.", _ADVICE) from error
     paths = _paths(entries, name)
     position = entries[0].offset + base if entries else directory
+    _check_before(file, position, name)
     expanded = 0
     for entry in entries:
         path = paths[entry.offset]
@@ -114,6 +116,16 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
         raise Refused(
             f"{name} is not a valid ZIP archive: something is between its members and its directory.", _ADVICE
         )
+
+
+def _check_before(file: BinaryIO, position: int, name: str) -> None:
+    """Refuse an archive whose first bytes, which unpack or run it, carry something else as well."""
+    embedded, before = Embedded(), _Window(file, 0, position)
+    while data := before.read(_OUTPUT):
+        embedded.show(data)
+    kind = embedded.finish()
+    if kind is not None:
+        raise Refused(f"{name} is a ZIP archive and, in front of its members, a {kind}.", _ADVICE)
 
 
 def _called(name: str, path: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
@@ -108,9 +109,12 @@ class Inspector:
         first = member.content.read(_CHUNK)
         return self._file(member, member.content, first) if first[:4] == elf.MAGIC else None
 
-    def inspect_path(self, path: Path, name: str | None = None) -> Finding:
+    def inspect_path(
+        self, path: Path, name: str | None = None, show: Callable[[bytes], object] | None = None
+    ) -> Finding:
         """Inspect a file or symbolic link on disk, named ``name`` or as it is in the finding.
 
+        ``show`` is called with all of a file's bytes, in order.
         Raises `UsageError` where it is neither or is not there, `Incomplete` where it cannot be read.
         """
         named = name if name is not None else str(path)
@@ -122,7 +126,7 @@ class Inspector:
             # Not blocking: a pipe that took the file's place must not hold us.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
             try:
-                return self._opened(descriptor, path, named)
+                return self._opened(descriptor, path, named, show)
             finally:
                 os.close(descriptor)
         except FileNotFoundError as error:
@@ -132,7 +136,7 @@ class Inspector:
                 f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk."
             ) from error
 
-    def _opened(self, descriptor: int, path: Path, named: str) -> Finding:
+    def _opened(self, descriptor: int, path: Path, named: str, show: Callable[[bytes], object] | None) -> Finding:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path} is not a file.", "Name a regular file.")
@@ -146,6 +150,8 @@ class Inspector:
                 head = bytes(buffer[:4])
                 begun = begin(source, self._table) if head == elf.MAGIC else None
             digest.update(view[:length])
+            if show is not None:
+                show(bytes(view[:length]))
             if isinstance(begun, Program):
                 begun.show(size, buffer, length)
             size += length

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ..archive.embedded import Embedded
 from ..archive.layers import merge, read_layer
 from ..archive.limits import grow, size_of, spend
 from ..archive.member import Content, Damaged, Joined, Member, Unread
@@ -98,7 +99,7 @@ class Opener:
         if kind in ("file", "folder"):
             return []
         if kind == "unopened":
-            raise Unopened(where, container, format_of(path), "this format is not supported")
+            raise _unsupported(where, container, format_of(path))
         if depth > DEEPEST:
             raise Unopened(where, container, kind, f"it is in more than {DEEPEST - 1} other containers")
         if kind == "image-archive":
@@ -184,16 +185,18 @@ class Opener:
             return inspect(member), ()
         first = member.content.read(_PIECE)
         whole = len(first) == member.size
-        content = _Tail(Joined(first, member.content), TAIL)
+        content = _Watched(Joined(first, member.content), TAIL)
         if holds_members(first, whole=whole):
             return self._packed(replace(member, content=content), inspect, container, depth)
         kind = unopened_format(first, first[-TAIL:] if whole else b"", member.size)
         finding = inspect(replace(member, content=content))
-        if kind is None and not whole:
-            content.finish()
-            kind = unopened_format(first, content.tail, member.size)
-        shut = Unopened(member.path, container, kind, "this format is not supported") if kind is not None else None
-        return finding, () if shut is None else (shut,)
+        if kind is not None:
+            return finding, (_unsupported(member.path, container, kind),)
+        content.finish()
+        kind = unopened_format(first, content.tail, member.size)
+        if kind is not None:
+            return finding, (_unsupported(member.path, container, kind),)
+        return finding, carried(member.path, container, content.embedded)
 
     def _packed(
         self, member: Member, inspect: _Inspect, container: str, depth: int
@@ -203,30 +206,61 @@ class Opener:
         name = f"{container}: {member.path}"
         try:
             with tempfile.NamedTemporaryFile(dir=self.spool) as kept:
+                embedded = Embedded()
                 while content is not None and (data := content.read(_PIECE)):
                     kept.write(data)
+                    embedded.show(data)
                 kept.flush()
                 kept.seek(0)
                 finding = inspect(replace(member, content=kept))
                 place = member.path, container
-                return finding, attempt(lambda: self.open(Path(kept.name), name, depth + 1, place))
+                path = Path(kept.name)
+                return finding, [
+                    *attempt(lambda: self.open(path, name, depth + 1, place)),
+                    *attempt(lambda: carried(*place, embedded, path)),
+                ]
         except OSError as error:
             raise Incomplete(
                 f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
             ) from error
 
 
-class _Tail:
-    """Content that remembers its last bytes."""
+def carried(path: str, container: str | None, embedded: Embedded, content: Path | None = None) -> tuple[Unopened, ...]:
+    """Return as unopened a file that is no container and carries a program or packed data all the same.
+
+    ``path`` and ``container`` name it; ``content`` is where it is, if it may be a container. ``embedded`` was shown it.
+    """
+    kind = embedded.finish()
+    if kind is None or (content is not None and not _is_plain(content)):
+        return ()
+    return (Unopened(path, container, kind, "what it carries is not looked at"),)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return kind_of(path) == "file"
+    except FipsManifestError:
+        # Whoever opens it is told.
+        return False
+
+
+def _unsupported(path: str, container: str | None, format: str) -> Unopened:
+    return Unopened(path, container, format, "this format is not supported")
+
+
+class _Watched:
+    """Content that is looked at for what is embedded in it while it is read, and remembers its last bytes."""
 
     def __init__(self, content: Content, size: int) -> None:
         self._content = content
         self._size = size
+        self.embedded = Embedded()
         self.tail = b""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, none at the end."""
         data = self._content.read(size)
+        self.embedded.show(data)
         self.tail = (self.tail + data)[-self._size :] if len(data) < self._size else data[-self._size :]
         return data
 

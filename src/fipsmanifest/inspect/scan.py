@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..archive.embedded import Embedded
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget, OverBudget
 from ..archive.open import kind_of, may_hold_members
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
@@ -22,7 +23,7 @@ from ..node.tree import resolve
 from ..progress import SILENT, Progress
 from . import elf
 from .inspector import Inspector
-from .nested import Located, Opener, Outcome, attempt
+from .nested import Located, Opener, Outcome, attempt, carried
 
 if TYPE_CHECKING:
     from ..collect.image import Pulled
@@ -166,7 +167,7 @@ def _named(path: Path, opener: Opener) -> Sequence[Outcome]:
         place = path.resolve(strict=True)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return [_file(place, str(path), opener)]
+    return _file(place, str(path), opener)
 
 
 def _archive(path: Path, opener: Opener) -> Sequence[Outcome]:
@@ -257,7 +258,7 @@ def _files(batch: list[Path], tree: _Tree, opener: Opener) -> Sequence[Outcome]:
             mode = path.lstat().st_mode
             # Devices, FIFOs and sockets hold no bytes that could be a program's.
             if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-                found.append(_file(path, str(path), opener))
+                found += _file(path, str(path), opener)
             # What is packed in a folder is as much in it as the rest: a gate must not pass what it did not look at.
             if stat.S_ISREG(mode) and may_hold_members(path):
                 found += attempt(partial(opener.open, path, str(path)))
@@ -280,11 +281,12 @@ def _beyond(link: Path, place: Path, tree: _Tree, opener: Opener) -> Sequence[Ou
     return _archive(link, opener) if stat.S_ISREG(mode) else []
 
 
-def _file(path: Path, name: str, opener: Opener) -> Located:
+def _file(path: Path, name: str, opener: Opener) -> Sequence[Outcome]:
+    embedded = Embedded()
     try:
-        finding = opener.inspector.inspect_path(path, name)
+        finding = opener.inspector.inspect_path(path, name, embedded.show)
     except UsageError as error:
         # It was there when its folder was read.
         raise Incomplete(f"{name} changed while it was read.", "Run it again when nothing writes there.") from error
     opener.meter.advance(finding.size or 0)
-    return Located(None, None, finding)
+    return [Located(None, None, finding), *carried(name, None, embedded, path)]

@@ -180,6 +180,13 @@ class Exemption(_Table):
     container: Text | None = None
     """Glob over what the path is in (a package, a tarball, an image), as ``inspect`` names it; None for wherever."""
 
+    @model_validator(mode="after")
+    def _names_what_it_accepts(self) -> Exemption:
+        """Refuse to accept all that nobody looks into: what comes to be there later would pass as well."""
+        if self.verdict == "unopened" and not re.search(r"\w", re.sub(r"\[[^]]*\]", "", self.path)):
+            raise ValueError("'unopened' wants a path that names a file or a directory, not every one")
+        return self
+
 
 class Component(_Table):
     """A part of the distribution: what is its own, and what is required of it."""

@@ -1,0 +1,133 @@
+"""Programs and compressed data behind the start of a file that is something else: a script that carries its payload.
+
+Such a file is no container that unpackers know: it is a few lines that cut off their own end and run it. Whole programs
+are found wherever they are; compressed data only behind a line of text, since other data may hold it by chance or by
+design (fonts, images and databases do).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+
+#: The longest header that is looked at; what is nearer to the end of a piece waits for the next one.
+_REACH = 512
+
+_ELF = b"\x7fELF"
+#: Types that the kernel runs: ET_EXEC and ET_DYN.
+_RUN = (2, 3)
+#: e_machine (ELF gABI) of the machines that Go compiles for: 386, MIPS, PowerPC, S/390, ARM, x86_64, ARM64, RISC-V,
+#: LoongArch.
+_MACHINES = frozenset((3, 6, 8, 10, 20, 21, 22, 40, 62, 183, 243, 258))
+#: Where e_phentsize is, which e_phnum follows, and its only value that the kernel takes: 32 and 64 bits.
+_PROGRAM_HEADERS = ((42, 32), (54, 56))
+_ELF_HEADER = 64
+
+#: Compressed and packed data: magic, name, and what else the header must be. Magics that are common words are not here.
+_PACKED = tuple(
+    (magic, name, re.compile(re.escape(magic) + rest, re.DOTALL))
+    for magic, name, rest in (
+        (b"\x1f\x8b\x08", "gzip", b"[\0-\x1f]"),
+        (b"\xfd7zXZ\0", "xz", b""),
+        (b"\x28\xb5\x2f\xfd", "zstd", b""),
+        # lz4 frame format: version 01, and a reserved bit of the descriptor.
+        (b"\x04\x22\x4d\x18", "lz4", b"[\x40-\x7d]"),
+        (b"LZIP\x01", "lzip", b""),
+        (b"\x89LZO\0\r\n\x1a\n", "lzop", b""),
+        (b"7z\xbc\xaf\x27\x1c", "7z", b""),
+        (b"Rar!\x1a\x07", "RAR", b""),
+        (b"BZh", "bzip2", rb"[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        # RFC 4648: how every ELF header begins.
+        (b"f0VMRg", "base64", rb"[A-Za-z0-9+/]{58}"),
+        # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
+        (b"PK\x03\x04", "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
+        # squashfs_fs.h: version 4.0.
+        (b"hsqs", "squashfs", b".{24}\x04\0\0\0"),
+    )
+)
+#: What the kernel runs as a script, and a first line without the control characters that only binary data has: shells
+#: run such a file as a script without ``#!``.
+_LINE = re.compile(rb"#!|[^\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]*\n")
+#: CPython's compiled modules have such a line, and their constants: a magic number, CR LF, and flags of 32 bits (PEP
+#: 552).
+_COMPILED = re.compile(rb"(?!#!)..\r\n[\x00-\x03]\0\0\0", re.DOTALL)
+
+
+class Embedded:
+    """Looks for what is packed in a file that is neither program nor container; shown all of its bytes, in order."""
+
+    def __init__(self, behind: str | None = None) -> None:
+        """Begin with a file's first bytes, or with what is ``behind`` a container of that kind in the same file."""
+        self._behind = behind
+        self._offset = 0
+        self._kept = b""
+        self._program = False
+        self._script = behind is not None
+        self._found: str | None = None
+
+    def show(self, data: bytes) -> None:
+        """Look at the bytes that follow those which were shown before; the first have the file's first line."""
+        if self._behind is None and not self._offset and not self._kept:
+            self._program = data.startswith(_ELF)
+            self._script = _LINE.match(data) is not None and _COMPILED.match(data) is None
+        if self._found is None:
+            data = self._kept + data
+            end = max(len(data) - _REACH, 0)
+            self._look(data, end)
+            self._offset += end
+            self._kept = data[end:]
+
+    def finish(self) -> str | None:
+        """Return what a file with a program or packed data in it is called, at its end; None for any other."""
+        if self._found is None:
+            self._look(self._kept, len(self._kept))
+        return self._found
+
+    @property
+    def _host(self) -> str:
+        if self._behind is not None:
+            return self._behind
+        return "program" if self._program else "script" if self._script else "data"
+
+    def _look(self, data: bytes, end: int) -> None:
+        """Search for what begins before ``end``, and not where the file itself does."""
+        start = 0 if self._offset or self._behind else 1
+        at = data.find(_ELF, start, end + len(_ELF) - 1)
+        while at >= 0:
+            if _is_program(data[at : at + _ELF_HEADER]):
+                self._found = f"{self._host} with a program in it"
+                return
+            at = data.find(_ELF, at + 1, end + len(_ELF) - 1)
+        if not self._script:
+            return
+        for magic, name, header in _PACKED:
+            at = data.find(magic, start, end + len(magic) - 1)
+            while at >= 0:
+                if header.match(data, at) and (name != "gzip" or _is_gzip(data[at : at + _REACH])):
+                    self._found = f"{self._host} with {name} data in it"
+                    return
+                at = data.find(magic, at + 1, end + len(magic) - 1)
+
+
+def _is_program(header: bytes) -> bool:
+    """Check what the kernel checks before it runs a program (``fs/binfmt_elf.c``), and no more."""
+    if len(header) < _ELF_HEADER:
+        return False
+    for order in "<>":
+        kind, machine = struct.unpack_from(order + "HH", header, 16)
+        if kind in _RUN and machine in _MACHINES:
+            for offset, wanted in _PROGRAM_HEADERS:
+                size, number = struct.unpack_from(order + "HH", header, offset)
+                if size == wanted and number:
+                    return True
+    return False
+
+
+def _is_gzip(data: bytes) -> bool:
+    """Check a magic of three bytes by what can be decompressed behind it."""
+    try:
+        zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, 1 << 16)
+    except zlib.error:
+        return False
+    return True
