@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.archive.layers import Entry, MergedView, Whiteout, layer_members, merge, read_layer
+from fipsmanifest.archive.limits import Allowance, Budget, OverBudget
 from fipsmanifest.archive.member import Member
 from fipsmanifest.errors import Incomplete, Refused
 from fipsmanifest.model.artifact import Blob
@@ -149,6 +150,43 @@ def test_a_whiteout_hides_nothing_of_its_own_layer(tmp_path: Path) -> None:
     assert merged(tmp_path, make_layer({"a": b"1"}), make_layer({".wh.a": b"", "a": b"2"})) == {"/a": "2"}
 
 
+KUBELET = make_layer({"usr/": b"", "usr/bin/": b"", "usr/bin/kubelet": b"1"})
+
+
+def test_an_opaque_root_hides_nothing(tmp_path: Path) -> None:
+    """The kernel looks for what makes a directory of an overlay opaque in all of them but the root."""
+    assert merged(tmp_path, KUBELET, make_layer({".wh..wh..opq": b"", "a": b"2"})) == {
+        "/usr/bin/kubelet": "1",
+        "/a": "2",
+    }
+
+
+# In an overlay, the directory of the upper layer is neither opaque nor a whiteout in the end: the lower one shows.
+@pytest.mark.parametrize(
+    "upper",
+    [
+        {".wh.usr": b"", "usr/": b""},
+        {"usr": b"x", "./usr/": b""},
+        {"usr": "nowhere", "./usr/": b"", "usr/a": b"2"},
+        {"usr/bin/.wh.kubelet": b"", "usr": b"x", "./usr/": b""},
+        {"usr/bin/.wh..wh..opq": b"", "usr/bin": b"x", "./usr/bin/": b""},
+        {"s": "usr", "s/bin": b"x", "usr/bin/": b""},
+    ],
+)
+def test_a_directory_that_a_layer_takes_away_and_makes_again_is_refused_and_named(
+    tmp_path: Path, upper: dict[str, bytes | str]
+) -> None:
+    with pytest.raises(Refused, match=r"takes the directory '/usr.*' away and makes it again; .*'/usr/bin/kubelet' is"):
+        merged(tmp_path, KUBELET, make_layer(upper))
+    # Where nothing was seen, nothing is missed.
+    assert merged(tmp_path, make_layer({"usr/": b"", "usr/bin/": b""}), make_layer(upper)).keys() <= {
+        "/usr",
+        "/usr/a",
+        "/s/bin",
+        "/usr/bin",
+    }
+
+
 def test_what_aufs_keeps_for_itself_is_passed_over(tmp_path: Path) -> None:
     assert merged(tmp_path, make_layer({".wh..wh.plnk/": b"", ".wh..wh.aufs": b"", "a": b"1"})) == {"/a": "1"}
 
@@ -281,3 +319,26 @@ def test_many_whiteouts_do_not_take_quadratic_time() -> None:
     upper = [Whiteout(f"/d/{number}", opaque=False) for number in range(count)]
     layers: list[list[Entry[str]] | list[Whiteout]] = [lower, upper]
     assert dict(merge(layers)) == {}
+
+
+def test_a_deep_directory_is_hidden_as_any_other() -> None:
+    lower = [Entry(Member("/a" * 2000, "file", 0o644, 0), "x")]
+    layers: list[list[Entry[str]] | list[Whiteout]] = [lower, [Whiteout("/a", opaque=False)]]
+    assert dict(merge(layers)) == {}
+
+
+def test_names_that_imply_more_directories_than_any_image_has_are_refused() -> None:
+    layer = (Entry(Member(f"/{number}" + "/a" * 2000, "file", 0o644, 0), "x") for number in range(1000))
+    with pytest.raises(Refused, match="more than 1000000 files and directories"):
+        merge([layer])
+
+
+@pytest.mark.parametrize(
+    "again", [Whiteout("/d", opaque=True), Entry(Member("/" + "s/" * 39 + "x", "file", 0, 0), None)]
+)
+def test_work_that_a_small_layer_causes_again_and_again_is_bounded(again: Entry[str] | Whiteout) -> None:
+    budget = Budget("image", Allowance(members=100_000))
+    files = [Entry(Member(f"/d/{number}", "file", 0o644, 0), "x") for number in range(1000)]
+    links: list[Entry[str]] = [Entry(Member("/s", "symlink", 0o777, 0, "."), None)]
+    with budget.active(), pytest.raises(OverBudget, match="more than 100000 members"):
+        merge([[*files, *links, *[again] * 10_000]])

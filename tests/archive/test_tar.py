@@ -17,6 +17,7 @@ from fipsmanifest.archive.member import Member
 from fipsmanifest.archive.open import kind_of
 from fipsmanifest.archive.tar import is_header, members, tarball_members
 from fipsmanifest.errors import Incomplete, Refused
+from tests.servers_registry import make_layer
 
 LONG = "usr/share/" + "a-very-long-name/" * 12 + "file"
 
@@ -159,6 +160,13 @@ def test_members_beyond_the_limit_are_refused_and_the_next_is_named() -> None:
     assert len(read(data, Limits(members=11))) == 11
     with pytest.raises(Refused, match="more than 10 members, the next is 'file10'"):
         read(data, Limits(members=10))
+
+
+def test_names_are_bounded_together_with_the_targets_of_links() -> None:
+    data = make_layer({"a" * 90: b"", "b" * 60: "c" * 50})
+    assert len(read(data, Limits(names=200))) == 2
+    with pytest.raises(Refused, match="more than 199 bytes of names"):
+        read(data, Limits(names=199))
 
 
 def test_expansion_beyond_the_limit_is_refused_before_it_happens_and_the_member_is_named() -> None:

@@ -1,5 +1,6 @@
 """Image archives as skopeo writes them in every form, and as nobody should: folder, tar, compressed tar."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -464,6 +466,46 @@ def open_store(tree: Path, folder: Path, found: imagearchive.Contents) -> Iterat
     return imagearchive.open_archive(tree, Cache(folder / "cache")).store.others(found.layers)
 
 
+@pytest.mark.parametrize(
+    ("system", "entry"),
+    [
+        ("windows", {}),
+        ("linux", platform("windows")),
+        ("linux", platform("unknown") | {"annotations": {"vnd.docker.reference.type": "attestation-manifest"}}),
+    ],
+)
+def test_a_layer_of_an_image_that_is_left_out_is_looked_through_whoever_shares_it(
+    system: str, entry: dict[str, Any], tmp_path: Path
+) -> None:
+    """umoci and skopeo take such an image by its name, and what the other one hides of the layer is there then."""
+    tree = tmp_path / "tree"
+    make_image(tree, NAME, {"amd64": [LAYERS[0], make_layer({"usr/.wh.bin": b""})]}, index=False)
+    config = put_blob(tree, config_of(LAYERS[0]).replace(b"linux", system.encode()), OCI_CONFIG)
+    shared = put_blob(tree, gzip.compress(LAYERS[0], 6, mtime=0), TAR + "+gzip")
+    beside(tree, "x:1", config, [shared], **entry)
+    found = contents(tree, tmp_path)
+    assert [image.name for image in found.images] == [NAME]
+    assert f"/blobs/sha256/{shared['digest'][7:]}" not in found.layers
+    assert len(found.layers) == 1
+
+
+def test_a_layer_of_a_saved_image_that_is_left_out_is_looked_through_whoever_shares_it(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    files = {"a.tar": LAYERS[0], "b.tar": LAYERS[1], "good.json": config_of(*LAYERS)}
+    files["other.json"] = config_of(LAYERS[0]).replace(b"linux", b"windows")
+    for name, data in files.items():
+        (tree / name).write_bytes(data)
+    images = [
+        {"Config": "good.json", "RepoTags": [NAME], "Layers": ["a.tar", "b.tar"]},
+        {"Config": "other.json", "RepoTags": ["x:1"], "Layers": ["a.tar"]},
+    ]
+    (tree / "manifest.json").write_text(json.dumps(images))
+    found = contents(tree, tmp_path)
+    assert [image.name for image in found.images] == [NAME]
+    assert found.layers == {"/b.tar"}
+
+
 # ctr of containerd 1.6 imports and unpacks each of these: neither the types nor the system of the configuration count.
 @pytest.mark.parametrize(
     ("config", "config_type", "layer_type", "entry"),
@@ -487,6 +529,20 @@ def test_what_a_runtime_would_run_is_judged_whatever_it_calls_itself(
     beside(tree, "x:1", put_blob(tree, config, config_type), [layer], **entry)
     found = contents(tree, tmp_path)
     assert ([image.name for image in found.images], found.left_out) == ([NAME, "x:1"], ())
+
+
+# imgcrypt decrypts the first for containerd, and singularity, nydus and dragonfly have the others.
+@pytest.mark.parametrize("kind", ["tar+gzip+encrypted", "squashfs", "nydus.blob.v1", "v1.tar+encrypted"])
+def test_an_image_with_a_layer_that_only_an_extension_unpacks_is_an_error(kind: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    make_image(tree, NAME, {"amd64": LAYERS}, index=False)
+    layer = put_blob(tree, b"unreadable", f"application/vnd.oci.image.layer.{kind}")
+    beside(tree, "x:1", put_blob(tree, config_of(b"unknown"), OCI_CONFIG), [layer])
+    found = contents(tree, tmp_path)
+    assert [image.name for image in found.images] == [NAME]
+    (error,) = found.left_out
+    assert isinstance(error, Refused)
+    assert "is in a format that is not supported ('application/vnd.oci.image.layer." in error.message
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from ..errors import Incomplete, Refused
 from ..model.artifact import Blob
 from .decompress import Reader, reader
-from .limits import DEFAULT, Limits
+from .limits import DEFAULT, Limits, spend
 from .member import Member
 from .paths import shown
 from .tar import members
@@ -27,6 +27,9 @@ _OPAQUE = ".wh..wh..opq"
 _AUFS = ".wh..wh."
 
 _MAX_LINKS = 40
+#: Files and directories of all layers of an image together, those included that members only imply: one name may imply
+#: two thousand.
+_MOST_NODES = 2 * DEFAULT.members
 _AHEAD = 4 << 20
 _ADVICE = "Do not use this image; ask those who publish it."
 
@@ -165,6 +168,10 @@ class MergedView(Generic[Seen]):
     Below a link of a lower layer they differ: one that unpacks each layer into a folder of its own, for an overlay,
     makes a directory in the link's place and leaves alone what it points to. So an entry there replaces and hides
     nothing that was seen, and is given by its own path where it does not come to stand behind the link.
+
+    They differ as well where one layer takes a directory away and makes it again: in an overlay what lower layers have
+    there shows again. That is refused where something was seen there. And the kernel ignores that the root of a layer
+    is opaque, so such a whiteout hides nothing.
     """
 
     name: str = "image"
@@ -172,10 +179,17 @@ class MergedView(Generic[Seen]):
     _root: _Node[Seen] = field(default_factory=lambda: _directory(0), repr=False)
     _layer: int = 0
     _below_links: dict[str, _Node[Seen]] = field(default_factory=dict, repr=False)
+    _nodes: int = 0
+    _removed: set[str] = field(default_factory=set, repr=False)
+    """Paths, links resolved, that this layer took away or made something else than a directory."""
+    _hidden: set[str] = field(default_factory=set, repr=False)
+    """Paths, links resolved, of what was seen in lower layers and is hidden by this one."""
 
     def next_layer(self) -> None:
         """Begin a layer: whiteouts from here on hide only what came before."""
         self._layer += 1
+        self._removed.clear()
+        self._hidden.clear()
 
     def apply(self, change: Entry[Seen] | Whiteout) -> None:
         """Apply one change. Raises `Refused` for a place below a file, a link in a circle or a hard link to nothing."""
@@ -205,23 +219,45 @@ class MergedView(Generic[Seen]):
                 raise Refused(f"{self.name}: the root is a {member.type}.", _ADVICE)
             return
         folder, name = posixpath.split(member.path)
-        siblings, below_link = self._folder(folder, member.path, make=True)
+        place, siblings, below_link = self._folder(folder, member.path, make=True)
         if siblings is None:
             raise Refused(f"{self.name}: {shown(member.path)} lies below something that is no directory.", _ADVICE)
         old = siblings.get(name)
+        path = f"{place}/{name}"
         new = self._node(member, seen, old)
+        if new.children is not None and path in self._removed:
+            self._check_made_again(path)
         before = self._below_links.get(member.path) if below_link else None
         if before is not None:
-            new.replaced += self._replaced(member.path, before, new)
+            new.replaced += self._replaced(member.path, path, before, new)
         if below_link:
             self._below_links[member.path] = new
             if old is not None and old is not before and _would_be_missed(old, new):
                 return
         if old is not None and old is not before:
-            new.replaced += self._replaced(member.path, old, new)
+            new.replaced += self._replaced(member.path, path, old, new)
+        if new.children is None:
+            self._removed.add(path)
         siblings[name] = new
 
+    def _check_made_again(self, path: str) -> None:
+        """Raise `Refused` where a directory is made where this layer hid what was seen below ``path``."""
+        spend(members=len(self._hidden))
+        below = next((hidden for hidden in self._hidden if hidden.startswith(f"{path}/")), None)
+        if below is not None:
+            raise Refused(
+                f"{self.name}: one layer takes the directory {shown(path)} away and makes it again; to some runtimes "
+                f"{shown(below)} is still there.",
+                _ADVICE,
+            )
+
+    def _count(self) -> None:
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise Refused(f"{self.name} has more than {_MOST_NODES} files and directories.", _ADVICE)
+
     def _node(self, member: Member, seen: Seen | None, old: _Node[Seen] | None) -> _Node[Seen]:
+        self._count()
         if member.type == "directory":
             children = old.children if old is not None and old.children is not None else {}
             return _Node(self._layer, children, seen=seen)
@@ -237,29 +273,35 @@ class MergedView(Generic[Seen]):
             return _Node(self._layer, None, linked.target, linked.seen)
         raise Refused(f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.", _ADVICE)
 
-    def _replaced(self, path: str, old: _Node[Seen], new: _Node[Seen]) -> list[tuple[str, Seen]]:
-        """Return what this layer put at ``path`` or below it before ``new`` takes the place of ``old``."""
+    def _replaced(self, path: str, place: str, old: _Node[Seen], new: _Node[Seen]) -> list[tuple[str, Seen]]:
+        """Return what this layer put at ``path`` or below it before ``new`` takes the place of ``old``.
+
+        ``place`` is the path with its links resolved, by which what was seen in lower layers is now hidden.
+        """
         if old.children is not None and old.children is new.children:
             return old.replaced
         found: list[tuple[str, Seen]] = []
-        waiting = [(path, old)]
+        waiting = [("", old)]
         while waiting:
-            place, node = waiting.pop()
+            below, node = waiting.pop()
+            spend(members=1)
             if node.layer == self._layer:
                 found += node.replaced
                 if node.seen is not None and node.seen != new.seen:
-                    found.append((place, node.seen))
-            waiting += [(f"{place}/{name}", child) for name, child in (node.children or {}).items()]
+                    found.append((path + below, node.seen))
+            elif node.seen is not None:
+                self._hidden.add(place + below)
+            waiting += [(f"{below}/{name}", child) for name, child in (node.children or {}).items()]
         return found
 
     def _hide(self, whiteout: Whiteout) -> None:
         if whiteout.opaque:
-            hidden, below_link = self._folder(whiteout.path, whiteout.path, make=False)
-            if hidden is not None and not below_link:
-                self._prune(hidden)
+            place, hidden, below_link = self._folder(whiteout.path, whiteout.path, make=False)
+            if hidden is not None and hidden is not self._root.children and not below_link:
+                self._prune(place, hidden)
             return
         folder, name = posixpath.split(whiteout.path)
-        siblings, below_link = self._folder(folder, whiteout.path, make=False)
+        place, siblings, below_link = self._folder(folder, whiteout.path, make=False)
         before = self._below_links.get(whiteout.path) if below_link else None
         if before is not None and before.layer < self._layer:
             del self._below_links[whiteout.path]
@@ -268,57 +310,80 @@ class MergedView(Generic[Seen]):
         node = siblings[name]
         if below_link and node is not before and _would_be_missed(node):
             return
+        path = f"{place}/{name}"
+        self._removed.add(path)
         if node.children is not None:
-            self._prune(node.children)
+            self._prune(path, node.children)
         if node.layer < self._layer and not node.children:
             del siblings[name]
+            if node.seen is not None:
+                self._hidden.add(path)
 
-    def _prune(self, children: dict[str, _Node[Seen]]) -> None:
+    def _prune(self, path: str, children: dict[str, _Node[Seen]]) -> None:
         """Take out what lower layers put there; directories that hold something of this layer stay."""
-        for name, node in list(children.items()):
-            if node.children is not None:
-                self._prune(node.children)
+        # Of each thing below, the entry that it is in, as a position in this list, since a million paths fill a memory.
+        found: list[tuple[int, str, dict[str, _Node[Seen]]]] = []
+        waiting = [(-1, children)]
+        while waiting:
+            parent, below = waiting.pop()
+            spend(members=len(below))
+            for name, node in below.items():
+                found.append((parent, name, below))
+                if node.children:
+                    waiting.append((len(found) - 1, node.children))
+        # A directory precedes what is in it, so backwards it is empty by its turn.
+        for parent, name, below in reversed(found):
+            node = below[name]
             if node.layer < self._layer and not node.children:
-                del children[name]
+                del below[name]
+                if node.seen is not None:
+                    steps = [name]
+                    while parent >= 0:
+                        parent, step, _ = found[parent]
+                        steps.append(step)
+                    self._hidden.add("/".join([path, *reversed(steps)]))
 
     def _find(self, path: str) -> tuple[_Node[Seen] | None, bool]:
         folder, name = posixpath.split(path)
-        siblings, below_link = self._folder(folder, path, make=False)
+        _, siblings, below_link = self._folder(folder, path, make=False)
         return (None if siblings is None else siblings.get(name)), below_link
 
-    def _folder(self, folder: str, path: str, *, make: bool) -> tuple[dict[str, _Node[Seen]] | None, bool]:
-        """Give what is in ``folder``, its links followed inside the root, and whether one was of a lower layer.
+    def _folder(self, folder: str, path: str, *, make: bool) -> tuple[str, dict[str, _Node[Seen]] | None, bool]:
+        """Return where ``folder`` is and what is in it, its links followed inside the root, and whether one of them was
+        of a lower layer.
 
-        None where it is not a directory. With ``make``, parts that are missing become directories, as a runtime makes
-        them.
+        None where it is not a directory; the root is an empty path. With ``make``, parts that are missing become
+        directories, as a runtime makes them.
         """
         waiting = [part for part in reversed(folder.split("/")) if part not in ("", ".")]
-        trail = [self._root]
+        trail = [("", self._root)]
         followed, below_link = 0, False
         while waiting:
             part = waiting.pop()
             if part == "..":
                 del trail[max(1, len(trail) - 1) :]
                 continue
-            children = trail[-1].children
+            children = trail[-1][1].children
             if children is None:
-                return None, below_link
+                return "", None, below_link
             node = children.get(part)
             if node is None:
                 if not make:
-                    return None, below_link
+                    return "", None, below_link
+                self._count()
                 node = children[part] = _directory(self._layer)
             if node.target is None:
-                trail.append(node)
+                trail.append((part, node))
                 continue
+            spend(members=1)
             followed += 1
             below_link = below_link or node.layer < self._layer
             if followed > _MAX_LINKS:
                 raise Refused(f"{self.name}: the links at {shown(path)} go in a circle.", _ADVICE)
             if node.target.startswith("/"):
-                trail = [self._root]
+                trail = [("", self._root)]
             waiting += [step for step in reversed(node.target.split("/")) if step not in ("", ".")]
-        return trail[-1].children, below_link
+        return "/".join(name for name, _ in trail), trail[-1][1].children, below_link
 
 
 def merge(layers: Iterable[Iterable[Entry[Seen] | Whiteout]], name: str = "image") -> MergedView[Seen]:

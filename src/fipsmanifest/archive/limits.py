@@ -25,6 +25,8 @@ class Limits:
     """Bytes after decompression, headers and padding included."""
     members: int = 500_000
     """Entries of any type."""
+    names: int = 128 << 20
+    """Bytes of all names and link targets together, which are kept in memory."""
 
 
 DEFAULT = Limits()

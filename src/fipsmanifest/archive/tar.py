@@ -164,6 +164,7 @@ def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT
             stored = _Content(stream, size, archive, name)
             content, expanded = _expand(stream, stored, header, extended, count) if kind == "file" else (None, 0)
         target = _target(header, extended, path, kind, root, archive) if kind in ("symlink", "hardlink") else None
+        count.name(target or "")
         yield Member(path, kind, header.mode, expanded, target, content=content)
         stored.skip()
         _Content(stream, -size % BLOCK, archive, name).skip()
@@ -198,6 +199,7 @@ class _Count:
     limits: Limits
     headers: int = 0
     expanded: int = 0
+    names: int = 0
 
     def add(self, name: str, size: int) -> None:
         """Count a header and ``size`` bytes behind it. Raises `Refused` beyond the limits."""
@@ -207,6 +209,13 @@ class _Count:
                 f"{self.archive} has more than {self.limits.members} members, the next is {shown(name)}.", _ADVICE
             )
         self.expand(name, BLOCK + size)
+        self.name(name)
+
+    def name(self, text: str) -> None:
+        """Count a name or a link's target. Raises `Refused` beyond the limits."""
+        self.names += len(text)
+        if self.names > self.limits.names:
+            raise Refused(f"{self.archive} has more than {self.limits.names} bytes of names.", _ADVICE)
 
     def expand(self, name: str, size: int) -> None:
         """Count ``size`` bytes more. Raises `Refused` beyond the limits."""

@@ -72,7 +72,10 @@ class Contents:
     left_out: tuple[LeftOut | FipsManifestError, ...]
     """What else the archive lists: what it is instead of an image for Linux, or why it cannot be looked through."""
     layers: frozenset[str]
-    """Where in the archive the layers of `images` are. Of anything else nobody says what it is, programs maybe."""
+    """Where in the archive the layers are of which all images are among `images`.
+
+    Anything else may be programs: what one image hides in a layer, another one that is left out may show.
+    """
 
 
 def jobs(source: ImageArchive, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
@@ -146,7 +149,7 @@ def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, 
     named: dict[str, set[str]] = {}
     known: dict[str, dict[str, Manifest]] = {}
     for entry in index.manifests:
-        below = _manifests(layout, entry, known)
+        below = {manifest.config.digest: manifest for manifest in _manifests(layout, entry, known).values()}
         manifests |= below
         for name in entry.names:
             named.setdefault(_in_full(name), set()).update(below)
@@ -170,7 +173,7 @@ def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, 
 def _manifests(
     layout: Layout, entry: Descriptor, known: dict[str, dict[str, Manifest]], depth: int = 0
 ) -> dict[str, Manifest]:
-    """Return the manifests that an entry of an index leads to, by the digest of their configuration.
+    """Return the manifests that an entry of an index leads to, by their digest.
 
     ``known`` are those of other entries. `images_in` says what is wrong with what cannot be read.
     """
@@ -182,7 +185,7 @@ def _manifests(
     except Refused:
         document = None
     if isinstance(document, Manifest):
-        found[document.config.digest] = document
+        found[entry.digest] = document
     for below in document.manifests if isinstance(document, Index) else ():
         found |= _manifests(layout, below, known, depth + 1)
     known[entry.digest] = found
@@ -227,9 +230,29 @@ def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
     left_out: list[LeftOut | FipsManifestError] = [item for item, _ in listed if not isinstance(item, Artifact)]
     if not images and not any(isinstance(item, FipsManifestError) for item in left_out):
         left_out.append(Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete."))
-    return Contents(
-        tuple(image for image, _ in images), tuple(left_out), frozenset(path for _, paths in images for path in paths)
-    )
+    judged = frozenset(path for _, paths in images for path in paths)
+    artifacts = tuple(image for image, _ in images)
+    return Contents(artifacts, tuple(left_out), judged.difference(_other_layers(archive, artifacts, cache)))
+
+
+def _other_layers(archive: Archive, images: Sequence[Artifact], cache: Cache) -> Iterator[str]:
+    """Yield where the layers are of all images that the archive lists and that are not among ``images``."""
+    platforms = [platform for image in images for platform in image.platforms]
+    manifests = {platform.manifest.digest for platform in platforms}
+    configs = {platform.config.digest for platform in platforms}
+    layout = Layout(archive.store, cache)
+    known: dict[str, dict[str, Manifest]] = {}
+    for entry in archive.index.manifests if archive.index else ():
+        for digest, manifest in _manifests(layout, entry, known).items():
+            if digest not in manifests:
+                yield from (blob_path(layer.digest) for layer in manifest.layers)
+    for saved in archive.saved:
+        try:
+            data = read_document(archive.store, inside(saved.config, archive.store.name))
+            if f"sha256:{hashlib.sha256(data).hexdigest()}" not in configs:
+                yield from (inside(path, archive.store.name) for path in saved.layers)
+        except Refused:  # it has no such file, which `_saved_contents` reports
+            continue
 
 
 _Listed = tuple[Artifact | LeftOut | FipsManifestError, Sequence[str]]

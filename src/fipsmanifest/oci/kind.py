@@ -12,6 +12,10 @@ from ..errors import Refused
 from ..fetch.cache import CachedFile
 from .document import CONFIGS, LAYERS, Config, Descriptor, Manifest, NotAnImage, parse_config
 
+#: What the types of an image's layers begin with, those included that only extensions of runtimes unpack: encrypted
+#: ones, images of file systems.
+_OF_IMAGES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+
 #: Bytes of a tar's first block, by which it is told.
 _BLOCK = 512
 
@@ -56,7 +60,7 @@ def read_config(data: bytes, manifest: Manifest, name: str) -> Config:
 
 
 def check_layers(document: Manifest, origin: Origin, name: str) -> None:
-    """Raise `Refused` for layers that are elsewhere, and `NotAnImage` for one that nobody can unpack."""
+    """Raise `Refused` for layers that are elsewhere or of another format, `NotAnImage` for one that is none."""
     for layer in document.layers:
         if layer.is_foreign:
             raise Refused(
@@ -64,6 +68,12 @@ def check_layers(document: Manifest, origin: Origin, name: str) -> None:
                 "Such an image cannot be looked through.",
             )
         if layer.media_type not in LAYERS and not _is_tar(origin.blob(layer, None), name):
+            if layer.media_type.startswith(_OF_IMAGES):
+                raise Refused(
+                    f"{name}: the layer {layer.digest} is in a format that is not supported "
+                    f"({shown(layer.media_type)}).",
+                    "Such an image cannot be looked through.",
+                )
             raise NotAnImage(name, f"it holds {shown(layer.media_type)}")
 
 
