@@ -15,7 +15,6 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import read_snapshot
-from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.signing import plan_before_signing
 from tests.publish.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
 
@@ -37,8 +36,7 @@ def test_a_conflict_keeps_its_sentence_and_names_no_signer_who_has_not_signed(
     keys = ["tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"]
     published = read_snapshot(bucket, release_key.consumer, keys, tool.version)
 
-    trust = load_trust(str(release_key.trust))
-    plan = plan_before_signing([(load(RHEL8), payload(serial=1))], tool, trust, published)
+    plan = plan_before_signing([(load(RHEL8), payload(serial=1))], tool, release_key.consumer, published)
 
     told = {action.key: action.detail for action in plan.actions if action.kind is Kind.CONFLICT}
     assert "Serial 2 of" in told["tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"]

@@ -82,11 +82,6 @@ class Space:
         if start < end:
             self._replace(start, end, [Mapping(start, end, offset, flags)])
 
-    def unmap(self, start: int, end: int) -> None:
-        """Leave nothing mapped between two addresses."""
-        if start < end:
-            self._replace(start, end, [])
-
     def zero(self, start: int, end: int, needed: int = 0) -> bool:
         """Write zeros where all of the range has the permissions ``needed``; return whether it has."""
         parts = list(self.between(start, end))

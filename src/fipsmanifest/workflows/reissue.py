@@ -107,7 +107,7 @@ def reissue(
             "State why the manifest is issued again; consumers read it.",
         )
     trust = signer.trust
-    reader = Consumer.trusting(trust if accepted is None else _accepting(trust, accepted.fingerprint))
+    reader = signer.consumer if accepted is None else Consumer.trusting(_accepting(trust, accepted.fingerprint))
     found = published_manifest(bucket, release.kubernetes, release.name, reader)
     if found is None:
         raise Incomplete(
@@ -142,11 +142,11 @@ def reissue(
     manifest = ManifestToPublish(release.kubernetes, release.name, serial, signed)
     if dry_run:
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
-        published = read_snapshot(bucket, Consumer.trusting(trust), [manifest.key], tool.version if tool else None)
-        return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, trust, published), ())
+        published = read_snapshot(bucket, signer.consumer, [manifest.key], tool.version if tool else None)
+        return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, signer.consumer, published), ())
     with_it = ToolToPublish(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
     request = PublishRequest((manifest,), with_it)
-    done = publish(request, bucket, Consumer.trusting(trust), progress, single_writer=single_writer)
+    done = publish(request, bucket, signer.consumer, progress, single_writer=single_writer)
     return Reissued(release.name, serial, done.plan, tuple(action.key for action in done.written))
 
 

@@ -98,16 +98,16 @@ def cut_release(
             inspected = stages.collect_and_inspect(definition, path.parent, site, rule, inspector)
             payload = stages.generate(definition, inspected, site, tool)
         generated.append((definition, payload))
-    trust = signer.trust if signer is not None else site.trust()
-    published = _read_published(generated, tool, trust, destination) if destination is not None else None
+    consumer = signer.consumer if signer is not None else Consumer.trusting(site.trust())
+    published = _read_published(generated, tool, consumer, destination) if destination is not None else None
     if signer is None:
-        plan = signing.plan_before_signing(generated, tool, trust, published) if published is not None else None
+        plan = signing.plan_before_signing(generated, tool, consumer, published) if published is not None else None
         return ReleaseResult(tuple(generated), (), tool, plan, None)
     signed_tool = signing.prepare_tool(tool, site.work, signer, published)
     signed = tuple(signing.prepare_manifest(*one, site.work, signer, published) for one in generated)
     if published is None or destination is None:
         return ReleaseResult(tuple(generated), signed, tool, None, None)
-    request, consumer = PublishRequest(tuple(one.to_publish for one in signed), signed_tool), Consumer.trusting(trust)
+    request = PublishRequest(tuple(one.to_publish for one in signed), signed_tool)
     publication = publish(
         request,
         destination.bucket,
@@ -122,11 +122,11 @@ def cut_release(
 
 
 def _read_published(
-    generated: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, destination: Destination
+    generated: Sequence[tuple[Definition, bytes]], tool: ToolFile, consumer: Consumer, destination: Destination
 ) -> Snapshot:
     """Read the part of the bucket that signing and planning need, once."""
     keys = [layout.manifest(one.kubernetes, one.name, one.serial) for one, _ in generated]
-    return read_snapshot(destination.bucket, Consumer.trusting(trust), keys, tool.version)
+    return read_snapshot(destination.bucket, consumer, keys, tool.version)
 
 
 def changes_since(result: ReleaseResult, bucket: Bucket, trust: Trust) -> dict[str, Changes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,13 @@ from ..state.workspace import Workspace
 from ..trust.document import parse_json
 from ..trust.store import Trust
 from ..trust.text import utc_now
-from ..trust.verify import verify_cleartext, verify_detached
+from ..trust.verify import verify_cleartext
 
 if TYPE_CHECKING:
     from ..sign.gpg import Passphrase
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signer:
     """The signing key and how to use it."""
 
@@ -41,6 +42,11 @@ class Signer:
     """Where gpg keeps secret keys; None for its own default."""
     passphrase: Passphrase | None = None
     """None leaves it to gpg's agent."""
+
+    @cached_property
+    def consumer(self) -> Consumer:
+        """The checks of a consumer with this trust; one for a run, so that it verifies the same bytes once."""
+        return Consumer.trusting(self.trust)
 
     def manifest(self, payload: bytes) -> bytes:
         """Clear-sign a manifest. Raises as `fipsmanifest.sign.signer.sign_manifest`."""
@@ -98,7 +104,7 @@ def prepare_manifest(
     Raises `Conflict` if the same serial is published with other files, images or sources.
     """
     if published is not None:
-        found = _published(definition, payload, Consumer.trusting(signer.trust), published)
+        found = _published(definition, payload, signer.consumer, published)
         if found is not None:
             # If the published manifest replaces the generated one, the work directory contains it as well.
             durable.write(work.manifest(definition), found.payload)
@@ -120,7 +126,7 @@ def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Sna
         candidates.append(stored.data)
     if path.exists():
         candidates.append(path.read_bytes())
-    signature = next((found for found in candidates if _verifies(tool.data, found, signer.trust)), None)
+    signature = next((found for found in candidates if _verifies(tool.data, found, signer.consumer)), None)
     if signature is None:
         signature = signer.tool(tool.data)
     durable.write(work.tool / layout.TOOL, tool.data, mode=0o755)
@@ -130,7 +136,7 @@ def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Sna
 
 
 def plan_before_signing(
-    manifests: Sequence[tuple[Definition, bytes]], tool: ToolFile, trust: Trust, published: Snapshot
+    manifests: Sequence[tuple[Definition, bytes]], tool: ToolFile, consumer: Consumer, published: Snapshot
 ) -> Plan:
     """Plan the publication of manifests (definition, canonical payload) that are not signed yet.
 
@@ -140,18 +146,18 @@ def plan_before_signing(
     unsigned: dict[bytes, dict[str, Any]] = {}
     prepared = []
     for definition, payload in manifests:
-        found = _published(definition, payload, Consumer.trusting(trust), published)
+        found = _published(definition, payload, consumer, published)
         if found is None:
             unsigned[payload] = parse_json(payload)
         prepared.append(found or PreparedManifest(definition, payload, payload, "unsigned"))
-    return plan_unsigned([item.to_publish for item in prepared], unsigned, tool, trust, published)
+    return plan_unsigned([item.to_publish for item in prepared], unsigned, tool, consumer, published)
 
 
 def plan_unsigned(
     manifests: Sequence[ManifestToPublish],
     unsigned: Mapping[bytes, Mapping[str, Any]],
     tool: ToolFile | None,
-    trust: Trust,
+    consumer: Consumer,
     published: Snapshot,
 ) -> Plan:
     """Plan the publication of manifests and a tool of which some are not signed yet; nothing is signed or written.
@@ -161,9 +167,9 @@ def plan_unsigned(
     what = None
     if tool is not None:
         stored = published.objects.get(layout.tool(tool.version, ".asc"))
-        signed = stored is not None and _verifies(tool.data, stored.data, trust)
+        signed = stored is not None and _verifies(tool.data, stored.data, consumer)
         what = ToolToPublish(tool.version, tool.data, stored.data if stored and signed else _NO_SIGNATURE)
-    plan = make_plan(PublishRequest(tuple(manifests), what), published, _consumer(unsigned, trust), utc_now())
+    plan = make_plan(PublishRequest(tuple(manifests), what), published, _consumer(unsigned, consumer), utc_now())
     return replace(plan, actions=tuple(_before_signing(plan.actions, {*unsigned, _NO_SIGNATURE})))
 
 
@@ -195,9 +201,8 @@ class _Unsigned:
     signed_at: datetime = _NEVER
 
 
-def _consumer(unsigned: Mapping[bytes, Mapping[str, Any]], trust: Trust) -> Consumer:
+def _consumer(unsigned: Mapping[bytes, Mapping[str, Any]], real: Consumer) -> Consumer:
     """Return the consumer's checks, except for objects that this dry run would have signed."""
-    real = Consumer.trusting(trust)
     return replace(
         real,
         manifest=lambda data: _Unsigned(data, unsigned[data]) if data in unsigned else real.manifest(data),
@@ -247,9 +252,9 @@ def _kept(path: Path, payload: bytes, signer: Signer) -> bytes | None:
     return data if signed.payload == payload and signed.signature.trusted.status == "active" else None
 
 
-def _verifies(data: bytes, signature: bytes, trust: Trust) -> bool:
+def _verifies(data: bytes, signature: bytes, consumer: Consumer) -> bool:
     try:
-        verify_detached(data, signature, trust, "tool")
+        consumer.tool(data, signature)
     except NotTrusted:
         return False
     return True
