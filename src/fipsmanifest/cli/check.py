@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from .check_cluster import cluster
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     suggest_commands=False,
-    help="Validate a node with the node tool's own code.",
+    help="Validate a node, or every node of a cluster.",
 )
 
 
@@ -21,3 +23,6 @@ def node(ctx: typer.Context) -> None:
     from ..node.main import main
 
     raise typer.Exit(main(ctx.args, "fipsmanifest check node"))
+
+
+app.command()(cluster)
