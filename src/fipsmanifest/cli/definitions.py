@@ -33,7 +33,7 @@ Root = Annotated[
 @app.command("list")
 def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -> None:
     """List the releases that have definitions."""
-    from ..model.definition import find, load
+    from ..model.definition_file import find, load
     from ..state import lock as locks
 
     rows = []
@@ -84,7 +84,7 @@ def lint(
     json: options.Json = False,
 ) -> None:
     """Check definitions: form, versions, ELs, owners; every mistake with file and line."""
-    from ..model.definition import find
+    from ..model.definition_file import find
     from ..model.lint import load_checked, warnings
 
     every = [path for found in find(definitions).values() for path in found] if definitions.is_dir() else []
@@ -121,7 +121,8 @@ def lint(
 
 def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
     """Return the files that the arguments name: paths, or versions such as v1.21.3."""
-    from ..model.definition import find, is_version
+    from ..model.definition_file import find
+    from ..model.version import is_version
     from .select import version_of
 
     chosen: list[Path] = []
@@ -140,7 +141,7 @@ def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
 
 def _readable(paths: Iterable[Path]) -> list[Definition]:
     """Return the definitions that can be read; what is wrong with the others is reported where they are checked."""
-    from ..model.definition import load
+    from ..model.definition_file import load
 
     found = []
     for path in paths:

@@ -21,7 +21,7 @@ def chosen(definitions: Path, version: str, el: list[int] | None) -> list[tuple[
 
     Raises `UsageError` where there is none, or where one of them has a mistake.
     """
-    from ..model.definition import find
+    from ..model.definition_file import find
     from ..model.lint import load_checked
 
     version = version_of(version)
