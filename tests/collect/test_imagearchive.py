@@ -23,8 +23,8 @@ from fipsmanifest.model.artifact import Artifact, LeftOut
 from fipsmanifest.model.definition import ImageArchive
 from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
-from tests.faultyhttp import FaultyServer
-from tests.servers_registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo
+from tests.support.faultyhttp import FaultyServer
+from tests.support.registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo
 
 LAYERS = [make_layer({"usr/bin/base": os.urandom(50_000)}), make_layer({"usr/bin/kube-proxy": os.urandom(90_000)})]
 DIFF_IDS = tuple("sha256:" + hashlib.sha256(layer).hexdigest() for layer in LAYERS)

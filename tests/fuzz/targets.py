@@ -64,7 +64,7 @@ def elf(data: bytes) -> None:
 
 @cache
 def _module() -> bytes:
-    from tests.inspect import edits
+    from tests.support import edits
 
     return edits.module_object("amd64")[: edits.AMD64.length]
 

@@ -16,8 +16,8 @@ from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import GoFacts, Verdict
+from tests.support import edits, programs, toolchains
 
-from . import edits, programs, toolchains
 from .matrix import REAL, named
 
 TABLE = load()

@@ -13,8 +13,9 @@ from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.inspect.verdict import sentence
 from fipsmanifest.model.finding import CryptoFacts, Verdict
+from tests.support import edits, programs
 
-from . import edits, forgeries, programs
+from . import forgeries
 
 TABLE = load()
 KEYS = {"interpreter", "libraries", "loading", "build_infos"}

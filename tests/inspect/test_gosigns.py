@@ -12,8 +12,8 @@ import pytest
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
+from tests.support import edits, programs
 
-from . import edits, programs
 from .forgeries import section_headers_at
 
 TABLE = load()

@@ -16,8 +16,7 @@ from fipsmanifest.inspect.inspector import Inspector, look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import Verdict
-
-from . import edits, programs
+from tests.support import edits, programs
 
 TABLE = load()
 

@@ -21,8 +21,7 @@ from fipsmanifest.inspect.inspector import IN_MEMORY, Inspector
 from fipsmanifest.inspect.jsonform import from_json, to_json
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import Verdict
-
-from . import programs
+from tests.support import programs
 
 TABLE = load()
 

@@ -14,8 +14,9 @@ from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
 from fipsmanifest.model.finding import CryptoFacts, Verdict
+from tests.support import edits
 
-from . import edits, forgeries
+from . import forgeries
 from .matrix import MATRIX, RELEASES, named
 
 TABLE = load()

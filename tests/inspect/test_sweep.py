@@ -15,8 +15,7 @@ from fipsmanifest.inspect.inspector import Inspector, Looked, Program
 from fipsmanifest.inspect.source import WINDOW, Buffer, ByteSource
 from fipsmanifest.inspect.sweep import Sweep, sweep
 from fipsmanifest.inspect.table import Table, load
-
-from . import edits, programs
+from tests.support import edits, programs
 
 TABLE = load()
 ROWS = TABLE.of("x86_64")

@@ -17,8 +17,7 @@ from fipsmanifest.inspect.learn import Provenance, learn
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Row, Table, emit, load, parse
 from fipsmanifest.model.finding import Verdict
-
-from . import edits, programs
+from tests.support import edits, programs
 
 SHIPPED = load()
 

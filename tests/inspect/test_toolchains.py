@@ -9,8 +9,8 @@ import pytest
 from fipsmanifest.inspect.inspector import look
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
+from tests.support import toolchains
 
-from . import toolchains
 from .derive_modules import derive
 from .matrix import GO_1_21, OTHERS
 

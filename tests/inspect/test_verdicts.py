@@ -18,8 +18,7 @@ from fipsmanifest.inspect.inspector import Looked, look
 from fipsmanifest.inspect.source import WINDOW, Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import sentence
-
-from . import edits, programs, toolchains
+from tests.support import edits, programs, toolchains
 
 TABLE = load()
 #: The body of StandardCrypto in ``sig_amd64.s``.

@@ -10,8 +10,8 @@ import pytest
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
-from tests.publish.releases import ReleaseKey
-from tests.servers import SeaweedFS
+from tests.support.releases import ReleaseKey
+from tests.support.servers import SeaweedFS
 
 BUCKET = "publish-tests"
 

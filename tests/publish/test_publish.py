@@ -32,7 +32,7 @@ from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import plan_publication, publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import published_manifest
-from tests.publish.releases import (
+from tests.support.releases import (
     KUBERNETES,
     ReleaseKey,
     consumer_problems,

@@ -25,9 +25,9 @@ from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.s3 import S3Bucket
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy, honest
-from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
-from tests.servers import SeaweedFS
+from tests.support.faulty_proxy import FaultyProxy, honest
+from tests.support.releases import ReleaseKey, expected_keys, wanted_release
+from tests.support.servers import SeaweedFS
 
 
 def _stalls_once(method: str, count: int) -> str | None:
