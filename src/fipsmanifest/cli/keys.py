@@ -57,7 +57,7 @@ _ASKS = (
     "note: gpg asks for the new passphrase twice, and then about four more times: to add the two subkeys, and to "
     "export the backup."
 )
-_MOVE = "Move {backup_directory} to two encrypted offline media in two places: it contains the secret key (restoring was tested)."
+_MOVE = "Move {backup}, a tested backup of the secret key, to two encrypted offline media in two places."
 _MAKE = "Make a backup on an offline medium: `gpg --armor --export-secret-keys {fingerprint} > backup.asc`."
 _EXPORT = "the output of `gpg --armor --export-secret-subkeys {fingerprint}`"
 
@@ -131,7 +131,7 @@ def init(
     output.write()
     output.write(
         _CHECKLIST.format(
-            backup=_MOVE.format(backup_directory=backup) if made.backup else _MAKE.format(fingerprint=made.fingerprint),
+            backup=_MOVE.format(backup=backup) if made.backup else _MAKE.format(fingerprint=made.fingerprint),
             subkeys=made.backup.subkeys.name if made.backup else _EXPORT.format(fingerprint=made.fingerprint),
         )
     )
