@@ -60,7 +60,7 @@ def test_a_disk_without_room_for_the_result_is_said(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     aside = output.SpooledText()
     aside.write("short")
-    with pytest.raises(Incomplete, match="The result cannot be kept in "):
+    with pytest.raises(Incomplete, match="The result cannot be stored in "):
         aside.write("x" * (8 << 20))
 
 

@@ -286,7 +286,7 @@ def test_an_image_with_attestations_and_another_system_passes_the_gate_which_say
     ]
     ended = inspect(tmp_path, "--require", "proven", f"docker://{reference}")
     assert ended.code == 0, ended.stderr
-    assert [line for line in ended.stdout.splitlines() if line.startswith("not looked")] == said
+    assert [line for line in ended.stdout.splitlines() if line.startswith("not inspected")] == said
     noted = inspect(tmp_path, f"docker://{reference}", "--markdown").stdout.splitlines()
     assert [line for line in noted if line.startswith("- not")] == [f"- {line}" for line in said]
     # Where there is nothing else, nothing was looked at.

@@ -91,7 +91,7 @@ def test_an_added_certificate_says_which_of_its_keys_sign(
     ]
     assert "All these 2 keys may sign; restrict them with --signing-key" in every.stderr
     assert made["tool_key"] not in one.stdout
-    assert f"note: its key {made['tool_key']} signs nothing here" in one.stderr
+    assert f"Signatures of its key {made['tool_key']} are not accepted" in one.stderr
     listed = json.loads(run(gnupghome, "list", "--keys", tmp_path / "one", "--json").stdout)["keys"]
     assert [(key["signing_keys"], key["unnamed_keys"], key["can_sign"]) for key in listed] == [
         ([made["manifest_key"]], [made["tool_key"]], True)
