@@ -71,7 +71,7 @@ def test_a_hostile_document_is_a_malformed_one(reader: str, shape: str, tmp_path
 def test_what_was_kept_of_an_inspection_is_made_again_where_it_cannot_be_read(shape: str, tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     path.write_bytes(JSON[shape].encode("utf-8", "surrogatepass"))
-    assert artifacts._load(path) is None
+    assert artifacts._load_changes(path) is None
 
 
 def test_what_is_readable_is_read() -> None:

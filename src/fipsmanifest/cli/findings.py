@@ -14,13 +14,13 @@ from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from ..errors import FipsManifestError
-from ..inspect.gate import Decision, Excuse, NotPassed
-from ..inspect.jsonform import module_to_json, to_json
-from ..inspect.nested import Located, Unopened
+from ..inspect.gate import AppliedException, GateDecision, RefusedProgram
+from ..inspect.nested import LocatedFinding, UnopenedContainer
+from ..inspect.serialization import module_to_json, to_json
 from ..inspect.table import Row, Table
-from ..inspect.verdict import sentence
-from ..model.artifact import LeftOut
-from ..model.finding import CryptoFacts, SeenModule
+from ..inspect.verdict import describe_verdict
+from ..model.artifact import SkippedPart
+from ..model.finding import CryptoFacts, DetectedModule
 from ..progress import Progress
 from . import columns, output
 from .columns import Column
@@ -41,16 +41,16 @@ _USUAL_WIDTHS = (12, 32, 1, 22, 28, 84)
 class Renderer(Protocol):
     """Writes the findings in one format."""
 
-    def add(self, item: Located) -> None:
+    def add(self, item: LocatedFinding) -> None:
         """Add a file, in the order of the scan."""
 
-    def add_left_out(self, item: LeftOut) -> None:
+    def add_left_out(self, item: SkippedPart) -> None:
         """Add what was not inspected."""
 
-    def add_unopened(self, item: Unopened) -> None:
+    def add_unopened(self, item: UnopenedContainer) -> None:
         """Add an archive that was not opened."""
 
-    def finish(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write the rest of the result."""
 
 
@@ -60,32 +60,32 @@ class JsonRenderer:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._files = output.LongList()
-        self._modules: set[SeenModule] = set()
-        self._left_out: list[LeftOut] = []
-        self._unopened: list[Unopened] = []
+        self._modules: set[DetectedModule] = set()
+        self._left_out: list[SkippedPart] = []
+        self._unopened: list[UnopenedContainer] = []
 
-    def add(self, item: Located) -> None:
+    def add(self, item: LocatedFinding) -> None:
         """Add a file."""
         entry = to_json(item.finding)
         if item.container is not None:
             entry["container"] = item.container
         crypto = item.finding.crypto
         if crypto is not None:
-            entry["sentence"] = sentence(crypto)
+            entry["sentence"] = describe_verdict(crypto)
             if crypto.module is not None:
                 entry["module_digest"] = crypto.module.digest
                 self._modules.add(crypto.module)
         self._files.add(entry)
 
-    def add_left_out(self, item: LeftOut) -> None:
+    def add_left_out(self, item: SkippedPart) -> None:
         """Add what was not inspected."""
         self._left_out.append(item)
 
-    def add_unopened(self, item: Unopened) -> None:
+    def add_unopened(self, item: UnopenedContainer) -> None:
         """Add an archive that was not opened."""
         self._unopened.append(item)
 
-    def finish(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write the document."""
         document: dict[str, Any] = {
             "schema": "fipsmanifest/inspect/v1",
@@ -100,11 +100,11 @@ class JsonRenderer:
                 "require": "proven",
                 "passed": not errors,
                 "proven": decision.proven,
-                "excepted": len(decision.excuses),
+                "excepted": len(decision.accepted),
                 "refused": len(decision.refusals),
                 "excuses": [
                     {key: value for key, value in asdict(item).items() if value is not None}
-                    for item in decision.excuses
+                    for item in decision.accepted
                 ],
                 "unused_exceptions": [item.path for item in decision.unused],
             }
@@ -119,24 +119,24 @@ class MarkdownRenderer:
         self._modules = _Modules(table)
         self._left_out: list[str] = []
 
-    def add(self, item: Located) -> None:
+    def add(self, item: LocatedFinding) -> None:
         """Add a file."""
         if item.finding.crypto is not None:
             self._modules.add(item.finding.crypto)
             self._rows.write(json.dumps(_row(item)) + "\n")
 
-    def add_left_out(self, item: LeftOut) -> None:
+    def add_left_out(self, item: SkippedPart) -> None:
         """Add what was not inspected."""
         self._left_out.append(_left_out_line(item))
 
-    def add_unopened(self, item: Unopened) -> None:
+    def add_unopened(self, item: UnopenedContainer) -> None:
         """Add an archive that was not opened."""
         self._left_out.append(_unopened_line(item))
 
-    def finish(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:  # noqa: ARG002
         """Write the table, and what was accepted and why; errors do not belong in release notes."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
-        accepted = [_accepted(excuse) for excuse in decision.excuses] if decision is not None else []
+        accepted = [_accepted(excuse) for excuse in decision.accepted] if decision is not None else []
         for lines in (self._modules.lines(), self._left_out, accepted):
             if lines:
                 output.write()
@@ -155,7 +155,7 @@ class TableRenderer:
         self._programs = self._others = 0
         self._left_out: list[str] = []
 
-    def add(self, item: Located) -> None:
+    def add(self, item: LocatedFinding) -> None:
         """Add a file."""
         if item.finding.crypto is None:
             self._others += 1
@@ -167,15 +167,15 @@ class TableRenderer:
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._store_row(row)
 
-    def add_left_out(self, item: LeftOut) -> None:
+    def add_left_out(self, item: SkippedPart) -> None:
         """Add what was not inspected."""
         self._left_out.append(_left_out_line(item))
 
-    def add_unopened(self, item: Unopened) -> None:
+    def add_unopened(self, item: UnopenedContainer) -> None:
         """Add an archive that was not opened."""
         self._left_out.append(_unopened_line(item))
 
-    def finish(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write the table; errors are reported as those of all verbs."""
         found = self._layout()
         refused = _totals(decision)
@@ -194,10 +194,10 @@ class TableRenderer:
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
             return
-        for excuse in decision.excuses:
+        for excuse in decision.accepted:
             output.write(output.one_line(_accepted(excuse)))
         passed = "not passed" if errors else "passed"
-        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.excuses)} accepted by exceptions.")
+        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.accepted)} accepted by exceptions.")
 
     def _layout(self) -> columns.Layout:
         return columns.layout(_COLUMNS, self._widths, columns.terminal())
@@ -240,7 +240,7 @@ class _Causes:
 
     def add(self, crypto: CryptoFacts) -> None:
         """Add a program's verdict."""
-        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), sentence(crypto))
+        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), describe_verdict(crypto))
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def lines(self, room: int | None) -> list[str]:
@@ -253,16 +253,16 @@ class _Causes:
         return [line for text in texts for line in textwrap.wrap(text, width, subsequent_indent="  ")]
 
 
-def _totals(decision: Decision | None) -> str:
+def _totals(decision: GateDecision | None) -> str:
     """Return how many programs of each verdict do not pass; empty if all pass."""
-    refused = [item.verdict for item in decision.refusals if isinstance(item, NotPassed)] if decision else []
+    refused = [item.verdict for item in decision.refusals if isinstance(item, RefusedProgram)] if decision else []
     return ", ".join(f"{refused.count(verdict)} {verdict}" for verdict in dict.fromkeys(refused))
 
 
 def _error(error: FipsManifestError) -> dict[str, Any]:
     """Return the JSON form of an error, with its program if it is about one."""
     form = output.error_form(error.exit_code, error.message, error.advice)
-    if isinstance(error, NotPassed):
+    if isinstance(error, RefusedProgram):
         form |= {"path": error.path, "container": error.container, "verdict": error.verdict}
     return form
 
@@ -294,7 +294,7 @@ def _covered(row: Row, today: date) -> list[str]:
     ] or [f"module {row.id}: no certificate is known"]
 
 
-def _module(seen: SeenModule, table: Table) -> dict[str, Any]:
+def _module(seen: DetectedModule, table: Table) -> dict[str, Any]:
     entry = module_to_json(seen, table)
     known = {item.number: item for item in table.certificates}
     for certificate in entry.get("certificates", ()):
@@ -306,26 +306,26 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _left_out_line(item: LeftOut) -> str:
+def _left_out_line(item: SkippedPart) -> str:
     return f"not inspected: {item.name} ({item.why})"
 
 
-def _unopened_line(item: Unopened) -> str:
+def _unopened_line(item: UnopenedContainer) -> str:
     where = item.path + (f" in {item.container}" if item.container else "")
     return f"not opened: {where} ({item.format}): {item.reason}"
 
 
-def _unopened(item: Unopened) -> dict[str, str]:
+def _unopened(item: UnopenedContainer) -> dict[str, str]:
     entry = {"path": item.path, "container": item.container, "format": item.format, "reason": item.reason}
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _accepted(excuse: Excuse) -> str:
+def _accepted(excuse: AppliedException) -> str:
     where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
     return f"accepted: {where} is '{excuse.verdict}': {excuse.reason}"
 
 
-def _row(item: Located) -> list[str]:
+def _row(item: LocatedFinding) -> list[str]:
     finding = item.finding
     crypto = finding.crypto
     cells = [
@@ -334,13 +334,13 @@ def _row(item: Located) -> list[str]:
         item.container or "-",
         finding.go.version if finding.go else "-",
         _module_cell(crypto.module) if crypto and crypto.module else "-",
-        sentence(crypto) if crypto else "",
+        describe_verdict(crypto) if crypto else "",
     ]
     # A row is one line, also for a file name with line breaks.
     return [cell.replace("\n", "\\x0a") for cell in cells]
 
 
-def _module_cell(module: SeenModule) -> str:
+def _module_cell(module: DetectedModule) -> str:
     return f"{module.id} (local)" if module.row == "local" else module.id
 
 

@@ -18,12 +18,12 @@ from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
 from ..fetch.cache import Cache, default_root
 from ..fetch.http import Http
 from ..fetch.mirror import Mirrors
-from ..inspect.gate import Gate, by_cause, read_exceptions
+from ..inspect.gate import Gate, group_by_cause, read_exceptions
 from ..inspect.inspector import Inspector
-from ..inspect.nested import Outcome, Unopened
-from ..inspect.scan import RemoteImage, survey
+from ..inspect.nested import Outcome, UnopenedContainer
+from ..inspect.scan import RemoteImage, scan
 from ..inspect.table import Table, load
-from ..model.artifact import LeftOut
+from ..model.artifact import SkippedPart
 from ..oci.registry import parse_reference
 from ..progress import Progress
 from . import options, output
@@ -101,21 +101,21 @@ def inspect(
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
         with _scan(paths, table, cache, network, allowance, bars) as outcomes:
             for item in outcomes:
-                if isinstance(item, Unopened):
+                if isinstance(item, UnopenedContainer):
                     renderer.add_unopened(item)
                     # A gate refuses it; without a gate, the result is incomplete.
                     if gate is None:
                         errors.append(item)
                     else:
-                        gate.see_unopened(item)
+                        gate.add_unopened(item)
                 elif isinstance(item, FipsManifestError):
                     errors.append(item)
-                elif isinstance(item, LeftOut):
+                elif isinstance(item, SkippedPart):
                     renderer.add_left_out(item)
                 else:
                     renderer.add(item)
                     if gate is not None:
-                        gate.see(item)
+                        gate.add(item)
     decision = gate.decide() if gate is not None else None
     if decision is not None:
         errors += decision.refusals
@@ -123,7 +123,7 @@ def inspect(
         # It contains names from the inspected files, which are untrusted.
         error.message = output.one_line(error.message)
     renderer.finish(errors, decision)
-    errors = by_cause(errors)
+    errors = group_by_cause(errors)
     for unused in decision.unused if decision is not None else ():
         within = f" in {unused.container}" if unused.container else ""
         output.say(f"note: The exception for {output.one_line(unused.path + within)} matches no program.")
@@ -174,7 +174,7 @@ def _scan(
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        outcomes = survey(targets, Inspector(table, Path(spool)), store, bars, allowance)
+        outcomes = scan(targets, Inspector(table, Path(spool)), store, bars, allowance)
         # Closed here, even if the caller stops early: its threads must end before their directory is removed.
         open_connections.callback(outcomes.close)
         yield outcomes

@@ -49,7 +49,7 @@ class NativeModule:
         return self.text >= _LEAST_TEXT
 
     @property
-    def holds(self) -> bool:
+    def is_intact(self) -> bool:
         """Tell whether the module's bytes are what was linked."""
         return self.sum == self.computed
 
@@ -67,7 +67,7 @@ def mode(go: GoFacts) -> str:
     return values[-1] if values else ""
 
 
-def mode_is_on(go: GoFacts) -> bool:
+def is_mode_on(go: GoFacts) -> bool:
     """Tell whether FIPS mode is on by default: ``fips140=on`` or ``only``, exactly."""
     return mode(go) in ("on", "only")
 
@@ -92,7 +92,7 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
 
 def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | None:
     code = elf.offset_of(ranges[0])
-    if code is None or not elf.memory.runs(ranges[0], code, ranges[1] - ranges[0]):
+    if code is None or not elf.memory.is_executable(ranges[0], code, ranges[1] - ranges[0]):
         return None
     mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
     for start, end in zip(ranges[::2], ranges[1::2], strict=True):
