@@ -23,7 +23,7 @@ from fipsmanifest.archive.member import Member, Rejected
 from fipsmanifest.archive.tar import entries, members
 from fipsmanifest.errors import Refused
 from fipsmanifest.model.artifact import Blob
-from tests.servers_registry import OCI_LAYER, make_image
+from tests.support.registry import OCI_LAYER, make_image
 
 #: The digest of no bytes.
 EMPTY = hashlib.sha256().hexdigest()
