@@ -57,8 +57,8 @@ _AHEAD = 4 << 20
 _OLD_REGULAR = b"\0"
 #: GNU tar's directory with a list of what it held, for incremental backups.
 _DUMP_DIRECTORY = b"D"
-#: Extended headers to some unpackers alone (Solaris' pax and ACL headers, GNU tar's old long names), and a file continued
-#: from another volume.
+#: Extended headers to some unpackers alone (Solaris pax and ACL headers, old long names of GNU tar), and a file that is
+#: continued from another volume.
 _OTHERS_EXTENDED = (b"X", b"A", b"N", b"M")
 #: GNU tar's name for the whole archive, which unpacks to nothing.
 _VOLUME_LABEL = b"V"
