@@ -204,8 +204,10 @@ class Memory:
         return all(_contains(space, load) for space in self.spaces)
 
     def is_executable(self, address: int, offset: int, length: int) -> bool:
-        """Return whether every loader maps ``length`` bytes from ``offset`` of the file to ``address``, executable and not
-        writable."""
+        """Return whether every loader maps ``length`` bytes from ``offset`` of the file to ``address``, as code.
+
+        Code is executable and not writable.
+        """
         expected = Load(offset, address, length, length, 0)
         return bool(self.spaces) and all(_maps_all(space, expected, EXECUTE, EXECUTE | WRITE) for space in self.spaces)
 

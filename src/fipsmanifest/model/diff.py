@@ -1,4 +1,4 @@
-"""What changed between two manifests, by component: for reviewers and release notes."""
+"""Differences between two manifests, by component: for reviewers and release notes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Change = Literal["added", "removed", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that differs."""
+    """One difference."""
 
     change: Change
     component: str | None
-    """The component it belongs to; None for what belongs to the manifest as a whole."""
+    """The component; None for a difference of the manifest as a whole."""
     subject: str
     """A path, image reference, module, source or key."""
     before: str | None
-    """What it was: a digest, a verdict, a value."""
+    """The old digest, verdict or value."""
     after: str | None
-    """What it is."""
+    """The new digest, verdict or value."""
 
     def to_json(self) -> dict[str, str | None]:
-        """Give it as a JSON object."""
+        """Return the JSON object."""
         return asdict(self)
 
 
@@ -33,7 +33,7 @@ _SCALARS = ("kubernetes", "build_metadata", "el", "serial", "reason", "created",
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Give the differences of two manifest documents, ordered by component and subject."""
+    """Return the differences between two manifest documents, ordered by component and subject."""
     found: list[Difference] = []
     for key in _SCALARS:
         if old.get(key) != new.get(key):
