@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import UsageError
-from fipsmanifest.model.definition import Definition, find, line_of, load
+from fipsmanifest.model.definition import Definition
+from fipsmanifest.model.definition_file import find, line_of, load
+from fipsmanifest.model.version import is_version
 
 SHIPPED = Path(__file__).parents[2] / "releases"
 
@@ -80,18 +82,18 @@ def test_an_address_stands_for_each_architecture(tmp_path: Path) -> None:
         ('requirement = "proven"\npackages', 'requirment = "proven"\npackages', 26, "this key is not known"),
         ('url = "https', 'uri = "https', 16, "this key is not known"),
         ("serial = 1", "serial = 2", 1, "serial 2 needs a reason"),
-        ("serial = 1", 'serial = 1\nreason = "x"', 1, "a reason goes with a serial from 2 on"),
+        ("serial = 1", 'serial = 1\nreason = "x"', 1, "a reason is allowed from serial 2 on"),
         ("el = 8", "el = 6", 4, "el: "),
         ('kubernetes = "v1.21.3"', 'kubernetes = "1.21"', 2, "kubernetes: "),
         ("2021-08-24T00:00:00Z", "2021-08-24T00:00:00", 6, "time zone"),
-        ('worker = ["kubelet"]', 'worker = ["kublet"]', 1, "node role 'worker' wants 'kublet'"),
-        ('name = "etcd"', 'name = "kubelet"', 1, "component 'kubelet' stands twice"),
+        ('worker = ["kubelet"]', 'worker = ["kublet"]', 1, "node role 'worker' requires 'kublet'"),
+        ('name = "etcd"', 'name = "kubelet"', 1, "component 'kubelet' is defined twice"),
         ('requirement = "proven"\nimages', 'requirement = "known"\nimages', 29, "needs a reason"),
         (
             'requirement = "proven"\nimages',
             'requirement = "module"\nreason = "r"\nimages',
             29,
-            "go with the requirement",
+            "are for the requirement",
         ),
         ('images = ["docker.io/mesosphere/etcd"]', "", 29, "owns nothing"),
         ('references = ["docker.io/mesosphere/etcd:v3.4.13_fips.0"]', 'references = [" "]', 22, "it is blank"),
@@ -127,7 +129,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_a_name_inside_the_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="named by its file"):
+    with pytest.raises(UsageError, match="the file's name is the definition's"):
         load(written(tmp_path, 'name = "rhel9"\n' + GOOD))
 
 
@@ -146,3 +148,18 @@ def test_every_shipped_definition_loads() -> None:
     loaded = [load(path) for paths in find(SHIPPED).values() for path in paths]
     assert len(loaded) >= 3
     assert all(isinstance(definition, Definition) for definition in loaded)
+
+
+@pytest.mark.parametrize("line", ['verdict = "unopened"', 'verdict = "plain"\ncontainer = "*.tar"'])
+def test_an_exception_for_the_gate_alone_is_refused_in_a_definition(tmp_path: Path, line: str) -> None:
+    exception = f'[[components.exceptions]]\npath = "/usr/bin/helper"\nreason = "r"\n{line}\n'
+    with pytest.raises(UsageError, match="are for the exceptions of the gate"):
+        load(written(tmp_path, GOOD.replace("[node]", f"{exception}\n[node]")))
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("v1.21.3", True), ("1.21.3", False), ("v1.21", False), ("v1.21.3\n", False), ("v1.21.٣", False)],
+)
+def test_a_version_has_three_numbers_in_ascii_digits(text: str, valid: bool) -> None:
+    assert is_version(text) is valid

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import UsageError
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.model.lint import load_checked, warnings
 from fipsmanifest.workflows.overrides import overrides
 

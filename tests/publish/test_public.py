@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Incomplete, UsageError
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.public import read_back, require_address
 from fipsmanifest.publish.publisher import publish

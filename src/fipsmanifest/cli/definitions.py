@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from ..errors import FipsManifestError, UsageError, ValidationFailed
-from ..model.definition import Definition, find, is_version, load
+from ..model.definition import Definition
+from ..model.definition_file import find, load
 from ..model.lint import load_checked, warnings
+from ..model.version import is_version
 from ..state import lock as locks
 from ..workflows import stages
 from . import options, output

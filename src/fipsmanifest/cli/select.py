@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UsageError
-from ..model.definition import Definition, find
+from ..model.definition import Definition
+from ..model.definition_file import find
 from ..model.lint import load_checked
 
 

@@ -110,7 +110,7 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
                     architecture=architecture,
                     requirement=component.requirement,
                     reason=component.reason,
-                    verdict=judgement.verdict.value,
+                    verdict=judgement.verdict,
                 )
             )
     if refusals:

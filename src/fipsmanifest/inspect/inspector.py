@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from .. import __version__
-from ..archive.member import Content, Mark, Member
+from ..archive.member import Content, Damaged, Mark, Member
 from ..errors import Incomplete, Refused, UsageError
 from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from . import (
@@ -384,8 +384,8 @@ def _role(mark: Mark | None, mode: int, head: bytes) -> Role:
     return "program" if head[:2] == b"#!" or mode & 0o111 else "doc"
 
 
-def _dangling_link(member: Member) -> Refused:
-    return Refused(
+def _dangling_link(member: Member) -> Damaged:
+    return Damaged(
         f"{member.path} is a hard link to {member.target}, which is not an earlier file of its archive.",
         "Such an archive cannot be unpacked; ask its maker.",
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..archive.embedded import Embedded
 from ..archive.layers import merge, read_layer
 from ..archive.limits import grow, size_of, spend
-from ..archive.member import Content, Damaged, Joined, Member, Unread
+from ..archive.member import Content, Damaged, Joined, Member, Rejected, Rejections, Unread
 from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache
@@ -130,9 +130,13 @@ class ContainerInspector:
         What is packed in a file is not repeated for its hard links.
         """
         session = self.inspector.session()
+        rejections = Rejections(name)
         for member in members_of(path, name=name):
             if isinstance(member, Unread):
                 yield UnopenedContainer(member.path, name, member.format, member.reason)
+            elif isinstance(member, Rejected):
+                yield member.error
+                rejections.add(member.error)
             elif member.type == "special":
                 yield SkippedPart(f"{name}: {member.path}", "a device, FIFO or socket")
             else:
@@ -166,11 +170,14 @@ class ContainerInspector:
             seen = self._inspect_member(member, self.inspector.program, name, depth)
             return seen if seen[0] or seen[1] else None
 
+        rejections = Rejections(image.name)
         layers = (
-            read_layer(layer, diff_id, look, archive=image.name)
+            read_layer(layer, diff_id, look, archive=image.name, reject=rejections.add)
             for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True)
         )
-        for place, (finding, within) in merge(layers, image.name):
+        view = merge(layers, image.name, rejections.add)
+        yield from rejections.errors
+        for place, (finding, within) in view:
             if finding is not None:
                 yield LocatedFinding(name, platform.architecture, finding.at(place))
             yield from within

@@ -14,19 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import UsageError
-from .definition import (
-    Component,
-    Definition,
-    ImageArchive,
-    Images,
-    RpmFolder,
-    RpmRepository,
-    is_absolute_path,
-    line_of,
-    load,
-    version_key,
-)
+from .definition import Component, Definition, ImageArchive, Images, RpmFolder, RpmRepository, is_absolute_path
+from .definition_file import line_of, load
 from .ownership import repository_of
+from .version import version_key
 
 _Location = tuple[int | str, ...]
 

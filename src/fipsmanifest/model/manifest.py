@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..errors import NotTrusted, Refused
 from ..trust.text import read_time
+from .acceptance import RequirementName
+from .finding import Verdict
 
 SCHEMA = "fipsmanifest/v1"
 
@@ -31,17 +33,8 @@ def _exists(text: str) -> str:
 
 Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"), AfterValidator(_exists)]
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_exists)]
-Verdict = Literal[
-    "proven",
-    "unlisted",
-    "declared",
-    "contradicted",
-    "other-module",
-    "no-crypto",
-    "plain",
-    "not-go",
-    "unreadable",
-]
+#: A verdict, which JSON has as a string.
+_Verdict = Annotated[Verdict, Field(strict=False)]
 
 
 class _Object(BaseModel):
@@ -62,7 +55,7 @@ class Go(_Object):
 class Crypto(_Object):
     """The verdict on a program and what it rests on."""
 
-    verdict: Verdict
+    verdict: _Verdict
     module: str | None = None
     """A key of the manifest's ``modules``."""
     evidence: dict[str, str | int | bool | list[str] | list[int]] = {}
@@ -110,9 +103,9 @@ class ComponentVerdict(_Object):
 
     name: str
     architecture: str
-    requirement: Literal["proven", "module", "known"]
+    requirement: RequirementName
     reason: str | None = None
-    verdict: Verdict
+    verdict: _Verdict
 
 
 class Certificate(_Object):
