@@ -146,7 +146,7 @@ def debian(data: bytes) -> bytes:
     return out
 
 
-PACKED = {
+PACKED: dict[str, Callable[[bytes], bytes]] = {
     "a.tar.gz": lambda data: gzip.compress(make_layer({"bin/kubelet": data})),
     "a.zip": zipped,
     "a.deb": debian,

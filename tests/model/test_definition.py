@@ -165,7 +165,7 @@ def test_an_exception_is_for_files_for_what_is_packed_in_them_or_for_what_is_not
 
     def verdict(path: str, container: str | None = None, *, unopened: bool = False) -> str | None:
         exception = component.exception_for(path, container, unopened=unopened)
-        return exception and f"{exception.verdict} {exception.container}"
+        return f"{exception.verdict} {exception.container}" if exception else None
 
     assert verdict("/usr/bin/x") == "plain None"
     assert verdict("/usr/bin/x", unopened=True) == "unopened None"
