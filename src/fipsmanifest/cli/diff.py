@@ -33,7 +33,7 @@ def diff(
 
     Signatures are not verified; use 'fipsmanifest verify' for that.
     """
-    differences = compare(_document(a), _document(b))
+    differences = [item for item in compare(_document(a), _document(b)) if item.is_shown]
     if json:
         output.write_json(
             {"schema": "fipsmanifest/diff/v1", "differences": [difference.to_json() for difference in differences]}
