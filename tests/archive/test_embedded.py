@@ -16,7 +16,7 @@ import zstandard
 
 from fipsmanifest.archive.embedded import Embedded
 from fipsmanifest.errors import Refused
-from fipsmanifest.inspect.nested import Unopened
+from fipsmanifest.inspect.nested import UnopenedContainer
 from tests.inspect.test_nested import OUTER, errors, judged, look
 from tests.support import edits, programs
 from tests.support.registry import make_layer
@@ -41,7 +41,7 @@ def found(data: bytes, piece: int = 1 << 20) -> str | None:
 def test_a_script_that_carries_a_program_is_not_passed_over(tmp_path: Path, put: _Put) -> None:
     target, name = put(tmp_path, "kubelet", SCRIPT + programs.plain().read_bytes())
     (error,) = errors(look(tmp_path, target))
-    assert isinstance(error, Unopened)
+    assert isinstance(error, UnopenedContainer)
     assert error.format == "script with a program in it"
     assert f"{error.container}: {error.path}" == name or error.path == name
 
@@ -49,7 +49,7 @@ def test_a_script_that_carries_a_program_is_not_passed_over(tmp_path: Path, put:
 def test_a_script_that_is_named_itself_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "kubelet").write_bytes(SCRIPT + programs.plain().read_bytes())
     (error,) = errors(look(tmp_path, tmp_path / "kubelet"))
-    assert isinstance(error, Unopened)
+    assert isinstance(error, UnopenedContainer)
 
 
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -96,7 +96,7 @@ def test_a_program_in_another_program_is_not_passed_over(tmp_path: Path) -> None
     assert found(host) is None
     (tmp_path / "kubelet").write_bytes(host + programs.plain().read_bytes())
     (error,) = errors(look(tmp_path, tmp_path / "kubelet"))
-    assert isinstance(error, Unopened)
+    assert isinstance(error, UnopenedContainer)
     assert error.format == "program with a program in it"
 
 

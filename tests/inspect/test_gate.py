@@ -5,33 +5,33 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from fipsmanifest.inspect.gate import Decision, Excuse, Gate, NotPassed
-from fipsmanifest.inspect.nested import Located
-from fipsmanifest.model.definition import Exemption
+from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram
+from fipsmanifest.inspect.nested import LocatedFinding
+from fipsmanifest.model.exceptions import VerdictException
 from fipsmanifest.model.finding import CryptoFacts, Finding, Verdict
 
 #: DESIGN section 6 and the README's section on the gate, by hand.
 PASSES = {"proven": True, "no-crypto": True, "not-go": True}
 
 
-def program(path: str, verdict: str, container: str | None = None, code: str = "not-go") -> Located:
+def program(path: str, verdict: str, container: str | None = None, code: str = "not-go") -> LocatedFinding:
     crypto = CryptoFacts(Verdict(verdict), None, {"code": code})
-    return Located(container, None, Finding(path, "file", 0o755, "0" * 64, 1, "program", crypto=crypto))
+    return LocatedFinding(container, None, Finding(path, "file", 0o755, "0" * 64, 1, "program", crypto=crypto))
 
 
-def other(path: str) -> Located:
-    return Located(None, None, Finding(path, "file", 0o755, "0" * 64, 1, "program"))
+def other(path: str) -> LocatedFinding:
+    return LocatedFinding(None, None, Finding(path, "file", 0o755, "0" * 64, 1, "program"))
 
 
-def decide(*items: Located, exceptions: tuple[Exemption, ...] = ()) -> Decision:
+def decide(*items: LocatedFinding, exceptions: tuple[VerdictException, ...] = ()) -> GateDecision:
     gate = Gate(exceptions)
     for item in items:
-        gate.see(item)
+        gate.add(item)
     return gate.decide()
 
 
-def excuse(path: str, verdict: str, **more: str) -> Exemption:
-    return Exemption.model_validate({"path": path, "verdict": verdict, "reason": "r", **more})
+def excuse(path: str, verdict: str, **more: str) -> VerdictException:
+    return VerdictException.model_validate({"path": path, "verdict": verdict, "reason": "r", **more})
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -66,7 +66,7 @@ EXCUSABLE = [verdict for verdict in Verdict if verdict != "unreadable"]
 def test_an_exception_excuses_exactly_the_verdict_that_it_expects(expected: str, verdict: str) -> None:
     decision = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", expected),))
     assert (not decision.refusals) == (verdict == expected)
-    assert (len(decision.excuses), decision.unused) == (int(verdict == expected), ())
+    assert (len(decision.accepted), decision.unused) == (int(verdict == expected), ())
 
 
 #: The codes that say that a module was changed or can be, by hand; the last two are false claims of what was built.
@@ -90,7 +90,7 @@ def test_no_exception_excuses_a_module_that_was_changed(verdict: str, code: str,
         assert "no exception can excuse a module that was changed" in refusal.message
         assert refusal.advice.startswith("Do not ship it.")
         assert "Build it" not in refusal.advice
-        assert (decision.excuses, decision.unused) == ((), ())
+        assert (decision.accepted, decision.unused) == ((), ())
 
 
 def test_a_changed_module_is_not_to_be_built_anew_without_an_exception_either() -> None:
@@ -113,7 +113,7 @@ def test_an_exception_cannot_expect_what_cannot_be_read() -> None:
 
 def test_a_refusal_has_what_it_is_about_as_data() -> None:
     refusal = decide(program("good", "proven"), program("/x", "plain", "a.tar", "plain-crypto")).refusals[0]
-    assert isinstance(refusal, NotPassed)
+    assert isinstance(refusal, RefusedProgram)
     assert (refusal.path, refusal.container, refusal.verdict, refusal.cause) == ("/x", "a.tar", "plain", "plain-crypto")
 
 
@@ -159,9 +159,9 @@ def test_an_exception_may_name_what_the_program_is_in(glob: str | None, containe
 @pytest.mark.parametrize(
     ("verdict", "advice"),
     [
-        ("proven", "Take the exception out: the program needs none."),
-        ("no-crypto", "Take the exception out: the program needs none."),
-        ("contradicted", "Find out why it is not what was excused, before you change the exception."),
+        ("proven", "Remove the exception: the program does not need one."),
+        ("no-crypto", "Remove the exception: the program does not need one."),
+        ("contradicted", "Find out why it is not what the exception expects, before you change the exception."),
     ],
 )
 def test_a_program_that_is_not_what_was_excused_is_not_to_be_built_anew(verdict: str, advice: str) -> None:
@@ -174,7 +174,7 @@ def test_the_first_exception_that_names_a_program_is_the_one_that_counts() -> No
     decision = decide(program("/a/x", "plain"), program("/b/y", "plain"), exceptions=(strict, loose))
     (refusal,) = decision.refusals
     assert "the exception for /a/* expects 'not-go'" in refusal.message
-    assert (decision.excuses, decision.unused) == ((Excuse("/b/y", None, Verdict.PLAIN, "r"),), ())
+    assert (decision.accepted, decision.unused) == ((AppliedException("/b/y", None, Verdict.PLAIN, "r"),), ())
 
 
 def test_a_refusal_says_in_what_a_program_is() -> None:

@@ -20,8 +20,8 @@ import zstandard
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
 from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.inspector import Inspector
-from fipsmanifest.inspect.nested import DEEPEST, Located, Outcome, Unopened
-from fipsmanifest.inspect.scan import survey
+from fipsmanifest.inspect.nested import DEEPEST, LocatedFinding, Outcome, UnopenedContainer
+from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.table import load
 from tests.support import edits, programs, upstream
 from tests.support.registry import make_image, make_layer, skopeo
@@ -39,7 +39,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def look(tmp_path: Path, target: Path) -> list[Outcome]:
     spool = tmp_path / "spool"
     spool.mkdir()
-    outcomes = list(survey([target], Inspector(load(), spool), Cache(tmp_path / "cache")))
+    outcomes = list(scan([target], Inspector(load(), spool), Cache(tmp_path / "cache")))
     assert list(spool.iterdir()) == []
     spool.rmdir()
     return outcomes
@@ -51,7 +51,7 @@ def judged(outcomes: list[Outcome]) -> dict[str, str]:
     return {
         f"{item.container}|{item.finding.path}": item.finding.crypto.verdict
         for item in outcomes
-        if isinstance(item, Located) and item.finding.crypto
+        if isinstance(item, LocatedFinding) and item.finding.crypto
     }
 
 
@@ -146,7 +146,7 @@ def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path,
     outcomes = look(tmp_path, target)
     (error,) = errors(outcomes)
     inner = ": ".join(f"/{number}.tar" for number in reversed(range(depth)))
-    assert isinstance(error, Unopened)
+    assert isinstance(error, UnopenedContainer)
     outer, _, last = f"{name}: {inner}".rpartition(": ")
     assert (error.path, error.container, error.format) == (last, outer, "rpm")
     # One less is opened.
@@ -168,7 +168,7 @@ def test_a_damaged_package_is_an_error_that_says_where_it_is(tmp_path: Path, pac
 
 def test_the_archive_within_is_told_as_the_file_that_it_is_too(tmp_path: Path, package: bytes) -> None:
     target, _ = in_tarball(tmp_path, "kubelet.rpm", package)
-    found = {item.finding.path: item.finding for item in look(tmp_path, target) if isinstance(item, Located)}
+    found = {item.finding.path: item.finding for item in look(tmp_path, target) if isinstance(item, LocatedFinding)}
     digest = hashlib.sha256(package).hexdigest()
     assert (found["/opt/kubelet.rpm"].sha256, found["/opt/kubelet.rpm"].size) == (digest, len(package))
     assert list(found)[:2] == ["/README", "/opt/kubelet.rpm"]
@@ -179,7 +179,7 @@ def test_what_only_begins_like_an_archive_is_a_file(tmp_path: Path, data: bytes)
     target, _ = in_tarball(tmp_path, "page.gz", data)
     outcomes = look(tmp_path, target)
     assert not errors(outcomes)
-    (finding,) = [item.finding for item in outcomes if isinstance(item, Located) and "page" in item.finding.path]
+    (finding,) = [item.finding for item in outcomes if isinstance(item, LocatedFinding) and "page" in item.finding.path]
     assert finding.sha256 == hashlib.sha256(data).hexdigest()
 
 
@@ -188,9 +188,9 @@ def test_a_damaged_compressed_file_is_named_and_the_rest_is_judged(tmp_path: Pat
     target, _ = in_tarball(tmp_path, "page.gz", data)
     outcomes = look(tmp_path, target)
     (error,) = errors(outcomes)
-    assert isinstance(error, Unopened)
+    assert isinstance(error, UnopenedContainer)
     assert (error.path, error.container, error.format) == ("/opt/page.gz", str(target), "compressed data")
-    assert [item.finding.path for item in outcomes if isinstance(item, Located)] == ["/README", "/opt/page.gz"]
+    assert [item.finding.path for item in outcomes if isinstance(item, LocatedFinding)] == ["/README", "/opt/page.gz"]
 
 
 def test_an_archive_that_unpacking_replaces_is_judged_and_one_that_a_later_layer_removes_is_not(
@@ -211,7 +211,7 @@ def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplet
     tmp_path: Path, package: bytes
 ) -> None:
     target, name = in_tarball(tmp_path, "kubelet.rpm", package)
-    _, error = list(survey([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
+    _, error = list(scan([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
     assert isinstance(error, Incomplete)
     assert f"{name} could not be kept in" in error.message
 
@@ -374,6 +374,50 @@ def test_a_damaged_member_of_a_zip_is_an_error_and_the_rest_is_judged(tmp_path: 
     verdicts = {
         item.finding.path: item.finding.crypto.verdict
         for item in outcomes
-        if isinstance(item, Located) and item.finding.crypto
+        if isinstance(item, LocatedFinding) and item.finding.crypto
     }
     assert verdicts == {"/first": "plain", "/last": "plain"}
+
+
+def tar_of(*members: tuple[str, bytes | str]) -> bytes:
+    """Return a tar of files, and of hard links where a target is given."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                info.type, info.linkname = tarfile.LNKTYPE, data
+            else:
+                info.size = len(data)
+            tar.addfile(info, None if isinstance(data, str) else io.BytesIO(data))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("put", [in_tarball, in_package, in_layout, None])
+def test_a_member_that_is_refused_is_an_error_and_what_follows_it_is_judged(tmp_path: Path, put: _Put | None) -> None:
+    plain = programs.plain().read_bytes()
+    bad: list[tuple[str, bytes | str]] = [("../shadow", b"root"), ("link", "nowhere"), ("again", "../shadow")]
+    data = tar_of(("first", plain), *bad, ("kubelet", plain))
+    if put is None:
+        target = tmp_path / "layout"
+        make_image(target, IMAGE, {"amd64": [data]})
+        name = f"{target}: {IMAGE}"
+    else:
+        target, name = put(tmp_path, "data", data)
+    outcomes = look(tmp_path, target)
+    found = [
+        f"{item.container}|{item.finding.path}"
+        for item in outcomes
+        if isinstance(item, LocatedFinding) and item.finding.crypto
+    ]
+    assert found == [f"{name}|/first", f"{name}|/kubelet"]
+    messages = [error.message for error in errors(outcomes) if isinstance(error, Refused)]
+    assert len(messages) == len(errors(outcomes)) == 3
+    assert "leads out of the archive" in messages[0]
+
+
+def test_an_archive_with_more_refused_members_than_anybody_reads_is_refused_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "some.tar").write_bytes(tar_of(*[("../x", b"")] * 3000))
+    found = errors(look(tmp_path, tmp_path / "some.tar"))
+    assert 1000 < len(found) < 1010
+    assert "more than 1000 entries" in found[-1].message

@@ -14,8 +14,8 @@ import pytest
 from fipsmanifest.errors import FipsManifestError, Incomplete, UsageError
 from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.inspector import Inspector
-from fipsmanifest.inspect.nested import Located
-from fipsmanifest.inspect.scan import RemoteImage, survey
+from fipsmanifest.inspect.nested import LocatedFinding
+from fipsmanifest.inspect.scan import RemoteImage, scan
 from fipsmanifest.inspect.table import load
 from fipsmanifest.progress import SILENT, Task
 from tests.support import programs
@@ -44,7 +44,7 @@ def many(folder: Path, count: int) -> Path:
 
 def test_a_large_folder_is_told_in_order_each_file_once(tmp_path: Path, inspector: Inspector, cache: Cache) -> None:
     root = many(tmp_path / "root", 3000)
-    found = [item.finding.path for item in survey([root], inspector, cache) if isinstance(item, Located)]
+    found = [item.finding.path for item in scan([root], inspector, cache) if isinstance(item, LocatedFinding)]
     assert found == sorted(str(path) for path in root.rglob("*") if path.is_file())
 
 
@@ -54,7 +54,9 @@ def test_targets_are_told_in_the_order_in_which_they_were_named(
     root = many(tmp_path / "root", 40)
     first = tmp_path / "zzz"
     first.write_bytes(programs.boring().read_bytes())
-    found = [item.finding.path for item in survey([first, root, first], inspector, cache) if isinstance(item, Located)]
+    found = [
+        item.finding.path for item in scan([first, root, first], inspector, cache) if isinstance(item, LocatedFinding)
+    ]
     assert (found[0], found[-1], len(found)) == (str(first), str(first), 42)
 
 
@@ -71,8 +73,8 @@ def test_a_file_that_goes_away_while_its_folder_is_read_is_an_error_and_the_othe
 
     # The moment between listing and opening cannot be had otherwise.
     monkeypatch.setattr(Inspector, "inspect_path", racing)
-    outcomes = list(survey([root], inspector, cache))
-    (error,) = [item for item in outcomes if not isinstance(item, Located)]
+    outcomes = list(scan([root], inspector, cache))
+    (error,) = [item for item in outcomes if not isinstance(item, LocatedFinding)]
     assert isinstance(error, Incomplete)
     assert "00005" in error.message
     assert len(outcomes) == 20
@@ -91,10 +93,10 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_the_others_are_told(
     if user == 0:
         os.seteuid(65534)
     try:
-        told = list(survey([root], inspector, cache))
+        told = list(scan([root], inspector, cache))
     finally:
         os.seteuid(user)
-    (error,) = [item for item in told if not isinstance(item, Located)]
+    (error,) = [item for item in told if not isinstance(item, LocatedFinding)]
     assert isinstance(error, Incomplete)
     assert str(root / "03") in error.message
     assert len(told) == 13
@@ -104,7 +106,7 @@ def test_a_path_that_is_not_there_is_said_before_anything_is_looked_at(
     tmp_path: Path, inspector: Inspector, cache: Cache
 ) -> None:
     with pytest.raises(UsageError, match="is not there"):
-        next(survey([many(tmp_path / "root", 3), tmp_path / "missing"], inspector, cache))
+        next(scan([many(tmp_path / "root", 3), tmp_path / "missing"], inspector, cache))
 
 
 def test_work_does_not_run_far_ahead_of_who_takes_it(tmp_path: Path, inspector: Inspector, cache: Cache) -> None:
@@ -119,7 +121,7 @@ def test_work_does_not_run_far_ahead_of_who_takes_it(tmp_path: Path, inspector: 
 
         return RemoteImage(str(number), pull)  # type: ignore[arg-type]
 
-    taking = survey([remote(number) for number in range(1000)], inspector, cache)
+    taking = scan([remote(number) for number in range(1000)], inspector, cache)
     first = next(taking)
     assert isinstance(first, Incomplete)
     time.sleep(0.2)
@@ -129,7 +131,7 @@ def test_work_does_not_run_far_ahead_of_who_takes_it(tmp_path: Path, inspector: 
 
 def test_stopping_early_leaves_nothing_running(tmp_path: Path, inspector: Inspector, cache: Cache) -> None:
     before = threading.active_count()
-    taking = survey([many(tmp_path / "root", 500)], inspector, cache)
+    taking = scan([many(tmp_path / "root", 500)], inspector, cache)
     next(taking)
     taking.close()
     assert threading.active_count() == before
@@ -153,15 +155,15 @@ def test_progress_counts_every_byte(tmp_path: Path, inspector: Inspector, cache:
 
         def done(self) -> None: ...
 
-    list(survey([root], inspector, cache, Counting()))
+    list(scan([root], inspector, cache, Counting()))
     assert sum(counted) == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
 
 
 def told(root: list[Path], inspector: Inspector, cache: Cache) -> dict[str, str]:
     """Give each program by its path with its verdict, and each error by the path that it begins with."""
     found = {}
-    for item in survey(root, inspector, cache):
-        if isinstance(item, Located) and item.finding.crypto:
+    for item in scan(root, inspector, cache):
+        if isinstance(item, LocatedFinding) and item.finding.crypto:
             found[item.finding.path] = str(item.finding.crypto.verdict)
         elif isinstance(item, FipsManifestError):
             found[item.message.partition(" ")[0]] = item.message.partition(" ")[2]

@@ -13,7 +13,7 @@ import pytest
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.inspect import artifacts, table
 from fipsmanifest.inspect.gate import read_exceptions
-from fipsmanifest.model import definition, documents
+from fipsmanifest.model import definition_file, documents
 from fipsmanifest.oci import credentials
 from fipsmanifest.oci import document as imagedocument
 from fipsmanifest.publish import index
@@ -42,7 +42,7 @@ TOML = {
 
 #: Everything that reads such a file, and the exit code of the error.
 READERS: dict[str, tuple[dict[str, str], Callable[[Path], object], int]] = {
-    "definition": (TOML, definition.load, 2),
+    "definition": (TOML, definition_file.load, 2),
     "exceptions": (TOML, read_exceptions, 2),
     "modules": (TOML, lambda path: table.load(path), 2),
     "lock": (JSON, lock.load, 2),
@@ -71,7 +71,7 @@ def test_a_hostile_document_is_a_malformed_one(reader: str, shape: str, tmp_path
 def test_what_was_kept_of_an_inspection_is_made_again_where_it_cannot_be_read(shape: str, tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     path.write_bytes(JSON[shape].encode("utf-8", "surrogatepass"))
-    assert artifacts._load(path) is None
+    assert artifacts._load_changes(path) is None
 
 
 def test_what_is_readable_is_read() -> None:

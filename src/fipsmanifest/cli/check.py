@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from ..node.main import main
 from .check_cluster import cluster
+from .verbs import VERBS
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-    help="Validate a node, or every node of a cluster.",
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["check"].summary)
 
 
 @app.command(
@@ -19,9 +16,7 @@ app = typer.Typer(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
 def node(ctx: typer.Context) -> None:
-    """Validate this node, or one below --root, against signed manifests; options as those of dkp-fips-tool."""
-    from ..node.main import main
-
+    """Validate this node, or the root directory of one, against signed manifests; takes dkp-fips-tool's options."""
     raise typer.Exit(main(ctx.args, "fipsmanifest check node"))
 
 

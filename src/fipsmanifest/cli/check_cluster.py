@@ -96,6 +96,7 @@ def cluster(
     """
     if role not in ("auto", "control-plane", "worker"):
         raise UsageError(f"--role {role} is not a role.", "Use control-plane, worker or auto.")
+    # What it needs comes with an extra, and may be missing.
     try:
         from ..workflows import check_cluster
     except ModuleNotFoundError as error:

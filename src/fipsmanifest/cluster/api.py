@@ -24,7 +24,7 @@ import urllib3
 from .. import __version__
 from ..errors import Incomplete, UsageError
 from ..fetch.retry import retry_after
-from ..model.documents import Unreadable, read_json
+from ..model.documents import MalformedDocument, read_json
 from ..trust.text import visible
 from .credentials import Credential, Credentials
 from .kubeconfig import Connection
@@ -153,7 +153,7 @@ class Api:
                         yield event
             finally:
                 response.close()
-        except (urllib3.exceptions.HTTPError, OSError, Unreadable) as error:
+        except (urllib3.exceptions.HTTPError, OSError, MalformedDocument) as error:
             raise Unreachable(f"The watch of {self._server} broke: {visible(str(error))}.", "Run again.") from error
 
     def _send(
@@ -272,7 +272,7 @@ class _Absent(Exception):
 def _document(content: bytes, server: str) -> dict[str, Any]:
     try:
         document = read_json(content) if len(content) <= MAX_BYTES else None
-    except Unreadable:
+    except MalformedDocument:
         document = None
     if not isinstance(document, dict):
         raise Unreachable(f"{server} answers with something else than JSON objects.", "Check the server's address.")
@@ -283,7 +283,7 @@ def _refusal(http: int, content: bytes, retried: bool) -> ApiError:
     """Return the error of an answer (meta/v1 Status), or of a watch's event with one."""
     try:
         document = read_json(content)
-    except Unreadable:
+    except MalformedDocument:
         document = None
     status = document if isinstance(document, dict) else {}
     if isinstance(status.get("object"), dict):

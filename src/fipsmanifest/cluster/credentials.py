@@ -18,7 +18,7 @@ import urllib3
 
 from ..environment import for_children
 from ..errors import Incomplete
-from ..model.documents import Unreadable, read_json
+from ..model.documents import MalformedDocument, read_json
 from ..trust.text import visible
 from .kubeconfig import Connection, ExecPlugin, Oidc
 
@@ -124,7 +124,7 @@ def _run_plugin(plugin: ExecPlugin, connection: Connection) -> Credential:
         status = read_json(done.stdout[:_MAX_BYTES] if done.returncode == 0 else b"")["status"]
         token, certificate, key = (status.get(name) for name in ("token", "clientCertificateData", "clientKeyData"))
         expires = datetime.fromisoformat(status["expirationTimestamp"]) if status.get("expirationTimestamp") else None
-    except (Unreadable, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (MalformedDocument, KeyError, TypeError, AttributeError, ValueError) as error:
         raise Incomplete(
             f"The exec plugin {visible(plugin.command)} printed no credentials (exit code {done.returncode}).",
             "Run it by hand; its messages are above.",
@@ -156,7 +156,7 @@ def _refresh(identity: Oidc, again: bool) -> Credential:
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             answer = pool.request("POST", endpoint, body=urlencode(form), headers=kind)
             token = str(read_json(answer.data[:_MAX_BYTES])["id_token"])
-    except (urllib3.exceptions.HTTPError, Unreadable, KeyError, TypeError) as error:
+    except (urllib3.exceptions.HTTPError, MalformedDocument, KeyError, TypeError) as error:
         raise Incomplete(f"{visible(identity.issuer)} gave no new identity token.", advice) from error
     return Credential(_bearer(token), None, _token_end(token))
 

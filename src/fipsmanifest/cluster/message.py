@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.documents import Unreadable, read_json
+from ..model.documents import MalformedDocument, read_json
 from ..node.report import SCHEMA
 from ..node.result import EXIT_CODES, FAIL, INCOMPLETE, INVALID, PASS, UNKNOWN, UNTRUSTED, VALID
 from ..trust.text import visible
@@ -152,7 +152,7 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
         return no_answer("unreadable-report", f"it has {len(message)} characters")
     try:
         report = _mapping(read_json(message))
-    except Unreadable as error:
+    except MalformedDocument as error:
         return no_answer("unreadable-report", str(error))
     if report.get("schema") != SCHEMA:
         return no_answer("unreadable-report", "it has another schema")

@@ -52,7 +52,7 @@ class Extent:
     """Address behind its object's last byte of code."""
 
 
-def called(source: ByteSource, elf: Elf, extent: Extent, names: dict[int, str] | None) -> set[str]:
+def called_functions(source: ByteSource, elf: Elf, extent: Extent, names: dict[int, str] | None) -> set[str]:
     """Give the functions of the module that are the target of a call or jump from outside.
 
     ``names`` maps addresses to the names wanted; without it every address at which a function can begin counts,

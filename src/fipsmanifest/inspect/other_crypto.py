@@ -148,14 +148,14 @@ class OtherCryptography:
     """Algorithms whose tables are there."""
 
 
-def look(source: ByteSource, functions: Iterable[str], memory: Sequence[tuple[int, int]]) -> OtherCryptography:
+def detect(source: ByteSource, functions: Iterable[str], memory: Sequence[tuple[int, int]]) -> OtherCryptography:
     """Look for other cryptography among the names of functions and in what is mapped into memory."""
     return OtherCryptography(
         tuple(packages(functions)), tuple(libraries(source, memory)), tuple(algorithms(source, memory))
     )
 
 
-def package(function: str) -> str:
+def package_path(function: str) -> str:
     """Return the import path of the package that a function of the function table is of; empty where it is of none."""
     # Generated for a type of the package.
     for prefix in ("type:.eq.", "type:.hash.", "type..eq.", "type..hash.", "go:struct {"):
@@ -168,7 +168,7 @@ def package(function: str) -> str:
 
 def packages(functions: Iterable[str]) -> list[str]:
     """Return the packages of cryptography among those of ``functions``, sorted; Go's own are not looked for."""
-    return sorted({path for path in {package(name) for name in functions} if _is_cryptography(path)})
+    return sorted({path for path in {package_path(name) for name in functions} if _is_cryptography(path)})
 
 
 def _is_cryptography(path: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from . import functab
+from . import function_table
 from .elf import Elf, Segment
 from .source import ByteSource, find, windows
 
@@ -48,14 +48,14 @@ _ENTRY = {
 }
 
 
-def compiler(source: ByteSource, elf: Elf) -> Compiler | None:
+def detect(source: ByteSource, elf: Elf) -> Compiler | None:
     """Return which compiler's signs a file has; None where it has no sign of Go."""
     if elf.section(_GCCGO_SECTION):
         return "gccgo"
-    if any(elf.section(name) for name in _SECTIONS) or _build_id(source, elf):
+    if any(elf.section(name) for name in _SECTIONS) or _has_build_id(source, elf):
         return "gc"
-    places = _with_texts(elf)
-    if any(True for segment in places for _ in functab.headers(source, elf, segment.offset, segment.end)):
+    places = _text_segments(elf)
+    if any(True for segment in places for _ in function_table.headers(source, elf, segment.offset, segment.end)):
         return "gc"
     messages: set[bytes] = set()
     for segment in places:
@@ -63,23 +63,23 @@ def compiler(source: ByteSource, elf: Elf) -> Compiler | None:
             if _GCCGO_RUNTIME in data or _GCCGO_LIBRARY in data:
                 return "gccgo"
             messages.update(message for message in _MESSAGES if message in data)
-    if len(messages) >= _ENOUGH_MESSAGES or _starts_like_go(source, elf):
+    if len(messages) >= _ENOUGH_MESSAGES or _has_go_entry(source, elf):
         return "gc"
     return None
 
 
-def _with_texts(elf: Elf) -> tuple[Segment, ...]:
+def _text_segments(elf: Elf) -> tuple[Segment, ...]:
     """Return the segments that have texts and tables; that of the code too where they have none of their own."""
     apart = tuple(segment for segment in elf.loads if not segment.executable)
     return apart if any(not segment.writable for segment in apart) else elf.loads
 
 
-def _build_id(source: ByteSource, elf: Elf) -> bool:
+def _has_build_id(source: ByteSource, elf: Elf) -> bool:
     notes = (segment for segment in elf.segments if segment.kind == "note")
     return any(source.read_at(note.offset, 16)[8:] == b"\4\0\0\0Go\0\0" for note in notes)
 
 
-def _starts_like_go(source: ByteSource, elf: Elf) -> bool:
+def _has_go_entry(source: ByteSource, elf: Elf) -> bool:
     code = _ENTRY.get(elf.facts.machine)
     return code is not None and any(
         True for segment in elf.executable for _ in find(source, segment.offset, segment.end, code)

@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 0x20000, 0x100000
 
 
 @dataclass(frozen=True, slots=True)
-class Slid:
+class IntegrityMatch:
     """A stretch of code whose own integrity digest stands behind it."""
 
     length: int
@@ -38,12 +38,12 @@ class Slid:
     """Where it is stored, from the text's start."""
 
 
-def integrity(source: ByteSource, start: int, length: int, algorithm: str) -> bytes:
+def integrity_digest(source: ByteSource, start: int, length: int, algorithm: str) -> bytes:
     """Compute the module's integrity digest over ``length`` bytes from file offset ``start``."""
     return hmac.digest(KEY, source.read_at(start, length), ALGORITHMS[algorithm])
 
 
-def holds(source: ByteSource, start: int, length: int, end: int) -> Slid | None:
+def match_at(source: ByteSource, start: int, length: int, end: int) -> IntegrityMatch | None:
     """Check one stretch: compute both digests and look for either behind it, not beyond offset ``end``."""
     text = source.read_at(start, length)
     behind = source.read_at(start + length, min(STORED_WITHIN, max(end - start - length, 0)))
@@ -53,17 +53,17 @@ def holds(source: ByteSource, start: int, length: int, end: int) -> Slid | None:
         digest = hmac.digest(KEY, text, function)
         at = behind.find(digest)
         if at >= 0:
-            return Slid(length, algorithm, digest, length + at)
+            return IntegrityMatch(length, algorithm, digest, length + at)
     return None
 
 
-def slide(source: ByteSource, start: int, end: int, *, exactly: int | None = None) -> Slid | None:
+def find_match(source: ByteSource, start: int, end: int, *, exactly: int | None = None) -> IntegrityMatch | None:
     """Find the length at which the text from ``start`` meets its stored digest, not beyond offset ``end``.
 
     ``exactly`` is that length where something else tells it. Takes up to half a second.
     """
     if exactly is not None:
-        return holds(source, start, exactly, end) if 0 < exactly <= end - start else None
+        return match_at(source, start, exactly, end) if 0 < exactly <= end - start else None
     text = source.read_at(start, min(LONGEST + STORED_WITHIN, end - start))
     for algorithm, function in ALGORITHMS.items():
         # The inner hash of HMAC (RFC 2104), kept running; the outer one is made anew at each step.
@@ -74,7 +74,7 @@ def slide(source: ByteSource, start: int, end: int, *, exactly: int | None = Non
             digest = function(outer + inner.digest()).digest()
             at = text.find(digest, length, length + STORED_WITHIN)
             if at >= 0:
-                return Slid(length, algorithm, digest, at)
+                return IntegrityMatch(length, algorithm, digest, at)
             inner.update(text[length : length + STEP])
     return None
 

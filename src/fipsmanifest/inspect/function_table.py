@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice
 
 from .elf import PAGE, Elf, Segment
-from .memory import PAGES, joined
+from .memory import PAGES, merge_ranges
 from .source import ByteSource, windows
 
 #: Magic -> which word gives the offset of the names; the next one is that of what stands behind them. In the oldest
@@ -36,7 +36,7 @@ _RUNTIME = b"\0runtime."
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedFunction:
     """A function's name in the table."""
 
     name: str
@@ -60,13 +60,13 @@ class FunctionTable:
 
     def first(
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
-    ) -> Named | None:
+    ) -> NamedFunction | None:
         """Find a function whose name begins with one of ``prefixes``, a zero byte before each, and not with ``but``."""
         return _first(source, self.names, prefixes, but)
 
     def first_anywhere(
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
-    ) -> Named | None:
+    ) -> NamedFunction | None:
         """Find the same wherever the runtime could have it from: for what no header may hide."""
         found = _first(source, self.names, prefixes, but) if self.offset is not None else None
         return found or _first(source, self.memory, prefixes, but)
@@ -93,7 +93,7 @@ def read(source: ByteSource, elf: Elf) -> FunctionTable:
 
 def _memory(source: ByteSource, elf: Elf) -> Iterator[tuple[int, int]]:
     """Yield the stretches of the file that any loader maps, each byte once."""
-    for start, end in elf.memory.mapped() or joined(sorted((load.offset, load.end) for load in elf.loads)):
+    for start, end in elf.memory.mapped() or merge_ranges(sorted((load.offset, load.end) for load in elf.loads)):
         yield start, min(end, source.size)
 
 
@@ -147,9 +147,9 @@ def _first(
     stretches: tuple[tuple[int, int], ...],
     prefixes: tuple[bytes, ...],
     but: re.Pattern[bytes] | None,
-) -> Named | None:
+) -> NamedFunction | None:
     found = (
-        Named(prefix[1:].decode(), at + 1)
+        NamedFunction(prefix[1:].decode(), at + 1)
         for prefix in prefixes
         for start, end in stretches
         for at in _matches(source, start, end, prefix, _name(prefix, but))

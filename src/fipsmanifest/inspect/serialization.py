@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, SeenModule, Verdict
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, Verdict
 from .table import Table
 
 #: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's
@@ -68,7 +68,7 @@ def from_json(entry: dict[str, Any]) -> Finding:
         go=GoFacts(go["version"], go.get("path"), go.get("module"), go.get("settings", {})) if go else None,
         crypto=CryptoFacts(
             Verdict(crypto["verdict"]),
-            SeenModule(**crypto["module"]) if "module" in crypto else None,
+            DetectedModule(**crypto["module"]) if "module" in crypto else None,
             crypto["evidence"],
         )
         if crypto
@@ -76,7 +76,7 @@ def from_json(entry: dict[str, Any]) -> Finding:
     )
 
 
-def module_to_json(seen: SeenModule, table: Table) -> dict[str, Any]:
+def module_to_json(seen: DetectedModule, table: Table) -> dict[str, Any]:
     """Say what a manifest says of a module: the table's row, apart from the certificates that cover it.
 
     Keys that do not apply are absent. Certificates are those of a shipped row only.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from .boring import Sighting
+from .boring import ModuleMatch
 from .elf import Elf
 from .source import ByteSource
 from .table import Row
@@ -25,7 +25,7 @@ _MOST_RELOCATIONS = 1 << 18
 _MOST_SLOTS = 1 << 14
 
 
-def named(source: ByteSource, elf: Elf, module: Sighting) -> frozenset[str]:
+def requested_entry_points(source: ByteSource, elf: Elf, module: ModuleMatch) -> frozenset[str]:
     """Give the entry points of a known module that the file asks the loader for by name."""
     if module.row is None or elf.facts.bits != 64 or elf.facts.machine not in _SLOTS:
         return frozenset()
