@@ -188,6 +188,7 @@ _VERBS = {
     "diff": ("diff", LOOK),
     "bundle": ("bundle", LOOK),
     "overrides": ("overrides", LOOK),
+    "export": ("export", LOOK),
     "schema": ("schema", LOOK),
     "keys": ("keys", TRUST),
     "modules": ("modules", TRUST),

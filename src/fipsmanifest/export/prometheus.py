@@ -1,0 +1,99 @@
+"""Prometheus text format 0.0.4, for the textfile collector. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ..model.finding import Verdict
+from ..model.manifest import Manifest
+from ..node import metrics
+from ..node.metrics import Metric
+from ..trust.text import read_time
+from .documents import Inspection, NodeReport, Source
+from .programs import modules, programs
+
+if TYPE_CHECKING:
+    from .formats import Settings
+
+
+def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the interface of all formats
+    """Return the metrics of a document."""
+    document = source.document
+    if isinstance(document, NodeReport):
+        return metrics.write(metrics.of_node(document.model_dump(mode="json", by_alias=True)))
+    if isinstance(document, Inspection):
+        return metrics.write(_of_inspection(source, document))
+    return metrics.write(_of_manifest(source, document))
+
+
+def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Metric]:
+    yield _verdicts("fipsmanifest_inspection_programs", source)
+    yield _one("fipsmanifest_inspection_files", "Files that were inspected.", len(inspection.files))
+    yield _one("fipsmanifest_inspection_unopened", "Containers that were not opened.", len(inspection.unopened))
+    yield _one("fipsmanifest_inspection_errors", "Why the inspection did not end with 0.", len(inspection.errors))
+    gate = inspection.gate
+    if gate is not None:
+        passed = gate.passed and not inspection.errors and gate.proven > 0
+        yield _one("fipsmanifest_gate_passed", "1 if the gate passed, else 0.", int(passed))
+        yield _one("fipsmanifest_gate_excepted", "Programs and containers accepted by exceptions.", len(gate.excuses))
+
+
+def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Metric]:
+    info = {
+        "kubernetes": manifest.kubernetes,
+        "el": str(manifest.el),
+        "manifest": manifest.name or f"rhel{manifest.el}",
+        "signature": source.signature.state,
+    }
+    yield Metric("fipsmanifest_manifest_info", "What the manifest is, and what is known of its signature.", [(info, 1)])
+    yield _one("fipsmanifest_manifest_serial", "The manifest's serial.", manifest.serial)
+    yield from _moment("fipsmanifest_manifest_created_timestamp_seconds", "When it was made.", manifest.created)
+    yield from _moment("fipsmanifest_manifest_expires_timestamp_seconds", "When it expires.", manifest.expires)
+    yield _verdicts("fipsmanifest_manifest_programs", source)
+    counts = Counter((item.requirement, item.verdict) for item in manifest.components)
+    samples: list[tuple[Mapping[str, str], float]] = [
+        ({"requirement": requirement, "verdict": verdict}, count)
+        for (requirement, verdict), count in sorted(counts.items())
+    ]
+    yield Metric("fipsmanifest_manifest_components", "Components by requirement and verdict.", samples)
+    yield from _certificates(source)
+
+
+def _certificates(source: Source) -> Iterator[Metric]:
+    found: dict[tuple[str, int], str] = {}
+    for module in modules(source).values():
+        for certificate in module.certificates or []:
+            if certificate.historical_since is not None:
+                found[certificate.standard, certificate.number] = certificate.historical_since
+    samples: list[tuple[Mapping[str, str], float]] = [
+        ({"standard": standard, "number": str(number)}, _seconds(day))
+        for (standard, number), day in sorted(found.items())
+    ]
+    if samples:
+        yield Metric(
+            "fipsmanifest_certificate_historical_timestamp_seconds",
+            "When a certificate of the manifest's modules moves to the historical list.",
+            samples,
+        )
+
+
+def _verdicts(name: str, source: Source) -> Metric:
+    counts = Counter(program.verdict for program in programs(source))
+    return Metric(name, "Programs by verdict.", [({"verdict": str(verdict)}, counts[verdict]) for verdict in Verdict])
+
+
+def _one(name: str, text: str, value: float) -> Metric:
+    return Metric(name, text, [({}, value)])
+
+
+def _moment(name: str, text: str, moment: str | None) -> Iterator[Metric]:
+    if moment is not None:
+        yield _one(name, text, _seconds(moment))
+
+
+def _seconds(moment: str) -> float:
+    found = read_time(moment)
+    assert found is not None  # noqa: S101 - the model refuses other texts
+    return found.timestamp()
