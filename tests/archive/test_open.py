@@ -10,7 +10,7 @@ import pytest
 from fipsmanifest.archive.member import Member
 from fipsmanifest.archive.open import holds_members, kind_of, may_hold_members, members_of
 from fipsmanifest.errors import Refused, UsageError
-from tests.servers_registry import make_image, make_layer, skopeo
+from tests.support.registry import make_image, make_layer, skopeo
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from fipsmanifest.archive.limits import Limits
 from fipsmanifest.archive.member import Damaged, Member, Unread
 from fipsmanifest.archive.open import kind_of, members_of
 from fipsmanifest.errors import Refused
-from tests.archive.zips import Archive, Part
+from tests.support.zips import Archive, Part
 
 CONTENT = b"\x7fELF" + bytes(range(256)) * 5000
 

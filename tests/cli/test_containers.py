@@ -22,10 +22,10 @@ import zstandard
 from tests.archive.test_ar import member as ar_member
 from tests.archive.test_cpioarchive import END, entry
 from tests.archive.test_signatures import NOT_OPENED
-from tests.archive.zips import Archive, Part
 from tests.cli.test_inspect import PROGRAM, Ended, inspect
-from tests.inspect import programs
-from tests.servers_registry import make_layer
+from tests.support import programs
+from tests.support.registry import make_layer
+from tests.support.zips import Archive, Part
 
 
 @pytest.fixture(scope="module")

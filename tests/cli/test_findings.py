@@ -19,7 +19,7 @@ from benchmarks.measure import run
 
 from fipsmanifest.cli import output
 from fipsmanifest.errors import Incomplete
-from tests.inspect import programs
+from tests.support import programs
 
 from .test_inspect import PROGRAM, inspect
 

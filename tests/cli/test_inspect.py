@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.collect import upstream
-from tests.inspect import edits, programs
-from tests.servers_registry import OCI_INDEX, OCI_MANIFEST, Registry, make_image, make_layer, put_blob, skopeo
+from tests.support import edits, programs, upstream
+from tests.support.registry import OCI_INDEX, OCI_MANIFEST, Registry, make_image, make_layer, put_blob, skopeo
 
 GATE = Path(__file__).parents[2] / "docs/gate.md"
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")

@@ -14,7 +14,7 @@ import pytest
 from examples.upstream import goprograms
 
 import fipsmanifest.inspect
-from tests.inspect import edits, programs
+from tests.support import edits, programs
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 

@@ -24,9 +24,9 @@ from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.state import rollback
 from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
-from tests.faultyhttp import FaultyServer
-from tests.node import forge as forge_module
-from tests.node.forge import Forge, payload
+from tests.support import forge as forge_module
+from tests.support.faultyhttp import FaultyServer
+from tests.support.forge import Forge, payload
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 

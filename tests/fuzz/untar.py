@@ -22,7 +22,7 @@ from fipsmanifest.archive.limits import Limits
 from fipsmanifest.archive.member import Member
 from fipsmanifest.archive.tar import members
 from fipsmanifest.model.artifact import Blob
-from tests.servers_registry import OCI_LAYER, make_image
+from tests.support.registry import OCI_LAYER, make_image
 
 #: The digest of no bytes.
 EMPTY = hashlib.sha256().hexdigest()

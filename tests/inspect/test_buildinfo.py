@@ -12,12 +12,12 @@ from examples.upstream import goprograms
 
 from fipsmanifest.inspect import elf
 from fipsmanifest.inspect.buildinfo import text
-from fipsmanifest.inspect.inspector import look
+from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import GoFacts, Verdict
+from tests.support import edits, programs, toolchains
 
-from . import edits, programs, toolchains
 from .matrix import REAL, named
 
 TABLE = load()
@@ -25,7 +25,7 @@ GO_PROGRAMS = [name for name, row in REAL.items() if row.verdict != "not-go"]
 
 
 def read(data: bytes) -> GoFacts:
-    go = look(Buffer(data), TABLE).go
+    go = analyze(Buffer(data), TABLE).go
     assert go is not None
     return go
 
@@ -68,7 +68,7 @@ def check_text(path: Path) -> None:
 
 
 def check_distributed(path: Path) -> None:
-    looked = look(Buffer(path.read_bytes()), TABLE)
+    looked = analyze(Buffer(path.read_bytes()), TABLE)
     assert looked.go == as_go_prints_it(path)
     assert looked.crypto.verdict is Verdict.PLAIN
     check_text(path)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.inspect import cryptocode
-from fipsmanifest.inspect.inspector import Looked, look
+from fipsmanifest.inspect import other_crypto
+from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 
@@ -39,7 +39,7 @@ TABLE = load()
     ],
 )
 def test_a_package_of_cryptography_is_known_by_its_path(function: str, package: str) -> None:
-    assert cryptocode.packages([function, "main.main"]) == [package]
+    assert other_crypto.packages([function, "main.main"]) == [package]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_package_of_cryptography_is_known_by_its_path(function: str, package: 
     ],
 )
 def test_other_packages_are_not(function: str) -> None:
-    assert cryptocode.packages([function]) == []
+    assert other_crypto.packages([function]) == []
 
 
 def rijndael_substitutions() -> bytes:
@@ -108,15 +108,15 @@ def fractional_bits_of_cube_roots(bits: int) -> list[int]:
 )
 def test_an_algorithm_is_known_by_its_table(algorithm: str, table: Callable[[], bytes]) -> None:
     data = bytes(100_003) + table() + bytes(1000)
-    assert cryptocode.algorithms(Buffer(data), [(0, len(data))]) == [algorithm]
-    assert cryptocode.algorithms(Buffer(data), [(0, 100_000)]) == []
+    assert other_crypto.algorithms(Buffer(data), [(0, len(data))]) == [algorithm]
+    assert other_crypto.algorithms(Buffer(data), [(0, 100_000)]) == []
 
 
-def built(main: str, **files: str) -> Looked:
+def built(main: str, **files: str) -> ElfAnalysis:
     program = goprograms.build(
         "other", main=main, boring=False, files={k.replace("__", "/"): v for k, v in files.items()}
     )
-    return look(Buffer(program.read_bytes()), TABLE)
+    return analyze(Buffer(program.read_bytes()), TABLE)
 
 
 SUBSTITUTIONS = ", ".join(map(str, rijndael_substitutions()))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.inspect.inspector import look
+from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
+from tests.support import edits, programs
 
-from . import edits, programs
 from .forgeries import section_headers_at
 
 TABLE = load()
@@ -33,7 +33,7 @@ ENTRY = bytes.fromhex("488b3c24488d742408e9")
 
 
 def judged(data: bytes) -> tuple[str, str]:
-    crypto = look(Buffer(data), TABLE).crypto
+    crypto = analyze(Buffer(data), TABLE).crypto
     return str(crypto.verdict), str(crypto.evidence["code"])
 
 

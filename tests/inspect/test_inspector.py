@@ -18,11 +18,10 @@ from examples.upstream.goprograms import build
 from fipsmanifest.archive.member import Mark, Member
 from fipsmanifest.errors import Incomplete, Refused, UsageError
 from fipsmanifest.inspect.inspector import IN_MEMORY, Inspector
-from fipsmanifest.inspect.jsonform import from_json, to_json
+from fipsmanifest.inspect.serialization import from_json, to_json
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import Verdict
-
-from . import programs
+from tests.support import programs
 
 TABLE = load()
 

@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 
 import fipsmanifest.inspect
-from fipsmanifest.inspect.sentences import SENTENCES
+from fipsmanifest.inspect.descriptions import SENTENCES
 
 #: Named in a table of `verdict.py`.
 OTHER_CODES = ("crypto-packages", "crypto-library", "crypto-tables")
 
 SOURCES = sorted(Path(fipsmanifest.inspect.__file__).parent.glob("*.py"))
 #: How the code raises or returns one.
-RAISED = re.compile(r"(?:Unreadable|unreadable|not_go)\(\s*\"([a-z0-9-]+)\"")
-DECIDED = re.compile(r"^ +return (?!SeenModule)|Verdict\.[A-Z_]+")
+RAISED = re.compile(r"(?:UnreadableElf|unreadable|not_go)\(\s*\"([a-z0-9-]+)\"")
+DECIDED = re.compile(r"^ +return (?!DetectedModule)|Verdict\.[A-Z_]+")
 CODE = re.compile(r"\"([a-z0-9]+(?:-[a-z0-9]+)+)\"")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.publish.compare import Differs, OnlyAdditions, Same, compare
-from tests.publish.releases import document
+from tests.support.releases import document
 
 
 def with_file(**changes: Any) -> dict[str, Any]:

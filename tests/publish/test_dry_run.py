@@ -16,7 +16,7 @@ from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import read_snapshot
 from fipsmanifest.workflows.signing import plan_before_signing
-from tests.publish.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
+from tests.support.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases" / "v1.21.3" / "rhel8.toml"
 

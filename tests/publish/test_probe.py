@@ -18,9 +18,9 @@ from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy, honest
-from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
-from tests.servers import RcloneS3, SeaweedFS
+from tests.support.faulty_proxy import FaultyProxy, honest
+from tests.support.releases import ReleaseKey, expected_keys, wanted_release
+from tests.support.servers import RcloneS3, SeaweedFS
 
 CONDITIONS = ["create-only", "replace-only", "replace-existing"]
 

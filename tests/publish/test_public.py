@@ -19,7 +19,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.public import read_back, require_address
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.state.workspace import Workspace
-from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
+from tests.support.releases import ReleaseKey, expected_keys, wanted_release
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "/tool/manifests/v1.21.3/manifest-rhel8.json.asc"

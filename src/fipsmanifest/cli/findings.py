@@ -18,11 +18,11 @@ from . import columns, output
 from .columns import Column
 
 if TYPE_CHECKING:
-    from ..inspect.gate import Decision, Excuse
-    from ..inspect.nested import Located, Unopened
+    from ..inspect.gate import AppliedException, GateDecision
+    from ..inspect.nested import LocatedFinding, UnopenedContainer
     from ..inspect.table import Row, Table
-    from ..model.artifact import LeftOut
-    from ..model.finding import CryptoFacts, SeenModule
+    from ..model.artifact import SkippedPart
+    from ..model.finding import CryptoFacts, DetectedModule
     from ..progress import Progress
 
 _COLUMNS = (
@@ -41,16 +41,16 @@ _USUAL_WIDTHS = (12, 32, 1, 22, 28, 84)
 class Telling(Protocol):
     """One way to tell what is found."""
 
-    def see(self, item: Located) -> None:
+    def see(self, item: LocatedFinding) -> None:
         """Take one file, in the order of the survey."""
 
-    def leave_out(self, item: LeftOut) -> None:
+    def leave_out(self, item: SkippedPart) -> None:
         """Take what was not looked at."""
 
-    def see_unopened(self, item: Unopened) -> None:
+    def see_unopened(self, item: UnopenedContainer) -> None:
         """Take a container that was not opened."""
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+    def end(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Tell the rest; there is nothing more to come."""
 
 
@@ -60,35 +60,35 @@ class AsJson:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._files = output.LongList()
-        self._modules: set[SeenModule] = set()
-        self._left_out: list[LeftOut] = []
-        self._unopened: list[Unopened] = []
+        self._modules: set[DetectedModule] = set()
+        self._left_out: list[SkippedPart] = []
+        self._unopened: list[UnopenedContainer] = []
 
-    def see(self, item: Located) -> None:
+    def see(self, item: LocatedFinding) -> None:
         """Take one file."""
-        from ..inspect.jsonform import to_json
-        from ..inspect.verdict import sentence
+        from ..inspect.serialization import to_json
+        from ..inspect.verdict import describe_verdict
 
         entry = to_json(item.finding)
         if item.container is not None:
             entry["container"] = item.container
         crypto = item.finding.crypto
         if crypto is not None:
-            entry["sentence"] = sentence(crypto)
+            entry["sentence"] = describe_verdict(crypto)
             if crypto.module is not None:
                 entry["module_digest"] = crypto.module.digest
                 self._modules.add(crypto.module)
         self._files.add(entry)
 
-    def leave_out(self, item: LeftOut) -> None:
+    def leave_out(self, item: SkippedPart) -> None:
         """Take what was not looked at."""
         self._left_out.append(item)
 
-    def see_unopened(self, item: Unopened) -> None:
+    def see_unopened(self, item: UnopenedContainer) -> None:
         """Take a container that was not opened."""
         self._unopened.append(item)
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+    def end(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write it."""
         document: dict[str, Any] = {
             "schema": "fipsmanifest/inspect/v1",
@@ -103,11 +103,11 @@ class AsJson:
                 "require": "proven",
                 "passed": not errors,
                 "proven": decision.proven,
-                "excepted": len(decision.excuses),
+                "excepted": len(decision.accepted),
                 "refused": len(decision.refusals),
                 "excuses": [
                     {key: value for key, value in asdict(item).items() if value is not None}
-                    for item in decision.excuses
+                    for item in decision.accepted
                 ],
                 "unused_exceptions": [item.path for item in decision.unused],
             }
@@ -122,24 +122,24 @@ class AsMarkdown:
         self._modules = _Modules(table)
         self._left_out: list[str] = []
 
-    def see(self, item: Located) -> None:
+    def see(self, item: LocatedFinding) -> None:
         """Take one file."""
         if item.finding.crypto is not None:
             self._modules.see(item.finding.crypto)
             self._rows.write(json.dumps(_row(item)) + "\n")
 
-    def leave_out(self, item: LeftOut) -> None:
+    def leave_out(self, item: SkippedPart) -> None:
         """Take what was not looked at."""
         self._left_out.append(_not_looked_at(item))
 
-    def see_unopened(self, item: Unopened) -> None:
+    def see_unopened(self, item: UnopenedContainer) -> None:
         """Take a container that was not opened."""
         self._left_out.append(_not_opened(item))
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
+    def end(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:  # noqa: ARG002
         """Write it, with what was accepted and why; a release note has no place for errors."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
-        accepted = [_accepted(excuse) for excuse in decision.excuses] if decision is not None else []
+        accepted = [_accepted(excuse) for excuse in decision.accepted] if decision is not None else []
         for lines in (self._modules.lines(), self._left_out, accepted):
             if lines:
                 output.write()
@@ -158,7 +158,7 @@ class AsTable:
         self._programs = self._others = 0
         self._left_out: list[str] = []
 
-    def see(self, item: Located) -> None:
+    def see(self, item: LocatedFinding) -> None:
         """Take one file."""
         if item.finding.crypto is None:
             self._others += 1
@@ -170,15 +170,15 @@ class AsTable:
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._tell(row)
 
-    def leave_out(self, item: LeftOut) -> None:
+    def leave_out(self, item: SkippedPart) -> None:
         """Take what was not looked at."""
         self._left_out.append(_not_looked_at(item))
 
-    def see_unopened(self, item: Unopened) -> None:
+    def see_unopened(self, item: UnopenedContainer) -> None:
         """Take a container that was not opened."""
         self._left_out.append(_not_opened(item))
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
+    def end(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write it; errors are told where all verbs tell theirs."""
         found = self._layout()
         refused = _totals(decision)
@@ -197,10 +197,10 @@ class AsTable:
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
             return
-        for excuse in decision.excuses:
+        for excuse in decision.accepted:
             output.write(output.one_line(_accepted(excuse)))
         passed = "not passed" if errors else "passed"
-        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.excuses)} accepted by exceptions.")
+        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.accepted)} accepted by exceptions.")
 
     def _layout(self) -> columns.Layout:
         return columns.layout(_COLUMNS, self._widths, columns.terminal())
@@ -243,9 +243,9 @@ class _Causes:
 
     def see(self, crypto: CryptoFacts) -> None:
         """Take one program's verdict."""
-        from ..inspect.verdict import sentence
+        from ..inspect.verdict import describe_verdict
 
-        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), sentence(crypto))
+        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), describe_verdict(crypto))
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def lines(self, room: int | None) -> list[str]:
@@ -258,20 +258,20 @@ class _Causes:
         return [line for text in told for line in textwrap.wrap(text, width, subsequent_indent="  ")]
 
 
-def _totals(decision: Decision | None) -> str:
+def _totals(decision: GateDecision | None) -> str:
     """Return how many programs of each verdict may not pass; empty where all may."""
-    from ..inspect.gate import NotPassed
+    from ..inspect.gate import RefusedProgram
 
-    refused = [item.verdict for item in decision.refusals if isinstance(item, NotPassed)] if decision else []
+    refused = [item.verdict for item in decision.refusals if isinstance(item, RefusedProgram)] if decision else []
     return ", ".join(f"{refused.count(verdict)} {verdict}" for verdict in dict.fromkeys(refused))
 
 
 def _error(error: FipsManifestError) -> dict[str, Any]:
     """Return the JSON of an error, with the program that it is about, where it is about one."""
-    from ..inspect.gate import NotPassed
+    from ..inspect.gate import RefusedProgram
 
     form = output.error_form(error.exit_code, error.message, error.advice)
-    if isinstance(error, NotPassed):
+    if isinstance(error, RefusedProgram):
         form |= {"path": error.path, "container": error.container, "verdict": error.verdict}
     return form
 
@@ -303,8 +303,8 @@ def _covered(row: Row, today: date) -> list[str]:
     ] or [f"module {row.id}: no certificate is known here"]
 
 
-def _module(seen: SeenModule, table: Table) -> dict[str, Any]:
-    from ..inspect.jsonform import module_to_json
+def _module(seen: DetectedModule, table: Table) -> dict[str, Any]:
+    from ..inspect.serialization import module_to_json
 
     entry = module_to_json(seen, table)
     known = {item.number: item for item in table.certificates}
@@ -317,27 +317,27 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _not_looked_at(item: LeftOut) -> str:
+def _not_looked_at(item: SkippedPart) -> str:
     return f"not looked at: {item.name} ({item.why})"
 
 
-def _not_opened(item: Unopened) -> str:
+def _not_opened(item: UnopenedContainer) -> str:
     where = item.path + (f" in {item.container}" if item.container else "")
     return f"not opened: {where} ({item.format}): {item.reason}"
 
 
-def _unopened(item: Unopened) -> dict[str, str]:
+def _unopened(item: UnopenedContainer) -> dict[str, str]:
     entry = {"path": item.path, "container": item.container, "format": item.format, "reason": item.reason}
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _accepted(excuse: Excuse) -> str:
+def _accepted(excuse: AppliedException) -> str:
     where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
     return f"accepted: {where} is '{excuse.verdict}': {excuse.reason}"
 
 
-def _row(item: Located) -> list[str]:
-    from ..inspect.verdict import sentence
+def _row(item: LocatedFinding) -> list[str]:
+    from ..inspect.verdict import describe_verdict
 
     finding = item.finding
     crypto = finding.crypto
@@ -347,13 +347,13 @@ def _row(item: Located) -> list[str]:
         item.container or "-",
         finding.go.version if finding.go else "-",
         _module_cell(crypto.module) if crypto and crypto.module else "-",
-        sentence(crypto) if crypto else "",
+        describe_verdict(crypto) if crypto else "",
     ]
     # A row is a line, whatever a file is called.
     return [cell.replace("\n", "\\x0a") for cell in cells]
 
 
-def _module_cell(module: SeenModule) -> str:
+def _module_cell(module: DetectedModule) -> str:
     return f"{module.id} (local)" if module.row == "local" else module.id
 
 

@@ -13,7 +13,7 @@ import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
-from ..model.artifact import LeftOut
+from ..model.artifact import SkippedPart
 from . import options, output
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def inspect(
     As a gate (--require proven) it ends with 5 where a program may not pass, or where there is nothing to prove.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
-    from ..inspect.gate import by_cause
-    from ..inspect.nested import Unopened
+    from ..inspect.gate import group_by_cause
+    from ..inspect.nested import UnopenedContainer
     from ..inspect.table import load
 
     gate = _gate(exceptions) if require is not None else None
@@ -101,21 +101,21 @@ def inspect(
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
         with _survey(paths, table, cache, network, allowance, bars) as outcomes:
             for item in outcomes:
-                if isinstance(item, Unopened):
+                if isinstance(item, UnopenedContainer):
                     telling.see_unopened(item)
                     # As a gate it refuses what was not opened; without one, this is what is incomplete.
                     if gate is None:
                         errors.append(item)
                     else:
-                        gate.see_unopened(item)
+                        gate.add_unopened(item)
                 elif isinstance(item, FipsManifestError):
                     errors.append(item)
-                elif isinstance(item, LeftOut):
+                elif isinstance(item, SkippedPart):
                     telling.leave_out(item)
                 else:
                     telling.see(item)
                     if gate is not None:
-                        gate.see(item)
+                        gate.add(item)
     decision = gate.decide() if gate is not None else None
     if decision is not None:
         errors += decision.refusals
@@ -123,7 +123,7 @@ def inspect(
         # The names in it are of what is looked at, which may be anybody's.
         error.message = output.one_line(error.message)
     telling.end(errors, decision)
-    errors = by_cause(errors)
+    errors = group_by_cause(errors)
     for unused in decision.unused if decision is not None else ():
         within = f" in {unused.container}" if unused.container else ""
         output.say(f"note: no program is named by the exception for {output.one_line(unused.path + within)}.")
@@ -179,7 +179,7 @@ def _survey(
 
     from ..fetch.cache import Cache, default_root
     from ..inspect.inspector import Inspector
-    from ..inspect.scan import survey
+    from ..inspect.scan import scan
 
     store = Cache(cache or default_root())
     # After an interruption a thread may still write there for a moment.
@@ -189,7 +189,7 @@ def _survey(
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        outcomes = survey(targets, Inspector(table, Path(spool)), store, bars, allowance)
+        outcomes = scan(targets, Inspector(table, Path(spool)), store, bars, allowance)
         # Closed here, whoever stops reading: its threads must end before their directory goes.
         open_connections.callback(outcomes.close)
         yield outcomes

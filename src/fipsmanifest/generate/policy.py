@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ..model.acceptance import advice, inexcusable
 from ..model.definition import Component
-from ..model.excuses import advice, inexcusable
 from ..model.finding import Finding, Verdict
 
 #: A component's verdict is the first of these that any of its files has.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from ..model.finding import GoFacts
-from .elf import Elf, Unreadable
+from .elf import Elf, UnreadableElf
 from .relocation import RelocatedData
 from .source import ByteSource, find
 
@@ -43,7 +43,7 @@ def text(source: ByteSource, elf: Elf) -> tuple[str, str] | None:
     """Give the version and the module text as they stand in a Go program, None where it has no build info.
 
     Looks in ``.go.buildinfo``, then as Go does in the first writable segment, then in the other ones, so that a
-    file without section headers is read too. Raises `Unreadable` where build info is there and cannot be read.
+    file without section headers is read too. Raises `UnreadableElf` where build info is there and cannot be read.
     """
     for start, end in _places(elf):
         for at in find(source, start, end, MAGIC):
@@ -67,20 +67,20 @@ def _places(elf: Elf) -> Iterator[tuple[int, int]]:
 def _decode(source: ByteSource, elf: Elf, at: int) -> tuple[str, str]:
     header = source.read_at(at, _HEADER)
     if len(header) < _HEADER:
-        raise Unreadable("truncated-build-info")
+        raise UnreadableElf("truncated-build-info")
     if header[15] & _INLINE:
         version, behind = _inline(source, at + _HEADER, _MOST_VERSION)
         modules, _ = _inline(source, behind, _MOST_MODULES)
     else:
         width = header[14]
         if width * 8 != elf.facts.bits or bool(header[15] & _BIG_ENDIAN) is elf.little:
-            raise Unreadable("bad-build-info")
+            raise UnreadableElf("bad-build-info")
         memory = RelocatedData(source, elf)
         start = memory.address_of(at) or 0
         version = _pointed(source, elf, memory, start + 16, _MOST_VERSION)
         modules = _pointed(source, elf, memory, start + 16 + width, _MOST_MODULES)
     if not version:
-        raise Unreadable("empty-build-info")
+        raise UnreadableElf("empty-build-info")
     framed = len(modules) >= 2 * _MARK + 1 and modules[-_MARK - 1 : -_MARK] == b"\n"
     return _text(version), _text(modules[_MARK:-_MARK]) if framed else ""
 
@@ -95,12 +95,12 @@ def _inline(source: ByteSource, at: int, most: int) -> tuple[bytes, int]:
         if byte < 0x80:
             break
     else:
-        raise Unreadable("bad-build-info")
+        raise UnreadableElf("bad-build-info")
     if length > most:
-        raise Unreadable("oversized-build-info")
+        raise UnreadableElf("oversized-build-info")
     data = source.read_at(at, length)
     if len(data) < length:
-        raise Unreadable("truncated-build-info")
+        raise UnreadableElf("truncated-build-info")
     return data, at + length
 
 
@@ -112,7 +112,7 @@ def _pointed(source: ByteSource, elf: Elf, memory: RelocatedData, pointer: int, 
     if data is None or length is None:
         return b""
     if length > most:
-        raise Unreadable("oversized-build-info")
+        raise UnreadableElf("oversized-build-info")
     return source.read_at(data, length)
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ..errors import ValidationFailed
 from ..model.finding import ElfFacts
-from .memory import EXECUTE, NOTHING, PAGES, READ, WRITE, Load, Memory, model
+from .memory import EMPTY, EXECUTE, PAGES, READ, WRITE, Load, Memory, map_file
 from .source import ByteSource
 
 MAGIC = b"\x7fELF"
@@ -47,13 +47,13 @@ _MOST_NAME_BYTES = 4 << 20
 PAGE = 4096
 
 #: Go's runtime alone has a hundred, or ten of the largest.
-_HOLLOW_PAGES = 4
+_LITTLE_PAGES = 4
 
 _DT_NULL, _DT_TEXTREL, _DT_FLAGS, _DF_TEXTREL = 0, 22, 30, 4
 _MOST_DYNAMIC_BYTES = 1 << 20
 
 
-class Unreadable(ValidationFailed):
+class UnreadableElf(ValidationFailed):
     """A file that cannot be judged, and the code for why."""
 
     def __init__(self, code: str) -> None:
@@ -124,9 +124,9 @@ class Elf:
     """In the file's order."""
     sections: tuple[Section, ...]
     """In the file's order; empty where there is no section header table."""
-    memory: Memory = NOTHING
+    memory: Memory = EMPTY
     """What loaders make of an executable."""
-    beside: tuple[Segment, ...] = ()
+    extra_executable: tuple[Segment, ...] = ()
     """Stretches of the file that can be executed on some system, beside the executable segments."""
     headers_end: int = 0
     """File offset behind the header tables."""
@@ -150,7 +150,7 @@ class Elf:
         Beside them are the rest of their pages, pages of segments without bytes, and on kernels before 5.8 all that
         can be read where the stack is executable (``READ_IMPLIES_EXEC``).
         """
-        return self.executable + self.beside
+        return self.executable + self.extra_executable
 
     @property
     def executable_stack(self) -> bool:
@@ -164,11 +164,11 @@ class Elf:
         return any(tag == _DT_TEXTREL or (tag == _DT_FLAGS and value & _DF_TEXTREL) for tag, value in self.dynamic)
 
     @property
-    def hollow(self) -> bool:
+    def maps_little(self) -> bool:
         """Next to nothing is mapped from the file: headers and notes, as where debugging information stands apart from
         its program. Linux maps whole pages, and one even for a segment of no bytes that does not begin on a page."""
         pages = sum(-(-(segment.offset % PAGE + segment.size) // PAGE) for segment in self.loads)
-        return pages <= _HOLLOW_PAGES
+        return pages <= _LITTLE_PAGES
 
     @property
     def order(self) -> str:
@@ -234,7 +234,7 @@ class _Header:
 
 
 def read(source: ByteSource) -> Elf:
-    """Read the headers of an ELF file; raises `Unreadable` with a code where they cannot be trusted."""
+    """Read the headers of an ELF file; raises `UnreadableElf` with a code where they cannot be trusted."""
     header = _header(source)
     layout, order = _LAYOUTS[header.bits], "<" if header.little else ">"
     machine, kind = _MACHINES.get(header.machine, f"em-{header.machine}"), _TYPES.get(header.kind, f"et-{header.kind}")
@@ -247,14 +247,14 @@ def read(source: ByteSource) -> Elf:
         strict = facts.machine in _MACHINES.values()
         _check_loads(elf.loads, strict=strict)
         elf = replace(elf, memory=_memory(elf, strict=strict))
-        elf = replace(elf, beside=tuple(_beside(elf, source.size)))
+        elf = replace(elf, extra_executable=tuple(_extra_executable(elf, source.size)))
         if strict:
-            _check_headers(elf, *header.segments)
+            _check_program_header_address(elf, *header.segments)
             return replace(elf, dynamic=tuple(_dynamic(source, order + layout.dynamic, elf)))
     return elf
 
 
-def seems_without_code(source: ByteSource) -> bool:
+def claims_debug_only(source: ByteSource) -> bool:
     """Tell whether the section headers say that the code is not in this file, which has debugging information alone.
 
     They are not what the kernel acts on, so this explains a refusal and is no reason to let anything pass.
@@ -263,7 +263,7 @@ def seems_without_code(source: ByteSource) -> bool:
         header = _header(source)
         form = ("<" if header.little else ">") + _LAYOUTS[header.bits].section
         kinds = {kind for _, kind, flags, *_ in _section_rows(source, form, *header.sections[:3]) if flags & _SHF_EXEC}
-    except Unreadable:
+    except UnreadableElf:
         return False
     return kinds == {_SHT_NOBITS}
 
@@ -271,23 +271,23 @@ def seems_without_code(source: ByteSource) -> bool:
 def _header(source: ByteSource) -> _Header:
     ident = source.read_at(0, 16)
     if len(ident) < 16:
-        raise Unreadable("truncated-header")
+        raise UnreadableElf("truncated-header")
     if ident[4] not in (1, 2) or ident[5] not in (1, 2) or ident[6] != 1:
-        raise Unreadable("bad-ident")
+        raise UnreadableElf("bad-ident")
     bits: Literal[32, 64] = 64 if ident[4] == 2 else 32
     executed = _CLASSES.get(int.from_bytes(source.read_at(18, 2), "little"))
     if executed is not None and (executed != bits or ident[5] != 1):
         # What runs would be read in another way than what is looked at.
-        raise Unreadable("bad-ident")
+        raise UnreadableElf("bad-ident")
     form = ("<" if ident[5] == 1 else ">") + _LAYOUTS[bits].header
     size = 16 + struct.calcsize(form)
     header = source.read_at(0, size)
     if len(header) < size:
-        raise Unreadable("truncated-header")
+        raise UnreadableElf("truncated-header")
     fields = struct.unpack_from(form, header, 16)
     kind, machine, version, _entry, phoff, shoff, _flags, ehsize, phentsize, phnum, shentsize, shnum, shstrndx = fields
     if version != 1 or ehsize != size:
-        raise Unreadable("bad-header")
+        raise UnreadableElf("bad-header")
     return _Header(bits, ident[5] == 1, kind, machine, (phoff, phentsize, phnum), (shoff, shentsize, shnum, shstrndx))
 
 
@@ -295,12 +295,12 @@ def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int,
     if count == 0:
         return
     if entry != struct.calcsize(form):
-        raise Unreadable("bad-program-header-size")
+        raise UnreadableElf("bad-program-header-size")
     if count > _MOST_SEGMENTS:
-        raise Unreadable("too-many-program-headers")
+        raise UnreadableElf("too-many-program-headers")
     table = source.read_at(offset, entry * count)
     if len(table) < entry * count:
-        raise Unreadable("truncated-program-headers")
+        raise UnreadableElf("truncated-program-headers")
     for fields in struct.iter_unpack(form, table):
         if bits == 64:
             kind, flags, place, address, _physical, in_file, in_memory, _align = fields
@@ -309,37 +309,37 @@ def _segments(source: ByteSource, form: str, bits: int, offset: int, entry: int,
         if kind not in _KINDS:
             continue
         if _KINDS[kind] in _READ_KINDS and place + in_file > source.size:
-            raise Unreadable("segment-beyond-file")
+            raise UnreadableElf("segment-beyond-file")
         yield Segment(_KINDS[kind], place, in_file, address, in_memory, flags)
 
 
 def _check_loads(loads: tuple[Segment, ...], *, strict: bool) -> None:
     """Refuse segments that no loader maps; firmware for other machines need not begin where its page does."""
     if not loads:
-        raise Unreadable("no-load-segments")
+        raise UnreadableElf("no-load-segments")
     for load in loads:
         if load.size > load.memory:
-            raise Unreadable("segment-larger-than-memory")
+            raise UnreadableElf("segment-larger-than-memory")
         if load.address + load.memory >= 1 << 64:
-            raise Unreadable("segment-beyond-memory")
+            raise UnreadableElf("segment-beyond-memory")
         if load.memory and (load.offset - load.address) % PAGE and strict:
-            raise Unreadable("misaligned-segment")
+            raise UnreadableElf("misaligned-segment")
 
 
 def _memory(elf: Elf, *, strict: bool) -> Memory:
-    """Return what loaders make of a program; raises `Unreadable` where some of them would not do what its headers say.
+    """Return what loaders make of a program. Raises `UnreadableElf` where a loader would not do what its headers say.
 
-    On pages larger than 4 KiB that concerns only the bytes that differ (`Memory.runs`): most programs that were linked
-    for the smaller pages do not start there.
+    On pages larger than 4 KiB that concerns only the bytes that differ (`Memory.is_executable`): most programs that
+    were linked for the smaller pages do not start there.
     """
     loads = tuple(Load(load.offset, load.address, load.size, load.memory, load.flags & 7) for load in elf.loads)
-    found = model(loads, (PAGE,))
-    if strict and not all(found.holds(load) for load in loads):
-        raise Unreadable("overlapping-segments")
-    return model(loads, PAGES[elf.facts.machine]) if strict else found
+    found = map_file(loads, (PAGE,))
+    if strict and not all(found.contains(load) for load in loads):
+        raise UnreadableElf("overlapping-segments")
+    return map_file(loads, PAGES[elf.facts.machine]) if strict else found
 
 
-def _beside(elf: Elf, size: int) -> Iterator[Segment]:
+def _extra_executable(elf: Elf, size: int) -> Iterator[Segment]:
     """Yield what loaders let a program execute beside its executable segments, each byte of the file once."""
     covered = sorted((segment.offset, segment.end) for segment in elf.executable)
     for start, end in elf.memory.mapped(READ if elf.executable_stack else EXECUTE):
@@ -363,7 +363,7 @@ def _check_bytes(loads: tuple[Segment, ...]) -> None:
     covered = 0
     for load in sorted(loads, key=lambda load: load.offset):
         if min(covered, load.end) - load.offset > PAGE:
-            raise Unreadable("segments-of-the-same-bytes")
+            raise UnreadableElf("segments-of-the-same-bytes")
         covered = max(covered, load.end)
 
 
@@ -372,13 +372,13 @@ def _section_rows(source: ByteSource, form: str, offset: int, entry: int, count:
     if offset == 0:
         return []
     if entry != struct.calcsize(form):
-        raise Unreadable("bad-section-header-size")
+        raise UnreadableElf("bad-section-header-size")
     if count == 0 or count > _MOST_SECTIONS:
         # Zero with a table means that the real count, beyond 65,279, stands in the first section header.
-        raise Unreadable("too-many-sections")
+        raise UnreadableElf("too-many-sections")
     table = source.read_at(offset, entry * count)
     if len(table) < entry * count:
-        raise Unreadable("truncated-section-headers")
+        raise UnreadableElf("truncated-section-headers")
     return list(struct.iter_unpack(form, table))
 
 
@@ -388,7 +388,7 @@ def _sections(
     rows = _section_rows(source, form, offset, entry, count)
     for _name, kind, _flags, _address, place, size, *_ in rows:
         if kind not in (_SHT_NULL, _SHT_NOBITS) and place + size > source.size:
-            raise Unreadable("section-beyond-file")
+            raise UnreadableElf("section-beyond-file")
     names = b""
     if names_index < len(rows):
         names = source.read_at(rows[names_index][4], min(rows[names_index][5], _MOST_NAME_BYTES))
@@ -399,14 +399,14 @@ def _sections(
         yield Section(text.decode("ascii", "replace"), place, size, address, link, index)
 
 
-def _check_headers(elf: Elf, place: int, entry: int, count: int) -> None:
+def _check_program_header_address(elf: Elf, place: int, entry: int, count: int) -> None:
     """Refuse a program whose dynamic loader could see other program headers than those of the file.
 
     The kernel tells it their address: before Linux 5.18 what it would be if the first segment had them, since then that
     in the last segment that has them. From PT_PHDR's address the loader then finds out by how much the program was
     moved, and so where everything is.
     """
-    if not elf.executable or elf.hollow or not any(segment.kind in _READ_BY_LOADER for segment in elf.segments):
+    if not elf.executable or elf.maps_little or not any(segment.kind in _READ_BY_LOADER for segment in elf.segments):
         return
     first = elf.loads[0]
     addresses = {first.address - first.offset + place}
@@ -415,7 +415,7 @@ def _check_headers(elf: Elf, place: int, entry: int, count: int) -> None:
     address = addresses.pop()
     last = entry * count - 1
     if addresses or elf.offset_of(address) != place or elf.offset_of(address + last) != place + last:
-        raise Unreadable("program-headers-elsewhere")
+        raise UnreadableElf("program-headers-elsewhere")
 
 
 def _dynamic(source: ByteSource, form: str, elf: Elf) -> Iterator[tuple[int, int]]:
@@ -426,26 +426,28 @@ def _dynamic(source: ByteSource, form: str, elf: Elf) -> Iterator[tuple[int, int
     step = struct.calcsize(form)
     dynamic = [segment for segment in elf.segments if segment.kind == "dynamic"]
     if len(dynamic) > 1:
-        raise Unreadable("several-dynamic-sections")
+        raise UnreadableElf("several-dynamic-sections")
     # Where no code is in the file, nothing is loaded.
-    for segment in dynamic if elf.executable and not elf.hollow else ():
-        end = next((_mapped(load) for load in elf.loads if _shows(load, segment)), None)
+    for segment in dynamic if elf.executable and not elf.maps_little else ():
+        end = next((_mapped_end(load) for load in elf.loads if _maps(load, segment)), None)
         if end is None:
-            raise Unreadable("dynamic-section-elsewhere")
+            raise UnreadableElf("dynamic-section-elsewhere")
         data = source.read_at(segment.offset, min(end - segment.offset, _MOST_DYNAMIC_BYTES))
         for tag, value in struct.iter_unpack(form, data[: len(data) // step * step]):
             if tag == _DT_NULL:
                 return
             yield tag, value
-        raise Unreadable("endless-dynamic-section")
+        raise UnreadableElf("endless-dynamic-section")
 
 
-def _mapped(load: Segment) -> int:
+def _mapped_end(load: Segment) -> int:
     """Give the file offset behind what a segment maps: whole pages, unless memory of zeros follows."""
     beyond = -(load.address + load.size) % PAGE if load.size == load.memory else 0
     return load.end + beyond
 
 
-def _shows(load: Segment, other: Segment) -> bool:
+def _maps(load: Segment, other: Segment) -> bool:
     """Tell whether ``load`` maps the bytes of another header to the address that this names."""
-    return load.offset <= other.offset < _mapped(load) and other.offset - load.offset == other.address - load.address
+    return (
+        load.offset <= other.offset < _mapped_end(load) and other.offset - load.offset == other.address - load.address
+    )

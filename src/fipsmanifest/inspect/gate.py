@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import FipsManifestError, Refused, UsageError
 from ..model import documents
-from ..model.excuses import advice, inexcusable
+from ..model.acceptance import advice, inexcusable
 from ..model.finding import Verdict
-from .nested import Located
-from .verdict import sentence
+from .nested import LocatedFinding
+from .verdict import describe_verdict
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from ..model.definition import Exemption
-    from .nested import Unopened
+    from ..model.definition import VerdictException
+    from .nested import UnopenedContainer
 
 #: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
 _HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
@@ -37,10 +37,10 @@ _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accep
 _UNOPENED: Literal["unopened"] = "unopened"
 
 
-class NotPassed(Refused):
+class RefusedProgram(Refused):
     """One program that may not pass."""
 
-    def __init__(self, item: Located, rule: str, advice: str) -> None:
+    def __init__(self, item: LocatedFinding, rule: str, advice: str) -> None:
         """Refuse ``item`` because of ``rule``, a clause."""
         crypto = item.finding.crypto
         self.path = item.finding.path
@@ -48,7 +48,7 @@ class NotPassed(Refused):
         self.verdict = str(crypto.verdict) if crypto else "unreadable"
         self.cause = str(crypto.evidence.get("code", "")) if crypto else ""
         self.rule = rule
-        self.why = sentence(crypto) if crypto else ""
+        self.why = describe_verdict(crypto) if crypto else ""
         super().__init__(f"{self.where} is '{self.verdict}', and {rule}: {self.why}", advice)
 
     @property
@@ -58,7 +58,7 @@ class NotPassed(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class Excuse:
+class AppliedException:
     """A program or unopened container that passes because an exception expects it to be as it is."""
 
     path: str
@@ -74,19 +74,19 @@ class Excuse:
 _MOST_PATHS = 20
 
 
-def by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
+def group_by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
     """Return the errors with those of one cause told together: the reason once, and then the programs."""
     groups: dict[object, list[FipsManifestError]] = {}
     for error in errors:
         cause: object = id(error)
-        if isinstance(error, NotPassed):
+        if isinstance(error, RefusedProgram):
             cause = (error.verdict, error.rule, error.why, error.advice)
         groups.setdefault(cause, []).append(error)
-    return [_together(group) for group in groups.values()]
+    return [_combine(group) for group in groups.values()]
 
 
-def _together(group: list[FipsManifestError]) -> FipsManifestError:
-    alike = [error for error in group if isinstance(error, NotPassed)]
+def _combine(group: list[FipsManifestError]) -> FipsManifestError:
+    alike = [error for error in group if isinstance(error, RefusedProgram)]
     if len(alike) < 2:
         return group[0]
     first, left = alike[0], len(alike) - _MOST_PATHS
@@ -99,31 +99,31 @@ def _together(group: list[FipsManifestError]) -> FipsManifestError:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class GateDecision:
     """What the gate says."""
 
     refusals: tuple[Refused, ...]
-    """`NotPassed` for each program that may not pass; empty where all may."""
+    """`RefusedProgram` for each program that may not pass; empty where all may."""
     proven: int
     """Programs that are proven."""
-    excuses: tuple[Excuse, ...]
+    accepted: tuple[AppliedException, ...]
     """Programs that pass because of an exception."""
-    unused: tuple[Exemption, ...]
+    unused: tuple[VerdictException, ...]
     """Exceptions that no program met."""
 
 
-def read_exceptions(path: Path) -> tuple[Exemption, ...]:
+def read_exceptions(path: Path) -> tuple[VerdictException, ...]:
     """Read ``[[exceptions]]``: path (a glob), verdict, reason, and maybe container (a glob).
 
     Raises `UsageError` for anything else.
     """
     from pydantic import ValidationError
 
-    from ..model.definition import Exemption
+    from ..model.definition import VerdictException
 
     try:
         document = documents.read_toml(path.read_bytes())
-    except (OSError, documents.Unreadable) as error:
+    except (OSError, documents.MalformedDocument) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path} cannot be read: {why}.", "Write TOML with [[exceptions]].") from error
     listed = document.get("exceptions")
@@ -134,16 +134,16 @@ def read_exceptions(path: Path) -> tuple[Exemption, ...]:
     found = []
     for number, entry in enumerate(listed, 1):
         try:
-            found.append(Exemption.model_validate(entry))
+            found.append(VerdictException.model_validate(entry))
         except ValidationError as error:
             raise UsageError(
-                f"{path}: {_wrong(number, error, sorted(Exemption.model_fields))}.",
+                f"{path}: {_describe_problem(number, error, sorted(VerdictException.model_fields))}.",
                 "An exception has a path, a verdict and a reason, and may have a container.",
             ) from error
     return tuple(found)
 
 
-def _wrong(number: int, error: ValidationError, known: list[str]) -> str:
+def _describe_problem(number: int, error: ValidationError, known: list[str]) -> str:
     """Describe what is wrong with an exception: a key that is not known explains why another one is missing."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     unknown = [str(item["loc"][0]) for item in problems if item["type"] == "extra_forbidden"]
@@ -162,14 +162,14 @@ class Gate:
     container that was not opened, whatever is beside it, unless an exception accepts it as that.
     """
 
-    def __init__(self, exceptions: Sequence[Exemption] = ()) -> None:
+    def __init__(self, exceptions: Sequence[VerdictException] = ()) -> None:
         self._exceptions = exceptions
         self._refusals: list[Refused] = []
         self._used: set[int] = set()
-        self._excuses: list[Excuse] = []
+        self._accepted: list[AppliedException] = []
         self._programs = self._proven = 0
 
-    def see(self, item: Located) -> None:
+    def add(self, item: LocatedFinding) -> None:
         """Judge one file of the survey; it is not kept."""
         crypto = item.finding.crypto
         if crypto is None:
@@ -184,25 +184,25 @@ class Gate:
         why = inexcusable(crypto)
         if why is not None:
             rule = "'proven' is required" if expected is None else why
-            self._refusals.append(NotPassed(item, rule, advice(crypto)))
+            self._refusals.append(RefusedProgram(item, rule, advice(crypto)))
         elif expected is None:
             if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
                 todo = _ADVICE.get(crypto.verdict, _BUILD_IT)
-                self._refusals.append(NotPassed(item, "'proven' is required", todo))
+                self._refusals.append(RefusedProgram(item, "'proven' is required", todo))
         elif crypto.verdict == expected.verdict:
-            self._excuses.append(Excuse(item.finding.path, item.container, crypto.verdict, expected.reason))
+            self._accepted.append(AppliedException(item.finding.path, item.container, crypto.verdict, expected.reason))
         else:
             rule = f"the exception for {expected.path} expects '{expected.verdict}'"
-            self._refusals.append(NotPassed(item, rule, _no_longer(crypto.verdict)))
+            self._refusals.append(RefusedProgram(item, rule, _exception_advice(crypto.verdict)))
 
-    def see_unopened(self, item: Unopened) -> bool:
+    def add_unopened(self, item: UnopenedContainer) -> bool:
         """Judge a container that was not opened; return whether an exception lets it pass."""
         number = self._exception_for(item.path, item.container, unopened=True)
         if number is None:
             self._refusals.append(Refused(item.message, f"{item.advice} Or accept it with --exceptions: {_ACCEPT}"))
             return False
         self._used.add(number)
-        self._excuses.append(Excuse(item.path, item.container, _UNOPENED, self._exceptions[number].reason))
+        self._accepted.append(AppliedException(item.path, item.container, _UNOPENED, self._exceptions[number].reason))
         return True
 
     def _exception_for(self, path: str, container: str | None, *, unopened: bool) -> int | None:
@@ -211,22 +211,22 @@ class Gate:
             (
                 number
                 for number, exception in enumerate(self._exceptions)
-                if (exception.verdict == _UNOPENED) is unopened and _names(exception, path, container)
+                if (exception.verdict == _UNOPENED) is unopened and _matches(exception, path, container)
             ),
             None,
         )
 
-    def decide(self) -> Decision:
+    def decide(self) -> GateDecision:
         """Say whether what was seen may pass."""
         refusals = list(self._refusals)
         if not self._proven and not refusals:
-            excused = sum(excuse.verdict != _UNOPENED for excuse in self._excuses)
-            refusals.append(_nothing(self._programs, excused))
+            excused = sum(item.verdict != _UNOPENED for item in self._accepted)
+            refusals.append(_nothing_proven(self._programs, excused))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
-        return Decision(tuple(refusals), self._proven, tuple(self._excuses), unused)
+        return GateDecision(tuple(refusals), self._proven, tuple(self._accepted), unused)
 
 
-def _names(exception: Exemption, path: str, container: str | None) -> bool:
+def _matches(exception: VerdictException, path: str, container: str | None) -> bool:
     if exception.container is not None and not fnmatchcase(container or "", exception.container):
         return False
     # What is named from within its own directory is in a directory all the same.
@@ -234,21 +234,21 @@ def _names(exception: Exemption, path: str, container: str | None) -> bool:
     return beside or fnmatchcase(path, exception.path)
 
 
-def _no_longer(verdict: Verdict) -> str:
+def _exception_advice(verdict: Verdict) -> str:
     if verdict is Verdict.PROVEN or verdict in _HARMLESS:
         return "Take the exception out: the program needs none."
     return "Find out why it is not what was excused, before you change the exception."
 
 
-def _nothing(programs: int, excused: int) -> Refused:
+def _nothing_proven(programs: int, excused: int) -> Refused:
     if excused:
-        said = f"Nothing here is proven: of {_counted(programs)}, {excused} passed by exceptions alone."
+        said = f"Nothing here is proven: of {_count_programs(programs)}, {excused} passed by exceptions alone."
     elif programs:
-        said = f"Nothing here is proven: {_counted(programs)}, without cryptography to prove."
+        said = f"Nothing here is proven: {_count_programs(programs)}, without cryptography to prove."
     else:
         said = "There is no program here that has cryptography to prove."
     return Refused(said, "Check that the gate looks at what you build.")
 
 
-def _counted(programs: int) -> str:
+def _count_programs(programs: int) -> str:
     return f"{programs} program" + ("" if programs == 1 else "s")

@@ -1,6 +1,6 @@
 """Look at one file after another: hash it, and judge it where it is an ELF file.
 
-Each byte is read once from its archive and hashed on the way. Only ELF files are looked at again, from memory where
+Each byte is read once from its archive and hashed on the way. Only ELF files are analysis at again, from memory where
 they are small and else from an unlinked temporary file, so that memory stays small whatever the file.
 """
 
@@ -22,14 +22,14 @@ from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from . import (
     boring,
     buildinfo,
-    cryptocode,
+    compiler,
     dependencies,
+    dynamic_calls,
     elf,
-    functab,
+    fipsinfo,
+    function_table,
     functions,
-    gosigns,
-    loader,
-    native,
+    other_crypto,
     signals,
     verdict,
     wrappers,
@@ -50,7 +50,7 @@ Role = Literal["program", "config", "doc", "ghost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ElfAnalysis:
     """What the bytes of an ELF file show."""
 
     elf: ElfFacts | None
@@ -94,7 +94,7 @@ class Inspector:
         if member.type == "symlink":
             return Finding(member.path, "symlink", member.mode, None, None, member.mark or "program", member.target)
         if member.type == "hardlink":
-            raise _dangling(member)
+            raise _dangling_link(member)
         if member.content is None:
             return Finding(member.path, "file", member.mode, None, None, member.mark or "ghost")
         return self._file(member, member.content, member.content.read(_CHUNK))
@@ -148,17 +148,17 @@ class Inspector:
         while length := os.readv(descriptor, [buffer]):
             if not head:
                 head = bytes(buffer[:4])
-                begun = begin(source, self._table) if head == elf.MAGIC else None
+                begun = start_analysis(source, self._table) if head == elf.MAGIC else None
             digest.update(view[:length])
             if show is not None:
                 show(bytes(view[:length]))
-            if isinstance(begun, Program):
-                begun.show(size, buffer, length)
+            if isinstance(begun, ProgramAnalyzer):
+                begun.feed(size, buffer, length)
             size += length
-        finding = _plain(named, stat.S_IMODE(found.st_mode), size, digest.hexdigest(), None, head)
+        finding = _file_finding(named, stat.S_IMODE(found.st_mode), size, digest.hexdigest(), None, head)
         if begun is not None:
-            finding = _judged(finding, begun.judge() if isinstance(begun, Program) else begun)
-        if _state(os.fstat(descriptor)) != _state(found):
+            finding = _with_analysis(finding, begun.finish() if isinstance(begun, ProgramAnalyzer) else begun)
+        if _change_marks(os.fstat(descriptor)) != _change_marks(found):
             # The verdict would be on other bytes than the digest.
             raise Incomplete(f"{path} changed while it was read.", "Run it again when nothing writes there.")
         return finding
@@ -167,17 +167,17 @@ class Inspector:
         path, mode, size, mark = member.path, member.mode, member.size, member.mark
         if first[:4] != elf.MAGIC:
             digest = _hash_through(path, size, first, content)
-            return _plain(path, mode, size, digest, mark, first[:4])
+            return _file_finding(path, mode, size, digest, mark, first[:4])
         if size <= IN_MEMORY:
             pieces: list[bytes] = []
             digest = _hash_through(path, size, first, content, pieces)
-            finding = _plain(path, mode, size, digest, mark, first[:4])
-            return _judged(finding, look(Buffer(b"".join(pieces)), self._table))
+            finding = _file_finding(path, mode, size, digest, mark, first[:4])
+            return _with_analysis(finding, analyze(Buffer(b"".join(pieces)), self._table))
         try:
             with tempfile.TemporaryFile(dir=self._spool, buffering=0) as spooled:
                 digest = _hash_through(path, size, first, content, spooled)
-                finding = _plain(path, mode, size, digest, mark, first[:4])
-                return _judged(finding, look(OpenFile(spooled.fileno(), size), self._table))
+                finding = _file_finding(path, mode, size, digest, mark, first[:4])
+                return _with_analysis(finding, analyze(OpenFile(spooled.fileno(), size), self._table))
         except OSError as error:
             raise Incomplete(
                 f"{path} could not be kept in {self._spool}: {error.strerror}.", "Free space or choose another folder."
@@ -198,7 +198,7 @@ class Session:
         """
         if member.type == "hardlink":
             if member.target not in self._seen:
-                raise _dangling(member)
+                raise _dangling_link(member)
             target = self._seen[member.target]
             finding = None if target is None else replace(target, path=member.path)
         else:
@@ -208,7 +208,7 @@ class Session:
         return finding
 
 
-class Program:
+class ProgramAnalyzer:
     """An ELF file that is, or claims to be, a Go program; its bytes may be shown while they are read to be hashed."""
 
     def __init__(self, source: ByteSource, table: Table, headers: elf.Elf, go: GoFacts | None) -> None:
@@ -218,77 +218,77 @@ class Program:
         self._go = go
         self._swept = Sweep(headers, table.of(headers.facts.machine))
 
-    def show(self, offset: int, data: bytearray, length: int) -> None:
+    def feed(self, offset: int, data: bytearray, length: int) -> None:
         """Look at the first ``length`` bytes of ``data``, which stand at ``offset``; to be shown all, in order."""
-        self._swept.show(offset, data, length)
+        self._swept.feed(offset, data, length)
 
-    def judge(self) -> Looked:
+    def finish(self) -> ElfAnalysis:
         """Give the verdict; where not all was shown, the code is read."""
-        if self._swept.shown < self._source.size:
+        if self._swept.fed < self._source.size:
             self._swept = sweep(self._source, self._headers, self._table.of(self._headers.facts.machine))
         try:
-            crypto = _crypto(self._source, self._headers, self._go, self._table, self._swept)
-        except elf.Unreadable as error:
+            crypto = _judge_crypto(self._source, self._headers, self._go, self._table, self._swept)
+        except elf.UnreadableElf as error:
             crypto = verdict.unreadable(error.code)
-        return Looked(self._headers.facts, self._go, crypto)
+        return ElfAnalysis(self._headers.facts, self._go, crypto)
 
 
-def begin(source: ByteSource, table: Table) -> Program | Looked:
+def start_analysis(source: ByteSource, table: Table) -> ProgramAnalyzer | ElfAnalysis:
     """Read an ELF file's headers and build info; where they settle the matter, return the verdict at once."""
     facts, go = None, None
     try:
         headers = elf.read(source)
         facts = headers.facts
         go = buildinfo.read(source, headers)
-    except elf.Unreadable as error:
-        settled = _without_build_info(source, headers) if facts is not None else None
+    except elf.UnreadableElf as error:
+        settled = _judge_without_build_info(source, headers) if facts is not None else None
         if settled in (verdict.not_go(), verdict.other_compiler()):
             # The magic alone, as in a program or library that looks for it in others.
-            return Looked(facts, None, settled)
-        code = "debugging-information" if elf.seems_without_code(source) else error.code
-        return Looked(facts, go, verdict.unreadable(code))
-    settled = _without_build_info(source, headers) if go is None else None
-    return Looked(facts, None, settled) if settled else Program(source, table, headers, go)
+            return ElfAnalysis(facts, None, settled)
+        code = "debugging-information" if elf.claims_debug_only(source) else error.code
+        return ElfAnalysis(facts, go, verdict.unreadable(code))
+    settled = _judge_without_build_info(source, headers) if go is None else None
+    return ElfAnalysis(facts, None, settled) if settled else ProgramAnalyzer(source, table, headers, go)
 
 
-def look(source: ByteSource, table: Table) -> Looked:
+def analyze(source: ByteSource, table: Table) -> ElfAnalysis:
     """Judge the bytes of an ELF file; never raises for what is in them."""
-    begun = begin(source, table)
-    return begun.judge() if isinstance(begun, Program) else begun
+    begun = start_analysis(source, table)
+    return begun.finish() if isinstance(begun, ProgramAnalyzer) else begun
 
 
-def _state(found: os.stat_result) -> tuple[int, int, int]:
+def _change_marks(found: os.stat_result) -> tuple[int, int, int]:
     """Give what every write to a file changes."""
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _judged(finding: Finding, looked: Looked) -> Finding:
-    return replace(finding, elf=looked.elf, go=looked.go, crypto=looked.crypto)
+def _with_analysis(finding: Finding, analysis: ElfAnalysis) -> Finding:
+    return replace(finding, elf=analysis.elf, go=analysis.go, crypto=analysis.crypto)
 
 
-def _without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | None:
+def _judge_without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFacts | None:
     """Judge what is not a Go program; None for one whose build info is missing."""
     if headers.facts.type not in ("exec", "dyn"):
         return verdict.not_go()
-    if _packed(source):
+    if _is_packed(source):
         return verdict.unreadable("packed")
-    compiler = gosigns.compiler(source, headers)
-    if compiler is not None:
+    compiler_name = compiler.detect(source, headers)
+    if compiler_name is not None:
         # gccgo's smallest programs have as few pages as debugging information, for their runtime is a library.
-        if headers.hollow and (compiler == "gc" or elf.seems_without_code(source)):
+        if headers.maps_little and (compiler_name == "gc" or elf.claims_debug_only(source)):
             return verdict.not_go("no-code")
-        if elf.seems_without_code(source):
+        if elf.claims_debug_only(source):
             return verdict.unreadable("debugging-information")
-        return verdict.other_compiler() if compiler == "gccgo" else None
-    # Without sections and without any sign of Go, nothing says that what is seen is what will run.
+        return verdict.other_compiler() if compiler_name == "gccgo" else None
+    # Without sections and without any sign of Go, nothing says that what is observed is what will run.
     return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
 
 
-def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Table, swept: Sweep) -> CryptoFacts:
+def _judge_crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Table, swept: Sweep) -> CryptoFacts:
     claimed = bool(verdict.claims(go))
     symbols = 0 if claimed or swept.heads else signals.symbols(source, headers)
-    modules = boring.search(source, headers, table, swept.heads, thorough=claimed or symbols > 0)
-    seen = verdict.Seen(
+    modules = boring.find_modules(source, headers, table, swept.heads, thorough=claimed or symbols > 0)
+    observed = verdict.Observations(
         headers.facts,
         go,
         tuple(modules),
@@ -301,40 +301,44 @@ def _crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, table: Tab
     if modules:
         whole = next((module for module in modules if module.row and module.stored_at is not None), None)
         if whole and not any(module.wired for module in modules):
-            seen = replace(seen, by_loader=loader.named(source, headers, whole))
+            observed = replace(observed, by_loader=dynamic_calls.requested_entry_points(source, headers, whole))
         if any(module.stored_at is not None for module in modules):
-            seen = replace(seen, wrappers=wrappers.read(source, headers, modules))
-        return verdict.judge(seen)
-    seen = replace(seen, native=native.read(source, headers))
-    claimed = claimed or symbols > 0 or go is None or native.version(go) is not None
+            observed = replace(observed, wrappers=wrappers.read(source, headers, modules))
+        return verdict.judge(observed)
+    observed = replace(observed, native=fipsinfo.read(source, headers))
+    claimed = claimed or symbols > 0 or go is None or fipsinfo.version(go) is not None
     if swept.standard and not claimed and not swept.boring:
         # Plain cryptography, and no sign of goboring or of a fork that calls its marker: nothing changes that.
-        return verdict.judge(seen)
-    table_of_functions = functab.read(source, headers)
-    version = native.version(go) if go else None
-    seen = replace(
-        seen,
-        data=tuple(boring.in_data(source, headers, table)),
+        return verdict.judge(observed)
+    table_of_functions = function_table.read(source, headers)
+    version = fipsinfo.version(go) if go else None
+    observed = replace(
+        observed,
+        data=tuple(boring.find_in_data(source, headers, table)),
         markers=signals.markers(source, headers),
         packages=signals.packages(source, table_of_functions, version),
         forks=signals.forks(source, table_of_functions),
         symbols=symbols or signals.symbols(source, headers),
     )
-    judged = verdict.judge(seen)
-    return _without_other(source, headers, table_of_functions, seen) if judged.verdict == Verdict.NO_CRYPTO else judged
+    judged = verdict.judge(observed)
+    return (
+        _judge_other_crypto(source, headers, table_of_functions, observed)
+        if judged.verdict == Verdict.NO_CRYPTO
+        else judged
+    )
 
 
-def _without_other(
-    source: ByteSource, headers: elf.Elf, table: functab.FunctionTable, seen: verdict.Seen
+def _judge_other_crypto(
+    source: ByteSource, headers: elf.Elf, table: function_table.FunctionTable, observed: verdict.Observations
 ) -> CryptoFacts:
     """Judge a program without Go's cryptography by whatever other there may be."""
-    names = functions.names(source, headers, table)
+    names = functions.function_names(source, headers, table)
     if names is None:
-        return verdict.judge(replace(seen, functions=False))
-    return verdict.judge(replace(seen, other=cryptocode.look(source, names, table.memory)))
+        return verdict.judge(replace(observed, functions=False))
+    return verdict.judge(replace(observed, other=other_crypto.detect(source, names, table.memory)))
 
 
-def _packed(source: ByteSource) -> bool:
+def _is_packed(source: ByteSource) -> bool:
     """Tell UPX by the magic in its headers, near either end of the file."""
     return _UPX in source.read_at(0, _UPX_REACH) or _UPX in source.read_at(max(source.size - _UPX_REACH, 0), _UPX_REACH)
 
@@ -367,7 +371,7 @@ def _write(sink: IO[bytes], chunk: bytes) -> None:
         view = view[sink.write(view) :]
 
 
-def _plain(path: str, mode: int, size: int, digest: str, mark: Mark | None, head: bytes) -> Finding:
+def _file_finding(path: str, mode: int, size: int, digest: str, mark: Mark | None, head: bytes) -> Finding:
     return Finding(path, "file", mode, digest, size, _role(mark, mode, head))
 
 
@@ -380,7 +384,7 @@ def _role(mark: Mark | None, mode: int, head: bytes) -> Role:
     return "program" if head[:2] == b"#!" or mode & 0o111 else "doc"
 
 
-def _dangling(member: Member) -> Refused:
+def _dangling_link(member: Member) -> Refused:
     return Refused(
         f"{member.path} is a hard link to {member.target}, which is not an earlier file of its archive.",
         "Such an archive cannot be unpacked; ask its maker.",

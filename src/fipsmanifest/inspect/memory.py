@@ -29,7 +29,7 @@ PAGES = {"x86_64": (4096,), "aarch64": (4096, 65536)}
 _TASK_SIZE = 1 << 56
 
 
-class CannotLoad(Exception):
+class LoadError(Exception):
     """A loader refuses the file or is killed by it."""
 
 
@@ -124,13 +124,13 @@ def linux_before_6_7(loads: tuple[Load, ...], page: int) -> Space:
             space.zero(bss, min(_up(bss, page), brk), WRITE)
         _map_file(space, load, page)
         if load.size > load.memory:
-            raise CannotLoad
+            raise LoadError
         bss = max(bss, load.address + load.size)
         if load.address + load.memory > brk:
             brk, brk_flags = load.address + load.memory, READ | WRITE | load.flags & EXECUTE
     space.map(_up(bss, page), _up(brk, page), None, brk_flags)
     if bss != brk and not space.zero(bss, _up(bss, page), WRITE):
-        raise CannotLoad
+        raise LoadError
     return space
 
 
@@ -141,11 +141,11 @@ def linux(loads: tuple[Load, ...], page: int) -> Space:
         if load.size:
             _map_file(space, load, page)
         if load.size > load.memory:
-            raise CannotLoad
+            raise LoadError
         if load.memory > load.size:
             file_end = load.address + load.size if load.size else _down(load.address, page)
             if load.size and not space.zero(file_end, _up(file_end, page), WRITE) and load.flags & WRITE:
-                raise CannotLoad
+                raise LoadError
             flags = READ | WRITE | load.flags & EXECUTE
             space.map(_up(file_end, page), _up(load.address + load.memory, page), None, flags)
     return space
@@ -162,12 +162,12 @@ def dynamic_loader(loads: tuple[Load, ...], page: int, *, fixed: bool = False) -
     begin, end = _down(first.address, page), last.address + last.memory
     for load in loads:
         if (load.address - load.offset) % page:
-            raise CannotLoad
+            raise LoadError
     if not fixed:
         first_end, last_begin = _up(first.address + first.size, page), _down(last.address, page)
         holes = any(_up(one.address + one.size, page) != _down(other.address, page) for one, other in pairwise(loads))
         if begin >= end or (holes and last_begin < first_end):
-            raise CannotLoad
+            raise LoadError
         space.map(begin, _up(end, page), _down(first.offset, page), first.flags)
         for part in list(space.between(first_end, last_begin)) if holes else ():
             space.map(part.start, part.end, part.offset, 0)
@@ -196,18 +196,18 @@ class Memory:
     spaces: tuple[Space, ...]
     """Of those that accept the file."""
 
-    def holds(self, load: Load) -> bool:
+    def contains(self, load: Load) -> bool:
         """Return whether a segment is in memory, with its own permissions, whoever loads it.
 
         What follows its bytes of the file must not be those of another segment.
         """
-        return all(_holds(space, load) for space in self.spaces)
+        return all(_contains(space, load) for space in self.spaces)
 
-    def runs(self, address: int, offset: int, length: int) -> bool:
+    def is_executable(self, address: int, offset: int, length: int) -> bool:
         """Return whether ``length`` bytes from ``offset`` of the file are at ``address``, whoever loads the file, and
         there can be executed and not written."""
         wanted = Load(offset, address, length, length, 0)
-        return bool(self.spaces) and all(_shows(space, wanted, EXECUTE, EXECUTE | WRITE) for space in self.spaces)
+        return bool(self.spaces) and all(_maps_all(space, wanted, EXECUTE, EXECUTE | WRITE) for space in self.spaces)
 
     def mapped(self, needed: int = 0) -> list[tuple[int, int]]:
         """Return the stretches of the file (offset, end) that any loader maps with at least ``needed`` permissions."""
@@ -217,21 +217,21 @@ class Memory:
             for item in space
             if item.offset is not None and item.flags and item.flags & needed == needed
         )
-        return list(joined(found))
+        return list(merge_ranges(found))
 
 
-NOTHING = Memory(())
+EMPTY = Memory(())
 """What is in memory of a file that nobody loads."""
 
 
-def model(loads: tuple[Load, ...], pages: tuple[int, ...]) -> Memory:
+def map_file(loads: tuple[Load, ...], pages: tuple[int, ...]) -> Memory:
     """Return what the loaders make of a file's PT_LOAD headers, one at least and in their order."""
     spaces = []
     for page in pages:
         for loader in LOADERS:
             try:
                 spaces.append(loader(loads, page))
-            except CannotLoad:
+            except LoadError:
                 continue
     return Memory(tuple(spaces))
 
@@ -241,14 +241,14 @@ def _map_file(space: Space, load: Load, page: int) -> None:
     start, end = _down(load.address, page), _up(load.address + load.size, page)
     offset = load.offset - load.address % page
     if load.address >= _TASK_SIZE or load.memory > _TASK_SIZE - load.address:
-        raise CannotLoad
+        raise LoadError
     if start < end and (offset % page or offset < 0):
-        raise CannotLoad
+        raise LoadError
     space.map(start, end, offset, load.flags & _ALL)
 
 
-def _holds(space: Space, load: Load) -> bool:
-    if not _shows(space, load, load.flags, _ALL):
+def _contains(space: Space, load: Load) -> bool:
+    if not _maps_all(space, load, load.flags, _ALL):
         return False
     # Zeros, or what follows in the file where the last page cannot be written.
     return all(
@@ -258,7 +258,7 @@ def _holds(space: Space, load: Load) -> bool:
     )
 
 
-def _shows(space: Space, load: Load, flags: int, of: int) -> bool:
+def _maps_all(space: Space, load: Load, flags: int, of: int) -> bool:
     """Return whether a segment's bytes of the file are all in memory, with ``flags`` among the permissions ``of``."""
     parts = list(space.between(load.address, load.address + load.size))
     return sum(part.end - part.start for part in parts) == load.size and all(
@@ -266,7 +266,7 @@ def _shows(space: Space, load: Load, flags: int, of: int) -> bool:
     )
 
 
-def joined(stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def merge_ranges(stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Yield stretches without overlaps; they must be sorted."""
     begin = behind = -1
     for start, end in stretches:

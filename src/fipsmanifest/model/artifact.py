@@ -41,7 +41,7 @@ class ImagePlatform:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedPart:
     """A part of an image that is not for Linux, so that nobody looks at it."""
 
     name: str

@@ -24,7 +24,7 @@ from pydantic import (
 
 from ..errors import UsageError
 from . import architecture, documents
-from .excuses import never_expected
+from .acceptance import never_expected
 from .manifest import Verdict
 
 SCHEMA = "fipsmanifest/definition/v1"
@@ -168,7 +168,7 @@ class Override(_Table):
     reason: Reason
 
 
-class Exemption(_Table):
+class VerdictException(_Table):
     """An exception of the gate of ``inspect``."""
 
     path: Text
@@ -181,7 +181,7 @@ class Exemption(_Table):
     """Glob over what the path is in (a package, a tarball, an image), as ``inspect`` names it; None for wherever."""
 
     @model_validator(mode="after")
-    def _names_what_it_accepts(self) -> Exemption:
+    def _names_what_it_accepts(self) -> VerdictException:
         """Refuse to accept all that nobody looks into: what comes to be there later would pass as well."""
         if self.verdict == "unopened" and not re.search(r"\w", re.sub(r"\[[^]]*\]", "", self.path)):
             raise ValueError("'unopened' wants a path that names a file or a directory, not every one")
@@ -361,7 +361,7 @@ def load(path: Path) -> Definition:
         raise UsageError(f"{path} is larger than {MAX_BYTES} bytes.", "A release definition is a short TOML file.")
     try:
         document = documents.read_toml(data)
-    except documents.Unreadable as error:
+    except documents.MalformedDocument as error:
         raise UsageError(f"{path}: not TOML: {error}.", "See releases/README.md for the form.") from error
     text = data.decode("utf-8")
     if "name" in document:

@@ -11,25 +11,25 @@ import tomllib
 from typing import Any
 
 
-class Unreadable(ValueError):
+class MalformedDocument(ValueError):
     """The document cannot be read; the argument says why."""
 
 
 def read_json(data: bytes | str) -> Any:
-    """Return what a JSON document holds. Raises `Unreadable`."""
+    """Return what a JSON document holds. Raises `MalformedDocument`."""
     try:
         return json.loads(data)
     except RecursionError as error:
-        raise Unreadable("it is nested too deeply") from error
+        raise MalformedDocument("it is nested too deeply") from error
     except ValueError as error:
-        raise Unreadable(str(error)) from error
+        raise MalformedDocument(str(error)) from error
 
 
 def read_toml(data: bytes | str) -> dict[str, Any]:
-    """Return what a TOML document holds. Raises `Unreadable`."""
+    """Return what a TOML document holds. Raises `MalformedDocument`."""
     try:
         return tomllib.loads(data.decode("utf-8") if isinstance(data, bytes) else data)
     except RecursionError as error:
-        raise Unreadable("it is nested too deeply") from error
+        raise MalformedDocument("it is nested too deeply") from error
     except ValueError as error:
-        raise Unreadable(str(error)) from error
+        raise MalformedDocument(str(error)) from error

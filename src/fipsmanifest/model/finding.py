@@ -61,7 +61,7 @@ class GoFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenModule:
+class DetectedModule:
     """A cryptographic module recognised in a file."""
 
     id: str
@@ -86,7 +86,7 @@ class CryptoFacts:
 
     verdict: Verdict
     """What follows from the evidence."""
-    module: SeenModule | None
+    module: DetectedModule | None
     """The module that was recognised."""
     evidence: Evidence
     """What was found where: codes, offsets, counts, digests."""
