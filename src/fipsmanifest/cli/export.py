@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Incomplete, UsageError
+from ..errors import UsageError
 from ..export.formats import FormatName
 from . import options, output
 from .reading import read_input
@@ -60,6 +60,7 @@ def export(
     """
     from .. import __version__
     from ..export.formats import FORMATS, Settings
+    from ..state import durable
 
     if json and written_to is None:
         raise UsageError("--json would be mixed with the export on standard output.", "Name a file with --output.")
@@ -72,7 +73,7 @@ def export(
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return
-    _write(written_to, data)
+    durable.write(written_to, data)
     if json:
         import hashlib
 
@@ -116,12 +117,3 @@ def _read(
     for warning in warnings:
         output.say(f"warning: {output.one_line(warning)}")
     return source
-
-
-def _write(path: Path, data: bytes) -> None:
-    from ..state import durable
-
-    try:
-        durable.write(path, data)
-    except OSError as error:
-        raise Incomplete(f"{path} could not be written: {error.strerror}.", "Name another file.") from error

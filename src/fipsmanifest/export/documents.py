@@ -139,6 +139,32 @@ class NodeReport(_Object):
         return failed < self.summary.failed or unknown < self.summary.unknown
 
 
+class InspectedGo(Go):
+    """Go build info in an inspection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InspectedCrypto(Crypto):
+    """The verdict on a program in an inspection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InspectedCertificate(manifest.Certificate):
+    """A certificate in an inspection, which has its status of that day as well."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InspectedModule(Module):
+    """A module in an inspection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    certificates: list[InspectedCertificate] | None = None  # type: ignore[assignment]
+
+
 class InspectedFile(_Object):
     """One file of an inspection."""
 
@@ -147,8 +173,8 @@ class InspectedFile(_Object):
     sha256: Hex | None = None
     size: Annotated[int, Field(ge=0)] | None = None
     architecture: str | None = None
-    go: Go | None = None
-    crypto: Crypto | None = None
+    go: InspectedGo | None = None
+    crypto: InspectedCrypto | None = None
     sentence: str = ""
 
 
@@ -194,7 +220,7 @@ class Inspection(_Object):
     """``fipsmanifest/inspect/v1``."""
 
     files: list[InspectedFile]
-    modules: dict[str, Module] = {}
+    modules: dict[str, InspectedModule] = {}
     unopened: list[Unopened] = []
     errors: list[Failure] = []
     gate: Gate | None = None
@@ -246,7 +272,7 @@ def read(data: bytes, name: str) -> Source:
     """
     try:
         found = documents.read_json(data)
-    except documents.Unreadable as error:
+    except documents.MalformedDocument as error:
         raise _unsuitable(name, f"it is not JSON ({error})") from error
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema == manifest.SCHEMA:

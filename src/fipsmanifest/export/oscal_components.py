@@ -140,8 +140,8 @@ def _cryptography(source: Source, name: str, certificates: dict[tuple[str, int],
                 "uuid": identifier(source, "implemented-requirement", name, "sc-13"),
                 "control-id": "sc-13",
                 "description": "The module's own bytes are in each Go program of this component, and Go's "
-                f"cryptography calls them. The module is covered by {listed}. Whether the node runs in FIPS mode is not "
-                "part of this.",
+                f"cryptography calls them. The module is covered by {listed}. Whether the node runs in FIPS mode "
+                "is not part of this.",
             }
         ],
     }

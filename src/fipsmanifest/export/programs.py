@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..inspect.verdict import sentence
-from ..model.finding import CryptoFacts, SeenModule, Verdict
+from ..inspect.verdict import describe_verdict
+from ..model.finding import CryptoFacts, DetectedModule, Verdict
 from ..model.manifest import Manifest
 from .documents import InspectedFile, Inspection, Source
 
@@ -52,12 +52,12 @@ class Program:
 
     @property
     def region(self) -> tuple[int, int] | None:
-        """The offset and length in bytes of the module in the file; None where they are not known."""
+        """The offset and length in bytes of the module in the file, or of all of it; None if its size is not known."""
         offset, length = self.evidence.get("offset"), self.evidence.get("length")
         # True is an int as well.
         if type(offset) is int and type(length) is int and offset >= 0 and length > 0:
             return offset, length
-        return None
+        return (0, self.size) if self.size else None
 
     @property
     def harmless(self) -> bool:
@@ -96,7 +96,7 @@ def _listed(file: File, known: Mapping[str, Module], container: str | None, comp
     module = known.get(crypto.module) if crypto.module is not None else None
     seen = None
     if crypto.module is not None and module is not None:
-        seen = SeenModule(
+        seen = DetectedModule(
             crypto.module,
             module.name,
             module.algorithm,
@@ -106,7 +106,7 @@ def _listed(file: File, known: Mapping[str, Module], container: str | None, comp
             module.commit,
         )
     facts = CryptoFacts(Verdict(crypto.verdict), seen, crypto.evidence)
-    yield _program(file, crypto, container, component, sentence(facts))
+    yield _program(file, crypto, container, component, describe_verdict(facts))
 
 
 def _program(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..inspect.sentences import SENTENCES
+from ..inspect.descriptions import SENTENCES
 from .documents import Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
 from .programs import programs
