@@ -33,7 +33,7 @@ ALGORITHMS = (
     Algorithm("AES-GCM", "ae", ("encrypt", "decrypt", "tag"), ("EVP_aead_aes_", "EVP_AEAD_CTX_seal")),
     Algorithm("CTR_DRBG", "drbg", ("generate",), ("RAND_bytes",)),
     Algorithm("ECDH", "key-agree", ("keyderive",), ("ECDH_compute_key", "EC_POINT_mul")),
-    Algorithm("ECDSA", "signature", ("keygen", "sign", "verify"), ("ECDSA_sign", "ECDSA_verify")),
+    Algorithm("ECDSA", "signature", ("keygen", "sign", "verify"), ("ECDSA_do_sign", "ECDSA_do_verify")),
     Algorithm("HMAC", "mac", ("tag",), ("HMAC_Init",)),
     Algorithm("RSA", "pke", ("keygen", "encrypt", "decrypt", "sign", "verify"), ("RSA_encrypt", "RSA_sign")),
     Algorithm("SHA-1", "hash", ("digest",), ("SHA1_Init",)),

@@ -97,7 +97,7 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
             [
                 text(item.name),
                 parts.mark(item.status),
-                text(item.verdict or "-"),
+                parts.mark(item.verdict or "-", expected=item.requirement == "known"),
                 text(f"{item.requirement}: {item.reason}" if item.reason else item.requirement or "-"),
                 text(", ".join(item.modules) or "-"),
             ]
@@ -134,7 +134,7 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
         body.append(parts.section("Notes", parts.items(report.warnings)))
     body.append(parts.section("What the words mean", parts.definitions(_STATUSES)))
     verdict = report.verdict if good or report.verdict != "valid" else "valid, but the report is not complete"
-    return f"Node {name}", Badge(verdict, kind), body
+    return f"Node {name}", Badge(f"{verdict} ({report.scope})", kind), body
 
 
 def _check(check: Check) -> list[Cell]:
@@ -203,7 +203,7 @@ def _manifest(source: Source, manifest: Manifest) -> tuple[str, Badge, list[str]
         [
             text(item.name),
             text(item.architecture),
-            parts.mark(item.verdict),
+            parts.mark(item.verdict, expected=item.requirement == "known"),
             text(f"{item.requirement}: {item.reason}" if item.reason else item.requirement),
         ]
         for item in components

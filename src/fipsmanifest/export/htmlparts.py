@@ -50,9 +50,12 @@ def code(words: str) -> Cell:
     return Cell(f"<code>{escape(visible(words))}</code>")
 
 
-def mark(word: str) -> Cell:
-    """Return a verdict or status, coloured by what it means; the word itself says it as well."""
-    kind = "good" if word in _GOOD else "bad" if word in _BAD else "open"
+def mark(word: str, *, expected: bool = False) -> Cell:
+    """Return a verdict or status, coloured by what it means; the word itself says it as well.
+
+    ``expected`` is whether a bad one is declared as such, with its reason.
+    """
+    kind = "open" if expected and word in _BAD else "good" if word in _GOOD else "bad" if word in _BAD else "open"
     return Cell(f'<strong class="{kind}">{escape(visible(word))}</strong>')
 
 
@@ -165,8 +168,8 @@ dt{font-weight:600}dd{margin:0 0 .25rem}
 .facts dt{color:var(--mute);font-weight:400}
 table{width:100%;border-collapse:collapse;margin:.5rem 0}
 caption{text-align:left;color:var(--mute);padding:.25rem 0}
+th{white-space:nowrap}td{min-width:7rem}
 th,td{text-align:left;vertical-align:top;padding:.4rem .6rem .4rem 0;border-bottom:1px solid var(--line)}
-strong{white-space:nowrap}
 code{font-size:.85em}
 summary{cursor:pointer;padding:.35rem .5rem;background:var(--soft);border-radius:.3rem}
 @media screen and (max-width:50rem){

@@ -20,7 +20,8 @@ def identifier(source: Source, *names: str) -> str:
     """Return a UUID (version 5) for something in a document: the same for the same bytes and names."""
     # A length before each name, so that two lists of names never join to the same text.
     joined = "".join(f"{len(name)}:{name}" for name in (source.sha256, source.signature.state, *names))
-    return str(uuid.uuid5(_NAMESPACE, joined))
+    # Half a surrogate pair, which JSON can write, has no UTF-8.
+    return str(uuid.uuid5(_NAMESPACE, visible(joined)))
 
 
 def visible(text: str) -> str:

@@ -77,19 +77,20 @@ def _manifest(source: Source, manifest: Manifest) -> dict[str, Any]:
     predicate: dict[str, Any] = {
         "manifest": {
             "sha256": source.sha256,
-            "name": manifest.name or f"rhel{manifest.el}",
-            "kubernetes": manifest.kubernetes,
-            "buildMetadata": manifest.build_metadata,
+            "name": visible(manifest.name or f"rhel{manifest.el}"),
+            "kubernetes": visible(manifest.kubernetes),
+            "buildMetadata": visible(manifest.build_metadata),
             "el": manifest.el,
             "serial": manifest.serial,
             "created": manifest.created,
         },
         "signature": {"state": source.signature.state},
-        "components": [item.model_dump(mode="json", exclude_none=True) for item in manifest.components],
+        "components": [_visible(item.model_dump(mode="json", exclude_none=True)) for item in manifest.components],
         "modules": {
-            name: module.model_dump(mode="json", exclude_none=True) for name, module in manifest.modules.items()
+            name: _visible(module.model_dump(mode="json", exclude_none=True))
+            for name, module in manifest.modules.items()
         },
-        "tool": manifest.tool.model_dump(mode="json"),
+        "tool": _visible(manifest.tool.model_dump(mode="json")),
     }
     if manifest.expires is not None:
         predicate["manifest"]["expires"] = manifest.expires
@@ -99,6 +100,15 @@ def _manifest(source: Source, manifest: Manifest) -> dict[str, Any]:
             "signedAt": source.signature.signed_at,
         }
     return predicate
+
+
+def _visible(value: Any) -> Any:
+    """Return a JSON value whose texts have no invisible characters, and no halves of surrogate pairs."""
+    if isinstance(value, dict):
+        return {key: _visible(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_visible(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _gate(

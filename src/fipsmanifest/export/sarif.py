@@ -67,11 +67,7 @@ def _rule(rule: str) -> dict[str, Any]:
     else:
         text = SENTENCES.get(rule, "A program must be proven, or have no cryptography.")
         text = text.format(module="A module", version="", found="named in the result")
-    return {"id": rule, "shortDescription": {"text": text}, "fullDescription": {"text": text}, "name": _pascal(rule)}
-
-
-def _pascal(rule: str) -> str:
-    return "".join(part.capitalize() for part in rule.split("-"))
+    return {"id": rule, "shortDescription": {"text": text}, "fullDescription": {"text": text}}
 
 
 def _of_programs(source: Source) -> Iterator[dict[str, Any]]:

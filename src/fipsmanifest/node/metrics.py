@@ -31,11 +31,10 @@ def write(metrics: Iterable[Metric]) -> str:
 def _labels(labels: Mapping[str, str]) -> str:
     if not labels:
         return ""
-    return "{" + ",".join('{}="{}"'.format(name, _escape(value, '"')) for name, value in labels.items()) + "}"
+    return "{" + ",".join('{}="{}"'.format(name, _escape(visible(value), '"')) for name, value in labels.items()) + "}"
 
 
 def _escape(text: str, more: str = "") -> str:
-    """Escape printable ASCII; what is not is written as escapes before."""
     text = text.replace("\\", "\\\\")
     for character in more:
         text = text.replace(character, "\\" + character)
@@ -49,7 +48,7 @@ def _number(value: float) -> str:
 def of_node(report: Mapping[str, Any]) -> Iterator[Metric]:
     """Yield the metrics of a report (``fipsmanifest/node/v1``)."""
     host = report["host"]
-    labels = {name: visible(str(host.get(name) or "")) for name in ("role", "os", "os_version", "tool")}
+    labels = {name: str(host.get(name) or "") for name in ("role", "os", "os_version", "tool")}
     labels["scope"] = report["scope"]
     yield Metric("fipsmanifest_node_info", "What was checked, and with which version of the tool.", [(labels, 1)])
     yield Metric(
@@ -70,7 +69,7 @@ def of_node(report: Mapping[str, Any]) -> Iterator[Metric]:
         )
     serials = [
         (
-            {"kubernetes": visible(str(one.get("kubernetes"))), "el": str(one.get("el"))},
+            {"kubernetes": str(one.get("kubernetes")), "el": str(one.get("el"))},
             one["serial"],
         )
         for one in report["manifests"]
@@ -83,7 +82,7 @@ def of_node(report: Mapping[str, Any]) -> Iterator[Metric]:
 def _by_check(checks: Iterable[Mapping[str, Any]]) -> List[Tuple[Mapping[str, str], float]]:
     counts = {}  # type: Dict[Tuple[str, str], int]
     for check in checks:
-        key = (visible(check["id"], 80), check["status"])
+        key = (check["id"], check["status"])
         counts[key] = counts.get(key, 0) + 1
     return [({"check": name, "status": status}, count) for (name, status), count in sorted(counts.items())]
 
