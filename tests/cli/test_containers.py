@@ -222,6 +222,6 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(tmp_path: Path, number: sig
     _, told = process.communicate(timeout=60)
     assert process.returncode == code
     assert time.monotonic() - sent < 30  # it would run for minutes
-    assert "interrupted: it came to no result" in told
+    assert "interrupted: there is no result" in told
     assert "kept" not in told
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -53,7 +53,7 @@ def judged(items: Callable[[], Sequence[Item]]) -> Found | None:
     try:
         for item in items():
             if not isinstance(item, Member):
-                if type(item).__name__ == "Unread":
+                if type(item).__name__ in ("Unread", "Rejected"):
                     return None
                 continue
             if item.type == "file" and item.content is not None:

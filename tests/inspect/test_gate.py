@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram
 from fipsmanifest.inspect.nested import LocatedFinding
-from fipsmanifest.model.definition import VerdictException
+from fipsmanifest.model.exceptions import VerdictException
 from fipsmanifest.model.finding import CryptoFacts, Finding, Verdict
 
 #: DESIGN section 6 and the README's section on the gate, by hand.
@@ -159,9 +159,9 @@ def test_an_exception_may_name_what_the_program_is_in(glob: str | None, containe
 @pytest.mark.parametrize(
     ("verdict", "advice"),
     [
-        ("proven", "Take the exception out: the program needs none."),
-        ("no-crypto", "Take the exception out: the program needs none."),
-        ("contradicted", "Find out why it is not what was excused, before you change the exception."),
+        ("proven", "Remove the exception: the program does not need one."),
+        ("no-crypto", "Remove the exception: the program does not need one."),
+        ("contradicted", "Find out why it is not what the exception expects, before you change the exception."),
     ],
 )
 def test_a_program_that_is_not_what_was_excused_is_not_to_be_built_anew(verdict: str, advice: str) -> None:

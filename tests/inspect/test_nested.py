@@ -377,3 +377,47 @@ def test_a_damaged_member_of_a_zip_is_an_error_and_the_rest_is_judged(tmp_path: 
         if isinstance(item, LocatedFinding) and item.finding.crypto
     }
     assert verdicts == {"/first": "plain", "/last": "plain"}
+
+
+def tar_of(*members: tuple[str, bytes | str]) -> bytes:
+    """Return a tar of files, and of hard links where a target is given."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                info.type, info.linkname = tarfile.LNKTYPE, data
+            else:
+                info.size = len(data)
+            tar.addfile(info, None if isinstance(data, str) else io.BytesIO(data))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("put", [in_tarball, in_package, in_layout, None])
+def test_a_member_that_is_refused_is_an_error_and_what_follows_it_is_judged(tmp_path: Path, put: _Put | None) -> None:
+    plain = programs.plain().read_bytes()
+    bad: list[tuple[str, bytes | str]] = [("../shadow", b"root"), ("link", "nowhere"), ("again", "../shadow")]
+    data = tar_of(("first", plain), *bad, ("kubelet", plain))
+    if put is None:
+        target = tmp_path / "layout"
+        make_image(target, IMAGE, {"amd64": [data]})
+        name = f"{target}: {IMAGE}"
+    else:
+        target, name = put(tmp_path, "data", data)
+    outcomes = look(tmp_path, target)
+    found = [
+        f"{item.container}|{item.finding.path}"
+        for item in outcomes
+        if isinstance(item, LocatedFinding) and item.finding.crypto
+    ]
+    assert found == [f"{name}|/first", f"{name}|/kubelet"]
+    messages = [error.message for error in errors(outcomes) if isinstance(error, Refused)]
+    assert len(messages) == len(errors(outcomes)) == 3
+    assert "leads out of the archive" in messages[0]
+
+
+def test_an_archive_with_more_refused_members_than_anybody_reads_is_refused_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "some.tar").write_bytes(tar_of(*[("../x", b"")] * 3000))
+    found = errors(look(tmp_path, tmp_path / "some.tar"))
+    assert 1000 < len(found) < 1010
+    assert "more than 1000 entries" in found[-1].message

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import UsageError
-from fipsmanifest.model.definition import Definition, find, line_of, load
+from fipsmanifest.model.definition import Definition
+from fipsmanifest.model.definition_file import find, line_of, load
+from fipsmanifest.model.version import is_version
 
 SHIPPED = Path(__file__).parents[2] / "releases"
 
@@ -80,18 +82,18 @@ def test_an_address_stands_for_each_architecture(tmp_path: Path) -> None:
         ('requirement = "proven"\npackages', 'requirment = "proven"\npackages', 26, "this key is not known"),
         ('url = "https', 'uri = "https', 16, "this key is not known"),
         ("serial = 1", "serial = 2", 1, "serial 2 needs a reason"),
-        ("serial = 1", 'serial = 1\nreason = "x"', 1, "a reason goes with a serial from 2 on"),
+        ("serial = 1", 'serial = 1\nreason = "x"', 1, "a reason is allowed from serial 2 on"),
         ("el = 8", "el = 6", 4, "el: "),
         ('kubernetes = "v1.21.3"', 'kubernetes = "1.21"', 2, "kubernetes: "),
         ("2021-08-24T00:00:00Z", "2021-08-24T00:00:00", 6, "time zone"),
-        ('worker = ["kubelet"]', 'worker = ["kublet"]', 1, "node role 'worker' wants 'kublet'"),
-        ('name = "etcd"', 'name = "kubelet"', 1, "component 'kubelet' stands twice"),
+        ('worker = ["kubelet"]', 'worker = ["kublet"]', 1, "node role 'worker' requires 'kublet'"),
+        ('name = "etcd"', 'name = "kubelet"', 1, "component 'kubelet' is defined twice"),
         ('requirement = "proven"\nimages', 'requirement = "known"\nimages', 29, "needs a reason"),
         (
             'requirement = "proven"\nimages',
             'requirement = "module"\nreason = "r"\nimages',
             29,
-            "go with the requirement",
+            "are for the requirement",
         ),
         ('images = ["docker.io/mesosphere/etcd"]', "", 29, "owns nothing"),
         ('references = ["docker.io/mesosphere/etcd:v3.4.13_fips.0"]', 'references = [" "]', 22, "it is blank"),
@@ -127,7 +129,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_a_name_inside_the_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="named by its file"):
+    with pytest.raises(UsageError, match="the file's name is the definition's"):
         load(written(tmp_path, 'name = "rhel9"\n' + GOOD))
 
 
@@ -146,3 +148,36 @@ def test_every_shipped_definition_loads() -> None:
     loaded = [load(path) for paths in find(SHIPPED).values() for path in paths]
     assert len(loaded) >= 3
     assert all(isinstance(definition, Definition) for definition in loaded)
+
+
+def test_an_exception_is_for_files_for_what_is_packed_in_them_or_for_what_is_not_opened(tmp_path: Path) -> None:
+    exceptions = "".join(
+        f'[[components.exceptions]]\npath = "/usr/*"\nreason = "r"\n{lines}\n'
+        for lines in (
+            'verdict = "unopened"',
+            'verdict = "plain"',
+            'verdict = "not-go"\ncontainer = "/usr/*.tar"',
+            'verdict = "unopened"\ncontainer = "/usr/*.tar"',
+        )
+    )
+    definition = load(written(tmp_path, GOOD.replace("[node]", f"{exceptions}\n[node]")))
+    component = definition.components[-1]
+
+    def verdict(path: str, container: str | None = None, *, unopened: bool = False) -> str | None:
+        exception = component.exception_for(path, container, unopened=unopened)
+        return f"{exception.verdict} {exception.container}" if exception else None
+
+    assert verdict("/usr/bin/x") == "plain None"
+    assert verdict("/usr/bin/x", unopened=True) == "unopened None"
+    assert verdict("/usr/bin/x", "/usr/a.tar") == "not-go /usr/*.tar"
+    assert verdict("/usr/bin/x", "/usr/a.tar", unopened=True) == "unopened /usr/*.tar"
+    assert verdict("/usr/bin/x", "/opt/a.tar") is None
+    assert verdict("/opt/x") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("v1.21.3", True), ("1.21.3", False), ("v1.21", False), ("v1.21.3\n", False), ("v1.21.٣", False)],
+)
+def test_a_version_has_three_numbers_in_ascii_digits(text: str, valid: bool) -> None:
+    assert is_version(text) is valid

@@ -13,7 +13,7 @@ import pytest
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.inspect import artifacts, table
 from fipsmanifest.inspect.gate import read_exceptions
-from fipsmanifest.model import definition, documents
+from fipsmanifest.model import definition_file, documents
 from fipsmanifest.oci import credentials
 from fipsmanifest.oci import document as imagedocument
 from fipsmanifest.publish import index
@@ -42,7 +42,7 @@ TOML = {
 
 #: Everything that reads such a file, and the exit code of the error.
 READERS: dict[str, tuple[dict[str, str], Callable[[Path], object], int]] = {
-    "definition": (TOML, definition.load, 2),
+    "definition": (TOML, definition_file.load, 2),
     "exceptions": (TOML, read_exceptions, 2),
     "modules": (TOML, lambda path: table.load(path), 2),
     "lock": (JSON, lock.load, 2),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.model.definition import Definition, Images, RpmRepository, Tarball, find, load
+from fipsmanifest.model.definition import Definition, Images, RpmRepository, Tarball
+from fipsmanifest.model.definition_file import find, load
 from fipsmanifest.model.lint import load_checked
 from fipsmanifest.model.ownership import owner_of_image
 

@@ -13,7 +13,7 @@ import pytest
 from examples.upstream import Served, World, node_root
 from examples.upstream.goprograms import go_version_m
 
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 
 RELEASES = Path(__file__).parents[2] / "releases"
 EL8 = RELEASES / "v1.21.3" / "rhel8.toml"

@@ -284,7 +284,7 @@ class TestReleaseScript:
         assert "Changed since serial 1:" in summary(second)
 
         older = summary(shipped)
-        assert "Note: serial 2 is published, and is what readers get." in older
+        assert "Note: serial 2 is published and is the current one." in older
 
         other = shipped.replace("created = 2021-08-24", "created = 2021-08-25")
         failed = summary(other, code=6)

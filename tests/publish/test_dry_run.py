@@ -9,7 +9,7 @@ import pytest
 
 from fipsmanifest.errors import Several
 from fipsmanifest.generate.tool import ToolFile
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish import consumer as consumers
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import plan_publication, publish

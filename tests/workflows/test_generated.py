@@ -12,7 +12,7 @@ import pytest
 
 from fipsmanifest.errors import Refused
 from fipsmanifest.generate.tool import build_tool
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.model.manifest import canonical
 from fipsmanifest.state.workspace import Workspace
 from fipsmanifest.workflows import stages

@@ -14,7 +14,7 @@ import pytest
 from examples.upstream import World, node_root
 from examples.upstream.goprograms import go_version_m
 
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from tests.support.toolchains import ARM64_COMPILER
 
 from .conftest import DEFINITIONS, Site, Upstream

@@ -188,7 +188,7 @@ def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site) -> None:
 
 def test_without_to_nothing_is_published_and_the_rest_is_there(site: Site) -> None:
     told = site.release("--el", "8").stdout
-    assert "Nothing is published without --to." in told
+    assert "Not published: --to was not given." in told
     assert (site.folder / "work/v1.21.3/rhel8/manifest-rhel8.json.asc").exists()
     assert (site.folder / "work/tool/dkp-fips-tool.asc").exists()
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..errors import UsageError
-from ..export.formats import FormatName
+from ..export.documents import MAX_BYTES, Source
+from ..export.formats import FORMATS, FormatName, Settings
+from ..state import durable
+from ..trust.store import load_trust
+from ..workflows import exporting
 from . import options, output
 from .reading import read_input
-
-if TYPE_CHECKING:
-    from ..export.documents import Source
 
 
 def export(
@@ -58,10 +61,6 @@ def export(
 
     An export is a view and judges nothing: it ends with 0 also where a check in it failed.
     """
-    from .. import __version__
-    from ..export.formats import FORMATS, Settings
-    from ..state import durable
-
     if json and written_to is None:
         raise UsageError("--json would be mixed with the export on standard output.", "Name a file with --output.")
     source = _read(ctx, file, keys, fingerprint, unverified=unverified, allow_expired=allow_expired)
@@ -75,8 +74,6 @@ def export(
         return
     durable.write(written_to, data)
     if json:
-        import hashlib
-
         output.write_json(
             {
                 "schema": "fipsmanifest/export/v1",
@@ -91,10 +88,6 @@ def export(
 def _read(
     ctx: typer.Context, file: str, keys: Path, fingerprint: str | None, *, unverified: bool, allow_expired: bool
 ) -> Source:
-    from ..export.documents import MAX_BYTES
-    from ..trust.store import load_trust
-    from ..workflows import exporting
-
     data = read_input(file, MAX_BYTES, "Name a manifest, a node report or an inspection.")
     name = "Standard input" if file == "-" else file
     verifying = {"keys": "--keys", "fingerprint": "--fingerprint", "allow_expired": "--allow-expired"}

@@ -15,7 +15,7 @@ from ..inspect.table import Table
 from ..model import manifest
 from ..model.artifact import Artifact
 from ..model.definition import Definition
-from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, Verdict
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts
 from .assemble import ANY, Describe, assemble
 from .modules import describer
 
@@ -96,7 +96,7 @@ def _finding(item: manifest.File, modules: Mapping[str, manifest.Module]) -> Fin
         target=item.target,
         elf=ElfFacts(64, machine, "exec") if machine else None,
         go=GoFacts(go.version, go.path, go.module, go.settings) if go else None,
-        crypto=CryptoFacts(Verdict(crypto.verdict), _seen(crypto.module, modules), crypto.evidence) if crypto else None,
+        crypto=CryptoFacts(crypto.verdict, _seen(crypto.module, modules), crypto.evidence) if crypto else None,
     )
 
 
