@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..model.finding import Verdict
 from ..model.manifest import Manifest
-from ..node import metrics
-from ..node.metrics import Metric
 from ..trust.text import read_time
+from . import metrics
 from .documents import Inspection, NodeReport, Source
+from .metrics import Metric
 from .programs import modules, programs
 
 if TYPE_CHECKING:

@@ -1,37 +1,44 @@
 """Prometheus text format 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format."""
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ..trust.text import read_time, visible
 
+_QUOTE = '"'
 _VERDICTS = ("valid", "invalid", "incomplete", "untrusted")
 
 
-class Metric(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Metric:
     """A gauge with its samples."""
 
     name: str
     """As the naming rules of Prometheus want it, with its unit."""
     text: str
     """What it measures."""
-    samples: Sequence[Tuple[Mapping[str, str], float]]
+    samples: Sequence[tuple[Mapping[str, str], float]]
     """Labels and value of each sample."""
 
 
 def write(metrics: Iterable[Metric]) -> str:
     """Return metrics as text, with a line feed at the end."""
-    lines = []  # type: List[str]
+    lines: list[str] = []
     for metric in metrics:
-        lines.append("# HELP {} {}".format(metric.name, _escape(metric.text)))
-        lines.append("# TYPE {} gauge".format(metric.name))
-        lines += ["{}{} {}".format(metric.name, _labels(labels), _number(value)) for labels, value in metric.samples]
+        lines.append(f"# HELP {metric.name} {_escape(metric.text)}")
+        lines.append(f"# TYPE {metric.name} gauge")
+        lines += [f"{metric.name}{_labels(labels)} {_number(value)}" for labels, value in metric.samples]
     return "\n".join(lines + [""])
 
 
 def _labels(labels: Mapping[str, str]) -> str:
     if not labels:
         return ""
-    return "{" + ",".join('{}="{}"'.format(name, _escape(visible(value), '"')) for name, value in labels.items()) + "}"
+    return "{" + ",".join(f'{name}="{_escape(visible(value), _QUOTE)}"' for name, value in labels.items()) + "}"
 
 
 def _escape(text: str, more: str = "") -> str:
@@ -79,17 +86,14 @@ def of_node(report: Mapping[str, Any]) -> Iterator[Metric]:
         yield Metric("fipsmanifest_node_manifest_serial", "The serials of the trusted manifests.", _first(serials))
 
 
-def _by_check(checks: Iterable[Mapping[str, Any]]) -> List[Tuple[Mapping[str, str], float]]:
-    counts = {}  # type: Dict[Tuple[str, str], int]
-    for check in checks:
-        key = (check["id"], check["status"])
-        counts[key] = counts.get(key, 0) + 1
+def _by_check(checks: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, str], float]]:
+    counts = Counter((check["id"], check["status"]) for check in checks)
     return [({"check": name, "status": status}, count) for (name, status), count in sorted(counts.items())]
 
 
-def _first(samples: Sequence[Tuple[Dict[str, str], float]]) -> List[Tuple[Mapping[str, str], float]]:
-    """Return one sample of each set of labels, as the format demands; the highest value counts."""
-    found = {}  # type: Dict[Tuple[Tuple[str, str], ...], float]
+def _first(samples: Iterable[tuple[dict[str, str], float]]) -> list[tuple[Mapping[str, str], float]]:
+    """Return one sample of each set of labels, as the format demands: the one with the highest value."""
+    found: dict[tuple[tuple[str, str], ...], float] = {}
     for labels, value in samples:
         key = tuple(sorted(labels.items()))
         found[key] = max(value, found.get(key, value))
