@@ -1,4 +1,7 @@
-"""Prometheus text format 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format. Pure."""
+"""Prometheus text format 0.0.4. Pure.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+"""
 
 from __future__ import annotations
 
