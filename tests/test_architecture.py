@@ -18,6 +18,7 @@ ARCHITECTURE = PACKAGE.parents[1] / "docs" / "architecture.md"
 LAYERS = (
     "cli",
     "workflows",
+    "export",
     "cluster",
     "publish",
     "sign",
