@@ -132,7 +132,7 @@ class PodRunner:
     def stop(self) -> None:
         """End the threads; what they wait for is given up."""
         self._stop.set()
-        self.api.stop.set()
+        self.api.end()
         for _ in self._writers:
             self._jobs.put(None)
         # A pod that is being created now must exist before all are deleted.
@@ -285,7 +285,10 @@ class PodRunner:
         else:
             payload = self.objects.payload
             expected = Expected(attempt.node.name, attempt.uid, payload.digests, payload.tool_digest)
-            self._answer(attempt, read_pod(pod, expected))
+            answer = read_pod(pod, expected)
+            # What it waited for says more than that it did not end.
+            waited = answer.reason == "timed-out" and attempt.detail
+            self._answer(attempt, no_answer(answer.reason, attempt.detail) if waited else answer)
 
     def _created(self, pod: str, uid: str) -> None:
         attempt = self._flying.get(pod)
