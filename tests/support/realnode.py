@@ -1,6 +1,6 @@
 """A real node: kubelet, containerd and the API server in namespaces of their own, on a copy of this machine's root.
 
-`python -m tests.support.realnode FOLDER` runs what follows as root in new mount, PID and network namespaces: the root is
+`run` starts this module again as root in new mount, PID and network namespaces: the root is
 an overlay of this machine's, in memory, so that programs can be installed and tampered with; everything ends with the
 first process. What happened is one JSON document on standard output.
 """
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -56,7 +57,7 @@ exec "$2" -m tests.support.realnode --inside
 
 
 def run(folder: Path, group: str) -> dict[str, Any]:
-    """Run the scenarios with files of ``folder`` (`prepare`), and return what happened. ``group`` names control groups."""
+    """Run the scenarios with the files of a directory, and return what happened; ``group`` names control groups."""
     command = [
         "unshare",
         "--mount",
@@ -106,8 +107,11 @@ def remove_groups(group: str) -> None:
 
 _CONTAINERD = f"""\
 version = 2
+disabled_plugins = ["io.containerd.internal.v1.opt"]
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
+  # Without CAP_SYS_RESOURCE, as in some containers and virtual machines, no process may ask for a lower score.
+  restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
@@ -128,6 +132,10 @@ _KUBELET = {
 }
 
 
+def _children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 class RealNode:
     """What runs inside the namespaces."""
 
@@ -136,15 +144,25 @@ class RealNode:
         self.group = group
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    def boot(self) -> None:
+        """Make the node's process namespace, so that it does not see the control plane of these tests."""
+        command = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sleep", "infinity"]
+        self.processes["init"] = subprocess.Popen(command)
+        self.wait_for(lambda: _children(self.processes["init"].pid), "the first process")
+
     def start(self, name: str, *command: str | Path) -> None:
         """Start a program of the node; its log is beside the other files."""
+        enter = ["nsenter", "--target", str(_children(self.processes["init"].pid)[0]), "--pid", "--mount"]
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(
+                [*enter, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env={"PATH": os.defpath}
+            )
 
     def stop(self, name: str) -> None:
         """End a program."""
         process = self.processes.pop(name)
-        process.terminate()
+        for child in _children(process.pid):
+            os.kill(child, signal.SIGTERM)
         process.wait(20)
 
     def wait_for(self, happened: Callable[[], object], what: str) -> None:
@@ -164,6 +182,9 @@ class RealNode:
                 Path(path).chmod(0o755)
         Path("/etc/containerd").mkdir(exist_ok=True)
         Path("/etc/containerd/config.toml").write_text(_CONTAINERD)
+        Path("/etc/os-release").unlink()
+        Path("/etc/os-release").write_text('ID="rhel"\nVERSION_ID="8.4"\n')
+        Path("/etc/systemd/system/kubelet.service").write_text("[Service]\nExecStart=/usr/bin/kubelet\n")
         Path("/var/lib/kubelet").mkdir(exist_ok=True)
         settings = {**_KUBELET, "cgroupRoot": f"/{self.group}"}
         Path("/var/lib/kubelet/config.yaml").write_text(json.dumps(settings))
@@ -209,7 +230,8 @@ def _inside(folder: Path, group: str) -> dict[str, Any]:
     real = RealNode(folder, group)
     result: dict[str, Any] = {}
     real.install()
-    with controlplane.running(folder) as plane:
+    real.boot()
+    with controlplane.running(folder, ["--kubelet-preferred-address-types=InternalIP"]) as plane:
         plane.create_namespace(namespace_object("fipsmanifest"))
         api, kubeconfig = plane.api(), plane.kubeconfig()
         real.start_containerd()
@@ -222,9 +244,6 @@ def _inside(folder: Path, group: str) -> dict[str, Any]:
         real.wait_for(lambda: node().get("status", {}).get("images"), "the node")
         result["conditions"] = {one["type"]: one["status"] for one in node()["status"]["conditions"]}
         result["clean"] = real.check(kubeconfig, "--report-dir", str(folder / "reports"))
-        if os.environ.get("REALNODE_DEBUG"):
-            result["log"] = (folder / "kubelet.log").read_text()[-9000:] + (folder / "containerd.log").read_text()[-3000:]
-            return result
         # Another build takes the kubelet's place while the listed one runs.
         kubelet = Path("/usr/bin/kubelet")
         kubelet.rename("/usr/bin/kubelet.kept")
@@ -234,20 +253,22 @@ def _inside(folder: Path, group: str) -> dict[str, Any]:
         whole = folder / "reports" / f"{NODE}.json"
         result["whole"] = json.loads(whole.read_text()) if whole.exists() else {}
         Path("/usr/bin/kubelet.kept").rename(kubelet)
-        result["again"] = real.check(kubeconfig)
-        left = [
+        # A program in an unpacked layer is changed.
+        for program in Path("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots").glob("*/fs/pause"):
+            with program.open("ab") as file:
+                file.write(b"changed")
+        result["snapshot"] = real.check(kubeconfig)
+        result["left"] = [
             item["metadata"]["name"]
             for page in api.pages("/api/v1/namespaces/fipsmanifest/pods")
             for item in page["items"]
         ]
-        result["left"] = left
         # A kubelet that is gone gives no answer.
         real.stop("kubelet")
         result["silent"] = real.check(kubeconfig, "--timeout", "10s")
-    for name in list(real.processes):
-        real.stop(name)
+    # What still runs ends with this process, which is the first one of its namespace.
     return result
 
 
 if __name__ == "__main__":
-    print(json.dumps(_inside(Path(os.environ["REALNODE_FOLDER"]), os.environ["REALNODE_GROUP"])))
+    sys.stdout.write(json.dumps(_inside(Path(os.environ["REALNODE_FOLDER"]), os.environ["REALNODE_GROUP"])))

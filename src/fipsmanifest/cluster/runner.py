@@ -392,8 +392,10 @@ class PodRunner:
             self._answer(attempt, no_answer("timed-out", attempt.detail))
 
     def _give_up(self, waiting: Iterable[_Attempt]) -> None:
-        for attempt in [*waiting, *self._flying.values()]:
-            self._finish(attempt.node.name, no_answer("run-ended", attempt.detail))
+        for attempt in waiting:
+            self._finish(attempt.node.name, no_answer("run-ended"))
+        for attempt in self._flying.values():
+            self._finish(attempt.node.name, no_answer("timed-out", attempt.detail))
         for attempt, answer in self._rechecked.values():
             self._finish(attempt.node.name, answer)
         self._flying.clear()
