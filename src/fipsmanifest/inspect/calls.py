@@ -154,7 +154,7 @@ def _arm_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterat
 
 @lru_cache(maxsize=64)
 def _arm_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
-    """Return a pattern for the upper half of BL or B; the displacement's upper ten bits are between two signed values."""
+    """Return a pattern for the upper half of BL or B whose displacement's upper ten bits are in a signed range."""
     # A displacement reaches 128 MiB in each direction.
     lowest, highest = max(lowest, -0x200), min(highest, 0x1FF)
     choices = []

@@ -61,7 +61,7 @@ class FunctionTable:
     def first(
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
     ) -> NamedFunction | None:
-        """Return a function whose name begins with one of ``prefixes`` (each with a zero byte first) and not ``but``."""
+        """Return a function whose name begins with one of ``prefixes`` (each after a zero byte) and not ``but``."""
         return _first(source, self.names, prefixes, but)
 
     def first_anywhere(

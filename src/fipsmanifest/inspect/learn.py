@@ -51,7 +51,7 @@ class _Object:
     relocated: tuple[int, ...]
     """Offsets in .text that the linker changes."""
     symbols: dict[str, int]
-    """Name of each symbol in .text -> its offset."""
+    """Symbols in .text: name -> offset."""
 
 
 def learn(path: Path, provenance: Provenance) -> Row:
