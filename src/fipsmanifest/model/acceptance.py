@@ -94,7 +94,7 @@ def find_violation(
     reason = reason_not_acceptable(crypto)
     if reason is not None:
         if exception is None and requirement.name != "known":
-            reason = f"'{requirement.name}' is required ({reason})"
+            reason = f"'{requirement.name}' is required"
         return Violation("not-acceptable", reason)
     if exception is not None:
         if crypto is None or crypto.verdict != exception.verdict:
