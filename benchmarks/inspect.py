@@ -19,7 +19,7 @@ from pathlib import Path
 from examples.upstream import goprograms
 
 from fipsmanifest.fetch.cache import Cache
-from fipsmanifest.inspect import elf
+from fipsmanifest.inspect import elf_reader
 from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.source import OpenFile
@@ -120,7 +120,7 @@ def _all_code() -> Path:
     """Build a goboring program with the code of Go's compiler in it, eight times over."""
     compiler = goprograms.goroot() / "pkg/tool/linux_amd64/compile"
     with compiler.open("rb") as file:
-        text = elf.read(OpenFile(file.fileno())).section(".text")
+        text = elf_reader.read(OpenFile(file.fileno())).section(".text")
     assert text is not None
     lines = [".section .text", ".rept 8", f'.incbin "{compiler}", {text.offset}, {text.size}', ".endr"]
     source = "\n".join([*lines, '.section .note.GNU-stack,"",@progbits', ""])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.inspect import elf
+from fipsmanifest.inspect import elf_reader
 from fipsmanifest.inspect.buildinfo import text
 from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
@@ -60,7 +60,7 @@ def test_the_toolchains_own_programs_agree(program: Path) -> None:
 def check_text(path: Path) -> None:
     """Compare line by line: dependencies with their sums and replacements stand there, too."""
     data = Buffer(path.read_bytes())
-    found = text(data, elf.read(data))
+    found = text(data, elf_reader.read(data))
     assert found is not None
     first, *lines = goprograms.go_version_m(path).splitlines()
     assert found[0] == first.partition(": ")[2]

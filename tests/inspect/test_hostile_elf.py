@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fipsmanifest.inspect.bounds import candidate_bounds
-from fipsmanifest.inspect.elf import read
+from fipsmanifest.inspect.elf_reader import read
 from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Incomplete
-from fipsmanifest.inspect import elf, inspector
+from fipsmanifest.inspect import elf_reader, inspector
 from fipsmanifest.inspect.inspector import ElfAnalysis, Inspector, ProgramAnalyzer
 from fipsmanifest.inspect.source import WINDOW, Buffer, ByteSource
 from fipsmanifest.inspect.sweep import Sweep, sweep
@@ -28,7 +28,7 @@ CODE = 0x1000
 
 def swept(code: bytes, machine: int = 62) -> Sweep:
     source = Buffer(edits.hand_made(code, machine=machine))
-    headers = elf.read(source)
+    headers = elf_reader.read(source)
     return sweep(source, headers, TABLE.of(headers.facts.machine))
 
 
@@ -76,7 +76,7 @@ def test_pieces_of_any_size_show_what_the_whole_does(sizes: list[int], place: in
     code[16 * place : 16 * place + 32] = STANDARD
     code[8192 : 8192 + 64] = edits.module_object("amd64")[:64]
     data = edits.hand_made(bytes(code))
-    headers = elf.read(Buffer(data))
+    headers = elf_reader.read(Buffer(data))
     whole, pieces, at = sweep(Buffer(data), headers, ROWS), Sweep(headers, ROWS), 0
     for size in [*sizes, len(data)]:
         # In a buffer that is larger than what is read into it.

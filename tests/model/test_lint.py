@@ -40,7 +40,7 @@ def test_what_is_shipped_has_no_mistake(path: Path) -> None:
         ("amazonaws.com/8/{arch}", "amazonaws.com/7/{arch}", "belongs to EL 7", "amazonaws.com/7/"),
         ("-3.1.el8", "-3.1.el7", "is built for EL 7", "-3.1.el7"),
         ('versions = ["8.*"]', 'versions = ["7.*"]', "rhel 7.* is not EL 8", '["7.*"]'),
-        ('packages = ["kubectl"]', 'packages = ["kubectk"]', "owns kubectk, which no source brings", "kubectk"),
+        ('packages = ["kubectl"]', 'packages = ["kubectk"]', "owns kubectk, which no source provides", "kubectk"),
         ('packages = ["kubectl"]', 'files = ["/usr/bin/kubectl"]', "kubectl belongs to no component", '"kubectl-1.21'),
         ('images = ["k8s.gcr.io/pause"]', 'files = ["/pause"]', "k8s.gcr.io/pause belongs to no component", "/pause:"),
         ("00:00:00Z", "00:00:00Z\nexpires = 2021-01-01T00:00:00Z", "would expire before", "expires ="),
@@ -64,7 +64,7 @@ def test_the_address_of_another_version_is_named(tmp_path: Path) -> None:
 
 
 def test_a_definition_in_the_folder_of_another_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"v1\.21\.3 lies in the folder of v1\.21\.6"):
+    with pytest.raises(UsageError, match=r"v1\.21\.3 is in the directory of v1\.21\.6"):
         load_checked(placed(tmp_path, "v1.21.6", RHEL8))
 
 

@@ -1,10 +1,9 @@
-"""Go's own FIPS module, ``GOFIPS140``: its integrity sum, and whether build info says that FIPS mode is on.
+"""Go's native FIPS module (``GOFIPS140``) as linked: its integrity sum, and the mode that build info states.
 
-The linker leaves a table ``go:fipsinfo`` with an HMAC over four ranges of the linked module (Go's
+The linker writes a table ``go:fipsinfo`` with an HMAC over four ranges of the linked module (Go's
 ``cmd/link/internal/ld/fips140.go`` and ``crypto/internal/fips140/check``). Plain programs of Go 1.24 and later have
-it too, so it shows integrity, not that the mode is on: that is for ``GOFIPS140`` and ``DefaultGODEBUG`` to say. Nor
-does it show whose code it is: the key is public, and the sum differs from one program to the next, so there is none to
-compare it with.
+it too, so it shows integrity only; the mode is in ``GOFIPS140`` and ``DefaultGODEBUG``. It does not show the origin of
+the code either: the key is public, and the sum differs between programs, so there is no reference to compare it with.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ _SUM = 32
 _RANGES = 4
 #: Magic, sum, a pointer to itself, and (start, end) for text, rodata, noptrdata and data.
 _SIZE = len(_MAGIC) + _SUM + 8 + _RANGES * 16
-_LARGEST = 64 << 20
-#: Programs that use any of the module have 40 KB of its code or more, with its self-tests, others 32 bytes (measured).
-_LEAST_TEXT = 16 << 10
+_MAX_RANGE = 64 << 20
+#: Programs that use the module have 40 KB of its code or more, with its self-tests, others 32 bytes (measured).
+_MIN_TEXT = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +36,43 @@ class NativeModule:
     offset: int
     """File offset of ``go:fipsinfo``."""
     sum: str
-    """The HMAC-SHA-256 that is stored (hex); all zeros where the linker left it open."""
+    """The stored HMAC-SHA-256 (hex); zeros if the linker did not write it."""
     computed: str | None
-    """The same, recomputed; None where the ranges do not lie in the file, or the code's not where code is executed."""
+    """The recomputed HMAC-SHA-256 (hex); None if a range is not in the file, or that of the code is not executable."""
     text: int
-    """Bytes of code that the sum is over."""
+    """Bytes of code in the sum."""
 
     @property
     def linked(self) -> bool:
-        """Tell whether there is code of the module at all; the table is in programs without it, too."""
-        return self.text >= _LEAST_TEXT
+        """Whether the program has code of the module; the table is in programs without it, too."""
+        return self.text >= _MIN_TEXT
 
     @property
     def is_intact(self) -> bool:
-        """Tell whether the module's bytes are what was linked."""
+        """Whether the module's bytes are those that were linked."""
         return self.sum == self.computed
 
 
 def version(go: GoFacts) -> str | None:
-    """Give the ``GOFIPS140`` version that the program was built with, None where it was off."""
+    """Return the ``GOFIPS140`` version that the program was built with; None for ``off``."""
     value = go.settings.get("GOFIPS140", "off")
     return None if value in ("", "off") else value
 
 
 def mode(go: GoFacts) -> str:
-    """Give the value of ``fips140`` in DefaultGODEBUG, the last one as Go reads it; empty where there is none."""
+    """Return the value of ``fips140`` in DefaultGODEBUG (the last one, as Go reads it); empty if there is none."""
     settings = (item.partition("=") for item in go.settings.get("DefaultGODEBUG", "").split(","))
     values = [value for key, _, value in settings if key == "fips140"]
     return values[-1] if values else ""
 
 
 def is_mode_on(go: GoFacts) -> bool:
-    """Tell whether FIPS mode is on by default: ``fips140=on`` or ``only``, exactly."""
+    """Return whether FIPS mode is on by default: exactly ``fips140=on`` or ``only``."""
     return mode(go) in ("on", "only")
 
 
 def read(source: ByteSource, elf: Elf) -> NativeModule | None:
-    """Find ``go:fipsinfo`` and recompute its sum; None where there is none."""
+    """Find ``go:fipsinfo`` and recompute its sum; return None if there is none."""
     if elf.facts.bits != 64:
         return None
     section = elf.mapped_section(".go.fipsinfo")
@@ -97,7 +96,7 @@ def _compute(source: ByteSource, elf: Elf, ranges: tuple[int, ...]) -> str | Non
     mac = hmac.new(_KEY, _PREFIX, hashlib.sha256)
     for start, end in zip(ranges[::2], ranges[1::2], strict=True):
         length = end - start
-        if not 0 <= length <= _LARGEST:
+        if not 0 <= length <= _MAX_RANGE:
             return None
         mac.update(length.to_bytes(8, "big"))
         if length == 0:

@@ -1,6 +1,6 @@
-"""From what was seen to what it means: the one place where verdicts are decided.
+"""The one place where verdicts are decided: from observations of an ELF file to a verdict with its evidence. Pure.
 
-Pure: takes a record of observations, gives the verdict of DESIGN section 6 with the evidence it rests on.
+`docs/proof.md` has the meaning of each verdict and code.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ _ORDINARY = Dependencies()
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Everything that was looked at in one ELF file that is, or claims to be, a Go program."""
+    """What was observed in one ELF file that is, or claims to be, a Go program."""
 
     elf: ElfFacts
-    """Its class, machine, type."""
+    """Class, machine and type."""
     go: GoFacts | None
-    """Its build info; None where a Go program has none."""
+    """Build info; None where a Go program has none."""
     modules: tuple[ModuleMatch, ...] = ()
     """Modules in executable memory."""
     data: tuple[ModuleMatch, ...] = ()
-    """Modules where nothing executes them."""
+    """Modules in memory that is not executable."""
     markers: Markers | None = None
-    """Counts of the marker functions; None where only the plain-crypto one was looked for."""
+    """Counts of the marker functions; None where only the plain-crypto marker was searched for."""
     standard: bool = False
-    """The plain-crypto marker is there."""
+    """Whether the plain-crypto marker is present."""
     packages: Packages | None = None
-    """Packages named; None where that was not needed."""
+    """Packages in the function table; None where that was not needed."""
     forks: Forks | None = None
-    """Packages of Go's forks; None where that was not needed."""
+    """Packages of forks of Go; None where that was not needed."""
     symbols: int = 0
-    """Names of BoringCrypto functions in the symbol table."""
+    """How many names of BoringCrypto functions the symbol table has."""
     native: NativeModule | None = None
     """Go's own FIPS module."""
     text_relocations: bool = False
-    """The loader is told to write into code."""
+    """Whether the file asks the loader to write into code."""
     dependencies: Dependencies = _ORDINARY
-    """What the file asks to be loaded with it, beyond what ordinary programs do."""
+    """Interpreter, libraries and dynamic tags that ordinary programs do not have."""
     build_infos: int = 1
-    """Headers of Go's build info in the file."""
+    """How many headers of Go's build info are in the file."""
     by_loader: frozenset[str] = frozenset()
-    """Functions of the module that code may call through the loader; empty where that was not needed."""
+    """Functions of the module that code may call through the dynamic linker; empty where that was not needed."""
     other: OtherCryptography | None = None
-    """Cryptography that is not Go's; None where that was not needed."""
+    """Cryptography that is not of Go's standard library; None where that was not needed."""
     functions: bool = True
-    """The table of functions can be read as the runtime reads it."""
+    """Whether the function table can be read as the runtime reads it."""
     wrappers: Wrappers | None = None
-    """Go's wrappers of the module's functions; None where there is no module to call."""
+    """Go's wrappers of the module's functions; None where there is no module."""
 
 
 _Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
 
 
 def claims(go: GoFacts | None, symbols: int = 0) -> list[str]:
-    """Give the codes of what a file says in favour of BoringCrypto."""
+    """Return the codes of a file's claims to use BoringCrypto."""
     found = []
     if go is not None:
         experiments = go.settings.get("GOEXPERIMENT", "").split(",")
@@ -86,12 +86,12 @@ def claims(go: GoFacts | None, symbols: int = 0) -> list[str]:
 
 
 def unreadable(code: str) -> CryptoFacts:
-    """Give the verdict on a file that cannot be judged."""
+    """Return the verdict on a file that cannot be judged."""
     return CryptoFacts(Verdict.UNREADABLE, None, {"code": code})
 
 
 def not_go(code: str = "not-go") -> CryptoFacts:
-    """Give the verdict on an ELF file without any sign of Go, or, as ``no-code``, without any code."""
+    """Return the verdict on an ELF file without any sign of Go, or, with ``no-code``, without any code."""
     return CryptoFacts(Verdict.NOT_GO, None, {"code": code})
 
 
@@ -101,7 +101,7 @@ def other_compiler() -> CryptoFacts:
 
 
 def judge(observed: Observations) -> CryptoFacts:
-    """Decide."""
+    """Return the verdict that follows from observations."""
     verdict, code, module = _from_modules(observed) or _from_other_module(observed) or _from_claims(observed)
     evidence: _Evidence = {"code": code, **_evidence(observed, module)}
     return CryptoFacts(verdict, _detected_module(observed, module), evidence)
@@ -111,7 +111,7 @@ Decision = tuple[Verdict, str, "ModuleMatch | NativeModule | None"]
 
 
 def _from_modules(observed: Observations) -> Decision | None:
-    """Judge by a BoringCrypto module in executable memory, where there is one."""
+    """Judge by a BoringCrypto module in executable memory; None where there is none."""
     if not observed.modules:
         return None
     changed = [module for module in observed.modules if module.stored_at is None]
@@ -132,13 +132,13 @@ def _from_modules(observed: Observations) -> Decision | None:
     if unlisted := [item for item in whole if item.row is None]:
         return Verdict.UNLISTED, "module-beside", unlisted[0]
     if observed.dependencies.interpreter is not None:
-        # The kernel starts that, and it decides what becomes of the module.
+        # The kernel starts the interpreter, which decides what is loaded of the module.
         return Verdict.DECLARED, "interpreter-unusual", module
     return Verdict.PROVEN, "module-proven", module
 
 
 def _denial_code(observed: Observations, changed: Sequence[ModuleMatch], whole: Sequence[ModuleMatch]) -> str | None:
-    """Return the code of what makes a module worthless, however it is called; None where nothing does."""
+    """Return the code of what disqualifies a module, regardless of its calls; None where nothing does."""
     if changed:
         return "self-test-would-fail" if changed[0].row else "module-changed"
     if observed.standard or (observed.wrappers is not None and observed.wrappers.standard):
@@ -149,7 +149,7 @@ def _denial_code(observed: Observations, changed: Sequence[ModuleMatch], whole: 
 
 
 def _unwrapped_reason(observed: Observations) -> tuple[Verdict, str] | None:
-    """Return why it is not Go's own wrappers that call a module which something calls; None where they do."""
+    """Return why a module that is called is not called by Go's own wrappers; None where it is."""
     if observed.go is None:
         return Verdict.UNREADABLE, "no-build-info"
     if observed.wrappers is None or observed.wrappers.table is None:
@@ -163,7 +163,7 @@ def _unwrapped_reason(observed: Observations) -> tuple[Verdict, str] | None:
 
 
 def _wired_by_loader(module: ModuleMatch, functions: frozenset[str]) -> bool:
-    """Tell whether a known module would be wired if what the loader is asked for by name were called, and were its."""
+    """Return whether a known module would be wired if the dynamic linker resolved the named functions to it."""
     return (
         module.row is not None
         and module.calls + len(functions) >= ENOUGH
@@ -172,7 +172,7 @@ def _wired_by_loader(module: ModuleMatch, functions: frozenset[str]) -> bool:
 
 
 def _from_other_module(observed: Observations) -> Decision | None:
-    """Judge by evidence of another FIPS module."""
+    """Judge by evidence of another FIPS module; None where there is none."""
     if observed.go is None:
         return None
     experiments = set(observed.go.settings.get("GOEXPERIMENT", "").split(","))
@@ -186,7 +186,7 @@ def _from_other_module(observed: Observations) -> Decision | None:
     if fipsinfo.version(observed.go) is None:
         return None
     if observed.native is None or not observed.native.linked or not (observed.packages and observed.packages.fips140):
-        # Without cryptography there is nothing for the module to do, and the linker leaves it out.
+        # The linker omits the module from a program that does not use cryptography.
         return (Verdict.CONTRADICTED, "native-module-missing", None) if _has_crypto(observed) else None
     if not observed.native.is_intact:
         return Verdict.CONTRADICTED, "native-module-changed", observed.native
@@ -196,20 +196,20 @@ def _from_other_module(observed: Observations) -> Decision | None:
 
 
 def _has_crypto(observed: Observations) -> bool:
-    """Tell whether cryptography is linked in, by whatever shows it."""
+    """Return whether any evidence shows Go's cryptography."""
     native_code = observed.native is not None and observed.native.linked
     return observed.standard or native_code or (observed.packages is not None and observed.packages.crypto)
 
 
 def _from_claims(observed: Observations) -> Decision:
     """Judge a program in which no FIPS module was found."""
-    said = claims(observed.go, observed.symbols)
+    claimed = claims(observed.go, observed.symbols)
     crypto = _has_crypto(observed)
     if observed.go is None:
         return Verdict.UNREADABLE, "no-build-info", None
-    if said and observed.data:
+    if claimed and observed.data:
         return Verdict.CONTRADICTED, "module-not-executable", observed.data[0]
-    if said and crypto:
+    if claimed and crypto:
         if observed.go.settings.get("CGO_ENABLED") == "0":
             return Verdict.CONTRADICTED, "cgo-off", None
         if observed.standard or not (observed.packages and observed.packages.boring):
@@ -219,10 +219,10 @@ def _from_claims(observed: Observations) -> Decision:
         if observed.markers and observed.markers.boring and not observed.standard:
             return Verdict.DECLARED, "marker-only", None
         return Verdict.PLAIN, "plain-crypto", None
-    if "symbols" in said:
+    if "symbols" in claimed:
         return Verdict.DECLARED, "symbols-only", None
     if observed.packages is None or observed.packages.table is None or not observed.functions:
-        # That it names no cryptography would say nothing.
+        # The absence of cryptographic packages could not be established.
         return Verdict.UNREADABLE, "no-function-table", None
     other = next(iter(_other(observed)), None)
     if other is not None:
@@ -230,26 +230,26 @@ def _from_claims(observed: Observations) -> Decision:
     return Verdict.NO_CRYPTO, "no-crypto-packages", None
 
 
-#: Code -> the evidence that it rests on, the surest first.
+#: Code -> the key of its evidence, the strongest first.
 _OTHER_CODES = {"crypto-packages": "packages", "crypto-library": "libraries", "crypto-tables": "algorithms"}
-_MOST_NAMED = 16
+_MAX_LISTED = 16
 
 
 def _other(observed: Observations) -> dict[str, tuple[str, ...]]:
-    """Return what shows cryptography that is not Go's, by code."""
+    """Return the evidence of cryptography that is not of Go's standard library, by code."""
     if observed.other is None:
         return {}
-    shown = zip(
+    pairs = zip(
         _OTHER_CODES, (observed.other.packages, observed.other.libraries, observed.other.algorithms), strict=True
     )
-    return {code: found for code, found in shown if found}
+    return {code: found for code, found in pairs if found}
 
 
 def _evidence(observed: Observations, module: ModuleMatch | NativeModule | None) -> _Evidence:
     evidence: _Evidence = {}
-    said = claims(observed.go, observed.symbols)
-    if said:
-        evidence["claims"] = list(said)
+    claimed = claims(observed.go, observed.symbols)
+    if claimed:
+        evidence["claims"] = list(claimed)
     if isinstance(module, ModuleMatch):
         evidence |= _module_evidence(module)
         if observed.wrappers is not None and observed.wrappers.table is not None:
@@ -271,7 +271,7 @@ def _evidence(observed: Observations, module: ModuleMatch | NativeModule | None)
     evidence |= observed.dependencies.evidence
     if observed.build_infos > 1:
         evidence["build_infos"] = observed.build_infos
-    evidence |= {_OTHER_CODES[code]: list(found[:_MOST_NAMED]) for code, found in _other(observed).items()}
+    evidence |= {_OTHER_CODES[code]: list(found[:_MAX_LISTED]) for code, found in _other(observed).items()}
     if observed.symbols:
         evidence["symbols"] = observed.symbols
     if observed.data and not isinstance(module, ModuleMatch):
@@ -280,7 +280,7 @@ def _evidence(observed: Observations, module: ModuleMatch | NativeModule | None)
 
 
 def _native_evidence(observed: Observations) -> _Evidence:
-    """Return what there is of Go's native module, and what build info says of it."""
+    """Return the evidence of Go's native module, in the file and in build info."""
     evidence: _Evidence = {}
     if observed.native is not None:
         evidence["fipsinfo_offset"] = observed.native.offset
@@ -294,7 +294,7 @@ def _native_evidence(observed: Observations) -> _Evidence:
 
 
 def _names_evidence(observed: Observations) -> _Evidence:
-    """Give what the table of functions names."""
+    """Return the evidence of the function table."""
     evidence: _Evidence = {}
     if observed.packages is not None:
         if observed.packages.table is not None:
@@ -335,7 +335,7 @@ def _identifier(module: ModuleMatch) -> str:
 
 
 def _detected_module(observed: Observations, module: ModuleMatch | NativeModule | None) -> DetectedModule | None:
-    """Name the module for the manifest: what was recognised by its own digest, and nothing that was changed."""
+    """Return the module for the manifest; None for a module whose own digest does not match."""
     if isinstance(module, NativeModule):
         if not module.is_intact or observed.go is None:
             return None
@@ -357,7 +357,7 @@ def _detected_module(observed: Observations, module: ModuleMatch | NativeModule 
 
 
 def describe_verdict(crypto: CryptoFacts) -> str:
-    """Return a verdict in a sentence for people, and what they should know besides."""
+    """Return sentences for people that explain a verdict, with notes on unusual dependencies."""
     code = str(crypto.evidence.get("code", ""))
     if code == "plain-crypto":
         if crypto.verdict is Verdict.CONTRADICTED:
@@ -370,10 +370,10 @@ def describe_verdict(crypto: CryptoFacts) -> str:
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"
     found = crypto.evidence.get(_OTHER_CODES.get(code, ""), ())
-    said = template.format(
+    text = template.format(
         module=module,
         code=code,
         version=crypto.evidence.get("gofips140", ""),
         found=", ".join(map(str, found)) if isinstance(found, list) else "",
     )
-    return said + dependencies.describe(crypto.evidence)
+    return text + dependencies.describe(crypto.evidence)

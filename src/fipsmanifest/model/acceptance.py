@@ -1,8 +1,8 @@
 """The rule by which a program meets a requirement: one for the gate and for the components of a release. Pure.
 
 A program that is not a FIPS build, or wrongly claims to be one, can be accepted with a reason. One whose module was
-changed, or can be, is never accepted: it is not what its publisher tested. Neither is one that cannot be read, because
-nobody can know what would be accepted.
+changed, or can be, is never accepted: it is not what its publisher tested. Neither is one that cannot be read: it would
+be unknown what is accepted.
 """
 
 from __future__ import annotations
