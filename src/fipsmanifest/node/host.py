@@ -5,7 +5,7 @@ import os
 import posixpath
 import re
 import sys
-from typing import Any, Dict, NamedTuple, Optional, Set
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Set
 
 from ..trust.text import visible
 from . import tree
@@ -150,9 +150,8 @@ def _pod_programs(root: str, path: str) -> Set[str]:
     return set(_NAMED.findall(_COMMENT.sub("", text)))
 
 
-def describe(node: Node) -> Dict[str, Any]:
-    """Say what is looked at, and with what."""
-    release = platform.os_release(node.root) or {}
+def describe(node: Node, release: Mapping[str, str]) -> Dict[str, Any]:
+    """Return what is inspected, and with what; ``release`` has the fields of its os-release."""
     system = {name: visible(value, 100) for name, value in release.items() if name in ("ID", "VERSION_ID")}
     machine = os.uname()
     return {

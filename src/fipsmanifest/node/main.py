@@ -11,20 +11,20 @@ import signal
 import stat
 import sys
 import time
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
 from ..trust.document import MAX_BYTES
+from ..trust.links import refuse_links
 from ..trust.store import Trust, load_trust, packed_trust
 from ..trust.text import utc_now, visible, write_time
-from . import descriptors, host, options, report
-from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Listed, Node, Result, verdict
+from . import descriptors, host, inspection, options, report
+from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict
 from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
-_OF_A_ROLE = frozenset(("files", "startup", "images", "services"))
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -76,13 +76,14 @@ def _validate(
 ) -> int:
     """Look at the node and write what was found; gives the exit code."""
     started, clock = utc_now(), time.monotonic()
-    role = host.find_role(asked.root, asked.role)
-    node = Node(asked.root, asked.live, role.name)
-    described = host.describe(node)
+    end = clock + asked.timeout
+    surveyed = inspection.survey(asked, end)
+    node = Node(asked.root, asked.live, surveyed.role.name)
+    described = host.describe(node, surveyed.release)
     if not asked.json:
         # What follows may take a minute.
         _say(report.heading(described))
-    from .checks import platform, signature
+    from .checks import signature
 
     opened = [signature.open_manifest(name, data, trust, asked.bindings, asked.fingerprint) for name, data in given]
     results = [one.result for one in opened]
@@ -95,11 +96,10 @@ def _validate(
     else:
         manifests = [one.listed for one in opened if one.listed is not None]
         results.append(signature.check_tool(manifests))
-        results += _doubts(node, role, asked)
-        fitting = platform.fitting(node, manifests)
-        for left_out in [one for one in manifests if one not in fitting]:
-            warnings.append("{} is for another system or machine, and vouches for nothing here.".format(left_out.name))
-        results += _check_node(node, fitting, asked.checks)
+        findings = inspection.check(node, surveyed, asked, manifests, end)
+        for name in findings.others:
+            warnings.append("{} is for another system or machine, and vouches for nothing here.".format(name))
+        results += findings.results
         found = verdict(results, trusted=True)
     described.update(
         tool_sha256=host.archive_digest(),
@@ -124,19 +124,6 @@ def _names(paths: Sequence[str]) -> List[str]:
     return names
 
 
-def _doubts(node: Node, role: host.Role, asked: options.Options) -> List[Result]:
-    """Return what speaks against the role and the scope that were taken for the node's."""
-    running = None if node.live else host.doubt_by_machine(node.root)
-    if running is not None:
-        return [running]
-    if not _OF_A_ROLE.intersection(asked.checks):
-        return []
-    doubt = role.doubt or host.doubt_by_static_pods(asked.root, asked.role)
-    if doubt is None and node.live and asked.role == "auto":
-        doubt = host.doubt_by_processes(role.name)
-    return [] if doubt is None else [doubt]
-
-
 def _trust(asked: options.Options) -> Optional[Trust]:
     return load_trust(asked.keys) if asked.keys is not None else packed_trust()
 
@@ -158,21 +145,6 @@ def _read(path: str) -> bytes:
         raise UsageError("{} cannot be read: {}.".format(visible(path), reason), "Name the signed manifest.")
 
 
-def _check_node(node: Node, manifests: Sequence[Listed], wanted: Sequence[str]) -> List[Result]:
-    from .checks import files, fips_mode, images, platform, processes, services, startup
-
-    checks = {
-        "platform": platform.check,
-        "fips-mode": fips_mode.check,
-        "files": files.check,
-        "startup": startup.check,
-        "images": images.check,
-        "processes": processes.check,
-        "services": services.check,
-    }
-    return [result for name in wanted if name in checks for result in checks[name](node, manifests)]
-
-
 def _unique(sentences: Sequence[str]) -> List[str]:
     return sorted(set(sentences), key=list(sentences).index)
 
@@ -182,6 +154,8 @@ def _write(found: report.Report, asked: options.Options, junit: Optional[io.File
     code = EXIT_CODES[found.verdict]
     try:
         if junit is not None:
+            if stat.S_ISREG(os.fstat(junit.fileno()).st_mode):
+                os.ftruncate(junit.fileno(), 0)
             left = memoryview(report.to_junit(found).encode("ascii"))
             while left:
                 left = left[junit.write(left) :]
@@ -193,18 +167,40 @@ def _write(found: report.Report, asked: options.Options, junit: Optional[io.File
     return code
 
 
-def _open_junit(path: str, others: Sequence[str]) -> io.FileIO:
-    """Open the file for the JUnit report before the node is looked at; raises `UsageError` where there can be none."""
+@contextlib.contextmanager
+def _open_junit(path: str, others: Sequence[str]) -> Iterator[io.FileIO]:
+    """Open the file for the JUnit report before the node is inspected; raise `UsageError` if it cannot be written.
+
+    It keeps its content until the report is written; a new one is removed if it stays empty.
+    """
+    file, is_new = _open_to_write(path, others)
+    try:
+        yield file
+    finally:
+        if is_new and file.tell() == 0:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        file.close()
+
+
+def _open_to_write(path: str, others: Sequence[str]) -> Tuple[io.FileIO, bool]:
+    """Return the open file, and whether it is new."""
     with contextlib.suppress(OSError):
         # Neither may be written over: what the tool reads, and what it runs from.
         if any(os.path.samefile(path, other) for other in others):
             raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
+    # A FIFO that nobody reads is an error: a reader may never come.
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    is_new = False
     try:
-        # A FIFO that nobody reads is an error: a reader may never come.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o666)
+        refuse_links(path)
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+            is_new = True
     except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        reason = "it is a link" if error.strerror == os.strerror(errno.ELOOP) else visible(str(error.strerror))
         raise UsageError("{} cannot be written: {}.".format(visible(path), reason), "Name another file.")
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and (status.st_nlink > 1 or status.st_uid != os.geteuid()):
@@ -212,10 +208,8 @@ def _open_junit(path: str, others: Sequence[str]) -> io.FileIO:
         os.close(descriptor)
         reason = "it has another owner" if status.st_nlink == 1 else "it has another name as well (a hard link)"
         raise UsageError("{} is not written over: {}.".format(visible(path), reason), "Name another file.")
-    if stat.S_ISREG(status.st_mode):
-        os.ftruncate(descriptor, 0)
     os.set_blocking(descriptor, True)
-    return io.FileIO(descriptor, "w")
+    return io.FileIO(descriptor, "w"), is_new
 
 
 def _version_text(trust: Optional[Trust]) -> str:

@@ -1,7 +1,6 @@
 """Static pods as the kubelet reads them from files (pkg/kubelet/config/file.go)."""
 
 import errno
-import os
 import posixpath
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -83,7 +82,7 @@ def read(root: str, directory: str = DIRECTORY) -> Tuple[List[Pod], List[Tuple[s
     found: List[Pod] = []
     doubts: List[Tuple[str, str]] = []
     try:
-        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(root, directory))))
+        names = tree.list_names(root, directory)
         paths = [posixpath.join(directory, name) for name in names if not name.startswith(".")]
     except NotADirectoryError:
         paths = [directory]
