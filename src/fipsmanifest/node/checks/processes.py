@@ -17,11 +17,11 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 from ...trust.text import visible
 from .. import deadline, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import builds, claims, injected, pods, procfs
+from . import builds, claims, container_pods, injected, procfs
 from .claims import Claim
+from .container_pods import Pod
 from .images import containers
 from .inventory import MAX_NAME, Inventory, Program, required_daemons
-from .pods import Pod
 
 ID = "processes"
 
@@ -152,7 +152,7 @@ class _Check:
     def _find(self, pids: Sequence[int]) -> List[Claim]:
         """Collect the processes to compare, and return the claims that no process could be found for."""
         pids = list(pids)
-        known, groups, units = pods.read(self._node), {}, {}
+        known, groups, units = container_pods.read(self._node), {}, {}
         for pid in pids:
             text = procfs.cgroup(pid)
             groups[pid] = procfs.read_cgroup(text)

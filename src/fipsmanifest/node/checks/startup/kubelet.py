@@ -10,7 +10,7 @@ import posixpath
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ....trust.text import visible
-from ... import pods, tree, yaml
+from ... import static_pods, tree, yaml
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .programs import OTHER, Programs, result
 from .units import Daemon
@@ -199,4 +199,4 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
 def static_pod_directories(settings: Settings) -> List[Tuple[str, str]]:
     """Return the directories of static pods, each with the file that names it; kubeadm's own in any case."""
     named = [(value, path) for value, path in settings.set_to("staticpodpath")]
-    return list(dict([(pods.DIRECTORY, ""), *named]).items())
+    return list(dict([(static_pods.DIRECTORY, ""), *named]).items())
