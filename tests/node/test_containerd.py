@@ -20,9 +20,9 @@ from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.node.checks import container_pods, images, processes
 from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots, runtime
-from tests.node.forge import GOOD_MANIFEST, Forge
-from tests.node.runtime import PROGRAM, REFERENCE, Archive, Containerd
+from tests.support import roots, runtime
+from tests.support.forge import GOOD_MANIFEST, Forge
+from tests.support.runtime import PROGRAM, REFERENCE, Archive, Containerd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers are mounted and started by root alone")
 
@@ -45,9 +45,10 @@ def older(archives: dict[str, Archive]) -> Archive:
 
 
 @pytest.fixture
-def empty() -> Iterator[Containerd]:
-    """A containerd without images."""
+def empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Containerd]:
+    """A containerd without images, whose containers are the only ones that checks of this process see."""
     with runtime.running() as started:
+        runtime.hide_other_mounts(started.root, monkeypatch)
         yield started
 
 

@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import Refused, UsageError
-from ..inspect.artifacts import Inspected
-from ..inspect.jsonform import to_json
+from ..inspect.artifacts import InspectedArtifact
+from ..inspect.serialization import to_json
 from ..model import manifest
 from ..model.artifact import Artifact
 from ..model.definition import Component, Definition
-from ..model.finding import Finding, SeenModule
+from ..model.finding import DetectedModule, Finding
 from ..model.ownership import owner_of_file, owner_of_image
-from .policy import Judgement, Subject, judge
+from .policy import Judgement, Subject, judge, judge_packed
 
 #: RPM's architecture of architecture-independent packages; also used for tarballs without one.
 ANY = "noarch"
 
+#: Reasons that are listed for what is packed in files: one archive may have a hundred thousand programs.
+_MOST_PACKED = 50
+
 #: Returns the manifest's description of a recognised module: its certificates, or who claims it.
-Describe = Callable[[SeenModule], manifest.Module]
+Describe = Callable[[DetectedModule], manifest.Module]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class _Owned:
 
 def assemble(
     definition: Definition,
-    inspected: Sequence[Inspected],
+    inspected: Sequence[InspectedArtifact],
     describe: Describe,
     tool: manifest.Tool,
     source_date_epoch: int | None = None,
@@ -46,7 +49,7 @@ def assemble(
     requirement that is not met and every file without a component, `UsageError` if there is no date.
     """
     owned = _own(definition, inspected)
-    components = _components(definition, owned)
+    components = _components(definition, owned, _refused_packed(definition, inspected))
     on_nodes = [item for item in owned if item.source not in _references(inspected)]
     return manifest.Manifest(
         schema="fipsmanifest/v1",
@@ -68,11 +71,11 @@ def assemble(
     )
 
 
-def _references(inspected: Sequence[Inspected]) -> set[str]:
+def _references(inspected: Sequence[InspectedArtifact]) -> set[str]:
     return {item.artifact.name for item in inspected if item.artifact.kind == "image"}
 
 
-def _own(definition: Definition, inspected: Sequence[Inspected]) -> list[_Owned]:
+def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[_Owned]:
     owned: list[_Owned] = []
     refusals: list[str] = []
     for item in inspected:
@@ -92,7 +95,27 @@ def _own(definition: Definition, inspected: Sequence[Inspected]) -> list[_Owned]
     return owned
 
 
-def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifest.ComponentVerdict]:
+def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[str]:
+    """Return why what is packed in files is refused; the files have an owner (`_own`)."""
+    refusals: list[str] = []
+    for item in inspected:
+        for packed in item.packed:
+            if item.artifact.kind == "image":
+                component = owner_of_image(definition, item.artifact.name)
+            else:
+                component = owner_of_file(definition, item.artifact, packed.outer)
+            elf = packed.finding.elf if packed.finding else None
+            architecture = elf.machine if item.architecture == ANY and elf else item.architecture
+            refusal = judge_packed(component, architecture, item.artifact.name, packed)
+            if refusal is not None:
+                refusals.append(refusal)
+    more = len(refusals) - _MOST_PACKED
+    return refusals if more <= 0 else [*refusals[:_MOST_PACKED], f"And {more} more of what is packed in files."]
+
+
+def _components(
+    definition: Definition, owned: Sequence[_Owned], refused_packed: Sequence[str]
+) -> list[manifest.ComponentVerdict]:
     verdicts: list[manifest.ComponentVerdict] = []
     refusals: list[str] = []
     for component in definition.components:
@@ -110,11 +133,11 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
                     architecture=architecture,
                     requirement=component.requirement,
                     reason=component.reason,
-                    verdict=judgement.verdict.value,
+                    verdict=judgement.verdict,
                 )
             )
-    if refusals:
-        raise Refused("\n".join(refusals))
+    if refusals or refused_packed:
+        raise Refused("\n".join([*refusals, *refused_packed]))
     return verdicts
 
 
@@ -158,7 +181,7 @@ def _file(
     return manifest.File.model_validate(form)
 
 
-def _images(definition: Definition, inspected: Sequence[Inspected]) -> list[manifest.Image]:
+def _images(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[manifest.Image]:
     platforms: dict[str, list[manifest.Platform]] = {}
     indexes: dict[str, str | None] = {}
     for item in inspected:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
+from ..inspect.packed import PackedFile
+from ..model.acceptance import WITHOUT_CRYPTO, advise, find_violation
 from ..model.definition import Component
-from ..model.excuses import advice, inexcusable
 from ..model.finding import Finding, Verdict
 
 #: A component's verdict is the first of these that any of its files has.
@@ -24,6 +24,11 @@ _WORST_FIRST = (
 )
 
 _GO_WITHOUT_PROOF = "Use the FIPS build of it, or declare it: requirement 'known', 'module' or an exception."
+_PACKED = (
+    "Ship the program as a file of its own, or accept it with an exception that has its verdict, and the file that it "
+    "is packed in as 'container'."
+)
+_UNOPENED = "Ship what is in it as files, or accept it with an exception with the verdict 'unopened'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Subject:
     @property
     def verdict(self) -> Verdict:
         """Its verdict; an ELF file always has one."""
-        return self.finding.crypto.verdict if self.finding.crypto else Verdict.UNREADABLE
+        return _verdict(self.finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,18 @@ class Judgement:
 def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    A file that is `inexcusable` is refused regardless of the requirement and the exceptions. ``subjects`` may be empty:
-    a required module that is in no file is a refusal, never a pass.
+    The rule is `find_violation`. ``subjects`` may be empty: a required module that is in no file is a refusal, never a
+    pass.
     """
     refusals = []
     held = []
     for subject in subjects:
-        expected = _expected(component, subject)
-        why = inexcusable(subject.finding.crypto)
-        if why is not None:
-            refusals.append(_sentence(component, subject, why, advice(subject.finding.crypto)))
-        elif expected is not None:
-            if subject.verdict != expected:
-                refusals.append(_sentence(component, subject, f"the exception for it expects '{expected}'"))
-        elif not _meets(component, subject):
-            refusals.append(_sentence(component, subject, f"'{component.requirement}' is required"))
-        if _carries_module(component, subject):
+        crypto, requirement = subject.finding.crypto, component.requirement_for(subject.architecture)
+        violation = find_violation(crypto, requirement, component.exception_for(subject.finding.path))
+        if violation is not None:
+            what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _GO_WITHOUT_PROOF
+            refusals.append(_sentence(component, subject, violation.rule, what_to_do))
+        if requirement.has_module(crypto):
             held.append(subject)
     if component.requirement != "known" and not held:
         refusals.append(
@@ -80,25 +81,39 @@ def judge(component: Component, architecture: str, subjects: Sequence[Subject]) 
     return Judgement(_overall(component, subjects), tuple(refusals))
 
 
-def _expected(component: Component, subject: Subject) -> Verdict | None:
-    for exception in component.exceptions:
-        if fnmatchcase(subject.finding.path, exception.path):
-            return Verdict(exception.verdict)
-    return None
+def judge_packed(component: Component, architecture: str, artifact: str, packed: PackedFile) -> str | None:
+    """Return why a component must not have a packed program or an unopened file; None if it may.
+
+    A manifest does not list what is packed in a file. So an exception must accept each packed program that can run,
+    whatever its verdict, and each file that was not opened, unless nothing is required of the component. A program that
+    `find_violation` never accepts is refused in any case.
+    """
+    path, container = (packed.outer, None) if packed.path is None else (packed.path, packed.container)
+    name = f"{path} in {container}" if container is not None else path
+    where = f"{component.name} ({architecture}): {name} of {artifact}"
+    exception = component.exception_for(path, container, unopened=packed.finding is None)
+    if packed.finding is None:
+        if exception is not None or component.requirement == "known":
+            return None
+        return f"{where} {packed.problem}, but '{component.requirement}' is required. {_UNOPENED}"
+    crypto = packed.finding.crypto
+    violation = find_violation(crypto, component.requirement_for(architecture), exception)
+    verdict = _verdict(packed.finding)
+    if violation is not None:
+        what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _PACKED
+        return f"{where} is '{verdict}', but {violation.rule}. {what_to_do}"
+    if exception is not None or component.requirement == "known" or _cannot_run(packed.finding):
+        return None
+    return f"{where} is a program ('{verdict}') that the manifest cannot list. {_PACKED}"
 
 
-def _carries_module(component: Component, subject: Subject) -> bool:
-    if component.requirement == "module" and subject.verdict == Verdict.UNLISTED:
-        return _digest(subject) == component.modules.get(subject.architecture)
-    return subject.verdict == Verdict.PROVEN
+def _cannot_run(finding: Finding) -> bool:
+    """Return whether it is object code without Go's cryptography, as in a static library."""
+    return finding.elf is not None and finding.elf.type == "rel" and _verdict(finding) in WITHOUT_CRYPTO
 
 
-def _meets(component: Component, subject: Subject) -> bool:
-    if component.requirement == "known":
-        return True
-    if subject.verdict in (Verdict.NO_CRYPTO, Verdict.NOT_GO):
-        return True
-    return _carries_module(component, subject)
+def _verdict(finding: Finding) -> Verdict:
+    return finding.crypto.verdict if finding.crypto else Verdict.UNREADABLE
 
 
 def _digest(subject: Subject) -> str | None:
@@ -106,7 +121,7 @@ def _digest(subject: Subject) -> str | None:
     return crypto.module.digest if crypto and crypto.module else None
 
 
-def _sentence(component: Component, subject: Subject, rule: str, what_to_do: str = _GO_WITHOUT_PROOF) -> str:
+def _sentence(component: Component, subject: Subject, rule: str, what_to_do: str) -> str:
     digest = _digest(subject)
     module = f" (module digest {digest})" if digest and subject.verdict == Verdict.UNLISTED else ""
     return (
@@ -121,5 +136,5 @@ def _because(subject: Subject) -> str:
 
 
 def _overall(component: Component, subjects: Sequence[Subject]) -> Verdict:
-    present = {subject.verdict for subject in subjects if _expected(component, subject) is None}
+    present = {subject.verdict for subject in subjects if component.exception_for(subject.finding.path) is None}
     return next((verdict for verdict in _WORST_FIRST if verdict in present), Verdict.NOT_GO)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .elf import Elf
-from .functab import FunctionTable
+from .function_table import FunctionTable
 from .relocation import RelocatedData
 from .source import ByteSource, find
 
@@ -49,7 +49,7 @@ class Function:
     """Address behind its last byte, padding included."""
 
 
-def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
+def functions_with_prefix(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
     """Return the functions of one package whose names begin with ``prefix``, in the order of their addresses.
 
     Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, or the address
@@ -74,7 +74,7 @@ def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> 
     ]
 
 
-def names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
+def function_names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
     """Return the names of all functions, inlined ones included; None where the table cannot be read.
 
     Nor can one with a function whose name is not where the header says that names are: the runtime does not ask the

@@ -11,20 +11,28 @@ import signal
 import stat
 import sys
 import time
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
 from ..trust.document import MAX_BYTES
-from ..trust.links import refuse_links
 from ..trust.store import Trust, load_trust, packed_trust
 from ..trust.text import utc_now, visible, write_time
-from . import descriptors, host, inspection, options, report
+from . import bounded, descriptors, host, inspection, options, report, report_files
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict
 from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
+
+
+class Files(NamedTuple):
+    """Files, open for writing, for the reports beside standard output; None where one was not asked for."""
+
+    junit: Optional[io.FileIO]
+    """For the JUnit report."""
+    report: Optional[io.FileIO]
+    """For the JSON report of bounded size."""
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -64,16 +72,15 @@ def _run(asked: options.Options) -> int:
     if trust is None:
         raise UsageError("No trusted keys are named.", "Name the trust folder with --keys DIR.")
     given = list(zip(_names(asked.manifests), map(_read, asked.manifests)))  # noqa: B905 - Python 3.6 has no strict=
-    if asked.junit is None:
-        return _validate(asked, trust, given, None)
-    own = (*asked.manifests, host.archive() or "-")
-    with _open_junit(asked.junit, [path for path in own if path != "-"]) as junit:
-        return _validate(asked, trust, given, junit)
+    own = [path for path in (*asked.manifests, host.archive() or "-") if path != "-"]
+    with contextlib.ExitStack() as opened:
+        files = Files(
+            *(None if path is None else opened.enter_context(report_files.open_file(path, own)) for path in asked.files)
+        )
+        return _validate(asked, trust, given, files)
 
 
-def _validate(
-    asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], junit: Optional[io.FileIO]
-) -> int:
+def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], files: Files) -> int:
     """Look at the node and write what was found; gives the exit code."""
     started, clock = utc_now(), time.monotonic()
     end = clock + asked.timeout
@@ -109,7 +116,7 @@ def _validate(
     )
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
     said = report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings))
-    return _write(said, asked, junit)
+    return _write(said, asked, files)
 
 
 def _names(paths: Sequence[str]) -> List[str]:
@@ -149,67 +156,33 @@ def _unique(sentences: Sequence[str]) -> List[str]:
     return sorted(set(sentences), key=list(sentences).index)
 
 
-def _write(found: report.Report, asked: options.Options, junit: Optional[io.FileIO]) -> int:
-    """Write the report where it was asked for; gives the exit code."""
+def _write(found: report.Report, asked: options.Options, files: Files) -> int:
+    """Write the report where it was asked for, and return the exit code."""
     code = EXIT_CODES[found.verdict]
-    try:
-        if junit is not None:
-            if stat.S_ISREG(os.fstat(junit.fileno()).st_mode):
-                os.ftruncate(junit.fileno(), 0)
-            left = memoryview(report.to_junit(found).encode("ascii"))
-            while left:
-                left = left[junit.write(left) :]
-    except OSError as error:
-        _say_error("{} cannot be written: {}.".format(visible(str(asked.junit)), error.strerror))
-        code = code or EXIT_CODES[INCOMPLETE]
+    limit = asked.report_limit
+    limited = "" if limit is None else bounded.bounded_json(found, limit)
+    if files.junit is not None:
+        failed = _write_file(files.junit, report.to_junit(found), str(asked.junit))
+        code = code or failed
+    if files.report is not None:
+        failed = _write_file(files.report, limited, str(asked.report))
+        code = code or failed
     colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    _say(report.to_json(found) if asked.json else report.to_text(found, colour))
+    if asked.json:
+        _say(limited if limited and files.report is None else report.to_json(found))
+    else:
+        _say(report.to_text(found, colour))
     return code
 
 
-@contextlib.contextmanager
-def _open_junit(path: str, others: Sequence[str]) -> Iterator[io.FileIO]:
-    """Open the file for the JUnit report before the node is inspected; raise `UsageError` if it cannot be written.
-
-    It keeps its content until the report is written; a new one is removed if it stays empty.
-    """
-    file, is_new = _open_to_write(path, others)
+def _write_file(file: io.FileIO, text: str, name: str) -> int:
+    """Write a report to an open file; return the exit code of a failure, or 0."""
     try:
-        yield file
-    finally:
-        if is_new and file.tell() == 0:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        file.close()
-
-
-def _open_to_write(path: str, others: Sequence[str]) -> Tuple[io.FileIO, bool]:
-    """Return the open file, and whether it is new."""
-    with contextlib.suppress(OSError):
-        # Neither may be written over: what the tool reads, and what it runs from.
-        if any(os.path.samefile(path, other) for other in others):
-            raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
-    # A FIFO that nobody reads is an error: a reader may never come.
-    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    is_new = False
-    try:
-        refuse_links(path)
-        try:
-            descriptor = os.open(path, flags)
-        except FileNotFoundError:
-            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-            is_new = True
+        report_files.write(file, text)
     except OSError as error:
-        reason = "it is a link" if error.strerror == os.strerror(errno.ELOOP) else visible(str(error.strerror))
-        raise UsageError("{} cannot be written: {}.".format(visible(path), reason), "Name another file.")
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and (status.st_nlink > 1 or status.st_uid != os.geteuid()):
-        # In a directory where others may write, somebody may have put there a name of another file.
-        os.close(descriptor)
-        reason = "it has another owner" if status.st_nlink == 1 else "it has another name as well (a hard link)"
-        raise UsageError("{} is not written over: {}.".format(visible(path), reason), "Name another file.")
-    os.set_blocking(descriptor, True)
-    return io.FileIO(descriptor, "w"), is_new
+        _say_error("{} cannot be written: {}.".format(visible(name), error.strerror))
+        return EXIT_CODES[INCOMPLETE]
+    return 0
 
 
 def _version_text(trust: Optional[Trust]) -> str:

@@ -1,0 +1,129 @@
+"""A small real upstream, served for the whole run of a worker, and the command line run as users run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from examples.upstream import World
+from examples.upstream.world import Served
+
+from tests.support.gnupg import opened_home
+
+TOP = Path(__file__).parents[2]
+DEFINITIONS = TOP / "releases"
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What is published upstream, and where it is served."""
+
+    world: World
+    served: Served
+
+    @property
+    def mirrors(self) -> list[str]:
+        return [word for mirror in self.served.mirrors for word in ("--mirror", mirror)]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A release engineer's machine: folders of its own, and the keys of the run."""
+
+    folder: Path
+    keys: Path
+    gnupghome: Path
+    upstream: Upstream
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bucket(self) -> Path:
+        return self.folder / "bucket"
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [str(PROGRAM), *map(str, arguments)]
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "GNUPGHOME": str(self.gnupghome),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "XDG_CACHE_HOME": str(self.folder / "xdg-cache"),
+            "FIPSMANIFEST_KEYS": str(self.keys),
+            "FIPSMANIFEST_DEFINITIONS": str(DEFINITIONS),
+            "FIPSMANIFEST_WORK": str(self.folder / "work"),
+            "FIPSMANIFEST_CACHE": str(self.folder / "cache"),
+            **self.environment,
+        }
+
+    def run(self, *arguments: str | Path, code: int | None = 0, **more: object) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run(
+            self.command(*arguments),
+            env=self.variables(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            **more,  # type: ignore[call-overload]
+        )
+        assert "Traceback" not in ended.stderr, ended.stderr
+        if code is not None:
+            assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended  # type: ignore[no-any-return]
+
+    def release(
+        self, *arguments: str | Path, version: str = "v1.21.3", code: int | None = 0
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(*self.words(*arguments, version=version), code=code)
+
+    def words(self, *arguments: str | Path, version: str = "v1.21.3") -> list[str | Path]:
+        """Return the words of a release with the upstream's mirrors and a lock of this site's own."""
+        lock: list[str | Path] = ["--lock", self.folder / "lock.json", "--first-lock"]
+        return ["release", version, *self.upstream.mirrors, *lock, *arguments]
+
+
+@pytest.fixture(scope="session")
+def gnupghome() -> Iterator[Path]:
+    with opened_home() as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def upstream(gnupghome: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    folder = tmp_path_factory.mktemp("upstream")
+    world = World.make(sorted(DEFINITIONS.glob("v*/*.toml")), folder, gnupghome)
+    with world.serve() as served:
+        yield Upstream(world, served)
+
+
+@pytest.fixture(scope="session")
+def keys(gnupghome: Path, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trust") / "keys"
+    variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(folder.parent)}
+    for words in (
+        ["init", "--user-id", "Test release <release@example.com>", "--no-passphrase"],
+        ["add", str(upstream.world.upstream_certificate), "--role", "upstream"],
+    ):
+        subprocess.run(
+            [str(PROGRAM), "keys", *words, "--keys", str(folder)], env=variables, check=True, capture_output=True
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site_in(keys: Path, gnupghome: Path, upstream: Upstream) -> Callable[[Path], Site]:
+    return lambda folder: Site(folder, keys, gnupghome, upstream)
+
+
+@pytest.fixture
+def site(tmp_path: Path, site_in: Callable[[Path], Site]) -> Site:
+    return site_in(tmp_path)
