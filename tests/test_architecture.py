@@ -19,6 +19,7 @@ LAYERS = (
     "cli",
     "workflows",
     "export",
+    "cluster",
     "publish",
     "sign",
     "generate",
