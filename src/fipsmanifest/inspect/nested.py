@@ -45,6 +45,8 @@ class LocatedFinding:
 class UnopenedContainer(Incomplete):
     """Programs could be in it, and nobody looked: a format that is not opened here, or an encrypted or damaged one."""
 
+    reason = "unopened"
+
     def __init__(self, path: str, container: str | None, format: str, reason: str) -> None:
         """Name the file by its ``path`` in its ``container`` (None on this disk), its format and why it stays shut."""
         where = path + (f" in {container}" if container else "")

@@ -319,7 +319,9 @@ def read(data: bytes) -> PublishedContents:
         document = None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise Conflict(
-            f"{layout.INDEX_JSON} in the bucket was not written by fipsmanifest.", "Move it away, or use a prefix."
+            f"{layout.INDEX_JSON} in the bucket was not written by fipsmanifest.",
+            "Move it away, or use a prefix.",
+            reason="foreign-object",
         )
     manifests = [_manifest(item) for item in _objects(document, "manifests")]
     tools = [_tool(item) for item in _objects(document, "tools")]

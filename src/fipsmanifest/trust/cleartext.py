@@ -103,4 +103,5 @@ def _refused(reason: str) -> NotTrusted:
     return NotTrusted(
         "The signed file is not written as a signed manifest is: {}.".format(reason),
         "Download it again, as it was published, and change nothing in it.",
+        reason="malformed",
     )

@@ -188,7 +188,7 @@ def _replacement(entry: TrustedKey) -> str:
 
 
 def _refused(reason: str, advice: str) -> NotTrusted:
-    return NotTrusted("The signer is not trusted: {}.".format(reason), advice)
+    return NotTrusted("The signer is not trusted: {}.".format(reason), advice, reason="untrusted-key")
 
 
 def load_trust(folder: str) -> Trust:
@@ -202,6 +202,7 @@ def load_trust(folder: str) -> Trust:
         raise NotTrusted(
             "No key is trusted in {}: it has no {}.".format(visible(folder), TRUST_FILE),
             "Make keys with `fipsmanifest keys init`, or add some with `fipsmanifest keys add`.",
+            reason="trust-directory",
         )
     try:
         document = _read(os.path.join(folder, TRUST_FILE))
@@ -250,6 +251,7 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
             raise NotTrusted(
                 "{} names the key {}, but no certificate there has it.".format(TRUST_FILE, key.fingerprint),
                 "Put its certificate into the folder, or remove the entry.",
+                reason="trust-directory",
             )
         _check_copies(held, certificate)
         check_strength(certificate, key)
@@ -265,11 +267,13 @@ def _check_copies(held: Iterable[openpgp.Certificate], used: openpgp.Certificate
         raise NotTrusted(
             "There are copies of the certificate {}, and not all hold its revocation.".format(used.primary.fingerprint),
             "Keep the copy that holds every revocation, and remove the others.",
+            reason="trust-directory",
         )
     if len({one.packets for one in copies}) > 1:
         raise NotTrusted(
             "There are copies of the certificate {} that differ.".format(used.primary.fingerprint),
             "Keep the newest, as its owner publishes it now, and remove the others.",
+            reason="trust-directory",
         )
 
 
@@ -285,6 +289,7 @@ def _check_belongings(certificates: Iterable[openpgp.Certificate]) -> None:
                         key.fingerprint, owners[key.fingerprint], primary
                     ),
                     "Trust one of them, and remove the entries of the other.",
+                    reason="trust-directory",
                 )
 
 
@@ -299,11 +304,14 @@ def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
             raise NotTrusted(
                 "The certificate of {} does not hold the key {}.".format(entry.fingerprint, fingerprint),
                 "Export the certificate again, with all its subkeys.",
+                reason="trust-directory",
             )
         weakness = find_weakness(certificate.key(fingerprint), entry.role)
         if weakness is not None:
             raise NotTrusted(
-                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, weakness[0]), weakness[1]
+                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, weakness[0]),
+                weakness[1],
+                reason="trust-directory",
             )
 
 
@@ -342,6 +350,7 @@ def _malformed(reason: str) -> NotTrusted:
     return NotTrusted(
         "{} is malformed: {}.".format(TRUST_FILE, reason),
         "Correct it, or go back to one that `fipsmanifest keys` wrote; where a newer version wrote it, use that one.",
+        reason="trust-directory",
     )
 
 

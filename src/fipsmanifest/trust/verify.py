@@ -86,7 +86,11 @@ def verify_cleartext(
 
     # (5) What gpgv says was signed is what the strict reading says. (An old gpgv cannot say.)
     if outcome.has_output and outcome.output != parsed.payload:
-        raise NotTrusted("gpgv and this program read two different texts in the signed file.", "Do not use the file.")
+        raise NotTrusted(
+            "gpgv and this program read two different texts in the signed file.",
+            "Do not use the file.",
+            reason="bad-signature",
+        )
 
     # (6) Only now is the text looked at: its kind first, then its form, then what it is bound to.
     manifest = document.read_manifest(parsed.payload)
@@ -153,6 +157,7 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
         raise NotTrusted(
             "The signature is by key {}, not by {}.".format(trusted.fingerprint, visible(fingerprint)),
             "Get a file that is signed by the key you asked for.",
+            reason="unknown-key",
         )
     certificate = trust.certificate(valid.key)
     bound = None if certificate is None or role not in TOOL_ROLES else certificate.key(valid.key).bound
@@ -162,12 +167,14 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
                 valid.key, write_time(bound)
             ),
             "Set this machine's clock; if it is right, do not use the file.",
+            reason="future-signature",
         )
     warnings = trust.warnings(now, (role,))
     if valid.signed_at > now + _MAX_AHEAD:
         raise NotTrusted(
             "The signature is dated {}, more than a day ahead.".format(write_time(valid.signed_at)),
             "Set this machine's clock; if it is right, do not use the file.",
+            reason="future-signature",
         )
     if valid.key_expired is not None:
         warnings.append(
