@@ -42,7 +42,7 @@ VERBS = {
     "reissue": Verb("reissue", RELEASE, "Publish the newest manifest under the next serial, signed with today's key."),
     "verify": Verb("verify", CONSUME, "Verify a signed manifest, or a published node tool, as a consumer does."),
     "audit": Verb("audit", CONSUME, "Verify everything that a bucket contains."),
-    "check": Verb("check", CONSUME, "Validate a node with the node tool's own code."),
+    "check": Verb("check", CONSUME, "Validate a node, or every node of a Kubernetes cluster."),
     "inspect": Verb("inspect", INSPECT, "Inspect files, archives and images for the validated cryptographic module."),
     "diff": Verb("diff", INSPECT, "Show the differences between two manifests, by component."),
     "overrides": Verb("overrides", INSPECT, "Print konvoy-image-builder's override file for a release."),
