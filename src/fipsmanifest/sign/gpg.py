@@ -96,7 +96,6 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
 
     Neither gpg nor its agent receives the environment variables with the passphrase.
     """
-    import gnupg
 
     program = find()
     if gnupghome is not None and not gnupghome.is_dir():
@@ -104,7 +103,7 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
             f"The directory {gnupghome} for gpg's keys does not exist.", "Name gpg's home directory, as in GNUPGHOME."
         )
     try:
-        return gnupg.GPG(
+        return _interruptible()(
             gpgbinary=program,
             gnupghome=None if gnupghome is None else str(gnupghome),
             env=environment(),
@@ -112,6 +111,25 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
         )
     except (OSError, ValueError) as error:
         raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.") from error
+
+
+def _interruptible() -> type[gnupg.GPG]:
+    """Return the class of python-gnupg whose gpg ends with a call that is interrupted.
+
+    A gpg that waits for an agent or a card would otherwise go on without anything that reads its signature.
+    """
+    import gnupg
+
+    class Gpg(gnupg.GPG):  # type: ignore[misc]
+        def _collect_output(self, process: subprocess.Popen[bytes], *arguments: Any, **named: Any) -> Any:
+            try:
+                return super()._collect_output(process, *arguments, **named)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+
+    return Gpg
 
 
 def environment() -> dict[str, str]:
