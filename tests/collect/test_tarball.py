@@ -97,8 +97,8 @@ def test_a_tarball_that_is_not_there_is_incomplete(tmp_path: Path) -> None:
         fetch(f"{server.url}/containerd.tar.gz", context(tmp_path))
 
 
-# AWS takes a + in a path for a blank, and SeaweedFS takes it for a plus, so %2B is right for both. The manifest names the
-# address as the definition has it.
+# AWS takes a + in a path for a blank, SeaweedFS takes it for a plus, so %2B is right for both. The manifest names the
+# address of the definition.
 def test_a_plus_in_an_address_is_fetched_from_a_real_s3_server_and_stays_in_the_manifest(
     web: Path, tmp_path: Path
 ) -> None:
