@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import re
 import threading
@@ -21,6 +22,8 @@ from .cache import BLOCK, Cache, CachedFile, Partial, hash_into
 from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown
 
 __all__ = ["Fetched", "Http", "Limits", "Unauthorized"]
+
+_log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -97,6 +100,7 @@ class Http:
         def attempt() -> Fetched:
             with self._transport.open(url, headers or {}, form) as answer:
                 data = _take(answer.chunks(), limit, url)
+                _log.debug("received %s: %d bytes", shown(url), len(data))
                 if answer.length is not None and len(data) < answer.length:
                     raise Transient(f"{len(data)} of {answer.length} bytes came", kind="short")
                 return Fetched(data, answer.url, answer.headers)
@@ -125,6 +129,7 @@ class Http:
         want = _Want(url, expected, size, min(limit or self.limits.size, self.limits.size))
         known = self._known(want)
         if known is not None:
+            _log.debug("%s is in the cache: %s", shown(url), known.path)
             return known
         with self._cache.partial(expected or url) as partial:
             known = self._known(want)
@@ -210,9 +215,11 @@ class Http:
         """Return what ``attempt`` returns, made again while it raises `Transient`. Raises `Incomplete`."""
         deadline = time.monotonic() + self.limits.total
         for number in range(1, self.limits.attempts + 1):
+            _log.debug("requesting %s, attempt %d", shown(url), number)
             try:
                 return attempt()
             except Transient as error:
+                _log.debug("attempt %d of %s failed: %s", number, shown(url), error.reason)
                 last = error
                 wait = error.after if error.after is not None else self._backoff(number)
             if number == self.limits.attempts or time.monotonic() + wait > deadline:
@@ -224,6 +231,7 @@ class Http:
         raise Incomplete(
             f"{shown(url)} could not be fetched in {number} attempts: {last.reason}.",
             last.advice or "Check the network and try again; what arrived is kept and resumed.",
+            reason="unreachable",
         )
 
     def _note_retry(self, url: str, error: Transient, wait: float) -> None:
@@ -251,7 +259,11 @@ class _Want:
         self.size = size
         self.limit = limit if size is None else min(limit, size)
         if size is not None and size > limit:
-            raise Refused(f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.", "Check upstream.")
+            raise Refused(
+                f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.",
+                "Check upstream.",
+                reason="too-large",
+            )
         if expected is not None and (
             len(self.value) != _ALGORITHMS.get(self.algorithm, 0) or not re.fullmatch("[0-9a-f]+", self.value)
         ):
@@ -282,6 +294,7 @@ class _Hashes:
             raise Refused(
                 f"{shown(want.url)} has the {want.algorithm} digest {found}; it must be {want.value}.",
                 "Do not use it: ask upstream, or check what the mirror serves.",
+                reason="digest-mismatch",
             )
         if want.size is not None and self.size != want.size:
             raise _wrong_size(want, self.size)
@@ -336,10 +349,13 @@ def _check_announced(announced: int | None, want: _Want) -> None:
 def _wrong_size(want: _Want, found: int | None) -> FipsManifestError:
     has = "more" if found is None else f"{found} bytes"
     if want.size is None:
-        return Refused(f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.")
+        return Refused(
+            f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.", reason="too-large"
+        )
     return Refused(
         f"{shown(want.url)} has {has}; it must have {want.size}.",
         "Do not use it: ask upstream, or check what the mirror serves.",
+        reason="digest-mismatch",
     )
 
 
@@ -376,7 +392,7 @@ def _take(chunks: Iterator[bytes], limit: int, url: str) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > limit:
-            raise Refused(f"{shown(url)} is longer than {limit} bytes.", "Check the address.")
+            raise Refused(f"{shown(url)} is longer than {limit} bytes.", "Check the address.", reason="too-large")
         parts.append(chunk)
     return b"".join(parts)
 
