@@ -130,6 +130,14 @@ RENAMED: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("how", RENAMED)
+def test_the_component_whose_other_build_is_started_is_named(how: str, tree: Tree) -> None:
+    for one in RENAMED[how] if isinstance(RENAMED[how], tuple) else (RENAMED[how],):  # type: ignore[union-attr]
+        one(tree)  # type: ignore[operator]
+
+    assert {one.evidence.get("component") for one in tree.results() if one.status == "fail"} == {"kubelet"}
+
+
+@pytest.mark.parametrize("how", RENAMED)
 def test_another_build_of_a_component_fails_whatever_starts_it_and_whatever_it_is_called(how: str, tree: Tree) -> None:
     assert codes(RENAMED[how], tree) == {("fail", "other-build")}
 

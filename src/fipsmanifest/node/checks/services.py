@@ -10,7 +10,7 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, S
 
 from ...trust.text import visible
 from .. import deadline, tls, tree
-from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
+from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component, wanted_components
 from . import listening, procfs
 from .inventory import Inventory
 
@@ -47,6 +47,8 @@ class _Service(NamedTuple):
     """Whether the node's role has it; one that it has not is asked where it listens all the same."""
     allowed: Tuple[Tuple[str, Dict[str, Any]], ...]
     """Manifest's name, and its entry for the service."""
+    component: Optional[str] = None
+    """Whose it is; None if no manifest lists a program of it."""
     programs: FrozenSet[str] = frozenset()
     """Digests of the programs that may have the port; none where the manifests list none, or the role needs none."""
 
@@ -170,7 +172,9 @@ def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
         own = [one for one in entries if node.role in (_texts(one[1], "roles") or [node.role])]
         components = {str(entry.get("component") or name) for _, entry in entries}
         programs = [inventory.of(one) for one in components if inventory.component_of(one) in required]
-        services.append(_Service(name, port, bool(own), tuple(own or entries), frozenset().union(*programs)))
+        component = next((inventory.component_of(one) for one in sorted(components) if inventory.of(one)), None)
+        allowed = tuple(own or entries)
+        services.append(_Service(name, port, bool(own), allowed, component, frozenset().union(*programs)))
     return services
 
 
@@ -199,6 +203,11 @@ def _shown_place(address: Tuple[Any, ...]) -> str:
 
 
 def _check_service(service: _Service, place: _Place, owners: Sequence[Optional[_Owner]]) -> Result:
+    found = _ask(service, place, owners)
+    return found._replace(evidence=of_component(found.evidence, service.component))
+
+
+def _ask(service: _Service, place: _Place, owners: Sequence[Optional[_Owner]]) -> Result:
     shown = visible(_shown_place(place.address))
     subject = "{} {}".format(visible(service.name, 60), shown if shown.startswith("[") else "[{}]".format(shown))
     expected = _expected(service.allowed[0][1])
