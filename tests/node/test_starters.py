@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.node import host, main, systemd, yaml
+from fipsmanifest.node import host, main, systemd
 from fipsmanifest.node.checks import builds
 from fipsmanifest.node.checks.startup import programs
+from fipsmanifest.node.formats import yaml
 from tests.node.test_startup import CONFIGURATION, CRI, KUBELET, POD, Tree, pod
 
 UNIT = "/etc/systemd/system/site.service"
