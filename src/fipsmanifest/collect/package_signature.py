@@ -7,7 +7,7 @@ nothing signed covers is refused, so a header signature without a payload digest
 rpm on EL8 in FIPS mode installs only what it can check with approved hashes: it needs the SHA-256 of the header in the
 signature header, the SHA-256 of the payload in the header, and file digests that are not MD5. A package without them
 is refused for EL8 and later, by name. rpm on EL7 (4.11) neither writes nor asks for payload digests, so for EL7 their
-absence is told and no reason to stop, provided that a legacy signature covers the payload.
+absence is reported and not an error, provided that a legacy signature covers the payload.
 """
 
 from __future__ import annotations
@@ -58,20 +58,21 @@ class Authenticated:
 
 
 def verifier(trust: Trust) -> VerifySignature:
-    """Give a check of detached signatures against the keys of ``trust`` that have the role ``upstream``."""
+    """Return a check of detached signatures against the keys of ``trust`` that have the role ``upstream``."""
     from ..trust import verify
 
     def check(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:
         try:
             found = verify.verify_upstream(data, signature, trust)
         except NotTrusted as error:
-            raise Refused(error.message, _ADD_KEY) from error
+            raise Refused(error.message, _ADD_KEY, "upstream-signature") from error
         for one in found:
             if fingerprints is None or {one.fingerprint, one.primary, one.signing_key} & set(fingerprints):
                 return one.fingerprint
         raise Refused(
             f"It is signed by {found[0].fingerprint}, not by {' or '.join(fingerprints or ())}.",
             "Correct 'signed_by' in the definition, or do not use it.",
+            reason="upstream-signature",
         )
 
     return check
@@ -83,7 +84,7 @@ _ADD_KEY = (
 
 
 def permitted(signed_by: SignedBy) -> tuple[str, ...] | None:
-    """Give the fingerprints that a definition permits, None for every upstream key."""
+    """Return the fingerprints that a definition permits, None for every upstream key."""
     return None if signed_by == "upstream" else signed_by
 
 
@@ -97,8 +98,8 @@ def authenticate(
 ) -> Authenticated:
     """Check the package at ``path``: digests, signature, and what EL ``el`` would refuse.
 
-    ``name`` is what errors call it; ``note`` is told what is weak and permitted. Raises `Refused`, and `Incomplete`
-    where the file or gpg cannot be used.
+    ``name`` is what errors call it; ``note`` is called with what is weak and permitted. Raises `Refused`, and
+    `Incomplete` where the file or gpg cannot be used.
     """
     try:
         with path.open("rb") as file:
@@ -109,6 +110,7 @@ def authenticate(
                 raise Refused(
                     f"{name} has a signed header, but nothing signed covers its payload.",
                     "Ask upstream for a package that is built with payload digests (rpm 4.14 or later).",
+                    reason="upstream-signature",
                 )
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
@@ -119,7 +121,7 @@ def authenticate(
 def _check_signature(
     head: Head, path: Path, name: str, permitted: tuple[str, ...] | None, verify: VerifySignature
 ) -> tuple[str, bool]:
-    """Give who signed, and whether that signature covers the payload too."""
+    """Return who signed, and whether that signature covers the payload too."""
     over_header = list(_header_signatures(head, name))
     legacy = [
         signature
@@ -127,7 +129,11 @@ def _check_signature(
         if (signature := head.signatures.binary(tag)) is not None
     ]
     if not over_header and not legacy:
-        raise Refused(f"{name} is not signed.", "Ask upstream for the signed package, or check the repository.")
+        raise Refused(
+            f"{name} is not signed.",
+            "Ask upstream for the signed package, or check the repository.",
+            reason="upstream-signature",
+        )
     use_header = bool(over_header) and (bool(_payload_digests(head, name)) or not legacy)
     if use_header:
         return _signer(head.header.raw, over_header, name, permitted, verify), False
@@ -143,7 +149,9 @@ def _signer(
         return verify(signed, b"".join(signatures), permitted)
     except Refused as error:
         raise Refused(
-            f"{name} has no signature by a key that is trusted for it: {error.message}", error.advice
+            f"{name} has no signature by a key that is trusted for it: {error.message}",
+            error.advice,
+            reason="upstream-signature",
         ) from error
 
 
@@ -157,7 +165,9 @@ def _header_signatures(head: Head, name: str) -> Iterator[bytes]:
         try:
             yield base64.b64decode(text.encode("utf-8", "surrogateescape"), validate=True)
         except binascii.Error as error:
-            raise Refused(f"{name} has a signature that is not valid base64.", _DAMAGED) from error
+            raise Refused(
+                f"{name} has a signature that is not valid base64.", _DAMAGED, reason="upstream-signature"
+            ) from error
 
 
 def _from_header_on(head: Head, path: Path, name: str) -> bytes:
@@ -168,6 +178,7 @@ def _from_header_on(head: Head, path: Path, name: str) -> bytes:
         raise Refused(
             f"{name} has only a signature of the old kind, which is not checked over more than {_MAX_LEGACY} bytes.",
             "Ask upstream for a package that is signed by rpm 4.14 or later.",
+            reason="upstream-signature",
         )
     return signed
 
@@ -192,6 +203,7 @@ def _check_payload_digest(head: Head, payload: Iterator[bytes], name: str) -> bo
                 f"{name} is not what was signed: its payload has the {_NAMES[algorithm]} {digest.hexdigest()}, "
                 f"its header names {claimed}.",
                 _DAMAGED,
+                reason="upstream-signature",
             )
     return True
 

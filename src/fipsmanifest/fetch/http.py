@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import re
 import threading
@@ -21,6 +22,8 @@ from .cache import BLOCK, Cache, CachedFile, Partial, hash_into
 from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown
 
 __all__ = ["Fetched", "Http", "Limits", "Unauthorized"]
+
+_log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -85,9 +88,9 @@ class Http:
         *,
         form: Mapping[str, str] | None = None,
     ) -> Fetched:
-        """Give a document of at most ``limit`` bytes; with ``form`` it is asked for by POST.
+        """Return a document of at most ``limit`` bytes; with ``form`` it is requested by POST.
 
-        ``url`` may be a path. Raises `Incomplete` where it cannot be had (`Unauthorized` for a 401), `Refused` where
+        ``url`` may be a path. Raises `Incomplete` if it cannot be fetched (`Unauthorized` for a 401), `Refused` if
         it is longer.
         """
         path = local_path(url)
@@ -97,6 +100,7 @@ class Http:
         def attempt() -> Fetched:
             with self._transport.open(url, headers or {}, form) as answer:
                 data = _take(answer.chunks(), limit, url)
+                _log.debug("received %s: %d bytes", shown(url), len(data))
                 if answer.length is not None and len(data) < answer.length:
                     raise Transient(f"{len(data)} of {answer.length} bytes came", kind="short")
                 return Fetched(data, answer.url, answer.headers)
@@ -113,18 +117,19 @@ class Http:
         headers: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> CachedFile:
-        """Give a file of any size in the cache.
+        """Return a file of any size in the cache.
 
         ``expected`` (``sha256:HEX``, or sha384 or sha512) and ``size`` (bytes) are what it must be; with a SHA-256
         that the cache has, nothing is asked. ``limit`` caps a file whose size is not known, bytes. ``name`` is what
         progress calls it. ``url`` may be a path.
 
-        Raises `Refused` where it is not what it must be, naming both, or too large; `Incomplete` where it cannot be
-        had (`Unauthorized` for a 401) or the disk refuses. A part that arrived is kept and resumed.
+        Raises `Refused` where it is not what it must be, naming both, or too large; `Incomplete` if it cannot be
+        fetched (`Unauthorized` for a 401) or the disk refuses. A part that arrived is kept and resumed.
         """
         want = _Want(url, expected, size, min(limit or self.limits.size, self.limits.size))
         known = self._known(want)
         if known is not None:
+            _log.debug("%s is in the cache: %s", shown(url), known.path)
             return known
         with self._cache.partial(expected or url) as partial:
             known = self._known(want)
@@ -195,14 +200,14 @@ class Http:
         return hashes.size
 
     def _continues(self, answer: Answer, want: _Want, partial: Partial) -> bool:
-        """Tell whether ``answer`` is the rest of ``partial``; where it is the whole file, make room for that."""
+        """Return whether ``answer`` is the rest of ``partial``; where it is the whole file, make room for that."""
         if answer.status == 206:
             found = _CONTENT_RANGE.fullmatch(header(answer.headers, "Content-Range").strip())
             if found and int(found.group(1)) == partial.size and _reaches_the_end(found, answer.length, want):
                 return True
         if answer.status in (206, 416):
             partial.discard()
-            raise Transient("the rest could not be had")
+            raise Transient("the rest could not be fetched")
         partial.begin({"url": want.url, "validator": _strong_validator(answer.headers)})
         return False
 
@@ -210,9 +215,11 @@ class Http:
         """Return what ``attempt`` returns, made again while it raises `Transient`. Raises `Incomplete`."""
         deadline = time.monotonic() + self.limits.total
         for number in range(1, self.limits.attempts + 1):
+            _log.debug("requesting %s, attempt %d", shown(url), number)
             try:
                 return attempt()
             except Transient as error:
+                _log.debug("attempt %d of %s failed: %s", number, shown(url), error.reason)
                 last = error
                 wait = error.after if error.after is not None else self._backoff(number)
             if number == self.limits.attempts or time.monotonic() + wait > deadline:
@@ -224,6 +231,7 @@ class Http:
         raise Incomplete(
             f"{shown(url)} could not be fetched in {number} attempts: {last.reason}.",
             last.advice or "Check the network and try again; what arrived is kept and resumed.",
+            reason="unreachable",
         )
 
     def _note_retry(self, url: str, error: Transient, wait: float) -> None:
@@ -251,13 +259,17 @@ class _Want:
         self.size = size
         self.limit = limit if size is None else min(limit, size)
         if size is not None and size > limit:
-            raise Refused(f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.", "Check upstream.")
+            raise Refused(
+                f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.",
+                "Check upstream.",
+                reason="too-large",
+            )
         if expected is not None and (
             len(self.value) != _ALGORITHMS.get(self.algorithm, 0) or not re.fullmatch("[0-9a-f]+", self.value)
         ):
             raise Refused(
-                f"{shown(url)} is named by '{expected[:150]}', which is no SHA-256, SHA-384 or SHA-512 digest.",
-                "Ask upstream for one: weaker digests do not tell files apart.",
+                f"{shown(url)} is named by '{expected[:150]}', which is not a SHA-256, SHA-384 or SHA-512 digest.",
+                "Ask upstream for one: weaker digests do not identify a file.",
             )
 
 
@@ -276,12 +288,13 @@ class _Hashes:
             self._other.update(data)
 
     def checked(self, want: _Want) -> str:
-        """Give the SHA-256 of a file that is what it must be."""
+        """Return the SHA-256 of a file after checking it."""
         found = (self._other or self._sha256).hexdigest()
         if want.value and found != want.value:
             raise Refused(
                 f"{shown(want.url)} has the {want.algorithm} digest {found}; it must be {want.value}.",
                 "Do not use it: ask upstream, or check what the mirror serves.",
+                reason="digest-mismatch",
             )
         if want.size is not None and self.size != want.size:
             raise _wrong_size(want, self.size)
@@ -316,7 +329,7 @@ def _reaches_the_end(content_range: re.Match[str], length: int | None, want: _Wa
     """Return whether a part is all that was missing, and as long as it says: half a file must not pass for one.
 
     A server may send less than it was asked for. Where it does not say how long the whole is, only a size or digest
-    that is known otherwise tells.
+    that is known otherwise decides.
     """
     first, last, size = content_range.groups()
     if length is not None and length != int(last) - int(first) + 1:
@@ -336,15 +349,18 @@ def _check_announced(announced: int | None, want: _Want) -> None:
 def _wrong_size(want: _Want, found: int | None) -> FipsManifestError:
     has = "more" if found is None else f"{found} bytes"
     if want.size is None:
-        return Refused(f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.")
+        return Refused(
+            f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.", reason="too-large"
+        )
     return Refused(
         f"{shown(want.url)} has {has}; it must have {want.size}.",
         "Do not use it: ask upstream, or check what the mirror serves.",
+        reason="digest-mismatch",
     )
 
 
 def _resume_headers(want: _Want, partial: Partial) -> dict[str, str]:
-    """Give what asks for the rest of ``partial``; nothing where there is none that can be trusted to fit."""
+    """Return the headers that request the rest of ``partial``; none if no part can be continued."""
     size = partial.size
     if not size or size > want.limit:
         return {}
@@ -357,7 +373,8 @@ def _resume_headers(want: _Want, partial: Partial) -> dict[str, str]:
 
 
 def _strong_validator(headers: Mapping[str, str]) -> str:
-    """Give what names exactly these bytes (RFC 9110, 13.1.5): a strong ETag, or a date well before the answer's."""
+    """Return the validator of exactly these bytes (RFC 9110, 13.1.5): a strong ETag, or a date well before the
+    answer's."""
     etag = header(headers, "ETag")
     if etag:
         return etag if etag.startswith('"') else ""
@@ -375,13 +392,13 @@ def _take(chunks: Iterator[bytes], limit: int, url: str) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > limit:
-            raise Refused(f"{shown(url)} is longer than {limit} bytes.", "Check the address.")
+            raise Refused(f"{shown(url)} is longer than {limit} bytes.", "Check the address.", reason="too-large")
         parts.append(chunk)
     return b"".join(parts)
 
 
 def _read_local(path: Path) -> Iterator[bytes]:
-    """Give the bytes of a file of the user's. Raises `UsageError` for anything else, `Incomplete` where it is gone."""
+    """Yield the bytes of a file of the user's. Raises `UsageError` for anything else, `Incomplete` where it is gone."""
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is not a regular file.", "Check the path.")
     try:
@@ -390,5 +407,5 @@ def _read_local(path: Path) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise Incomplete(
-            f"{path} cannot be read: {error.strerror}.", "Check the path, or the folder that the mirror names."
+            f"{path} cannot be read: {error.strerror}.", "Check the path, or the directory that the mirror names."
         ) from error

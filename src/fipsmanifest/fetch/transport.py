@@ -90,6 +90,8 @@ class Unauthorized(Incomplete):
     redirects may have led to.
     """
 
+    reason = "unauthorized"
+
     def __init__(self, message: str, advice: str, challenge: str, url: str) -> None:
         super().__init__(message, advice)
         self.challenge = challenge
@@ -98,6 +100,8 @@ class Unauthorized(Incomplete):
 
 class NotThere(Incomplete):
     """A server does not have what it was asked for (404, 410)."""
+
+    reason = "not-found"
 
 
 class Transient(Exception):
@@ -133,7 +137,7 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
+        """Yield the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
         import urllib3.exceptions
 
         raw = self._response.raw
@@ -157,7 +161,9 @@ class Answer:
             received += len(chunk)
             now = time.monotonic()
             if now - begin > self._limits.total:
-                raise Incomplete(f"{shown(self.url)} took more than {self._limits.total:.0f} s.", _CHECK)
+                raise Incomplete(
+                    f"{shown(self.url)} took more than {self._limits.total:.0f} s.", _CHECK, reason="timeout"
+                )
             if now - mark >= self._limits.window:
                 if received < self._limits.slowest * (now - mark):
                     raise Transient(f"only {received / (now - mark):.0f} bytes per second came", kind="slow")
@@ -219,7 +225,9 @@ class Transport:
             response.close()
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                 raise Refused(
-                    f"{shown(url)} redirects from https to {shown(target)}.", "Ask those who run that server."
+                    f"{shown(url)} redirects from https to {shown(target)}.",
+                    "Ask those who run that server.",
+                    reason="not-https",
                 )
             if not same_origin(target, url):
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
@@ -253,11 +261,14 @@ class Transport:
             raise Incomplete(
                 f"No TLS connection with {urlsplit(url).netloc}: {_plain(error)}.",
                 "If your site has its own certificate authority, name its certificate with --ca-bundle.",
+                reason="unreachable",
             ) from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise Transient(_plain(error)) from error
         except (requests.RequestException, OSError, ValueError) as error:
-            raise Incomplete(f"{shown(url)} could not be asked: {_plain(error)}.", _CHECK) from error
+            raise Incomplete(
+                f"{shown(url)} could not be asked: {_plain(error)}.", _CHECK, reason="unreachable"
+            ) from error
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -287,7 +298,9 @@ class Transport:
         if credentials:
             raise UsageError(f"The address {shown(url)} has credentials in it.", "Put them into ~/.netrc.")
         if parts.scheme == "http" and not self._allow_http and not _is_loopback(host):
-            raise Refused(f"{shown(url)} is not https.", "Use https, or allow plain http with --allow-http.")
+            raise Refused(
+                f"{shown(url)} is not https.", "Use https, or allow plain http with --allow-http.", reason="not-https"
+            )
         if parts.scheme not in ("http", "https") or not host:
             raise UsageError(f"{shown(url)} is not an address that can be fetched.", "Use https, file, or a path.")
 
@@ -307,7 +320,7 @@ def shown(url: str) -> str:
 
 
 def local_path(url: str) -> Path | None:
-    """Give the path that ``url`` is or names (``file:``), None for an address of a network."""
+    """Return the path that ``url`` is or names (``file:``), None for an address of a network."""
     if url.startswith("file:"):
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):
@@ -413,13 +426,13 @@ def _reason(answer: Answer) -> str:
         return ""
     errors = document.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else document
-    told = (first.get(key) for key in ("code", "message", "error_description", "details"))
-    words = ": ".join(text for text in told if isinstance(text, str) and text)
+    parts = (first.get(key) for key in ("code", "message", "error_description", "details"))
+    words = ": ".join(text for text in parts if isinstance(text, str) and text)
     return shown_name(words[:_SHOWN_REASON])[1:-1]
 
 
 def _plain(error: BaseException) -> str:
-    """Give the innermost reason in one line: requests and urllib3 wrap it several times."""
+    """Return the innermost reason in one line: requests and urllib3 wrap it several times."""
     reason = getattr(error, "reason", None)
     while isinstance(reason, BaseException) or (error.args and isinstance(error.args[0], BaseException)):
         error = reason if isinstance(reason, BaseException) else error.args[0]

@@ -1,74 +1,110 @@
-"""What each code of a verdict's evidence means, in one sentence for people.
+"""The meaning of each code in the evidence of a verdict, in one sentence for people.
 
-Evidence has codes and numbers only, so that it stays the same from one wording to the next; this is the wording.
-``plain-crypto`` is worded with the verdict (`verdict.sentence`).
+Evidence has codes and numbers only, so that it does not change with the wording. The sentence for ``plain-crypto``
+depends on the verdict (`verdict.describe_verdict`).
 """
 
 from __future__ import annotations
 
+from ..model.finding import Verdict
+
+#: What each verdict means (`docs/proof.md`), and what to do about a program that has it.
+VERDICTS = {
+    Verdict.PROVEN: (
+        "The code of a known validated module is in the program, unchanged, and the program calls it.",
+        "Nothing.",
+    ),
+    Verdict.UNLISTED: (
+        "A module whose own integrity digest holds, but which is not in the table of known modules.",
+        "If you trust the toolchain that it came from, make a row with `modules learn`.",
+    ),
+    Verdict.DECLARED: (
+        "Only build information or symbol names claim a module.",
+        "Build it again with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1.",
+    ),
+    Verdict.CONTRADICTED: (
+        "The program claims a module, and its bytes deny it. Do not use it.",
+        "Get it again from its publisher, or build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1.",
+    ),
+    Verdict.OTHER_MODULE: (
+        "Another FIPS module, which is named; its use is not proven here.",
+        "Build it with goboring, or accept it with an exception and the reason.",
+    ),
+    Verdict.NO_CRYPTO: ("A Go program without cryptography.", "Nothing."),
+    Verdict.PLAIN: (
+        "Go's own cryptography, which is not validated.",
+        "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with an exception and the reason.",
+    ),
+    Verdict.NOT_GO: ("A program that is not written in Go.", "Nothing; its cryptography, if any, is not judged."),
+    Verdict.UNREADABLE: (
+        "Packed, truncated or malformed: nothing is known about it.",
+        "Get it again from its publisher, or build it without a packer.",
+    ),
+}
+
 SENTENCES = {
     "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
-    "module-unknown": "A BoringCrypto module whose own digest holds is wired in, but the table does not know it.",
-    "module-beside": "Beside a known module stands another one whose own digest holds, but the table does not know it.",
+    "module-unknown": "A BoringCrypto module with a matching digest is wired in, but the table does not have it.",
+    "module-beside": "Besides a known module, it has another one with a matching digest, which is not in the table.",
     "module-changed": "A BoringCrypto module is in this file, but its bytes were changed.",
-    "self-test-would-fail": "The module's code is whole, but its stored digest is not, so its self-test would fail.",
-    "module-writable": "A BoringCrypto module is in this file, but in memory that the program can change.",
+    "self-test-would-fail": "The module's code is unchanged, but not its stored digest, so its self-test would fail.",
+    "module-writable": "A BoringCrypto module is in this file, but in memory that the program can write to.",
     "module-overlaid": "A BoringCrypto module is in this file, but some kernels would map other bytes over it.",
-    "module-never-called": "A BoringCrypto module lies in this file, but its self-test or functions are not called.",
-    "module-not-wrapped": "A BoringCrypto module is in this file and called, but not by the functions with which Go's "
-    "standard library calls it.",
+    "module-never-called": "A BoringCrypto module is in this file, but its self-test or functions are not called.",
+    "module-not-wrapped": "A BoringCrypto module is in this file and called, but not by the functions of Go's "
+    "standard library.",
     "module-unclaimed": "A BoringCrypto module is in this file, but build info does not claim a goboring build.",
-    "calls-by-loader": "{module} is in this file, byte for byte, but called by name, which another file may have, too.",
-    "interpreter-unusual": "{module} is in this file, byte for byte, but what interprets the file decides what runs.",
-    "module-not-executable": "A BoringCrypto module lies in this file as data, where nothing can execute it.",
+    "calls-by-loader": "{module} is in this file, byte for byte, but called by names that another file may define.",
+    "interpreter-unusual": "{module} is in this file, byte for byte, but an unusual interpreter decides what runs.",
+    "module-not-executable": "A BoringCrypto module is in this file, but in data that is not executable.",
     "cgo-off": "It was built with GOEXPERIMENT=boringcrypto and CGO_ENABLED=0, which silently uses plain crypto.",
-    "module-not-found": "It says that it is a goboring build, but no module was found in it.",
-    "marker-only": "It carries goboring's marker, but no module was found in it.",
-    "symbols-only": "It has symbols with goboring's names, and nothing behind them.",
-    "no-crypto-packages": "A Go program whose functions are of no cryptographic package, by their names.",
-    "go-native": "{module} is in this file and its sum holds, and build info says that FIPS mode is on; "
+    "module-not-found": "It claims to be a goboring build, but no module was found in it.",
+    "marker-only": "It has goboring's marker, but no module was found in it.",
+    "symbols-only": "It has symbols with goboring's names, but no module and no claim in build info.",
+    "no-crypto-packages": "A Go program without functions of cryptographic packages, by their names.",
+    "go-native": "{module} is in this file with a matching sum, and FIPS mode is on by build info; "
     "it is not BoringCrypto.",
-    "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is not on unless it is told so.",
-    "native-module-missing": "It says that it has Go's native FIPS module {version}, but that is not in it.",
-    "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not hold.",
+    "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is off by default.",
+    "native-module-missing": "It claims Go's native FIPS module {version}, which is not in it.",
+    "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not match.",
     "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
     "microsoft-go": "Built by Microsoft's Go: cryptography is OpenSSL's, loaded at run time; it is not BoringCrypto.",
     "not-go": "An ELF file, but not a Go program.",
-    "no-code": "An ELF file without code, such as debugging information apart from its program.",
-    "debugging-information": "It seems to be debugging information apart from its program, by headers that decide "
-    "nothing; by those that do, it would run. Leave it out of what is inspected.",
-    "too-many-modules": "It holds more that begins like a BoringCrypto module than any program, too much to look at.",
-    "no-function-table": "A Go program whose table of functions cannot be read, so what is in it cannot be told.",
+    "no-code": "An ELF file without code, such as separate debugging information.",
+    "debugging-information": "It seems to be separate debugging information by its section headers, which the kernel "
+    "ignores, but by its program headers it would run. Exclude it from the inspection.",
+    "too-many-modules": "It has more places that begin like a BoringCrypto module than any real program.",
+    "no-function-table": "A Go program whose function table cannot be read, so its packages are unknown.",
     "no-build-info": "A Go program without build info, which cannot be judged.",
     "crypto-packages": "A Go program with plain, unvalidated cryptography that is not Go's own ({found}).",
     "crypto-library": "A Go program that names a cryptographic library in another language ({found}).",
-    "crypto-tables": "A Go program with the tables of cryptographic algorithms ({found}), by whatever name.",
+    "crypto-tables": "A Go program with the constant tables of cryptographic algorithms ({found}).",
     "other-compiler": "A Go program built by gccgo, which has Go's plain, unvalidated cryptography and no FIPS module.",
-    "packed": "Packed, so what it will execute cannot be seen.",
+    "packed": "Packed, so the code that it executes cannot be inspected.",
     "truncated-header": "The file ends within its ELF header, so a part of it is missing.",
     "truncated-program-headers": "The file ends within its program headers, so a part of it is missing.",
     "truncated-section-headers": "The file ends before its section headers, so a part of it is missing.",
-    "segment-beyond-file": "A segment ends behind the end of the file, so a part of the program is missing.",
-    "section-beyond-file": "A section ends behind the end of the file, so a part of the program is missing.",
-    "bad-ident": "The ELF header's class or byte order is not what its machine executes.",
+    "segment-beyond-file": "A segment ends after the end of the file, so a part of the program is missing.",
+    "section-beyond-file": "A section ends after the end of the file, so a part of the program is missing.",
+    "bad-ident": "The ELF header's class or byte order is not that of its machine.",
     "bad-header": "The ELF header has a version or size that no ELF file has.",
     "bad-program-header-size": "The program headers have a size that no ELF file of this class has.",
     "bad-section-header-size": "The section headers have a size that no ELF file of this class has.",
     "too-many-program-headers": "It has more program headers than any program.",
     "too-many-sections": "It has more sections than any program.",
-    "no-load-segments": "A program without anything to load, which Linux does not execute.",
-    "no-section-headers": "A program without section headers and without any sign of what it is, as packed ones are.",
+    "no-load-segments": "A program without a segment to load, which Linux does not execute.",
+    "no-section-headers": "A program without section headers and without signs of a language, like packed programs.",
     "segment-larger-than-memory": "A segment has more bytes in the file than in memory, which Linux does not execute.",
-    "segment-beyond-memory": "A segment ends behind the last address, which Linux does not execute.",
-    "misaligned-segment": "A segment is not where its page is in the file, so what would be mapped is unclear.",
+    "segment-beyond-memory": "A segment ends after the last address, which Linux does not execute.",
+    "misaligned-segment": "A segment's address and file offset differ within a page, so its mapping is unclear.",
     "overlapping-segments": "Some systems would map other bytes over parts of this file, so it is unclear what runs.",
     "segments-of-the-same-bytes": "Two segments map the same bytes of the file, which no linker does.",
     "program-headers-elsewhere": "Some systems would use other program headers than those that the kernel reads.",
     "several-dynamic-sections": "It has several dynamic sections, so it is unclear which one the loader reads.",
-    "dynamic-section-elsewhere": "The loader would find another dynamic section than the one that is in the file.",
+    "dynamic-section-elsewhere": "The loader would read another dynamic section than the one in the file.",
     "endless-dynamic-section": "The dynamic section has no end, so what the loader would do is unclear.",
     "truncated-build-info": "A Go program whose build info is cut off.",
     "bad-build-info": "A Go program whose build info cannot be read.",
-    "empty-build-info": "A Go program whose build info names no version of Go.",
+    "empty-build-info": "A Go program whose build info has no version of Go.",
     "oversized-build-info": "A Go program whose build info is larger than any real one.",
 }

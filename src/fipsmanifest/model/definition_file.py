@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,7 +29,9 @@ def load(path: Path) -> Definition:
     try:
         document = documents.read_toml(data)
     except documents.MalformedDocument as error:
-        raise UsageError(f"{path}: not TOML: {error}.", "See releases/README.md for the format.") from error
+        raise UsageError(
+            f"{path}: not TOML: {error}.", "See releases/README.md for the format.", reason="definition"
+        ) from error
     text = data.decode("utf-8")
     if "name" in document:
         raise UsageError(f"{path}: the key 'name' is not known.", "Remove it: the file's name is the definition's.")
@@ -39,7 +42,9 @@ def load(path: Path) -> Definition:
             f"{path}:{line_of(text, tuple(item['loc']))}: {_dotted(item['loc'])}{_plain(item['msg'])}"
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise UsageError(";\n".join(problems) + ".", "See releases/README.md for the format.") from error
+        raise UsageError(
+            ";\n".join(problems) + ".", "See releases/README.md for the format.", reason="definition"
+        ) from error
 
 
 _KINDS = {"rpm-repository", "rpm-folder", "tarball", "image", "image-archive"}
@@ -112,6 +117,18 @@ def _table_path(parts: list[str], *, array: bool, counts: dict[str, int]) -> lis
     return path
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a definition's file, for editors; dates of TOML are strings there.
+
+    It has the keys and their forms. What depends on several keys is checked by `lint`.
+    """
+    schema = Definition.model_json_schema(by_alias=True)
+    # The file's name is the definition's.
+    del schema["properties"]["name"]
+    schema["required"] = [key for key in schema["required"] if key != "name"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
 def find(root: Path, kubernetes: str | None = None) -> dict[str, list[Path]]:
     """Return the definition files under ``root`` by Kubernetes version, or only those of one version.
 
@@ -128,5 +145,7 @@ def find(root: Path, kubernetes: str | None = None) -> dict[str, list[Path]]:
         return found
     if not found.get(kubernetes):
         known = ", ".join(version for version, files in found.items() if files) or "none"
-        raise UsageError(f"There is no definition of {kubernetes} in {root}.", f"It has: {known}.")
+        raise UsageError(
+            f"There is no definition of {kubernetes} in {root}.", f"It has: {known}.", reason="no-definition"
+        )
     return {kubernetes: found[kubernetes]}

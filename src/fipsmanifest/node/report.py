@@ -19,6 +19,7 @@ _NOTES = {
     "owner-unknown": "its owner, or that of a folder on the way to it, has no account here: give it to root",
     "another-path": "it is at another path than the listed one",
     "other-preferred": "it prefers another suite than the listed one",
+    "by-name": "libraries of the host were judged by name, directory and owner: no package database could be asked",
     "not-listed": "it runs from a path that is not listed",
     "not-a-program": "it differs from the listed one, and is an administrator's",
 }
@@ -90,9 +91,9 @@ def _without_components(manifest: Mapping[str, Any], number: int) -> Dict[str, A
     return {name: value for name, value in manifest.items() if name not in left_out}
 
 
-def error_to_json(code: int, message: str, advice: str) -> str:
+def error_to_json(code: int, message: str, advice: str, reason: str) -> str:
     """Write the document ``fipsmanifest/error/v1``: why there is no report."""
-    document = {"schema": ERROR_SCHEMA, "error": {"code": code, "message": message, "advice": advice}}
+    document = {"schema": ERROR_SCHEMA, "error": {"code": code, "message": message, "advice": advice, "reason": reason}}
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
@@ -193,6 +194,9 @@ def _components(report: Report, colour: bool) -> List[str]:
         if row["status"] == PASS and note is not None:
             mark = "{}, {}]".format(mark[:-1], note)
         lines.append("{:<{}} {}".format(subject, _WIDTH, _paint(mark, row["status"], colour)))
+        if row["verdict"]:
+            of_modules = " ({})".format(", ".join(row["modules"])) if row["modules"] else ""
+            lines.append("    listed as: {}{}".format(visible(str(row["verdict"])), of_modules))
     return lines
 
 
@@ -224,7 +228,7 @@ def _lines(result: Result, colour: bool) -> List[str]:
 
 def _explained(result: Result) -> List[str]:
     if result.status not in (FAIL, UNKNOWN):
-        told = [_NOTES.get(str(result.evidence.get(name))) for name in ("code", "path", "role")]
+        told = [_NOTES.get(str(result.evidence.get(name))) for name in ("code", "path", "role", "libraries")]
         return ["    note: {}".format(note) for note in told if note is not None]
     named = (("expected", result.expected), ("found", result.actual), ("to do", result.advice))
     return ["    {}: {}".format(name, visible(value, 400)) for name, value in named if value]

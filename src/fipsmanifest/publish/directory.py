@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import stat
 import time
@@ -18,6 +19,8 @@ from pathlib import Path, PurePath
 from ..errors import Conflict, Incomplete
 from ..state.durable import sync_directory
 from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NotAnObject, Stored, TooLarge, check_key
+
+_log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 60.0
 _TEMPORARY = ".writing-"
@@ -51,11 +54,13 @@ class DirectoryBucket:
                     raise NotAnObject(f"{path} is not a regular file.", _MOVE_OUT)
                 data = file.read(MAX_OBJECT + 1)
         except (FileNotFoundError, NotADirectoryError):
+            _log.debug("read %s: does not exist", path)
             return None
         except OSError as error:
             raise _unusable(path, "read", error) from error
         if len(data) > MAX_OBJECT:
             raise TooLarge(str(path))
+        _log.debug("read %s: %d bytes", path, len(data))
         return Stored(data, hashlib.sha256(data).hexdigest())
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
@@ -65,6 +70,7 @@ class DirectoryBucket:
             self._root.mkdir(parents=True, exist_ok=True)
             with self._locked(_LOCK_SECONDS):
                 self._write(key, data, only_if)
+            _log.debug("wrote %s: %d bytes, condition %s", self._root / key, len(data), only_if)
         except OSError as error:
             raise _unusable(self._root / key, "written", error) from error
 
@@ -82,6 +88,7 @@ class DirectoryBucket:
                 raise Incomplete(
                     f"{self._root} contains more than {MAX_KEYS} files.", "Name the bucket's own directory."
                 )
+        _log.debug("listed %s below %s: %d files", self._root, prefix, len(found))
         yield from sorted(found, key=lambda entry: entry.key)
 
     def sweep(self) -> None:
@@ -137,7 +144,7 @@ class DirectoryBucket:
         if isinstance(only_if, Matches):
             there = self.get(key)
             if there is None or there.token != only_if.token:
-                raise Conflict(f"{path} has changed since it was read.", "Run again.")
+                raise Conflict(f"{path} has changed since it was read.", "Run again.", reason="changed-meanwhile")
         self._make_directory(path.parent)
         temporary = self._root / f"{_TEMPORARY}{os.getpid()}"
         with temporary.open("xb") as file:
@@ -154,7 +161,7 @@ class DirectoryBucket:
                     # It is neither listed nor read, so that planning again would not detect it either.
                     what = "a directory, not an object" if stat.S_ISDIR(mode) else "not a regular file"
                     raise NotAnObject(f"{path} is {what}.", _MOVE_OUT) from None
-                raise Conflict(f"{path} exists already.", "Run again.") from None
+                raise Conflict(f"{path} exists already.", "Run again.", reason="changed-meanwhile") from None
             finally:
                 temporary.unlink()
         else:
@@ -223,5 +230,7 @@ def _unusable(path: Path, done: str, error: OSError) -> Incomplete:
     if isinstance(error, NotADirectoryError | FileExistsError):
         return Incomplete(f"{path} could not be {done}: a parent is a file, not a directory.", _MOVE_OUT)
     return Incomplete(
-        f"{path} could not be {done}: {error.strerror}.", "Check space and permissions, or choose another directory."
+        f"{path} could not be {done}: {error.strerror}.",
+        "Check space and permissions, or choose another directory.",
+        reason="not-written",
     )

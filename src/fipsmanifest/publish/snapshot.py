@@ -7,10 +7,12 @@ after the listing, it also replaces the index, and the index token that was read
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
+from ..model.identity import ManifestId
 from . import index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
 from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
@@ -18,6 +20,8 @@ from .index import PublishedManifest, PublishedTool
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
 from .records import Recorder, in_parallel
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,12 @@ class Snapshot:
         """Return the stored and the withdrawn serials of a manifest, the highest first."""
         return _serials([*self.entries, *self.published.withdrawn], kubernetes, name)
 
-    def manifest(
-        self, kubernetes: str, name: str, serial: int, consumer: Consumer
-    ) -> tuple[bytes, VerifiedManifest] | None:
-        """Return a serial of a manifest, signed file and content, if that object was read, else None.
+    def manifest(self, wanted: ManifestId, consumer: Consumer) -> tuple[bytes, VerifiedManifest] | None:
+        """Return a manifest, signed file and content, if its object was read, else None.
 
         Raises `NotTrusted` if it does not verify.
         """
-        key = layout.manifest(kubernetes, name, serial)
+        key = layout.manifest(wanted.kubernetes, wanted.name, wanted.serial)
         stored = self.objects.get(key)
         if stored is None:
             return None
@@ -93,6 +95,7 @@ def read_snapshot(
         reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
     gone, withdrawn = missed(objects.get(layout.INDEX_JSON), entries, consumer)
     published = replace(published, withdrawn=withdrawn)
+    _log.debug("snapshot of %s: %d objects, %d of them read", bucket.describe(), len(entries), len(objects))
     return Snapshot(bucket.describe(), entries, objects, published, gone, left_out)
 
 
@@ -151,7 +154,7 @@ def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> Ver
     try:
         return read_manifest(stored.data, consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial)
     except NotTrusted as error:
-        raise NotTrusted(f"{key} in {address}: {error.message}", error.advice) from error
+        raise NotTrusted(f"{key} in {address}: {error.message}", error.advice, error.reason) from error
 
 
 def withdrawn_from(bucket: Bucket) -> frozenset[str]:

@@ -7,6 +7,7 @@ release engineer's own machine.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -15,14 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gnupg
 
 from ..environment import PASSPHRASE, PASSPHRASE_DESCRIPTOR, for_children
 from ..errors import Incomplete, UsageError
 from ..trust.text import visible
 
-if TYPE_CHECKING:
-    import gnupg
+_log = logging.getLogger(__name__)
 
 _MAX_PASSPHRASE = 4096
 _STUB = "#"
@@ -91,27 +93,41 @@ class SecretKey:
     """Whether gpg calls it revoked or invalid."""
 
 
+class _Gpg(gnupg.GPG):  # type: ignore[misc]
+    """python-gnupg whose gpg ends with a call that is interrupted.
+
+    A gpg that waits for an agent or a card would otherwise go on without anything that reads its signature.
+    """
+
+    def _collect_output(self, process: subprocess.Popen[bytes], *arguments: Any, **named: Any) -> Any:
+        try:
+            return super()._collect_output(process, *arguments, **named)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
+
 def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
     """Open gpg, with the keys in ``gnupghome`` (gpg's own default where None); raises `Incomplete` if gpg is missing.
 
     Neither gpg nor its agent receives the environment variables with the passphrase.
     """
-    import gnupg
-
     program = find()
+    _log.debug("opening %s with the keys in %s", program, gnupghome or "its default home directory")
     if gnupghome is not None and not gnupghome.is_dir():
         raise UsageError(
             f"The directory {gnupghome} for gpg's keys does not exist.", "Name gpg's home directory, as in GNUPGHOME."
         )
     try:
-        return gnupg.GPG(
+        return _Gpg(
             gpgbinary=program,
             gnupghome=None if gnupghome is None else str(gnupghome),
             env=environment(),
             encoding="utf-8",
         )
     except (OSError, ValueError) as error:
-        raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.") from error
+        raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.", reason="no-gnupg") from error
 
 
 def environment() -> dict[str, str]:
@@ -164,6 +180,8 @@ def _with_secret(
             pipe.write((passphrase.reveal() if passphrase else "").encode() + b"\n")
         if passphrase is not None:
             command += ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
+        # The passphrase is in the pipe, not in the command.
+        _log.debug("running %s", " ".join([*command, *words]))
         return subprocess.run(
             [*command, *words], input=answers, env=environment(), pass_fds=(reader,), capture_output=True, check=False
         )
@@ -181,11 +199,14 @@ def wrong_passphrase(key: str) -> Incomplete:
     given = [name for name in (PASSPHRASE, PASSPHRASE_DESCRIPTOR) if name in os.environ]
     if given:
         return Incomplete(
-            f"The passphrase in {given[0]} is not that of {key}.", "Correct it, or unset it so that gpg's agent asks."
+            f"The passphrase in {given[0]} is not that of {key}.",
+            "Correct it, or unset it so that gpg's agent asks.",
+            reason="passphrase",
         )
     return Incomplete(
         f"gpg did not get the right passphrase for {key}.",
         f"Provide it by gpg's agent, {PASSPHRASE_DESCRIPTOR} or {PASSPHRASE}.",
+        reason="passphrase",
     )
 
 
@@ -210,7 +231,11 @@ def find() -> str:
     """Return the path of gpg; raises `Incomplete` if it is not installed."""
     program = shutil.which("gpg") or shutil.which("gpg2")
     if program is None:
-        raise Incomplete("gpg is not installed.", "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).")
+        raise Incomplete(
+            "gpg is not installed.",
+            "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).",
+            reason="no-gnupg",
+        )
     return program
 
 

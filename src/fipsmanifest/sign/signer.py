@@ -8,9 +8,11 @@ signing subkey for manifests and another for the tool. trust.json pins the prima
 from __future__ import annotations
 
 import io
+import logging
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import gnupg
 
 from ..errors import Incomplete, NotTrusted, UsageError
 from ..trust.store import Trust, TrustedKey
@@ -18,8 +20,7 @@ from ..trust.text import utc_now, visible, write_time
 from ..trust.verify import verify_cleartext, verify_detached
 from .gpg import Passphrase, SecretKey, complaint, is_wrong_passphrase, open_gpg, secret_keys, wrong_passphrase
 
-if TYPE_CHECKING:
-    import gnupg
+_log = logging.getLogger(__name__)
 
 DIGEST = "SHA512"
 
@@ -80,7 +81,9 @@ def pick_signing_key(trust: Trust, gnupghome: Path | None = None, role: str = "m
     if any(found.values()):
         found = {fingerprint: usable for fingerprint, usable in found.items() if usable}
     if not found:
-        raise Incomplete(f"gpg has no secret key that is trusted for the role {role}.", _MAKE_KEYS)
+        raise Incomplete(
+            f"gpg has no secret key that is trusted for the role {role}.", _MAKE_KEYS, reason="no-secret-key"
+        )
     if len(found) > 1:
         raise UsageError(
             f"There is more than one {role} key to sign with: {', '.join(sorted(found))}.", "Choose with --signing-key."
@@ -101,6 +104,7 @@ def _sign(
     entry = _entry(trust, fingerprint, role)
     gpg = open_gpg(gnupghome)
     key = _usable_key(entry, secret_keys(gpg))
+    _log.debug("signing %d bytes as %s with the key %s of %s", len(data), role, key.fingerprint, entry.fingerprint)
     result = gpg.sign_file(
         io.BytesIO(data),
         passphrase=None if passphrase is None else passphrase.reveal(),
@@ -123,12 +127,14 @@ def _entry(trust: Trust, fingerprint: str, role: str) -> TrustedKey:
         raise NotTrusted(
             f"The key {visible(fingerprint)} is not trusted for the role {role} by {visible(trust.origin)}.",
             "Create keys with `fipsmanifest keys init`, or add this one with `fipsmanifest keys add`.",
+            reason="untrusted-key",
         )
     in_force = [entry for entry in named if _in_force(entry, now)]
     if not in_force:
         raise NotTrusted(
             f"The key {named[0].fingerprint} is {named[0].status} or outside its lifetime.",
             "Sign with the key that replaces it.",
+            reason="untrusted-key",
         )
     return in_force[0]
 
@@ -150,18 +156,21 @@ def _usable_key(entry: TrustedKey, held: list[SecretKey]) -> SecretKey:
     # gpg does not know the keys of a forwarded agent: if it has no usable key, the others are tried.
     candidates = [key for key in every if key.usable] or every
     if not candidates:
-        raise Incomplete(f"gpg has no secret key for {entry.fingerprint}.", _MAKE_KEYS)
+        raise Incomplete(f"gpg has no secret key for {entry.fingerprint}.", _MAKE_KEYS, reason="no-secret-key")
     # The newest subkey comes last in gpg's list.
     for key in reversed(candidates):
         if not (key.expired or key.revoked):
             return key
     key = candidates[-1]
     if key.revoked:
-        raise NotTrusted(f"The key {key.fingerprint} is revoked.", "Sign with the key that replaces it.")
+        raise NotTrusted(
+            f"The key {key.fingerprint} is revoked.", "Sign with the key that replaces it.", reason="untrusted-key"
+        )
     when = "" if key.expires is None else f" on {write_time(key.expires)}"
     raise NotTrusted(
         f"The key {key.fingerprint} expired{when}.",
         f"Sign with a key in force, or extend it: gpg --edit-key {key.primary}.",
+        reason="untrusted-key",
     )
 
 

@@ -12,17 +12,16 @@ import os
 import posixpath
 import re
 import stat
-import time
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
-from .. import tree
+from .. import deadline, packages, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import builds, claims, injected, pods, procfs
+from . import builds, claims, container_pods, injected, procfs
 from .claims import Claim
+from .container_pods import Pod
 from .images import containers
 from .inventory import MAX_NAME, Inventory, Program, required_daemons
-from .pods import Pod
 
 ID = "processes"
 
@@ -89,7 +88,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
     one = _Check(node, manifests)
     try:
-        if not procfs.within(_SECONDS, one.run):
+        if not deadline.within(node.left(_SECONDS), one.run):
             one.is_late.append(True)
             # The thread may still add to it.
             return [*list(one.results), _late()]
@@ -102,7 +101,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 
 def _late() -> Result:
     advice = "Find out what starts so many, or whose file system does not answer; then run it again."
-    actual = "not all programs could be compared in {:.0f} seconds".format(_SECONDS)
+    actual = "not all programs could be compared in time"
     return Result(ID, "deadline", UNKNOWN, None, actual, {"code": "deadline"}, advice)
 
 
@@ -113,12 +112,12 @@ class _Check:
         self._node = node
         self._inventory = Inventory(manifests)
         self._manifests = manifests
+        self._packages = packages.Packages(node.root)
         self.results: List[Result] = []
         self.is_late: List[bool] = []
         """Not empty once nobody waits for the rest."""
         self._running: Dict[_Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
-        self._deadline = time.monotonic() + _SECONDS
         self._others: Dict[Tuple[int, int], int] = {}
         """File of each program that has neither a name nor a claim of a component's -> a process that runs it."""
         self._seen: Set[Tuple[str, str]] = set()
@@ -154,7 +153,7 @@ class _Check:
     def _find(self, pids: Sequence[int]) -> List[Claim]:
         """Collect the processes to compare, and return the claims that no process could be found for."""
         pids = list(pids)
-        known, groups, units = pods.read(self._node), {}, {}
+        known, groups, units = container_pods.read(self._node), {}, {}
         for pid in pids:
             text = procfs.cgroup(pid)
             groups[pid] = procfs.read_cgroup(text)
@@ -344,7 +343,8 @@ class _Check:
             evidence["code"] = "deleted"
             was = "a listed file" if digest in self._inventory.sizes else "an unlisted file"
             actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
-            advice = _RESTART if digest in self._inventory.sizes or not denied else _UNLISTED
+            # Where nothing listed is installed, a restart runs nothing better.
+            advice = _RESTART if digest in self._inventory.sizes or (listed_path and not denied) else _UNLISTED
             return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=advice)
         if running.script and not is_listed:
             evidence["code"] = "script"
@@ -390,9 +390,12 @@ class _Check:
         """Look for code in the processes of a listed program that is not its own."""
         evidence = dict(seen.evidence)
         problems: List[injected.Problem] = []
+        by_name: Set[str] = set()
         for pid in pids[:_MAX_EXAMINED]:
             try:
-                problems = injected.look(self._node, pid, running.container is not None, self._inventory)
+                problems = injected.look(
+                    self._node, pid, running.container is not None, self._inventory, self._packages
+                )
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ESRCH):
                     continue
@@ -403,9 +406,13 @@ class _Check:
                 evidence["godebug"] = visible(value, 100)
                 if "fips140=off" in value.split(","):
                     problems.append(injected.Problem(FAIL, "godebug", "GODEBUG turns FIPS mode off"))
+            by_name.update(one.detail for one in problems if one.status == PASS)
+            problems = [one for one in problems if one.status != PASS]
             if problems:
                 evidence["pid"] = pid
                 break
+        if by_name:
+            evidence.update(libraries=injected.BY_NAME, library_paths=sorted(by_name)[:_MAX_SHOWN])
         if not problems:
             return seen._replace(evidence=evidence)
         status = FAIL if any(one.status == FAIL for one in problems) else UNKNOWN
@@ -429,7 +436,7 @@ class _Check:
             if self._is_seen(name, program.digests) or told.intersection((name, program.component)):
                 continue
             is_certain = name == "kube-proxy" and not self._hidden and not self._beyond
-            advice = _NO_PROXY if name == "kube-proxy" else _START
+            advice = _NO_PROXY if name == "kube-proxy" else _START if procfs.sees_all() else _HOST_PIDS
             evidence = of_component({"code": "not-running"}, program.component)
             status = FAIL if is_certain else UNKNOWN
             found.append(Result(ID, name, status, "running", "not running", evidence, advice))
