@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_builds_have_the_same_bytes_and_a_tag_must_be_their_version(built: Path, tmp_path: Path) -> None:
     assert sorted(path.suffix for path in built.iterdir()) == [".gz", ".whl"]
 
-    wrong = [TOP / "scripts/build-package", tmp_path, "v99.0.0"]
+    wrong = [str(TOP / "scripts/build-package"), str(tmp_path), "v99.0.0"]
     done = subprocess.run(wrong, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "not the version of the tag" in done.stderr
@@ -55,8 +55,8 @@ def test_the_packages_contain_what_they_need_and_no_more(built: Path) -> None:
 
 def test_the_wheel_works_outside_of_the_checkout(built: Path, tmp_path: Path) -> None:
     place = tmp_path / "installed"
-    installing = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-index", "--target", place]
-    subprocess.run([*installing, next(built.glob("*.whl"))], check=True, capture_output=True, timeout=120)
+    installing = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-index", "--target", str(place)]
+    subprocess.run([*installing, str(next(built.glob("*.whl")))], check=True, capture_output=True, timeout=120)
     project = tmp_path / "project"
     project.mkdir()
 
@@ -145,7 +145,7 @@ def test_the_action_refuses_what_is_not_an_input(inputs: dict[str, str], message
 
 def test_the_action_has_the_form_of_one_and_no_weakness_that_zizmor_knows() -> None:
     folder = Path(sys.executable).parent
-    form = [folder / "check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION]
+    form = [str(folder / "check-jsonschema"), "--builtin-schema", "vendor.github-actions", str(ACTION)]
     subprocess.run(form, check=True, capture_output=True, timeout=60)
     subprocess.run([folder / "zizmor", "--offline", "--pedantic", ACTION], check=True, capture_output=True, timeout=60)
 
