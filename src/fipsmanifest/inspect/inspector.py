@@ -29,11 +29,11 @@ from . import (
     functions,
     gosigns,
     loader,
-    native,
     signals,
     verdict,
     wrappers,
 )
+from .native import integrity as native
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
 from .table import Table

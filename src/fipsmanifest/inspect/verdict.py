@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..model.finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
-from . import dependencies, native
+from . import dependencies
 from .boring import Sighting
 from .cryptocode import OtherCryptography
 from .dependencies import Dependencies
-from .native import NativeModule
+from .native import integrity as native
+from .native.integrity import NativeModule
 from .sentences import SENTENCES
 from .signals import Forks, Markers, Packages
 from .wiring import ENOUGH, SELF_TEST

@@ -14,9 +14,9 @@ import hmac
 import struct
 from dataclasses import dataclass
 
-from ..model.finding import GoFacts
-from .elf import Elf
-from .source import WINDOW, ByteSource, find
+from ...model.finding import GoFacts
+from ..elf import Elf
+from ..source import WINDOW, ByteSource, find
 
 _MAGIC = b"\xff Go fipsinfo \xff\0"
 _KEY = bytes(32)
@@ -42,6 +42,10 @@ class NativeModule:
     """The same, recomputed; None where the ranges do not lie in the file, or the code's not where code is executed."""
     text: int
     """Bytes of code that the sum is over."""
+    address: int = 0
+    """Address of ``go:fipsinfo``, as it names itself."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Address of the first byte and the one behind the last of code, constants, variables without pointers, others."""
 
     @property
     def linked(self) -> bool:
@@ -84,9 +88,10 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
             table = source.read_at(at, _SIZE)
             if len(table) == _SIZE:
                 stored = table[len(_MAGIC) : len(_MAGIC) + _SUM]
-                ranges = struct.unpack_from(f"{elf.order}{2 * _RANGES}Q", table, _SIZE - _RANGES * 16)
+                own, *ranges = struct.unpack_from(f"{elf.order}{1 + 2 * _RANGES}Q", table, len(_MAGIC) + _SUM)
                 text = max(ranges[1] - ranges[0], 0)
-                return NativeModule(at, stored.hex(), _compute(source, elf, ranges), text)
+                pairs = tuple(zip(ranges[::2], ranges[1::2], strict=True))
+                return NativeModule(at, stored.hex(), _compute(source, elf, tuple(ranges)), text, own, pairs)
     return None
 
 
