@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.publish.releases import ReleaseKey, document, wanted_tool
-from tests.servers import SeaweedFS
+from tests.support.releases import ReleaseKey, document, wanted_tool
+from tests.support.servers import SeaweedFS
 
 from fipsmanifest.model.manifest import canonical
 from fipsmanifest.publish import layout

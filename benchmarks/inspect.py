@@ -19,9 +19,9 @@ from pathlib import Path
 from examples.upstream import goprograms
 
 from fipsmanifest.fetch.cache import Cache
-from fipsmanifest.inspect import elf
-from fipsmanifest.inspect.inspector import Inspector, look
-from fipsmanifest.inspect.scan import survey
+from fipsmanifest.inspect import elf_reader
+from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.source import OpenFile
 from fipsmanifest.inspect.table import load
 
@@ -85,7 +85,7 @@ def _verdict(program: Path, folder: Path) -> Iterator[Figure]:
         source = OpenFile(file.fileno())
         data = program.read_bytes()
         hashing = min(_cpu_seconds(lambda: sha256(data).digest()) for _ in range(9))
-        verdict = min(_cpu_seconds(lambda: look(source, table)) for _ in range(9))
+        verdict = min(_cpu_seconds(lambda: analyze(source, table)) for _ in range(9))
     size = f"{len(data) / 1e6:.0f} MB"
     detail = f"{size}: verdict {verdict * 1000:.1f} ms, SHA-256 {hashing * 1000:.1f} ms"
     yield Figure("verdict / SHA-256", verdict / hashing, "x", 0.25, detail)
@@ -120,7 +120,7 @@ def _all_code() -> Path:
     """Build a goboring program with the code of Go's compiler in it, eight times over."""
     compiler = goprograms.goroot() / "pkg/tool/linux_amd64/compile"
     with compiler.open("rb") as file:
-        text = elf.read(OpenFile(file.fileno())).section(".text")
+        text = elf_reader.read(OpenFile(file.fileno())).section(".text")
     assert text is not None
     lines = [".section .text", ".rept 8", f'.incbin "{compiler}", {text.offset}, {text.size}', ".endr"]
     source = "\n".join([*lines, '.section .note.GNU-stack,"",@progbits', ""])
@@ -152,7 +152,7 @@ def _copied(program: Path, folder: Path) -> Path:
 
 
 def _survey(corpus: Path, folder: Path) -> None:
-    for _ in survey([corpus], Inspector(load(), folder), Cache(folder / "cache")):
+    for _ in scan([corpus], Inspector(load(), folder), Cache(folder / "cache")):
         pass
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from examples.upstream import goprograms
-from tests.node import roots
-from tests.node.forge import PYTHONS, Forge, opened
+from tests.support import roots
+from tests.support.forge import PYTHONS, Forge, opened
 
 from fipsmanifest.generate.tool import build_tool
 

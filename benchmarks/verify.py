@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.node.forge import PYTHONS, Forge, opened, payload
+from tests.support.forge import PYTHONS, Forge, opened, payload
 
 from fipsmanifest.generate.tool import build_tool
 

@@ -24,7 +24,7 @@ from examples.upstream import World, node_root
 from fipsmanifest.errors import FipsManifestError, Incomplete
 from fipsmanifest.generate.tool import NAME as TOOL_NAME
 from fipsmanifest.generate.tool import build_tool
-from fipsmanifest.model import definition as definitions
+from fipsmanifest.model import definition_file as definitions
 
 VERSION = "v1.21.3"
 TOP = Path(__file__).resolve().parents[1]

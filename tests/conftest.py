@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.forge import Forge
 
 # A shell, or nohup, ignores them for what runs in the background, and each process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -15,6 +20,16 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 #: `make fuzz`: bounded, but far more than a test run can spend on each change.
 settings.register_profile("fuzz", max_examples=1000, deadline=None)
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[Forge]:
+    """A GNUPGHOME full of throwaway keys."""
+    # Imported here: most test runs need no keys.
+    from tests.support import forge as forge_module
+
+    with forge_module.opened() as opened:
+        yield opened
 
 
 #: What tests give by ``record_property``, printed as one table each: the title, the columns' headings, a line's form.

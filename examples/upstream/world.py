@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fipsmanifest.errors import Incomplete
-from fipsmanifest.model import definition as definitions
+from fipsmanifest.model import definition_file as definitions
 from fipsmanifest.model.architecture import to_oci
 from fipsmanifest.model.definition import Component, Definition, Images, RpmRepository, Tarball
 

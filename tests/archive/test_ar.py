@@ -10,6 +10,7 @@ import pytest
 
 from fipsmanifest.archive import ar
 from fipsmanifest.archive.limits import Limits
+from fipsmanifest.archive.member import Member, Rejected
 from fipsmanifest.archive.open import kind_of
 from fipsmanifest.errors import Refused
 
@@ -20,8 +21,13 @@ def member(name: bytes, content: bytes = b"content", end: bytes = b"`\n") -> byt
 
 
 def read(data: bytes, limits: Limits | None = None) -> list[tuple[str, bytes]]:
-    members = ar.read_members(io.BytesIO(data), "some.a", limits or Limits())
-    return [(item.path, item.content.read()) for item in members if item.content]
+    found = []
+    for item in ar.read_members(io.BytesIO(data), "some.a", limits or Limits()):
+        if isinstance(item, Rejected):
+            raise item.error
+        if item.content:
+            found.append((item.path, item.content.read()))
+    return found
 
 
 @pytest.mark.parametrize("compression", ["gzip", "xz", "zstd", "none"])
@@ -83,3 +89,16 @@ def test_more_members_or_bytes_than_allowed_are_refused() -> None:
     for limits in (Limits(members=1), Limits(expanded=100)):
         with pytest.raises(Refused, match="more than"):
             read(data, limits)
+
+
+@pytest.mark.parametrize("bad", [member(b"a b/"), member(b"a/b/"), member(b"../"), member(b"/7"), member(b"#1/900")])
+def test_what_follows_a_member_with_a_bad_name_is_read(bad: bytes) -> None:
+    first, second = ar.read_members(io.BytesIO(ar.MAGIC + bad + member(b"kubelet/", b"program")), "some.a")
+    assert isinstance(first, Rejected)
+    assert isinstance(second, Member)
+    assert second.path == "/kubelet"
+    assert ("/kubelet", b"program") in [
+        (item.path, item.content.read())
+        for item in ar.read_members(io.BytesIO(ar.MAGIC + bad + member(b"kubelet/", b"program")), "some.a")
+        if isinstance(item, Member) and item.content
+    ]

@@ -13,7 +13,7 @@ import pytest
 
 from fipsmanifest.archive import cpioarchive
 from fipsmanifest.archive.limits import Limits
-from fipsmanifest.archive.member import Member, Unread
+from fipsmanifest.archive.member import Damaged, Member, Rejected, Unread
 from fipsmanifest.archive.open import kind_of
 from fipsmanifest.errors import Refused
 
@@ -63,8 +63,10 @@ def read(data: bytes) -> dict[str, bytes | str | None]:
             while item.content and (part := item.content.read(100)):
                 content += part
             found[item.path] = item.type if item.type == "special" else content if item.content else item.target
-        elif not isinstance(item, Member):
+        elif isinstance(item, Unread):
             found[item.path] = item.format
+        elif isinstance(item, Rejected):
+            raise item.error
     return found
 
 
@@ -140,3 +142,46 @@ def test_more_members_than_allowed_are_refused() -> None:
     data = entry(b"a", b"1") + entry(b"b", b"2") + END
     with pytest.raises(Refused, match="more than 1 members"):
         list(cpioarchive.read_members(io.BytesIO(data), "some.cpio", Limits(members=1)))
+
+
+REJECTED = {
+    "a name that leads out": entry(b"../kubelet", b"plain"),
+    "a link with a target that is too long": entry(b"link", b"t" * 5000, 0o120777),
+    "a link without a target": entry(b"link", b"", 0o120777),
+    "an unknown type": entry(b"odd", b"odd", 0o010000 | 0o150000),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_what_follows_an_entry_that_is_refused_is_read(tmp_path: Path, case: str) -> None:
+    data = REJECTED[case] + entry(b"behind", b"program", inode=2) + END
+    items = []
+    for item in cpioarchive.read_members(io.BytesIO(data), "some.cpio"):
+        assert not isinstance(item, Unread)
+        items.append(item.content.read() if isinstance(item, Member) and item.content else type(item))
+    assert items == [Rejected, b"program"]
+    # cpio goes on as well.
+    command = ["cpio", "-id", "--quiet", "--no-absolute-filenames"]
+    subprocess.run(command, cwd=tmp_path, input=data, capture_output=True, check=False)
+    assert (tmp_path / "behind").read_bytes() == b"program"
+
+
+def test_a_wrong_checksum_is_an_error_of_its_entry_alone() -> None:
+    data = entry(b"bad", b"plain", checksum=1) + entry(b"behind", b"program", inode=2, checksum=sum(b"program")) + END
+    found: list[bytes] = []
+    for item in cpioarchive.read_members(io.BytesIO(data), "some.cpio"):
+        assert isinstance(item, Member) and item.content is not None
+        if item.path == "/bad":
+            with pytest.raises(Damaged, match="checksum of 'bad' is wrong"):
+                item.content.read()
+        else:
+            found.append(item.content.read())
+    assert found == [b"program"]
+
+
+@pytest.mark.parametrize(
+    "bad", [entry(b"odd", b"odd", 0o010644), entry(b"../kubelet", b"plain", links=2), entry(b"odd", b"", 0, links=2)]
+)
+def test_nothing_is_read_behind_an_entry_of_unknown_extent_or_with_other_links(bad: bytes) -> None:
+    with pytest.raises(Refused):
+        assert not list(cpioarchive.read_members(io.BytesIO(bad + entry(b"behind", b"program") + END), "some.cpio"))

@@ -15,7 +15,7 @@ from fipsmanifest.archive.limits import Allowance, Budget, OverBudget
 from fipsmanifest.archive.member import Member
 from fipsmanifest.errors import Incomplete, Refused
 from fipsmanifest.model.artifact import Blob
-from tests.servers_registry import make_image, make_layer
+from tests.support.registry import make_image, make_layer
 
 
 def blob(folder: Path, data: bytes) -> tuple[Blob, str]:

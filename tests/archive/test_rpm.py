@@ -14,8 +14,8 @@ from fipsmanifest.archive import rpm, rpmheader
 from fipsmanifest.archive.limits import Limits
 from fipsmanifest.archive.member import Member
 from fipsmanifest.errors import Incomplete, Refused
-from tests.collect import upstream
-from tests.collect.upstream import Parts
+from tests.support import upstream
+from tests.support.upstream import Parts
 
 
 def read(path: Path) -> dict[str, tuple[Member, str | None]]:

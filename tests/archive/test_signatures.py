@@ -12,7 +12,7 @@ import pytest
 
 from fipsmanifest.archive.open import format_of, kind_of
 from fipsmanifest.errors import Refused
-from tests.archive.zips import Archive, Part
+from tests.support.zips import Archive, Part
 
 
 def at(offset: int, data: bytes, size: int = 70_000) -> bytes:

@@ -17,7 +17,7 @@ from fipsmanifest.archive.member import Member
 from fipsmanifest.archive.open import kind_of
 from fipsmanifest.archive.tar import is_header, members, tarball_members
 from fipsmanifest.errors import Incomplete, Refused
-from tests.servers_registry import make_layer
+from tests.support.registry import make_layer
 
 LONG = "usr/share/" + "a-very-long-name/" * 12 + "file"
 

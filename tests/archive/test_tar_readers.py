@@ -9,12 +9,14 @@ import hashlib
 import io
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.archive.limits import Limits
-from fipsmanifest.archive.tar import members, tarball_members
+from fipsmanifest.archive.member import Rejected
+from fipsmanifest.archive.tar import entries, members, tarball_members
 from fipsmanifest.errors import Refused
 from tests.fuzz import tars, untar
 from tests.fuzz.tars import END, GNU, V7, header, long_name, member, old_sparse, pax, pax_sparse
@@ -23,7 +25,7 @@ from tests.fuzz.test_tar_readers import difference
 PLAIN, GOOD = b"plain program", b"good program"
 
 
-def views(data: bytes, folder: Path) -> dict[str, object]:
+def views(data: bytes, folder: Path) -> dict[str, tuple[dict[str, str], bool]]:
     """Return the files that each of the unpackers makes of a tar, or of which it fails."""
     path = folder / "some.tar"
     path.write_bytes(data)
@@ -31,9 +33,14 @@ def views(data: bytes, folder: Path) -> dict[str, object]:
     files = {entry.path: entry.digest for entry in by_go if entry.kind == "file"}
     return {
         "Go": (files, bool(failed)),
-        "GNU tar": untar.unpacked(untar.GNU_TAR, path),
-        "bsdtar": untar.unpacked(untar.BSDTAR, path),
+        "GNU tar": _unpacked(untar.GNU_TAR, path),
+        "bsdtar": _unpacked(untar.BSDTAR, path),
     }
+
+
+def _unpacked(command: Sequence[str], path: Path) -> tuple[dict[str, str], bool]:
+    files, code = untar.unpacked(command, path)
+    return files, code != 0
 
 
 TWO_WAYS = {
@@ -169,6 +176,76 @@ def test_what_unpackers_read_differently_is_refused_and_named(case: str, tmp_pat
     if case not in _ON_THE_SAFE_SIDE:
         seen = list(views(data, tmp_path).values())
         assert any(one != seen[0] for one in seen), "they agree"
+
+
+#: Behind these, unpackers do not agree on where the next member begins, or some of them give up.
+_UNCERTAIN = {
+    "global pax path",
+    "global header between",
+    "record behind a NUL",
+    "blank before a pax key",
+    "file with a slash behind its name",
+    "file named as the root",
+    "hard link with content",
+    "directory with content by pax",
+    "realsize of star",
+    "sparse map of Solaris",
+    "sparse map in a file that is none",
+    "sparse name alone",
+    "sparse in two formats",
+    "pax sparse with GNU tar's magic",
+    "sparse map that goes on behind its end",
+    "members behind the end",
+    "member behind a lone zero block",
+    "Solaris' extended header",
+    "continued file",
+}
+_REJECTED = {
+    **{name: data for name, (data, _) in TWO_WAYS.items() if name not in {*_UNCERTAIN, "long name without a member"}},
+    "name that leads out": member("../kubelet", PLAIN),
+    "name that is too long": long_name("n" * 5000) + member("n", PLAIN),
+    "link without a target": header("a", kind=b"2"),
+    "unknown type": header("a", kind=b"9", size=5) + tars.padded(PLAIN[:5]),
+    "empty file with a slash behind its name": member("kubelet/", b""),
+    "pax header twice, with other names": pax(("path", "a")) + pax(("path", "b")) + member("c", PLAIN),
+}
+
+
+@pytest.mark.parametrize("case", _REJECTED)
+def test_what_follows_a_refused_member_is_read_where_all_unpackers_find_it(case: str, tmp_path: Path) -> None:
+    data = member("before", PLAIN) + _REJECTED[case] + member("behind", GOOD) + END
+    items = []
+    for item in entries(io.BytesIO(data), root="/", archive="some.tar"):
+        content = item.content.read() if not isinstance(item, Rejected) and item.content else b""
+        items.append("rejected" if isinstance(item, Rejected) else (item.path, content))
+    assert items == [("/before", PLAIN), "rejected", ("/behind", GOOD)]
+    found = [(files.get("/behind"), failed) for files, failed in views(data, tmp_path).values()]
+    good = hashlib.sha256(GOOD).hexdigest()
+    # Go gives up at some of these, and so finds nothing else there.
+    assert all(digest == good or (digest is None and failed) for digest, failed in found), found
+    assert sum(digest == good for digest, _ in found) >= 2
+
+
+@pytest.mark.parametrize("case", sorted(_UNCERTAIN))
+def test_nothing_is_read_behind_a_member_of_unknown_extent(case: str) -> None:
+    data = TWO_WAYS[case][0] + member("behind", GOOD) + END
+    with pytest.raises(Refused):
+        assert not [item for item in entries(io.BytesIO(data), root="/", archive="some.tar") if _is_behind(item)]
+
+
+# To some unpackers a file whose name ends with a slash is a directory, and its content is the next header.
+@pytest.mark.parametrize("kind", [b"0", b"\0", b"9"])
+@pytest.mark.parametrize("before", [long_name("a/") + pax(("path", "b")), pax(("path", "b\0/")), pax(("path", ""))])
+def test_the_extent_of_a_member_with_two_names_is_uncertain_where_one_ends_with_a_slash(
+    before: bytes, kind: bytes
+) -> None:
+    data = before + member("c/" if before == pax(("path", "")) else "c", PLAIN, kind=kind) + member("behind", GOOD)
+    with pytest.raises(Refused):
+        assert not [item for item in entries(io.BytesIO(data), root="/", archive="some.tar") if _is_behind(item)]
+
+
+def _is_behind(item: object) -> bool:
+    return getattr(item, "path", "") == "/behind"
 
 
 ALIKE = {

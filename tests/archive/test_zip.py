@@ -17,10 +17,10 @@ import zstandard
 
 from fipsmanifest.archive import zip as zips
 from fipsmanifest.archive.limits import Limits
-from fipsmanifest.archive.member import Damaged, Member, Unread
+from fipsmanifest.archive.member import Damaged, Member, Rejected, Unread
 from fipsmanifest.archive.open import kind_of, members_of
 from fipsmanifest.errors import Refused
-from tests.archive.zips import Archive, Part
+from tests.support.zips import Archive, Part
 
 CONTENT = b"\x7fELF" + bytes(range(256)) * 5000
 
@@ -31,6 +31,8 @@ def read(data: bytes, limits: Limits | None = None) -> dict[str, bytes | str | N
     for item in zips.read_members(io.BytesIO(data), "some.zip", limits or Limits()):
         if isinstance(item, Unread):
             found[item.path] = None
+        elif isinstance(item, Rejected):
+            raise item.error
         elif isinstance(item, Member) and item.type != "directory":
             found[item.path] = item.content.read() if item.content else item.target
     return found
@@ -280,3 +282,12 @@ def test_a_large_member_is_read_in_pieces(tmp_path: Path) -> None:
             assert len(part) <= 1 << 20
             digest.update(part)
         assert digest.hexdigest() == hashlib.sha256(bytes(200 << 20)).hexdigest()
+
+
+@pytest.mark.parametrize("name", [b"../kubelet", b"a\\b", b"/kubelet", b"first"])
+def test_the_members_behind_one_with_a_bad_name_are_read(name: bytes) -> None:
+    data = Archive([Part(b"first", b"1"), Part(name, b"plain"), Part(b"behind", b"program")]).build()
+    found = []
+    for item in zips.read_members(io.BytesIO(data), "some.zip"):
+        found.append(item.content.read() if isinstance(item, Member) and item.content else type(item))
+    assert found == [b"1", Rejected, b"program"]

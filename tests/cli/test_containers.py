@@ -22,10 +22,10 @@ import zstandard
 from tests.archive.test_ar import member as ar_member
 from tests.archive.test_cpioarchive import END, entry
 from tests.archive.test_signatures import NOT_OPENED
-from tests.archive.zips import Archive, Part
 from tests.cli.test_inspect import PROGRAM, Ended, inspect
-from tests.inspect import programs
-from tests.servers_registry import make_layer
+from tests.support import programs
+from tests.support.registry import make_layer
+from tests.support.zips import Archive, Part
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +222,6 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(tmp_path: Path, number: sig
     _, told = process.communicate(timeout=60)
     assert process.returncode == code
     assert time.monotonic() - sent < 30  # it would run for minutes
-    assert "interrupted: it came to no result" in told
+    assert "interrupted: there is no result" in told
     assert "kept" not in told
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -59,7 +59,6 @@ _VERBS = """
 import json, click
 from typer.main import get_command
 from fipsmanifest.cli import main
-main._add_verbs([])
 found, waiting = [], [("", get_command(main.app))]
 while waiting:
     name, command = waiting.pop()
@@ -156,9 +155,9 @@ def test_a_thread_that_does_not_end_does_not_hold_the_process(tmp_path: Path) ->
     code = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
-from fipsmanifest.cli import main
-main._UNWINDING = 0.2
-main._end_orderly()
+from fipsmanifest.cli import signals
+signals._UNWINDING = 0.2
+signals.handle()
 with ThreadPoolExecutor() as pool:
     waiting = pool.submit(time.sleep, 600)
     print("ready", flush=True)
@@ -176,9 +175,9 @@ def test_a_signal_while_a_thread_is_started_ends_it(tmp_path: Path) -> None:
     # The lock that starting one takes is held then, so whatever starts another in the handler waits for itself.
     code = """
 import os, signal, threading
-from fipsmanifest.cli import main
-main._UNWINDING = 0.2
-main._end_orderly()
+from fipsmanifest.cli import signals
+signals._UNWINDING = 0.2
+signals.handle()
 with threading._active_limbo_lock:
     os.kill(os.getpid(), signal.SIGTERM)
 """

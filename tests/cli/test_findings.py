@@ -19,7 +19,7 @@ from benchmarks.measure import run
 
 from fipsmanifest.cli import output
 from fipsmanifest.errors import Incomplete
-from tests.inspect import programs
+from tests.support import programs
 
 from .test_inspect import PROGRAM, inspect
 
@@ -58,9 +58,9 @@ def test_a_list_that_went_to_disk_is_written_as_one_that_did_not(capsys: pytest.
 
 def test_a_disk_without_room_for_the_result_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    aside = output.Aside()
+    aside = output.SpooledText()
     aside.write("short")
-    with pytest.raises(Incomplete, match="The result cannot be kept in "):
+    with pytest.raises(Incomplete, match="The result cannot be stored in "):
         aside.write("x" * (8 << 20))
 
 

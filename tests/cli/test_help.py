@@ -1,17 +1,19 @@
-"""Help teaches: no verb, argument or option goes without a word."""
+"""Help explains every verb, argument and option, and lists the verbs without importing them."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 #: Walks the command line's own tree; apart, because typer itself warns at its import.
 _WORDLESS = """
 import json, re, click
 from typer.main import get_command
 from fipsmanifest.cli import main
-main._add_verbs([])
 said, waiting = {}, [("", get_command(main.app))]
 while waiting:
     name, command = waiting.pop()
@@ -34,3 +36,53 @@ def test_every_verb_argument_and_option_is_explained() -> None:
 
     assert len(said) > 100
     assert [name for name, words in said.items() if len(words.split()) < 2] == []
+
+
+#: Compares the list of verbs with the verbs themselves.
+_SUMMARIES = """
+import json
+from typer.main import get_command
+from fipsmanifest.cli.main import app
+from fipsmanifest.cli.verbs import VERBS
+commands = get_command(app).commands
+first = {name: " ".join((commands[name].help or "").split("\\n\\n")[0].split()) for name in VERBS}
+print(json.dumps([[verb.summary, first[name]] for name, verb in VERBS.items()]))
+"""
+
+
+def test_the_list_of_verbs_has_the_first_paragraph_of_the_help_of_each() -> None:
+    printed = subprocess.run([sys.executable, "-c", _SUMMARIES], capture_output=True, check=True).stdout
+    pairs: list[list[str]] = json.loads(printed)
+
+    assert len(pairs) > 15
+    assert [pair for pair in pairs if pair[0] != pair[1]] == []
+
+
+def test_help_imports_no_verb() -> None:
+    code = """
+import sys
+from fipsmanifest.cli import main
+sys.argv = ["fipsmanifest", "--help"]
+try:
+    main.main()
+finally:
+    print(*sorted(name for name in sys.modules if name.startswith("fipsmanifest.")), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {name.split(".")[1] for name in done.stderr.split()}
+
+    assert "Release and publish:" in done.stdout
+    assert packages == {"cli", "errors", "node", "progress"}
+    assert "fipsmanifest.cli.release" not in done.stderr.split()
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("veryfy", "verify"), ("keys lst", "list"), ("verify --kubernets", "--kubernetes")]
+)
+def test_a_misspelt_word_gets_one_suggestion(word: str, meant: str) -> None:
+    program = Path(sys.executable).with_name("fipsmanifest")
+    done = subprocess.run([program, *word.split()], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.lower().count("did you mean") == 1
+    assert meant in done.stderr.splitlines()[-1]

@@ -14,7 +14,7 @@ import pytest
 from examples.upstream import goprograms
 
 import fipsmanifest.inspect
-from tests.inspect import edits, programs
+from tests.support import edits, programs
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
@@ -106,7 +106,7 @@ def test_a_learnt_row_proves_a_module_that_only_its_user_vouches_for(tmp_path: P
     rows = document(run(tmp_path, "modules", "list", "--modules", "mine.toml", "--json"))["modules"]
     (row,) = [row for row in rows if row["id"] == "theirs-x86_64"]
     assert (row["row"], row["claimed_by"], row["certificates"]) == ("local", "Example Labs", [])
-    local = "module theirs-x86_64: local, claimed by Example Labs; no certificate is known here"
+    local = "module theirs-x86_64: local, claimed by Example Labs; no certificate is known"
     for form in ((), ("--markdown",)):
         told_so = run(tmp_path, "inspect", "kubelet", "--modules", "mine.toml", *form).stdout
         assert "  theirs-x86_64 (local)  " in told_so or "| theirs-x86_64 (local) |" in told_so
@@ -127,8 +127,8 @@ def test_learning_what_is_no_module_says_so(tmp_path: Path, unknown: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--id", "x", "--claimed-by", " "), "--claimed-by says nothing"),
-        (("--id", "", "--claimed-by", "me"), "--id says nothing"),
+        (("--id", "x", "--claimed-by", " "), "--claimed-by is empty"),
+        (("--id", "", "--claimed-by", "me"), "--id is empty"),
         (("--id", "boringcrypto-20210429-x86_64", "--claimed-by", "me"), "which is a row already"),
     ],
 )

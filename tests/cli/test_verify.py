@@ -24,9 +24,9 @@ from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.state import rollback
 from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
-from tests.faultyhttp import FaultyServer
-from tests.node import forge as forge_module
-from tests.node.forge import Forge, payload
+from tests.support import forge as forge_module
+from tests.support.faultyhttp import FaultyServer
+from tests.support.forge import Forge, payload
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
@@ -87,14 +87,14 @@ class TestWhatIsTold:
         for sentence in (
             "VALID ",
             "manifest of Kubernetes v1.21.3 for EL 8, serial 2",
-            "made because: a new containerd",
+            "reason: a new containerd",
             "proven       kubelet x86_64",
             "expires    2999-01-01T00:00:00Z",
             "Release <release@example.com>",
             f"{forge.fingerprints['release']} (role manifest, active)",
-            f"with its key {forge.fingerprints['manifest']}",
+            f"with the subkey {forge.fingerprints['manifest']}",
             "trusted since 20",
-            "It does not say that a node runs",
+            "It does not show that a",
             "certifies nothing",
         ):
             assert sentence in told
@@ -141,7 +141,7 @@ class TestWhatIsTold:
             check=True,
         ).stdout
 
-        assert rb"made because: gr\xfcn" in told
+        assert rb"reason: gr\xfcn" in told
 
     def test_a_retired_signer_is_called_that_with_the_reason(self, forge: Forge, tmp_path: Path) -> None:
         folder = tmp_path / "keys"
@@ -158,7 +158,7 @@ class TestWhatIsTold:
 
         assert entry.status == "retired"
         assert "(role manifest, retired)" in told
-        assert "retired because: rotated" in told
+        assert "retired, reason: rotated" in told
         assert "replaced by " + "AB" * 20 in told
 
 
@@ -212,7 +212,7 @@ class TestWhereItComesFrom:
         assert "for manifest alone, not for tool" in consumer.verify(served / "dkp-fips-tool", code=3)[1]
         for option in (["--el", "8"], ["--no-state"], ["--name", "rhel8"], ["--min-serial", "1"]):
             error = consumer.verify(served / "dkp-fips-tool", *option, code=2)[1]
-            assert f"{option[0]} would be ignored for a node tool" in error
+            assert f"{option[0]} has no effect for a node tool" in error
         (served / "dkp-fips-tool.asc").unlink()
         consumer.verify(served / "dkp-fips-tool", code=2)
 
@@ -234,7 +234,7 @@ class TestWhereItComesFrom:
         assert "does not exist" in consumer.verify(name, code=2)[1]
 
     def test_options_for_an_address_are_refused_for_a_path(self, consumer: Consumer) -> None:
-        assert "--allow-http would be ignored" in consumer.verify("-", "--allow-http", code=2)[1]
+        assert "--allow-http has no effect" in consumer.verify("-", "--allow-http", code=2)[1]
 
 
 class TestFreshness:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.collect import upstream
+from tests.support import upstream
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ from fipsmanifest.model.artifact import Artifact
 from fipsmanifest.model.definition import Definition, Images
 from fipsmanifest.oci.registry import parse_reference
 from fipsmanifest.state.lock import Pin
-from tests.faultyhttp import FaultyServer, reset_after
-from tests.servers_registry import (
+from tests.support.faultyhttp import FaultyServer, reset_after
+from tests.support.registry import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,

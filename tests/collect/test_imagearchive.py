@@ -19,12 +19,12 @@ from fipsmanifest.collect import imagearchive
 from fipsmanifest.collect.context import Context
 from fipsmanifest.errors import Incomplete, Refused, UsageError
 from fipsmanifest.fetch.cache import Cache
-from fipsmanifest.model.artifact import Artifact, LeftOut
+from fipsmanifest.model.artifact import Artifact, SkippedPart
 from fipsmanifest.model.definition import ImageArchive
 from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
-from tests.faultyhttp import FaultyServer
-from tests.servers_registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo
+from tests.support.faultyhttp import FaultyServer
+from tests.support.registry import OCI_CONFIG, OCI_MANIFEST, make_image, make_layer, put_blob, skopeo
 
 LAYERS = [make_layer({"usr/bin/base": os.urandom(50_000)}), make_layer({"usr/bin/kube-proxy": os.urandom(90_000)})]
 DIFF_IDS = tuple("sha256:" + hashlib.sha256(layer).hexdigest() for layer in LAYERS)
@@ -454,7 +454,7 @@ def test_what_no_runtime_would_run_is_left_out_with_its_reason(
     found = contents(tree, tmp_path)
     assert [image.name for image in found.images] == [NAME]
     (left_out,) = found.left_out
-    assert isinstance(left_out, LeftOut)
+    assert isinstance(left_out, SkippedPart)
     assert left_out.name.startswith("tree: x:1@sha256:")
     assert why in left_out.why
     # Its bytes are looked through all the same, whatever it calls itself.
@@ -569,4 +569,4 @@ def test_an_archive_without_any_image_is_an_error(tmp_path: Path) -> None:
     beside(tree, "x:1", put_blob(tree, b"{}", HELM), [put_blob(tree, b"{}", "application/json")])
     found = contents(tree, tmp_path)
     assert found.images == ()
-    assert [type(item) for item in found.left_out] == [LeftOut, Refused]
+    assert [type(item) for item in found.left_out] == [SkippedPart, Refused]

@@ -20,10 +20,10 @@ from fipsmanifest.model.definition import Definition, RpmFolder
 from fipsmanifest.state import lock
 from fipsmanifest.state.lock import Pin
 from fipsmanifest.trust.store import load_trust
-from tests.collect import upstream
 from tests.collect.test_rpm_repository import definition, sha256sum
-from tests.collect.upstream import Keys
-from tests.faultyhttp import FaultyServer
+from tests.support import upstream
+from tests.support.faultyhttp import FaultyServer
+from tests.support.upstream import Keys
 
 Collect = Callable[..., list[Artifact]]
 

@@ -22,10 +22,9 @@ from fipsmanifest.model.definition import Definition, RpmRepository
 from fipsmanifest.state import lock
 from fipsmanifest.state.lock import Pin
 from fipsmanifest.trust.store import load_trust
-from tests import faultyhttp
-from tests.collect import upstream
-from tests.collect.upstream import Keys
-from tests.faultyhttp import FaultyServer
+from tests.support import faultyhttp, upstream
+from tests.support.faultyhttp import FaultyServer
+from tests.support.upstream import Keys
 
 UPSTREAM = "https://rpms.example.com/8/{arch}"
 

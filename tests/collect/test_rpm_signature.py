@@ -19,8 +19,8 @@ from fipsmanifest.errors import Incomplete, Refused
 from fipsmanifest.sign import keys as trust_folder
 from fipsmanifest.trust import gpgv, openpgp
 from fipsmanifest.trust.store import load_trust
-from tests.collect import upstream
-from tests.collect.upstream import BIN, FILE_DIGEST_ALGORITHM, INT32, PAYLOAD_DIGEST, Keys, Parts
+from tests.support import upstream
+from tests.support.upstream import BIN, FILE_DIGEST_ALGORITHM, INT32, PAYLOAD_DIGEST, Keys, Parts
 
 Check = Callable[..., Authenticated]
 

@@ -14,7 +14,7 @@ from fipsmanifest.model.artifact import Artifact
 from fipsmanifest.model.definition import Tarball
 from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
-from tests.faultyhttp import FaultyServer
+from tests.support.faultyhttp import FaultyServer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fipsmanifest.errors import NotTrusted, Refused
 from fipsmanifest.sign import keys as trust_folder
 from fipsmanifest.trust import armor, openpgp
 from fipsmanifest.trust.store import load_trust
-from tests.collect.upstream import Keys
+from tests.support.upstream import Keys
 
 DATA = b"<repomd/>\n"
 HEADERS = b"Version: GnuPG v2.0.22 (GNU/Linux)\nComment: https://example.com/?a=b\nHash: SHA256\nCharset: utf-8\n"

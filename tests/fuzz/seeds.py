@@ -19,12 +19,10 @@ import zstandard
 
 from fipsmanifest.sign import keys
 from fipsmanifest.trust import armor
-from tests.archive.zips import Archive, Part
-from tests.collect import upstream
-from tests.inspect import edits, programs
-from tests.node import forge, runtime
 from tests.node.test_containerd_configuration import ALL_FORMS
-from tests.servers_registry import make_image, make_layer, skopeo
+from tests.support import edits, forge, programs, runtime, upstream
+from tests.support.registry import make_image, make_layer, skopeo
+from tests.support.zips import Archive, Part
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from fipsmanifest.archive.open import TAIL, holds_members, kind_of, may_hold_mem
 from fipsmanifest.collect import imagearchive, repodata
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.fetch.cache import Cache
-from fipsmanifest.inspect.inspector import Inspector, look
-from fipsmanifest.inspect.nested import Opener
+from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.nested import ContainerInspector
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
-from fipsmanifest.inspect.verdict import sentence
+from fipsmanifest.inspect.verdict import describe_verdict
 from fipsmanifest.model.finding import Verdict
 from fipsmanifest.node import bolt, toml
 from fipsmanifest.oci import document as imagedocument
@@ -53,8 +53,8 @@ def _table() -> Table:
 
 def elf(data: bytes) -> None:
     """ELF headers, build info, module search and verdict: never an exception, and no proof without the module."""
-    looked = look(Buffer(data), _table())
-    if not sentence(looked.crypto):
+    looked = analyze(Buffer(data), _table())
+    if not describe_verdict(looked.crypto):
         raise Broken("a verdict without a sentence")
     if looked.crypto.verdict is Verdict.PROVEN:
         offset, length = looked.crypto.evidence["offset"], looked.crypto.evidence["length"]
@@ -64,7 +64,7 @@ def elf(data: bytes) -> None:
 
 @cache
 def _module() -> bytes:
-    from tests.inspect import edits
+    from tests.support import edits
 
     return edits.module_object("amd64")[: edits.AMD64.length]
 
@@ -141,7 +141,9 @@ def packed_within(data: bytes) -> None:
         path = Path(scratch, "outer.tar")
         path.write_bytes(data)
         inspector = Inspector(_table(), Path(scratch))
-        Opener(inspector, Cache(Path(scratch, "cache")), Path(scratch), SILENT.task("fuzz")).open(path, "fuzz")
+        ContainerInspector(inspector, Cache(Path(scratch, "cache")), Path(scratch), SILENT.task("fuzz")).open(
+            path, "fuzz"
+        )
 
 
 def image_document(data: bytes) -> None:

@@ -32,7 +32,7 @@ from fipsmanifest.archive.layers import layer_members
 from fipsmanifest.collect.imagearchive import images_in, open_archive
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.fetch.cache import Cache
-from tests.servers_registry import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, make_layer
+from tests.support.registry import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, make_layer
 
 SECONDS = float(os.environ.get("FIPSMANIFEST_FUZZ_SECONDS", "1"))
 SEED = os.environ.get("FIPSMANIFEST_FUZZ_SEED", "1")

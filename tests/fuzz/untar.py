@@ -19,10 +19,11 @@ from examples.upstream import goprograms
 
 from fipsmanifest.archive.layers import merge, read_layer
 from fipsmanifest.archive.limits import Limits
-from fipsmanifest.archive.member import Member
-from fipsmanifest.archive.tar import members
+from fipsmanifest.archive.member import Member, Rejected
+from fipsmanifest.archive.tar import entries, members
+from fipsmanifest.errors import Refused
 from fipsmanifest.model.artifact import Blob
-from tests.servers_registry import OCI_LAYER, make_image
+from tests.support.registry import OCI_LAYER, make_image
 
 #: The digest of no bytes.
 EMPTY = hashlib.sha256().hexdigest()
@@ -143,14 +144,29 @@ def place(name: str) -> str:
 
 def ours(data: bytes) -> list[Entry]:
     """Return what this project reads. Raises `Refused`."""
-    found = []
-    for item in members(io.BytesIO(data), root="/", archive="fuzz.tar", limits=LIMITS):
-        content = b""
-        if item.content is not None:
-            content = item.content.read()
-            assert len(content) == item.size
-        digest = hashlib.sha256(content).hexdigest() if item.type == "file" else ""
-        found.append(Entry(item.path, item.type, item.size, digest, item.target or ""))
+    return [_entry(item) for item in members(io.BytesIO(data), root="/", archive="fuzz.tar", limits=LIMITS)]
+
+
+def _entry(item: Member) -> Entry:
+    content = b""
+    if item.content is not None:
+        content = item.content.read()
+        assert len(content) == item.size
+    digest = hashlib.sha256(content).hexdigest() if item.type == "file" else ""
+    return Entry(item.path, item.type, item.size, digest, item.target or "")
+
+
+def behind(data: bytes) -> list[Entry] | None:
+    """Return what is read behind the last member that is refused; None where reading ends with the refusal."""
+    found: list[Entry] | None = None
+    try:
+        for item in entries(io.BytesIO(data), root="/", archive="fuzz.tar", limits=LIMITS):
+            if isinstance(item, Rejected):
+                found = []
+            elif found is not None:
+                found.append(_entry(item))
+    except Refused:
+        return None
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fipsmanifest.generate.policy import Subject, judge
 from fipsmanifest.model.definition import Component
-from fipsmanifest.model.finding import CryptoFacts, ElfFacts, Finding, SeenModule, Verdict
+from fipsmanifest.model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, Verdict
 
 DIGEST = "d" * 64
 
@@ -14,7 +14,7 @@ DIGEST = "d" * 64
 def subject(verdict: Verdict, path: str = "/usr/bin/x", digest: str | None = None, code: str = "not-go") -> Subject:
     module = None
     if digest is not None:
-        module = SeenModule("m", "m", "hmac-sha256", digest, "x86_64", "shipped" if verdict == "proven" else None)
+        module = DetectedModule("m", "m", "hmac-sha256", digest, "x86_64", "shipped" if verdict == "proven" else None)
     finding = Finding(
         path=path,
         type="file",
@@ -85,7 +85,7 @@ def test_an_exception_takes_exactly_the_verdict_it_names() -> None:
     own = component("proven", exceptions=exceptions)
     assert judge(own, "x86_64", [PROVEN, subject(Verdict.PLAIN, "/usr/bin/helper1")]).refusals == ()
     (sentence,) = judge(own, "x86_64", [PROVEN, subject(Verdict.DECLARED, "/usr/bin/helper1")]).refusals
-    assert "the exception for it expects 'plain'" in sentence
+    assert "the exception for /usr/bin/helper* expects 'plain'" in sentence
 
 
 def test_an_exception_never_stands_in_for_the_proof() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fipsmanifest.generate.assemble import source_records
 from fipsmanifest.model.artifact import Artifact
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 
 RHEL8 = (Path(__file__).parents[2] / "releases/v1.21.3/rhel8.toml").read_text()
 SOURCE = '\n[[sources]]\nkind = "rpm-folder"\nname = "carried"\nurl = "{url}"\npackages = ["kubelet-1.21.3-0"]\n'

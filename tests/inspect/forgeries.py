@@ -12,8 +12,7 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from fipsmanifest.inspect.table import Row, load
-
-from . import edits, programs
+from tests.support import edits, programs
 
 TABLE = load()
 GOBORING = "path\tx\nbuild\tGOEXPERIMENT=boringcrypto\nbuild\tCGO_ENABLED=1\n"

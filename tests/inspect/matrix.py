@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from examples.upstream import goprograms
 
-from . import edits, forgeries, oldtables, programs, toolchains
-from .toolchains import build, build_arm64, build_subtle, build_without_crypto
+from tests.support import edits, programs, toolchains
+from tests.support.toolchains import build, build_arm64, build_subtle, build_without_crypto
+
+from . import forgeries, oldtables
 
 MODULE_2019 = "boringcrypto-20190808-x86_64"
 MODULE_2021 = "boringcrypto-20210429-x86_64"

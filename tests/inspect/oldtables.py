@@ -20,7 +20,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 from examples.upstream.goprograms import build
 
-from . import edits
+from tests.support import edits
 
 _NEW, _MAGIC_1_16, _MAGIC_1_2 = 0xFFFFFFF1, 0xFFFFFFFA, 0xFFFFFFFB
 _AARCH64 = 183

@@ -17,7 +17,7 @@ from fipsmanifest.inspect.table import load
 from fipsmanifest.model.artifact import Artifact, Blob, ImagePlatform
 from fipsmanifest.model.finding import Finding
 from tests.fuzz.tars import END, header, member
-from tests.inspect import programs
+from tests.support import programs
 
 
 def inspected(folder: Path, data: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> tuple[Finding, ...]:

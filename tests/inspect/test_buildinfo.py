@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.inspect import elf
+from fipsmanifest.inspect import elf_reader
 from fipsmanifest.inspect.buildinfo import text
-from fipsmanifest.inspect.inspector import look
+from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import GoFacts, Verdict
+from tests.support import edits, programs, toolchains
 
-from . import edits, programs, toolchains
 from .matrix import REAL, named
 
 TABLE = load()
@@ -25,7 +25,7 @@ GO_PROGRAMS = [name for name, row in REAL.items() if row.verdict != "not-go"]
 
 
 def read(data: bytes) -> GoFacts:
-    go = look(Buffer(data), TABLE).go
+    go = analyze(Buffer(data), TABLE).go
     assert go is not None
     return go
 
@@ -60,7 +60,7 @@ def test_the_toolchains_own_programs_agree(program: Path) -> None:
 def check_text(path: Path) -> None:
     """Compare line by line: dependencies with their sums and replacements stand there, too."""
     data = Buffer(path.read_bytes())
-    found = text(data, elf.read(data))
+    found = text(data, elf_reader.read(data))
     assert found is not None
     first, *lines = goprograms.go_version_m(path).splitlines()
     assert found[0] == first.partition(": ")[2]
@@ -68,7 +68,7 @@ def check_text(path: Path) -> None:
 
 
 def check_distributed(path: Path) -> None:
-    looked = look(Buffer(path.read_bytes()), TABLE)
+    looked = analyze(Buffer(path.read_bytes()), TABLE)
     assert looked.go == as_go_prints_it(path)
     assert looked.crypto.verdict is Verdict.PLAIN
     check_text(path)

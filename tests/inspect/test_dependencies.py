@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.archive.member import Member
-from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
-from fipsmanifest.inspect.verdict import sentence
+from fipsmanifest.inspect.verdict import describe_verdict
 from fipsmanifest.model.finding import CryptoFacts, Verdict
+from tests.support import edits, programs
 
-from . import edits, forgeries, programs
+from . import forgeries
 
 TABLE = load()
 KEYS = {"interpreter", "libraries", "loading", "build_infos"}
 
 
 def judged(data: bytes) -> CryptoFacts:
-    return look(Buffer(data), TABLE).crypto
+    return analyze(Buffer(data), TABLE).crypto
 
 
 def readelf(folder: Path, data: bytes, option: str) -> str:
@@ -66,7 +67,7 @@ def test_where_libraries_come_from_and_who_audits_them_is_shown(
     assert tag in readelf(tmp_path, data, "-d")
     crypto = judged(data)
     assert (crypto.verdict, crypto.evidence["loading"]) == (Verdict.PROVEN, [code])
-    assert sentence(crypto).endswith(f"{code}.")
+    assert describe_verdict(crypto).endswith(f"{code}.")
 
 
 @pytest.mark.parametrize("name", ["libx.so.6", "libc.so.7", "o/../c.so"])
@@ -75,7 +76,7 @@ def test_a_library_that_is_not_the_systems_is_named(tmp_path: Path, name: str) -
     assert f"Shared library: [{name}]" in readelf(tmp_path, data, "-d")
     crypto = judged(data)
     assert (crypto.verdict, crypto.evidence["libraries"]) == (Verdict.PROVEN, [name])
-    assert f"It loads {name}." in sentence(crypto)
+    assert f"It loads {name}." in describe_verdict(crypto)
 
 
 def test_an_unusual_interpreter_is_named_and_nothing_is_proven_by_the_file_then(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_an_unusual_interpreter_is_named_and_nothing_is_proven_by_the_file_then(
     assert "/odd64/ld-linux-x86-64.so.2" in readelf(tmp_path, data, "-l")
     crypto = judged(data)
     assert (crypto.verdict, crypto.evidence["interpreter"]) == (Verdict.DECLARED, "/odd64/ld-linux-x86-64.so.2")
-    assert "/odd64/ld-linux-x86-64.so.2" in sentence(crypto)
+    assert "/odd64/ld-linux-x86-64.so.2" in describe_verdict(crypto)
 
 
 def test_the_kernel_takes_the_first_interpreter_so_that_counts() -> None:
@@ -103,7 +104,7 @@ def test_what_an_interpreter_is_called_cannot_write_to_the_screen() -> None:
     data = programs.boring().read_bytes().replace(b"/lib64/ld-linux-x86-64.so.2\0", hostile)
     crypto = judged(data)
     assert crypto.evidence["interpreter"] == "/x\\x1b[31m\\xff\\x0a{}"
-    assert sentence(crypto).isprintable()
+    assert describe_verdict(crypto).isprintable()
 
 
 def test_a_stack_that_can_be_executed_is_shown(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_another_go_program_within_one_is_shown(tmp_path: Path, appended: bool) 
     assert data.count(edits.BUILD_INFO) == 2
     crypto = judged(data)
     assert (crypto.verdict, crypto.evidence["build_infos"]) == (Verdict.PROVEN, 2)
-    assert sentence(crypto).endswith("Another Go program is within it.")
+    assert describe_verdict(crypto).endswith("Another Go program is within it.")
     # The same where the file is read once, from a disk or an archive.
     (tmp_path / "program").write_bytes(data)
     inspector = Inspector(TABLE, tmp_path)

@@ -10,20 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.inspect.bounds import stated
-from fipsmanifest.inspect.elf import read
-from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.bounds import candidate_bounds
+from fipsmanifest.inspect.elf_reader import read
+from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import Verdict
-
-from . import edits, programs
+from tests.support import edits, programs
 
 TABLE = load()
 
 
 def code_of(data: bytes) -> str:
-    crypto = look(Buffer(data), TABLE).crypto
+    crypto = analyze(Buffer(data), TABLE).crypto
     assert crypto.verdict is Verdict.UNREADABLE, crypto
     return str(crypto.evidence["code"])
 
@@ -107,7 +106,7 @@ def test_loading_that_writes_into_code_denies_the_module() -> None:
     )
     dynamic = struct.unpack_from("<Q", data, at + 8)[0]
     text_relocation = edits.put(data, dynamic, struct.pack("<QQ", 22, 0))
-    crypto = look(Buffer(text_relocation), TABLE).crypto
+    crypto = analyze(Buffer(text_relocation), TABLE).crypto
     assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.CONTRADICTED, "module-writable")
 
 
@@ -116,7 +115,7 @@ def test_loading_that_writes_into_code_denies_the_module() -> None:
     [(32, "<", 3, "em-3"), (32, ">", 8, "em-8"), (64, ">", 22, "em-22"), (64, "<", 243, "em-243")],
 )
 def test_other_classes_byte_orders_and_machines_are_recognised(bits: int, order: str, machine: int, name: str) -> None:
-    looked = look(Buffer(edits.hand_made(b"\0" * 64, machine=machine, bits=bits, order=order)), TABLE)
+    looked = analyze(Buffer(edits.hand_made(b"\0" * 64, machine=machine, bits=bits, order=order)), TABLE)
     assert looked.elf is not None
     assert (looked.elf.bits, looked.elf.machine, looked.elf.type) == (bits, name, "exec")
     assert looked.crypto.verdict is Verdict.UNREADABLE
@@ -145,7 +144,7 @@ def test_a_file_full_of_decoys_takes_no_longer_than_two_seconds() -> None:
     head = edits.module_object("amd64")[:4096]
     info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
     started = time.process_time()
-    crypto = look(Buffer(edits.hand_made(head * 4096, info)), TABLE).crypto
+    crypto = analyze(Buffer(edits.hand_made(head * 4096, info)), TABLE).crypto
     assert time.process_time() - started < 2
     assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.UNREADABLE, "too-many-modules")
 
@@ -160,9 +159,9 @@ _PAIR = b"\x48\x8d\x1d" + struct.pack("<i", -0x80007) + b"\x48\x8d\x0d" + struct
 def test_a_file_full_of_stated_bounds_takes_no_longer_than_two_seconds(code: bytes) -> None:
     info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
     data = Buffer(edits.hand_made(b"\x90" * 0x90000 + code * ((64 << 20) // len(code)), info))
-    assert bool(stated(data, read(data))) == (code == _PAIR)
+    assert bool(candidate_bounds(data, read(data))) == (code == _PAIR)
     started = time.process_time()
-    crypto = look(data, TABLE).crypto
+    crypto = analyze(data, TABLE).crypto
     assert time.process_time() - started < 2
     assert crypto.verdict is Verdict.UNREADABLE
 
@@ -183,7 +182,7 @@ def test_a_file_full_of_what_seems_a_table_of_functions_takes_no_longer_than_two
     seeming = SEEMING[name]
     data = edits.hand_made(b"\x90" * 4096, info.ljust(4096, b"\0") + seeming * ((32 << 20) // len(seeming)))
     started = time.process_time()
-    crypto = look(Buffer(data), TABLE).crypto
+    crypto = analyze(Buffer(data), TABLE).crypto
     assert time.process_time() - started < 2
     assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.UNREADABLE, "no-function-table")
 
@@ -234,7 +233,7 @@ def test_a_file_full_of_calls_into_the_module_takes_no_longer_than_two_seconds(g
     info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
     data = edits.hand_made(bytes(code), info, machine=62 if goarch == "amd64" else 183)
     started = time.process_time()
-    crypto = look(Buffer(data), TABLE).crypto
+    crypto = analyze(Buffer(data), TABLE).crypto
     assert time.process_time() - started < 2
     assert (crypto.verdict, crypto.evidence["code"]) == (Verdict.CONTRADICTED, "module-never-called")
 
@@ -255,4 +254,4 @@ def test_any_damage_to_the_headers_gives_a_verdict_and_no_exception(
     for offset, value in places:
         damaged = edits.put(damaged, offset, value)
     if damaged[:4] == b"\x7fELF":
-        look(Buffer(damaged), TABLE)
+        analyze(Buffer(damaged), TABLE)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.inspect.inspector import look
+from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
-from fipsmanifest.inspect.verdict import sentence
+from fipsmanifest.inspect.verdict import describe_verdict
 from fipsmanifest.model.finding import CryptoFacts, Verdict
+from tests.support import edits
 
-from . import edits, forgeries
+from . import forgeries
 from .matrix import MATRIX, RELEASES, named
 
 TABLE = load()
@@ -25,7 +26,7 @@ TABLE = load()
 def test_each_file_gets_its_verdict(name: str) -> None:
     row = MATRIX[name]
     data = row.data
-    looked = look(Buffer(data), TABLE)
+    looked = analyze(Buffer(data), TABLE)
     crypto = looked.crypto
     assert (str(crypto.verdict), crypto.evidence["code"]) == (row.verdict, row.code), looked
     assert crypto.evidence.get("claims", []) == list(row.claims)
@@ -34,8 +35,8 @@ def test_each_file_gets_its_verdict(name: str) -> None:
     if row.version:
         assert looked.go is not None
         assert looked.go.version == row.version
-    assert sentence(crypto).endswith(".")
-    assert "{" not in sentence(crypto)
+    assert describe_verdict(crypto).endswith(".")
+    assert "{" not in describe_verdict(crypto)
     if "digest" in crypto.evidence:
         check_digests(crypto, data)
 
@@ -62,7 +63,7 @@ def test_a_module_that_the_table_does_not_know_is_found_by_its_own_bounds(name: 
     row = RELEASES[name]
     data = row.data if "arm64" in name else forgeries.without_symbols(row.make())
     known = forgeries.known(row.module or "")
-    looked = look(Buffer(data), Table(tuple(item for item in TABLE.rows if item.commit != known.commit)))
+    looked = analyze(Buffer(data), Table(tuple(item for item in TABLE.rows if item.commit != known.commit)))
     crypto = looked.crypto
     assert (str(crypto.verdict), crypto.evidence["code"]) == ("unlisted", "module-unknown"), crypto
     assert (crypto.evidence["length"], crypto.evidence["algorithm"]) == (known.text_length, known.algorithm)
@@ -75,7 +76,7 @@ def proven(name: str) -> tuple[bytes, int, int]:
     """Give a program, and where its module begins and how long it is."""
     row = RELEASES[name]
     data, module = row.data, row.module or ""
-    assert look(Buffer(data), TABLE).crypto.verdict is Verdict.PROVEN
+    assert analyze(Buffer(data), TABLE).crypto.verdict is Verdict.PROVEN
     return data, forgeries.start_of(data, module), forgeries.known(module).text_length
 
 
@@ -87,4 +88,4 @@ def test_no_changed_byte_of_any_module_is_ever_proven(name: str, fraction: float
     data, start, length = proven(name)
     at = start + int(fraction * length)
     changed = edits.put(data, at, bytes([data[at] ^ change]))
-    assert look(Buffer(changed), TABLE).crypto.verdict is not Verdict.PROVEN
+    assert analyze(Buffer(changed), TABLE).crypto.verdict is not Verdict.PROVEN

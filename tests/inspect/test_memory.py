@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.inspect import memory
-from fipsmanifest.inspect.memory import EXECUTE, READ, WRITE, CannotLoad, Load, Space, model
+from fipsmanifest.inspect.memory import EXECUTE, READ, WRITE, Load, LoadError, Space, map_file
 
 from . import loading
 
@@ -49,7 +49,7 @@ def test_the_model_is_what_this_machine_maps(tmp_path: Path, loader: str) -> Non
                 space: Space | None = memory.linux(loads, PAGE)
             else:
                 space = memory.dynamic_loader(loads, PAGE, fixed=kind == loading.EXEC)
-        except CannotLoad:
+        except LoadError:
             space = None
         real = loading.by_kernel(path, window) if loader == "kernel" else loading.by_dynamic_loader(path, window, kind)
         if real is None:
@@ -74,8 +74,8 @@ def test_a_segment_without_bytes_takes_a_page_where_the_dynamic_loader_or_an_old
     assert loading.pages(by_loader)[0x402000] == (CODE, data[0x5000:0x6000])
     older = (0x402000, 0x403000, 0x5000, CODE)
     assert older in shown(memory.linux_before_6_7(loads, PAGE))
-    assert not model(loads, (PAGE,)).holds(BEGIN[1])
-    assert model(loads, (PAGE,)).mapped(EXECUTE) == [(0x1000, 0x4000), (0x5000, 0x6000)]
+    assert not map_file(loads, (PAGE,)).contains(BEGIN[1])
+    assert map_file(loads, (PAGE,)).mapped(EXECUTE) == [(0x1000, 0x4000), (0x5000, 0x6000)]
 
 
 def test_older_kernels_make_zeros_behind_all_segments_so_far() -> None:
@@ -96,7 +96,7 @@ def test_older_kernels_make_zeros_behind_all_segments_so_far() -> None:
 
 def test_a_kernel_kills_what_has_zeros_in_a_last_page_that_cannot_be_written() -> None:
     loads = (*BEGIN, Load(0x4000, 0x406000, 0x20, 0x40, READ))
-    with pytest.raises(CannotLoad):
+    with pytest.raises(LoadError):
         memory.linux_before_6_7(loads, PAGE)
     assert (0x406000, 0x407000, 0x4000, READ) in shown(memory.linux(loads, PAGE))
     # The dynamic loader makes it writable for as long as that takes.
@@ -114,39 +114,39 @@ def test_a_kernel_kills_what_has_zeros_in_a_last_page_that_cannot_be_written() -
 )
 def test_kernels_refuse_what_cannot_be_mapped(load: Load) -> None:
     for loader in (memory.linux, memory.linux_before_6_7):
-        with pytest.raises(CannotLoad):
+        with pytest.raises(LoadError):
             loader((*BEGIN, load), PAGE)
 
 
 def test_a_segment_of_zeros_alone_need_not_begin_on_a_page() -> None:
     # As debugging information apart from its program has it: the kernel of today maps no page of the file for it.
     loads = (Load(0, 0, 0x30C, 0x6F8, READ), Load(0, 0x1000, 0, 0x11BD, CODE), Load(0xDB8, 0x4DB8, 0, 0x280, DATA))
-    found = model(loads, (PAGE,))
+    found = map_file(loads, (PAGE,))
     assert len(found.spaces) == len(memory.LOADERS)
-    assert all(found.holds(load) for load in loads)
+    assert all(found.contains(load) for load in loads)
     assert found.mapped(EXECUTE) == []
 
 
 def test_larger_pages_take_in_what_is_around_a_segment() -> None:
     loads = (Load(0, 0x400000, 0x8000, 0x8000, CODE), Load(0x18000, 0x418000, 0x10, 0x10, READ))
-    assert model(loads, (PAGE,)).mapped() == [(0, 0x8000), (0x18000, 0x19000)]
-    assert model(loads, memory.PAGES["aarch64"]).mapped() == [(0, 0x20000)]
-    assert model(loads, memory.PAGES["aarch64"]).runs(0x400000, 0, 0x8000)
+    assert map_file(loads, (PAGE,)).mapped() == [(0, 0x8000), (0x18000, 0x19000)]
+    assert map_file(loads, memory.PAGES["aarch64"]).mapped() == [(0, 0x20000)]
+    assert map_file(loads, memory.PAGES["aarch64"]).is_executable(0x400000, 0, 0x8000)
     # The second segment begins within the first one's page of 64 KiB.
     near = (loads[0], Load(0x18000, 0x408000, 0x10, 0x10, READ))
-    assert model(near, (PAGE,)).runs(0x400000, 0, 0x8000)
-    assert not model(near, memory.PAGES["aarch64"]).runs(0x400000, 0, 0x8000)
+    assert map_file(near, (PAGE,)).is_executable(0x400000, 0, 0x8000)
+    assert not map_file(near, memory.PAGES["aarch64"]).is_executable(0x400000, 0, 0x8000)
 
 
 def test_only_code_that_cannot_be_written_runs_as_it_is() -> None:
     for flags, runs in ((CODE, True), (EXECUTE, True), (CODE | WRITE, False), (READ, False)):
-        found = model((BEGIN[0], Load(0x1000, 0x401000, 0x3000, 0x3000, flags)), (PAGE,))
-        assert found.runs(0x401100, 0x1100, 0x2000) is runs
-    found = model(BEGIN, (PAGE,))
+        found = map_file((BEGIN[0], Load(0x1000, 0x401000, 0x3000, 0x3000, flags)), (PAGE,))
+        assert found.is_executable(0x401100, 0x1100, 0x2000) is runs
+    found = map_file(BEGIN, (PAGE,))
     # Other bytes, or more of them than are mapped.
-    assert not found.runs(0x401100, 0x1101, 0x2000)
-    assert not found.runs(0x401100, 0x1100, 0x3000)
-    assert not memory.NOTHING.runs(0, 0, 1)
+    assert not found.is_executable(0x401100, 0x1101, 0x2000)
+    assert not found.is_executable(0x401100, 0x1100, 0x3000)
+    assert not memory.EMPTY.is_executable(0, 0, 1)
 
 
 @given(
@@ -164,7 +164,7 @@ def test_all_loaders_agree_on_segments_that_share_no_page(layout: list[tuple[int
         last = number == len(layout) - 1
         loads.append(Load(number * 0x10000 + within, address, size, size + zeros * last, DATA if last else CODE))
         page = -(-(address + loads[-1].memory) // PAGE)
-    found = model(tuple(loads), (PAGE,))
+    found = map_file(tuple(loads), (PAGE,))
     assert len(found.spaces) == len(memory.LOADERS)
-    assert all(found.holds(load) for load in loads)
-    assert all(found.runs(load.address, load.offset, load.size) for load in loads[:-1])
+    assert all(found.contains(load) for load in loads)
+    assert all(found.is_executable(load.address, load.offset, load.size) for load in loads[:-1])

@@ -11,8 +11,7 @@ from pathlib import Path
 from examples.upstream import goprograms
 
 from fipsmanifest.inspect.table import load
-
-from . import edits, programs
+from tests.support import edits, programs
 
 PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
 

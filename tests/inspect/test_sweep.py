@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Incomplete
-from fipsmanifest.inspect import elf, inspector
-from fipsmanifest.inspect.inspector import Inspector, Looked, Program
+from fipsmanifest.inspect import elf_reader, inspector
+from fipsmanifest.inspect.inspector import ElfAnalysis, Inspector, ProgramAnalyzer
 from fipsmanifest.inspect.source import WINDOW, Buffer, ByteSource
 from fipsmanifest.inspect.sweep import Sweep, sweep
 from fipsmanifest.inspect.table import Table, load
-
-from . import edits, programs
+from tests.support import edits, programs
 
 TABLE = load()
 ROWS = TABLE.of("x86_64")
@@ -29,7 +28,7 @@ CODE = 0x1000
 
 def swept(code: bytes, machine: int = 62) -> Sweep:
     source = Buffer(edits.hand_made(code, machine=machine))
-    headers = elf.read(source)
+    headers = elf_reader.read(source)
     return sweep(source, headers, TABLE.of(headers.facts.machine))
 
 
@@ -77,14 +76,14 @@ def test_pieces_of_any_size_show_what_the_whole_does(sizes: list[int], place: in
     code[16 * place : 16 * place + 32] = STANDARD
     code[8192 : 8192 + 64] = edits.module_object("amd64")[:64]
     data = edits.hand_made(bytes(code))
-    headers = elf.read(Buffer(data))
+    headers = elf_reader.read(Buffer(data))
     whole, pieces, at = sweep(Buffer(data), headers, ROWS), Sweep(headers, ROWS), 0
     for size in [*sizes, len(data)]:
         # In a buffer that is larger than what is read into it.
         piece = data[at : at + size]
-        pieces.show(at, bytearray(piece + STANDARD), len(piece))
+        pieces.feed(at, bytearray(piece + STANDARD), len(piece))
         at += len(piece)
-    assert pieces.shown == len(data)
+    assert pieces.fed == len(data)
     assert (pieces.heads, pieces.standard) == (whole.heads, whole.standard)
 
 
@@ -105,15 +104,15 @@ def test_a_program_that_is_written_to_while_it_is_read_gets_no_verdict(
 ) -> None:
     path, data = tmp_path / "kubelet", programs.boring().read_bytes()
     path.write_bytes(data[:at_first])
-    begin = inspector.begin
+    begin = inspector.start_analysis
 
-    def writing(source: ByteSource, table: Table) -> Program | Looked:
+    def writing(source: ByteSource, table: Table) -> ProgramAnalyzer | ElfAnalysis:
         # Longer than the kernel's clock for files ticks.
         time.sleep(0.05)
         path.write_bytes(data)
         return begin(source, table)
 
     # The moment between the first read and the last cannot be had otherwise.
-    monkeypatch.setattr(inspector, "begin", writing)
+    monkeypatch.setattr(inspector, "start_analysis", writing)
     with pytest.raises(Incomplete, match="changed while it was read"):
         Inspector(TABLE, tmp_path).inspect_path(path)

@@ -12,13 +12,12 @@ import pytest
 from examples.upstream import goprograms
 
 from fipsmanifest.errors import UsageError, ValidationFailed
-from fipsmanifest.inspect.inspector import Inspector, look
+from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.learn import Provenance, learn
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Row, Table, emit, load, parse
 from fipsmanifest.model.finding import Verdict
-
-from . import edits, programs
+from tests.support import edits, programs
 
 SHIPPED = load()
 
@@ -83,14 +82,14 @@ def test_a_learnt_row_proves_its_module_as_local_and_carries_no_certificate(tmp_
     (row,) = parse(path.read_text(), str(path), local=True).rows
     assert (row.row, row.claimed_by, row.certificates) == ("local", "Example Labs\nDept. 1", ())
     table = Table(load(path).rows[-1:])
-    crypto = look(Buffer(programs.boring().read_bytes()), table).crypto
+    crypto = analyze(Buffer(programs.boring().read_bytes()), table).crypto
     assert crypto.verdict is Verdict.PROVEN
     assert crypto.module is not None
     assert (crypto.module.id, crypto.module.row) == ("ours", "local")
 
 
 def test_where_both_tables_know_a_module_the_shipped_row_names_it(tmp_path: Path) -> None:
-    crypto = look(Buffer(programs.boring().read_bytes()), load(local_rows(tmp_path))).crypto
+    crypto = analyze(Buffer(programs.boring().read_bytes()), load(local_rows(tmp_path))).crypto
     assert crypto.module is not None
     assert crypto.module.row == "shipped"
 

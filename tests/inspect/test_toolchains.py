@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from fipsmanifest.inspect.inspector import look
+from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
+from tests.support import toolchains
 
-from . import toolchains
 from .derive_modules import derive
 from .matrix import GO_1_21, OTHERS
 
@@ -40,7 +40,7 @@ def test_the_row_of_2019_is_derived_again_exactly() -> None:
 
 @pytest.mark.parametrize("version", ["v1.0.0", "latest"])
 def test_the_native_module_is_named_with_its_version(version: str) -> None:
-    crypto = look(Buffer(OTHERS[f"go1.24 GOFIPS140={version}"].data), TABLE).crypto
+    crypto = analyze(Buffer(OTHERS[f"go1.24 GOFIPS140={version}"].data), TABLE).crypto
     assert crypto.module is not None
     assert crypto.module.name == f"Go Cryptographic Module {version}"
     assert crypto.module.row is None

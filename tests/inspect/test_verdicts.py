@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.inspect.inspector import Looked, look
+from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
 from fipsmanifest.inspect.source import WINDOW, Buffer
 from fipsmanifest.inspect.table import Table, load
-from fipsmanifest.inspect.verdict import sentence
-
-from . import edits, programs, toolchains
+from fipsmanifest.inspect.verdict import describe_verdict
+from tests.support import edits, programs, toolchains
 
 TABLE = load()
 #: The body of StandardCrypto in ``sig_amd64.s``.
@@ -34,14 +33,14 @@ GOBORING_INFO = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\nbu
 CALLED_BY_NOBODY_KNOWN = {False: ("contradicted", "module-never-called"), True: ("unreadable", "no-function-table")}
 
 
-def judged(data: bytes, table: Table = TABLE) -> Looked:
-    return look(Buffer(data), table)
+def judged(data: bytes, table: Table = TABLE) -> ElfAnalysis:
+    return analyze(Buffer(data), table)
 
 
-def expect(data: bytes, verdict: str, code: str) -> Looked:
+def expect(data: bytes, verdict: str, code: str) -> ElfAnalysis:
     looked = judged(data)
     assert (str(looked.crypto.verdict), looked.crypto.evidence["code"]) == (verdict, code), looked
-    assert sentence(looked.crypto).endswith(".")
+    assert describe_verdict(looked.crypto).endswith(".")
     return looked
 
 
@@ -215,7 +214,7 @@ def test_gos_native_module_is_named_and_never_proven_as_boringcrypto() -> None:
     assert looked.crypto.module is not None
     assert looked.crypto.module.name == "Go Cryptographic Module latest"
     # The mode is what build info says, and no more is said of it.
-    assert "build info says that FIPS mode is on" in sentence(looked.crypto)
+    assert "build info says that FIPS mode is on" in describe_verdict(looked.crypto)
     place = looked.crypto.evidence["fipsinfo_offset"]
     assert isinstance(place, int)
     expect(edits.flip(on, place + 20), "contradicted", "native-module-changed")

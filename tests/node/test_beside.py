@@ -16,7 +16,7 @@ import pytest
 
 from fipsmanifest.node.checks import files, processes, procfs
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots
+from tests.support import roots
 
 
 @pytest.fixture

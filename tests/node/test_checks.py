@@ -16,7 +16,7 @@ from fipsmanifest.node import bolt
 from fipsmanifest.node import tree as tree_module
 from fipsmanifest.node.checks import files, fips_mode, images, platform, processes
 from fipsmanifest.node.result import Listed, Node, Result, verdict
-from tests.node import roots
+from tests.support import roots
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.node.checks import images, pods, processes
 from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots, runtime
-from tests.node.forge import GOOD_MANIFEST, Forge
-from tests.node.runtime import PROGRAM, REFERENCE, Archive, Containerd
+from tests.support import roots, runtime
+from tests.support.forge import GOOD_MANIFEST, Forge
+from tests.support.runtime import PROGRAM, REFERENCE, Archive, Containerd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers are mounted and started by root alone")
 

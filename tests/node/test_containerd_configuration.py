@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.node import containerd, toml
-from tests.node import roots
+from tests.support import roots
 
 UNIT = "/usr/lib/systemd/system/containerd.service"
 DROP_IN = "/etc/systemd/system/containerd.service.d/10-root.conf"

@@ -12,7 +12,7 @@ import pytest
 from fipsmanifest.node import tree
 from fipsmanifest.node.checks import fips_mode
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots
+from tests.support import roots
 
 GRUBENV = "# GRUB Environment Block\nkernelopts=root=/dev/vda2 ro {}\n"
 ENTRY = "title Red Hat Enterprise Linux\nlinux /vmlinuz-{}\noptions {}\n"

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from fipsmanifest.generate.tool import build_tool
-from tests.node import roots
-from tests.node.forge import Forge
 from tests.node.test_services import ALLOWED, certificate, check, openssl_server, outside
+from tests.support import roots
+from tests.support.forge import Forge
 
 __all__ = ["certificate"]
 

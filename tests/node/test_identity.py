@@ -19,8 +19,8 @@ import pytest
 from fipsmanifest.node.checks import builds, claims, injected, processes, procfs, services
 from fipsmanifest.node.checks.inventory import Inventory
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots
 from tests.node.test_services import ALLOWED, certificate, free_port, openssl_server
+from tests.support import roots
 
 __all__ = ["certificate"]
 

@@ -18,7 +18,7 @@ from fipsmanifest.node.checks import images
 from fipsmanifest.node.checks.images import containers, snapshots
 from fipsmanifest.node.checks.images.listed import images_of
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots
+from tests.support import roots
 
 CONTAINERD = "var/lib/containerd"
 STORE = f"{CONTAINERD}/io.containerd.content.v1.content/blobs/sha256"

@@ -14,9 +14,9 @@ import pytest
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.node import host
 from fipsmanifest.trust import strictjson
-from tests.node import roots
-from tests.node.forge import GOOD_MANIFEST, Forge
 from tests.node.test_live import tool
+from tests.support import roots
+from tests.support.forge import GOOD_MANIFEST, Forge
 
 __all__ = ["tool"]
 

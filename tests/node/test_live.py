@@ -15,10 +15,10 @@ import pytest
 from examples.upstream import goprograms
 
 from fipsmanifest.generate.tool import build_tool
-from tests.node import roots
-from tests.node.forge import PYTHONS, Forge
 from tests.node.test_report import SCHEMA
 from tests.node.test_services import ALLOWED, certificate, free_port, go_server, openssl_server
+from tests.support import roots
+from tests.support.forge import PYTHONS, Forge
 
 __all__ = ["certificate"]
 

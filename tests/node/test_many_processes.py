@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 
 import fipsmanifest
-from tests.node import roots
 from tests.node.test_report import HOST, SCHEMA
+from tests.support import roots
 
 PROCESSES = 50_000
 OWN = range(8, PROCESSES + 1, 8)

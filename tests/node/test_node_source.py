@@ -12,7 +12,7 @@ import pytest
 
 import fipsmanifest
 from fipsmanifest.generate.tool import build_tool
-from tests.node.forge import Forge
+from tests.support.forge import Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
 PACKED = ("node", "trust")

@@ -13,9 +13,9 @@ import pytest
 
 from fipsmanifest.node.checks import images, pods, processes
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots, runtime
-from tests.node.runtime import PROGRAM, REFERENCE, Archive, Containerd
 from tests.node.test_containerd import archives, containerd, empty, listed_image, manifest, older
+from tests.support import roots, runtime
+from tests.support.runtime import PROGRAM, REFERENCE, Archive, Containerd
 
 __all__ = ["archives", "containerd", "empty", "listed_image", "manifest", "older"]
 

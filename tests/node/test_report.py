@@ -16,7 +16,7 @@ from fipsmanifest.node import report
 from fipsmanifest.node.checks import files
 from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
-from tests.node import roots
+from tests.support import roots
 
 SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "node/schema.json").read_text())
 HOST = {"name": "node-1", "root": "/", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.node import host
-from tests.node import roots
+from tests.support import roots
 
 FOLDER = "/etc/kubernetes/manifests"
 API_SERVER = "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    image: registry.example/kube-apiserver:v1\n"

@@ -25,7 +25,7 @@ from fipsmanifest.node import bolt, overlay
 from fipsmanifest.node.checks import images
 from fipsmanifest.node.checks.images import snapshots
 from fipsmanifest.node.result import Listed, Node, Result
-from tests.node import roots, runtime
+from tests.support import roots, runtime
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd runs as root alone")
 

@@ -12,7 +12,7 @@ import pytest
 from fipsmanifest.node import systemd
 from fipsmanifest.node.checks import startup
 from fipsmanifest.node.result import Listed, Node
-from tests.node import roots
+from tests.support import roots
 
 KUBELET = "/usr/lib/systemd/system/kubelet.service"
 CONTAINERD = "/usr/lib/systemd/system/containerd.service"

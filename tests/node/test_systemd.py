@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.node import systemd
-from tests.node import roots, systemd_peer
+from tests.node import systemd_peer
+from tests.support import roots
 
 PIECES = [
     *(

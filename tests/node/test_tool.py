@@ -21,8 +21,8 @@ import pytest
 from fipsmanifest.errors import NotTrusted, Refused, UsageError
 from fipsmanifest.generate.tool import ToolFile, build_tool
 from fipsmanifest.sign import keys
-from tests.node import roots
-from tests.node.forge import PYENV, PYTHONS, Forge, payload
+from tests.support import roots
+from tests.support.forge import PYENV, PYTHONS, Forge, payload
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 import fipsmanifest
 from fipsmanifest.generate.tool import build_tool, without_comments
-from tests.node.forge import PYENV, Forge
+from tests.support.forge import PYENV, Forge
 
 PACKAGE = Path(fipsmanifest.__file__).parent
 PACKED = [path for name in ("node", "trust") for path in sorted((PACKAGE / name).rglob("*.py"))]

@@ -21,9 +21,9 @@ import jsonschema
 import pytest
 
 from fipsmanifest.generate.tool import build_tool
-from tests.node import roots
-from tests.node.forge import Forge
 from tests.node.test_report import SCHEMA
+from tests.support import roots
+from tests.support.forge import Forge
 
 NOBODY = 65534
 #: Where temporary files may be, for as long as they are needed.

@@ -10,10 +10,14 @@ import pytest
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
-from tests.publish.releases import ReleaseKey
-from tests.servers import SeaweedFS
+from tests.support.memory import MemoryBucket
+from tests.support.releases import ReleaseKey
+from tests.support.servers import SeaweedFS
 
 BUCKET = "publish-tests"
+
+#: What the fixture ``address`` returns for a bucket in memory, which only the fixture ``bucket`` can open.
+MEMORY = "memory"
 
 _names = itertools.count()
 
@@ -59,7 +63,9 @@ def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 @pytest.fixture(params=["folder", "s3"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty bucket of either kind; the S3 one is a prefix of its own, since making buckets is slow."""
+    """An empty bucket of the kind that is asked for; in S3 it is a prefix of its own, since making buckets is slow."""
+    if request.param == "memory":
+        return MEMORY
     if request.param == "folder":
         return str(tmp_path / "bucket")
     request.getfixturevalue("s3")
@@ -68,4 +74,4 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def bucket(address: str) -> Bucket:
-    return open_bucket(address)
+    return MemoryBucket() if address == MEMORY else open_bucket(address)

@@ -13,7 +13,7 @@ from fipsmanifest.publish.bucket import Bucket, Condition
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.trust.store import load_trust
-from tests.publish.releases import load
+from tests.support.releases import load
 
 
 class Mortal:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
-from tests.publish.releases import consumer_problems
+from tests.support.releases import consumer_problems
 
 
 class Reader:

@@ -23,7 +23,7 @@ from fipsmanifest.publish.index import PublishedCertificate
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.sign.listing import list_keys
-from tests.publish.releases import ReleaseKey, wanted_manifest, wanted_release
+from tests.support.releases import ReleaseKey, wanted_manifest, wanted_release
 
 FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
 SECOND = "tool/manifests/v1.21.3/2/manifest-rhel8.json.asc"

@@ -9,14 +9,14 @@ import pytest
 
 from fipsmanifest.errors import Several
 from fipsmanifest.generate.tool import ToolFile
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import read_snapshot
 from fipsmanifest.workflows.signing import plan_before_signing
-from tests.publish.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
+from tests.support.releases import ReleaseKey, payload, tool_bytes, wanted_manifest, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases" / "v1.21.3" / "rhel8.toml"
 

@@ -20,7 +20,7 @@ from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.reissue import reissue
 from fipsmanifest.workflows.signing import Signer
-from tests.publish.releases import ReleaseKey, document, everything, wanted_manifest, wanted_release, wanted_tool
+from tests.support.releases import ReleaseKey, document, everything, wanted_manifest, wanted_release, wanted_tool
 
 FIRST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
 PAST = "2026-11-21T00:00:00Z"

@@ -19,10 +19,10 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy, honest
 from tests.publish.reader import Reader
-from tests.publish.releases import ReleaseKey, consumer_problems, everything, wanted_release
-from tests.servers import SeaweedFS
+from tests.support.faulty_proxy import FaultyProxy, honest
+from tests.support.releases import ReleaseKey, consumer_problems, everything, wanted_release
+from tests.support.servers import SeaweedFS
 
 Record = Callable[[str, object], None]
 

@@ -23,7 +23,7 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from tests.publish.reader import Reader
-from tests.publish.releases import (
+from tests.support.releases import (
     ReleaseKey,
     consumer_problems,
     everything,

@@ -13,7 +13,7 @@ from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import NotAnObject
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
-from tests.publish.releases import ReleaseKey, wanted_release
+from tests.support.releases import ReleaseKey, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 

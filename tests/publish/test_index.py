@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Conflict, Refused
-from fipsmanifest.model.manifest import Verdict
+from fipsmanifest.model.finding import Verdict
 from fipsmanifest.publish import index
 from fipsmanifest.publish.bucket import MAX_OBJECT
 from fipsmanifest.publish.consumer import Consumer
@@ -273,7 +273,7 @@ def test_the_page_names_its_publisher_and_has_the_public_key_imported_before_any
     assert text.index("gpg --import release-key.asc") < text.index("gpg --verify")
 
 
-@pytest.mark.parametrize("verdict", get_args(Verdict))
+@pytest.mark.parametrize("verdict", list(Verdict))
 def test_the_page_explains_every_verdict(verdict: str) -> None:
     terms = re.findall(r"<dt>(.*?)</dt>", render(BOTH).decode())
 

@@ -14,7 +14,7 @@ import pytest
 from fipsmanifest.errors import UsageError, ValidationFailed
 from fipsmanifest.publish import layout
 from fipsmanifest.publish.layout import ManifestKey, Sidecar, ToolKey
-from tests.publish.releases import expected_keys
+from tests.support.releases import expected_keys
 
 
 @pytest.mark.parametrize(

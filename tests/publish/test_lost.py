@@ -21,7 +21,7 @@ from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
-from tests.publish.releases import ReleaseKey, everything, wanted_manifest, wanted_release, wanted_tool
+from tests.support.releases import ReleaseKey, everything, wanted_manifest, wanted_release, wanted_tool
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"

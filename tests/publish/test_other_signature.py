@@ -12,7 +12,7 @@ from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
-from tests.publish.releases import ReleaseKey, everything, tool_bytes, wanted_manifest, wanted_release
+from tests.support.releases import ReleaseKey, everything, tool_bytes, wanted_manifest, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 LATER = "20261121T110000"

@@ -18,7 +18,7 @@ from fipsmanifest.publish.index import PublishedContents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish
 from tests.publish.browser import Chromium
-from tests.publish.releases import ReleaseKey, wanted_release
+from tests.support.releases import ReleaseKey, wanted_release
 
 PHONE, DESKTOP = 390, 1280
 VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]

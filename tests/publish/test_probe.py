@@ -18,9 +18,9 @@ from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy, honest
-from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
-from tests.servers import RcloneS3, SeaweedFS
+from tests.support.faulty_proxy import FaultyProxy, honest
+from tests.support.releases import ReleaseKey, expected_keys, wanted_release
+from tests.support.servers import RcloneS3, SeaweedFS
 
 CONDITIONS = ["create-only", "replace-only", "replace-existing"]
 
@@ -166,5 +166,5 @@ def test_what_a_probe_would_ignore_is_refused(tmp_path: Path, extra: list[str]) 
     made = run("--probe", "--to", str(tmp_path / "bucket"), *extra)
 
     assert made.returncode == 2
-    assert "would be ignored" in made.stderr
+    assert "has no effect" in made.stderr
     assert not (tmp_path / "bucket").exists()

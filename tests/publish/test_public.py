@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import Incomplete, UsageError
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.public import read_back, require_address
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.state.workspace import Workspace
-from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
+from tests.support.releases import ReleaseKey, expected_keys, wanted_release
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "/tool/manifests/v1.21.3/manifest-rhel8.json.asc"
@@ -196,4 +196,4 @@ def test_a_dry_run_does_not_take_what_it_would_ignore(folder: Path, release_key:
     run = publish_command(folder, release_key, tmp_path, "--dry-run", "--single-writer")
 
     assert run.returncode == 2
-    assert "--single-writer would be ignored" in run.stderr
+    assert "--single-writer has no effect" in run.stderr

@@ -16,7 +16,7 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import ManifestToPublish, PublishRequest
 from fipsmanifest.trust.store import load_trust
-from tests.publish.releases import ReleaseKey, payload, wanted_release
+from tests.support.releases import ReleaseKey, payload, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 

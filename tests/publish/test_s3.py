@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.errors import Conflict, Incomplete, UsageError
+from fipsmanifest.errors import Incomplete, UsageError
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket, Matches
@@ -25,9 +25,9 @@ from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.s3 import S3Bucket
 from tests.publish.conftest import BUCKET
-from tests.publish.faulty_proxy import FaultyProxy, honest
-from tests.publish.releases import ReleaseKey, expected_keys, wanted_release
-from tests.servers import SeaweedFS
+from tests.support.faulty_proxy import FaultyProxy, honest
+from tests.support.releases import ReleaseKey, expected_keys, wanted_release
+from tests.support.servers import SeaweedFS
 
 
 def _stalls_once(method: str, count: int) -> str | None:
@@ -274,34 +274,6 @@ def test_credentials_that_expire_in_the_middle_end_the_run_and_the_next_one_comp
 
     publish(wanted_release(release_key), open_bucket(address), consumer)
     assert {entry.key for entry in open_bucket(address).list("")} == expected_keys()
-
-
-def test_conditions_hold(bucket: Bucket) -> None:
-    put(bucket, "tool/one", b"1", Absent())
-    first = bucket.get("tool/one")
-    assert first is not None
-
-    with pytest.raises(Conflict):
-        put(bucket, "tool/one", b"2", Absent())
-    put(bucket, "tool/one", b"3", Matches(first.token))
-    with pytest.raises(Conflict):
-        put(bucket, "tool/one", b"4", Matches(first.token))
-    with pytest.raises(Conflict):
-        put(bucket, "tool/absent", b"5", Matches(first.token))
-
-    assert [entry.key for entry in bucket.list("")] == ["tool/one"]
-    last = bucket.get("tool/one")
-    assert last is not None and last.data == b"3"
-
-
-@pytest.mark.parametrize(
-    "key", ["../x", "tool/../../x", "/etc/passwd", "tool//x", ".hidden", "tool/.x", "tool/a\nb", "tool/ä", "", "tool/"]
-)
-def test_a_key_cannot_leave_the_bucket(bucket: Bucket, key: str) -> None:
-    with pytest.raises(UsageError):
-        put(bucket, key, b"x", Absent())
-    with pytest.raises(UsageError):
-        bucket.get(key)
 
 
 def test_a_listing_of_more_than_a_page_is_whole(s3: SeaweedFS) -> None:

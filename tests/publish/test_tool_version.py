@@ -14,7 +14,7 @@ from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest, ToolToPublish
-from tests.publish.releases import ReleaseKey, everything, tool_bytes, wanted_release, wanted_tool
+from tests.support.releases import ReleaseKey, everything, tool_bytes, wanted_release, wanted_tool
 
 
 @pytest.mark.parametrize("alias", ["9.9.9", "0.1.00", "0.1"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.model.definition import load
+from fipsmanifest.model.definition_file import load
 from fipsmanifest.publish import consumer as consumers
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import plan_publication, publish
@@ -19,7 +19,7 @@ from fipsmanifest.state.workspace import Workspace
 from fipsmanifest.trust.store import Trust, load_trust
 from fipsmanifest.trust.verify import Signed, verify_cleartext
 from fipsmanifest.workflows.signing import Signer, prepare_manifest
-from tests.publish.releases import ReleaseKey, payload, wanted_manifest, wanted_tool
+from tests.support.releases import ReleaseKey, payload, wanted_manifest, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases" / "v1.21.3" / "rhel8.toml"
 

@@ -19,7 +19,7 @@ from fipsmanifest.sign import backup, signer
 from fipsmanifest.sign.gpg import Passphrase, export
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext
-from tests.node.forge import payload
+from tests.support.forge import payload
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = "correct horse battery"

@@ -17,7 +17,7 @@ from fipsmanifest.sign import keys
 from fipsmanifest.trust import openpgp
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext, verify_detached
-from tests.node.forge import Forge, entry, payload
+from tests.support.forge import Forge, entry, payload
 
 NOW = datetime.now(UTC)
 

@@ -19,8 +19,8 @@ from fipsmanifest.sign import keys, listing
 from fipsmanifest.trust import openpgp
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext, verify_upstream
-from tests.node.forge import Forge, Pinned, entry, payload
-from tests.node.key_attacks import given_up, silenced
+from tests.support.forge import Forge, Pinned, entry, payload
+from tests.trust.key_attacks import given_up, silenced
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:

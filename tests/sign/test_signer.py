@@ -15,7 +15,7 @@ from fipsmanifest.sign import keys, signer
 from fipsmanifest.sign.gpg import Passphrase, passphrase_from_environment
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext, verify_detached
-from tests.node.forge import Forge, payload
+from tests.support.forge import Forge, payload
 
 SECRET = "correct horse battery"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ..errors import Refused
 from .limits import DEFAULT, Limits, spend
-from .member import Content, Member
+from .member import Content, Member, Rejected
 from .paths import normalise, shown
 
 MAGIC = b"!<arch>\n"
@@ -32,9 +32,10 @@ _PIECE = 1 << 20
 _ADVICE = "Do not use this archive; ask those who publish it."
 
 
-def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator[Member]:
+def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator[Member | Rejected]:
     """Yield the members of the archive ``file``; a name that is there twice is yielded twice.
 
+    One whose name tools read differently is yielded as `Rejected`, since its header says where the next one begins.
     Raises `Refused` for a damaged archive and one with more members or bytes than ``limits`` allow.
     """
     if file.read(len(MAGIC)) != MAGIC:
@@ -58,11 +59,15 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
         if field == b"//":
             names = body.read()
         else:
-            text = _name(field, names, body, name)
-            if text not in _TABLES:
+            try:
+                text = _name(field, names, body, name)
                 path = normalise(text.decode("utf-8", "surrogateescape"), "/", name)
                 mode = int(header[40:48], 8) & 0o7777 if _OCTAL.match(header[40:48]) else 0
-                yield Member(path, "file", mode, body.left, content=body)
+                item: Member | Rejected = Member(path, "file", mode, body.left, content=body)
+            except Refused as error:
+                item = Rejected(error)
+            if field not in _TABLES:
+                yield item
         body.finish()
         if size % 2 and file.read(1) not in (b"\n", b"", b"\0", b" "):
             raise _malformed(name, "its padding is damaged")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import Refused
-from .member import Content
+from .member import Content, Damaged
 from .paths import shown
 
 _NEW_ASCII, _CHECKSUMMED = b"070701", b"070702"
@@ -205,7 +205,10 @@ class Body:
         self._sum = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to ``size`` bytes, none at the end. Raises `Refused` where the archive is cut or damaged."""
+        """Return up to ``size`` bytes, none at the end.
+
+        Raises `Damaged` for a wrong checksum, once, `Refused` where the archive is cut.
+        """
         wanted = self._left if size < 0 else min(size, self._left)
         data = self._reader.stream.read(wanted) if wanted else b""
         if wanted and not data:
@@ -214,10 +217,12 @@ class Body:
         if self._checksum is not None:
             self._sum = self._sum + sum(data) & 0xFFFFFFFF
             if not self._left and self._sum != self._checksum:
-                raise self._reader.malformed(f"the checksum of {shown(self._name)} is wrong")
+                error = self._reader.malformed(f"the checksum of {shown(self._name)} is wrong")
+                raise Damaged(error.message, error.advice)
         return data
 
     def finish(self) -> None:
-        """Skip what was not read."""
+        """Skip what was not read; then its checksum is not compared."""
+        self._checksum = None
         while self._left:
             self.read(min(self._left, 1 << 20))

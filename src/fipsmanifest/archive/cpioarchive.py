@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ..errors import Refused
 from . import cpio, decompress, signatures
 from .limits import DEFAULT, Limits
-from .member import Content, Item, Member, Unread
+from .member import Content, Item, Member, Rejected, Unread
 from .paths import check_link, normalise, shown
 
 _SPECIAL = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
@@ -27,8 +27,9 @@ _ADVICE = "Do not use this archive; ask those who publish it."
 def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator[Item]:
     """Yield the members of the archive that begins ``file``; a name that is there twice is yielded twice.
 
-    Of hard links of which only one has the content, the others come after it. Raises `Refused` for a damaged archive
-    and one with more members or bytes than ``limits`` allow.
+    Of hard links of which only one has the content, the others come after it. An entry that cannot be unpacked is
+    `Rejected`. Raises `Refused` where unpackers may not agree on where the next entry begins, for a damaged archive and
+    one with more members or bytes than ``limits`` allow.
     """
     stream = _Stream(decompress.plain(file, limit=limits.expanded, name=name))
     for count, item in enumerate(_archives(stream, name, limits, depth=0), 1):
@@ -91,29 +92,53 @@ class _Links:
         self._content: dict[tuple[int, int, int], tuple[str, bytes]] = {}
 
     def members(self, stream: Content) -> Iterator[Item]:
-        """Yield the members. Raises `Refused` for an entry that no unpacker takes, naming it."""
+        """Yield the members. Raises `Refused` for an entry that leaves it unclear where the next begins."""
         for entry in cpio.entries(stream, self._name):
-            path = normalise(entry.name, "/", self._name)
-            kind, mode = stat.S_IFMT(entry.mode), stat.S_IMODE(entry.mode)
-            if entry.links > 1 and self._kinds.setdefault(entry.identity, kind) != kind:
-                # bsdtar makes a hard link of it, whatever it is.
-                raise Refused(f"{self._name}: {shown(path)} is a hard link of something of another type.", _ADVICE)
-            if kind == stat.S_IFDIR:
-                yield Member(path, "directory", mode, 0)
-            elif kind == stat.S_IFREG and path != "/":
-                yield from self._file(entry, path, mode)
-            elif kind == stat.S_IFLNK:
-                yield self._symlink(entry, path, mode)
-            elif kind in _SPECIAL and not entry.size and entry.links <= 1:
-                yield Member(path, "special", mode, 0)
-            else:
+            kind = stat.S_IFMT(entry.mode)
+            if (kind in _SPECIAL and entry.size) or (
+                entry.links > 1 and self._kinds.setdefault(entry.identity, kind) != kind
+            ):
+                # bsdtar makes a hard link of an entry with the inode of another one, whatever it is; and not all skip
+                # the content of what cannot have any.
                 raise Refused(
-                    f"{self._name}: {shown(path)} has a type that is unknown or that cannot have content or links.",
+                    f"{self._name}: {shown(entry.name)} is of a type that cannot have content, or a hard link of "
+                    "something of another type.",
                     _ADVICE,
                 )
+            try:
+                path = normalise(entry.name, "/", self._name)
+            except Refused as error:
+                if entry.links > 1 and kind == stat.S_IFREG:
+                    # The other links may have their content here.
+                    raise
+                yield Rejected(error)
+                continue
+            yield from self._entry(entry, path, kind)
         for links in self._waiting.values():
             # cpio makes empty files of links whose content never comes.
             yield from (Member(link.path, "file", link.mode, 0, content=_Nothing()) for link in links)
+
+    def _entry(self, entry: cpio.Entry, path: str, kind: int) -> Iterator[Item]:
+        mode = stat.S_IMODE(entry.mode)
+        if kind == stat.S_IFDIR:
+            yield Member(path, "directory", mode, 0)
+        elif kind == stat.S_IFREG and path != "/":
+            yield from self._file(entry, path, mode)
+        elif kind == stat.S_IFLNK:
+            try:
+                item: Item = self._symlink(entry, path, mode)
+            except Refused as error:
+                item = Rejected(error)
+            yield item
+        elif kind in _SPECIAL and entry.links <= 1:
+            yield Member(path, "special", mode, 0)
+        else:
+            refusal = Refused(
+                f"{self._name}: {shown(path)} has a type that is unknown or that cannot have links.", _ADVICE
+            )
+            if entry.links > 1:
+                raise refusal
+            yield Rejected(refusal)
 
     def _file(self, entry: cpio.Entry, path: str, mode: int) -> Iterator[Member]:
         if entry.links > 1 and not entry.size:

@@ -17,9 +17,9 @@ from ..errors import Incomplete, Refused
 from ..model.artifact import Blob
 from .decompress import Reader, reader
 from .limits import DEFAULT, Limits, spend
-from .member import Member
+from .member import Member, Rejected
 from .paths import shown
-from .tar import members
+from .tar import entries
 
 _PREFIX = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -31,6 +31,10 @@ _MAX_LINKS = 40
 #: two thousand.
 _MOST_NODES = 2 * DEFAULT.members
 _AHEAD = 4 << 20
+
+#: Called with the reason why a member is left out.
+Reject = Callable[[Refused], object]
+
 _ADVICE = "Do not use this image; ask those who publish it."
 
 Seen = TypeVar("Seen")
@@ -56,14 +60,19 @@ class Entry(Generic[Seen]):
     """What ``look`` gave."""
 
 
+def _raise(error: Refused) -> None:
+    raise error
+
+
 def layer_members(
-    layer: Blob, diff_id: str, *, archive: str = "", limits: Limits = DEFAULT
+    layer: Blob, diff_id: str, *, archive: str = "", limits: Limits = DEFAULT, reject: Reject = _raise
 ) -> Iterator[Member | Whiteout]:
     """Give a layer's members and whiteouts in their order, in one pass over its bytes.
 
     ``diff_id`` (``sha256:HEX``) is the digest that the uncompressed layer must have; it is known only after the last
-    member, so nothing seen before the end may be relied on. ``archive`` is what errors call the image. Raises
-    `Refused` for another digest and whatever `tar.members` refuses, `Incomplete` where the file cannot be read.
+    member, so nothing seen before the end may be relied on. ``archive`` is what errors call the image. A member that
+    `tar.entries` rejects is passed to ``reject``, which raises by default. Raises `Refused` for another digest and
+    whatever `tar.entries` refuses, `Incomplete` where the file cannot be read.
     """
     name = f"{archive}: layer {layer.digest}" if archive else f"layer {layer.digest}"
     try:
@@ -72,9 +81,14 @@ def layer_members(
         raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Collect again.") from error
     with raw:
         stream = _Hashed(reader(raw, limit=limits.expanded + _AHEAD, name=name))
-        for member in members(stream, root="/", archive=name, limits=limits):
-            change = _change(member, name)
-            if change is not None:
+        for item in entries(stream, root="/", archive=name, limits=limits):
+            try:
+                change = item.error if isinstance(item, Rejected) else _change(item, name)
+            except Refused as error:
+                change = error
+            if isinstance(change, Refused):
+                reject(change)
+            elif change is not None:
                 yield change
         while stream.read(1 << 20):
             pass
@@ -92,6 +106,7 @@ def read_layer(
     *,
     archive: str = "",
     limits: Limits = DEFAULT,
+    reject: Reject = _raise,
 ) -> tuple[Entry[Seen] | Whiteout, ...]:
     """Give a layer's changes, after its ``diff_id`` was checked; ``look`` sees each member and may read its content.
 
@@ -99,7 +114,7 @@ def read_layer(
     """
     return tuple(
         change if isinstance(change, Whiteout) else Entry(replace(change, content=None), look(change))
-        for change in layer_members(layer, diff_id, archive=archive, limits=limits)
+        for change in layer_members(layer, diff_id, archive=archive, limits=limits, reject=reject)
     )
 
 
@@ -386,11 +401,19 @@ class MergedView(Generic[Seen]):
         return "/".join(name for name, _ in trail), trail[-1][1].children, below_link
 
 
-def merge(layers: Iterable[Iterable[Entry[Seen] | Whiteout]], name: str = "image") -> MergedView[Seen]:
-    """Give the file system that ``layers`` make, lowest first. Raises as `MergedView.apply`."""
+def merge(
+    layers: Iterable[Iterable[Entry[Seen] | Whiteout]], name: str = "image", reject: Reject = _raise
+) -> MergedView[Seen]:
+    """Return the file system that ``layers`` make, lowest first.
+
+    What `MergedView.apply` refuses is passed to ``reject``, which raises by default.
+    """
     view: MergedView[Seen] = MergedView(name)
     for changes in layers:
         view.next_layer()
         for change in changes:
-            view.apply(change)
+            try:
+                view.apply(change)
+            except Refused as error:
+                reject(error)
     return view

@@ -13,6 +13,9 @@ MemberType = Literal["file", "symlink", "hardlink", "directory", "special"]
 #: What a package says of a file beyond its bytes: RPM's %config, %doc (and %license), %ghost.
 Mark = Literal["config", "doc", "ghost"]
 
+#: Entries of one archive that are refused one by one: a report of half a million reasons helps nobody.
+_MOST_REJECTED = 1000
+
 
 class Content(Protocol):
     """A member's bytes; good only until the next member is asked for."""
@@ -73,5 +76,30 @@ class Unread:
     """Why it cannot be read, as the end of a sentence."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An entry that is damaged or that unpackers read differently, in an archive whose next entry is certain."""
+
+    error: Refused
+    """Names the archive and the entry."""
+
+
+class Rejections:
+    """The reasons why entries of one archive were refused; an archive with too many is refused as a whole."""
+
+    def __init__(self, archive: str) -> None:
+        self._archive = archive
+        self.errors: list[Refused] = []
+
+    def add(self, error: Refused) -> None:
+        """Add a reason. Raises `Refused` for one too many."""
+        self.errors.append(error)
+        if len(self.errors) > _MOST_REJECTED:
+            raise Refused(
+                f"{self._archive} has more than {_MOST_REJECTED} entries that are damaged or ambiguous.",
+                "Do not use this archive; ask those who publish it.",
+            )
+
+
 #: What a reader yields.
-Item = Member | Unread
+Item = Member | Unread | Rejected

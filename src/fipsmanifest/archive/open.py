@@ -204,7 +204,7 @@ def members_of(
     if path.is_dir():
         return folder.members(path, note=note)
     if kind in ("tar", "image-archive"):
-        return tar.tarball_members(path, archive=name, limits=limits)
+        return tar.tarball_entries(path, archive=name, limits=limits)
     return folder.file_member(path, str(path), follow=True)
 
 

@@ -1,7 +1,8 @@
 """Stream the members of a tar archive (POSIX.1-2017, pax; GNU tar manual, "Tar Internals"): v7, ustar, GNU, pax.
 
-What is yielded is what GNU tar, Go's archive/tar and libarchive unpack. An archive that they read differently is
-refused, with the member's name: `tarheader` decodes headers, `tarextended` long names and pax records, `tarsparse`
+What is yielded is what GNU tar, Go's archive/tar and libarchive unpack. A member that they read differently is
+refused, with its name; so is the rest of the archive where they may not agree on where the next member begins.
+`tarheader` decodes headers, `tarextended` long names and pax records, `tarsparse`
 sparse files. Each is read in bounded memory; the standard library's ``tarfile`` neither agrees with those readers nor
 bounds what it reads.
 """
@@ -20,13 +21,14 @@ from . import tarextended, tarsparse
 from .decompress import reader
 from .embedded import Embedded
 from .limits import DEFAULT, Limits
-from .member import Content, Member, MemberType
+from .member import Content, Member, MemberType, Rejected
 from .paths import check_link, normalise, shown
 from .tarextended import Extended
 from .tarheader import (
     BLOCK,
     SPARSE_TYPE,
     Ambiguous,
+    AmbiguousName,
     Header,
     Malformed,
     Segment,
@@ -38,7 +40,7 @@ from .tarheader import (
 )
 from .tarsparse import SparseContent
 
-__all__ = ["FileStream", "Stream", "is_header", "members", "tarball_members"]
+__all__ = ["FileStream", "Stream", "entries", "is_header", "members", "tarball_entries", "tarball_members"]
 
 _ZEROS = bytes(BLOCK)
 
@@ -55,6 +57,9 @@ _AHEAD = 4 << 20
 _OLD_REGULAR = b"\0"
 #: GNU tar's directory with a list of what it held, for incremental backups.
 _DUMP_DIRECTORY = b"D"
+#: Extended headers to some unpackers alone (Solaris pax and ACL headers, old long names of GNU tar), and a file that is
+#: continued from another volume.
+_OTHERS_EXTENDED = (b"X", b"A", b"N", b"M")
 #: GNU tar's name for the whole archive, which unpacks to nothing.
 _VOLUME_LABEL = b"V"
 
@@ -148,26 +153,37 @@ def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT
     it. Raises `Refused`, naming the member, for one that unpackers read differently, a name that leads out of the
     root, an unknown type, too many members, more bytes than ``limits`` allow, and a tar that is damaged or cut.
     """
+    return _strict(entries(stream, root=root, archive=archive, limits=limits))
+
+
+def entries(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT) -> Iterator[Member | Rejected]:
+    """Yield the members of a tar as `members` does, and what that refuses as `Rejected`, if what follows is certain.
+
+    Raises `Refused` where unpackers may not agree on where the next member begins, beyond the limits, and for a tar
+    that is damaged or cut.
+    """
     count = _Count(archive, limits)
     for header, extended in _headers(stream, count):
-        name = header.name if extended.name is None else extended.name
+        name = header.name if extended.name is None or extended.problem else extended.name
+        if header.type in _OTHERS_EXTENDED:
+            raise _unknown_type(header, name, archive)
         with _explained(archive, name):
-            kind = _type(header, extended, name, archive)
-            size = header.size if extended.size is None else extended.size
-            if kind != "file" and header.type != _DUMP_DIRECTORY:
-                # Of the others' headers, no unpacker takes the size for that of content.
-                if size and (kind == "hardlink" or extended.size is not None):
-                    raise Ambiguous(f"it is a {kind} and has {size} bytes of content")
-                size = 0
-            count.add(name, size)
-            path = _path(name, kind, root, archive)
-            stored = _Content(stream, size, archive, name)
-            content, expanded = _expand(stream, stored, header, extended, count) if kind == "file" else (None, 0)
-        target = _target(header, extended, path, kind, root, archive) if kind in ("symlink", "hardlink") else None
-        count.name(target or "")
-        yield Member(path, kind, header.mode, expanded, target, content=content)
-        stored.skip()
-        _Content(stream, -size % BLOCK, archive, name).skip()
+            stored = _extent(stream, header, extended, name, count)
+        try:
+            with _explained(archive, name):
+                item: Member | Rejected = _member(header, extended, name, stored, root, count)
+        except Refused as error:
+            item = Rejected(error)
+        yield item
+        stored.content.skip()
+        _Content(stream, -stored.size % BLOCK, archive, name).skip()
+
+
+def _strict(items: Iterator[Member | Rejected]) -> Iterator[Member]:
+    for item in items:
+        if isinstance(item, Rejected):
+            raise item.error
+        yield item
 
 
 def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
@@ -176,6 +192,13 @@ def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: L
     Raises besides `Refused` for an archive without a single file or link, and `Incomplete` where the file cannot be
     read.
     """
+    return _strict(tarball_entries(path, root=root, archive=archive, limits=limits))
+
+
+def tarball_entries(
+    path: Path, *, root: str = "/", archive: str = "", limits: Limits = DEFAULT
+) -> Iterator[Member | Rejected]:
+    """Yield the members of a tar file, compressed or not, as `entries` does; raises as `tarball_members` besides."""
     archive = archive or path.name
     found = False
     try:
@@ -184,11 +207,24 @@ def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: L
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
     with raw:
         stream = reader(raw, limit=limits.expanded + _AHEAD, name=archive)
-        for member in members(stream, root=root, archive=archive, limits=limits):
-            found = found or member.type in ("file", "symlink", "hardlink")
-            yield member
+        for item in entries(stream, root=root, archive=archive, limits=limits):
+            found = found or isinstance(item, Rejected) or item.type in ("file", "symlink", "hardlink")
+            yield item
     if not found:
         raise Refused(f"{archive} has no files in it.", "Check that the address is the right one.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is stored of a member behind its header."""
+
+    kind: MemberType | None
+    """None for an unknown type."""
+    size: int
+    """Bytes, without the sparse map of GNU's old format."""
+    content: _Content
+    segments: list[Segment] | None
+    """The sparse map of GNU's old format."""
 
 
 @dataclass(slots=True)
@@ -286,19 +322,54 @@ def _end(stream: Stream, archive: str) -> None:
         raise Refused(f"{archive} is a {kind}, after its end.", _ADVICE)
 
 
-def _type(header: Header, extended: Extended, name: str, archive: str) -> MemberType:
+def _extent(stream: Stream, header: Header, extended: Extended, name: str, count: _Count) -> _Stored:
+    """Return where a member's content ends, with a sparse map that precedes it read.
+
+    Raises `Ambiguous` where unpackers may not agree on it.
+    """
     kind = _TYPES.get(header.type)
-    if kind is None:
-        raise Refused(f"{archive}: {shown(name)} is of the unknown type {header.type!r}.", _ADVICE)
-    if name.endswith("/") and kind == "file":
-        if header.type != _OLD_REGULAR:
-            raise Ambiguous("it is a file by its type, and a directory by its name")
-        kind = "directory"
+    size = header.size if extended.size is None else extended.size
+    problem = extended.problem or header.problem
+    names = {name} if problem is None else extended.names | {header.name}
+    if kind in ("file", None) and any(part.endswith("/") for text in names for part in text.split("\0")):
+        if header.type == _OLD_REGULAR and problem is None:
+            kind = "directory"
+        elif size:
+            # To some it is a directory, whose size does not count.
+            raise Ambiguous(str(problem or "it is a file by its type, and a directory by its name"))
     if extended.sparse is not None and (header.type != b"0" or not header.pax):
         raise Ambiguous("it is a sparse file by its pax records alone")
     if header.type == SPARSE_TYPE and (header.format != "gnu" or tarextended.PAX in extended.types):
         raise Ambiguous("it is a sparse file in two formats")
-    return kind
+    if kind not in ("file", None) and header.type != _DUMP_DIRECTORY:
+        # Of the others' headers, no unpacker takes the size for that of content.
+        if size and (kind == "hardlink" or extended.size is not None):
+            raise Ambiguous(f"it is a {kind} and has {size} bytes of content")
+        size = 0
+    count.add(name, size)
+    segments = _old_sparse_map(stream, header, count) if header.type == SPARSE_TYPE else None
+    return _Stored(kind, size, _Content(stream, size, count.archive, name), segments)
+
+
+def _member(header: Header, extended: Extended, name: str, stored: _Stored, root: str, count: _Count) -> Member:
+    """Return the member whose content is ``stored``. Raises `AmbiguousName`, `Malformed` or `Refused` for a bad one."""
+    archive, kind = count.archive, stored.kind
+    if kind is None:
+        raise _unknown_type(header, name, archive)
+    problem = extended.problem or header.problem
+    if problem is not None:
+        raise problem
+    if name.endswith("/") and kind == "file":
+        raise AmbiguousName("it is a file by its type, and a directory by its name")
+    path = _path(name, kind, root, archive)
+    content, expanded = _expand(stored, header, extended, count) if kind == "file" else (None, 0)
+    target = _target(header, extended, path, kind, root, archive) if kind in ("symlink", "hardlink") else None
+    count.name(target or "")
+    return Member(path, kind, header.mode, expanded, target, content=content)
+
+
+def _unknown_type(header: Header, name: str, archive: str) -> Refused:
+    return Refused(f"{archive}: {shown(name)} is of the unknown type {header.type!r}.", _ADVICE)
 
 
 def _path(name: str, kind: MemberType, root: str, archive: str) -> str:
@@ -314,20 +385,21 @@ def _target(header: Header, extended: Extended, path: str, kind: MemberType, roo
     return normalise(target, root, archive) if kind == "hardlink" else target
 
 
-def _expand(stream: Stream, stored: _Content, header: Header, extended: Extended, count: _Count) -> tuple[Content, int]:
+def _expand(stored: _Stored, header: Header, extended: Extended, count: _Count) -> tuple[Content, int]:
     """Return a file's content and its size, holes included."""
     segments: Sequence[Segment] | None
-    if header.type == SPARSE_TYPE:
-        size, segments = sparse_size(header.block), _old_sparse_map(stream, header, count)
+    content = stored.content
+    if stored.segments is not None:
+        size, segments = sparse_size(header.block), stored.segments
     elif extended.sparse is not None:
         size, segments = extended.sparse.size, extended.sparse.segments
         if segments is None:
-            segments = tarsparse.read_map(stored, stored.left)
+            segments = tarsparse.read_map(content, content.left)
     else:
-        return stored, stored.left
-    tarsparse.check(segments, size, stored.left)
-    count.expand(stored.name, size)
-    return SparseContent(stored, segments, size), size
+        return content, content.left
+    tarsparse.check(segments, size, content.left)
+    count.expand(content.name, size)
+    return SparseContent(content, segments, size), size
 
 
 def _old_sparse_map(stream: Stream, header: Header, count: _Count) -> list[Segment]:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .tarheader import Ambiguous, Header, Malformed, Segment, text
+from .tarheader import Ambiguous, AmbiguousName, Header, Malformed, Segment, text
 
 #: Type flags of headers that describe the next member, or all that follow.
 LONG_NAME, LONG_TARGET, PAX, PAX_GLOBAL = b"L", b"K", b"x", b"g"
@@ -21,13 +21,18 @@ _SPARSE = "GNU.sparse."
 _PAIR = (f"{_SPARSE}offset", f"{_SPARSE}numbytes")
 #: Records that change a member's name, size or content in one of the reference readers.
 _INTERPRETED = ("path", "linkpath", "size", "hdrcharset")
-#: Records that only some readers apply, and attributes by which overlayfs shows another file's content.
-_REFUSED = (
-    *("SCHILY.realsize", "SUN.holesdata", "GNU.volume.filename", "GNU.volume.size", "GNU.volume.offset"),
-    *(f"SCHILY.xattr.{space}.overlay.{name}" for space in ("trusted", "user") for name in ("redirect", "metacopy")),
+#: Of these, those that do not change how many bytes are stored.
+_NAMES = ("path", "linkpath", "hdrcharset")
+#: Records that only some readers apply.
+_REFUSED = ("SCHILY.realsize", "SUN.holesdata", "GNU.volume.filename", "GNU.volume.size", "GNU.volume.offset")
+#: Attributes by which overlayfs shows another file's content.
+_OVERLAY = tuple(
+    f"SCHILY.xattr.{space}.overlay.{name}" for space in ("trusted", "user") for name in ("redirect", "metacopy")
 )
 #: Names are bytes here, whichever of the two is named (POSIX.1-2017, pax, "pax Extended Header Keywords").
 _CHARSETS = ("BINARY", "ISO-IR 10646 2000 UTF-8")
+
+_TWICE = "it has two extended headers of one kind"
 
 _RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^ \t\0=][^\0=]*)=", re.DOTALL)
 _DECIMAL = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -57,42 +62,60 @@ class Extended:
     """For a sparse file in one of pax's forms."""
     types: set[bytes] = field(default_factory=set)
     """Type flags of the headers that were added."""
+    names: set[str] = field(default_factory=set)
+    """Every name that an unpacker may take for the member's."""
+    problem: AmbiguousName | None = None
+    """The first reason why unpackers read name, target or attributes differently."""
 
     def add(self, header: Header, data: bytes) -> None:
         """Add the extended header ``header`` whose content is ``data``.
 
-        Raises `Ambiguous` for what unpackers would not apply alike, `Malformed` for records that are damaged.
+        Sets `problem` for what changes no size. Raises `Ambiguous` for what else unpackers would not apply alike,
+        `Malformed` for records that are damaged.
         """
-        if header.type in self.types:
-            raise Ambiguous("it has two extended headers of one kind")
+        if header.problem is not None:
+            self._reject(str(header.problem))
+        again = header.type in self.types
+        if again:
+            self._reject(_TWICE)
         self.types.add(header.type)
         if header.type == LONG_NAME:
             self._set_name(text(data))
         elif header.type == LONG_TARGET:
             self._set_target(text(data))
         else:
+            sized = self.size is not None or self.sparse is not None
             self._add_records(_records(data))
+            if again and (sized or self.size is not None or self.sparse is not None):
+                raise Ambiguous(_TWICE)
+
+    def _reject(self, why: str) -> None:
+        self.problem = self.problem or AmbiguousName(why)
 
     def _set_name(self, name: str) -> None:
+        self.names.add(name)
         if self.name is not None:
-            raise Ambiguous("it has both a GNU long name and a pax path")
+            self._reject("it has both a GNU long name and a pax path")
         if not name:
-            raise Ambiguous("it has an empty name in an extended header")
+            self._reject("it has an empty name in an extended header")
         self.name = name
 
     def _set_target(self, target: str) -> None:
         if self.target is not None:
-            raise Ambiguous("it has both a GNU long link and a pax linkpath")
+            self._reject("it has both a GNU long link and a pax linkpath")
         if not target:
-            raise Ambiguous("it has an empty link target in an extended header")
+            self._reject("it has an empty link target in an extended header")
         self.target = target
 
     def _add_records(self, records: list[tuple[str, bytes]]) -> None:
-        known = _interpreted(records)
+        known, problem = _interpreted(records)
+        if problem is not None:
+            self._reject(problem)
+            self.names |= {os.fsdecode(value) for key, value in records if key == "path"}
         self.sparse = _sparse(records, known)
         names = {known[key] for key in ("path", f"{_SPARSE}name") if key in known}
         if len(names) > 1:
-            raise Ambiguous("it has both a pax path and another name as a sparse file")
+            self._reject("it has both a pax path and another name as a sparse file")
         for name in names:
             self._set_name(name)
         if "linkpath" in known:
@@ -106,7 +129,10 @@ def check_global(data: bytes) -> None:
 
     GNU tar applies them to every later member, Go's archive/tar and libarchive to none.
     """
-    for key in _interpreted(_records(data)):
+    known, problem = _interpreted(_records(data))
+    if problem is not None:
+        raise Ambiguous(problem)
+    for key in known:
         raise Ambiguous(f"a global header sets {key} for every member after it")
 
 
@@ -124,22 +150,33 @@ def _records(data: bytes) -> list[tuple[str, bytes]]:
     return records
 
 
-def _interpreted(records: list[tuple[str, bytes]]) -> dict[str, str]:
-    """Return the records that change what is unpacked, each once; offsets and lengths of sparse files by `_sparse`."""
+def _interpreted(records: list[tuple[str, bytes]]) -> tuple[dict[str, str], str | None]:
+    """Return the records that change what is unpacked, each once, and what makes them ambiguous without a size.
+
+    Offsets and lengths of sparse files are for `_sparse`. Raises `Ambiguous` for the rest that unpackers apply
+    differently.
+    """
     known: dict[str, str] = {}
+    problems: list[str] = []
+
+    def reject(key: str, why: str) -> None:
+        if key not in _NAMES and key not in _OVERLAY:
+            raise Ambiguous(why)
+        problems.append(why)
+
     for key, value in records:
-        if key in _REFUSED:
-            raise Ambiguous(f"it has a pax record {key}, which only some unpackers apply")
+        if key in _REFUSED or key in _OVERLAY:
+            reject(key, f"it has a pax record {key}, which only some unpackers apply")
         if key not in _INTERPRETED and not key.startswith(_SPARSE):
             continue
         if not value or b"\0" in value:
-            raise Ambiguous(f"its pax record {key} is empty or has a NUL")
+            reject(key, f"its pax record {key} is empty or has a NUL")
         if key in known and key not in _PAIR:
-            raise Ambiguous(f"it has the pax record {key} twice")
+            reject(key, f"it has the pax record {key} twice")
         known[key] = os.fsdecode(value)
     if known.get("hdrcharset", _CHARSETS[0]) not in _CHARSETS:
-        raise Ambiguous("its names are in another character set than UTF-8")
-    return known
+        problems.append("its names are in another character set than UTF-8")
+    return known, problems[0] if problems else None
 
 
 def _sparse(records: list[tuple[str, bytes]], known: dict[str, str]) -> Sparse | None:

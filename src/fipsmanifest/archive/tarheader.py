@@ -45,7 +45,14 @@ class Malformed(ValueError):
 
 
 class Ambiguous(ValueError):
-    """A member that unpackers read differently; the text completes "... is ambiguous: ..."."""
+    """A member that unpackers read differently; the text completes "... is ambiguous: ...".
+
+    They may not agree on where the next one begins either.
+    """
+
+
+class AmbiguousName(Ambiguous):
+    """A member whose name, link target or attributes unpackers read differently, but not where the next one begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class Header:
     """What the magic says."""
     pax: bool
     """Whether GNU tar applies pax sparse records to it, as the others do: ustar, and without star's times."""
+    problem: AmbiguousName | None
+    """Why the name is ambiguous, if it is."""
     block: bytes
     """The block itself."""
 
@@ -83,8 +92,8 @@ class Header:
 def decode(block: bytes) -> Header:
     """Decode a header block of `BLOCK` bytes.
 
-    Raises `Malformed` for one without a valid checksum or with a number that is none, `Ambiguous` for one that GNU
-    tar, Go's archive/tar and libarchive do not read alike.
+    Raises `Malformed` for one without a valid checksum or with a number that is none, `Ambiguous` for one whose content
+    GNU tar, Go's archive/tar and libarchive do not read alike. An ambiguous name is the header's `problem`.
     """
     if len(block) != BLOCK or not _checksum_is_valid(block):
         raise Malformed("a header is not valid")
@@ -93,17 +102,23 @@ def decode(block: bytes) -> Header:
     magic = block[_MAGIC]
     name = text(block[_NAME])
     form: Format = "v7"
+    problem = None
     if magic.startswith(_USTAR_MAGIC):
         form = "ustar"
         prefix = block[_PREFIX].partition(b"\0")[0]
         if len(prefix) >= _STAR_PREFIX and block[_STAR_TRAILER] == b"tar\0":
-            raise Ambiguous("its prefix is longer than one of star's format")
+            problem = AmbiguousName("its prefix is longer than one of star's format")
         name = f"{os.fsdecode(prefix)}/{name}" if prefix else name
     elif magic == _GNU_MAGIC:
         form = "gnu"
-        _check_gnu(block)
+        if block[_TYPE] != SPARSE_TYPE and block[_GNU_SPARSE_ALL].strip(b"\0"):
+            # libarchive expands it whatever the type is.
+            raise Ambiguous("it has a sparse map, and is not a sparse file")
+        if not _has_gnu_times(block):
+            # Go takes what is not a time for a prefix, because its own writer once wrote such (golang.org/issue/12594).
+            problem = AmbiguousName("it has a prefix, and GNU tar's magic, which does not have one")
     elif magic.startswith(b"ustar") and block[_PREFIX.start]:
-        raise Ambiguous(f"it has a prefix, and the magic {magic!r}, which is neither ustar's nor GNU tar's")
+        problem = AmbiguousName(f"it has a prefix, and the magic {magic!r}, which is neither ustar's nor GNU tar's")
     size = block[_SIZE]
     if size.strip(b" \0") == b"" and size.strip(b"\0"):
         raise Malformed("a header has a blank size")
@@ -115,6 +130,7 @@ def decode(block: bytes) -> Header:
         text(block[_TARGET]),
         form,
         form == "ustar" and not _has_star_times(block),
+        problem,
         block,
     )
 
@@ -195,18 +211,14 @@ def _is_sum(stated: int, block: bytes) -> bool:
     return stated == sum(rest) or stated == sum(memoryview(rest).cast("b"))
 
 
-def _check_gnu(block: bytes) -> None:
-    for field in _GNU_TIMES:
-        if not block[field.start]:
-            continue
-        try:
-            number(block[field], signed=True)
-        except Malformed:
-            # Go takes what is not a time for a prefix, because its own writer once wrote such (golang.org/issue/12594).
-            raise Ambiguous("it has a prefix, and GNU tar's magic, which does not have one") from None
-    if block[_TYPE] != SPARSE_TYPE and block[_GNU_SPARSE_ALL].strip(b"\0"):
-        # libarchive expands it whatever the type is.
-        raise Ambiguous("it has a sparse map, and is not a sparse file")
+def _has_gnu_times(block: bytes) -> bool:
+    try:
+        for field in _GNU_TIMES:
+            if block[field.start]:
+                number(block[field], signed=True)
+    except Malformed:
+        return False
+    return True
 
 
 def _has_star_times(block: bytes) -> bool:

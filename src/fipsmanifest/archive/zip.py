@@ -21,7 +21,7 @@ from . import zipfields
 from .decompress import Compression, reader
 from .embedded import Embedded
 from .limits import DEFAULT, Limits, spend
-from .member import Content, Damaged, Member, Unread
+from .member import Content, Damaged, Item, Member, Rejected, Unread
 from .paths import is_target, normalise, shown
 from .zipfields import Entry, Malformed
 
@@ -79,12 +79,12 @@ def _has_directory(tail: bytes, size: int) -> bool:
     return False
 
 
-def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member | Unread]:
+def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Item]:
     """Yield the members of the archive ``file``, which must be seekable, in the order of their data.
 
-    What cannot be expanded is yielded as `Unread`; reading content raises `Damaged`, and the next member can be asked
-    for all the same. Raises `Refused`, naming the member, for an archive that readers
-    could understand differently, and for more members or bytes than ``limits`` allow.
+    What cannot be expanded is yielded as `Unread`, a name that readers take differently as `Rejected`; reading content
+    raises `Damaged`, and the next member can be asked for all the same. Raises `Refused`, naming the member, where
+    readers could see different members, and for more members or bytes than ``limits`` allow.
     """
     try:
         entries, base, directory = _directory(file, limits)
@@ -96,6 +96,7 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
     expanded = 0
     for entry in entries:
         path = paths[entry.offset]
+        called = path if isinstance(path, str) else os.fsdecode(entry.name)
         try:
             if entry.offset + base != position:
                 raise Malformed("it overlaps another, or there is a gap before it")
@@ -105,13 +106,15 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
                 raise Malformed(f"it takes the archive beyond {limits.expanded} bytes")
             position = data + entry.compressed
             reason = _unreadable(entry)
-            if reason is None:
+            if isinstance(path, Refused):
+                yield Rejected(path)
+            elif reason is None:
                 yield from _member(_Data(file, data, entry, _called(name, path)), entry, path)
             else:
                 yield Unread(path, *reason)
             position += _descriptor(file, position, entry, width, readable=reason is None)
         except Malformed as error:
-            raise Refused(f"{name}: {shown(path)} is not a valid ZIP member: {error}.", _ADVICE) from error
+            raise Refused(f"{name}: {shown(called)} is not a valid ZIP member: {error}.", _ADVICE) from error
     if position != directory:
         raise Refused(
             f"{name} is not a valid ZIP archive: something is between its members and its directory.", _ADVICE
@@ -168,20 +171,24 @@ def _directory(file: BinaryIO, limits: Limits) -> tuple[list[Entry], int, int]:
     return entries, base, start
 
 
-def _paths(entries: list[Entry], name: str) -> dict[int, str]:
-    """Return the path of each entry, by its offset. Raises `Refused` for a name that readers take differently."""
-    found: dict[int, str] = {}
+def _paths(entries: list[Entry], name: str) -> dict[int, str | Refused]:
+    """Return the path of each entry, by its offset, or why readers take its name differently."""
+    found: dict[int, str | Refused] = {}
     taken: dict[str, bool] = {}
     for entry in entries:
         text = entry.name.decode("utf-8", "surrogateescape")
-        path = normalise(text, "/", name)
+        try:
+            path = normalise(text, "/", name)
+        except Refused as error:
+            found[entry.offset] = error
+            continue
+        found[entry.offset] = path
         # unzip and bsdtar take a backslash for a separator where an archive seems to come from Windows.
         if "\\" in text or text.startswith("/") or (path == "/" and not entry.is_directory):
-            raise Refused(f"{name}: {shown(text)} is a name that readers take differently.", _ADVICE)
-        if path in taken and not (taken[path] and entry.is_directory):
-            raise Refused(f"{name} has {shown(path)} twice.", _ADVICE)
+            found[entry.offset] = Refused(f"{name}: {shown(text)} is a name that readers take differently.", _ADVICE)
+        elif path in taken and not (taken[path] and entry.is_directory):
+            found[entry.offset] = Refused(f"{name} has {shown(path)} twice.", _ADVICE)
         taken[path] = entry.is_directory
-        found[entry.offset] = path
     return found
 
 

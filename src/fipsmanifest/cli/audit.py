@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UsageError
+from ..publish import audit as auditing
+from ..publish.address import open_bucket
+from ..publish.audit import Audit
+from ..publish.consumer import Consumer
+from ..sign.listing import list_keys
+from ..trust.store import load_trust
 from . import options, output
-
-if TYPE_CHECKING:
-    from ..publish.audit import Audit
+from . import summary as summaries
 
 
 def audit(
     ctx: typer.Context,
-    bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="s3://name[/prefix], or a folder.")],
+    bucket: Annotated[str, typer.Argument(metavar="BUCKET", help="The bucket: s3://NAME[/PREFIX], or a directory.")],
     keys: options.Keys = options.KEYS,
     endpoint_url: options.EndpointUrl = None,
     wait: Annotated[
@@ -29,49 +33,44 @@ def audit(
             metavar="SECONDS",
             min=0,
             max=600,
-            help="Look again as long where all that is found may be a publication under way.",
+            help="How long to repeat the audit if all findings may be due to a publication in progress.",
         ),
     ] = 10.0,
     summary: Annotated[
-        Path | None, typer.Option("--summary", metavar="FILE", help="Append the result as Markdown, for a job's page.")
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Append the result to this file as Markdown, for a job's page."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Re-verify everything that is published: signatures, bindings, serials, tool, sidecar and index.
+    """Verify everything that a bucket contains.
 
-    Somebody may publish meanwhile: what looks like that is looked at again before it is reported.
+    Checks signatures, names, serials, pointers, the node tool with its SHA-256 file, and the index. A finding that may
+    be due to a publication in progress is checked again before it is reported.
 
-    Ends with 3 where something must not be trusted, with 1 for anything else that is not as it should be. What a
-    revoked key signed and a good serial or version has replaced is a note, and no failure.
+    The exit code is 3 if a published object must not be trusted, and 1 for any other finding. An object that a revoked
+    key signed, and that a valid serial or version has replaced, is a note only.
     """
-    from ..publish.address import open_bucket
-    from ..publish.audit import audit as act
-    from ..publish.consumer import Consumer
-    from ..sign.listing import list_keys
-    from ..trust.store import load_trust
-    from . import summary as summaries
-
     if "://" not in bucket and not Path(bucket).is_dir():
-        raise UsageError(f"{bucket} is not a folder.", "Name the bucket that was published to.")
+        raise UsageError(f"{bucket} is not a directory.", "Name the bucket that was published to.")
     if summary is not None:
         summaries.require_file(summary)
     opened, consumer = open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
     with output.progress(options.session_of(ctx)) as progress:
-        done = act(opened, consumer, progress, patience=wait)
-    # A key has an entry for each role that it signs in.
+        done = auditing.audit(opened, consumer, progress, patience=wait)
+    # A key has an entry for each of its roles.
     warnings = list(dict.fromkeys(info.warning for info in list_keys(keys) if info.warning))
     today = datetime.now(UTC).date()
     if json:
-        output.write_json(_form(done, warnings, today))
+        output.write_json(_document(done, warnings, today))
     else:
-        _tell(done, warnings, today)
+        _print(done, warnings, today)
     if summary is not None:
         _append(summary, done, warnings, today)
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 
 
-def _form(done: Audit, warnings: list[str], today: date) -> dict[str, Any]:
+def _document(done: Audit, warnings: list[str], today: date) -> dict[str, Any]:
     return {
         "schema": "fipsmanifest/audit/v1",
         "bucket": done.address,
@@ -105,8 +104,8 @@ def _form(done: Audit, warnings: list[str], today: date) -> dict[str, Any]:
     }
 
 
-def _tell(done: Audit, warnings: list[str], today: date) -> None:
-    # This is often piped to a job's page, and names in a bucket are anybody's.
+def _print(done: Audit, warnings: list[str], today: date) -> None:
+    # This is often piped to a job's page, and names in a bucket are untrusted.
     for line in _lines(done, warnings, today):
         output.write(output.inert(line))
 
@@ -124,22 +123,20 @@ def _lines(done: Audit, warnings: list[str], today: date) -> Iterator[str]:
 
 def _append(path: Path, done: Audit, warnings: list[str], today: date) -> None:
     """Append the result to ``path`` as Markdown."""
-    from . import summary as summaries
-
     text = output.markdown_text
     lines = [f"## Audit of {text(done.address)}\n", f"{text(_counts(done))}.\n"]
     rows = [[finding.code, finding.key, f"{finding.message} {finding.advice}"] for finding in done.findings]
     rows += [["note", note.key, note.message] for note in done.notes]
     rows += [["warning", "-", warning] for warning in warnings]
     if rows:
-        lines += [*output.markdown_table(["what", "object", "meaning"], rows), ""]
+        lines += [*output.markdown_table(["finding", "object", "meaning"], rows), ""]
     for item, status in done.certificates(today):
         since = f" since {item.historical_since}" if status == "historical" else ""
         lines.append(f"- {text(f'{item.standard} certificate {item.number} ({item.holder})')}: {status}{since}")
     summaries.write(path, [*lines, "", _CAVEAT])
 
 
-_CAVEAT = "A manifest is evidence of what was published, and certifies nothing."
+_CAVEAT = "The signatures show who published these objects. They are not a certification."
 
 
 def _counts(done: Audit) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-    help="Validate a node with the node tool's own code.",
-)
+from ..node.main import main
+from .verbs import VERBS
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["check"].summary)
 
 
 @app.command(
@@ -17,7 +15,5 @@ app = typer.Typer(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
 )
 def node(ctx: typer.Context) -> None:
-    """Validate this node, or one below --root, against signed manifests; options as those of dkp-fips-tool."""
-    from ..node.main import main
-
+    """Validate this node, or the root directory of one, against signed manifests; takes dkp-fips-tool's options."""
     raise typer.Exit(main(ctx.args, "fipsmanifest check node"))

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: which columns there is room for, and how wide each may be."""
+"""Tables that fit the terminal: the columns that are shown, and their widths."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class Column:
     """One column of a table."""
 
     heading: str
-    """What stands above it."""
+    """Its heading."""
     least: int
-    """Characters that it needs to be of use; a longer cell is shortened to no less."""
+    """Its minimum width in characters; a longer cell is not shortened below it."""
     rank: int = 0
-    """The column of the highest rank is left out first; one of rank 0 never is."""
+    """The column of the highest rank is left out first; one of rank 0 is always shown."""
     middle: bool = False
-    """A cell is shortened in its middle, as what tells one path from another is at its ends."""
+    """Whether a cell is shortened in its middle, because paths differ at their ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns that there is room for."""
+    """The columns and their widths."""
 
     columns: tuple[Column, ...]
     """All of them."""
     widths: tuple[int, ...]
-    """How wide each is; 0 for one that is left out."""
+    """The width of each in characters; 0 for one that is left out."""
 
     def row(self, cells: Sequence[str]) -> str:
         """Return one line."""
@@ -50,9 +50,9 @@ class Layout:
 
 
 def terminal() -> int | None:
-    """Return the columns of the terminal that results go to; None where they go to a file or another program.
+    """Return the width of the terminal on stdout in characters; None if stdout is a file or a pipe.
 
-    COLUMNS decides where it is set, as for other programs.
+    COLUMNS overrides it, as for other programs.
     """
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         return None
@@ -60,7 +60,7 @@ def terminal() -> int | None:
 
 
 def layout(columns: Sequence[Column], widths: Sequence[int], limit: int | None) -> Layout:
-    """Choose columns and their widths for cells that are ``widths`` wide at most, on a line of ``limit`` characters."""
+    """Return the layout for cells of at most ``widths`` characters on a line of ``limit`` characters."""
     wanted = [max(width, len(column.heading)) for width, column in zip(widths, columns, strict=True)]
     if limit is None:
         return Layout(tuple(columns), tuple(wanted))
@@ -79,7 +79,7 @@ def layout(columns: Sequence[Column], widths: Sequence[int], limit: int | None) 
 
 
 def widest(found: Layout, room: int | None, heading: str) -> Layout:
-    """Give a column all the room that is left, for rows that are not known yet."""
+    """Return the layout with the rest of the line given to one column, for rows that are not known yet."""
     if room is None:
         return found
     spare = max(room - _total([width for width in found.widths if width]), 0)

@@ -5,37 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import FipsManifestError, UsageError, ValidationFailed
+from ..model.definition import Definition
+from ..model.definition_file import find, load
+from ..model.lint import load_checked, warnings
+from ..model.version import is_version
+from ..state import lock as locks
+from ..workflows import stages
 from . import options, output
-
-if TYPE_CHECKING:
-    from ..model.definition import Definition
+from .select import chosen, version_of
+from .site import opened
+from .verbs import VERBS
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     suggest_commands=False,  # click suggests, too
-    help="Release definitions: what must be in a release, and where it comes from.",
+    help=VERBS["definitions"].summary,
 )
-
-Root = Annotated[
-    Path,
-    typer.Option(
-        "--definitions", envvar="FIPSMANIFEST_DEFINITIONS", metavar="DIR", help="The folder of release definitions."
-    ),
-]
 
 
 @app.command("list")
-def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -> None:
-    """List the releases that have definitions."""
-    from ..model.definition import find, load
-    from ..state import lock as locks
-
+def list_(definitions: options.Definitions = options.DEFINITIONS, json: options.Json = False) -> None:
+    """List the definitions, with their versions, ELs and locks."""
     rows = []
     for paths in find(definitions).values():
         for path in paths:
@@ -78,23 +74,20 @@ def list_(definitions: Root = options.DEFINITIONS, json: options.Json = False) -
 def lint(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PATH|VERSION]...", help="Definition files, or versions.  [default: all definitions]"),
+        typer.Argument(metavar="[PATH|VERSION]...", help="Definition files or versions.  [default: all definitions]"),
     ] = None,
-    definitions: Root = options.DEFINITIONS,
+    definitions: options.Definitions = options.DEFINITIONS,
     json: options.Json = False,
 ) -> None:
-    """Check definitions: form, versions, ELs, owners; every mistake with file and line."""
-    from ..model.definition import find
-    from ..model.lint import load_checked, warnings
-
+    """Check definitions, and report each problem with file and line."""
     every = [path for found in find(definitions).values() for path in found] if definitions.is_dir() else []
-    chosen = _chosen(paths, definitions) if paths else every
-    if not chosen:
-        raise UsageError(f"There is no definition in {definitions}.", "Name the folder with --definitions.")
+    checked = _files(paths, definitions) if paths else every
+    if not checked:
+        raise UsageError(f"There is no definition in {definitions}.", "Name another directory with --definitions.")
     problems: list[str] = []
     doubts: list[str] = []
-    others = _readable(dict.fromkeys([*every, *chosen]))
-    for path in chosen:
+    others = _readable(dict.fromkeys([*every, *checked]))
+    for path in checked:
         try:
             load_checked(path)
             doubts += warnings(path, others)
@@ -104,7 +97,7 @@ def lint(
         output.write_json(
             {
                 "schema": "fipsmanifest/lint/v1",
-                "checked": [str(path) for path in chosen],
+                "checked": [str(path) for path in checked],
                 "problems": problems,
                 "warnings": doubts,
             }
@@ -116,32 +109,27 @@ def lint(
         output.say(f"warning: {line}")
     if problems:
         raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.")
-    output.write(f"{len(chosen)} definition{'' if len(chosen) == 1 else 's'}, no mistake.")
+    output.write(f"{len(checked)} definition{'' if len(checked) == 1 else 's'} checked, no problems.")
 
 
-def _chosen(arguments: list[Path], definitions: Path) -> list[Path]:
+def _files(arguments: list[Path], definitions: Path) -> list[Path]:
     """Return the files that the arguments name: paths, or versions such as v1.21.3."""
-    from ..model.definition import find, is_version
-    from .select import version_of
-
-    chosen: list[Path] = []
+    files: list[Path] = []
     for argument in arguments:
         version = version_of(str(argument))
         if argument.is_file():
-            chosen.append(argument)
+            files.append(argument)
         elif is_version(version):
-            chosen += find(definitions, version)[version]
+            files += find(definitions, version)[version]
         else:
             raise UsageError(
                 f"{argument} is neither a definition file nor a version.", "See 'fipsmanifest definitions list'."
             )
-    return chosen
+    return files
 
 
 def _readable(paths: Iterable[Path]) -> list[Definition]:
-    """Return the definitions that can be read; what is wrong with the others is reported where they are checked."""
-    from ..model.definition import load
-
+    """Return the definitions that can be read; errors in the others are reported when they are checked."""
     found = []
     for path in paths:
         with suppress(FipsManifestError):
@@ -151,11 +139,11 @@ def _readable(paths: Iterable[Path]) -> list[Definition]:
 
 @app.command()
 def lock(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")],
+    version: options.Version,
     el: options.El = None,
-    update: Annotated[bool, typer.Option("--update", help="Replace the pins that there are.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Replace the digests of an existing lock.")] = False,
     lock_file: options.LockFile = None,
-    definitions: Root = options.DEFINITIONS,
+    definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,
     work: options.Work = options.WORK,
     cache: options.Cache = None,
@@ -165,12 +153,7 @@ def lock(
     ctx: typer.Context = None,  # type: ignore[assignment]
     json: options.Json = False,
 ) -> None:
-    """Fetch and authenticate what a definition names, and pin every digest."""
-    from ..state import lock as locks
-    from ..workflows import stages
-    from .select import chosen
-    from .site import opened
-
+    """Download and authenticate the artifacts of a version, and write their digests to the lock."""
     found = chosen(definitions, version, el)
     with opened(ctx, work, keys, cache, mirror=mirror, ca_bundle=ca_bundle, allow_http=allow_http) as site:
         written = []

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..model.diff import compare
+from ..trust.cleartext import unverified_body
+from ..trust.document import MAX_BYTES, read_manifest
 from . import columns, options, output
 from .columns import Column
 from .reading import read_input
@@ -14,32 +17,30 @@ from .reading import read_input
 _COLUMNS = (
     Column("component", 10, rank=1),
     Column("change", 7),
-    Column("what", 40, middle=True),  # a package's name and version, behind the start of its address
+    Column("what", 40, middle=True),  # an address: its end has the package's name and version
     Column("before", 8, rank=3),
     Column("after", 8, rank=2),
 )
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A manifest, signed or not; a path or - for stdin.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A manifest, signed or not: a path, or - for stdin.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The manifest to compare it with.")],
     json: options.Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown, for a release note.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write a Markdown table, for release notes.")] = False,
 ) -> None:
-    """Show what changed between two manifests, by component.
+    """Show the differences between two manifests, by component.
 
-    Signatures are not checked here; run 'fipsmanifest verify' for that.
+    Signatures are not verified; use 'fipsmanifest verify' for that.
     """
-    from ..model.diff import compare
-
-    differences = compare(_document(a), _document(b))
+    differences = [item for item in compare(_document(a), _document(b)) if item.is_shown]
     if json:
         output.write_json(
             {"schema": "fipsmanifest/diff/v1", "differences": [difference.to_json() for difference in differences]}
         )
         return
     if not differences:
-        output.write("No difference.")
+        output.write("No differences.")
         return
     rows = [
         [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
@@ -56,13 +57,10 @@ def diff(
 
 
 def _short(text: str | None) -> str:
-    """Keep a row readable: the whole value is in --json."""
+    """Return a shortened value; --json has the whole value."""
     return textwrap.shorten(text or "", 100, placeholder=" ...")
 
 
 def _document(name: str) -> dict[str, Any]:
-    from ..trust.cleartext import unverified_body
-    from ..trust.document import MAX_BYTES, read_manifest
-
     data = read_input(name, MAX_BYTES, "Name a manifest.")
     return read_manifest(unverified_body(data) if data.startswith(b"-----BEGIN PGP SIGNED") else data)

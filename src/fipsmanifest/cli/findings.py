@@ -1,7 +1,7 @@
-"""How ``inspect`` tells what it finds: JSON, Markdown, or a table, which grows before one's eyes on a terminal.
+"""The output of ``inspect``: JSON, Markdown, or a table, which grows while it is watched on a terminal.
 
-A node has a hundred thousand files, so nothing here holds what was found: it is put aside as it comes, on disk once it
-is long, until what has to stand before it is known.
+A node has a hundred thousand files, so the findings are not kept in memory: they are spooled to disk until the text
+before them is complete.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..errors import FipsManifestError
+from ..inspect.gate import AppliedException, GateDecision, RefusedProgram
+from ..inspect.nested import LocatedFinding, UnopenedContainer
+from ..inspect.serialization import module_to_json, to_json
+from ..inspect.table import Row, Table
+from ..inspect.verdict import describe_verdict
+from ..model.artifact import SkippedPart
+from ..model.finding import CryptoFacts, DetectedModule
+from ..progress import Progress
 from . import columns, output
 from .columns import Column
-
-if TYPE_CHECKING:
-    from ..inspect.gate import Decision, Excuse
-    from ..inspect.nested import Located, Unopened
-    from ..inspect.table import Row, Table
-    from ..model.artifact import LeftOut
-    from ..model.finding import CryptoFacts, SeenModule
-    from ..progress import Progress
 
 _COLUMNS = (
     Column("verdict", 12),
@@ -34,62 +34,59 @@ _COLUMNS = (
     Column("why", 84, rank=4),
 )
 _HEADINGS = tuple(column.heading for column in _COLUMNS)
-#: What most cells need; a live table cannot know what is to come.
+#: The widths that most cells need; a live table does not know the later rows.
 _USUAL_WIDTHS = (12, 32, 1, 22, 28, 84)
 
 
-class Telling(Protocol):
-    """One way to tell what is found."""
+class Renderer(Protocol):
+    """Writes the findings in one format."""
 
-    def see(self, item: Located) -> None:
-        """Take one file, in the order of the survey."""
+    def add(self, item: LocatedFinding) -> None:
+        """Add a file, in the order of the scan."""
 
-    def leave_out(self, item: LeftOut) -> None:
-        """Take what was not looked at."""
+    def add_left_out(self, item: SkippedPart) -> None:
+        """Add what was not inspected."""
 
-    def see_unopened(self, item: Unopened) -> None:
-        """Take a container that was not opened."""
+    def add_unopened(self, item: UnopenedContainer) -> None:
+        """Add an archive that was not opened."""
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
-        """Tell the rest; there is nothing more to come."""
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
+        """Write the rest of the result."""
 
 
-class AsJson:
+class JsonRenderer:
     """The one JSON document."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._files = output.LongList()
-        self._modules: set[SeenModule] = set()
-        self._left_out: list[LeftOut] = []
-        self._unopened: list[Unopened] = []
+        self._modules: set[DetectedModule] = set()
+        self._left_out: list[SkippedPart] = []
+        self._unopened: list[UnopenedContainer] = []
 
-    def see(self, item: Located) -> None:
-        """Take one file."""
-        from ..inspect.jsonform import to_json
-        from ..inspect.verdict import sentence
-
+    def add(self, item: LocatedFinding) -> None:
+        """Add a file."""
         entry = to_json(item.finding)
         if item.container is not None:
             entry["container"] = item.container
         crypto = item.finding.crypto
         if crypto is not None:
-            entry["sentence"] = sentence(crypto)
+            entry["sentence"] = describe_verdict(crypto)
             if crypto.module is not None:
                 entry["module_digest"] = crypto.module.digest
                 self._modules.add(crypto.module)
         self._files.add(entry)
 
-    def leave_out(self, item: LeftOut) -> None:
-        """Take what was not looked at."""
+    def add_left_out(self, item: SkippedPart) -> None:
+        """Add what was not inspected."""
         self._left_out.append(item)
 
-    def see_unopened(self, item: Unopened) -> None:
-        """Take a container that was not opened."""
+    def add_unopened(self, item: UnopenedContainer) -> None:
+        """Add an archive that was not opened."""
         self._unopened.append(item)
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
-        """Write it."""
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
+        """Write the document."""
         document: dict[str, Any] = {
             "schema": "fipsmanifest/inspect/v1",
             "files": self._files,
@@ -103,43 +100,43 @@ class AsJson:
                 "require": "proven",
                 "passed": not errors,
                 "proven": decision.proven,
-                "excepted": len(decision.excuses),
+                "excepted": len(decision.accepted),
                 "refused": len(decision.refusals),
                 "excuses": [
                     {key: value for key, value in asdict(item).items() if value is not None}
-                    for item in decision.excuses
+                    for item in decision.accepted
                 ],
                 "unused_exceptions": [item.path for item in decision.unused],
             }
         output.write_json(document)
 
 
-class AsMarkdown:
-    """A table for a release note: programs only."""
+class MarkdownRenderer:
+    """A table of programs, for release notes."""
 
     def __init__(self, table: Table) -> None:
-        self._rows = output.Aside()
+        self._rows = output.SpooledText()
         self._modules = _Modules(table)
         self._left_out: list[str] = []
 
-    def see(self, item: Located) -> None:
-        """Take one file."""
+    def add(self, item: LocatedFinding) -> None:
+        """Add a file."""
         if item.finding.crypto is not None:
-            self._modules.see(item.finding.crypto)
+            self._modules.add(item.finding.crypto)
             self._rows.write(json.dumps(_row(item)) + "\n")
 
-    def leave_out(self, item: LeftOut) -> None:
-        """Take what was not looked at."""
-        self._left_out.append(_not_looked_at(item))
+    def add_left_out(self, item: SkippedPart) -> None:
+        """Add what was not inspected."""
+        self._left_out.append(_left_out_line(item))
 
-    def see_unopened(self, item: Unopened) -> None:
-        """Take a container that was not opened."""
-        self._left_out.append(_not_opened(item))
+    def add_unopened(self, item: UnopenedContainer) -> None:
+        """Add an archive that was not opened."""
+        self._left_out.append(_unopened_line(item))
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:  # noqa: ARG002
-        """Write it, with what was accepted and why; a release note has no place for errors."""
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:  # noqa: ARG002
+        """Write the table, and what was accepted and why; errors do not belong in release notes."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
-        accepted = [_accepted(excuse) for excuse in decision.excuses] if decision is not None else []
+        accepted = [_accepted(excuse) for excuse in decision.accepted] if decision is not None else []
         for lines in (self._modules.lines(), self._left_out, accepted):
             if lines:
                 output.write()
@@ -147,46 +144,46 @@ class AsMarkdown:
                 output.write(f"- {output.markdown_text(line)}")
 
 
-class AsTable:
-    """Aligned columns, as many as the terminal has room for: programs only, and how many files there were."""
+class TableRenderer:
+    """A table of programs that fits the terminal, and the number of other files."""
 
     def __init__(self, table: Table) -> None:
-        self._rows = output.Aside()
+        self._rows = output.SpooledText()
         self._modules = _Modules(table)
         self._causes = _Causes()
         self._widths = [len(heading) for heading in _HEADINGS]
         self._programs = self._others = 0
         self._left_out: list[str] = []
 
-    def see(self, item: Located) -> None:
-        """Take one file."""
+    def add(self, item: LocatedFinding) -> None:
+        """Add a file."""
         if item.finding.crypto is None:
             self._others += 1
             return
         self._programs += 1
-        self._modules.see(item.finding.crypto)
-        self._causes.see(item.finding.crypto)
+        self._modules.add(item.finding.crypto)
+        self._causes.add(item.finding.crypto)
         row = [output.one_line(cell) for cell in _row(item)]
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
-        self._tell(row)
+        self._store_row(row)
 
-    def leave_out(self, item: LeftOut) -> None:
-        """Take what was not looked at."""
-        self._left_out.append(_not_looked_at(item))
+    def add_left_out(self, item: SkippedPart) -> None:
+        """Add what was not inspected."""
+        self._left_out.append(_left_out_line(item))
 
-    def see_unopened(self, item: Unopened) -> None:
-        """Take a container that was not opened."""
-        self._left_out.append(_not_opened(item))
+    def add_unopened(self, item: UnopenedContainer) -> None:
+        """Add an archive that was not opened."""
+        self._left_out.append(_unopened_line(item))
 
-    def end(self, errors: Sequence[FipsManifestError], decision: Decision | None) -> None:
-        """Write it; errors are told where all verbs tell theirs."""
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
+        """Write the table; errors are reported as those of all verbs."""
         found = self._layout()
         refused = _totals(decision)
         if refused:
             output.write(f"not passed: {refused}")
             output.write()
         if self._programs:
-            self._tell_all(found)
+            self._write_rows(found)
             output.write()
             if found.widths[-1] < self._widths[-1]:
                 for line in self._causes.lines(columns.terminal()):
@@ -197,25 +194,25 @@ class AsTable:
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
             return
-        for excuse in decision.excuses:
+        for excuse in decision.accepted:
             output.write(output.one_line(_accepted(excuse)))
         passed = "not passed" if errors else "passed"
-        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.excuses)} accepted by exceptions.")
+        output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.accepted)} accepted by exceptions.")
 
     def _layout(self) -> columns.Layout:
         return columns.layout(_COLUMNS, self._widths, columns.terminal())
 
-    def _tell(self, row: list[str]) -> None:
+    def _store_row(self, row: list[str]) -> None:
         self._rows.write(json.dumps(row) + "\n")
 
-    def _tell_all(self, found: columns.Layout) -> None:
+    def _write_rows(self, found: columns.Layout) -> None:
         output.write(found.headings())
         for row in map(json.loads, self._rows.lines()):
             output.write(found.row(row))
 
 
-class AsLiveTable(AsTable):
-    """The same, each row as it is found, above the progress bar."""
+class LiveTableRenderer(TableRenderer):
+    """A table whose rows appear as they are found, above the progress bar."""
 
     def __init__(self, table: Table, bars: Progress) -> None:
         super().__init__(table)
@@ -226,86 +223,78 @@ class AsLiveTable(AsTable):
     def _layout(self) -> columns.Layout:
         return self._fixed
 
-    def _tell(self, row: list[str]) -> None:
+    def _store_row(self, row: list[str]) -> None:
         if self._programs == 1:
             self._bars.note(self._fixed.headings())
         self._bars.note(self._fixed.row(row))
 
-    def _tell_all(self, found: columns.Layout) -> None:
+    def _write_rows(self, found: columns.Layout) -> None:
         pass
 
 
 class _Causes:
-    """Why each verdict was given, once for all programs of the same reason."""
+    """The reasons for verdicts, each once for all programs that have it."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, str], int] = {}
 
-    def see(self, crypto: CryptoFacts) -> None:
-        """Take one program's verdict."""
-        from ..inspect.verdict import sentence
-
-        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), sentence(crypto))
+    def add(self, crypto: CryptoFacts) -> None:
+        """Add a program's verdict."""
+        key = (str(crypto.verdict), str(crypto.evidence.get("code", "")), describe_verdict(crypto))
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def lines(self, room: int | None) -> list[str]:
         """Return the reasons, each on lines of ``room`` characters."""
-        told = [
+        texts = [
             f"{verdict} ({code}), {_counted(count, 'program')}: {output.one_line(why)}"
             for (verdict, code, why), count in self._counts.items()
         ]
         width = max(room or 0, 40)
-        return [line for text in told for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+        return [line for text in texts for line in textwrap.wrap(text, width, subsequent_indent="  ")]
 
 
-def _totals(decision: Decision | None) -> str:
-    """Return how many programs of each verdict may not pass; empty where all may."""
-    from ..inspect.gate import NotPassed
-
-    refused = [item.verdict for item in decision.refusals if isinstance(item, NotPassed)] if decision else []
+def _totals(decision: GateDecision | None) -> str:
+    """Return how many programs of each verdict do not pass; empty if all pass."""
+    refused = [item.verdict for item in decision.refusals if isinstance(item, RefusedProgram)] if decision else []
     return ", ".join(f"{refused.count(verdict)} {verdict}" for verdict in dict.fromkeys(refused))
 
 
 def _error(error: FipsManifestError) -> dict[str, Any]:
-    """Return the JSON of an error, with the program that it is about, where it is about one."""
-    from ..inspect.gate import NotPassed
-
+    """Return the JSON form of an error, with its program if it is about one."""
     form = output.error_form(error.exit_code, error.message, error.advice)
-    if isinstance(error, NotPassed):
+    if isinstance(error, RefusedProgram):
         form |= {"path": error.path, "container": error.container, "verdict": error.verdict}
     return form
 
 
 class _Modules:
-    """What a reader has to know of the modules in a table: what covers each today, or who vouches for it."""
+    """The modules of the listed programs: the certificates of each with their status today, or who claims it."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._seen: set[str] = set()
 
-    def see(self, crypto: CryptoFacts) -> None:
-        """Take the module that was found in a program."""
+    def add(self, crypto: CryptoFacts) -> None:
+        """Add the module of a program."""
         if crypto.module is not None and crypto.module.row is not None:
             self._seen.add(crypto.module.id)
 
     def lines(self) -> list[str]:
-        """Give a line for each certificate, and for each module that none covers."""
+        """Return a line for each certificate, and for each module without one."""
         rows = [row for row in self._table.rows if row.id in self._seen]
         return [line for row in rows for line in _covered(row, _today())]
 
 
 def _covered(row: Row, today: date) -> list[str]:
     if row.row == "local":
-        return [f"module {row.id}: local, claimed by {row.claimed_by}; no certificate is known here"]
+        return [f"module {row.id}: local, claimed by {row.claimed_by}; no certificate is known"]
     return [
         f"module {row.id}: {item.standard} certificate {item.number} ({item.holder}), {item.standing(today)}"
         for item in row.certificates
-    ] or [f"module {row.id}: no certificate is known here"]
+    ] or [f"module {row.id}: no certificate is known"]
 
 
-def _module(seen: SeenModule, table: Table) -> dict[str, Any]:
-    from ..inspect.jsonform import module_to_json
-
+def _module(seen: DetectedModule, table: Table) -> dict[str, Any]:
     entry = module_to_json(seen, table)
     known = {item.number: item for item in table.certificates}
     for certificate in entry.get("certificates", ()):
@@ -317,28 +306,26 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _not_looked_at(item: LeftOut) -> str:
-    return f"not looked at: {item.name} ({item.why})"
+def _left_out_line(item: SkippedPart) -> str:
+    return f"not inspected: {item.name} ({item.why})"
 
 
-def _not_opened(item: Unopened) -> str:
+def _unopened_line(item: UnopenedContainer) -> str:
     where = item.path + (f" in {item.container}" if item.container else "")
     return f"not opened: {where} ({item.format}): {item.reason}"
 
 
-def _unopened(item: Unopened) -> dict[str, str]:
+def _unopened(item: UnopenedContainer) -> dict[str, str]:
     entry = {"path": item.path, "container": item.container, "format": item.format, "reason": item.reason}
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _accepted(excuse: Excuse) -> str:
+def _accepted(excuse: AppliedException) -> str:
     where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
     return f"accepted: {where} is '{excuse.verdict}': {excuse.reason}"
 
 
-def _row(item: Located) -> list[str]:
-    from ..inspect.verdict import sentence
-
+def _row(item: LocatedFinding) -> list[str]:
     finding = item.finding
     crypto = finding.crypto
     cells = [
@@ -347,13 +334,13 @@ def _row(item: Located) -> list[str]:
         item.container or "-",
         finding.go.version if finding.go else "-",
         _module_cell(crypto.module) if crypto and crypto.module else "-",
-        sentence(crypto) if crypto else "",
+        describe_verdict(crypto) if crypto else "",
     ]
-    # A row is a line, whatever a file is called.
+    # A row is one line, also for a file name with line breaks.
     return [cell.replace("\n", "\\x0a") for cell in cells]
 
 
-def _module_cell(module: SeenModule) -> str:
+def _module_cell(module: DetectedModule) -> str:
     return f"{module.id} (local)" if module.row == "local" else module.id
 
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
+from ..collect import image
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
-from ..model.artifact import LeftOut
+from ..fetch.cache import Cache, default_root
+from ..fetch.http import Http
+from ..fetch.mirror import Mirrors
+from ..inspect.gate import Gate, group_by_cause, read_exceptions
+from ..inspect.inspector import Inspector
+from ..inspect.nested import Outcome, UnopenedContainer
+from ..inspect.scan import RemoteImage, scan
+from ..inspect.table import Table, load
+from ..model.artifact import SkippedPart
+from ..oci.registry import parse_reference
+from ..progress import Progress
 from . import options, output
-
-if TYPE_CHECKING:
-    from ..fetch.cache import Cache
-    from ..inspect.gate import Gate
-    from ..inspect.nested import Outcome
-    from ..inspect.scan import RemoteImage
-    from ..inspect.table import Table
-    from ..progress import Progress
-    from .findings import Telling
-
+from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
 
 _REMOTE = "docker://"
 
@@ -35,21 +38,21 @@ def inspect(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="An ELF file, a folder, an RPM or .deb, a tarball, a ZIP or cpio archive, a compressed file, an image "
-            "archive or docker://REGISTRY/REPOSITORY:TAG.",
+            help="An ELF file, a directory, an RPM or .deb package, a tar, ZIP or cpio archive, a compressed file, an "
+            "image archive, or docker://REGISTRY/REPOSITORY:TAG.",
         ),
     ],
     require: Annotated[
         Literal["proven"] | None,
-        typer.Option("--require", help="Refuse (5) unless every Go program is proven or has no cryptography."),
+        typer.Option("--require", help="Exit with 5 unless every Go program is proven or contains no cryptography."),
     ] = None,
     exceptions: Annotated[
         Path | None,
         typer.Option(
             "--exceptions",
             metavar="FILE",
-            help="With --require: TOML with [[exceptions]] of path (a glob), verdict (or 'unopened') and reason, and "
-            "maybe container.",
+            help="For --require: TOML file of [[exceptions]], each with path (a glob), verdict (or 'unopened'), reason "
+            "and, optionally, container (a glob).",
         ),
     ] = None,
     modules: options.Modules = None,
@@ -63,7 +66,7 @@ def inspect(
             envvar="FIPSMANIFEST_MAX_SECONDS",
             metavar="N",
             min=1,
-            help="Seconds that opening what is packed in one PATH may take; one more for each MiB of it.",
+            help="Time limit in seconds for the archives of one PATH, in addition to one second for each MiB of it.",
         ),
     ] = int(DEFAULT_ALLOWANCE.seconds),
     max_expanded: Annotated[
@@ -72,80 +75,68 @@ def inspect(
             envvar="FIPSMANIFEST_MAX_EXPANDED",
             metavar="GIB",
             min=1,
-            help="GiB that all that is packed in one PATH may expand to; 200 times its size more.",
+            help="Limit in GiB for the unpacked size of one PATH, in addition to 200 times its size.",
         ),
     ] = DEFAULT_ALLOWANCE.expanded >> 30,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown, for a release note.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write a Markdown table, for release notes.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Say of every file what it is, and of every program whether the validated module is proven to be in it.
+    """Inspect files, archives and images for the validated cryptographic module.
 
-    What is packed in a PATH is opened as well. A container that cannot be opened, such as a disk image or an encrypted
-    file, is named: the command then ends with 4, and as a gate with 5 unless an exception names it.
+    Prints a row for each program, with its verdict: proven, unlisted, declared, contradicted, other-module, no-crypto,
+    plain, not-go or unreadable. Archives in PATH are opened, also nested ones. An archive that cannot be opened, such
+    as a disk image or an encrypted file, is reported, and the exit code is 4.
 
-    Verdicts: proven, unlisted, declared, contradicted, other-module, no-crypto, plain, not-go, unreadable.
-
-    As a gate (--require proven) it ends with 5 where a program may not pass, or where there is nothing to prove.
+    With --require proven this is a gate: the exit code is 5 if a program does not pass, if an archive was not opened
+    and no exception names it, or if no program is proven.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
-    from ..inspect.gate import by_cause
-    from ..inspect.nested import Unopened
-    from ..inspect.table import load
-
-    gate = _gate(exceptions) if require is not None else None
+    # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
+    gate = Gate(read_exceptions(exceptions) if exceptions is not None else ()) if require is not None else None
     table = load(modules)
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
-        telling = _telling(ctx, table, bars, markdown=markdown, json=json)
+        renderer = _renderer(ctx, table, bars, markdown=markdown, json=json)
         network = _Network(tuple(mirror or ()), ca_bundle, allow_http)
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
-        with _survey(paths, table, cache, network, allowance, bars) as outcomes:
+        with _scan(paths, table, cache, network, allowance, bars) as outcomes:
             for item in outcomes:
-                if isinstance(item, Unopened):
-                    telling.see_unopened(item)
-                    # As a gate it refuses what was not opened; without one, this is what is incomplete.
+                if isinstance(item, UnopenedContainer):
+                    renderer.add_unopened(item)
+                    # A gate refuses it; without a gate, the result is incomplete.
                     if gate is None:
                         errors.append(item)
                     else:
-                        gate.see_unopened(item)
+                        gate.add_unopened(item)
                 elif isinstance(item, FipsManifestError):
                     errors.append(item)
-                elif isinstance(item, LeftOut):
-                    telling.leave_out(item)
+                elif isinstance(item, SkippedPart):
+                    renderer.add_left_out(item)
                 else:
-                    telling.see(item)
+                    renderer.add(item)
                     if gate is not None:
-                        gate.see(item)
+                        gate.add(item)
     decision = gate.decide() if gate is not None else None
     if decision is not None:
         errors += decision.refusals
     for error in errors:
-        # The names in it are of what is looked at, which may be anybody's.
+        # It contains names from the inspected files, which are untrusted.
         error.message = output.one_line(error.message)
-    telling.end(errors, decision)
-    errors = by_cause(errors)
+    renderer.finish(errors, decision)
+    errors = group_by_cause(errors)
     for unused in decision.unused if decision is not None else ():
         within = f" in {unused.container}" if unused.container else ""
-        output.say(f"note: no program is named by the exception for {output.one_line(unused.path + within)}.")
+        output.say(f"note: The exception for {output.one_line(unused.path + within)} matches no program.")
     if errors:
         raise errors[0] if len(errors) == 1 else Several(errors, (5, *CONSUMER_PRECEDENCE))
 
 
-def _telling(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool, json: bool) -> Telling:
-    from .findings import AsJson, AsLiveTable, AsMarkdown, AsTable
-
+def _renderer(ctx: typer.Context, table: Table, bars: Progress, *, markdown: bool, json: bool) -> Renderer:
     if json:
-        return AsJson(table)
+        return JsonRenderer(table)
     if markdown:
-        return AsMarkdown(table)
-    return AsLiveTable(table, bars) if output.is_watched(options.session_of(ctx)) else AsTable(table)
-
-
-def _gate(exceptions: Path | None) -> Gate:
-    """Give what decides; a mistake in the exceptions is said before anything is looked at."""
-    from ..inspect.gate import Gate, read_exceptions
-
-    return Gate(read_exceptions(exceptions) if exceptions is not None else ())
+        return MarkdownRenderer(table)
+    return LiveTableRenderer(table, bars) if output.is_watched(options.session_of(ctx)) else TableRenderer(table)
 
 
 def _refuse_ignored(ctx: typer.Context, paths: list[str], *, require: str | None, json: bool) -> None:
@@ -160,37 +151,31 @@ def _refuse_ignored(ctx: typer.Context, paths: list[str], *, require: str | None
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """How images are fetched."""
+    """How images are downloaded."""
 
     mirrors: tuple[str, ...]
     """FROM=TO."""
     ca_bundle: Path | None
-    """Certificate authorities in place of the usual ones."""
+    """CA certificates in place of the default ones."""
     allow_http: bool
-    """Fetch over plain http too."""
+    """Whether plain HTTP is allowed."""
 
 
 @contextmanager
-def _survey(
+def _scan(
     paths: list[str], table: Table, cache: Path | None, network: _Network, allowance: Allowance, bars: Progress
 ) -> Iterator[Iterator[Outcome]]:
-    """Give what is found, with the spool and the connections that it takes."""
-    import tempfile
-
-    from ..fetch.cache import Cache, default_root
-    from ..inspect.inspector import Inspector
-    from ..inspect.scan import survey
-
+    """Return the outcomes of the scan, as a context that owns its temporary directory and connections."""
     store = Cache(cache or default_root())
-    # After an interruption a thread may still write there for a moment.
+    # After an interruption a thread may still write to it for a moment.
     temporary = tempfile.TemporaryDirectory(prefix="fipsmanifest-", ignore_cleanup_errors=True)
     with temporary as spool, ExitStack() as open_connections:
         targets: list[Path | RemoteImage] = [Path(path) for path in paths if not path.startswith(_REMOTE)]
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        outcomes = survey(targets, Inspector(table, Path(spool)), store, bars, allowance)
-        # Closed here, whoever stops reading: its threads must end before their directory goes.
+        outcomes = scan(targets, Inspector(table, Path(spool)), store, bars, allowance)
+        # Closed here, even if the caller stops early: its threads must end before their directory is removed.
         open_connections.callback(outcomes.close)
         yield outcomes
 
@@ -198,11 +183,6 @@ def _survey(
 def _puller(
     store: Cache, network: _Network, bars: Progress, open_connections: ExitStack
 ) -> Callable[[str], RemoteImage]:
-    from ..collect import image
-    from ..fetch.http import Http
-    from ..fetch.mirror import Mirrors
-    from ..inspect.scan import RemoteImage
-    from ..oci.registry import parse_reference
 
     mirrors = Mirrors.parse(network.mirrors)
     http = Http(store, ca_bundle=network.ca_bundle, allow_http=network.allow_http, progress=bars)
@@ -210,7 +190,7 @@ def _puller(
 
     def remote(path: str) -> RemoteImage:
         reference = path.removeprefix(_REMOTE)
-        # Said before anything is looked at, as for a path that is not there.
+        # Checked before anything is inspected, like a path that does not exist.
         parse_reference(reference)
         return RemoteImage(reference, partial(image.pull, reference, http, store, mirrors, bars.note))
 

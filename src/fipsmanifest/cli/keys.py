@@ -6,89 +6,95 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UsageError
+from ..node.version import tool_version
+from ..sign import keys as directory
+from ..sign.gpg import home, passphrase_from_environment
+from ..sign.listing import KeyInfo, list_keys
+from ..state import durable
+from ..trust.store import TRUST_FILE, TrustedKey, load_trust
+from ..trust.text import write_time
 from . import options, output
 from .reading import read_input
-
-if TYPE_CHECKING:
-    from ..sign.listing import KeyInfo
-    from ..trust.store import TrustedKey
+from .verbs import VERBS
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     suggest_commands=False,  # click suggests, too
-    help="The trust folder: who may sign manifests, the tool, and upstream packages.",
+    help=VERBS["keys"].summary,
 )
 
-Fingerprint = Annotated[str, typer.Argument(metavar="FPR", help="Full fingerprint.")]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; everyone who verifies will read it.")]
-Role = Annotated[str | None, typer.Option(metavar="ROLE", help="Only its entry for manifest, tool or upstream.")]
-ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="The key that takes its place.")]
+Fingerprint = Annotated[str, typer.Argument(metavar="FPR", help="Full fingerprint of the key.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is shown to everyone who verifies.")]
+Role = Annotated[
+    str | None,
+    typer.Option(metavar="ROLE", help="Change only the entry of this role: manifest, tool or upstream."),
+]
+ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="Full fingerprint of the key that replaces it.")]
 GnupgHome = Annotated[
-    Path | None, typer.Option("--gnupghome", envvar="GNUPGHOME", metavar="DIR", help="Where gpg keeps secret keys.")
+    Path | None,
+    typer.Option("--gnupghome", envvar="GNUPGHOME", metavar="DIR", help="gpg's home directory, with the secret keys."),
 ]
 
 #: Bytes; a certificate with many user ids and signatures is some 100 kB.
 _MAX_CERTIFICATE = 4 << 20
 
 _CHECKLIST = """\
-Before you sign anything with it:
+Before you sign anything with this key:
   1. {backup}
-  2. Keep the revocation certificate apart from the key, printed, with whoever may declare it lost.
-  3. Take the primary's secret off machines that only sign, the CI's too: they import {subkeys} alone.
-  4. Publish the fingerprint where consumers can compare it: documentation, web page, a second channel.
-  5. Commit the trust folder; it holds public parts only."""
+  2. Print the revocation certificate, and store it apart from the key, with a person who may declare the key lost.
+  3. Remove the primary secret key from machines that only sign, CI too: import only {subkeys} there.
+  4. Publish the fingerprint where consumers can compare it: in the documentation, on a web page, in a second channel.
+  5. Commit the trust directory; it contains public keys only."""
 
-#: Counted with GnuPG 2.2 and its agent's defaults; an agent that keeps passphrases longer asks less often.
+#: Counted with GnuPG 2.2 and its agent's defaults; an agent that caches passphrases longer asks less often.
 _ASKS = (
-    "note: gpg asks for the new passphrase twice, and then for the same one about four times more: to add the two "
-    "subkeys, and to export the backup."
+    "note: gpg asks for the new passphrase twice, and then about four more times: to add the two subkeys, and to "
+    "export the backup."
 )
-_MOVE = "Move {folder} to two encrypted media in two places, offline: it was restored once, and is the key."
-_MAKE = "There is no backup: `gpg --armor --export-secret-keys {fingerprint} > backup.asc`, on an offline medium."
-_EXPORT = "what `gpg --armor --export-secret-subkeys {fingerprint}` writes"
+_MOVE = "Move {backup}, a tested backup of the secret key, to two encrypted offline media in two places."
+_MAKE = "Make a backup on an offline medium: `gpg --armor --export-secret-keys {fingerprint} > backup.asc`."
+_EXPORT = "the output of `gpg --armor --export-secret-subkeys {fingerprint}`"
 
 
 @app.command()
 def init(
-    user_id: Annotated[str, typer.Option(metavar="'NAME <MAIL>'", help="Whose key it is.")],
+    user_id: Annotated[str, typer.Option(metavar="'NAME <MAIL>'", help="User ID of the key.")],
     keys: options.Keys = options.KEYS,
     gnupghome: GnupgHome = None,
-    bits: Annotated[int, typer.Option(help="RSA bits, 3072 or 4096.")] = 3072,
+    bits: Annotated[int, typer.Option(help="RSA key size in bits, 3072 or 4096.")] = 3072,
     valid_to: Annotated[datetime | None, typer.Option(metavar="DATE", help="End of its validity (UTC).")] = None,
     backup: Annotated[
         Path | None,
         typer.Option(
             envvar="FIPSMANIFEST_BACKUP",
             metavar="DIR",
-            help="A new folder for the backup: secret key, signing subkeys, revocation certificate.  "
-            "[default: fipsmanifest-backups in gpg's home; none with --no-passphrase]",
+            help="A new directory for the backup: secret key, signing subkeys, revocation certificate.  "
+            "[default: below fipsmanifest-backups in gpg's home directory; none with --no-passphrase]",
         ),
     ] = None,
     no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Make a key without a passphrase: for tests and demos only.")
+        bool, typer.Option("--no-passphrase", help="Create a key without a passphrase, for tests and demos only.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Make a certify-only key with separate signing subkeys for manifests and for the tool, and trust it.
+    """Create a signing key, and add it to the trust directory.
 
-    The passphrase comes from gpg's agent, FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD.
+    The primary key can only certify; it has separate subkeys that sign manifests and the tool. The passphrase is asked
+    for by gpg's agent, or taken from FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD.
     """
-    from ..sign import keys as folder
-    from ..sign.gpg import home, passphrase_from_environment
-
     passphrase = None if no_passphrase else passphrase_from_environment()
     before = _in_force(keys)
     if backup is None and not no_passphrase:
         backup = home(gnupghome) / "fipsmanifest-backups" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     if passphrase is None and not no_passphrase and sys.stdin is not None and sys.stdin.isatty():
         output.say(_ASKS)
-    made = folder.init(
+    made = directory.init(
         keys,
         user_id,
         gnupghome=gnupghome,
@@ -99,7 +105,7 @@ def init(
         backup_folder=backup,
     )
     for fingerprint in before:
-        output.say(f"note: the key {fingerprint} is in force, too; until it is retired, sign with --signing-key.")
+        output.say(f"note: The key {fingerprint} is active, too. Sign with --signing-key until it is retired.")
     if json:
         output.write_json(
             {
@@ -125,7 +131,7 @@ def init(
     output.write()
     output.write(
         _CHECKLIST.format(
-            backup=_MOVE.format(folder=backup) if made.backup else _MAKE.format(fingerprint=made.fingerprint),
+            backup=_MOVE.format(backup=backup) if made.backup else _MAKE.format(fingerprint=made.fingerprint),
             subkeys=made.backup.subkeys.name if made.backup else _EXPORT.format(fingerprint=made.fingerprint),
         )
     )
@@ -133,17 +139,19 @@ def init(
 
 @app.command()
 def add(
-    certificate: Annotated[str, typer.Argument(metavar="CERTIFICATE", help="A file with the public key, or -.")],
-    role: Annotated[str, typer.Option(metavar="ROLE", help="manifest, tool or upstream.")],
+    certificate: Annotated[
+        str, typer.Argument(metavar="CERTIFICATE", help="A file with the public key, or - for stdin.")
+    ],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: manifest, tool or upstream.")],
     fingerprint: Annotated[
-        str | None, typer.Option(metavar="FPR", help="The full fingerprint that you know from elsewhere.")
+        str | None,
+        typer.Option(metavar="FPR", help="The expected full fingerprint, from another channel than the file."),
     ] = None,
     signing_key: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FPR",
-            help="Only this key of the certificate may sign; can be given several times.  "
-            "[default: each that can sign now]",
+            help="The key of the certificate that may sign. Repeatable.  [default: each that can sign now]",
         ),
     ] = None,
     keys: options.Keys = options.KEYS,
@@ -151,20 +159,18 @@ def add(
         datetime | None,
         typer.Option(
             metavar="DATE",
-            help="Start of its validity (UTC), 2026-01-31 or 2026-01-31T08:00:00.  [default: when the key was made]",
+            help="Start of its validity (UTC), 2026-01-31 or 2026-01-31T08:00:00.  [default: the key's creation time]",
         ),
     ] = None,
     valid_to: Annotated[datetime | None, typer.Option(metavar="DATE", help="End of its validity (UTC).")] = None,
     json: options.Json = False,
 ) -> None:
-    """Trust a public key in a role, or renew its certificate.
+    """Add a public key in a role to the trust directory, or update its certificate.
 
-    The entry names the keys that may sign. One that the certificate gets later signs nothing here until it is named.
+    The entry lists the keys of the certificate that may sign. Signatures of a subkey that is added to the certificate
+    later are not accepted until it is listed, too.
     """
-    from ..sign import keys as folder
-    from ..sign.listing import list_keys
-
-    entry = folder.add(
+    entry = directory.add(
         keys,
         read_input(certificate, _MAX_CERTIFICATE, "Name a file with a public key."),
         role,
@@ -175,23 +181,21 @@ def add(
     )
     _show([entry], json=json)
     if len(entry.signing_keys) > 1 and not signing_key:
-        output.say(f"note: each of these {len(entry.signing_keys)} keys may sign; --signing-key names fewer.")
+        output.say(f"note: All these {len(entry.signing_keys)} keys may sign; restrict them with --signing-key.")
     info = next(one for one in list_keys(keys) if one.entry == entry)
     for unnamed in info.unnamed:
-        output.say(f"note: its key {unnamed} signs nothing here; --signing-key would name it.")
+        output.say(f"note: Signatures of its key {unnamed} are not accepted; add it with --signing-key.")
     if info.warning:
         output.say(f"warning: {info.warning}")
     if fingerprint is None:
-        output.say("Compare this fingerprint with one that you got another way; next time give it with --fingerprint.")
+        output.say(
+            "note: Compare this fingerprint with one from another channel; next time pass that one with --fingerprint."
+        )
 
 
 @app.command("list")
 def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
-    """List the keys with their role, status and days left, and what their certificates say of them."""
-    from ..node.version import tool_version
-    from ..sign.listing import list_keys
-    from ..trust.store import load_trust
-
+    """List the keys with their role, status and remaining days, and report what needs attention."""
     infos = list_keys(keys)
     edition = load_trust(str(keys)).edition
     if json:
@@ -219,17 +223,15 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
             for info in infos
         ],
     )
-    output.write(f"edition {edition}: these keys make dkp-fips-tool {tool_version(edition)}")
+    output.write(f"edition {edition}: the node tool with these keys is dkp-fips-tool {tool_version(edition)}")
     if any(info.can_sign is None and info.bits is not None for info in infos):
-        output.say("warning: without gpg nobody knows whether the certificates have expired or were revoked.")
+        output.say("warning: Expiry and revocation of the certificates are unknown without gpg; install gnupg.")
     for info in infos:
         if info.warning:
             output.say(f"warning: {info.warning}")
 
 
 def _listed(info: KeyInfo) -> dict[str, Any]:
-    from ..trust.text import write_time
-
     return {
         **info.entry.form(),
         "bits": info.bits,
@@ -250,10 +252,8 @@ def retire(
     keys: options.Keys = options.KEYS,
     json: options.Json = False,
 ) -> None:
-    """End a key's life: what it signed stays good, what it signs from now on is refused."""
-    from ..sign import keys as folder
-
-    _show(folder.retire(keys, fingerprint, reason, role=role, replaced_by=replaced_by), json=json)
+    """Retire a key: its older signatures remain valid, new ones are refused."""
+    _show(directory.retire(keys, fingerprint, reason, role=role, replaced_by=replaced_by), json=json)
 
 
 @app.command()
@@ -265,36 +265,34 @@ def revoke(
     keys: options.Keys = options.KEYS,
     json: options.Json = False,
 ) -> None:
-    """Refuse everything that a key ever signed. Then run 'reissue' for what is to stay published."""
-    from ..sign import keys as folder
+    """Revoke a key: all its signatures are refused.
 
-    _show(folder.revoke(keys, fingerprint, reason, role=role, replaced_by=replaced_by), json=json)
+    Run 'fipsmanifest reissue' afterwards for each release that is to stay published.
+    """
+    _show(directory.revoke(keys, fingerprint, reason, role=role, replaced_by=replaced_by), json=json)
 
 
 @app.command()
 def export(
     fingerprint: Fingerprint,
     keys: options.Keys = options.KEYS,
-    binary: Annotated[bool, typer.Option("--binary", help="Not armored, as old gpgv wants its keyrings.")] = False,
+    binary: Annotated[bool, typer.Option("--binary", help="Write binary, for a keyring of gpgv, not armor.")] = False,
     to: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.  [default: stdout]")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file.  [default: stdout]")
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write a key's public certificate."""
-    from ..sign import keys as folder
-    from ..state import durable
-
-    data = folder.export(keys, fingerprint, binary=binary)
+    """Print a key's public certificate."""
+    data = directory.export(keys, fingerprint, binary=binary)
     if json:
-        armored = folder.export(keys, fingerprint).decode("ascii")
+        armored = directory.export(keys, fingerprint).decode("ascii")
         output.write_json({"schema": "fipsmanifest/certificate/v1", "fingerprint": fingerprint, "armored": armored})
     if to is not None:
         durable.write(to, data)
     elif json:
         return
     elif binary and sys.stdout.isatty():
-        raise UsageError("A binary certificate is not for a terminal.", "Write it to a file with --output.")
+        raise UsageError("Standard output is a terminal, and the certificate is binary.", "Add --output FILE.")
     else:
         sys.stdout.buffer.write(data)
 
@@ -310,17 +308,15 @@ def _show(entries: list[TrustedKey], *, json: bool) -> None:
 
 
 def _in_force(keys: Path) -> list[str]:
-    """Name the manifest keys that are in force already."""
-    from ..trust.store import TRUST_FILE, load_trust
-
+    """Return the manifest keys that are active already."""
     listed = load_trust(str(keys)).keys if (keys / TRUST_FILE).exists() else ()
     return [entry.fingerprint for entry in listed if entry.role == "manifest" and entry.status == "active"]
 
 
 def _days(left: int | None) -> str:
     if left is None:
-        return "no end"
-    return str(left) if left >= 0 else "ended"
+        return "unlimited"
+    return str(left) if left >= 0 else "expired"
 
 
 def _utc(value: datetime | None) -> datetime | None:

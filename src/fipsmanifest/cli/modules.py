@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UsageError
+from ..inspect import learn as learning
+from ..inspect.table import Certificate, emit, extended, load
 from . import options, output
+from .verbs import VERBS
 
-if TYPE_CHECKING:
-    from ..inspect.table import Certificate
-
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-    help="The table of known cryptographic modules.",
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["modules"].summary)
 
 
 @app.command("list")
 def list_(modules: options.Modules = None, json: options.Json = False) -> None:
-    """List the modules that 'proven' stands for, with their certificates' status today."""
-    from ..inspect.table import load
-
+    """List the modules that can be proven, and the status of their certificates today."""
     table = load(modules)
     today = datetime.now(UTC).date()
     if json:
@@ -77,7 +70,7 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
     output.write()
     covered = {item.number for row in table.rows for item in row.certificates}
     output.table(
-        ["certificate", "module", "standard", "status", "how sure", "in the table"],
+        ["certificate", "module", "standard", "status", "confidence", "in the table"],
         [
             [
                 str(item.number),
@@ -91,7 +84,7 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
         ],
     )
     output.write()
-    output.write("A recognised module is evidence, not a certification.")
+    output.write("That a module is recognised is evidence, not a certification.")
     output.write(table.on_140_2(today))
 
 
@@ -113,31 +106,28 @@ def _certificate(item: Certificate, today: date) -> dict[str, Any]:
 @app.command()
 def learn(
     object_: Annotated[
-        Path, typer.Argument(metavar="OBJECT", help="goboringcrypto_linux_ARCH.syso of a toolchain that you trust.")
+        Path, typer.Argument(metavar="OBJECT", help="The goboringcrypto_linux_ARCH.syso of a trusted toolchain.")
     ],
-    id_: Annotated[str, typer.Option("--id", metavar="ID", help="The row's name.")],
+    id_: Annotated[str, typer.Option("--id", metavar="ID", help="Name of the new row.")],
     claimed_by: Annotated[
-        str, typer.Option("--claimed-by", metavar="WHO", help="Who vouches that this is a validated module.")
+        str, typer.Option("--claimed-by", metavar="WHO", help="Who claims that this is a validated module.")
     ],
-    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What its makers call it.")] = "BoringCrypto",
-    commit: Annotated[str, typer.Option("--commit", metavar="SHA", help="The BoringSSL commit, where known.")] = "",
-    tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="The BoringSSL tag, where known.")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Name of the module.")] = "BoringCrypto",
+    commit: Annotated[str, typer.Option("--commit", metavar="SHA", help="BoringSSL commit, if known.")] = "",
+    tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="BoringSSL tag, if known.")] = "",
     seen_in: Annotated[
-        list[str] | None, typer.Option("--seen-in", metavar="GO", help="A toolchain that has it. Repeatable.")
+        list[str] | None,
+        typer.Option("--seen-in", metavar="GO", help="A Go toolchain that contains the module. Repeatable."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Derive a row for --modules from a trusted toolchain's module object, and print it."""
-    from ..inspect.learn import Provenance
-    from ..inspect.learn import learn as derived
-    from ..inspect.table import emit, extended, load
-
+    """Print a row for --modules, derived from a trusted toolchain's module object."""
     for option, value in (("--id", id_), ("--claimed-by", claimed_by)):
         if not value.strip():
-            raise UsageError(f"{option} says nothing.", "A row names itself, and who vouches for it.")
-    row = derived(object_, Provenance(id_, name, commit, tag, tuple(seen_in or ()), claimed_by))
+            raise UsageError(f"{option} is empty.", "A row needs an ID, and who claims that it is validated.")
+    row = learning.learn(object_, learning.Provenance(id_, name, commit, tag, tuple(seen_in or ()), claimed_by))
     text = emit([row])
-    # It is made for --modules, which must take it.
+    # Check that --modules accepts the row.
     extended(load(), text, "The new row")
     if json:
         output.write_json({"schema": "fipsmanifest/modules-learn/v1", "id": id_, "toml": text})

@@ -1,4 +1,4 @@
-"""Options that several verbs share: one name, one meaning, one environment variable."""
+"""Options that several verbs have in common: one name, one meaning, one environment variable."""
 
 from __future__ import annotations
 
@@ -17,43 +17,46 @@ def _remember(ctx: typer.Context, value: bool) -> bool:
 
 
 def session_of(ctx: typer.Context) -> Session:
-    """Give how this run is to speak."""
+    """Return the output settings of this run."""
     session: Session = ctx.find_root().ensure_object(Session)
     return session
 
 
 def was_given(ctx: typer.Context, name: str) -> bool:
-    """Tell whether an option stands on the command line (not in the environment, not by default)."""
+    """Return whether an option was given on the command line, and not by the environment or as a default."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def refuse_ignored(ctx: typer.Context, names: dict[str, str], because: str) -> None:
-    """Raise `UsageError` where one of ``names`` (parameter -> option) was given though it would be ignored."""
+    """Raise `UsageError` if one of ``names`` (parameter -> option) was given although it would be ignored."""
     for name, option in names.items():
         if was_given(ctx, name):
-            raise UsageError(f"{option} would be ignored {because}.", f"Leave {option} out.")
+            raise UsageError(f"{option} has no effect {because}.", f"Remove {option}.")
 
 
 Json = Annotated[
-    bool, typer.Option("--json", callback=_remember, help="Write one JSON document to stdout, nothing else.")
+    bool, typer.Option("--json", callback=_remember, help="Write one JSON document to stdout and nothing else.")
 ]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, for example v1.21.3.")]
+OneEl = Annotated[int, typer.Option("--el", metavar="N", help="Enterprise Linux release.")]
 Definitions = Annotated[
-    Path, typer.Option(envvar="FIPSMANIFEST_DEFINITIONS", metavar="DIR", help="The folder of release definitions.")
+    Path, typer.Option(envvar="FIPSMANIFEST_DEFINITIONS", metavar="DIR", help="Directory of the release definitions.")
 ]
 Work = Annotated[
-    Path, typer.Option(envvar="FIPSMANIFEST_WORK", metavar="DIR", help="Where each stage leaves its result.")
+    Path,
+    typer.Option(envvar="FIPSMANIFEST_WORK", metavar="DIR", help="Work directory: the results of the stages."),
 ]
 Cache = Annotated[
     Path | None,
     typer.Option(
         envvar="FIPSMANIFEST_CACHE",
         metavar="DIR",
-        help="Where downloads are kept, by digest.  [default: fipsmanifest in the user's cache folder]",
+        help="Cache of downloads, by digest.  [default: fipsmanifest in the user's cache directory]",
     ),
 ]
 Keys = Annotated[
-    Path, typer.Option(envvar="FIPSMANIFEST_KEYS", metavar="DIR", help="The trust folder (certificates, trust.json).")
+    Path, typer.Option(envvar="FIPSMANIFEST_KEYS", metavar="DIR", help="Trust directory: trust.json and certificates.")
 ]
 El = Annotated[
     list[int] | None,
@@ -61,25 +64,28 @@ El = Annotated[
         "--el",
         envvar="FIPSMANIFEST_EL",
         metavar="N",
-        help="Enterprise Linux release; may be repeated (in the variable: separated by blanks).",
+        help="Enterprise Linux release. Repeatable (in the variable: separated by spaces).",
     ),
 ]
 To = Annotated[
     str | None,
     typer.Option(
-        "--to", envvar="FIPSMANIFEST_TO", metavar="BUCKET", help="s3://name[/prefix], or a folder. Needed to publish."
+        "--to",
+        envvar="FIPSMANIFEST_TO",
+        metavar="BUCKET",
+        help="Where to publish: s3://NAME[/PREFIX], or a directory.",
     ),
 ]
 EndpointUrl = Annotated[
     str | None,
-    typer.Option(envvar="FIPSMANIFEST_ENDPOINT_URL", metavar="URL", help="The S3 endpoint, where it is not AWS."),
+    typer.Option(envvar="FIPSMANIFEST_ENDPOINT_URL", metavar="URL", help="S3 endpoint, if it is not AWS."),
 ]
 SigningKey = Annotated[
     str | None,
     typer.Option(
         envvar="FIPSMANIFEST_SIGNING_KEY",
         metavar="FPR",
-        help="Full fingerprint of the signing key.  [default: the one manifest key whose secret is here]",
+        help="Full fingerprint of the signing key.  [default: the only manifest key whose secret key gpg has]",
     ),
 ]
 Mirror = Annotated[
@@ -88,29 +94,31 @@ Mirror = Annotated[
         "--mirror",
         envvar="FIPSMANIFEST_MIRROR",
         metavar="FROM=TO",
-        help="Fetch what lies under FROM from TO instead, as in https://packages.example/=./mirror/; digests and "
-        "signatures are checked all the same. Repeatable (in the variable: separated by blanks).",
+        help="Fetch addresses that begin with FROM from TO instead, for example https://packages.example/=./mirror/. "
+        "Digests and signatures are checked as always. Repeatable (in the variable: separated by spaces).",
     ),
 ]
 LockFile = Annotated[
     Path | None,
     typer.Option(
-        "--lock", envvar="FIPSMANIFEST_LOCK", metavar="FILE", help="The lock.  [default: beside the definition]"
+        "--lock", envvar="FIPSMANIFEST_LOCK", metavar="FILE", help="Lock file.  [default: beside the definition]"
     ),
 ]
 FirstLock = Annotated[
-    bool, typer.Option("--first-lock", help="Where there is no lock yet, write one from what was authenticated.")
+    bool, typer.Option("--first-lock", help="Write a lock from the authenticated artifacts if there is none yet.")
 ]
 CaBundle = Annotated[
     Path | None,
-    typer.Option(envvar="FIPSMANIFEST_CA_BUNDLE", metavar="FILE", help="Certificate authorities for https."),
+    typer.Option(envvar="FIPSMANIFEST_CA_BUNDLE", metavar="FILE", help="CA certificates for HTTPS (PEM)."),
 ]
 AllowHttp = Annotated[
-    bool, typer.Option("--allow-http", envvar="FIPSMANIFEST_ALLOW_HTTP", help="Fetch over plain http as well.")
+    bool, typer.Option("--allow-http", envvar="FIPSMANIFEST_ALLOW_HTTP", help="Allow downloads over plain HTTP.")
 ]
 Modules = Annotated[
     Path | None,
-    typer.Option("--modules", envvar="FIPSMANIFEST_MODULES", metavar="FILE", help="Your own module rows (TOML)."),
+    typer.Option(
+        "--modules", envvar="FIPSMANIFEST_MODULES", metavar="FILE", help="Additional rows of the module table (TOML)."
+    ),
 ]
 PublicUrl = Annotated[
     str | None,
@@ -118,7 +126,7 @@ PublicUrl = Annotated[
         "--public-url",
         envvar="FIPSMANIFEST_PUBLIC_URL",
         metavar="URL",
-        help="Read everything back from where the world reads it, too; waits up to 5 minutes for caches.",
+        help="Also read everything back from this public address; waits up to 5 minutes for caches.",
     ),
 ]
 DEFINITIONS = Path("releases")

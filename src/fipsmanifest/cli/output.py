@@ -1,4 +1,4 @@
-"""What a person or a program sees: results on stdout, everything else on stderr."""
+"""Output: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,34 +25,37 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """How this run is to speak; the root options and ``--json`` set it."""
+    """The output settings of a run; the root options and ``--json`` set them."""
 
     debug: bool = False
+    """Whether an error shows its traceback."""
     quiet: bool = False
+    """Whether progress and notes are hidden."""
     json: bool = False
+    """Whether the result is one JSON document."""
 
 
-#: Characters up to which what is put aside stays in memory, and that are taken from it at a time.
+#: A spooled text of up to so many characters stays in memory; so many are read from it at a time.
 _SHORT, _PIECE = 4 << 20, 1 << 16
 
-#: Whether the one JSON document of this run has been written; an error after it has only its sentence and code.
+#: Whether the one JSON document of this run was written; a later error is reported on stderr only.
 _written = False
 
 
-#: What a CI system obeys in a job's output: GitHub's ``::command::`` at the beginning of a line, behind blanks too, and
-#: its older ``##[command]``, Azure's ``##vso[`` and TeamCity's ``##teamcity[`` anywhere (actions/runner,
-#: ActionCommand.cs).
+#: Commands that a CI system executes from a job's output: GitHub's ``::command::`` at the beginning of a line, after
+#: spaces too, and its older ``##[command]``, Azure's ``##vso[`` and TeamCity's ``##teamcity[`` anywhere
+#: (actions/runner, ActionCommand.cs).
 _LINE_COMMAND = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 _ANY_COMMAND = re.compile(r"(?<=#)#(?=\[|vso\[|teamcity\[)", re.IGNORECASE)
 
-#: The beginning of HTML, and of Markdown's links, images and code, in text that may end up on a job's page.
+#: The first characters of HTML, and of Markdown's links, images and code, in text that a job's page may contain.
 _MARKUP = str.maketrans({"<": "\\x3c", "`": "\\x60", "[": "\\x5b"})
 
 
 def printable(text: str) -> str:
-    """Return ``text`` without anything that a terminal or a CI system would obey.
+    """Return ``text`` without anything that a terminal or a CI system would execute.
 
-    What comes from files and servers may be hostile: control characters (bidirectional ones too) and the beginnings of
+    Text from files and servers may be hostile: control characters (bidirectional ones too) and the first characters of
     a CI system's commands are escaped.
     """
     shown = "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
@@ -59,12 +63,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Keep what others wrote in its line: a line of its own could look like one of ours."""
+    """Return untrusted text as one line: a second line could look like a message of fipsmanifest."""
     return printable(text).replace("\n", "\\n")
 
 
 def inert(text: str) -> str:
-    """Return a line of text with names from strangers that is often piped to a job's page: no markup begins in it."""
+    """Return untrusted text as one line without markup, for output that is often piped to a job's page."""
     return one_line(text).translate(_MARKUP)
 
 
@@ -82,7 +86,7 @@ def write_json(document: Mapping[str, Any]) -> None:
         sys.stdout.write(_dumped(document) + "\n")
         return
     key, members = long
-    # A line break within a text is escaped, so this stands nowhere else.
+    # A line break within a text is escaped, so this occurs only once.
     before, place, behind = _dumped({**document, key: []}).partition(f'\n  "{key}": [')
     sys.stdout.write(before + place)
     sys.stdout.writelines(members.pieces())
@@ -90,35 +94,35 @@ def write_json(document: Mapping[str, Any]) -> None:
 
 
 def _dumped(document: object) -> str:
-    # The same text for a reader of JSON; a CI system that reads the output as lines finds no command in it.
+    # The same value for a JSON parser; a CI system that reads the output line by line finds no command in it.
     return _ANY_COMMAND.sub(r"\\u0023", json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True))
 
 
-class Aside:
-    """Text put aside until what comes before it is known: in memory while it is short, else in an unlinked file."""
+class SpooledText:
+    """Text that is stored until the text before it is complete: in memory if it is short, else in an unlinked file."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_SHORT, "w+", encoding="ascii", newline="\n")  # noqa: SIM115
 
     def write(self, text: str) -> None:
-        """Add ASCII text. Raises `Incomplete` where the disk has no room for it."""
+        """Add ASCII text. Raises `Incomplete` if it cannot be stored."""
         try:
             self._file.write(text)
         except OSError as error:
             self._file.close()
             raise Incomplete(
-                f"The result cannot be kept in {tempfile.gettempdir()}: {error.strerror}.",
-                "Free space, or name another folder in TMPDIR.",
+                f"The result cannot be stored in {tempfile.gettempdir()}: {error.strerror}.",
+                "Free space there, or set TMPDIR to another directory.",
             ) from error
 
     def lines(self) -> Iterator[str]:
-        """Give it again, once, line by line."""
+        """Yield the text line by line. Can be called once."""
         with self._file as kept:
             kept.seek(0)
             yield from kept
 
     def pieces(self) -> Iterator[str]:
-        """Give it again, once, in pieces of any size."""
+        """Yield the text in pieces of any size. Can be called once."""
         with self._file as kept:
             kept.seek(0)
             while piece := kept.read(_PIECE):
@@ -126,32 +130,32 @@ class Aside:
 
 
 class LongList:
-    """A list of a document that is too long to be held: its members are put aside as they come."""
+    """A list of a JSON document that is too long for memory: its members are spooled as they are added."""
 
     def __init__(self) -> None:
-        self._members = Aside()
+        self._members = SpooledText()
         self._any = False
 
     def add(self, member: object) -> None:
-        """Add a member. Raises as `Aside.write`."""
+        """Add a member. Raises as `SpooledText.write`."""
         indented = _dumped(member).replace("\n", "\n    ")
         self._members.write((",\n    " if self._any else "\n    ") + indented)
         self._any = True
 
     def pieces(self) -> Iterator[str]:
-        """Give what stands between the brackets, as `json.dumps` would indent it."""
+        """Yield the text between the brackets, indented as `json.dumps` does."""
         yield from self._members.pieces()
         if self._any:
             yield "\n  "
 
 
 def say(line: str) -> None:
-    """Write one line of news to stderr."""
+    """Write one line to stderr."""
     sys.stderr.write(printable(line) + "\n")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table: aligned columns, no colours or boxes, so that it can be read, searched and pasted."""
+    """Write a table of aligned columns, without colours and boxes, so that it can be searched and pasted."""
     every = [list(map(one_line, row)) for row in rows]
     widths = [max(len(row[i]) for row in [list(headings), *every]) for i in range(len(headings))]
     for row in [list(headings), *every]:
@@ -159,12 +163,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Give one row of a table."""
+    """Return one row of a table."""
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 _MARKDOWN = frozenset("\\`*[]<>|~&$")
-#: An underscore within a word is no emphasis (CommonMark, section 6.2), and paths and names have many.
+#: An underscore within a word is not emphasis (CommonMark, section 6.2), and paths and names have many.
 _UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 _AUTOLINK = re.compile(
     r"(?:(?<=\bhttp)|(?<=\bhttps)|(?<=\bftp)|(?<=\bmailto)|(?<=\bxmpp)|(?<=\bwww))[:.]|@(?=[\w-]+\.)", re.IGNORECASE
@@ -178,25 +182,25 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Give the lines of a Markdown table, each as soon as its row is there."""
+    """Yield the lines of a Markdown table, each as soon as its row is available."""
     for cells in itertools.chain(([*headings], ["---"] * len(headings)), rows):
         yield "| " + " | ".join(map(markdown_text, cells)) + " |"
 
 
 def markdown_text(text: str) -> str:
-    """Keep what others wrote in its line and cell, and from being read as Markdown (CommonMark: backslash escapes)."""
+    """Return untrusted text as one line, escaped so that it is not Markdown (CommonMark: backslash escapes)."""
     escaped = "".join("\\" + char if char in _MARKDOWN else char for char in one_line(text))
     # Addresses become links without any markup (GitHub Flavored Markdown, "Autolinks").
     return _AUTOLINK.sub(r"\\\g<0>", _UNDERSCORE.sub(r"\\_", escaped))
 
 
 def error_form(code: int, message: str, advice: str) -> dict[str, object]:
-    """Give the JSON of a failure, one for every verb: its exit code, what is wrong, and what to do."""
+    """Return the JSON form of an error, the same for every verb: its exit code, what is wrong, and what to do."""
     return {"code": code, "message": message, "advice": advice}
 
 
 def report_json(session: Session, code: int, message: str, advice: str) -> None:
-    """Write a failure as this run's one JSON document, where JSON was asked for and none has been written."""
+    """Write an error as the one JSON document of this run, if JSON was requested and none was written yet."""
     _write_error(session, error_form(code, message, advice))
 
 
@@ -206,7 +210,7 @@ def _write_error(session: Session, form: Mapping[str, object]) -> None:
 
 
 def _several_form(error: Several) -> dict[str, object]:
-    """Give the JSON of several failures: what is wrong and what to do, all together and one by one."""
+    """Return the JSON form of several errors: their messages and advice, joined and one by one."""
     each = [error_form(one.exit_code, one.message, one.advice) for one in error.errors]
     message, advice = (
         " ".join(dict.fromkeys(str(one[key]) for one in each if one[key])) for key in ("message", "advice")
@@ -215,17 +219,15 @@ def _several_form(error: Several) -> dict[str, object]:
 
 
 def report(error: FipsManifestError, session: Session) -> None:
-    """Tell an error: a sentence on what is wrong and one on what to do; as JSON too, where that was asked for."""
+    """Report an error: what is wrong and what to do; also as JSON, if that was requested."""
     if isinstance(error, Several):
         _write_error(session, _several_form(error))
     report_json(session, error.exit_code, error.message, error.advice)
-    # Some messages have several lines; none may begin like one of ours, whoever chose the names in it.
+    # Some messages have several lines, with untrusted names in them: none may look like another message.
     say(f"error: {error.message}".replace("\n", "\n       "))
     if error.advice:
         say(f"       {error.advice}")
     if session.debug:
-        import traceback
-
         sys.stderr.write("".join(traceback.format_exception(error)))
 
 
@@ -255,7 +257,7 @@ class _Bars:
 
 
 class _Notes:
-    """Where nobody watches bars: notes as lines."""
+    """Progress without bars, if stderr is not a terminal: notes as lines."""
 
     def task(self, name: str, total: int | None = None) -> Task:
         return SILENT.task(name, total)
@@ -265,7 +267,7 @@ class _Notes:
 
 
 def is_watched(session: Session) -> bool:
-    """Tell whether somebody sees results and progress on one and the same terminal."""
+    """Return whether results and progress appear on the same terminal."""
     if session.quiet or not (sys.stdout.isatty() and sys.stderr.isatty()):
         return False
     return os.fstat(sys.stdout.fileno()).st_rdev == os.fstat(sys.stderr.fileno()).st_rdev
@@ -280,6 +282,7 @@ def progress(session: Session) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield _Notes()
         return
+    # Here, because importing rich takes as long as importing typer, and only a terminal needs it.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as RichProgress

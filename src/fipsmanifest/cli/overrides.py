@@ -7,24 +7,23 @@ from typing import Annotated
 
 import typer
 
+from ..state import durable
+from ..workflows import overrides as workflow
 from . import options, output
+from .select import one_definition
 
 
 def overrides(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")],
-    el: Annotated[int, typer.Option("--el", metavar="N", help="Enterprise Linux release.")],
+    version: options.Version,
+    el: options.OneEl,
     definitions: options.Definitions = options.DEFINITIONS,
     write_to: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.  [default: stdout]")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file.  [default: stdout]")
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Print konvoy-image-builder's override file for exactly this release."""
-    from ..state import durable
-    from ..workflows.overrides import overrides as made
-    from .select import one_definition
-
-    text = made(one_definition(definitions, version, el))
+    """Print konvoy-image-builder's override file for a release."""
+    text = workflow.overrides(one_definition(definitions, version, el))
     if write_to is not None:
         durable.write(write_to, text.encode())
     if json:

@@ -1,4 +1,4 @@
-"""Files that the user names, or ``-`` for stdin: read once, with a cap."""
+"""Input files that the user names, or ``-`` for stdin: read once, with a size limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from ..errors import UsageError
 
 
 def read_input(name: str, limit: int, advice: str) -> bytes:
-    """Give what a file or stdin holds, at most ``limit`` bytes. Raises `UsageError`, with ``advice``, otherwise."""
+    """Return the content of a file or of stdin.
+
+    Raises `UsageError`, with ``advice``, if it cannot be read or is longer than ``limit`` bytes.
+    """
     try:
         if name == "-":
             if sys.stdin is None:

@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
+import json as parser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from ..publish import layout
+from ..publish.address import open_bucket
+from ..publish.plan import Plan
+from ..publish.public import require_address
+from ..sign.gpg import passphrase_from_environment
+from ..state.workspace import Workspace
+from ..workflows.release import Destination, ReleaseResult, changes_since, cut_release
+from ..workflows.signing import Signer
 from . import options, output
+from . import summary as summaries
 from .select import chosen
 from .site import opened
 
-if TYPE_CHECKING:
-    from ..publish.plan import Plan
-    from ..state.workspace import Workspace
-    from ..workflows.release import ReleaseResult
-
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Collect, generate and plan; sign nothing, write nothing to the bucket.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only plan: sign nothing, and write nothing to the bucket.")]
 SingleWriter = Annotated[
     bool,
-    typer.Option("--single-writer", help="Nobody else publishes: accept a store that ignores conditional writes."),
+    typer.Option(
+        "--single-writer",
+        help="Accept a store without conditional writes. Use this only if there is no other publisher.",
+    ),
 ]
-
-
 Generated = Annotated[
     bool,
     typer.Option(
         "--generated",
-        help="Collect and inspect nothing: take the manifests that an earlier run, with --dry-run or 'generate', left "
-        "in --work, and check them against definition and lock.",
+        help="Use the manifests that an earlier run ('generate', or with --dry-run) stored in --work, after a check "
+        "against definition and lock; collect and inspect nothing.",
     ),
 ]
 Summary = Annotated[
     Path | None,
     typer.Option(
-        "--summary", metavar="FILE", help="Append, as Markdown, what was done and what changed since the last serial."
+        "--summary",
+        metavar="FILE",
+        help="Append to this file, as Markdown, the result and the changes since the last serial.",
     ),
 ]
 
 
 def release(
     ctx: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")],
+    version: options.Version,
     el: options.El = None,
     to: options.To = None,
     endpoint_url: options.EndpointUrl = None,
@@ -65,29 +72,21 @@ def release(
     summary: Summary = None,
     json: options.Json = False,
 ) -> None:
-    """Cut a release: collect, inspect, generate, sign, and with --to publish.
+    """Make a release: collect, inspect, generate, sign, and with --to publish.
 
-    Every EL that the version has a definition for, unless --el names some. Run it again after an interruption, or
-    tonight: it goes on where it was, and what is published already is neither signed nor sent again.
+    Includes every EL for which the version has a definition, or those given with --el. After an interruption, run it
+    again: finished steps are reused, and objects that are published already are neither signed nor written again.
     """
-    from ..publish.address import open_bucket
-    from ..publish.public import require_address
-    from ..sign.gpg import passphrase_from_environment
-    from ..workflows.release import Destination, changes_since, cut_release
-    from ..workflows.signing import Signer
-
     _refuse_ignored(ctx, published=to is not None, dry_run=dry_run, generated=generated)
     if public_url is not None:
         require_address(public_url)
     if summary is not None:
-        from . import summary as summaries
-
         summaries.require_file(summary)
     found = chosen(definitions, version, el)
     with opened(
         ctx, work, keys, cache, mirror=mirror, modules=modules, ca_bundle=ca_bundle, allow_http=allow_http
     ) as site:
-        # What is needed at the end is opened first, so that what is missing is reported before anything is fetched.
+        # Bucket and key are needed last and opened first, so that errors are reported before anything is downloaded.
         destination = None
         if to is not None:
             destination = Destination(open_bucket(to, endpoint_url=endpoint_url), public_url, single_writer)
@@ -117,16 +116,16 @@ def release(
 
 def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool, generated: bool) -> None:
     if not published:
-        because = "without --to, since nothing is published"
+        because = "without --to: nothing is published"
         ignored = {"endpoint_url": "--endpoint-url", "public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, because)
     if generated:
         ignored = {"mirror": "--mirror", "modules": "--modules", "ca_bundle": "--ca-bundle", "cache": "--cache"}
         ignored["allow_http"] = "--allow-http"
-        options.refuse_ignored(ctx, ignored, "with --generated, since nothing is collected")
+        options.refuse_ignored(ctx, ignored, "with --generated: nothing is collected")
     if dry_run:
         ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
-        options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is signed or published")
+        options.refuse_ignored(ctx, ignored, "with --dry-run: nothing is signed or published")
 
 
 def plan_form(plan: Plan) -> list[dict[str, Any]]:
@@ -152,10 +151,6 @@ def print_plan(plan: Plan) -> None:
 
 
 def _report(result: ReleaseResult, work: Workspace) -> dict[str, Any]:
-    import hashlib
-    import json as parser
-
-    from ..publish import layout
 
     signed = {item.definition.name: item for item in result.signed}
     payloads = result.payloads
@@ -202,7 +197,7 @@ def _report(result: ReleaseResult, work: Workspace) -> dict[str, Any]:
 
 
 def _note_newer(listed: list[dict[str, Any]], plan: Plan) -> None:
-    """Note on each manifest whether readers of its well-known address get a higher serial."""
+    """Add a note to each manifest whose pointer leads to a higher serial."""
     for entry in listed:
         newest = max(
             (
@@ -213,7 +208,7 @@ def _note_newer(listed: list[dict[str, Any]], plan: Plan) -> None:
             default=0,
         )
         if newest > entry["serial"]:
-            notes = (entry.get("note"), f"serial {newest} is published, and is what readers get")
+            notes = (entry.get("note"), f"serial {newest} is published and is the current one")
             entry |= {"newest_serial": newest, "note": "; ".join(filter(None, notes))}
 
 
@@ -236,4 +231,4 @@ def _print(report: dict[str, Any]) -> None:
         count = len(report["written"])
         output.write(f"Published to {report['published_to']}: {count} objects written.")
     elif "plan" not in report:
-        output.write("Nothing is published without --to.")
+        output.write("Not published: --to was not given.")

@@ -1,18 +1,16 @@
-"""From a verb's options to where it works and how it reaches the world."""
+"""The site that a verb's options describe: where it works, and how it downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from ..state.workspace import Workspace
+from ..workflows.stages import Site
 from . import options, output
-
-if TYPE_CHECKING:
-    from ..workflows.stages import Site
 
 
 @contextmanager
@@ -27,10 +25,7 @@ def opened(
     ca_bundle: Path | None = None,
     allow_http: bool = False,
 ) -> Iterator[Site]:
-    """Give the site that the options describe, while its progress is shown."""
-    from ..state.workspace import Workspace
-    from ..workflows.stages import Site
-
+    """Return the site that the options describe, as a context that shows its progress."""
     with output.progress(options.session_of(ctx)) as progress:
         yield Site(
             work=Workspace(work),

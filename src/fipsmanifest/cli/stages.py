@@ -1,28 +1,37 @@
-"""``fipsmanifest collect``, ``generate``, ``sign`` and ``publish``: the single stages over the work folder."""
+"""``fipsmanifest collect``, ``generate``, ``sign`` and ``publish``: the single stages over the work directory."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import UsageError
+from ..errors import Conflict, UsageError
+from ..generate.tool import build_tool
+from ..publish import probe as probing
+from ..publish import publisher
+from ..publish.address import open_bucket
+from ..publish.consumer import Consumer
+from ..publish.layout import read_sidecar
+from ..publish.public import read_back, require_address
+from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
+from ..sign.gpg import passphrase_from_environment
+from ..state import lock as locks
+from ..state.workspace import Workspace, read
+from ..trust.store import load_trust
+from ..workflows import stages
+from ..workflows.signing import Signer, prepare_manifest, prepare_tool
 from . import options, output
 from .release import DryRun, SingleWriter, plan_form, print_plan
 from .select import chosen
 from .site import opened
 
-if TYPE_CHECKING:
-    from ..publish.probe import Scratch
-    from ..publish.request import PublishRequest
-
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.")]
-
 
 def collect(
     ctx: typer.Context,
-    version: Version,
+    version: options.Version,
     el: options.El = None,
     mirror: options.Mirror = None,
     lock: options.LockFile = None,
@@ -35,10 +44,7 @@ def collect(
     allow_http: options.AllowHttp = False,
     json: options.Json = False,
 ) -> None:
-    """Fetch and authenticate what the definitions name."""
-    from ..state import lock as locks
-    from ..workflows import stages
-
+    """Download and authenticate the artifacts that the definitions name."""
     listed: list[dict[str, Any]] = []
     with opened(ctx, work, keys, cache, mirror=mirror, ca_bundle=ca_bundle, allow_http=allow_http) as site:
         for path, definition in chosen(definitions, version, el):
@@ -67,7 +73,7 @@ def collect(
 
 def generate(
     ctx: typer.Context,
-    version: Version,
+    version: options.Version,
     el: options.El = None,
     definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,
@@ -76,12 +82,10 @@ def generate(
     modules: options.Modules = None,
     json: options.Json = False,
 ) -> None:
-    """Inspect what was collected and write the manifest, or say what the requirements forbid."""
-    import hashlib
+    """Inspect the collected artifacts and write the manifests.
 
-    from ..generate.tool import build_tool
-    from ..workflows import stages
-
+    Ends with 5 if a component does not meet its requirement.
+    """
     listed = []
     with opened(ctx, work, keys, cache, modules=modules) as site:
         tool, inspector = build_tool(keys), site.inspector()
@@ -91,11 +95,11 @@ def generate(
             listed.append(
                 (stages.definition_id(definition), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
             )
-    _tell_files("fipsmanifest/generate/v1", listed, json=json)
+    _print_files("fipsmanifest/generate/v1", listed, json=json)
 
 
 def sign(
-    version: Version,
+    version: options.Version,
     el: options.El = None,
     signing_key: options.SigningKey = None,
     definitions: options.Definitions = options.DEFINITIONS,
@@ -103,15 +107,7 @@ def sign(
     work: options.Work = options.WORK,
     json: options.Json = False,
 ) -> None:
-    """Clear-sign what was generated, and the node tool with it; read everything back as a consumer does."""
-    import hashlib
-
-    from ..generate.tool import build_tool
-    from ..sign.gpg import passphrase_from_environment
-    from ..state.workspace import Workspace, read
-    from ..trust.store import load_trust
-    from ..workflows.signing import Signer, prepare_manifest, prepare_tool
-
+    """Sign the generated manifests and the node tool, and verify the signatures."""
     workspace = Workspace(work)
     signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
     listed = []
@@ -123,27 +119,28 @@ def sign(
     tool = build_tool(keys)
     prepare_tool(tool, workspace, signer)
     listed.append((f"tool {tool.version}", workspace.tool / "dkp-fips-tool", tool.sha256))
-    _tell_files("fipsmanifest/sign/v1", listed, json=json)
+    _print_files("fipsmanifest/sign/v1", listed, json=json)
 
 
 def publish(
     ctx: typer.Context,
     version: Annotated[
-        str | None, typer.Argument(metavar="VERSION", help="Kubernetes version, such as v1.21.3.", show_default=False)
+        str | None,
+        typer.Argument(metavar="VERSION", help="Kubernetes version, for example v1.21.3.", show_default=False),
     ] = None,
     el: options.El = None,
     to: options.To = None,
     endpoint_url: options.EndpointUrl = None,
     dry_run: DryRun = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Only find out what the store enforces, with a scratch object.")
+        bool, typer.Option("--probe", help="Only test which conditional writes the store enforces, with a test object.")
     ] = False,
     withdraw: Annotated[
         list[str] | None,
         typer.Option(
             "--withdraw",
             metavar="KEY",
-            help="Instead of a version: say that this object, which is gone, was removed on purpose. Repeatable.",
+            help="Instead of a version: record that this missing object was removed on purpose. Repeatable.",
         ),
     ] = None,
     public_url: options.PublicUrl = None,
@@ -153,44 +150,39 @@ def publish(
     work: options.Work = options.WORK,
     json: options.Json = False,
 ) -> None:
-    """Publish what was signed: plan, immutable objects, manifests, read back, pointers, index."""
-    from ..publish.address import open_bucket
-    from ..publish.consumer import Consumer
-    from ..publish.public import read_back, require_address
-    from ..publish.publisher import plan_publication
-    from ..publish.publisher import publish as act
-    from ..publish.request import PublishRequest
-    from ..trust.store import load_trust
+    """Publish the signed manifests and the node tool.
 
+    Plans first, then writes the objects that never change, reads them back, and moves the pointers and the index last.
+    """
     if to is None:
-        raise UsageError("Nothing is published without --to.", "Give --to s3://NAME[/PREFIX] or --to FOLDER.")
+        raise UsageError("--to is missing: it names the bucket.", "Add --to s3://NAME[/PREFIX] or --to DIRECTORY.")
     bucket = open_bucket(to, endpoint_url=endpoint_url)
     if probe:
         names = ("version", "el", "dry_run", "withdraw", "public_url", "single_writer", "definitions", "keys", "work")
         as_given = {name: "VERSION" if name == "version" else "--" + name.replace("_", "-") for name in names}
-        options.refuse_ignored(ctx, as_given, "with --probe, since nothing is published")
+        options.refuse_ignored(ctx, as_given, "with --probe: nothing is published")
         _probe(bucket, json=json)
         return
     if dry_run:
         ignored = {"public_url": "--public-url", "single_writer": "--single-writer"}
-        options.refuse_ignored(ctx, ignored, "with --dry-run, since nothing is published")
+        options.refuse_ignored(ctx, ignored, "with --dry-run: nothing is published")
     if public_url is not None:
         require_address(public_url)
     consumer = Consumer.trusting(load_trust(str(keys)))
     if withdraw:
         ignored = {"version": "VERSION", "el": "--el", "definitions": "--definitions", "work": "--work"}
-        options.refuse_ignored(ctx, ignored, "with --withdraw, since only the index is written")
+        options.refuse_ignored(ctx, ignored, "with --withdraw: only the index is written")
         what = PublishRequest(withdrawn=tuple(withdraw))
     elif version is not None:
         what = _signed(version, el, definitions, work)
     else:
-        raise UsageError("It is not said what to publish.", "Give the Kubernetes version, such as v1.21.3.")
+        raise UsageError("The argument VERSION is missing.", "Add the Kubernetes version, for example v1.21.3.")
     written: list[str] = []
     if dry_run:
-        plan = plan_publication(what, bucket, consumer)
+        plan = publisher.plan_publication(what, bucket, consumer)
     else:
         with output.progress(options.session_of(ctx)) as progress:
-            publication = act(what, bucket, consumer, progress, single_writer=single_writer)
+            publication = publisher.publish(what, bucket, consumer, progress, single_writer=single_writer)
             if public_url is not None:
                 read_back(publication.plan, bucket, public_url, progress)
         plan, written = publication.plan, [action.key for action in publication.written]
@@ -211,11 +203,7 @@ def publish(
 
 
 def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> PublishRequest:
-    """Give what ``sign`` left in the work folder."""
-    from ..publish.layout import read_sidecar
-    from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
-    from ..state.workspace import Workspace, read
-
+    """Return what ``sign`` stored in the work directory."""
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"
     manifests = tuple(
         ManifestToPublish(
@@ -227,26 +215,23 @@ def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -
     return PublishRequest(manifests, ToolToPublish(read_sidecar(sidecar).version, data, signature))
 
 
-def _probe(bucket: Scratch, *, json: bool) -> None:
-    from ..errors import Conflict
-    from ..publish.probe import probe
-
-    found = probe(bucket)
+def _probe(bucket: probing.Scratch, *, json: bool) -> None:
+    found = probing.probe(bucket)
     if json:
         output.write_json({"schema": "fipsmanifest/probe/v1", **found.document()})
     else:
-        words = {True: "enforced", False: "NOT enforced", None: "not asked"}
+        words = {True: "enforced", False: "NOT enforced", None: "not tested"}
         rows = [[words[answer.holds], answer.name, answer.meaning] for answer in found.answers]
         output.table(["store", "name", "meaning"], rows)
     if found.failing:
         raise Conflict(
             f"{found.address} does not enforce {', '.join(answer.name for answer in found.failing)}: two publishers "
             "could overwrite each other.",
-            "Use another store, or publish with --single-writer if nobody else publishes there.",
+            "Use another store, or publish with --single-writer if there is no other publisher.",
         )
 
 
-def _tell_files(schema: str, listed: list[tuple[str, Any, str]], *, json: bool) -> None:
+def _print_files(schema: str, listed: list[tuple[str, Any, str]], *, json: bool) -> None:
     if json:
         files = [{"of": name, "path": str(path), "sha256": digest} for name, path, digest in listed]
         output.write_json({"schema": schema, "files": files})

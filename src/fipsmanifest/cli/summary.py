@@ -1,4 +1,4 @@
-"""The summary of a release as Markdown: for a job's page, where it is read before an approval and after it."""
+"""The summary of a release as Markdown, for a job's page: it is read before and after an approval."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..state import durable
 from ..workflows.release import Changes
 from . import output
 
-#: A job's page holds 1 MiB (GitHub Actions, "Workflow commands"), and nobody reads more rows.
+#: A job's page is limited to 1 MiB (GitHub Actions, "Workflow commands"), and longer tables are not read.
 _ROWS = 200
 _CELL = 160
 
 
 def require_file(path: Path) -> None:
-    """Refuse (`UsageError`) a summary that could not be written in the end, before anything is done."""
+    """Raise `UsageError` if the summary cannot be written, before anything else is done."""
     try:
         os.close(_opened(path))
     except OSError as error:
@@ -27,12 +27,12 @@ def require_file(path: Path) -> None:
 
 
 def append(path: Path, report: Mapping[str, Any], found: Mapping[str, Changes]) -> None:
-    """Write the summary behind what the file holds: other steps of the same job write there, too."""
+    """Append the summary to the file: other steps of the same job write there, too."""
     write(path, _lines(report, found))
 
 
 def write(path: Path, lines: Iterable[str]) -> None:
-    """Append lines of Markdown to what the file holds. Raises `Incomplete` where the disk does not take them."""
+    """Append lines of Markdown to the file. Raises `Incomplete` if they cannot be written."""
     text = "\n".join(lines) + "\n"
     try:
         with os.fdopen(_opened(path), "a", encoding="utf-8") as file:
@@ -42,7 +42,7 @@ def write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _opened(path: Path) -> int:
-    """Open the file that a job names; it may belong to its runner, which is not the user of a job in a container."""
+    """Open the file; it may belong to the job's runner, which is not the user of a job in a container."""
     return durable.open_to_change(path, os.O_WRONLY | os.O_APPEND)
 
 
@@ -52,7 +52,7 @@ def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[
         count = len(report["written"])
         done = f"published to {report['published_to']}, {count} objects written"
     else:
-        done = "planned, nothing is signed or published" if "plan" in report else "cut, not published"
+        done = "planned, nothing signed or published" if "plan" in report else "made, not published"
     yield f"## Kubernetes {version}: {output.markdown_text(done)}\n"
     rows = [
         [str(i["el"]), i["name"], str(i["serial"]), i["sha256"], i.get("signature", "-")] for i in report["manifests"]
@@ -77,12 +77,12 @@ def _changes(found: Changes | None) -> Iterator[str]:
     if found is None:
         return
     if not found.since:
-        yield "No serial before it is published."
+        yield "No earlier serial is published."
         return
     if not found.differences:
-        yield f"Nothing changed since serial {found.since}."
+        yield f"No changes since serial {found.since}."
         return
-    yield f"Changed since serial {found.since}:\n"
+    yield f"Changes since serial {found.since}:\n"
     rows = [
         [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
         for item in found.differences[:_ROWS]
@@ -90,7 +90,7 @@ def _changes(found: Changes | None) -> Iterator[str]:
     yield from output.markdown_table(["component", "change", "what", "before", "after"], rows)
     left = len(found.differences) - _ROWS
     if left > 0:
-        yield f"\n{left} more differences are in the manifests."
+        yield f"\n{left} more differences: see 'fipsmanifest diff'."
 
 
 def _short(text: str | None) -> str:

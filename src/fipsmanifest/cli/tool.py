@@ -7,27 +7,20 @@ from typing import Annotated
 
 import typer
 
+from ..generate.tool import build_tool
 from . import options, output
+from .verbs import VERBS
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,
-    help="The single-file node tool, dkp-fips-tool.",
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["tool"].summary)
 
 
 @app.command()
 def build(
     keys: options.Keys = options.KEYS,
-    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")] = Path(
-        "dkp-fips-tool"
-    ),
+    to: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")] = Path("dkp-fips-tool"),
     json: options.Json = False,
 ) -> None:
-    """Build the node tool with the keys of the trust folder; the same keys give the same bytes."""
-    from ..generate.tool import build_tool
-
+    """Build the node tool with the keys of the trust directory; the same keys give the same bytes."""
     tool = build_tool(keys, to)
     if json:
         output.write_json(

@@ -17,7 +17,7 @@ from ..fetch.http import Http
 from ..fetch.mirror import Mirrors
 from ..fetch.transport import NotThere
 from ..model import architecture
-from ..model.artifact import Artifact, Blob, ImagePlatform, LeftOut
+from ..model.artifact import Artifact, Blob, ImagePlatform, SkippedPart
 from ..model.definition import Definition, Images
 from ..oci.document import (
     DOCKER_CONFIG,
@@ -112,7 +112,7 @@ class Pulled:
 
     image: Artifact
     """It, with a platform for each manifest."""
-    left_out: tuple[LeftOut | FipsManifestError, ...]
+    left_out: tuple[SkippedPart | FipsManifestError, ...]
     """What else its index lists: what it is instead, or why it cannot be looked through."""
 
 
@@ -132,13 +132,13 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
     document = parse(fetched.data, text, media_type)
     if isinstance(document, Manifest):
         platforms: tuple[ImagePlatform, ...] = (_platform(fetched.data, origin, cache, text),)
-        left_out: tuple[LeftOut | FipsManifestError, ...] = ()
+        left_out: tuple[SkippedPart | FipsManifestError, ...] = ()
     else:
         found = tuple(Walk(origin, cache).images(document, text))
         platforms = tuple(part for part in found if isinstance(part, ImagePlatform))
         left_out = tuple(part for part in found if not isinstance(part, ImagePlatform))
     if not platforms and not any(isinstance(part, FipsManifestError) for part in left_out):
-        there = ", ".join(part.why for part in left_out[:20] if isinstance(part, LeftOut)) or "nothing"
+        there = ", ".join(part.why for part in left_out[:20] if isinstance(part, SkippedPart)) or "nothing"
         raise Incomplete(f"{text} is not made for linux.", f"Choose another image; in its index is: {there}.")
     top = keep(cache, fetched.data, text)
     index = f"sha256:{top.sha256}" if isinstance(document, Index) else None
@@ -167,7 +167,9 @@ class Walk:
         self._most = self._left = most
         self._judged: dict[str, str] = {}
 
-    def images(self, index: Index, name: str, depth: int = 0) -> Iterator[ImagePlatform | LeftOut | FipsManifestError]:
+    def images(
+        self, index: Index, name: str, depth: int = 0
+    ) -> Iterator[ImagePlatform | SkippedPart | FipsManifestError]:
         """Yield each image once, and for every other entry what it is instead, or why it cannot be looked through.
 
         ``name`` is what the image is called. Raises `Refused` for more entries than any image has.
@@ -180,17 +182,17 @@ class Walk:
 
     def entry(
         self, entry: Descriptor, name: str, depth: int = 0
-    ) -> Iterator[ImagePlatform | LeftOut | FipsManifestError]:
+    ) -> Iterator[ImagePlatform | SkippedPart | FipsManifestError]:
         """Yield the image that one entry of an index names, those of an index that it names, or what it is instead."""
         called = f"{name}@{entry.digest}"
         if why := other_than_linux(entry):
-            yield LeftOut(called, why)
+            yield SkippedPart(called, why)
         elif not self._origin.has(entry):
-            yield LeftOut(called, "not in the archive")
+            yield SkippedPart(called, "not in the archive")
         elif first := self._judged.get(entry.digest):
             # Looking through it again for each of a thousand names would take for ever.
             if first != name:
-                yield LeftOut(called, f"the same image as {shown(first)}")
+                yield SkippedPart(called, f"the same image as {shown(first)}")
         else:
             try:
                 data, document = self._document(entry, name)
@@ -198,10 +200,10 @@ class Walk:
                     yield _platform(data, self._origin, self._cache, name, entry)
                     self._judged[entry.digest] = name
             except NotAnImage as error:
-                yield LeftOut(called, error.why)
+                yield SkippedPart(called, error.why)
             except NotForLinux as error:
                 # containerd and podman may run it all the same where nothing but its configuration says so.
-                yield LeftOut(called, error.why) if self._rest_is_read else error
+                yield SkippedPart(called, error.why) if self._rest_is_read else error
             except FipsManifestError as error:
                 yield error
             else:

@@ -24,7 +24,7 @@ from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..fetch.cache import Cache
 from ..fetch.transport import local_path
-from ..model.artifact import Artifact, ImagePlatform, LeftOut
+from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, ImageArchive
 from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse
 from ..oci.registry import parse_reference
@@ -69,7 +69,7 @@ class Contents:
 
     images: tuple[Artifact, ...]
     """In the archive's order, a platform each."""
-    left_out: tuple[LeftOut | FipsManifestError, ...]
+    left_out: tuple[SkippedPart | FipsManifestError, ...]
     """What else the archive lists: what it is instead of an image for Linux, or why it cannot be looked through."""
     layers: frozenset[str]
     """Where in the archive the layers are of which all images are among `images`.
@@ -227,7 +227,7 @@ def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
         _indexed_images(archive, cache, address) if archive.index else _saved_contents(archive, cache, address)
     )
     images = [(image, paths) for image, paths in listed if isinstance(image, Artifact)]
-    left_out: list[LeftOut | FipsManifestError] = [item for item, _ in listed if not isinstance(item, Artifact)]
+    left_out: list[SkippedPart | FipsManifestError] = [item for item, _ in listed if not isinstance(item, Artifact)]
     if not images and not any(isinstance(item, FipsManifestError) for item in left_out):
         left_out.append(Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete."))
     judged = frozenset(path for _, paths in images for path in paths)
@@ -255,7 +255,7 @@ def _other_layers(archive: Archive, images: Sequence[Artifact], cache: Cache) ->
             continue
 
 
-_Listed = tuple[Artifact | LeftOut | FipsManifestError, Sequence[str]]
+_Listed = tuple[Artifact | SkippedPart | FipsManifestError, Sequence[str]]
 
 
 def _indexed_images(archive: Archive, cache: Cache, address: str) -> Iterator[_Listed]:
@@ -265,7 +265,7 @@ def _indexed_images(archive: Archive, cache: Cache, address: str) -> Iterator[_L
         name = entry.names[0] if entry.names else entry.digest
         for part in walk.entry(entry, name):
             if not isinstance(part, ImagePlatform):
-                yield replace(part, name=f"{address}: {part.name}") if isinstance(part, LeftOut) else part, ()
+                yield replace(part, name=f"{address}: {part.name}") if isinstance(part, SkippedPart) else part, ()
                 continue
             manifest = part.manifest
             sha256 = manifest.digest.removeprefix("sha256:")
@@ -284,7 +284,7 @@ def _saved_contents(archive: Archive, cache: Cache, address: str) -> Iterator[_L
                 data, origin, source="", name=name, address=address, architectures=None, cache=cache, saved=True
             )
         except NotForLinux as error:
-            yield LeftOut(f"{address}: {name}", error.why), ()
+            yield SkippedPart(f"{address}: {name}", error.why), ()
         except FipsManifestError as error:
             yield error, ()
         else:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import Refused, UsageError
-from ..inspect.artifacts import Inspected
-from ..inspect.jsonform import to_json
+from ..inspect.artifacts import InspectedArtifact
+from ..inspect.serialization import to_json
 from ..model import manifest
 from ..model.artifact import Artifact
 from ..model.definition import Component, Definition
-from ..model.finding import Finding, SeenModule
+from ..model.finding import DetectedModule, Finding
 from ..model.ownership import owner_of_file, owner_of_image
 from .policy import Judgement, Subject, judge
 
@@ -20,7 +20,7 @@ from .policy import Judgement, Subject, judge
 ANY = "noarch"
 
 #: Returns the manifest's description of a recognised module: its certificates, or who claims it.
-Describe = Callable[[SeenModule], manifest.Module]
+Describe = Callable[[DetectedModule], manifest.Module]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Owned:
 
 def assemble(
     definition: Definition,
-    inspected: Sequence[Inspected],
+    inspected: Sequence[InspectedArtifact],
     describe: Describe,
     tool: manifest.Tool,
     source_date_epoch: int | None = None,
@@ -68,11 +68,11 @@ def assemble(
     )
 
 
-def _references(inspected: Sequence[Inspected]) -> set[str]:
+def _references(inspected: Sequence[InspectedArtifact]) -> set[str]:
     return {item.artifact.name for item in inspected if item.artifact.kind == "image"}
 
 
-def _own(definition: Definition, inspected: Sequence[Inspected]) -> list[_Owned]:
+def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[_Owned]:
     owned: list[_Owned] = []
     refusals: list[str] = []
     for item in inspected:
@@ -110,7 +110,7 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
                     architecture=architecture,
                     requirement=component.requirement,
                     reason=component.reason,
-                    verdict=judgement.verdict.value,
+                    verdict=judgement.verdict,
                 )
             )
     if refusals:
@@ -158,7 +158,7 @@ def _file(
     return manifest.File.model_validate(form)
 
 
-def _images(definition: Definition, inspected: Sequence[Inspected]) -> list[manifest.Image]:
+def _images(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[manifest.Image]:
     platforms: dict[str, list[manifest.Platform]] = {}
     indexes: dict[str, str | None] = {}
     for item in inspected:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import Refused
-from ..inspect.artifacts import Inspected
+from ..inspect.artifacts import InspectedArtifact
 from ..inspect.table import Table
 from ..model import manifest
 from ..model.artifact import Artifact
 from ..model.definition import Definition
-from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, SeenModule, Verdict
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts
 from .assemble import ANY, Describe, assemble
 from .modules import describer
 
@@ -59,12 +59,12 @@ def _check_image(artifact: Artifact) -> None:
         )
 
 
-def _inspected(document: manifest.Manifest, artifact: Artifact) -> Iterator[Inspected]:
+def _inspected(document: manifest.Manifest, artifact: Artifact) -> Iterator[InspectedArtifact]:
     """Yield an artifact, or each platform of an image, with the files that ``document`` has of it."""
     modules = document.modules
     if artifact.kind != "image":
         files = [item for item in document.files if item.source == artifact.name]
-        yield Inspected(artifact, artifact.architecture or ANY, None, _findings(files, modules))
+        yield InspectedArtifact(artifact, artifact.architecture or ANY, None, _findings(files, modules))
         return
     for platform in artifact.platforms:
         files = [
@@ -75,7 +75,7 @@ def _inspected(document: manifest.Manifest, artifact: Artifact) -> Iterator[Insp
             if found.architecture == platform.architecture
             for item in found.files
         ]
-        yield Inspected(artifact, platform.architecture, platform, _findings(files, modules))
+        yield InspectedArtifact(artifact, platform.architecture, platform, _findings(files, modules))
 
 
 def _findings(files: Iterable[manifest.File], modules: Mapping[str, manifest.Module]) -> tuple[Finding, ...]:
@@ -96,17 +96,17 @@ def _finding(item: manifest.File, modules: Mapping[str, manifest.Module]) -> Fin
         target=item.target,
         elf=ElfFacts(64, machine, "exec") if machine else None,
         go=GoFacts(go.version, go.path, go.module, go.settings) if go else None,
-        crypto=CryptoFacts(Verdict(crypto.verdict), _seen(crypto.module, modules), crypto.evidence) if crypto else None,
+        crypto=CryptoFacts(crypto.verdict, _seen(crypto.module, modules), crypto.evidence) if crypto else None,
     )
 
 
-def _seen(identifier: str | None, modules: Mapping[str, manifest.Module]) -> SeenModule | None:
+def _seen(identifier: str | None, modules: Mapping[str, manifest.Module]) -> DetectedModule | None:
     if identifier is None:
         return None
     found = modules.get(identifier)
     if found is None:
         raise Refused(f"The manifest does not describe the module {identifier}.", "Generate it again.")
-    return SeenModule(
+    return DetectedModule(
         identifier, found.name, found.algorithm, found.digest, found.architecture, found.row, found.commit
     )
 
@@ -115,7 +115,7 @@ def _describer(document: manifest.Manifest, table: Table) -> Describe:
     """Describe modules from the table. Whose claim a user's own row is, only the machine that has the row knows."""
     describe = describer(table)
 
-    def described(seen: SeenModule) -> manifest.Module:
+    def described(seen: DetectedModule) -> manifest.Module:
         row = table.row(seen.id)
         if seen.row == "shipped" and (row is None or _identity(row) != _identity(seen)):
             raise Refused(f"{seen.id} is not a module of the table as it is described.", "Generate it again.")

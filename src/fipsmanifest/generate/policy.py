@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
+from ..model.acceptance import advise, find_violation
 from ..model.definition import Component
-from ..model.excuses import advice, inexcusable
 from ..model.finding import Finding, Verdict
 
 #: A component's verdict is the first of these that any of its files has.
@@ -55,22 +54,18 @@ class Judgement:
 def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    A file that is `inexcusable` is refused regardless of the requirement and the exceptions. ``subjects`` may be empty:
+    The rule is `find_violation`. ``subjects`` may be empty:
     a required module that is in no file is a refusal, never a pass.
     """
     refusals = []
     held = []
     for subject in subjects:
-        expected = _expected(component, subject)
-        why = inexcusable(subject.finding.crypto)
-        if why is not None:
-            refusals.append(_sentence(component, subject, why, advice(subject.finding.crypto)))
-        elif expected is not None:
-            if subject.verdict != expected:
-                refusals.append(_sentence(component, subject, f"the exception for it expects '{expected}'"))
-        elif not _meets(component, subject):
-            refusals.append(_sentence(component, subject, f"'{component.requirement}' is required"))
-        if _carries_module(component, subject):
+        crypto, requirement = subject.finding.crypto, component.requirement_for(subject.architecture)
+        violation = find_violation(crypto, requirement, component.exception_for(subject.finding.path))
+        if violation is not None:
+            what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _GO_WITHOUT_PROOF
+            refusals.append(_sentence(component, subject, violation.rule, what_to_do))
+        if requirement.has_module(crypto):
             held.append(subject)
     if component.requirement != "known" and not held:
         refusals.append(
@@ -80,33 +75,12 @@ def judge(component: Component, architecture: str, subjects: Sequence[Subject]) 
     return Judgement(_overall(component, subjects), tuple(refusals))
 
 
-def _expected(component: Component, subject: Subject) -> Verdict | None:
-    for exception in component.exceptions:
-        if fnmatchcase(subject.finding.path, exception.path):
-            return Verdict(exception.verdict)
-    return None
-
-
-def _carries_module(component: Component, subject: Subject) -> bool:
-    if component.requirement == "module" and subject.verdict == Verdict.UNLISTED:
-        return _digest(subject) == component.modules.get(subject.architecture)
-    return subject.verdict == Verdict.PROVEN
-
-
-def _meets(component: Component, subject: Subject) -> bool:
-    if component.requirement == "known":
-        return True
-    if subject.verdict in (Verdict.NO_CRYPTO, Verdict.NOT_GO):
-        return True
-    return _carries_module(component, subject)
-
-
 def _digest(subject: Subject) -> str | None:
     crypto = subject.finding.crypto
     return crypto.module.digest if crypto and crypto.module else None
 
 
-def _sentence(component: Component, subject: Subject, rule: str, what_to_do: str = _GO_WITHOUT_PROOF) -> str:
+def _sentence(component: Component, subject: Subject, rule: str, what_to_do: str) -> str:
     digest = _digest(subject)
     module = f" (module digest {digest})" if digest and subject.verdict == Verdict.UNLISTED else ""
     return (
@@ -121,5 +95,5 @@ def _because(subject: Subject) -> str:
 
 
 def _overall(component: Component, subjects: Sequence[Subject]) -> Verdict:
-    present = {subject.verdict for subject in subjects if _expected(component, subject) is None}
+    present = {subject.verdict for subject in subjects if component.exception_for(subject.finding.path) is None}
     return next((verdict for verdict in _WORST_FIRST if verdict in present), Verdict.NOT_GO)

@@ -1,1 +1,1 @@
-"""Look at every file: digest, ELF and Go facts, and the verdict on its cryptographic module."""
+"""Inspection of every file: digest, facts of ELF and Go, and the verdict on its cryptographic module."""

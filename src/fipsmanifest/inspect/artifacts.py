@@ -28,11 +28,11 @@ from ..model.finding import Finding
 from ..progress import SILENT, Progress, Task
 from ..state import durable
 from .inspector import Inspector
-from .jsonform import from_json, to_json
+from .serialization import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class InspectedArtifact:
     """An artifact, or one platform of an image, with what is in it."""
 
     artifact: Artifact
@@ -104,7 +104,7 @@ class Inspection:
                     budget.grow(unit.size)
                     self._running[unit.key] = self._pool.submit(self._inspect, unit, budget)
 
-    def result(self) -> tuple[Inspected, ...]:
+    def result(self) -> tuple[InspectedArtifact, ...]:
         """Wait, and give what was found, in the order of kind and address.
 
         Raises what a single failure raises, or `Several`.
@@ -122,23 +122,23 @@ class Inspection:
         ordered = sorted(self._artifacts, key=lambda artifact: (artifact.kind, artifact.address, artifact.name))
         return tuple(found for artifact in ordered for found in self._gather(artifact))
 
-    def _gather(self, artifact: Artifact) -> Iterator[Inspected]:
+    def _gather(self, artifact: Artifact) -> Iterator[InspectedArtifact]:
         if artifact.kind != "image":
             changes = self._running[_key(artifact)].result()
-            found = _each_once(
+            found = _last_of_each_path(
                 [change.seen for change in changes if isinstance(change, Entry) and change.seen], artifact
             )
-            yield Inspected(artifact, artifact.architecture or "noarch", None, found)
+            yield InspectedArtifact(artifact, artifact.architecture or "noarch", None, found)
             return
         for platform in artifact.platforms:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
             view = merge((self._running[key].result() for key in keys), artifact.name)
             findings = tuple(finding.at(path) for path, finding in view)
-            yield Inspected(artifact, platform.architecture, platform, findings)
+            yield InspectedArtifact(artifact, platform.architecture, platform, findings)
 
     def _inspect(self, unit: _Unit, budget: Budget) -> list[_Change]:
         kept = self._folder / f"{unit.key.replace(':', '-')}.json"
-        known = _load(kept)
+        known = _load_changes(kept)
         if known is not None:
             return known
         task = self._progress.task(f"inspect {unit.name}")
@@ -147,7 +147,7 @@ class Inspection:
                 changes = unit.read(task)
         finally:
             task.done()
-        durable.write(kept, json.dumps([_dump(change) for change in changes]).encode())
+        durable.write(kept, json.dumps([_to_json(change) for change in changes]).encode())
         return changes
 
 
@@ -164,7 +164,10 @@ def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
     def everything(members: Callable[[], Iterator[Member]]) -> _Read:
         def read(task: Task) -> list[_Change]:
             session = inspector.session()
-            return [Entry(_bare(member), _looked(session.inspect(member), member, task)) for member in members()]
+            return [
+                Entry(_without_content(member), _count_member(session.inspect(member), member, task))
+                for member in members()
+            ]
 
         return read
 
@@ -185,7 +188,7 @@ def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
                     yield _Unit(_layer_key(layer, diff_id), artifact.name, layer.size, read)
 
 
-def _each_once(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
+def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
     """Return the later of findings with one path, which unpacking leaves. Raises `Refused` for two different programs.
 
     A manifest can name only one of them, and an unpacker that stops or keeps old files leaves the other.
@@ -206,15 +209,15 @@ def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspecto
     """Read a layer's ELF files; the rest is covered by its digests and needs none of its own."""
 
     def read(task: Task) -> list[_Change]:
-        def look(member: Member) -> Finding | None:
-            return _looked(inspector.program(member), member, task)
+        def inspect_program(member: Member) -> Finding | None:
+            return _count_member(inspector.program(member), member, task)
 
-        return list(read_layer(layer, diff_id, look, archive=artifact.name))
+        return list(read_layer(layer, diff_id, inspect_program, archive=artifact.name))
 
     return read
 
 
-def _looked(finding: Finding | None, member: Member, task: Task) -> Finding | None:
+def _count_member(finding: Finding | None, member: Member, task: Task) -> Finding | None:
     task.advance(member.size)
     spend(members=1)
     return finding
@@ -230,11 +233,11 @@ def _layer_key(layer: Blob, diff_id: str) -> str:
     return f"layer-{layer.digest}-{diff_id}"
 
 
-def _bare(member: Member) -> Member:
+def _without_content(member: Member) -> Member:
     return Member(member.path, member.type, member.mode, member.size, member.target, member.mark)
 
 
-def _dump(change: _Change) -> dict[str, Any]:
+def _to_json(change: _Change) -> dict[str, Any]:
     if isinstance(change, Whiteout):
         return {"whiteout": change.path, "opaque": change.opaque}
     member = change.member
@@ -244,7 +247,7 @@ def _dump(change: _Change) -> dict[str, Any]:
     }
 
 
-def _load(path: Path) -> list[_Change] | None:
+def _load_changes(path: Path) -> list[_Change] | None:
     """Give what was kept, or None where there is nothing usable: then the artifact is simply inspected again."""
     try:
         return [_change(item) for item in documents.read_json(path.read_bytes())]

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from .bounds import stated
-from .elf import Elf, Segment, Unreadable
-from .slide import holds, integrity, slide
+from .bounds import candidate_bounds
+from .calls import ENOUGH, ENOUGH_UNKNOWN, SELF_TEST, Extent, called_functions
+from .elf import Elf, Segment, UnreadableElf
+from .integrity import find_match, integrity_digest, match_at
 from .source import ByteSource, find
 from .table import HEAD, Row, Table
-from .wiring import ENOUGH, ENOUGH_UNKNOWN, SELF_TEST, Extent, called
 
 #: More than this is not a program but an attempt to keep us busy.
 _MOST_CANDIDATES = 8
@@ -28,7 +28,7 @@ _LARGEST_MODULE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ModuleMatch:
     """What looks like a module in one place of a file."""
 
     offset: int
@@ -76,32 +76,32 @@ class _Candidate:
     """Bytes of text, where something tells."""
 
 
-def search(
+def find_modules(
     source: ByteSource, elf: Elf, table: Table, heads: Iterable[int], *, thorough: bool = False
-) -> list[Sighting]:
+) -> list[ModuleMatch]:
     """Give the modules in executable memory; ``heads`` are the offsets at which one seems to begin (`sweep`).
 
     ``thorough`` says that the file claims one: where none is found, the slower ways are tried as well. Raises
-    `Unreadable` where there are too many: one that was not looked at could be any.
+    `UnreadableElf` where there are too many: one that was not looked at could be any.
     """
     rows = table.of(elf.facts.machine)
-    candidates = _few(
+    candidates = _at_most_a_few(
         _Candidate(segment, at) for at in heads for segment in elf.runnable if segment.offset <= at < segment.end
     )
     if thorough and not candidates:
-        candidates = _few(_without_head(source, elf, rows))
+        candidates = _at_most_a_few(_without_head(source, elf, rows))
     slides = _MOST_SLIDES
-    sightings = []
+    matches = []
     for candidate in candidates:
-        sighting = _examine(source, candidate, rows, may_slide=slides > 0)
-        if sighting.row is None:
+        match = _examine(source, candidate, rows, may_slide=slides > 0)
+        if match.row is None:
             slides -= 1
         # How a changed module is mapped and called makes no difference.
-        sightings.append(_in_memory(source, elf, sighting) if sighting.stored_at is not None else sighting)
-    return sightings
+        matches.append(_with_memory_facts(source, elf, match) if match.stored_at is not None else match)
+    return matches
 
 
-def in_data(source: ByteSource, elf: Elf, table: Table) -> list[Sighting]:
+def find_in_data(source: ByteSource, elf: Elf, table: Table) -> list[ModuleMatch]:
     """Give known modules that stand where nothing can execute them, a few at most."""
     rows = table.of(elf.facts.machine)
     candidates = _distinct(
@@ -115,11 +115,11 @@ def in_data(source: ByteSource, elf: Elf, table: Table) -> list[Sighting]:
     return [_examine(source, candidate, rows, may_slide=False) for candidate in some]
 
 
-def _few(candidates: Iterable[_Candidate]) -> list[_Candidate]:
-    """Give them all; raises `Unreadable` where they are too many for each to be examined."""
+def _at_most_a_few(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Give them all; raises `UnreadableElf` where they are too many for each to be examined."""
     found = list(islice(_distinct(candidates), _MOST_CANDIDATES + 1))
     if len(found) > _MOST_CANDIDATES:
-        raise Unreadable("too-many-modules")
+        raise UnreadableElf("too-many-modules")
     return found
 
 
@@ -132,11 +132,11 @@ def _distinct(candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
 
 
 def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterator[_Candidate]:
-    bounds = _symbols(source, elf)
-    candidate = _between(elf, *bounds) if bounds is not None else None
+    bounds = _bounding_symbols(source, elf)
+    candidate = _candidate_between(elf, *bounds) if bounds is not None else None
     if candidate is not None:
         yield candidate
-    yield from _by_its_own_bounds(source, elf)
+    yield from _from_own_bounds(source, elf)
     for segment in elf.runnable:
         for row in rows:
             for at in find(source, segment.offset, segment.end, row.head):
@@ -146,22 +146,22 @@ def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterat
                     yield _Candidate(segment, at - row.digest_offset, row.text_length)
 
 
-def _by_its_own_bounds(source: ByteSource, elf: Elf) -> Iterator[_Candidate]:
+def _from_own_bounds(source: ByteSource, elf: Elf) -> Iterator[_Candidate]:
     """Give the stretches between stated bounds whose own digest holds."""
-    for (start, length), _ in stated(source, elf).most_common(_MOST_STATED):
+    for (start, length), _ in candidate_bounds(source, elf).most_common(_MOST_STATED):
         for segment in elf.runnable:
-            if segment.offset <= start < segment.end and holds(source, start, length, segment.end):
+            if segment.offset <= start < segment.end and match_at(source, start, length, segment.end):
                 yield _Candidate(segment, start, length)
 
 
-def _between(elf: Elf, low: int, high: int) -> _Candidate | None:
+def _candidate_between(elf: Elf, low: int, high: int) -> _Candidate | None:
     for segment in elf.executable:
         if segment.address <= low < high <= segment.address + segment.size and high - low <= _LARGEST_MODULE:
             return _Candidate(segment, segment.offset + low - segment.address, high - low)
     return None
 
 
-def _symbols(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
+def _bounding_symbols(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
     """Give the values of the symbols that bound the module, where the file still has them."""
     symbols = elf.section(".symtab")
     strings = next((item for item in elf.sections if symbols and item.index == symbols.link), None)
@@ -188,17 +188,17 @@ def _symbol_value(source: ByteSource, elf: Elf, start: int, size: int, name: int
     return None
 
 
-def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *, may_slide: bool) -> Sighting:
+def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *, may_slide: bool) -> ModuleMatch:
     """Compute the integrity digest at one place and say what it shows."""
     segment, start = candidate.segment, candidate.start
     head = source.read_at(start, HEAD)
     alike = [row for row in rows if row.head == head or row.text_length == candidate.length]
     for row in alike:
-        digest = integrity(source, start, row.text_length, row.algorithm)
+        digest = integrity_digest(source, start, row.text_length, row.algorithm)
         # All of it in one segment: what another one maps behind this one's end may be other bytes.
         if digest == row.digest and start + row.digest_offset + len(row.digest) <= segment.end:
-            stored = _stores(source, start, row)
-            return Sighting(
+            stored = _stores_digest(source, start, row)
+            return ModuleMatch(
                 start,
                 row.text_length,
                 row.algorithm,
@@ -212,24 +212,26 @@ def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *
     return _examine_unknown(source, candidate, alike[0] if alike else None, may_slide=may_slide)
 
 
-def _stores(source: ByteSource, start: int, row: Row) -> bool:
+def _stores_digest(source: ByteSource, start: int, row: Row) -> bool:
     """Tell whether a known module's digest stands where it belongs, for a text that begins at ``start``."""
     return source.read_at(start + row.digest_offset, len(row.digest)) == row.digest
 
 
-def _examine_unknown(source: ByteSource, candidate: _Candidate, resembles: Row | None, *, may_slide: bool) -> Sighting:
+def _examine_unknown(
+    source: ByteSource, candidate: _Candidate, resembles: Row | None, *, may_slide: bool
+) -> ModuleMatch:
     segment, start = candidate.segment, candidate.start
     length = candidate.length or (resembles.text_length if resembles else 0)
-    own = holds(source, start, length, segment.end) if length else None
-    if own is None and may_slide and not (resembles and _stores(source, start, resembles)):
-        own = slide(source, start, segment.end)
+    own = match_at(source, start, length, segment.end) if length else None
+    if own is None and may_slide and not (resembles and _stores_digest(source, start, resembles)):
+        own = find_match(source, start, segment.end)
     if own is not None:
         length, algorithm, digest = own.length, own.algorithm, own.digest
         stored_at = start + own.digest_offset
     else:
         algorithm = resembles.algorithm if resembles else "hmac-sha256"
-        digest, stored_at = integrity(source, start, length, algorithm), None
-    return Sighting(
+        digest, stored_at = integrity_digest(source, start, length, algorithm), None
+    return ModuleMatch(
         start,
         length,
         algorithm,
@@ -242,22 +244,20 @@ def _examine_unknown(source: ByteSource, candidate: _Candidate, resembles: Row |
     )
 
 
-def _in_memory(source: ByteSource, elf: Elf, sighting: Sighting) -> Sighting:
+def _with_memory_facts(source: ByteSource, elf: Elf, match: ModuleMatch) -> ModuleMatch:
     """Add what depends on the addresses at which a module lies."""
-    segment = next(
-        segment for segment in elf.runnable if segment.offset <= sighting.offset and sighting.offset < segment.end
-    )
-    address = segment.address + sighting.offset - segment.offset
-    row = sighting.row
+    segment = next(segment for segment in elf.runnable if segment.offset <= match.offset and match.offset < segment.end)
+    address = segment.address + match.offset - segment.offset
+    row = match.row
     if row is None:
-        extent = Extent(address, address + sighting.length, address, address + sighting.length)
+        extent = Extent(address, address + match.length, address, address + match.length)
         names = None
     else:
         first = address - row.object_before
         extent = Extent(address, address + row.text_length, first, first + row.object_length)
         names = {address + offset: name for name, offset in row.entry_points.items()}
-    seen = called(source, elf, extent, names)
+    seen = called_functions(source, elf, extent, names)
     # All of it, and the digest that its self-test compares with, whoever loads it and on any size of pages.
-    length = max(sighting.length, (sighting.stored_at or 0) - sighting.offset + len(sighting.digest) // 2)
-    overlaid = not elf.memory.runs(address, sighting.offset, length)
-    return replace(sighting, overlaid=overlaid, calls=len(seen), self_test=SELF_TEST in seen)
+    length = max(match.length, (match.stored_at or 0) - match.offset + len(match.digest) // 2)
+    overlaid = not elf.memory.is_executable(address, match.offset, length)
+    return replace(match, overlaid=overlaid, calls=len(seen), self_test=SELF_TEST in seen)

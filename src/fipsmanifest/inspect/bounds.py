@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from .elf import Elf, Segment
-from .slide import LONGEST, SHORTEST, STEP
+from .integrity import LONGEST, SHORTEST, STEP
 from .source import ByteSource, windows
 
 #: How far behind the first load's beginning the second one begins, at most (measured: 4 to 19 bytes), and how many of
@@ -38,7 +38,7 @@ _ADR_SIZE = 4
 _ADR = re.compile(rb"[\x10\x30\x50\x70]")
 
 
-def stated(source: ByteSource, elf: Elf) -> Counter[tuple[int, int]]:
+def candidate_bounds(source: ByteSource, elf: Elf) -> Counter[tuple[int, int]]:
     """Count what could be a module's own bounds: (file offset of its text, bytes of text)."""
     left = _MOST_LOADS
     found: Counter[tuple[int, int]] = Counter()

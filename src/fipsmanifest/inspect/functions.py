@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .elf import Elf
-from .functab import FunctionTable
+from .function_table import FunctionTable
 from .relocation import RelocatedData
 from .source import ByteSource, find
 
@@ -50,7 +50,7 @@ class Function:
     """Address behind its last byte, padding included."""
 
 
-def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
+def functions_with_prefix(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
     """Return the functions of one package whose names begin with ``prefix``, in the order of their addresses.
 
     Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, or the address
@@ -75,7 +75,7 @@ def named(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> 
     ]
 
 
-def names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
+def function_names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
     """Return the names of all functions, inlined ones included; None where the table cannot be read.
 
     Nor can one with a function whose name is not where the header says that names are: the runtime does not ask the
@@ -133,7 +133,7 @@ class FunctionIndex:
         return _name(self._source.read_at(first + name, min(_LONGEST_NAME, behind - first - name)))
 
 
-def index(source: ByteSource, elf: Elf, table: FunctionTable) -> FunctionIndex | None:
+def function_index(source: ByteSource, elf: Elf, table: FunctionTable) -> FunctionIndex | None:
     """Return the functions of a program by their addresses; None where the table cannot be read as the runtime does."""
     listed = _read(source, elf, table)
     base = _base(source, elf, table, listed) if listed is not None else None

@@ -1,46 +1,39 @@
-"""The gate of ``inspect --require proven``: may what was found go on in somebody's pipeline? Pure but for one file."""
+"""The gate of ``inspect --require proven``: whether what was found may pass. Pure, except for reading exceptions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import FipsManifestError, Refused, UsageError
 from ..model import documents
-from ..model.excuses import advice, inexcusable
-from ..model.finding import Verdict
-from .nested import Located
-from .verdict import sentence
+from ..model.acceptance import PROVEN, UNOPENED, WITHOUT_CRYPTO, Violation, advise, find_violation
+from ..model.finding import CryptoFacts, Verdict
+from .nested import LocatedFinding, UnopenedContainer
+from .verdict import describe_verdict
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from ..model.definition import Exemption
-    from .nested import Unopened
-
-#: What may pass beside a proven program: there is nothing in it that a Go module would have to do.
-_HARMLESS = (Verdict.NO_CRYPTO, Verdict.NOT_GO)
+    from ..model.exceptions import VerdictException
 
 _ADVICE = {
-    Verdict.UNLISTED: "Where you trust the toolchain that it came from, make a row with 'modules learn' and name it "
+    Verdict.UNLISTED: "If you trust the toolchain that it comes from, make a row with 'modules learn' and pass it "
     "with --modules.",
     Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
 _ACCEPT = "its path, the verdict 'unopened' and the reason."
 _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with --exceptions and the reason."
+#: Programs that one error lists.
+_MAX_LISTED = 20
 
 
-#: What an exception expects of a container that is not opened, in place of a verdict.
-_UNOPENED: Literal["unopened"] = "unopened"
-
-
-class NotPassed(Refused):
+class RefusedProgram(Refused):
     """One program that may not pass."""
 
-    def __init__(self, item: Located, rule: str, advice: str) -> None:
+    def __init__(self, item: LocatedFinding, rule: str, advice: str) -> None:
         """Refuse ``item`` because of ``rule``, a clause."""
         crypto = item.finding.crypto
         self.path = item.finding.path
@@ -48,103 +41,98 @@ class NotPassed(Refused):
         self.verdict = str(crypto.verdict) if crypto else "unreadable"
         self.cause = str(crypto.evidence.get("code", "")) if crypto else ""
         self.rule = rule
-        self.why = sentence(crypto) if crypto else ""
+        self.why = describe_verdict(crypto) if crypto else ""
         super().__init__(f"{self.where} is '{self.verdict}', and {rule}: {self.why}", advice)
 
     @property
     def where(self) -> str:
-        """The program's path, and what it is in."""
+        """The program's path, and the container that it is in."""
         return self.path + (f" in {self.container}" if self.container else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Excuse:
+class AppliedException:
     """A program or unopened container that passes because an exception expects it to be as it is."""
 
     path: str
     """The file's."""
     container: str | None
-    """What it is in."""
+    """The container that it is in."""
     verdict: Verdict | Literal["unopened"]
-    """What it is, and was expected to be."""
+    """The verdict, as expected."""
     reason: str
     """The exception's."""
 
 
-_MOST_PATHS = 20
+@dataclass(frozen=True, slots=True)
+class GateDecision:
+    """The result of the gate."""
+
+    refusals: tuple[Refused, ...]
+    """`RefusedProgram` for each program that may not pass; empty if all may."""
+    proven: int
+    """Programs that are proven."""
+    accepted: tuple[AppliedException, ...]
+    """Programs and containers that pass because of an exception."""
+    unused: tuple[VerdictException, ...]
+    """Exceptions that apply to no program or container."""
 
 
-def by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
-    """Return the errors with those of one cause told together: the reason once, and then the programs."""
+def group_by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
+    """Return the errors, with one for all programs that are refused for the same reason."""
     groups: dict[object, list[FipsManifestError]] = {}
     for error in errors:
         cause: object = id(error)
-        if isinstance(error, NotPassed):
+        if isinstance(error, RefusedProgram):
             cause = (error.verdict, error.rule, error.why, error.advice)
         groups.setdefault(cause, []).append(error)
-    return [_together(group) for group in groups.values()]
+    return [_combine(group) for group in groups.values()]
 
 
-def _together(group: list[FipsManifestError]) -> FipsManifestError:
-    alike = [error for error in group if isinstance(error, NotPassed)]
-    if len(alike) < 2:
+def _combine(group: list[FipsManifestError]) -> FipsManifestError:
+    refused = [error for error in group if isinstance(error, RefusedProgram)]
+    if len(refused) < 2:
         return group[0]
-    first, left = alike[0], len(alike) - _MOST_PATHS
-    lines = [f"{len(alike)} programs are '{first.verdict}', and {first.rule}: {first.why}"]
+    first, more = refused[0], len(refused) - _MAX_LISTED
+    lines = [f"{len(refused)} programs are '{first.verdict}', and {first.rule}: {first.why}"]
     # A path may have line breaks, and must not look like another one.
-    lines += ["  " + error.where.replace("\n", "\\n") for error in alike[:_MOST_PATHS]]
-    if left > 0:
-        lines.append(f"  and {left} more, which --json names")
+    lines += ["  " + error.where.replace("\n", "\\n") for error in refused[:_MAX_LISTED]]
+    if more > 0:
+        lines.append(f"  and {more} more, which --json lists")
     return Refused("\n".join(lines), first.advice)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the gate says."""
-
-    refusals: tuple[Refused, ...]
-    """`NotPassed` for each program that may not pass; empty where all may."""
-    proven: int
-    """Programs that are proven."""
-    excuses: tuple[Excuse, ...]
-    """Programs that pass because of an exception."""
-    unused: tuple[Exemption, ...]
-    """Exceptions that no program met."""
-
-
-def read_exceptions(path: Path) -> tuple[Exemption, ...]:
-    """Read ``[[exceptions]]``: path (a glob), verdict, reason, and maybe container (a glob).
-
-    Raises `UsageError` for anything else.
-    """
+def read_exceptions(path: Path) -> tuple[VerdictException, ...]:
+    """Read a file of ``[[exceptions]]`` (`VerdictException`). Raises `UsageError` for anything else."""
+    # Only exceptions need pydantic, which takes as long to load as a small program takes to inspect.
     from pydantic import ValidationError
 
-    from ..model.definition import Exemption
+    from ..model.exceptions import VerdictException
 
     try:
         document = documents.read_toml(path.read_bytes())
-    except (OSError, documents.Unreadable) as error:
+    except (OSError, documents.MalformedDocument) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path} cannot be read: {why}.", "Write TOML with [[exceptions]].") from error
-    listed = document.get("exceptions")
-    if set(document) != {"exceptions"} or not isinstance(listed, list):
+    entries = document.get("exceptions")
+    if set(document) != {"exceptions"} or not isinstance(entries, list):
         other = sorted(set(document) - {"exceptions"})
         what = f"unknown key '{other[0]}'; known keys: exceptions" if other else "it has no [[exceptions]]"
         raise UsageError(f"{path}: {what}.", "docs/gate.md has an example.")
-    found = []
-    for number, entry in enumerate(listed, 1):
+    exceptions = []
+    for number, entry in enumerate(entries, 1):
         try:
-            found.append(Exemption.model_validate(entry))
+            exceptions.append(VerdictException.model_validate(entry))
         except ValidationError as error:
             raise UsageError(
-                f"{path}: {_wrong(number, error, sorted(Exemption.model_fields))}.",
+                f"{path}: {_describe_problem(number, error, sorted(VerdictException.model_fields))}.",
                 "An exception has a path, a verdict and a reason, and may have a container.",
             ) from error
-    return tuple(found)
+    return tuple(exceptions)
 
 
-def _wrong(number: int, error: ValidationError, known: list[str]) -> str:
-    """Describe what is wrong with an exception: a key that is not known explains why another one is missing."""
+def _describe_problem(number: int, error: ValidationError, known: list[str]) -> str:
+    """Describe what is wrong with an exception. An unknown key comes first: it explains why another one is missing."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     unknown = [str(item["loc"][0]) for item in problems if item["type"] == "extra_forbidden"]
     if unknown:
@@ -155,100 +143,80 @@ def _wrong(number: int, error: ValidationError, known: list[str]) -> str:
 
 
 class Gate:
-    """Lets a survey pass where every Go program is proven or has no cryptography, and one at least is proven.
+    """Decides whether the result of a scan may pass.
 
-    A program that an exception names must have the verdict which that expects. ELF files of other languages pass: a
-    Go module could not be in them. What is `inexcusable` never does, whatever an exception says, and neither does a
-    container that was not opened, whatever is beside it, unless an exception accepts it as that.
+    It may where every program meets the requirement ``proven`` (`find_violation`), at least one is proven, and every
+    container was opened. An exception accepts a program with exactly the verdict that it expects, or a container that
+    was not opened. ELF files of other languages pass: a Go module could not be in them.
     """
 
-    def __init__(self, exceptions: Sequence[Exemption] = ()) -> None:
+    def __init__(self, exceptions: Sequence[VerdictException] = ()) -> None:
         self._exceptions = exceptions
         self._refusals: list[Refused] = []
         self._used: set[int] = set()
-        self._excuses: list[Excuse] = []
+        self._accepted: list[AppliedException] = []
         self._programs = self._proven = 0
 
-    def see(self, item: Located) -> None:
-        """Judge one file of the survey; it is not kept."""
-        crypto = item.finding.crypto
+    def add(self, item: LocatedFinding) -> None:
+        """Judge one file; it is not kept."""
+        path, crypto = item.finding.path, item.finding.crypto
         if crypto is None:
             return
         self._programs += 1
         self._proven += crypto.verdict is Verdict.PROVEN
-        number = self._exception_for(item.finding.path, item.container, unopened=False)
-        expected = None
-        if number is not None:
-            self._used.add(number)
-            expected = self._exceptions[number]
-        why = inexcusable(crypto)
-        if why is not None:
-            rule = "'proven' is required" if expected is None else why
-            self._refusals.append(NotPassed(item, rule, advice(crypto)))
-        elif expected is None:
-            if crypto.verdict is not Verdict.PROVEN and crypto.verdict not in _HARMLESS:
-                todo = _ADVICE.get(crypto.verdict, _BUILD_IT)
-                self._refusals.append(NotPassed(item, "'proven' is required", todo))
-        elif crypto.verdict == expected.verdict:
-            self._excuses.append(Excuse(item.finding.path, item.container, crypto.verdict, expected.reason))
-        else:
-            rule = f"the exception for {expected.path} expects '{expected.verdict}'"
-            self._refusals.append(NotPassed(item, rule, _no_longer(crypto.verdict)))
+        exception = self._use_exception(path, item.container, unopened=False)
+        violation = find_violation(crypto, PROVEN, exception)
+        if violation is not None:
+            self._refusals.append(RefusedProgram(item, violation.rule, _advise(crypto, violation)))
+        elif exception is not None:
+            self._accepted.append(AppliedException(path, item.container, crypto.verdict, exception.reason))
 
-    def see_unopened(self, item: Unopened) -> bool:
-        """Judge a container that was not opened; return whether an exception lets it pass."""
-        number = self._exception_for(item.path, item.container, unopened=True)
-        if number is None:
+    def add_unopened(self, item: UnopenedContainer) -> bool:
+        """Judge a container that was not opened; return whether an exception accepts it."""
+        exception = self._use_exception(item.path, item.container, unopened=True)
+        if exception is None:
             self._refusals.append(Refused(item.message, f"{item.advice} Or accept it with --exceptions: {_ACCEPT}"))
             return False
-        self._used.add(number)
-        self._excuses.append(Excuse(item.path, item.container, _UNOPENED, self._exceptions[number].reason))
+        self._accepted.append(AppliedException(item.path, item.container, UNOPENED, exception.reason))
         return True
 
-    def _exception_for(self, path: str, container: str | None, *, unopened: bool) -> int | None:
-        """Return the number of the first exception that names a file, of those for what it is."""
-        return next(
-            (
-                number
-                for number, exception in enumerate(self._exceptions)
-                if (exception.verdict == _UNOPENED) is unopened and _names(exception, path, container)
-            ),
-            None,
-        )
-
-    def decide(self) -> Decision:
-        """Say whether what was seen may pass."""
+    def decide(self) -> GateDecision:
+        """Return whether everything that was added may pass."""
         refusals = list(self._refusals)
         if not self._proven and not refusals:
-            excused = sum(excuse.verdict != _UNOPENED for excuse in self._excuses)
-            refusals.append(_nothing(self._programs, excused))
+            excepted = sum(item.verdict != UNOPENED for item in self._accepted)
+            refusals.append(_nothing_proven(self._programs, excepted))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
-        return Decision(tuple(refusals), self._proven, tuple(self._excuses), unused)
+        return GateDecision(tuple(refusals), self._proven, tuple(self._accepted), unused)
+
+    def _use_exception(self, path: str, container: str | None, *, unopened: bool) -> VerdictException | None:
+        """Return the first exception for a file, of those for programs or for unopened containers."""
+        for number, exception in enumerate(self._exceptions):
+            if (exception.verdict == UNOPENED) is unopened and exception.matches(path, container):
+                self._used.add(number)
+                return exception
+        return None
 
 
-def _names(exception: Exemption, path: str, container: str | None) -> bool:
-    if exception.container is not None and not fnmatchcase(container or "", exception.container):
-        return False
-    # What is named from within its own directory is in a directory all the same.
-    beside = not path.startswith("/") and fnmatchcase(f"./{path}", exception.path)
-    return beside or fnmatchcase(path, exception.path)
+def _advise(crypto: CryptoFacts, violation: Violation) -> str:
+    if violation.kind == "not-acceptable":
+        return advise(crypto)
+    if violation.kind == "requirement":
+        return _ADVICE.get(crypto.verdict, _BUILD_IT)
+    if crypto.verdict is Verdict.PROVEN or crypto.verdict in WITHOUT_CRYPTO:
+        return "Remove the exception: the program does not need one."
+    return "Find out why it is not what the exception expects, before you change the exception."
 
 
-def _no_longer(verdict: Verdict) -> str:
-    if verdict is Verdict.PROVEN or verdict in _HARMLESS:
-        return "Take the exception out: the program needs none."
-    return "Find out why it is not what was excused, before you change the exception."
-
-
-def _nothing(programs: int, excused: int) -> Refused:
-    if excused:
-        said = f"Nothing here is proven: of {_counted(programs)}, {excused} passed by exceptions alone."
+def _nothing_proven(programs: int, excepted: int) -> Refused:
+    if excepted:
+        message = f"Nothing here is proven: of {_count_programs(programs)}, {excepted} passed by exceptions alone."
     elif programs:
-        said = f"Nothing here is proven: {_counted(programs)}, without cryptography to prove."
+        message = f"Nothing here is proven: {_count_programs(programs)}, without cryptography to prove."
     else:
-        said = "There is no program here that has cryptography to prove."
-    return Refused(said, "Check that the gate looks at what you build.")
+        message = "There is no program here that has cryptography to prove."
+    return Refused(message, "Check that the gate inspects what you build.")
 
 
-def _counted(programs: int) -> str:
+def _count_programs(programs: int) -> str:
     return f"{programs} program" + ("" if programs == 1 else "s")

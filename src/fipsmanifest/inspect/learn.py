@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, ValidationFailed
-from .slide import Slid, slide
+from .integrity import IntegrityMatch, find_match
 from .source import Buffer
 from .table import HEAD, Row
 
@@ -101,10 +101,10 @@ def learn(path: Path, provenance: Provenance) -> Row:
     )
 
 
-def _bounds(found: _Object, start: int) -> Slid | None:
+def _bounds(found: _Object, start: int) -> IntegrityMatch | None:
     end = found.symbols.get("BORINGSSL_bcm_text_end")
     shortest = end - start if end is not None else None
-    return slide(Buffer(found.text), start, len(found.text), exactly=shortest)
+    return find_match(Buffer(found.text), start, len(found.text), exactly=shortest)
 
 
 def _read(path: Path) -> _Object:

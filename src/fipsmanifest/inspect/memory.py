@@ -1,9 +1,9 @@
-"""What loaders map from a file's PT_LOAD headers: from file bytes to memory, page by page.
+"""A model of loaders: which bytes of a file they map to which addresses, from its PT_LOAD headers.
 
 Three loaders are modelled: Linux before 6.7 (Enterprise Linux 7 to 9), Linux from 6.7 on (Enterprise Linux 10, and
 newer updates of 8 and 9), both ``fs/binfmt_elf.c``; and glibc's dynamic loader (``elf/dl-map-segments.h``), which maps
-libraries and whatever it is started with. They agree on files that linkers make. Where a file is made so that they
-differ, nobody can say which bytes run, so only what all of them do counts.
+libraries and programs that it is started with. They agree on files that linkers make. If they differ on a file, it
+cannot be known which bytes run, so only what all of them map counts.
 
 Kernels from 4.17 to 5.3 refuse a program whose segments overlap (``MAP_FIXED_NOREPLACE``); the others map the later
 one over the earlier one, so refusals need no model of their own. Addresses are those of the file: a program that is
@@ -29,8 +29,8 @@ PAGES = {"x86_64": (4096,), "aarch64": (4096, 65536)}
 _TASK_SIZE = 1 << 56
 
 
-class CannotLoad(Exception):
-    """A loader refuses the file or is killed by it."""
+class LoadError(Exception):
+    """A loader refuses the file or is killed while it maps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,20 @@ class Mapping:
     start: int
     """First address."""
     end: int
-    """Address behind the last byte."""
+    """Address after the last byte."""
     offset: int | None
     """File offset of the first byte; None for zeros."""
     flags: int
     """`READ`, `WRITE` and `EXECUTE`."""
 
     def part(self, start: int, end: int) -> Mapping:
-        """Return what this maps between two addresses within it."""
+        """Return the part of this mapping between two addresses within it."""
         offset = None if self.offset is None else self.offset + start - self.start
         return Mapping(start, end, offset, self.flags)
 
 
 class Space:
-    """An address space: mappings in the order of their addresses, none overlapping."""
+    """An address space: mappings without overlaps, ordered by address."""
 
     def __init__(self) -> None:
         self._mappings: list[Mapping] = []
@@ -78,12 +78,12 @@ class Space:
         return iter(self._mappings)
 
     def map(self, start: int, end: int, offset: int | None, flags: int) -> None:
-        """Map a range over whatever is there (``MAP_FIXED``). An empty range changes nothing."""
+        """Map a range and replace existing mappings (``MAP_FIXED``). An empty range changes nothing."""
         if start < end:
             self._replace(start, end, [Mapping(start, end, offset, flags)])
 
     def zero(self, start: int, end: int, needed: int = 0) -> bool:
-        """Write zeros where all of the range has the permissions ``needed``; return whether it has."""
+        """Write zeros to a range if all of it has the permissions ``needed``; return whether it has."""
         parts = list(self.between(start, end))
         if sum(part.end - part.start for part in parts) < end - start or any(~part.flags & needed for part in parts):
             return False
@@ -114,7 +114,7 @@ def _start(mapping: Mapping) -> int:
 
 
 def linux_before_6_7(loads: tuple[Load, ...], page: int) -> Space:
-    """Map as Linux did up to 6.6: zeros are made behind the last byte of all segments so far, before the next one."""
+    """Map as Linux did up to 6.6: it zeroes the memory after all segments so far before it maps the next one."""
     space = Space()
     bss = brk = brk_flags = 0
     for load in loads:
@@ -124,28 +124,28 @@ def linux_before_6_7(loads: tuple[Load, ...], page: int) -> Space:
             space.zero(bss, min(_up(bss, page), brk), WRITE)
         _map_file(space, load, page)
         if load.size > load.memory:
-            raise CannotLoad
+            raise LoadError
         bss = max(bss, load.address + load.size)
         if load.address + load.memory > brk:
             brk, brk_flags = load.address + load.memory, READ | WRITE | load.flags & EXECUTE
     space.map(_up(bss, page), _up(brk, page), None, brk_flags)
     if bss != brk and not space.zero(bss, _up(bss, page), WRITE):
-        raise CannotLoad
+        raise LoadError
     return space
 
 
 def linux(loads: tuple[Load, ...], page: int) -> Space:
-    """Map as Linux does from 6.7 on: each segment by itself, and no page for one without bytes in the file."""
+    """Map as Linux does from 6.7 on: each segment separately, and no page for one without bytes in the file."""
     space = Space()
     for load in loads:
         if load.size:
             _map_file(space, load, page)
         if load.size > load.memory:
-            raise CannotLoad
+            raise LoadError
         if load.memory > load.size:
             file_end = load.address + load.size if load.size else _down(load.address, page)
             if load.size and not space.zero(file_end, _up(file_end, page), WRITE) and load.flags & WRITE:
-                raise CannotLoad
+                raise LoadError
             flags = READ | WRITE | load.flags & EXECUTE
             space.map(_up(file_end, page), _up(load.address + load.memory, page), None, flags)
     return space
@@ -162,12 +162,12 @@ def dynamic_loader(loads: tuple[Load, ...], page: int, *, fixed: bool = False) -
     begin, end = _down(first.address, page), last.address + last.memory
     for load in loads:
         if (load.address - load.offset) % page:
-            raise CannotLoad
+            raise LoadError
     if not fixed:
         first_end, last_begin = _up(first.address + first.size, page), _down(last.address, page)
         holes = any(_up(one.address + one.size, page) != _down(other.address, page) for one, other in pairwise(loads))
         if begin >= end or (holes and last_begin < first_end):
-            raise CannotLoad
+            raise LoadError
         space.map(begin, _up(end, page), _down(first.offset, page), first.flags)
         for part in list(space.between(first_end, last_begin)) if holes else ():
             space.map(part.start, part.end, part.offset, 0)
@@ -191,64 +191,66 @@ LOADERS: tuple[Callable[[tuple[Load, ...], int], Space], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What every loader makes of a file, on every size of pages of its machine."""
+    """What each loader maps of a file, for each page size of its machine."""
 
     spaces: tuple[Space, ...]
-    """Of those that accept the file."""
+    """Those of the loaders that accept the file."""
 
-    def holds(self, load: Load) -> bool:
-        """Return whether a segment is in memory, with its own permissions, whoever loads it.
+    def contains(self, load: Load) -> bool:
+        """Return whether every loader maps a segment with its own permissions.
 
-        What follows its bytes of the file must not be those of another segment.
+        The memory after its bytes of the file must not have bytes of another segment.
         """
-        return all(_holds(space, load) for space in self.spaces)
+        return all(_contains(space, load) for space in self.spaces)
 
-    def runs(self, address: int, offset: int, length: int) -> bool:
-        """Return whether ``length`` bytes from ``offset`` of the file are at ``address``, whoever loads the file, and
-        there can be executed and not written."""
-        wanted = Load(offset, address, length, length, 0)
-        return bool(self.spaces) and all(_shows(space, wanted, EXECUTE, EXECUTE | WRITE) for space in self.spaces)
+    def is_executable(self, address: int, offset: int, length: int) -> bool:
+        """Return whether every loader maps ``length`` bytes from ``offset`` of the file to ``address``, as code.
+
+        Code is executable and not writable.
+        """
+        expected = Load(offset, address, length, length, 0)
+        return bool(self.spaces) and all(_maps_all(space, expected, EXECUTE, EXECUTE | WRITE) for space in self.spaces)
 
     def mapped(self, needed: int = 0) -> list[tuple[int, int]]:
-        """Return the stretches of the file (offset, end) that any loader maps with at least ``needed`` permissions."""
+        """Return the ranges of the file (offset, end) that any loader maps with at least the permissions ``needed``."""
         found = sorted(
             (item.offset, item.offset + item.end - item.start)
             for space in self.spaces
             for item in space
             if item.offset is not None and item.flags and item.flags & needed == needed
         )
-        return list(joined(found))
+        return list(merge_ranges(found))
 
 
-NOTHING = Memory(())
-"""What is in memory of a file that nobody loads."""
+EMPTY = Memory(())
+"""The memory of a file that is not loaded."""
 
 
-def model(loads: tuple[Load, ...], pages: tuple[int, ...]) -> Memory:
-    """Return what the loaders make of a file's PT_LOAD headers, one at least and in their order."""
+def map_file(loads: tuple[Load, ...], pages: tuple[int, ...]) -> Memory:
+    """Return what the loaders map of a file, from its PT_LOAD headers in their order, of which there must be one."""
     spaces = []
     for page in pages:
         for loader in LOADERS:
             try:
                 spaces.append(loader(loads, page))
-            except CannotLoad:
+            except LoadError:
                 continue
     return Memory(tuple(spaces))
 
 
 def _map_file(space: Space, load: Load, page: int) -> None:
-    """Map the pages of a segment's bytes in the file, as all kernels do (``elf_map``)."""
+    """Map the pages of a segment's bytes in the file as all kernels do (``elf_map``)."""
     start, end = _down(load.address, page), _up(load.address + load.size, page)
     offset = load.offset - load.address % page
     if load.address >= _TASK_SIZE or load.memory > _TASK_SIZE - load.address:
-        raise CannotLoad
+        raise LoadError
     if start < end and (offset % page or offset < 0):
-        raise CannotLoad
+        raise LoadError
     space.map(start, end, offset, load.flags & _ALL)
 
 
-def _holds(space: Space, load: Load) -> bool:
-    if not _shows(space, load, load.flags, _ALL):
+def _contains(space: Space, load: Load) -> bool:
+    if not _maps_all(space, load, load.flags, _ALL):
         return False
     # Zeros, or what follows in the file where the last page cannot be written.
     return all(
@@ -258,25 +260,25 @@ def _holds(space: Space, load: Load) -> bool:
     )
 
 
-def _shows(space: Space, load: Load, flags: int, of: int) -> bool:
-    """Return whether a segment's bytes of the file are all in memory, with ``flags`` among the permissions ``of``."""
+def _maps_all(space: Space, load: Load, flags: int, of: int) -> bool:
+    """Return whether all bytes of a segment are mapped, with exactly ``flags`` of the permissions ``of``."""
     parts = list(space.between(load.address, load.address + load.size))
     return sum(part.end - part.start for part in parts) == load.size and all(
         part.flags & of == flags & of and part.offset == load.offset + part.start - load.address for part in parts
     )
 
 
-def joined(stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield stretches without overlaps; they must be sorted."""
-    begin = behind = -1
-    for start, end in stretches:
-        if start > behind:
-            if begin < behind:
-                yield begin, behind
+def merge_ranges(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the union of sorted ranges as ranges without overlaps."""
+    begin = last_end = -1
+    for start, end in ranges:
+        if start > last_end:
+            if begin < last_end:
+                yield begin, last_end
             begin = start
-        behind = max(behind, end)
-    if begin < behind:
-        yield begin, behind
+        last_end = max(last_end, end)
+    if begin < last_end:
+        yield begin, last_end
 
 
 def _down(address: int, page: int) -> int:

@@ -2,7 +2,7 @@
 
 A gate must not pass what it did not look at. So what can hold programs is opened wherever it is: on this disk, in a
 container, in a layer of an image, and there again, down to `DEEPEST`. What is deeper, or of a format that is not opened
-here, is reported as `Unopened`.
+here, is reported as `UnopenedContainer`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from ..archive.embedded import Embedded
 from ..archive.layers import merge, read_layer
 from ..archive.limits import grow, size_of, spend
-from ..archive.member import Content, Damaged, Joined, Member, Unread
+from ..archive.member import Content, Damaged, Joined, Member, Rejected, Rejections, Unread
 from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache
-from ..model.artifact import Artifact, ImagePlatform, LeftOut
+from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
 from ..progress import Task
 from .inspector import Inspector
@@ -32,7 +32,7 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocatedFinding:
     """A finding and where it was."""
 
     container: str | None
@@ -42,7 +42,7 @@ class Located:
     finding: Finding
 
 
-class Unopened(Incomplete):
+class UnopenedContainer(Incomplete):
     """Programs could be in it, and nobody looked: a format that is not opened here, or an encrypted or damaged one."""
 
     def __init__(self, path: str, container: str | None, format: str, reason: str) -> None:
@@ -57,11 +57,11 @@ class Unopened(Incomplete):
         self.reason = reason
 
 
-Outcome = Located | LeftOut | FipsManifestError
+Outcome = LocatedFinding | SkippedPart | FipsManifestError
 _Inspect = Callable[[Member], Finding | None]
 
 
-def attempt(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
+def collect_outcomes(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
     """Return what ``look`` yields; an error that it raises is the last of the outcomes."""
     found: list[Outcome] = []
     try:
@@ -73,7 +73,7 @@ def attempt(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
 
 
 @dataclass(frozen=True, slots=True)
-class Opener:
+class ContainerInspector:
     """Looks through packages, tarballs and images; may be shared by threads."""
 
     inspector: Inspector
@@ -99,9 +99,9 @@ class Opener:
         if kind in ("file", "folder"):
             return []
         if kind == "unopened":
-            raise _unsupported(where, container, format_of(path))
+            raise _unsupported_format(where, container, format_of(path))
         if depth > DEEPEST:
-            raise Unopened(where, container, kind, f"it is in more than {DEEPEST - 1} other containers")
+            raise UnopenedContainer(where, container, kind, f"it is in more than {DEEPEST - 1} other containers")
         if kind == "image-archive":
             return self._images(path, name, depth)
         found: list[Outcome] = []
@@ -110,7 +110,7 @@ class Opener:
                 found.append(outcome)
         except FipsManifestError as error:
             if kind == "compressed" and isinstance(error, Refused):
-                error = Unopened(where, container, "compressed data", error.message.rstrip("."))
+                error = UnopenedContainer(where, container, "compressed data", error.message.rstrip("."))
             found.append(error)
         return found
 
@@ -122,7 +122,7 @@ class Opener:
         if depth == 1:
             grow(sum(layer.size for platform in image.platforms for layer in platform.layers))
         for platform in image.platforms:
-            yield from attempt(partial(self._platform, image, platform, name, depth))
+            yield from collect_outcomes(partial(self._platform, image, platform, name, depth))
 
     def _members(self, path: Path, name: str, depth: int) -> Iterator[Outcome]:
         """Yield what is in a container. A path that is there twice is judged twice: readers differ in which they take.
@@ -130,19 +130,23 @@ class Opener:
         What is packed in a file is not repeated for its hard links.
         """
         session = self.inspector.session()
+        rejections = Rejections(name)
         for member in members_of(path, name=name):
             if isinstance(member, Unread):
-                yield Unopened(member.path, name, member.format, member.reason)
+                yield UnopenedContainer(member.path, name, member.format, member.reason)
+            elif isinstance(member, Rejected):
+                yield member.error
+                rejections.add(member.error)
             elif member.type == "special":
-                yield LeftOut(f"{name}: {member.path}", "a device, FIFO or socket")
+                yield SkippedPart(f"{name}: {member.path}", "a device, FIFO or socket")
             else:
                 try:
-                    finding, within = self._seen(member, session.inspect, name, depth)
+                    finding, within = self._inspect_member(member, session.inspect, name, depth)
                 except Damaged as error:
                     yield error
                     continue
                 if finding is not None:
-                    yield Located(name, None, finding)
+                    yield LocatedFinding(name, None, finding)
                 yield from within
 
     def _images(self, path: Path, name: str, depth: int) -> list[Outcome]:
@@ -157,25 +161,28 @@ class Opener:
         # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
         # than those that were read here may get layers of it.
         for member in archive.store.others(contents.layers):
-            finding, within = self._seen(member, self.inspector.program, name, depth)
-            found += [Located(name, None, finding), *within] if finding is not None else within
+            finding, within = self._inspect_member(member, self.inspector.program, name, depth)
+            found += [LocatedFinding(name, None, finding), *within] if finding is not None else within
         return found
 
     def _platform(self, image: Artifact, platform: ImagePlatform, name: str, depth: int) -> Iterator[Outcome]:
         def look(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
-            seen = self._seen(member, self.inspector.program, name, depth)
+            seen = self._inspect_member(member, self.inspector.program, name, depth)
             return seen if seen[0] or seen[1] else None
 
+        rejections = Rejections(image.name)
         layers = (
-            read_layer(layer, diff_id, look, archive=image.name)
+            read_layer(layer, diff_id, look, archive=image.name, reject=rejections.add)
             for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True)
         )
-        for place, (finding, within) in merge(layers, image.name):
+        view = merge(layers, image.name, rejections.add)
+        yield from rejections.errors
+        for place, (finding, within) in view:
             if finding is not None:
-                yield Located(name, platform.architecture, finding.at(place))
+                yield LocatedFinding(name, platform.architecture, finding.at(place))
             yield from within
 
-    def _seen(
+    def _inspect_member(
         self, member: Member, inspect: _Inspect, container: str, depth: int
     ) -> tuple[Finding | None, Sequence[Outcome]]:
         """Return what ``inspect`` sees in a member, and what is packed in it."""
@@ -185,20 +192,20 @@ class Opener:
             return inspect(member), ()
         first = member.content.read(_PIECE)
         whole = len(first) == member.size
-        content = _Watched(Joined(first, member.content), TAIL)
+        content = _ObservedContent(Joined(first, member.content), TAIL)
         if holds_members(first, whole=whole):
-            return self._packed(replace(member, content=content), inspect, container, depth)
+            return self._inspect_container(replace(member, content=content), inspect, container, depth)
         kind = unopened_format(first, first[-TAIL:] if whole else b"", member.size)
         finding = inspect(replace(member, content=content))
         if kind is not None:
-            return finding, (_unsupported(member.path, container, kind),)
+            return finding, (_unsupported_format(member.path, container, kind),)
         content.finish()
         kind = unopened_format(first, content.tail, member.size)
         if kind is not None:
-            return finding, (_unsupported(member.path, container, kind),)
-        return finding, carried(member.path, container, content.embedded)
+            return finding, (_unsupported_format(member.path, container, kind),)
+        return finding, find_embedded(member.path, container, content.embedded)
 
-    def _packed(
+    def _inspect_container(
         self, member: Member, inspect: _Inspect, container: str, depth: int
     ) -> tuple[Finding | None, Sequence[Outcome]]:
         """Return what ``inspect`` sees in a member that is a container, and what is in it."""
@@ -216,8 +223,8 @@ class Opener:
                 place = member.path, container
                 path = Path(kept.name)
                 return finding, [
-                    *attempt(lambda: self.open(path, name, depth + 1, place)),
-                    *attempt(lambda: carried(*place, embedded, path)),
+                    *collect_outcomes(lambda: self.open(path, name, depth + 1, place)),
+                    *collect_outcomes(lambda: find_embedded(*place, embedded, path)),
                 ]
         except OSError as error:
             raise Incomplete(
@@ -225,7 +232,9 @@ class Opener:
             ) from error
 
 
-def carried(path: str, container: str | None, embedded: Embedded, content: Path | None = None) -> tuple[Unopened, ...]:
+def find_embedded(
+    path: str, container: str | None, embedded: Embedded, content: Path | None = None
+) -> tuple[UnopenedContainer, ...]:
     """Return as unopened a file that is no container and carries a program or packed data all the same.
 
     ``path`` and ``container`` name it; ``content`` is where it is, if it may be a container. ``embedded`` was shown it.
@@ -233,7 +242,7 @@ def carried(path: str, container: str | None, embedded: Embedded, content: Path 
     kind = embedded.finish()
     if kind is None or (content is not None and not _is_plain(content)):
         return ()
-    return (Unopened(path, container, kind, "what it carries is not looked at"),)
+    return (UnopenedContainer(path, container, kind, "what it carries is not looked at"),)
 
 
 def _is_plain(path: Path) -> bool:
@@ -244,11 +253,11 @@ def _is_plain(path: Path) -> bool:
         return False
 
 
-def _unsupported(path: str, container: str | None, format: str) -> Unopened:
-    return Unopened(path, container, format, "this format is not supported")
+def _unsupported_format(path: str, container: str | None, format: str) -> UnopenedContainer:
+    return UnopenedContainer(path, container, format, "this format is not supported")
 
 
-class _Watched:
+class _ObservedContent:
     """Content that is looked at for what is embedded in it while it is read, and remembers its last bytes."""
 
     def __init__(self, content: Content, size: int) -> None:

@@ -23,7 +23,7 @@ from ..node.tree import resolve
 from ..progress import SILENT, Progress
 from . import elf
 from .inspector import Inspector
-from .nested import Located, Opener, Outcome, attempt, carried
+from .nested import ContainerInspector, LocatedFinding, Outcome, collect_outcomes, find_embedded
 
 if TYPE_CHECKING:
     from ..collect.image import Pulled
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _BATCH = 32
 _BATCH_BYTES = 8 << 20
 #: What the kernel shows there is stored nowhere.
-_OF_THE_KERNEL = (Path("/proc"), Path("/sys"))
+_KERNEL_DIRECTORIES = (Path("/proc"), Path("/sys"))
 #: Tasks begun before the results of the first are taken.
 _AHEAD = 64
 _OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
@@ -54,7 +54,7 @@ class RemoteImage:
 _Task = Callable[[], Sequence[Outcome]]
 
 
-def survey(
+def scan(
     targets: Sequence[Path | RemoteImage],
     inspector: Inspector,
     cache: Cache,
@@ -68,15 +68,15 @@ def survey(
     `UsageError` for a path that is not there.
     """
     stop = threading.Event()
-    jobs = [_Job(target, Budget(_name(target), allowance, stop, _OVER_BUDGET)) for target in targets]
-    kinds = [_kind(job) for job in jobs]
+    jobs = [_Target(target, Budget(_name(target), allowance, stop, _OVER_BUDGET)) for target in targets]
+    kinds = [_kind(target) for target in jobs]
     named = tuple(Path(os.path.realpath(target)) for target in targets if isinstance(target, Path))
     meter = progress.task("inspect")
-    opener = Opener(inspector, cache, inspector.spool, meter)
+    containers = ContainerInspector(inspector, cache, inspector.spool, meter)
     tasks = (
-        partial(_within, job.budget, task)
-        for job, kind in zip(jobs, kinds, strict=True)
-        for task in _tasks(job.target, kind, named, opener)
+        partial(_run_within, target.budget, task)
+        for target, kind in zip(jobs, kinds, strict=True)
+        for task in _tasks(target.target, kind, named, containers)
     )
     pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="inspect")
     running: deque[Future[Sequence[Outcome]]] = deque()
@@ -99,7 +99,7 @@ def survey(
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _Target:
     target: Path | RemoteImage
     budget: Budget
 
@@ -108,8 +108,8 @@ def _name(target: Path | RemoteImage) -> str:
     return str(target) if isinstance(target, Path) else target.reference
 
 
-def _within(budget: Budget, task: _Task) -> Sequence[Outcome]:
-    return budget.run(attempt, task)
+def _run_within(budget: Budget, task: _Task) -> Sequence[Outcome]:
+    return budget.run(collect_outcomes, task)
 
 
 def _in_order(
@@ -126,54 +126,54 @@ def _in_order(
         running.popleft()
 
 
-def _kind(job: _Job) -> str | FipsManifestError:
-    if not isinstance(job.target, Path):
+def _kind(target: _Target) -> str | FipsManifestError:
+    if not isinstance(target.target, Path):
         return "remote"
     try:
-        with job.budget.active():
-            return kind_of(job.target)
+        with target.budget.active():
+            return kind_of(target.target)
     except (Incomplete, Refused) as error:
         return error
 
 
 def _tasks(
-    target: Path | RemoteImage, kind: str | FipsManifestError, named: tuple[Path, ...], opener: Opener
+    target: Path | RemoteImage, kind: str | FipsManifestError, named: tuple[Path, ...], containers: ContainerInspector
 ) -> Iterator[_Task]:
     if isinstance(kind, FipsManifestError):
         yield lambda: [kind]
         return
     if isinstance(target, RemoteImage):
-        yield partial(_remote, target, opener)
+        yield partial(_remote, target, containers)
         return
     match kind:
         case "file":
-            yield partial(_named, target, opener)
+            yield partial(_named_file, target, containers)
         case "unopened":
-            yield partial(_named, target, opener)
-            yield partial(opener.open, target, str(target))
+            yield partial(_named_file, target, containers)
+            yield partial(containers.open, target, str(target))
         case "folder":
-            yield from _folder(_Tree(target, named), opener)
+            yield from _directory(_Tree(target, named), containers)
         case _:
-            yield partial(_archive, target, opener)
+            yield partial(_archive, target, containers)
 
 
-def _remote(image: RemoteImage, opener: Opener) -> Sequence[Outcome]:
+def _remote(image: RemoteImage, containers: ContainerInspector) -> Sequence[Outcome]:
     pulled = image.pull()
-    return [*opener.platforms(pulled.image, image.reference), *pulled.left_out]
+    return [*containers.platforms(pulled.image, image.reference), *pulled.left_out]
 
 
-def _named(path: Path, opener: Opener) -> Sequence[Outcome]:
+def _named_file(path: Path, containers: ContainerInspector) -> Sequence[Outcome]:
     try:
         place = path.resolve(strict=True)
     except OSError as error:
-        raise _unreadable(path, error) from error
-    return _file(place, str(path), opener)
+        raise _read_error(path, error) from error
+    return _file(place, str(path), containers)
 
 
-def _archive(path: Path, opener: Opener) -> Sequence[Outcome]:
-    within = attempt(partial(opener.open, path, str(path)))
+def _archive(path: Path, containers: ContainerInspector) -> Sequence[Outcome]:
+    within = collect_outcomes(partial(containers.open, path, str(path)))
     # What begins as a program is run as one, whatever else it is: a tar begins with a name of its maker's choice.
-    return [*attempt(partial(_named, path, opener)), *within] if _is_program(path) else within
+    return [*collect_outcomes(partial(_named_file, path, containers)), *within] if _is_program(path) else within
 
 
 def _is_program(path: Path) -> bool:
@@ -183,7 +183,7 @@ def _is_program(path: Path) -> bool:
     except IsADirectoryError:
         return False
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class _Tree:
     named: tuple[Path, ...]
     """Where all that the user named lies."""
 
-    def beyond(self, link: Path) -> Path | None:
+    def outside_target(self, link: Path) -> Path | None:
         """Give where a link in the folder ends, if nobody looks there otherwise; None for one that ends nowhere.
 
         An absolute link means the folder's own, as a node's root, where that has such a path. Raises `OSError`.
@@ -205,7 +205,7 @@ class _Tree:
         if not climbs and self._has(below):
             return None
         place = Path(os.path.realpath(link))
-        if any(place.is_relative_to(looked_at) for looked_at in (*self.named, *_OF_THE_KERNEL)):
+        if any(place.is_relative_to(looked_at) for looked_at in (*self.named, *_KERNEL_DIRECTORIES)):
             return None
         try:
             place.stat()
@@ -223,7 +223,7 @@ class _Tree:
         return True
 
 
-def _folder(tree: _Tree, opener: Opener) -> Iterator[_Task]:
+def _directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Task]:
     errors: list[OSError] = []
     batch: list[Path] = []
     size = 0
@@ -234,10 +234,10 @@ def _folder(tree: _Tree, opener: Opener) -> Iterator[_Task]:
             batch.append(Path(folder, name))
             size += _size(batch[-1])
             if len(batch) == _BATCH or size >= _BATCH_BYTES:
-                yield partial(_files, batch, tree, opener)
+                yield partial(_files, batch, tree, containers)
                 batch, size = [], 0
-    yield partial(_files, batch, tree, opener)
-    yield lambda: [_unreadable(error.filename, error) for error in errors]
+    yield partial(_files, batch, tree, containers)
+    yield lambda: [_read_error(error.filename, error) for error in errors]
 
 
 def _size(path: Path) -> int:
@@ -247,46 +247,46 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _unreadable(place: Path | str, error: OSError) -> Incomplete:
+def _read_error(place: Path | str, error: OSError) -> Incomplete:
     return Incomplete(f"{place} cannot be read: {error.strerror}.", "Read it as root, or name less of it.")
 
 
-def _files(batch: list[Path], tree: _Tree, opener: Opener) -> Sequence[Outcome]:
+def _files(batch: list[Path], tree: _Tree, containers: ContainerInspector) -> Sequence[Outcome]:
     found: list[Outcome] = []
     for path in batch:
         try:
             mode = path.lstat().st_mode
             # Devices, FIFOs and sockets hold no bytes that could be a program's.
             if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-                found += _file(path, str(path), opener)
+                found += _file(path, str(path), containers)
             # What is packed in a folder is as much in it as the rest: a gate must not pass what it did not look at.
             if stat.S_ISREG(mode) and may_hold_members(path):
-                found += attempt(partial(opener.open, path, str(path)))
-            if stat.S_ISLNK(mode) and (place := tree.beyond(path)) is not None:
-                found += _beyond(path, place, tree, opener)
+                found += collect_outcomes(partial(containers.open, path, str(path)))
+            if stat.S_ISLNK(mode) and (place := tree.outside_target(path)) is not None:
+                found += _follow_link(path, place, tree, containers)
         except OSError as error:
-            found.append(_unreadable(path, error))
+            found.append(_read_error(path, error))
         except FipsManifestError as error:
             found.append(error)
     return found
 
 
-def _beyond(link: Path, place: Path, tree: _Tree, opener: Opener) -> Sequence[Outcome]:
+def _follow_link(link: Path, place: Path, tree: _Tree, containers: ContainerInspector) -> Sequence[Outcome]:
     """Look at what a link leads to as if it were named, if it is a program or an archive."""
     mode = place.stat().st_mode
     if stat.S_ISDIR(mode):
         raise Incomplete(
             f"{link} leads out of {tree.root}, to the folder {place}, which is not looked at.", "Name that as well."
         )
-    return _archive(link, opener) if stat.S_ISREG(mode) else []
+    return _archive(link, containers) if stat.S_ISREG(mode) else []
 
 
-def _file(path: Path, name: str, opener: Opener) -> Sequence[Outcome]:
+def _file(path: Path, name: str, containers: ContainerInspector) -> Sequence[Outcome]:
     embedded = Embedded()
     try:
-        finding = opener.inspector.inspect_path(path, name, embedded.show)
+        finding = containers.inspector.inspect_path(path, name, embedded.show)
     except UsageError as error:
         # It was there when its folder was read.
         raise Incomplete(f"{name} changed while it was read.", "Run it again when nothing writes there.") from error
-    opener.meter.advance(finding.size or 0)
-    return [Located(None, None, finding), *carried(name, None, embedded, path)]
+    containers.meter.advance(finding.size or 0)
+    return [LocatedFinding(None, None, finding), *find_embedded(name, None, embedded, path)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .elf import Elf
-from .functab import FunctionTable, Named
+from .function_table import FunctionTable, NamedFunction
 from .source import ByteSource, find
 
 #: The bodies of the functions of ``crypto/internal/boring/sig`` on amd64 (``sig_amd64.s``): jumps over bytes that
@@ -75,9 +75,9 @@ class Packages:
 class Forks:
     """Which forks of Go the table of functions gives away by packages that only they have."""
 
-    golang_fips: Named | None
+    golang_fips: NamedFunction | None
     """The OpenSSL backend of golang-fips/go (also used by Microsoft's Go on Linux)."""
-    microsoft_go: Named | None
+    microsoft_go: NamedFunction | None
     """What only Microsoft's Go has."""
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from .buildinfo import HEADER, MAGIC
 from .elf import Elf
-from .memory import joined
+from .memory import merge_ranges
 from .signals import MARKERS
 from .source import ByteSource, windows
 from .table import HEAD, Row
@@ -76,23 +76,23 @@ class Sweep:
         return self._infos
 
     @property
-    def shown(self) -> int:
+    def fed(self) -> int:
         """File offset up to which pieces were shown."""
         return self._next
 
-    def show(self, offset: int, data: bytes | bytearray, length: int) -> None:
+    def feed(self, offset: int, data: bytes | bytearray, length: int) -> None:
         """Look at the first ``length`` bytes of ``data``, which stand at ``offset`` in the file."""
         if offset != self._next:
             self._before = b""
         if self._before:
-            self._look(offset - len(self._before), self._before + data[: min(_BORDER, length)])
-        self._look(offset, data, length)
+            self._search(offset - len(self._before), self._before + data[: min(_BORDER, length)])
+        self._search(offset, data, length)
         self._infos += self._build_infos(offset, data, length)
         behind = bytes(data[max(length - _BORDER, 0) : length])
         self._before = (self._before + behind)[-_BORDER:]
         self._next = offset + length
 
-    def _look(self, offset: int, data: bytes | bytearray, length: int | None = None) -> None:
+    def _search(self, offset: int, data: bytes | bytearray, length: int | None = None) -> None:
         length = len(data) if length is None else length
         for segment in self._segments:
             low, high = max(segment.offset - offset, 0), min(segment.end - offset, length)
@@ -148,15 +148,15 @@ def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
     code = [(segment.offset, segment.end) for segment in elf.runnable]
     # Nothing that is looked for is divided where a stretch begins.
     others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, end) for start, end in _data(elf)]
-    for start, end in joined(sorted([*code, *others, (_end(elf), source.size)])):
+    for start, end in merge_ranges(sorted([*code, *others, (_end(elf), source.size)])):
         for base, data in windows(source, start, end):
-            found.show(base, data, len(data))
+            found.feed(base, data, len(data))
     return found
 
 
 def _data(elf: Elf) -> tuple[tuple[int, int], ...]:
     """Return where the data of a program is in its file."""
-    return tuple(joined(sorted((load.offset, load.end) for load in elf.loads if not load.executable)))
+    return tuple(merge_ranges(sorted((load.offset, load.end) for load in elf.loads if not load.executable)))
 
 
 def _end(elf: Elf) -> int:
@@ -188,14 +188,14 @@ def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end
     most = max(len(column) // _OFTEN, _OFTEN)
     for tried, number in enumerate(_all(column, _TELLING_BYTE, 0, len(column))):
         if tried == most:
-            yield from _markers_anyhow(data, first, end)
+            yield from _markers_everywhere(data, first, end)
             return
         at = first + number * _FUNCTION_ALIGNMENT
         if data.startswith(_MARKERS, at, end):
             yield next(name for name, marker in MARKERS.items() if data.startswith(marker, at, end))
 
 
-def _markers_anyhow(data: bytes | bytearray, first: int, end: int) -> Iterator[str]:
+def _markers_everywhere(data: bytes | bytearray, first: int, end: int) -> Iterator[str]:
     for name, marker in MARKERS.items():
         if any((at - first) % _FUNCTION_ALIGNMENT == 0 for at in _all(data, marker, first, end)):
             yield name

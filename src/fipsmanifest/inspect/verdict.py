@@ -1,6 +1,6 @@
-"""From what was seen to what it means: the one place where verdicts are decided.
+"""The one place where verdicts are decided: from observations of an ELF file to a verdict with its evidence. Pure.
 
-Pure: takes a record of observations, gives the verdict of DESIGN section 6 with the evidence it rests on.
+`docs/proof.md` has the meaning of each verdict and code.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..model.finding import CryptoFacts, ElfFacts, GoFacts, SeenModule, Verdict
-from . import dependencies
-from .boring import Sighting
-from .cryptocode import OtherCryptography
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, GoFacts, Verdict
+from . import dependencies, fipsinfo
+from .boring import ModuleMatch
+from .calls import ENOUGH, SELF_TEST
 from .dependencies import Dependencies
-from .native import integrity as native
-from .native.integrity import NativeModule
-from .sentences import SENTENCES
+from .descriptions import SENTENCES
+from .fipsinfo import NativeModule
+from .other_crypto import OtherCryptography
 from .signals import Forks, Markers, Packages
-from .wiring import ENOUGH, SELF_TEST
 from .wrappers import Wrappers
 
 #: Releases of the dev.boringcrypto branch, before GOEXPERIMENT: ``go1.16.6b7``.
@@ -29,50 +28,50 @@ _ORDINARY = Dependencies()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Everything that was looked at in one ELF file that is, or claims to be, a Go program."""
+class Observations:
+    """What was observed in one ELF file that is, or claims to be, a Go program."""
 
     elf: ElfFacts
-    """Its class, machine, type."""
+    """Class, machine and type."""
     go: GoFacts | None
-    """Its build info; None where a Go program has none."""
-    modules: tuple[Sighting, ...] = ()
+    """Build info; None where a Go program has none."""
+    modules: tuple[ModuleMatch, ...] = ()
     """Modules in executable memory."""
-    data: tuple[Sighting, ...] = ()
-    """Modules where nothing executes them."""
+    data: tuple[ModuleMatch, ...] = ()
+    """Modules in memory that is not executable."""
     markers: Markers | None = None
-    """Counts of the marker functions; None where only the plain-crypto one was looked for."""
+    """Counts of the marker functions; None where only the plain-crypto marker was searched for."""
     standard: bool = False
-    """The plain-crypto marker is there."""
+    """Whether the plain-crypto marker is present."""
     packages: Packages | None = None
-    """Packages named; None where that was not needed."""
+    """Packages in the function table; None where that was not needed."""
     forks: Forks | None = None
-    """Packages of Go's forks; None where that was not needed."""
+    """Packages of forks of Go; None where that was not needed."""
     symbols: int = 0
-    """Names of BoringCrypto functions in the symbol table."""
+    """How many names of BoringCrypto functions the symbol table has."""
     native: NativeModule | None = None
     """Go's own FIPS module."""
     text_relocations: bool = False
-    """The loader is told to write into code."""
+    """Whether the file asks the loader to write into code."""
     dependencies: Dependencies = _ORDINARY
-    """What the file asks to be loaded with it, beyond what ordinary programs do."""
+    """Interpreter, libraries and dynamic tags that ordinary programs do not have."""
     build_infos: int = 1
-    """Headers of Go's build info in the file."""
+    """How many headers of Go's build info are in the file."""
     by_loader: frozenset[str] = frozenset()
-    """Functions of the module that code may call through the loader; empty where that was not needed."""
+    """Functions of the module that code may call through the dynamic linker; empty where that was not needed."""
     other: OtherCryptography | None = None
-    """Cryptography that is not Go's; None where that was not needed."""
+    """Cryptography that is not of Go's standard library; None where that was not needed."""
     functions: bool = True
-    """The table of functions can be read as the runtime reads it."""
+    """Whether the function table can be read as the runtime reads it."""
     wrappers: Wrappers | None = None
-    """Go's wrappers of the module's functions; None where there is no module to call."""
+    """Go's wrappers of the module's functions; None where there is no module."""
 
 
 _Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
 
 
 def claims(go: GoFacts | None, symbols: int = 0) -> list[str]:
-    """Give the codes of what a file says in favour of BoringCrypto."""
+    """Return the codes of a file's claims to use BoringCrypto."""
     found = []
     if go is not None:
         experiments = go.settings.get("GOEXPERIMENT", "").split(",")
@@ -87,12 +86,12 @@ def claims(go: GoFacts | None, symbols: int = 0) -> list[str]:
 
 
 def unreadable(code: str) -> CryptoFacts:
-    """Give the verdict on a file that cannot be judged."""
+    """Return the verdict on a file that cannot be judged."""
     return CryptoFacts(Verdict.UNREADABLE, None, {"code": code})
 
 
 def not_go(code: str = "not-go") -> CryptoFacts:
-    """Give the verdict on an ELF file without any sign of Go, or, as ``no-code``, without any code."""
+    """Return the verdict on an ELF file without any sign of Go, or, with ``no-code``, without any code."""
     return CryptoFacts(Verdict.NOT_GO, None, {"code": code})
 
 
@@ -101,70 +100,70 @@ def other_compiler() -> CryptoFacts:
     return CryptoFacts(Verdict.PLAIN, None, {"code": "other-compiler"})
 
 
-def judge(seen: Seen) -> CryptoFacts:
-    """Decide."""
-    verdict, code, module = _from_modules(seen) or _from_other_module(seen) or _from_claims(seen)
-    evidence: _Evidence = {"code": code, **_evidence(seen, module)}
-    return CryptoFacts(verdict, _seen_module(seen, module), evidence)
+def judge(observed: Observations) -> CryptoFacts:
+    """Return the verdict that follows from observations."""
+    verdict, code, module = _from_modules(observed) or _from_other_module(observed) or _from_claims(observed)
+    evidence: _Evidence = {"code": code, **_evidence(observed, module)}
+    return CryptoFacts(verdict, _detected_module(observed, module), evidence)
 
 
-Decision = tuple[Verdict, str, "Sighting | NativeModule | None"]
+Decision = tuple[Verdict, str, "ModuleMatch | NativeModule | None"]
 
 
-def _from_modules(seen: Seen) -> Decision | None:
-    """Judge by a BoringCrypto module in executable memory, where there is one."""
-    if not seen.modules:
+def _from_modules(observed: Observations) -> Decision | None:
+    """Judge by a BoringCrypto module in executable memory; None where there is none."""
+    if not observed.modules:
         return None
-    changed = [module for module in seen.modules if module.stored_at is None]
-    whole = [module for module in seen.modules if module.stored_at is not None]
+    changed = [module for module in observed.modules if module.stored_at is None]
+    whole = [module for module in observed.modules if module.stored_at is not None]
     # A known module that is called, before others.
     whole.sort(key=lambda module: (module.wired, module.row is not None), reverse=True)
     module = whole[0] if whole else changed[0]
-    if denial := _denied(seen, changed, whole):
+    if denial := _denial_code(observed, changed, whole):
         return Verdict.CONTRADICTED, denial, module
     if not module.wired:
-        if _wired_by_loader(module, seen.by_loader):
+        if _wired_by_loader(module, observed.by_loader):
             return Verdict.DECLARED, "calls-by-loader", module
         return Verdict.CONTRADICTED, "module-never-called", module
-    if unproven := _not_used_by_go(seen):
+    if unproven := _unwrapped_reason(observed):
         return *unproven, module
     if module.row is None:
         return Verdict.UNLISTED, "module-unknown", module
     if unlisted := [item for item in whole if item.row is None]:
         return Verdict.UNLISTED, "module-beside", unlisted[0]
-    if seen.dependencies.interpreter is not None:
-        # The kernel starts that, and it decides what becomes of the module.
+    if observed.dependencies.interpreter is not None:
+        # The kernel starts the interpreter, which decides what is loaded of the module.
         return Verdict.DECLARED, "interpreter-unusual", module
     return Verdict.PROVEN, "module-proven", module
 
 
-def _denied(seen: Seen, changed: Sequence[Sighting], whole: Sequence[Sighting]) -> str | None:
-    """Return the code of what makes a module worthless, however it is called; None where nothing does."""
+def _denial_code(observed: Observations, changed: Sequence[ModuleMatch], whole: Sequence[ModuleMatch]) -> str | None:
+    """Return the code of what disqualifies a module, regardless of its calls; None where nothing does."""
     if changed:
         return "self-test-would-fail" if changed[0].row else "module-changed"
-    if seen.standard or (seen.wrappers is not None and seen.wrappers.standard):
+    if observed.standard or (observed.wrappers is not None and observed.wrappers.standard):
         return "plain-crypto"
-    if any(item.writable for item in whole) or seen.text_relocations:
+    if any(item.writable for item in whole) or observed.text_relocations:
         return "module-writable"
     return "module-overlaid" if any(item.overlaid for item in whole) else None
 
 
-def _not_used_by_go(seen: Seen) -> tuple[Verdict, str] | None:
-    """Return why it is not Go's own wrappers that call a module which something calls; None where they do."""
-    if seen.go is None:
+def _unwrapped_reason(observed: Observations) -> tuple[Verdict, str] | None:
+    """Return why a module that is called is not called by Go's own wrappers; None where it is."""
+    if observed.go is None:
         return Verdict.UNREADABLE, "no-build-info"
-    if seen.wrappers is None or seen.wrappers.table is None:
+    if observed.wrappers is None or observed.wrappers.table is None:
         return Verdict.UNREADABLE, "no-function-table"
-    if not claims(seen.go):
+    if not claims(observed.go):
         return Verdict.CONTRADICTED, "module-unclaimed"
-    if seen.go.settings.get("CGO_ENABLED") == "0":
+    if observed.go.settings.get("CGO_ENABLED") == "0":
         # Go reaches the module through cgo alone.
         return Verdict.CONTRADICTED, "cgo-off"
-    return None if seen.wrappers.enough else (Verdict.CONTRADICTED, "module-not-wrapped")
+    return None if observed.wrappers.enough else (Verdict.CONTRADICTED, "module-not-wrapped")
 
 
-def _wired_by_loader(module: Sighting, functions: frozenset[str]) -> bool:
-    """Tell whether a known module would be wired if what the loader is asked for by name were called, and were its."""
+def _wired_by_loader(module: ModuleMatch, functions: frozenset[str]) -> bool:
+    """Return whether a known module would be wired if the dynamic linker resolved the named functions to it."""
     return (
         module.row is not None
         and module.calls + len(functions) >= ENOUGH
@@ -172,141 +171,143 @@ def _wired_by_loader(module: Sighting, functions: frozenset[str]) -> bool:
     )
 
 
-def _from_other_module(seen: Seen) -> Decision | None:
-    """Judge by evidence of another FIPS module."""
-    if seen.go is None:
+def _from_other_module(observed: Observations) -> Decision | None:
+    """Judge by evidence of another FIPS module; None where there is none."""
+    if observed.go is None:
         return None
-    experiments = set(seen.go.settings.get("GOEXPERIMENT", "").split(","))
+    experiments = set(observed.go.settings.get("GOEXPERIMENT", "").split(","))
     microsoft = experiments & {"systemcrypto", "opensslcrypto", "cngcrypto"} or any(
-        key.startswith("microsoft_") for key in seen.go.settings
+        key.startswith("microsoft_") for key in observed.go.settings
     )
-    if seen.forks and (seen.forks.microsoft_go or (microsoft and seen.forks.golang_fips)):
+    if observed.forks and (observed.forks.microsoft_go or (microsoft and observed.forks.golang_fips)):
         return Verdict.OTHER_MODULE, "microsoft-go", None
-    if seen.forks and seen.forks.golang_fips:
+    if observed.forks and observed.forks.golang_fips:
         return Verdict.OTHER_MODULE, "golang-fips", None
-    if native.version(seen.go) is None:
+    if fipsinfo.version(observed.go) is None:
         return None
-    if seen.native is None or not seen.native.linked or not (seen.packages and seen.packages.fips140):
-        # Without cryptography there is nothing for the module to do, and the linker leaves it out.
-        return (Verdict.CONTRADICTED, "native-module-missing", None) if _has_crypto(seen) else None
-    if not seen.native.holds:
-        return Verdict.CONTRADICTED, "native-module-changed", seen.native
-    if native.mode_is_on(seen.go):
-        return Verdict.OTHER_MODULE, "go-native", seen.native
+    if observed.native is None or not observed.native.linked or not (observed.packages and observed.packages.fips140):
+        # The linker omits the module from a program that does not use cryptography.
+        return (Verdict.CONTRADICTED, "native-module-missing", None) if _has_crypto(observed) else None
+    if not observed.native.is_intact:
+        return Verdict.CONTRADICTED, "native-module-changed", observed.native
+    if fipsinfo.is_mode_on(observed.go):
+        return Verdict.OTHER_MODULE, "go-native", observed.native
     return Verdict.PLAIN, "native-mode-off", None
 
 
-def _has_crypto(seen: Seen) -> bool:
-    """Tell whether cryptography is linked in, by whatever shows it."""
-    native_code = seen.native is not None and seen.native.linked
-    return seen.standard or native_code or (seen.packages is not None and seen.packages.crypto)
+def _has_crypto(observed: Observations) -> bool:
+    """Return whether any evidence shows Go's cryptography."""
+    native_code = observed.native is not None and observed.native.linked
+    return observed.standard or native_code or (observed.packages is not None and observed.packages.crypto)
 
 
-def _from_claims(seen: Seen) -> Decision:
+def _from_claims(observed: Observations) -> Decision:
     """Judge a program in which no FIPS module was found."""
-    said = claims(seen.go, seen.symbols)
-    crypto = _has_crypto(seen)
-    if seen.go is None:
+    claimed = claims(observed.go, observed.symbols)
+    crypto = _has_crypto(observed)
+    if observed.go is None:
         return Verdict.UNREADABLE, "no-build-info", None
-    if said and seen.data:
-        return Verdict.CONTRADICTED, "module-not-executable", seen.data[0]
-    if said and crypto:
-        if seen.go.settings.get("CGO_ENABLED") == "0":
+    if claimed and observed.data:
+        return Verdict.CONTRADICTED, "module-not-executable", observed.data[0]
+    if claimed and crypto:
+        if observed.go.settings.get("CGO_ENABLED") == "0":
             return Verdict.CONTRADICTED, "cgo-off", None
-        if seen.standard or not (seen.packages and seen.packages.boring):
+        if observed.standard or not (observed.packages and observed.packages.boring):
             return Verdict.CONTRADICTED, "plain-crypto", None
         return Verdict.DECLARED, "module-not-found", None
     if crypto:
-        if seen.markers and seen.markers.boring and not seen.standard:
+        if observed.markers and observed.markers.boring and not observed.standard:
             return Verdict.DECLARED, "marker-only", None
         return Verdict.PLAIN, "plain-crypto", None
-    if "symbols" in said:
+    if "symbols" in claimed:
         return Verdict.DECLARED, "symbols-only", None
-    if seen.packages is None or seen.packages.table is None or not seen.functions:
-        # That it names no cryptography would say nothing.
+    if observed.packages is None or observed.packages.table is None or not observed.functions:
+        # The absence of cryptographic packages could not be established.
         return Verdict.UNREADABLE, "no-function-table", None
-    other = next(iter(_other(seen)), None)
+    other = next(iter(_other(observed)), None)
     if other is not None:
         return Verdict.PLAIN, other, None
     return Verdict.NO_CRYPTO, "no-crypto-packages", None
 
 
-#: Code -> the evidence that it rests on, the surest first.
+#: Code -> the key of its evidence, the strongest first.
 _OTHER_CODES = {"crypto-packages": "packages", "crypto-library": "libraries", "crypto-tables": "algorithms"}
-_MOST_NAMED = 16
+_MAX_LISTED = 16
 
 
-def _other(seen: Seen) -> dict[str, tuple[str, ...]]:
-    """Return what shows cryptography that is not Go's, by code."""
-    if seen.other is None:
+def _other(observed: Observations) -> dict[str, tuple[str, ...]]:
+    """Return the evidence of cryptography that is not of Go's standard library, by code."""
+    if observed.other is None:
         return {}
-    shown = zip(_OTHER_CODES, (seen.other.packages, seen.other.libraries, seen.other.algorithms), strict=True)
-    return {code: found for code, found in shown if found}
+    pairs = zip(
+        _OTHER_CODES, (observed.other.packages, observed.other.libraries, observed.other.algorithms), strict=True
+    )
+    return {code: found for code, found in pairs if found}
 
 
-def _evidence(seen: Seen, module: Sighting | NativeModule | None) -> _Evidence:
+def _evidence(observed: Observations, module: ModuleMatch | NativeModule | None) -> _Evidence:
     evidence: _Evidence = {}
-    said = claims(seen.go, seen.symbols)
-    if said:
-        evidence["claims"] = list(said)
-    if isinstance(module, Sighting):
+    claimed = claims(observed.go, observed.symbols)
+    if claimed:
+        evidence["claims"] = list(claimed)
+    if isinstance(module, ModuleMatch):
         evidence |= _module_evidence(module)
-        if seen.wrappers is not None and seen.wrappers.table is not None:
-            evidence["function_table"] = seen.wrappers.table
-            evidence["standard_named"] = seen.wrappers.standard
-            evidence["wrappers"] = len(seen.wrappers.wired)
-        if seen.by_loader:
-            evidence["by_loader"] = sorted(seen.by_loader)
-        if len(seen.modules) > 1:
-            evidence["modules"] = [_identifier(item) for item in seen.modules]
-    evidence |= _native_evidence(seen)
-    if seen.elf.machine == "x86_64":
-        if seen.markers is not None:
-            counts = seen.markers
+        if observed.wrappers is not None and observed.wrappers.table is not None:
+            evidence["function_table"] = observed.wrappers.table
+            evidence["standard_named"] = observed.wrappers.standard
+            evidence["wrappers"] = len(observed.wrappers.wired)
+        if observed.by_loader:
+            evidence["by_loader"] = sorted(observed.by_loader)
+        if len(observed.modules) > 1:
+            evidence["modules"] = [_identifier(item) for item in observed.modules]
+    evidence |= _native_evidence(observed)
+    if observed.elf.machine == "x86_64":
+        if observed.markers is not None:
+            counts = observed.markers
             evidence["markers"] = [counts.boring, counts.standard, counts.fipsonly]
         else:
-            evidence["standard_marker"] = seen.standard
-    evidence |= _names_evidence(seen)
-    evidence |= seen.dependencies.evidence
-    if seen.build_infos > 1:
-        evidence["build_infos"] = seen.build_infos
-    evidence |= {_OTHER_CODES[code]: list(found[:_MOST_NAMED]) for code, found in _other(seen).items()}
-    if seen.symbols:
-        evidence["symbols"] = seen.symbols
-    if seen.data and not isinstance(module, Sighting):
-        evidence["module_in_data"] = [item.offset for item in seen.data]
+            evidence["standard_marker"] = observed.standard
+    evidence |= _names_evidence(observed)
+    evidence |= observed.dependencies.evidence
+    if observed.build_infos > 1:
+        evidence["build_infos"] = observed.build_infos
+    evidence |= {_OTHER_CODES[code]: list(found[:_MAX_LISTED]) for code, found in _other(observed).items()}
+    if observed.symbols:
+        evidence["symbols"] = observed.symbols
+    if observed.data and not isinstance(module, ModuleMatch):
+        evidence["module_in_data"] = [item.offset for item in observed.data]
     return evidence
 
 
-def _native_evidence(seen: Seen) -> _Evidence:
-    """Return what there is of Go's native module, and what build info says of it."""
+def _native_evidence(observed: Observations) -> _Evidence:
+    """Return the evidence of Go's native module, in the file and in build info."""
     evidence: _Evidence = {}
-    if seen.native is not None:
-        evidence["fipsinfo_offset"] = seen.native.offset
-        evidence["fipsinfo_holds"] = seen.native.holds
-        evidence["fipsinfo_text"] = seen.native.text
-    if seen.go is not None and native.version(seen.go):
-        evidence["gofips140"] = native.version(seen.go) or ""
-        evidence["fips140"] = native.mode(seen.go)
-        evidence["fips140_on"] = native.mode_is_on(seen.go)
+    if observed.native is not None:
+        evidence["fipsinfo_offset"] = observed.native.offset
+        evidence["fipsinfo_holds"] = observed.native.is_intact
+        evidence["fipsinfo_text"] = observed.native.text
+    if observed.go is not None and fipsinfo.version(observed.go):
+        evidence["gofips140"] = fipsinfo.version(observed.go) or ""
+        evidence["fips140"] = fipsinfo.mode(observed.go)
+        evidence["fips140_on"] = fipsinfo.is_mode_on(observed.go)
     return evidence
 
 
-def _names_evidence(seen: Seen) -> _Evidence:
-    """Give what the table of functions names."""
+def _names_evidence(observed: Observations) -> _Evidence:
+    """Return the evidence of the function table."""
     evidence: _Evidence = {}
-    if seen.packages is not None:
-        if seen.packages.table is not None:
-            evidence["function_table"] = seen.packages.table
-        evidence["crypto_packages"] = seen.packages.crypto
-        evidence["boring_wrappers"] = seen.packages.boring
-    fork = seen.forks.microsoft_go or seen.forks.golang_fips if seen.forks else None
+    if observed.packages is not None:
+        if observed.packages.table is not None:
+            evidence["function_table"] = observed.packages.table
+        evidence["crypto_packages"] = observed.packages.crypto
+        evidence["boring_wrappers"] = observed.packages.boring
+    fork = observed.forks.microsoft_go or observed.forks.golang_fips if observed.forks else None
     if fork is not None:
         evidence["fork_package"], evidence["fork_package_at"] = fork.name, fork.offset
     return evidence
 
 
-def _module_evidence(module: Sighting) -> _Evidence:
+def _module_evidence(module: ModuleMatch) -> _Evidence:
     evidence: _Evidence = {
         "offset": module.offset,
         "length": module.length,
@@ -327,36 +328,36 @@ def _module_evidence(module: Sighting) -> _Evidence:
     return evidence
 
 
-def _identifier(module: Sighting) -> str:
+def _identifier(module: ModuleMatch) -> str:
     if module.row is not None:
         return module.row.id
     return f"{'unlisted' if module.stored_at is not None else 'changed'}-{module.digest[:16]}"
 
 
-def _seen_module(seen: Seen, module: Sighting | NativeModule | None) -> SeenModule | None:
-    """Name the module for the manifest: what was recognised by its own digest, and nothing that was changed."""
+def _detected_module(observed: Observations, module: ModuleMatch | NativeModule | None) -> DetectedModule | None:
+    """Return the module for the manifest; None for a module whose own digest does not match."""
     if isinstance(module, NativeModule):
-        if not module.holds or seen.go is None:
+        if not module.is_intact or observed.go is None:
             return None
-        named = f"Go Cryptographic Module {native.version(seen.go)}"
+        named = f"Go Cryptographic Module {fipsinfo.version(observed.go)}"
         identifier = f"go-native-{module.sum[:16]}"
-        return SeenModule(identifier, named, "hmac-sha256", module.sum, seen.elf.machine, None)
+        return DetectedModule(identifier, named, "hmac-sha256", module.sum, observed.elf.machine, None)
     if module is None or module.stored_at is None:
         return None
     row = module.row
-    return SeenModule(
+    return DetectedModule(
         _identifier(module),
         row.name if row else "BoringCrypto (not in the table)",
         module.algorithm,
         module.digest,
-        seen.elf.machine,
+        observed.elf.machine,
         row.row if row else None,
         row.commit or None if row else None,
     )
 
 
-def sentence(crypto: CryptoFacts) -> str:
-    """Return a verdict in a sentence for people, and what they should know besides."""
+def describe_verdict(crypto: CryptoFacts) -> str:
+    """Return sentences for people that explain a verdict, with notes on unusual dependencies."""
     code = str(crypto.evidence.get("code", ""))
     if code == "plain-crypto":
         if crypto.verdict is Verdict.CONTRADICTED:
@@ -369,10 +370,10 @@ def sentence(crypto: CryptoFacts) -> str:
     if crypto.module and crypto.module.commit:
         module += f" {crypto.module.commit[:8]}"
     found = crypto.evidence.get(_OTHER_CODES.get(code, ""), ())
-    said = template.format(
+    text = template.format(
         module=module,
         code=code,
         version=crypto.evidence.get("gofips140", ""),
         found=", ".join(map(str, found)) if isinstance(found, list) else "",
     )
-    return said + dependencies.describe(crypto.evidence)
+    return text + dependencies.describe(crypto.evidence)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from . import functab, functions
-from .boring import Sighting
+from . import function_table, functions
+from .boring import ModuleMatch
 from .elf import Elf
 from .functions import Function
 from .relocation import RelocatedData
@@ -72,10 +72,10 @@ class Instructions:
     """Addresses that it calls or jumps to."""
 
 
-def read(source: ByteSource, elf: Elf, modules: Sequence[Sighting]) -> Wrappers:
+def read(source: ByteSource, elf: Elf, modules: Sequence[ModuleMatch]) -> Wrappers:
     """Follow the wrappers of a program to the functions of ``modules``."""
-    table = functab.read(source, elf)
-    package = functions.named(source, elf, table, _PACKAGE)
+    table = function_table.read(source, elf)
+    package = functions.functions_with_prefix(source, elf, table, _PACKAGE)
     code = _INSTRUCTIONS.get(elf.facts.machine)
     wired: frozenset[str] = frozenset()
     if code is not None and len(package) <= _MOST_FUNCTIONS:
@@ -85,7 +85,7 @@ def read(source: ByteSource, elf: Elf, modules: Sequence[Sighting]) -> Wrappers:
 
 
 def _wired(
-    memory: RelocatedData, code: Instructions, package: list[Function], modules: Sequence[Sighting]
+    memory: RelocatedData, code: Instructions, package: list[Function], modules: Sequence[ModuleMatch]
 ) -> Iterator[str]:
     callers = (item for item in package if not item.name.startswith(_WRAPPER))
     called = {target for item in callers for target in code.calls(_body(memory, item), item.start)}
@@ -101,7 +101,7 @@ def _wired(
             yield name
 
 
-def _entry(memory: RelocatedData, module: Sighting) -> Callable[[int, str], bool]:
+def _entry(memory: RelocatedData, module: ModuleMatch) -> Callable[[int, str], bool]:
     """Return what tells whether a module has the function of a name at an address; unknown ones have any anywhere."""
     start = memory.address_of(module.offset)
     row = module.row

@@ -1,4 +1,4 @@
-"""One name for a machine: RPM's (``x86_64``, ``aarch64``), whatever the source calls it."""
+"""Names of machine architectures: RPM's (``x86_64``), which this program uses, and those of Go and OCI (``amd64``)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _TO_OCI = {rpm: oci for oci, rpm in _FROM_OCI.items()}
 
 
 def from_oci(name: str) -> str:
-    """Give the RPM name of an OCI or Go architecture; a name that is not known comes back as it is."""
+    """Return the RPM name of an OCI or Go architecture; an unknown name is returned unchanged."""
     return _FROM_OCI.get(name, name)
 
 
 def to_oci(name: str) -> str:
-    """Give the OCI name of an RPM architecture; a name that is not known comes back as it is."""
+    """Return the OCI name of an RPM architecture; an unknown name is returned unchanged."""
     return _TO_OCI.get(name, name)

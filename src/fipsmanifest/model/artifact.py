@@ -1,4 +1,4 @@
-"""What collecting gives: files on this disk whose digest is known and whose origin was checked."""
+"""The result of collection: files on this disk with known digests and authenticated origins."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ class Blob:
     """One content-addressed piece of an image."""
 
     digest: str
-    """``sha256:HEX``, as the image names it; the file has been hashed and agrees."""
+    """``sha256:HEX``, as in the image; the file was hashed and matches."""
     size: int
     """Bytes."""
     media_type: str
-    """As the image's manifest names it; says how a layer is compressed."""
+    """As in the image's manifest; for a layer, it includes the compression."""
     path: Path
-    """Where it lies in the cache."""
+    """Its file in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePlatform:
-    """One platform of an image: everything needed to name it and to unpack it."""
+    """One platform of an image, with all that is needed to identify and unpack it."""
 
     architecture: str
     """RPM name (``x86_64``)."""
     manifest: Blob
-    """The platform's own manifest document."""
+    """The manifest document of the platform."""
     config: Blob
     """The image configuration document."""
     layers: tuple[Blob, ...]
     """Compressed layers, lowest first."""
     diff_ids: tuple[str, ...]
-    """Digests of the uncompressed layers (``sha256:HEX``), lowest first, as the configuration claims them; whoever
-    decompresses a layer checks them."""
+    """Digests of the uncompressed layers (``sha256:HEX``), lowest first, as the configuration states them; they are
+    checked when a layer is decompressed."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A part of an image that is not for Linux, so that nobody looks at it."""
+class SkippedPart:
+    """A part of an image that is not inspected, because it is not for Linux."""
 
     name: str
     """The image's reference with the part's digest."""
     why: str
-    """What it is instead."""
+    """What it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One downloaded, authenticated thing: an RPM, a tarball or an image."""
+    """One downloaded and authenticated package, tarball or image."""
 
     source: str
-    """The definition's name of the source it came from."""
+    """The name of its source in the definition."""
     kind: Kind
-    """What it is."""
+    """Its kind."""
     name: str
     """NEVRA of a package, reference of an image, file name of a tarball."""
     address: str
-    """Where the definition says it is, before any mirror: a URL, or an image reference."""
+    """The address in the definition, not of a mirror: a URL, or an image reference."""
     sha256: str
-    """Hex digest of the file; of an image, of the document that its reference resolves to."""
+    """Hex digest of the file, or of the document that an image's reference resolves to."""
     size: int
     """Bytes of that file or document."""
     path: Path
-    """That file or document in the cache."""
+    """The file or document in the cache."""
     architecture: str | None = None
-    """RPM name; ``noarch`` packages are for any. None for images, whose platforms say it."""
+    """RPM name; ``noarch`` for packages of any architecture, None for images, whose platforms have it."""
     signed_by: str | None = None
-    """Full fingerprint of the upstream key whose signature was checked, or None where upstream signs nothing."""
+    """Full fingerprint of the upstream key whose signature was verified; None if upstream does not sign."""
     unpack: str = "/"
-    """Where on a node a tarball is unpacked."""
+    """The directory on a node into which a tarball is unpacked."""
     index: str | None = None
-    """``sha256:HEX`` of an image's index where its reference resolves to one."""
+    """``sha256:HEX`` of an image's index, if its reference resolves to one."""
     platforms: tuple[ImagePlatform, ...] = ()
     """An image's chosen platforms; empty for anything else."""

@@ -1,98 +1,225 @@
-"""What changed between two manifests, by component: for reviewers and release notes."""
+"""Compare two manifest documents: every difference, and whether it changes the release. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Literal
 
 Change = Literal["added", "removed", "changed"]
 
 
+class Effect(Enum):
+    """What a difference means where one serial is published and generated again (`docs/publishing.md`)."""
+
+    ADDITION = "addition"
+    """Both describe the same release; a new serial would add information about it: evidence, modules, the tool."""
+    CONFLICT = "conflict"
+    """They describe different releases."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that differs."""
+    """One difference between two manifests."""
 
     change: Change
     component: str | None
-    """The component it belongs to; None for what belongs to the manifest as a whole."""
+    """The component it belongs to; None if it belongs to the manifest as a whole."""
     subject: str
-    """A path, image reference, module, source or key."""
+    """A path, image reference, module, source or key, with the architecture where there is one."""
     before: str | None
-    """What it was: a digest, a verdict, a value."""
+    """The old digest, verdict or value; None if it was added."""
     after: str | None
-    """What it is."""
+    """The new one; None if it was removed."""
+    section: str
+    """The manifest's top-level key: ``files``."""
+    name: str
+    """The entry of the section: a path, reference or name; empty if the section is one value."""
+    effect: Effect
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it belongs in a summary for people: ``before`` and ``after`` differ.
+
+        Otherwise something else of the entry differs, such as its evidence.
+        """
+        return self.before != self.after
 
     def to_json(self) -> dict[str, str | None]:
-        """Give it as a JSON object."""
-        return asdict(self)
+        """Return the JSON object of `fipsmanifest diff`."""
+        return {key: getattr(self, key) for key in ("change", "component", "subject", "before", "after")}
 
 
-#: Top-level keys that are compared as plain values.
-_SCALARS = ("kubernetes", "build_metadata", "el", "serial", "reason", "created", "expires", "node", "tool")
+#: Sections that describe the same files in more detail.
+_ADDITIONS = frozenset({"modules", "tool"})
+
+_Key = tuple[str | None, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry of a section."""
+
+    component: str | None
+    subject: str
+    name: str
+    summary: str | None
+    """What a summary shows of it; None if it is not shown."""
+    value: Any
+    """All of it."""
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
-    """Give the differences of two manifest documents, ordered by component and subject."""
+    """Return all differences of two manifest documents, ordered by component and subject."""
     found: list[Difference] = []
-    for key in _SCALARS:
+    for section in old.keys() | new.keys():
+        before, after = old.get(section), new.get(section)
+        if before != after:
+            found += _compare_section(section, before, after)
+    return sorted(found, key=lambda item: (item.component or "", item.subject, item.change, item.section))
+
+
+def describe_conflicts(differences: Iterable[Difference]) -> list[str]:
+    """Return the conflicts as ``files: /usr/bin/kubelet``, each once, sorted; empty if there is none."""
+    conflicts = [item for item in differences if item.effect is Effect.CONFLICT]
+    return sorted({f"{item.section}: {item.name}" if item.name else item.section for item in conflicts})
+
+
+def describe_additions(differences: Iterable[Difference]) -> list[str]:
+    """Return what a new serial would add: ``evidence of 12 files``, ``tool 0.2.0``, sorted by section."""
+    names: dict[str, set[str]] = {}
+    for item in differences:
+        if item.effect is Effect.ADDITION:
+            names.setdefault(item.section, set()).add(item.name)
+    return [_addition(section, names[section]) for section in sorted(names)]
+
+
+def _addition(section: str, names: set[str]) -> str:
+    if section == "tool":
+        return " ".join(["tool", *filter(None, names)])
+    if section in _ADDITIONS:
+        return section
+    named = len(names - {""})
+    return f"evidence of {named} {section}" if named else f"evidence in {section}"
+
+
+def _compare_section(section: str, before: Any, after: Any) -> Iterator[Difference]:
+    entries = _ENTRIES.get(section)
+    if entries is None or not (_has_entries(before) and _has_entries(after)):
+        yield _value(section, before, after)
+        return
+    old, new = _by_key(entries(before)), _by_key(entries(after))
+    found = False
+    for key in old.keys() | new.keys():
         if old.get(key) != new.get(key):
-            found.append(_difference(None, key, _text(old.get(key)), _text(new.get(key))))
-    found += _entries(_components(old), _components(new))
-    found += _entries(_files(old), _files(new))
-    found += _entries(_images(old), _images(new))
-    found += _entries(_modules(old), _modules(new))
-    found += _entries(_sources(old), _sources(new))
-    return sorted(found, key=lambda item: (item.component or "", item.subject, item.change))
+            found = True
+            yield _difference(section, old.get(key), new.get(key))
+    if not found:
+        # The same entries in another order, or an empty section in place of none.
+        yield Difference("changed", None, section, None, None, section, "", Effect.CONFLICT)
 
 
-_Keyed = dict[tuple[str | None, str], str]
+def _has_entries(value: Any) -> bool:
+    return value is None or isinstance(value, list | Mapping)
 
 
-def _entries(old: _Keyed, new: _Keyed) -> list[Difference]:
-    return [
-        _difference(component, subject, old.get((component, subject)), new.get((component, subject)))
-        for component, subject in old.keys() | new.keys()
-        if old.get((component, subject)) != new.get((component, subject))
-    ]
+def _by_key(entries: Iterable[_Entry]) -> dict[_Key, _Entry]:
+    """Index entries by component and subject; further entries with the same ones are numbered."""
+    found: dict[_Key, _Entry] = {}
+    for entry in entries:
+        number = 0
+        while (entry.component, entry.subject, number) in found:
+            number += 1
+        found[entry.component, entry.subject, number] = entry
+    return found
 
 
-def _difference(component: str | None, subject: str, before: str | None, after: str | None) -> Difference:
+def _difference(section: str, old: _Entry | None, new: _Entry | None) -> Difference:
+    entries = [entry for entry in (old, new) if entry is not None]
+    change: Change = "added" if old is None else "removed" if new is None else "changed"
+    same = len(entries) == 2 and _without_evidence(entries[0].value) == _without_evidence(entries[1].value)
+    effect = Effect.ADDITION if section in _ADDITIONS or same else Effect.CONFLICT
+    before, after = old.summary if old else None, new.summary if new else None
+    entry = entries[-1]
+    return Difference(change, entry.component, entry.subject, before, after, section, entry.name, effect)
+
+
+def _value(section: str, before: Any, after: Any) -> Difference:
     change: Change = "added" if before is None else "removed" if after is None else "changed"
-    return Difference(change, component, subject, before, after)
+    same = section in _ADDITIONS or _without_evidence(before) == _without_evidence(after)
+    name = str(after.get("version")) if section == "tool" and isinstance(after, Mapping) else ""
+    effect = Effect.ADDITION if same else Effect.CONFLICT
+    return Difference(change, None, section, _text(before), _text(after), section, name, effect)
 
 
-def _components(document: Mapping[str, Any]) -> _Keyed:
-    return {
-        (item["name"], f"verdict ({item['architecture']})"): f"{item['verdict']}, required: {item['requirement']}"
-        for item in document.get("components", [])
-    }
+def _without_evidence(value: Any) -> Any:
+    """Return a value without the evidence of the verdicts in it."""
+    if isinstance(value, Mapping):
+        return {
+            key: {name: part for name, part in inner.items() if name != "evidence"}
+            if key == "crypto" and isinstance(inner, Mapping)
+            else _without_evidence(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_evidence(inner) for inner in value]
+    return value
 
 
-def _files(document: Mapping[str, Any]) -> _Keyed:
-    return {
-        (
-            item.get("component"),
-            item["path"] + (f" ({item['architecture']})" if "architecture" in item else ""),
-        ): " ".join(str(item[key]) for key in ("type", "mode", "sha256", "target") if key in item)
-        for item in document.get("files", [])
-    }
+def _mappings(items: Any) -> list[Mapping[str, Any]]:
+    return [item if isinstance(item, Mapping) else {"value": item} for item in items or ()]
 
 
-def _images(document: Mapping[str, Any]) -> _Keyed:
-    return {
-        (item["component"], f"{item['reference']} ({platform['architecture']})"): platform["manifest"]
-        for item in document.get("images", [])
-        for platform in item["platforms"]
-    }
+def _components(items: Any) -> Iterator[_Entry]:
+    for item in _mappings(items):
+        summary = f"{item.get('verdict')}, required: {item.get('requirement')}"
+        name = str(item.get("name"))
+        yield _Entry(name, f"verdict ({item.get('architecture')})", name, summary, item)
 
 
-def _modules(document: Mapping[str, Any]) -> _Keyed:
-    return {(None, f"module {name}"): item["digest"] for name, item in document.get("modules", {}).items()}
+def _files(items: Any) -> Iterator[_Entry]:
+    for item in _mappings(items):
+        name = str(item.get("path"))
+        subject = name + (f" ({item['architecture']})" if "architecture" in item else "")
+        summary = " ".join(str(item[key]) for key in ("type", "mode", "sha256", "target") if key in item)
+        yield _Entry(item.get("component"), subject, name, summary, item)
 
 
-def _sources(document: Mapping[str, Any]) -> _Keyed:
-    return {(None, f"source {item['address']}"): item["sha256"] for item in document.get("sources", [])}
+def _images(items: Any) -> Iterator[_Entry]:
+    for item in _mappings(items):
+        component, name = item.get("component"), str(item.get("reference"))
+        platforms = item.get("platforms")
+        listed = isinstance(platforms, Sequence) and not isinstance(platforms, str)
+        each = _mappings(platforms if listed else ())
+        # Without the platforms, which are entries themselves, but with their order.
+        whole = {**item, "platforms": [platform.get("manifest") for platform in each] if listed else platforms}
+        yield _Entry(component, name, name, None, whole)
+        for platform in each:
+            subject = f"{name} ({platform.get('architecture')})"
+            yield _Entry(component, subject, name, str(platform.get("manifest")), platform)
+
+
+def _modules(items: Any) -> Iterator[_Entry]:
+    for name, item in items.items() if isinstance(items, Mapping) else ():
+        digest = item.get("digest") if isinstance(item, Mapping) else item
+        yield _Entry(None, f"module {name}", str(name), str(digest), item)
+
+
+def _sources(items: Any) -> Iterator[_Entry]:
+    for item in _mappings(items):
+        name = str(item.get("name", item.get("address")))
+        yield _Entry(None, f"source {item.get('address')}", name, str(item.get("sha256")), item)
+
+
+#: The sections with entries; the others are compared as one value.
+_ENTRIES: Mapping[str, Callable[[Any], Iterable[_Entry]]] = {
+    "components": _components,
+    "files": _files,
+    "images": _images,
+    "modules": _modules,
+    "sources": _sources,
+}
 
 
 def _text(value: object) -> str | None:

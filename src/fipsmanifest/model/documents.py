@@ -1,7 +1,7 @@
-"""JSON and TOML of any origin, read so that a hostile document is a malformed one and never an internal error.
+"""Readers of untrusted JSON and TOML, for which a hostile document is a malformed one and never an internal error.
 
 Python's readers raise `RecursionError` for deep nesting, and a plain `ValueError` for a number of thousands of digits.
-Documents that are signed go through the stricter `fipsmanifest.trust.strictjson` instead.
+Signed documents are read by the stricter `fipsmanifest.trust.strictjson`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import tomllib
 from typing import Any
 
 
-class Unreadable(ValueError):
+class MalformedDocument(ValueError):
     """The document cannot be read; the argument says why."""
 
 
 def read_json(data: bytes | str) -> Any:
-    """Return what a JSON document holds. Raises `Unreadable`."""
+    """Return the value of a JSON document. Raises `MalformedDocument`."""
     try:
         return json.loads(data)
     except RecursionError as error:
-        raise Unreadable("it is nested too deeply") from error
+        raise MalformedDocument("it is nested too deeply") from error
     except ValueError as error:
-        raise Unreadable(str(error)) from error
+        raise MalformedDocument(str(error)) from error
 
 
 def read_toml(data: bytes | str) -> dict[str, Any]:
-    """Return what a TOML document holds. Raises `Unreadable`."""
+    """Return the value of a TOML document. Raises `MalformedDocument`."""
     try:
         return tomllib.loads(data.decode("utf-8") if isinstance(data, bytes) else data)
     except RecursionError as error:
-        raise Unreadable("it is nested too deeply") from error
+        raise MalformedDocument("it is nested too deeply") from error
     except ValueError as error:
-        raise Unreadable(str(error)) from error
+        raise MalformedDocument(str(error)) from error

@@ -1,4 +1,4 @@
-"""What inspecting gives: one record per file, with what was seen and what follows from it."""
+"""The result of inspection: a finding for each file, with facts, verdict and evidence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
-#: Evidence is codes and numbers, never sentences, so that it stays the same from one wording to the next.
+#: Evidence has codes and numbers and no sentences, so that it does not change with the wording.
 Evidence = Mapping[str, "str | int | bool | list[str] | list[int]"]
 
 
 class Verdict(StrEnum):
-    """What the bytes say of a file's cryptography."""
+    """What the bytes of a file show about its cryptography."""
 
     PROVEN = "proven"
     """A known module's digest, in executable memory, wired, no plain-crypto marker."""
@@ -21,11 +21,11 @@ class Verdict(StrEnum):
     DECLARED = "declared"
     """Build info or symbols claim a module, or that it is called; nothing more."""
     CONTRADICTED = "contradicted"
-    """Claims that the bytes deny."""
+    """Claims that the bytes contradict."""
     OTHER_MODULE = "other-module"
     """Another FIPS module: native Go, or OpenSSL through golang-fips or Microsoft Go."""
     NO_CRYPTO = "no-crypto"
-    """Go, without cryptographic packages, by the names of its functions."""
+    """Go without cryptographic packages, by the names of its functions."""
     PLAIN = "plain"
     """Go with plain cryptography."""
     NOT_GO = "not-go"
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ElfFacts:
-    """What the ELF header says."""
+    """Facts of the ELF header."""
 
     bits: Literal[32, 64]
     """The file's class."""
@@ -48,7 +48,7 @@ class ElfFacts:
 
 @dataclass(frozen=True, slots=True)
 class GoFacts:
-    """What Go's build info says, as ``go version -m`` prints it."""
+    """Go's build info, as ``go version -m`` prints it."""
 
     version: str
     """``go1.21.13 X:boringcrypto``."""
@@ -57,39 +57,39 @@ class GoFacts:
     module: str | None = None
     """The main module's path and version (``k8s.io/kubernetes v1.21.3``)."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """The build settings, all of them as they stand (Go 1.18 and later; empty before)."""
+    """All build settings (from Go 1.18 on; empty before)."""
 
 
 @dataclass(frozen=True, slots=True)
-class SeenModule:
-    """A cryptographic module recognised in a file."""
+class DetectedModule:
+    """A cryptographic module that was recognized in a file."""
 
     id: str
-    """The name that a manifest uses for it, unique per digest."""
+    """Its key in a manifest, unique for each digest."""
     name: str
-    """What its makers call it."""
+    """Its name."""
     algorithm: str
-    """How its integrity digest is made: ``hmac-sha256``, ``hmac-sha512``."""
+    """The algorithm of its integrity digest: ``hmac-sha256`` or ``hmac-sha512``."""
     digest: str
-    """That digest, recomputed from this file's bytes (hex)."""
+    """The integrity digest, recomputed from this file's bytes (hex)."""
     architecture: str
     """RPM name."""
     row: Literal["shipped", "local"] | None
-    """Which table knows it; None for an unlisted module."""
+    """The table that has it; None for an unlisted module."""
     commit: str | None = None
-    """The BoringSSL commit, where the table knows it."""
+    """The BoringSSL commit, if the table has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CryptoFacts:
-    """The verdict on an ELF file and what it rests on."""
+    """The verdict on an ELF file, with its evidence."""
 
     verdict: Verdict
     """What follows from the evidence."""
-    module: SeenModule | None
-    """The module that was recognised."""
+    module: DetectedModule | None
+    """The module that was recognized."""
     evidence: Evidence
-    """What was found where: codes, offsets, counts, digests."""
+    """Codes, offsets, counts and digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Finding:
     """One file, link or other entry of an artifact."""
 
     path: str
-    """As it will be found on a node (absolute), or as it was named."""
+    """Its absolute path on a node or in an image, or its path on disk as given."""
     type: Literal["file", "symlink"]
     """Directories are not recorded; a hard link is a file of its own."""
     mode: int
@@ -107,17 +107,17 @@ class Finding:
     size: int | None
     """Bytes; None for links and ghosts."""
     role: Literal["program", "config", "doc", "ghost"]
-    """Programs (ELF, scripts, links to anything, and every file with an execute bit) must be on the node as they
-    are; the rest is recorded."""
+    """A ``program`` (ELF file, script, link, or file with an execute bit) must be the same on the node; other files are
+    recorded only."""
     target: str | None = None
     """A symbolic link's text."""
     elf: ElfFacts | None = None
-    """For ELF files that can be read."""
+    """For ELF files whose header can be read."""
     go: GoFacts | None = None
     """For Go programs."""
     crypto: CryptoFacts | None = None
-    """For ELF files, the unreadable ones too."""
+    """For all ELF files."""
 
     def at(self, path: str) -> Finding:
-        """Give the same under another path: links may move or rename a file once everything is unpacked."""
+        """Return the finding with another path: links may move a file when everything is unpacked."""
         return self if path == self.path else replace(self, path=path)

@@ -1,7 +1,7 @@
-"""What a definition gets wrong though its form is right: mistakes that were made in real releases, found before one.
+"""Checks of definitions for mistakes that were made in real releases, beyond the format.
 
-A link to another version's artifact, packages of another EL, a component that owns nothing that is fetched: each is
-named with file and line.
+Examples are a link to an artifact of another version, packages of another EL, and a component that owns nothing that a
+source provides. Each mistake is reported with file and line.
 """
 
 from __future__ import annotations
@@ -14,24 +14,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import UsageError
-from .definition import (
-    Component,
-    Definition,
-    ImageArchive,
-    Images,
-    RpmFolder,
-    RpmRepository,
-    is_absolute_path,
-    line_of,
-    load,
-    version_key,
-)
+from .definition import Component, Definition, ImageArchive, Images, RpmFolder, RpmRepository, is_absolute_path
+from .definition_file import line_of, load
 from .ownership import repository_of
+from .version import version_key
 
 _Location = tuple[int | str, ...]
 
-#: Packages and images that carry the Kubernetes version as their own.
-_OF_KUBERNETES = ("kubelet", "kubeadm", "kubectl")
+#: Packages that have the version of Kubernetes.
+_KUBERNETES_PACKAGES = ("kubelet", "kubeadm", "kubectl")
 #: Days on which the minors of Kubernetes 1 were first released (kubernetes.io/releases, "Release history").
 _FIRST_RELEASES = {
     16: date(2019, 9, 18),
@@ -54,7 +45,7 @@ _FIRST_RELEASES = {
     33: date(2025, 4, 23),
     34: date(2025, 8, 27),
 }
-_OF_CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+_CONTROL_PLANE_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +55,19 @@ class Problem:
     location: _Location
     """Keys and list positions in the definition."""
     message: str
-    """What is wrong, and what would be right."""
+    """The mistake, and what is expected."""
     is_warning: bool = False
     """Whether it may be intended."""
 
 
 def lint(definition: Definition) -> list[Problem]:
-    """Give what is wrong with a definition; pure."""
+    """Return the mistakes in a definition. Pure."""
     return [
-        *_dates(definition),
-        *_local_paths(definition),
-        *_versions(definition),
-        *_enterprise_linux(definition),
-        *_ownership(definition),
+        *_check_dates(definition),
+        *_check_local_paths(definition),
+        *_check_versions(definition),
+        *_check_enterprise_linux(definition),
+        *_check_ownership(definition),
     ]
 
 
@@ -84,22 +75,22 @@ def load_checked(path: Path) -> Definition:
     """Read a definition and check it against every rule. Raises `UsageError` that names file, line and mistake."""
     definition = load(path)
     problems = [problem for problem in lint(definition) if not problem.is_warning]
-    folder = path.resolve().parent.name
-    if folder.startswith("v") and folder != definition.kubernetes:
-        problems.insert(0, Problem(("kubernetes",), f"{definition.kubernetes} lies in the folder of {folder}"))
+    directory = path.resolve().parent.name
+    if directory.startswith("v") and directory != definition.kubernetes:
+        problems.insert(0, Problem(("kubernetes",), f"{definition.kubernetes} is in the directory of {directory}"))
     if problems:
         raise UsageError(";\n".join(_located(path, problems)) + ".", "See releases/README.md for the rules.")
     return definition
 
 
 def warnings(path: Path, others: Iterable[Definition]) -> list[str]:
-    """Return what may be a mistake in the definition at ``path``, each with file and line.
+    """Return possible mistakes in the definition at ``path``, each with file and line.
 
-    ``others`` are all definitions of the project, this one included. Raises as `load`.
+    ``others`` are all definitions of the project, including this one. Raises as `load` does.
     """
     definition = load(path)
     found = [problem for problem in lint(definition) if problem.is_warning]
-    return _located(path, [*found, *_copied_date(definition, others)])
+    return _located(path, [*found, *_check_copied_date(definition, others)])
 
 
 def _located(path: Path, problems: Iterable[Problem]) -> list[str]:
@@ -107,7 +98,7 @@ def _located(path: Path, problems: Iterable[Problem]) -> list[str]:
     return [f"{path}:{line_of(text, problem.location)}: {problem.message}" for problem in problems]
 
 
-def _dates(definition: Definition) -> Iterator[Problem]:
+def _check_dates(definition: Definition) -> Iterator[Problem]:
     if definition.created is None:
         return
     if definition.expires and definition.expires <= definition.created:
@@ -120,7 +111,7 @@ def _dates(definition: Definition) -> Iterator[Problem]:
 
 
 def _first_release(version: str) -> date | None:
-    """Return the day before which ``version`` cannot have existed; None where that is not known."""
+    """Return the day of the first release of the minor of ``version``; None if it is not known."""
     major, minor = version_key(version)[:2]
     if major != 1 or minor < min(_FIRST_RELEASES):
         return None
@@ -128,7 +119,7 @@ def _first_release(version: str) -> date | None:
     return _FIRST_RELEASES[min(minor, max(_FIRST_RELEASES))]
 
 
-def _copied_date(definition: Definition, others: Iterable[Definition]) -> Iterator[Problem]:
+def _check_copied_date(definition: Definition, others: Iterable[Definition]) -> Iterator[Problem]:
     for other in others:
         same_release = (other.kubernetes, other.serial) == (definition.kubernetes, definition.serial)
         if definition.created is not None and other.created == definition.created and not same_release:
@@ -136,14 +127,14 @@ def _copied_date(definition: Definition, others: Iterable[Definition]) -> Iterat
             yield Problem(("created",), message, is_warning=True)
 
 
-def _local_paths(definition: Definition) -> Iterator[Problem]:
+def _check_local_paths(definition: Definition) -> Iterator[Problem]:
     for number, source in enumerate(definition.sources):
         if not isinstance(source, Images) and is_absolute_path(source.url):
             message = f"{source.url} exists on this machine only; write a path relative to this file"
             yield Problem(("sources", number, "url"), message, is_warning=True)
 
 
-def _versions(definition: Definition) -> Iterator[Problem]:
+def _check_versions(definition: Definition) -> Iterator[Problem]:
     version = definition.kubernetes.removeprefix("v")
     for number, source in enumerate(definition.sources):
         at: _Location = ("sources", number)
@@ -154,16 +145,16 @@ def _versions(definition: Definition) -> Iterator[Problem]:
         if isinstance(source, RpmRepository | RpmFolder):
             for entry, package in enumerate(source.packages):
                 name, _, rest = package.rpartition("-")[0].rpartition("-")
-                if name in _OF_KUBERNETES and rest not in (version, f"{version}+{definition.build_metadata}"):
+                if name in _KUBERNETES_PACKAGES and rest not in (version, f"{version}+{definition.build_metadata}"):
                     yield Problem((*at, "packages", entry), f"{package} is not of version {version}")
         if isinstance(source, Images | ImageArchive):
             for entry, reference in enumerate(source.references):
-                if repository_of(reference).rpartition("/")[2] in _OF_CONTROL_PLANE:
-                    yield from _tag(definition, reference, (*at, "references", entry))
+                if repository_of(reference).rpartition("/")[2] in _CONTROL_PLANE_IMAGES:
+                    yield from _check_tag(definition, reference, (*at, "references", entry))
 
 
-def _tag(definition: Definition, reference: str, at: _Location) -> Iterator[Problem]:
-    """Refuse the tag of another version or of a build without FIPS; another way to write the right one is a warning."""
+def _check_tag(definition: Definition, reference: str, at: _Location) -> Iterator[Problem]:
+    """Report the tag of another version or of a build without FIPS; another form of the right tag is a warning."""
     found = reference.partition("@")[0].rpartition(":")[2]
     if found == definition.image_tag:
         return
@@ -176,7 +167,7 @@ def _tag(definition: Definition, reference: str, at: _Location) -> Iterator[Prob
     yield Problem(at, message, is_warning=same)
 
 
-def _enterprise_linux(definition: Definition) -> Iterator[Problem]:
+def _check_enterprise_linux(definition: Definition) -> Iterator[Problem]:
     number = re.match(r"[a-z]+-?(\d+)", definition.name)
     if number and not number.group(1).startswith(str(definition.el)):
         yield Problem(("el",), f"el is {definition.el}, but the file is named {definition.name}")
@@ -197,7 +188,7 @@ def _enterprise_linux(definition: Definition) -> Iterator[Problem]:
                     yield Problem(("sources", position, "packages", entry), f"{package} is built for EL {other}")
 
 
-def _ownership(definition: Definition) -> Iterator[Problem]:
+def _check_ownership(definition: Definition) -> Iterator[Problem]:
     packages = {
         package.rsplit("-", 2)[0]
         for source in definition.sources
@@ -215,16 +206,19 @@ def _ownership(definition: Definition) -> Iterator[Problem]:
         for key, owned, fetched in (("packages", component.packages, packages), ("images", component.images, images)):
             for entry, missing in enumerate(owned):
                 if missing not in fetched:
-                    message = f"component '{component.name}' owns {missing}, which no source brings"
+                    message = f"component '{component.name}' owns {missing}, which no source provides"
                     yield Problem((*at, key, entry), message)
-        yield from _exceptions(component, at)
-    yield from _unowned(definition)
+        yield from _check_exceptions(component, at)
+    yield from _check_unowned(definition)
 
 
-def _exceptions(component: Component, at: _Location) -> Iterator[Problem]:
+def _check_exceptions(component: Component, at: _Location) -> Iterator[Problem]:
     for position, exception in enumerate(component.exceptions):
         if component.requirement == "known":
-            yield Problem((*at, "exceptions", position), "an exception has no meaning where everything is accepted")
+            yield Problem(
+                (*at, "exceptions", position),
+                "an exception has no effect with the requirement 'known', which accepts everything",
+            )
         own = component.files
         if own and not component.packages and not component.sources and not component.images:
             related = [glob for glob in own if fnmatchcase(exception.path, glob) or fnmatchcase(glob, exception.path)]
@@ -234,7 +228,7 @@ def _exceptions(component: Component, at: _Location) -> Iterator[Problem]:
                 )
 
 
-def _unowned(definition: Definition) -> Iterator[Problem]:
+def _check_unowned(definition: Definition) -> Iterator[Problem]:
     owned_packages = {name for component in definition.components for name in component.packages}
     owned_images = {name for component in definition.components for name in component.images}
     owned_sources = {name for component in definition.components for name in component.sources}

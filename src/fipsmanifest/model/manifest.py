@@ -1,6 +1,6 @@
-"""The manifest document: its model, its one canonical form, its JSON Schema.
+"""The manifest document: its model, its canonical form and its JSON Schema.
 
-The keys are the contract with consumers; the node tool reads the same document with the standard library alone.
+The keys are the contract with consumers. The node tool reads the same document with the standard library alone.
 """
 
 from __future__ import annotations
@@ -12,40 +12,33 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..errors import NotTrusted, Refused
 from ..trust.text import read_time
+from .acceptance import RequirementName
+from .finding import Verdict
 
 SCHEMA = "fipsmanifest/v1"
 
-#: gpg silently truncates longer cleartext lines at 19,995 bytes; ours stop far below (measured fact).
+#: gpg silently truncates cleartext lines at 19,995 bytes (measured); this limit is far below.
 MAX_LINE = 4096
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 OciDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-def _exists(text: str) -> str:
-    """Refuse a day that no calendar has, and a time that no clock shows."""
+def _check_exists(text: str) -> str:
+    """Raise `ValueError` for a date or time that does not exist."""
     if read_time(text) is None:
-        raise ValueError("there is no such time")
+        raise ValueError("the date or time does not exist")
     return text
 
 
-Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"), AfterValidator(_exists)]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_exists)]
-Verdict = Literal[
-    "proven",
-    "unlisted",
-    "declared",
-    "contradicted",
-    "other-module",
-    "no-crypto",
-    "plain",
-    "not-go",
-    "unreadable",
-]
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"), AfterValidator(_check_exists)]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_check_exists)]
+#: A verdict, which JSON has as a string.
+_Verdict = Annotated[Verdict, Field(strict=False)]
 
 
 class _Object(BaseModel):
-    """A JSON object; an absent key means that there is nothing to say."""
+    """A JSON object; a key without a value is absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -60,16 +53,16 @@ class Go(_Object):
 
 
 class Crypto(_Object):
-    """The verdict on a program and what it rests on."""
+    """The verdict on a program, with its evidence."""
 
-    verdict: Verdict
+    verdict: _Verdict
     module: str | None = None
     """A key of the manifest's ``modules``."""
     evidence: dict[str, str | int | bool | list[str] | list[int]] = {}
 
 
 class File(_Object):
-    """One file or link, as it must be found."""
+    """One file or link, as it must be on a node or in an image."""
 
     path: str
     type: Literal["file", "symlink"]
@@ -97,7 +90,7 @@ class Platform(_Object):
 
 
 class Image(_Object):
-    """A container image by every identity that a runtime may print."""
+    """A container image, by all identities that runtimes show."""
 
     reference: str
     component: str
@@ -106,17 +99,17 @@ class Image(_Object):
 
 
 class ComponentVerdict(_Object):
-    """What is required of a component and what its bytes say, for one architecture."""
+    """The requirement of a component and the verdict on it, for one architecture."""
 
     name: str
     architecture: str
-    requirement: Literal["proven", "module", "known"]
+    requirement: RequirementName
     reason: str | None = None
-    verdict: Verdict
+    verdict: _Verdict
 
 
 class Certificate(_Object):
-    """A validation that a module's makers hold; its status is the reader's to compute."""
+    """A validation of a module; readers compute its status for their own day."""
 
     number: int
     standard: str
@@ -125,7 +118,7 @@ class Certificate(_Object):
 
 
 class Module(_Object):
-    """A cryptographic module seen in the release's programs."""
+    """A cryptographic module in programs of the release."""
 
     name: str
     algorithm: str
@@ -138,7 +131,7 @@ class Module(_Object):
 
 
 class SourceRecord(_Object):
-    """Where something came from."""
+    """Where an artifact came from."""
 
     name: str
     kind: Literal["rpm", "tarball", "image"]
@@ -149,14 +142,14 @@ class SourceRecord(_Object):
 
 
 class OperatingSystem(_Object):
-    """An operating system that the release is for."""
+    """An operating system that the release supports."""
 
     id: str
     versions: list[str]
 
 
 class Service(_Object):
-    """A TLS service and what it may accept."""
+    """A TLS service, with the versions and suites that it may accept."""
 
     name: str
     component: str
@@ -168,7 +161,7 @@ class Service(_Object):
 
 
 class Node(_Object):
-    """What the node tool is to require."""
+    """What the node tool requires."""
 
     operating_systems: list[OperatingSystem]
     fips_mode: bool
@@ -188,7 +181,7 @@ class Manifest(_Object):
 
     schema_: Literal["fipsmanifest/v1"] = Field(alias="schema")
     name: str | None = None
-    """Which of a version's manifests it is (``rhel8``, ``rhel-84``): what its address says."""
+    """Its name among the manifests of a version (``rhel8``, ``rhel-84``), which is part of its address."""
     kubernetes: str
     build_metadata: str
     el: int
@@ -205,35 +198,35 @@ class Manifest(_Object):
     tool: Tool
 
     def document(self) -> dict[str, Any]:
-        """Give the JSON object, without the keys that have nothing to say."""
+        """Return the JSON object, without keys that have no value."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def payload(self) -> bytes:
-        """Give the canonical bytes that are signed."""
+        """Return the canonical bytes that are signed."""
         return canonical(self.document())
 
 
 def canonical(document: dict[str, Any]) -> bytes:
-    """Write JSON in the one form that is signed: ASCII, sorted keys, two spaces, one LF at the end.
+    """Return JSON in the form that is signed: ASCII, sorted keys, indented by two spaces, one LF at the end.
 
-    Raises `Refused` where a line would be longer than signing tools carry safely.
+    Raises `Refused` if a line would be longer than `MAX_LINE` bytes.
     """
     text = json.dumps(document, ensure_ascii=True, sort_keys=True, indent=2, allow_nan=False) + "\n"
     longest = max(len(line) for line in text.split("\n"))
     if longest > MAX_LINE:
         raise Refused(
-            f"A line of the manifest would be {longest} bytes long; signatures carry at most {MAX_LINE}.",
+            f"A line of the manifest would be {longest} bytes long; at most {MAX_LINE} can be signed.",
             "Shorten the reason or path of that length in the definition.",
         )
     return text.encode("ascii")
 
 
 def parse(document: dict[str, Any]) -> Manifest:
-    """Read a manifest's JSON object. Raises `NotTrusted` where it is not one of ours."""
+    """Read a manifest's JSON object. Raises `NotTrusted` if it is not a valid manifest."""
     if document.get("schema") != SCHEMA:
         raise NotTrusted(
             f"This is not a manifest: its schema is {document.get('schema')!r}.",
-            f"A manifest says {SCHEMA!r}.",
+            f"The schema of a manifest is {SCHEMA!r}.",
         )
     try:
         return Manifest.model_validate(document)
@@ -244,6 +237,6 @@ def parse(document: dict[str, Any]) -> Manifest:
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the manifest's JSON Schema (2020-12)."""
+    """Return the manifest's JSON Schema (2020-12)."""
     schema = Manifest.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

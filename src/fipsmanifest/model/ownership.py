@@ -1,4 +1,4 @@
-"""Which component a file or an image belongs to."""
+"""The component that a file or an image belongs to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from .definition import Component, Definition
 
 
 def owner_of_file(definition: Definition, artifact: Artifact, path: str) -> Component:
-    """Give the component that owns ``path`` of a package or tarball: by file glob, by package, by source.
+    """Return the component that owns ``path`` of a package or tarball: by file glob, else by package, else by source.
 
-    The first of these that fits counts. Raises `Refused` where none or more than one claims it: a file that belongs
-    to nobody is a file whose requirement nobody stated.
+    Raises `Refused` if no component or more than one owns it: a file without an owner has no requirement.
     """
     package = artifact.name.rsplit("-", 2)[0] if artifact.kind == "rpm" else None
     claims = (
@@ -21,24 +20,26 @@ def owner_of_file(definition: Definition, artifact: Artifact, path: str) -> Comp
         [item for item in definition.components if package in item.packages],
         [item for item in definition.components if artifact.source in item.sources],
     )
-    return _only(claims, f"{path} of {artifact.name}", "Give it to a component with 'files', 'packages' or 'sources'.")
+    return _single_owner(
+        claims, f"{path} of {artifact.name}", "Assign it to a component with 'files', 'packages' or 'sources'."
+    )
 
 
 def owner_of_image(definition: Definition, reference: str) -> Component:
-    """Give the component that owns an image. Raises `Refused` as for files."""
+    """Return the component that owns an image. Raises `Refused` as `owner_of_file` does."""
     repository = repository_of(reference)
     claims = ([item for item in definition.components if repository in item.images],)
-    return _only(claims, f"The image {reference}", f"Give it to a component with images = [{repository!r}].")
+    return _single_owner(claims, f"The image {reference}", f"Assign it to a component with images = [{repository!r}].")
 
 
 def repository_of(reference: str) -> str:
-    """Give an image reference without tag and digest (``docker.io/mesosphere/etcd``)."""
+    """Return an image reference without tag and digest (``docker.io/mesosphere/etcd``)."""
     without_digest = reference.partition("@")[0]
     head, slash, last = without_digest.rpartition("/")
     return head + slash + last.partition(":")[0]
 
 
-def _only(claims: tuple[list[Component], ...], what: str, advice: str) -> Component:
+def _single_owner(claims: tuple[list[Component], ...], what: str, advice: str) -> Component:
     for owners in claims:
         if len(owners) > 1:
             names = " and ".join(f"'{item.name}'" for item in owners)

@@ -11,20 +11,29 @@ import signal
 import stat
 import sys
 import time
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
 from ..trust.document import MAX_BYTES
 from ..trust.store import Trust, load_trust, packed_trust
 from ..trust.text import utc_now, visible, write_time
-from . import descriptors, host, options, report
+from . import bounded, descriptors, host, options, report
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Listed, Node, Result, verdict
 from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
 _OF_A_ROLE = frozenset(("files", "startup", "images", "services"))
+
+
+class Files(NamedTuple):
+    """Files, open for writing, for the reports beside standard output; None where one was not asked for."""
+
+    junit: Optional[io.FileIO]
+    """For the JUnit report."""
+    report: Optional[io.FileIO]
+    """For the JSON report of bounded size."""
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -64,16 +73,13 @@ def _run(asked: options.Options) -> int:
     if trust is None:
         raise UsageError("No trusted keys are named.", "Name the trust folder with --keys DIR.")
     given = list(zip(_names(asked.manifests), map(_read, asked.manifests)))  # noqa: B905 - Python 3.6 has no strict=
-    if asked.junit is None:
-        return _validate(asked, trust, given, None)
-    own = (*asked.manifests, host.archive() or "-")
-    with _open_junit(asked.junit, [path for path in own if path != "-"]) as junit:
-        return _validate(asked, trust, given, junit)
+    own = [path for path in (*asked.manifests, host.archive() or "-") if path != "-"]
+    with contextlib.ExitStack() as opened:
+        files = Files(*(None if path is None else opened.enter_context(_open_file(path, own)) for path in asked.files))
+        return _validate(asked, trust, given, files)
 
 
-def _validate(
-    asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], junit: Optional[io.FileIO]
-) -> int:
+def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], files: Files) -> int:
     """Look at the node and write what was found; gives the exit code."""
     started, clock = utc_now(), time.monotonic()
     role = host.find_role(asked.root, asked.role)
@@ -109,7 +115,7 @@ def _validate(
     )
     scope = "partial" if asked.partial else "live" if asked.live else "at-rest"
     said = report.Report(found, scope, described, [one.described for one in opened], results, _unique(warnings))
-    return _write(said, asked, junit)
+    return _write(said, asked, files)
 
 
 def _names(paths: Sequence[str]) -> List[str]:
@@ -177,24 +183,39 @@ def _unique(sentences: Sequence[str]) -> List[str]:
     return sorted(set(sentences), key=list(sentences).index)
 
 
-def _write(found: report.Report, asked: options.Options, junit: Optional[io.FileIO]) -> int:
-    """Write the report where it was asked for; gives the exit code."""
+def _write(found: report.Report, asked: options.Options, files: Files) -> int:
+    """Write the report where it was asked for, and return the exit code."""
     code = EXIT_CODES[found.verdict]
-    try:
-        if junit is not None:
-            left = memoryview(report.to_junit(found).encode("ascii"))
-            while left:
-                left = left[junit.write(left) :]
-    except OSError as error:
-        _say_error("{} cannot be written: {}.".format(visible(str(asked.junit)), error.strerror))
-        code = code or EXIT_CODES[INCOMPLETE]
+    limit = asked.report_limit
+    limited = "" if limit is None else bounded.bounded_json(found, limit)
+    if files.junit is not None:
+        failed = _write_file(files.junit, report.to_junit(found), str(asked.junit))
+        code = code or failed
+    if files.report is not None:
+        failed = _write_file(files.report, limited, str(asked.report))
+        code = code or failed
     colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    _say(report.to_json(found) if asked.json else report.to_text(found, colour))
+    if asked.json:
+        _say(limited if limited and files.report is None else report.to_json(found))
+    else:
+        _say(report.to_text(found, colour))
     return code
 
 
-def _open_junit(path: str, others: Sequence[str]) -> io.FileIO:
-    """Open the file for the JUnit report before the node is looked at; raises `UsageError` where there can be none."""
+def _write_file(file: io.FileIO, text: str, name: str) -> int:
+    """Write an ASCII text to an open file; returns the exit code of a failure, or 0."""
+    left = memoryview(text.encode("ascii"))
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        _say_error("{} cannot be written: {}.".format(visible(name), error.strerror))
+        return EXIT_CODES[INCOMPLETE]
+    return 0
+
+
+def _open_file(path: str, others: Sequence[str]) -> io.FileIO:
+    """Open a file for a report before the node is inspected. Raises `UsageError` if it cannot be written."""
     with contextlib.suppress(OSError):
         # Neither may be written over: what the tool reads, and what it runs from.
         if any(os.path.samefile(path, other) for other in others):

@@ -8,6 +8,7 @@ from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 from ..errors import UsageError
 from ..trust.document import Bindings
 from ..trust.text import visible
+from . import bounded
 
 CHECKS = ("signature", "platform", "fips-mode", "files", "startup", "images", "processes", "services")
 
@@ -35,8 +36,17 @@ class Options(NamedTuple):
     """What the manifests must be for."""
     junit: Optional[str]
     """Where to write a JUnit report."""
+    report: Optional[str]
+    """Where to write a second JSON report, of at most ``report_limit`` bytes."""
+    report_limit: Optional[int]
+    """The most bytes of a JSON report: of ``report`` where there is one, else of standard output."""
     version: bool
     """Whether to show the version alone."""
+
+    @property
+    def files(self) -> Tuple[Optional[str], ...]:
+        """Where reports are written beside standard output, in the order of `main.Files`."""
+        return (self.junit, self.report)
 
     @property
     def partial(self) -> bool:
@@ -53,6 +63,10 @@ def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
         )
     if given.root is not None and not os.path.isdir(given.root):
         raise UsageError("There is no folder {}.".format(visible(given.root)), "Name the root of the node's file tree.")
+    if given.report_limit is not None and given.report is None and not given.json:
+        raise UsageError("--report-limit is for a JSON report.", "Add --json, or --report FILE.")
+    if given.report is not None and given.report_limit is None:
+        raise UsageError("--report needs the size of what it may write.", "Add --report-limit BYTES.")
     if not given.version and not given.manifest:
         raise UsageError("No manifest is named.", "Name the signed manifest: {} MANIFEST.asc".format(program))
     return Options(
@@ -66,6 +80,8 @@ def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
         given.fingerprint,
         Bindings(given.kubernetes, given.el, given.min_serial, given.allow_expired),
         given.junit,
+        given.report,
+        given.report_limit,
         given.version,
     )
 
@@ -99,6 +115,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--min-serial", type=_serial, metavar="N", help="the manifest must have this serial or a higher one")
     add("--allow-expired", action="store_true", help="take a manifest past its end, with a warning")
     add("--junit", metavar="FILE", help="write a JUnit report as well")
+    add("--report", metavar="FILE", help="write a JSON report of at most --report-limit bytes as well")
+    add("--report-limit", type=_limit, metavar="BYTES", help="bound the JSON report: failures first, no passes")
     add("--version", action="store_true", help="show version, own digest and trusted keys")
     return parser
 
@@ -106,6 +124,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def _serial(text: str) -> int:
     if not re.match(r"[1-9][0-9]{0,17}\Z", text):
         raise argparse.ArgumentTypeError("{} is not a positive number".format(repr(text)))
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    if not re.match(r"[1-9][0-9]{0,8}\Z", text) or int(text) < bounded.SMALLEST:
+        raise argparse.ArgumentTypeError("{} is not a number from {} on".format(repr(text), bounded.SMALLEST))
     return int(text)
 
 

@@ -111,7 +111,7 @@ def _load(path: Path) -> dict[str, Any]:
 def _parse(data: bytes | str, name: str) -> dict[str, Any]:
     try:
         document = documents.read_json(data)
-    except documents.Unreadable as error:
+    except documents.MalformedDocument as error:
         raise Incomplete(f"{name} is not JSON.", "Log in to the registry again.") from error
     return document if isinstance(document, dict) else {}
 

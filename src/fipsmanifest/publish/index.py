@@ -275,7 +275,9 @@ def _certificates_of(modules: Iterable[Module]) -> tuple[str, ...]:
 
 def _changes(before: VerifiedManifest, after: VerifiedManifest) -> tuple[str, ...]:
     differences = [
-        difference for difference in compare(before.content, after.content) if difference.subject not in _ALWAYS_DIFFER
+        difference
+        for difference in compare(before.content, after.content)
+        if difference.is_shown and difference.subject not in _ALWAYS_DIFFER
     ]
     lines = [_change(difference) for difference in differences[:MAX_CHANGES]]
     left = len(differences) - len(lines)

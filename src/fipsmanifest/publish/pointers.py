@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from . import index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import Stored
 from .consumer import Consumer, read_manifest, tool_signer
+from .pointer_state import NewestSerial, State, manifest_pointer, tool_versions
 from .request import ManifestToPublish
 from .snapshot import Snapshot, published_tool_signer
 
@@ -53,11 +55,7 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
     for suffix in layout.TOOL_SUFFIXES:
         pointer = there.objects.get(layout.tool(None, suffix))
         if pointer is not None:
-            found = [
-                known
-                for known, data in versions.items()
-                if _has_same_content(known, suffix, data, pointer.data, consumer)
-            ]
+            found = list(tool_versions(suffix, pointer.data, versions, consumer))
             if not found:
                 yield foreign(layout.tool(None, suffix), _TOOL_POINTER_STEPS[suffix], pointer, there.address)
                 continue
@@ -80,15 +78,6 @@ def tool_pointers(version: str, files: list[Action], there: Snapshot, consumer: 
         elif suffix in at:
             detail = f"{at[suffix]} -> {target}" if at[suffix] != target else f"another signature of {target}"
             yield Action(Kind.MOVE, key, step, files_there[suffix], pointer.token, detail)
-
-
-def _has_same_content(
-    version: str, suffix: str, files: Mapping[str, bytes], pointer: bytes, consumer: Consumer
-) -> bool:
-    """Return whether a pointer has a version's content: the same bytes, or for a signature a valid one of that tool."""
-    if files.get(suffix) == pointer:
-        return True
-    return suffix == ".asc" and "" in files and tool_signer(files[""], pointer, consumer, version) is not None
 
 
 def _published_tools(there: Snapshot) -> dict[str, dict[str, bytes]]:
@@ -145,29 +134,27 @@ def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Co
     pointer = there.objects.get(key)
     if pointer is None:
         return Action(Kind.CREATE, key, step, manifest.signed, None, f"-> serial {manifest.serial}")
-    if pointer.data == manifest.signed:
-        return same(key, step, pointer, f"serial {manifest.serial}")
-    try:
-        signed = read_manifest(pointer.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name)
-        serial, trusted = signed.document.serial, ""
-    except NotTrusted as error:
-        # It is a copy of a serial whose key was revoked later: a reissue must be able to replace it.
-        copied = _serial_with(pointer.data, manifest, there)
-        if copied is None or copied >= manifest.serial:
-            return foreign(key, step, pointer, there.address, error.message)
-        serial, trusted = copied, ", which is no longer trusted,"
-    if serial > manifest.serial:
+
+    def payload() -> bytes:
+        return read_manifest(manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name).payload
+
+    sha256 = hashlib.sha256(manifest.signed).hexdigest()
+    newest = NewestSerial(manifest.kubernetes, manifest.name, manifest.serial, sha256, payload)
+    found = manifest_pointer(pointer.data, newest, consumer, lambda: _stored_serials(manifest, there))
+    serial, move = found.serial or 0, Action(Kind.MOVE, key, step, manifest.signed, pointer.token, "")
+    if found.state is State.CURRENT:
+        return same(key, step, pointer, f"serial {serial}")
+    if found.state is State.RESIGNED:
+        return replace(move, detail=f"another signature of serial {serial}")
+    if found.state is State.BEHIND:
+        return replace(move, detail=f"serial {serial} -> {manifest.serial}")
+    if found.state is State.AHEAD:
         return _newer_pointer(pointer, manifest, serial, there)
-    if serial < manifest.serial:
-        detail = f"serial {serial}{trusted} -> {manifest.serial}"
-        return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
-    if (
-        signed.payload
-        == read_manifest(manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name).payload
-    ):
-        detail = f"another signature of serial {serial}"
-        return Action(Kind.MOVE, key, step, manifest.signed, pointer.token, detail)
-    return foreign(key, step, pointer, there.address, f"It differs from the published serial {serial}.")
+    if found.state is State.REFUSED_COPY and serial < manifest.serial:
+        # A reissue must be able to replace it.
+        return replace(move, detail=f"serial {serial}, which is no longer trusted, -> {manifest.serial}")
+    because = found.error.message if found.error else f"It differs from the published serial {serial}."
+    return foreign(key, step, pointer, there.address, because)
 
 
 def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, there: Snapshot) -> Action:
@@ -182,13 +169,12 @@ def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, th
     return lost(key, step, sentence, f"Put it back: {key} has the same bytes.")
 
 
-def _serial_with(data: bytes, manifest: ManifestToPublish, there: Snapshot) -> int | None:
-    """Return the stored serial with exactly these bytes, or None."""
+def _stored_serials(manifest: ManifestToPublish, there: Snapshot) -> Iterator[tuple[int, bytes]]:
+    """Yield the stored serials of a release that were read, and their bytes."""
     for serial in there.serials(manifest.kubernetes, manifest.name):
         stored = there.objects.get(layout.manifest(manifest.kubernetes, manifest.name, serial))
-        if stored is not None and stored.data == data:
-            return serial
-    return None
+        if stored is not None:
+            yield serial, stored.data
 
 
 def _suffix(key: str) -> str:

@@ -142,7 +142,11 @@ class S3Bucket:
         self._with_retries(f"write {key}", write)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Yield the objects, page by page."""
+        """Yield the objects, ordered by key; not every store lists so (SeaweedFS: ``a/1`` before ``a+``)."""
+        yield from sorted(self._pages(prefix), key=lambda entry: entry.key)
+
+    def _pages(self, prefix: str) -> Iterator[Entry]:
+        """Yield the objects as the store lists them, page by page."""
         token: dict[str, str] = {}
         count = 0
         while True:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import Incomplete
+from ..model.lifetime import days_until, format_days
 from ..trust.store import WARN_DAYS, Trust, TrustedKey, load_trust
 from ..trust.text import utc_now
 from .certificates import KeyValidity, read_validity
@@ -93,12 +94,7 @@ def _next_expiry(named: Sequence[KeyValidity], now: datetime) -> datetime | None
 
 
 def _days_until(end: datetime | None, now: datetime) -> int | None:
-    return None if end is None else (end - now).days
-
-
-def format_days(days: int) -> str:
-    """Return a number of days in words: ``in 3 days``."""
-    return "within a day" if days == 0 else "in 1 day" if days == 1 else f"in {days} days"
+    return None if end is None else days_until(end, now)
 
 
 def _warnings(entry: TrustedKey, days: int | None, troubles: Sequence[str]) -> str | None:

@@ -1,7 +1,7 @@
 """Running gpgv, or gpg as if it were gpgv, and reading what it says on its status pipe.
 
 gpgv's exit code, its text output and the file it writes each say "good" of inputs that are not
-(``tests/node/test_attacks.py`` has them); only the status lines taken together tell. gpgv comes from /usr/bin or
+(``tests/trust/test_attacks.py`` has them); only the status lines taken together tell. gpgv comes from /usr/bin or
 /bin, never from PATH. Where it is missing gpg does the same, held to the same keyring and judged by the same lines.
 """
 
@@ -354,7 +354,7 @@ def judge(
 
     ``signature_class`` is 0x01 for a cleartext signature and 0x00 for a detached one; ``plaintext`` says whether gpgv
     was asked to write the text. ``upstream`` also takes version 3 signatures, and a key that expired after it signed.
-    Every rule is a line of the table in ``tests/node/test_status_lines.py``.
+    Every rule is a line of the table in ``tests/trust/test_status_lines.py``.
     """
     found: Dict[str, List[Tuple[str, ...]]] = {}
     for line in status:

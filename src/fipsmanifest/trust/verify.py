@@ -1,7 +1,7 @@
 """The one verifier of signatures: the node tool, the consumer's command, the signer and the publisher use it.
 
 gpg and its wrappers say "good" of messages that are not what they seem; the numbered steps are what it takes to be
-sure. ``tests/node/attacks.py`` holds the messages, and ``tests/node/test_verifier_steps.py`` shows that each step is
+sure. ``tests/trust/attacks.py`` holds the messages, and ``tests/trust/test_verifier_steps.py`` shows that each step is
 needed.
 """
 

@@ -144,5 +144,6 @@ def changes_since(result: ReleaseResult, bucket: Bucket, trust: Trust) -> dict[s
             consumer = Consumer.trusting(trust)
             before = published_manifest(bucket, record.kubernetes, record.name, consumer, record.since)
         differences = compare(before[1].content, parse_json(payload)) if before else []
-        found[record.name] = Changes(record.since if before else 0, tuple(differences))
+        shown = tuple(item for item in differences if item.is_shown)
+        found[record.name] = Changes(record.since if before else 0, shown)
     return found

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Conflict, NotTrusted
 from ..generate.tool import ToolFile
 from ..model.definition import Definition
+from ..model.diff import compare, describe_additions, describe_conflicts
 from ..publish import layout
 from ..publish.action import Action, Kind, Step
-from ..publish.compare import Differs, OnlyAdditions, compare
 from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
@@ -223,17 +223,17 @@ def _published(
     data, signed = found
     if signed.payload == payload:
         return PreparedManifest(definition, payload, data, "published")
-    difference = compare(parse_json(signed.payload), parse_json(payload))
-    if isinstance(difference, Differs):
+    differences = compare(parse_json(signed.payload), parse_json(payload))
+    if conflicts := describe_conflicts(differences):
         highest = max(published.serials(definition.kubernetes, definition.name), default=definition.serial)
         raise Conflict(
             f"{definition.manifest_name} serial {definition.serial} of {definition.kubernetes} is published in "
             f"{published.address} (signed {signed.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signed.fingerprint}), and it "
-            f"differs: {'; '.join(difference.what[:20])}.",
+            f"differs: {'; '.join(conflicts[:20])}.",
             f"If the change is intended, give the definition a new serial and a reason; the next serial is "
             f"{highest + 1}.",
         )
-    what = ", ".join(difference.what) if isinstance(difference, OnlyAdditions) else "a different form"
+    what = ", ".join(describe_additions(differences)) or "a different form"
     return PreparedManifest(
         definition, signed.payload, data, "published", f"published as it was; a new serial would add {what}"
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..collect.context import Context
     from ..generate.tool import ToolFile
-    from ..inspect.artifacts import Inspected
+    from ..inspect.artifacts import InspectedArtifact
     from ..inspect.inspector import Inspector
     from ..inspect.table import Table
 
@@ -109,7 +109,7 @@ def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> t
 
 def collect_and_inspect(
     definition: Definition, base: Path, site: Site, rule: LockRule, inspector: Inspector
-) -> tuple[Inspected, ...]:
+) -> tuple[InspectedArtifact, ...]:
     """Collect as `collect` does, and inspect each artifact while the next one is downloaded."""
     from ..collect.stage import collect as fetch
     from ..inspect.artifacts import Inspection
@@ -123,7 +123,7 @@ def collect_and_inspect(
         return inspection.result()
 
 
-def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[Inspected, ...]:
+def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[InspectedArtifact, ...]:
     """Inspect the artifacts of an earlier `collect`; every file is hashed again before it is inspected."""
     from ..fetch.cache import Cache, default_root
     from ..inspect.artifacts import Inspection, files_of
@@ -174,7 +174,7 @@ def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Cont
         yield Context(http, cache, mirrors, verifier(site.trust()), base, tuple(pins), site.progress)
 
 
-def generate(definition: Definition, inspected: Sequence[Inspected], site: Site, tool: ToolFile) -> bytes:
+def generate(definition: Definition, inspected: Sequence[InspectedArtifact], site: Site, tool: ToolFile) -> bytes:
     """Generate the manifest, and return its canonical bytes. Raises `Refused` if a requirement is not met."""
     from ..generate.assemble import assemble
     from ..generate.modules import describer

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..elf import Elf
-from ..functab import FunctionTable
-from ..functions import Function, FunctionIndex, index, named
+from ..function_table import FunctionTable
+from ..functions import Function, FunctionIndex, function_index, functions_with_prefix
 from ..source import ByteSource
-from .integrity import NativeModule
+from ..fipsinfo import NativeModule
 from .reference import Record, Reference, Symbol, SymbolKind, digest_of
 from .relocations import SIZES, TLS_LOAD_BEFORE, Kind, target
 
@@ -137,7 +137,7 @@ class _Work:
         )
 
     def run(self) -> Comparison:
-        self._functions = index(self._source, self._elf, self._table)
+        self._functions = function_index(self._source, self._elf, self._table)
         if self._functions is None:
             return self.result("native-no-function-table")
         start, end = self._module.ranges[0]
@@ -296,7 +296,7 @@ class _Work:
             if records[0].kind != SymbolKind.READER:
                 continue
             name = records[0].symbol.name
-            for item in named(self._source, self._elf, self._table, name.encode()):
+            for item in functions_with_prefix(self._source, self._elf, self._table, name.encode()):
                 if item.name == name:
                     found = self._reads_from(records, item)
                     if found is None or (place is not None and found != place):

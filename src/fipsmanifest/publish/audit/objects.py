@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ...errors import NotTrusted
-from ...sign.listing import format_days
+from ...model.lifetime import days_until, format_days
 from ...trust.store import WARN_DAYS
 from ...trust.text import read_time
 from .. import history, index, layout
@@ -94,7 +94,7 @@ def expiry(walk: AuditWalk, contents: index.PublishedContents) -> None:
         expires = read_time(record.expires)
         if expires is not None and expires <= walk.now:
             walk.found(record.key, "expired", f"expired on {record.expires}", NOT_TRUSTED)
-        elif expires is not None and (left := (expires - walk.now).days) <= WARN_DAYS:
+        elif expires is not None and (left := days_until(expires, walk.now)) <= WARN_DAYS:
             message = f"{record.key} expires {format_days(left)}, on {record.expires}."
             walk.note(record.key, f"{message} {ADVICE['expired']}")
 

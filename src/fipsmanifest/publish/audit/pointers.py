@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ...errors import NotTrusted
 from .. import index, layout
 from ..bucket import Stored
-from ..consumer import read_manifest
 from ..layout import ManifestKey, ToolKey
 from ..page import render
+from ..pointer_state import NewestSerial, State, manifest_pointer, tool_versions
 from ..records import in_parallel
 from ..snapshot import missed
 from .finding import ADVICE, INVALID, NOT_TRUSTED, PUT_BACK
@@ -25,7 +25,7 @@ def manifest_pointers(walk: AuditWalk, contents: index.PublishedContents) -> Non
     newest = index.newest(contents)
     pointers = {key for key, what in walk.parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
     for key, stored in in_parallel(walk.get, newest):
-        if stored is not None and hashlib.sha256(stored.data).hexdigest() != newest[key].sha256:
+        if stored is not None:
             _manifest_pointer(walk, key, stored.data, newest[key])
     for key in sorted(pointers - newest.keys()):
         signed = walk.verifies(key, walk.consumer)
@@ -37,46 +37,39 @@ def manifest_pointers(walk: AuditWalk, contents: index.PublishedContents) -> Non
         walk.found(key, "pointer", what, INVALID if signed else NOT_TRUSTED)
 
 
-def _manifest_pointer(walk: AuditWalk, key: str, data: bytes, newest: index.PublishedManifest) -> None:
-    """Report a pointer that differs from the newest serial."""
-    try:
-        signed = read_manifest(data, walk.consumer, kubernetes=newest.kubernetes, name=newest.name)
-    except NotTrusted as error:
-        refused = _refused_copies(walk, newest, data)
-        if refused:
-            what = f"has the bytes of serial {max(refused)}, which is refused: {error.message.rstrip('.')}"
-            walk.found(
-                key, "pointer", what, NOT_TRUSTED, ADVICE["missing"] if max(refused) < newest.serial else PUT_BACK
-            )
-        else:
-            walk.found(key, "pointer", "does not have the bytes of a published serial", NOT_TRUSTED)
-        return
-    serial = signed.document.serial
-    if serial < newest.serial:
-        walk.found(key, "pointer", f"is not a copy of the newest serial, which is {newest.serial}")
-    elif serial > newest.serial:
-        walk.found(key, "pointer", f"has serial {serial}, which is missing", NOT_TRUSTED, _COPY)
-    elif _payload(walk, newest) == signed.payload:
+def _manifest_pointer(walk: AuditWalk, key: str, data: bytes, record: index.PublishedManifest) -> None:
+    """Report what a plan that publishes nothing would do about a pointer."""
+
+    def payload() -> bytes | None:
+        stored = walk.read(record.key)
+        return walk.consumer.manifest(stored.data).payload if stored is not None else None
+
+    newest = NewestSerial(record.kubernetes, record.name, record.serial, record.sha256, payload)
+    found = manifest_pointer(data, newest, walk.consumer, lambda: _refused_serials(walk, record))
+    serial, state = found.serial, found.state
+    if state is State.BEHIND:
+        walk.found(key, "pointer", f"is not a copy of the newest serial, which is {record.serial}")
+    elif state is State.RESIGNED:
         walk.found(key, "pointer", f"has another signature of serial {serial} than the published object")
-    else:
+    elif state is State.AHEAD:
+        walk.found(key, "pointer", f"has serial {serial}, which is missing", NOT_TRUSTED, _COPY)
+    elif state is State.DIFFERENT:
         walk.found(key, "pointer", f"has other content than the published serial {serial}", NOT_TRUSTED)
+    elif state is State.REFUSED_COPY and found.error is not None and serial is not None:
+        what = f"has the bytes of serial {serial}, which is refused: {found.error.message.rstrip('.')}"
+        walk.found(key, "pointer", what, NOT_TRUSTED, ADVICE["missing"] if serial < record.serial else PUT_BACK)
+    elif state is State.UNKNOWN:
+        walk.found(key, "pointer", "does not have the bytes of a published serial", NOT_TRUSTED)
 
 
-def _refused_copies(walk: AuditWalk, release: index.PublishedManifest, data: bytes) -> list[int]:
-    """Return the refused serials of a release with exactly these bytes."""
-    found = []
+def _refused_serials(walk: AuditWalk, release: index.PublishedManifest) -> Iterator[tuple[int, bytes]]:
+    """Yield the refused serials of a release, and their bytes."""
     for key in walk.refused_keys:
         what = layout.read_key(key)
         if isinstance(what, ManifestKey) and (what.kubernetes, what.name) == (release.kubernetes, release.name):
             stored = walk.read(key)
-            if stored is not None and stored.data == data:
-                found.append(what.serial or 0)
-    return found
-
-
-def _payload(walk: AuditWalk, record: index.PublishedManifest) -> bytes | None:
-    stored = walk.read(record.key)
-    return walk.consumer.manifest(stored.data).payload if stored is not None else None
+            if stored is not None:
+                yield what.serial or 0, stored.data
 
 
 def tool_pointers(walk: AuditWalk, contents: index.PublishedContents) -> None:
@@ -107,11 +100,11 @@ def _why_untrusted(walk: AuditWalk, data: bytes, signature: Stored | None) -> st
         if not isinstance(parsed, ToolKey) or not parsed.version or parsed.suffix or entry.size != len(data):
             continue
         stored = walk.read(key)
-        if stored is not None and stored.data == data:
-            if parsed.version not in walk.refused_tools:
+        for version in tool_versions("", data, {parsed.version: {"": stored.data}} if stored else {}, walk.consumer):
+            if version not in walk.refused_tools:
                 return None
-            error = walk.refused_tools[parsed.version].error
-            why = f"has the bytes of version {parsed.version}, which is refused: {error.message.rstrip('.')}"
+            error = walk.refused_tools[version].error
+            why = f"has the bytes of version {version}, which is refused: {error.message.rstrip('.')}"
     try:
         return None if signature is not None and walk.consumer.tool(data, signature.data) else why
     except NotTrusted:

@@ -1,0 +1,86 @@
+"""Signs that an ELF file is a Go program or library, whatever its build info says or does not say.
+
+``not-go`` lets a file pass, so it takes the absence of several independent signs. What a linker leaves for tools
+(sections, the build ID note) can be removed without harm; the magic of the function table is checked by the runtime as
+it starts, and its entry code is what starts it; its messages are in every program, of Go's own compiler and of gccgo.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from . import function_table
+from .elf import Elf, Segment
+from .source import ByteSource, find, windows
+
+Compiler = Literal["gc", "gccgo"]
+
+#: Sections of Go's own linker (``cmd/link/internal/ld``).
+_SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".gosymtab", ".go.buildinfo", ".go.module", ".note.go.buildid")
+#: gccgo's: export data (``gcc/go/go-backend.cc``), in the file even when it is stripped.
+_GCCGO_SECTION = ".go_export"
+#: Its runtime as a shared library, in the dynamic strings as DT_NEEDED or DT_SONAME.
+_GCCGO_LIBRARY = b"\0libgo.so."
+#: The file names that gccgo's runtime, in C, reports its errors with.
+_GCCGO_RUNTIME = b"/libgo/runtime/"
+
+#: Messages of the runtime (``runtime/panic.go``, ``chan.go``, ``proc.go``, ``error.go``), in all programs of Go 1.16 to
+#: 1.27 and of gccgo 12 that were looked at; of 3,000 other ELF files of Debian 12, none had even one.
+_MESSAGES = (
+    b"all goroutines are asleep - deadlock!",
+    b"slice bounds out of range",
+    b"send on closed channel",
+    b"close of nil channel",
+    b"invalid memory address or nil pointer dereference",
+    b"assignment to entry in nil map",
+    b"interface conversion: ",
+    b"schedule: holding locks",
+)
+#: So that a program in another language may quote one of them.
+_ENOUGH_MESSAGES = 2
+_LONGEST = 64
+
+#: The runtime's first instructions, which take argc and argv from the stack (``_rt0_amd64``: MOVQ, LEAQ and the opcode
+#: of JMP; ``_rt0_arm64``: LDR X0, ADD X1). C libraries use other registers.
+_ENTRY = {
+    "x86_64": bytes.fromhex("488b3c24488d742408e9"),
+    "aarch64": bytes.fromhex("e00340f9e1230091"),
+}
+
+
+def detect(source: ByteSource, elf: Elf) -> Compiler | None:
+    """Return which compiler's signs a file has; None where it has no sign of Go."""
+    if elf.section(_GCCGO_SECTION):
+        return "gccgo"
+    if any(elf.section(name) for name in _SECTIONS) or _has_build_id(source, elf):
+        return "gc"
+    places = _text_segments(elf)
+    if any(True for segment in places for _ in function_table.headers(source, elf, segment.offset, segment.end)):
+        return "gc"
+    messages: set[bytes] = set()
+    for segment in places:
+        for _, data in windows(source, segment.offset, segment.end, _LONGEST):
+            if _GCCGO_RUNTIME in data or _GCCGO_LIBRARY in data:
+                return "gccgo"
+            messages.update(message for message in _MESSAGES if message in data)
+    if len(messages) >= _ENOUGH_MESSAGES or _has_go_entry(source, elf):
+        return "gc"
+    return None
+
+
+def _text_segments(elf: Elf) -> tuple[Segment, ...]:
+    """Return the segments that have texts and tables; that of the code too where they have none of their own."""
+    apart = tuple(segment for segment in elf.loads if not segment.executable)
+    return apart if any(not segment.writable for segment in apart) else elf.loads
+
+
+def _has_build_id(source: ByteSource, elf: Elf) -> bool:
+    notes = (segment for segment in elf.segments if segment.kind == "note")
+    return any(source.read_at(note.offset, 16)[8:] == b"\4\0\0\0Go\0\0" for note in notes)
+
+
+def _has_go_entry(source: ByteSource, elf: Elf) -> bool:
+    code = _ENTRY.get(elf.facts.machine)
+    return code is not None and any(
+        True for segment in elf.executable for _ in find(source, segment.offset, segment.end, code)
+    )

@@ -1,0 +1,202 @@
+"""Cryptography that is not Go's standard library: by packages' names, by libraries in C, by algorithms' constants.
+
+`no-crypto` lets a program pass, so before it is said of one, what would show other cryptography is looked for: the
+import paths of its packages (also below ``vendor`` and in a fork under another name), the libraries that C code would
+take cryptography from, and tables that no implementation of an algorithm does without, whatever its functions are
+called.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .source import ByteSource, windows
+
+#: Modules whose purpose is cryptography, as pkg.go.dev lists them, by the beginning of their import paths.
+_MODULES = (
+    "filippo.io/",
+    "git.schwanenlied.me/yawning",
+    "github.com/ProtonMail/go-crypto",
+    "github.com/ProtonMail/gopenpgp",
+    "github.com/aead/",
+    "github.com/agl/ed25519",
+    "github.com/bwesterb/go-ristretto",
+    "github.com/btcsuite/btcd/btcec",
+    "github.com/cloudflare/bn256",
+    "github.com/cloudflare/circl",
+    "github.com/consensys/gnark-crypto",
+    "github.com/coinbase/kryptology",
+    "github.com/dchest/bcrypt_pbkdf",
+    "github.com/decred/dcrd/dcrec",
+    "github.com/emmansun/gmsm",
+    "github.com/ethereum/go-ethereum/crypto",
+    "github.com/flynn/noise",
+    "github.com/golang-fips/openssl",
+    "github.com/google/tink",
+    "github.com/gtank/",
+    "github.com/herumi/bls",
+    "github.com/jedisct1/go-minisign",
+    "github.com/jedisct1/xsecretbox",
+    "github.com/kevinburke/nacl",
+    "github.com/libp2p/go-openssl",
+    "github.com/microsoft/go-crypto-",
+    "github.com/miekg/pkcs11",
+    "github.com/minio/sio",
+    "github.com/oasisprotocol/curve25519-voi",
+    "github.com/oasisprotocol/deoxysii",
+    "github.com/pedroalbanese/",
+    "github.com/spacemonkeygo/openssl",
+    "github.com/supranational/blst",
+    "github.com/tink-crypto/",
+    "github.com/tjfoc/gmsm",
+    "gitlab.com/yawning/",
+    "go.dedis.ch/kyber",
+    "golang.zx2c4.com/wireguard",
+)
+#: Names of algorithms and schemes, as packages are named after them: FIPS 180, 186, 197, 202 to 205, SP 800-38, RFC
+#: 7693, 7748, 7914, 8032, 8439, 9106, GM/T 0002 to 0004, and those that they replaced;
+#: none that means something else, too (``nacl``, ``vrf``).
+_ALGORITHMS = (
+    r"aes|aescbc|aesccm|aescfb|aesctr|aesgcm|aeskw|aesni|argon2|ascon|bcrypt|bip32|blake2|blake256|blake2b|"
+    r"blake2s|blake3|blake512|blowfish|bls12381|bn256|btcec|camellia|cast5|chacha|chacha20|chacha20poly1305|"
+    r"cmac|curve25519|curve448|decaf448|dilithium|ecdh|ecdsa|ecies|ecvrf|ed25519|ed25519consensus|ed448|eddsa|"
+    r"edwards25519|edwards448|elgamal|fernet|gcmsiv|ghash|gost28147|gost3410|gost34112012256|groestl|hkdf|hmac|"
+    r"hpke|keccak|kyber|md4|md5|mldsa|mldsa44|mldsa65|mldsa87|mlkem|mlkem1024|mlkem512|mlkem768|ntru|openpgp|"
+    r"pbkdf2|pkcs12|pkcs7|pkcs8|poly1305|rc2|rc4|rc5|rc6|rijndael|ripemd160|ristretto255|rsa|salsa20|schnorr|"
+    r"schnorrkel|scrypt|secp256k1|secretbox|sha1|sha2|sha256|sha3|sha512|shacal|skein|slhdsa|sm2|sm3|sm4|"
+    r"sphincs|streebog|threefish|twofish|whirlpool|x25519|x448|xchacha20|xchacha20poly1305|xsalsa20|xtea|xts|"
+    r"xxtea"
+)
+#: What stands around an algorithm's name in that of a fork or of a faster implementation (``sha256-simd``).
+_SEGMENT = re.compile(rf"(?:go-?)?(?:{_ALGORITHMS})(?:-?(?:simd|go|asm|x|x4|x8|block|arx|v[0-9]+))?")
+#: golang.org/x/crypto under whatever name it was copied to.
+_X_CRYPTO = re.compile(r"(?:^|/)x/crypto(?:/|$)")
+_SUBTLE = re.compile(r"(?:^|/)crypto/(?:internal/)?(?:fips140/)?(?:subtle|alias|constanttime)$")
+
+#: Libraries of cryptography: file names that the loader or ``dlopen`` is given, and how the code of one names itself.
+_LIBRARIES = (
+    b"libcrypto.so",
+    b"libssl.so",
+    b"libgcrypt.so",
+    b"libsodium.so",
+    b"libmbedcrypto.so",
+    b"libwolfssl.so",
+    b"libnettle.so",
+    b"libhogweed.so",
+    b"libgnutls.so",
+    b"libnss3.so",
+    b"libfreebl",
+    b"libbotan",
+    b"libtomcrypt.so",
+    b"libaws-lc",
+    b"libpkcs11",
+    b"libsofthsm2",
+    b"part of OpenSSL",
+    b"OpenSSL 1.",
+    b"OpenSSL 3.",
+    b"BoringSSL",
+    b"AWS-LC",
+    b"wolfSSL",
+    b"mbed TLS",
+    b"Mbed TLS",
+    b"libsodium",
+    b"_goboringcrypto_",
+)
+
+
+def _little(size: str, *words: int) -> bytes:
+    return struct.pack(f"<{len(words)}{size}", *words)
+
+
+def _both(size: str, *words: int) -> tuple[bytes, bytes]:
+    return struct.pack(f"<{len(words)}{size}", *words), struct.pack(f">{len(words)}{size}", *words)
+
+
+#: Algorithm -> the beginning of a table that it needs, as FIPS 180-4, 197, 46-3, 202 and RFC 1321, 7693 define them.
+#: ChaCha20's constant is no sign: the runtime's random numbers have it in every program (``internal/chacha8rand``).
+_TABLES = {
+    "aes": (
+        bytes.fromhex("637c777bf26b6fc53001672bfed7ab76"),
+        bytes.fromhex("52096ad53036a538bf40a39e81f3d7fb"),
+        *_both("I", 0xC66363A5, 0xF87C7C84, 0xEE777799),
+    ),
+    "sha256": _both("I", 0x428A2F98, 0x71374491, 0xB5C0FBCF),
+    "sha512": _both("Q", 0x428A2F98D728AE22, 0x7137449123EF65CD),
+    "sha3": (_little("Q", 0x1, 0x8082, 0x800000000000808A),),
+    "md5": _both("I", 0xD76AA478, 0xE8C7B756, 0x242070DB),
+    "blake2b": (_little("Q", 0x6A09E667F3BCC908, 0xBB67AE8584CAA73B),),
+    "blake2s": (_little("I", 0x6A09E667, 0xBB67AE85, 0x3C6EF372),),
+    "blowfish": _both("I", 0x243F6A88, 0x85A308D3, 0x13198A2E),
+    "des": (bytes((14, 4, 13, 1, 2, 15, 11, 8, 3, 10, 6, 12, 5, 9, 0, 7)),),
+    "sm4": (bytes.fromhex("d690e9fecce13db716b614c228fb2c05"),),
+}
+_LONGEST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class OtherCryptography:
+    """What shows cryptography that is not Go's standard library's."""
+
+    packages: tuple[str, ...]
+    """Import paths of packages that are known for cryptography, or are named after an algorithm."""
+    libraries: tuple[str, ...]
+    """Libraries in C that are named."""
+    algorithms: tuple[str, ...]
+    """Algorithms whose tables are there."""
+
+
+def detect(source: ByteSource, functions: Iterable[str], memory: Sequence[tuple[int, int]]) -> OtherCryptography:
+    """Look for other cryptography among the names of functions and in what is mapped into memory."""
+    return OtherCryptography(
+        tuple(packages(functions)), tuple(libraries(source, memory)), tuple(algorithms(source, memory))
+    )
+
+
+def package_path(function: str) -> str:
+    """Return the import path of the package that a function of the function table is of; empty where it is of none."""
+    # Generated for a type of the package.
+    for prefix in ("type:.eq.", "type:.hash.", "type..eq.", "type..hash.", "go:struct {"):
+        function = function.removeprefix(prefix)
+    path = re.split(r"[(\[{ ]", function, maxsplit=1)[0]
+    folder, slash, name = path.rpartition("/")
+    first, dot, _ = name.partition(".")
+    return (folder + slash + first).replace("%2e", ".") if dot else ""
+
+
+def packages(functions: Iterable[str]) -> list[str]:
+    """Return the packages of cryptography among those of ``functions``, sorted; Go's own are not looked for."""
+    return sorted({path for path in {package_path(name) for name in functions} if _is_cryptography(path)})
+
+
+def _is_cryptography(path: str) -> bool:
+    if _SUBTLE.search(path):
+        return False
+    within = path.rpartition("/vendor/")[2].removeprefix("vendor/")
+    return (
+        within.startswith(_MODULES)
+        or _X_CRYPTO.search(path) is not None
+        or any(_SEGMENT.fullmatch(segment.lower().replace("_", "-")) for segment in within.split("/"))
+    )
+
+
+def libraries(source: ByteSource, stretches: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the libraries of cryptography that are named in parts of a file."""
+    return sorted({text.decode() for text in _seen(source, stretches, _LIBRARIES)})
+
+
+def algorithms(source: ByteSource, stretches: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the algorithms whose tables are in parts of a file."""
+    seen = set(_seen(source, stretches, [table for tables in _TABLES.values() for table in tables]))
+    return sorted(name for name, tables in _TABLES.items() if seen.intersection(tables))
+
+
+def _seen(source: ByteSource, stretches: Iterable[tuple[int, int]], wanted: Iterable[bytes]) -> Iterator[bytes]:
+    left = set(wanted)
+    for start, end in stretches:
+        for _, data in windows(source, start, end, _LONGEST):
+            found = {text for text in left if text in data}
+            left -= found
+            yield from found

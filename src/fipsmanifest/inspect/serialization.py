@@ -1,0 +1,118 @@
+"""A finding as it stands in a manifest's ``files[]``, and back; a module as it stands in ``modules{}``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, Verdict
+from .table import Table
+
+#: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's
+#: machine to another's.
+SETTINGS_THAT_MATTER = frozenset(
+    {
+        "-buildmode",
+        "-compiler",
+        "-tags",
+        "-trimpath",
+        "CGO_ENABLED",
+        "DefaultGODEBUG",
+        "GOAMD64",
+        "GOARCH",
+        "GOARM64",
+        "GOEXPERIMENT",
+        "GOFIPS140",
+        "GOOS",
+        "vcs.modified",
+        "vcs.revision",
+        "vcs.time",
+    }
+)
+
+
+def to_json(finding: Finding, *, whole: bool = False) -> dict[str, Any]:
+    """Give the manifest's form: keys that do not apply are absent, ``mode`` is octal digits.
+
+    ``whole`` gives what `from_json` can read back, for a cache of findings: all build settings, the module in full
+    and the ELF header's facts as well.
+    """
+    entry: dict[str, Any] = {
+        "path": finding.path,
+        "type": finding.type,
+        "role": finding.role,
+        "mode": f"{finding.mode:04o}",
+        "sha256": finding.sha256,
+        "size": finding.size,
+        "target": finding.target,
+        "architecture": finding.elf.machine if finding.elf else None,
+        "go": _go(finding.go, whole=whole) if finding.go else None,
+        "crypto": _crypto(finding.crypto, whole=whole) if finding.crypto else None,
+        "elf": asdict(finding.elf) if finding.elf and whole else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def from_json(entry: dict[str, Any]) -> Finding:
+    """Read back what `to_json` gave ``whole``; raises ValueError, KeyError or TypeError where it is anything else."""
+    elf, go, crypto = entry.get("elf"), entry.get("go"), entry.get("crypto")
+    return Finding(
+        path=entry["path"],
+        type=entry["type"],
+        mode=int(entry["mode"], 8),
+        sha256=entry.get("sha256"),
+        size=entry.get("size"),
+        role=entry["role"],
+        target=entry.get("target"),
+        elf=ElfFacts(**elf) if elf else None,
+        go=GoFacts(go["version"], go.get("path"), go.get("module"), go.get("settings", {})) if go else None,
+        crypto=CryptoFacts(
+            Verdict(crypto["verdict"]),
+            DetectedModule(**crypto["module"]) if "module" in crypto else None,
+            crypto["evidence"],
+        )
+        if crypto
+        else None,
+    )
+
+
+def module_to_json(seen: DetectedModule, table: Table) -> dict[str, Any]:
+    """Say what a manifest says of a module: the table's row, apart from the certificates that cover it.
+
+    Keys that do not apply are absent. Certificates are those of a shipped row only.
+    """
+    row = table.row(seen.id)
+    shipped = row.certificates if row is not None and row.row == "shipped" else ()
+    certificates = [
+        {
+            "number": item.number,
+            "standard": item.standard,
+            "holder": item.holder,
+            **({"historical_since": item.historical_since.isoformat()} if item.historical_since else {}),
+        }
+        for item in shipped
+    ]
+    entry = {
+        "name": seen.name,
+        "algorithm": seen.algorithm,
+        "digest": seen.digest,
+        "architecture": seen.architecture,
+        "commit": seen.commit,
+        "row": seen.row,
+        "certificates": certificates or None,
+        "claimed_by": row.claimed_by if row is not None and row.row == "local" else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _go(go: GoFacts, *, whole: bool) -> dict[str, Any]:
+    settings = {key: go.settings[key] for key in sorted(go.settings) if whole or key in SETTINGS_THAT_MATTER}
+    entry = {"version": go.version, "path": go.path, "module": go.module, "settings": settings or None}
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _crypto(crypto: CryptoFacts, *, whole: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"verdict": str(crypto.verdict), "evidence": dict(crypto.evidence)}
+    if crypto.module:
+        entry["module"] = asdict(crypto.module) if whole else crypto.module.id
+    return entry

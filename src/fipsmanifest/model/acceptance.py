@@ -1,0 +1,132 @@
+"""The rule by which a program meets a requirement: one for the gate and for the components of a release. Pure.
+
+A program that is not a FIPS build, or wrongly claims to be one, can be accepted with a reason. One whose module was
+changed, or can be, is never accepted: it is not what its publisher tested. Neither is one that cannot be read: it would
+be unknown what is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from .finding import CryptoFacts, Verdict
+
+UNOPENED: Literal["unopened"] = "unopened"
+"""What an exception expects of a container that is not opened, in place of a verdict."""
+
+RequirementName = Literal["proven", "module", "known"]
+
+#: Codes of `contradicted` for a validated module that was changed, or that can be changed in memory.
+TAMPERED = frozenset(
+    ("module-changed", "self-test-would-fail", "module-writable", "module-overlaid", "native-module-changed")
+)
+#: What may be beside a proven program: it has no cryptography that a Go module would have to provide.
+WITHOUT_CRYPTO = frozenset((Verdict.NO_CRYPTO, Verdict.NOT_GO))
+
+_NOT_ACCEPTABLE = {
+    Verdict.CONTRADICTED: "no exception can excuse a module that was changed or can be",
+    Verdict.UNREADABLE: "no exception can excuse what cannot be read",
+}
+_ADVICE_TAMPERED = "Do not ship it. Find out where it was changed, and get the package again from its publisher."
+_ADVICE_UNREADABLE = "Inspect the program as it will run: whole, not packed, and with its build info."
+
+
+class Expectation(Protocol):
+    """What an exception expects of a program."""
+
+    @property
+    def path(self) -> str:
+        """The glob of the exception."""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict that is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What is required of programs."""
+
+    name: RequirementName
+    """``proven``: a validated module. ``module``: one of ``digests``. ``known``: nothing."""
+    digests: Collection[str] = ()
+    """For ``module``: integrity digests (hex) of modules that the table does not know."""
+
+    def has_module(self, crypto: CryptoFacts | None) -> bool:
+        """Return whether a program contains a module that meets the requirement."""
+        if crypto is None:
+            return False
+        if self.name == "module" and crypto.verdict == Verdict.UNLISTED:
+            return crypto.module is not None and crypto.module.digest in self.digests
+        return crypto.verdict == Verdict.PROVEN
+
+    def is_met(self, crypto: CryptoFacts | None) -> bool:
+        """Return whether a program meets the requirement, or has no cryptography."""
+        if self.name == "known" or (crypto is not None and crypto.verdict in WITHOUT_CRYPTO):
+            return True
+        return self.has_module(crypto)
+
+
+PROVEN = Requirement("proven")
+"""The requirement of the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why a program is refused."""
+
+    kind: Literal["not-acceptable", "requirement", "exception"]
+    """Whether no exception could accept it, it does not meet the requirement, or not what its exception expects."""
+    rule: str
+    """The rule that it violates, a clause."""
+
+
+def find_violation(
+    crypto: CryptoFacts | None, requirement: Requirement, exception: Expectation | None
+) -> Violation | None:
+    """Return why an ELF file is refused; None where it may pass.
+
+    ``crypto`` is None for a file without a verdict, ``exception`` is the one that names the file. What an exception
+    names must have exactly the verdict that it expects.
+    """
+    reason = reason_not_acceptable(crypto)
+    if reason is not None:
+        if exception is None and requirement.name != "known":
+            reason = f"'{requirement.name}' is required ({reason})"
+        return Violation("not-acceptable", reason)
+    if exception is not None:
+        if crypto is None or crypto.verdict != exception.verdict:
+            return Violation("exception", f"the exception for {exception.path} expects '{exception.verdict}'")
+        return None
+    if not requirement.is_met(crypto):
+        return Violation("requirement", f"'{requirement.name}' is required")
+    return None
+
+
+def reason_not_acceptable(crypto: CryptoFacts | None) -> str | None:
+    """Return why no exception or requirement accepts a program; None where one may.
+
+    ``crypto`` is None for an ELF file without a verdict.
+    """
+    if crypto is None or crypto.verdict == Verdict.UNREADABLE:
+        return _NOT_ACCEPTABLE[Verdict.UNREADABLE]
+    return _NOT_ACCEPTABLE[Verdict.CONTRADICTED] if is_tampered(crypto) else None
+
+
+def is_tampered(crypto: CryptoFacts | None) -> bool:
+    """Return whether the module in a program was changed, or can be."""
+    return (
+        crypto is not None and crypto.verdict == Verdict.CONTRADICTED and str(crypto.evidence.get("code")) in TAMPERED
+    )
+
+
+def advise(crypto: CryptoFacts | None) -> str:
+    """Return what to do about a program that is never accepted."""
+    return _ADVICE_TAMPERED if is_tampered(crypto) else _ADVICE_UNREADABLE
+
+
+def reason_not_expectable(verdict: str) -> str | None:
+    """Return why an exception cannot expect ``verdict``; None where it can."""
+    return _NOT_ACCEPTABLE[Verdict.UNREADABLE] if verdict == Verdict.UNREADABLE else None

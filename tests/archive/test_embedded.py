@@ -1,0 +1,155 @@
+"""A program in a file that is something else, such as a script that cuts it off and runs it, is never passed over."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import lzma
+import py_compile
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from fipsmanifest.archive.embedded import Embedded
+from fipsmanifest.errors import Refused
+from fipsmanifest.inspect.nested import UnopenedContainer
+from tests.inspect.test_nested import OUTER, errors, judged, look
+from tests.support import edits, programs
+from tests.support.registry import make_layer
+from tests.support.zips import Archive, Part
+
+SCRIPT = b'#!/bin/sh\ntail -c +000099 "$0" > /tmp/k; chmod +x /tmp/k; exec /tmp/k "$@"\n'
+_Put = Callable[[Path, str, bytes], tuple[Path, str]]
+
+
+def lz4(data: bytes) -> bytes:
+    return subprocess.run(["lz4", "-c"], input=data, capture_output=True, check=True).stdout
+
+
+def found(data: bytes, piece: int = 1 << 20) -> str | None:
+    embedded = Embedded()
+    for start in range(0, len(data), piece):
+        embedded.show(data[start : start + piece])
+    return embedded.finish()
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_a_script_that_carries_a_program_is_not_passed_over(tmp_path: Path, put: _Put) -> None:
+    target, name = put(tmp_path, "kubelet", SCRIPT + programs.plain().read_bytes())
+    (error,) = errors(look(tmp_path, target))
+    assert isinstance(error, UnopenedContainer)
+    assert error.format == "script with a program in it"
+    assert f"{error.container}: {error.path}" == name or error.path == name
+
+
+def test_a_script_that_is_named_itself_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "kubelet").write_bytes(SCRIPT + programs.plain().read_bytes())
+    (error,) = errors(look(tmp_path, tmp_path / "kubelet"))
+    assert isinstance(error, UnopenedContainer)
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "base64": base64.encodebytes,
+    "gzip": gzip.compress,
+    "xz": lambda data: lzma.compress(data, preset=0),
+    "zstd": zstandard.compress,
+    "bzip2": lambda data: bz2.compress(data, 1),
+    "lz4": lz4,
+    "ZIP": lambda data: Archive([Part(b"k", data, method=8)]).build() + bytes(1 << 17),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize(
+    "start", [SCRIPT, b"tail -n +2 $0 | unpack > k; exec ./k\n", b"#!/bin/sh \1\n", b"#" * 9000 + b"\n"]
+)
+def test_a_script_that_carries_packed_data_is_not_passed_over(kind: str, start: bytes) -> None:
+    data = PACKED[kind](programs.plain().read_bytes()[:100_000])
+    assert found(start + data) == f"script with {kind} data in it"
+    # Data that is no text may hold anything.
+    assert found(b"\0" + data) is None
+
+
+def test_a_program_is_found_wherever_it_begins_and_however_it_is_read() -> None:
+    program = programs.plain().read_bytes()[:5000]
+    for before in (1, 63, 511, 512, 4093, 4096, 9000):
+        for piece in (4096, 1 << 20):
+            assert found(b"\0" * before + program, piece) == "data with a program in it"
+    assert found(program) is None
+    assert found(b"\0" + program[:64]) == "data with a program in it"
+
+
+def test_a_program_is_one_by_what_the_kernel_checks() -> None:
+    # fs/binfmt_elf.c asks neither for the class nor for a version.
+    program = programs.plain().read_bytes()[:5000]
+    assert found(b"\0" + edits.put(program, 4, bytes(12))) == "data with a program in it"
+    # ET_REL is not run.
+    assert found(b"\0" + edits.put(program, 16, b"\1\0")) is None
+
+
+def test_a_program_in_another_program_is_not_passed_over(tmp_path: Path) -> None:
+    host = Path("/bin/true").read_bytes()
+    assert found(host) is None
+    (tmp_path / "kubelet").write_bytes(host + programs.plain().read_bytes())
+    (error,) = errors(look(tmp_path, tmp_path / "kubelet"))
+    assert isinstance(error, UnopenedContainer)
+    assert error.format == "program with a program in it"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"#!/bin/sh\necho hello\n",
+        b"#!/usr/bin/python3\nMAGIC = b'\x7fELF'\n" + bytes(99),
+        # As in the magic(5) database, in text and compiled.
+        b"0\tstring\t\x7fELF\t\tELF\n!:strength *2\n" + b"x" * 99,
+        b"#!/bin/sh\n\x1f\x8b\x08 is how gzip begins\n" + b"text\n" * 99,
+        b"#!/bin/sh\n# PK\x03\x04 and BZh9, and hsqs; LZIP\n" + b"text\n" * 99,
+        b"#!/bin/sh\n# f0VMRg is how a program begins in base64\n",
+    ],
+)
+def test_a_file_that_only_names_a_magic_is_a_file(data: bytes) -> None:
+    assert found(data) is None
+
+
+def test_a_compiled_module_with_a_magic_in_it_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text("GZIP = b'\\x1f\\x8b\\x08'\nXZ = b'\\xfd7zXZ\\0'\nZSTD = b'\\x28\\xb5\\x2f\\xfd'\n")
+    compiled = py_compile.compile(str(tmp_path / "m.py"), doraise=True)
+    assert compiled is not None
+    assert found(Path(compiled).read_bytes()) is None
+
+
+def test_a_container_is_judged_by_its_members_alone(tmp_path: Path) -> None:
+    program = programs.boring().read_bytes()
+    (tmp_path / "a.tar").write_bytes(make_layer({"usr/bin/kubelet": program}))
+    assert list(judged(look(tmp_path, tmp_path / "a.tar")).values()) == ["proven"]
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/a.zip").write_bytes(SCRIPT + Archive([Part(b"k", program, method=0)]).build())
+    assert list(judged(look(tmp_path, tmp_path / "root")).values()) == ["proven"]
+
+
+def test_a_program_in_front_of_the_members_of_a_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "k.zip"
+    path.write_bytes(SCRIPT + programs.plain().read_bytes() + Archive([Part(b"k")]).build())
+    (error,) = errors(look(tmp_path, path))
+    assert isinstance(error, Refused)
+    assert "in front of its members, a script with a program in it" in error.message
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_program_behind_the_end_of_a_tar_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    # Its first member's name is a script, which runs what no unpacker shows.
+    tar = make_layer({"#!/bin/sh\ntail -c +10241 $0 | unpack > k; exec ./k\n#": b"text"})
+    for path in (tmp_path / "k", tmp_path / "root/k"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tar + pack(programs.plain().read_bytes()))
+    for target in (tmp_path / "k", tmp_path / "root"):
+        (error,) = errors(look(tmp_path, target))
+        assert isinstance(error, Refused)
+        assert "a tar archive with" in error.message
+    (tmp_path / "k").write_bytes(tar + b"padding that means nothing" * 400)
+    assert errors(look(tmp_path, tmp_path / "k")) == []

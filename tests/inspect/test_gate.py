@@ -1,0 +1,200 @@
+"""The gate's rules, one by one: what passes, what an exception excuses, and that nothing passes on emptiness."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram
+from fipsmanifest.inspect.nested import LocatedFinding
+from fipsmanifest.model.exceptions import VerdictException
+from fipsmanifest.model.finding import CryptoFacts, Finding, Verdict
+
+#: DESIGN section 6 and the README's section on the gate, by hand.
+PASSES = {"proven": True, "no-crypto": True, "not-go": True}
+
+
+def program(path: str, verdict: str, container: str | None = None, code: str = "not-go") -> LocatedFinding:
+    crypto = CryptoFacts(Verdict(verdict), None, {"code": code})
+    return LocatedFinding(container, None, Finding(path, "file", 0o755, "0" * 64, 1, "program", crypto=crypto))
+
+
+def other(path: str) -> LocatedFinding:
+    return LocatedFinding(None, None, Finding(path, "file", 0o755, "0" * 64, 1, "program"))
+
+
+def decide(*items: LocatedFinding, exceptions: tuple[VerdictException, ...] = ()) -> GateDecision:
+    gate = Gate(exceptions)
+    for item in items:
+        gate.add(item)
+    return gate.decide()
+
+
+def excuse(path: str, verdict: str, **more: str) -> VerdictException:
+    return VerdictException.model_validate({"path": path, "verdict": verdict, "reason": "r", **more})
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_beside_a_proven_program_only_what_is_harmless_passes(verdict: str) -> None:
+    decision = decide(program("good", "proven"), program("x", verdict))
+    refused = [error.message.split(" ")[0] for error in decision.refusals]
+    assert refused == ([] if PASSES.get(verdict) else ["x"])
+    assert decision.proven == 1 + (verdict == "proven")
+
+
+@pytest.mark.parametrize("items", [[], ["no-crypto"], ["not-go"], ["no-crypto", "not-go"]])
+def test_nothing_passes_where_nothing_is_proven(items: list[str]) -> None:
+    (refusal,) = decide(*(program(verdict, verdict) for verdict in items), other("script")).refusals
+    assert "cryptography to prove" in refusal.message
+    assert refusal.exit_code == 5
+    counted = {0: "There is no program here", 1: "1 program, without", 2: "2 programs, without"}[len(items)]
+    assert counted in refusal.message
+
+
+def test_an_exception_alone_proves_nothing() -> None:
+    items = [program("x", "plain"), program("y", "no-crypto")]
+    (refusal,) = decide(*items, exceptions=(excuse("x", "plain"),)).refusals
+    assert refusal.message == "Nothing here is proven: of 2 programs, 1 passed by exceptions alone."
+    assert refusal.exit_code == 5
+
+
+EXCUSABLE = [verdict for verdict in Verdict if verdict != "unreadable"]
+
+
+@pytest.mark.parametrize("expected", EXCUSABLE)
+@pytest.mark.parametrize("verdict", EXCUSABLE)
+def test_an_exception_excuses_exactly_the_verdict_that_it_expects(expected: str, verdict: str) -> None:
+    decision = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", expected),))
+    assert (not decision.refusals) == (verdict == expected)
+    assert (len(decision.accepted), decision.unused) == (int(verdict == expected), ())
+
+
+#: The codes that say that a module was changed or can be, by hand; the last two are false claims of what was built.
+TAMPERED = ["module-changed", "self-test-would-fail", "module-writable", "module-overlaid", "native-module-changed"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "refused"),
+    [
+        *(("contradicted", code, True) for code in TAMPERED),
+        ("contradicted", "cgo-off", False),
+        ("contradicted", "plain-crypto", False),
+    ],
+)
+def test_no_exception_excuses_a_module_that_was_changed(verdict: str, code: str, refused: bool) -> None:
+    item = program("x", verdict, code=code)
+    decision = decide(program("good", "proven"), item, exceptions=(excuse("x", verdict),))
+    assert bool(decision.refusals) == refused
+    if refused:
+        (refusal,) = decision.refusals
+        assert "no exception can excuse a module that was changed" in refusal.message
+        assert refusal.advice.startswith("Do not ship it.")
+        assert "Build it" not in refusal.advice
+        assert (decision.accepted, decision.unused) == ((), ())
+
+
+def test_a_changed_module_is_not_to_be_built_anew_without_an_exception_either() -> None:
+    (refusal,) = decide(program("good", "proven"), program("x", "contradicted", code="module-changed")).refusals
+    assert "'proven' is required" in refusal.message
+    assert refusal.advice.startswith("Do not ship it.")
+
+
+@pytest.mark.parametrize("expected", EXCUSABLE)
+def test_no_exception_excuses_what_cannot_be_read(expected: str) -> None:
+    item = program("x", "unreadable", code="packed")
+    (refusal,) = decide(program("good", "proven"), item, exceptions=(excuse("x", expected),)).refusals
+    assert "no exception can excuse what cannot be read" in refusal.message
+
+
+def test_an_exception_cannot_expect_what_cannot_be_read() -> None:
+    with pytest.raises(ValidationError, match="'unreadable' cannot be expected: no exception can excuse"):
+        excuse("x", "unreadable")
+
+
+def test_a_refusal_has_what_it_is_about_as_data() -> None:
+    refusal = decide(program("good", "proven"), program("/x", "plain", "a.tar", "plain-crypto")).refusals[0]
+    assert isinstance(refusal, RefusedProgram)
+    assert (refusal.path, refusal.container, refusal.verdict, refusal.cause) == ("/x", "a.tar", "plain", "plain-crypto")
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("/usr/bin/crictl", "/usr/bin/crictl", True),
+        ("*/crictl", "/usr/bin/crictl", True),
+        ("/usr/bin/*", "/usr/bin/crictl", True),
+        ("*/crictl", "crictl", True),
+        ("*/crictl", "notcrictl", False),
+        ("crictl", "crictl", True),
+        ("crictl", "/usr/bin/crictl", False),
+        ("/usr/bin/*", "usr/bin/crictl", False),
+        ("*/CRICTL", "/usr/bin/crictl", False),
+        ("/usr/bin", "/usr/bin/crictl", False),
+    ],
+)
+def test_an_exception_names_paths_by_a_glob(glob: str, path: str, matches: bool) -> None:
+    exception = excuse(glob, "plain")
+    decision = decide(program("good", "proven"), program(path, "plain"), exceptions=(exception,))
+    assert (not decision.refusals, decision.unused) == (matches, () if matches else (exception,))
+
+
+@pytest.mark.parametrize(
+    ("glob", "container", "matches"),
+    [
+        ("a.tar: docker.io/x/a:1", "a.tar: docker.io/x/a:1", True),
+        ("a.tar: docker.io/x/a:1", "a.tar: docker.io/x/b:1", False),
+        ("a.tar*", "a.tar: docker.io/x/b:1", True),
+        ("a.tar", None, False),
+        ("*", "b.tar", True),
+        (None, "b.tar", True),
+        (None, None, True),
+    ],
+)
+def test_an_exception_may_name_what_the_program_is_in(glob: str | None, container: str | None, matches: bool) -> None:
+    exception = excuse("/bin/x", "plain", **({"container": glob} if glob else {}))
+    decision = decide(program("good", "proven"), program("/bin/x", "plain", container), exceptions=(exception,))
+    assert (not decision.refusals, decision.unused) == (matches, () if matches else (exception,))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "advice"),
+    [
+        ("proven", "Remove the exception: the program does not need one."),
+        ("no-crypto", "Remove the exception: the program does not need one."),
+        ("contradicted", "Find out why it is not what the exception expects, before you change the exception."),
+    ],
+)
+def test_a_program_that_is_not_what_was_excused_is_not_to_be_built_anew(verdict: str, advice: str) -> None:
+    (refusal,) = decide(program("good", "proven"), program("x", verdict), exceptions=(excuse("x", "plain"),)).refusals
+    assert refusal.advice == advice
+
+
+def test_the_first_exception_that_names_a_program_is_the_one_that_counts() -> None:
+    strict, loose = excuse("/a/*", "not-go"), excuse("*", "plain")
+    decision = decide(program("/a/x", "plain"), program("/b/y", "plain"), exceptions=(strict, loose))
+    (refusal,) = decision.refusals
+    assert "the exception for /a/* expects 'not-go'" in refusal.message
+    assert (decision.accepted, decision.unused) == ((AppliedException("/b/y", None, Verdict.PLAIN, "r"),), ())
+
+
+def test_a_refusal_says_in_what_a_program_is() -> None:
+    (refusal,) = decide(program("/usr/bin/x", "plain", "dist.tar: /x.rpm")).refusals
+    assert refusal.message.startswith("/usr/bin/x in dist.tar: /x.rpm is 'plain', and 'proven' is required: ")
+    assert "--exceptions" in refusal.advice
+
+
+def test_files_that_are_no_programs_use_up_no_exception() -> None:
+    exception = excuse("*", "plain")
+    decision = decide(program("good", "proven"), exceptions=(excuse("good", "proven"), exception))
+    assert decision.unused == (exception,)
+    decision = decide(other("script"), exceptions=(exception,))
+    assert decision.unused == (exception,)
+    assert decision.refusals
+
+
+@pytest.mark.parametrize("path", ["*", "/*", "**", "*/*", "./*", "[!x]*", "?*", "*.*"])
+def test_no_exception_accepts_all_that_is_not_opened(path: str) -> None:
+    with pytest.raises(ValidationError, match="names a file or a directory, not every one"):
+        excuse(path, "unopened")
+    assert excuse(path, "plain").path == path
+    assert excuse("*.qcow2", "unopened").path == "*.qcow2"

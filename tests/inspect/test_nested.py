@@ -1,0 +1,423 @@
+"""What is packed in what is packed: opened wherever it stands, or said not to have been; never passed over."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import struct
+import subprocess
+import tarfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
+from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.inspect.inspector import Inspector
+from fipsmanifest.inspect.nested import DEEPEST, LocatedFinding, Outcome, UnopenedContainer
+from fipsmanifest.inspect.scan import scan
+from fipsmanifest.inspect.table import load
+from tests.support import edits, programs, upstream
+from tests.support.registry import make_image, make_layer, skopeo
+from tests.support.zips import Archive, Part
+
+IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An RPM with a plain program, which is what a gate must not let through."""
+    return upstream.nfpm(tmp_path_factory.mktemp("rpm"), contents=programs.plain().read_bytes()).read_bytes()
+
+
+def look(tmp_path: Path, target: Path) -> list[Outcome]:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    outcomes = list(scan([target], Inspector(load(), spool), Cache(tmp_path / "cache")))
+    assert list(spool.iterdir()) == []
+    spool.rmdir()
+    return outcomes
+
+
+def judged(outcomes: list[Outcome]) -> dict[str, str]:
+    """Give container and path of each program with its verdict."""
+    assert not [outcome for outcome in outcomes if isinstance(outcome, FipsManifestError)], outcomes
+    return {
+        f"{item.container}|{item.finding.path}": item.finding.crypto.verdict
+        for item in outcomes
+        if isinstance(item, LocatedFinding) and item.finding.crypto
+    }
+
+
+def errors(outcomes: list[Outcome]) -> list[FipsManifestError]:
+    return [outcome for outcome in outcomes if isinstance(outcome, FipsManifestError)]
+
+
+def in_folder(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    (folder / "root/opt").mkdir(parents=True)
+    (folder / f"root/opt/{name}").write_bytes(data)
+    return folder / "root", f"{folder}/root/opt/{name}"
+
+
+def in_tarball(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    path = folder / "outer.tar"
+    path.write_bytes(make_layer({"README": b"read me", f"opt/{name}": data}))
+    return path, f"{path}: /opt/{name}"
+
+
+def in_package(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    (folder / "inner").write_bytes(data)
+    held = {"contents": [{"src": str(folder / "inner"), "dst": f"/opt/{name}"}]}
+    path = upstream.nfpm(folder / "outer", changes=held)
+    return path, f"{path}: /opt/{name}"
+
+
+def in_layout(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    path = folder / "layout"
+    make_image(path, IMAGE, {"amd64": [make_layer({"etc/passwd": b"root"}), make_layer({f"opt/{name}": data})]})
+    return path, f"{path}: {IMAGE}: /opt/{name}"
+
+
+def in_saved_image(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
+    layout, _ = in_layout(folder, name, data)
+    path = folder / "saved.tar"
+    skopeo("copy", f"oci:{layout}:{IMAGE}", f"docker-archive:{path}:{IMAGE}")
+    return path, f"{path}: {IMAGE}: /opt/{name}"
+
+
+#: A zstd frame that is to be passed over (RFC 8878, 3.1.2).
+SKIPPABLE = b"\x50\x2a\x4d\x18" + (2 << 20).to_bytes(4, "little") + bytes(2 << 20)
+
+#: The header of a gzip member with a name (RFC 1952, 2.3) of two megabytes.
+NAMED = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (2 << 20) + b"\0"
+
+OUTER = [in_folder, in_tarball, in_package, in_layout, in_saved_image]
+_Put = Callable[[Path, str, bytes], tuple[Path, str]]
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
+    tmp_path: Path, package: bytes, put: _Put
+) -> None:
+    target, name = put(tmp_path, "data.bin", package)
+    assert judged(look(tmp_path, target)) == {f"{name}|/usr/bin/kubelet": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("put", "pack"),
+    [
+        *((put, gzip.compress) for put in OUTER),
+        (in_tarball, partial(bz2.compress, compresslevel=1)),
+        (in_folder, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)),
+        (in_tarball, bytes),
+        (in_layout, partial(lzma.compress, preset=0)),
+        (in_package, zstandard.compress),
+        # What tells them stands more than a megabyte behind their beginning.
+        (in_tarball, lambda data: SKIPPABLE + zstandard.compress(data)),
+        (in_layout, lambda data: NAMED + gzip.compress(data)[10:]),
+    ],
+)
+def test_a_tarball_is_opened_wherever_it_stands(tmp_path: Path, put: _Put, pack: Callable[[bytes], bytes]) -> None:
+    target, name = put(tmp_path, "blob", pack(make_layer({"usr/bin/kubelet": programs.boring().read_bytes()})))
+    assert judged(look(tmp_path, target)) == {f"{name}|/usr/bin/kubelet": "proven"}
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_an_image_archive_is_opened_wherever_it_stands(tmp_path: Path, put: _Put) -> None:
+    (tmp_path / "within").mkdir()
+    saved, _ = in_saved_image(tmp_path / "within", "kubelet", programs.boring().read_bytes())
+    target, name = put(tmp_path, "images.tar", saved.read_bytes())
+    assert judged(look(tmp_path, target)) == {f"{name}: {IMAGE}|/opt/kubelet": "proven"}
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path, package: bytes, put: _Put) -> None:
+    depth = DEEPEST if put is in_folder else DEEPEST - 1
+    data, inner = package, ""
+    for number in range(depth):
+        data = make_layer({f"{number}.tar": data})
+    target, name = put(tmp_path, "deep", data)
+    outcomes = look(tmp_path, target)
+    (error,) = errors(outcomes)
+    inner = ": ".join(f"/{number}.tar" for number in reversed(range(depth)))
+    assert isinstance(error, UnopenedContainer)
+    outer, _, last = f"{name}: {inner}".rpartition(": ")
+    assert (error.path, error.container, error.format) == (last, outer, "rpm")
+    # One less is opened.
+    data = package
+    for number in range(depth - 1):
+        data = make_layer({f"{number}.tar": data})
+    (tmp_path / "less").mkdir()
+    target, name = put(tmp_path / "less", "deep", data)
+    assert [place.rpartition("|")[2] for place in judged(look(tmp_path, target))] == ["/usr/bin/kubelet"]
+
+
+@pytest.mark.parametrize("put", OUTER)
+def test_a_damaged_package_is_an_error_that_says_where_it_is(tmp_path: Path, package: bytes, put: _Put) -> None:
+    target, name = put(tmp_path, "kubelet.rpm", package[:-3000])
+    (error,) = errors(look(tmp_path, target))
+    assert isinstance(error, Refused)
+    assert name in error.message or (put is in_folder and "kubelet.rpm" in error.message)
+
+
+def test_the_archive_within_is_told_as_the_file_that_it_is_too(tmp_path: Path, package: bytes) -> None:
+    target, _ = in_tarball(tmp_path, "kubelet.rpm", package)
+    found = {item.finding.path: item.finding for item in look(tmp_path, target) if isinstance(item, LocatedFinding)}
+    digest = hashlib.sha256(package).hexdigest()
+    assert (found["/opt/kubelet.rpm"].sha256, found["/opt/kubelet.rpm"].size) == (digest, len(package))
+    assert list(found)[:2] == ["/README", "/opt/kubelet.rpm"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b", b"x", b"]\0\0\x80\0" + b"\xff" * 60])
+def test_what_only_begins_like_an_archive_is_a_file(tmp_path: Path, data: bytes) -> None:
+    target, _ = in_tarball(tmp_path, "page.gz", data)
+    outcomes = look(tmp_path, target)
+    assert not errors(outcomes)
+    (finding,) = [item.finding for item in outcomes if isinstance(item, LocatedFinding) and "page" in item.finding.path]
+    assert finding.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"x" * 5000)[:-9], b"\x1f\x8b\x08"], ids=["cut", "magic alone"])
+def test_a_damaged_compressed_file_is_named_and_the_rest_is_judged(tmp_path: Path, data: bytes) -> None:
+    target, _ = in_tarball(tmp_path, "page.gz", data)
+    outcomes = look(tmp_path, target)
+    (error,) = errors(outcomes)
+    assert isinstance(error, UnopenedContainer)
+    assert (error.path, error.container, error.format) == ("/opt/page.gz", str(target), "compressed data")
+    assert [item.finding.path for item in outcomes if isinstance(item, LocatedFinding)] == ["/README", "/opt/page.gz"]
+
+
+def test_an_archive_that_unpacking_replaces_is_judged_and_one_that_a_later_layer_removes_is_not(
+    tmp_path: Path, package: bytes
+) -> None:
+    with tarfile.open(tmp_path / "twice.tar", "w") as tar:
+        for data in (package, b"text"):
+            info = tarfile.TarInfo("opt/x")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert list(judged(look(tmp_path, tmp_path / "twice.tar")).values()) == ["plain"]
+    layers = [make_layer({"opt/x": package, "opt/y": package}), make_layer({"opt/.wh.x": b""})]
+    make_image(tmp_path / "layout", IMAGE, {"amd64": layers})
+    assert list(judged(look(tmp_path, tmp_path / "layout"))) == [f"{tmp_path}/layout: {IMAGE}: /opt/y|/usr/bin/kubelet"]
+
+
+def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplete(
+    tmp_path: Path, package: bytes
+) -> None:
+    target, name = in_tarball(tmp_path, "kubelet.rpm", package)
+    _, error = list(scan([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
+    assert isinstance(error, Incomplete)
+    assert f"{name} could not be kept in" in error.message
+
+
+def program_and_tarball(program: bytes, tarball: bytes) -> bytes:
+    """Give a file that Linux runs as ``program`` and that tar unpacks as ``tarball`` and one file more.
+
+    A tar header is the first 512 bytes, of which an ELF file needs but its own header if the program headers are moved
+    behind all else; the rest of the program is that member's content. PT_PHDR, which would say that they are where they
+    were, becomes PT_NULL.
+    """
+    program = edits.without_sections(program)  # Go puts their headers behind the program headers
+    start, count = struct.unpack_from("<Q", program, 32)[0], struct.unpack_from("<H", program, 56)[0]
+    assert start + 56 * count <= 512
+    assert not program[start + 56 * count : 512].strip(b"\0")
+    headers = [program[start + 56 * n : start + 56 * (n + 1)] for n in range(count)]
+    headers = [bytes(56) if entry[:4] == struct.pack("<I", 6) else entry for entry in headers]
+    data = edits.put(program, 32, struct.pack("<Q", len(program))) + b"".join(headers)
+    data += bytes(-len(data) % 512)
+    header = tarfile.TarInfo("program")
+    header.size = len(data) - 512
+    # Of the name, only what stands before the first NUL counts, and the checksum is over all.
+    block = bytearray(data[:64] + header.tobuf(tarfile.USTAR_FORMAT)[64:])
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + data[512:] + tarball
+
+
+def test_a_program_that_is_a_tarball_as_well_is_judged_as_both(tmp_path: Path) -> None:
+    program = tmp_path / "kubelet"
+    program.write_bytes(
+        program_and_tarball(programs.plain().read_bytes(), make_layer({"opt/kubelet": programs.boring().read_bytes()}))
+    )
+    program.chmod(0o755)
+    assert subprocess.run([program], check=False, capture_output=True).returncode == 0
+    assert "opt/kubelet" in subprocess.run(["tar", "-tf", program], check=True, capture_output=True, text=True).stdout
+    both = {f"None|{program}": "plain", f"{program}|/opt/kubelet": "proven"}
+    assert judged(look(tmp_path, program)) == both
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/link").symlink_to(program)
+    link = tmp_path / "root/link"
+    assert list(judged(look(tmp_path, link)).values()) == ["plain", "proven"]
+    for put in (in_tarball, in_layout):
+        (tmp_path / put.__name__).mkdir()
+        target, name = put(tmp_path / put.__name__, "kubelet", program.read_bytes())
+        assert sorted(judged(look(tmp_path, target)).values()) == ["plain", "proven"], name
+
+
+def image_and_more(folder: Path, form: str, more: dict[str, bytes]) -> Path:
+    """Give an image archive of a proven program with files beside what the image consists of."""
+    saved, _ = in_saved_image(folder, "kubelet", programs.boring().read_bytes())
+    if form == "layout":
+        for name, data in more.items():
+            place = folder / "layout" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+        return folder / "layout"
+    if form == "layout in a tar":
+        path = folder / "layout.tar"
+        subprocess.run(["tar", "-C", folder / "layout", "-cf", path, "oci-layout", "index.json", "blobs"], check=True)
+    else:
+        path = saved
+    with tarfile.open(path, "a") as tar:
+        for name, data in more.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("form", ["layout", "layout in a tar", "saved"])
+def test_what_lies_beside_an_image_in_its_archive_is_looked_at_too(tmp_path: Path, package: bytes, form: str) -> None:
+    layer = make_layer({"bin/runc": programs.plain().read_bytes()})
+    more = {
+        "usr/bin/kubelet": programs.plain().read_bytes(),
+        "README": b"read me",
+        "kubelet.rpm": package,
+        # A layer that no image names, and one as it is for another tool that reads other documents.
+        "blobs/sha256/" + hashlib.sha256(layer).hexdigest(): layer,
+        "0123/layer.tar": gzip.compress(layer),
+    }
+    path = image_and_more(tmp_path, form, more)
+    assert judged(look(tmp_path, path)) == {
+        f"{path}: {IMAGE}|/opt/kubelet": "proven",
+        f"{path}|/usr/bin/kubelet": "plain",
+        f"{path}: /kubelet.rpm|/usr/bin/kubelet": "plain",
+        f"{path}: /blobs/sha256/{hashlib.sha256(layer).hexdigest()}|/bin/runc": "plain",
+        f"{path}: /0123/layer.tar|/bin/runc": "plain",
+    }
+
+
+def test_a_layer_is_read_from_the_archive_though_the_cache_has_what_it_should_be(tmp_path: Path) -> None:
+    path = image_and_more(tmp_path, "layout", {})
+    assert not errors(look(tmp_path, path))
+    blob = max((path / "blobs/sha256").iterdir(), key=lambda place: place.stat().st_size)
+    good = blob.read_bytes()
+    blob.write_bytes(make_layer({"opt/kubelet": programs.plain().read_bytes()}))
+    (error,) = errors(look(tmp_path, path))
+    assert isinstance(error, Refused)
+    blob.write_bytes(good)
+    assert not errors(look(tmp_path, path))
+
+
+def with_links(path: Path, *entries: tuple[str, bytes | str]) -> None:
+    """Add files and hard links (name -> target) to a tar, in their order."""
+    with tarfile.open(path, "a") as tar:
+        for name, data in entries:
+            info = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                info.type, info.linkname = tarfile.LNKTYPE, data
+                tar.addfile(info)
+            else:
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+PLAIN, TEXT = programs.plain, b"text"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("kubelet", PLAIN), ("kubelet", "kubelet")],
+        [("x", PLAIN), ("kubelet", "x"), ("x", TEXT)],
+        [("lib/x", PLAIN), ("kubelet", "usr/x"), ("lib/x", TEXT)],
+    ],
+    ids=["to itself", "then replaced", "below a link"],
+)
+def test_what_lies_beside_an_image_and_lives_on_by_a_hard_link_is_looked_at(
+    tmp_path: Path, entries: list[tuple[str, Callable[[], Path] | bytes | str]]
+) -> None:
+    path = image_and_more(tmp_path, "saved", {})
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("usr")
+        link.type, link.linkname = tarfile.SYMTYPE, "lib"
+        tar.addfile(link)
+    with_links(path, *((name, data().read_bytes() if callable(data) else data) for name, data in entries))
+    # As tar unpacks it, it is there.
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(["tar", "-C", tmp_path / "unpacked", "-xf", path], check=True, capture_output=True)
+    assert (tmp_path / "unpacked/kubelet").read_bytes() == programs.plain().read_bytes()
+    found = judged(look(tmp_path, path))
+    assert "plain" in found.values(), found
+
+
+def test_a_package_that_lives_on_by_a_hard_link_is_opened(tmp_path: Path, package: bytes) -> None:
+    with_links(tmp_path / "some.tar", ("x", package), ("kubelet.rpm", "x"), ("x", b"text"))
+    assert list(judged(look(tmp_path, tmp_path / "some.tar")).values()) == ["plain"]
+
+
+def test_a_damaged_member_of_a_zip_is_an_error_and_the_rest_is_judged(tmp_path: Path) -> None:
+    program = programs.plain().read_bytes()
+    bad = Part(b"bad", program, local={"crc": 1}, central={"crc": 1})
+    path = tmp_path / "some.zip"
+    path.write_bytes(Archive([Part(b"first", program), bad, Part(b"last", program)]).build())
+    outcomes = look(tmp_path, path)
+    (error,) = errors(outcomes)
+    assert isinstance(error, Refused)
+    assert "'/bad'" in error.message
+    verdicts = {
+        item.finding.path: item.finding.crypto.verdict
+        for item in outcomes
+        if isinstance(item, LocatedFinding) and item.finding.crypto
+    }
+    assert verdicts == {"/first": "plain", "/last": "plain"}
+
+
+def tar_of(*members: tuple[str, bytes | str]) -> bytes:
+    """Return a tar of files, and of hard links where a target is given."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                info.type, info.linkname = tarfile.LNKTYPE, data
+            else:
+                info.size = len(data)
+            tar.addfile(info, None if isinstance(data, str) else io.BytesIO(data))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("put", [in_tarball, in_package, in_layout, None])
+def test_a_member_that_is_refused_is_an_error_and_what_follows_it_is_judged(tmp_path: Path, put: _Put | None) -> None:
+    plain = programs.plain().read_bytes()
+    bad: list[tuple[str, bytes | str]] = [("../shadow", b"root"), ("link", "nowhere"), ("again", "../shadow")]
+    data = tar_of(("first", plain), *bad, ("kubelet", plain))
+    if put is None:
+        target = tmp_path / "layout"
+        make_image(target, IMAGE, {"amd64": [data]})
+        name = f"{target}: {IMAGE}"
+    else:
+        target, name = put(tmp_path, "data", data)
+    outcomes = look(tmp_path, target)
+    found = [
+        f"{item.container}|{item.finding.path}"
+        for item in outcomes
+        if isinstance(item, LocatedFinding) and item.finding.crypto
+    ]
+    assert found == [f"{name}|/first", f"{name}|/kubelet"]
+    messages = [error.message for error in errors(outcomes) if isinstance(error, Refused)]
+    assert len(messages) == len(errors(outcomes)) == 3
+    assert "leads out of the archive" in messages[0]
+
+
+def test_an_archive_with_more_refused_members_than_anybody_reads_is_refused_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "some.tar").write_bytes(tar_of(*[("../x", b"")] * 3000))
+    found = errors(look(tmp_path, tmp_path / "some.tar"))
+    assert 1000 < len(found) < 1010
+    assert "more than 1000 entries" in found[-1].message

@@ -1,0 +1,110 @@
+"""What differs between two manifests, and what of it makes another release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fipsmanifest.model.diff import compare, describe_additions, describe_conflicts
+from tests.support.releases import document
+
+
+def with_file(**changes: Any) -> dict[str, Any]:
+    made = document()
+    made["files"] = [{**made["files"][0], **changes}]
+    return made
+
+
+def additions(new: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+    differences = compare(old or document(), new)
+    assert describe_conflicts(differences) == []
+    return describe_additions(differences)
+
+
+def conflicts(new: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+    return describe_conflicts(compare(old or document(), new))
+
+
+def test_equal_documents_are_the_same() -> None:
+    assert compare(document(), document()) == []
+
+
+def test_more_evidence_of_the_same_bytes_is_only_an_addition() -> None:
+    crypto = {"verdict": "proven", "module": "boringcrypto", "evidence": {"offset": 4096, "callers": 3}}
+
+    assert additions(with_file(crypto=crypto)) == ["evidence of 1 files"]
+
+
+def test_evidence_inside_images_is_only_an_addition_too() -> None:
+    def image(evidence: dict[str, int]) -> list[Any]:
+        file = {"path": "/etcd", "crypto": {"verdict": "proven", "evidence": evidence}}
+        return [{"reference": "example.com/etcd:3", "platforms": [{"architecture": "x86_64", "files": [file]}]}]
+
+    old, new = document(images=image({"a": 1})), document(images=image({"a": 2}))
+    assert additions(new, old) == ["evidence of 1 images"]
+
+
+def test_another_tool_or_more_known_of_modules_is_only_an_addition() -> None:
+    assert additions(document(tool="0.2.0", modules={})) == ["modules", "tool 0.2.0"]
+
+
+@pytest.mark.parametrize(
+    ("new", "what"),
+    [
+        (document(kubelet=b"rebuilt"), ("files: /usr/bin/kubelet",)),
+        (with_file(mode="4755"), ("files: /usr/bin/kubelet",)),
+        (with_file(crypto={"verdict": "plain", "evidence": {}}), ("files: /usr/bin/kubelet",)),
+        (document(files=[]), ("files: /usr/bin/kubelet",)),
+        (document(sources=[]), ("sources: kubernetes",)),
+        (document(images=[{"reference": "example.com/etcd:3"}]), ("images: example.com/etcd:3",)),
+        (document(expires="2027-01-01T00:00:00Z"), ("expires",)),
+        (document(el=7), ("el", "node")),
+    ],
+)
+def test_other_content_is_another_release(new: dict[str, Any], what: tuple[str, ...]) -> None:
+    assert conflicts(new) == list(what)
+
+
+def test_other_content_is_not_hidden_by_additions() -> None:
+    assert conflicts(document(kubelet=b"rebuilt", tool="0.2.0")) == ["files: /usr/bin/kubelet"]
+
+
+def two_files() -> list[dict[str, Any]]:
+    first = document()["files"][0]
+    return [first, {**first, "path": "/usr/bin/runc", "component": "runc"}]
+
+
+def test_another_order_of_entries_is_another_release_and_not_in_a_summary() -> None:
+    old, new = document(files=two_files()), document(files=two_files()[::-1])
+
+    assert conflicts(new, old) == ["files"]
+    assert [item for item in compare(old, new) if item.is_shown] == []
+
+
+def test_a_second_entry_of_the_same_path_is_a_difference() -> None:
+    new = document(files=[*document()["files"], *document()["files"]])
+
+    assert conflicts(new) == ["files: /usr/bin/kubelet"]
+
+
+def test_a_summary_has_what_people_compare_and_no_evidence() -> None:
+    new = document(kubelet=b"rebuilt", serial=2, reason="fixed")
+    new["files"][0]["crypto"] = {"verdict": "proven", "module": "boringcrypto", "evidence": {"offset": 8192}}
+
+    shown = [(item.change, item.component, item.subject) for item in compare(document(), new) if item.is_shown]
+    assert shown == [
+        ("added", None, "reason"),
+        ("changed", None, "serial"),
+        ("changed", "kubelet", "/usr/bin/kubelet (x86_64)"),
+    ]
+    evidence = with_file(crypto=new["files"][0]["crypto"])
+    assert [item.is_shown for item in compare(document(), evidence)] == [False]
+
+
+@pytest.mark.parametrize("key", sorted(document()))
+def test_no_key_of_a_manifest_is_left_out(key: str) -> None:
+    new = document()
+    del new[key]
+
+    assert {item.section for item in compare(document(), new)} == {key}

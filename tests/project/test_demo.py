@@ -1,0 +1,106 @@
+"""The demo, as `make demo` runs it: twice, and by the eyes of a consumer who has only gpg, sha256sum and the tool."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+
+
+def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    # Settings of the person who runs it must not lead it elsewhere.
+    environment = {**os.environ, "FIPSMANIFEST_TO": "s3://elsewhere", "FIPSMANIFEST_KEYS": "/nowhere"}
+    command = [sys.executable, "-m", "examples.demo", str(folder)]
+    return subprocess.run(
+        command, cwd=TOP, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    run = demo(folder)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return folder
+
+
+def test_it_publishes_both_manifests_at_the_addresses_of_the_first_release(folder: Path) -> None:
+    published = contents(folder / "bucket")
+    assert {
+        "tool/manifests/v1.21.3/manifest-rhel7.json.asc",
+        "tool/manifests/v1.21.3/manifest-rhel8.json.asc",
+        "tool/dkp-fips-tool",
+        "tool/dkp-fips-tool.sha256",
+    } <= published.keys()
+
+
+def test_every_component_that_must_be_is_proven(folder: Path) -> None:
+    manifest = json.loads((folder / "work" / "v1.21.3" / "rhel8" / "manifest-rhel8.json").read_text())
+    verdicts = {item["name"]: (item["requirement"], item["verdict"]) for item in manifest["components"]}
+    assert {name for name, found in verdicts.items() if found == ("proven", "proven")} == {
+        "kubelet",
+        "kubeadm",
+        "kubectl",
+        "containerd",
+        "runc",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kube-proxy",
+        "etcd",
+    }
+    assert all(requirement == "known" for requirement, verdict in verdicts.values() if verdict != "proven")
+
+
+def test_the_manifest_names_upstreams_addresses_and_never_the_mirrors(folder: Path) -> None:
+    text = (folder / "work" / "v1.21.3" / "rhel8" / "manifest-rhel8.json").read_text()
+    assert "https://kubernetes-fips.s3.us-east-2.amazonaws.com/8/x86_64/kubelet-1.21.3-0.x86_64.rpm" in text
+    assert "127.0.0.1" not in text
+
+
+def test_the_tools_report_on_the_good_node_says_valid(folder: Path) -> None:
+    report = json.loads((folder / "root-rhel8.json").read_text())
+    assert (report["schema"], report["verdict"]) == ("fipsmanifest/node/v1", "valid")
+
+
+def test_the_node_shows_what_is_unpacked_of_its_images(folder: Path) -> None:
+    checks = json.loads((folder / "root-rhel8.json").read_text())["checks"]
+    unpacked = [one["status"] for one in checks if one["subject"].endswith("(unpacked)")]
+    assert len(unpacked) >= 5 and set(unpacked) == {"pass"}
+
+
+def test_the_command_of_the_first_users_says_that_this_machine_is_no_such_node(folder: Path) -> None:
+    report = json.loads((folder / "this-machine.json").read_text())
+    assert (report["verdict"], report["scope"]) == ("invalid", "live")
+    signed = [one["status"] for one in report["checks"] if one["id"] == "signature"]
+    assert signed == ["pass", "pass"]
+
+
+def test_run_again_it_reuses_what_is_there_and_ends_the_same(folder: Path) -> None:
+    before = contents(folder / "bucket"), contents(folder / "keys")
+    run = demo(folder)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert (contents(folder / "bucket"), contents(folder / "keys")) == before
+    assert "0 packages were downloaded" in run.stdout
+
+
+def test_run_again_from_another_commit_it_begins_a_bucket_of_its_own(folder: Path) -> None:
+    (tool,) = (folder / "bucket" / "tool").glob("[0-9]*/dkp-fips-tool")
+    ours = tool.read_bytes()
+    tool.write_bytes(ours + b"# of another commit\n")
+
+    run = demo(folder)
+
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert "starting again" in run.stdout
+    assert tool.read_bytes() == ours

@@ -1,0 +1,270 @@
+"""What docs/verifying.md, docs/nodes.md and docs/keys.md say works: commands are run as they stand there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.generate.tool import build_tool
+from fipsmanifest.publish import layout
+from fipsmanifest.sign import keys
+from tests.support import forge as forge_module
+from tests.support import roots
+from tests.support.faultyhttp import FaultyServer
+from tests.support.forge import Forge, payload
+
+TOP = Path(__file__).parents[2]
+DOCS = TOP / "docs"
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    with forge_module.opened() as opened:
+        yield opened
+
+
+def commands() -> str:
+    """Give the page's commands, but for the first block, whose values are the reader's own."""
+    page = (DOCS / "verifying.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 6
+    assert blocks[0].startswith("BUCKET=")
+    return "set -euo pipefail\n" + "\n".join(blocks[1:])
+
+
+class Site:
+    """A bucket, a node and an auditor who has nothing of ours."""
+
+    def __init__(self, forge: Forge, folder: Path) -> None:
+        self.forge, self.folder = forge, folder
+        kubelet = folder / "root/usr/bin/kubelet"
+        kubelet.parent.mkdir(parents=True)
+        kubelet.write_bytes(b"kubelet")
+        entry = {"path": "/usr/bin/kubelet", "type": "file", "role": "program", "architecture": os.uname().machine}
+        self.manifest = payload(files=[entry | {"sha256": hashlib.sha256(b"kubelet").hexdigest(), "size": 7}])
+        tool = build_tool(forge.trust_folder)
+        self.files = {
+            "tool/manifests/v1.21.3/manifest-rhel8.json.asc": forge.clearsign(self.manifest),
+            "tool/dkp-fips-tool": tool.data,
+            "tool/dkp-fips-tool.asc": forge.detach(tool.data),
+            "tool/dkp-fips-tool.sha256": layout.sidecar(tool.version, tool.sha256),
+        }
+
+    def follow(self) -> subprocess.CompletedProcess[str]:
+        """Do what the page says."""
+        bucket, here = self.folder / "bucket", self.folder / "auditor"
+        for name, data in self.files.items():
+            (bucket / name).parent.mkdir(parents=True, exist_ok=True)
+            (bucket / name).write_bytes(data)
+        here.mkdir()
+        fingerprints = self.forge.fingerprints
+        (here / "release-key.asc").write_bytes(keys.export(self.forge.trust_folder, fingerprints["release"]))
+        with FaultyServer(bucket) as server:
+            values = {
+                "BUCKET": server.url,
+                "FINGERPRINT": fingerprints["release"],
+                "MANIFEST_KEY": fingerprints["manifest"],
+                "TOOL_KEY": fingerprints["tool"],
+                "ROOT": str(self.folder / "root"),
+            }
+            environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(here), "NO_PROXY": "*", **values}
+            return subprocess.run(
+                ["bash", "-c", commands()], cwd=here, env=environment, capture_output=True, text=True, check=False
+            )
+
+
+@pytest.fixture
+def site(forge: Forge, tmp_path: Path) -> Site:
+    return Site(forge, tmp_path)
+
+
+def test_a_release_is_verified_by_the_pages_commands_alone(site: Site) -> None:
+    done = site.follow()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"serial": 2' in done.stdout
+    assert (site.folder / "auditor/manifest-rhel8.json").read_bytes() == site.manifest
+
+
+MANIFEST, TOOL = "tool/manifests/v1.21.3/manifest-rhel8.json.asc", "tool/dkp-fips-tool"
+
+
+def changed(name: str, make: Callable[[Site], bytes]) -> Callable[[Site], Any]:
+    return lambda site: site.files.update({name: make(site)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed(MANIFEST, lambda site: site.files[MANIFEST].replace(b'"el": 8', b'"el": 9')),
+        changed(MANIFEST, lambda site: site.forge.clearsign(site.manifest, "stranger")),
+        changed(MANIFEST, lambda site: site.forge.clearsign(site.manifest, "tool")),
+        changed(MANIFEST, lambda site: site.forge.clearsign(payload(kubernetes="v1.22.8"))),
+        changed(MANIFEST, lambda site: site.forge.clearsign(payload(schema="fipsmanifest/other"))),
+        changed(MANIFEST, lambda site: site.forge.clearsign(site.manifest, "manifest", "--digest-algo", "SHA1")),
+        changed(MANIFEST, lambda site: site.files[MANIFEST] * 2),
+        changed(MANIFEST, lambda site: site.manifest),
+        changed(TOOL, lambda site: site.files[TOOL] + b"\n"),
+        changed(f"{TOOL}.asc", lambda site: site.forge.detach(site.files[TOOL], "manifest")),
+        changed(f"{TOOL}.asc", lambda site: site.forge.detach(site.files[TOOL], "stranger")),
+        lambda site: (site.folder / "root/usr/bin/kubelet").write_bytes(b"another"),
+        lambda site: (site.folder / "root/usr/bin/kubelet").unlink(),
+    ],
+    ids=[
+        "changed text", "unknown signer", "the tool's key", "another version", "another document", "SHA-1", "twice",
+        "not signed", "changed tool", "tool signed by the manifest's key", "tool signed by a stranger", "changed file",
+        "missing file",
+    ],
+)  # fmt: skip
+def test_the_pages_commands_stop_at_what_is_wrong(change: Callable[[Site], Any], site: Site) -> None:
+    change(site)
+
+    assert site.follow().returncode != 0
+
+
+class TestRunbook:
+    """docs/keys.md, its commands run in their order by somebody whose key gets made, moved, retired and revoked."""
+
+    #: These need a release; `tests/workflows/test_key_rotation.py` and `tests/publish/test_reissue.py` have one.
+    ELSEWHERE = ("fipsmanifest release ", "fipsmanifest reissue ")
+
+    @staticmethod
+    def commands() -> list[str]:
+        return re.findall(r"^ {4,}((?:fipsmanifest|gpg) .+)$", (DOCS / "keys.md").read_text(), re.MULTILINE)
+
+    def test_it_is_followed_as_it_stands(self, tmp_path: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
+            holder = Holder(Path(name), tmp_path / "keys")
+            try:
+                for command in self.commands():
+                    if not command.startswith(self.ELSEWHERE):
+                        holder.do(command)
+                        holder.seen.append((" ".join(command.split()[:3]), holder.state()))
+            finally:
+                subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=False, timeout=60)
+
+        # GnuPG marks a primary key without its secret by "#".
+        assert holder.seen == [
+            ("fipsmanifest keys init", ("+", "active")),
+            ("gpg --batch --import", ("+", "active")),
+            ("gpg --batch --yes", ("", "active")),
+            ("gpg --batch --import", ("#", "active")),
+            ("gpg --batch --import", ("+", "active")),
+            ("fipsmanifest keys retire", ("+", "retired")),
+            ("fipsmanifest keys revoke", ("+", "revoked")),
+            ("gpg --batch --import", ("+", "revoked")),
+            ("gpg --armor --export", ("+", "revoked")),
+        ]
+        published = subprocess.run(
+            ["gpg", "--batch", "--with-colons", "--show-keys"], input=holder.told, capture_output=True, check=True
+        ).stdout
+        assert [row.split(b":")[1] for row in published.splitlines() if row.startswith(b"pub:")] == [b"r"]
+
+
+class Holder:
+    """Somebody with a key, a backup medium, and the page before them."""
+
+    def __init__(self, home: Path, keys_folder: Path) -> None:
+        self.home, self.keys_folder, self.media = home, keys_folder, keys_folder.parent / "media"
+        self.values = {"/media/backup/release-key": str(self.media), "NEW": "AB" * 20}
+        self.seen: list[tuple[str, tuple[str, str]]] = []
+        self.told = b""
+
+    def do(self, command: str) -> None:
+        """Run one command of the page, with the page's placeholders filled in."""
+        for placeholder, value in self.values.items():
+            command = command.replace(placeholder, value)
+        self.told = self._run(["bash", "-c", command])
+        if "FPR" not in self.values:
+            fingerprint = json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"][0]["fingerprint"]
+            self.values |= {"FPR": fingerprint, "OLD": fingerprint}
+
+    def state(self) -> tuple[str, str]:
+        """Give the mark of the primary's secret, as gpg lists it, and the trust file's status of the key."""
+        listed = self._run(["gpg", "--batch", "--with-colons", "--list-secret-keys"]).decode().splitlines()
+        statuses = {key["status"] for key in json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"]}
+        return "".join(row.split(":")[14] for row in listed if row.startswith("sec:")), "".join(statuses)
+
+    def _run(self, command: list[str | Path]) -> bytes:
+        environment = {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(self.home), "GNUPGHOME": str(self.home)}
+        environment |= {"FIPSMANIFEST_KEYS": str(self.keys_folder), "FIPSMANIFEST_PASSPHRASE": "correct horse"}
+        folder = self.media if self.media.exists() else self.home
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+
+def _commands(page: str) -> list[str]:
+    return sorted(set(re.findall(r"\bfipsmanifest ((?:[a-z]+\b ?)+[^`\n]*)", (DOCS / page).read_text())))
+
+
+@pytest.mark.parametrize("page", ["verifying.md", "keys.md", "nodes.md", "publishing.md", "gate.md"])
+def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
+    found = _commands(page)
+    assert len(found) >= 2
+    for command in found:
+        words = command.split()
+        depth = 2 if words[0] in ("keys", "tool", "bundle", "definitions", "modules", "check") else 1
+        told = subprocess.run([PROGRAM, *words[:depth], "--help"], capture_output=True, text=True, check=False)
+        assert told.returncode == 0, command
+        for option in re.findall(r"--[a-z][a-z-]*", command):
+            assert option in told.stdout, command
+
+
+NODES = (DOCS / "nodes.md").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"\./dkp-fips-tool [^`\n]*", NODES))))
+def test_the_tools_commands_on_the_nodes_page_give_a_verdict(command: str, forge: Forge, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    signed = forge.clearsign(roots.payload_of(roots.make(root)))
+    for name in re.findall(r"\S+\.asc", command):
+        (tmp_path / Path(name).name).write_bytes(signed)
+    build_tool(forge.trust_folder, tmp_path / "dkp-fips-tool")
+    here = command.replace("/path/to/", "").replace("/mnt/image", "root")
+
+    done = subprocess.run(["sh", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    # The machine that runs the tests is no such node; a tree of the release is.
+    assert done.returncode == (0 if "--root" in command else 1), done.stdout + done.stderr
+    assert ('"verdict": "' if "--json" in command else "Verdict: ") in done.stdout
+
+
+def test_each_option_that_the_nodes_page_names_is_the_tools(forge: Forge, tmp_path: Path) -> None:
+    table = NODES[NODES.index("| you want | use |") : NODES.index("The role comes from")]
+    named = set(re.findall(r"--[a-z][a-z-]*", table)) | {"--role", "--kubernetes", "--min-serial"}
+    build_tool(forge.trust_folder, tmp_path / "tool")
+
+    told = subprocess.run(["sh", tmp_path / "tool", "--help"], capture_output=True, text=True, check=True).stdout
+
+    assert len(named) >= 9 and named <= set(re.findall(r"--[a-z][a-z-]*", told))
+
+
+def test_the_nodes_page_tells_of_every_verdict_scope_and_exit_code() -> None:
+    schema = json.loads((TOP / "src/fipsmanifest/node/schema.json").read_text())["properties"]
+    for value in (*schema["verdict"]["enum"], *schema["scope"]["enum"]):
+        assert f"`{value}` |" in NODES, value
+    for code in (0, 1, 2, 3, 4, 69, 70, 130):
+        assert re.search(rf"^\| (\d+, )*{code}(, \d+)* \|", NODES, re.MULTILINE), code
+
+
+def test_python_is_all_that_the_page_needs_besides_gpg_curl_and_coreutils() -> None:
+    programs = {
+        line.split()[0] for line in commands().splitlines() if re.match(r"(gpg|gpgv|curl|python3|sha256sum) ", line)
+    }
+
+    assert programs == {"gpg", "gpgv", "curl", "python3", "sha256sum"}
+    assert all(shutil.which(program) for program in programs)

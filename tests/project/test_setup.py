@@ -1,0 +1,143 @@
+"""What a fresh machine relies on: pinned requirements, the list of system packages, and what is said about both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+SETS = ("release", "demo", "test")
+
+
+def requirements(name: str) -> str:
+    return (TOP / "requirements" / f"{name}.txt").read_text()
+
+
+def pins(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+) ", requirements(name), re.MULTILINE))
+
+
+def names(dependencies: list[str]) -> set[str]:
+    found = {re.split(r"[=<>\[]", dependency)[0].lower().replace("_", "-") for dependency in dependencies}
+    return found - {"fipsmanifest"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((TOP / "pyproject.toml").read_text())
+
+
+class TestRequirements:
+    @pytest.mark.parametrize("name", SETS)
+    def test_every_pin_has_hashes(self, name: str) -> None:
+        logical = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n", "", requirements(name), flags=re.MULTILINE)).splitlines()
+        assert len(logical) == len(pins(name)) > 20
+        for line in logical:
+            assert re.fullmatch(r"[a-z0-9-]+==\S+(\s+--hash=sha256:[0-9a-f]{64})+\s*", line), line
+
+    @pytest.mark.parametrize("name", SETS)
+    def test_no_address_of_an_index_and_no_path_of_a_machine_is_in_them(self, name: str) -> None:
+        assert not re.search(r"--(?!hash=)|https?:|file:|(?<!\w)/\w", requirements(name))
+
+    def test_they_hold_what_the_project_depends_on(self, project: dict[str, Any]) -> None:
+        extras = project["project"]["optional-dependencies"]
+        wanted = names(project["project"]["dependencies"]) | names(project["build-system"]["requires"])
+        assert wanted <= pins("release").keys()
+        assert wanted | names(extras["demo"]) <= pins("demo").keys()
+        assert wanted | names(extras["demo"]) | names(extras["test"]) <= pins("test").keys()
+
+    def test_what_is_released_with_is_what_was_tested(self) -> None:
+        tested = pins("test")
+        for name in ("release", "demo"):
+            assert {package: tested.get(package) for package in pins(name)} == pins(name)
+
+    def test_contributing_says_of_each_dependency_why_it_is_there(self, project: dict[str, Any]) -> None:
+        extras = project["project"]["optional-dependencies"]
+        wanted = names(project["project"]["dependencies"]) | names(extras["demo"]) | names(extras["test"])
+        rows = re.findall(r"^\| ([\w, -]+) \| .+ \|$", (TOP / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+        told = {name.lower().replace("_", "-") for row in rows for name in row.split(", ")}
+        assert told - {"package", "for the demo", "for tests"} == wanted
+
+
+class TestSystemPackages:
+    script = TOP / "scripts" / "system-packages"
+
+    def run(self, which: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(path)} if path else None
+        bash = shutil.which("bash")
+        assert bash
+        return subprocess.run([bash, self.script, which], env=environment, capture_output=True, text=True, check=False)
+
+    def test_is_silent_where_everything_is_there(self) -> None:
+        run = self.run("test")
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+    def test_names_what_is_missing_in_one_line_where_it_cannot_install(self, tmp_path: Path) -> None:
+        # A machine with nothing but id, gpg and gcc, and no apt-get.
+        for program in ("id", "gpg", "gcc"):
+            found = shutil.which(program)
+            assert found
+            (tmp_path / program).symlink_to(found)
+        run = self.run("demo", tmp_path)
+        assert run.returncode == 4
+        assert run.stdout == ""
+        [line] = run.stderr.splitlines()
+        named = line.partition(": ")[2].split()
+        assert {"gpgv", "docker-registry", "rpm2cpio", "cpio"} <= set(named)
+        assert not {"gnupg", "gcc"} & set(named)
+
+    def test_refuses_a_set_that_it_does_not_know(self) -> None:
+        run = self.run("everything")
+        assert run.returncode == 2
+        assert "usage" in run.stderr
+
+
+class TestMakefile:
+    def make(self, *arguments: str) -> str:
+        return subprocess.run(["make", *arguments], cwd=TOP, capture_output=True, text=True, check=True).stdout
+
+    def test_help_names_every_target_that_is_meant_for_people(self) -> None:
+        told = set(re.findall(r"^  make (\w+)", self.make("--no-print-directory", "help"), re.MULTILINE))
+        [phony] = re.findall(r"^\.PHONY: (.+)$", (TOP / "Makefile").read_text(), re.MULTILINE)
+        assert told == set(phony.split())
+        assert {"demo", "test", "lint", "bench", "fuzz"} <= told
+
+    def test_continuous_integration_lints_and_tests(self) -> None:
+        commands = self.make("--dry-run", "lint", "test")
+        for program in ("ruff check", "ruff format --check", "mypy", "zizmor", "check-jsonschema", "pytest"):
+            assert program in commands
+        assert re.search(r"^exec make lint test", (TOP / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+class TestDocumentation:
+    """Commands that the documents show exist, with the options that they show."""
+
+    groups = ("bundle", "check", "definitions", "keys", "modules", "tool")
+    documents = sorted([*TOP.glob("*.md"), *TOP.glob("*/README.md"), *TOP.glob("docs/*.md")])
+    commands = sorted(
+        {
+            command.strip()
+            for document in documents
+            for command in re.findall(r"(?:^\$ |`)(fipsmanifest [a-z][^`#\n\\]*)", document.read_text(), re.MULTILINE)
+        }
+    )
+
+    def test_there_are_some(self) -> None:
+        assert len(self.commands) > 10
+
+    @pytest.mark.parametrize("command", commands)
+    def test_every_command_that_they_show_exists(self, command: str) -> None:
+        words = command.split()
+        program = Path(sys.executable).with_name(words[0])
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        verb = words[1 : 3 if words[1] in self.groups else 2]
+        run = subprocess.run([program, *verb, "--help"], capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert options <= set(re.findall(r"--[a-z-]+", run.stdout)), run.stdout
