@@ -1,9 +1,10 @@
 """A program's native module against a reference: function by function, with what they refer to.
 
 Each function of the module's range must have a record of its name whose digest its bytes have, without what the linker
-writes, and every address that the linker wrote must be that of the symbol which the record names: for a function, one of
-that name; for the module's data and for constants that the reference has, bytes that are theirs; for anything else, one
-address for one name, everywhere. So code can differ from the reference in where it is, and in nothing else.
+writes, and every address that the linker wrote must be that of the symbol which the record names: for a function, one
+of that name; for data of the module, constants and types, bytes that are theirs; for a variable, memory that is zero at
+first and no other variable's, the same everywhere. So code can differ from the reference in where it is, and in
+nothing else.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..elf import Elf
+from ..fipsinfo import NativeModule
 from ..function_table import FunctionTable
 from ..functions import Function, FunctionIndex, function_index, functions_with_prefix
 from ..source import ByteSource
-from ..fipsinfo import NativeModule
 from .reference import Record, Reference, Symbol, SymbolKind, digest_of
 from .relocations import SIZES, TLS_LOAD_BEFORE, Kind, target
 
-_RANGES = {SymbolKind.RODATA: 1, SymbolKind.NOPTRDATA: 2, SymbolKind.DATA: 3}
+#: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
+_RANGES = {SymbolKind.NOPTRDATA: 2, SymbolKind.DATA: 3}
 #: What the linker puts between functions, and what it writes where one may be left out (``cmd/link/internal/ld``).
 _PADDING = {"x86_64": b"\xcc", "aarch64": b"\0"}
 _ALIGNMENT = 64
@@ -83,13 +85,23 @@ class _Bindings:
 
     addresses: dict[Symbol, int] = field(default_factory=dict)
     symbols: dict[int, Symbol] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
 
-    def bind(self, symbol: Symbol, address: int) -> None:
+    def bind(self, symbol: Symbol, address: int, size: int = 1) -> None:
         """Note that a symbol is at an address. Raise `_Differs` where it was elsewhere, or another one is there."""
         if self.addresses.setdefault(symbol, address) != address:
             raise _Differs("native-target-differs", symbol.name)
         if self.symbols.setdefault(address, symbol) != symbol:
             raise _Differs("native-target-differs", symbol.name)
+        self.sizes[address] = size
+
+    def check_overlaps(self) -> None:
+        """Raise `_Differs` where one variable begins within another."""
+        behind = 0
+        for address, size in sorted(self.sizes.items()):
+            if address < behind:
+                raise _Differs("native-target-differs", self.symbols[address].name)
+            behind = address + size
 
 
 def compare(
@@ -145,12 +157,12 @@ class _Work:
         if functions is None or len(functions) > _MOST_FUNCTIONS or end - start > _LARGEST_TEXT:
             return self.result("native-function-differs")
         self._counts["total"] = len([item for item in functions if item.name != _START])
-        self._bindings.bind(Symbol(_FIPSINFO, 0), self._module.address)
         differing = self._match(functions, start, end)
         if differing:
             return self.result(self._kind_of_difference(differing), differing)
         for address, records in self._matched.items():
             self._check_function(address, records)
+        self._bindings.check_overlaps()
         self._check_default_godebug()
         self._counts["functions"] = len(self._matched)
         return self.result(None)
@@ -192,7 +204,7 @@ class _Work:
         return digest_of(room[: record.size], record.relocations) == record.digest
 
     def _kind_of_difference(self, names: Sequence[str]) -> str:
-        """Return the code for functions without an equal record: an instance of a generic one may be compiled anywhere."""
+        """Return the code for functions without an equal record; instances of generic ones may be compiled anywhere."""
         generic = {name.partition("[")[0] for name in self._reference.by_name if "[" in name}
         instances = all("[" in name and name.partition("[")[0] in generic for name in names)
         if instances:
@@ -215,6 +227,8 @@ class _Work:
 
     def _check_relocations(self, record: Record, address: int, data: bytes) -> None:
         for item in record.relocations:
+            if item.kind in (Kind.ANY_4, Kind.ANY_8):
+                continue
             if item.kind == Kind.ADDRESS:
                 value: int | None = self._data.word(address + item.offset)
             elif item.kind in (Kind.TLS_OFFSET, Kind.TLS_LOAD):
@@ -252,9 +266,15 @@ class _Work:
     def _check_symbol(self, symbol: Symbol, address: int) -> None:
         """Check that a symbol is at an address, as far as it can be told. Raise `_Differs` where it is not."""
         records = self._reference.by_symbol.get(symbol)
-        if records is None:
+        if symbol.name == _FIPSINFO:
+            if address != self._module.address:
+                raise _Differs("native-target-differs", symbol.name)
+        elif records is None:
             self._bindings.bind(symbol, address)
-            return
+        else:
+            self._check_recorded(symbol, records, address)
+
+    def _check_recorded(self, symbol: Symbol, records: Sequence[Record], address: int) -> None:
         kind = records[0].kind
         if kind == SymbolKind.TEXT:
             if not any(record.symbol == symbol for record in self._matched.get(address, ())):
@@ -262,9 +282,13 @@ class _Work:
         elif kind in (SymbolKind.FUNCTION, SymbolKind.READER):
             if self._functions is None or self._functions.name_at(address) != symbol.name:
                 raise _Differs("native-target-differs", symbol.name)
+        elif kind == SymbolKind.VARIABLE:
+            if not self._data.is_zero(address, records[0].size):
+                raise _Differs("native-target-differs", symbol.name)
+            self._bindings.bind(symbol, address, records[0].size)
         else:
             if kind in _RANGES:
-                self._bindings.bind(symbol, address)
+                self._bindings.bind(symbol, address, records[0].size)
             self._check_data(symbol, records, address)
 
     def _check_data(self, symbol: Symbol, records: Sequence[Record], address: int) -> None:
@@ -339,6 +363,13 @@ class _Data:
             return b""
         last = self._elf.offset_of(address + length - 1)
         return self._source.read_at(offset, length) if last == offset + length - 1 else b""
+
+    def is_zero(self, address: int, size: int) -> bool:
+        """Return whether memory is zero at first: of a segment that can be written, and not in the file."""
+        return any(
+            load.writable and load.address + load.size <= address and address + size <= load.address + load.memory
+            for load in self._elf.loads
+        )
 
     def word(self, address: int) -> int | None:
         """Return the address that a word of data holds once the loader has written its addresses.

@@ -154,11 +154,15 @@ class GoObject:
     @property
     def defined(self) -> int:
         """How many symbols it defines; references to others follow them."""
-        return (self._blocks[_REFERENCES] - self._blocks[_SYMBOLS]) // _SYMBOL.size
+        return int(self._blocks[_REFERENCES] - self._blocks[_SYMBOLS]) // _SYMBOL.size
 
     def kind(self, number: int) -> str:
         """Return the kind of a symbol."""
-        return self._vocabulary.kinds[self._entries[number][3]]
+        return str(self._vocabulary.kinds[self._entries[number][3]])
+
+    def size(self, number: int) -> int:
+        """Return the bytes that a symbol has in memory."""
+        return int(self._entries[number][6])
 
     def id(self, number: int) -> SymbolId:
         """Return what identifies a symbol by its number in this object."""

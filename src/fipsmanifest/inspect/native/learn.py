@@ -1,10 +1,10 @@
 """From a trusted toolchain to a reference of Go's native module.
 
-The toolchain compiles its standard library with the module's snapshot, in a build cache of its own and without a network,
-and the objects are read: the module's own symbols, also those that other packages compile (instances of its generic
-functions), the constants that they use, and the runtime's functions that read the default of GODEBUG. Everything is compiled
-twice, as for programs and as for position-independent ones and libraries, where thread-local data is reached
-differently.
+The toolchain compiles its standard library with the module's snapshot, in a build cache of its own and without a
+network, and the objects are read: the module's own symbols, also those that other packages compile (instances of its
+generic functions), the constants that they use, and the runtime's functions that read the default of GODEBUG. On x86_64
+the module is compiled twice, as for programs and as for position-independent ones and libraries, where thread-local
+data is reached differently.
 """
 
 from __future__ import annotations
@@ -21,11 +21,23 @@ from pathlib import Path
 from ...errors import Incomplete, UsageError, ValidationFailed
 from . import goobject
 from .goobject import GoObject, ObjectSymbol, SymbolId
-from .reference import DIGEST, STATIC, Origin, Record, Reference, Relocation, Symbol, SymbolKind, digest_of, reference
+from .reference import (
+    DIGEST,
+    MODULE_PATH,
+    STATIC,
+    Origin,
+    Record,
+    Reference,
+    Relocation,
+    Symbol,
+    SymbolKind,
+    digest_of,
+    reference,
+)
 from .relocations import Kind
 from .sources import Snapshot
 
-_PACKAGES = ("crypto/...", "net/http")
+_PACKAGES = ("crypto/...",)
 """What is compiled, with all that it imports: every package that can have an instance of the module's functions."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIMEOUT = 1800.0
@@ -38,9 +50,13 @@ _MODULE_KINDS = {
     "SDATAFIPS": SymbolKind.DATA,
 }
 _CONSTANT_KINDS = ("SRODATA", "SNOPTRDATA", "SDATA")
-#: Constants outside the module that decide what its code does: strings, method tables, pointers to functions,
-#: dictionaries of generic functions, and composite literals. Descriptors of types are not among them.
-_CONSTANTS = re.compile(r"go:string\.|go:itab\.|.*(·f$|\.\.dict\.|\.\.stmp_)", re.DOTALL)
+#: Data outside the module that decides what its code does: strings, method tables, pointers to functions, dictionaries
+#: of generic functions, composite literals, and what type assertions ask for.
+_CONSTANTS = re.compile(
+    r"go:string\.|go:itab\.|.*(·f$|\.\.dict\.|\.\.stmp_|\.\.typeAssert\.|\.\.interfaceSwitch\.)", re.DOTALL
+)
+_TYPE = "type:"
+_VARIABLE_KINDS = ("SBSS", "SNOPTRBSS")
 _DEFAULT_GODEBUG = "runtime.godebugDefault"
 
 _TYPES = {
@@ -90,8 +106,12 @@ def learn(root: Path, snapshot: Snapshot, target: Target, *, cache: Path, claime
         claimed_by,
     )
     records: set[Record] = set()
-    for shared in (False, True):
-        archives = _compile(root, target, cache, shared=shared)
+    archives = _compile(root, target, cache, _PACKAGES)
+    records |= _records(list(_objects(archives, vocabulary)))
+    if target.architecture == "x86_64":
+        # Elsewhere no code of the module has thread-local data.
+        packages = [package for package, _ in archives if package.startswith(f"{MODULE_PATH}/{target.module}")]
+        archives = _compile(root, target, cache, packages, shared=True)
         records |= _records(list(_objects(archives, vocabulary)))
     return reference(origin, sorted(records))
 
@@ -120,13 +140,15 @@ def toolchain_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _compile(root: Path, target: Target, cache: Path, *, shared: bool) -> list[tuple[str, Path]]:
-    """Compile the packages, and return the archive of each."""
+def _compile(
+    root: Path, target: Target, cache: Path, packages: Sequence[str], *, shared: bool = False
+) -> list[tuple[str, Path]]:
+    """Compile packages and all that they import, and return the archive of each."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "go.mod").write_text("module references\n\ngo 1.24\n", "ascii")
         flags = ["-gcflags=all=-shared", "-asmflags=all=-shared"] if shared else []
         command = [str(root / "bin" / "go"), "list", "-export", "-deps", "-trimpath", *flags]
-        command += ["-f", "{{.ImportPath}}\t{{.Export}}", "--", *_PACKAGES]
+        command += ["-f", "{{.ImportPath}}\t{{.Export}}", "--", *packages]
         try:
             run = subprocess.run(
                 command,
@@ -185,7 +207,8 @@ def _records(objects: Sequence[GoObject]) -> set[Record]:
         compiled.setdefault(item.package, item)
     found: set[Record] = set()
     constants: dict[SymbolId, list[tuple[GoObject, int]]] = {}
-    functions: set[Symbol] = set()
+    functions: set[Record] = set()
+    variables: set[Record] = set()
     needed: list[Symbol] = []
     for item in objects:
         for number in range(item.defined):
@@ -195,10 +218,14 @@ def _records(objects: Sequence[GoObject]) -> set[Record]:
                 record = _record(item.symbol(number, compiled), chosen)
                 found.add(record)
                 needed += [relocation.target for relocation in record.relocations]
-            elif kind in _CONSTANT_KINDS and _CONSTANTS.match(item.id(number).name):
-                constants.setdefault(item.id(number), []).append((item, number))
+            elif kind in _VARIABLE_KINDS:
+                variables.add(_without_bytes(item, number, SymbolKind.VARIABLE))
+            elif kind in _CONSTANT_KINDS:
+                name = item.id(number).name
+                if name.startswith(_TYPE) or _CONSTANTS.match(name):
+                    constants.setdefault(item.id(number), []).append((item, number))
             elif kind == "STEXT":
-                functions.add(_symbol(item.id(number)))
+                functions.add(_without_bytes(item, number, SymbolKind.FUNCTION))
                 if item.package == "runtime":
                     symbol = item.symbol(number, compiled)
                     if any(relocation.target.name == _DEFAULT_GODEBUG for relocation in symbol.relocations):
@@ -206,7 +233,7 @@ def _records(objects: Sequence[GoObject]) -> set[Record]:
     found |= _constants(needed, constants, compiled)
     targets = {relocation.target for record in found for relocation in record.relocations}
     own = {record.symbol for record in found}
-    return found | {Record(symbol, SymbolKind.FUNCTION, 0, bytes(DIGEST), ()) for symbol in targets & functions - own}
+    return found | {record for record in functions | variables if record.symbol in targets - own}
 
 
 def _constants(
@@ -224,6 +251,9 @@ def _constants(
             continue
         done.add(symbol)
         for item, number in by_symbol.get(symbol, ()):
+            if symbol.name.startswith(_TYPE):
+                found.add(_type(item.symbol(number, compiled)))
+                continue
             record = _record(item.symbol(number, compiled), SymbolKind.CONSTANT)
             found.add(record)
             needed += [relocation.target for relocation in record.relocations]
@@ -233,9 +263,22 @@ def _constants(
 def _record(symbol: ObjectSymbol, kind: SymbolKind) -> Record:
     relocations = sorted(_relocations(symbol))
     data = symbol.data.ljust(symbol.size, b"\0")
-    return Record(
-        _symbol(symbol.id), kind, symbol.size, digest_of(data, relocations), tuple(relocations)
-    )
+    return Record(_symbol(symbol.id), kind, symbol.size, digest_of(data, relocations), tuple(relocations))
+
+
+def _type(symbol: ObjectSymbol) -> Record:
+    """Return the record of a type's descriptor, which has the hash of the type; what it refers to is not followed."""
+    fields = sorted({(item.offset, item.size) for item in symbol.relocations if item.size})
+    kinds = {4: Kind.ANY_4, 8: Kind.ANY_8}
+    relocations = [Relocation(offset, kinds[size], False, 0, Symbol("", 0)) for offset, size in fields]
+    data = symbol.data.ljust(symbol.size, b"\0")
+    return Record(_symbol(symbol.id), SymbolKind.TYPE, symbol.size, digest_of(data, relocations), tuple(relocations))
+
+
+def _without_bytes(item: GoObject, number: int, kind: SymbolKind) -> Record:
+    """Return the record of a symbol that is known by its name and size alone."""
+    size = item.size(number) if kind is SymbolKind.VARIABLE else 0
+    return Record(_symbol(item.id(number)), kind, size, bytes(DIGEST), ())
 
 
 def _relocations(symbol: ObjectSymbol) -> Iterator[Relocation]:

@@ -1,13 +1,14 @@
 """A reference of Go's native module: what one toolchain compiles from the module's source, and the file that keeps it.
 
 A reference has a record for each symbol: its size, the digest of its bytes without what the linker writes into them,
-and its relocations with their targets. A file holds references of several toolchains, which have most records in common:
+and its relocations with their targets. A file holds references of several toolchains, which have most records in
+common:
 
     magic, length of the header, header (JSON: what each reference is of), length and LZMA stream of the body
     body: strings, digests, records, and for each reference the numbers of its records
 
-Numbers are little-endian, in the body variable-length (LEB128). The module's own path is written as one character, since
-it contains the module's version.
+Numbers are little-endian, in the body variable-length (LEB128). The module's own path is written as one character,
+since it contains the module's version.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class SymbolKind(IntEnum):
     """Code of Go's runtime that reads the default of GODEBUG."""
     FUNCTION = 7
     """Any other function that the module's code leads to: by its name alone, without bytes."""
+    VARIABLE = 8
+    """A variable that is zero at first, the module's or another (SBSS, SNOPTRBSS): by its size, without bytes."""
+    TYPE = 9
+    """The descriptor of a type, without what it refers to."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -225,7 +230,7 @@ def _header(data: bytes, name: str) -> tuple[list[tuple[Origin, str]], int]:
             fields = {key: str(value) for key, value in entry.items()}
             digest = fields.pop("digest")
             found.append((Origin(**fields), digest))
-    except (ValueError, TypeError, KeyError, AttributeError, documents.Unreadable) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, documents.MalformedDocument) as error:
         raise UsageError(f"{name} is damaged: {error}.", _ADVICE) from error
     return found, start + length
 
@@ -399,5 +404,3 @@ class _Reader:
                     raise ValueError("a relocation is outside of its symbol")
                 relocations.append(Relocation(offset, packed >> 2, bool(packed & 2), addend, target))
         return Record(symbol, kind, size, digest, tuple(relocations)) if wanted else None
-
-

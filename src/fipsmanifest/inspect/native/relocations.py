@@ -44,6 +44,10 @@ class Kind(IntEnum):
     """The same of eight bytes."""
     ADDRESS = 10
     """Eight bytes of data: the target's address (R_ADDR)."""
+    ANY_4 = 11
+    """Four bytes of data that are not compared."""
+    ANY_8 = 12
+    """Eight bytes of data that are not compared."""
 
 
 #: Bytes that a kind occupies.
@@ -58,6 +62,8 @@ SIZES: Mapping[int, int] = {
     Kind.PAGE_32: 8,
     Kind.PAGE_64: 8,
     Kind.ADDRESS: 8,
+    Kind.ANY_4: 4,
+    Kind.ANY_8: 8,
 }
 
 #: How far the offset of ADD, of a load or of a store is shifted.
@@ -69,11 +75,11 @@ TLS_LOAD_BEFORE = 3
 
 def mask(data: bytearray, at: int, kind: int) -> None:
     """Clear the bits of ``data`` that the linker writes for a relocation at ``at``; what it may rewrite is undone."""
-    if kind in (Kind.RELATIVE, Kind.TLS_OFFSET):
+    if kind in (Kind.RELATIVE, Kind.TLS_OFFSET, Kind.ANY_4):
         data[at : at + 4] = b"\0\0\0\0"
     elif kind == Kind.BRANCH:
         _put(data, at, _word(data, at) & ~_IMM26)
-    elif kind == Kind.ADDRESS:
+    elif kind in (Kind.ADDRESS, Kind.ANY_8):
         data[at : at + 8] = bytes(8)
     elif kind == Kind.TLS_LOAD:
         _mask_tls_load(data, at)

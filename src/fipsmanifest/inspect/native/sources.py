@@ -1,7 +1,7 @@
 """The sources of Go's native module that are known, by the digests that Go publishes with each release.
 
-``lib/fips140/fips140.sum`` of a Go release lists the SHA-256 of each snapshot's zip; the file says that these are the ones
-in the module's security policy.
+``lib/fips140/fips140.sum`` of a Go release lists the SHA-256 of each snapshot's zip; the file says that these are the
+ones in the module's security policy.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from ...errors import UsageError, ValidationFailed
 
-#: Snapshots by the names that build info has them by, from ``fips140.sum`` of Go 1.24.3 to 1.27.3. The first has three
-#: zips: Go 1.24's ``v1.0.0.zip`` and the one that Go 1.24.3 and later releases renamed.
+#: Snapshots by the names that build info has them by, from ``fips140.sum`` of Go 1.24.3 (the first) and 1.27.3.
 _KNOWN = {
     "v1.0.0": "b50508feaeff05d22516b21e1fd210bbf5d6a1e422eaf2cfa23fe379342713b8",
     "v1.0.0-c2097c7c": "daf3614e0406f67ae6323c902db3f953a1effb199142362a039e7526dfb9368b",
