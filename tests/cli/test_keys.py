@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.gnupg import opened_home
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 @pytest.fixture(scope="module")
 def gnupghome() -> Iterator[Path]:
-    home = Path(tempfile.mkdtemp(prefix="fm"))
-    home.chmod(0o700)
-    yield home
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)
-    shutil.rmtree(home, ignore_errors=True)
+    with opened_home() as home:
+        yield home
 
 
 def run(gnupghome: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,6 @@ import os
 import struct
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from fipsmanifest.sign import keys
 from fipsmanifest.trust import armor
 from tests.node.test_containerd_configuration import ALL_FORMS
 from tests.support import edits, forge, programs, runtime, upstream
+from tests.support.gnupg import opened_home
 from tests.support.registry import make_image, make_layer, skopeo
 from tests.support.zips import Archive, Part
 
@@ -203,17 +203,12 @@ def _repomd(scratch: Path) -> list[Seed]:
 @functools.cache
 def _signed() -> tuple[bytes, bytes, bytes]:
     """A signed manifest, a certificate and a trust file, by gpg."""
-    # The path is short because the agent's socket lies in it.
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as folder:
-        home = Path(folder)
-        try:
-            made = keys.init(home / "trust", "Release <release@example.com>", gnupghome=home, protect=False)
-            command = ["gpg", "--homedir", folder, "--batch", "--quiet", "--digest-algo", "SHA512"]
-            command += ["--local-user", f"{made.manifest_key}!", "--clearsign"]
-            message = subprocess.run(command, input=forge.payload(), capture_output=True, check=True).stdout
-            return message, made.certificate.read_bytes(), (home / "trust/trust.json").read_bytes()
-        finally:
-            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, timeout=60)
+    with opened_home() as home:
+        made = keys.init(home / "trust", "Release <release@example.com>", gnupghome=home, protect=False)
+        command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--digest-algo", "SHA512"]
+        command += ["--local-user", f"{made.manifest_key}!", "--clearsign"]
+        message = subprocess.run(command, input=forge.payload(), capture_output=True, check=True).stdout
+        return message, made.certificate.read_bytes(), (home / "trust/trust.json").read_bytes()
 
 
 def _cleartext(scratch: Path) -> list[Seed]:

@@ -11,6 +11,7 @@ import pytest
 
 from fipsmanifest.archive.limits import DEFAULT_ALLOWANCE, Allowance, OverBudget
 from fipsmanifest.errors import Refused
+from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.artifacts import Inspection
 from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.table import load
@@ -29,7 +30,8 @@ def inspected(folder: Path, data: bytes, allowance: Allowance = DEFAULT_ALLOWANC
     )
     spool = folder / "spool"
     spool.mkdir(exist_ok=True)
-    with Inspection(Inspector(load(), spool), folder / "findings", allowance=allowance) as inspection:
+    cache = Cache(folder / "cache")
+    with Inspection(Inspector(load(), spool), folder / "findings", cache, allowance=allowance) as inspection:
         inspection.add(artifact)
         (found,) = inspection.result()
     return found.findings
@@ -97,7 +99,10 @@ def test_the_layers_of_an_image_share_its_budget(tmp_path: Path) -> None:
     )  # fmt: skip
     for expanded, enough in ((4 << 20, True), (5 << 19, False)):
         with Inspection(
-            Inspector(load(), tmp_path), tmp_path / str(expanded), allowance=Allowance(expanded, expanded_per_byte=0)
+            Inspector(load(), tmp_path),
+            tmp_path / str(expanded),
+            Cache(tmp_path / "cache"),
+            allowance=Allowance(expanded, expanded_per_byte=0),
         ) as inspection:
             inspection.add(image)
             with nullcontext() if enough else pytest.raises(OverBudget):

@@ -150,11 +150,29 @@ def test_every_shipped_definition_loads() -> None:
     assert all(isinstance(definition, Definition) for definition in loaded)
 
 
-@pytest.mark.parametrize("line", ['verdict = "unopened"', 'verdict = "plain"\ncontainer = "*.tar"'])
-def test_an_exception_for_the_gate_alone_is_refused_in_a_definition(tmp_path: Path, line: str) -> None:
-    exception = f'[[components.exceptions]]\npath = "/usr/bin/helper"\nreason = "r"\n{line}\n'
-    with pytest.raises(UsageError, match="are for the exceptions of the gate"):
-        load(written(tmp_path, GOOD.replace("[node]", f"{exception}\n[node]")))
+def test_an_exception_is_for_files_for_what_is_packed_in_them_or_for_what_is_not_opened(tmp_path: Path) -> None:
+    exceptions = "".join(
+        f'[[components.exceptions]]\npath = "/usr/*"\nreason = "r"\n{lines}\n'
+        for lines in (
+            'verdict = "unopened"',
+            'verdict = "plain"',
+            'verdict = "not-go"\ncontainer = "/usr/*.tar"',
+            'verdict = "unopened"\ncontainer = "/usr/*.tar"',
+        )
+    )
+    definition = load(written(tmp_path, GOOD.replace("[node]", f"{exceptions}\n[node]")))
+    component = definition.components[-1]
+
+    def verdict(path: str, container: str | None = None, *, unopened: bool = False) -> str | None:
+        exception = component.exception_for(path, container, unopened=unopened)
+        return f"{exception.verdict} {exception.container}" if exception else None
+
+    assert verdict("/usr/bin/x") == "plain None"
+    assert verdict("/usr/bin/x", unopened=True) == "unopened None"
+    assert verdict("/usr/bin/x", "/usr/a.tar") == "not-go /usr/*.tar"
+    assert verdict("/usr/bin/x", "/usr/a.tar", unopened=True) == "unopened /usr/*.tar"
+    assert verdict("/usr/bin/x", "/opt/a.tar") is None
+    assert verdict("/opt/x") is None
 
 
 @pytest.mark.parametrize(

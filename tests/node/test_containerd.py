@@ -45,9 +45,10 @@ def older(archives: dict[str, Archive]) -> Archive:
 
 
 @pytest.fixture
-def empty() -> Iterator[Containerd]:
-    """A containerd without images."""
+def empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Containerd]:
+    """A containerd without images, whose containers are the only ones that checks of this process see."""
     with runtime.running() as started:
+        runtime.hide_other_mounts(started.root, monkeypatch)
         yield started
 
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tests.support import forge as forge_module
 from tests.support import roots
 from tests.support.faultyhttp import FaultyServer
 from tests.support.forge import Forge, payload
+from tests.support.gnupg import opened_home
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
@@ -145,15 +145,12 @@ class TestRunbook:
         return re.findall(r"^ {4,}((?:fipsmanifest|gpg) .+)$", (DOCS / "keys.md").read_text(), re.MULTILINE)
 
     def test_it_is_followed_as_it_stands(self, tmp_path: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
-            holder = Holder(Path(name), tmp_path / "keys")
-            try:
-                for command in self.commands():
-                    if not command.startswith(self.ELSEWHERE):
-                        holder.do(command)
-                        holder.seen.append((" ".join(command.split()[:3]), holder.state()))
-            finally:
-                subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=False, timeout=60)
+        with opened_home() as home:
+            holder = Holder(home, tmp_path / "keys")
+            for command in self.commands():
+                if not command.startswith(self.ELSEWHERE):
+                    holder.do(command)
+                    holder.seen.append((" ".join(command.split()[:3]), holder.state()))
 
         # GnuPG marks a primary key without its secret by "#".
         assert holder.seen == [

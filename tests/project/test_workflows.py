@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from examples.upstream import Served, World
+
+from tests.support.gnupg import remove_home
 
 TOP = Path(__file__).parents[2]
 WORKFLOWS = sorted((TOP / ".github" / "workflows").glob("*.yml"))
@@ -132,6 +135,8 @@ class Site:
 
     def __init__(self, folder: Path, world: World, served: Served) -> None:
         self.folder = folder
+        self.temporary = folder
+        """Where the last run put temporary files. Each run has its own, since one that was killed leaves some."""
         self.bucket = folder / "bucket"
         self.keys = folder / "keys"
         home = {"GNUPGHOME": str(folder / "gnupg"), "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
@@ -184,18 +189,16 @@ class Site:
             os.killpg(process.pid, signal.SIGKILL)
         killed = process.wait() == -signal.SIGKILL
         # What a lost runner takes with it.
-        for home in (self.folder / "tmp").glob("tmp.*"):
-            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-            shutil.rmtree(home)
+        for home in self.temporary.glob("tmp.*"):
+            remove_home(home)
         return killed
 
     def variables(self) -> dict[str, str]:
-        temporary = self.folder / "tmp"
-        temporary.mkdir(exist_ok=True)
+        self.temporary = Path(tempfile.mkdtemp(prefix="t", dir=self.folder))
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder / "home"),
-            "TMPDIR": str(temporary),
+            "TMPDIR": str(self.temporary),
             "FIPSMANIFEST_CACHE": str(self.folder / "cache"),
             "FIPSMANIFEST_TO": str(self.bucket),
             "RELEASE_VERSION": "release/v1.21.3",
@@ -242,7 +245,7 @@ class TestReleaseScript:
     def test_leaves_no_key_behind_and_shows_no_secret(self, site: Site) -> None:
         run = site.release("--first-lock", SIGNING_KEY=site.signing_key, FIPSMANIFEST_PASSPHRASE=PASSPHRASE)
         assert run.returncode == 0, run.stderr
-        assert list((site.folder / "tmp").iterdir()) == []
+        assert list(site.temporary.iterdir()) == []
         assert PASSPHRASE not in run.stdout + run.stderr
         assert "PRIVATE KEY" not in run.stdout + run.stderr
 
@@ -401,7 +404,7 @@ class TestReleaseScript:
         assert run.returncode == 4
         assert "ended with exit code 4" in page.read_text()
         assert "    error: SIGNING_KEY is no key that gpg can import." in page.read_text()
-        assert list((site.folder / "tmp").iterdir()) == []
+        assert list(site.temporary.iterdir()) == []
 
     def test_refuses_a_key_that_the_trust_folder_does_not_have(self, site: Site, tmp_path: Path) -> None:
         stranger = {**os.environ, "GNUPGHOME": str(tmp_path)}

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from fipsmanifest.sign.gpg import Passphrase, export
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext
 from tests.support.forge import payload
+from tests.support.gnupg import opened_home
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = "correct horse battery"
@@ -51,12 +51,12 @@ def gpg(home: Path, *words: str | Path, code: int = 0, stdin: bytes = b"") -> by
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Made]:
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
-        home = Path(name) / "gnupg"
+    with opened_home() as folder:
+        home = folder / "gnupg"
         home.mkdir(0o700)
         (home / "gpg-agent.conf").write_text("max-cache-ttl 0\ndefault-cache-ttl 0\npinentry-program /bin/false\n")
-        words = ["--user-id", "Example release <r@example.com>", "--keys", f"{name}/keys", "--json"]
-        variables = {"PATH": os.environ["PATH"], "HOME": name, "GNUPGHOME": str(home)}
+        words = ["--user-id", "Example release <r@example.com>", "--keys", f"{folder}/keys", "--json"]
+        variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "GNUPGHOME": str(home)}
         variables["FIPSMANIFEST_PASSPHRASE"] = SECRET
         done = subprocess.run([PROGRAM, "keys", "init", *words], env=variables, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
@@ -67,10 +67,9 @@ def made() -> Iterator[Made]:
 @pytest.fixture
 def elsewhere() -> Iterator[Path]:
     """Another machine's empty home for gpg."""
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
-        (Path(name) / "gpg-agent.conf").write_text("pinentry-program /bin/false\n")
-        yield Path(name)
-        subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=False, timeout=60)
+    with opened_home() as home:
+        (home / "gpg-agent.conf").write_text("pinentry-program /bin/false\n")
+        yield home
 
 
 def secrets(home: Path) -> dict[str, bool]:

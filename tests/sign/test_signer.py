@@ -16,6 +16,7 @@ from fipsmanifest.sign.gpg import Passphrase, passphrase_from_environment
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext, verify_detached
 from tests.support.forge import Forge, payload
+from tests.support.gnupg import opened_home
 
 SECRET = "correct horse battery"
 
@@ -28,11 +29,9 @@ def sign(forge: Forge, name: str = "release", data: bytes | None = None) -> byte
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[tuple[Path, keys.NewKeys]]:
     """A key behind a passphrase, in a home whose agent remembers nothing."""
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
-        home = Path(name)
+    with opened_home() as home:
         (home / "gpg-agent.conf").write_text("max-cache-ttl 0\ndefault-cache-ttl 0\npinentry-program /bin/false\n")
         yield home, keys.init(home / "trust", "Guarded <g@example.com>", gnupghome=home, passphrase=Passphrase(SECRET))
-        subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=False, timeout=60)
 
 
 class TestSigning:
@@ -99,14 +98,11 @@ class TestKeyChoice:
             signer.sign_manifest(payload(), forge.fingerprints["stranger"], trust=trust, gnupghome=forge.home)
 
     def test_a_key_whose_secret_is_elsewhere_is_incomplete(self, forge: Forge) -> None:
-        with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as empty:
+        with opened_home() as empty:
             with pytest.raises(Incomplete, match="no secret key") as caught:
-                signer.sign_manifest(
-                    payload(), forge.fingerprints["release"], trust=forge.trust(), gnupghome=Path(empty)
-                )
+                signer.sign_manifest(payload(), forge.fingerprints["release"], trust=forge.trust(), gnupghome=empty)
             with pytest.raises(Incomplete, match="no secret key that is trusted"):
-                signer.pick_signing_key(forge.trust(), Path(empty))
-            subprocess.run(["gpgconf", "--homedir", empty, "--kill", "all"], check=False, timeout=60)
+                signer.pick_signing_key(forge.trust(), empty)
 
         assert "keys init" in caught.value.advice and "--signing-key" in caught.value.advice
 

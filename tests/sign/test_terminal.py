@@ -6,13 +6,13 @@ import os
 import pty
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.trust.store import load_trust
+from tests.support.gnupg import opened_home
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = b"correct horse battery 1"
@@ -22,8 +22,8 @@ PROMPT = b"<Cancel>"
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as name:
-        home = Path(name) / "gnupg"
+    with opened_home() as folder:
+        home = folder / "gnupg"
         home.mkdir(0o700)
         (home / "gpg-agent.conf").write_text("pinentry-program /usr/bin/pinentry-curses\n")
         yield home

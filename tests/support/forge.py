@@ -10,10 +10,8 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 from fipsmanifest.sign import keys
 from fipsmanifest.trust import openpgp
 from fipsmanifest.trust.store import Trust, load_trust, parse_trust
+from tests.support.gnupg import opened_home
 
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 #: The oldest Python that is promised and some later ones, where the machine has them; the tests' own always.
@@ -206,9 +205,8 @@ def _clearsign(forge: Forge, data: bytes, name: str, extra: tuple[str, ...]) -> 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Forge]:
-    """Make the keys; the folder's path is short because the agent's socket lies in it."""
-    home = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
-    try:
+    """Make the keys."""
+    with opened_home() as home:
         forge = Forge(home, home / "trust")
         made = keys.init(forge.trust_folder, "Release <release@example.com>", gnupghome=home, protect=False)
         forge.fingerprints.update(release=made.fingerprint, manifest=made.manifest_key, tool=made.tool_key)
@@ -223,6 +221,3 @@ def opened() -> Iterator[Forge]:
         keys.add(forge.trust_folder, forge.certificate("upstream"), "upstream")
         forge.trust_by_hand("expired")
         yield forge
-    finally:
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
-        shutil.rmtree(home, ignore_errors=True)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from fipsmanifest.trust.store import load_trust
+from tests.support.gnupg import remove_home
 
 KUBERNETES = "v1.21.3"
 
@@ -64,8 +64,7 @@ class ReleaseKey:
 
     def remove(self) -> None:
         """End the agent and take its home away."""
-        subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=True, timeout=20)
-        shutil.rmtree(self.home, ignore_errors=True)
+        remove_home(self.home)
 
     def clearsign(self, payload: bytes, *, at: str = "20261120T100000") -> bytes:
         return self._sign("--clearsign", payload, at)

@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from examples.upstream import goprograms, images
 
+from fipsmanifest.node.checks.images import containers
 from tests.support import roots
 
 STORE = "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
@@ -229,6 +231,21 @@ def running() -> Iterator[Containerd]:
                     group.rmdir()
     finally:
         shutil.rmtree(root)
+
+
+def hide_other_mounts(root: Path, patch: pytest.MonkeyPatch) -> None:
+    """Show the checks of this process no overlay but those mounted below ``root``.
+
+    Containers of a kubelet on the machine that runs the tests have snapshots of the same numbers.
+    """
+    read = containers._mounts
+
+    def own() -> str | None:
+        lines = (read() or "").splitlines(keepends=True)
+        # The fifth field is the mount point.
+        return "".join(line for line in lines if " - overlay " not in line or line.split()[4].startswith(f"{root}/"))
+
+    patch.setattr(containers, "_mounts", own)
 
 
 @contextlib.contextmanager

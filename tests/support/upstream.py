@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fipsmanifest.sign import keys
+from tests.support.gnupg import remove_home
 
 #: Tags as rpmtag.h numbers them; tests do not take them from the code they test.
 SHA256_HEADER, RSA_HEADER, PGP = 273, 268, 1002
@@ -72,8 +73,7 @@ def make_keys() -> Keys:
 
 def close_keys(made: Keys) -> None:
     """End the agent and remove the keys."""
-    subprocess.run(["gpgconf", "--homedir", str(made.home), "--kill", "all"], check=True, timeout=30)
-    shutil.rmtree(made.home)
+    remove_home(made.home)
 
 
 def nfpm(

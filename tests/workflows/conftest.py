@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,8 @@ from pathlib import Path
 import pytest
 from examples.upstream import World
 from examples.upstream.world import Served
+
+from tests.support.gnupg import opened_home
 
 TOP = Path(__file__).parents[2]
 DEFINITIONS = TOP / "releases"
@@ -93,12 +93,8 @@ class Site:
 
 @pytest.fixture(scope="session")
 def gnupghome() -> Iterator[Path]:
-    """A short path: gpg-agent's socket lies in it, and socket paths end at 108 bytes."""
-    home = Path(tempfile.mkdtemp(prefix="fm"))
-    home.chmod(0o700)
-    yield home
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)
-    shutil.rmtree(home, ignore_errors=True)
+    with opened_home() as home:
+        yield home
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,13 @@ from ..model.artifact import Artifact
 from ..model.definition import Component, Definition
 from ..model.finding import DetectedModule, Finding
 from ..model.ownership import owner_of_file, owner_of_image
-from .policy import Judgement, Subject, judge
+from .policy import Judgement, Subject, judge, judge_packed
 
 #: RPM's architecture of architecture-independent packages; also used for tarballs without one.
 ANY = "noarch"
+
+#: Reasons that are listed for what is packed in files: one archive may have a hundred thousand programs.
+_MOST_PACKED = 50
 
 #: Returns the manifest's description of a recognised module: its certificates, or who claims it.
 Describe = Callable[[DetectedModule], manifest.Module]
@@ -46,7 +49,7 @@ def assemble(
     requirement that is not met and every file without a component, `UsageError` if there is no date.
     """
     owned = _own(definition, inspected)
-    components = _components(definition, owned)
+    components = _components(definition, owned, _refused_packed(definition, inspected))
     on_nodes = [item for item in owned if item.source not in _references(inspected)]
     return manifest.Manifest(
         schema="fipsmanifest/v1",
@@ -92,7 +95,27 @@ def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list
     return owned
 
 
-def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifest.ComponentVerdict]:
+def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[str]:
+    """Return why what is packed in files is refused; the files have an owner (`_own`)."""
+    refusals: list[str] = []
+    for item in inspected:
+        for packed in item.packed:
+            if item.artifact.kind == "image":
+                component = owner_of_image(definition, item.artifact.name)
+            else:
+                component = owner_of_file(definition, item.artifact, packed.outer)
+            elf = packed.finding.elf if packed.finding else None
+            architecture = elf.machine if item.architecture == ANY and elf else item.architecture
+            refusal = judge_packed(component, architecture, item.artifact.name, packed)
+            if refusal is not None:
+                refusals.append(refusal)
+    more = len(refusals) - _MOST_PACKED
+    return refusals if more <= 0 else [*refusals[:_MOST_PACKED], f"And {more} more of what is packed in files."]
+
+
+def _components(
+    definition: Definition, owned: Sequence[_Owned], refused_packed: Sequence[str]
+) -> list[manifest.ComponentVerdict]:
     verdicts: list[manifest.ComponentVerdict] = []
     refusals: list[str] = []
     for component in definition.components:
@@ -113,8 +136,8 @@ def _components(definition: Definition, owned: Sequence[_Owned]) -> list[manifes
                     verdict=judgement.verdict,
                 )
             )
-    if refusals:
-        raise Refused("\n".join(refusals))
+    if refusals or refused_packed:
+        raise Refused("\n".join([*refusals, *refused_packed]))
     return verdicts
 
 

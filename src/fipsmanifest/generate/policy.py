@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..model.acceptance import advise, find_violation
+from ..inspect.packed import PackedFile
+from ..model.acceptance import WITHOUT_CRYPTO, advise, find_violation
 from ..model.definition import Component
 from ..model.finding import Finding, Verdict
 
@@ -23,6 +24,11 @@ _WORST_FIRST = (
 )
 
 _GO_WITHOUT_PROOF = "Use the FIPS build of it, or declare it: requirement 'known', 'module' or an exception."
+_PACKED = (
+    "Ship the program as a file of its own, or accept it with an exception that has its verdict, and the file that it "
+    "is packed in as 'container'."
+)
+_UNOPENED = "Ship what is in it as files, or accept it with an exception with the verdict 'unopened'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Subject:
     @property
     def verdict(self) -> Verdict:
         """Its verdict; an ELF file always has one."""
-        return self.finding.crypto.verdict if self.finding.crypto else Verdict.UNREADABLE
+        return _verdict(self.finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,8 @@ class Judgement:
 def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    The rule is `find_violation`. ``subjects`` may be empty:
-    a required module that is in no file is a refusal, never a pass.
+    The rule is `find_violation`. ``subjects`` may be empty: a required module that is in no file is a refusal, never a
+    pass.
     """
     refusals = []
     held = []
@@ -73,6 +79,41 @@ def judge(component: Component, architecture: str, subjects: Sequence[Subject]) 
             "Check the component's files, and that the FIPS build was fetched."
         )
     return Judgement(_overall(component, subjects), tuple(refusals))
+
+
+def judge_packed(component: Component, architecture: str, artifact: str, packed: PackedFile) -> str | None:
+    """Return why a component must not have a packed program or an unopened file; None if it may.
+
+    A manifest does not list what is packed in a file. So an exception must accept each packed program that can run,
+    whatever its verdict, and each file that was not opened, unless nothing is required of the component. A program that
+    `find_violation` never accepts is refused in any case.
+    """
+    path, container = (packed.outer, None) if packed.path is None else (packed.path, packed.container)
+    name = f"{path} in {container}" if container is not None else path
+    where = f"{component.name} ({architecture}): {name} of {artifact}"
+    exception = component.exception_for(path, container, unopened=packed.finding is None)
+    if packed.finding is None:
+        if exception is not None or component.requirement == "known":
+            return None
+        return f"{where} {packed.problem}, but '{component.requirement}' is required. {_UNOPENED}"
+    crypto = packed.finding.crypto
+    violation = find_violation(crypto, component.requirement_for(architecture), exception)
+    verdict = _verdict(packed.finding)
+    if violation is not None:
+        what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _PACKED
+        return f"{where} is '{verdict}', but {violation.rule}. {what_to_do}"
+    if exception is not None or component.requirement == "known" or _cannot_run(packed.finding):
+        return None
+    return f"{where} is a program ('{verdict}') that the manifest cannot list. {_PACKED}"
+
+
+def _cannot_run(finding: Finding) -> bool:
+    """Return whether it is object code without Go's cryptography, as in a static library."""
+    return finding.elf is not None and finding.elf.type == "rel" and _verdict(finding) in WITHOUT_CRYPTO
+
+
+def _verdict(finding: Finding) -> Verdict:
+    return finding.crypto.verdict if finding.crypto else Verdict.UNREADABLE
 
 
 def _digest(subject: Subject) -> str | None:

@@ -18,16 +18,19 @@ from types import TracebackType
 from typing import Any
 
 from ..archive.layers import Entry, Whiteout, merge, read_layer
-from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget, spend
+from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget
 from ..archive.member import Member
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Refused, Several
+from ..fetch.cache import Cache
 from ..model import documents
 from ..model.artifact import Artifact, Blob, ImagePlatform
 from ..model.finding import Finding
 from ..progress import SILENT, Progress, Task
 from ..state import durable
 from .inspector import Inspector
+from .nested import ContainerInspector
+from .packed import PackedFile, packed_files, packed_from_json, packed_to_json
 from .serialization import from_json, to_json
 
 
@@ -43,10 +46,24 @@ class InspectedArtifact:
     """The platform, for images."""
     findings: tuple[Finding, ...]
     """Every file of a package or tarball; the ELF files of an image's final file system."""
+    packed: tuple[PackedFile, ...] = ()
+    """What is packed in the files of the artifact."""
 
 
-#: What is kept of one unit: a package's or tarball's findings, or a layer's changes.
-_Change = Entry[Finding] | Whiteout
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What a member is, and what is packed in it."""
+
+    finding: Finding | None
+    packed: tuple[PackedFile, ...]
+
+    def at(self, path: str) -> _Contents:
+        """Return the same under another path."""
+        return _Contents(self.finding and self.finding.at(path), tuple(item.at(path) for item in self.packed))
+
+
+#: What is kept of one unit: the members of a package or tarball, or the changes of a layer.
+_Change = Entry[_Contents] | Whiteout
 _Read = Callable[[Task], list[_Change]]
 
 
@@ -64,6 +81,8 @@ class _Unit:
 class Inspection:
     """Inspects artifacts as they arrive, on every core; use it as a context manager.
 
+    What is packed in their files is inspected by the code of ``inspect`` and its gate, `ContainerInspector`; ``cache``
+    takes the parts of images that are packed so.
     Each artifact may take its ``allowance`` of bytes, members and seconds, an image with all its layers.
     """
 
@@ -71,11 +90,13 @@ class Inspection:
         self,
         inspector: Inspector,
         folder: Path,
+        cache: Cache,
         progress: Progress = SILENT,
         allowance: Allowance = DEFAULT_ALLOWANCE,
     ) -> None:
         self._inspector = inspector
         self._folder = folder / inspector.fingerprint[:16]
+        self._cache = cache
         self._progress = progress
         self._allowance = allowance
         self._stop = Event()
@@ -99,7 +120,7 @@ class Inspection:
         budget = Budget(artifact.name, self._allowance, self._stop)
         with self._lock:
             self._artifacts.append(artifact)
-            for unit in _units(artifact, self._inspector):
+            for unit in _units(artifact, self._inspector, self._cache):
                 if unit.key not in self._running:
                     budget.grow(unit.size)
                     self._running[unit.key] = self._pool.submit(self._inspect, unit, budget)
@@ -125,16 +146,18 @@ class Inspection:
     def _gather(self, artifact: Artifact) -> Iterator[InspectedArtifact]:
         if artifact.kind != "image":
             changes = self._running[_key(artifact)].result()
-            found = _last_of_each_path(
-                [change.seen for change in changes if isinstance(change, Entry) and change.seen], artifact
-            )
-            yield InspectedArtifact(artifact, artifact.architecture or "noarch", None, found)
+            seen = [change.seen for change in changes if isinstance(change, Entry) and change.seen]
+            findings = _last_of_each_path([item.finding for item in seen if item.finding], artifact)
+            packed = tuple(packed for item in seen for packed in item.packed)
+            yield InspectedArtifact(artifact, artifact.architecture or "noarch", None, findings, packed)
             return
         for platform in artifact.platforms:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
             view = merge((self._running[key].result() for key in keys), artifact.name)
-            findings = tuple(finding.at(path) for path, finding in view)
-            yield InspectedArtifact(artifact, platform.architecture, platform, findings)
+            seen = [contents.at(path) for path, contents in view]
+            findings = tuple(item.finding for item in seen if item.finding)
+            packed = tuple(packed for item in seen for packed in item.packed)
+            yield InspectedArtifact(artifact, platform.architecture, platform, findings, packed)
 
     def _inspect(self, unit: _Unit, budget: Budget) -> list[_Change]:
         kept = self._folder / f"{unit.key.replace(':', '-')}.json"
@@ -158,34 +181,47 @@ def files_of(artifact: Artifact) -> tuple[str, ...]:
     return tuple(layer.digest.removeprefix("sha256:") for platform in artifact.platforms for layer in platform.layers)
 
 
-def _units(artifact: Artifact, inspector: Inspector) -> Iterator[_Unit]:
+def _units(artifact: Artifact, inspector: Inspector, cache: Cache) -> Iterator[_Unit]:
     from ..archive import rpm, tar
-
-    def everything(members: Callable[[], Iterator[Member]]) -> _Read:
-        def read(task: Task) -> list[_Change]:
-            session = inspector.session()
-            return [
-                Entry(_without_content(member), _count_member(session.inspect(member), member, task))
-                for member in members()
-            ]
-
-        return read
 
     match artifact.kind:
         case "rpm":
-            packed = everything(lambda: rpm.members(artifact.path, artifact.name))
-            yield _Unit(_key(artifact), artifact.name, artifact.size, packed)
+            read = _all_members(artifact, lambda: rpm.members(artifact.path, artifact.name), inspector, cache)
+            yield _Unit(_key(artifact), artifact.name, artifact.size, read)
         case "tarball":
 
             def unpacked() -> Iterator[Member]:
                 return tar.tarball_members(artifact.path, root=artifact.unpack, archive=artifact.name)
 
-            yield _Unit(_key(artifact), artifact.name, artifact.size, everything(unpacked))
+            read = _all_members(artifact, unpacked, inspector, cache)
+            yield _Unit(_key(artifact), artifact.name, artifact.size, read)
         case "image":
             for platform in artifact.platforms:
                 for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True):
-                    read = _programs(artifact, layer, diff_id, inspector)
+                    read = _programs(artifact, layer, diff_id, inspector, cache)
                     yield _Unit(_layer_key(layer, diff_id), artifact.name, layer.size, read)
+
+
+def _all_members(
+    artifact: Artifact, members: Callable[[], Iterator[Member]], inspector: Inspector, cache: Cache
+) -> _Read:
+    """Read every member of a package or tarball; a hard link has in it what its target has."""
+
+    def read(task: Task) -> list[_Change]:
+        opener = ContainerInspector(inspector, cache, inspector.spool, task)
+        session = inspector.session()
+        packed: dict[str, tuple[PackedFile, ...]] = {}
+        changes: list[_Change] = []
+        for member in members():
+            finding, outcomes = opener.inspect_member(member, session.inspect, artifact.name, 1)
+            found = tuple(packed_files(outcomes, artifact.name, member.path))
+            if member.type == "hardlink":
+                found = tuple(item.at(member.path) for item in packed.get(member.target or "", ()))
+            packed[member.path] = found
+            changes.append(Entry(_without_content(member), _Contents(finding, found)))
+        return changes
+
+    return read
 
 
 def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
@@ -205,22 +241,20 @@ def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple
     return tuple(last.values())
 
 
-def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspector) -> _Read:
-    """Read a layer's ELF files; the rest is covered by its digests and needs none of its own."""
+def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspector, cache: Cache) -> _Read:
+    """Read a layer's ELF files and what is packed in others; the rest is covered by the digests of the layer."""
 
     def read(task: Task) -> list[_Change]:
-        def inspect_program(member: Member) -> Finding | None:
-            return _count_member(inspector.program(member), member, task)
+        opener = ContainerInspector(inspector, cache, inspector.spool, task)
 
-        return list(read_layer(layer, diff_id, inspect_program, archive=artifact.name))
+        def inspect_programs(member: Member) -> _Contents | None:
+            finding, outcomes = opener.inspect_member(member, inspector.program, artifact.name, 1)
+            packed = tuple(packed_files(outcomes, artifact.name, member.path))
+            return _Contents(finding, packed) if finding or packed else None
+
+        return list(read_layer(layer, diff_id, inspect_programs, archive=artifact.name))
 
     return read
-
-
-def _count_member(finding: Finding | None, member: Member, task: Task) -> Finding | None:
-    task.advance(member.size)
-    spend(members=1)
-    return finding
 
 
 def _key(artifact: Artifact) -> str:
@@ -243,7 +277,8 @@ def _to_json(change: _Change) -> dict[str, Any]:
     member = change.member
     return {
         "member": [member.path, member.type, member.mode, member.size, member.target, member.mark],
-        "finding": to_json(change.seen, whole=True) if change.seen else None,
+        "finding": to_json(change.seen.finding, whole=True) if change.seen and change.seen.finding else None,
+        "packed": [packed_to_json(item) for item in change.seen.packed] if change.seen else [],
     }
 
 
@@ -258,4 +293,7 @@ def _load_changes(path: Path) -> list[_Change] | None:
 def _change(item: dict[str, Any]) -> _Change:
     if "whiteout" in item:
         return Whiteout(item["whiteout"], opaque=item["opaque"])
-    return Entry(Member(*item["member"]), from_json(item["finding"]) if item["finding"] else None)
+    member = Member(*item["member"])
+    finding = from_json(item["finding"]) if item["finding"] else None
+    packed = tuple(packed_from_json(one, member.path) for one in item["packed"])
+    return Entry(member, _Contents(finding, packed) if finding or packed else None)

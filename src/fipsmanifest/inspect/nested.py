@@ -124,6 +124,33 @@ class ContainerInspector:
         for platform in image.platforms:
             yield from collect_outcomes(partial(self._platform, image, platform, name, depth))
 
+    def inspect_member(
+        self, member: Member, inspect: _Inspect, container: str, depth: int
+    ) -> tuple[Finding | None, Sequence[Outcome]]:
+        """Return what ``inspect`` sees in a member, and what is packed in it.
+
+        ``container`` is what the member's container is called, and ``depth`` is how many containers the member is in.
+        Raises as ``inspect`` does, and `Incomplete` where the disk refuses.
+        """
+        self.meter.advance(member.size)
+        spend(members=1)
+        if member.type != "file" or member.content is None:
+            return inspect(member), ()
+        first = member.content.read(_PIECE)
+        whole = len(first) == member.size
+        content = _ObservedContent(Joined(first, member.content), TAIL)
+        if holds_members(first, whole=whole):
+            return self._inspect_container(replace(member, content=content), inspect, container, depth)
+        kind = unopened_format(first, first[-TAIL:] if whole else b"", member.size)
+        finding = inspect(replace(member, content=content))
+        if kind is not None:
+            return finding, (_unsupported_format(member.path, container, kind),)
+        content.finish()
+        kind = unopened_format(first, content.tail, member.size)
+        if kind is not None:
+            return finding, (_unsupported_format(member.path, container, kind),)
+        return finding, find_embedded(member.path, container, content.embedded)
+
     def _members(self, path: Path, name: str, depth: int) -> Iterator[Outcome]:
         """Yield what is in a container. A path that is there twice is judged twice: readers differ in which they take.
 
@@ -141,7 +168,7 @@ class ContainerInspector:
                 yield SkippedPart(f"{name}: {member.path}", "a device, FIFO or socket")
             else:
                 try:
-                    finding, within = self._inspect_member(member, session.inspect, name, depth)
+                    finding, within = self.inspect_member(member, session.inspect, name, depth)
                 except Damaged as error:
                     yield error
                     continue
@@ -161,13 +188,13 @@ class ContainerInspector:
         # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
         # than those that were read here may get layers of it.
         for member in archive.store.others(contents.layers):
-            finding, within = self._inspect_member(member, self.inspector.program, name, depth)
+            finding, within = self.inspect_member(member, self.inspector.program, name, depth)
             found += [LocatedFinding(name, None, finding), *within] if finding is not None else within
         return found
 
     def _platform(self, image: Artifact, platform: ImagePlatform, name: str, depth: int) -> Iterator[Outcome]:
         def look(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
-            seen = self._inspect_member(member, self.inspector.program, name, depth)
+            seen = self.inspect_member(member, self.inspector.program, name, depth)
             return seen if seen[0] or seen[1] else None
 
         rejections = Rejections(image.name)
@@ -181,29 +208,6 @@ class ContainerInspector:
             if finding is not None:
                 yield LocatedFinding(name, platform.architecture, finding.at(place))
             yield from within
-
-    def _inspect_member(
-        self, member: Member, inspect: _Inspect, container: str, depth: int
-    ) -> tuple[Finding | None, Sequence[Outcome]]:
-        """Return what ``inspect`` sees in a member, and what is packed in it."""
-        self.meter.advance(member.size)
-        spend(members=1)
-        if member.type != "file" or member.content is None:
-            return inspect(member), ()
-        first = member.content.read(_PIECE)
-        whole = len(first) == member.size
-        content = _ObservedContent(Joined(first, member.content), TAIL)
-        if holds_members(first, whole=whole):
-            return self._inspect_container(replace(member, content=content), inspect, container, depth)
-        kind = unopened_format(first, first[-TAIL:] if whole else b"", member.size)
-        finding = inspect(replace(member, content=content))
-        if kind is not None:
-            return finding, (_unsupported_format(member.path, container, kind),)
-        content.finish()
-        kind = unopened_format(first, content.tail, member.size)
-        if kind is not None:
-            return finding, (_unsupported_format(member.path, container, kind),)
-        return finding, find_embedded(member.path, container, content.embedded)
 
     def _inspect_container(
         self, member: Member, inspect: _Inspect, container: str, depth: int

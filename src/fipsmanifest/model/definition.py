@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from . import architecture, version
 from .acceptance import UNOPENED, Requirement, RequirementName
@@ -113,12 +113,6 @@ Source = Annotated[
 ]
 
 
-def _check_for_component(exception: VerdictException) -> VerdictException:
-    if exception.verdict == UNOPENED or exception.container is not None:
-        raise ValueError("'unopened' and 'container' are for the exceptions of the gate")
-    return exception
-
-
 class Component(Table):
     """A part of the distribution: the files and images that belong to it, and what is required of them."""
 
@@ -140,17 +134,28 @@ class Component(Table):
     """Names of sources whose files belong to it."""
     images: tuple[Text, ...] = ()
     """Repositories (without a tag) of the images that belong to it."""
-    exceptions: tuple[Annotated[VerdictException, AfterValidator(_check_for_component)], ...] = ()
-    """Its programs that are not what is required, and why that is right; without ``container`` and ``unopened``."""
+    exceptions: tuple[VerdictException, ...] = ()
+    """Its programs that are not what is required, and why that is right. With ``container``, a glob over the files that
+    are archives, they are for what is packed in these; with ``unopened``, for files that are not opened."""
 
     def requirement_for(self, architecture: str) -> Requirement:
         """Return the rule for its programs of an architecture."""
         digest = self.modules.get(architecture)
         return Requirement(self.requirement, (digest,) if digest is not None else ())
 
-    def exception_for(self, path: str) -> VerdictException | None:
-        """Return the first exception that is for the program at ``path``; None where there is none."""
-        return next((item for item in self.exceptions if item.matches(path)), None)
+    def exception_for(
+        self, path: str, container: str | None = None, *, unopened: bool = False
+    ) -> VerdictException | None:
+        """Return the first exception that is for the program, or the ``unopened`` file, at ``path``.
+
+        ``container`` is the archive that the path is in; None for a file of a node or image. None where there is no
+        exception: one for files of a node is not for what is packed in others under the same path.
+        """
+        for item in self.exceptions:
+            of_its_kind = (item.verdict == UNOPENED) is unopened and (item.container is None) is (container is None)
+            if of_its_kind and item.matches(path, container):
+                return item
+        return None
 
     @model_validator(mode="after")
     def _check_reason(self) -> Component:

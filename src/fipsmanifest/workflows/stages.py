@@ -116,7 +116,7 @@ def collect_and_inspect(
 
     with (
         _context(base, site, _pins(definition, rule)) as context,
-        Inspection(inspector, site.work.findings, site.progress) as inspection,
+        Inspection(inspector, site.work.findings, context.cache, site.progress) as inspection,
     ):
         artifacts = fetch(definition, context, arrived=inspection.add)
         _settle(definition, site, rule, artifacts)
@@ -129,7 +129,7 @@ def inspect_collected(definition: Definition, site: Site, inspector: Inspector) 
     from ..inspect.artifacts import Inspection, files_of
 
     cache = Cache(site.cache or default_root())
-    with Inspection(inspector, site.work.findings, site.progress) as inspection:
+    with Inspection(inspector, site.work.findings, cache, site.progress) as inspection:
         for artifact in site.work.load_artifacts(definition):
             for sha256 in files_of(artifact):
                 if cache.get(sha256) is None:

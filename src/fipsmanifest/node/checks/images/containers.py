@@ -153,27 +153,33 @@ def _programs(known: Sequence[Known]) -> Dict[Tuple[str, str], FrozenSet[str]]:
 
 
 def _in_use(node: Node) -> Optional[_Mounted]:
-    """Give what overlays are made of that are mounted; None where it cannot be told."""
+    """Return what mounted overlays are made of; None if that cannot be determined."""
+    text = _mounts()
+    if text is None:
+        return None
+    found = _Mounted(set(), set())
+    usual = containerd.OVERLAYFS + "/snapshots"
+    for options in (line.partition(" - overlay ")[2] for line in text.splitlines()):
+        others = {one for one in _FOLDER.findall(options) if not containerd.is_same(node.root, one, usual)}
+        if others:
+            found.elsewhere.update(one for one in others if _is_of_node(node, one))
+            continue
+        # Relative ones alone may be ours.
+        upper = [_IN_USE.findall(one) for one in _UPPER.findall(options)]
+        lower = [_IN_USE.findall(one) for one in _LOWER.findall(options)]
+        found.stacks.add(tuple(int(number) for numbers in upper + lower for number in numbers))
+    found.stacks.discard(())
+    return found
+
+
+def _mounts() -> Optional[str]:
+    """Return the machine's mounts (proc_pid_mountinfo(5)); None if they cannot be read, or are too many."""
     for path in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
         try:
             text = tree.read_small("/", path, _MAX_MOUNTS)
         except (OSError, tree.NotRegular):
             continue
-        if len(text) >= _MAX_MOUNTS:
-            return None
-        found = _Mounted(set(), set())
-        usual = containerd.OVERLAYFS + "/snapshots"
-        for options in (line.partition(" - overlay ")[2] for line in text.splitlines()):
-            others = {one for one in _FOLDER.findall(options) if not containerd.is_same(node.root, one, usual)}
-            if others:
-                found.elsewhere.update(one for one in others if _is_of_node(node, one))
-                continue
-            # Relative ones alone may be ours.
-            upper = [_IN_USE.findall(one) for one in _UPPER.findall(options)]
-            lower = [_IN_USE.findall(one) for one in _LOWER.findall(options)]
-            found.stacks.add(tuple(int(number) for numbers in upper + lower for number in numbers))
-        found.stacks.discard(())
-        return found
+        return text if len(text) < _MAX_MOUNTS else None
     return None
 
 
