@@ -8,7 +8,7 @@ little has been found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -52,11 +52,14 @@ class Extent:
     """Address behind its object's last byte of code."""
 
 
-def called_functions(source: ByteSource, elf: Elf, extent: Extent, names: dict[int, str] | None) -> set[str]:
+def called_functions(
+    source: ByteSource, elf: Elf, extent: Extent, names: Mapping[int, str] | None, required: str | None = SELF_TEST
+) -> set[str]:
     """Give the functions of the module that are the target of a call or jump from outside.
 
     ``names`` maps addresses to the names wanted; without it every address at which a function can begin counts,
-    named by its offset in hex. Stops once it has seen enough, or more than a program would have.
+    named by its offset in hex. Stops once it has seen enough, ``required`` among them where that is named, or more than
+    a program would have.
     """
     targets = _x86_targets if elf.facts.machine == "x86_64" else _arm_targets
     left = _MOST_CALLS
@@ -69,7 +72,8 @@ def called_functions(source: ByteSource, elf: Elf, extent: Extent, names: dict[i
             seen.update(f"{offset:#x}" for offset in inside if offset % _ALIGNMENT[elf.facts.machine] == 0)
         else:
             seen.update(names[target] for target in found if target in names)
-        if not left or (len(seen) >= ENOUGH_UNKNOWN if names is None else len(seen) >= ENOUGH and SELF_TEST in seen):
+        enough = required is None or required in seen
+        if not left or (len(seen) >= ENOUGH_UNKNOWN if names is None else len(seen) >= ENOUGH and enough):
             break
     return seen
 

@@ -65,7 +65,12 @@ def version(go: GoFacts) -> str | None:
 
 def mode(go: GoFacts) -> str:
     """Return the value of ``fips140`` in DefaultGODEBUG (the last one, as Go reads it); empty if there is none."""
-    settings = (item.partition("=") for item in go.settings.get("DefaultGODEBUG", "").split(","))
+    return mode_of(go.settings.get("DefaultGODEBUG", ""))
+
+
+def mode_of(godebug: str) -> str:
+    """Return the value of ``fips140`` in a text of GODEBUG (the last one, as Go reads it); empty if there is none."""
+    settings = (item.partition("=") for item in godebug.split(","))
     values = [value for key, _, value in settings if key == "fips140"]
     return values[-1] if values else ""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, Verdict
-from .table import Table
+from .table import Row, Table
 
 #: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's
 #: machine to another's.
@@ -83,6 +83,9 @@ def module_to_json(seen: DetectedModule, table: Table) -> dict[str, Any]:
     """
     row = table.row(seen.id)
     shipped = row.certificates if row is not None and row.row == "shipped" else ()
+    native = next((item for item in table.native if item.source == seen.digest and seen.row == "shipped"), None)
+    if native is not None:
+        shipped = native.certificates
     certificates = [
         {
             "number": item.number,
@@ -100,9 +103,19 @@ def module_to_json(seen: DetectedModule, table: Table) -> dict[str, Any]:
         "commit": seen.commit,
         "row": seen.row,
         "certificates": certificates or None,
-        "claimed_by": row.claimed_by if row is not None and row.row == "local" else None,
+        "claimed_by": _claimed_by(seen, row, table),
+        "validation": native.validation if native is not None and not native.certificates else None,
     }
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _claimed_by(seen: DetectedModule, row: Row | None, table: Table) -> str | None:
+    """Return who vouches for a local row, or for the references of a module that do not ship."""
+    if row is not None:
+        return row.claimed_by if row.row == "local" else None
+    if seen.row != "local":
+        return None
+    return table.references.claimed_by(seen.digest)
 
 
 def _go(go: GoFacts, *, whole: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..errors import UsageError
 from ..model import documents
+from .native.library import Library
 
 HEAD = 64
 """Bytes of a module's text that it is found by."""
@@ -100,14 +101,34 @@ class Row:
     """Which table it comes from."""
 
 
+@dataclass(frozen=True, slots=True)
+class NativeRow:
+    """One version of Go's native module, which each toolchain compiles from the same source."""
+
+    version: str
+    """As ``GOFIPS140`` in build info names it (``v1.0.0-c2097c7c``)."""
+    name: str
+    """What its makers call it."""
+    source: str
+    """Hex SHA-256 of the zip with its source, as ``lib/fips140/fips140.sum`` of a Go release has it."""
+    certificates: tuple[Certificate, ...] = ()
+    """What covers it."""
+    validation: Literal["validated", "in-process", "none"] = "none"
+    """``in-process`` where a laboratory has it and there is no certificate yet."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """All rows that modules are compared with."""
+    """All rows that modules are compared with, and the references of Go's native module."""
 
     rows: tuple[Row, ...]
     """Shipped ones first."""
     certificates: tuple[Certificate, ...] = field(default=())
     """All certificates that the shipped table knows, those without a row too."""
+    native: tuple[NativeRow, ...] = ()
+    """Versions of Go's native module."""
+    references: Library = field(default_factory=Library, compare=False)
+    """What toolchains compile of Go's native module."""
 
     def of(self, architecture: str) -> tuple[Row, ...]:
         """Give the rows for one architecture (RPM name)."""
@@ -116,6 +137,10 @@ class Table:
     def row(self, identifier: str) -> Row | None:
         """Give the row of that id."""
         return next((row for row in self.rows if row.id == identifier), None)
+
+    def native_row(self, version: str) -> NativeRow | None:
+        """Return the row of a version of Go's native module; None for one that is not known."""
+        return next((row for row in self.native if row.version == version), None)
 
     def on_140_2(self, day: date) -> str:
         """Say in a sentence where the FIPS 140-2 certificates stand on a day."""
@@ -128,17 +153,22 @@ class Table:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 that changes when anything in any row does."""
-        return hashlib.sha256(repr([asdict(row) for row in self.rows]).encode()).hexdigest()
+        """Hex SHA-256 that changes when anything in any row or reference does."""
+        rows = repr([[asdict(row) for row in self.rows], [asdict(row) for row in self.native]])
+        return hashlib.sha256(f"{rows} {self.references.fingerprint}".encode()).hexdigest()
 
 
-def load(local: Path | None = None) -> Table:
-    """Read the shipped table and a user's own rows (``--modules FILE``).
+def load(local: Path | None = None, references: Path | None = None) -> Table:
+    """Read the shipped table, a user's own rows (``--modules FILE``) and own references (``--references DIR``).
 
     Raises `UsageError` where the user's file cannot be meant as a table: it must name ``claimed_by`` for each row
     and may carry no certificates.
     """
     table = parse(_SHIPPED.read_text("utf-8"), _SHIPPED.name)
+    if references is not None:
+        table = replace(table, references=Library((references,)))
+        # So that a mistake in them is reported before anything is inspected.
+        table.references.check()
     if local is None:
         return table
     try:
@@ -159,7 +189,7 @@ def extended(table: Table, text: str, name: str) -> Table:
         if row.id in taken:
             raise UsageError(f"{name} names {row.id}, which is a row already.", "Give the row another id.")
         taken.add(row.id)
-    return Table(table.rows + own.rows, table.certificates)
+    return replace(table, rows=table.rows + own.rows)
 
 
 def parse(text: str, name: str, *, local: bool = False) -> Table:
@@ -168,6 +198,7 @@ def parse(text: str, name: str, *, local: bool = False) -> Table:
         document = documents.read_toml(text)
         certificates = {entry["number"]: Certificate(**entry) for entry in document.get("certificate", [])}
         rows = tuple(_row(entry, certificates, local=local) for entry in document["module"])
+        native = tuple(_native_row(entry, certificates) for entry in document.get("native", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{name} is not a table of modules: {reason}.", "Make rows with `modules learn`.") from error
@@ -175,9 +206,22 @@ def parse(text: str, name: str, *, local: bool = False) -> Table:
         raise UsageError(
             f"{name} carries certificates, which local rows cannot.", "Say who vouches in claimed_by instead."
         )
+    if local and native:
+        raise UsageError(
+            f"{name} has versions of Go's native module, which local tables cannot.",
+            "Make a reference of it with `modules learn --native`.",
+        )
     if not rows:
         raise UsageError(f"{name} has no rows.", "Make rows with `modules learn`.")
-    return Table(rows, tuple(certificates.values()))
+    return Table(rows, tuple(certificates.values()), native)
+
+
+def _native_row(entry: dict[str, Any], certificates: Mapping[int, Certificate]) -> NativeRow:
+    numbers = entry.get("certificates", [])
+    row = NativeRow(**{**entry, "certificates": tuple(certificates[number] for number in numbers)})
+    if not re.fullmatch(r"[0-9a-f]{64}", row.source) or (row.validation == "validated") != bool(row.certificates):
+        raise ValueError(f"{row.version}: the source or the validation cannot be")
+    return row
 
 
 def _row(entry: dict[str, Any], certificates: Mapping[int, Certificate], *, local: bool) -> Row:

@@ -68,6 +68,8 @@ class Comparison:
     """Symbols of data that are equal, the module's own and others."""
     godebug: str | None = None
     """The program's default of GODEBUG, as its runtime reads it; None where that cannot be told."""
+    addresses: Mapping[int, str] = field(default_factory=dict)
+    """Where the functions are that are equal, with their names."""
 
 
 class _Differs(Exception):
@@ -145,13 +147,14 @@ class _Work:
             tuple(names[:_MOST_NAMED]),
             constants=len(self._constants),
             godebug=self._godebug,
+            addresses={address: records[0].symbol.name for address, records in self._matched.items()},
             **self._counts,
         )
 
     def run(self) -> Comparison:
         self._functions = function_index(self._source, self._elf, self._table)
         if self._functions is None:
-            return self.result("native-no-function-table")
+            return self.result("no-function-table")
         start, end = self._module.ranges[0]
         functions = self._functions.between(start, end)
         if functions is None or len(functions) > _MOST_FUNCTIONS or end - start > _LARGEST_TEXT:

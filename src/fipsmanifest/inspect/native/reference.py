@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import UsageError
 from ...model import documents
@@ -36,7 +36,8 @@ MODULE_PATH = "crypto/internal/fips140"
 """The packages of the module are below it, a snapshot's below its version."""
 _PATH, _ESCAPED_PATH = "\x01", "\x02"
 
-_MOST_HEADER = 1 << 20
+HEADER_BYTES = 1 << 20
+"""Enough of a file's start to read what its references are of."""
 _MOST_FILE = 16 << 20
 _MOST_BODY = 64 << 20
 _ADVICE = "Make the file again with 'fipsmanifest modules learn --native'."
@@ -65,8 +66,7 @@ class SymbolKind(IntEnum):
     """The descriptor of a type, without what it refers to."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Symbol:
+class Symbol(NamedTuple):
     """What identifies a symbol in a program."""
 
     name: str
@@ -77,8 +77,7 @@ class Symbol:
     """The package of a symbol that is `STATIC`; else empty."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Relocation:
+class Relocation(NamedTuple):
     """One place in a symbol that the linker writes an address to."""
 
     offset: int
@@ -93,8 +92,7 @@ class Relocation:
     """What the address is of."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Record:
+class Record(NamedTuple):
     """One symbol as one toolchain compiles it."""
 
     symbol: Symbol
@@ -222,7 +220,7 @@ def _header(data: bytes, name: str) -> tuple[list[tuple[Origin, str]], int]:
         raise UsageError(f"{name} is not a file of native references.", _ADVICE)
     length = int.from_bytes(data[start - 4 : start], "little")
     try:
-        if length > min(_MOST_HEADER, len(data) - start):
+        if length > min(HEADER_BYTES, len(data) - start):
             raise ValueError("its header is cut off")
         entries = documents.read_json(data[start : start + length])
         found = []
@@ -252,7 +250,10 @@ def _contents(references: Sequence[tuple[Origin, Sequence[Record]]]) -> tuple[by
     places = {record: number for number, record in enumerate(records)}
     listed, own = bytearray(), bytearray()
     for record in records:
-        _put_record(own, record, numbers)
+        entry = bytearray()
+        _put_record(entry, record, numbers)
+        _put(own, len(entry))
+        own += entry
     for entries in shortened:
         chosen = sorted(places[record] for record in entries)
         _put(listed, len(chosen))
@@ -336,10 +337,11 @@ def _records(body: bytes, module: str, number: int) -> tuple[Record, ...]:
     reader = _Reader(body[ends[2] : ends[3]], text.split("\n"))
     found = []
     for index in range(count):
-        digest = body[ends[1] + index * DIGEST : ends[1] + (index + 1) * DIGEST]
-        record = reader.record(digest, wanted=index in chosen)
-        if record is not None:
-            found.append(record)
+        length = reader.number()
+        if index in chosen:
+            found.append(reader.record(body[ends[1] + index * DIGEST : ends[1] + (index + 1) * DIGEST]))
+        else:
+            reader.skip(length)
     return tuple(found)
 
 
@@ -389,18 +391,22 @@ class _Reader:
             self._symbols[packed, scope] = found
         return found
 
-    def record(self, digest: bytes, *, wanted: bool) -> Record | None:
-        """Read a record; None where it is not ``wanted``."""
+    def skip(self, length: int) -> None:
+        """Go on behind a number of bytes."""
+        self._at += length
+
+    def record(self, digest: bytes) -> Record:
+        """Read a record."""
         symbol, kind, size = self.symbol(), self.number(), self.number()
         relocations, offset = [], 0
-        for _ in range(self.number()):
-            offset += self.number()
-            packed = self.number()
-            addend = self.number() if packed & 1 else 0
-            addend = ~(addend >> 1) if addend & 1 else addend >> 1
-            target = self.symbol()
-            if wanted:
-                if offset + SIZES[packed >> 2] > size:
-                    raise ValueError("a relocation is outside of its symbol")
-                relocations.append(Relocation(offset, packed >> 2, bool(packed & 2), addend, target))
-        return Record(symbol, kind, size, digest, tuple(relocations)) if wanted else None
+        number, read_symbol = self.number, self.symbol
+        for _ in range(number()):
+            offset += number()
+            packed = number()
+            addend = number() if packed & 1 else 0
+            if addend:
+                addend = ~(addend >> 1) if addend & 1 else addend >> 1
+            relocations.append(Relocation(offset, packed >> 2, packed & 2 != 0, addend, read_symbol()))
+        if any(item.offset + SIZES[item.kind] > size for item in relocations[-1:]):
+            raise ValueError("a relocation is outside of its symbol")
+        return Record(symbol, kind, size, digest, tuple(relocations))

@@ -1,4 +1,4 @@
-"""The sources of Go's native module that are known, by the digests that Go publishes with each release.
+"""The sources of Go's native module in a toolchain, by the digests that Go publishes with each release.
 
 ``lib/fips140/fips140.sum`` of a Go release lists the SHA-256 of each snapshot's zip; the file says that these are the
 ones in the module's security policy.
@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UsageError, ValidationFailed
 
-#: Snapshots by the names that build info has them by, from ``fips140.sum`` of Go 1.24.3 (the first) and 1.27.3.
-_KNOWN = {
-    "v1.0.0": "b50508feaeff05d22516b21e1fd210bbf5d6a1e422eaf2cfa23fe379342713b8",
-    "v1.0.0-c2097c7c": "daf3614e0406f67ae6323c902db3f953a1effb199142362a039e7526dfb9368b",
-    "v1.26.0": "9b28f847fdf1db4a36cb2b2f8ec09443c039383f085630a03ecfaddf6db7ea23",
-}
 _LINE = re.compile(r"(v[0-9][A-Za-z0-9.-]*)\.zip\s+([0-9a-f]{64})(\s.*)?")
 _ADVICE = "Take the toolchain again from where its makers publish it."
 
@@ -33,13 +28,10 @@ class Snapshot:
     """Hex SHA-256 of its zip."""
 
 
-def known_source(version: str) -> str | None:
-    """Return the hex SHA-256 of a snapshot's zip; None where the version is not known."""
-    return _KNOWN.get(version)
+def snapshots(root: Path, known: Mapping[str, str]) -> list[Snapshot]:
+    """Return the snapshots of a toolchain, their zips compared with ``fips140.sum`` and with the digests ``known``.
 
-
-def snapshots(root: Path) -> list[Snapshot]:
-    """Return the snapshots of a toolchain, their zips compared with ``fips140.sum`` and with the digests known here.
+    ``known`` has the hex SHA-256 of the zip by version; what it lacks is compared with ``fips140.sum`` alone.
 
     Raise `UsageError` where the toolchain has none, `ValidationFailed` where a zip is not the published one.
     """
@@ -56,6 +48,6 @@ def snapshots(root: Path) -> list[Snapshot]:
     for version, digest in contents.items():
         if listed.get(version) != digest:
             raise ValidationFailed(f"{folder / version}.zip is not the one that fips140.sum lists.", _ADVICE)
-        if _KNOWN.get(version, digest) != digest:
+        if known.get(version, digest) != digest:
             raise ValidationFailed(f"{folder / version}.zip is not the source that is published as {version}.", _ADVICE)
     return [Snapshot(version, digest) for version, digest in contents.items()]
