@@ -26,6 +26,8 @@ test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytes
 	@scripts/toolchains
 	@scripts/debian-programs
 	@scripts/fips-provider
+	@scripts/kubernetes
+	@scripts/sarif-multitool
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/.test ## check style, types and workflows

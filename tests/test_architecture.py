@@ -18,6 +18,8 @@ ARCHITECTURE = PACKAGE.parents[1] / "docs" / "architecture.md"
 LAYERS = (
     "cli",
     "workflows",
+    "export",
+    "cluster",
     "publish",
     "sign",
     "generate",

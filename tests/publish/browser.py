@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.resources
 import json
 import os
 import subprocess
@@ -117,3 +118,12 @@ class Chromium:
         message, _, self._buffer = self._buffer.partition(b"\0")
         found: dict[str, Any] = json.loads(message)
         return found
+
+
+def violations(browser: Chromium) -> list[dict[str, Any]]:
+    """Return the accessibility rules of axe that the page in the browser breaks."""
+    axe = importlib.resources.files("axe_core_python").joinpath("axe.min.js").read_text()
+    browser.evaluate(axe + "; true")
+    result = json.loads(browser.evaluate("axe.run().then(found => JSON.stringify(found))"))
+    assert len(result["passes"]) > 10
+    return [{"id": v["id"], "nodes": [n["html"] for n in v["nodes"]]} for v in result["violations"]]

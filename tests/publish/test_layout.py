@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fipsmanifest.errors import UsageError, ValidationFailed
 from fipsmanifest.publish import layout
@@ -94,11 +96,25 @@ def test_anything_but_the_two_lines_is_no_sidecar(data: bytes) -> None:
 def test_tool_versions_are_ordered_as_people_mean_them() -> None:
     # The order of PEP 440.
     ascending = ["0.9", "0.10.dev1", "0.10a1", "0.10b1", "0.10rc1", "0.10rc2", "0.10", "0.10.post1", "0.10.1", "1.0"]
+    ascending += ["1.0+g1", "1.0+2", "1.0+10", "1.0.post2", "1.0.post10", "2", "10"]
 
     for lower, higher in itertools.pairwise(ascending):
         assert layout.version_order(lower) < layout.version_order(higher), (lower, higher)
     with pytest.raises(UsageError):
         layout.version_order("latest")
+
+
+def test_of_two_equal_versions_one_is_the_newer_on_every_machine() -> None:
+    assert layout.version_order("0.1") < layout.version_order("0.1.0")
+    assert layout.version_order("0.1")[0] == layout.version_order("0.1.0")[0]
+
+
+@given(st.from_regex(re.compile(rf"tool/{layout._VERSION}/dkp-fips-tool", re.ASCII), fullmatch=True))
+def test_every_version_that_has_a_key_has_a_place_in_the_order(key: str) -> None:
+    parsed = layout.read_key(key)
+
+    assert isinstance(parsed, layout.ToolKey) and parsed.version is not None
+    layout.version_order(parsed.version)
 
 
 def test_the_documented_policy_allows_what_is_published_and_no_removal() -> None:

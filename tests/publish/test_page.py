@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.index import PublishedContents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish
-from tests.publish.browser import Chromium
+from tests.publish.browser import Chromium, violations
 from tests.support.releases import ReleaseKey, wanted_release
 
 PHONE, DESKTOP = 390, 1280
@@ -55,14 +53,6 @@ def empty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "index.html"
     path.write_bytes(render(PublishedContents()))
     return path
-
-
-def violations(browser: Chromium) -> list[dict[str, Any]]:
-    axe = importlib.resources.files("axe_core_python").joinpath("axe.min.js").read_text()
-    browser.evaluate(axe + "; true")
-    result = json.loads(browser.evaluate("axe.run().then(found => JSON.stringify(found))"))
-    assert len(result["passes"]) > 10
-    return [{"id": v["id"], "nodes": [n["html"] for n in v["nodes"]]} for v in result["violations"]]
 
 
 @pytest.mark.parametrize(("width", "dark"), VIEWS)

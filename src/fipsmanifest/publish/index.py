@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import Conflict
 from ..model.diff import Difference, compare
@@ -32,6 +34,10 @@ _MAX_SHOWN = 40
 #: An upper limit for serials, sizes and certificate numbers.
 _MAX_NUMBER = 10**9
 
+#: For untrusted JSON: no unknown keys, and numbers that are integers.
+_EXACT = ConfigDict(extra="forbid")
+Number = Annotated[int, Field(strict=True, ge=0, lt=_MAX_NUMBER)]
+
 #: Keys that differ between any two serials.
 _ALWAYS_DIFFER = frozenset({"serial", "reason", "created"})
 
@@ -39,6 +45,8 @@ _ALWAYS_DIFFER = frozenset({"serial", "reason", "created"})
 @dataclass(frozen=True, slots=True)
 class PublishedComponent:
     """The verdict on one component, as in the manifest."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
 
     name: str
     """``kubelet``."""
@@ -60,7 +68,9 @@ class PublishedComponent:
 class PublishedCertificate:
     """A validation of one of the modules. The reader computes its status for the current day."""
 
-    number: int
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+
+    number: Number
     """``4407``."""
     standard: str
     """``FIPS 140-2``."""
@@ -78,9 +88,11 @@ class PublishedCertificate:
 class PublishedManifest:
     """One serial of one manifest."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+
     key: str
     """The key of the object, which never changes."""
-    size: int
+    size: Number
     """Bytes, with the signature."""
     sha256: str
     """Digest of the signed file, hex."""
@@ -88,9 +100,9 @@ class PublishedManifest:
     """``v1.21.3``."""
     name: str
     """``rhel8``."""
-    el: int
+    el: Number
     """8."""
-    serial: int
+    serial: Number
     """1, 2, ..."""
     created: str
     """The release's date, RFC 3339."""
@@ -112,7 +124,7 @@ class PublishedManifest:
     """The modules found in it, by name."""
     certificates: tuple[PublishedCertificate, ...]
     """The certificates of those modules."""
-    since: int
+    since: Number
     """The serial before this one that is published and verifies; 0 for none."""
     changes: tuple[str, ...]
     """What changed since then, one line each, at most `MAX_CHANGES` and a last one with the count of the rest."""
@@ -124,11 +136,13 @@ class PublishedManifest:
 class PublishedTool:
     """One version of the node tool."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+
     version: str
     """``0.1.0``."""
     sha256: str
     """Its digest, hex."""
-    size: int
+    size: Number
     """Bytes."""
     fingerprint: str
     """The signer's full fingerprint."""
@@ -321,68 +335,50 @@ def read(data: bytes) -> PublishedContents:
         raise Conflict(
             f"{layout.INDEX_JSON} in the bucket was not written by fipsmanifest.", "Move it away, or use a prefix."
         )
-    manifests = [_manifest(item) for item in _objects(document, "manifests")]
-    tools = [_tool(item) for item in _objects(document, "tools")]
-    withdrawn = _with_texts(document, "withdrawn").get("withdrawn")
+    manifests = _records(_MANIFEST, document.get("manifests"), _has_own_key)
+    tools = _records(_TOOL, document.get("tools"), _has_valid_version)
+    withdrawn = _valid(_WITHDRAWN, document.get("withdrawn")) or ()
     return PublishedContents(
-        tuple(filter(None, manifests)),
-        tuple(filter(None, tools)),
-        tuple(sorted(filter(layout.never_changes, set(withdrawn)))) if isinstance(withdrawn, tuple) else (),
-        frozenset(str(item.get("key")) for item in _objects(document, "manifests") if "signer" not in item),
+        manifests,
+        tools,
+        tuple(sorted(filter(layout.never_changes, set(withdrawn)))),
+        frozenset(str(item.get("key")) for item in _objects(document.get("manifests")) if "signer" not in item),
     )
 
 
-Record = TypeVar("Record", PublishedCertificate, PublishedComponent, PublishedManifest, PublishedTool)
+#: A field with a default may be missing: older versions did not write it.
+_MANIFEST = TypeAdapter(PublishedManifest)
+_TOOL = TypeAdapter(PublishedTool)
+_WITHDRAWN: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
+
+Record = TypeVar("Record")
 
 
-def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    items = document.get(key)
+def _records(
+    adapter: TypeAdapter[Record], items: object, is_consistent: Callable[[Record], bool]
+) -> tuple[Record, ...]:
+    """Return the valid records whose key belongs to the object that they describe."""
+    valid = (_valid(adapter, item) for item in _objects(items))
+    return tuple(record for record in valid if record is not None and is_consistent(record))
+
+
+def _valid(adapter: TypeAdapter[Record], item: object) -> Record | None:
+    try:
+        return adapter.validate_python(item)
+    except ValidationError:
+        return None
+
+
+def _objects(items: object) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
-def _manifest(item: dict[str, Any]) -> PublishedManifest | None:
-    parts = [_with_texts(part, "modules", "certificates") for part in _objects(item, "components")]
-    components = [_record(PublishedComponent, part) for part in parts]
-    certificates = [_record(PublishedCertificate, part) for part in _objects(item, "certificates")]
-    if None in components or None in certificates:
-        return None
-    lists = {"components": tuple(components), "certificates": tuple(certificates)}
-    record = _record(PublishedManifest, {**_with_texts(item, "modules", "changes"), **lists})
-    if record is None or layout.read_key(record.key) != ManifestKey(record.kubernetes, record.name, record.serial):
-        return None
-    return record
+def _has_own_key(record: PublishedManifest) -> bool:
+    return layout.read_key(record.key) == ManifestKey(record.kubernetes, record.name, record.serial)
 
 
-def _tool(item: dict[str, Any]) -> PublishedTool | None:
-    record = _record(PublishedTool, item)
-    if record is None or layout.read_key(f"{layout.ROOT}{record.version}/{layout.TOOL}") != ToolKey(record.version, ""):
-        return None
-    return record
-
-
-def _with_texts(item: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Convert lists that contain only strings to tuples; other lists stay lists, which no record accepts."""
-    found = {key: item.get(key) for key in keys}
-    return item | {
-        key: tuple(texts)
-        for key, texts in found.items()
-        if isinstance(texts, list) and all(isinstance(text, str) for text in texts)
-    }
-
-
-def _record(kind: type[Record], item: dict[str, Any]) -> Record | None:
-    """Return the record of a JSON object with exactly its fields and types, and numbers within the limits; else None.
-
-    A field with a default may be missing: older versions did not write it.
-    """
-    types = {"str": str, "int": int}
-    fields = {field.name: types.get(str(field.type), tuple) for field in dataclasses.fields(kind)}
-    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
-    if not required <= item.keys() <= fields.keys() or any(type(item[name]) is not fields[name] for name in item):
-        return None
-    if not all(0 <= item[name] < _MAX_NUMBER for name in item if fields[name] is int):
-        return None
-    return kind(**item)
+def _has_valid_version(record: PublishedTool) -> bool:
+    return layout.read_key(f"{layout.ROOT}{record.version}/{layout.TOOL}") == ToolKey(record.version, "")
 
 
 def _kubernetes_order(version: str) -> tuple[tuple[int, ...], bool, str]:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from ..errors import UsageError, ValidationFailed
 
 ROOT = "tool/"
@@ -28,7 +30,10 @@ TOOL_SUFFIXES = (".asc", ".sha256", "")
 _KUBERNETES = r"v[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:-[0-9a-z.]{1,64})?"
 _NAME = r"[a-z0-9][a-z0-9_.-]{0,99}"
 _SERIAL = r"[1-9][0-9]{0,8}"
-_VERSION = r"([0-9]{1,18}(?:\.[0-9]{1,18}){0,7})(?:\.?(dev|a|b|rc|post)([0-9]{1,18}))?(?:\+[0-9A-Za-z.]{1,64})?"
+_VERSION = (
+    r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}(?:\.?(?:dev|a|b|rc|post)[0-9]{1,18})?"
+    r"(?:\+[0-9A-Za-z]{1,18}(?:\.[0-9A-Za-z]{1,18}){0,3})?"
+)
 
 _MANIFEST = re.compile(
     rf"tool/manifests/(?P<kubernetes>{_KUBERNETES})/(?:(?P<serial>{_SERIAL})/)?manifest-(?P<name>{_NAME})\.json\.asc",
@@ -36,8 +41,6 @@ _MANIFEST = re.compile(
 )
 _TOOL_FILE = re.compile(rf"tool/(?:(?P<version>{_VERSION})/)?{TOOL}(?P<suffix>\.asc|\.sha256)?", re.ASCII)
 _SIDECAR = re.compile(rf"# tool/(?P<version>{_VERSION})/{TOOL}\n(?P<sha256>[0-9a-f]{{64}})  {TOOL}\n", re.ASCII)
-
-_STAGES = {"dev": -4, "a": -3, "b": -2, "rc": -1, None: 0, "post": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +141,14 @@ def read_sidecar(data: bytes) -> Sidecar:
     return Sidecar(found["version"], found["sha256"])
 
 
-def version_order(version: str) -> tuple[tuple[int, ...], int, int, str]:
-    """Return a sort key for a tool version: 0.9 < 0.10rc1 < 0.10 < 0.10.post1. Raises `UsageError` if invalid."""
-    found = re.fullmatch(_VERSION, version, re.ASCII)
-    if found is None:
+def version_order(version: str) -> tuple[Version, str]:
+    """Return a sort key for a tool version (PEP 440): 0.9 < 0.10rc1 < 0.10 < 0.10.post1.
+
+    Versions that are equal by PEP 440 (0.1 and 0.1.0) are ordered as text. Raises `UsageError` if it is invalid.
+    """
+    if not re.fullmatch(_VERSION, version, re.ASCII):
         raise UsageError(f"{version!r} is not a valid tool version.", "Use 1.2.3.")
-    release = [int(part) for part in found[1].split(".")]
-    while release and release[-1] == 0:
-        release.pop()
-    return tuple(release), _STAGES[found[2]], int(found[3] or 0), version
+    return Version(version), version
 
 
 def headers(key: str) -> Headers:

@@ -1,0 +1,301 @@
+"""The documents that are exported: a manifest, a node report, an inspection. Pure.
+
+A node report and an inspection are not signed, and anybody may have written them: each is checked for the types of the
+keys that the exports use. Other keys are ignored, so that documents of newer tools can be exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import NotTrusted
+from ..model import documents, manifest
+from ..model.manifest import Crypto, Go, Hex, Manifest, Module, Time
+from ..node.report import SCHEMA as NODE_SCHEMA
+from ..trust.document import read_manifest
+
+INSPECTION_SCHEMA = "fipsmanifest/inspect/v1"
+
+#: The size limit of a document in bytes: an inspection of 100,000 files is about 40 MB.
+MAX_BYTES = 64 << 20
+
+Kind = Literal["manifest", "node", "inspection"]
+KINDS: tuple[Kind, ...] = ("manifest", "node", "inspection")
+
+
+class _Object(BaseModel):
+    """A JSON object of a document that is not signed."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Certificate(_Object):
+    """A module's certificate in a node report."""
+
+    number: int | None = None
+    standard: str | None = None
+    holder: str | None = None
+    status: str | None = None
+    """On the day of the report."""
+    historical_since: str | None = None
+
+
+class NodeModule(_Object):
+    """A module that a manifest in a node report names."""
+
+    id: str
+    name: str | None = None
+    commit: str | None = None
+    digest: str | None = None
+    claimed_by: str | None = None
+    certificates: list[Certificate] = []
+
+
+class ManifestRecord(_Object):
+    """A manifest that a node was compared with; one that is not trusted has its file's name alone."""
+
+    file: str
+    fingerprint: str | None = None
+    signed_at: str | None = None
+    kubernetes: str | None = None
+    el: int | None = None
+    serial: int | None = None
+    created: str | None = None
+    expires: str | None = None
+    sha256: str | None = None
+    modules: list[NodeModule] = []
+
+
+class Check(_Object):
+    """One result of a node check."""
+
+    id: str
+    subject: str
+    status: Literal["pass", "fail", "unknown", "not-applicable"]
+    expected: str | None = None
+    actual: str | None = None
+    evidence: dict[str, Any] = {}
+    advice: str = ""
+
+
+class NodeComponent(_Object):
+    """A component of a node, with the worst status of its checks."""
+
+    name: str
+    status: Literal["pass", "fail", "unknown", "not-applicable"]
+    requirement: str | None = None
+    verdict: str | None = None
+    reason: str | None = None
+    modules: list[str] = []
+
+
+class Host(_Object):
+    """The node that was checked."""
+
+    name: str | None = None
+    root: str = "/"
+    role: str | None = None
+    os: str | None = None
+    os_version: str | None = None
+    kernel: str | None = None
+    architecture: str | None = None
+    tool: str | None = None
+    tool_sha256: str | None = None
+    started: Time | None = None
+    finished: Time | None = None
+
+
+class Summary(_Object):
+    """The number of results of each status, including those that the report left out."""
+
+    passed: Annotated[int, Field(alias="pass", ge=0)]
+    failed: Annotated[int, Field(alias="fail", ge=0)]
+    unknown: Annotated[int, Field(ge=0)]
+    not_applicable: Annotated[int, Field(alias="not-applicable", ge=0)]
+
+
+class NodeReport(_Object):
+    """``fipsmanifest/node/v1``."""
+
+    verdict: Literal["valid", "invalid", "incomplete", "untrusted"]
+    scope: Literal["live", "at-rest", "partial"]
+    host: Host
+    manifests: list[ManifestRecord] = []
+    summary: Summary
+    left_out: Annotated[int, Field(ge=0)] = 0
+    checks: list[Check]
+    components: list[NodeComponent] = []
+    warnings: list[str] = []
+
+    @property
+    def hides_failures(self) -> bool:
+        """Whether results that the report left out are failures or unknown, or its verdict has no result behind it."""
+        failed = sum(check.status == "fail" for check in self.checks)
+        unknown = sum(check.status == "unknown" for check in self.checks)
+        return failed < self.summary.failed or unknown < self.summary.unknown
+
+
+class InspectedGo(Go):
+    """Go build info in an inspection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InspectedCrypto(Crypto):
+    """The verdict on a program in an inspection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InspectedCertificate(manifest.Certificate):
+    """A certificate in an inspection, which has its status of that day as well."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class InspectedModule(Module):
+    """A module in an inspection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    certificates: list[InspectedCertificate] | None = None  # type: ignore[assignment]
+
+
+class InspectedFile(_Object):
+    """One file of an inspection."""
+
+    path: str
+    container: str | None = None
+    sha256: Hex | None = None
+    size: Annotated[int, Field(ge=0)] | None = None
+    architecture: str | None = None
+    go: InspectedGo | None = None
+    crypto: InspectedCrypto | None = None
+    sentence: str = ""
+
+
+class Unopened(_Object):
+    """A container that was not opened."""
+
+    path: str
+    container: str | None = None
+    format: str
+    reason: str
+
+
+class Failure(_Object):
+    """Why an inspection did not end with 0; it names a program that the gate refuses, or none."""
+
+    code: int
+    message: str
+    advice: str = ""
+    path: str | None = None
+    container: str | None = None
+    verdict: str | None = None
+
+
+class Excuse(_Object):
+    """A program or container that the gate accepts because of an exception."""
+
+    path: str
+    container: str | None = None
+    verdict: str
+    reason: str
+
+
+class Gate(_Object):
+    """The decision of ``--require proven``."""
+
+    require: str
+    passed: bool
+    proven: Annotated[int, Field(ge=0)]
+    excuses: list[Excuse] = []
+
+
+class Inspection(_Object):
+    """``fipsmanifest/inspect/v1``."""
+
+    files: list[InspectedFile]
+    modules: dict[str, InspectedModule] = {}
+    unopened: list[Unopened] = []
+    errors: list[Failure] = []
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureState:
+    """What is known of a document's signature."""
+
+    state: Literal["verified", "not-verified", "unsigned"]
+    """``not-verified`` for a signed file whose signature was not checked."""
+    fingerprint: str | None = None
+    """The primary key's, if the signature was verified."""
+    signed_at: str | None = None
+    """Like ``2026-11-23T10:00:00Z``, if the signature was verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A document to export. Two sources of the same bytes and signature state have the same exports."""
+
+    document: Manifest | NodeReport | Inspection
+    """What was read."""
+    sha256: str
+    """Of the bytes that were read: a manifest's payload, or a report."""
+    signature: SignatureState
+    """What is known of the signature; reports are always unsigned."""
+    date: str | None
+    """When the document was made; None for an inspection, which has no date."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of document."""
+        if isinstance(self.document, Manifest):
+            return "manifest"
+        return "node" if isinstance(self.document, NodeReport) else "inspection"
+
+
+def manifest_source(payload: bytes, signature: SignatureState) -> Source:
+    """Return a manifest's payload as a source. Raises `NotTrusted` if it is not a well-formed manifest."""
+    document = manifest.parse(read_manifest(payload))
+    return Source(document, hashlib.sha256(payload).hexdigest(), signature, document.created)
+
+
+def read(data: bytes, name: str) -> Source:
+    """Return the unsigned document in ``data``; ``name`` is what errors call it.
+
+    Raises `NotTrusted` if it is not a manifest, a node report or an inspection, or a malformed one.
+    """
+    try:
+        found = documents.read_json(data)
+    except documents.MalformedDocument as error:
+        raise _unsuitable(name, f"it is not JSON ({error})") from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema == manifest.SCHEMA:
+        return manifest_source(data, SignatureState("unsigned"))
+    kind: type[NodeReport | Inspection]
+    if schema == NODE_SCHEMA:
+        kind = NodeReport
+    elif schema == INSPECTION_SCHEMA:
+        kind = Inspection
+    else:
+        raise _unsuitable(name, f"its schema is {str(schema)[:80]!r}")
+    try:
+        document = kind.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _unsuitable(name, f"{where}: {first['msg']}") from error
+    date = document.host.finished if isinstance(document, NodeReport) else None
+    return Source(document, hashlib.sha256(data).hexdigest(), SignatureState("unsigned"), date)
+
+
+def _unsuitable(name: str, reason: str) -> NotTrusted:
+    return NotTrusted(
+        f"{name} cannot be exported: {reason}.",
+        "Name a manifest, a report of `check node --json` or the result of `inspect --json`.",
+    )

@@ -1,0 +1,286 @@
+"""One page for people: a summary, what fails first, and what the words mean. No script, no external resource. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ..model.finding import Verdict
+from . import htmlparts as parts
+from .documents import Inspection, NodeReport, Source
+from .htmlparts import Badge, BadgeKind, Cell, code, text
+from .programs import Program, modules, programs
+
+if TYPE_CHECKING:
+    from ..model.manifest import Manifest
+    from .documents import Check
+    from .formats import Settings
+
+#: What each verdict means (`docs/proof.md`).
+MEANINGS = {
+    Verdict.PROVEN: "The code of a known validated module is in the program, unchanged, and the program calls it.",
+    Verdict.UNLISTED: "A module whose own integrity digest holds, but which is not in the table of known modules.",
+    Verdict.DECLARED: "Only build information or symbol names claim a module.",
+    Verdict.CONTRADICTED: "The program claims a module, and its bytes deny it. Do not use it.",
+    Verdict.OTHER_MODULE: "Another FIPS module, which is named; its use is not proven here.",
+    Verdict.PLAIN: "Go's own cryptography, which is not validated.",
+    Verdict.NO_CRYPTO: "A Go program without cryptography.",
+    Verdict.NOT_GO: "A program that is not written in Go.",
+    Verdict.UNREADABLE: "Packed, truncated or malformed: nothing is known about it.",
+}
+_STATUSES = {
+    "pass": "It is as the manifest or the rule says.",
+    "fail": "It is not as the manifest or the rule says.",
+    "unknown": "It could not be checked, which is never a pass.",
+    "not-applicable": "It does not apply to this node.",
+}
+_SIGNATURES = {
+    "verified": "The signature was verified when this page was made.",
+    "not-verified": "The document is signed, but the signature was not verified when this page was made.",
+    "unsigned": "The document is not signed: anybody could have written it.",
+}
+_CAVEAT = "This page is a view of one document. It is evidence of what was found, and certifies nothing."
+
+
+def render(source: Source, settings: Settings) -> str:
+    """Return the page."""
+    document = source.document
+    if isinstance(document, NodeReport):
+        title, badge, body = _node(document)
+    elif isinstance(document, Inspection):
+        title, badge, body = _inspection(source, document)
+    else:
+        title, badge, body = _manifest(source, document)
+    about = {
+        "Document": f"SHA-256 {source.sha256}",
+        "Date": source.date or "not stated",
+    }
+    if source.signature.fingerprint is not None:
+        about["Signed by"] = f"{source.signature.fingerprint}, {source.signature.signed_at}"
+    about["Page made by"] = f"fipsmanifest {settings.tool_version}"
+    signature = _SIGNATURES[source.signature.state]
+    if source.kind == "manifest" and source.signature.state != "verified":
+        badge = Badge(f"{badge.words}; {source.signature.state}", "open")
+    body.insert(0, f"<p>{signature}</p>")
+    return parts.page(title, badge, [*body, parts.section("About this page", parts.facts(about), f"<p>{_CAVEAT}</p>")])
+
+
+def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
+    host = report.host
+    name = host.name or host.root
+    counts = report.summary
+    good = report.verdict == "valid" and not report.hides_failures and bool(report.checks)
+    kind: BadgeKind = "good" if good else "bad" if report.verdict in ("invalid", "untrusted") else "open"
+    known = {
+        "Node": name,
+        "Role": host.role,
+        "System": " ".join(one for one in (host.os, host.os_version, host.kernel) if one),
+        "Architecture": host.architecture,
+        "Scope": report.scope,
+        "Checked": " to ".join(one for one in (host.started, host.finished) if one),
+        "Results": f"{counts.passed} passed, {counts.failed} failed, {counts.unknown} unknown, "
+        f"{counts.not_applicable} not applicable",
+        "Left out of the report": f"{report.left_out} results" if report.left_out else None,
+    }
+    body = [parts.facts({key: value for key, value in known.items() if value})]
+    order = ("fail", "unknown", "pass", "not-applicable")
+    headings = {"fail": "Failed", "unknown": "Unknown", "pass": "Passed", "not-applicable": "Not applicable"}
+    for status in order:
+        rows = [_check(check) for check in report.checks if check.status == status]
+        heads = ("Check", "Subject", "Expected", "Found", "What to do")
+        folded = status in ("pass", "not-applicable")
+        if rows:
+            body.append(parts.table_section(headings[status], heads, rows, folded=folded))
+    if report.components:
+        heads = ("Component", "Status", "Verdict", "Required", "Modules")
+        components = [
+            [
+                text(item.name),
+                parts.mark(item.status),
+                parts.mark(item.verdict or "-", expected=item.requirement == "known"),
+                text(f"{item.requirement}: {item.reason}" if item.reason else item.requirement or "-"),
+                text(", ".join(item.modules) or "-"),
+            ]
+            for item in report.components
+        ]
+        body.append(parts.table_section("Components", heads, components))
+    certificates = [
+        [
+            text(module.name or module.id),
+            text(f"{one.standard} {one.number}"),
+            text(one.holder or "-"),
+            text(one.status or "-"),
+            text(one.historical_since or "-"),
+        ]
+        for manifest in report.manifests
+        for module in manifest.modules
+        for one in module.certificates
+    ]
+    if certificates:
+        heads = ("Module", "Certificate", "Holder", "Status when checked", "Historical since")
+        body.append(parts.table_section("Modules and certificates", heads, _distinct(certificates)))
+    listed = [
+        [
+            text(one.file),
+            text(f"{one.kubernetes}, EL{one.el}, serial {one.serial}" if one.kubernetes else "not trusted"),
+            text(one.signed_at or "-"),
+            code(one.fingerprint or "-"),
+        ]
+        for one in report.manifests
+    ]
+    if listed:
+        body.append(parts.table_section("Manifests", ("File", "Release", "Signed", "By key"), listed))
+    if report.warnings:
+        body.append(parts.section("Notes", parts.items(report.warnings)))
+    body.append(parts.section("What the words mean", parts.definitions(_STATUSES)))
+    verdict = report.verdict if good or report.verdict != "valid" else "valid, but the report is not complete"
+    return f"Node {name}", Badge(f"{verdict} ({report.scope})", kind), body
+
+
+def _check(check: Check) -> list[Cell]:
+    return [
+        text(check.id),
+        text(check.subject),
+        text(check.expected or "-"),
+        text(check.actual or "-"),
+        text(check.advice),
+    ]
+
+
+def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, list[str]]:
+    found = list(programs(source))
+    gate = inspection.gate
+    excuses = {(item.path, item.container): item for item in gate.excuses} if gate is not None else {}
+    excused = [one for one in found if not one.harmless and (one.path, one.container) in excuses]
+    bad = [one for one in found if not one.harmless and (one.path, one.container) not in excuses]
+    counts = Counter(one.verdict for one in found)
+    known = {
+        "Files": str(len(inspection.files)),
+        "Programs": _counted(counts) or "none",
+        "Not opened": str(len(inspection.unopened)) if inspection.unopened else None,
+        "Gate": f"{gate.proven} proven, {len(gate.excuses)} accepted by exceptions" if gate is not None else None,
+    }
+    body = [parts.facts({key: value for key, value in known.items() if value})]
+    errors = [[text(one.message), text(one.advice)] for one in inspection.errors]
+    if errors:
+        body.append(parts.table_section("What is wrong", ("What", "What to do"), errors))
+    if inspection.unopened:
+        rows = [
+            [text(_where(one.path, one.container)), text(one.format), text(one.reason)] for one in inspection.unopened
+        ]
+        body.append(parts.table_section("Not opened", ("Container", "Format", "Reason"), rows))
+    body += _program_tables("Programs that are not proven", bad, folded=False)
+    if gate is not None and gate.excuses:
+        rows = [[text(_where(one.path, one.container)), text(one.verdict), text(one.reason)] for one in gate.excuses]
+        body.append(parts.table_section("Accepted by exceptions", ("File", "Verdict", "Reason"), rows))
+    body += _program_tables("Programs accepted by exceptions", excused, folded=True)
+    body += _program_tables("Programs that may pass", [one for one in found if one.harmless], folded=True)
+    body += _modules(source)
+    body.append(_meanings())
+    if gate is not None:
+        passed = gate.passed and not inspection.errors and gate.proven > 0
+        return "Gate: proven", Badge("passed" if passed else "not passed", "good" if passed else "bad"), body
+    if not found or inspection.errors or inspection.unopened:
+        return "Inspection", Badge("incomplete", "open"), body
+    return "Inspection", Badge(_counted(counts), "open" if bad else "good"), body
+
+
+def _manifest(source: Source, manifest: Manifest) -> tuple[str, Badge, list[str]]:
+    known = {
+        "Kubernetes": f"{manifest.kubernetes}+{manifest.build_metadata}",
+        "Enterprise Linux": str(manifest.el),
+        "Serial": str(manifest.serial),
+        "Reason": manifest.reason,
+        "Created": manifest.created,
+        "Expires": manifest.expires,
+        "Files": f"{len(manifest.files)}, and {len(manifest.images)} images",
+        "Node tool": f"{manifest.tool.version}, SHA-256 {manifest.tool.sha256}",
+    }
+    body = [parts.facts({key: value for key, value in known.items() if value})]
+    order = {"proven": 1, "module": 0, "known": 0}
+    components = sorted(manifest.components, key=lambda item: (order[item.requirement], item.name, item.architecture))
+    rows = [
+        [
+            text(item.name),
+            text(item.architecture),
+            parts.mark(item.verdict, expected=item.requirement == "known"),
+            text(f"{item.requirement}: {item.reason}" if item.reason else item.requirement),
+        ]
+        for item in components
+    ]
+    heads = ("Component", "Architecture", "Verdict", "Required")
+    body.append(parts.table_section("Components", heads, rows))
+    found = list(programs(source))
+    body += _program_tables("Programs that are not proven", [one for one in found if not one.harmless], folded=True)
+    body += _program_tables("Other programs", [one for one in found if one.harmless], folded=True)
+    body += _modules(source)
+    if manifest.sources:
+        rows = [
+            [text(one.name), text(one.address), code(one.sha256), code(one.signed_by or "-")]
+            for one in manifest.sources
+        ]
+        body.append(
+            parts.table_section("Sources", ("Name", "Address", "SHA-256", "Signed upstream by"), rows, folded=True)
+        )
+    body.append(_meanings())
+    badge = Badge(_counted(Counter(Verdict(item.verdict) for item in manifest.components)) or "empty", "open")
+    if manifest.components and all(item.verdict == "proven" for item in manifest.components):
+        badge = Badge("proven", "good")
+    name = manifest.name or f"rhel{manifest.el}"
+    return f"Manifest of Kubernetes {manifest.kubernetes} for {name}", badge, body
+
+
+def _program_tables(heading: str, found: list[Program], *, folded: bool) -> list[str]:
+    if not found:
+        return []
+    rows = [
+        [
+            parts.mark(str(one.verdict)),
+            text(_where(one.path, one.container)),
+            text(one.component or one.architecture or "-"),
+            text(one.go or "-"),
+            text(one.sentence),
+        ]
+        for one in found[: parts.MAX_ROWS]
+    ]
+    heads = ("Verdict", "File", "Belongs to", "Go", "Why")
+    return [parts.table_section(heading, heads, rows, folded=folded, count=len(found))]
+
+
+def _modules(source: Source) -> list[str]:
+    rows = []
+    for name, module in modules(source).items():
+        certificates = module.certificates or []
+        covered = [
+            f"{one.standard} certificate {one.number} ({one.holder})"
+            + (f", historical since {one.historical_since}" if one.historical_since else "")
+            for one in certificates
+        ]
+        claimed = [f"claimed by {module.claimed_by}"] if module.claimed_by else []
+        rows.append(
+            [
+                text(name),
+                text(f"{module.name} {module.commit or ''}".strip()),
+                code(module.digest),
+                text("; ".join(covered + claimed) or "no certificate is known"),
+            ]
+        )
+    heads = ("Module", "Name and commit", "Integrity digest", "Certificates")
+    return [parts.table_section("Modules and certificates", heads, rows)] if rows else []
+
+
+def _meanings() -> str:
+    words = {str(verdict): meaning for verdict, meaning in MEANINGS.items()}
+    return parts.section("What the verdicts mean", parts.definitions(words))
+
+
+def _counted(counts: Counter[Verdict]) -> str:
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+
+
+def _where(path: str, container: str | None) -> str:
+    return f"{path} in {container}" if container else path
+
+
+def _distinct(rows: list[list[Cell]]) -> list[list[Cell]]:
+    return list({tuple(cell.html for cell in row): row for row in rows}.values())

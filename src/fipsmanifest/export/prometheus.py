@@ -1,0 +1,130 @@
+"""Prometheus text format 0.0.4, for the textfile collector. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..model.finding import Verdict
+from ..model.manifest import Manifest
+from ..trust.text import read_time
+from . import metrics
+from .documents import Inspection, NodeReport, Source
+from .metrics import Metric, Sample, single
+from .programs import modules, programs
+
+if TYPE_CHECKING:
+    from .formats import Settings
+
+
+def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the interface of all formats
+    """Return the metrics of a document."""
+    document = source.document
+    if isinstance(document, NodeReport):
+        return metrics.write(_of_node(document))
+    if isinstance(document, Inspection):
+        return metrics.write(_of_inspection(source, document))
+    return metrics.write(_of_manifest(source, document))
+
+
+def _of_node(report: NodeReport) -> Iterator[Metric]:
+    host = report.host
+    info = {"role": host.role, "os": host.os, "os_version": host.os_version, "tool": host.tool, "scope": report.scope}
+    labels = {name: value or "" for name, value in info.items()}
+    yield Metric("fipsmanifest_node_info", "What was checked, and with which version of the tool.", [(labels, 1)])
+    yield Metric(
+        "fipsmanifest_node_verdict",
+        "1 for the verdict on the node, 0 for the others.",
+        [({"verdict": name}, int(name == report.verdict)) for name in ("valid", "invalid", "incomplete", "untrusted")],
+    )
+    totals = report.summary.model_dump(by_alias=True)
+    yield Metric(
+        "fipsmanifest_node_results",
+        "Results by status, those that the report left out included.",
+        [({"status": status}, count) for status, count in totals.items()],
+    )
+    counts = Counter((check.id, check.status) for check in report.checks)
+    samples: list[Sample] = [
+        ({"check": name, "status": status}, counts[name, status]) for name, status in sorted(counts)
+    ]
+    yield Metric("fipsmanifest_node_check_results", "Listed results by check and status.", samples)
+    yield from _moment("fipsmanifest_node_finished_timestamp_seconds", "When the check ended.", host.finished)
+    serials: dict[tuple[str, int], int] = {}
+    for one in report.manifests:
+        if one.kubernetes is not None and one.el is not None and one.serial is not None:
+            release = one.kubernetes, one.el
+            serials[release] = max(one.serial, serials.get(release, 0))
+    if serials:
+        yield Metric(
+            "fipsmanifest_node_manifest_serial",
+            "The serials of the trusted manifests.",
+            [({"kubernetes": version, "el": str(el)}, serial) for (version, el), serial in sorted(serials.items())],
+        )
+
+
+def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Metric]:
+    yield _verdicts("fipsmanifest_inspection_programs", source)
+    yield single("fipsmanifest_inspection_files", "Files that were inspected.", len(inspection.files))
+    yield single("fipsmanifest_inspection_unopened", "Containers that were not opened.", len(inspection.unopened))
+    yield single("fipsmanifest_inspection_errors", "Why the inspection did not end with 0.", len(inspection.errors))
+    gate = inspection.gate
+    if gate is not None:
+        passed = gate.passed and not inspection.errors and gate.proven > 0
+        yield single("fipsmanifest_gate_passed", "1 if the gate passed, else 0.", int(passed))
+        yield single("fipsmanifest_gate_excepted", "Programs and containers accepted by exceptions.", len(gate.excuses))
+
+
+def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Metric]:
+    info = {
+        "kubernetes": manifest.kubernetes,
+        "el": str(manifest.el),
+        "manifest": manifest.name or f"rhel{manifest.el}",
+        "signature": source.signature.state,
+    }
+    yield Metric("fipsmanifest_manifest_info", "What the manifest is, and what is known of its signature.", [(info, 1)])
+    yield single("fipsmanifest_manifest_serial", "The manifest's serial.", manifest.serial)
+    yield from _moment("fipsmanifest_manifest_created_timestamp_seconds", "When it was made.", manifest.created)
+    yield from _moment("fipsmanifest_manifest_expires_timestamp_seconds", "When it expires.", manifest.expires)
+    yield _verdicts("fipsmanifest_manifest_programs", source)
+    counts = Counter((item.requirement, item.verdict) for item in manifest.components)
+    samples: list[Sample] = [
+        ({"requirement": requirement, "verdict": verdict}, count)
+        for (requirement, verdict), count in sorted(counts.items())
+    ]
+    yield Metric("fipsmanifest_manifest_components", "Components by requirement and verdict.", samples)
+    yield from _certificates(source)
+
+
+def _certificates(source: Source) -> Iterator[Metric]:
+    found: dict[tuple[str, int], str] = {}
+    for module in modules(source).values():
+        for certificate in module.certificates or []:
+            if certificate.historical_since is not None:
+                found[certificate.standard, certificate.number] = certificate.historical_since
+    samples: list[Sample] = [
+        ({"standard": standard, "number": str(number)}, _seconds(day))
+        for (standard, number), day in sorted(found.items())
+    ]
+    if samples:
+        yield Metric(
+            "fipsmanifest_certificate_historical_timestamp_seconds",
+            "When a certificate of the manifest's modules moves to the historical list.",
+            samples,
+        )
+
+
+def _verdicts(name: str, source: Source) -> Metric:
+    counts = Counter(program.verdict for program in programs(source))
+    return Metric(name, "Programs by verdict.", [({"verdict": str(verdict)}, counts[verdict]) for verdict in Verdict])
+
+
+def _moment(name: str, text: str, moment: str | None) -> Iterator[Metric]:
+    if moment is not None:
+        yield single(name, text, _seconds(moment))
+
+
+def _seconds(moment: str) -> float:
+    found = read_time(moment)
+    assert found is not None  # noqa: S101 - the model refuses other texts
+    return found.timestamp()

@@ -1,0 +1,184 @@
+"""``fipsmanifest export`` as pipelines run it: what is signed is verified, and bad input ends with the usual codes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fipsmanifest.export.formats import FORMATS
+from tests.export import samples
+from tests.support import programs
+from tests.support.releases import ReleaseKey
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
+    made = ReleaseKey.make(tmp_path_factory.mktemp("release"))
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def signed(key: ReleaseKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the signed manifest."""
+    path = tmp_path_factory.mktemp("signed") / "manifest-rhel8.json.asc"
+    path.write_bytes(key.clearsign(canonical(samples.manifest())))
+    return path
+
+
+def canonical(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def run(*arguments: str | Path, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    """Run `export` and expect this exit code."""
+    done = subprocess.run([PROGRAM, "export", *arguments], input=stdin, capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr.decode()
+    return done
+
+
+def test_a_signed_manifest_is_verified_and_the_export_says_by_whom(signed: Path, key: ReleaseKey) -> None:
+    done = run("in-toto", signed, "--keys", key.trust)
+    signature = json.loads(done.stdout)["predicate"]["signature"]
+
+    assert signature == {"state": "verified", "fingerprint": key.fingerprint, "signedAt": "2026-11-20T10:00:00Z"}
+    assert done.stderr == b""
+
+
+def test_a_signature_that_does_not_hold_is_not_exported(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+    other = tmp_path / "changed.asc"
+    other.write_bytes(signed.read_bytes().replace(b'"serial": 1', b'"serial": 2'))
+
+    done = run("in-toto", other, "--keys", key.trust, code=3)
+    assert done.stdout == b""
+    assert run("in-toto", signed, "--keys", key.trust, "--fingerprint", "0" * 40, code=3).stdout == b""
+
+
+def test_without_verification_the_export_and_a_note_say_so(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+    done = run("in-toto", signed, "--unverified")
+    assert json.loads(done.stdout)["predicate"]["signature"] == {"state": "not-verified"}
+    assert b"not verified" in done.stderr
+
+    payload = tmp_path / "manifest-rhel8.json"
+    payload.write_bytes(canonical(samples.manifest()))
+    done = run("in-toto", payload)
+    assert json.loads(done.stdout)["predicate"]["signature"] == {"state": "unsigned"}
+    assert b"is not signed" in done.stderr
+    # Who names keys wants a verified manifest.
+    assert run("in-toto", payload, "--keys", key.trust, code=3).stdout == b""
+
+
+def test_an_option_that_would_be_ignored_is_an_error(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_bytes(canonical(samples.node()))
+
+    run("junit", report, "--keys", key.trust, code=2)
+    run("junit", report, "--unverified", code=2)
+    run("junit", report, "--resource-uri", "https://example.com", code=2)
+    run("junit", signed, "--unverified", "--keys", key.trust, code=2)
+    run("junit", report, "--json", code=2)
+    run("cyclonedx", report, code=2)
+    run("spdx", report, code=2)
+
+
+def test_an_expired_manifest_is_exported_only_where_that_is_allowed(key: ReleaseKey, tmp_path: Path) -> None:
+    expired = tmp_path / "manifest-rhel8.json.asc"
+    expired.write_bytes(key.clearsign(canonical(samples.manifest(expires="2026-11-21T00:00:00Z"))))
+
+    assert run("junit", expired, "--keys", key.trust, code=3).stdout == b""
+    assert b"expired" in run("junit", expired, "--keys", key.trust, "--allow-expired").stderr
+
+
+def test_with_a_file_the_bytes_go_there_and_json_says_what_they_are(tmp_path: Path) -> None:
+    target = tmp_path / "report.xml"
+    done = run("junit", "-", "--output", target, "--json", stdin=canonical(samples.node()))
+    said = json.loads(done.stdout)
+
+    assert said["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert (said["format"], said["source"]["kind"]) == ("junit", "node")
+    assert run("junit", "-", stdin=canonical(samples.node())).stdout == target.read_bytes()
+
+
+BAD: dict[str, tuple[bytes, int]] = {
+    "empty": (b"", 3),
+    "not JSON": (b"\x7fELF\x02\x01\x01\x00", 3),
+    "a list": (b"[]", 3),
+    "nested": (b"[" * 100_000, 3),
+    "a number of many digits": (b'{"schema": ' + b"1" * 10_000 + b"}", 3),
+    "another document": (b'{"schema": "fipsmanifest/verify/v1", "valid": true}', 3),
+    "a newer manifest": (canonical(samples.manifest(schema="fipsmanifest/v2")), 3),
+    "a manifest without files": (canonical({"schema": "fipsmanifest/v1", "kubernetes": "v1.21.3"}), 3),
+    "a manifest with a key twice": (b'{"schema": "fipsmanifest/v1", "schema": "fipsmanifest/v1"}', 3),
+    "a truncated manifest": (canonical(samples.manifest())[:900], 3),
+    "a report without checks": (b'{"schema": "fipsmanifest/node/v1", "verdict": "valid"}', 3),
+    "an unknown verdict": (canonical(samples.node()).replace(b'"verdict": "invalid"', b'"verdict": "good"'), 3),
+    "an unknown verdict of a program": (canonical(samples.inspection()).replace(b'"plain"', b'"fine"'), 3),
+    "an error instead of a result": (b'{"schema": "fipsmanifest/error/v1", "error": {"code": 4}}', 3),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_ends_with_its_code_and_without_output(name: str) -> None:
+    data, code = BAD[name]
+    done = run("junit", "-", stdin=data, code=code)
+
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"error: ")
+    assert b"Traceback" not in done.stderr
+    assert len(done.stderr) < 1000
+
+
+def test_a_truncated_signed_manifest_is_refused(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+    cut = tmp_path / "manifest-rhel8.json.asc"
+    cut.write_bytes(signed.read_bytes()[:-200])
+
+    run("junit", cut, "--keys", key.trust, code=3)
+    run("junit", cut, "--unverified", code=3)
+    run("junit", tmp_path / "missing.json", code=2)
+    run("junit", tmp_path, code=2)
+
+
+def test_what_inspect_writes_is_exported_in_every_format_that_takes_it(tmp_path: Path) -> None:
+    inspecting = [str(PROGRAM), "inspect", "--require", "proven", "--json", str(programs.boring())]
+    found = subprocess.run(inspecting, capture_output=True, check=True, timeout=120).stdout
+
+    for name, form in FORMATS.items():
+        if "inspection" in form.takes:
+            assert run(name, "-", stdin=found).stdout != b""
+    assert json.loads(run("in-toto", "-", stdin=found).stdout)["predicate"]["verificationResult"] == "PASSED"
+
+
+def _limited() -> None:
+    # The address space is larger than what is resident: interpreter and libraries are mapped.
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_ten_thousand_files_take_at_most_200_mb(name: str, tmp_path: Path) -> None:
+    entry = samples.program("/usr/bin/kubelet", "proven", "module-proven", component="kubelet")
+    files = [{**entry, "path": f"/usr/bin/program-{number}"} for number in range(10_000)]
+    document = tmp_path / "manifest-rhel8.json"
+    document.write_bytes(canonical(samples.manifest(files=files)))
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, "
+        "stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    measured = subprocess.run(
+        [sys.executable, "-c", code, PROGRAM, "export", name, document],
+        capture_output=True,
+        check=True,
+        timeout=60,
+        preexec_fn=_limited,
+    )
+
+    assert int(measured.stdout) < 200 * 1024  # KiB

@@ -1,0 +1,316 @@
+"""Documents to export: a manifest and an inspection as they are made, and node reports written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+import fipsmanifest
+from fipsmanifest.export.documents import SignatureState, Source, manifest_source, read
+from fipsmanifest.export.formats import FORMATS, FormatName, Settings
+from tests.support import releases
+
+#: The module of Go 1.19 to 1.21 for x86_64, and its integrity digest (facts of the toolchain's own object).
+MODULE = "boringcrypto-20210429-x86_64"
+MODULE_DIGEST = (
+    "afca814ee73c7cccc71d6ec64432db762b3bd38a9262181122e459a9eff12013"
+    "0cfeb14e1eb654b42c6f59ba001d948f87b90e25f57541f4b3b374e0ce4404e2"
+)
+CERTIFICATE = {
+    "number": 4407,
+    "standard": "FIPS 140-2",
+    "holder": "Google, LLC",
+    "historical_since": "2026-09-21",
+}
+_SCHEMA = Path(fipsmanifest.__file__).parent / "node" / "schema.json"
+
+#: Markup and control characters of every format: HTML, XML, JSON, Markdown, Prometheus, and terminals.
+HOSTILE = (
+    "a\"'<script>alert(1)</script>&amp;]]>\x1b[31m\n\r\t\x00*_`#[x](y){}\\ \u202ereversed\u2028 \U0001f600 "
+    "${{ x }} %0A::error \ud800"
+)
+
+
+def program(path: str, verdict: str, code: str, **more: Any) -> dict[str, Any]:
+    """Return a program as it is in ``files``."""
+    crypto: dict[str, Any] = {"verdict": verdict, "evidence": {"code": code}}
+    if verdict == "proven":
+        crypto = {
+            "verdict": verdict,
+            "module": MODULE,
+            "evidence": {"code": code, "offset": 16384, "length": 778896, "claims": ["goexperiment"]},
+        }
+    return {
+        "path": path,
+        "type": "file",
+        "role": "program",
+        "mode": "0755",
+        "sha256": "1b" * 32,
+        "size": 7323648,
+        "architecture": "x86_64",
+        "go": {"version": "go1.21.13 X:boringcrypto", "settings": {"CGO_ENABLED": "1"}},
+        "crypto": crypto,
+        **more,
+    }
+
+
+def modules() -> dict[str, Any]:
+    """Return ``modules`` with the one module that the programs have."""
+    return {
+        MODULE: {
+            "name": "BoringCrypto",
+            "algorithm": "hmac-sha512",
+            "digest": MODULE_DIGEST,
+            "architecture": "x86_64",
+            "commit": "853ca1ea1168dff08011e5d42d94609cc0ca2e27",
+            "row": "shipped",
+            "certificates": [dict(CERTIFICATE)],
+        }
+    }
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    """Return a complete manifest: a proven kubelet, a known crictl with plain cryptography, an image."""
+    component = {"architecture": "x86_64", "requirement": "proven", "verdict": "proven"}
+    made = releases.document(
+        components=[
+            {"name": "kubelet", **component},
+            {"name": "etcd", **component},
+            {
+                "name": "cri-tools",
+                "architecture": "x86_64",
+                "requirement": "known",
+                "verdict": "plain",
+                "reason": "a debugging aid",
+            },
+        ],
+        files=[
+            program("/usr/bin/kubelet", "proven", "module-proven", component="kubelet"),
+            program("/usr/bin/crictl", "plain", "plain-crypto", component="cri-tools"),
+            {
+                "path": "/etc/sysconfig/kubelet",
+                "type": "file",
+                "role": "config",
+                "mode": "0644",
+                "sha256": "2c" * 32,
+                "size": 20,
+                "component": "kubelet",
+            },
+        ],
+        images=[
+            {
+                "reference": "docker.io/mesosphere/etcd:3.4.13",
+                "component": "etcd",
+                "index": "sha256:" + "3d" * 32,
+                "platforms": [
+                    {
+                        "architecture": "x86_64",
+                        "manifest": "sha256:" + "4e" * 32,
+                        "config": "sha256:" + "5f" * 32,
+                        "layers": ["sha256:" + "60" * 32],
+                        "diff_ids": ["sha256:" + "71" * 32],
+                        "files": [program("/usr/local/bin/etcd", "proven", "module-proven")],
+                    }
+                ],
+            }
+        ],
+        modules=modules(),
+    )
+    return made | changes
+
+
+def inspection(**changes: Any) -> dict[str, Any]:
+    """Return an inspection as a gate that refused a plain program, and accepted another by an exception."""
+    plain = {"code": 5, "message": "dist/ctr is 'plain'.", "advice": "Build it with goboring."}
+    made: dict[str, Any] = {
+        "schema": "fipsmanifest/inspect/v1",
+        "files": [
+            {**program("dist/kubelet", "proven", "module-proven"), "sentence": "It is proven."},
+            {**program("dist/ctr", "plain", "plain-crypto"), "sentence": "Plain cryptography."},
+            {
+                **program("usr/bin/crictl", "plain", "plain-crypto"),
+                "container": "image.tar: layer",
+                "sentence": "Plain cryptography.",
+            },
+        ],
+        "modules": modules(),
+        "left_out": [],
+        "unopened": [],
+        "errors": [{**plain, "path": "dist/ctr", "container": None, "verdict": "plain"}],
+        "gate": {
+            "require": "proven",
+            "passed": False,
+            "proven": 1,
+            "excepted": 1,
+            "refused": 1,
+            "excuses": [
+                {
+                    "path": "usr/bin/crictl",
+                    "container": "image.tar: layer",
+                    "verdict": "plain",
+                    "reason": "a debugging aid",
+                }
+            ],
+            "unused_exceptions": [],
+        },
+    }
+    return made | changes
+
+
+def passed_inspection() -> dict[str, Any]:
+    """Return the same without what was refused."""
+    made = inspection(errors=[])
+    made["files"] = [one for one in made["files"] if one["path"] != "dist/ctr"]
+    made["gate"] |= {"passed": True, "refused": 0}
+    return made
+
+
+def check(name: str, subject: str, status: str, **more: Any) -> dict[str, Any]:
+    """Return one result of a node report."""
+    empty: dict[str, Any] = {"expected": None, "actual": None, "evidence": {}, "advice": ""}
+    return {"id": name, "subject": subject, "status": status, **empty, **more}
+
+
+def node(**changes: Any) -> dict[str, Any]:
+    """Return a report of an invalid node, of the published schema."""
+    checks = changes.pop(
+        "checks",
+        [
+            check(
+                "files", "/usr/bin/kubelet", "fail", expected="sha256:1", actual="sha256:2", advice="Install it again."
+            ),
+            check(
+                "services",
+                "kubelet",
+                "unknown",
+                actual="nothing listens",
+                advice="Start it.",
+                evidence={"code": "not-listening"},
+            ),
+            check("signature", "manifest-rhel8.json.asc", "pass"),
+            check("files", "/usr/bin/kubectl", "pass"),
+            check("fips-mode", "kernel", "pass"),
+            check("startup", "kubelet.service", "not-applicable"),
+        ],
+    )
+    manifest_record = {
+        "file": "manifest-rhel8.json.asc",
+        "fingerprint": "76845EA861F1440D47CD067D0BE1768755F02EFE",
+        "signed_at": "2026-11-20T10:00:00Z",
+        "kubernetes": "v1.21.3",
+        "el": 8,
+        "serial": 1,
+        "modules": [
+            {
+                "id": MODULE,
+                "name": "BoringCrypto",
+                "commit": None,
+                "digest": MODULE_DIGEST,
+                "claimed_by": None,
+                "certificates": [{**CERTIFICATE, "status": "historical"}],
+            }
+        ],
+    }
+    made: dict[str, Any] = {
+        "schema": "fipsmanifest/node/v1",
+        "verdict": "invalid",
+        "scope": "live",
+        "host": {
+            "name": "node-1",
+            "root": "/",
+            "role": "worker",
+            "os": "rhel",
+            "os_version": "8.4",
+            "kernel": "4.18.0",
+            "architecture": "x86_64",
+            "tool": "0.1.0",
+            "python": "3.6.8",
+            "tool_sha256": None,
+            "started": "2026-11-29T12:00:00Z",
+            "finished": "2026-11-29T12:00:02Z",
+            "seconds": 2.5,
+            "hash": "openssl",
+        },
+        "manifest": manifest_record,
+        "manifests": [manifest_record],
+        "summary": {
+            status: sum(one["status"] == status for one in checks)
+            for status in ("pass", "fail", "unknown", "not-applicable")
+        },
+        "truncated": False,
+        "left_out": 0,
+        "checks": checks,
+        "components": [
+            {
+                "name": "kubelet",
+                "status": "fail",
+                "checks": ["files"],
+                "requirement": "proven",
+                "verdict": "proven",
+                "reason": None,
+                "modules": [MODULE],
+            }
+        ],
+        "warnings": [],
+    }
+    made |= changes
+    jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text())).validate(made)
+    return made
+
+
+def valid_node(**changes: Any) -> dict[str, Any]:
+    """Return a report of a valid node."""
+    checks = [one for one in node()["checks"] if one["status"] in ("pass", "not-applicable")]
+    return node(**{"verdict": "valid", "checks": checks, **changes})
+
+
+def source(document: dict[str, Any], *, verified: bool = False) -> Source:
+    """Return a document as an export reads it; a manifest as if its signature had been verified."""
+    data = json.dumps(document, sort_keys=True).encode()
+    if verified:
+        return manifest_source(data, SignatureState("verified", "76" * 20, "2026-11-20T10:00:00Z"))
+    return read(data, "the document")
+
+
+def export(name: FormatName, document: dict[str, Any], *, verified: bool = False, **settings: str) -> str:
+    """Return a document in a format."""
+    return FORMATS[name].render(source(document, verified=verified), Settings("0.1.0", **settings))
+
+
+def hostile_documents() -> dict[str, dict[str, Any]]:
+    """Return a document of each kind with hostile text in every place where one can be."""
+    bad, key = HOSTILE, "\"'><script>&amp;]]>*_`#[x](y){}\\"
+    listed = manifest(kubernetes=bad, build_metadata=bad, name=bad, reason=bad)
+    listed["components"] = [{**listed["components"][2], "name": bad, "architecture": bad, "reason": bad}]
+    listed["files"] = [
+        program(bad, "plain", bad, component=bad),
+        program(bad, "proven", "module-proven", component=bad),
+    ]
+    listed["modules"] = {
+        MODULE: modules()[MODULE] | {"name": bad, "commit": bad, "architecture": bad},
+        # The strict reader of manifests refuses other characters in a key.
+        key: modules()[MODULE]
+        | {"name": bad, "digest": bad, "claimed_by": bad, "algorithm": bad}
+        | {"certificates": [{"number": -1, "standard": bad, "holder": bad}]},
+    }
+    listed["files"][0]["crypto"]["module"] = key
+    listed["images"][0]["reference"] = bad
+    listed["sources"][0] |= {"name": bad, "address": bad, "signed_by": bad}
+    found = inspection(
+        unopened=[{"path": bad, "container": bad, "format": bad, "reason": bad}], modules=listed["modules"]
+    )
+    found["files"] += [{**program(bad, "plain", bad), "container": bad, "sentence": bad}]
+    found["errors"] += [{"code": 4, "message": bad, "advice": bad}]
+    found["gate"]["excuses"] += [{"path": bad, "container": bad, "verdict": "unopened", "reason": bad}]
+    checks = [
+        check("files", bad, status, expected=bad, actual=bad, advice=bad, evidence={"code": bad})
+        for status in ("fail", "unknown", "pass", "not-applicable")
+    ]
+    report = node(checks=checks, warnings=[bad])
+    report["host"] |= dict.fromkeys(("name", "root", "os", "os_version", "kernel", "architecture", "tool"), bad)
+    report["manifests"][0] |= {"file": bad, "kubernetes": bad, "fingerprint": bad}
+    report["components"][0] |= {"name": bad, "requirement": bad, "verdict": bad, "reason": bad, "modules": [bad]}
+    return {"manifest": listed, "inspection": found, "node": report}

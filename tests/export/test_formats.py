@@ -1,0 +1,398 @@
+"""Each format is read by its own validator, and says what the document says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from google.protobuf import json_format
+from in_toto_attestation.predicates.vsa.v1 import vsa_pb2
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
+from junitparser import JUnitXml
+from prometheus_client.parser import text_string_to_metric_families
+from trestle.oscal.assessment_results import AssessmentResults
+from trestle.oscal.component import ComponentDefinition
+
+from fipsmanifest.errors import Incomplete, UsageError
+from fipsmanifest.export.formats import FORMATS, FormatName
+from tests.export import samples
+from tests.export.samples import export
+
+MULTITOOL = Path(__file__).parents[2] / ".cache/sarif-multitool/Sarif.Multitool"
+
+DOCUMENTS = {
+    "manifest": samples.manifest,
+    "inspection": samples.inspection,
+    "passed inspection": samples.passed_inspection,
+    "node": samples.node,
+    "valid node": samples.valid_node,
+}
+CASES = [
+    (name, what)
+    for name, form in FORMATS.items()
+    for what, made in DOCUMENTS.items()
+    if samples.source(made()).kind in form.takes
+]
+
+
+def sarif(text: str, folder: Path) -> dict[str, Any]:
+    """Return a log that Microsoft's validator accepts."""
+    path = folder / "log.sarif"
+    path.write_text(text, encoding="utf-8")
+    command = [
+        str(MULTITOOL),
+        "validate",
+        str(path),
+        "--output",
+        str(folder / "found.sarif"),
+        "--log",
+        "ForceOverwrite",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    found = json.loads((folder / "found.sarif").read_text(encoding="utf-8-sig"))
+    results = [result for run in found["runs"] for result in run["results"]]
+    # Advice that cannot be followed: there is no address to learn more from (SARIF2005), and no offset in a member of
+    # an archive or in a setting of a node (SARIF2017).
+    assert [one for one in results if one["ruleId"] not in ("SARIF2005", "SARIF2017")] == []
+    log: dict[str, Any] = json.loads(text)
+    return log
+
+
+def cyclonedx(text: str) -> dict[str, Any]:
+    """Return a bill of materials that the strict validator of CycloneDX 1.6 accepts, with sound references."""
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom: dict[str, Any] = json.loads(text)
+    refs = [component["bom-ref"] for component in bom["components"]] + [bom["metadata"]["component"]["bom-ref"]]
+    assert len(refs) == len(set(refs))
+    for one in bom["dependencies"]:
+        assert {one["ref"], *one.get("dependsOn", ()), *one.get("provides", ())} <= set(refs)
+    return bom
+
+
+def intoto(text: str) -> statement_pb2.Statement:
+    """Return a statement that in-toto's own bindings accept, its unknown keys refused."""
+    statement = json_format.Parse(text, statement_pb2.Statement())
+    Statement.copy_from_pb(statement).validate()
+    return statement
+
+
+def oscal(text: str, folder: Path) -> Any:
+    """Return a document that compliance-trestle accepts."""
+    path = folder / "oscal.json"
+    path.write_text(text, encoding="utf-8")
+    kind = AssessmentResults if text.startswith('{\n  "assessment-results"') else ComponentDefinition
+    found = kind.oscal_read(path)
+    assert found is not None
+    # Every identifier is there once, and every reference leads to one.
+    identifiers = re.findall(r'"uuid": "([0-9a-f-]{36})"', text)
+    assert len(identifiers) == len(set(identifiers))
+    referred = re.findall(r'"(?:href": "#|observation-uuid": "|subject-uuid": ")([0-9a-f-]{36})"', text)
+    assert set(referred) <= set(identifiers)
+    return found
+
+
+def junit(text: str) -> dict[str, str]:
+    """Return the outcome of each case, as junitparser reads it: ``pass``, or the name of the result's element."""
+    suites = JUnitXml.fromstring(text.encode())
+    cases = [case for suite in suites for case in suite]
+    outcomes = [case.result[0]._tag if case.result else "pass" for case in cases]
+    counts = tuple(outcomes.count(name) for name in ("failure", "error", "skipped"))
+    assert (suites.tests, suites.failures, suites.errors, suites.skipped) == (len(cases), *counts)
+    return {f"{case.classname}: {case.name}": str(outcome) for case, outcome in zip(cases, outcomes, strict=True)}
+
+
+def prometheus(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return the samples by name and labels, as Prometheus' own client reads them."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    found = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
+    assert len(found) == len(samples)
+    return found
+
+
+def accepted(name: FormatName, text: str, folder: Path) -> Any:
+    """Return what the validator of a format reads; it raises if it does not accept it."""
+    if name == "sarif":
+        return sarif(text, folder)
+    if name == "oscal":
+        return oscal(text, folder)
+    if name == "html":
+        assert text.startswith("<!doctype html>")  # the browser's tests are in test_html.py
+        return text
+    readers: dict[str, Any] = {"cyclonedx": cyclonedx, "in-toto": intoto, "junit": junit, "prometheus": prometheus}
+    return readers[name](text)
+
+
+@pytest.mark.parametrize(("name", "what"), CASES)
+def test_the_validator_of_the_format_accepts_it(name: FormatName, what: str, tmp_path: Path) -> None:
+    assert accepted(name, export(name, DOCUMENTS[what]()), tmp_path) is not None
+
+
+@pytest.mark.parametrize("what", ["manifest", "inspection", "node"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_hostile_text_is_escaped_by_the_rules_of_the_format(name: FormatName, what: str, tmp_path: Path) -> None:
+    document = samples.hostile_documents()[what]
+    if samples.source(document).kind not in FORMATS[name].takes:
+        with pytest.raises(UsageError):
+            export(name, document)
+        return
+    text = export(name, document)
+
+    assert accepted(name, text, tmp_path) is not None
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", text)
+    if name in ("html", "junit"):
+        assert "<script" not in text
+
+
+@pytest.mark.parametrize(("name", "what"), CASES)
+def test_the_same_document_gives_the_same_bytes(name: FormatName, what: str) -> None:
+    assert export(name, DOCUMENTS[what]()) == export(name, DOCUMENTS[what]())
+
+
+@pytest.mark.parametrize("name", ["cyclonedx", "oscal", "sarif"])
+def test_another_document_has_other_identifiers(name: FormatName) -> None:
+    pattern = r'"(?:uuid|guid|serialNumber)": "([^"]+)"'
+    one, other = (set(re.findall(pattern, export(name, samples.manifest(serial=serial)))) for serial in (1, 2))
+
+    assert one and other
+    assert one.isdisjoint(other)
+
+
+def test_cyclonedx_leads_from_a_file_to_its_module_and_its_algorithms() -> None:
+    bom = cyclonedx(export("cyclonedx", samples.manifest(), verified=True))
+    components = {component["bom-ref"]: component for component in bom["components"]}
+    depends = {one["ref"]: one for one in bom["dependencies"]}
+    kubelet = next(one for one in components.values() if one["name"] == "/usr/bin/kubelet")
+    (module,) = depends[kubelet["bom-ref"]]["dependsOn"]
+    algorithms = {components[ref]["name"]: components[ref] for ref in depends[module]["provides"]}
+
+    assert kubelet["hashes"] == [{"alg": "SHA-256", "content": "1b" * 32}]
+    assert {"name": "fipsmanifest:verdict", "value": "proven"} in kubelet["properties"]
+    assert components[module]["externalReferences"][0]["url"].endswith("/certificate/4407")
+    # What Go's crypto packages with BoringCrypto call (src/crypto/internal/boring of Go 1.21).
+    assert set(algorithms) == {
+        *("AES", "AES-CBC", "AES-CTR", "AES-GCM", "CTR_DRBG", "ECDH", "ECDSA", "HMAC", "RSA"),
+        *("SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512"),
+    }
+    properties = algorithms["AES-GCM"]["cryptoProperties"]["algorithmProperties"]
+    assert properties["certificationLevel"] == ["fips140-2-l1"]
+    assert bom["metadata"]["timestamp"] == "2026-11-20T00:00:00Z"
+
+
+def test_cyclonedx_lists_no_algorithms_for_a_module_that_only_has_the_name_of_a_known_one() -> None:
+    forged = samples.modules()
+    forged[samples.MODULE]["digest"] = "00" * 64
+    bom = cyclonedx(export("cyclonedx", samples.manifest(modules=forged)))
+
+    assert not [one for one in bom["components"] if one["type"] == "cryptographic-asset"]
+
+
+def test_an_inspection_that_did_not_see_everything_is_an_incomplete_bill_of_materials() -> None:
+    unopened = [{"path": "disk.qcow2", "format": "qcow2", "reason": "not supported"}]
+    bom = cyclonedx(export("cyclonedx", samples.inspection(unopened=unopened)))
+
+    assert [one["aggregate"] for one in bom["compositions"]] == ["incomplete"]
+    assert "compositions" not in cyclonedx(export("cyclonedx", samples.passed_inspection()))
+
+
+def test_sarif_has_a_result_for_what_is_not_proven_and_suppresses_what_an_exception_accepts(tmp_path: Path) -> None:
+    (run,) = sarif(export("sarif", samples.inspection()), tmp_path)["runs"]
+    refused, accepted_one = run["results"]
+
+    assert refused["level"] == "error"
+    assert refused["ruleId"] == "plain-crypto"
+    place = refused["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "dist/ctr"  # relative to the repository
+    assert place["region"] == {"byteOffset": 0, "byteLength": 7323648}
+    assert "suppressions" not in refused
+    assert accepted_one["suppressions"][0]["justification"] == "a debugging aid"
+    assert accepted_one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "image.tar"
+    assert refused["partialFingerprints"] != accepted_one["partialFingerprints"]
+
+
+def test_sarif_points_to_the_changed_module_within_the_program(tmp_path: Path) -> None:
+    changed = samples.program("dist/kubelet", "contradicted", "module-changed")
+    changed["crypto"]["evidence"] |= {"offset": 16384, "length": 778896}
+    (run,) = sarif(export("sarif", samples.inspection(files=[changed])), tmp_path)["runs"]
+
+    region = run["results"][0]["locations"][0]["physicalLocation"]["region"]
+    assert region == {"byteOffset": 16384, "byteLength": 778896}
+
+
+def test_sarif_without_results_is_a_success_only_if_something_was_proven(tmp_path: Path) -> None:
+    def successful(document: dict[str, Any]) -> bool:
+        (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+        return bool(run["invocations"][0]["executionSuccessful"])
+
+    unopened = [{"path": "disk.qcow2", "format": "qcow2", "reason": "not supported"}]
+    assert successful(samples.passed_inspection())
+    assert successful(samples.valid_node())
+    assert not successful(samples.passed_inspection() | {"files": []})
+    assert not successful(samples.passed_inspection() | {"unopened": unopened})
+    assert not successful(samples.valid_node() | {"verdict": "incomplete"})
+    assert not successful(samples.valid_node(summary={"pass": 3, "fail": 1, "unknown": 0, "not-applicable": 1}))
+
+
+def test_oscal_links_a_proven_component_to_its_certificate_and_a_known_one_to_none(tmp_path: Path) -> None:
+    found = oscal(export("oscal", samples.manifest(), verified=True), tmp_path)
+    components = {component.title: component for component in found.components}
+    validation = components["FIPS 140\\-2 certificate 4407"]
+
+    assert str(validation.type.root) == "validation"
+    assert {prop.name: prop.value for prop in validation.props}["validation-reference"] == "4407"
+    assert [(link.rel, link.href.rpartition("/")[2]) for link in validation.links] == [("validation-details", "4407")]
+    assert [link.href for link in components["kubelet"].links] == [f"#{validation.uuid}"]
+    assert components["cri\\-tools"].links is None
+    assert components["cri\\-tools"].control_implementations is None
+
+
+def test_oscal_finds_a_control_satisfied_only_if_its_check_passed_and_nothing_of_it_failed(tmp_path: Path) -> None:
+    def states(document: dict[str, Any]) -> dict[str, str]:
+        (result,) = oscal(export("oscal", document), tmp_path).results
+        return {one.target.target_id: one.target.status.state.value for one in result.findings}
+
+    # One file passed, another failed; a service is unknown; startup has nothing that passed.
+    assert states(samples.node()) == {
+        "si-7_obj": "not-satisfied",
+        "sc-8.1_obj": "not-satisfied",
+        "si-7.15_obj": "satisfied",
+        "sc-13_obj": "satisfied",
+        "cm-7.5_obj": "not-satisfied",
+    }
+    # The report counts a failure that it does not list.
+    hidden = samples.valid_node(summary={"pass": 3, "fail": 1, "unknown": 0, "not-applicable": 1})
+    assert set(states(hidden).values()) == {"not-satisfied"}
+    assert "satisfied" not in states(samples.valid_node() | {"verdict": "untrusted"}).values()
+
+
+def test_oscal_needs_the_time_of_the_check() -> None:
+    old = samples.node()
+    del old["host"]["started"], old["host"]["finished"]
+
+    with pytest.raises(Incomplete, match="when the node was checked"):
+        export("oscal", old)
+
+
+def test_an_in_toto_statement_is_about_the_files_and_the_images() -> None:
+    statement = intoto(export("in-toto", samples.manifest(), verified=True))
+
+    assert {(one.name, one.digest["sha256"]) for one in statement.subject} == {
+        ("/usr/bin/kubelet", "1b" * 32),
+        ("/usr/bin/crictl", "1b" * 32),
+        ("/etc/sysconfig/kubelet", "2c" * 32),
+        ("docker.io/mesosphere/etcd:3.4.13", "3d" * 32),
+        ("docker.io/mesosphere/etcd:3.4.13", "4e" * 32),
+    }
+    predicate = json_format.MessageToDict(statement.predicate)
+    assert predicate["signature"]["state"] == "verified"
+    assert predicate["manifest"]["serial"] == 1
+
+
+def test_the_summary_of_a_gate_passes_only_if_the_gate_did_and_is_not_about_exceptions() -> None:
+    def summary(document: dict[str, Any]) -> tuple[str, list[str], list[str]]:
+        text = export("in-toto", document, resource_uri="https://builds.example/1")
+        statement = intoto(text)
+        assert statement.predicate_type == "https://slsa.dev/verification_summary/v1"
+        predicate = json.loads(text)["predicate"]
+        # These bindings are of SLSA 1.0's draft: with one level, and without the verifier's version.
+        levels = predicate.pop("verifiedLevels")
+        del predicate["verifier"]["version"]
+        found = json_format.ParseDict(predicate, vsa_pb2.VerificationSummary())
+        assert found.resource_uri == "https://builds.example/1"
+        return found.verification_result, levels, [one.name for one in statement.subject]
+
+    refused = ["dist/kubelet", "dist/ctr", "image.tar: layer: usr/bin/crictl"]
+    assert summary(samples.inspection()) == ("FAILED", ["FAILED"], refused)
+    assert summary(samples.passed_inspection()) == ("PASSED", ["FIPSMANIFEST_GATE_PROVEN"], ["dist/kubelet"])
+    # A document that contradicts itself.
+    lying = samples.passed_inspection() | {"errors": samples.inspection()["errors"]}
+    assert summary(lying)[0] == "FAILED"
+    nothing = samples.passed_inspection()
+    nothing["files"] = nothing["files"][1:]
+    assert summary(nothing)[0] == "FAILED"
+
+
+def test_an_inspection_that_was_no_gate_has_no_summary() -> None:
+    document = samples.inspection()
+    del document["gate"]
+
+    with pytest.raises(UsageError, match="not a gate"):
+        export("in-toto", document)
+    with pytest.raises(Incomplete, match="nothing to state"):
+        export("in-toto", samples.inspection(files=[]))
+
+
+def test_junit_has_a_case_for_each_check_and_for_the_verdict() -> None:
+    assert junit(export("junit", samples.node())) == {
+        "verdict: node": "failure",
+        "files: /usr/bin/kubelet": "failure",
+        "services: kubelet": "error",
+        "signature: manifest-rhel8.json.asc": "pass",
+        "files: /usr/bin/kubectl": "pass",
+        "fips-mode: kernel": "pass",
+        "startup: kubelet.service": "skipped",
+    }
+    assert junit(export("junit", samples.valid_node()))["verdict: node"] == "pass"
+    hidden = samples.valid_node(summary={"pass": 3, "fail": 0, "unknown": 1, "not-applicable": 1})
+    assert junit(export("junit", hidden))["verdict: node"] == "error"
+
+
+def test_junit_of_an_inspection_fails_where_the_gate_does() -> None:
+    assert junit(export("junit", samples.inspection())) == {
+        "program: dist/kubelet": "pass",
+        "program: dist/ctr": "failure",
+        "program: image.tar: layer: usr/bin/crictl": "pass",
+        "gate: proven": "failure",
+    }
+    assert set(junit(export("junit", samples.passed_inspection())).values()) == {"pass"}
+
+
+@pytest.mark.parametrize("document", [samples.inspection(files=[]), samples.manifest(components=[])])
+def test_junit_of_a_document_without_programs_or_components_is_an_error(document: dict[str, Any]) -> None:
+    assert "error" in junit(export("junit", document)).values()
+
+
+def test_junit_reports_a_component_that_is_not_what_is_required() -> None:
+    component = {"name": "etcd", "architecture": "x86_64", "requirement": "proven", "verdict": "declared"}
+    outcomes = junit(export("junit", samples.manifest(components=[component])))
+
+    assert outcomes["component: etcd (x86_64)"] == "failure"
+    # An unverified signature is no pass.
+    assert outcomes["signature: manifest"] == "skipped"
+
+
+def test_junit_is_well_formed_xml_with_time_in_utc() -> None:
+    suite = ElementTree.fromstring(export("junit", samples.node())).find("testsuite")  # noqa: S314 - ours
+
+    assert suite is not None
+    assert suite.get("timestamp") == "2026-11-29T12:00:02"
+
+
+def test_prometheus_has_the_verdict_the_counts_and_the_time() -> None:
+    found = prometheus(export("prometheus", samples.node()))
+
+    assert found["fipsmanifest_node_verdict", (("verdict", "invalid"),)] == 1
+    assert found["fipsmanifest_node_verdict", (("verdict", "valid"),)] == 0
+    assert found["fipsmanifest_node_results", (("status", "unknown"),)] == 1
+    assert found["fipsmanifest_node_check_results", (("check", "files"), ("status", "fail"))] == 1
+    # date -u -d 2026-11-29T12:00:02Z +%s
+    assert found["fipsmanifest_node_finished_timestamp_seconds", ()] == 1795953602
+
+
+def test_prometheus_counts_programs_by_verdict_and_says_whether_the_gate_passed() -> None:
+    refused, passed = (prometheus(export("prometheus", document)) for document in _gates())
+
+    assert refused["fipsmanifest_inspection_programs", (("verdict", "plain"),)] == 2
+    assert refused["fipsmanifest_gate_passed", ()] == 0
+    assert passed["fipsmanifest_gate_passed", ()] == 1
+
+
+def _gates() -> tuple[dict[str, Any], dict[str, Any]]:
+    return samples.inspection(), samples.passed_inspection()

@@ -1,0 +1,102 @@
+"""The page of an export in a real browser: wide and narrow, light and dark, printed, with axe's rules."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.export.html import MEANINGS
+from fipsmanifest.model.finding import Verdict
+from tests.export import samples
+from tests.publish.browser import Chromium, violations
+
+PHONE, DESKTOP = 390, 1280
+VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Chromium() as chromium:
+        # For axe alone: the page's own policy forbids every script.
+        chromium.call("Page.setBypassCSP", enabled=True)
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a page of each kind of document, and of each with hostile text."""
+    folder = tmp_path_factory.mktemp("pages")
+    documents = {"manifest": samples.manifest(), "inspection": samples.inspection(), "node": samples.node()}
+    documents |= {f"hostile-{name}": document for name, document in samples.hostile_documents().items()}
+    written = {}
+    for name, document in documents.items():
+        written[name] = folder / f"{name}.html"
+        written[name].write_text(samples.export("html", document), encoding="utf-8")
+    return written
+
+
+def _pictures(folder: Path) -> Path:
+    """Return where pictures go: the directory that continuous integration keeps, if it names one."""
+    pictures = Path(os.environ.get("FIPSMANIFEST_SCREENSHOTS", folder))
+    pictures.mkdir(parents=True, exist_ok=True)
+    return pictures
+
+
+@pytest.mark.parametrize(("width", "dark"), VIEWS)
+@pytest.mark.parametrize("name", ["manifest", "inspection", "node", "hostile-manifest", "hostile-node"])
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
+    browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool, tmp_path: Path
+) -> None:
+    browser.open(pages[name], width=width, dark=dark)
+    browser.screenshot(_pictures(tmp_path) / f"report-{name}-{width}-{'dark' if dark else 'light'}.png")
+
+    for folded in (False, True):
+        browser.evaluate(f"document.querySelectorAll('details').forEach(item => item.open = {json.dumps(not folded)})")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(browser) == []
+
+
+@pytest.mark.parametrize("name", ["hostile-manifest", "hostile-inspection", "hostile-node"])
+def test_hostile_names_are_shown_as_text_and_nothing_is_requested(
+    browser: Chromium, pages: dict[str, Path], name: str
+) -> None:
+    browser.requested.clear()
+    browser.open(pages[name], width=DESKTOP, dark=False)
+
+    assert browser.requested == [pages[name].as_uri()]
+    assert browser.evaluate("document.querySelectorAll('script, img, a, iframe').length") == 0
+    assert "<script>alert(1)</script>&amp;]]>\\x1b[31m\\n" in browser.evaluate("document.body.textContent")
+
+
+def test_what_is_folded_is_printed(browser: Chromium, pages: dict[str, Path], tmp_path: Path) -> None:
+    browser.open(pages["node"], width=DESKTOP, dark=False)
+    shown = "[...document.querySelectorAll('details td')].filter(item => item.checkVisibility()).length"
+
+    assert browser.evaluate(shown) == 0
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.screenshot(_pictures(tmp_path) / "report-node-print.png")
+    assert browser.evaluate(shown) > 10
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_failures_come_first_and_the_verdict_names_the_scope(browser: Chromium, pages: dict[str, Path]) -> None:
+    browser.open(pages["node"], width=DESKTOP, dark=False)
+    headings = browser.evaluate("[...document.querySelectorAll('h2')].map(item => item.textContent)")
+
+    assert headings[:2] == ["Failed", "Unknown"]
+    assert browser.evaluate("document.querySelector('.badge').textContent") == "invalid (live)"
+
+
+def test_a_manifest_without_a_verified_signature_is_not_shown_as_proven() -> None:
+    proven = samples.manifest(components=samples.manifest()["components"][:1])
+
+    assert '<p class="badge open">proven; unsigned</p>' in samples.export("html", proven)
+    assert '<p class="badge good">proven</p>' in samples.export("html", proven, verified=True)
+
+
+def test_every_verdict_is_explained() -> None:
+    assert set(MEANINGS) == set(Verdict)
