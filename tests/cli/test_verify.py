@@ -209,7 +209,7 @@ class TestWhereItComesFrom:
             consumer.verify(f"{server.url}/dkp-fips-tool#top")
             assert [path for path, _ in server.requests] == ["/dkp-fips-tool", "/dkp-fips-tool.asc"] * 3
         (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data, "manifest"))
-        assert "for manifest alone, not for tool" in consumer.verify(served / "dkp-fips-tool", code=3)[1]
+        assert "for manifest only, not for tool" in consumer.verify(served / "dkp-fips-tool", code=3)[1]
         for option in (["--el", "8"], ["--no-state"], ["--name", "rhel8"], ["--min-serial", "1"]):
             error = consumer.verify(served / "dkp-fips-tool", *option, code=2)[1]
             assert f"{option[0]} has no effect for a node tool" in error

@@ -179,7 +179,7 @@ def test_copies_of_a_certificate_are_one_with_what_each_of_them_says(keys: Keys)
 def test_an_armored_secret_key_is_called_one(keys: Keys, tmp_path: Path) -> None:
     for options in (("--armor",), ()):
         secret = keys.gpg(*options, "--export-secret-keys", keys.upstream)
-        with pytest.raises(NotTrusted, match="holds a secret key") as caught:
+        with pytest.raises(NotTrusted, match="contains a secret key") as caught:
             trust_folder.add(tmp_path, secret, "upstream")
         assert "gpg --armor --export" in caught.value.advice
 

@@ -123,7 +123,7 @@ def test_another_go_program_within_one_is_shown(tmp_path: Path, appended: bool) 
     assert data.count(edits.BUILD_INFO) == 2
     crypto = judged(data)
     assert (crypto.verdict, crypto.evidence["build_infos"]) == (Verdict.PROVEN, 2)
-    assert describe_verdict(crypto).endswith("Another Go program is within it.")
+    assert describe_verdict(crypto).endswith("It contains another Go program.")
     # The same where the file is read once, from a disk or an archive.
     (tmp_path / "program").write_bytes(data)
     inspector = Inspector(TABLE, tmp_path)

@@ -20,7 +20,7 @@ import zstandard
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
 from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect.inspector import Inspector
-from fipsmanifest.inspect.nested import DEEPEST, LocatedFinding, Outcome, UnopenedContainer
+from fipsmanifest.inspect.nested import MAX_DEPTH, LocatedFinding, Outcome, UnopenedContainer
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.table import load
 from tests.support import edits, programs, upstream
@@ -138,7 +138,7 @@ def test_an_image_archive_is_opened_wherever_it_stands(tmp_path: Path, put: _Put
 
 @pytest.mark.parametrize("put", OUTER)
 def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path, package: bytes, put: _Put) -> None:
-    depth = DEEPEST if put is in_folder else DEEPEST - 1
+    depth = MAX_DEPTH if put is in_folder else MAX_DEPTH - 1
     data, inner = package, ""
     for number in range(depth):
         data = make_layer({f"{number}.tar": data})
@@ -213,7 +213,7 @@ def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplet
     target, name = in_tarball(tmp_path, "kubelet.rpm", package)
     _, error = list(scan([target], Inspector(load(), tmp_path / "gone"), Cache(tmp_path / "cache")))
     assert isinstance(error, Incomplete)
-    assert f"{name} could not be kept in" in error.message
+    assert f"{name} cannot be written to" in error.message
 
 
 def program_and_tarball(program: bytes, tarball: bytes) -> bytes:

@@ -194,7 +194,7 @@ def test_what_a_link_leads_to_outside_of_all_that_is_named_is_looked_at(
     (root / "text").symlink_to(outside / "text")
     (root / "folder").symlink_to(outside)
     found = told([root], inspector, cache)
-    assert found.pop(f"{root}/folder") == f"leads out of {root}, to the folder {outside}, which is not looked at."
+    assert found.pop(f"{root}/folder") == f"leads out of {root}, to the directory {outside}, which is not inspected."
     links = {f"{root}/{name}": "not-go" for name in ("runc", "usr/bin/absolute", "usr/bin/again", "usr/bin/relative")}
     assert found == {"/opt/runc": "not-go", **links}
     # What is named as well is looked at in its own place.

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from fipsmanifest.generate.tool import build_tool
-from fipsmanifest.node.checks import images, pods, processes
+from fipsmanifest.node.checks import container_pods, images, processes
 from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.support import roots, runtime
@@ -268,7 +268,7 @@ class TestRunning:
         self, look: Look, containerd: Containerd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         containerd.start()
-        monkeypatch.setattr(pods, "METADATA", "/nowhere")
+        monkeypatch.setattr(container_pods, "METADATA", "/nowhere")
 
         found = look()[f"{containerd.container} (container)"]
 

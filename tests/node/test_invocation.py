@@ -49,8 +49,8 @@ class TestDescriptors:
 
         # Where there is no standard output, nobody may take what was not said for a verdict.
         assert done.returncode == (4 if "1>&-" in closed else 0), done
-        assert junit.read_text() == "" if "1>&-" in closed else junit.read_text().endswith("</testsuite>\n")
-        assert "Verdict" not in junit.read_text()
+        assert not junit.exists() if "1>&-" in closed else junit.read_text().endswith("</testsuite>\n")
+        assert not junit.exists() or "Verdict" not in junit.read_text()
 
     def test_every_one_of_them_is_open_afterwards(self) -> None:
         code = (
@@ -66,7 +66,7 @@ class TestDescriptors:
         program = Path(sys.executable).with_name("fipsmanifest")
         done = subprocess.run(["sh", "-c", f"{program} definitions list >&-"], capture_output=True, check=False)
 
-        assert done.returncode == 4 and b"no standard output" in done.stderr
+        assert done.returncode == 4 and b"output is closed" in done.stderr
 
 
 class TestJunit:

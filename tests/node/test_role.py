@@ -15,12 +15,15 @@ from fipsmanifest.node import host
 from tests.support import roots
 
 FOLDER = "/etc/kubernetes/manifests"
-API_SERVER = "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    image: registry.example/kube-apiserver:v1\n"
-IN_JSON = json.dumps({"spec": {"containers": [{"name": "x", "image": "r/x", "command": ["kube-apiserver", "--v=2"]}]}})
-ETCD = "spec:\n  containers:\n  - image: registry.example/etcd@sha256:00\n"
+POD = "kind: Pod\nspec:\n  containers:\n"
+API_SERVER = POD + "  - command:\n    - kube-apiserver\n    image: registry.example/kube-apiserver:v1\n"
+CONTAINER = {"name": "x", "image": "r/x", "command": ["kube-apiserver", "--v=2"]}
+IN_JSON = json.dumps({"kind": "Pod", "spec": {"containers": [CONTAINER]}})
+ETCD = POD + "  - image: registry.example/etcd@sha256:00\n"
 # What kubespray runs on its workers: a proxy before the API servers of others.
 PROXY = """\
 # proxies kube-apiserver
+kind: Pod
 metadata:
   name: nginx-proxy  # for the kube-apiserver of each control plane
 spec:
@@ -43,6 +46,9 @@ spec:
         ({"x": ETCD}, "worker", True),
         ({"kube-scheduler.yaml": "", "etcd.yaml": ""}, "worker", True),
         ({"nginx-proxy.yml": PROXY}, "worker", False),
+        # A pod that is not read exactly may be anything; one that is named like a part of a control plane is that.
+        ({"a.yaml": "kind: Pod\nspec: &x {containers: [image: kube-apiserver]}\n"}, "worker", True),
+        ({"a.yaml": "kind: Pod\nspec: &x {}\n", "kube-apiserver.yaml": ""}, "control-plane", False),
         ({".kube-apiserver.yaml": API_SERVER}, "worker", False),
         ({"a": " " * (1 << 20) + API_SERVER}, "worker", True),
         ({f"{number}": "" for number in range(101)}, "worker", True),

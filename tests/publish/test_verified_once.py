@@ -17,7 +17,7 @@ from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.publish.snapshot import read_snapshot
 from fipsmanifest.state.workspace import Workspace
 from fipsmanifest.trust.store import Trust, load_trust
-from fipsmanifest.trust.verify import Signed, verify_cleartext
+from fipsmanifest.trust.verify import VerifiedManifest, verify_cleartext
 from fipsmanifest.workflows.signing import Signer, prepare_manifest
 from tests.support.releases import ReleaseKey, payload, wanted_manifest, wanted_tool
 
@@ -29,7 +29,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the verifications of signed files by digest."""
     counts: Counter[str] = Counter()
 
-    def counting(data: bytes, trust: Trust) -> Signed:
+    def counting(data: bytes, trust: Trust) -> VerifiedManifest:
         counts[hashlib.sha256(data).hexdigest()] += 1
         return verify_cleartext(data, trust)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from fipsmanifest.trust.armor import armor, dearmor
 from fipsmanifest.trust.document import Bindings
-from fipsmanifest.trust.verify import Signed, verify_cleartext
+from fipsmanifest.trust.verify import VerifiedManifest, verify_cleartext
 from tests.support.forge import GOOD_MANIFEST, Forge, Pinned, payload
 
 SIGNATURE = b"-----BEGIN PGP SIGNATURE-----\n"
@@ -40,7 +40,7 @@ class Case:
     pinned: Callable[[Forge], Pinned] | None = None
     """Whom the reader trusts; None for whom the forge's folder lists."""
 
-    def verify(self, forge: Forge) -> Signed:
+    def verify(self, forge: Forge) -> VerifiedManifest:
         """Give the message to the verifier."""
         message, options = self.make(forge), self.arguments(forge)
         time.sleep(self.options.get("wait", 0))
@@ -271,7 +271,11 @@ FRAME = [
         replaced(b"Hash: SHA512\n", b"Hash: SHA512\nNotDashEscaped: You need GnuPG\n"),
         reason="header",
     ),
-    Case("Hash names another algorithm", replaced(b"Hash: SHA512", b"Hash: SHA256"), reason="another hash"),
+    Case(
+        "Hash names another algorithm",
+        replaced(b"Hash: SHA512", b"Hash: SHA256"),
+        reason="a hash that is not in its headers",
+    ),
     Case("Hash names MD5", replaced(b"Hash: SHA512", b"Hash: MD5"), reason="header"),
     Case("Hash names MD5 and the right one", replaced(b"Hash: SHA512", b"Hash: MD5,SHA512"), reason="header"),
     Case("Hash in small letters", replaced(b"Hash: SHA512", b"hash: SHA512"), reason="header"),
@@ -348,7 +352,7 @@ SIGNATURES = [
     Case("the value changed", with_packets(lambda p: flip(p, -1)), reason="does not fit"),
     Case("the hashed part changed", with_packets(lambda p: flip(p, 12)), reason="does not fit"),
     Case("the signature's type changed", with_packets(lambda p: flip(p, 4)), reason="does not fit"),
-    Case("the hash algorithm changed", with_packets(lambda p: flip(p, 6)), reason="another hash"),
+    Case("the hash algorithm changed", with_packets(lambda p: flip(p, 6)), reason="a hash that is not in its headers"),
     Case("a packet cut short", with_packets(lambda p: p[:-3]), reason="cut short"),
     Case("bytes after the packet", with_packets(lambda p: p + b"\0\0"), reason="packet"),
     Case("no signature packet", with_packets(lambda _: b"\xcd\x02hi"), reason="not one signature"),
@@ -377,7 +381,7 @@ SIGNATURES = [
         lambda forge: forge.clearsign(payload(), "manifest", "--digest-algo", "SHA1").replace(
             b"Hash: SHA1", b"Hash: SHA256"
         ),
-        reason="another hash",
+        reason="a hash that is not in its headers",
     ),
     Case("SHA-224", signed(payload(), "manifest", "--digest-algo", "SHA224"), reason="header"),
     Case("RIPEMD-160", signed(payload(), "manifest", "--digest-algo", "RIPEMD160"), reason="header"),
@@ -392,9 +396,9 @@ SIGNATURES = [
 ]
 
 DOCUMENT = [
-    Case("a key twice", text_json(with_pair('"el": 7')), reason="stands twice"),
-    Case("a key twice, inside", text_json(with_pair('"node": {"a": 1, "a": 2}')), reason="stands twice"),
-    Case("a key twice, once escaped", text_json(with_pair('"\\u0065l": 7')), reason="stands twice"),
+    Case("a key twice", text_json(with_pair('"el": 7')), reason=" twice"),
+    Case("a key twice, inside", text_json(with_pair('"node": {"a": 1, "a": 2}')), reason=" twice"),
+    Case("a key twice, once escaped", text_json(with_pair('"\\u0065l": 7')), reason=" twice"),
     Case("NaN", text_json(with_pair('"x": NaN')), reason="number NaN"),
     Case("Infinity", text_json(with_pair('"x": -Infinity')), reason="number -Infinity"),
     Case("a fraction", text_json(with_pair('"x": 1.5')), reason="number 1.5"),

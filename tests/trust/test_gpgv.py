@@ -81,7 +81,7 @@ def test_a_gpgv_that_never_stops_talking_is_refused(tmp_path: Path, monkeypatch:
     body += 'while :; do echo "[GNUPG:] GOODSIG x"; done >/proc/self/fd/"$2"\n'
     use(monkeypatch, script(tmp_path / "gpgv", VERSION + body))
 
-    with pytest.raises(NotTrusted, match="more to say"):
+    with pytest.raises(NotTrusted, match="more than 64 KiB"):
         gpgv.run(b"", b"data", limit=20)
 
 
@@ -90,8 +90,8 @@ def test_a_gpgv_that_never_stops_talking_is_refused(tmp_path: Path, monkeypatch:
     [
         ("gpgv (GnuPG) 1.4.23", "older than GnuPG 2.0.22"),
         ("gpgv (GnuPG) 2.0.21", "older than GnuPG 2.0.22"),
-        ("gpgv 2.2.40", "does not say its version"),
-        ("", "does not say its version"),
+        ("gpgv 2.2.40", "does not report its version"),
+        ("", "does not report its version"),
     ],
 )
 def test_a_version_that_is_too_old_or_unknown_is_incomplete(
@@ -178,7 +178,7 @@ def test_two_readings_that_differ_are_refused(forge: Forge, tmp_path: Path, monk
     body = f'{VERSION}/usr/bin/gpgv "$@" || exit\nwhile [ "$1" != --output ]; do shift; done\necho "{{}}" >"$2"\n'
     use(monkeypatch, script(tmp_path / "gpgv", body))
 
-    with pytest.raises(NotTrusted, match="two different texts"):
+    with pytest.raises(NotTrusted, match="different texts"):
         verify_cleartext(forge.clearsign(payload()), forge.trust())
 
 

@@ -233,7 +233,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
 
 def _listed(info: KeyInfo) -> dict[str, Any]:
     return {
-        **info.entry.form(),
+        **info.entry.to_json(),
         "bits": info.bits,
         "can_sign": info.can_sign,
         "openpgp_expires": write_time(info.expires) if info.expires else None,
@@ -299,7 +299,7 @@ def export(
 
 def _show(entries: list[TrustedKey], *, json: bool) -> None:
     if json:
-        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": [entry.form() for entry in entries]})
+        output.write_json({"schema": "fipsmanifest/keys/v1", "keys": [entry.to_json() for entry in entries]})
         return
     for entry in entries:
         output.write(f"{entry.fingerprint}  {entry.role}  {entry.status}  {output.one_line(entry.user_id)}")

@@ -1,8 +1,7 @@
 """The inspect stage: every file of every artifact, each byte decompressed and hashed once.
 
-What was found in an artifact is kept by the artifact's digest, so that nothing is looked at twice: not in the next
-run, not for the next EL, and not after a kill. The inspector's own fingerprint is part of the name, since another
-version or table may see more.
+Findings are cached by the artifact's digest, so that nothing is inspected twice: in the next run, for the next EL, or
+after a kill. The inspector's fingerprint is part of the file's path, because another version or table may find more.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ from .serialization import from_json, to_json
 
 @dataclass(frozen=True, slots=True)
 class InspectedArtifact:
-    """An artifact, or one platform of an image, with what is in it."""
+    """An artifact, or one platform of an image, with its findings."""
 
     artifact: Artifact
-    """What was inspected."""
+    """The artifact that was inspected."""
     architecture: str
     """RPM name."""
     platform: ImagePlatform | None
@@ -52,7 +51,7 @@ class InspectedArtifact:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What a member is, and what is packed in it."""
+    """The finding of a member, and what it contains."""
 
     finding: Finding | None
     packed: tuple[PackedFile, ...]
@@ -62,14 +61,14 @@ class _Contents:
         return _Contents(self.finding and self.finding.at(path), tuple(item.at(path) for item in self.packed))
 
 
-#: What is kept of one unit: the members of a package or tarball, or the changes of a layer.
+#: The cached result of a unit is a list of these: the members of a package or tarball, or the changes of a layer.
 _Change = Entry[_Contents] | Whiteout
 _Read = Callable[[Task], list[_Change]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is inspected on its own: a package, a tarball, or a layer of an image."""
+    """The unit of inspection and of the cache: a package, a tarball, or a layer of an image."""
 
     key: str
     name: str
@@ -79,23 +78,23 @@ class _Unit:
 
 
 class Inspection:
-    """Inspects artifacts as they arrive, on every core; use it as a context manager.
+    """Inspects artifacts as they arrive, on all cores. Use it as a context manager.
 
-    What is packed in their files is inspected by the code of ``inspect`` and its gate, `ContainerInspector`; ``cache``
-    takes the parts of images that are packed so.
-    Each artifact may take its ``allowance`` of bytes, members and seconds, an image with all its layers.
+    `ContainerInspector` inspects what their files contain, as for ``inspect`` and its gate; ``cache`` stores the parts
+    of nested images. ``allowance`` bounds bytes, members and seconds of each artifact, for an image with all its
+    layers.
     """
 
     def __init__(
         self,
         inspector: Inspector,
-        folder: Path,
+        directory: Path,
         cache: Cache,
         progress: Progress = SILENT,
         allowance: Allowance = DEFAULT_ALLOWANCE,
     ) -> None:
         self._inspector = inspector
-        self._folder = folder / inspector.fingerprint[:16]
+        self._directory = directory / inspector.fingerprint[:16]
         self._cache = cache
         self._progress = progress
         self._allowance = allowance
@@ -116,7 +115,7 @@ class Inspection:
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def add(self, artifact: Artifact) -> None:
-        """Begin to inspect an artifact; may be called from any thread."""
+        """Start to inspect an artifact. May be called from any thread."""
         budget = Budget(artifact.name, self._allowance, self._stop)
         with self._lock:
             self._artifacts.append(artifact)
@@ -126,16 +125,16 @@ class Inspection:
                     self._running[unit.key] = self._pool.submit(self._inspect, unit, budget)
 
     def result(self) -> tuple[InspectedArtifact, ...]:
-        """Wait, and give what was found, in the order of kind and address.
+        """Wait for the inspections and return their results, ordered by kind and address.
 
-        Raises what a single failure raises, or `Several`.
+        Raises the error of an inspection, or `Several`.
         """
         failures: list[FipsManifestError] = []
         for future in self._running.values():
             try:
                 future.result()
             except FipsManifestError as error:
-                # All layers that a used-up budget stopped have the same error.
+                # All layers that an exhausted budget stopped have the same error.
                 if error not in failures:
                     failures.append(error)
         if failures:
@@ -160,8 +159,8 @@ class Inspection:
             yield InspectedArtifact(artifact, platform.architecture, platform, findings, packed)
 
     def _inspect(self, unit: _Unit, budget: Budget) -> list[_Change]:
-        kept = self._folder / f"{unit.key.replace(':', '-')}.json"
-        known = _load_changes(kept)
+        cached = self._directory / f"{unit.key.replace(':', '-')}.json"
+        known = _load_changes(cached)
         if known is not None:
             return known
         task = self._progress.task(f"inspect {unit.name}")
@@ -170,12 +169,12 @@ class Inspection:
                 changes = unit.read(task)
         finally:
             task.done()
-        durable.write(kept, json.dumps([_to_json(change) for change in changes]).encode())
+        durable.write(cached, json.dumps([_to_json(change) for change in changes]).encode())
         return changes
 
 
 def files_of(artifact: Artifact) -> tuple[str, ...]:
-    """Give the SHA-256 (hex) of every file in the cache that inspecting ``artifact`` reads."""
+    """Return the SHA-256 (hex) of each cached file that the inspection of ``artifact`` reads."""
     if artifact.kind != "image":
         return (artifact.sha256,)
     return tuple(layer.digest.removeprefix("sha256:") for platform in artifact.platforms for layer in platform.layers)
@@ -225,9 +224,9 @@ def _all_members(
 
 
 def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
-    """Return the later of findings with one path, which unpacking leaves. Raises `Refused` for two different programs.
+    """Return the last finding of each path, as unpacking does. Raises `Refused` for two different programs.
 
-    A manifest can name only one of them, and an unpacker that stops or keeps old files leaves the other.
+    A manifest can list only one of them, and an unpacker that stops or keeps old files leaves the other.
     """
     last: dict[str, Finding] = {}
     for finding in findings:
@@ -235,14 +234,14 @@ def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple
         if before is not None and before.crypto is not None and before.sha256 != finding.sha256:
             raise Refused(
                 f"{artifact.name} has {shown(finding.path)} twice, and the first is another program.",
-                "Ask those who publish it for one with each file once.",
+                "Ask its publisher for an archive that has each file once.",
             )
         last[finding.path] = finding
     return tuple(last.values())
 
 
 def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspector, cache: Cache) -> _Read:
-    """Read a layer's ELF files and what is packed in others; the rest is covered by the digests of the layer."""
+    """Return a reader of a layer's ELF files and of what its files contain; the digests cover all other files."""
 
     def read(task: Task) -> list[_Change]:
         opener = ContainerInspector(inspector, cache, inspector.spool, task)
@@ -263,7 +262,7 @@ def _key(artifact: Artifact) -> str:
 
 
 def _layer_key(layer: Blob, diff_id: str) -> str:
-    """Name a layer's changes; the diff_id is part of it, since reading the layer is what checks it."""
+    """Return the cache key of a layer; it includes the diff_id, which is checked when the layer is read."""
     return f"layer-{layer.digest}-{diff_id}"
 
 
@@ -283,7 +282,7 @@ def _to_json(change: _Change) -> dict[str, Any]:
 
 
 def _load_changes(path: Path) -> list[_Change] | None:
-    """Give what was kept, or None where there is nothing usable: then the artifact is simply inspected again."""
+    """Return cached changes; None if there are no valid ones, and the unit has to be inspected again."""
     try:
         return [_change(item) for item in documents.read_json(path.read_bytes())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

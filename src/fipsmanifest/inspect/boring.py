@@ -1,9 +1,9 @@
-"""Finding BoringCrypto in an executable and proving it by its integrity digest.
+"""A search for BoringCrypto in an executable, which proves a module by its integrity digest.
 
-BoringSSL's start-up self-test computes an HMAC over the module's code and compares it with a digest stored behind
-it. The code has no relocations, so the same HMAC can be computed over the file. A module is looked for by the first
-bytes of its text; where that fails and the file claims one, by its stored digest, by the symbols that bound it, and
-by the instructions with which it takes the addresses of those bounds.
+BoringSSL's start-up self-test computes an HMAC over the module's code and compares it with a digest stored after it.
+The code has no relocations, so the same HMAC can be computed over the file. A module is found by the first bytes of its
+text; if that fails and the file claims one, by its stored digest, by the symbols that bound it, and by the instructions
+that load the addresses of these bounds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .integrity import find_match, integrity_digest, match_at
 from .source import ByteSource, find
 from .table import HEAD, Row, Table
 
-#: More than this is not a program but an attempt to keep us busy.
-_MOST_CANDIDATES = 8
-_MOST_SLIDES = 1
-_MOST_STATED = 64
-_LARGEST_MODULE = 16 << 20
+#: Bounds on the time for files that are made to be slow; real programs have one module.
+_MAX_CANDIDATES = 8
+_MAX_LENGTH_SEARCHES = 1
+_MAX_STATED = 64
+_MAX_MODULE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleMatch:
-    """What looks like a module in one place of a file."""
+    """A place in a file that seems to be a module."""
 
     offset: int
     """File offset of its text."""
@@ -40,25 +40,25 @@ class ModuleMatch:
     digest: str
     """The integrity digest computed over the text (hex)."""
     row: Row | None
-    """The module that has this very digest."""
+    """The known module with this digest; None if there is none."""
     resembles: Row | None
-    """Without ``row``: the known module that it begins like."""
+    """Without ``row``: a known module that begins with the same bytes."""
     stored_at: int | None
-    """File offset at which that digest is stored, None where it is not: the module's own self-test would fail."""
+    """File offset at which the digest is stored; None if it is not, which means that the self-test would fail."""
     executable: bool
-    """It lies in memory that can be executed."""
+    """Whether its memory is executable."""
     writable: bool
-    """It lies in memory that can be written."""
+    """Whether its memory is writable."""
     overlaid: bool = False
-    """Some loader maps other bytes over a part of it, or lets the program write there."""
+    """Whether any loader maps other bytes over a part of it, or makes it writable."""
     calls: int = 0
-    """Distinct functions of it called from outside; counting ends where they are enough."""
+    """Distinct functions that are called from outside; counting ends when they are enough."""
     self_test: bool = False
-    """Its power-on self-test is called from outside; for known modules only."""
+    """Whether its power-on self-test is called from outside; for known modules only."""
 
     @property
     def wired(self) -> bool:
-        """Tell whether the program uses it."""
+        """Whether the program calls enough of it to use it."""
         if self.row is None:
             return self.calls >= ENOUGH_UNKNOWN
         return self.calls >= ENOUGH and self.self_test
@@ -66,43 +66,43 @@ class ModuleMatch:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A place to examine."""
+    """A place that may be a module."""
 
     segment: Segment
-    """Where it lies."""
+    """The segment that contains it."""
     start: int
     """File offset at which the text would start."""
     length: int | None = None
-    """Bytes of text, where something tells."""
+    """Bytes of text, if known."""
 
 
 def find_modules(
     source: ByteSource, elf: Elf, table: Table, heads: Iterable[int], *, thorough: bool = False
 ) -> list[ModuleMatch]:
-    """Give the modules in executable memory; ``heads`` are the offsets at which one seems to begin (`sweep`).
+    """Return the modules in executable memory; ``heads`` are the file offsets at which one seems to begin (`sweep`).
 
-    ``thorough`` says that the file claims one: where none is found, the slower ways are tried as well. Raises
-    `UnreadableElf` where there are too many: one that was not looked at could be any.
+    With ``thorough``, for files that claim a module, slower methods are used if ``heads`` has none. Raises
+    `UnreadableElf` if there are more candidates than are examined.
     """
     rows = table.of(elf.facts.machine)
-    candidates = _at_most_a_few(
+    candidates = _limited(
         _Candidate(segment, at) for at in heads for segment in elf.runnable if segment.offset <= at < segment.end
     )
     if thorough and not candidates:
-        candidates = _at_most_a_few(_without_head(source, elf, rows))
-    slides = _MOST_SLIDES
+        candidates = _limited(_without_head(source, elf, rows))
+    searches = _MAX_LENGTH_SEARCHES
     matches = []
     for candidate in candidates:
-        match = _examine(source, candidate, rows, may_slide=slides > 0)
+        match = _examine(source, candidate, rows, may_search_length=searches > 0)
         if match.row is None:
-            slides -= 1
-        # How a changed module is mapped and called makes no difference.
+            searches -= 1
+        # Mapping and calls of a changed module do not matter.
         matches.append(_with_memory_facts(source, elf, match) if match.stored_at is not None else match)
     return matches
 
 
 def find_in_data(source: ByteSource, elf: Elf, table: Table) -> list[ModuleMatch]:
-    """Give known modules that stand where nothing can execute them, a few at most."""
+    """Return known modules in memory that is not executable, at most a few."""
     rows = table.of(elf.facts.machine)
     candidates = _distinct(
         _Candidate(segment, at)
@@ -111,14 +111,14 @@ def find_in_data(source: ByteSource, elf: Elf, table: Table) -> list[ModuleMatch
         for row in rows
         for at in find(source, segment.offset, segment.end, row.head)
     )
-    some = islice(candidates, _MOST_CANDIDATES)
-    return [_examine(source, candidate, rows, may_slide=False) for candidate in some]
+    some = islice(candidates, _MAX_CANDIDATES)
+    return [_examine(source, candidate, rows, may_search_length=False) for candidate in some]
 
 
-def _at_most_a_few(candidates: Iterable[_Candidate]) -> list[_Candidate]:
-    """Give them all; raises `UnreadableElf` where they are too many for each to be examined."""
-    found = list(islice(_distinct(candidates), _MOST_CANDIDATES + 1))
-    if len(found) > _MOST_CANDIDATES:
+def _limited(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Return distinct candidates. Raises `UnreadableElf` if there are too many to examine."""
+    found = list(islice(_distinct(candidates), _MAX_CANDIDATES + 1))
+    if len(found) > _MAX_CANDIDATES:
         raise UnreadableElf("too-many-modules")
     return found
 
@@ -147,8 +147,8 @@ def _without_head(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Iterat
 
 
 def _from_own_bounds(source: ByteSource, elf: Elf) -> Iterator[_Candidate]:
-    """Give the stretches between stated bounds whose own digest holds."""
-    for (start, length), _ in candidate_bounds(source, elf).most_common(_MOST_STATED):
+    """Yield the ranges between stated bounds whose own digest matches."""
+    for (start, length), _ in candidate_bounds(source, elf).most_common(_MAX_STATED):
         for segment in elf.runnable:
             if segment.offset <= start < segment.end and match_at(source, start, length, segment.end):
                 yield _Candidate(segment, start, length)
@@ -156,13 +156,13 @@ def _from_own_bounds(source: ByteSource, elf: Elf) -> Iterator[_Candidate]:
 
 def _candidate_between(elf: Elf, low: int, high: int) -> _Candidate | None:
     for segment in elf.executable:
-        if segment.address <= low < high <= segment.address + segment.size and high - low <= _LARGEST_MODULE:
+        if segment.address <= low < high <= segment.address + segment.size and high - low <= _MAX_MODULE:
             return _Candidate(segment, segment.offset + low - segment.address, high - low)
     return None
 
 
 def _bounding_symbols(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
-    """Give the values of the symbols that bound the module, where the file still has them."""
+    """Return the values of the symbols that bound the module; None if the file does not have them."""
     symbols = elf.section(".symtab")
     strings = next((item for item in elf.sections if symbols and item.index == symbols.link), None)
     if symbols is None or strings is None or elf.facts.bits != 64:
@@ -180,7 +180,7 @@ def _bounding_symbols(source: ByteSource, elf: Elf) -> tuple[int, int] | None:
 
 
 def _symbol_value(source: ByteSource, elf: Elf, start: int, size: int, name: int) -> int | None:
-    """Find the Elf64_Sym whose st_name is ``name`` and give its st_value."""
+    """Return the st_value of the Elf64_Sym whose st_name is ``name``; None if there is none."""
     for at in find(source, start, start + size, struct.pack(elf.order + "I", name)):
         if (at - start) % 24 == 0:
             entry = source.read_at(at, 24)
@@ -188,14 +188,16 @@ def _symbol_value(source: ByteSource, elf: Elf, start: int, size: int, name: int
     return None
 
 
-def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *, may_slide: bool) -> ModuleMatch:
-    """Compute the integrity digest at one place and say what it shows."""
+def _examine(
+    source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *, may_search_length: bool
+) -> ModuleMatch:
+    """Compute the integrity digest at one place and compare it with known modules and the stored digest."""
     segment, start = candidate.segment, candidate.start
     head = source.read_at(start, HEAD)
     alike = [row for row in rows if row.head == head or row.text_length == candidate.length]
     for row in alike:
         digest = integrity_digest(source, start, row.text_length, row.algorithm)
-        # All of it in one segment: what another one maps behind this one's end may be other bytes.
+        # All of it must be in one segment: after its end, another one may map other bytes.
         if digest == row.digest and start + row.digest_offset + len(row.digest) <= segment.end:
             stored = _stores_digest(source, start, row)
             return ModuleMatch(
@@ -209,21 +211,21 @@ def _examine(source: ByteSource, candidate: _Candidate, rows: tuple[Row, ...], *
                 segment.executable,
                 segment.writable,
             )
-    return _examine_unknown(source, candidate, alike[0] if alike else None, may_slide=may_slide)
+    return _examine_unknown(source, candidate, alike[0] if alike else None, may_search_length=may_search_length)
 
 
 def _stores_digest(source: ByteSource, start: int, row: Row) -> bool:
-    """Tell whether a known module's digest stands where it belongs, for a text that begins at ``start``."""
+    """Return whether a known module's digest is stored at its place, for a text that begins at ``start``."""
     return source.read_at(start + row.digest_offset, len(row.digest)) == row.digest
 
 
 def _examine_unknown(
-    source: ByteSource, candidate: _Candidate, resembles: Row | None, *, may_slide: bool
+    source: ByteSource, candidate: _Candidate, resembles: Row | None, *, may_search_length: bool
 ) -> ModuleMatch:
     segment, start = candidate.segment, candidate.start
     length = candidate.length or (resembles.text_length if resembles else 0)
     own = match_at(source, start, length, segment.end) if length else None
-    if own is None and may_slide and not (resembles and _stores_digest(source, start, resembles)):
+    if own is None and may_search_length and not (resembles and _stores_digest(source, start, resembles)):
         own = find_match(source, start, segment.end)
     if own is not None:
         length, algorithm, digest = own.length, own.algorithm, own.digest
@@ -245,7 +247,7 @@ def _examine_unknown(
 
 
 def _with_memory_facts(source: ByteSource, elf: Elf, match: ModuleMatch) -> ModuleMatch:
-    """Add what depends on the addresses at which a module lies."""
+    """Return a match with the facts that depend on its addresses: mapping and calls."""
     segment = next(segment for segment in elf.runnable if segment.offset <= match.offset and match.offset < segment.end)
     address = segment.address + match.offset - segment.offset
     row = match.row
@@ -256,8 +258,8 @@ def _with_memory_facts(source: ByteSource, elf: Elf, match: ModuleMatch) -> Modu
         first = address - row.object_before
         extent = Extent(address, address + row.text_length, first, first + row.object_length)
         names = {address + offset: name for name, offset in row.entry_points.items()}
-    seen = called_functions(source, elf, extent, names)
-    # All of it, and the digest that its self-test compares with, whoever loads it and on any size of pages.
+    called = called_functions(source, elf, extent, names)
+    # The text and the digest that its self-test compares, for all loaders and page sizes.
     length = max(match.length, (match.stored_at or 0) - match.offset + len(match.digest) // 2)
     overlaid = not elf.memory.is_executable(address, match.offset, length)
-    return replace(match, overlaid=overlaid, calls=len(seen), self_test=SELF_TEST in seen)
+    return replace(match, overlaid=overlaid, calls=len(called), self_test=SELF_TEST in called)

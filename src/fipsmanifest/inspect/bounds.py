@@ -1,9 +1,9 @@
-"""Where a module says that it begins and ends.
+"""The bounds of a module as its own code states them.
 
-BoringSSL's power-on self-test takes the addresses of its module's first byte and of the one behind its last, to
-compute the integrity digest over what lies between (``crypto/fipsmodule/bcm.c``). Nothing in a module is relocated,
-so both are loaded relative to the instruction, close to each other, by code that lies between the two. Finding such
-a pair takes neither symbols nor any knowledge of the module.
+BoringSSL's power-on self-test loads the addresses of its module's first byte and of the byte after its last one, to
+compute the integrity digest between them (``crypto/fipsmodule/bcm.c``). A module has no relocations, so both addresses
+are loaded relative to the instruction pointer, by adjacent instructions within these bounds. Such a pair can be found
+without symbols and for unknown modules.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from .elf import Elf, Segment
 from .integrity import LONGEST, SHORTEST, STEP
 from .source import ByteSource, windows
 
-#: How far behind the first load's beginning the second one begins, at most (measured: 4 to 19 bytes), and how many of
-#: those behind it are looked at.
+#: The most bytes from one load instruction to the second one (measured: 4 to 19), and how many loads after the first
+#: are considered.
 _REACH = 38
 _NEIGHBOURS = 4
-#: Many more than any program needs (measured: 130 pairs in one of Go's with a module, 3,300 in the largest of C++).
-_MOST_PAIRS = 1 << 16
-#: Loads looked at for pairs, in all: bounds the time for code that consists of them.
-_MOST_LOADS = 1 << 18
-#: A whole instruction stands in one window.
+#: More than real programs have (measured: 130 pairs in a Go program with a module, 3,300 in the largest one of C++).
+_MAX_PAIRS = 1 << 16
+#: Load instructions considered in all: bounds the time for code that consists of them.
+_MAX_LOADS = 1 << 18
+#: So that each instruction is whole in one window.
 _OVERLAP = 8
 
-#: ``lea rel32(%rip), %r64``: opcode and ModRM (mod 00, r/m 101) behind the REX prefix, then a displacement of less than
-#: a MiB, back or ahead.
+#: ``lea rel32(%rip), %r64``: opcode and ModRM (mod 00, r/m 101) after the REX prefix, then a displacement of less than
+#: a MiB, negative or positive.
 _LEA_SIZE = 6
 _LEA = re.compile(rb"\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d](?=..(?:[\xf0-\xff]\xff|[\x00-\x0f]\x00))", re.DOTALL)
 
@@ -39,13 +39,13 @@ _ADR = re.compile(rb"[\x10\x30\x50\x70]")
 
 
 def candidate_bounds(source: ByteSource, elf: Elf) -> Counter[tuple[int, int]]:
-    """Count what could be a module's own bounds: (file offset of its text, bytes of text)."""
-    left = _MOST_LOADS
+    """Return possible bounds of modules (file offset and length of the text), and how often the code states them."""
+    left = _MAX_LOADS
     found: Counter[tuple[int, int]] = Counter()
     for segment in elf.runnable:
         loads = list(islice(_loads(source, elf, segment), left))
         left -= len(loads)
-        for low, high in islice(_pairs(loads), _MOST_PAIRS):
+        for low, high in islice(_pairs(loads), _MAX_PAIRS):
             if (
                 segment.offset <= low < high <= segment.end
                 and SHORTEST <= high - low <= LONGEST
@@ -56,7 +56,7 @@ def candidate_bounds(source: ByteSource, elf: Elf) -> Counter[tuple[int, int]]:
 
 
 def _pairs(loads: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Give the targets of each two loads that stand close to each other and between them, the lower one first."""
+    """Yield the targets of each pair of close loads between their targets, the lower target first."""
     for index, (at, target) in enumerate(loads):
         ahead = target > at
         for other, second in loads[index + 1 : index + 1 + _NEIGHBOURS]:
@@ -67,25 +67,25 @@ def _pairs(loads: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _loads(source: ByteSource, elf: Elf, segment: Segment) -> Iterator[tuple[int, int]]:
-    """Give, as file offsets, where each load of a segment stands and what it takes the address of, in their order."""
+    """Yield the file offsets of each load instruction of a segment and of its target, in order."""
     loads = _leas if elf.facts.machine == "x86_64" else _adrs
-    seen = -1
+    last = -1
     for base, data in windows(source, segment.offset, segment.end, _OVERLAP):
         for at, target in loads(data, (segment.offset - segment.address - base) % _ADR_SIZE):
-            if base + at > seen:
-                seen = base + at
-                yield seen, base + target
+            if base + at > last:
+                last = base + at
+                yield last, base + target
 
 
 def _leas(data: bytes, _first: int) -> Iterator[tuple[int, int]]:
-    """Give where each load stands, and its target."""
+    """Yield the offset of each LEA instruction, and its target."""
     for match in _LEA.finditer(data):
         at = match.start()
         yield at, at + _LEA_SIZE + int.from_bytes(data[at + 2 : at + _LEA_SIZE], "little", signed=True)
 
 
 def _adrs(data: bytes, first: int) -> Iterator[tuple[int, int]]:
-    """Give the same for A64, whose instructions stand at ``first`` and every four bytes on."""
+    """Yield the offset of each ADR instruction, and its target; the first instruction is at ``first``."""
     for match in _ADR.finditer(data[first + 3 :: _ADR_SIZE]):
         at = first + _ADR_SIZE * match.start()
         word = int.from_bytes(data[at : at + _ADR_SIZE], "little")

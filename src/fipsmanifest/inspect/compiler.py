@@ -1,8 +1,8 @@
-"""Signs that an ELF file is a Go program or library, whatever its build info says or does not say.
+"""Detection of Go programs and libraries and their compiler, independent of build info.
 
-``not-go`` lets a file pass, so it takes the absence of several independent signs. What a linker leaves for tools
-(sections, the build ID note) can be removed without harm; the magic of the function table is checked by the runtime as
-it starts, and its entry code is what starts it; its messages are in every program, of Go's own compiler and of gccgo.
+``not-go`` lets a file pass, so it requires the absence of several independent signs. Sections and the build ID note are
+for tools and can be removed; the magic of the function table is checked by the runtime when it starts, the entry code
+starts it, and its messages are in every program of Go's own compiler and of gccgo.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Compiler = Literal["gc", "gccgo"]
 
 #: Sections of Go's own linker (``cmd/link/internal/ld``).
 _SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".gosymtab", ".go.buildinfo", ".go.module", ".note.go.buildid")
-#: gccgo's: export data (``gcc/go/go-backend.cc``), in the file even when it is stripped.
+#: gccgo's export data (``gcc/go/go-backend.cc``), which stripping does not remove.
 _GCCGO_SECTION = ".go_export"
-#: Its runtime as a shared library, in the dynamic strings as DT_NEEDED or DT_SONAME.
+#: gccgo's runtime as a shared library, in the dynamic strings as DT_NEEDED or DT_SONAME.
 _GCCGO_LIBRARY = b"\0libgo.so."
-#: The file names that gccgo's runtime, in C, reports its errors with.
+#: A part of file names in error messages of gccgo's runtime, which is written in C.
 _GCCGO_RUNTIME = b"/libgo/runtime/"
 
-#: Messages of the runtime (``runtime/panic.go``, ``chan.go``, ``proc.go``, ``error.go``), in all programs of Go 1.16 to
-#: 1.27 and of gccgo 12 that were looked at; of 3,000 other ELF files of Debian 12, none had even one.
+#: Messages of the runtime (``runtime/panic.go``, ``chan.go``, ``proc.go``, ``error.go``), in all tested programs of Go
+#: 1.16 to 1.27 and of gccgo 12; none of 3,000 other ELF files of Debian 12 has one.
 _MESSAGES = (
     b"all goroutines are asleep - deadlock!",
     b"slice bounds out of range",
@@ -36,7 +36,7 @@ _MESSAGES = (
     b"interface conversion: ",
     b"schedule: holding locks",
 )
-#: So that a program in another language may quote one of them.
+#: More than one, because a program in another language may quote one.
 _ENOUGH_MESSAGES = 2
 _LONGEST = 64
 
@@ -49,7 +49,7 @@ _ENTRY = {
 
 
 def detect(source: ByteSource, elf: Elf) -> Compiler | None:
-    """Return which compiler's signs a file has; None where it has no sign of Go."""
+    """Return the compiler whose signs a file has; None if it has no sign of Go."""
     if elf.section(_GCCGO_SECTION):
         return "gccgo"
     if any(elf.section(name) for name in _SECTIONS) or _has_build_id(source, elf):
@@ -69,7 +69,7 @@ def detect(source: ByteSource, elf: Elf) -> Compiler | None:
 
 
 def _text_segments(elf: Elf) -> tuple[Segment, ...]:
-    """Return the segments that have texts and tables; that of the code too where they have none of their own."""
+    """Return the segments with strings and tables; also that of the code if no other one is read-only."""
     apart = tuple(segment for segment in elf.loads if not segment.executable)
     return apart if any(not segment.writable for segment in apart) else elf.loads
 

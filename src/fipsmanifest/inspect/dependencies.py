@@ -1,8 +1,8 @@
-"""What a program asks to be loaded with it: interpreter, libraries, and what else the dynamic section names.
+"""Dependencies of a program: its interpreter, its libraries, and other tags of its dynamic section.
 
-None of this is in the file, so no verdict can rest on it. What ordinary programs do not have is evidence, and shown.
-The kernel starts the interpreter in the program's place (``fs/binfmt_elf.c``), which does the rest (gABI, chapter 5,
-"Dynamic Linking"; ``ld.so(8)``).
+They are not in the file, so a verdict cannot depend on their content. Those that ordinary programs do not have are
+evidence, and are reported. The kernel starts the interpreter instead of the program (``fs/binfmt_elf.c``), which loads
+the rest (gABI, chapter 5, "Dynamic Linking"; ``ld.so(8)``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LIBRARIES = (
     *("libc.so", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"),
 )
 _DT_NEEDED, _DT_STRTAB, _DT_STRSZ = 1, 5, 10
-#: Tags that let other code in, or have code run early, with the codes that evidence has for them.
+#: Tags that load other code, or run code early, with their codes in evidence.
 _TAGS = {
     15: "rpath",
     29: "runpath",
@@ -36,25 +36,25 @@ _TAGS = {
     0x7FFFFFFD: "auxiliary",
     0x7FFFFFFF: "filter",
 }
-_MOST_LIBRARIES = 32
-_LONGEST = 256
+_MAX_LIBRARIES = 32
+_MAX_TEXT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What a program asks for beyond what ordinary programs do."""
+    """Dependencies that ordinary programs do not have."""
 
     interpreter: str | None = None
-    """The interpreter (PT_INTERP), where it is not that of glibc or musl."""
+    """The interpreter (PT_INTERP), if it is not that of glibc or musl."""
     libraries: tuple[str, ...] = ()
-    """Libraries (DT_NEEDED) that are not glibc's, musl's or GCC's; the first of them."""
+    """Libraries (DT_NEEDED) that are not of glibc, musl or GCC; at most the first few."""
     codes: tuple[str, ...] = ()
-    """What else: ``rpath``, ``runpath``, ``audit``, ``depaudit``, ``filter``, ``auxiliary``, ``preinit``,
+    """Others: ``rpath``, ``runpath``, ``audit``, ``depaudit``, ``filter``, ``auxiliary``, ``preinit``,
     ``executable-stack``, ``empty-segment`` (one without bytes that some loaders map a page of the file for)."""
 
     @property
     def evidence(self) -> Evidence:
-        """What a finding says of it; keys for which there is nothing are absent."""
+        """Their evidence; keys without a value are absent."""
         found: Evidence = {
             "interpreter": self.interpreter or "",
             "libraries": list(self.libraries),
@@ -64,7 +64,7 @@ class Dependencies:
 
 
 def read(source: ByteSource, elf: Elf) -> Dependencies:
-    """Return what an ELF file asks for; never raises for what is in it."""
+    """Return the dependencies of an ELF file. Its content never causes an exception."""
     if elf.facts.machine not in _INTERPRETERS:
         return Dependencies()
     codes = {name for tag, name in _TAGS.items() if any(tag == other for other, _ in elf.dynamic)}
@@ -76,10 +76,10 @@ def read(source: ByteSource, elf: Elf) -> Dependencies:
 
 
 def _interpreter(source: ByteSource, elf: Elf) -> str | None:
-    """Return the interpreter that is unusual; the kernel takes the first one's path, up to its first zero byte."""
+    """Return an unusual interpreter; the kernel uses the first PT_INTERP, up to its first zero byte."""
     for segment in elf.segments:
         if segment.kind == "interpreter":
-            path = _text(source.read_at(segment.offset, min(segment.size, _LONGEST)))
+            path = _text(source.read_at(segment.offset, min(segment.size, _MAX_TEXT)))
             return None if path in _INTERPRETERS[elf.facts.machine] else path or "?"
     return None
 
@@ -89,30 +89,30 @@ def _libraries(source: ByteSource, elf: Elf) -> Iterator[str]:
     strings, size = elf.offset_of(values.get(_DT_STRTAB, 0)), values.get(_DT_STRSZ, 0)
     found = 0
     for tag, value in elf.dynamic:
-        if tag != _DT_NEEDED or found == _MOST_LIBRARIES:
+        if tag != _DT_NEEDED or found == _MAX_LIBRARIES:
             continue
-        name = "?" if strings is None or value >= size else _text(source.read_at(strings + value, _LONGEST))
+        name = "?" if strings is None or value >= size else _text(source.read_at(strings + value, _MAX_TEXT))
         if name not in _LIBRARIES:
             found += 1
             yield name or "?"
 
 
 def _text(data: bytes) -> str:
-    """Return a C string, with escapes for what cannot be printed."""
+    """Return a C string, with escapes for characters that cannot be printed."""
     text = data.partition(b"\0")[0].decode("ascii", "backslashreplace")
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def describe(evidence: Evidence) -> str:
-    """Return sentences for people on such evidence, each with a space before it; empty where there is none."""
-    said = []
+    """Return sentences for people about this evidence, each with a space before it; empty if there is none."""
+    sentences = []
     if "interpreter" in evidence:
-        said.append(f"It names an unusual interpreter, {evidence['interpreter']}.")
+        sentences.append(f"It names an unusual interpreter, {evidence['interpreter']}.")
     libraries, codes = evidence.get("libraries"), evidence.get("loading")
     if isinstance(libraries, list):
-        said.append(f"It loads {', '.join(map(str, libraries))}.")
+        sentences.append(f"It loads {', '.join(map(str, libraries))}.")
     if isinstance(codes, list):
-        said.append(f"Unusual in how it is loaded: {', '.join(map(str, codes))}.")
+        sentences.append(f"Unusual in how it is loaded: {', '.join(map(str, codes))}.")
     if "build_infos" in evidence:
-        said.append("Another Go program is within it.")
-    return "".join(f" {sentence}" for sentence in said)
+        sentences.append("It contains another Go program.")
+    return "".join(f" {sentence}" for sentence in sentences)

@@ -1,8 +1,8 @@
-"""Functions that code calls through slots, which the loader fills in by name when it has mapped the file.
+"""Functions that code calls through slots that the dynamic linker fills in by name.
 
-A shared library calls its own public functions so, through its procedure linkage table. Such a name may be defined by
-the program that loads it as well, and is then that program's, so the file does not tell which function is called
-(gABI, chapter 5, "Dynamic Linking"; the processor supplements for x86-64 and AArch64 have the numbers).
+A shared library calls its own public functions this way, through its procedure linkage table. If the program that loads
+it defines the same name, that function is called instead, so the file does not show which function is called (gABI,
+chapter 5, "Dynamic Linking"; the processor supplements for x86-64 and AArch64 have the numbers).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _SLOTS = {"x86_64": (6, 7), "aarch64": (1025, 1026)}
 _DT_PLTRELSZ, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_JMPREL = 2, 6, 7, 8, 23
 _RELA = "QQq"
 _RELA_SIZE, _SYMBOL_SIZE = 24, 24
-#: Large libraries have some hundred thousand; those of slots are few, and come first.
-_MOST_RELOCATIONS = 1 << 18
-_MOST_SLOTS = 1 << 14
+#: Large libraries have some hundred thousand; those of slots are few and come first.
+_MAX_RELOCATIONS = 1 << 18
+_MAX_SLOTS = 1 << 14
 
 
 def requested_entry_points(source: ByteSource, elf: Elf, module: ModuleMatch) -> frozenset[str]:
-    """Give the entry points of a known module that the file asks the loader for by name."""
+    """Return the entry points of a known module that the file has slots for."""
     if module.row is None or elf.facts.bits != 64 or elf.facts.machine not in _SLOTS:
         return frozenset()
     entry_points = _entry_points(elf, module.offset, module.row)
@@ -42,7 +42,7 @@ def _entry_points(elf: Elf, offset: int, row: Row) -> dict[int, str]:
 
 
 def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
-    """Give the values that this file's own symbols would put into the slots."""
+    """Yield the values that this file's own symbols would put into the slots."""
     dynamic = dict(elf.dynamic)
     symbols = elf.offset_of(dynamic.get(_DT_SYMTAB, 0))
     if symbols is None:
@@ -54,7 +54,7 @@ def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
             if info & 0xFFFFFFFF not in _SLOTS[elf.facts.machine]:
                 continue
             slots += 1
-            if slots > _MOST_SLOTS:
+            if slots > _MAX_SLOTS:
                 return
             symbol = source.read_at(symbols + (info >> 32) * _SYMBOL_SIZE, _SYMBOL_SIZE)
             if len(symbol) == _SYMBOL_SIZE:
@@ -62,10 +62,10 @@ def _slots(source: ByteSource, elf: Elf) -> Iterator[int]:
 
 
 def _relocations(source: ByteSource, elf: Elf, address: int, size: int) -> Iterator[tuple[int, int]]:
-    """Give info and addend of each Elf64_Rela of a table."""
+    """Yield info and addend of each Elf64_Rela of a table."""
     start = elf.offset_of(address)
     if start is None:
         return
-    data = source.read_at(start, min(size, _MOST_RELOCATIONS * _RELA_SIZE))
+    data = source.read_at(start, min(size, _MAX_RELOCATIONS * _RELA_SIZE))
     for _, info, addend in struct.iter_unpack(elf.order + _RELA, data[: len(data) // _RELA_SIZE * _RELA_SIZE]):
         yield info, addend

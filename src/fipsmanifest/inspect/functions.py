@@ -1,9 +1,9 @@
-"""The functions of a Go program, by name and address, as the runtime's function table (``pclntab``) lists them.
+"""The functions of a Go program by name and address, from the runtime's function table (``pclntab``).
 
-Layout: Go's ``debug/gosym/pclntab.go`` and ``runtime/symtab.go``. Behind the header's words is a list of (entry,
+Layout: Go's ``debug/gosym/pclntab.go`` and ``runtime/symtab.go``. The header's words are followed by a list of (entry,
 offset) pairs, one for each function in the order of their addresses; at the offset is a record that begins with the
 entry again and the offset of the function's name. Up to Go 1.17 an entry is an address, which the loader relocates in
-position-independent programs. From Go 1.18 on, entries count from ``runtime.text``, whose address is in
+position-independent programs. From Go 1.18 on, entries are relative to ``runtime.text``, whose address is in
 ``runtime.moduledata`` (``text``); the header's own copy of it is not relocated in position-independent programs, and is
 zero from Go 1.26 on.
 """
@@ -20,8 +20,8 @@ from .function_table import FunctionTable
 from .relocation import RelocatedData
 from .source import ByteSource, find
 
-#: Magic -> the word of the header (behind its first eight bytes) that has the offset of the list of functions; None in
-#: the oldest form (Go 1.2 to 1.15), where the list follows the header and offsets count from it.
+#: Magic -> the word of the header (after its first eight bytes) that has the offset of the list of functions; None in
+#: the oldest version (Go 1.2 to 1.15), where the list follows the header and offsets are relative to it.
 _WORDS: Mapping[int, int | None] = {0xFFFFFFF1: 7, 0xFFFFFFF0: 7, 0xFFFFFFFA: 6, 0xFFFFFFFB: None}
 _HEADER_WORDS = 8
 _FROM_TEXT = (0xFFFFFFF1, 0xFFFFFFF0)
@@ -29,13 +29,13 @@ _PREAMBLE = 8
 #: ``runtime.moduledata``: a pointer to the table, six slices of three words each, ``findfunctab``, and then these words
 #: (Go 1.18 and later).
 _MINPC, _TEXT = 20, 22
-#: Kubernetes' largest tables have some 30 MB; this is room for any program.
-_MOST_BYTES = 256 << 20
-_MOST_REFERENCES = 64
-#: The linker keeps a package's functions together; the largest that is looked for has three hundred.
+#: Kubernetes' largest tables have some 30 MB.
+_MAX_BYTES = 256 << 20
+_MAX_REFERENCES = 64
+#: The linker keeps a package's functions together; the largest package that is searched for has three hundred.
 _AROUND = 2048
 _A_FEW = 64
-_LONGEST_NAME = 512
+_MAX_NAME = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,51 +47,50 @@ class Function:
     start: int
     """Address of its first byte."""
     end: int
-    """Address behind its last byte, padding included."""
+    """Address after its last byte, including padding."""
 
 
 def functions_with_prefix(source: ByteSource, elf: Elf, table: FunctionTable, prefix: bytes) -> list[Function]:
-    """Return the functions of one package whose names begin with ``prefix``, in the order of their addresses.
+    """Return the functions whose names begin with ``prefix``, which is of one package, in the order of their addresses.
 
-    Empty where the table cannot be read as the runtime reads it: where its list does not fit into it, or the address
-    that entries count from is unknown.
+    Empty if the table cannot be read as the runtime reads it: if its list does not fit into it, or the address that
+    entries are relative to is unknown.
     """
     listed = _read(source, elf, table)
     base = _base(source, elf, table, listed) if listed is not None else None
-    first, behind = table.names[0]
-    wanted = frozenset(at + 1 - first for at in find(source, first, behind, b"\0" + prefix))
-    if listed is None or base is None or not wanted:
+    first, last_end = table.names[0]
+    names = frozenset(at + 1 - first for at in find(source, first, last_end, b"\0" + prefix))
+    if listed is None or base is None or not names:
         return []
-    # Most names of a package are of functions that are together; some are only of inlined ones, anywhere.
-    near = listed.near(sorted(wanted)[len(wanted) // 2])
+    # Most functions of a package are together; some names are only of inlined functions, which are anywhere.
+    near = listed.near(sorted(names)[len(names) // 2])
     edges = set(listed.records(near - _AROUND, near - _AROUND + _A_FEW))
     edges |= set(listed.records(near + _AROUND - _A_FEW, near + _AROUND))
-    found = [record for record in listed.records(near - _AROUND, near + _AROUND) if record[0] in wanted]
-    if 2 * len(found) < len(wanted) or edges.intersection(found):
-        found = [record for record in listed.records(0, listed.count) if record[0] in wanted]
+    found = [record for record in listed.records(near - _AROUND, near + _AROUND) if record[0] in names]
+    if 2 * len(found) < len(names) or edges.intersection(found):
+        found = [record for record in listed.records(0, listed.count) if record[0] in names]
     return [
-        Function(_name(source.read_at(first + name, _LONGEST_NAME)), base + entry, base + end)
-        for name, entry, end in found
+        Function(_name(source.read_at(first + name, _MAX_NAME)), base + entry, base + end) for name, entry, end in found
     ]
 
 
 def function_names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
-    """Return the names of all functions, inlined ones included; None where the table cannot be read.
+    """Return the names of all functions, including inlined ones; None if the table cannot be read.
 
-    Nor can one with a function whose name is not where the header says that names are: the runtime does not ask the
-    header, so one that leads elsewhere would hide names.
+    That includes a table with a function whose name is outside the range in the header: the runtime ignores that range,
+    so a wrong one would hide names.
     """
     listed = _read(source, elf, table)
     if listed is None:
         return None
-    first, behind = table.names[0]
+    first, last_end = table.names[0]
     starts = {start for start, _, _ in listed.records(0, listed.count)}
-    if not starts or max(starts) >= behind - first or behind - first > _MOST_BYTES:
+    if not starts or max(starts) >= last_end - first or last_end - first > _MAX_BYTES:
         return None
-    text = source.read_at(first, behind - first)
+    text = source.read_at(first, last_end - first)
     if listed.names_apart:
         return frozenset(map(_name, text.split(b"\0")))
-    return frozenset(_name(text[start : start + _LONGEST_NAME]) for start in starts)
+    return frozenset(_name(text[start : start + _MAX_NAME]) for start in starts)
 
 
 class FunctionIndex:
@@ -130,7 +129,7 @@ class FunctionIndex:
 
     def _name(self, name: int) -> str:
         first, behind = self._names
-        return _name(self._source.read_at(first + name, min(_LONGEST_NAME, behind - first - name)))
+        return _name(self._source.read_at(first + name, min(_MAX_NAME, behind - first - name)))
 
 
 def function_index(source: ByteSource, elf: Elf, table: FunctionTable) -> FunctionIndex | None:
@@ -145,17 +144,17 @@ class _List:
     """The list of functions."""
 
     data: bytes
-    """What offsets count from."""
+    """The bytes that offsets are relative to."""
     skip: int
-    """Where the list begins in it."""
+    """The offset of the list in ``data``."""
     count: int
-    """How many functions there are."""
+    """The number of functions."""
     entry: str
-    """`struct`'s form of one entry or offset."""
+    """The `struct` format of an entry or offset."""
     relative: bool
-    """Entries count from ``runtime.text``."""
+    """Whether entries are relative to ``runtime.text``."""
     names_apart: bool
-    """There is nothing else among the names."""
+    """Whether the range of the names has nothing else."""
 
     @property
     def first(self) -> int:
@@ -167,25 +166,25 @@ class _List:
         step = 2 * struct.calcsize(self.entry)
         return int(struct.unpack_from(self.entry, self.data, self.skip + number * step)[0])
 
-    def records(self, first: int, behind: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (offset of the name from the first byte of all names, entry, next entry) of functions by their numbers.
+    def records(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset of the name in the range of names, entry, next entry) of functions by their numbers.
 
-        Only where its record has the same entry as the list.
+        A function whose record does not have the entry of the list is skipped.
         """
         form, triple = struct.Struct(f"{self.entry}I"), struct.Struct(self.entry[0] + 3 * self.entry[1:])
         step, last = 2 * struct.calcsize(self.entry), len(self.data) - form.size
-        for number in range(max(first, 0), min(behind, self.count)):
-            entry, place, end = triple.unpack_from(self.data, self.skip + number * step)
+        for number in range(max(first, 0), min(end, self.count)):
+            entry, place, next_entry = triple.unpack_from(self.data, self.skip + number * step)
             if place <= last:
                 own, name = form.unpack_from(self.data, place)
                 if own == entry:
-                    yield name, entry, end
+                    yield name, entry, next_entry
 
     def near(self, name: int) -> int:
         """Return the number of a function close to the one with a name.
 
-        The linker writes names as it comes to the functions (``cmd/link/internal/ld/pcln.go``), those of inlined
-        functions with the first one that has them, so the last name of a few functions grows with their numbers.
+        The linker writes names in the order of functions (``cmd/link/internal/ld/pcln.go``), those of inlined
+        functions with the first function that has them, so the last name of a few functions grows with their numbers.
         """
         low, high = 0, self.count
         while low < high:
@@ -198,7 +197,7 @@ class _List:
 
 
 def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
-    """Read the list of a table; None where it does not fit."""
+    """Read the list of a table; return None if it does not fit into the table."""
     if table.offset is None:
         return None
     preamble = source.read_at(table.offset, _PREAMBLE)
@@ -211,7 +210,7 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
     start, skip = (words[places], 0) if places else (0, _PREAMBLE + width)
     entry = elf.order + ("I" if magic in _FROM_TEXT else word)
     size = _end(elf, table.offset) - table.offset - start
-    if not words[0] or not skip + (2 * words[0] + 1) * struct.calcsize(entry) <= size <= _MOST_BYTES:
+    if not words[0] or not skip + (2 * words[0] + 1) * struct.calcsize(entry) <= size <= _MAX_BYTES:
         return None
     relative, at = magic in _FROM_TEXT, table.offset + start
     data = source.read_at(at, size) if relative else RelocatedData(source, elf).loaded(at, size)
@@ -219,7 +218,7 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
 
 
 def _end(elf: Elf, at: int) -> int:
-    """Return where a table that begins at a place in the file ends at the latest."""
+    """Return the largest possible end of a table that begins at a file offset."""
     ends = [load.end for load in elf.loads if load.offset <= at < load.end]
     ends += [section.offset + section.size for section in elf.sections if section.offset == at and section.size]
     return min(ends, default=at)
@@ -230,7 +229,7 @@ def _name(text: bytes) -> str:
 
 
 def _base(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> int | None:
-    """Return the address that entries count from, as ``runtime.moduledata`` has it."""
+    """Return the address that entries are relative to, from ``runtime.moduledata``; None if it is not found."""
     if not listed.relative:
         return 0
     memory = RelocatedData(source, elf)
@@ -238,7 +237,7 @@ def _base(source: ByteSource, elf: Elf, table: FunctionTable, listed: _List) -> 
     if address is None:
         return None
     width = elf.facts.bits // 8
-    for at, _ in zip(memory.references(address), range(_MOST_REFERENCES), strict=False):
+    for at, _ in zip(memory.references(address), range(_MAX_REFERENCES), strict=False):
         text, first = memory.word(at + _TEXT * width), memory.word(at + _MINPC * width)
         if text is not None and first == text + listed.first and memory.executable(text):
             return text

@@ -167,7 +167,8 @@ class Gate:
         exception = self._use_exception(path, item.container, unopened=False)
         violation = find_violation(crypto, PROVEN, exception)
         if violation is not None:
-            self._refusals.append(RefusedProgram(item, violation.rule, _advise(crypto, violation)))
+            rule = violation.rule if exception is not None else f"'{PROVEN.name}' is required"
+            self._refusals.append(RefusedProgram(item, rule, _advise(crypto, violation)))
         elif exception is not None:
             self._accepted.append(AppliedException(path, item.container, crypto.verdict, exception.reason))
 

@@ -1,9 +1,8 @@
-"""From a trusted toolchain's module object to a row of the table.
+"""Derivation of a row of the table from a trusted toolchain's module object.
 
-Go carries BoringCrypto as a relocatable object, ``src/crypto/internal/boring/syso/goboringcrypto_linux_ARCH.syso``.
-The module's text in it has no relocations, so what stands there is what stands in every program that links it.
-Only newer objects lack the symbols that bound the text; there the end is where the object's own integrity digest
-says it is: the one 16-byte step at which the HMAC so far is found stored behind it.
+Go has BoringCrypto as a relocatable object, ``src/crypto/internal/boring/syso/goboringcrypto_linux_ARCH.syso``. The
+module's text in it has no relocations, so it is the same in every program that links it. Newer objects do not have the
+symbols that bound the text; there its end is found by the object's own integrity digest (`integrity`).
 """
 
 from __future__ import annotations
@@ -20,59 +19,59 @@ from .table import HEAD, Row
 
 _PREFIX = "_goboringcrypto_"
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
-_LARGEST_OBJECT = 64 << 20
+_MAX_OBJECT = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an object does not say of itself."""
+    """Facts about an object that it does not contain."""
 
     id: str
     """The row's id."""
     name: str = "BoringCrypto"
-    """What its makers call the module."""
+    """The module's name."""
     commit: str = ""
     """The BoringSSL commit."""
     tag: str = ""
     """The BoringSSL tag."""
     seen_in: tuple[str, ...] = ()
-    """Toolchains that carry exactly this object's module."""
+    """Toolchains that have exactly this module."""
     claimed_by: str = ""
     """Who vouches for it; makes the row a local one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """What is needed of a relocatable object."""
+    """The parts of a relocatable object that are used."""
 
     architecture: str
     """RPM name."""
     text: bytes
     """Its .text."""
     relocated: tuple[int, ...]
-    """Offsets in .text that the linker will change."""
+    """Offsets in .text that the linker changes."""
     symbols: dict[str, int]
-    """Names defined in .text -> offset."""
+    """Symbols in .text: name -> offset."""
 
 
 def learn(path: Path, provenance: Provenance) -> Row:
-    """Derive a row from a module object.
+    """Return a row for a module object.
 
-    Raises `UsageError` where ``path`` is no such object, and `ValidationFailed` where no integrity digest bounds a
-    module in it, or where the linker would change the module's bytes.
+    Raises `UsageError` if ``path`` is not such an object, and `ValidationFailed` if no integrity digest bounds a module
+    in it, or if the linker would change the module's bytes.
     """
     found = _read(path)
     start = found.symbols.get("BORINGSSL_bcm_text_start", 0)
     module = _bounds(found, start)
     if module is None:
         raise ValidationFailed(
-            f"{path} holds no BoringCrypto module whose integrity digest can be recomputed.",
-            "Name a toolchain's goboringcrypto_linux_ARCH.syso.",
+            f"{path} has no BoringCrypto module whose integrity digest can be recomputed.",
+            "Pass a toolchain's goboringcrypto_linux_ARCH.syso.",
         )
     if any(start <= offset < start + module.length for offset in found.relocated):
         raise ValidationFailed(
-            f"{path} has relocations inside the module, so its bytes would change in linking.",
-            "Only a module of fixed bytes can be learnt.",
+            f"{path} has relocations inside the module, so linking would change its bytes.",
+            "Pass an object whose module has no relocations, as those of Go's toolchains.",
         )
     entry_points = {
         name.removeprefix(_PREFIX): offset - start
@@ -80,7 +79,7 @@ def learn(path: Path, provenance: Provenance) -> Row:
         if name.startswith(_PREFIX) and start <= offset < start + module.length
     }
     if not entry_points:
-        raise ValidationFailed(f"{path} exports no function of the module.", "Name an object that Go can link.")
+        raise ValidationFailed(f"{path} exports no function of the module.", "Pass an object that Go can link.")
     return Row(
         id=provenance.id,
         name=provenance.name,
@@ -108,13 +107,13 @@ def _bounds(found: _Object, start: int) -> IntegrityMatch | None:
 
 
 def _read(path: Path) -> _Object:
-    """Read the object with pyelftools; the file is a trusted toolchain's, its owner says."""
+    """Read the object with pyelftools, which is for trusted files: the user vouches for the toolchain."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
     try:
-        if path.stat().st_size > _LARGEST_OBJECT:
-            raise UsageError(f"{path} is too large to be a module object.")
+        if path.stat().st_size > _MAX_OBJECT:
+            raise UsageError(f"{path} has more than {_MAX_OBJECT >> 20} MiB, too much for a module object.")
         elf: Any = ELFFile(io.BytesIO(path.read_bytes()))
         architecture = _MACHINES.get(elf["e_machine"])
         if elf["e_type"] != "ET_REL" or architecture is None:
@@ -136,5 +135,5 @@ def _read(path: Path) -> _Object:
         )
     except (OSError, ELFError) as error:
         raise UsageError(
-            f"{path} is not an object file: {error}.", "Name a toolchain's goboringcrypto_linux_ARCH.syso."
+            f"{path} is not an object file: {error}.", "Pass a toolchain's goboringcrypto_linux_ARCH.syso."
         ) from error

@@ -1,8 +1,8 @@
-"""What is in packages, tarballs and images, and in those that are packed within them.
+"""Inspection of packages, tarballs and images, and of those that are nested in them.
 
-A gate must not pass what it did not look at. So what can hold programs is opened wherever it is: on this disk, in a
-container, in a layer of an image, and there again, down to `DEEPEST`. What is deeper, or of a format that is not opened
-here, is reported as `UnopenedContainer`.
+A gate must not pass what was not inspected. Every file that can contain programs is opened, on this disk, in a
+container or in a layer of an image, up to a depth of `MAX_DEPTH`. A container that is deeper, or has a format that is
+not supported, is reported as `UnopenedContainer`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from ..model.finding import Finding
 from ..progress import Task
 from .inspector import Inspector
 
-#: A package in an image layer in an image archive in a bundle is real; what is deeper only keeps somebody busy.
-DEEPEST = 6
-#: Bytes of a member by which it is told what it is, and copied at a time.
+#: A package in an image layer in an image archive in a bundle is the deepest real case.
+MAX_DEPTH = 6
+#: Bytes of a member that are used to recognize its format, and that are copied at a time.
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class LocatedFinding:
-    """A finding and where it was."""
+    """A finding with its location."""
 
     container: str | None
-    """The package, tarball or image that the finding's path is in; None for a file on this disk."""
+    """The package, tarball or image that has the finding's path; None for a file on this disk."""
     architecture: str | None
-    """The image platform's, RPM name; None where only the file itself says it."""
+    """The image platform's architecture (RPM name); None for files that are not in an image."""
     finding: Finding
 
 
 class UnopenedContainer(Incomplete):
-    """Programs could be in it, and nobody looked: a format that is not opened here, or an encrypted or damaged one."""
+    """A container that was not opened: its format is not supported, it is too deep, encrypted or damaged."""
 
     def __init__(self, path: str, container: str | None, format: str, reason: str) -> None:
-        """Name the file by its ``path`` in its ``container`` (None on this disk), its format and why it stays shut."""
+        """Report the file at ``path`` in ``container`` (None: on this disk), of a format, for a reason."""
         where = path + (f" in {container}" if container else "")
         super().__init__(
-            f"{where} was not opened ({format}): {reason}.", "Unpack it with its own tool, and inspect what is in it."
+            f"{where} was not opened ({format}): {reason}.", "Unpack it with its own tool, and inspect the result."
         )
         self.path = path
         self.container = container
@@ -61,11 +61,11 @@ Outcome = LocatedFinding | SkippedPart | FipsManifestError
 _Inspect = Callable[[Member], Finding | None]
 
 
-def collect_outcomes(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
-    """Return what ``look`` yields; an error that it raises is the last of the outcomes."""
+def collect_outcomes(inspect: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
+    """Return the outcomes that ``inspect`` yields; an error that it raises is the last one."""
     found: list[Outcome] = []
     try:
-        for outcome in look():
+        for outcome in inspect():
             found.append(outcome)
     except FipsManifestError as error:
         found.append(error)
@@ -74,23 +74,23 @@ def collect_outcomes(look: Callable[[], Iterable[Outcome]]) -> list[Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class ContainerInspector:
-    """Looks through packages, tarballs and images; may be shared by threads."""
+    """Inspects packages, tarballs and images. May be shared by threads."""
 
     inspector: Inspector
-    """Looks at each file."""
+    """Inspects each file."""
     cache: Cache
-    """Takes the parts of images."""
+    """Stores the parts of images."""
     spool: Path
-    """A folder for what is packed within another archive, while it is looked through."""
+    """A directory for temporary copies of nested containers."""
     meter: Task
-    """Told the size of every file."""
+    """Advanced by the size of every file."""
 
     def open(self, path: Path, name: str, depth: int = 1, place: tuple[str, str | None] | None = None) -> list[Outcome]:
-        """Return what is in the file at ``path``, nothing where it is no container.
+        """Return the outcomes of the file at ``path``; none if it is not a container.
 
-        ``name`` is what it is called, ``depth`` how many containers it is in, itself among them, ``place`` its path and
-        the container that this is in (default: on this disk, as it is called). What can be read of a damaged container
-        is returned with the error. Raises what recognising it raises.
+        ``name`` is the container's name in findings, ``depth`` the number of nested containers including itself,
+        ``place`` its path and the container of this path (default: ``name``, on this disk). The readable part of a
+        damaged container is returned with the error. Raises as `kind_of` does.
         """
         where, container = place or (name, None)
         if depth == 1:
@@ -100,8 +100,8 @@ class ContainerInspector:
             return []
         if kind == "unopened":
             raise _unsupported_format(where, container, format_of(path))
-        if depth > DEEPEST:
-            raise UnopenedContainer(where, container, kind, f"it is in more than {DEEPEST - 1} other containers")
+        if depth > MAX_DEPTH:
+            raise UnopenedContainer(where, container, kind, f"it is in more than {MAX_DEPTH - 1} other containers")
         if kind == "image-archive":
             return self._images(path, name, depth)
         found: list[Outcome] = []
@@ -115,9 +115,9 @@ class ContainerInspector:
         return found
 
     def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
-        """Yield the programs in the final file system of each of an image's platforms.
+        """Yield the programs in the final file system of each platform of an image.
 
-        A platform that cannot be read is an error in its place: it must not hide the others.
+        A platform that cannot be read yields its error and does not hide the others.
         """
         if depth == 1:
             grow(sum(layer.size for platform in image.platforms for layer in platform.layers))
@@ -127,7 +127,7 @@ class ContainerInspector:
     def inspect_member(
         self, member: Member, inspect: _Inspect, container: str, depth: int
     ) -> tuple[Finding | None, Sequence[Outcome]]:
-        """Return what ``inspect`` sees in a member, and what is packed in it.
+        """Return the finding of ``inspect`` for a member, and the outcomes of what it contains.
 
         ``container`` is what the member's container is called, and ``depth`` is how many containers the member is in.
         Raises as ``inspect`` does, and `Incomplete` where the disk refuses.
@@ -185,21 +185,21 @@ class ContainerInspector:
             outcome for image in contents.images for outcome in self.platforms(image, f"{name}: {image.name}", depth)
         ]
         found += contents.left_out
-        # Whoever unpacks the archive gets what no image refers to as well, and whoever loads it by other documents
-        # than those that were read here may get layers of it.
+        # Unpacking the archive also yields files that no image refers to, and a runtime that reads other documents
+        # may use them as layers.
         for member in archive.store.others(contents.layers):
             finding, within = self.inspect_member(member, self.inspector.program, name, depth)
             found += [LocatedFinding(name, None, finding), *within] if finding is not None else within
         return found
 
     def _platform(self, image: Artifact, platform: ImagePlatform, name: str, depth: int) -> Iterator[Outcome]:
-        def look(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
+        def inspect_program(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
             seen = self.inspect_member(member, self.inspector.program, name, depth)
             return seen if seen[0] or seen[1] else None
 
         rejections = Rejections(image.name)
         layers = (
-            read_layer(layer, diff_id, look, archive=image.name, reject=rejections.add)
+            read_layer(layer, diff_id, inspect_program, archive=image.name, reject=rejections.add)
             for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True)
         )
         view = merge(layers, image.name, rejections.add)
@@ -212,7 +212,7 @@ class ContainerInspector:
     def _inspect_container(
         self, member: Member, inspect: _Inspect, container: str, depth: int
     ) -> tuple[Finding | None, Sequence[Outcome]]:
-        """Return what ``inspect`` sees in a member that is a container, and what is in it."""
+        """Return the finding of ``inspect`` for a member that is a container, and the outcomes of its members."""
         content = member.content
         name = f"{container}: {member.path}"
         try:
@@ -232,28 +232,30 @@ class ContainerInspector:
                 ]
         except OSError as error:
             raise Incomplete(
-                f"{name} could not be kept in {self.spool}: {error.strerror}.", "Free space or choose another folder."
+                f"{name} cannot be written to {self.spool}: {error.strerror}.",
+                "Free space there, or change it.",
             ) from error
 
 
 def find_embedded(
     path: str, container: str | None, embedded: Embedded, content: Path | None = None
 ) -> tuple[UnopenedContainer, ...]:
-    """Return as unopened a file that is no container and carries a program or packed data all the same.
+    """Return as unopened a file that is not a container and still has a program or packed data in it.
 
-    ``path`` and ``container`` name it; ``content`` is where it is, if it may be a container. ``embedded`` was shown it.
+    ``path`` and ``container`` are its location, ``embedded`` was fed its content, and ``content`` is the file, if it
+    may be a container.
     """
     kind = embedded.finish()
     if kind is None or (content is not None and not _is_plain(content)):
         return ()
-    return (UnopenedContainer(path, container, kind, "what it carries is not looked at"),)
+    return (UnopenedContainer(path, container, kind, "its content is not inspected"),)
 
 
 def _is_plain(path: Path) -> bool:
     try:
         return kind_of(path) == "file"
     except FipsManifestError:
-        # Whoever opens it is told.
+        # The reader that opens it reports the error.
         return False
 
 
@@ -262,7 +264,7 @@ def _unsupported_format(path: str, container: str | None, format: str) -> Unopen
 
 
 class _ObservedContent:
-    """Content that is looked at for what is embedded in it while it is read, and remembers its last bytes."""
+    """Content that is searched for embedded programs while it is read, and keeps its last bytes."""
 
     def __init__(self, content: Content, size: int) -> None:
         self._content = content
@@ -278,6 +280,6 @@ class _ObservedContent:
         return data
 
     def finish(self) -> None:
-        """Read what was not read."""
+        """Read the rest."""
         while self.read(_PIECE):
             pass

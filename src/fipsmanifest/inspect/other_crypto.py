@@ -1,9 +1,8 @@
-"""Cryptography that is not Go's standard library: by packages' names, by libraries in C, by algorithms' constants.
+"""Detection of cryptography other than Go's standard library: by packages, libraries in C, and algorithms' constants.
 
-`no-crypto` lets a program pass, so before it is said of one, what would show other cryptography is looked for: the
-import paths of its packages (also below ``vendor`` and in a fork under another name), the libraries that C code would
-take cryptography from, and tables that no implementation of an algorithm does without, whatever its functions are
-called.
+`no-crypto` lets a program pass, so it requires that none of these is found: import paths of packages (also below
+``vendor`` and in a fork under another name), libraries that C code could use for cryptography, and tables that every
+implementation of an algorithm needs, regardless of names.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 from .source import ByteSource, windows
 
-#: Modules whose purpose is cryptography, as pkg.go.dev lists them, by the beginning of their import paths.
+#: Prefixes of the import paths of modules whose purpose is cryptography, from pkg.go.dev.
 _MODULES = (
     "filippo.io/",
     "git.schwanenlied.me/yawning",
@@ -56,9 +55,9 @@ _MODULES = (
     "go.dedis.ch/kyber",
     "golang.zx2c4.com/wireguard",
 )
-#: Names of algorithms and schemes, as packages are named after them: FIPS 180, 186, 197, 202 to 205, SP 800-38, RFC
-#: 7693, 7748, 7914, 8032, 8439, 9106, GM/T 0002 to 0004, and those that they replaced;
-#: none that means something else, too (``nacl``, ``vrf``).
+#: Algorithms and schemes after which packages are named: FIPS 180, 186, 197, 202 to 205, SP 800-38, RFC 7693, 7748,
+#: 7914, 8032, 8439, 9106, GM/T 0002 to 0004, and those that they replaced. Names with other meanings are not included
+#: (``nacl``, ``vrf``).
 _ALGORITHMS = (
     r"aes|aescbc|aesccm|aescfb|aesctr|aesgcm|aeskw|aesni|argon2|ascon|bcrypt|bip32|blake2|blake256|blake2b|"
     r"blake2s|blake3|blake512|blowfish|bls12381|bn256|btcec|camellia|cast5|chacha|chacha20|chacha20poly1305|"
@@ -70,13 +69,13 @@ _ALGORITHMS = (
     r"sphincs|streebog|threefish|twofish|whirlpool|x25519|x448|xchacha20|xchacha20poly1305|xsalsa20|xtea|xts|"
     r"xxtea"
 )
-#: What stands around an algorithm's name in that of a fork or of a faster implementation (``sha256-simd``).
+#: An algorithm's name, or that of a fork or a faster implementation (``sha256-simd``).
 _SEGMENT = re.compile(rf"(?:go-?)?(?:{_ALGORITHMS})(?:-?(?:simd|go|asm|x|x4|x8|block|arx|v[0-9]+))?")
-#: golang.org/x/crypto under whatever name it was copied to.
+#: golang.org/x/crypto, also copied to another path.
 _X_CRYPTO = re.compile(r"(?:^|/)x/crypto(?:/|$)")
 _SUBTLE = re.compile(r"(?:^|/)crypto/(?:internal/)?(?:fips140/)?(?:subtle|alias|constanttime)$")
 
-#: Libraries of cryptography: file names that the loader or ``dlopen`` is given, and how the code of one names itself.
+#: Libraries of cryptography: file names for the loader or ``dlopen``, and strings in the libraries' own code.
 _LIBRARIES = (
     b"libcrypto.so",
     b"libssl.so",
@@ -115,8 +114,8 @@ def _both(size: str, *words: int) -> tuple[bytes, bytes]:
     return struct.pack(f"<{len(words)}{size}", *words), struct.pack(f">{len(words)}{size}", *words)
 
 
-#: Algorithm -> the beginning of a table that it needs, as FIPS 180-4, 197, 46-3, 202 and RFC 1321, 7693 define them.
-#: ChaCha20's constant is no sign: the runtime's random numbers have it in every program (``internal/chacha8rand``).
+#: Algorithm -> the beginning of a table that it needs, by FIPS 180-4, 197, 46-3, 202 and RFC 1321, 7693. ChaCha20's
+#: constant is not included: every program has it for the runtime's random numbers (``internal/chacha8rand``).
 _TABLES = {
     "aes": (
         bytes.fromhex("637c777bf26b6fc53001672bfed7ab76"),
@@ -138,36 +137,36 @@ _LONGEST = 32
 
 @dataclass(frozen=True, slots=True)
 class OtherCryptography:
-    """What shows cryptography that is not Go's standard library's."""
+    """Evidence of cryptography other than Go's standard library."""
 
     packages: tuple[str, ...]
-    """Import paths of packages that are known for cryptography, or are named after an algorithm."""
+    """Import paths of packages of known cryptographic modules, or named after an algorithm."""
     libraries: tuple[str, ...]
-    """Libraries in C that are named."""
+    """Names of libraries in C."""
     algorithms: tuple[str, ...]
-    """Algorithms whose tables are there."""
+    """Algorithms whose tables were found."""
 
 
 def detect(source: ByteSource, functions: Iterable[str], memory: Sequence[tuple[int, int]]) -> OtherCryptography:
-    """Look for other cryptography among the names of functions and in what is mapped into memory."""
+    """Return evidence in the names of functions and in ``memory``, the ranges of the file that are mapped."""
     return OtherCryptography(
         tuple(packages(functions)), tuple(libraries(source, memory)), tuple(algorithms(source, memory))
     )
 
 
 def package_path(function: str) -> str:
-    """Return the import path of the package that a function of the function table is of; empty where it is of none."""
-    # Generated for a type of the package.
+    """Return the import path of the package of a function in the function table; empty if it has none."""
+    # Functions that the compiler generates for a type of the package.
     for prefix in ("type:.eq.", "type:.hash.", "type..eq.", "type..hash.", "go:struct {"):
         function = function.removeprefix(prefix)
     path = re.split(r"[(\[{ ]", function, maxsplit=1)[0]
-    folder, slash, name = path.rpartition("/")
+    directory, slash, name = path.rpartition("/")
     first, dot, _ = name.partition(".")
-    return (folder + slash + first).replace("%2e", ".") if dot else ""
+    return (directory + slash + first).replace("%2e", ".") if dot else ""
 
 
 def packages(functions: Iterable[str]) -> list[str]:
-    """Return the packages of cryptography among those of ``functions``, sorted; Go's own are not looked for."""
+    """Return the cryptographic packages among those of ``functions``, sorted, without Go's own."""
     return sorted({path for path in {package_path(name) for name in functions} if _is_cryptography(path)})
 
 
@@ -182,21 +181,21 @@ def _is_cryptography(path: str) -> bool:
     )
 
 
-def libraries(source: ByteSource, stretches: Iterable[tuple[int, int]]) -> list[str]:
-    """Return the libraries of cryptography that are named in parts of a file."""
-    return sorted({text.decode() for text in _seen(source, stretches, _LIBRARIES)})
+def libraries(source: ByteSource, ranges: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the cryptographic libraries whose names are in ranges of a file."""
+    return sorted({text.decode() for text in _search(source, ranges, _LIBRARIES)})
 
 
-def algorithms(source: ByteSource, stretches: Iterable[tuple[int, int]]) -> list[str]:
-    """Return the algorithms whose tables are in parts of a file."""
-    seen = set(_seen(source, stretches, [table for tables in _TABLES.values() for table in tables]))
-    return sorted(name for name, tables in _TABLES.items() if seen.intersection(tables))
+def algorithms(source: ByteSource, ranges: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the algorithms whose tables are in ranges of a file."""
+    found = set(_search(source, ranges, [table for tables in _TABLES.values() for table in tables]))
+    return sorted(name for name, tables in _TABLES.items() if found.intersection(tables))
 
 
-def _seen(source: ByteSource, stretches: Iterable[tuple[int, int]], wanted: Iterable[bytes]) -> Iterator[bytes]:
-    left = set(wanted)
-    for start, end in stretches:
+def _search(source: ByteSource, ranges: Iterable[tuple[int, int]], texts: Iterable[bytes]) -> Iterator[bytes]:
+    missing = set(texts)
+    for start, end in ranges:
         for _, data in windows(source, start, end, _LONGEST):
-            found = {text for text in left if text in data}
-            left -= found
+            found = {text for text in missing if text in data}
+            missing -= found
             yield from found

@@ -1,8 +1,8 @@
-"""A program's data as it is once the loader has relocated it: words by their addresses.
+"""A program's data after relocation: words by their addresses.
 
-Programs that can be loaded anywhere hold addresses as relocations, whose addend is the address before the program is
-moved (``R_X86_64_RELATIVE``, ``R_AARCH64_RELATIVE``: the processor supplements of the System V ABI); others hold them
-as they are.
+Position-independent programs have addresses as relocations, whose addend is the address before the program is moved
+(``R_X86_64_RELATIVE``, ``R_AARCH64_RELATIVE``: the processor supplements of the System V ABI). Other programs have
+them directly.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .source import ByteSource, find
 _RELATIVE = {"x86_64": 8, "aarch64": 1027}
 _DT_RELA, _DT_RELASZ = 7, 8
 _RELA_SIZE = 24
-#: Kubernetes' largest, position-independent, has some 400,000.
-_MOST_RELOCATION_BYTES = 64 << 20
-#: A linker writes one relocation for a word, and few words hold the same address. A table of zeros has millions.
-_MOST_ALIKE = 4096
+#: Kubernetes' largest position-independent program has some 400,000 relocations.
+_MAX_RELOCATION_BYTES = 64 << 20
+#: A linker writes one relocation for each word, and few words have the same address. A table of zeros has millions.
+_MAX_EQUAL = 4096
 
 
 class RelocatedData:
-    """Words and addresses of one program, before it is moved."""
+    """The data of one program, with its addresses before it is moved."""
 
     def __init__(self, source: ByteSource, elf: Elf) -> None:
         self._source = source
@@ -32,7 +32,7 @@ class RelocatedData:
         self._word = "Q" if elf.facts.bits == 64 else "I"
 
     def word(self, address: int) -> int | None:
-        """Return the word at ``address``; None where no segment has bytes of the file for it."""
+        """Return the word at ``address``; None if no segment has bytes of the file for it."""
         offset, size = self._elf.offset_of(address), struct.calcsize(self._word)
         if offset is None:
             return None
@@ -43,7 +43,7 @@ class RelocatedData:
         return int.from_bytes(data, "little" if self._elf.little else "big") if len(data) == size else None
 
     def bytes_at(self, address: int, length: int) -> bytes:
-        """Return up to ``length`` bytes from ``address``, as far as its segment has them."""
+        """Return up to ``length`` bytes from ``address``, fewer at the end of its segment."""
         for segment in self._elf.loads:
             if segment.address <= address < segment.address + segment.size:
                 length = min(length, segment.address + segment.size - address)
@@ -51,9 +51,9 @@ class RelocatedData:
         return b""
 
     def loaded(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from a place in the file, with the addresses among them that the loader writes.
+        """Return up to ``size`` bytes from a file offset, with the addresses that the loader writes.
 
-        C's linkers leave zeros where it writes, Go's own linker writes the same words itself.
+        Linkers of C leave zeros there; Go's own linker writes the same words itself.
         """
         data = self._source.read_at(offset, size)
         start = self.address_of(offset)
@@ -67,18 +67,18 @@ class RelocatedData:
         return bytes(written)
 
     def executable(self, address: int) -> bool:
-        """Return whether code at ``address`` can be executed."""
+        """Return whether ``address`` is in an executable segment."""
         return any(item.address <= address < item.address + item.size for item in self._elf.executable)
 
     def address_of(self, offset: int) -> int | None:
-        """Return the address that a place in the file is mapped to."""
+        """Return the address of a file offset; None if no segment has it."""
         for segment in self._elf.loads:
             if segment.offset <= offset < segment.end:
                 return segment.address + offset - segment.offset
         return None
 
     def references(self, address: int) -> Iterator[int]:
-        """Yield the addresses of words that hold ``address``."""
+        """Yield the addresses of words whose value is ``address``."""
         packed = struct.pack(self._elf.order + self._word, address)
         data = [segment for segment in self._elf.loads if not segment.executable]
         for segment in sorted(data, key=lambda segment: not segment.writable):
@@ -97,20 +97,20 @@ class RelocatedData:
 
     @cached_property
     def _relocations(self) -> bytes:
-        """The table DT_RELA; empty where there is none."""
+        """The table DT_RELA; empty if there is none."""
         if self._elf.facts.machine not in _RELATIVE:
             return b""
         dynamic = dict(self._elf.dynamic)
-        return self.bytes_at(dynamic.get(_DT_RELA, 0), min(dynamic.get(_DT_RELASZ, 0), _MOST_RELOCATION_BYTES))
+        return self.bytes_at(dynamic.get(_DT_RELA, 0), min(dynamic.get(_DT_RELASZ, 0), _MAX_RELOCATION_BYTES))
 
 
-def _aligned(table: bytes, wanted: bytes, field: int) -> Iterator[int]:
-    """Yield where entries of a table begin that have ``wanted`` in the field at that offset, `_MOST_ALIKE` at most."""
-    found, at = 0, table.find(wanted, field)
-    while at >= 0 and found < _MOST_ALIKE:
-        beside = (at - field) % _RELA_SIZE
-        if beside == 0:
+def _aligned(table: bytes, value: bytes, field: int) -> Iterator[int]:
+    """Yield the offsets of entries of a table with ``value`` in the field at offset ``field``, `_MAX_EQUAL` at most."""
+    found, at = 0, table.find(value, field)
+    while at >= 0 and found < _MAX_EQUAL:
+        remainder = (at - field) % _RELA_SIZE
+        if remainder == 0:
             found += 1
             yield at - field
-        # What begins before the next entry's field is none.
-        at = table.find(wanted, at + _RELA_SIZE - beside)
+        # The next possible match is the field of the next entry.
+        at = table.find(value, at + _RELA_SIZE - remainder)

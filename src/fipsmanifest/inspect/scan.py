@@ -1,4 +1,4 @@
-"""Look at anything: files, folders, packages, tarballs and images, on every core; what is found, in order."""
+"""A scan of files, directories, packages, tarballs and images, on all cores, with results in order."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from .nested import ContainerInspector, LocatedFinding, Outcome, collect_outcome
 if TYPE_CHECKING:
     from ..collect.image import Pulled
 
-#: Files of a folder, and bytes in them, that are handed to a thread at once: more would leave a core idle at the end,
-#: fewer cost more than looking at a small file does.
+#: Files of a directory, and bytes in them, that a thread inspects at a time: more would leave a core idle at the end,
+#: fewer cost more than the inspection of a small file.
 _BATCH = 32
 _BATCH_BYTES = 8 << 20
-#: What the kernel shows there is stored nowhere.
+#: File systems of the kernel, whose files are not stored.
 _KERNEL_DIRECTORIES = (Path("/proc"), Path("/sys"))
-#: Tasks begun before the results of the first are taken.
+#: Tasks that are started ahead of the one whose result is taken.
 _AHEAD = 64
 _OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
-#: Seconds that threads have to end after an interruption.
+#: Seconds for threads to end after an interruption.
 _GRACE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteImage:
-    """An image in a registry, to look through."""
+    """An image in a registry, to inspect."""
 
     reference: str
-    """As the user named it; what its findings are said to be in."""
+    """As given by the user; the container of its findings."""
     pull: Callable[[], Pulled]
-    """Gives it with all its parts in the cache; raises `Refused` or `Incomplete`."""
+    """Returns the image with all its parts in the cache; raises `Refused` or `Incomplete`."""
 
 
 _Task = Callable[[], Sequence[Outcome]]
@@ -61,11 +61,11 @@ def scan(
     progress: Progress = SILENT,
     allowance: Allowance = DEFAULT_ALLOWANCE,
 ) -> Generator[Outcome, None, None]:
-    """Yield what is in ``targets``, in their order; what cannot be inspected is yielded as its error, in its place.
+    """Yield the outcomes of ``targets`` in their order; for what cannot be inspected, yield the error.
 
-    Links are followed where they are named, and where they lead out of all that is named. ``allowance`` bounds what is
-    opened for each target; one that takes more is an error, and the others are inspected all the same. Raises
-    `UsageError` for a path that is not there.
+    A link that is a target is followed, and so is one that leads out of all targets. ``allowance`` bounds what is
+    opened for each target; a target that needs more is an error, and the others are inspected. Raises `UsageError` for
+    a path that does not exist.
     """
     stop = threading.Event()
     jobs = [_Target(target, Budget(_name(target), allowance, stop, _OVER_BUDGET)) for target in targets]
@@ -83,15 +83,15 @@ def scan(
     exhausted: list[OverBudget] = []
     try:
         for outcome in (outcome for outcomes in _in_order(pool, tasks, running) for outcome in outcomes):
-            # Everything that a used-up budget stopped has the same error.
+            # Everything that an exhausted budget stopped has the same error.
             if isinstance(outcome, OverBudget):
                 if outcome in exhausted:
                     continue
                 exhausted.append(outcome)
             yield outcome
     finally:
-        # Nothing runs any more but after an interruption or an error. Then readers see the flag; a thread that is in a
-        # long computation or waits for a server is not waited for.
+        # Tasks still run only after an interruption or an error. Readers then check the flag; a thread in a long
+        # computation or a request to a server is not waited for.
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
         wait(running, timeout=_GRACE)
@@ -115,7 +115,7 @@ def _run_within(budget: Budget, task: _Task) -> Sequence[Outcome]:
 def _in_order(
     pool: ThreadPoolExecutor, tasks: Iterator[_Task], running: deque[Future[Sequence[Outcome]]]
 ) -> Iterator[Sequence[Outcome]]:
-    """Run tasks ahead of who takes their results, but not so far that a large folder fills the memory."""
+    """Run tasks ahead of the consumer of their results, but at most `_AHEAD`, which bounds the use of memory."""
     for task in tasks:
         running.append(pool.submit(task))
         if len(running) > _AHEAD:
@@ -152,7 +152,7 @@ def _tasks(
             yield partial(_named_file, target, containers)
             yield partial(containers.open, target, str(target))
         case "folder":
-            yield from _directory(_Tree(target, named), containers)
+            yield from _scan_directory(_Tree(target, named), containers)
         case _:
             yield partial(_archive, target, containers)
 
@@ -172,7 +172,7 @@ def _named_file(path: Path, containers: ContainerInspector) -> Sequence[Outcome]
 
 def _archive(path: Path, containers: ContainerInspector) -> Sequence[Outcome]:
     within = collect_outcomes(partial(containers.open, path, str(path)))
-    # What begins as a program is run as one, whatever else it is: a tar begins with a name of its maker's choice.
+    # A file that begins as a program can be run as one, even if it is also a tar, which begins with any name.
     return [*collect_outcomes(partial(_named_file, path, containers)), *within] if _is_program(path) else within
 
 
@@ -188,24 +188,24 @@ def _is_program(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """A folder that is looked through."""
+    """A directory that is scanned."""
 
     root: Path
-    """As the user named it."""
+    """As given by the user."""
     named: tuple[Path, ...]
-    """Where all that the user named lies."""
+    """The resolved paths of all targets."""
 
     def outside_target(self, link: Path) -> Path | None:
-        """Give where a link in the folder ends, if nobody looks there otherwise; None for one that ends nowhere.
+        """Return the target of a link in the directory, if it is not scanned otherwise; None for a dangling link.
 
-        An absolute link means the folder's own, as a node's root, where that has such a path. Raises `OSError`.
+        An absolute link is relative to the directory, as in a node's root, if that has such a path. Raises `OSError`.
         """
         below = link.relative_to(self.root)
         climbs = os.path.normpath(below.parent / link.readlink()).startswith("..")
         if not climbs and self._has(below):
             return None
         place = Path(os.path.realpath(link))
-        if any(place.is_relative_to(looked_at) for looked_at in (*self.named, *_KERNEL_DIRECTORIES)):
+        if any(place.is_relative_to(scanned) for scanned in (*self.named, *_KERNEL_DIRECTORIES)):
             return None
         try:
             place.stat()
@@ -223,15 +223,15 @@ class _Tree:
         return True
 
 
-def _directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Task]:
+def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Task]:
     errors: list[OSError] = []
     batch: list[Path] = []
     size = 0
-    for folder, names, files in os.walk(tree.root, onerror=errors.append):
+    for directory, names, files in os.walk(tree.root, onerror=errors.append):
         names.sort()
-        links = [name for name in names if Path(folder, name).is_symlink()]
+        links = [name for name in names if Path(directory, name).is_symlink()]
         for name in sorted(files + links):
-            batch.append(Path(folder, name))
+            batch.append(Path(directory, name))
             size += _size(batch[-1])
             if len(batch) == _BATCH or size >= _BATCH_BYTES:
                 yield partial(_files, batch, tree, containers)
@@ -243,12 +243,12 @@ def _directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Task]:
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except OSError:  # told when it is looked at
+    except OSError:  # reported when it is inspected
         return 0
 
 
 def _read_error(place: Path | str, error: OSError) -> Incomplete:
-    return Incomplete(f"{place} cannot be read: {error.strerror}.", "Read it as root, or name less of it.")
+    return Incomplete(f"{place} cannot be read: {error.strerror}.", "Run as root, or leave it out.")
 
 
 def _files(batch: list[Path], tree: _Tree, containers: ContainerInspector) -> Sequence[Outcome]:
@@ -256,10 +256,10 @@ def _files(batch: list[Path], tree: _Tree, containers: ContainerInspector) -> Se
     for path in batch:
         try:
             mode = path.lstat().st_mode
-            # Devices, FIFOs and sockets hold no bytes that could be a program's.
+            # Devices, FIFOs and sockets have no bytes that could be a program's.
             if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
                 found += _file(path, str(path), containers)
-            # What is packed in a folder is as much in it as the rest: a gate must not pass what it did not look at.
+            # Containers in a directory are opened, too: a gate must not pass what was not inspected.
             if stat.S_ISREG(mode) and may_hold_members(path):
                 found += collect_outcomes(partial(containers.open, path, str(path)))
             if stat.S_ISLNK(mode) and (place := tree.outside_target(path)) is not None:
@@ -272,11 +272,12 @@ def _files(batch: list[Path], tree: _Tree, containers: ContainerInspector) -> Se
 
 
 def _follow_link(link: Path, place: Path, tree: _Tree, containers: ContainerInspector) -> Sequence[Outcome]:
-    """Look at what a link leads to as if it were named, if it is a program or an archive."""
+    """Inspect the target of a link as if it were given by the user, if it is a program or an archive."""
     mode = place.stat().st_mode
     if stat.S_ISDIR(mode):
         raise Incomplete(
-            f"{link} leads out of {tree.root}, to the folder {place}, which is not looked at.", "Name that as well."
+            f"{link} leads out of {tree.root}, to the directory {place}, which is not inspected.",
+            "Inspect that as well.",
         )
     return _archive(link, containers) if stat.S_ISREG(mode) else []
 
@@ -286,7 +287,7 @@ def _file(path: Path, name: str, containers: ContainerInspector) -> Sequence[Out
     try:
         finding = containers.inspector.inspect_path(path, name, embedded.show)
     except UsageError as error:
-        # It was there when its folder was read.
-        raise Incomplete(f"{name} changed while it was read.", "Run it again when nothing writes there.") from error
+        # It existed when its directory was read.
+        raise Incomplete(f"{name} changed while it was read.", "Run it again when no process writes to it.") from error
     containers.meter.advance(finding.size or 0)
     return [LocatedFinding(None, None, finding), *find_embedded(name, None, embedded, path)]

@@ -1,4 +1,4 @@
-"""A finding as it stands in a manifest's ``files[]``, and back; a module as it stands in ``modules{}``."""
+"""The JSON forms of findings and modules: entries of ``files[]`` and ``modules{}`` of a manifest, and the cache."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, Verdict
 from .table import Row, Table
 
-#: Build settings that bear on cryptography, or on which source was built; the rest changes from one builder's
-#: machine to another's.
+#: Build settings that matter for cryptography or identify the source; the others differ between machines of builders.
 SETTINGS_THAT_MATTER = frozenset(
     {
         "-buildmode",
@@ -32,10 +31,10 @@ SETTINGS_THAT_MATTER = frozenset(
 
 
 def to_json(finding: Finding, *, whole: bool = False) -> dict[str, Any]:
-    """Give the manifest's form: keys that do not apply are absent, ``mode`` is octal digits.
+    """Return the manifest's entry for a finding. Keys that do not apply are absent; ``mode`` has octal digits.
 
-    ``whole`` gives what `from_json` can read back, for a cache of findings: all build settings, the module in full
-    and the ELF header's facts as well.
+    With ``whole``, the entry has everything that `from_json` needs, for the cache: also all build settings, all fields
+    of the module, and the facts of the ELF header.
     """
     entry: dict[str, Any] = {
         "path": finding.path,
@@ -76,14 +75,14 @@ def from_json(entry: dict[str, Any]) -> Finding:
     )
 
 
-def module_to_json(seen: DetectedModule, table: Table) -> dict[str, Any]:
-    """Say what a manifest says of a module: the table's row, apart from the certificates that cover it.
+def module_to_json(module: DetectedModule, table: Table) -> dict[str, Any]:
+    """Return the manifest's entry for a module: the row of the table, with certificates for a shipped row only.
 
-    Keys that do not apply are absent. Certificates are those of a shipped row only.
+    Keys that do not apply are absent.
     """
-    row = table.row(seen.id)
+    row = table.row(module.id)
     shipped = row.certificates if row is not None and row.row == "shipped" else ()
-    native = next((item for item in table.native if item.source == seen.digest and seen.row == "shipped"), None)
+    native = next((item for item in table.native if item.source == module.digest and module.row == "shipped"), None)
     if native is not None:
         shipped = native.certificates
     certificates = [
@@ -96,14 +95,14 @@ def module_to_json(seen: DetectedModule, table: Table) -> dict[str, Any]:
         for item in shipped
     ]
     entry = {
-        "name": seen.name,
-        "algorithm": seen.algorithm,
-        "digest": seen.digest,
-        "architecture": seen.architecture,
-        "commit": seen.commit,
-        "row": seen.row,
+        "name": module.name,
+        "algorithm": module.algorithm,
+        "digest": module.digest,
+        "architecture": module.architecture,
+        "commit": module.commit,
+        "row": module.row,
         "certificates": certificates or None,
-        "claimed_by": _claimed_by(seen, row, table),
+        "claimed_by": _claimed_by(module, row, table),
         "validation": native.validation if native is not None and not native.certificates else None,
     }
     return {key: value for key, value in entry.items() if value is not None}

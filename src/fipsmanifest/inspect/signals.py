@@ -1,6 +1,6 @@
-"""What a Go program says of its cryptography beside the module: marker functions, package names, symbols.
+"""Signs of a Go program's cryptography other than the module: marker functions, names of packages, symbols.
 
-None of these is a proof; each can deny a claim or name what is in use instead.
+None of them is a proof. Each can contradict a claim, or show what is used instead.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from .elf import Elf
 from .function_table import FunctionTable, NamedFunction
 from .source import ByteSource, find
 
-#: The bodies of the functions of ``crypto/internal/boring/sig`` on amd64 (``sig_amd64.s``): jumps over bytes that
-#: mean nothing, made to be found in a binary. Other architectures have a bare return there.
+#: The bodies of the functions of ``crypto/internal/boring/sig`` on amd64 (``sig_amd64.s``): jumps over bytes without
+#: meaning that can be found in a program. On other architectures they are a single return instruction.
 MARKERS = {
     "boring": bytes.fromhex("EB1DF448F44BF4B332F52813A3B450D441CC2485F001454E92101B1D2F1950C3"),
     "standard": bytes.fromhex("EB1DF448F44BF4BAEE4DFA9851CA56A91145E83E99C59CF911CB8E80DAF12FC3"),
@@ -23,10 +23,10 @@ MARKERS = {
 
 #: cgo's own names for the C functions that Go calls (symbol table of a file that is not stripped).
 _SYMBOL = b"_Cfunc__goboringcrypto_"
-_MOST_SYMBOLS = 4096
+_MAX_SYMBOLS = 4096
 
 _CRYPTO = (b"\0crypto/", b"\0vendor/golang.org/x/crypto/", b"\0golang.org/x/crypto/")
-#: Packages of that name that hold no cryptography: they compare, copy and combine bytes.
+#: Packages that compare, copy and combine bytes and have no cryptography.
 _NEUTRAL = re.compile(rb"crypto/(internal/(fips140/(v[0-9][A-Za-z0-9.-]*/)?)?)?(subtle|alias|constanttime)[./]")
 #: Go's native module of the toolchain's own version, and of one of its snapshots.
 _FIPS140 = b"\0crypto/internal/fips140/"
@@ -47,38 +47,38 @@ _MICROSOFT = (
 
 @dataclass(frozen=True, slots=True)
 class Markers:
-    """How often each marker function stands in executable memory."""
+    """How often each marker function is in executable memory."""
 
     boring: int
     """BoringCrypto."""
     standard: int
-    """StandardCrypto: Go's own, unvalidated implementation is linked."""
+    """StandardCrypto: Go's own, unvalidated implementation is linked in."""
     fipsonly: int
     """FIPSOnly: crypto/tls/fipsonly is imported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """Which packages the table of functions names."""
+    """Which packages the function table has functions of."""
 
     table: int | None
-    """File offset of that table; None where none can be read, so that what it does not name shows nothing."""
+    """File offset of the table; None if it cannot be read, in which case the absence of a package shows nothing."""
     crypto: bool
     """Any of Go's cryptographic packages."""
     boring: bool
     """Go's wrappers of BoringCrypto's functions."""
     fips140: bool
-    """Go's native module in the version that build info names."""
+    """Go's native module, in the version of build info."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forks:
-    """Which forks of Go the table of functions gives away by packages that only they have."""
+    """Forks of Go that are recognized by packages that only they have."""
 
     golang_fips: NamedFunction | None
     """The OpenSSL backend of golang-fips/go (also used by Microsoft's Go on Linux)."""
     microsoft_go: NamedFunction | None
-    """What only Microsoft's Go has."""
+    """Packages of Microsoft's Go alone."""
 
 
 def markers(source: ByteSource, elf: Elf) -> Markers:
@@ -87,9 +87,10 @@ def markers(source: ByteSource, elf: Elf) -> Markers:
 
 
 def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> Packages:
-    """Look for the names of packages among those of functions; ``fips140`` is the version of the native module.
+    """Return the packages that functions are of; ``fips140`` is the version of the native module, if any.
 
-    ``cmd/go`` names a snapshot's packages after its version, the toolchain's own (``latest``) after none.
+    The packages of a snapshot have its version in their paths; those of the toolchain itself (``latest``) do not
+    (``cmd/go``).
     """
     native = None
     if fips140 == _LATEST:
@@ -105,7 +106,7 @@ def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> P
 
 
 def forks(source: ByteSource, table: FunctionTable) -> Forks:
-    """Look for the packages of golang-fips/go and of Microsoft's Go."""
+    """Return the packages of golang-fips/go and of Microsoft's Go."""
     return Forks(table.first(source, _GOLANG_FIPS), table.first(source, _MICROSOFT))
 
 
@@ -117,7 +118,7 @@ def symbols(source: ByteSource, elf: Elf) -> int:
     count = 0
     for _ in find(source, strings.offset, strings.offset + strings.size, _SYMBOL):
         count += 1
-        if count == _MOST_SYMBOLS:
+        if count == _MAX_SYMBOLS:
             break
     return count
 

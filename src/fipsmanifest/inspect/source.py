@@ -1,4 +1,4 @@
-"""Bytes to look at, wherever they are: in memory or behind a file descriptor, read in windows and never mapped."""
+"""Sources of bytes for inspection: memory, or an open file that is read in windows and never mapped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Protocol
 
-#: Large enough that a call per window costs little, small enough for its copy to stay in a core's cache.
+#: Large enough that the calls cost little, small enough to stay in a core's cache.
 WINDOW = 1 << 18
 
 
@@ -15,10 +15,10 @@ class ByteSource(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Number of bytes."""
 
     def read_at(self, offset: int, length: int, /) -> bytes:
-        """Give ``length`` bytes from ``offset``, fewer only at the end."""
+        """Return ``length`` bytes from ``offset``, fewer only at the end."""
 
 
 class Buffer:
@@ -29,18 +29,18 @@ class Buffer:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Number of bytes."""
         return len(self._data)
 
     def read_at(self, offset: int, length: int, /) -> bytes:
-        """Give ``length`` bytes from ``offset``, fewer only at the end."""
+        """Return ``length`` bytes from ``offset``, fewer only at the end."""
         if offset < 0 or length <= 0:
             return b""
         return self._data[offset : offset + length]
 
 
 class OpenFile:
-    """A regular file behind a descriptor, which stays its owner's to close."""
+    """A regular file with an open descriptor, which the caller closes."""
 
     def __init__(self, descriptor: int, size: int | None = None) -> None:
         self._descriptor = descriptor
@@ -48,11 +48,11 @@ class OpenFile:
 
     @property
     def size(self) -> int:
-        """Bytes in all, as of the opening."""
+        """Number of bytes when it was opened."""
         return self._size
 
     def read_at(self, offset: int, length: int, /) -> bytes:
-        """Give ``length`` bytes from ``offset``, fewer only at the end. Raises OSError where the disk does."""
+        """Return ``length`` bytes from ``offset``, fewer only at the end. Raises `OSError`."""
         length = min(length, self._size - offset)
         if offset < 0 or length <= 0:
             return b""
@@ -66,10 +66,9 @@ class OpenFile:
 
 
 def windows(source: ByteSource, start: int, end: int, overlap: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Give (offset, bytes) windows that cover ``start`` to ``end``.
+    """Yield windows (offset, bytes) that cover ``start`` to ``end``.
 
-    Each window but the last is followed by one that begins ``overlap`` bytes before its end, so that anything of up
-    to ``overlap + 1`` bytes stands whole in one of them.
+    Each window overlaps the next one by ``overlap`` bytes, so that any ``overlap + 1`` bytes are whole in one of them.
     """
     while start < end:
         data = source.read_at(start, min(WINDOW + overlap, end - start))
@@ -80,7 +79,7 @@ def windows(source: ByteSource, start: int, end: int, overlap: int = 0) -> Itera
 
 
 def find(source: ByteSource, start: int, end: int, needle: bytes) -> Iterator[int]:
-    """Give the offsets of ``needle`` between ``start`` and ``end``, in order."""
+    """Yield the offsets of ``needle`` between ``start`` and ``end``, in order."""
     for base, data in windows(source, start, end, len(needle) - 1):
         at = data.find(needle)
         while at >= 0:

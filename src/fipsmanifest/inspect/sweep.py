@@ -1,8 +1,8 @@
-"""One pass over a program for what nearly every verdict needs.
+"""A single pass over a program for the facts that nearly every verdict needs.
 
 These are the places in its code where a known module seems to begin, which of Go's marker functions are linked in, and
-how many build infos are in its data: a second one is that of another program within it. Reading is most of what that
-costs, so all is looked for at once, and while the file is hashed where it can be.
+how many build infos are in its data: a second one belongs to a program that is embedded in it. Most of the cost is
+reading, so one pass searches for all of them, if possible while the file is hashed.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from .signals import MARKERS
 from .source import ByteSource, windows
 from .table import HEAD, Row
 
-#: Go aligns functions on amd64 to 32 bytes, older releases to 16. Linkers put x86_64 modules on a page, a forger could
-#: put one on any 16 bytes: with less, its instructions would find their tables misaligned.
+#: Go aligns functions on amd64 to 32 bytes, older releases to 16. Linkers align x86_64 modules to a page; a forger
+#: could align one to 16 bytes, but no less: its instructions need aligned tables.
 _FUNCTION_ALIGNMENT = 16
-#: What stands on the border of two pieces is found in a piece of its own, made of this many bytes from either side.
+#: What crosses the border of two pieces is found in a piece of its own, made of this many bytes from each side.
 _BORDER = HEAD - 1
-#: All markers begin alike, and of what they have in common this is the byte (0xF4) that code has least at this place:
-#: one function or loop in two thousand (measured). All x86_64 modules have 0x53 there, code one in a thousand.
-_TELLING = 4
-_TELLING_BYTE = MARKERS["standard"][_TELLING]
+#: The offset of a byte that all markers have in common (0xF4) and that is the rarest one at its place in code: in one
+#: of two thousand functions or loops (measured). All x86_64 modules have 0x53 there, as one of a thousand in code.
+_PROBE = 4
+_PROBE_BYTE = MARKERS["standard"][_PROBE]
 _MARKERS = tuple(MARKERS.values())
-#: Code that has it much more often than real code does is searched in a way whose time does not depend on that.
+#: Code that has the byte much more often than real code is searched by a method whose time does not depend on it.
 _OFTEN = 64
-#: Go's linker puts build info on 16 bytes, and files that it embeds too (measured). This byte of the magic, a colon,
-#: is the rarest one of data at its place.
+#: Go's linker aligns build info to 16 bytes, and embedded files too (measured). This byte of the magic, a colon, is the
+#: rarest one at its place in data.
 _INFO_ALIGNMENT = 16
-_INFO_TELLING = 13
-_INFO_TELLING_BYTE = MAGIC[_INFO_TELLING]
+_INFO_PROBE = 13
+_INFO_PROBE_BYTE = MAGIC[_INFO_PROBE]
 _INFO_SIZE = 16
 
 
 class Sweep:
-    """What one pass shows; pieces of the file are to be shown to it in their order."""
+    """The pass: pieces of the file are fed in their order."""
 
     def __init__(self, elf: Elf, rows: tuple[Row, ...]) -> None:
-        """Look through what can be executed of ``elf`` for the modules of ``rows``, those of its machine."""
+        """Search for the modules of ``rows``, which are those of the machine of ``elf``."""
         self._segments = elf.runnable
         self._data = _data(elf)
         self._end = _end(elf)
@@ -51,7 +51,7 @@ class Sweep:
         self._known = frozenset(row.head for row in rows)
         self._begins = tuple(_patterns(self._known))
         self._heads: set[int] = set()
-        self._seen: set[str] = set()
+        self._markers: set[str] = set()
         self._before = b""
         self._next = 0
 
@@ -62,26 +62,26 @@ class Sweep:
 
     @property
     def standard(self) -> bool:
-        """The StandardCrypto marker is there; only x86_64 programs have any."""
-        return "standard" in self._seen
+        """Whether the StandardCrypto marker was found; only x86_64 programs have markers."""
+        return "standard" in self._markers
 
     @property
     def boring(self) -> bool:
-        """The BoringCrypto marker is there; only x86_64 programs have any."""
-        return "boring" in self._seen
+        """Whether the BoringCrypto marker was found; only x86_64 programs have markers."""
+        return "boring" in self._markers
 
     @property
     def build_infos(self) -> int:
-        """How many headers of Go's build info are in data, which includes what follows the program in its file."""
+        """The number of headers of Go's build info in data, and in bytes after the program in its file."""
         return self._infos
 
     @property
     def fed(self) -> int:
-        """File offset up to which pieces were shown."""
+        """File offset after the last piece."""
         return self._next
 
     def feed(self, offset: int, data: bytes | bytearray, length: int) -> None:
-        """Look at the first ``length`` bytes of ``data``, which stand at ``offset`` in the file."""
+        """Search the first ``length`` bytes of ``data``, which are at ``offset`` of the file."""
         if offset != self._next:
             self._before = b""
         if self._before:
@@ -99,29 +99,29 @@ class Sweep:
             if low >= high:
                 continue
             if self._x86:
-                # Where address 0 would stand.
+                # The position of address 0.
                 zero = segment.offset - segment.address - offset
                 self._functions(data, offset, low + (zero - low) % _FUNCTION_ALIGNMENT, high)
             else:
-                self._heads.update(offset + at for head in self._known for at in _all(data, head, low, high))
+                self._heads.update(offset + at for head in self._known for at in _find_all(data, head, low, high))
 
     def _build_infos(self, offset: int, data: bytes | bytearray, length: int) -> int:
-        """Count headers of build info in data, where they are aligned, and behind the end, where they need not be."""
+        """Count headers of build info: aligned ones in data, and any after the program's end."""
         found = sum(_aligned_infos(data, offset, max(a - offset, 0), min(b - offset, length)) for a, b in self._data)
         if offset + length > self._end:
-            # One that begins in the piece before is whole with that piece's last bytes.
+            # With the last bytes of the previous piece, a header on the border is whole.
             before = self._before[-_INFO_SIZE + 1 :] if self._end < offset else b""
             found += sum(1 for _ in HEADER.finditer(before + data[max(self._end - offset, 0) : length]))
         return found
 
     def _functions(self, data: bytes | bytearray, offset: int, first: int, end: int) -> None:
-        """Look where a function can begin: at ``first``, and every sixteen bytes on.
+        """Search where functions can begin: at ``first``, and every sixteen bytes after it.
 
-        By one byte of what is wanted in a slice of every sixteenth: that touches each line of the processor's cache
-        once and compares little, which is four times as fast as looking everywhere.
+        It takes a slice of every sixteenth byte and searches that for one byte of each pattern. This reads each line of
+        the processor's cache once and compares little, which is four times as fast as a search everywhere.
         """
-        column = data[first + _TELLING : end : _FUNCTION_ALIGNMENT]
-        self._seen.update(_markers(data, column, first, end))
+        column = data[first + _PROBE : end : _FUNCTION_ALIGNMENT]
+        self._markers.update(_markers(data, column, first, end))
         for pattern, heads in self._begins:
             for match in pattern.finditer(column):
                 at = first + match.start() * _FUNCTION_ALIGNMENT
@@ -130,11 +130,11 @@ class Sweep:
 
 
 def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tuple[bytes, ...]]]:
-    """Give what the bytes at the telling places of modules' first bytes match, for those that have the first alike.
+    """Yield a pattern for the probe bytes of modules' heads, and these heads, for those with the same first probe byte.
 
-    So a pattern begins with one certain byte, which is looked for several times faster than with several.
+    Such a pattern begins with a single byte, which is found several times faster than one of several bytes.
     """
-    columns = sorted((head[_TELLING::_FUNCTION_ALIGNMENT], head) for head in heads)
+    columns = sorted((head[_PROBE::_FUNCTION_ALIGNMENT], head) for head in heads)
     for _, group in groupby(columns, key=lambda item: item[0][:1]):
         alike = list(group)
         first = re.escape(alike[0][0][:1])
@@ -143,10 +143,10 @@ def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tupl
 
 
 def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
-    """Look through what can be executed of a file that is not being read for anything else."""
+    """Read the parts of a file that are searched, and return the finished pass."""
     found = Sweep(elf, rows)
     code = [(segment.offset, segment.end) for segment in elf.runnable]
-    # Nothing that is looked for is divided where a stretch begins.
+    # Build info is aligned, so a range that begins aligned does not divide it.
     others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, end) for start, end in _data(elf)]
     for start, end in merge_ranges(sorted([*code, *others, (_end(elf), source.size)])):
         for base, data in windows(source, start, end):
@@ -155,38 +155,38 @@ def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
 
 
 def _data(elf: Elf) -> tuple[tuple[int, int], ...]:
-    """Return where the data of a program is in its file."""
+    """Return the ranges of a program's data in its file."""
     return tuple(merge_ranges(sorted((load.offset, load.end) for load in elf.loads if not load.executable)))
 
 
 def _end(elf: Elf) -> int:
-    """Return where a program ends in its file: the offset behind everything that its headers name."""
+    """Return the end of a program in its file: the offset after everything that its headers refer to."""
     ends = [segment.end for segment in elf.segments] + [section.offset + section.size for section in elf.sections]
     return max([*ends, elf.headers_end])
 
 
 def _aligned_infos(data: bytes | bytearray, offset: int, low: int, high: int) -> int:
-    """Count headers of build info between two places of ``data``, which is at ``offset`` in the file."""
+    """Count headers of build info between two indexes of ``data``, which is at ``offset`` of the file."""
     first = low + -(offset + low) % _INFO_ALIGNMENT
     if first >= high:
         return 0
-    column = data[first + _INFO_TELLING : high : _INFO_ALIGNMENT]
-    found, left, number = 0, max(len(column) // _OFTEN, _OFTEN), column.find(_INFO_TELLING_BYTE)
+    column = data[first + _INFO_PROBE : high : _INFO_ALIGNMENT]
+    found, left, number = 0, max(len(column) // _OFTEN, _OFTEN), column.find(_INFO_PROBE_BYTE)
     while number >= 0 and left:
         at, left = first + number * _INFO_ALIGNMENT, left - 1
         if data.startswith(MAGIC, at) and HEADER.match(data, at, high):
             found += 1
-        number = column.find(_INFO_TELLING_BYTE, number + 1)
+        number = column.find(_INFO_PROBE_BYTE, number + 1)
     return found
 
 
 def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[str]:
-    """Name the markers that stand at ``first`` or a multiple of sixteen bytes on.
+    """Yield the names of markers at ``first`` or a multiple of sixteen bytes after it.
 
-    ``column`` has what stands at their telling place.
+    ``column`` has their probe bytes.
     """
     most = max(len(column) // _OFTEN, _OFTEN)
-    for tried, number in enumerate(_all(column, _TELLING_BYTE, 0, len(column))):
+    for tried, number in enumerate(_find_all(column, _PROBE_BYTE, 0, len(column))):
         if tried == most:
             yield from _markers_everywhere(data, first, end)
             return
@@ -197,12 +197,12 @@ def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end
 
 def _markers_everywhere(data: bytes | bytearray, first: int, end: int) -> Iterator[str]:
     for name, marker in MARKERS.items():
-        if any((at - first) % _FUNCTION_ALIGNMENT == 0 for at in _all(data, marker, first, end)):
+        if any((at - first) % _FUNCTION_ALIGNMENT == 0 for at in _find_all(data, marker, first, end)):
             yield name
 
 
-def _all(data: bytes | bytearray, wanted: bytes | int, start: int, end: int) -> Iterator[int]:
-    at = data.find(wanted, start, end)
+def _find_all(data: bytes | bytearray, needle: bytes | int, start: int, end: int) -> Iterator[int]:
+    at = data.find(needle, start, end)
     while at >= 0:
         yield at
-        at = data.find(wanted, at + 1, end)
+        at = data.find(needle, at + 1, end)

@@ -1,4 +1,4 @@
-"""The table of known modules: ``modules.toml`` as it ships, and a user's own rows in the same form."""
+"""The table of known modules: the shipped ``modules.toml``, and a user's own rows in the same format."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..model import documents
 from .native.library import Library
 
 HEAD = 64
-"""Bytes of a module's text that it is found by."""
+"""Number of bytes of a module's text by which it is found."""
 
 _SHIPPED = Path(__file__).with_name("modules.toml")
 _ALGORITHMS = {"hmac-sha256": 32, "hmac-sha512": 64}
-_LARGEST_TEXT = 16 << 20
+_MAX_TEXT = 16 << 20
 #: TOML 1.0, "Keys".
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -30,49 +30,49 @@ class Certificate:
     """One certificate of the Cryptographic Module Validation Program."""
 
     number: int
-    """As NIST lists it."""
+    """In NIST's list."""
     module: str
     """The module's name and version on the certificate."""
     standard: Literal["FIPS 140-2", "FIPS 140-3"]
-    """What it was validated against."""
+    """The standard of the validation."""
     holder: str
     """The vendor."""
     source: str
-    """Where this can be looked up."""
+    """Where this was published."""
     confidence: Literal["high", "medium", "low"]
-    """How sure it is that number, module and standard belong together."""
+    """The confidence that number, module and standard belong together."""
     level: int | None = None
-    """Overall security level, where it is known."""
+    """Overall security level, if known."""
     historical_since: date | None = None
-    """The day on which it moved to the historical list at the latest."""
+    """The day on which it moved to the historical list, or the latest possible one."""
     sunset: date | None = None
-    """The day on which it is to move there, where that is known and yet to come."""
+    """The future day on which it moves there, if known."""
 
     def status(self, day: date) -> Literal["active", "historical"]:
-        """Say what the certificate is on a day; never stored, since it changes without any new fact."""
+        """Return the certificate's status on a day. It is never stored, because it changes without a new fact."""
         end = self.historical_since or self.sunset
         return "historical" if end and day >= end else "active"
 
     def standing(self, day: date) -> str:
-        """Say the same in words, with the day that it rests on."""
+        """Describe the status on a day, with the day on which it changes."""
         end = self.historical_since or self.sunset
         if end is None:
-            return "active, its end is not known here"
+            return "active, its end is not known"
         return f"{'active until' if day < end else 'historical since'} {end}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One validated module as it stands in an executable."""
+    """One build of a module, as it is in executables."""
 
     id: str
-    """The name that manifests use."""
+    """Its key in manifests."""
     name: str
-    """What its makers call it."""
+    """Its name."""
     commit: str
     """The BoringSSL commit that it was built from."""
     tag: str
-    """The BoringSSL tag, empty where there is none."""
+    """The BoringSSL tag; empty if there is none."""
     architecture: str
     """RPM name."""
     text_length: int
@@ -82,23 +82,23 @@ class Row:
     digest: bytes
     """The integrity digest over the text."""
     digest_offset: int
-    """Where that digest is stored, counted from the text's start."""
+    """Where the digest is stored, relative to the text's start."""
     head: bytes
     """The text's first 64 bytes."""
     object_before: int
-    """Bytes of the module's own object file that stand before the text in memory."""
+    """Bytes of the module's own object file before the text, in memory."""
     object_length: int
-    """Bytes of that object's code in all: calls from within it show nothing."""
+    """Bytes of that object's code; calls from within it do not count."""
     entry_points: Mapping[str, int]
     """Functions that Go calls, by name, as offsets from the text's start."""
     seen_in: tuple[str, ...] = ()
     """Toolchains that it was taken from."""
     certificates: tuple[Certificate, ...] = ()
-    """What covers it; always empty for local rows."""
+    """The certificates of the module; always empty for local rows."""
     claimed_by: str = ""
     """Who vouches for a local row."""
     row: Literal["shipped", "local"] = "shipped"
-    """Which table it comes from."""
+    """The table that it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +124,18 @@ class Table:
     rows: tuple[Row, ...]
     """Shipped ones first."""
     certificates: tuple[Certificate, ...] = field(default=())
-    """All certificates that the shipped table knows, those without a row too."""
+    """All certificates of the shipped table, including those without a row."""
     native: tuple[NativeRow, ...] = ()
     """Versions of Go's native module."""
     references: Library = field(default_factory=Library, compare=False)
     """What toolchains compile of Go's native module."""
 
     def of(self, architecture: str) -> tuple[Row, ...]:
-        """Give the rows for one architecture (RPM name)."""
+        """Return the rows of an architecture (RPM name)."""
         return tuple(row for row in self.rows if row.architecture == architecture)
 
     def row(self, identifier: str) -> Row | None:
-        """Give the row of that id."""
+        """Return the row with an id; None if there is none."""
         return next((row for row in self.rows if row.id == identifier), None)
 
     def native_row(self, version: str) -> NativeRow | None:
@@ -143,7 +143,7 @@ class Table:
         return next((row for row in self.native if row.version == version), None)
 
     def on_140_2(self, day: date) -> str:
-        """Say in a sentence where the FIPS 140-2 certificates stand on a day."""
+        """Describe the status of the FIPS 140-2 certificates on a day, in a sentence."""
         old = [item for item in self.certificates if item.standard == "FIPS 140-2"]
         last = max(item.historical_since for item in old if item.historical_since is not None)
         if day < last:
@@ -161,8 +161,8 @@ class Table:
 def load(local: Path | None = None, references: Path | None = None) -> Table:
     """Read the shipped table, a user's own rows (``--modules FILE``) and own references (``--references DIR``).
 
-    Raises `UsageError` where the user's file cannot be meant as a table: it must name ``claimed_by`` for each row
-    and may carry no certificates.
+    Raises `UsageError` if the user's file is not a valid table: each row must have ``claimed_by``, and there must be no
+    certificates.
     """
     table = parse(_SHIPPED.read_text("utf-8"), _SHIPPED.name)
     if references is not None:
@@ -174,26 +174,26 @@ def load(local: Path | None = None, references: Path | None = None) -> Table:
     try:
         text = local.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{local} cannot be read: {error}.", "Name a file made by `modules learn`.") from error
+        raise UsageError(f"{local} cannot be read: {error}.", "Pass a file made by 'modules learn'.") from error
     return extended(table, text, str(local))
 
 
 def extended(table: Table, text: str, name: str) -> Table:
-    """Give ``table`` with a user's own rows, which ``text`` has in TOML; ``name`` is what errors call it.
+    """Return ``table`` with a user's own rows from TOML ``text``, which errors call ``name``.
 
-    Raises `UsageError` as `load`.
+    Raises `UsageError` as `load` does.
     """
     own = parse(text, name, local=True)
-    taken = {row.id for row in table.rows}
+    ids = {row.id for row in table.rows}
     for row in own.rows:
-        if row.id in taken:
-            raise UsageError(f"{name} names {row.id}, which is a row already.", "Give the row another id.")
-        taken.add(row.id)
+        if row.id in ids:
+            raise UsageError(f"{name} defines {row.id}, which is already in the table.", "Change the row's id.")
+        ids.add(row.id)
     return replace(table, rows=table.rows + own.rows)
 
 
 def parse(text: str, name: str, *, local: bool = False) -> Table:
-    """Read a table from TOML text; ``name`` is what errors call it. Raises `UsageError` on any mistake in it."""
+    """Read a table from TOML text, which errors call ``name``. Raises `UsageError` if it is not valid."""
     try:
         document = documents.read_toml(text)
         certificates = {entry["number"]: Certificate(**entry) for entry in document.get("certificate", [])}
@@ -201,18 +201,18 @@ def parse(text: str, name: str, *, local: bool = False) -> Table:
         native = tuple(_native_row(entry, certificates) for entry in document.get("native", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"{name} is not a table of modules: {reason}.", "Make rows with `modules learn`.") from error
+        raise UsageError(f"{name} is not a table of modules: {reason}.", "Make rows with 'modules learn'.") from error
     if local and certificates:
         raise UsageError(
-            f"{name} carries certificates, which local rows cannot.", "Say who vouches in claimed_by instead."
+            f"{name} has certificates, which local rows must not have.", "State who vouches in claimed_by instead."
         )
     if local and native:
         raise UsageError(
             f"{name} has versions of Go's native module, which local tables cannot.",
-            "Make a reference of it with `modules learn --native`.",
+            "Make a reference of it with 'modules learn --native'.",
         )
     if not rows:
-        raise UsageError(f"{name} has no rows.", "Make rows with `modules learn`.")
+        raise UsageError(f"{name} has no rows.", "Make rows with 'modules learn'.")
     return Table(rows, tuple(certificates.values()), native)
 
 
@@ -228,9 +228,9 @@ def _row(entry: dict[str, Any], certificates: Mapping[int, Certificate], *, loca
     fields = dict(entry)
     numbers = fields.pop("certificates", [])
     if local and numbers:
-        raise ValueError(f"{entry['id']} names certificates, which local rows cannot")
+        raise ValueError(f"{entry['id']} names certificates, which local rows must not have")
     if local and not str(fields.get("claimed_by", "")).strip():
-        raise ValueError(f"{entry['id']} does not say claimed_by")
+        raise ValueError(f"{entry['id']} has no claimed_by")
     unknown = [number for number in numbers if number not in certificates]
     if unknown:
         raise ValueError(f"{entry['id']} names certificate {unknown[0]}, which is not described")
@@ -255,18 +255,18 @@ def _check(row: Row) -> None:
         raise ValueError(f"{row.id}: the digest does not fit {row.algorithm!r}")
     if len(row.head) != HEAD:
         raise ValueError(f"{row.id}: head is not {HEAD} bytes")
-    if not HEAD <= row.text_length <= _LARGEST_TEXT or row.digest_offset < row.text_length:
-        raise ValueError(f"{row.id}: text_length or digest_offset cannot be")
-    if row.digest_offset > _LARGEST_TEXT or not 0 <= row.object_before <= row.object_length <= _LARGEST_TEXT:
-        raise ValueError(f"{row.id}: the object's extent cannot be")
+    if not HEAD <= row.text_length <= _MAX_TEXT or row.digest_offset < row.text_length:
+        raise ValueError(f"{row.id}: text_length or digest_offset is out of range")
+    if row.digest_offset > _MAX_TEXT or not 0 <= row.object_before <= row.object_length <= _MAX_TEXT:
+        raise ValueError(f"{row.id}: object_before or object_length is out of range")
     if not row.entry_points:
-        raise ValueError(f"{row.id}: no entry points, so no call could ever be seen")
+        raise ValueError(f"{row.id}: no entry points, so no call could be found")
     if not all(0 <= offset < row.text_length for offset in row.entry_points.values()):
-        raise ValueError(f"{row.id}: an entry point lies outside the text")
+        raise ValueError(f"{row.id}: an entry point is outside the text")
 
 
 def emit(rows: Sequence[Row]) -> str:
-    """Write rows in the table's TOML form, the same text for the same rows."""
+    """Return rows as TOML, the same text for the same rows."""
     return "\n".join(_emit(row) for row in rows)
 
 
@@ -297,12 +297,12 @@ def _emit(row: Row) -> str:
 
 
 def _key(name: str) -> str:
-    """Give a TOML key: compilers name parts of functions with dots, which would divide it."""
+    """Return a TOML key, quoted if needed: compilers name parts of functions with dots, which separate keys."""
     return name if _BARE_KEY.fullmatch(name) else _quoted(name)
 
 
 def _quoted(text: str) -> str:
-    """Give a TOML basic string."""
+    """Return a TOML basic string."""
     escaped = "".join(
         f"\\u{ord(c):04x}" if ord(c) < 0x20 or ord(c) == 0x7F else {'"': '\\"', "\\": "\\\\"}.get(c, c) for c in text
     )

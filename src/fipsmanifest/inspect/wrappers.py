@@ -1,10 +1,10 @@
-"""Whether Go's own wrappers lead into a module: the way from a Go function to the module's code, step by step.
+"""Go's own wrappers of a module's functions: the path from a Go function to the module's code, step by step.
 
-``crypto/internal/boring`` reaches the module by cgo. For each C function that it calls, cgo writes a Go function
-(``_Cfunc__goboringcrypto_SHA256_Init``), a variable with the address of a C function of its own, and that C function,
-which calls the module's. So a module that is in use has, for each function in use, a caller in that package, a wrapper
-in the function table, and a call at the end of the way. A call from anywhere else, such as a C file beside a plain Go
-program, shows nothing.
+``crypto/internal/boring`` calls the module by cgo. For each C function that it calls, cgo generates a Go function
+(``_Cfunc__goboringcrypto_SHA256_Init``), a variable with the address of a generated C function, and that C function,
+which calls the module's. So for each function in use, there is a caller in that package, a wrapper in the function
+table, and a call at the end of the path. A call from elsewhere, such as from a C file in a plain Go program, does not
+show that Go uses the module.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .source import ByteSource
 _PACKAGE = b"crypto/internal/boring."
 _BORING, _STANDARD = b"\0crypto/internal/boring/sig.BoringCrypto", b"\0crypto/internal/boring/sig.StandardCrypto"
 _WRAPPER = "crypto/internal/boring._Cfunc__goboringcrypto_"
-#: cgo's C functions take their arguments out of a structure and call one function (measured: at most 160 bytes).
+#: Generated C functions read their arguments from a structure and call one function (measured: at most 160 bytes).
 _C_FUNCTION = 512
-#: Wrappers have about a hundred bytes, the package's other functions up to some thousand.
-_LONGEST_FUNCTION = 1 << 16
-_MOST_FUNCTIONS = 4096
+#: Wrappers have about a hundred bytes, the package's other functions up to some thousands.
+_MAX_FUNCTION_BYTES = 1 << 16
+_MAX_FUNCTIONS = 4096
 
 #: ``mov rel32(%rip), %r64``: REX.W, opcode, ModRM (mod 00, r/m 101), displacement.
 _LOAD = re.compile(rb"[\x48\x4c]\x8b[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]", re.DOTALL)
@@ -39,37 +39,37 @@ _CALL = re.compile(rb"[\xe8\xe9]")
 SELF_TEST = "BORINGSSL_bcm_power_on_self_test"
 """The first function of the module that the package calls (``boring.go``, ``init``)."""
 ENOUGH = 3
-"""Functions of the module that wrappers must lead to, the self-test among them. A program that draws random numbers
-alone has just as many: the self-test, ``FIPS_mode`` and ``RAND_bytes`` (measured, Go 1.19 to 1.27)."""
+"""Functions of the module that wrappers must call, the self-test among them. A program that only generates random
+numbers has exactly these: the self-test, ``FIPS_mode`` and ``RAND_bytes`` (measured, Go 1.19 to 1.27)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wrappers:
-    """What the function table shows of ``crypto/internal/boring``."""
+    """The functions of ``crypto/internal/boring`` in the function table."""
 
     table: int | None
-    """File offset of the table; None where there is none that can be read."""
+    """File offset of the table; None if none can be read."""
     boring: bool
-    """It has ``sig.BoringCrypto``, which the package's ``init`` calls where the module is in use."""
+    """Whether it has ``sig.BoringCrypto``, which the package's ``init`` calls if the module is in use."""
     standard: bool
-    """It has ``sig.StandardCrypto``, which Go's own cryptography calls where the module is not in use."""
+    """Whether it has ``sig.StandardCrypto``, which Go's own cryptography calls if the module is not in use."""
     wired: frozenset[str]
-    """The module's functions that wrappers of the same names lead to; counting ends where they are enough."""
+    """The module's functions that wrappers of the same names call; counting ends when they are enough."""
 
     @property
     def enough(self) -> bool:
-        """Return whether Go uses the module."""
+        """Whether Go uses the module."""
         return self.boring and len(self.wired) >= ENOUGH and SELF_TEST in self.wired
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """What is read of a machine's code: both take bytes and the address of the first."""
+    """Readers of a machine's code. Both take code and the address of its first byte."""
 
     loads: Callable[[bytes, int], Iterator[int]]
-    """Addresses of the words that it loads."""
+    """Yields the addresses of words that the code loads."""
     calls: Callable[[bytes, int], Iterator[int]]
-    """Addresses that it calls or jumps to."""
+    """Yields the addresses that the code calls or jumps to."""
 
 
 def read(source: ByteSource, elf: Elf, modules: Sequence[ModuleMatch]) -> Wrappers:
@@ -78,7 +78,7 @@ def read(source: ByteSource, elf: Elf, modules: Sequence[ModuleMatch]) -> Wrappe
     package = functions.functions_with_prefix(source, elf, table, _PACKAGE)
     code = _INSTRUCTIONS.get(elf.facts.machine)
     wired: frozenset[str] = frozenset()
-    if code is not None and len(package) <= _MOST_FUNCTIONS:
+    if code is not None and len(package) <= _MAX_FUNCTIONS:
         wired = frozenset(islice(_wired(RelocatedData(source, elf), code, package, modules), ENOUGH))
     boring, standard = (table.first(source, (name,)) is not None for name in (_BORING, _STANDARD))
     return Wrappers(table.offset, boring, standard, wired)
@@ -95,14 +95,14 @@ def _wired(
         for item in package
         if item.name.startswith(_WRAPPER) and item.start in called
     }
-    # What is required comes first, so that little is followed of a program that has it all.
+    # The self-test comes first, because the caller stops when it has enough.
     for name in sorted(wrappers, key=lambda name: name != SELF_TEST):
         if any(entry(target, name) for target in _targets(memory, code, wrappers[name]) for entry in entries):
             yield name
 
 
 def _entry(memory: RelocatedData, module: ModuleMatch) -> Callable[[int, str], bool]:
-    """Return what tells whether a module has the function of a name at an address; unknown ones have any anywhere."""
+    """Return a predicate: whether an address is the module's function with a name, or anywhere in an unknown module."""
     start = memory.address_of(module.offset)
     row = module.row
     if start is None:
@@ -113,11 +113,11 @@ def _entry(memory: RelocatedData, module: ModuleMatch) -> Callable[[int, str], b
 
 
 def _targets(memory: RelocatedData, code: Instructions, wrapper: Function) -> Iterator[int]:
-    """Yield what the C functions call whose addresses a wrapper loads from its variables."""
+    """Yield the addresses that C functions call whose addresses a wrapper loads from its variables."""
     for place in code.loads(_body(memory, wrapper), wrapper.start):
         function = memory.word(place)
         if function is not None and not memory.executable(function):
-            # Code for shared linking has the variable's address in a slot.
+            # Code for shared linking loads the variable's address from a slot.
             function = memory.word(function)
         if function is not None and memory.executable(function):
             yield from code.calls(memory.bytes_at(function, _C_FUNCTION), function)
@@ -126,7 +126,7 @@ def _targets(memory: RelocatedData, code: Instructions, wrapper: Function) -> It
 def _body(memory: RelocatedData, function: Function) -> bytes:
     if not memory.executable(function.start):
         return b""
-    return memory.bytes_at(function.start, min(function.end - function.start, _LONGEST_FUNCTION))
+    return memory.bytes_at(function.start, min(function.end - function.start, _MAX_FUNCTION_BYTES))
 
 
 def _x86_loads(data: bytes, address: int) -> Iterator[int]:
@@ -149,7 +149,7 @@ def _arm_words(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _arm_loads(data: bytes, address: int) -> Iterator[int]:
-    """Follow ``ADRP Xd``, ``ADD Xd, Xn, #imm`` and ``LDR Xt, [Xn, #imm]`` through straight code."""
+    """Yield what ``LDR Xt, [Xn, #imm]`` loads after ``ADRP Xd`` and ``ADD Xd, Xn, #imm``, in code without branches."""
     registers: dict[int, int] = {}
     for at, word in _arm_words(data):
         target, base = word & 31, word >> 5 & 31

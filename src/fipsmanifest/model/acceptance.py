@@ -93,8 +93,6 @@ def find_violation(
     """
     reason = reason_not_acceptable(crypto)
     if reason is not None:
-        if exception is None and requirement.name != "known":
-            reason = f"'{requirement.name}' is required ({reason})"
         return Violation("not-acceptable", reason)
     if exception is not None:
         if crypto is None or crypto.verdict != exception.verdict:

@@ -267,12 +267,12 @@ class _Reader:
     def _matching(self, pattern: str) -> List[str]:
         folder, name = posixpath.split(pattern)
         try:
-            names = os.listdir(tree.resolve(self._root, folder))
+            names = tree.list_names(self._root, folder)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self._doubt(folder, errno.errorcode.get(error.errno or 0, "unreadable"))
             return []
-        return [posixpath.join(folder, one) for one in fnmatch.filter(sorted(map(os.fsdecode, names)), name)]
+        return [posixpath.join(folder, one) for one in fnmatch.filter(names, name)]
 
     def _text(self, path: str, must_be: bool = False) -> str:
         """Read a file whole; what is not there says nothing, unless something names it."""

@@ -5,7 +5,7 @@ import os
 import posixpath
 import re
 import sys
-from typing import Any, Dict, NamedTuple, Optional, Set
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..trust.text import visible
 from . import tree
@@ -16,13 +16,8 @@ from .version import own_version
 _STATIC_PODS = "/etc/kubernetes/manifests"
 _API_SERVER = "kube-apiserver"
 _CONTROL_PLANE = (_API_SERVER, "kube-controller-manager", "kube-scheduler", "etcd")
-# As an image's name or a word of its own: not in a path, nor in an option's value.
-_NAMED = re.compile(r"""(?:^|[\s"'\[,/])({})(?=["'\],:@\s]|$)""".format("|".join(_CONTROL_PLANE)))
-_COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)  # YAML 1.2, 6.6
 _UPPER = re.compile(r"[,\s]upperdir=([^,\s]+)", re.ASCII)
 _MAX_MOUNTS = 4 * 1024 * 1024
-_MAX_PODS = 100
-_MAX_POD = 1024 * 1024
 _MAX_TOOL = 16 * 1024 * 1024
 
 
@@ -39,12 +34,11 @@ def find_role(root: str, asked: str) -> Role:
     """Give the role asked for, or with ``auto`` that of the static pods on the node."""
     if asked != "auto":
         return Role(asked)
-    try:
-        found = _static_pods(root)
-    except OSError as error:
-        return Role("worker", _doubt(errno.errorcode.get(error.errno or 0, "unknown"), "cannot be told"))
+    found, unread = _static_pods(root)
     if _API_SERVER in found:
         return Role("control-plane")
+    if unread:
+        return Role("worker", _doubt(unread, "cannot be determined"))
     if found:
         return Role("worker", _doubt("static-pod", "{} without {}".format(", ".join(sorted(found)), _API_SERVER)))
     return Role("worker")
@@ -116,43 +110,33 @@ def _doubt(code: str, actual: str) -> Result:
     return Result(platform.ID, "role", UNKNOWN, None, actual, {"code": code, "path": _STATIC_PODS}, advice)
 
 
-def _static_pods(root: str) -> Set[str]:
-    """Give which programs of a control plane are static pods; raises `OSError` where it cannot be told.
+def _static_pods(root: str) -> Tuple[Set[str], str]:
+    """Return which programs of a control plane are static pods, and why not all can be read; empty if they can."""
+    # Most nodes need no more than the files' names; the reader of YAML is compiled at every start that imports it.
+    from . import static_pods
 
-    The kubelet reads each file of the folder, whatever its name ends with, but for those that begin with a dot, and
-    where there is a file in its place that one (pkg/kubelet/config/file.go).
-    """
-    found = set()
+    found, unread = set(), ""
     try:
-        names = sorted(os.fsdecode(name) for name in os.listdir(tree.resolve(root, _STATIC_PODS)))
-    except FileNotFoundError:
-        return set()
-    except NotADirectoryError:
-        return _pod_programs(root, _STATIC_PODS)
-    if len(names) > _MAX_PODS:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    for name in names:
-        if name.partition(".")[0] in _CONTROL_PLANE:
-            found.add(name.partition(".")[0])
-        elif not name.startswith("."):
-            found |= _pod_programs(root, posixpath.join(_STATIC_PODS, name))
-    return found
+        paths = static_pods.list_paths(root)
+    except OSError as error:
+        return set(), errno.errorcode.get(error.errno or 0, "unreadable")
+    for path in paths:
+        name = posixpath.basename(path).partition(".")[0]
+        if name in _CONTROL_PLANE:
+            found.add(name)
+            continue
+        try:
+            pod = static_pods.read_file(root, path)
+            found |= pod.programs.intersection(_CONTROL_PLANE) if pod is not None else set()
+        except OSError as error:
+            unread = errno.errorcode.get(error.errno or 0, "unreadable")
+        except static_pods.Malformed:
+            unread = "malformed"
+    return found, unread
 
 
-def _pod_programs(root: str, path: str) -> Set[str]:
-    """Give which programs of a control plane a pod's definition names as an image's or a command's."""
-    try:
-        text = tree.read_small(root, path, _MAX_POD + 1)
-    except (tree.NotRegular, FileNotFoundError, NotADirectoryError):
-        return set()  # The kubelet passes over what is no file.
-    if len(text) > _MAX_POD:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    return set(_NAMED.findall(_COMMENT.sub("", text)))
-
-
-def describe(node: Node) -> Dict[str, Any]:
-    """Say what is looked at, and with what."""
-    release = platform.os_release(node.root) or {}
+def describe(node: Node, release: Mapping[str, str]) -> Dict[str, Any]:
+    """Return what is inspected, and with what; ``release`` has the fields of its os-release."""
     system = {name: visible(value, 100) for name, value in release.items() if name in ("ID", "VERSION_ID")}
     machine = os.uname()
     return {

@@ -18,13 +18,12 @@ from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageEr
 from ..trust.document import MAX_BYTES
 from ..trust.store import Trust, load_trust, packed_trust
 from ..trust.text import utc_now, visible, write_time
-from . import bounded, descriptors, host, options, report
-from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Listed, Node, Result, verdict
+from . import bounded, descriptors, host, inspection, options, report, report_files
+from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict
 from .version import own_version
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
-_OF_A_ROLE = frozenset(("files", "startup", "images", "services"))
 
 
 class Files(NamedTuple):
@@ -75,20 +74,23 @@ def _run(asked: options.Options) -> int:
     given = list(zip(_names(asked.manifests), map(_read, asked.manifests)))  # noqa: B905 - Python 3.6 has no strict=
     own = [path for path in (*asked.manifests, host.archive() or "-") if path != "-"]
     with contextlib.ExitStack() as opened:
-        files = Files(*(None if path is None else opened.enter_context(_open_file(path, own)) for path in asked.files))
+        files = Files(
+            *(None if path is None else opened.enter_context(report_files.open_file(path, own)) for path in asked.files)
+        )
         return _validate(asked, trust, given, files)
 
 
 def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], files: Files) -> int:
     """Look at the node and write what was found; gives the exit code."""
     started, clock = utc_now(), time.monotonic()
-    role = host.find_role(asked.root, asked.role)
-    node = Node(asked.root, asked.live, role.name)
-    described = host.describe(node)
+    end = clock + asked.timeout
+    surveyed = inspection.survey(asked, end)
+    node = Node(asked.root, asked.live, surveyed.role.name)
+    described = host.describe(node, surveyed.release)
     if not asked.json:
         # What follows may take a minute.
         _say(report.heading(described))
-    from .checks import platform, signature
+    from .checks import signature
 
     opened = [signature.open_manifest(name, data, trust, asked.bindings, asked.fingerprint) for name, data in given]
     results = [one.result for one in opened]
@@ -101,11 +103,10 @@ def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, b
     else:
         manifests = [one.listed for one in opened if one.listed is not None]
         results.append(signature.check_tool(manifests))
-        results += _doubts(node, role, asked)
-        fitting = platform.fitting(node, manifests)
-        for left_out in [one for one in manifests if one not in fitting]:
-            warnings.append("{} is for another system or machine, and vouches for nothing here.".format(left_out.name))
-        results += _check_node(node, fitting, asked.checks)
+        findings = inspection.check(node, surveyed, asked, manifests, end)
+        for name in findings.others:
+            warnings.append("{} is for another system or machine, and vouches for nothing here.".format(name))
+        results += findings.results
         found = verdict(results, trusted=True)
     described.update(
         tool_sha256=host.archive_digest(),
@@ -130,19 +131,6 @@ def _names(paths: Sequence[str]) -> List[str]:
     return names
 
 
-def _doubts(node: Node, role: host.Role, asked: options.Options) -> List[Result]:
-    """Return what speaks against the role and the scope that were taken for the node's."""
-    running = None if node.live else host.doubt_by_machine(node.root)
-    if running is not None:
-        return [running]
-    if not _OF_A_ROLE.intersection(asked.checks):
-        return []
-    doubt = role.doubt or host.doubt_by_static_pods(asked.root, asked.role)
-    if doubt is None and node.live and asked.role == "auto":
-        doubt = host.doubt_by_processes(role.name)
-    return [] if doubt is None else [doubt]
-
-
 def _trust(asked: options.Options) -> Optional[Trust]:
     return load_trust(asked.keys) if asked.keys is not None else packed_trust()
 
@@ -162,21 +150,6 @@ def _read(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise UsageError("{} cannot be read: {}.".format(visible(path), reason), "Name the signed manifest.")
-
-
-def _check_node(node: Node, manifests: Sequence[Listed], wanted: Sequence[str]) -> List[Result]:
-    from .checks import files, fips_mode, images, platform, processes, services, startup
-
-    checks = {
-        "platform": platform.check,
-        "fips-mode": fips_mode.check,
-        "files": files.check,
-        "startup": startup.check,
-        "images": images.check,
-        "processes": processes.check,
-        "services": services.check,
-    }
-    return [result for name in wanted if name in checks for result in checks[name](node, manifests)]
 
 
 def _unique(sentences: Sequence[str]) -> List[str]:
@@ -203,40 +176,13 @@ def _write(found: report.Report, asked: options.Options, files: Files) -> int:
 
 
 def _write_file(file: io.FileIO, text: str, name: str) -> int:
-    """Write an ASCII text to an open file; returns the exit code of a failure, or 0."""
-    left = memoryview(text.encode("ascii"))
+    """Write a report to an open file; return the exit code of a failure, or 0."""
     try:
-        while left:
-            left = left[file.write(left) :]
+        report_files.write(file, text)
     except OSError as error:
         _say_error("{} cannot be written: {}.".format(visible(name), error.strerror))
         return EXIT_CODES[INCOMPLETE]
     return 0
-
-
-def _open_file(path: str, others: Sequence[str]) -> io.FileIO:
-    """Open a file for a report before the node is inspected. Raises `UsageError` if it cannot be written."""
-    with contextlib.suppress(OSError):
-        # Neither may be written over: what the tool reads, and what it runs from.
-        if any(os.path.samefile(path, other) for other in others):
-            raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
-    try:
-        # A FIFO that nobody reads is an error: a reader may never come.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise UsageError("{} cannot be written: {}.".format(visible(path), reason), "Name another file.")
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and (status.st_nlink > 1 or status.st_uid != os.geteuid()):
-        # In a directory where others may write, somebody may have put there a name of another file.
-        os.close(descriptor)
-        reason = "it has another owner" if status.st_nlink == 1 else "it has another name as well (a hard link)"
-        raise UsageError("{} is not written over: {}.".format(visible(path), reason), "Name another file.")
-    if stat.S_ISREG(status.st_mode):
-        os.ftruncate(descriptor, 0)
-    os.set_blocking(descriptor, True)
-    return io.FileIO(descriptor, "w")
 
 
 def _version_text(trust: Optional[Trust]) -> str:

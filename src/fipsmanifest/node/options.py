@@ -1,7 +1,6 @@
 """The node tool's options."""
 
 import argparse
-import os
 import re
 from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
@@ -36,6 +35,8 @@ class Options(NamedTuple):
     """What the manifests must be for."""
     junit: Optional[str]
     """Where to write a JUnit report."""
+    timeout: int
+    """Seconds after which what is not finished is unknown."""
     report: Optional[str]
     """Where to write a second JSON report, of at most ``report_limit`` bytes."""
     report_limit: Optional[int]
@@ -61,8 +62,6 @@ def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
         raise UsageError(
             "--live is for a running node that is seen through --root DIR.", "Leave it out, or add --root."
         )
-    if given.root is not None and not os.path.isdir(given.root):
-        raise UsageError("There is no folder {}.".format(visible(given.root)), "Name the root of the node's file tree.")
     if given.report_limit is not None and given.report is None and not given.json:
         raise UsageError("--report-limit is for a JSON report.", "Add --json, or --report FILE.")
     if given.report is not None and given.report_limit is None:
@@ -80,6 +79,7 @@ def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
         given.fingerprint,
         Bindings(given.kubernetes, given.el, given.min_serial, given.allow_expired),
         given.junit,
+        given.timeout,
         given.report,
         given.report_limit,
         given.version,
@@ -115,10 +115,17 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--min-serial", type=_serial, metavar="N", help="the manifest must have this serial or a higher one")
     add("--allow-expired", action="store_true", help="take a manifest past its end, with a warning")
     add("--junit", metavar="FILE", help="write a JUnit report as well")
+    add("--timeout", type=_seconds, default=600, metavar="SECONDS", help="the time for all checks (600)")
     add("--report", metavar="FILE", help="write a JSON report of at most --report-limit bytes as well")
     add("--report-limit", type=_limit, metavar="BYTES", help="bound the JSON report: failures first, no passes")
     add("--version", action="store_true", help="show version, own digest and trusted keys")
     return parser
+
+
+def _seconds(text: str) -> int:
+    if not re.match(r"[1-9][0-9]{0,5}\Z", text):
+        raise argparse.ArgumentTypeError("{} is not a number of seconds from 1 to 999999".format(repr(text)))
+    return int(text)
 
 
 def _serial(text: str) -> int:

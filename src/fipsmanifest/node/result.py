@@ -1,10 +1,15 @@
 """What a check gives, and the verdict that follows from all of them."""
 
+import math
 import posixpath
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+import time
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..trust.text import visible
 from . import tree
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 PASS = "pass"  # noqa: S105
 FAIL = "fail"
@@ -61,6 +66,22 @@ class Node:
         """``control-plane`` or ``worker``."""
         self.digests = tree.Digests()
         """What the checks share, so that no file is read twice."""
+        self.end = math.inf
+        """When the time for the present check is over, by `time.monotonic`."""
+
+    def left(self, most: float = math.inf) -> float:
+        """Return how many seconds are left for the present check, at most ``most``."""
+        return max(min(self.end - time.monotonic(), most), 0.0)
+
+    def result_of(self, future: "Future[List[Result]]", otherwise: Result) -> List[Result]:
+        """Return what a thread returns, or ``otherwise`` if it does not end in the time that is left."""
+        from concurrent import futures  # imported after the first output, as by `tree.Digests`
+
+        try:
+            return future.result(None if self.end == math.inf else self.left())
+        except futures.TimeoutError:
+            self.digests.abandon(future)
+            return [otherwise]
 
     def unless_live(self, check: str, subject: str, missing: str) -> Result:
         """Give what a signal that is not there means: unknown on a running node, nothing in a tree at rest."""

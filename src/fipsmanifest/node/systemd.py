@@ -6,7 +6,6 @@ shared/conf-parser.c, shared/dropin.c, basic/extract-word.c and basic/env-file.c
 
 import errno
 import fnmatch
-import itertools
 import os
 import posixpath
 import re
@@ -46,7 +45,6 @@ _MANAGER_DROP_INS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _MAX_SIZE = 128 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024  # of all files; a node's own units are half a megabyte
 _MAX_ENTRIES = 20000
-_MAX_NAMES = 20000
 _MAX_UNITS = 4000
 _MAX_VARIABLES = 1000
 _MAX_ARGUMENTS = 256 * 1024
@@ -455,13 +453,11 @@ class Units:
             if place in seen:
                 return []
             seen.add(place)
-            with os.scandir(place) as listed:
-                names = [os.fsdecode(entry.name) for entry in itertools.islice(listed, _MAX_NAMES + 1)]
-            if len(names) > _MAX_NAMES:
-                self.doubts.append("{}: more than {} files".format(directory, _MAX_NAMES))
-            return sorted(names)
+            return tree.list_names(self._root, directory)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno == errno.EFBIG:
+                self.doubts.append("{}: {}".format(directory, error.strerror))
+            elif error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 self.doubts.append("{}: {}".format(directory, errno.errorcode.get(error.errno or 0, "unreadable")))
             return []
 

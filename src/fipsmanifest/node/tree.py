@@ -2,14 +2,17 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
+MAX_NAMES = 20000
+"""Names in a directory that is read whole."""
 _MAX_LINKS = 40
 _CHUNK = 256 * 1024  # more than this is read no faster, and each thread has a buffer
 _MAX_WORKERS = 8
@@ -44,13 +47,42 @@ class NotRegular(Exception):
     """The path is a folder, FIFO, socket or device; the text says which."""
 
 
+_UNANSWERING: Dict[bytes, bool] = {}
+"""Mount points below which nothing is read -> whether something was asked for there.
+
+State of the process: every reader of the node resolves its path here, and none may wait forever.
+"""
+
+
+def set_unanswering(places: Sequence[str]) -> None:
+    """Let `resolve` raise `OSError` (ETIMEDOUT) at and below these mount points."""
+    _UNANSWERING.clear()
+    _UNANSWERING.update({os.fsencode(place): False for place in places})
+
+
+def take_asked() -> List[str]:
+    """Return the mount points that do not answer and were asked for since the last call."""
+    found = [place for place, is_asked in _UNANSWERING.items() if is_asked]
+    _UNANSWERING.update(dict.fromkeys(found, False))
+    return [os.fsdecode(place) for place in found]
+
+
+def _refuse_unanswering(place: bytes) -> None:
+    place = os.path.join(os.path.abspath(place), b"")
+    for one in _UNANSWERING:
+        if place.startswith(os.path.join(one, b"")):
+            _UNANSWERING[one] = True
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
 def resolve(
     root: str, path: str, follow_last: bool = True, passed: Optional[Dict[bytes, os.stat_result]] = None
 ) -> bytes:
     """Give the real place of a node's ``path`` under ``root``, following links as the node itself would.
 
     Absolute link targets begin at ``root`` again and ``..`` stops there, as after chroot(2). What lies on the way, the
-    end included, is noted in ``passed``. Raises `OSError`: not there, no permission, or ELOOP after 40 links.
+    end included, is noted in ``passed``. Raises `OSError`: not there, no permission, ELOOP after 40 links, or ETIMEDOUT
+    below a mount that does not answer.
     """
     base = os.fsencode(root)
     waiting = _parts(path.encode("utf-8", "surrogateescape"))
@@ -64,6 +96,8 @@ def resolve(
             del reached[-1:]
             continue
         here = os.path.join(base, *(reached + [part]))
+        if _UNANSWERING:
+            _refuse_unanswering(here)
         status = os.lstat(here)
         if passed is not None:
             passed[here] = status
@@ -97,6 +131,7 @@ class Digests:
         self._known: Dict[Tuple[int, ...], Digest] = {}
         self._locks: Dict[Tuple[int, ...], threading.Lock] = {}
         self._given_up = threading.Event()
+        self._is_abandoned = False
 
     @contextlib.contextmanager
     def workers(self) -> "Iterator[ThreadPoolExecutor]":
@@ -110,7 +145,13 @@ class Digests:
             self._given_up.set()
             raise
         finally:
-            pool.shutdown()
+            pool.shutdown(wait=not self._is_abandoned)
+            self._is_abandoned = False
+
+    def abandon(self, future: "Future[Any]") -> None:
+        """Do not wait for what a thread of `workers` does: the file that it reads does not answer."""
+        future.cancel()
+        self._is_abandoned = True
 
     def of(self, path: bytes, max_size: int, follow: bool = False) -> Digest:
         """Hash a regular file with SHA-256.
@@ -179,6 +220,15 @@ def read_small(root: str, path: str, limit: int = 64 * 1024) -> str:
         return b"".join(parts).decode("utf-8", "backslashreplace")
     finally:
         os.close(descriptor)
+
+
+def list_names(root: str, directory: str, most: int = MAX_NAMES) -> List[str]:
+    """Return the sorted names in a directory of the node. Raise `OSError`, with EFBIG for more than ``most`` names."""
+    with os.scandir(resolve(root, directory)) as entries:
+        names = [os.fsdecode(entry.name) for entry in itertools.islice(entries, most + 1)]
+    if len(names) > most:
+        raise OSError(errno.EFBIG, "more than {} files".format(most))
+    return sorted(names)
 
 
 def kind(mode: int) -> str:

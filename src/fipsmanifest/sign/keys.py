@@ -184,7 +184,7 @@ def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tup
             )
         return held[0], held[0].primary.fingerprint
     requested = _plain(fingerprint)
-    chosen = [one for one in held if one.holds(requested)]
+    chosen = [one for one in held if one.has(requested)]
     if not chosen:
         raise NotTrusted(
             f"Fingerprint mismatch: expected {visible(requested)}, the file contains {names}.",

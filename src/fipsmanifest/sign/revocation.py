@@ -23,7 +23,7 @@ def applies_to(trust: Trust, key: TrustedKey, fingerprint: str) -> bool:
     primary = certificate.primary.fingerprint
     if fingerprint == primary:
         return True
-    of_primary = key.fingerprint == primary and certificate.holds(fingerprint)
+    of_primary = key.fingerprint == primary and certificate.has(fingerprint)
     return of_primary and (not key.signing_keys or fingerprint in key.signing_keys)
 
 

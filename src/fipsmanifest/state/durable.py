@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from ..errors import Incomplete
+from ..trust.links import others_write, refuse_links
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -45,7 +46,7 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def make_directory(path: Path) -> None:
     """Make a directory and those above it where they are missing. Raises `OSError`, for another user's link too."""
-    _refuse_links(path)
+    refuse_links(str(path))
     path.mkdir(parents=True, exist_ok=True)
 
 
@@ -55,38 +56,16 @@ def open_to_change(path: Path, flags: int) -> int:
     ``flags`` are those of `os.open` besides. Raises `OSError`, for another user's link too, for a file with a further
     name (a hard link) in a directory that others can write to, and for a FIFO without a reader.
     """
-    _refuse_links(path)
+    refuse_links(str(path))
     # A link that is left is this user's own, or the system's (/dev/stdout), and leads where they want it to.
     follow = 0 if path.is_symlink() else os.O_NOFOLLOW
     descriptor = os.open(path, flags | follow | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
     found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and _others_write(path.resolve().parent.stat()):
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and others_write(path.resolve().parent.stat()):
         os.close(descriptor)
         raise OSError(errno.EMLINK, "it has another name as well (a hard link)", str(path))
     os.set_blocking(descriptor, True)
     return descriptor
-
-
-def _refuse_links(path: Path) -> None:
-    """Raise `OSError` where a link on the way is not to be followed.
-
-    The rule is that of Linux (``fs.protected_symlinks``), which not every machine has switched on: in a directory that
-    others can write to, only links of this user and of the directory's owner are.
-    """
-    whole = path.absolute()
-    for place in (*reversed(whole.parents), whole):
-        try:
-            found = place.lstat()
-        except OSError:
-            return  # making or opening it says why
-        if stat.S_ISLNK(found.st_mode):
-            directory = place.parent.stat()
-            if _others_write(directory) and found.st_uid not in (os.geteuid(), directory.st_uid):
-                raise OSError(errno.ELOOP, f"{place} is another user's link", str(place))
-
-
-def _others_write(directory: os.stat_result) -> bool:
-    return bool(directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def sync_directory(directory: Path) -> None:

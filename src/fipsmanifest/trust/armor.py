@@ -1,4 +1,4 @@
-"""ASCII armor (RFC 9580, section 6): read strictly where this project wrote it, and as gpg does where others did."""
+"""ASCII armor (RFC 9580, section 6): a strict reader for files of this project, and one like gpg's for others."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]{1,76}={0,2}\Z")
 _CHECKSUM_LINE = re.compile(rb"=([A-Za-z0-9+/]{4})\Z")
 _MAX_HEADERS = 8
 
-# What others write: any header, and lines of any length.
+# The armor of others: any header, and lines of any length.
 _ANY_HEADER = re.compile(rb"[A-Za-z0-9-]{1,64}: ")
 _ANY_BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z")
 _ANY_BEGIN = re.compile(rb"-----BEGIN PGP ([A-Z0-9 ,/]{1,60})-----\Z")
@@ -25,8 +25,8 @@ _MAX_BLOCKS = 256
 def dearmor(data: bytes, kind: bytes) -> bytes:
     """Read one ASCII armor block of ``kind`` (``SIGNATURE``, ``PUBLIC KEY BLOCK``) that is all of ``data``.
 
-    Strict: LF line ends, headers Version and Comment only, canonical base64, the checksum right where there is one,
-    nothing before or after. Raises `NotTrusted`.
+    Strict: LF line ends, only the headers Version and Comment, canonical base64, no wrong checksum, and nothing before
+    or after it. Raises `NotTrusted`.
     """
     lines = data.split(b"\n")
     begin, end = _boundaries(kind)
@@ -47,11 +47,11 @@ def dearmor(data: bytes, kind: bytes) -> bytes:
 
 
 def dearmor_all(data: bytes, kind: bytes) -> bytes:
-    """Return what every armor block of ``kind`` in ``data`` holds, one after the other; binary data as it is.
+    """Return the joined content of every armor block of ``kind`` in ``data``; binary data is returned unchanged.
 
-    This is for files of others, and accepts what gpg accepts there: text before, between and after the blocks, CRLF,
-    blanks at the ends of lines, any header, lines of any length, no checksum. A block of another kind raises
-    `NotTrusted`, and so does a damaged one, or none at all.
+    This is for files of others, and accepts what gpg accepts: text before, between and after the blocks, CRLF, blanks
+    at the ends of lines, any header, lines of any length, no checksum. Raises `NotTrusted` for a block of another kind,
+    a damaged one, or if there is none.
     """
     if data[:1] >= b"\x80" and not data.startswith(b"\xef\xbb\xbf"):
         return data
@@ -127,14 +127,14 @@ def _decode(body: Sequence[bytes]) -> bytes:
 def _wrong_kind(found: bytes, kind: bytes) -> NotTrusted:
     if found in (b"PRIVATE KEY BLOCK", b"SECRET KEY BLOCK"):
         return secret_key_found()
-    return _bad_armor("it holds a {}, not a {}".format(visible(found.decode().lower()), kind.decode().lower()))
+    return _bad_armor("it has a {}, not a {}".format(visible(found.decode().lower()), kind.decode().lower()))
 
 
 def secret_key_found() -> NotTrusted:
-    """Return the error of a file with a secret key where a public one belongs."""
+    """Return the error for a file with a secret key instead of a public one."""
     return NotTrusted(
-        "The file holds a secret key.",
-        "Do not pass it on; export the public certificate with 'gpg --armor --export FINGERPRINT' and use that.",
+        "The file contains a secret key.",
+        "Do not distribute it; export the public certificate with 'gpg --armor --export FINGERPRINT' and use that.",
     )
 
 

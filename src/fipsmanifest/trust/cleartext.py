@@ -1,7 +1,7 @@
 """A strict reader of cleartext-signed files (RFC 9580, section 7), independent of gpg.
 
-gpg accepts text around the message, CRLF, trailing blanks and more; every such freedom is a place where two readers
-see two documents. Here there is exactly one way to write a signed manifest, and it is the way gpg writes it.
+gpg accepts text around the message, CRLF, trailing blanks and more, with which two readers can read two documents. This
+reader accepts only the form in which gpg writes a signed manifest.
 """
 
 import re
@@ -23,18 +23,18 @@ _TRAILING_BLANK = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]$", 
 
 
 class Cleartext(NamedTuple):
-    """A cleartext-signed message, taken apart."""
+    """The parts of a cleartext-signed message."""
 
     payload: bytes
     """The lines that were signed, dash-unescaped, each ended by LF."""
     hashes: Tuple[str, ...]
-    """The ``Hash:`` headers' values, in order."""
+    """The values of the ``Hash:`` headers, in order."""
     signature: openpgp.SignaturePacket
-    """What the one signature claims of itself."""
+    """The claims of its one signature."""
 
 
 def parse(data: bytes) -> Cleartext:
-    """Take a signed message apart; raises `NotTrusted` on anything but the one strict form."""
+    """Parse a signed message. Raises `NotTrusted` for any other form than the strict one."""
     if len(data) > MAX_BYTES:
         raise _refused("it is larger than {} bytes".format(MAX_BYTES))
     if not data.startswith(_BEGIN):
@@ -48,12 +48,12 @@ def parse(data: bytes) -> Cleartext:
         raise _refused("it has no signature, or no text before it")
     signature = openpgp.read_signature(dearmor(_SIGNATURE[1:] + armor, b"SIGNATURE"))
     if openpgp.HASH_NAMES.get(signature.hash_algorithm) not in hashes:
-        raise _refused("its signature uses another hash than its headers say")
+        raise _refused("its signature uses a hash that is not in its headers")
     return Cleartext(_read_body(body), hashes, signature)
 
 
 def unverified_body(data: bytes) -> bytes:
-    """Give the text of a signed message whose signature nobody looked at; raises `NotTrusted` as `parse` does."""
+    """Return the text of a signed message, whose signature is not verified. Raises `NotTrusted` as `parse` does."""
     return parse(data).payload
 
 
@@ -72,11 +72,11 @@ def _read_body(body: bytes) -> bytes:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise _refused("its text is not UTF-8")
-    # Most text is plain, and to see that costs a hundredth of the search.
+    # Most text is plain, which is a hundred times faster to find out than the search.
     if body.translate(None, _PLAIN):
         control = _CONTROL.search(text)
         if control is not None:
-            raise _refused("its text holds the control character U+{:04X}".format(ord(control.group())))
+            raise _refused("its text has the control character U+{:04X}".format(ord(control.group())))
         if _TRAILING_BLANK.search(text):
             raise _refused("a line ends in a blank")
     if b" \n" in body or body.endswith(b" "):
@@ -101,6 +101,6 @@ def _unescape(line: bytes) -> bytes:
 
 def _refused(reason: str) -> NotTrusted:
     return NotTrusted(
-        "The signed file is not written as a signed manifest is: {}.".format(reason),
-        "Download it again, as it was published, and change nothing in it.",
+        "The file is not a valid signed manifest: {}.".format(reason),
+        "Download it again, and do not change it.",
     )

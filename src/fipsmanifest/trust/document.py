@@ -1,7 +1,7 @@
-"""From the bytes that were signed to a manifest, and what it must be bound to.
+"""The signed bytes as a manifest, and the checks of what it is bound to.
 
-The signature says who wrote the bytes; this module says what they are: JSON that no two readers can read differently,
-of the right kind, for the Kubernetes version, EL and serial that were asked for, and not out of date.
+The signature shows who wrote the bytes. This module checks that they are unambiguous JSON, a manifest, for the
+Kubernetes version, EL and serial that were requested, and not expired.
 """
 
 from datetime import datetime
@@ -13,36 +13,36 @@ from .text import read_time, utc_now, visible, write_time
 
 SCHEMA = "fipsmanifest/v1"
 MAX_BYTES = 16 * 1024 * 1024
-"""The largest signed manifest that is read."""
+"""The most bytes of a signed manifest."""
 
 
 class Bindings(NamedTuple):
-    """What the reader of a manifest asked for; None where anything will do."""
+    """What the reader of a manifest requests; None for any value."""
 
     kubernetes: Optional[str] = None
     """``v1.21.3``, with or without the ``v``."""
     el: Optional[int] = None
     """Enterprise Linux major version."""
     min_serial: Optional[int] = None
-    """The lowest serial that is not a rollback."""
+    """The lowest serial that is accepted; a lower one is a rollback."""
     allow_expired: bool = False
-    """Whether a manifest past its ``expires`` is a warning instead of an error."""
+    """Whether an expired manifest causes a warning instead of an error."""
     name: Optional[str] = None
-    """Which of a version's manifests: ``rhel8``."""
+    """The manifest's name among those of its version: ``rhel8``."""
 
 
 def read_manifest(payload: bytes) -> Dict[str, Any]:
     """Read a manifest from the bytes that were signed.
 
-    Raises `NotTrusted` on JSON with duplicate keys, NaN, fractions, huge numbers or depth, and on a document that is
-    not a manifest of version 1, or lacks what a reader relies on.
+    Raises `NotTrusted` for JSON with duplicate keys, NaN, fractions, or too large numbers or depth, and for a document
+    that is not a manifest of version 1, or lacks fields that readers need.
     """
     document = parse_json(payload)
     schema = document.get("schema")
     if schema != SCHEMA:
         raise NotTrusted(
             "The signed document is not a manifest: its schema is {}, not {}.".format(visible(repr(schema)), SCHEMA),
-            "Get the manifest; or where its schema is newer, a newer tool.",
+            "Get the manifest, or a newer tool for a newer schema.",
         )
     for name, kind in _REQUIRED:
         if not isinstance(document.get(name), kind) or isinstance(document.get(name), bool):
@@ -57,7 +57,7 @@ def read_manifest(payload: bytes) -> Dict[str, Any]:
 
 
 def _check_shapes(document: Dict[str, Any]) -> None:
-    """Refuse entries whose fields are not what every reader takes them for."""
+    """Raise `NotTrusted` for entries whose fields are not of the types that readers expect."""
     node = document.get("node") or {}
     _check_entries("files", document["files"], _FILE_TEXT, required=("path",))
     _check_entries("images", document.get("images") or [], ("reference", "component", "index"))
@@ -85,7 +85,7 @@ def _check_shapes(document: Dict[str, Any]) -> None:
 
 
 def _check_services(services: List[Any]) -> None:
-    """Refuse services that could not be asked as the manifest means it; one that is left out would be a pass."""
+    """Raise `NotTrusted` for services that cannot be checked: one that is skipped would pass."""
     _check_entries("services", services, ("name", "preferred"), required=("name",))
     for service in services:
         port = service.get("port")
@@ -95,8 +95,8 @@ def _check_services(services: List[Any]) -> None:
             _check_texts("a service's {}".format(name), _list_in(service, name))
 
 
-def _list_in(holder: Dict[str, Any], name: str) -> List[Any]:
-    value = holder.get(name)
+def _list_in(parent: Dict[str, Any], name: str) -> List[Any]:
+    value = parent.get(name)
     if value is None:
         return []
     if not isinstance(value, list):
@@ -113,7 +113,7 @@ def _check_entries(what: str, entries: List[Any], texts: Sequence[str], required
     for entry in entries:
         if not isinstance(entry, dict):
             raise _malformed("an entry of {} is not an object".format(what))
-        # One look at all of them, and only where it finds something one at each: there are some thousand entries.
+        # All fields are checked at once, and one by one only if that fails: there are thousands of entries.
         if not _TEXT_OR_NONE.issuperset(map(type, map(entry.get, texts))) or not all(map(entry.get, required)):
             _refuse_text(what, entry, texts, required)
         if type(entry.get("size", 0)) is not int:
@@ -154,14 +154,14 @@ def check_bindings(
     name: Optional[str] = None,
     now: Optional[datetime] = None,
 ) -> List[str]:
-    """Hold a manifest against what was asked for, and against the day; gives warnings, raises `NotTrusted`."""
+    """Compare a manifest with the request and the current time; return warnings. Raises `NotTrusted`."""
     if kubernetes is not None and plain_version(manifest["kubernetes"]) != plain_version(kubernetes):
         raise _bound("Kubernetes {}, not {}".format(visible(manifest["kubernetes"]), visible(kubernetes)))
     if el is not None and manifest["el"] != el:
         raise _bound("EL{}, not EL{}".format(manifest["el"], el))
     if name is not None and name_of(manifest) != name:
         error = _bound("{}, not {}".format(visible(name_of(manifest)), visible(name)))
-        error.advice += " If it is the one that you mean, say so with --name {}.".format(visible(name_of(manifest)))
+        error.advice += " If you want this one, use --name {}.".format(visible(name_of(manifest)))
         raise error
     if min_serial is not None and manifest["serial"] < min_serial:
         raise NotTrusted(
@@ -182,17 +182,17 @@ def check_bindings(
 
 
 def plain_version(kubernetes: str) -> str:
-    """Give a Kubernetes version without the one ``v`` before it, which people leave out."""
+    """Return a Kubernetes version without its leading ``v``, which users may omit."""
     return kubernetes[1:] if kubernetes.startswith("v") else kubernetes
 
 
 def name_of(manifest: Dict[str, Any]) -> str:
-    """Give a manifest's name; one that says none, as the first ones did not, is its EL's own."""
+    """Return a manifest's name; the first manifests had no name, and it is that of their EL."""
     return str(manifest.get("name") or "rhel{}".format(manifest["el"]))
 
 
 def parse_json(payload: bytes) -> Dict[str, Any]:
-    """Read one JSON object that can be read in one way only; raises `NotTrusted`."""
+    """Read one unambiguous JSON object. Raises `NotTrusted`."""
     return strictjson.parse_object(payload, _malformed)
 
 
@@ -204,5 +204,5 @@ def _malformed(reason: str) -> NotTrusted:
 
 def _bound(reason: str) -> NotTrusted:
     return NotTrusted(
-        "The manifest is for {}.".format(reason), "Get the manifest of the release that the machine is to run."
+        "The manifest is for {}.".format(reason), "Get the manifest of the release that the machine runs."
     )

@@ -1,8 +1,8 @@
-"""Running gpgv, or gpg as if it were gpgv, and reading what it says on its status pipe.
+"""Runs of gpgv, or of gpg as gpgv, and the interpretation of their status lines.
 
-gpgv's exit code, its text output and the file it writes each say "good" of inputs that are not
-(``tests/trust/test_attacks.py`` has them); only the status lines taken together tell. gpgv comes from /usr/bin or
-/bin, never from PATH. Where it is missing gpg does the same, held to the same keyring and judged by the same lines.
+gpgv's exit code, its messages and the file that it writes each report "good" for some bad inputs
+(``tests/trust/test_attacks.py`` has them); only all status lines together are reliable. gpgv is run from /usr/bin or
+/bin, never from PATH. If it is missing, gpg is used with the same keyring and judged by the same lines.
 """
 
 import binascii
@@ -26,13 +26,13 @@ TIME_LIMIT = 60.0
 """Seconds that one run of gpgv may take."""
 
 _PROGRAMS = tuple(
-    folder + name
+    directory + name
     for names in (("gpgv", "gpgv2"), ("gpg2", "gpg"))
     for name in names
-    for folder in ("/usr/bin/", "/bin/")
+    for directory in ("/usr/bin/", "/bin/")
 )
-# What makes gpg answer as gpgv does: no configuration, no key but the keyring's, no opinion of its own about them,
-# nothing fetched. It makes a trustdb and the like in its home folder, which is ours and goes.
+# Options with which gpg behaves as gpgv: no configuration, only keys of the keyring, no trust model, no network. It
+# makes a trustdb and other files in its home directory, which is temporary.
 _AS_GPGV = (
     ("--no-options", "--batch", "--no-tty", "--no-default-keyring", "--trust-model", "always")
     + ("--no-auto-check-trustdb", "--keyserver-options", "no-auto-key-retrieve", "--lock-never", "--verify")
@@ -40,7 +40,7 @@ _AS_GPGV = (
 _OLDEST = (2, 0, 22)
 _OUTPUT_SINCE = (2, 1, 16)
 _STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-_OURS = re.compile(r"fipsmanifest-[0-9]{1,10}-[0-9a-f]{16}\Z", re.ASCII)
+_TEMPORARY_NAME = re.compile(r"fipsmanifest-[0-9]{1,10}-[0-9a-f]{16}\Z", re.ASCII)
 _MAX_SWEPT = 100
 _MAX_STATUS = 64 * 1024
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
@@ -52,11 +52,11 @@ class Outcome(NamedTuple):
     """One run of gpgv."""
 
     exit_code: int
-    """Negative where a signal ended it."""
+    """Negative if a signal ended it."""
     status: bytes
-    """The status lines as they came."""
+    """The status lines, not parsed."""
     output: Optional[bytes]
-    """The signed text as gpgv read it; None where gpgv is too old to give it, or where it failed."""
+    """The signed text as gpgv read it; None if gpgv is too old to return it, or failed."""
     has_output: bool
     """Whether this gpgv was asked for the signed text."""
 
@@ -71,28 +71,28 @@ class StatusLine(NamedTuple):
 
 
 class ValidSignature(NamedTuple):
-    """What gpgv proved: this key made this signature over the bytes it was given."""
+    """What gpgv verified: a signature of a key over the bytes."""
 
     key: str
-    """Fingerprint of the key that signed, a subkey's where a subkey did."""
+    """Fingerprint of the key that signed, which may be a subkey."""
     primary: str
     """Fingerprint of that key's primary key."""
     signed_at: datetime
-    """When the signer says so."""
+    """The time of the signature, as the signer states it."""
     hash_name: str
     """``SHA256``, ``SHA384`` or ``SHA512``."""
     key_expired: Optional[datetime]
-    """When the key expired, where it did so after it signed; upstream's keys alone may."""
+    """When the key expired, if it did after it signed, which is accepted of upstream keys only."""
 
 
 # ---- running -------------------------------------------------------------------------------------------------------
 
 
 def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit: float = TIME_LIMIT) -> Outcome:
-    """Have gpgv check ``signed`` (a signed message, or with ``signature`` the bytes that it is over).
+    """Run gpgv on ``signed``: a signed message, or with ``signature`` the bytes that this signature is over.
 
-    ``keyring`` holds binary certificates, and nothing else is trusted. Raises `Incomplete` where neither gpgv nor gpg
-    can be run, where it is older than 2.0.22, or takes more than ``limit`` seconds.
+    ``keyring`` has the trusted certificates in binary form. Raises `Incomplete` if neither gpgv nor gpg can be run, if
+    it is older than 2.0.22, or takes more than ``limit`` seconds.
     """
     program = find()
     version = _version(program)
@@ -105,19 +105,19 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
     files = [("keyring", keyring), ("signed", signed)]
     if signature is not None:
         files.append(("signature", signature))
-    # Stopped between making the folder and holding its name, or while it is removed, it would be left behind.
+    # A signal must not interrupt this between the creation of the directory and its record, or during its removal.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     made: List[str] = []
     try:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
             _sweep()
-            folder = _private_folder(files, made)
+            directory = _private_directory(files, made)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            return _ask(program, folder, files, has_output, limit)
+            return _ask(program, directory, files, has_output, limit)
         finally:
             try:
-                # The signals are blocked even where this raises for one that had just come.
+                # The signals are blocked even if this raises for one that arrived just before.
                 signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
             finally:
                 _remove_all(made)
@@ -125,14 +125,14 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _ask(program: str, folder: str, files: Sequence[Tuple[str, bytes]], has_output: bool, limit: float) -> Outcome:
-    command = [program, "--homedir", folder, "--keyring", os.path.join(folder, "keyring")]
+def _ask(program: str, directory: str, files: Sequence[Tuple[str, bytes]], has_output: bool, limit: float) -> Outcome:
+    command = [program, "--homedir", directory, "--keyring", os.path.join(directory, "keyring")]
     if not os.path.basename(program).startswith("gpgv"):
         command += _AS_GPGV
-    output = os.path.join(folder, "output")
+    output = os.path.join(directory, "output")
     if has_output:
         command += ["--output", output]
-    exit_code, status = _run(command, [os.path.join(folder, name) for name, _ in files[:0:-1]], limit)
+    exit_code, status = _run(command, [os.path.join(directory, name) for name, _ in files[:0:-1]], limit)
     payload = None
     if has_output and exit_code == 0:
         payload = _read_output(output, len(dict(files)["signed"]) + 1)
@@ -140,7 +140,7 @@ def _ask(program: str, folder: str, files: Sequence[Tuple[str, bytes]], has_outp
 
 
 def find() -> str:
-    """Give the path of gpgv, or of gpg where there is none; raises `Incomplete` where there is neither."""
+    """Return the path of gpgv, or of gpg if there is no gpgv. Raises `Incomplete` if there is neither."""
     for program in _PROGRAMS:
         if os.access(program, os.X_OK):
             return program
@@ -160,7 +160,7 @@ def _version(program: str) -> Tuple[int, ...]:
             raise _cannot_run(str(error))
         match = re.match(rb"gpgv? \(GnuPG[^)]*\) (\d+)\.(\d+)\.(\d+)", text)
         if match is None:
-            raise _cannot_run("it does not say its version")
+            raise _cannot_run("it does not report its version")
         _versions[program] = tuple(int(group) for group in match.groups())
     return _versions[program]
 
@@ -209,7 +209,7 @@ def _read_until(descriptor: int, deadline: float) -> bytes:
         if not chunk:
             return status
         status += chunk
-    raise NotTrusted("gpgv has more to say about the signed file than about any good one.", "Do not use the file.")
+    raise NotTrusted("gpgv reports more than 64 KiB about the signed file.", "Do not use the file.")
 
 
 def _cannot_run(reason: str) -> Incomplete:
@@ -219,34 +219,34 @@ def _cannot_run(reason: str) -> Incomplete:
     )
 
 
-def _private_folder(files: Sequence[Tuple[str, bytes]], made: List[str]) -> str:
-    """Make a folder that only this user can enter, with ``files`` in it, in memory where that is possible.
+def _private_directory(files: Sequence[Tuple[str, bytes]], made: List[str]) -> str:
+    """Make a directory with ``files`` that only this user can access, in memory if possible, and return its path.
 
-    What there is to remove is added to ``made`` before it is made.
+    The path is added to ``made``, which the caller removes, before the directory is made.
     """
-    reason = "no folder to try"
+    reason = "there is no parent directory"
     for parent in _parents():
-        folder = os.path.join(
+        directory = os.path.join(
             parent, "fipsmanifest-{}-{}".format(os.getpid(), binascii.hexlify(os.urandom(8)).decode("ascii"))
         )
-        made.append(folder)
+        made.append(directory)
         try:
-            os.mkdir(folder, 0o700)
+            os.mkdir(directory, 0o700)
         except OSError as error:
-            made.remove(folder)
+            made.remove(directory)
             reason = "{}: {}".format(parent, error.strerror)
             continue
         try:
             for name, content in files:
-                descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                descriptor = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(content)
-            return folder
+            return directory
         except OSError as error:
             reason = "{}: {}".format(parent, error.strerror)
     raise Incomplete(
-        "The signature could not be checked: no temporary folder can be made ({}).".format(visible(reason)),
-        "Set TMPDIR to a folder that can be written.",
+        "The signature could not be checked: no temporary directory can be made ({}).".format(visible(reason)),
+        "Set TMPDIR to a directory that can be written to.",
     )
 
 
@@ -255,10 +255,10 @@ def _parents() -> Tuple[str, ...]:
 
 
 def _sweep() -> None:
-    """Remove what runs left behind that were killed: nothing can be done at SIGKILL.
+    """Remove temporary directories of runs that were killed with SIGKILL.
 
-    Only what is ours beyond doubt: of our name, owner and mode, of a process that is not there any more (in another PID
-    namespace it may be), older than any run becomes, and where nobody else can have put or renamed it.
+    A directory must have this program's name, owner and mode, be of a process that no longer exists (in this PID
+    namespace), be older than any run, and be where no other user can create or rename it.
     """
     for parent in _parents():
         with contextlib.suppress(OSError):
@@ -266,13 +266,13 @@ def _sweep() -> None:
             shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
             if shared or status.st_uid not in (0, os.geteuid()):
                 continue
-            for name in sorted(filter(_OURS.match, os.listdir(parent)))[:_MAX_SWEPT]:
+            for name in sorted(filter(_TEMPORARY_NAME.match, os.listdir(parent)))[:_MAX_SWEPT]:
                 with contextlib.suppress(OSError):
                     _sweep_one(os.path.join(parent, name), int(name.split("-")[1]))
 
 
-def _sweep_one(folder: str, pid: int) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _sweep_one(directory: str, pid: int) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700
@@ -280,31 +280,31 @@ def _sweep_one(folder: str, pid: int) -> None:
             return
         for name in os.listdir(descriptor):
             os.unlink(name, dir_fd=descriptor)
-        os.rmdir(folder)
+        os.rmdir(directory)
     finally:
         os.close(descriptor)
 
 
-def _remove_all(folders: Sequence[str]) -> None:
+def _remove_all(directories: Sequence[str]) -> None:
     try:
-        for folder in folders:
-            _remove(folder)
+        for directory in directories:
+            _remove(directory)
     except KeyboardInterrupt:
-        # In a process of several threads another one takes the signal that is blocked in this one.
-        for folder in folders:
-            _remove(folder)
+        # In a process of several threads, another thread can receive the signal that is blocked in this one.
+        for directory in directories:
+            _remove(directory)
         raise
 
 
-def _remove(folder: str) -> None:
+def _remove(directory: str) -> None:
     try:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise Incomplete(
-                "The temporary folder {} could not be removed: {}.".format(folder, error.strerror), "Remove it."
+                "The temporary directory {} could not be removed: {}.".format(directory, error.strerror), "Remove it."
             )
 
 
@@ -325,7 +325,7 @@ _REFUSING = {
     "EXPKEYSIG": "the key that signed has expired",
     "REVKEYSIG": "the key that signed is revoked by its own certificate",
     "NODATA": "there is no signature in it",
-    "UNEXPECTED": "it holds what does not belong in a signed file",
+    "UNEXPECTED": "it has content that a signed file must not have",
     "ERROR": "gpgv reports an error",
     "FAILURE": "gpgv reports a failure",
 }
@@ -335,14 +335,14 @@ _ALLOWED_HASHES = ("8", "9", "10")
 
 
 def parse_status(data: bytes) -> List[StatusLine]:
-    """Split gpgv's status output into lines; raises `NotTrusted` where a line is not one."""
+    """Parse gpgv's status output. Raises `NotTrusted` for anything that is not a status line."""
     lines = []
     for line in data.decode("ascii", "backslashreplace").split("\n"):
         if not line:
             continue
         words = line.split(" ")
         if words[0] != "[GNUPG:]" or len(words) < 2:
-            raise _refused("gpgv said something that is not a status line")
+            raise _refused("gpgv reported something that is not a status line")
         lines.append(StatusLine(words[1], tuple(words[2:])))
     return lines
 
@@ -350,11 +350,11 @@ def parse_status(data: bytes) -> List[StatusLine]:
 def judge(
     exit_code: int, status: Sequence[StatusLine], signature_class: int, plaintext: bool, upstream: bool = False
 ) -> ValidSignature:
-    """Say what a run of gpgv proved; raises `NotTrusted` unless it is exactly one good signature.
+    """Return the one good signature of a run of gpgv. Raises `NotTrusted` for any other result.
 
-    ``signature_class`` is 0x01 for a cleartext signature and 0x00 for a detached one; ``plaintext`` says whether gpgv
-    was asked to write the text. ``upstream`` also takes version 3 signatures, and a key that expired after it signed.
-    Every rule is a line of the table in ``tests/trust/test_status_lines.py``.
+    ``signature_class`` is 0x01 for a cleartext signature and 0x00 for a detached one; ``plaintext`` is whether gpgv was
+    asked for the text. ``upstream`` also accepts version 3 signatures, and a key that expired after it signed. Every
+    rule is a line of the table in ``tests/trust/test_status_lines.py``.
     """
     found: Dict[str, List[Tuple[str, ...]]] = {}
     for line in status:
@@ -363,7 +363,7 @@ def judge(
         key_id = visible(found["NO_PUBKEY"][0][0] if found["NO_PUBKEY"][0] else "?", 40)
         raise NotTrusted(
             "The signature is not good: it is signed by a key that is not trusted here ({}).".format(key_id),
-            "Do not use the file; where its publisher announced a new key, get a newer dkp-fips-tool or trust folder.",
+            "Do not use the file; if its publisher announced a new key, get a newer dkp-fips-tool or trust directory.",
         )
     good = "GOODSIG"
     if upstream and "EXPKEYSIG" in found and "GOODSIG" not in found:
@@ -374,16 +374,16 @@ def judge(
     if exit_code != 0:
         raise _refused("gpgv ended with code {}".format(exit_code))
     if len(found.get(good, ())) != 1 or len(found.get("VALIDSIG", ())) != 1 or len(found.get("NEWSIG", ())) > 1:
-        raise _refused("it does not hold exactly one good signature")
+        raise _refused("it does not have exactly one good signature")
     if len(found.get("PLAINTEXT", ())) != (1 if plaintext else 0):
-        raise _refused("it does not hold exactly one text")
+        raise _refused("it does not have exactly one text")
     versions = ("3", "4") if upstream else ("4",)
     valid = _read_validsig(found["VALIDSIG"][0], found[good][0], signature_class, versions)
     return valid if good == "GOODSIG" else _signed_in_time(valid, found.get("KEYEXPIRED", []))
 
 
 def _signed_in_time(valid: ValidSignature, expiries: Sequence[Tuple[str, ...]]) -> ValidSignature:
-    """Refuse a signature made after its key expired; of several dates the earliest counts."""
+    """Raise `NotTrusted` for a signature after its key expired, of several times the earliest; else return it."""
     times = [int(words[0]) for words in expiries if words and words[0].isdigit()]
     if not times or valid.signed_at.timestamp() >= min(times):
         raise _refused("the key that signed had expired by then")
@@ -394,21 +394,21 @@ def _read_validsig(
     fields: Tuple[str, ...], good: Tuple[str, ...], signature_class: int, versions: Sequence[str]
 ) -> ValidSignature:
     if len(fields) != _VALIDSIG_FIELDS:
-        raise _refused("gpgv describes the signature in an unknown way")
+        raise _refused("gpgv describes the signature in an unknown format")
     key, _, signed_at, _, version, _, key_algorithm, hash_algorithm, found_class, primary = fields
     if not (_HEX.match(key) and _HEX.match(primary) and signed_at.isdigit()):
-        raise _refused("gpgv describes the signature in an unknown way")
+        raise _refused("gpgv describes the signature in an unknown format")
     if not good or len(good[0]) not in (16, 40) or not key.endswith(good[0]):
-        raise _refused("gpgv names two different keys")
+        raise _refused("gpgv reports two different keys")
     if version not in versions:
         raise _refused("the signature is of version {}".format(visible(version, 8)))
     if key_algorithm != str(openpgp.RSA):
         raise _refused("the signature is not made with RSA")
     if hash_algorithm not in _ALLOWED_HASHES:
         name = openpgp.HASH_NAMES.get(int(hash_algorithm) if hash_algorithm.isdigit() else 0, "an unknown hash")
-        raise _refused("the signature rests on {}, which is too weak".format(name))
+        raise _refused("the signature uses {}, which is too weak".format(name))
     if found_class != "{:02x}".format(signature_class):
-        raise _refused("the signature is not of the kind that belongs here")
+        raise _refused("the signature has a wrong class")
     moment = datetime.fromtimestamp(int(signed_at), timezone.utc)
     return ValidSignature(key, primary, moment, openpgp.HASH_NAMES[int(hash_algorithm)], None)
 

@@ -1,8 +1,8 @@
-"""The little of OpenPGP that must be read without gpg: packets, fingerprints and key sizes.
+"""A reader of the parts of OpenPGP that are needed besides gpg: packets, fingerprints and key sizes.
 
-No signed file is judged here; gpgv does that. This second, independent reading is for what gpgv does not tell (a key's
-size, what else a file holds) and for the keyring that gpgv is given, which holds nothing but what was read here.
-Numbers are those of RFC 4880 and RFC 9580.
+It does not verify signed files; gpgv does. This independent reader is for facts that gpgv does not report (a key's
+size, other content of a file), and for gpgv's keyring, which has only what was read here. Numbers are those of RFC 4880
+and RFC 9580.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _SIGNATURE, _SECRET_KEY, _PUBLIC_KEY, _SECRET_SUBKEY = 2, 5, 6, 7
 _MARKER, _TRUST, _USER_ID, _PUBLIC_SUBKEY, _USER_ATTRIBUTE = 10, 12, 13, 14, 17
 
 _VERSION_4 = b"\x04"
-# Packets that say nothing: a reader skips them (RFC 9580, sections 5.8, 5.14 and 4.3).
+# Packets without meaning, which readers skip (RFC 9580, sections 5.8, 5.14 and 4.3).
 _PADDING = 21
 _IGNORED = frozenset((_MARKER, _PADDING)) | frozenset(range(40, 64))
 _MAX_SIGNATURES = 16
@@ -48,47 +48,47 @@ class Key(NamedTuple):
     algorithm: int
     """Public-key algorithm number; 1 is RSA."""
     bits: int
-    """Length of the RSA modulus; 0 for other algorithms, and for numbers that are no RSA key's."""
+    """Length of the RSA modulus; 0 for other algorithms, and for an invalid RSA key."""
     exponent: int
-    """RSA's public exponent; 0 where `bits` is."""
+    """RSA's public exponent; 0 if `bits` is 0."""
     created: datetime
-    """When it says it was made."""
+    """Its creation time, as stated."""
     signs: bool
-    """Whether its certificate lets it sign data: no signature about it gives it other uses alone."""
+    """Whether its certificate allows it to sign data: no signature restricts it to other uses."""
     bound: Optional[datetime] = None
-    """Since when its certificate says by strong signatures that it belongs there; None where none does."""
+    """The time since which strong signatures bind it to its certificate; None if there are none."""
 
 
 class Certificate(NamedTuple):
-    """An OpenPGP certificate ("public key") as it may be handed to gpgv."""
+    """An OpenPGP certificate ("public key"), reduced to what gpgv may use."""
 
     primary: Key
-    """The key that certifies the rest."""
+    """The primary key."""
     subkeys: Tuple[Key, ...]
-    """The subkeys that sign, and are bound to the primary key; all others are left out."""
+    """The signing subkeys that are bound to the primary key, without others."""
     user_ids: Tuple[str, ...]
-    """As they stand: escape before printing."""
+    """Unescaped user ids: escape before printing."""
     packets: bytes
-    """The keys above, user ids and their signatures in binary form, and nothing else."""
+    """The keys above, the user ids and their signatures in binary form, without anything else."""
 
     def revocations(self) -> FrozenSet[bytes]:
-        """Give the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unchecked."""
+        """Return the packets that revoke the key, a subkey or a user id (RFC 4880, section 5.2.1), unverified."""
         return frozenset(packet.body for packet in _packets(self.packets) if _signature_type(packet) in _REVOKES)
 
     def key(self, fingerprint: str) -> "Key":
-        """Give the key of this fingerprint; raises `KeyError` where it is not in the certificate."""
+        """Return the key with this fingerprint. Raises `KeyError` if the certificate does not have it."""
         for key in (self.primary,) + self.subkeys:
             if key.fingerprint == fingerprint:
                 return key
         raise KeyError(fingerprint)
 
-    def holds(self, fingerprint: str) -> bool:
-        """Say whether the primary key or a subkey has this fingerprint."""
+    def has(self, fingerprint: str) -> bool:
+        """Return whether the primary key or a subkey has this fingerprint."""
         return any(key.fingerprint == fingerprint for key in (self.primary,) + self.subkeys)
 
 
 class SignaturePacket(NamedTuple):
-    """What one signature packet claims, before gpgv has looked at it."""
+    """The claims of a signature packet, which gpgv has not verified."""
 
     version: int
     """3 or 4; other versions are refused."""
@@ -109,7 +109,7 @@ class _Packet(NamedTuple):
 
 
 def _packets(data: bytes) -> Iterator[_Packet]:
-    """Split binary OpenPGP into packets; partial and indeterminate lengths are refused (RFC 9580, section 4.2)."""
+    """Split binary OpenPGP into packets. Partial and indeterminate lengths are refused (RFC 9580, section 4.2)."""
     position = 0
     while position < len(data):
         start, first = position, data[position]
@@ -138,7 +138,7 @@ def _packets(data: bytes) -> Iterator[_Packet]:
 def read_signature(binary: bytes) -> SignaturePacket:
     """Read binary data that must be exactly one signature packet.
 
-    Two signatures, or a whole message in place of a detached signature, raise `NotTrusted`, as does anything cut.
+    Raises `NotTrusted` for two signatures, for a message instead of a detached signature, and for truncated data.
     """
     packets = list(_packets(binary))
     if [packet.tag for packet in packets] != [_SIGNATURE]:
@@ -150,10 +150,10 @@ def read_signature(binary: bytes) -> SignaturePacket:
 
 
 def read_signatures(data: bytes) -> List[SignaturePacket]:
-    """Read a detached signature of others: one or more signatures, armored in any way that gpg accepts, or binary.
+    """Read a detached signature of an upstream: one or more signatures, armored as gpg accepts it, or binary.
 
-    Signatures of an unknown version are left out. Raises `NotTrusted` where something else is in it (a whole message),
-    where no signature is left, or where there are more than 16.
+    Signatures of an unknown version are ignored. Raises `NotTrusted` for anything else in it, such as a message, if no
+    signature remains, or if there are more than 16.
     """
     packets = [one for one in _packets(dearmor_all(data, b"SIGNATURE")) if one.tag not in _IGNORED]
     if not packets or any(packet.tag != _SIGNATURE for packet in packets):
@@ -178,9 +178,9 @@ def _signature(packet: _Packet) -> Optional[SignaturePacket]:
 def read_certificates(data: bytes) -> List[Certificate]:
     """Read the version 4 certificates of a file, armored (any number of blocks) or binary.
 
-    Those of other versions are left out: neither this program nor gpgv can use them. Fingerprints are computed here
-    from the key packets (RFC 4880, section 12.2). Raises `NotTrusted` where the data is no certificate, holds a secret
-    key, or holds no key of version 4.
+    Those of other versions are ignored: neither this program nor gpgv can use them. Fingerprints are computed from the
+    key packets (RFC 4880, section 12.2). Raises `NotTrusted` for data that is not a certificate, has a secret key, or
+    has no key of version 4.
     """
     groups: List[List[_Packet]] = []
     revocations: Dict[bytes, List[_Packet]] = {}
@@ -196,15 +196,15 @@ def read_certificates(data: bytes) -> List[Certificate]:
             for key_id in issuers(packet.body):
                 revocations.setdefault(key_id, []).append(packet)
     if not groups:
-        raise malformed("it holds no public key")
+        raise malformed("it has no public key")
     usable = [one for one in _merged(groups) if one[0].body[:1] == _VERSION_4]
     if not usable:
-        raise malformed("it holds no key of version 4")
+        raise malformed("it has no key of version 4")
     return [_certificate(one, revocations) for one in usable]
 
 
 def _merged(groups: List[List[_Packet]]) -> List[List[_Packet]]:
-    """Make one certificate of the copies of one, with what each of them says; each copy counts once."""
+    """Merge the copies of each certificate; equal copies count once."""
     copies: Dict[bytes, Dict[Tuple[bytes, ...], List[_Packet]]] = {}
     for group in groups:
         of = copies.setdefault(group[0].body, {})
@@ -213,15 +213,15 @@ def _merged(groups: List[List[_Packet]]) -> List[List[_Packet]]:
 
 
 def _signature_type(packet: _Packet) -> int:
-    """Give the type of a version 4 signature (RFC 4880, section 5.2.1); -1 for anything else."""
+    """Return the type of a version 4 signature (RFC 4880, section 5.2.1); -1 for anything else."""
     return packet.body[1] if packet.tag == _SIGNATURE and len(packet.body) >= 6 and packet.body[0] == 4 else -1
 
 
 def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Packet]]) -> Certificate:
-    """Put a certificate together from what counts: user ids, keys that sign, and all that revokes them.
+    """Build a certificate from user ids, signing keys, and all of their revocations.
 
-    gpgv heeds a revocation only where it stands behind its key, while people append it to the file, where gpg itself
-    finds it. ``revoking`` holds those of the whole file by the key id of who made them.
+    gpgv applies a revocation only directly after its key, but users append it to the file, where gpg itself finds it.
+    ``revoking`` has the revocations of the whole file by the key id of their issuer.
     """
     (first, about), *rest = _components(packets)
     primary = _key(first.body)
@@ -253,7 +253,7 @@ def _certificate(packets: List[_Packet], revoking: Mapping[bytes, Sequence[_Pack
 
 
 def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
-    """Give the keys and user ids, each once, with the signatures that follow it."""
+    """Return the keys and user ids, each once, with the signatures that follow them."""
     found: Dict[Tuple[int, bytes], Tuple[_Packet, List[_Packet]]] = {}
     last: List[_Packet] = []
     for packet in packets:
@@ -261,9 +261,9 @@ def _components(packets: List[_Packet]) -> List[Tuple[_Packet, List[_Packet]]]:
             last.append(packet)
         elif packet.tag in (_PUBLIC_KEY, _PUBLIC_SUBKEY, _USER_ID, _USER_ATTRIBUTE):
             last = found.setdefault((packet.tag, packet.body), (packet, []))[1]
-        # A trust packet can tell GnuPG that a binding signature was checked already (CVE-2025-68972).
+        # A trust packet can make GnuPG skip the verification of a binding signature (CVE-2025-68972).
         elif packet.tag != _TRUST and packet.tag not in _IGNORED:
-            raise malformed("a certificate holds a packet of type {}".format(packet.tag))
+            raise malformed("a certificate has a packet of type {}".format(packet.tag))
     return list(found.values())
 
 
@@ -277,7 +277,7 @@ def _key(body: bytes) -> Key:
 
 
 def _fingerprint(body: bytes) -> bytes:
-    # SHA-1 here names a key, as RFC 4880 section 12.2 defines it; nothing is signed with it.
+    # SHA-1 is part of the definition of a fingerprint (RFC 4880, section 12.2); nothing is signed with it.
     digest = hashlib.new("sha1")  # noqa: S324
     digest.update(b"\x99" + len(body).to_bytes(2, "big") + body)
     return digest.digest()

@@ -1,9 +1,9 @@
-"""What a certificate's signatures say of its own keys: which may sign, and which subkeys are the primary key's.
+"""The signatures of a certificate about its own keys: which keys may sign, and which subkeys belong to the primary key.
 
-gpgv judges both, but of the first certificate alone that holds a key: one that only claims another's subkey, and stands
-before the true one in the keyring, makes good signatures bad. And gpgv 2.0 does not ask whether a subkey may sign, nor
-whether it agreed to be this primary key's; no gpgv asks whether the bond between them is made by SHA-1, or has expired.
-What is read here takes keys away from what gpgv is given, and accepts nothing: that stays gpgv's.
+gpgv checks both, but only for the first certificate that has a key: a certificate that claims the subkey of another
+one, and is before it in the keyring, makes good signatures bad. gpgv 2.0 does not check whether a subkey may sign, or
+whether it agreed to belong to the primary key, and no gpgv checks whether the binding uses SHA-1 or has expired. The
+checks here only remove keys from gpgv's keyring; they accept nothing that gpgv refuses.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from typing import FrozenSet, Iterable, Iterator, Optional, Sequence, Tuple
 
 from ..errors import NotTrusted
 
-# Signature types that say what a key is for: on user ids, on subkeys, on the key itself (RFC 4880, section 5.2.1).
-_SAYS_USAGE = (0x10, 0x11, 0x12, 0x13, 0x18, 0x1F)
+# Signature types with the uses of a key: on user ids, on subkeys, on the key itself (RFC 4880, section 5.2.1).
+_HAS_USAGE = (0x10, 0x11, 0x12, 0x13, 0x18, 0x1F)
 _ON_USER_ID, _ON_KEY = (0x10, 0x11, 0x12, 0x13), 0x1F
 _BINDS, _AGREES = 0x18, 0x19
 REVOKES_KEY, REVOKES_SUBKEY = 0x20, 0x28
@@ -22,7 +22,7 @@ _CREATED, _EXPIRES, _ISSUER, _KEY_FLAGS, _EMBEDDED_SIGNATURE, _ISSUER_FINGERPRIN
 _MAY_SIGN = 0x02
 _SIGNING_RSA = (1, 3)  # RFC 4880, section 9.1
 
-# By OpenPGP's number of a hash: its name, and what precedes the digest in an RSA signature (RFC 8017, section 9.2).
+# OpenPGP's number of a hash -> its name, and what precedes the digest in an RSA signature (RFC 8017, section 9.2).
 _HASHES = {
     2: ("sha1", bytes.fromhex("3021300906052b0e03021a05000414")),
     8: ("sha256", bytes.fromhex("3031300d060960864801650304020105000420")),
@@ -30,33 +30,33 @@ _HASHES = {
     10: ("sha512", bytes.fromhex("3051300d060960864801650304020305000440")),
     11: ("sha224", bytes.fromhex("302d300d06096086480165030402040500041c")),
 }
-# Larger numbers are nobody's; who writes them wants to keep a reader busy.
+# Real keys have no larger numbers, which would take long to verify.
 _BITS = range(1024, 8193)
 _MAX_EXPONENT_BITS = 32
 _MAX_BINDINGS = 128
 _MAX_CONSENTS = 8
 
-# SHA-256, SHA-384 and SHA-512: for the others two texts of one digest can be made, or nobody uses them.
+# SHA-256, SHA-384 and SHA-512; the others have collisions, or are not used.
 _STRONG = (8, 9, 10)
 
 
 def lets_sign(signature: bytes) -> bool:
-    """Tell whether a signature in a certificate leaves the key before it the right to sign data.
+    """Return whether a signature in a certificate allows the key before it to sign data.
 
-    gpgv 2.0 does not ask, and takes what an encryption key signed. Which of several signatures counts is for gpgv:
-    here each of them must allow it. Only what is hashed is read, since anybody can write into the rest.
+    gpgv 2.0 does not check this, and accepts signatures of encryption keys. gpgv decides which of several signatures
+    applies; here each of them must allow it. Only hashed subpackets are read: anyone can change the others.
     """
-    if len(signature) < 6 or signature[0] != 4 or signature[1] not in _SAYS_USAGE:
+    if len(signature) < 6 or signature[0] != 4 or signature[1] not in _HAS_USAGE:
         return True
     hashed, _ = _areas(signature)
     return all(value[:1] and value[0] & _MAY_SIGN for kind, value in _subpackets(hashed) if kind == _KEY_FLAGS)
 
 
 def is_signing_subkey(primary: bytes, subkey: bytes, signatures: Sequence[bytes]) -> bool:
-    """Tell whether a subkey signs for a primary key (both as the bodies of their packets).
+    """Return whether a subkey may sign for a primary key (both as the bodies of their packets).
 
-    ``signatures`` are those that follow the subkey. One of them must be the primary key's, and each that is must let
-    the subkey sign and hold the subkey's own consent (RFC 4880, section 5.2.1). Keys other than RSA sign nothing here.
+    ``signatures`` are those that follow the subkey. At least one must be the primary key's, and each of these must
+    allow the subkey to sign and have the subkey's own signature (RFC 4880, section 5.2.1). Only RSA keys are accepted.
     """
     both = _prefixed(primary) + _prefixed(subkey)
     bindings = [one for one in signatures if one[:2] == bytes((4, _BINDS))]
@@ -67,10 +67,10 @@ def is_signing_subkey(primary: bytes, subkey: bytes, signatures: Sequence[bytes]
 
 
 def bound_since(primary: bytes, subkey: bytes, signatures: Iterable[bytes]) -> Optional[int]:
-    """Give since when (seconds since 1970) a subkey that signs is bound by strong signatures on both sides.
+    """Return the time (seconds since 1970) since which strong signatures of both keys bind a signing subkey.
 
-    None where it is not: by SHA-1 alone, whose signatures can be carried over from something harmless, or by one that
-    has an end. gpg makes none with an end (what it gives an end to is the key), and gpg 2.0 made all by SHA-1.
+    None if they do not: a signature with SHA-1 could be copied from other data, and one with an expiry does not last.
+    gpg makes none with an expiry (it is the key that expires), and gpg 2.0 made all with SHA-1.
     """
     both = _prefixed(primary) + _prefixed(subkey)
     times = [
@@ -83,9 +83,9 @@ def bound_since(primary: bytes, subkey: bytes, signatures: Iterable[bytes]) -> O
 
 
 def certified_since(primary: bytes, key_id: bytes, claims: Iterable[Tuple[Optional[bytes], bytes]]) -> Optional[int]:
-    """Give since when a primary key says of itself, by a signature that is strong as in `bound_since`, what it is.
+    """Return the time since which a primary key certifies itself by a signature that is strong as in `bound_since`.
 
-    ``claims`` are user ids, or None for the key itself, with a signature about each (RFC 4880, section 5.2.4).
+    ``claims`` are user ids, or None for the key itself, with a signature on each (RFC 4880, section 5.2.4).
     """
     key, times = _prefixed(primary), []
     own = ((user_id, one) for user_id, one in claims if _is_certification(user_id, one) and key_id in issuers(one))
@@ -96,14 +96,14 @@ def certified_since(primary: bytes, key_id: bytes, claims: Iterable[Tuple[Option
 
 
 def revokes_subkey(primary: bytes, subkey: bytes, signature: bytes) -> bool:
-    """Tell whether a signature is the primary key's revocation of this subkey, wherever it stands."""
+    """Return whether a signature, anywhere in a file, is the primary key's revocation of this subkey."""
     return signature[:2] == bytes((4, REVOKES_SUBKEY)) and _is_made_by(
         primary, _prefixed(primary) + _prefixed(subkey), signature
     )
 
 
 def issuers(signature: bytes) -> FrozenSet[bytes]:
-    """Give the key ids (8 bytes) of those who a version 4 signature says made it, hashed or not, as gpg goes by."""
+    """Return the key ids (8 bytes) of the issuers that a version 4 signature states, hashed or not, as gpg does."""
     return frozenset(
         value[-8:]
         for area in _areas(signature)
@@ -113,7 +113,7 @@ def issuers(signature: bytes) -> FrozenSet[bytes]:
 
 
 def read_rsa(body: bytes) -> Tuple[int, int]:
-    """Give a key's modulus and public exponent, 0 and 0 where it is not one that a signature can be checked with."""
+    """Return a key's modulus and public exponent; 0 and 0 if it cannot verify signatures."""
     modulus, at = _number(body, 6)
     exponent, _ = _number(body, at)
     if modulus is None or exponent is None or not modulus & exponent & 1 or exponent < 3:
@@ -122,7 +122,7 @@ def read_rsa(body: bytes) -> Tuple[int, int]:
 
 
 def malformed(reason: str) -> NotTrusted:
-    """Give the error of OpenPGP data that is not what it should be."""
+    """Return the error for malformed OpenPGP data."""
     return NotTrusted("The OpenPGP data cannot be read: {}.".format(reason), "Get the file again from its publisher.")
 
 
@@ -131,7 +131,7 @@ def _holds_consent(subkey: bytes, both: bytes, binding: bytes) -> bool:
 
 
 def _consents(binding: bytes) -> Iterable[bytes]:
-    """Give what a binding holds of the subkey's own signatures, unchecked."""
+    """Return the subkey's own signatures in a binding, unverified."""
     embedded = (value for area in _areas(binding) for kind, value in _subpackets(area) if kind == _EMBEDDED_SIGNATURE)
     return islice((one for one in embedded if one[:2] == bytes((4, _AGREES))), _MAX_CONSENTS)
 
@@ -142,7 +142,7 @@ def _is_certification(user_id: Optional[bytes], signature: bytes) -> bool:
 
 
 def _made_strongly(key: bytes, data: bytes, signature: bytes) -> Optional[int]:
-    """Give when ``key`` made a signature over ``data``, by SHA-256 or better and for good; None where it did not."""
+    """Return the time of a signature of ``key`` over ``data`` with SHA-256 or better and without expiry, else None."""
     if len(signature) < 6 or signature[3] not in _STRONG or not _is_made_by(key, data, signature):
         return None
     hashed = list(_subpackets(_areas(signature)[0]))
@@ -156,7 +156,7 @@ def _prefixed(key: bytes) -> bytes:
 
 
 def _areas(signature: bytes) -> Tuple[bytes, bytes]:
-    """Give the hashed and the unhashed subpackets of a version 4 signature (RFC 4880, section 5.2.3)."""
+    """Return the hashed and the unhashed subpackets of a version 4 signature (RFC 4880, section 5.2.3)."""
     areas, at = [], 4
     for _ in range(2):
         size = int.from_bytes(signature[at : at + 2], "big")
@@ -178,13 +178,13 @@ def _subpackets(area: bytes) -> Iterator[Tuple[int, bytes]]:
             length, at = ((length - 192) << 8) + header[1] + 192, at + 1
         if not length or at + length > len(area):
             raise malformed("a signature's subpackets are cut short")
-        # The highest bit only says that the subpacket is critical.
+        # The highest bit only marks the subpacket as critical.
         yield area[at] & 0x7F, area[at + 1 : at + length]
         at += length
 
 
 def _is_made_by(key: bytes, data: bytes, signature: bytes) -> bool:
-    """Check a version 4 signature over ``data`` by an RSA key (RFC 4880, section 5.2.4; RFC 8017, section 8.2.2)."""
+    """Return whether an RSA key made a version 4 signature (RFC 4880, section 5.2.4; RFC 8017, section 8.2.2)."""
     hash_name, head = _HASHES.get(signature[3] if len(signature) > 3 else 0, ("", b""))
     if not hash_name or signature[2] not in _SIGNING_RSA or key[5] not in _SIGNING_RSA:
         return False
@@ -199,13 +199,13 @@ def _is_made_by(key: bytes, data: bytes, signature: bytes) -> bool:
     if modulus.bit_length() not in _BITS or value >= modulus:
         return False
     size = (modulus.bit_length() + 7) // 8
-    told = head + digest.digest()
-    expected = b"\x00\x01" + b"\xff" * (size - 3 - len(told)) + b"\x00" + told
+    info = head + digest.digest()
+    expected = b"\x00\x01" + b"\xff" * (size - 3 - len(info)) + b"\x00" + info
     return pow(value, exponent, modulus).to_bytes(size, "big") == expected
 
 
 def _number(body: bytes, at: int) -> Tuple[Optional[int], int]:
-    """Read a multiprecision integer (RFC 4880, section 3.2), None where it is cut short; and give where it ends."""
+    """Return a multiprecision integer (RFC 4880, section 3.2), None if it is truncated, and its end."""
     end = at + 2 + (int.from_bytes(body[at : at + 2], "big") + 7) // 8
     if len(body) < at + 2 or len(body) < end:
         return None, end

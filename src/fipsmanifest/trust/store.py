@@ -1,6 +1,6 @@
-"""Which keys are trusted, for what, and since and until when.
+"""Trusted keys, with their roles and validity.
 
-A trust folder holds certificates (``*.asc``, ``*.gpg``) and ``trust.json``::
+A trust directory has certificates (``*.asc``, ``*.gpg``) and ``trust.json``::
 
     {"schema": "fipsmanifest/trust/v1",
      "edition": 1,
@@ -8,10 +8,11 @@ A trust folder holds certificates (``*.asc``, ``*.gpg``) and ``trust.json``::
                "valid_from": "2026-11-23T10:00:00Z", "valid_to": null, "signing_keys": ["<40 hex digits>"],
                "replaced_by": null, "reason": null, "user_id": "Release <release@example.com>"}]}
 
-``fingerprint`` pins a certificate by its primary key, or one subkey alone. ``signing_keys`` narrows an entry to the
-subkeys that may act in this role; so one certificate can have a subkey for manifests and another for the tool, and
-neither can stand in for the other. A certificate without an entry is not trusted, whatever its file is called.
-``edition`` counts the changes of what the node tool carries, and is part of its version (`.version`); absent, it is 1.
+``fingerprint`` is that of a certificate's primary key, or of one subkey. ``signing_keys`` restricts an entry to the
+subkeys that may sign in this role, so that one certificate can have a subkey for manifests and another for the tool,
+and neither can replace the other. A certificate without an entry is not trusted, regardless of its file's name.
+``edition`` counts the changes of the keys in the node tool, and is part of the tool's version (`.version`); the default
+is 1.
 """
 
 import errno
@@ -42,8 +43,8 @@ _MAX_EDITION = 1000000
 _MAX_SIZE = 4 * 1024 * 1024
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}\Z")
 UNBOUND = (
-    "no signature by SHA-256 or better that has no end makes it part of its certificate",
-    "Have its owner renew it with GnuPG 2.2 or newer, as docs/keys.md says: `gpg --quick-set-expire FPR 0`, "
+    "no signature by SHA-256 or better without expiry binds it to its certificate",
+    "Ask its owner to renew it with GnuPG 2.2 or newer (docs/keys.md): `gpg --quick-set-expire FPR 0`, "
     "`gpg --quick-add-key FPR rsa3072 sign never`; then add the certificate again.",
 )
 
@@ -52,15 +53,15 @@ class TrustedKey(NamedTuple):
     """One entry of trust.json."""
 
     fingerprint: str
-    """The pinned key, 40 upper-case hex digits: a primary key, or one subkey."""
+    """The trusted key, 40 upper-case hex digits: a primary key, or one subkey."""
     role: str
     """``manifest``, ``tool`` or ``upstream``."""
     status: str
-    """``active``, ``retired`` (older signatures stay good) or ``revoked`` (none does)."""
+    """``active``, ``retired`` (older signatures stay valid) or ``revoked`` (none is valid)."""
     valid_from: datetime
     """Signatures made before this are refused."""
     valid_to: Optional[datetime]
-    """Signatures made at or after this are refused; None while there is no end."""
+    """Signatures made at or after this are refused; None for no end."""
     signing_keys: Tuple[str, ...]
     """The only keys that may sign in this role; empty for any signing key of the certificate."""
     replaced_by: Optional[str]
@@ -68,10 +69,10 @@ class TrustedKey(NamedTuple):
     reason: Optional[str]
     """Why it was retired or revoked."""
     user_id: str
-    """Whose key it is; escape before printing."""
+    """The user id of its owner; escape before printing."""
 
-    def form(self) -> Dict[str, Any]:
-        """Give the entry as trust.json writes it."""
+    def to_json(self) -> Dict[str, Any]:
+        """Return the entry as JSON object of trust.json."""
         return {
             "fingerprint": self.fingerprint,
             "role": self.role,
@@ -86,19 +87,19 @@ class TrustedKey(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """A trust folder, read and checked."""
+    """The content of a trust directory, checked."""
 
     keys: Tuple[TrustedKey, ...]
     """The entries, in the file's order."""
     certificates: Tuple[openpgp.Certificate, ...]
-    """The certificates that entries name; all others are left out."""
+    """The certificates of the entries, without others."""
     origin: str
-    """Where this came from, for people: a folder, or the tool itself."""
+    """The origin, for people: a directory, or the tool itself."""
     edition: int = 1
-    """1, 2, ...: raised whenever what `carried` gives changes."""
+    """1, 2, ...: it increases when the result of `carried` changes."""
 
     def carried(self) -> "Trust":
-        """Give the part that the node tool carries: all but upstream's keys."""
+        """Return the part that is in the node tool: all except upstream keys."""
         keys = tuple(key for key in self.keys if key.role in TOOL_ROLES)
         certificates = tuple(
             certificate
@@ -108,19 +109,19 @@ class Trust(NamedTuple):
         return self._replace(keys=keys, certificates=certificates)
 
     def document(self) -> Dict[str, Any]:
-        """Give what trust.json says."""
-        return {"schema": SCHEMA, "edition": self.edition, "keys": [key.form() for key in self.keys]}
+        """Return the JSON object of trust.json."""
+        return {"schema": SCHEMA, "edition": self.edition, "keys": [key.to_json() for key in self.keys]}
 
     def keyring(self) -> bytes:
-        """Give a binary keyring for gpgv."""
+        """Return a binary keyring for gpgv."""
         return b"".join(certificate.packets for certificate in self.certificates)
 
     def certificate(self, fingerprint: str) -> Optional[openpgp.Certificate]:
-        """Give the certificate that holds a key of this fingerprint."""
-        return _holder(self.certificates, fingerprint)
+        """Return the certificate that has the key with this fingerprint; None if there is none."""
+        return _certificate_with(self.certificates, fingerprint)
 
     def warnings(self, now: datetime, roles: Sequence[str] = ROLES) -> List[str]:
-        """Name each active key of these roles that is within `WARN_DAYS` days of its end."""
+        """Return a warning for each active key of these roles that ends in at most `WARN_DAYS` days."""
         found = []
         for key in self.keys:
             if (
@@ -135,27 +136,25 @@ class Trust(NamedTuple):
         return found
 
     def admit(self, key: str, primary: str, role: str, signed_at: datetime) -> TrustedKey:
-        """Give the entry by which ``key`` (of the certificate ``primary``) may sign in ``role`` at ``signed_at``.
+        """Return the entry that allows ``key`` (of the certificate ``primary``) to sign in ``role`` at ``signed_at``.
 
-        Raises `NotTrusted`, with the reason: unknown, revoked, another role, too weak, not a
-        signing key, or outside its lifetime.
+        Raises `NotTrusted` with the reason: unknown, revoked, another role, too weak, not a signing key, or outside its
+        validity.
         """
         about = [entry for entry in self.keys if entry.fingerprint in (key, primary)]
         matching = [entry for entry in about if not entry.signing_keys or key in entry.signing_keys]
         for entry in about:
-            # Whoever has the primary can make subkeys at will: none is believed, whatever the entry names.
+            # The holder of a primary key can make any subkeys, so a revoked entry excludes all of the certificate.
             if entry.status == "revoked":
                 raise _refused("key {} is revoked{}".format(entry.fingerprint, _because(entry)), _replacement(entry))
         entries = [entry for entry in matching if entry.role == role]
         if not entries:
             named = sorted({entry.role for entry in matching})
-            what = (
-                "is trusted for {} alone, not for {}".format(" and ".join(named), role) if named else "is not trusted"
-            )
+            what = "is trusted for {} only, not for {}".format(" and ".join(named), role) if named else "is not trusted"
             raise _refused("key {} {}".format(key, what), "Get a file that is signed by a trusted {} key.".format(role))
         certificate = self.certificate(primary)
-        if certificate is None or not certificate.holds(key):
-            raise _refused("key {} is in no certificate here".format(key), "Add its certificate.")
+        if certificate is None or not certificate.has(key):
+            raise _refused("no certificate here has the key {}".format(key), "Add its certificate.")
         weakness = find_weakness(certificate.key(key), role)
         if weakness is None and is_unbound(certificate.key(key), role):
             weakness = UNBOUND
@@ -184,41 +183,41 @@ def _because(entry: TrustedKey) -> str:
 def _replacement(entry: TrustedKey) -> str:
     if entry.replaced_by:
         return "Get a file that is signed by the key that replaces it, {}.".format(visible(entry.replaced_by))
-    return "Get a file that is signed by a key in force."
+    return "Get a file that is signed by an active key."
 
 
 def _refused(reason: str, advice: str) -> NotTrusted:
     return NotTrusted("The signer is not trusted: {}.".format(reason), advice)
 
 
-def load_trust(folder: str) -> Trust:
-    """Read a trust folder.
+def load_trust(directory: str) -> Trust:
+    """Read a trust directory.
 
-    Raises `UsageError` where it is not there or cannot be read, and `NotTrusted` where what it says cannot be relied
-    on: no trust.json, malformed, an entry without its certificate, a weak key.
+    Raises `UsageError` if it does not exist or cannot be read, and `NotTrusted` if its content is not valid: no
+    trust.json, a malformed one, an entry without its certificate, or a weak key.
     """
-    folder = os.fspath(folder)
-    if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, TRUST_FILE)):
+    directory = os.fspath(directory)
+    if os.path.isdir(directory) and not os.path.exists(os.path.join(directory, TRUST_FILE)):
         raise NotTrusted(
-            "No key is trusted in {}: it has no {}.".format(visible(folder), TRUST_FILE),
+            "No key is trusted in {}: it has no {}.".format(visible(directory), TRUST_FILE),
             "Make keys with `fipsmanifest keys init`, or add some with `fipsmanifest keys add`.",
         )
     try:
-        document = _read(os.path.join(folder, TRUST_FILE))
-        names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES))
-        paths = [os.path.join(folder, name) for name in names]
+        document = _read(os.path.join(directory, TRUST_FILE))
+        names = sorted(name for name in os.listdir(directory) if name.endswith(_SUFFIXES))
+        paths = [os.path.join(directory, name) for name in names]
         contents = [(os.path.basename(path), _read(path)) for path in paths if os.path.isfile(path)]
     except OSError as error:
         raise UsageError(
-            "The trusted keys in {} cannot be read: {}.".format(visible(folder), error.strerror),
-            "Name a folder with trust.json and the certificates that it lists.",
+            "The trusted keys in {} cannot be read: {}.".format(visible(directory), error.strerror),
+            "Pass a directory with trust.json and the certificates of its entries.",
         )
-    return parse_trust(document, contents, folder)
+    return parse_trust(document, contents, directory)
 
 
 @functools.lru_cache(maxsize=None)
 def packed_trust() -> Optional[Trust]:
-    """Give the trusted keys that the single-file tool carries; None where this is not the single file."""
+    """Return the trusted keys in the single-file tool; None if this is not the single file."""
     import pkgutil
 
     try:
@@ -232,7 +231,7 @@ def packed_trust() -> Optional[Trust]:
 
 
 def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], origin: str) -> Trust:
-    """Read trust.json and the certificate files (name, content); raises `NotTrusted` as `load_trust` does."""
+    """Read trust.json and certificate files (name, content). Raises `NotTrusted` as `load_trust` does."""
     held: List[openpgp.Certificate] = []
     for name, content in certificates:
         try:
@@ -243,28 +242,28 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
     keys = tuple(_read_entry(entry, number) for number, entry in enumerate(entries, 1))
     used: Dict[str, openpgp.Certificate] = {}
     for key in keys:
-        certificate = _holder(held, key.fingerprint)
+        certificate = _certificate_with(held, key.fingerprint)
         if certificate is None:
             if key.status == "revoked":
                 continue
             raise NotTrusted(
-                "{} names the key {}, but no certificate there has it.".format(TRUST_FILE, key.fingerprint),
-                "Put its certificate into the folder, or remove the entry.",
+                "{} has an entry for the key {}, but no certificate there has it.".format(TRUST_FILE, key.fingerprint),
+                "Put its certificate into the directory, or remove the entry.",
             )
         _check_copies(held, certificate)
         check_strength(certificate, key)
         used[certificate.primary.fingerprint] = certificate
-    _check_belongings(used.values())
+    _check_owners(used.values())
     return Trust(keys, tuple(used.values()), origin, edition)
 
 
 def _check_copies(held: Iterable[openpgp.Certificate], used: openpgp.Certificate) -> None:
-    """Refuse copies of one certificate that differ: the order of files must not decide."""
+    """Raise `NotTrusted` for different copies of one certificate: the order of files must not decide."""
     copies = [one for one in held if one.primary.fingerprint == used.primary.fingerprint]
     if len({one.revocations() for one in copies}) > 1:
         raise NotTrusted(
-            "There are copies of the certificate {}, and not all hold its revocation.".format(used.primary.fingerprint),
-            "Keep the copy that holds every revocation, and remove the others.",
+            "There are copies of the certificate {}, and not all have its revocation.".format(used.primary.fingerprint),
+            "Keep the copy that has every revocation, and remove the others.",
         )
     if len({one.packets for one in copies}) > 1:
         raise NotTrusted(
@@ -273,8 +272,8 @@ def _check_copies(held: Iterable[openpgp.Certificate], used: openpgp.Certificate
         )
 
 
-def _check_belongings(certificates: Iterable[openpgp.Certificate]) -> None:
-    """Refuse a key that two certificates have, which its holder alone can bring about: gpgv would take the first."""
+def _check_owners(certificates: Iterable[openpgp.Certificate]) -> None:
+    """Raise `NotTrusted` for a key in two certificates, which only its holder can make; gpgv would use the first."""
     owners: Dict[str, str] = {}
     for certificate in certificates:
         primary = certificate.primary.fingerprint
@@ -288,16 +287,16 @@ def _check_belongings(certificates: Iterable[openpgp.Certificate]) -> None:
                 )
 
 
-def _holder(certificates: Iterable[openpgp.Certificate], fingerprint: str) -> Optional[openpgp.Certificate]:
-    return next((one for one in certificates if one.holds(fingerprint)), None)
+def _certificate_with(certificates: Iterable[openpgp.Certificate], fingerprint: str) -> Optional[openpgp.Certificate]:
+    return next((one for one in certificates if one.has(fingerprint)), None)
 
 
 def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
-    """Refuse (`NotTrusted`) a key that is too weak for its role, and a signing key the certificate does not hold."""
+    """Raise `NotTrusted` for a key that is too weak for its role, or a signing key that is not in the certificate."""
     for fingerprint in (entry.fingerprint,) + entry.signing_keys:
-        if not certificate.holds(fingerprint):
+        if not certificate.has(fingerprint):
             raise NotTrusted(
-                "The certificate of {} does not hold the key {}.".format(entry.fingerprint, fingerprint),
+                "The certificate of {} does not have the key {}.".format(entry.fingerprint, fingerprint),
                 "Export the certificate again, with all its subkeys.",
             )
         weakness = find_weakness(certificate.key(fingerprint), entry.role)
@@ -308,13 +307,13 @@ def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
 
 
 def find_weakness(key: openpgp.Key, role: str) -> Optional[Tuple[str, str]]:
-    """Say why a key is too weak for a role, and what to do; None where it is strong enough.
+    """Return why a key is too weak for a role, and what to do; None if it is strong enough.
 
-    Upstream's keys are not ours to renew: what gpg verifies is taken, from 2048 bits on.
+    This project cannot renew upstream keys: what gpg verifies is accepted, from 2048 bits on.
     """
     stronger = "Use an RSA key of at least {} bits, with the exponent that gpg gives it.".format(MINIMUM_BITS[role])
     if key.algorithm != openpgp.RSA or not key.bits:
-        return "not RSA, or not as RSA keys are", stronger
+        return "not a valid RSA key", stronger
     if key.bits < MINIMUM_BITS[role]:
         return "RSA with {} bits".format(key.bits), stronger
     if role in TOOL_ROLES and key.exponent < MINIMUM_EXPONENT:
@@ -323,15 +322,15 @@ def find_weakness(key: openpgp.Key, role: str) -> Optional[Tuple[str, str]]:
 
 
 def is_unbound(key: openpgp.Key, role: str) -> bool:
-    """Tell whether a key lacks what ties it to its certificate for good, which upstream's need not have."""
+    """Return whether a key has no lasting strong binding to its certificate, which upstream keys do not need."""
     return role in TOOL_ROLES and key.bound is None
 
 
 def _read(path: str) -> bytes:
-    # A FIFO that nobody writes to would be waited for.
+    # Non-blocking: opening a FIFO without a writer would wait.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "{} is no file".format(visible(os.path.basename(path))))
+            raise OSError(errno.EINVAL, "{} is not a regular file".format(visible(os.path.basename(path))))
         content = file.read(_MAX_SIZE + 1)
     if len(content) > _MAX_SIZE:
         raise NotTrusted("{} is larger than {} bytes.".format(visible(path), _MAX_SIZE), "Remove it.")
@@ -341,7 +340,7 @@ def _read(path: str) -> bytes:
 def _malformed(reason: str) -> NotTrusted:
     return NotTrusted(
         "{} is malformed: {}.".format(TRUST_FILE, reason),
-        "Correct it, or go back to one that `fipsmanifest keys` wrote; where a newer version wrote it, use that one.",
+        "Correct it, or restore one that `fipsmanifest keys` wrote; if a newer version wrote it, use that version.",
     )
 
 
@@ -349,25 +348,25 @@ def _read_document(document: bytes) -> Tuple[List[Any], int]:
     value = strictjson.parse_object(document, _malformed)
     if value.get("schema") != SCHEMA or not isinstance(value.get("keys"), list):
         raise _malformed("it is not a document of {} with a list of keys".format(SCHEMA))
-    _refuse_unknown(value, _DOCUMENT, "it")
+    _refuse_unknown_keys(value, _DOCUMENT, "it")
     edition = value.get("edition", 1)
     if not isinstance(edition, int) or isinstance(edition, bool) or not 1 <= edition <= _MAX_EDITION:
         raise _malformed("edition is not a positive number")
     return value["keys"], edition
 
 
-def _refuse_unknown(value: Dict[str, Any], known: Sequence[str], what: str) -> None:
-    """Refuse members of unknown names: a limit that is misspelt, or that a newer version knows, would be no limit."""
+def _refuse_unknown_keys(value: Dict[str, Any], known: Sequence[str], what: str) -> None:
+    """Raise `NotTrusted` for unknown keys: a misspelt restriction, or one of a newer version, would not be applied."""
     unknown = sorted(set(value).difference(known))
     if unknown:
-        raise _malformed("{} has {}, which means nothing here".format(what, visible(repr(unknown[0]), 60)))
+        raise _malformed("{} has the unknown key {}".format(what, visible(repr(unknown[0]), 60)))
 
 
 def _read_entry(entry: Any, number: int) -> TrustedKey:
     where = "key {}".format(number)
     if not isinstance(entry, dict):
         raise _malformed("{} is not an object".format(where))
-    _refuse_unknown(entry, TrustedKey._fields, where)
+    _refuse_unknown_keys(entry, TrustedKey._fields, where)
 
     def text(name: str) -> Optional[str]:
         value = entry.get(name)

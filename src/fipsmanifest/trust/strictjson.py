@@ -1,4 +1,4 @@
-"""JSON that no two readers can read differently: what is signed, and what says who may sign."""
+"""A reader of unambiguous JSON, for signed documents and trust.json."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from ..errors import NotTrusted
 from .text import visible
 
 Malformed = Callable[[str], NotTrusted]
-"""Makes the error of a document from the reason why it cannot be read."""
+"""Makes the error for a document, from the reason why it is malformed."""
 
 _MAX_DEPTH = 32
 _CONTAINERS = frozenset((dict, list))
@@ -17,32 +17,32 @@ _PRINTABLE = re.compile(r"[ -~]*\Z")
 
 
 def parse_object(data: bytes, malformed: Malformed) -> Dict[str, Any]:
-    """Read one JSON object; raises what ``malformed`` makes of a reason.
+    """Read one JSON object. Raises the error that ``malformed`` makes of a reason.
 
-    Refused are a key that stands twice, numbers other than whole ones of at most 18 digits, more than 32 levels, keys
-    with other characters than printable ASCII, and what is not UTF-8.
+    It refuses duplicate keys, numbers other than integers of at most 18 digits, more than 32 levels, keys with other
+    characters than printable ASCII, and text that is not UTF-8.
     """
 
-    def keep_all(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    def refuse_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            seen: Set[str] = set()
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise malformed("the key {} stands twice in one object".format(visible(repr(twice), 60)))
+            names: Set[str] = set()
+            duplicate = next(name for name, _ in pairs if name in names or names.add(name))  # type: ignore[func-returns-value]
+            raise malformed("an object has the key {} twice".format(visible(repr(duplicate), 60)))
         return result
 
     def integer(text: str) -> int:
         if len(text) > _MAX_DIGITS:
-            raise malformed("it holds a number of {} digits".format(len(text)))
+            raise malformed("it has a number of {} digits".format(len(text)))
         return int(text)
 
     def refuse_number(text: str) -> NoReturn:
-        raise malformed("it holds the number {}; only whole numbers are used".format(visible(text, 40)))
+        raise malformed("it has the number {}; only integers are allowed".format(visible(text, 40)))
 
     try:
         value = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=keep_all,
+            object_pairs_hook=refuse_duplicates,
             parse_constant=refuse_number,
             parse_float=refuse_number,
             parse_int=integer,
@@ -73,4 +73,4 @@ def _check_depth(value: Any, malformed: Malformed) -> None:
                 inner += [child for child in one if type(child) in _CONTAINERS]
         level = inner
     if not all(map(_PRINTABLE.match, names)):
-        raise malformed("a key holds other characters than printable ASCII")
+        raise malformed("a key has other characters than printable ASCII")

@@ -1,8 +1,7 @@
-"""The one verifier of signatures: the node tool, the consumer's command, the signer and the publisher use it.
+"""The one verifier of signatures, which the node tool, the consumer's command, the signer and the publisher use.
 
-gpg and its wrappers say "good" of messages that are not what they seem; the numbered steps are what it takes to be
-sure. ``tests/trust/attacks.py`` holds the messages, and ``tests/trust/test_verifier_steps.py`` shows that each step is
-needed.
+gpg and its wrappers report "good" for some messages that are not what they seem. The numbered steps exclude these:
+``tests/trust/attacks.py`` has such messages, and ``tests/trust/test_verifier_steps.py`` shows that each step is needed.
 """
 
 from datetime import datetime, timedelta
@@ -18,44 +17,44 @@ _MAX_AHEAD = timedelta(hours=24)
 
 
 class Signature(NamedTuple):
-    """A signature that holds, by a key that is trusted for it."""
+    """A valid signature by a key that is trusted for its role."""
 
     fingerprint: str
-    """The trusted key's fingerprint, as pinned in trust.json."""
+    """The trusted key's fingerprint, as in trust.json."""
     signing_key: str
-    """Fingerprint of the key that signed: the same, or a subkey's."""
+    """Fingerprint of the key that signed: the trusted key, or a subkey."""
     primary: str
     """Fingerprint of its primary key."""
     signed_at: datetime
-    """When it was signed, by the signer's clock."""
+    """The time of the signature, by the signer's clock."""
     hash_name: str
     """``SHA256``, ``SHA384`` or ``SHA512``."""
     trusted: TrustedKey
-    """The entry of trust.json that admits it."""
+    """The entry of trust.json that allows it."""
     warnings: Tuple[str, ...]
-    """Sentences that a person should read."""
+    """Sentences for people."""
 
 
-class Signed(NamedTuple):
-    """A manifest whose signature holds."""
+class VerifiedManifest(NamedTuple):
+    """A manifest with a valid signature."""
 
     payload: bytes
     """The bytes that were signed."""
     manifest: Dict[str, Any]
-    """The same, read."""
+    """The manifest in these bytes."""
     signature: Signature
-    """Who signed it, and when."""
+    """Its signature."""
     warnings: Tuple[str, ...]
-    """Sentences that a person should read, the signature's and the document's."""
+    """Sentences for people, about the signature and the document."""
 
     @property
     def fingerprint(self) -> str:
-        """The trusted key's fingerprint, as pinned in trust.json."""
+        """The trusted key's fingerprint, as in trust.json."""
         return self.signature.fingerprint
 
     @property
     def signed_at(self) -> datetime:
-        """When it was signed, by the signer's clock."""
+        """The time of the signature, by the signer's clock."""
         return self.signature.signed_at
 
 
@@ -66,34 +65,34 @@ def verify_cleartext(
     now: Optional[datetime] = None,
     fingerprint: Optional[str] = None,
     bindings: Optional[document.Bindings] = None,
-) -> Signed:
+) -> VerifiedManifest:
     """Verify a cleartext-signed manifest.
 
-    ``fingerprint`` narrows trust to one pinned key (its primary key or the signing key), ``bindings`` says what the
-    manifest must be for; without it nothing but the document's kind and form is looked at, and the caller asks
-    `document.check_bindings`. Raises `NotTrusted`, and `Incomplete` where gpgv cannot tell.
+    ``fingerprint`` restricts trust to one key (the signing key or its primary key). ``bindings`` is what the manifest
+    must be for; without it, only the document's type and format are checked, and the caller must call
+    `document.check_bindings`. Raises `NotTrusted`, and `Incomplete` if gpgv cannot decide.
     """
-    # (1) The bytes are in hand, read once; no path is opened again. `cleartext.parse` holds their size to its cap.
+    # (1) The bytes were read once, and no path is opened again. `cleartext.parse` limits their size.
     # (2) Read them strictly, without gpg.
     parsed = cleartext.parse(data)
 
-    # (3) Have gpgv check those bytes, with a keyring made afresh from the pinned certificates.
+    # (3) Check the same bytes with gpgv, with a new keyring of the trusted certificates.
     outcome = gpgv.run(trust.keyring(), data)
 
-    # (4) Exactly one good signature, of the right kind, strong enough, by a key that may sign in this role.
+    # (4) Require exactly one good signature, of the right class and strength, by a key that may sign in this role.
     valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x01, plaintext=outcome.has_output)
     signature = _admit(valid, trust, role, now or utc_now(), fingerprint)
 
-    # (5) What gpgv says was signed is what the strict reading says. (An old gpgv cannot say.)
+    # (5) Require that gpgv and the strict reader read the same text. (An old gpgv does not return the text.)
     if outcome.has_output and outcome.output != parsed.payload:
-        raise NotTrusted("gpgv and this program read two different texts in the signed file.", "Do not use the file.")
+        raise NotTrusted("gpgv and this program read different texts from the signed file.", "Do not use the file.")
 
-    # (6) Only now is the text looked at: its kind first, then its form, then what it is bound to.
+    # (6) Only now interpret the text: first its schema, then its format, then what it is bound to.
     manifest = document.read_manifest(parsed.payload)
     warnings = list(signature.warnings)
     if bindings is not None:
         warnings += document.check_bindings(manifest, *bindings, now=now)
-    return Signed(parsed.payload, manifest, signature, tuple(warnings))
+    return VerifiedManifest(parsed.payload, manifest, signature, tuple(warnings))
 
 
 def verify_detached(
@@ -104,10 +103,10 @@ def verify_detached(
     now: Optional[datetime] = None,
     fingerprint: Optional[str] = None,
 ) -> Signature:
-    """Verify a detached signature that this project made over ``data``: the node tool's.
+    """Verify a detached signature of this project over ``data``, which is the node tool.
 
-    ``signature`` is armored or binary, and holds exactly one signature of class 00 (RFC 9580, section 5.2.1). Raises
-    as `verify_cleartext` does.
+    ``signature`` is armored or binary, and must have exactly one signature of class 00 (RFC 9580, section 5.2.1).
+    Raises as `verify_cleartext` does.
     """
     binary = dearmor(signature, b"SIGNATURE") if signature[:5] == b"-----" else signature
     packet = openpgp.read_signature(binary)
@@ -119,14 +118,14 @@ def verify_detached(
 def verify_upstream(
     data: bytes, signature: bytes, trust: Trust, now: Optional[datetime] = None
 ) -> Tuple[Signature, ...]:
-    """Verify a detached signature that others made over ``data`` (RPM header, repomd.xml), and return what holds.
+    """Verify a detached signature of an upstream over ``data`` (RPM header, repomd.xml); return the valid signatures.
 
-    ``signature`` may hold several, as while a key is replaced, in any armor that gpg accepts: each is judged alone, and
-    those by keys that are not trusted here count for nothing. Version 3 is accepted, as older rpm made it, and so are
-    signatures of a certificate that has expired since: its lifetime is not ours to put into trust.json.
+    ``signature`` may have several, for example while a key is replaced, in any armor that gpg accepts. Each is judged
+    separately, and those by keys that are not trusted are ignored. Version 3, of older rpm, is accepted, and so are
+    signatures of a certificate that expired later: upstream decides on its lifetime, not trust.json.
 
-    Raises `NotTrusted` where none holds, or where one by a trusted key does not fit the data, and `Incomplete` where
-    gpgv cannot tell.
+    Raises `NotTrusted` if none is valid, or if one by a trusted key does not match the data, and `Incomplete` if gpgv
+    cannot decide.
     """
     found: List[Signature] = []
     refusals: List[NotTrusted] = []
@@ -139,7 +138,7 @@ def verify_upstream(
         except NotTrusted as error:
             if any(line.keyword == "BADSIG" for line in status):
                 raise
-            # What is wrong with a known key says more than that another one is unknown.
+            # An error of a known key explains more than that another key is unknown.
             refusals.insert(len(refusals) if any(line.keyword == "NO_PUBKEY" for line in status) else 0, error)
     if not found:
         raise refusals[0]
@@ -147,12 +146,12 @@ def verify_upstream(
 
 
 def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, fingerprint: Optional[str]) -> Signature:
-    """Step 4's second half, for both kinds of signature: the key's trust, and the signature's date."""
+    """Check the key's trust and the signature's time: the second part of step 4, for all kinds of signatures."""
     trusted = trust.admit(valid.key, valid.primary, role, valid.signed_at)
-    if fingerprint is not None and _plain(fingerprint) not in (valid.key, valid.primary):
+    if fingerprint is not None and _normalize(fingerprint) not in (valid.key, valid.primary):
         raise NotTrusted(
             "The signature is by key {}, not by {}.".format(trusted.fingerprint, visible(fingerprint)),
-            "Get a file that is signed by the key you asked for.",
+            "Get a file that is signed by that key.",
         )
     certificate = trust.certificate(valid.key)
     bound = None if certificate is None or role not in TOOL_ROLES else certificate.key(valid.key).bound
@@ -186,5 +185,5 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
     )
 
 
-def _plain(fingerprint: str) -> str:
+def _normalize(fingerprint: str) -> str:
     return fingerprint.replace(" ", "").upper()

@@ -67,7 +67,7 @@ class Comparison:
     constants: int = 0
     """Symbols of data that are equal, the module's own and others."""
     godebug: str | None = None
-    """The program's default of GODEBUG, as its runtime reads it; None where that cannot be told."""
+    """The program's default of GODEBUG, as its runtime reads it; None where that cannot be determined."""
     addresses: Mapping[int, str] = field(default_factory=dict)
     """Where the functions are that are equal, with their names."""
 
@@ -267,7 +267,7 @@ class _Work:
             raise _Differs("native-target-differs", "runtime.tlsg")
 
     def _check_symbol(self, symbol: Symbol, address: int) -> None:
-        """Check that a symbol is at an address, as far as it can be told. Raise `_Differs` where it is not."""
+        """Check that a symbol is at an address, as far as possible. Raise `_Differs` where it is not."""
         records = self._reference.by_symbol.get(symbol)
         if symbol.name == _FIPSINFO:
             if address != self._module.address:
@@ -377,7 +377,7 @@ class _Data:
     def word(self, address: int) -> int | None:
         """Return the address that a word of data holds once the loader has written its addresses.
 
-        None where that cannot be told.
+        None where that cannot be determined.
         """
         if self._written is None:
             self._written = self._relocations()

@@ -50,7 +50,7 @@ class Vocabulary:
     kinds: Sequence[str]
     """Names of symbol kinds, from number 0 on (``STEXTFIPS``)."""
     builtins: Sequence[tuple[str, int]]
-    """Name and ABI of the runtime's symbols that objects refer to by number."""
+    """The name and ABI of the runtime's symbols that objects refer to by number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 from .. import tree
 from ..result import Listed, Node
 from . import listening, procfs
+from .container_pods import Pod
 from .inventory import Inventory, required_daemons
-from .pods import Pod
 
 PORT, SOCKET, UNIT, POD, OPTION = "port", "socket", "unit", "pod", "option"
 

@@ -33,6 +33,7 @@ ID = "files"
 
 _ADVICE = "Install the package of this release again, and find out who changed the file."
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
+_LATE = "Find out which file system does not answer, or allow more time with --timeout."
 _HASH_ANYWAY = 1024 * 1024 * 1024
 _MAX_ACCOUNTS = 4 * 1024 * 1024
 _NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
@@ -62,7 +63,15 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         largest_first = sorted(wanted, key=lambda path: (-_size(wanted[path]), path))
         asked = {path: pool.submit(_check_path, node, path, wanted[path], listing) for path in largest_first}
         unexpected = pool.submit(_unexpected, node, listing)
-        return [result for path in sorted(wanted) for result in asked[path].result()] + unexpected.result()
+        found = [node.result_of(asked[path], late(path, wanted[path][0].file)) for path in sorted(wanted)]
+        found.append(node.result_of(unexpected, late("other places", {})))
+        return [result for results in found for result in results]
+
+
+def late(subject: str, file: Dict[str, Any]) -> Result:
+    """Return the result of a file that is not read in the time that is left."""
+    evidence = of_component({"code": "deadline"}, file.get("component"))
+    return Result(ID, subject, UNKNOWN, "readable", "no answer in time", evidence, _LATE)
 
 
 def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
@@ -225,7 +234,8 @@ def _unreadable(path: str, error: OSError) -> Result:
         return Result(ID, path, FAIL, "present", "missing", {"code": code}, "Install the package that brings it.")
     if error.errno == errno.ELOOP:
         return Result(ID, path, FAIL, "file", "symlink loop", {"code": code}, _ADVICE)
-    return Result(ID, path, UNKNOWN, "readable", "unreadable", {"code": code}, "Run it as root.")
+    advice = _LATE if error.errno == errno.ETIMEDOUT else "Run it as root."
+    return Result(ID, path, UNKNOWN, "readable", "unreadable", {"code": code}, advice)
 
 
 def _compare(node: Node, path: str, entries: Sequence[_Entry]) -> Result:

@@ -325,7 +325,7 @@ def _read(node: Node, path: str, subject: str) -> Optional[str]:
 
 def _names(node: Node, folder: str, subject: str) -> List[str]:
     try:
-        return sorted(os.fsdecode(name) for name in os.listdir(tree.resolve(node.root, folder)))
+        return tree.list_names(node.root, folder)
     except OSError as error:
         if error.errno not in _NOT_THERE:
             raise _Unread.by(error, subject, folder)

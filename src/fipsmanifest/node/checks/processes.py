@@ -12,17 +12,16 @@ import os
 import posixpath
 import re
 import stat
-import time
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
-from .. import tree
+from .. import deadline, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import builds, claims, injected, pods, procfs
+from . import builds, claims, container_pods, injected, procfs
 from .claims import Claim
+from .container_pods import Pod
 from .images import containers
 from .inventory import MAX_NAME, Inventory, Program, required_daemons
-from .pods import Pod
 
 ID = "processes"
 
@@ -89,7 +88,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
     one = _Check(node, manifests)
     try:
-        if not procfs.within(_SECONDS, one.run):
+        if not deadline.within(node.left(_SECONDS), one.run):
             one.is_late.append(True)
             # The thread may still add to it.
             return [*list(one.results), _late()]
@@ -102,7 +101,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 
 def _late() -> Result:
     advice = "Find out what starts so many, or whose file system does not answer; then run it again."
-    actual = "not all programs could be compared in {:.0f} seconds".format(_SECONDS)
+    actual = "not all programs could be compared in time"
     return Result(ID, "deadline", UNKNOWN, None, actual, {"code": "deadline"}, advice)
 
 
@@ -118,7 +117,6 @@ class _Check:
         """Not empty once nobody waits for the rest."""
         self._running: Dict[_Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
-        self._deadline = time.monotonic() + _SECONDS
         self._others: Dict[Tuple[int, int], int] = {}
         """File of each program that has neither a name nor a claim of a component's -> a process that runs it."""
         self._seen: Set[Tuple[str, str]] = set()
@@ -154,7 +152,7 @@ class _Check:
     def _find(self, pids: Sequence[int]) -> List[Claim]:
         """Collect the processes to compare, and return the claims that no process could be found for."""
         pids = list(pids)
-        known, groups, units = pods.read(self._node), {}, {}
+        known, groups, units = container_pods.read(self._node), {}, {}
         for pid in pids:
             text = procfs.cgroup(pid)
             groups[pid] = procfs.read_cgroup(text)

@@ -2,8 +2,7 @@
 
 import os
 import re
-import threading
-from typing import Callable, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 PROC = "/proc"
 DELETED = " (deleted)"
@@ -95,24 +94,3 @@ def sees_all() -> bool:
         return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE
     except OSError:
         return False
-
-
-def within(seconds: float, work: Callable[[], None]) -> bool:
-    """Run ``work`` in a thread and return whether it ended in time; what it raises is raised here.
-
-    A file of a mount that does not answer, or memory that its owner holds back, can stop a reader for good.
-    """
-    errors: List[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    return not thread.is_alive()

@@ -9,7 +9,7 @@ import socket
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
-from .. import tls, tree
+from .. import deadline, tls, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
 from . import listening, procfs
 from .inventory import Inventory
@@ -130,7 +130,7 @@ def _digest(node: Node, pid: int) -> str:
         with contextlib.suppress(OSError, tree.NotRegular, tree.Unstable):
             found.append(node.digests.of(procfs.link(pid).encode("ascii"), _MAX_PROGRAM, follow=True).sha256)
 
-    procfs.within(_OWNER_SECONDS, read)
+    deadline.within(_OWNER_SECONDS, read)
     return found[0] if found else ""
 
 

@@ -7,7 +7,7 @@ from ...errors import FipsManifestError, NotTrusted
 from ...trust.document import Bindings, check_bindings
 from ...trust.store import Trust
 from ...trust.text import utc_now, visible, write_time
-from ...trust.verify import Signed, verify_cleartext
+from ...trust.verify import VerifiedManifest, verify_cleartext
 from .. import host, provenance
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Result
 from ..version import own_version
@@ -45,7 +45,7 @@ def open_manifest(name: str, data: bytes, trust: Trust, bindings: Bindings, fing
     return Opened(result, _describe(name, data, signed), Listed(name, signed.manifest), warnings)
 
 
-def _describe(name: str, data: bytes, signed: Signed) -> Dict[str, Any]:
+def _describe(name: str, data: bytes, signed: VerifiedManifest) -> Dict[str, Any]:
     described: Dict[str, Any] = {
         "file": name,
         "fingerprint": signed.fingerprint,

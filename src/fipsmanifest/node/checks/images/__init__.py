@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
 from ... import bolt, containerd, tree
-from ...result import UNKNOWN, Listed, Node, Result, is_own_program
+from ...result import UNKNOWN, Listed, Node, Result, is_own_program, of_component
 from . import added, containers, content, copies, names, snapshots
 from .listed import ID, Image, images_of
 
@@ -36,11 +36,18 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     listed = [image if image.diff_ids else image._replace(diff_ids=content.diff_ids(node, image)) for image in listed]
     search = added.Search(node, unpacked, containers.workloads(node, unpacked))
     with node.digests.workers() as pool:
-        found = list(pool.map(lambda image: _check_image(node, image, known, unpacked, search), listed))
+        asked = [pool.submit(_check_image, node, image, known, unpacked, search) for image in listed]
+        found = [node.result_of(*one) for one in zip(asked, map(_late, listed))]  # noqa: B905 - new in Python 3.10
     results += _of_one_release(listed, found) + names.check(node, listed)
     if node.live:
         results += containers.check(node, _known(listed, known), unpacked)
     return results
+
+
+def _late(image: Image) -> Result:
+    evidence = of_component({"code": "deadline", "manifest": image.manifest}, image.component)
+    advice = "Find out which file system does not answer, or allow more time with --timeout."
+    return Result(ID, image.reference, UNKNOWN, "readable", "no answer in time", evidence, advice)
 
 
 def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:

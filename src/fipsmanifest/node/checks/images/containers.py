@@ -15,8 +15,8 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, S
 from ....trust.text import visible
 from ... import bolt, containerd, helper, tree
 from ...result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Node, Result, of_component
-from .. import pods
-from ..pods import Pod
+from .. import container_pods
+from ..container_pods import Pod
 from . import snapshots
 from .listed import ID
 
@@ -79,14 +79,14 @@ class _Mounted(NamedTuple):
 
 def check(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
     """Judge what runs by mounts, and by crictl or ctr where there is one; raises nothing."""
-    keys, owners = _snapshot_keys(node), pods.read(node)
+    keys, owners = _snapshot_keys(node), container_pods.read(node)
     mounted = _mounted(node, known, unpacked, _by_snapshot(unpacked, keys, owners))
     return mounted + _told(node, known, unpacked, keys, owners)
 
 
 def workloads(node: Node, unpacked: snapshots.Snapshots) -> Set[int]:
     """Return the numbers of the snapshots of applications' containers."""
-    owned = _by_snapshot(unpacked, _snapshot_keys(node), pods.read(node))
+    owned = _by_snapshot(unpacked, _snapshot_keys(node), container_pods.read(node))
     return {number for number, pod in owned.items() if pod.is_workload}
 
 
@@ -97,7 +97,7 @@ def _by_snapshot(unpacked: snapshots.Snapshots, keys: Dict[str, str], owners: Di
 
 
 def _is_own(name: str) -> bool:
-    return name.startswith(pods.NAMESPACE + "/")
+    return name.startswith(container_pods.NAMESPACE + "/")
 
 
 def advice_for(references: Sequence[str]) -> str:
@@ -217,7 +217,7 @@ def _told(
         told = str(error) if isinstance(error, helper.HelperFailed) else "gives no list that can be read"
         advice = "Look whether containerd runs; containers are compared by their mounts and processes alone."
         return [Result(ID, "containers", UNKNOWN, "a list", visible(told), {"program": program}, advice)]
-    chains = unpacked.chains(pods.NAMESPACE)
+    chains = unpacked.chains(container_pods.NAMESPACE)
     results: List[Result] = []
     for one in running:
         pod = owners.get(one.id) or one.pod
@@ -228,8 +228,10 @@ def _told(
 def _snapshot_keys(node: Node) -> Dict[str, str]:
     """Give the name of each container's own snapshot; none where the database does not tell."""
     with contextlib.suppress(OSError, bolt.Malformed, bolt.Busy):
-        found = bolt.read(tree.resolve(node.root, pods.METADATA), (*pods.BUCKETS, b"containers"))
-        return {pods.text(name): pods.text(one.get(b"snapshotKey", b"")) for name, one in found.items()}
+        found = bolt.read(tree.resolve(node.root, container_pods.METADATA), (*container_pods.BUCKETS, b"containers"))
+        return {
+            container_pods.text(name): container_pods.text(one.get(b"snapshotKey", b"")) for name, one in found.items()
+        }
     return {}
 
 
@@ -273,7 +275,7 @@ def _rows(output: bytes, name: str) -> List[Dict[str, Any]]:
 
 
 def _by_ctr(program: str, socket: str) -> List[_Container]:
-    base = [program, "--address", socket, "--timeout", "5s", "--namespace", pods.NAMESPACE]
+    base = [program, "--address", socket, "--timeout", "5s", "--namespace", container_pods.NAMESPACE]
     tasks = _table(helper.run(base + ["tasks", "ls"], _SECONDS), "TASK")
     running = {row[0] for row in tasks if row[-1] != "STOPPED"}
     containers = _table(helper.run(base + ["containers", "ls"], _SECONDS), "CONTAINER")

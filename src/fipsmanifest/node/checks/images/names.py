@@ -10,7 +10,7 @@ from typing import Dict, FrozenSet, List, Optional, Sequence, Set
 from ....trust.text import visible
 from ... import bolt, tree
 from ...result import FAIL, UNKNOWN, Node, Result, of_component
-from .. import pods
+from .. import container_pods
 from ..platform import architecture_of
 from . import content
 from .listed import ID, OCI_NAMES, Image
@@ -23,11 +23,15 @@ _PULL = "Find out who gave it the name; remove the name (ctr --namespace k8s.io 
 def check(node: Node, images: Sequence[Image]) -> List[Result]:
     """Compare what each listed name leads to with the listed images of that name; raises nothing."""
     try:
-        named = bolt.read(tree.resolve(node.root, pods.METADATA), (*pods.BUCKETS, b"images"), b"target")
+        named = bolt.read(
+            tree.resolve(node.root, container_pods.METADATA), (*container_pods.BUCKETS, b"images"), b"target"
+        )
     except (OSError, bolt.Malformed, bolt.Busy):
         # The database of snapshots and what runs are compared all the same; nobody can say what a name leads to.
         return []
-    targets = {pods.text(name): pods.text(target.get(b"digest", b"")) for name, target in named.items()}
+    targets = {
+        container_pods.text(name): container_pods.text(target.get(b"digest", b"")) for name, target in named.items()
+    }
     by_reference: Dict[str, List[Image]] = {}
     for image in images:
         by_reference.setdefault(image.reference, []).append(image)

@@ -132,13 +132,12 @@ def find(node: Node) -> Snapshots:
     kept = _kept(node, containerd.OVERLAYFS)
     try:
         folder = tree.resolve(node.root, containerd.OVERLAYFS + "/snapshots")
-        numbers = [int(name) for name in os.listdir(folder) if name.isdigit()]
+        listed = tree.list_names(node.root, containerd.OVERLAYFS + "/snapshots")
+        numbers = [int(name) for name in listed if os.fsencode(name).isdigit()]
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return Snapshots(b"", {}, kept)
         raise
-    if len(numbers) > _MAX_SNAPSHOTS:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     places = {}
     for number in sorted(numbers):
         place = os.path.join(folder, b"%d" % number, b"fs")
@@ -155,15 +154,14 @@ def find(node: Node) -> Snapshots:
 def others(node: Node) -> List[str]:
     """Name the snapshotters beside overlayfs that have unpacked something; raises as `find` does."""
     try:
-        names = os.listdir(tree.resolve(node.root, containerd.ROOT))
+        names = tree.list_names(node.root, containerd.ROOT)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return []
         raise
-    prefix = os.fsencode(_SNAPSHOTTER)
     found = []
-    for name in sorted(name for name in names if name.startswith(prefix) and name != prefix + b"overlayfs"):
-        path = "{}/{}".format(containerd.ROOT, os.fsdecode(name))
+    for name in [one for one in names if one.startswith(_SNAPSHOTTER) and one != _SNAPSHOTTER + "overlayfs"]:
+        path = "{}/{}".format(containerd.ROOT, name)
         if _kept(node, path) or _holds_something(node, path + "/snapshots"):
             found.append(path.rpartition(".v1.")[2])
     return found
@@ -171,7 +169,8 @@ def others(node: Node) -> List[str]:
 
 def _holds_something(node: Node, path: str) -> bool:
     try:
-        return bool(os.listdir(tree.resolve(node.root, path)))
+        with os.scandir(tree.resolve(node.root, path)) as entries:
+            return next(entries, None) is not None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return False

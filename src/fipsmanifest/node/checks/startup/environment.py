@@ -4,7 +4,7 @@ Rules: ld.so(8); Go's runtime GODEBUG and crypto/fips140; openssl-env(7); the go
 """
 
 import contextlib
-import os
+import errno
 import posixpath
 import re
 from typing import Dict, List, Optional
@@ -32,6 +32,7 @@ _OFF = {
 }
 _CHANGE = ("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH")
 _SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!on\s*(?:,|\Z)|only\s*(?:,|\Z))")
+_FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ldconfig."
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
 
 
@@ -93,21 +94,29 @@ def preloaded(node: Node) -> List[Result]:
 def redirected(node: Node) -> List[Result]:
     """Return what makes the loader find another C library before the operating system's (ld.so(8), ldconfig(8))."""
     found: List[str] = []
+    unread: List[Result] = []
     try:
         cache = tree.read_small(node.root, _CACHE, _MAX_CACHE + 1)
         if len(cache) > _MAX_CACHE:
-            return [result(_CACHE, UNKNOWN, None, "larger than {} bytes".format(_MAX_CACHE), "library-path", _CACHE)]
+            return [
+                result(_CACHE, UNKNOWN, None, "larger than {} bytes".format(_MAX_CACHE), "library-path", _CACHE, _FEWER)
+            ]
         found = [one for one in _CACHED.findall(cache) if _is_other_library(one)]
     except FileNotFoundError:
         pass
     except (OSError, tree.NotRegular):
         return [result(_CACHE, UNKNOWN, "readable", "unreadable", "library-path", _CACHE, "Run it as root.")]
     for directory in _searched(node):
-        with contextlib.suppress(OSError):
-            names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
+        try:
+            names = tree.list_names(node.root, directory)
             found += [one for one in (posixpath.join(directory, name) for name in names) if _is_other_library(one)]
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                advice = "Remove what is not needed there, or run as root."
+                told = str(error.strerror)
+                unread.append(result(directory, UNKNOWN, "readable", told, "library-path", _CACHE, advice))
     if not found:
-        return []
+        return unread
     advice = "Remove it, run ldconfig, start the node again, and find out who put it there."
     actual = ", ".join(list(dict.fromkeys(found))[:8])
     return [result("ld.so.cache", FAIL, "the operating system's C library", actual, "library-path", _CACHE, advice)]
@@ -121,7 +130,7 @@ def _searched(node: Node) -> List[str]:
     """Return the directories that ldconfig is told to search."""
     paths = [_SEARCHED[0]]
     with contextlib.suppress(OSError):
-        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, _SEARCHED[1]))))
+        names = tree.list_names(node.root, _SEARCHED[1])
         paths += [posixpath.join(_SEARCHED[1], name) for name in names[:_MAX_DIRECTORIES]]
     words: List[str] = []
     for path in paths:

@@ -4,12 +4,13 @@ Rules: kubelet(1)'s options and KubeletConfiguration v1beta1; an option on the c
 """
 
 import errno
+import itertools
 import os
 import posixpath
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ....trust.text import visible
-from ... import pods, tree, yaml
+from ... import static_pods, tree, yaml
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .programs import OTHER, Programs, result
 from .units import Daemon
@@ -87,7 +88,11 @@ def _drop_ins(node: Node, directory: str, results: List[Result]) -> List[str]:
         place, depth = waiting.pop()
         try:
             with os.scandir(tree.resolve(node.root, place)) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
+                entries = sorted(itertools.islice(listed, _MAX_FILES + 1), key=lambda entry: entry.name)
+            if len(entries) > _MAX_FILES:
+                results.append(
+                    _unknown("more than {} files".format(_MAX_FILES), place, "Put its settings into one file.")
+                )
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 results.append(_unknown("unreadable", place, "Run it as root."))
@@ -167,10 +172,11 @@ def _judge_plugins(node: Node, settings: Settings, programs: Programs) -> Iterat
 def judge_directory(node: Node, directory: str, path: str, programs: Programs, component: str) -> Iterator[Result]:
     """Judge a directory of plugins: one with a listed program's name has to be that; others are noted."""
     try:
-        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
+        names = tree.list_names(node.root, directory)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            yield result(directory, UNKNOWN, "readable", "unreadable", "unreadable", path, "Run it as root.")
+            told = error.strerror if error.errno == errno.EFBIG else "unreadable"
+            yield result(directory, UNKNOWN, "readable", str(told), "unreadable", path, "Run it as root.")
         return
     noted = []
     for name in names:
@@ -193,4 +199,4 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
 def static_pod_directories(settings: Settings) -> List[Tuple[str, str]]:
     """Return the directories of static pods, each with the file that names it; kubeadm's own in any case."""
     named = [(value, path) for value, path in settings.set_to("staticpodpath")]
-    return list(dict([(pods.DIRECTORY, ""), *named]).items())
+    return list(dict([(static_pods.DIRECTORY, ""), *named]).items())

@@ -4,7 +4,6 @@ Rules: containerd's docs/man/containerd-config.toml.5.md, docs/cri/config.md, pk
 """
 
 import json
-import os
 import posixpath
 import re
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
@@ -14,6 +13,7 @@ from ...result import FAIL, UNKNOWN, Node, Result
 from . import environment
 from .kubelet import judge_directory
 from .programs import LISTED, MISSING, OTHER, Programs, judge, result
+from .starters import list_names
 
 _CNI_CONFIGURATION = "/etc/cni/net.d"
 _CNI_PROGRAMS = "/opt/cni/bin"
@@ -122,7 +122,7 @@ def _judge_directories(node: Node, configured: containerd.Configuration, program
         if kind == "cni":
             results += judge_directory(node, directory, path, programs, "containerd")
             continue
-        names = [name for name in _names(node, directory) if not name.startswith(".")]
+        names = [name for name in list_names(node, directory, results) if not name.startswith(".")]
         if names:
             advice = "Remove them: containerd starts or loads them, and they may change every container."
             actual = ", ".join(names[:8])
@@ -139,7 +139,12 @@ def _judge_networks(node: Node, configured: containerd.Configuration) -> Iterato
     """
     named = [one.value for one in configured.directories if one.kind == "cni configuration"]
     for directory in dict.fromkeys([*named, _CNI_CONFIGURATION]):
-        names = [one for one in _names(node, directory) if one.endswith((".conf", ".conflist", ".json"))]
+        unread: List[Result] = []
+        names = [one for one in list_names(node, directory, unread) if one.endswith((".conf", ".conflist", ".json"))]
+        if len(names) > _MAX_NETWORKS:
+            actual, advice = "more than {} configurations".format(_MAX_NETWORKS), "Remove those that are not used."
+            unread.append(result(directory, UNKNOWN, None, actual, "too-many", "", advice))
+        yield from unread
         for name in names[:_MAX_NETWORKS]:
             path = posixpath.join(directory, name)
             try:
@@ -152,10 +157,3 @@ def _judge_networks(node: Node, configured: containerd.Configuration) -> Iterato
             for kind in [one for one in kinds if "/" in one]:
                 advice = "Name a plugin of {} there.".format(_CNI_PROGRAMS)
                 yield result(path, FAIL, "a plugin's name", kind, "other-program", path, advice, component="containerd")
-
-
-def _names(node: Node, directory: str) -> List[str]:
-    try:
-        return sorted(map(os.fsdecode, os.listdir(tree.resolve(node.root, directory))))
-    except OSError:
-        return []

@@ -1,8 +1,6 @@
 """What starts programs beside systemd's units: cron, boot scripts, D-Bus, udev, generators, users' units."""
 
 import errno
-import itertools
-import os
 import posixpath
 import re
 from typing import Iterator, List, Sequence, Set, Tuple
@@ -39,7 +37,6 @@ _COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/boot/grub2/grube
 _ENTRIES = "/boot/loader/entries"
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
 _MAX_FILES = 1000
-_MAX_NAMES = 20000
 _MAX_SIZE = 256 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
@@ -126,15 +123,13 @@ def _startup_files(node: Node, results: List[Result]) -> List[str]:
 def list_names(node: Node, directory: str, results: List[Result]) -> List[str]:
     """Return the names in a directory, nothing where there is none; what cannot be read is added to ``results``."""
     try:
-        with os.scandir(tree.resolve(node.root, directory)) as listed:
-            names = [os.fsdecode(entry.name) for entry in itertools.islice(listed, _MAX_NAMES + 1)]
+        return tree.list_names(node.root, directory)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno == errno.EFBIG:
+            results.append(_too_many(directory, tree.MAX_NAMES))
+        elif error.errno not in (errno.ENOENT, errno.ENOTDIR):
             results.append(result(directory, UNKNOWN, "readable", "unreadable", "unreadable", "", "Run it as root."))
         return []
-    if len(names) > _MAX_NAMES:
-        results.append(_too_many(directory, _MAX_NAMES))
-    return sorted(names)
 
 
 def _too_many(subject: str, most: int) -> Result:

@@ -5,7 +5,7 @@ import re
 from typing import AbstractSet, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import pods
+from ... import static_pods
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, is_own_program
 from ..images.listed import Image, images_of
 from . import environment
@@ -42,7 +42,7 @@ def check(
     results: List[Result] = []
     started: Set[Optional[str]] = set()
     for directory, _ in directories:
-        found, doubts = pods.read(node.root, directory)
+        found, doubts = static_pods.read(node.root, directory)
         for path, why in doubts:
             advice = "Write the pod plainly, or remove the file: the kubelet may start something else than was checked."
             results.append(result(path, UNKNOWN, "a pod that can be read", why, "static-pod", "", advice))
@@ -58,7 +58,7 @@ def check(
     return results
 
 
-def _judge_pod(pod: pods.Pod, images: Sequence[Image], programs: Programs) -> Iterator[Result]:
+def _judge_pod(pod: static_pods.Pod, images: Sequence[Image], programs: Programs) -> Iterator[Result]:
     component = component_of(pod, images, programs)
     if component is None:
         return
@@ -74,7 +74,7 @@ def _judge_pod(pod: pods.Pod, images: Sequence[Image], programs: Programs) -> It
             yield from _judge_container(subject, pod, container, component, own)
 
 
-def component_of(pod: pods.Pod, images: Sequence[Image], programs: Programs) -> Optional[str]:
+def component_of(pod: static_pods.Pod, images: Sequence[Image], programs: Programs) -> Optional[str]:
     """Return the component that a pod is, by its name, label, images, commands or options; None for any other pod."""
     known = {image.component for image in images if any(is_own_program(file, image.component) for file in image.files)}
     known |= set(_OPTIONS)
@@ -92,7 +92,7 @@ def component_of(pod: pods.Pod, images: Sequence[Image], programs: Programs) -> 
     return None
 
 
-def _component(container: pods.Container, images: Sequence[Image], programs: Programs) -> Optional[str]:
+def _component(container: static_pods.Container, images: Sequence[Image], programs: Programs) -> Optional[str]:
     names = {image.component for image in images}
     if container.name in names:
         return container.name
@@ -136,8 +136,8 @@ def _repository(reference: str) -> str:
 
 def _judge_image(
     subject: str,
-    pod: pods.Pod,
-    container: pods.Container,
+    pod: static_pods.Pod,
+    container: static_pods.Container,
     component: str,
     own: Sequence[Image],
     images: Sequence[Image],
@@ -163,7 +163,7 @@ def _judge_image(
 
 
 def _judge_container(
-    subject: str, pod: pods.Pod, container: pods.Container, component: str, own: Sequence[Image]
+    subject: str, pod: static_pods.Pod, container: static_pods.Container, component: str, own: Sequence[Image]
 ) -> Iterator[Result]:
     files = [file for image in own for file in image.files if is_own_program(file, image.component)]
     paths = sorted({str(file.get("path")) for file in files})
@@ -189,7 +189,7 @@ def _judge_container(
     yield from environment.judge(subject, container.environment, pod.path, component)
 
 
-def _judge_command(container: pods.Container, paths: Sequence[str]) -> Optional[Tuple[str, str]]:
+def _judge_command(container: static_pods.Container, paths: Sequence[str]) -> Optional[Tuple[str, str]]:
     """Return what is wrong with what a container starts; None where it is a listed program, or the image's own."""
     words = list(container.command + container.arguments)
     if not container.command:

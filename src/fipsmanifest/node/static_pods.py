@@ -1,9 +1,8 @@
 """Static pods as the kubelet reads them from files (pkg/kubelet/config/file.go)."""
 
 import errno
-import os
 import posixpath
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from ..trust.text import visible
 from . import tree, yaml
@@ -45,8 +44,15 @@ class Pod(NamedTuple):
     """Its label ``component``, which kubeadm sets."""
     containers: Tuple[Container, ...]
 
+    @property
+    def programs(self) -> FrozenSet[str]:
+        """The names of its images' repositories and of the programs that its containers start."""
+        images = (one.image.partition("@")[0].rpartition("/")[2].partition(":")[0] for one in self.containers)
+        words = (word for one in self.containers for word in (*one.command, *one.arguments))
+        return frozenset(images).union(posixpath.basename(word) for word in words if not word.startswith("-"))
 
-class Malformed(Exception):
+
+class Malformed(ValueError):
     """It is no pod that can be read exactly; the text says why."""
 
 
@@ -75,34 +81,55 @@ def parse(text: str, path: str) -> Pod:
     )
 
 
-def read(root: str, directory: str = DIRECTORY) -> Tuple[List[Pod], List[Tuple[str, str]]]:
-    """Return the static pods in a directory or file of the node, and what cannot be read, each path with its reason.
+def list_paths(root: str, directory: str = DIRECTORY) -> List[str]:
+    """Return the files that the kubelet reads static pods from: those whose name does not begin with a dot.
 
-    The kubelet reads every file of the directory whose name does not begin with a dot; raises nothing.
+    A file in the directory's place is read itself. Raise `OSError`, with EFBIG for more than 100 files.
+    """
+    try:
+        names = tree.list_names(root, directory)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        return [directory]
+    paths = [posixpath.join(directory, name) for name in names if not name.startswith(".")]
+    if len(paths) > _MAX_PODS:
+        raise OSError(errno.EFBIG, "more than {} files".format(_MAX_PODS))
+    return paths
+
+
+def read_file(root: str, path: str) -> Optional[Pod]:
+    """Return the pod in a file, None if the kubelet passes over it. Raise `OSError` or `Malformed`."""
+    try:
+        return parse(tree.read_small(root, path, yaml.MAX_SIZE + 1), path)
+    except (FileNotFoundError, NotADirectoryError, tree.NotRegular):
+        return None
+
+
+def read(root: str, directory: str = DIRECTORY) -> Tuple[List[Pod], List[Tuple[str, str]]]:
+    """Return the static pods in a directory or file of the node, and each path that cannot be read with the reason.
+
+    Raises nothing.
     """
     found: List[Pod] = []
     doubts: List[Tuple[str, str]] = []
     try:
-        names = sorted(map(os.fsdecode, os.listdir(tree.resolve(root, directory))))
-        paths = [posixpath.join(directory, name) for name in names if not name.startswith(".")]
-    except NotADirectoryError:
-        paths = [directory]
+        paths = list_paths(root, directory)
     except OSError as error:
-        missing = error.errno == errno.ENOENT
-        return [], [] if missing else [(directory, errno.errorcode.get(error.errno or 0, "unreadable"))]
-    if len(paths) > _MAX_PODS:
-        doubts.append((directory, "more than {} files".format(_MAX_PODS)))
-    for path in paths[:_MAX_PODS]:
+        return [], [(directory, _reason(error))]
+    for path in paths:
         try:
-            found.append(parse(tree.read_small(root, path, yaml.MAX_SIZE + 1), path))
-        except tree.NotRegular:
-            continue  # The kubelet passes over what is no file.
+            pod = read_file(root, path)
+            found += [] if pod is None else [pod]
         except OSError as error:
-            if error.errno != errno.ENOENT:
-                doubts.append((path, errno.errorcode.get(error.errno or 0, "unreadable")))
+            doubts.append((path, _reason(error)))
         except Malformed as error:
             doubts.append((path, visible(str(error))))
     return found, doubts
+
+
+def _reason(error: OSError) -> str:
+    return str(error.strerror) if error.errno == errno.EFBIG else errno.errorcode.get(error.errno or 0, "unreadable")
 
 
 _KEYS = frozenset(

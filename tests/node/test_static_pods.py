@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node.checks import images, pods, processes
+from fipsmanifest.node.checks import container_pods, images, processes
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node.test_containerd import archives, containerd, empty, listed_image, manifest, older
 from tests.support import roots, runtime
@@ -162,14 +162,14 @@ class TestWorkloads:
     @pytest.mark.parametrize(
         ("pod", "workload"),
         [
-            (pods.Pod("kube-system", "etcd-0", "etcd", "u"), False),
-            (pods.Pod("default", "etcd-0", "etcd", "8e0b4ba1-3c64-4a9d-9a3f-0d4b1c2d3e4f"), True),
-            (pods.Pod("default", "etcd-node1", "etcd", STATIC), False),
+            (container_pods.Pod("kube-system", "etcd-0", "etcd", "u"), False),
+            (container_pods.Pod("default", "etcd-0", "etcd", "8e0b4ba1-3c64-4a9d-9a3f-0d4b1c2d3e4f"), True),
+            (container_pods.Pod("default", "etcd-node1", "etcd", STATIC), False),
             # A sandbox (pause) is containerd's own.
-            (pods.Pod("default", "etcd-0", "", "u"), False),
+            (container_pods.Pod("default", "etcd-0", "", "u"), False),
         ],
     )
-    def test_a_static_pod_is_none_in_any_namespace(self, pod: pods.Pod, workload: bool) -> None:
+    def test_a_static_pod_is_none_in_any_namespace(self, pod: container_pods.Pod, workload: bool) -> None:
         assert pod.is_workload is workload
 
 
