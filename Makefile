@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
-.PHONY: help demo test lint format bench fuzz requirements clean
+.PHONY: help demo test lint format bench corpus fuzz requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,11 @@ fuzz: $(VENV)/.test ## feed changed inputs to every reader of hostile bytes, and
 	@scripts/system-packages test
 	FIPSMANIFEST_FUZZ_SECONDS=50 FIPSMANIFEST_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n 2 -m fuzz -rP $(ARGS) tests/fuzz
 	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+
+# A test run takes a case of each kind; each night takes them all.
+corpus: $(VENV)/.test ## verify every case of the corpus of signatures with each Python, and with another implementation
+	@scripts/system-packages test
+	FIPSMANIFEST_WHOLE_CORPUS=1 $(BIN)/python -m pytest -n 2 $(ARGS) tests/trust
 
 requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew
 	scripts/pin-requirements

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from fipsmanifest.model.explanations import REASONS
+
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 #: What fails of each verb, where nothing is: no folder, no key, no definition.
@@ -27,6 +29,8 @@ FAILING = {
     "audit": "nowhere",
     "inspect": "nowhere",
     "diff": "nowhere nowhere",
+    "explain": "nowhere",
+    "export": "junit nowhere --output nowhere",
     "bundle export": "v1.21.3 --el 8",
     "overrides": "v1.21.3 --el 8",
     "keys init": "--user-id x --keys nowhere",
@@ -81,8 +85,9 @@ def test_a_failure_is_one_document_with_code_message_and_advice(verb: str, tmp_p
     code, told, spoken = run(tmp_path, f"{verb} {FAILING[verb]} --json")
 
     assert code in (2, 3, 4, 5)
-    assert set(told["error"]) == {"code", "message", "advice"}
+    assert set(told["error"]) == {"code", "message", "advice", "reason"}
     assert told["error"]["code"] == code
+    assert code in {reason.name: reason.codes for reason in REASONS}[told["error"]["reason"]]
     assert told["schema"] == ("fipsmanifest/verify/v1" if verb == "verify" else "fipsmanifest/error/v1")
     assert told["error"]["message"] in spoken and told["error"]["advice"] in spoken
     assert "Traceback" not in spoken

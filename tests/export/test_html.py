@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.export.html import MEANINGS
+from fipsmanifest.inspect.descriptions import VERDICTS
 from fipsmanifest.model.finding import Verdict
 from tests.export import samples
 from tests.publish.browser import Chromium, violations
@@ -99,4 +99,4 @@ def test_a_manifest_without_a_verified_signature_is_not_shown_as_proven() -> Non
 
 
 def test_every_verdict_is_explained() -> None:
-    assert set(MEANINGS) == set(Verdict)
+    assert set(VERDICTS) == set(Verdict)

@@ -101,31 +101,38 @@ json.dump(codes, sys.stdout)
 """
 
 
-@pytest.mark.parametrize(("python", "program"), [*((python, "gpgv") for python in PYTHONS), (PYTHONS[0], "gpg")])
-def test_every_python_ends_every_case_alike_with_gpgv_and_gpg(
-    python: str, program: str, forge: Forge, tmp_path: Path
-) -> None:
-    build_tool(forge.trust_folder, tmp_path / "tool")
+@pytest.fixture(scope="module")
+def written(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Every case in files, and where they are, as JSON."""
+    folder = tmp_path_factory.mktemp("cases")
     listed = []
     for number, case in enumerate(CASES):
-        path = tmp_path / str(number)
+        path = folder / str(number)
         path.write_bytes(case.make(forge))
         options = case.arguments(forge)
-        folder = case.pinned(forge).write(tmp_path / f"{number}.keys") if case.pinned else forge.trust_folder
+        keys = case.pinned(forge).write(folder / f"{number}.keys") if case.pinned else forge.trust_folder
         listed.append(
             {
                 "name": case.name,
-                "keys": str(folder),
+                "keys": str(keys),
                 "path": str(path),
                 "role": options.get("role", "manifest"),
                 "fingerprint": options.get("fingerprint"),
                 "bindings": options.get("bindings"),
             }
         )
-    time.sleep(2)
+    time.sleep(max(case.options.get("wait", 0) for case in CASES))
+    return json.dumps(listed)
+
+
+@pytest.mark.parametrize(("python", "program"), [*((python, "gpgv") for python in PYTHONS), (PYTHONS[0], "gpg")])
+def test_every_python_ends_every_case_alike_with_gpgv_and_gpg(
+    python: str, program: str, forge: Forge, written: str, tmp_path: Path
+) -> None:
+    build_tool(forge.trust_folder, tmp_path / "tool")
     command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool"), program]
 
-    done = subprocess.run(command, input=json.dumps(listed), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, input=written, capture_output=True, text=True, check=False, timeout=120)
 
     assert done.stderr == ""
     assert json.loads(done.stdout) == {case.name: case.code for case in CASES}

@@ -56,6 +56,8 @@ _AGAIN = "Fetch it again; if it stays so, ask those who publish it."
 class TooDemanding(Refused):
     """Decompressing takes more memory or time than anybody's archive may ask for."""
 
+    reason = "too-large"
+
 
 class Reader:
     """The expanded bytes of a stream; made by `reader`."""

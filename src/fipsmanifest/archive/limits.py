@@ -60,9 +60,13 @@ DEFAULT_ALLOWANCE = Allowance()
 class OverBudget(Incomplete):
     """A target takes more than its `Allowance`."""
 
+    reason = "over-budget"
+
 
 class Cancelled(Incomplete):
     """The command was interrupted."""
+
+    reason = "stopped"
 
 
 class Budget:

@@ -27,6 +27,8 @@ class Content(Protocol):
 class Damaged(Refused):
     """The content of one member cannot be had; the members behind it can be asked for all the same."""
 
+    reason = "damaged-archive"
+
 
 class Joined:
     """Content of which the first bytes were read already."""

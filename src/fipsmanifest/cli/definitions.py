@@ -108,7 +108,7 @@ def lint(
     for line in doubts:
         output.say(f"warning: {line}")
     if problems:
-        raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.")
+        raise ValidationFailed("\n".join(problems), "See releases/README.md for the rules.", reason="definition")
     output.write(f"{len(checked)} definition{'' if len(checked) == 1 else 's'} checked, no problems.")
 
 

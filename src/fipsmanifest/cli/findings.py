@@ -261,7 +261,7 @@ def _totals(decision: GateDecision | None) -> str:
 
 def _error(error: FipsManifestError) -> dict[str, Any]:
     """Return the JSON form of an error, with its program if it is about one."""
-    form = output.error_form(error.exit_code, error.message, error.advice)
+    form = output.form_of(error)
     if isinstance(error, RefusedProgram):
         form |= {"path": error.path, "container": error.container, "verdict": error.verdict}
     return form

@@ -15,7 +15,7 @@ import click
 import typer
 
 from .. import __version__
-from ..errors import INTERRUPTED, FipsManifestError, Incomplete
+from ..errors import INTERRUPTED, FipsManifestError, Incomplete, UsageError
 from ..node import descriptors
 from . import logs, output, signals
 from .verbs import CONSUME, VERBS, VerbGroup
@@ -70,7 +70,7 @@ class _Verbs(VerbGroup):
         except KeyboardInterrupt as error:
             code = 128 + error.args[0] if error.args else INTERRUPTED
             left = _what_is_left(ctx.invoked_subcommand)
-            output.report_json(session, code, _INTERRUPTED, left)
+            output.report_json(session, code, _INTERRUPTED, left, "interrupted")
             output.say(f"interrupted: {left[0].lower()}{left[1:]}")
             # Worker threads may wait for a server; files are written atomically.
             sys.stdout.flush()
@@ -146,18 +146,20 @@ def main() -> None:
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fipsmanifest"
         error.show()
-        output.report_json(session, error.exit_code, error.format_message(), f"See `{path} --help`.")
+        output.report_json(session, error.exit_code, error.format_message(), f"See `{path} --help`.", UsageError.reason)
         code = error.exit_code
     except Exception as error:  # the last resort: a bug must end with its own exit code, too
         if session.debug:
             raise
         message = f"{type(error).__name__}: {error}"
-        output.report_json(session, FipsManifestError.exit_code, f"Internal error: {message}.", _BUG)
+        output.report_json(
+            session, FipsManifestError.exit_code, f"Internal error: {message}.", _BUG, FipsManifestError.reason
+        )
         output.say(f"internal error: {message}")
         output.say(f"       {_BUG}")
         code = FipsManifestError.exit_code
     if code == INTERRUPTED:
-        output.report_json(session, code, _INTERRUPTED, _what_is_left(None))
+        output.report_json(session, code, _INTERRUPTED, _what_is_left(None), "interrupted")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -113,6 +113,7 @@ class SpooledText:
             raise Incomplete(
                 f"The result cannot be stored in {tempfile.gettempdir()}: {error.strerror}.",
                 "Free space there, or set TMPDIR to another directory.",
+                reason="not-written",
             ) from error
 
     def lines(self) -> Iterator[str]:
@@ -194,14 +195,19 @@ def markdown_text(text: str) -> str:
     return _AUTOLINK.sub(r"\\\g<0>", _UNDERSCORE.sub(r"\\_", escaped))
 
 
-def error_form(code: int, message: str, advice: str) -> dict[str, object]:
-    """Return the JSON form of an error, the same for every verb: its exit code, what is wrong, and what to do."""
-    return {"code": code, "message": message, "advice": advice}
+def error_form(code: int, message: str, advice: str, reason: str) -> dict[str, object]:
+    """Return the JSON form of an error, the same for every verb: its exit code, what is wrong, what to do, and why."""
+    return {"code": code, "message": message, "advice": advice, "reason": reason}
 
 
-def report_json(session: Session, code: int, message: str, advice: str) -> None:
+def form_of(error: FipsManifestError) -> dict[str, object]:
+    """Return the JSON form of an error that was raised."""
+    return error_form(error.exit_code, error.message, error.advice, error.reason)
+
+
+def report_json(session: Session, code: int, message: str, advice: str, reason: str) -> None:
     """Write an error as the one JSON document of this run, if JSON was requested and none was written yet."""
-    _write_error(session, error_form(code, message, advice))
+    _write_error(session, error_form(code, message, advice, reason))
 
 
 def _write_error(session: Session, form: Mapping[str, object]) -> None:
@@ -211,18 +217,18 @@ def _write_error(session: Session, form: Mapping[str, object]) -> None:
 
 def _several_form(error: Several) -> dict[str, object]:
     """Return the JSON form of several errors: their messages and advice, joined and one by one."""
-    each = [error_form(one.exit_code, one.message, one.advice) for one in error.errors]
+    each = [form_of(one) for one in error.errors]
     message, advice = (
         " ".join(dict.fromkeys(str(one[key]) for one in each if one[key])) for key in ("message", "advice")
     )
-    return {**error_form(error.exit_code, message, advice), "errors": each}
+    return {**error_form(error.exit_code, message, advice, error.reason), "errors": each}
 
 
 def report(error: FipsManifestError, session: Session) -> None:
     """Report an error: what is wrong and what to do; also as JSON, if that was requested."""
     if isinstance(error, Several):
         _write_error(session, _several_form(error))
-    report_json(session, error.exit_code, error.message, error.advice)
+    _write_error(session, form_of(error))
     # Some messages have several lines, with untrusted names in them: none may look like another message.
     say(f"error: {error.message}".replace("\n", "\n       "))
     if error.advice:

@@ -28,7 +28,9 @@ def chosen(definitions: Path, version: str, el: list[int] | None) -> list[tuple[
         if not any(definition.el == number for _, definition in loaded):
             known = ", ".join(sorted({str(definition.el) for _, definition in loaded}))
             raise UsageError(
-                f"There is no definition of {version} for EL {number}.", f"There are definitions for EL {known}."
+                f"There is no definition of {version} for EL {number}.",
+                f"There are definitions for EL {known}.",
+                reason="no-definition",
             )
     return [(path, definition) for path, definition in loaded if definition.el in el]
 

@@ -107,7 +107,7 @@ def verify(
             )
     except FipsManifestError as error:
         if json:
-            failure = output.error_form(error.exit_code, error.message, error.advice)
+            failure = output.form_of(error)
             output.write_json({**_document(None), "reason": error.message, "error": failure})
         raise
     if json:

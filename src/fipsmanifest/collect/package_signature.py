@@ -65,13 +65,14 @@ def verifier(trust: Trust) -> VerifySignature:
         try:
             found = verify.verify_upstream(data, signature, trust)
         except NotTrusted as error:
-            raise Refused(error.message, _ADD_KEY) from error
+            raise Refused(error.message, _ADD_KEY, "upstream-signature") from error
         for one in found:
             if fingerprints is None or {one.fingerprint, one.primary, one.signing_key} & set(fingerprints):
                 return one.fingerprint
         raise Refused(
             f"It is signed by {found[0].fingerprint}, not by {' or '.join(fingerprints or ())}.",
             "Correct 'signed_by' in the definition, or do not use it.",
+            reason="upstream-signature",
         )
 
     return check
@@ -109,6 +110,7 @@ def authenticate(
                 raise Refused(
                     f"{name} has a signed header, but nothing signed covers its payload.",
                     "Ask upstream for a package that is built with payload digests (rpm 4.14 or later).",
+                    reason="upstream-signature",
                 )
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
@@ -127,7 +129,11 @@ def _check_signature(
         if (signature := head.signatures.binary(tag)) is not None
     ]
     if not over_header and not legacy:
-        raise Refused(f"{name} is not signed.", "Ask upstream for the signed package, or check the repository.")
+        raise Refused(
+            f"{name} is not signed.",
+            "Ask upstream for the signed package, or check the repository.",
+            reason="upstream-signature",
+        )
     use_header = bool(over_header) and (bool(_payload_digests(head, name)) or not legacy)
     if use_header:
         return _signer(head.header.raw, over_header, name, permitted, verify), False
@@ -143,7 +149,9 @@ def _signer(
         return verify(signed, b"".join(signatures), permitted)
     except Refused as error:
         raise Refused(
-            f"{name} has no signature by a key that is trusted for it: {error.message}", error.advice
+            f"{name} has no signature by a key that is trusted for it: {error.message}",
+            error.advice,
+            reason="upstream-signature",
         ) from error
 
 
@@ -157,7 +165,9 @@ def _header_signatures(head: Head, name: str) -> Iterator[bytes]:
         try:
             yield base64.b64decode(text.encode("utf-8", "surrogateescape"), validate=True)
         except binascii.Error as error:
-            raise Refused(f"{name} has a signature that is not valid base64.", _DAMAGED) from error
+            raise Refused(
+                f"{name} has a signature that is not valid base64.", _DAMAGED, reason="upstream-signature"
+            ) from error
 
 
 def _from_header_on(head: Head, path: Path, name: str) -> bytes:
@@ -168,6 +178,7 @@ def _from_header_on(head: Head, path: Path, name: str) -> bytes:
         raise Refused(
             f"{name} has only a signature of the old kind, which is not checked over more than {_MAX_LEGACY} bytes.",
             "Ask upstream for a package that is signed by rpm 4.14 or later.",
+            reason="upstream-signature",
         )
     return signed
 
@@ -192,6 +203,7 @@ def _check_payload_digest(head: Head, payload: Iterator[bytes], name: str) -> bo
                 f"{name} is not what was signed: its payload has the {_NAMES[algorithm]} {digest.hexdigest()}, "
                 f"its header names {claimed}.",
                 _DAMAGED,
+                reason="upstream-signature",
             )
     return True
 

@@ -97,7 +97,11 @@ def _search(url: str, wanted: set[_Key], context: Context) -> dict[_Key, _Found]
                 )
     has = ", ".join(sorted(there)[:_SHOWN]) or "no packages"
     failures += [
-        Incomplete(f"{url} has no {nvr} for {arch}; it has {has}.", "Correct the definition, or the bundle.")
+        Incomplete(
+            f"{url} has no {nvr} for {arch}; it has {has}.",
+            "Correct the definition, or the bundle.",
+            reason="not-found",
+        )
         for nvr, arch in sorted(wanted - found.keys())
     ]
     if failures:

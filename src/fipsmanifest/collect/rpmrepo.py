@@ -114,7 +114,9 @@ def _read(source: RpmRepository, context: Context, url: str, wanted: set[str]) -
         try:
             context.verify_signature(repomd, signature, package_signature.permitted(source.metadata_signed_by))
         except Refused as error:
-            raise Refused(f"{repomd_url} is not signed as it must be: {error.message}", error.advice) from error
+            raise Refused(
+                f"{repomd_url} is not signed as it must be: {error.message}", error.advice, reason="upstream-signature"
+            ) from error
     primary = repodata.read_repomd(repomd, repomd_url)
     address = f"{url}/{primary.href}"
     file = context.http.download(
@@ -136,7 +138,9 @@ def _choose(listed: list[Package], url: str, nvr: str, architecture: str) -> _Ch
         there = sorted(f"{package.nvr}.{package.architecture}" for package in listed if package.name == name)
         has = ", ".join(there[-_SHOWN:]) or "none of that name"
         raise Incomplete(
-            f"{url} has no {nvr} for {architecture}; it has {has}.", "Correct the definition, or ask upstream."
+            f"{url} has no {nvr} for {architecture}; it has {has}.",
+            "Correct the definition, or ask upstream.",
+            reason="not-found",
         )
     digests = {package.checksum for package in fitting}
     if len(digests) > 1:

@@ -298,4 +298,5 @@ def _unsuitable(name: str, reason: str) -> NotTrusted:
     return NotTrusted(
         f"{name} cannot be exported: {reason}.",
         "Name a manifest, a report of `check node --json` or the result of `inspect --json`.",
+        reason="wrong-document",
     )

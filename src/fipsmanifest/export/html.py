@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ..inspect.descriptions import VERDICTS
 from ..model.finding import Verdict
 from . import htmlparts as parts
 from .documents import Inspection, NodeReport, Source
@@ -16,18 +17,6 @@ if TYPE_CHECKING:
     from .documents import Check
     from .formats import Settings
 
-#: What each verdict means (`docs/proof.md`).
-MEANINGS = {
-    Verdict.PROVEN: "The code of a known validated module is in the program, unchanged, and the program calls it.",
-    Verdict.UNLISTED: "A module whose own integrity digest holds, but which is not in the table of known modules.",
-    Verdict.DECLARED: "Only build information or symbol names claim a module.",
-    Verdict.CONTRADICTED: "The program claims a module, and its bytes deny it. Do not use it.",
-    Verdict.OTHER_MODULE: "Another FIPS module, which is named; its use is not proven here.",
-    Verdict.PLAIN: "Go's own cryptography, which is not validated.",
-    Verdict.NO_CRYPTO: "A Go program without cryptography.",
-    Verdict.NOT_GO: "A program that is not written in Go.",
-    Verdict.UNREADABLE: "Packed, truncated or malformed: nothing is known about it.",
-}
 _STATUSES = {
     "pass": "It is as the manifest or the rule says.",
     "fail": "It is not as the manifest or the rule says.",
@@ -270,7 +259,7 @@ def _modules(source: Source) -> list[str]:
 
 
 def _meanings() -> str:
-    words = {str(verdict): meaning for verdict, meaning in MEANINGS.items()}
+    words = {str(verdict): meaning for verdict, (meaning, _) in VERDICTS.items()}
     return parts.section("What the verdicts mean", parts.definitions(words))
 
 

@@ -202,7 +202,11 @@ class Cache:
                 while chunk := content.read(BLOCK):
                     size += len(chunk)
                     if size > limit:
-                        raise Refused(f"{name} is larger than {limit} bytes.", "Nothing in a release is that large.")
+                        raise Refused(
+                            f"{name} is larger than {limit} bytes.",
+                            "Nothing in a release is that large.",
+                            reason="too-large",
+                        )
                     digest.update(chunk)
                     with _disk(path):
                         _write_all(file.fileno(), chunk)
@@ -335,5 +339,7 @@ def _disk(path: Path) -> Iterator[None]:
 
 def _disk_error(path: Path, error: OSError) -> FipsManifestError:
     return Incomplete(
-        f"The cache cannot use {path}: {error.strerror or error}.", "Free space, or name another folder with --cache."
+        f"The cache cannot use {path}: {error.strerror or error}.",
+        "Free space, or name another folder with --cache.",
+        reason="not-written",
     )

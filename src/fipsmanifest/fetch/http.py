@@ -224,6 +224,7 @@ class Http:
         raise Incomplete(
             f"{shown(url)} could not be fetched in {number} attempts: {last.reason}.",
             last.advice or "Check the network and try again; what arrived is kept and resumed.",
+            reason="unreachable",
         )
 
     def _note_retry(self, url: str, error: Transient, wait: float) -> None:
@@ -251,7 +252,11 @@ class _Want:
         self.size = size
         self.limit = limit if size is None else min(limit, size)
         if size is not None and size > limit:
-            raise Refused(f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.", "Check upstream.")
+            raise Refused(
+                f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.",
+                "Check upstream.",
+                reason="too-large",
+            )
         if expected is not None and (
             len(self.value) != _ALGORITHMS.get(self.algorithm, 0) or not re.fullmatch("[0-9a-f]+", self.value)
         ):
@@ -282,6 +287,7 @@ class _Hashes:
             raise Refused(
                 f"{shown(want.url)} has the {want.algorithm} digest {found}; it must be {want.value}.",
                 "Do not use it: ask upstream, or check what the mirror serves.",
+                reason="digest-mismatch",
             )
         if want.size is not None and self.size != want.size:
             raise _wrong_size(want, self.size)
@@ -336,10 +342,13 @@ def _check_announced(announced: int | None, want: _Want) -> None:
 def _wrong_size(want: _Want, found: int | None) -> FipsManifestError:
     has = "more" if found is None else f"{found} bytes"
     if want.size is None:
-        return Refused(f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.")
+        return Refused(
+            f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.", reason="too-large"
+        )
     return Refused(
         f"{shown(want.url)} has {has}; it must have {want.size}.",
         "Do not use it: ask upstream, or check what the mirror serves.",
+        reason="digest-mismatch",
     )
 
 
@@ -375,7 +384,7 @@ def _take(chunks: Iterator[bytes], limit: int, url: str) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > limit:
-            raise Refused(f"{shown(url)} is longer than {limit} bytes.", "Check the address.")
+            raise Refused(f"{shown(url)} is longer than {limit} bytes.", "Check the address.", reason="too-large")
         parts.append(chunk)
     return b"".join(parts)
 

@@ -90,6 +90,8 @@ class Unauthorized(Incomplete):
     redirects may have led to.
     """
 
+    reason = "unauthorized"
+
     def __init__(self, message: str, advice: str, challenge: str, url: str) -> None:
         super().__init__(message, advice)
         self.challenge = challenge
@@ -98,6 +100,8 @@ class Unauthorized(Incomplete):
 
 class NotThere(Incomplete):
     """A server does not have what it was asked for (404, 410)."""
+
+    reason = "not-found"
 
 
 class Transient(Exception):
@@ -157,7 +161,9 @@ class Answer:
             received += len(chunk)
             now = time.monotonic()
             if now - begin > self._limits.total:
-                raise Incomplete(f"{shown(self.url)} took more than {self._limits.total:.0f} s.", _CHECK)
+                raise Incomplete(
+                    f"{shown(self.url)} took more than {self._limits.total:.0f} s.", _CHECK, reason="timeout"
+                )
             if now - mark >= self._limits.window:
                 if received < self._limits.slowest * (now - mark):
                     raise Transient(f"only {received / (now - mark):.0f} bytes per second came", kind="slow")
@@ -219,7 +225,9 @@ class Transport:
             response.close()
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                 raise Refused(
-                    f"{shown(url)} redirects from https to {shown(target)}.", "Ask those who run that server."
+                    f"{shown(url)} redirects from https to {shown(target)}.",
+                    "Ask those who run that server.",
+                    reason="not-https",
                 )
             if not same_origin(target, url):
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
@@ -253,11 +261,14 @@ class Transport:
             raise Incomplete(
                 f"No TLS connection with {urlsplit(url).netloc}: {_plain(error)}.",
                 "If your site has its own certificate authority, name its certificate with --ca-bundle.",
+                reason="unreachable",
             ) from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise Transient(_plain(error)) from error
         except (requests.RequestException, OSError, ValueError) as error:
-            raise Incomplete(f"{shown(url)} could not be asked: {_plain(error)}.", _CHECK) from error
+            raise Incomplete(
+                f"{shown(url)} could not be asked: {_plain(error)}.", _CHECK, reason="unreachable"
+            ) from error
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -287,7 +298,9 @@ class Transport:
         if credentials:
             raise UsageError(f"The address {shown(url)} has credentials in it.", "Put them into ~/.netrc.")
         if parts.scheme == "http" and not self._allow_http and not _is_loopback(host):
-            raise Refused(f"{shown(url)} is not https.", "Use https, or allow plain http with --allow-http.")
+            raise Refused(
+                f"{shown(url)} is not https.", "Use https, or allow plain http with --allow-http.", reason="not-https"
+            )
         if parts.scheme not in ("http", "https") or not host:
             raise UsageError(f"{shown(url)} is not an address that can be fetched.", "Use https, file, or a path.")
 

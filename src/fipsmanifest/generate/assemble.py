@@ -91,7 +91,7 @@ def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list
             architecture = finding.elf.machine if item.architecture == ANY and finding.elf else item.architecture
             owned.append(_Owned(component, item.artifact.name, architecture, finding))
     if refusals:
-        raise Refused("\n".join(dict.fromkeys(refusals)))
+        raise Refused("\n".join(dict.fromkeys(refusals)), reason="not-proven")
     return owned
 
 
@@ -137,7 +137,7 @@ def _components(
                 )
             )
     if refusals or refused_packed:
-        raise Refused("\n".join([*refusals, *refused_packed]))
+        raise Refused("\n".join([*refusals, *refused_packed]), reason="not-proven")
     return verdicts
 
 
@@ -166,7 +166,9 @@ def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
                 f"{record.source}."
             )
     if refusals:
-        raise Refused("\n".join(refusals), "A node can have only one of them; remove a package or tarball.")
+        raise Refused(
+            "\n".join(refusals), "A node can have only one of them; remove a package or tarball.", reason="not-proven"
+        )
     if shared:
         raise Refused("\n".join(shared), "Give it to one component with 'files'.")
     return [records[key] for key in sorted(records)]

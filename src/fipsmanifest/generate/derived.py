@@ -56,6 +56,7 @@ def _check_image(artifact: Artifact) -> None:
             f"{artifact.name} is pinned as {pinned}, and the list of artifacts has "
             f"{artifact.index or ', '.join(manifests) or 'no platform'}.",
             "Generate it again; if the error remains, do not sign it.",
+            reason="lock-differs",
         )
 
 

@@ -104,6 +104,7 @@ def build_tool(trust_directory: Path, output: Path | None = None) -> ToolFile:
         raise Refused(
             f"{trust_directory} has no manifest key in force, so the tool could trust no manifest.",
             "Make one with `fipsmanifest keys init`, or add one with `fipsmanifest keys add`.",
+            reason="trust-directory",
         )
     version = tool_version(trust.edition)
     packed = io.BytesIO(_header(version))

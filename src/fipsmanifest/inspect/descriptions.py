@@ -6,6 +6,42 @@ depends on the verdict (`verdict.describe_verdict`).
 
 from __future__ import annotations
 
+from ..model.finding import Verdict
+
+#: What each verdict means (`docs/proof.md`), and what to do about a program that has it.
+VERDICTS = {
+    Verdict.PROVEN: (
+        "The code of a known validated module is in the program, unchanged, and the program calls it.",
+        "Nothing.",
+    ),
+    Verdict.UNLISTED: (
+        "A module whose own integrity digest holds, but which is not in the table of known modules.",
+        "If you trust the toolchain that it came from, make a row with `modules learn`.",
+    ),
+    Verdict.DECLARED: (
+        "Only build information or symbol names claim a module.",
+        "Build it again with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1.",
+    ),
+    Verdict.CONTRADICTED: (
+        "The program claims a module, and its bytes deny it. Do not use it.",
+        "Get it again from its publisher, or build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1.",
+    ),
+    Verdict.OTHER_MODULE: (
+        "Another FIPS module, which is named; its use is not proven here.",
+        "Build it with goboring, or accept it with an exception and the reason.",
+    ),
+    Verdict.NO_CRYPTO: ("A Go program without cryptography.", "Nothing."),
+    Verdict.PLAIN: (
+        "Go's own cryptography, which is not validated.",
+        "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with an exception and the reason.",
+    ),
+    Verdict.NOT_GO: ("A program that is not written in Go.", "Nothing; its cryptography, if any, is not judged."),
+    Verdict.UNREADABLE: (
+        "Packed, truncated or malformed: nothing is known about it.",
+        "Get it again from its publisher, or build it without a packer.",
+    ),
+}
+
 SENTENCES = {
     "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
     "module-unknown": "A BoringCrypto module with a matching digest is wired in, but the table does not have it.",

@@ -33,6 +33,8 @@ _MAX_LISTED = 20
 class RefusedProgram(Refused):
     """One program that may not pass."""
 
+    reason = "not-proven"
+
     def __init__(self, item: LocatedFinding, rule: str, advice: str) -> None:
         """Refuse ``item`` because of ``rule``, a clause."""
         crypto = item.finding.crypto
@@ -99,7 +101,7 @@ def _combine(group: list[FipsManifestError]) -> FipsManifestError:
     lines += ["  " + error.where.replace("\n", "\\n") for error in refused[:_MAX_LISTED]]
     if more > 0:
         lines.append(f"  and {more} more, which --json lists")
-    return Refused("\n".join(lines), first.advice)
+    return Refused("\n".join(lines), first.advice, reason="not-proven")
 
 
 def read_exceptions(path: Path) -> tuple[VerdictException, ...]:
@@ -176,7 +178,9 @@ class Gate:
         """Judge a container that was not opened; return whether an exception accepts it."""
         exception = self._use_exception(item.path, item.container, unopened=True)
         if exception is None:
-            self._refusals.append(Refused(item.message, f"{item.advice} Or accept it with --exceptions: {_ACCEPT}"))
+            self._refusals.append(
+                Refused(item.message, f"{item.advice} Or accept it with --exceptions: {_ACCEPT}", reason="unopened")
+            )
             return False
         self._accepted.append(AppliedException(item.path, item.container, UNOPENED, exception.reason))
         return True
@@ -216,7 +220,7 @@ def _nothing_proven(programs: int, excepted: int) -> Refused:
         message = f"Nothing here is proven: {_count_programs(programs)}, without cryptography to prove."
     else:
         message = "There is no program here that has cryptography to prove."
-    return Refused(message, "Check that the gate inspects what you build.")
+    return Refused(message, "Check that the gate inspects what you build.", reason="nothing-proven")
 
 
 def _count_programs(programs: int) -> str:

@@ -45,6 +45,8 @@ class LocatedFinding:
 class UnopenedContainer(Incomplete):
     """A container that was not opened: its format is not supported, it is too deep, encrypted or damaged."""
 
+    reason = "unopened"
+
     def __init__(self, path: str, container: str | None, format: str, reason: str) -> None:
         """Report the file at ``path`` in ``container`` (None: on this disk), of a format, for a reason."""
         where = path + (f" in {container}" if container else "")

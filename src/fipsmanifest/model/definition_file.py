@@ -28,7 +28,9 @@ def load(path: Path) -> Definition:
     try:
         document = documents.read_toml(data)
     except documents.MalformedDocument as error:
-        raise UsageError(f"{path}: not TOML: {error}.", "See releases/README.md for the format.") from error
+        raise UsageError(
+            f"{path}: not TOML: {error}.", "See releases/README.md for the format.", reason="definition"
+        ) from error
     text = data.decode("utf-8")
     if "name" in document:
         raise UsageError(f"{path}: the key 'name' is not known.", "Remove it: the file's name is the definition's.")
@@ -39,7 +41,9 @@ def load(path: Path) -> Definition:
             f"{path}:{line_of(text, tuple(item['loc']))}: {_dotted(item['loc'])}{_plain(item['msg'])}"
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise UsageError(";\n".join(problems) + ".", "See releases/README.md for the format.") from error
+        raise UsageError(
+            ";\n".join(problems) + ".", "See releases/README.md for the format.", reason="definition"
+        ) from error
 
 
 _KINDS = {"rpm-repository", "rpm-folder", "tarball", "image", "image-archive"}
@@ -128,5 +132,7 @@ def find(root: Path, kubernetes: str | None = None) -> dict[str, list[Path]]:
         return found
     if not found.get(kubernetes):
         known = ", ".join(version for version, files in found.items() if files) or "none"
-        raise UsageError(f"There is no definition of {kubernetes} in {root}.", f"It has: {known}.")
+        raise UsageError(
+            f"There is no definition of {kubernetes} in {root}.", f"It has: {known}.", reason="no-definition"
+        )
     return {kubernetes: found[kubernetes]}

@@ -79,7 +79,9 @@ def load_checked(path: Path) -> Definition:
     if directory.startswith("v") and directory != definition.kubernetes:
         problems.insert(0, Problem(("kubernetes",), f"{definition.kubernetes} is in the directory of {directory}"))
     if problems:
-        raise UsageError(";\n".join(_located(path, problems)) + ".", "See releases/README.md for the rules.")
+        raise UsageError(
+            ";\n".join(_located(path, problems)) + ".", "See releases/README.md for the rules.", reason="definition"
+        )
     return definition
 
 

@@ -228,13 +228,16 @@ def parse(document: dict[str, Any]) -> Manifest:
         raise NotTrusted(
             f"This is not a manifest: its schema is {document.get('schema')!r}.",
             f"The schema of a manifest is {SCHEMA!r}.",
+            reason="wrong-document",
         )
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise NotTrusted(f"The manifest is not well-formed: {where}: {first['msg']}.", "Fetch it again.") from error
+        raise NotTrusted(
+            f"The manifest is not well-formed: {where}: {first['msg']}.", "Fetch it again.", reason="malformed"
+        ) from error
 
 
 def json_schema() -> dict[str, Any]:

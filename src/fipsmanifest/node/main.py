@@ -42,25 +42,25 @@ def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> i
     try:
         return _run(options.parse(words, program))
     except FipsManifestError as error:
-        return _fail(words, program, error.exit_code, error.message, error.advice)
+        return _fail(words, program, error.exit_code, error.message, error.advice, error.reason)
     except KeyboardInterrupt as interrupt:
         code = 128 + int((interrupt.args or (signal.SIGINT,))[0])
-        return _fail(words, program, code, "interrupted.", "")
+        return _fail(words, program, code, "interrupted.", "", "interrupted")
     except BrokenPipeError:
         # The reader of our output went away: there is nobody to tell, and the verdict was not delivered.
         return EXIT_CODES[INCOMPLETE]
     except Exception as error:  # noqa: BLE001 - the last resort: one sentence and a code of its own, never a traceback
         message = "internal error: {}: {}".format(type(error).__name__, visible(str(error)))
-        return _fail(words, program, _INTERNAL, message, "")
+        return _fail(words, program, _INTERNAL, message, "", "internal")
 
 
-def _fail(words: Sequence[str], program: str, code: int, message: str, advice: str) -> int:
+def _fail(words: Sequence[str], program: str, code: int, message: str, advice: str, reason: str) -> int:
     """Say what went wrong before there was a report, to programs in the shape of all other commands' failures."""
     _say_error("{}: {} {}".format(program, message, advice).rstrip())
     if "--json" in words:
         # Where the output itself is what fails there is nowhere to tell it.
         with contextlib.suppress(Incomplete, BrokenPipeError):
-            _say(report.error_to_json(code, message, advice))
+            _say(report.error_to_json(code, message, advice, reason))
     return code
 
 

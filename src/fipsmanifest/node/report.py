@@ -90,9 +90,9 @@ def _without_components(manifest: Mapping[str, Any], number: int) -> Dict[str, A
     return {name: value for name, value in manifest.items() if name not in left_out}
 
 
-def error_to_json(code: int, message: str, advice: str) -> str:
+def error_to_json(code: int, message: str, advice: str, reason: str) -> str:
     """Write the document ``fipsmanifest/error/v1``: why there is no report."""
-    document = {"schema": ERROR_SCHEMA, "error": {"code": code, "message": message, "advice": advice}}
+    document = {"schema": ERROR_SCHEMA, "error": {"code": code, "message": message, "advice": advice, "reason": reason}}
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 

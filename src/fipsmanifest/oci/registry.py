@@ -194,6 +194,7 @@ class Registry:
             raise Refused(
                 f"{reference.text}: the registry serves {found}; it must be {expected}.",
                 "Do not use it: ask upstream, or check what the mirror serves.",
+                reason="digest-mismatch",
             )
         return fetched
 
@@ -249,6 +250,7 @@ class Registry:
             raise Incomplete(
                 f"{reference.host} wants a user and password for {reference.repository}, and there are none.",
                 f"Log in with 'docker login {reference.registry}' or 'podman login {reference.registry}'.",
+                reason="unauthorized",
             ) from denied
         return found.basic
 

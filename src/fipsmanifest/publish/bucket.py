@@ -39,6 +39,8 @@ class TooLarge(NotAnObject):
 class NoConditions(Conflict):
     """The store reports that it does not support conditional writes."""
 
+    reason = "no-conditions"
+
     def __init__(self, where: str) -> None:
         super().__init__(
             f"{where} does not support conditional writes: two publishers could overwrite each other.",

@@ -141,6 +141,7 @@ def require_unexpired(manifest: Manifest, now: datetime) -> None:
         raise Refused(
             f"Serial {manifest.serial} of {manifest.kubernetes} for EL{manifest.el} expired on {write_time(expires)}.",
             "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
+            reason="expired",
         )
 
 
@@ -158,11 +159,14 @@ def read_manifest(
         raise NotTrusted(
             f"The manifest is of {manifest.kubernetes} serial {manifest.serial}, not of {expected}.",
             _FIND_WRITER,
+            reason="wrong-release",
         )
     if manifest.name is not None and manifest.name != name:
-        raise NotTrusted(f"The manifest is that of {manifest.name}, not of {name}.", _FIND_WRITER)
+        raise NotTrusted(
+            f"The manifest is that of {manifest.name}, not of {name}.", _FIND_WRITER, reason="wrong-release"
+        )
     if not is_of_el(name, manifest.el):
-        raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", _FIND_WRITER)
+        raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", _FIND_WRITER, reason="wrong-release")
     signer = consumer.user_id(signed.fingerprint)
     return VerifiedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
 

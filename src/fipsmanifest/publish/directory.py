@@ -137,7 +137,7 @@ class DirectoryBucket:
         if isinstance(only_if, Matches):
             there = self.get(key)
             if there is None or there.token != only_if.token:
-                raise Conflict(f"{path} has changed since it was read.", "Run again.")
+                raise Conflict(f"{path} has changed since it was read.", "Run again.", reason="changed-meanwhile")
         self._make_directory(path.parent)
         temporary = self._root / f"{_TEMPORARY}{os.getpid()}"
         with temporary.open("xb") as file:
@@ -154,7 +154,7 @@ class DirectoryBucket:
                     # It is neither listed nor read, so that planning again would not detect it either.
                     what = "a directory, not an object" if stat.S_ISDIR(mode) else "not a regular file"
                     raise NotAnObject(f"{path} is {what}.", _MOVE_OUT) from None
-                raise Conflict(f"{path} exists already.", "Run again.") from None
+                raise Conflict(f"{path} exists already.", "Run again.", reason="changed-meanwhile") from None
             finally:
                 temporary.unlink()
         else:
@@ -223,5 +223,7 @@ def _unusable(path: Path, done: str, error: OSError) -> Incomplete:
     if isinstance(error, NotADirectoryError | FileExistsError):
         return Incomplete(f"{path} could not be {done}: a parent is a file, not a directory.", _MOVE_OUT)
     return Incomplete(
-        f"{path} could not be {done}: {error.strerror}.", "Check space and permissions, or choose another directory."
+        f"{path} could not be {done}: {error.strerror}.",
+        "Check space and permissions, or choose another directory.",
+        reason="not-written",
     )

@@ -333,7 +333,9 @@ def read(data: bytes) -> PublishedContents:
         document = None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise Conflict(
-            f"{layout.INDEX_JSON} in the bucket was not written by fipsmanifest.", "Move it away, or use a prefix."
+            f"{layout.INDEX_JSON} in the bucket was not written by fipsmanifest.",
+            "Move it away, or use a prefix.",
+            reason="foreign-object",
         )
     manifests = _records(_MANIFEST, document.get("manifests"), _has_own_key)
     tools = _records(_TOOL, document.get("tools"), _has_valid_version)

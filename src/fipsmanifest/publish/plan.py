@@ -64,7 +64,9 @@ class Plan:
     def require_no_conflict(self) -> None:
         """Raise `Conflict`, or `Several` of them, if the plan has conflicts."""
         errors: list[FipsManifestError] = [
-            Conflict(action.detail, action.advice or _ADVICE.get(action.step, _POINTER_ADVICE))
+            Conflict(
+                action.detail, action.advice or _ADVICE.get(action.step, _POINTER_ADVICE), reason="published-differs"
+            )
             for action in self.conflicts
         ]
         if len(errors) > 1:

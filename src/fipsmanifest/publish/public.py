@@ -63,6 +63,7 @@ def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SIL
                     f"{len(wrong)} of {len(plan.actions)} objects are not yet available as published at {address} "
                     f"after {wait:.0f} s, the first is {key}: {reason}",
                     "The bucket itself is complete: check the web server, its caches and permissions, and run again.",
+                    reason="not-yet-public",
                 )
             progress.note(f"Waiting for {address}: {len(wrong)} objects are not available yet.")
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))

@@ -47,6 +47,8 @@ class Publication:
 class _Overtaken(Conflict):
     """The bucket has changed since it was read."""
 
+    reason = "changed-meanwhile"
+
 
 def plan_publication(request: PublishRequest, bucket: Bucket, consumer: Consumer) -> Plan:
     """Read the bucket and return a plan; writes nothing. Raises as `make_plan` and `read_snapshot` do."""
@@ -84,7 +86,9 @@ def publish(
             continue
         return Publication(current, tuple(rounds.written))
     raise Incomplete(
-        f"{bucket.describe()} kept changing for {ROUNDS} rounds.", "Run again when no other publisher is running."
+        f"{bucket.describe()} kept changing for {ROUNDS} rounds.",
+        "Run again when no other publisher is running.",
+        reason="changed-meanwhile",
     )
 
 

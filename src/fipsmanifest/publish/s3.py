@@ -136,7 +136,9 @@ class S3Bucket:
                 if condition and _status(error) == _NOT_IMPLEMENTED:
                     raise NoConditions(self.describe()) from error
                 if unmet:
-                    raise Conflict(f"{key} in {self.describe()} is not as it was read.", "Run again.") from error
+                    raise Conflict(
+                        f"{key} in {self.describe()} is not as it was read.", "Run again.", reason="changed-meanwhile"
+                    ) from error
                 raise
 
         self._with_retries(f"write {key}", write)
@@ -244,6 +246,7 @@ class S3Bucket:
             return Incomplete(
                 f"Could not {what} in {where}: {code}: {said.rstrip('.')[:200]}.",
                 _ADVICE.get(code, "Run again; if it fails again, ask the store's operator."),
+                reason="bucket-refuses",
             )
         reason = " ".join(str(error).split()).rstrip(".")[:300]
         advice = "Check the endpoint and the network, and run again."
@@ -251,7 +254,7 @@ class S3Bucket:
             advice = _CREDENTIALS_ADVICE
         if isinstance(error, exceptions.SSLError):
             advice = "Set AWS_CA_BUNDLE to a PEM file with the authority that issued the endpoint's certificate."
-        return Incomplete(f"Could not {what} in {where}: {reason}.", advice)
+        return Incomplete(f"Could not {what} in {where}: {reason}.", advice, reason="bucket-unreachable")
 
 
 def _client(endpoint_url: str | None, region: str | None) -> Any:

@@ -151,7 +151,7 @@ def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> Ver
     try:
         return read_manifest(stored.data, consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial)
     except NotTrusted as error:
-        raise NotTrusted(f"{key} in {address}: {error.message}", error.advice) from error
+        raise NotTrusted(f"{key} in {address}: {error.message}", error.advice, error.reason) from error
 
 
 def withdrawn_from(bucket: Bucket) -> frozenset[str]:

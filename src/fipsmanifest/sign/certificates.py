@@ -74,7 +74,9 @@ def read_validity(*certificates: Certificate) -> Mapping[str, KeyValidity]:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Incomplete("gpg cannot be run to read certificates.", f"Run `{command[0]} --version`.") from error
+            raise Incomplete(
+                "gpg cannot be run to read certificates.", f"Run `{command[0]} --version`.", reason="no-gnupg"
+            ) from error
     if done.returncode != 0 and not done.stdout:
         reason = visible(complaint(done.stderr.decode(errors="replace")))
         raise Incomplete(f"gpg does not read the certificates: {reason}.", "Get them again from their publishers.")

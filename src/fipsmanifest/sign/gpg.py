@@ -111,7 +111,7 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
             encoding="utf-8",
         )
     except (OSError, ValueError) as error:
-        raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.") from error
+        raise Incomplete("gpg does not run.", f"Run `{program} --version` to see why.", reason="no-gnupg") from error
 
 
 def environment() -> dict[str, str]:
@@ -181,11 +181,14 @@ def wrong_passphrase(key: str) -> Incomplete:
     given = [name for name in (PASSPHRASE, PASSPHRASE_DESCRIPTOR) if name in os.environ]
     if given:
         return Incomplete(
-            f"The passphrase in {given[0]} is not that of {key}.", "Correct it, or unset it so that gpg's agent asks."
+            f"The passphrase in {given[0]} is not that of {key}.",
+            "Correct it, or unset it so that gpg's agent asks.",
+            reason="passphrase",
         )
     return Incomplete(
         f"gpg did not get the right passphrase for {key}.",
         f"Provide it by gpg's agent, {PASSPHRASE_DESCRIPTOR} or {PASSPHRASE}.",
+        reason="passphrase",
     )
 
 
@@ -210,7 +213,11 @@ def find() -> str:
     """Return the path of gpg; raises `Incomplete` if it is not installed."""
     program = shutil.which("gpg") or shutil.which("gpg2")
     if program is None:
-        raise Incomplete("gpg is not installed.", "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).")
+        raise Incomplete(
+            "gpg is not installed.",
+            "Install the package gnupg (Debian) or gnupg2 (Enterprise Linux).",
+            reason="no-gnupg",
+        )
     return program
 
 

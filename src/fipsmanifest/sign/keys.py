@@ -189,6 +189,7 @@ def _choose(held: Sequence[openpgp.Certificate], fingerprint: str | None) -> tup
         raise NotTrusted(
             f"Fingerprint mismatch: expected {visible(requested)}, the file contains {names}.",
             "Do not trust this key until its owner has confirmed the fingerprint through another channel.",
+            reason="fingerprint-mismatch",
         )
     if len(chosen) > 1:
         raise NotTrusted(

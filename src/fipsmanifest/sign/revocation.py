@@ -36,6 +36,7 @@ def check_not_revoked(trust: Trust, fingerprints: Iterable[str]) -> None:
             raise Conflict(
                 f"The key {key.fingerprint} is revoked{because}, which is final.",
                 "Use a new key; to use another subkey of the same certificate, name that one.",
+                reason="key-state",
             )
 
 
@@ -50,6 +51,7 @@ def unlisted_keys(
             f"Each key of {certificate.primary.fingerprint} that can sign is listed already, or has ended.",
             "To give a key a second role, name it with --signing-key; to renew only the certificate, name the entry's "
             "key with --fingerprint; replace a key that has ended by a new one (`fipsmanifest keys init`).",
+            reason="key-state",
         )
     return left
 
@@ -70,6 +72,7 @@ def check_not_listed(
                 "Name a signing key that is not listed, or retire the listed one; to change a lifetime, edit "
                 "trust.json and raise its edition; replace a key that has ended by a new one "
                 "(`fipsmanifest keys init`).",
+                reason="key-state",
             )
 
 

@@ -80,7 +80,9 @@ def pick_signing_key(trust: Trust, gnupghome: Path | None = None, role: str = "m
     if any(found.values()):
         found = {fingerprint: usable for fingerprint, usable in found.items() if usable}
     if not found:
-        raise Incomplete(f"gpg has no secret key that is trusted for the role {role}.", _MAKE_KEYS)
+        raise Incomplete(
+            f"gpg has no secret key that is trusted for the role {role}.", _MAKE_KEYS, reason="no-secret-key"
+        )
     if len(found) > 1:
         raise UsageError(
             f"There is more than one {role} key to sign with: {', '.join(sorted(found))}.", "Choose with --signing-key."
@@ -123,12 +125,14 @@ def _entry(trust: Trust, fingerprint: str, role: str) -> TrustedKey:
         raise NotTrusted(
             f"The key {visible(fingerprint)} is not trusted for the role {role} by {visible(trust.origin)}.",
             "Create keys with `fipsmanifest keys init`, or add this one with `fipsmanifest keys add`.",
+            reason="untrusted-key",
         )
     in_force = [entry for entry in named if _in_force(entry, now)]
     if not in_force:
         raise NotTrusted(
             f"The key {named[0].fingerprint} is {named[0].status} or outside its lifetime.",
             "Sign with the key that replaces it.",
+            reason="untrusted-key",
         )
     return in_force[0]
 
@@ -150,18 +154,21 @@ def _usable_key(entry: TrustedKey, held: list[SecretKey]) -> SecretKey:
     # gpg does not know the keys of a forwarded agent: if it has no usable key, the others are tried.
     candidates = [key for key in every if key.usable] or every
     if not candidates:
-        raise Incomplete(f"gpg has no secret key for {entry.fingerprint}.", _MAKE_KEYS)
+        raise Incomplete(f"gpg has no secret key for {entry.fingerprint}.", _MAKE_KEYS, reason="no-secret-key")
     # The newest subkey comes last in gpg's list.
     for key in reversed(candidates):
         if not (key.expired or key.revoked):
             return key
     key = candidates[-1]
     if key.revoked:
-        raise NotTrusted(f"The key {key.fingerprint} is revoked.", "Sign with the key that replaces it.")
+        raise NotTrusted(
+            f"The key {key.fingerprint} is revoked.", "Sign with the key that replaces it.", reason="untrusted-key"
+        )
     when = "" if key.expires is None else f" on {write_time(key.expires)}"
     raise NotTrusted(
         f"The key {key.fingerprint} expired{when}.",
         f"Sign with a key in force, or extend it: gpg --edit-key {key.primary}.",
+        reason="untrusted-key",
     )
 
 

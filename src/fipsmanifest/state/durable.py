@@ -40,7 +40,9 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
         raise Incomplete(
-            f"{path} could not be written: {error.strerror}.", "Free space or choose another directory."
+            f"{path} could not be written: {error.strerror}.",
+            "Free space or choose another directory.",
+            reason="not-written",
         ) from error
 
 

@@ -137,10 +137,12 @@ def check(lock: Lock, definition: str, artifacts: Iterable[Artifact]) -> None:
         raise Refused(
             f"{definition} has no lock ({lock.path}), so these artifacts cannot be compared with the intended ones.",
             "Write one with 'fipsmanifest definitions lock', or with --first-lock.",
+            reason="no-lock",
         )
     wrong = differences(locked, pins_of(artifacts))
     if wrong:
         raise Refused(
             "\n".join([f"{definition} is not what {lock.path} pins.", *wrong]),
             "If upstream changed on purpose, review the change and run 'fipsmanifest definitions lock --update'.",
+            reason="lock-differs",
         )

@@ -80,6 +80,7 @@ def check_and_remember(path: Path, release: str, serial: int, *, signed_by: str,
             raise NotTrusted(
                 f"This manifest of {visible(release)} has serial {serial}, {before}.",
                 f"{_what_now(highest, trust)}, remove its entry from {path}.",
+                reason="rolled-back",
             )
         now = Seen(serial, keys, signed_by)
         # Trusting keys of two records joins them. A record without keys stays, since its publisher is unknown.
@@ -157,7 +158,7 @@ def _locked(path: Path) -> Iterator[None]:
         durable.make_directory(path.parent)
         lock = durable.open_to_change(path.with_suffix(".lock"), os.O_RDWR)
     except OSError as error:
-        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice) from error
+        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice, reason="not-written") from error
     try:
         durable.lock(lock, path.parent, advice)
         yield

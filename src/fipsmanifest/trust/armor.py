@@ -139,7 +139,11 @@ def secret_key_found() -> NotTrusted:
 
 
 def _bad_armor(reason: str) -> NotTrusted:
-    return NotTrusted("The ASCII armor cannot be read: {}.".format(reason), "Get the file again from its publisher.")
+    return NotTrusted(
+        "The ASCII armor cannot be read: {}.".format(reason),
+        "Get the file again from its publisher.",
+        reason="malformed",
+    )
 
 
 def _crc24(data: bytes) -> bytes:

@@ -103,4 +103,5 @@ def _refused(reason: str) -> NotTrusted:
     return NotTrusted(
         "The file is not a valid signed manifest: {}.".format(reason),
         "Download it again, and do not change it.",
+        reason="malformed",
     )

@@ -43,6 +43,7 @@ def read_manifest(payload: bytes) -> Dict[str, Any]:
         raise NotTrusted(
             "The signed document is not a manifest: its schema is {}, not {}.".format(visible(repr(schema)), SCHEMA),
             "Get the manifest, or a newer tool for a newer schema.",
+            reason="wrong-document",
         )
     for name, kind in _REQUIRED:
         if not isinstance(document.get(name), kind) or isinstance(document.get(name), bool):
@@ -167,6 +168,7 @@ def check_bindings(
         raise NotTrusted(
             "The manifest has serial {}, which is older than serial {}.".format(manifest["serial"], min_serial),
             "Get the newest manifest of this release.",
+            reason="rolled-back",
         )
     if manifest.get("expires") is None:
         return []
@@ -177,7 +179,7 @@ def check_bindings(
         return []
     sentence = "The manifest expired on {}.".format(write_time(expires))
     if not allow_expired:
-        raise NotTrusted(sentence, "Get the newest manifest of this release, or use --allow-expired.")
+        raise NotTrusted(sentence, "Get the newest manifest of this release, or use --allow-expired.", reason="expired")
     return [sentence]
 
 
@@ -198,11 +200,15 @@ def parse_json(payload: bytes) -> Dict[str, Any]:
 
 def _malformed(reason: str) -> NotTrusted:
     return NotTrusted(
-        "The signed manifest is malformed: {}.".format(reason), "Get the manifest again from its publisher."
+        "The signed manifest is malformed: {}.".format(reason),
+        "Get the manifest again from its publisher.",
+        reason="malformed",
     )
 
 
 def _bound(reason: str) -> NotTrusted:
     return NotTrusted(
-        "The manifest is for {}.".format(reason), "Get the manifest of the release that the machine runs."
+        "The manifest is for {}.".format(reason),
+        "Get the manifest of the release that the machine runs.",
+        reason="wrong-release",
     )

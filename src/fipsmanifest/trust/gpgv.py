@@ -100,6 +100,7 @@ def run(keyring: bytes, signed: bytes, signature: Optional[bytes] = None, limit:
         raise Incomplete(
             "The signature could not be checked: {} is older than GnuPG 2.0.22.".format(program),
             "Install the package gnupg2 (Enterprise Linux) or gpgv (Debian) of a release that is maintained.",
+            reason="no-gnupg",
         )
     has_output = signature is None and version >= _OUTPUT_SINCE
     files = [("keyring", keyring), ("signed", signed)]
@@ -147,6 +148,7 @@ def find() -> str:
     raise Incomplete(
         "The signature could not be checked: neither gpgv nor gpg is in /usr/bin or /bin.",
         "Install it: the package is gnupg2 on Enterprise Linux and gpgv on Debian.",
+        reason="no-gnupg",
     )
 
 
@@ -189,6 +191,7 @@ def _run(command: Sequence[str], inputs: Sequence[str], limit: float) -> Tuple[i
             raise Incomplete(
                 "The signature could not be checked: gpgv took more than {:.0f} seconds.".format(limit),
                 "Run it again when the machine is less busy.",
+                reason="timeout",
             )
         finally:
             if process.poll() is None:
@@ -209,13 +212,16 @@ def _read_until(descriptor: int, deadline: float) -> bytes:
         if not chunk:
             return status
         status += chunk
-    raise NotTrusted("gpgv reports more than 64 KiB about the signed file.", "Do not use the file.")
+    raise NotTrusted(
+        "gpgv reports more than 64 KiB about the signed file.", "Do not use the file.", reason="bad-signature"
+    )
 
 
 def _cannot_run(reason: str) -> Incomplete:
     return Incomplete(
         "The signature could not be checked: gpgv does not run ({}).".format(visible(reason)),
         "Install the package gnupg2 (Enterprise Linux) or gpgv (Debian) again.",
+        reason="no-gnupg",
     )
 
 
@@ -247,6 +253,7 @@ def _private_directory(files: Sequence[Tuple[str, bytes]], made: List[str]) -> s
     raise Incomplete(
         "The signature could not be checked: no temporary directory can be made ({}).".format(visible(reason)),
         "Set TMPDIR to a directory that can be written to.",
+        reason="not-written",
     )
 
 
@@ -364,6 +371,7 @@ def judge(
         raise NotTrusted(
             "The signature is not good: it is signed by a key that is not trusted here ({}).".format(key_id),
             "Do not use the file; if its publisher announced a new key, get a newer dkp-fips-tool or trust directory.",
+            reason="unknown-key",
         )
     good = "GOODSIG"
     if upstream and "EXPKEYSIG" in found and "GOODSIG" not in found:
@@ -415,5 +423,7 @@ def _read_validsig(
 
 def _refused(reason: str) -> NotTrusted:
     return NotTrusted(
-        "The signature is not good: {}.".format(reason), "Do not use the file; get it again from its publisher."
+        "The signature is not good: {}.".format(reason),
+        "Do not use the file; get it again from its publisher.",
+        reason="bad-signature",
     )

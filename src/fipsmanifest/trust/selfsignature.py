@@ -123,7 +123,11 @@ def read_rsa(body: bytes) -> Tuple[int, int]:
 
 def malformed(reason: str) -> NotTrusted:
     """Return the error for malformed OpenPGP data."""
-    return NotTrusted("The OpenPGP data cannot be read: {}.".format(reason), "Get the file again from its publisher.")
+    return NotTrusted(
+        "The OpenPGP data cannot be read: {}.".format(reason),
+        "Get the file again from its publisher.",
+        reason="malformed",
+    )
 
 
 def _holds_consent(subkey: bytes, both: bytes, binding: bytes) -> bool:

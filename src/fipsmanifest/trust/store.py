@@ -187,7 +187,7 @@ def _replacement(entry: TrustedKey) -> str:
 
 
 def _refused(reason: str, advice: str) -> NotTrusted:
-    return NotTrusted("The signer is not trusted: {}.".format(reason), advice)
+    return NotTrusted("The signer is not trusted: {}.".format(reason), advice, reason="untrusted-key")
 
 
 def load_trust(directory: str) -> Trust:
@@ -201,6 +201,7 @@ def load_trust(directory: str) -> Trust:
         raise NotTrusted(
             "No key is trusted in {}: it has no {}.".format(visible(directory), TRUST_FILE),
             "Make keys with `fipsmanifest keys init`, or add some with `fipsmanifest keys add`.",
+            reason="trust-directory",
         )
     try:
         document = _read(os.path.join(directory, TRUST_FILE))
@@ -249,6 +250,7 @@ def parse_trust(document: bytes, certificates: Iterable[Tuple[str, bytes]], orig
             raise NotTrusted(
                 "{} has an entry for the key {}, but no certificate there has it.".format(TRUST_FILE, key.fingerprint),
                 "Put its certificate into the directory, or remove the entry.",
+                reason="trust-directory",
             )
         _check_copies(held, certificate)
         check_strength(certificate, key)
@@ -264,11 +266,13 @@ def _check_copies(held: Iterable[openpgp.Certificate], used: openpgp.Certificate
         raise NotTrusted(
             "There are copies of the certificate {}, and not all have its revocation.".format(used.primary.fingerprint),
             "Keep the copy that has every revocation, and remove the others.",
+            reason="trust-directory",
         )
     if len({one.packets for one in copies}) > 1:
         raise NotTrusted(
             "There are copies of the certificate {} that differ.".format(used.primary.fingerprint),
             "Keep the newest, as its owner publishes it now, and remove the others.",
+            reason="trust-directory",
         )
 
 
@@ -284,6 +288,7 @@ def _check_owners(certificates: Iterable[openpgp.Certificate]) -> None:
                         key.fingerprint, owners[key.fingerprint], primary
                     ),
                     "Trust one of them, and remove the entries of the other.",
+                    reason="trust-directory",
                 )
 
 
@@ -298,11 +303,14 @@ def check_strength(certificate: openpgp.Certificate, entry: TrustedKey) -> None:
             raise NotTrusted(
                 "The certificate of {} does not have the key {}.".format(entry.fingerprint, fingerprint),
                 "Export the certificate again, with all its subkeys.",
+                reason="trust-directory",
             )
         weakness = find_weakness(certificate.key(fingerprint), entry.role)
         if weakness is not None:
             raise NotTrusted(
-                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, weakness[0]), weakness[1]
+                "The key {} is too weak for the role {}: {}.".format(fingerprint, entry.role, weakness[0]),
+                weakness[1],
+                reason="trust-directory",
             )
 
 
@@ -341,6 +349,7 @@ def _malformed(reason: str) -> NotTrusted:
     return NotTrusted(
         "{} is malformed: {}.".format(TRUST_FILE, reason),
         "Correct it, or restore one that `fipsmanifest keys` wrote; if a newer version wrote it, use that version.",
+        reason="trust-directory",
     )
 
 

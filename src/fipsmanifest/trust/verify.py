@@ -85,7 +85,11 @@ def verify_cleartext(
 
     # (5) Require that gpgv and the strict reader read the same text. (An old gpgv does not return the text.)
     if outcome.has_output and outcome.output != parsed.payload:
-        raise NotTrusted("gpgv and this program read different texts from the signed file.", "Do not use the file.")
+        raise NotTrusted(
+            "gpgv and this program read different texts from the signed file.",
+            "Do not use the file.",
+            reason="bad-signature",
+        )
 
     # (6) Only now interpret the text: first its schema, then its format, then what it is bound to.
     manifest = document.read_manifest(parsed.payload)
@@ -152,6 +156,7 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
         raise NotTrusted(
             "The signature is by key {}, not by {}.".format(trusted.fingerprint, visible(fingerprint)),
             "Get a file that is signed by that key.",
+            reason="unknown-key",
         )
     certificate = trust.certificate(valid.key)
     bound = None if certificate is None or role not in TOOL_ROLES else certificate.key(valid.key).bound
@@ -161,12 +166,14 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
                 valid.key, write_time(bound)
             ),
             "Set this machine's clock; if it is right, do not use the file.",
+            reason="future-signature",
         )
     warnings = trust.warnings(now, (role,))
     if valid.signed_at > now + _MAX_AHEAD:
         raise NotTrusted(
             "The signature is dated {}, more than a day ahead.".format(write_time(valid.signed_at)),
             "Set this machine's clock; if it is right, do not use the file.",
+            reason="future-signature",
         )
     if valid.key_expired is not None:
         warnings.append(

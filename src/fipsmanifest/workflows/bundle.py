@@ -72,7 +72,7 @@ def from_bucket(definition: Definition, bucket: Bucket) -> Parts:
 def _get(bucket: Bucket, key: str) -> bytes:
     stored = bucket.get(key)
     if stored is None:
-        raise Incomplete(f"{key} is not in {bucket.describe()}.", "Publish the release first.")
+        raise Incomplete(f"{key} is not in {bucket.describe()}.", "Publish the release first.", reason="not-found")
     return stored.data
 
 

@@ -27,7 +27,9 @@ def read(data: bytes, name: str, *, demanded: bool) -> Source:
     """
     source = documents.read(data, name)
     if demanded and source.kind == "manifest":
-        raise NotTrusted(f"{name} is not signed, so --keys cannot verify it.", "Name the signed file (.json.asc).")
+        raise NotTrusted(
+            f"{name} is not signed, so --keys cannot verify it.", "Name the signed file (.json.asc).", reason="unsigned"
+        )
     if demanded:
         raise UsageError(f"--keys would be ignored: {name} is a report, which is not signed.", "Leave --keys out.")
     return source

@@ -73,6 +73,7 @@ def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = No
         raise Incomplete(
             f"No manifest of {kubernetes} for EL {el}{f' named {name}' if name else ''} is in {bucket.describe()}.",
             f"Publish it first: fipsmanifest release {kubernetes}.",
+            reason="not-found",
         )
     if len(names) > 1:
         raise UsageError(

@@ -232,6 +232,7 @@ def _published(
             f"differs: {'; '.join(conflicts[:20])}.",
             f"If the change is intended, give the definition a new serial and a reason; the next serial is "
             f"{highest + 1}.",
+            reason="published-differs",
         )
     what = ", ".join(describe_additions(differences)) or "a different form"
     return PreparedManifest(

@@ -69,7 +69,9 @@ class Site:
             durable.make_directory(self.work.spool)
         except OSError as error:
             raise Incomplete(
-                f"The work directory {self.work.root} cannot be written: {error.strerror}.", "Name another with --work."
+                f"The work directory {self.work.root} cannot be written: {error.strerror}.",
+                "Name another with --work.",
+                reason="not-written",
             ) from error
         return Inspector(self.table(), self.work.spool)
 
@@ -136,6 +138,7 @@ def inspect_collected(definition: Definition, site: Site, inspector: Inspector) 
                     raise Incomplete(
                         f"{artifact.name} (sha256 {sha256}) is no longer in the cache.",
                         f"Run 'fipsmanifest collect {definition.kubernetes}' again.",
+                        reason="not-found",
                     )
             inspection.add(artifact)
         return inspection.result()
@@ -218,9 +221,13 @@ def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile
         raise Refused(f"{path} cannot be signed: {error.message}", error.advice or _GENERATE) from error
     if wrong:
         keys = ", ".join(f"'{key}'" for key in wrong)
-        raise Refused(f"{path} does not follow from the definition, the lock and this commit: {keys}.", _GENERATE)
+        raise Refused(
+            f"{path} does not follow from the definition, the lock and this commit: {keys}.",
+            _GENERATE,
+            reason="not-derived",
+        )
     if document.payload() != payload:
-        raise Refused(f"{path} is not in the canonical form.", _GENERATE)
+        raise Refused(f"{path} is not in the canonical form.", _GENERATE, reason="not-derived")
     return payload
 
 

@@ -103,7 +103,7 @@ def verify(
         signed = verify_cleartext(document.data, trust, fingerprint=fingerprint, bindings=bindings or Bindings())
         return Verified("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
     if document.signature is None:
-        raise NotTrusted("The node tool has no detached signature.", "Put its .asc file next to it.")
+        raise NotTrusted("The node tool has no detached signature.", "Put its .asc file next to it.", reason="unsigned")
     signature = verify_detached(document.data, document.signature, trust, "tool", fingerprint=fingerprint)
     return Verified("tool", signature, None, document.data, signature.warnings)
 

@@ -1,0 +1,76 @@
+"""``fipsmanifest explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ..errors import UsageError
+from ..inspect.descriptions import SENTENCES, VERDICTS
+from ..model.explanations import CHECKS, EXIT_CODES, REASONS, REQUIREMENTS
+from . import options, output
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a word means."""
+
+    word: str
+    """As documents and messages have it."""
+    kind: str
+    """What it is: ``exit code``, ``reason``, ``verdict``, ``evidence code``, ``requirement`` or ``check``."""
+    meaning: str
+    """One sentence."""
+    advice: str
+    """What to do, or nothing."""
+
+
+def explain(
+    word: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="Such as 5, not-proven, declared or fips-mode.  [default: all]")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Explain an exit code, a reason, a verdict, a requirement or a check.
+
+    The codes of a verdict's evidence are explained, too.
+    """
+    found = [item for item in explanations() if word is None or item.word == word.strip().lower()]
+    if not found:
+        raise UsageError(
+            f"{output.one_line(word or '')} is not an exit code, reason, verdict, evidence code, requirement or check.",
+            "Run it without an argument to list all.",
+        )
+    if json:
+        listed = [
+            {"word": item.word, "kind": item.kind, "meaning": item.meaning, "advice": item.advice} for item in found
+        ]
+        output.write_json({"schema": "fipsmanifest/explanations/v1", "explanations": listed})
+    elif word is None:
+        output.table(("word", "kind", "meaning"), [[item.word, item.kind, item.meaning] for item in found])
+    else:
+        for item in found:
+            output.write(f"{item.word} ({item.kind}): {item.meaning}")
+            if item.advice:
+                output.write(f"  to do: {item.advice}")
+
+
+def explanations() -> Iterator[Explanation]:
+    """Yield all explanations; a word may have several meanings."""
+    for code in EXIT_CODES:
+        yield Explanation(str(code.code), "exit code", code.meaning, code.advice)
+    for reason in REASONS:
+        codes = " or ".join(map(str, reason.codes))
+        yield Explanation(reason.name, "reason", f"{reason.meaning} Exit code {codes}.", reason.advice)
+    for verdict, (meaning, advice) in VERDICTS.items():
+        yield Explanation(str(verdict), "verdict", meaning, advice)
+    for name, meaning in REQUIREMENTS.items():
+        yield Explanation(name, "requirement", meaning, "")
+    for name, (meaning, advice) in CHECKS.items():
+        yield Explanation(name, "check", meaning, advice)
+    for name, sentence in SENTENCES.items():
+        text = sentence.format(module="The module", version="it names", found="named in the evidence")
+        yield Explanation(name, "evidence code", text, "")

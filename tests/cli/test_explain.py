@@ -1,0 +1,103 @@
+"""Every reason of an error is listed and documented, and `explain` says what words mean."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fipsmanifest
+from fipsmanifest import errors
+from fipsmanifest.model.explanations import CHECKS, EXIT_CODES, REASONS
+from fipsmanifest.node.options import CHECKS as NODE_CHECKS
+
+PACKAGE = Path(fipsmanifest.__file__).parent
+PAGE = PACKAGE.parents[1] / "docs" / "reasons.md"
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+CODES = {reason.name: reason.codes for reason in REASONS}
+KINDS = {
+    name: kind.exit_code
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.FipsManifestError) and name != "Several"
+}
+
+
+def _raised() -> Iterator[tuple[str, str, str]]:
+    """Yield where each reason is given: the place, the name of the error's class, the reason."""
+    for path in sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "errors.py"}):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
+                given = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
+                for value in [*given, *node.args[2:]]:
+                    if isinstance(value, ast.Constant):
+                        yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node.func.id, str(value.value)
+            if isinstance(node, ast.ClassDef) and node.bases and ast.unparse(node.bases[0]) in KINDS:
+                for statement in node.body:
+                    if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "reason":
+                        assert isinstance(statement.value, ast.Constant)
+                        place = f"{path.relative_to(PACKAGE)}:{node.lineno}"
+                        yield place, ast.unparse(node.bases[0]), str(statement.value.value)
+
+
+def test_each_reason_in_the_source_is_listed_with_the_exit_code_of_its_error() -> None:
+    raised = list(_raised())
+    wrong = [entry for entry in raised if KINDS[entry[1]] not in CODES.get(entry[2], ())]
+
+    assert len(raised) > 100
+    assert wrong == []
+
+
+def test_each_error_has_a_reason_and_no_listed_reason_is_unused() -> None:
+    classes = {vars(errors)[name].reason for name in KINDS}
+    raised = {reason for _, _, reason in _raised()}
+
+    assert classes <= set(CODES)
+    assert set(CODES) == classes | raised | {"interrupted"}
+
+
+def test_the_page_lists_each_reason_with_its_exit_code() -> None:
+    listed = re.findall(r"^\| `([a-z-]+)` \| ([0-9, ]+) \| (.+?) \| (.+?) \|$", PAGE.read_text(), re.MULTILINE)
+    assert listed == [
+        (reason.name, ", ".join(map(str, reason.codes)), reason.meaning, reason.advice) for reason in REASONS
+    ]
+
+
+def test_the_page_lists_each_exit_code() -> None:
+    listed = re.findall(r"^\| (\d+) \| (.+?) \| (.*?) \|$", PAGE.read_text(), re.MULTILINE)
+    assert [(int(code), meaning, advice.strip()) for code, meaning, advice in listed] == [
+        (item.code, item.meaning, item.advice) for item in EXIT_CODES
+    ]
+
+
+def test_each_check_of_the_node_tool_is_explained() -> None:
+    assert tuple(CHECKS) == NODE_CHECKS
+
+
+@pytest.mark.parametrize(
+    ("word", "kinds"),
+    [("5", ["exit code"]), ("declared", ["verdict"]), ("fips-mode", ["check"]), ("proven", ["verdict", "requirement"])],
+)
+def test_a_word_is_explained(word: str, kinds: list[str]) -> None:
+    done = subprocess.run([PROGRAM, "explain", word, "--json"], capture_output=True, check=True, timeout=60)
+    found = json.loads(done.stdout)["explanations"]
+
+    assert [item["kind"] for item in found] == kinds
+    assert all(item["meaning"].endswith(".") for item in found)
+    assert subprocess.run([PROGRAM, "explain", word], capture_output=True, timeout=60).stdout.count(b"\n") >= 1
+
+
+def test_an_error_has_its_reason_in_json(tmp_path: Path) -> None:
+    command = [str(PROGRAM), "verify", str(tmp_path / "missing.asc"), "--keys", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert json.loads(done.stdout)["error"]["reason"] == "trust-directory"
+
+    unknown = subprocess.run([PROGRAM, "explain", "--json", "no-such-word"], capture_output=True, timeout=60)
+    assert (unknown.returncode, json.loads(unknown.stdout)["error"]["reason"]) == (2, "usage")
+    option = subprocess.run([PROGRAM, "explain", "--json", "--no-such-option"], capture_output=True, timeout=60)
+    assert (option.returncode, json.loads(option.stdout)["error"]["reason"]) == (2, "usage")
