@@ -83,6 +83,19 @@ def test_a_program_is_found_wherever_it_begins_and_however_it_is_read() -> None:
     assert found(b"\0" + program[:64]) == "data with a program in it"
 
 
+@pytest.mark.parametrize("piece", [100, 511, 512, 513, 600, 1024, 1025, 4096])
+def test_a_program_on_a_border_of_pieces_is_found_though_the_reader_uses_one_buffer_again(piece: int) -> None:
+    header = programs.plain().read_bytes()[:64]
+    for start in range(max(piece - 70, 1), 2 * piece + 70, 23):
+        data = b"\0" * start + header + b"\0" * 1500
+        embedded, buffer = Embedded(), bytearray(piece)
+        for at in range(0, len(data), piece):
+            part = data[at : at + piece]
+            buffer[: len(part)] = part
+            embedded.show(buffer if len(part) == piece else part)
+        assert embedded.finish() == "data with a program in it", start
+
+
 def test_a_program_is_one_by_what_the_kernel_checks() -> None:
     # fs/binfmt_elf.c asks neither for the class nor for a version.
     program = programs.plain().read_bytes()[:5000]

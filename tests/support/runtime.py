@@ -169,7 +169,12 @@ class Containerd:
         """Start a container in the control group of a pod, as the kubelet names them, and give its process."""
         cgroup = f"/kubepods/besteffort/pod{self.pod}/{self.container}"
         self.ctr("run", "--detach", "--net-host", "--cgroup", cgroup, *options, reference, self.container, *command)
-        return self.tasks()[self.container]
+        pid = self.tasks()[self.container]
+        # runc answers before its process has become the container's program.
+        end = time.monotonic() + _START_SECONDS
+        while Path(f"/proc/{pid}/comm").read_text().startswith("runc") and time.monotonic() < end:
+            time.sleep(0.01)
+        return pid
 
     def tasks(self) -> dict[str, int]:
         """Give the containers that run, with their processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import re
 import threading
@@ -21,6 +22,8 @@ from .cache import BLOCK, Cache, CachedFile, Partial, hash_into
 from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown
 
 __all__ = ["Fetched", "Http", "Limits", "Unauthorized"]
+
+_log = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -97,6 +100,7 @@ class Http:
         def attempt() -> Fetched:
             with self._transport.open(url, headers or {}, form) as answer:
                 data = _take(answer.chunks(), limit, url)
+                _log.debug("received %s: %d bytes", shown(url), len(data))
                 if answer.length is not None and len(data) < answer.length:
                     raise Transient(f"{len(data)} of {answer.length} bytes came", kind="short")
                 return Fetched(data, answer.url, answer.headers)
@@ -125,6 +129,7 @@ class Http:
         want = _Want(url, expected, size, min(limit or self.limits.size, self.limits.size))
         known = self._known(want)
         if known is not None:
+            _log.debug("%s is in the cache: %s", shown(url), known.path)
             return known
         with self._cache.partial(expected or url) as partial:
             known = self._known(want)
@@ -210,9 +215,11 @@ class Http:
         """Return what ``attempt`` returns, made again while it raises `Transient`. Raises `Incomplete`."""
         deadline = time.monotonic() + self.limits.total
         for number in range(1, self.limits.attempts + 1):
+            _log.debug("requesting %s, attempt %d", shown(url), number)
             try:
                 return attempt()
             except Transient as error:
+                _log.debug("attempt %d of %s failed: %s", number, shown(url), error.reason)
                 last = error
                 wait = error.after if error.after is not None else self._backoff(number)
             if number == self.limits.attempts or time.monotonic() + wait > deadline:

@@ -33,9 +33,11 @@ _MINPC, _TEXT = 20, 22
 _MAX_BYTES = 256 << 20
 _MAX_REFERENCES = 64
 #: The linker keeps a package's functions together; the largest package that is searched for has three hundred.
-_AROUND = 2048
+_AROUND = 1024
 _A_FEW = 64
 _MAX_NAME = 512
+#: Bytes of the names of one package that are read at once; more are read one by one.
+_MAX_NAMES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,17 @@ def functions_with_prefix(source: ByteSource, elf: Elf, table: FunctionTable, pr
     found = [record for record in listed.records(near - _AROUND, near + _AROUND) if record[0] in names]
     if 2 * len(found) < len(names) or edges.intersection(found):
         found = [record for record in listed.records(0, listed.count) if record[0] in names]
+    # One read for all names, which are mostly together.
+    lowest = min((name for name, _, _ in found), default=0)
+    size = max((name for name, _, _ in found), default=0) + _MAX_NAME - lowest
+    text = source.read_at(first + lowest, size) if size <= _MAX_NAMES else b""
     return [
-        Function(_name(source.read_at(first + name, _MAX_NAME)), base + entry, base + end) for name, entry, end in found
+        Function(
+            _name(text[name - lowest : name - lowest + _MAX_NAME] if text else source.read_at(first + name, _MAX_NAME)),
+            base + entry,
+            base + end,
+        )
+        for name, entry, end in found
     ]
 
 

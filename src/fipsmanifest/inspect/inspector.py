@@ -112,12 +112,12 @@ class Inspector:
         return self._file(member, member.content, first) if first[:4] == elf.MAGIC else None
 
     def inspect_path(
-        self, path: Path, name: str | None = None, show: Callable[[bytes], object] | None = None
+        self, path: Path, name: str | None = None, show: Callable[[bytes | bytearray], object] | None = None
     ) -> Finding:
         """Inspect a file or symbolic link on disk. Its path in the finding is ``name``, or ``path``.
 
-        ``show`` is called with all bytes of a file, in order. Raises `UsageError` if there is no file or link at
-        ``path``, `Incomplete` if it cannot be read.
+        ``show`` is called with all bytes of a file, in order; a piece is valid during the call only. Raises
+        `UsageError` if there is no file or link at ``path``, `Incomplete` if it cannot be read.
         """
         named = name if name is not None else str(path)
         try:
@@ -138,7 +138,9 @@ class Inspector:
                 f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk."
             ) from error
 
-    def _opened(self, descriptor: int, path: Path, named: str, show: Callable[[bytes], object] | None) -> Finding:
+    def _opened(
+        self, descriptor: int, path: Path, named: str, show: Callable[[bytes | bytearray], object] | None
+    ) -> Finding:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path} is not a regular file.", "Pass a regular file.")
@@ -153,7 +155,7 @@ class Inspector:
                 begun = start_analysis(source, self._table) if head == elf.MAGIC else None
             digest.update(view[:length])
             if show is not None:
-                show(bytes(view[:length]))
+                show(buffer if length == len(buffer) else bytes(view[:length]))
             if isinstance(begun, ProgramAnalyzer):
                 begun.feed(size, buffer, length)
             size += length

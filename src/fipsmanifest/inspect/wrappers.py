@@ -29,6 +29,8 @@ _C_FUNCTION = 512
 #: Wrappers have about a hundred bytes, the package's other functions up to some thousands.
 _MAX_FUNCTION_BYTES = 1 << 16
 _MAX_FUNCTIONS = 4096
+#: The linker keeps a package together, in some 100 kB.
+_MAX_PACKAGE_BYTES = 1 << 20
 
 #: ``mov rel32(%rip), %r64``: REX.W, opcode, ModRM (mod 00, r/m 101), displacement.
 _LOAD = re.compile(rb"[\x48\x4c]\x8b[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]", re.DOTALL)
@@ -87,8 +89,9 @@ def read(source: ByteSource, elf: Elf, modules: Sequence[ModuleMatch]) -> Wrappe
 def _wired(
     memory: RelocatedData, code: Instructions, package: list[Function], modules: Sequence[ModuleMatch]
 ) -> Iterator[str]:
+    bodies = _bodies(memory, package)
     callers = (item for item in package if not item.name.startswith(_WRAPPER))
-    called = {target for item in callers for target in code.calls(_body(memory, item), item.start)}
+    called = {target for item in callers for target in code.calls(bodies(item), item.start)}
     entries = [_entry(memory, module) for module in modules if module.stored_at is not None]
     wrappers = {
         item.name.removeprefix(_WRAPPER).removesuffix(".abi0"): item
@@ -97,7 +100,7 @@ def _wired(
     }
     # The self-test comes first, because the caller stops when it has enough.
     for name in sorted(wrappers, key=lambda name: name != SELF_TEST):
-        if any(entry(target, name) for target in _targets(memory, code, wrappers[name]) for entry in entries):
+        if any(entry(target, name) for target in _targets(memory, code, wrappers[name], bodies) for entry in entries):
             yield name
 
 
@@ -112,9 +115,11 @@ def _entry(memory: RelocatedData, module: ModuleMatch) -> Callable[[int, str], b
     return lambda target, name: row.entry_points.get(name) == target - start
 
 
-def _targets(memory: RelocatedData, code: Instructions, wrapper: Function) -> Iterator[int]:
+def _targets(
+    memory: RelocatedData, code: Instructions, wrapper: Function, bodies: Callable[[Function], bytes]
+) -> Iterator[int]:
     """Yield the addresses that C functions call whose addresses a wrapper loads from its variables."""
-    for place in code.loads(_body(memory, wrapper), wrapper.start):
+    for place in code.loads(bodies(wrapper), wrapper.start):
         function = memory.word(place)
         if function is not None and not memory.executable(function):
             # Code for shared linking loads the variable's address from a slot.
@@ -123,10 +128,21 @@ def _targets(memory: RelocatedData, code: Instructions, wrapper: Function) -> It
             yield from code.calls(memory.bytes_at(function, _C_FUNCTION), function)
 
 
-def _body(memory: RelocatedData, function: Function) -> bytes:
-    if not memory.executable(function.start):
-        return b""
-    return memory.bytes_at(function.start, min(function.end - function.start, _MAX_FUNCTION_BYTES))
+def _bodies(memory: RelocatedData, package: list[Function]) -> Callable[[Function], bytes]:
+    """Return a reader of the code of functions, which reads that of a whole package at once where it can."""
+    first = min((item.start for item in package), default=0)
+    size = max((item.end for item in package), default=0) - first
+    code = memory.bytes_at(first, size) if 0 < size <= _MAX_PACKAGE_BYTES else b""
+
+    def body(function: Function) -> bytes:
+        if not memory.executable(function.start):
+            return b""
+        size = min(function.end - function.start, _MAX_FUNCTION_BYTES)
+        start = function.start - first
+        found = code[start : start + size] if start >= 0 and size > 0 else b""
+        return found if len(found) == size else memory.bytes_at(function.start, size)
+
+    return body
 
 
 def _x86_loads(data: bytes, address: int) -> Iterator[int]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .bucket import check_key
+from .directory import DirectoryBucket
 
 if TYPE_CHECKING:
-    from .directory import DirectoryBucket
     from .s3 import S3Bucket
 
 #: S3 bucket naming rules (Amazon S3 user guide, "General purpose bucket naming rules").
@@ -36,8 +36,6 @@ def open_bucket(
             raise UsageError(
                 f"The directory {address} has no endpoint.", "Omit the endpoint, or name an S3 bucket: s3://NAME."
             )
-        from .directory import DirectoryBucket
-
         return DirectoryBucket(Path(address))
     if scheme != "s3":
         raise UsageError(f"{address} is not a bucket.", "Name s3://NAME[/PREFIX] or a directory.")
@@ -50,6 +48,7 @@ def open_bucket(
         )
     if prefix:
         check_key(prefix)
+    # Here, because importing boto3 takes longer than publishing to a directory.
     from .s3 import S3Bucket
 
     return S3Bucket(name, prefix, endpoint_url=endpoint_url, region=region)

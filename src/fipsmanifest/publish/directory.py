@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import stat
 import time
@@ -18,6 +19,8 @@ from pathlib import Path, PurePath
 from ..errors import Conflict, Incomplete
 from ..state.durable import sync_directory
 from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NotAnObject, Stored, TooLarge, check_key
+
+_log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 60.0
 _TEMPORARY = ".writing-"
@@ -51,11 +54,13 @@ class DirectoryBucket:
                     raise NotAnObject(f"{path} is not a regular file.", _MOVE_OUT)
                 data = file.read(MAX_OBJECT + 1)
         except (FileNotFoundError, NotADirectoryError):
+            _log.debug("read %s: does not exist", path)
             return None
         except OSError as error:
             raise _unusable(path, "read", error) from error
         if len(data) > MAX_OBJECT:
             raise TooLarge(str(path))
+        _log.debug("read %s: %d bytes", path, len(data))
         return Stored(data, hashlib.sha256(data).hexdigest())
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
@@ -65,6 +70,7 @@ class DirectoryBucket:
             self._root.mkdir(parents=True, exist_ok=True)
             with self._locked(_LOCK_SECONDS):
                 self._write(key, data, only_if)
+            _log.debug("wrote %s: %d bytes, condition %s", self._root / key, len(data), only_if)
         except OSError as error:
             raise _unusable(self._root / key, "written", error) from error
 
@@ -82,6 +88,7 @@ class DirectoryBucket:
                 raise Incomplete(
                     f"{self._root} contains more than {MAX_KEYS} files.", "Name the bucket's own directory."
                 )
+        _log.debug("listed %s below %s: %d files", self._root, prefix, len(found))
         yield from sorted(found, key=lambda entry: entry.key)
 
     def sweep(self) -> None:

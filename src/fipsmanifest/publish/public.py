@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import Incomplete, Refused, UsageError
+from ..fetch.cache import Cache, default_root
+from ..fetch.http import Http, Limits
 from ..progress import SILENT, Progress
 from ..trust.text import visible
 from .action import Action
 from .bucket import MAX_OBJECT, Bucket
 from .plan import Plan
-
-if TYPE_CHECKING:
-    from ..fetch.http import Http
 
 #: Seconds within which caches are expected to revalidate: pointers are served with ``no-cache``.
 PATIENCE = 300.0
@@ -44,9 +42,6 @@ def read_back(plan: Plan, bucket: Bucket, address: str, progress: Progress = SIL
     seconds. Raises `Incomplete` if an object still differs or cannot be read then; `UsageError` for an address that
     cannot be requested.
     """
-    from ..fetch.cache import Cache, default_root
-    from ..fetch.http import Http, Limits
-
     require_address(address)
     deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
     limits = Limits(connect=10, read=20, attempts=2, longest_wait=5, total=60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import random
 import time
 from collections.abc import Iterable
@@ -44,6 +45,9 @@ class Publication:
     """All writes of this run, in order; empty if everything was published already."""
 
 
+_log = logging.getLogger(__name__)
+
+
 class _Overtaken(Conflict):
     """The bucket has changed since it was read."""
 
@@ -77,10 +81,13 @@ def publish(
     rounds = _Rounds(bucket, consumer, progress, single_writer)
     for attempt in range(ROUNDS):
         current = plan if attempt == 0 and plan is not None else plan_publication(request, bucket, consumer)
+        for action in current.actions:
+            _log.debug("planned: %s %s: %s", action.kind, action.key, action.detail)
         current.require_no_conflict()
         try:
             rounds.run(current)
         except _Overtaken as error:
+            _log.debug("round %d ended, the bucket has changed: %s", attempt + 1, error.message)
             progress.note(f"{error.message} Planning again.")
             time.sleep(random.random() * 0.05 * min(attempt + 1, 10))  # noqa: S311 - spreads rounds, protects nothing
             continue
@@ -179,6 +186,7 @@ class _Rounds:
         except NoConditions:
             if not self._single_writer:
                 raise
+            _log.debug("the store does not support conditions: writing without, because of --single-writer")
             self._takes_none = True
             put(only_if=Unchecked())
         except Conflict as error:

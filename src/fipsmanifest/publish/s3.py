@@ -10,6 +10,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import random
 import time
@@ -17,9 +18,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
 from ..errors import Conflict, FipsManifestError, Incomplete, UsageError
 from ..fetch.retry import retry_after
 from .bucket import MAX_KEYS, MAX_OBJECT, Absent, Condition, Entry, Matches, NoConditions, Stored, TooLarge, check_key
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -86,7 +95,6 @@ class S3Bucket:
 
     def get(self, key: str) -> Stored | None:
         """Return an object, complete, or None."""
-        from botocore.exceptions import ClientError
 
         def read() -> Stored | None:
             try:
@@ -104,12 +112,13 @@ class S3Bucket:
                         raise TooLarge(f"{key} in {self.describe()}")
             return Stored(bytes(data), _token(answer))
 
-        return self._with_retries(f"read {key}", read)
+        stored = self._with_retries(f"read {key}", read)
+        size = "does not exist" if stored is None else f"{len(stored.data)} bytes, version {stored.token}"
+        _log.debug("read %s in %s: %s", key, self.describe(), size)
+        return stored
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
         """Write an object if ``only_if`` is met, else raise `Conflict`."""
-        from botocore.exceptions import ClientError
-
         condition: dict[str, str] = {}
         if isinstance(only_if, Absent):
             condition = {"IfNoneMatch": "*"}
@@ -142,10 +151,13 @@ class S3Bucket:
                 raise
 
         self._with_retries(f"write {key}", write)
+        _log.debug("wrote %s in %s: %d bytes, condition %s", key, self.describe(), len(data), condition or "none")
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Yield the objects, ordered by key; not every store lists so (SeaweedFS: ``a/1`` before ``a+``)."""
-        yield from sorted(self._pages(prefix), key=lambda entry: entry.key)
+        entries = sorted(self._pages(prefix), key=lambda entry: entry.key)
+        _log.debug("listed %s below %s: %d objects", self.describe(), prefix, len(entries))
+        yield from entries
 
     def _pages(self, prefix: str) -> Iterator[Entry]:
         """Yield the objects as the store lists them, page by page."""
@@ -179,8 +191,6 @@ class S3Bucket:
 
         The only call that needs s3:DeleteObject.
         """
-        from botocore.exceptions import ClientError
-
         try:
             self._with_retries(
                 f"remove {key}", lambda: self._client.delete_object(Bucket=self._name, Key=self._full(key))
@@ -193,8 +203,6 @@ class S3Bucket:
 
     def refuses_wrong_digest(self, key: str) -> bool:
         """Return whether the store compares a body with its SHA-256 header."""
-        from botocore.exceptions import ClientError
-
         wrong = base64.b64encode(hashlib.sha256(b"right").digest()).decode("ascii")
 
         def write() -> bool:
@@ -217,9 +225,6 @@ class S3Bucket:
 
     def _with_retries(self, what: str, call: Callable[[], T]) -> T:
         """Call, retry transient failures, and convert the others to this project's errors."""
-        from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.parsers import ResponseParserError
-
         attempt = 1
         while True:
             try:
@@ -227,7 +232,9 @@ class S3Bucket:
             except (ClientError, BotoCoreError, ResponseParserError) as error:
                 if attempt == ATTEMPTS or not _is_transient(error):
                     raise self._explain(what, error) from error
-                time.sleep(_pause(error, attempt))
+                pause = _pause(error, attempt)
+                _log.debug("attempt %d to %s failed, next in %.1f s: %s", attempt, what, pause, error)
+                time.sleep(pause)
             except RecursionError as error:
                 # botocore recurses while it is redirected without the name of the bucket's region.
                 raise Incomplete(
@@ -237,8 +244,6 @@ class S3Bucket:
             attempt += 1
 
     def _explain(self, what: str, error: Exception) -> FipsManifestError:
-        from botocore import exceptions
-
         where = self.describe()
         if isinstance(error, exceptions.ClientError):
             code = _code(error)
@@ -259,10 +264,6 @@ class S3Bucket:
 
 def _client(endpoint_url: str | None, region: str | None) -> Any:
     """Return a client for AWS, or for another endpoint one that uses only widely supported features."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
     # One attempt: `_with_retries` also handles 409 and Retry-After.
     common: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
@@ -299,8 +300,6 @@ def _is_aws(endpoint: str) -> bool:
 
 
 def _lacks_credentials(error: Exception) -> bool:
-    from botocore import exceptions
-
     return isinstance(
         error,
         exceptions.NoCredentialsError
@@ -320,9 +319,6 @@ def _status(error: Any) -> int:
 
 
 def _is_transient(error: Exception) -> bool:
-    from botocore import exceptions
-    from botocore.parsers import ResponseParserError
-
     if isinstance(error, exceptions.ClientError):
         return _status(error) in _TRANSIENT_STATUS or _code(error) in _TRANSIENT_CODES
     if isinstance(error, exceptions.SSLError | exceptions.ProxyConnectionError):

@@ -7,6 +7,7 @@ after the listing, it also replaces the index, and the index token that was read
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from .index import PublishedManifest, PublishedTool
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
 from .records import Recorder, in_parallel
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def read_snapshot(
         reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
     gone, withdrawn = missed(objects.get(layout.INDEX_JSON), entries, consumer)
     published = replace(published, withdrawn=withdrawn)
+    _log.debug("snapshot of %s: %d objects, %d of them read", bucket.describe(), len(entries), len(objects))
     return Snapshot(bucket.describe(), entries, objects, published, gone, left_out)
 
 

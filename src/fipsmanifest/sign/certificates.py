@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from .gpg import complaint, find
 
 _TIME_LIMIT = 60.0  # seconds
 _UNUSABLE = ("r", "i", "d")  # revoked, invalid, disabled (GnuPG's doc/DETAILS, field 2)
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def read_validity(*certificates: Certificate) -> Mapping[str, KeyValidity]:
     """
     with tempfile.TemporaryDirectory(prefix="fm-") as home:
         command = [find(), "--homedir", home, "--batch", "--no-tty", "--no-keyring"]
+        _log.debug("running %s --with-colons --show-keys", " ".join(command))
         try:
             done = subprocess.run(
                 [*command, "--with-colons", "--show-keys"],

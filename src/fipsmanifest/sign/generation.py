@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gnupg
 
 from ..errors import Incomplete
 from ..trust.text import visible
 from .gpg import Passphrase, complaint, is_wrong_passphrase, secret_keys, wrong_passphrase
-
-if TYPE_CHECKING:
-    import gnupg
 
 
 def make_keys(

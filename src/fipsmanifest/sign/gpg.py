@@ -7,6 +7,7 @@ release engineer's own machine.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -15,14 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gnupg
 
 from ..environment import PASSPHRASE, PASSPHRASE_DESCRIPTOR, for_children
 from ..errors import Incomplete, UsageError
 from ..trust.text import visible
 
-if TYPE_CHECKING:
-    import gnupg
+_log = logging.getLogger(__name__)
 
 _MAX_PASSPHRASE = 4096
 _STUB = "#"
@@ -96,9 +98,8 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
 
     Neither gpg nor its agent receives the environment variables with the passphrase.
     """
-    import gnupg
-
     program = find()
+    _log.debug("opening %s with the keys in %s", program, gnupghome or "its default home directory")
     if gnupghome is not None and not gnupghome.is_dir():
         raise UsageError(
             f"The directory {gnupghome} for gpg's keys does not exist.", "Name gpg's home directory, as in GNUPGHOME."
@@ -164,6 +165,8 @@ def _with_secret(
             pipe.write((passphrase.reveal() if passphrase else "").encode() + b"\n")
         if passphrase is not None:
             command += ["--pinentry-mode", "loopback", "--passphrase-fd", str(reader)]
+        # The passphrase is in the pipe, not in the command.
+        _log.debug("running %s", " ".join([*command, *words]))
         return subprocess.run(
             [*command, *words], input=answers, env=environment(), pass_fds=(reader,), capture_output=True, check=False
         )

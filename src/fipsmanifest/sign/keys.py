@@ -15,7 +15,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import gnupg
 
 from ..errors import Conflict, Incomplete, NotTrusted, UsageError
 from ..state import durable
@@ -37,9 +38,6 @@ from .backup import Backup
 from .certificates import read_validity
 from .generation import make_keys
 from .gpg import Passphrase, home, make_revocation, open_gpg
-
-if TYPE_CHECKING:
-    import gnupg
 
 BITS = 3072
 ALLOWED_BITS = (3072, 4096)

@@ -8,9 +8,11 @@ signing subkey for manifests and another for the tool. trust.json pins the prima
 from __future__ import annotations
 
 import io
+import logging
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import gnupg
 
 from ..errors import Incomplete, NotTrusted, UsageError
 from ..trust.store import Trust, TrustedKey
@@ -18,8 +20,7 @@ from ..trust.text import utc_now, visible, write_time
 from ..trust.verify import verify_cleartext, verify_detached
 from .gpg import Passphrase, SecretKey, complaint, is_wrong_passphrase, open_gpg, secret_keys, wrong_passphrase
 
-if TYPE_CHECKING:
-    import gnupg
+_log = logging.getLogger(__name__)
 
 DIGEST = "SHA512"
 
@@ -103,6 +104,7 @@ def _sign(
     entry = _entry(trust, fingerprint, role)
     gpg = open_gpg(gnupghome)
     key = _usable_key(entry, secret_keys(gpg))
+    _log.debug("signing %d bytes as %s with the key %s of %s", len(data), role, key.fingerprint, entry.fingerprint)
     result = gpg.sign_file(
         io.BytesIO(data),
         passphrase=None if passphrase is None else passphrase.reveal(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import stat
 import tempfile
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from ..errors import Incomplete
 from ..trust.links import others_write, refuse_links
+
+_log = logging.getLogger(__name__)
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -35,6 +38,7 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         sync_directory(path.parent)
+        _log.debug("wrote %s: %d bytes", path, len(data))
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):

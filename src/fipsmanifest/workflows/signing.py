@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Conflict, NotTrusted
 from ..generate.tool import ToolFile
@@ -19,6 +20,8 @@ from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import Snapshot
+from ..sign.gpg import Passphrase
+from ..sign.signer import pick_signing_key, sign_detached, sign_manifest
 from ..state import durable
 from ..state.workspace import Workspace
 from ..trust.document import parse_json
@@ -26,8 +29,7 @@ from ..trust.store import Trust
 from ..trust.text import utc_now
 from ..trust.verify import verify_cleartext
 
-if TYPE_CHECKING:
-    from ..sign.gpg import Passphrase
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,21 +52,15 @@ class Signer:
 
     def manifest(self, payload: bytes) -> bytes:
         """Clear-sign a manifest. Raises as `fipsmanifest.sign.signer.sign_manifest`."""
-        from ..sign.signer import sign_manifest
-
         key = self._key("manifest")
         return sign_manifest(payload, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
 
     def tool(self, data: bytes) -> bytes:
         """Sign the node tool. Raises as `fipsmanifest.sign.signer.sign_detached`."""
-        from ..sign.signer import sign_detached
-
         key = self._key("tool")
         return sign_detached(data, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
 
     def _key(self, role: str) -> str:
-        from ..sign.signer import pick_signing_key
-
         named = (self.fingerprint or "").replace(" ", "").upper()
         entries = [key for key in self.trust.keys if key.role == role]
         if named and any(named in (key.fingerprint, *key.signing_keys) for key in entries):
@@ -112,6 +108,7 @@ def prepare_manifest(
             return found
     kept = _kept(work.signed(definition), payload, signer)
     if kept is not None:
+        _log.debug("%s: the signature of an earlier run is used again", definition.manifest_name)
         return PreparedManifest(definition, payload, kept, "kept")
     signed = signer.manifest(payload)
     durable.write(work.signed(definition), signed)
@@ -222,6 +219,7 @@ def _published(
         return None
     data, signed = found
     if signed.payload == payload:
+        _log.debug("%s: serial %d is published with the same payload", definition.manifest_name, definition.serial)
         return PreparedManifest(definition, payload, data, "published")
     differences = compare(parse_json(signed.payload), parse_json(payload))
     if conflicts := describe_conflicts(differences):

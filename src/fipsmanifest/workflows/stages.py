@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..collect.context import Context
+from ..collect.package_signature import verifier
+from ..collect.stage import collect as fetch
 from ..errors import Incomplete, NotTrusted, Refused, UsageError
+from ..fetch.cache import Cache, default_root
+from ..fetch.http import Http
+from ..fetch.mirror import Mirrors
+from ..generate.assemble import assemble
+from ..generate.derived import underivable
+from ..generate.modules import describer
+from ..generate.tool import ToolFile
+from ..inspect.artifacts import InspectedArtifact, Inspection, files_of
+from ..inspect.inspector import Inspector
+from ..inspect.table import Table, load
 from ..model.artifact import Artifact, Kind
 from ..model.definition import Definition
+from ..model.manifest import Tool, parse
 from ..progress import SILENT, Progress
 from ..state import durable
 from ..state import lock as locks
@@ -19,15 +32,6 @@ from ..state.workspace import Workspace, read
 from ..trust.document import parse_json
 from ..trust.store import Trust, load_trust
 from ..trust.text import read_time
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..collect.context import Context
-    from ..generate.tool import ToolFile
-    from ..inspect.artifacts import InspectedArtifact
-    from ..inspect.inspector import Inspector
-    from ..inspect.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +61,10 @@ class Site:
 
     def table(self) -> Table:
         """Read the table of modules, with the user's own rows."""
-        from ..inspect.table import load
-
         return load(self.modules)
 
     def inspector(self) -> Inspector:
         """Return the inspector of files."""
-        from ..inspect.inspector import Inspector
-
         try:
             durable.make_directory(self.work.spool)
         except OSError as error:
@@ -101,8 +101,6 @@ def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> t
     ``base`` is the definition's directory. Raises `Refused` for a difference from the lock, and if there is no lock and
     none may be written.
     """
-    from ..collect.stage import collect as fetch
-
     with _context(base, site, _pins(definition, rule)) as context:
         artifacts = fetch(definition, context)
     _settle(definition, site, rule, artifacts)
@@ -113,9 +111,6 @@ def collect_and_inspect(
     definition: Definition, base: Path, site: Site, rule: LockRule, inspector: Inspector
 ) -> tuple[InspectedArtifact, ...]:
     """Collect as `collect` does, and inspect each artifact while the next one is downloaded."""
-    from ..collect.stage import collect as fetch
-    from ..inspect.artifacts import Inspection
-
     with (
         _context(base, site, _pins(definition, rule)) as context,
         Inspection(inspector, site.work.findings, context.cache, site.progress) as inspection,
@@ -127,9 +122,6 @@ def collect_and_inspect(
 
 def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[InspectedArtifact, ...]:
     """Inspect the artifacts of an earlier `collect`; every file is hashed again before it is inspected."""
-    from ..fetch.cache import Cache, default_root
-    from ..inspect.artifacts import Inspection, files_of
-
     cache = Cache(site.cache or default_root())
     with Inspection(inspector, site.work.findings, cache, site.progress) as inspection:
         for artifact in site.work.load_artifacts(definition):
@@ -165,12 +157,6 @@ def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple
 
 @contextmanager
 def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Context]:
-    from ..collect.context import Context
-    from ..collect.package_signature import verifier
-    from ..fetch.cache import Cache, default_root
-    from ..fetch.http import Http
-    from ..fetch.mirror import Mirrors
-
     mirrors = Mirrors.parse(site.mirrors)
     cache = Cache(site.cache or default_root())
     with Http(cache, ca_bundle=site.ca_bundle, allow_http=site.allow_http, progress=site.progress) as http:
@@ -179,10 +165,6 @@ def _context(base: Path, site: Site, pins: Sequence[locks.Pin]) -> Iterator[Cont
 
 def generate(definition: Definition, inspected: Sequence[InspectedArtifact], site: Site, tool: ToolFile) -> bytes:
     """Generate the manifest, and return its canonical bytes. Raises `Refused` if a requirement is not met."""
-    from ..generate.assemble import assemble
-    from ..generate.modules import describer
-    from ..model.manifest import Tool
-
     named = Tool(version=tool.version, sha256=tool.sha256)
     document = assemble(definition, inspected, describer(site.table()), named, _source_date_epoch())
     payload = document.payload()
@@ -198,9 +180,6 @@ def generated(definition: Definition, site: Site, rule: LockRule, tool: ToolFile
     facts that the manifest states of its files. These facts themselves are trusted. Raises `Refused` for a difference,
     `Incomplete` if nothing was generated.
     """
-    from ..generate.derived import underivable
-    from ..model.manifest import Tool, parse
-
     path = site.work.manifest(definition)
     payload = read(path, f"fipsmanifest generate {definition.kubernetes}")
     artifacts = site.work.load_artifacts(definition)

@@ -5,6 +5,7 @@ The document is read once. The verifier is that of the node tool.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from ..trust.verify import Signature, verify_cleartext, verify_detached
 MAX_BYTES = 16 << 20
 
 _FILE_NAME = re.compile(r"(?:\A|/)manifest-([a-z0-9][a-z0-9_.-]{0,99})\.json\.asc\Z", re.ASCII)
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
     if "://" not in name:
         data = _read_file(name)
         return Document(name, data, _read_file(f"{name}.asc") if is_tool(data) else None)
+    # Here, because a path needs neither: importing them takes longer than verifying a small manifest.
     from ..fetch.cache import Cache, default_root
     from ..fetch.http import Http
 
@@ -121,6 +126,7 @@ def _read_file(name: str) -> bytes:
 
 
 def _capped(data: bytes, name: str) -> bytes:
+    _log.debug("read %s: %d bytes", name, len(data))
     if len(data) > MAX_BYTES:
         raise NotTrusted(
             f"{name} is larger than {MAX_BYTES} bytes.", "Manifests and tools are smaller; check the path or address."

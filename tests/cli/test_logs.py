@@ -1,0 +1,97 @@
+"""``--verbose`` logs what is read, run and decided on stderr, and no secret."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.cli import logs
+from tests.support.gnupg import opened_home
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Show the package's records as ``--verbose`` does, until the test ends."""
+    logger = logging.getLogger("fipsmanifest")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    logs.show()
+    yield capsys
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers = before[1], before[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET https://user:pass@host.example/a", "GET https://***@host.example/a"),
+        ("https://token@host.example/?Signature=abc&x=1#f", "https://***@host.example/?Signature=***&x=***#f"),
+        ("proxy http://u:p%40q@[::1]:3128", "proxy http://***@[::1]:3128"),
+        ("s3://bucket/tool/manifests/v1.21.3/1/manifest-rhel8.json.asc", None),
+        ("mail user@host.example", None),
+    ],
+)
+def test_credentials_in_an_address_are_replaced(text: str, expected: str | None) -> None:
+    assert logs.redact(text) == (text if expected is None else expected)
+
+
+def test_a_secret_of_the_environment_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIPSMANIFEST_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    monkeypatch.setenv("EMPTY_TOKEN", "")
+
+    assert logs.redact("gpg correct horse, key wJalrXUtnFEMI") == "gpg ***, key ***"
+
+
+def test_a_record_is_one_line_without_control_characters(shown: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("fipsmanifest.publish.s3").debug("read %s", "a\nerror: b\x1b[2J")
+
+    assert shown.readouterr().err == "debug: publish.s3: read a\\nerror: b\\x1b[2J\n"
+
+
+def test_records_of_libraries_are_not_shown(shown: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("botocore.auth").debug("Authorization: AWS4-HMAC-SHA256 Credential=...")
+
+    assert shown.readouterr().err == ""
+
+
+def test_a_passphrase_is_not_logged(tmp_path: Path) -> None:
+    passphrase = "correct horse battery staple"
+    with opened_home() as home:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GNUPGHOME": str(home)}
+        environment["FIPSMANIFEST_PASSPHRASE"] = passphrase
+        words: list[str | Path] = [
+            PROGRAM,
+            "--verbose",
+            "keys",
+            "init",
+            "--user-id",
+            "Tester <t@example.com>",
+            "--keys",
+            tmp_path / "keys",
+        ]
+        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "debug: sign.gpg: running " in done.stderr
+    assert passphrase not in done.stderr + done.stdout
+
+
+def test_nothing_is_logged_without_the_option(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    (tmp_path / "bucket").mkdir()
+    words: list[str | Path] = [PROGRAM, "publish", "--to", tmp_path / "bucket", "--probe"]
+    silent = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment["FIPSMANIFEST_VERBOSE"] = "1"
+    logged = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert "debug: " not in silent.stderr
+    assert "debug: publish.directory: wrote " in logged.stderr
+    assert "debug: " not in logged.stdout
