@@ -18,6 +18,7 @@ import pytest
 
 from fipsmanifest.node.checks import builds, claims, injected, processes, procfs, services
 from fipsmanifest.node.checks.inventory import Inventory
+from fipsmanifest.node.packages import Packages
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node.test_services import ALLOWED, certificate, free_port, openssl_server
 from tests.support import roots
@@ -439,7 +440,7 @@ class TestInjected:
         process = run(program, "-c", code, stdout=subprocess.PIPE, env=environment)
         assert process.stdout is not None and process.stdout.readline()
 
-        found = injected.look(Node("/", True, "worker"), process.pid, False, Inventory([]))
+        found = injected.look(Node("/", True, "worker"), process.pid, False, Inventory([]), Packages("/"))
 
         assert "anonymous-code" in {one.code for one in found}
 

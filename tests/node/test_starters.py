@@ -16,6 +16,7 @@ from fipsmanifest.node.checks.startup import programs
 from tests.node.test_startup import CONFIGURATION, CRI, KUBELET, POD, Tree, pod
 
 UNIT = "/etc/systemd/system/site.service"
+NSPAWN = "/usr/lib/systemd/system/systemd-nspawn@.service"
 SCRIPT = "#!/bin/sh\n"
 ANOTHER_BUILD = b"\0path\tk8s.io/kubernetes/cmd/kubelet\nmod\tk8s.io/kubernetes\n"
 KUBELET_CONFIGURATION = "/var/lib/kubelet/config.yaml"
@@ -34,6 +35,11 @@ def tree(tmp_path: Path) -> Tree:
 def script(tree: Tree, path: str, text: str) -> None:
     tree.write(path, SCRIPT + text)
     tree.place(path).chmod(0o755)
+
+
+def link(tree: Tree, path: str, target: str) -> None:
+    tree.place(path).parent.mkdir(parents=True, exist_ok=True)
+    tree.place(path).symlink_to(target)
 
 
 Change = Callable[[Tree], object] | tuple[Callable[[Tree], object], ...]
@@ -76,6 +82,44 @@ RENAMED: dict[str, Change] = {
     ),
     "a bind mount": lambda t: t.write(
         UNIT, "[Service]\nBindPaths=-/opt/plain/agent:/usr/bin/true\nExecStart=/usr/bin/true\n"
+    ),
+    "an instance of a template": (
+        lambda t: t.write("/etc/systemd/system/site@.service", "[Service]\nExecStart=/opt/%i/agent\n"),
+        lambda t: link(t, "/etc/systemd/system/basic.target.wants/site@plain.service", "../site@.service"),
+    ),
+    "an instance that another unit upholds": (
+        lambda t: t.write("/usr/lib/systemd/system/site@.service", "[Service]\nExecStart=/opt/%i/agent\n"),
+        lambda t: link(t, "/etc/systemd/system/basic.target.upholds/site@plain.service", "/usr/lib/systemd/system/x"),
+    ),
+    "a link of a run level": lambda t: link(t, "/etc/rc.d/rc3.d/S99site", "/opt/plain/agent"),
+    "a link of a run level to a script": (
+        lambda t: script(t, "/opt/start", "exec /opt/plain/agent\n"),
+        lambda t: link(t, "/etc/rc3.d/S99site", "/opt/start"),
+    ),
+    "a program that cron starts": lambda t: link(t, "/etc/cron.daily/site", "/opt/plain/agent"),
+    "a vendor's generator": lambda t: link(
+        t, "/usr/lib/systemd/system-generators/systemd-x-generator", "/opt/plain/agent"
+    ),
+    "Podman": lambda t: t.write(
+        "/etc/containers/systemd/x.container", "[Container]\nImage=x\nVolume=/opt/plain/agent:/x\nExec=/x\n"
+    ),
+    "a CNI plugin": lambda t: link(t, "/opt/cni/bin/site", "/opt/plain/agent"),
+    "a credential provider": (
+        lambda t: t.drop_in(
+            'Environment="KUBELET_EXTRA_ARGS=--image-credential-provider-bin-dir=/opt/providers"\nEnvironmentFile='
+        ),
+        lambda t: link(t, "/opt/providers/ecr", "/opt/plain/agent"),
+    ),
+    "a variable of a shell": lambda t: t.write(
+        UNIT, "[Service]\nExecStart=/bin/sh -c 'D=/opt/plain; exec $$D/agent'\n"
+    ),
+    "a variable of the unit within a shell's words": (
+        lambda t: t.write("/etc/site.env", "AGENT=/opt/plain/agent\n"),
+        lambda t: t.write(UNIT, "[Service]\nEnvironmentFile=/etc/site.env\nExecStart=/bin/sh -c 'exec $AGENT --v=2'\n"),
+    ),
+    "a variable of a script": (
+        lambda t: script(t, "/opt/go", 'BASE=/opt\nBIN="${BASE}/plain"\n"$BIN/agent" &\n'),
+        lambda t: t.write(UNIT, "[Service]\nExecStart=/opt/go\n"),
     ),
     "a link among the wants": (
         lambda t: t.write("/opt/x.service", "[Service]\nExecStart=/opt/plain/agent\n"),
@@ -164,6 +208,29 @@ UNKNOWN: dict[str, tuple[str, Change]] = {
     "a vendor's generator of LD_PRELOAD": (
         "environment",
         lambda t: script(t, "/usr/lib/systemd/system-environment-generators/x", "echo LD_PRELOAD=/opt/x.so\n"),
+    ),
+    "a generator that no vendor is known for": (
+        "generator",
+        lambda t: script(t, "/usr/lib/systemd/system-generators/x", "exit\n"),
+    ),
+    "a container of systemd by a unit": (
+        "other-root",
+        lambda t: t.write(UNIT, "[Service]\nExecStart=/usr/bin/systemd-nspawn --boot -D /opt/m\n"),
+    ),
+    "a container of systemd that is enabled": (
+        "other-root",
+        (
+            lambda t: t.write(NSPAWN, "[Service]\nExecStart=systemd-nspawn --keep-unit --boot --machine=%i\n"),
+            lambda t: link(t, "/etc/systemd/system/machines.target.wants/systemd-nspawn@m.service", NSPAWN),
+        ),
+    ),
+    "a shell that starts what a file says": (
+        "wrapped",
+        lambda t: t.write(UNIT, "[Service]\nExecStart=/bin/sh -c 'exec $$(cat /etc/agent)'\n"),
+    ),
+    "a shell that starts what a variable of nowhere says": (
+        "wrapped",
+        lambda t: t.write(UNIT, "[Service]\nExecStart=/bin/bash -c 'sleep 1; $$AGENT --v=2'\n"),
     ),
     "a unit that is too large": (
         "unit",
@@ -290,7 +357,15 @@ FINE: dict[str, Change] = {
         lambda t: t.place("/etc/systemd/system-generators").mkdir(parents=True),
         lambda t: t.place("/etc/systemd/system-generators/x").symlink_to("/dev/null"),
     ),
-    "a vendor's generators": lambda t: script(t, "/usr/lib/systemd/system-generators/lvm2", "exit\n"),
+    "containers of systemd that nothing enables": lambda t: t.write(
+        NSPAWN, "[Service]\nExecStart=systemd-nspawn --keep-unit --boot --machine=%i\n"
+    ),
+    "a shell's variables that are no programs": lambda t: t.write(
+        UNIT, "[Service]\nExecStart=/bin/sh -c 'echo $$HOME; test -d $${X} && touch $$(date)'\n"
+    ),
+    "a vendor's generators": lambda t: script(
+        t, "/usr/lib/systemd/system-generators/lvm2-activation-generator", "exit\n"
+    ),
     "limits for every container": (
         lambda t: (
             t.add(CONFIGURATION, f'[{CRI}.runtimes.runc]\nbase_runtime_spec = "/etc/spec.json"\n')

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from fipsmanifest.node import deadline
 from tests.node.test_live import tool
 from tests.node.test_report import SCHEMA
 from tests.support import roots
@@ -169,28 +170,24 @@ class TestSignals:
         assert process.returncode == 143 and not junit.exists()
 
 
-def test_checks_whose_process_was_killed_are_unknown(tool: Path, signed: Path, root: Path) -> None:
-    # As the kernel does where memory is short (OOM): it kills the process that has most of it.
-    command = [*HANGING, root / "usr/local/bin", "sh", tool, "--root", root, signed]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdout.readline().startswith("Host:")
-        time.sleep(1)
-        own = [one for one in children(process.pid) if str(tool) in cmdline(one)]
-        for child in [one for parent in own for one in children(parent)]:
-            os.kill(child, signal.SIGKILL)
-        said = process.communicate(timeout=60)[0]
+class TestChildProcess:
+    def test_what_it_sent_before_it_was_killed_stays(self) -> None:
+        # As the kernel does where memory is short (OOM): it kills the process that has most of it.
+        def work(send: deadline.Send) -> None:
+            send(["files", ["x" * 200_000]])
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    assert process.returncode == 4 and "Verdict: INCOMPLETE" in said
-    assert "images [images]" in said and "not finished: it was ended by a signal" in said
+        received: list[Any] = []
 
+        assert deadline.run_child(30, work, received.append) == "it was ended by a signal"
+        assert received == [["files", ["x" * 200_000]]]
 
-def children(pid: int) -> list[int]:
-    done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    return [int(one) for one in done.stdout.split()]
+    def test_what_it_raises_is_named(self) -> None:
+        def work(send: deadline.Send) -> None:
+            raise LookupError("nothing there")
 
-
-def cmdline(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        with pytest.raises(deadline.ChildFailed, match="LookupError: nothing there"):
+            deadline.run_child(30, work, print)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1000000", "1.5"])

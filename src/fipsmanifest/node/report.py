@@ -19,6 +19,7 @@ _NOTES = {
     "owner-unknown": "its owner, or that of a folder on the way to it, has no account here: give it to root",
     "another-path": "it is at another path than the listed one",
     "other-preferred": "it prefers another suite than the listed one",
+    "by-name": "libraries of the host were judged by name, directory and owner: no package database could be asked",
     "not-listed": "it runs from a path that is not listed",
     "not-a-program": "it differs from the listed one, and is an administrator's",
 }
@@ -224,7 +225,7 @@ def _lines(result: Result, colour: bool) -> List[str]:
 
 def _explained(result: Result) -> List[str]:
     if result.status not in (FAIL, UNKNOWN):
-        told = [_NOTES.get(str(result.evidence.get(name))) for name in ("code", "path", "role")]
+        told = [_NOTES.get(str(result.evidence.get(name))) for name in ("code", "path", "role", "libraries")]
         return ["    note: {}".format(note) for note in told if note is not None]
     named = (("expected", result.expected), ("found", result.actual), ("to do", result.advice))
     return ["    {}: {}".format(name, visible(value, 400)) for name, value in named if value]

@@ -302,6 +302,8 @@ class Units:
         self._files: Dict[str, List[str]] = {}
         """Directory -> the names in it."""
         self._dependencies: Dict[str, str] = {}
+        self._instances: Set[str] = set()
+        """Names of units that links in dependency directories make of templates."""
         seen: Set[bytes] = set()
         for directory in SEARCH_PATH:
             names = self._list(directory, seen)
@@ -317,16 +319,19 @@ class Units:
         (unit_add_dependency_by_name() of core/unit.c).
         """
         for directory, names in list(self._files.items()):
-            for one in [one for one in names if one.endswith((".wants", ".requires"))]:
+            for one in [one for one in names if one.endswith((".wants", ".requires", ".upholds"))]:
                 place = posixpath.join(directory, one)
                 for name in self._list(place, set()):
                     path = posixpath.join(place, name)
+                    if re.search(r"@[^@]+\.[a-z]+\Z", name) and name.endswith(_TYPES):
+                        self._instances.add(name)
                     if name.endswith(_TYPES) and self._exists(path) and not self._fragment(name):
                         yield name, path
 
     def load_all(self) -> List[Unit]:
         """Return every unit that starts commands, each once."""
-        names = sorted({name for files in [*self._files.values(), self._dependencies] for name in files})
+        places = [*self._files.values(), self._dependencies, self._instances]
+        names = sorted({name for files in places for name in files})
         # Drop-ins may make a unit of a name that has no file of its own.
         wanted = dict.fromkeys(one[:-2] if one.endswith(".d") else one for one in names)
         aliases: Dict[str, List[str]] = {}

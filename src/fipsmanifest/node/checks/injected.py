@@ -1,8 +1,9 @@
 """Code in a component's process that is not its program's: injected libraries, and what makes the loader inject them.
 
 Every executable mapping of /proc/PID/maps has to be a file that belongs there. In a container that is one that a
-manifest lists; on the host, whose libraries no manifest lists, it is one of the C library and its usual companions, in
-a directory where root alone may write.
+manifest lists; on the host, whose libraries no manifest lists, it has the digest that the package database has. Where
+there is no database to ask, one of the C library and its usual companions passes by its name, in a directory where root
+alone may write, and the result says that its bytes were not compared.
 """
 
 import os
@@ -13,10 +14,13 @@ from typing import FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ...trust.text import visible
 from .. import tree
-from ..result import FAIL, UNKNOWN, Node
+from ..packages import Packages, Unanswered
+from ..result import FAIL, PASS, UNKNOWN, Node
 from . import procfs
 from .inventory import Inventory
 
+BY_NAME = "by-name"
+"""Code of a library whose bytes could not be compared."""
 _MAX_MAPS = 4 * 1024 * 1024
 _MAX_LIBRARY = 512 * 1024 * 1024
 _MAX_ENVIRONMENT = 256 * 1024
@@ -49,8 +53,11 @@ class _Mapping(NamedTuple):
     path: str
 
 
-def look(node: Node, pid: int, contained: bool, inventory: Inventory) -> List[Problem]:
-    """Return what is in a process beside its program; raises `OSError` where it cannot be read or has ended."""
+def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: Packages) -> List[Problem]:
+    """Return what is in a process beside its program; raise `OSError` if it cannot be read or has ended.
+
+    A library of the host whose bytes could not be compared is a problem with the status ``pass``.
+    """
     found: List[Problem] = []
     own = os.readlink(procfs.link(pid))
     mappings = [one for one in _executable(procfs.read(pid, "maps", _MAX_MAPS)) if one.path != own]
@@ -60,7 +67,7 @@ def look(node: Node, pid: int, contained: bool, inventory: Inventory) -> List[Pr
         if one.path in done or one.path in _KERNELS:
             continue
         done.add(one.path)
-        problem = _judge(node, pid, one, contained, inventory, lenient)
+        problem = _judge(node, pid, one, contained, inventory, lenient, packaged)
         found += [] if problem is None else [problem]
     if any(_LOADER.match(posixpath.basename(one.path)) for one in mappings):
         found += _loading(pid)
@@ -113,7 +120,13 @@ def _loading(pid: int) -> List[Problem]:
 
 
 def _judge(
-    node: Node, pid: int, mapping: _Mapping, contained: bool, inventory: Inventory, lenient: bool
+    node: Node,
+    pid: int,
+    mapping: _Mapping,
+    contained: bool,
+    inventory: Inventory,
+    lenient: bool,
+    packaged: Packages,
 ) -> Optional[Problem]:
     path, shown = mapping.path, visible(mapping.path, 150)
     if not path.startswith("/") or path.startswith("//"):
@@ -131,8 +144,19 @@ def _judge(
         return Problem(FAIL, "library", "{} is mapped, and no manifest lists it".format(shown))
     if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not _FOLDERS.match(path):
         return Problem(FAIL, "library", "{} is mapped from where others than root may put it".format(shown))
-    if not _USUAL.match(posixpath.basename(path)):
+    try:
+        expected = packaged.digest(path)
+        found = node.digests.of(place, _MAX_LIBRARY, follow=True).sha256 if expected else ""
+    except (tree.NotRegular, tree.Unstable):
+        return Problem(UNKNOWN, "library", "{} changes while it is read".format(shown))
+    except Unanswered:
+        if _USUAL.match(posixpath.basename(path)):
+            return Problem(PASS, BY_NAME, shown)
         return Problem(UNKNOWN, "library", "{} is mapped, which none of the components is known to need".format(shown))
+    if expected is None:
+        return Problem(UNKNOWN, "library", "{} is mapped, and no package of the system has it".format(shown))
+    if expected != found:
+        return Problem(FAIL, "library", "{} is mapped, and differs from its package".format(shown))
     return None
 
 

@@ -15,7 +15,7 @@ import stat
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
-from .. import deadline, tree
+from .. import deadline, packages, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
 from . import builds, claims, container_pods, injected, procfs
 from .claims import Claim
@@ -112,6 +112,7 @@ class _Check:
         self._node = node
         self._inventory = Inventory(manifests)
         self._manifests = manifests
+        self._packages = packages.Packages(node.root)
         self.results: List[Result] = []
         self.is_late: List[bool] = []
         """Not empty once nobody waits for the rest."""
@@ -388,9 +389,12 @@ class _Check:
         """Look for code in the processes of a listed program that is not its own."""
         evidence = dict(seen.evidence)
         problems: List[injected.Problem] = []
+        by_name: Set[str] = set()
         for pid in pids[:_MAX_EXAMINED]:
             try:
-                problems = injected.look(self._node, pid, running.container is not None, self._inventory)
+                problems = injected.look(
+                    self._node, pid, running.container is not None, self._inventory, self._packages
+                )
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ESRCH):
                     continue
@@ -401,9 +405,13 @@ class _Check:
                 evidence["godebug"] = visible(value, 100)
                 if "fips140=off" in value.split(","):
                     problems.append(injected.Problem(FAIL, "godebug", "GODEBUG turns FIPS mode off"))
+            by_name.update(one.detail for one in problems if one.status == PASS)
+            problems = [one for one in problems if one.status != PASS]
             if problems:
                 evidence["pid"] = pid
                 break
+        if by_name:
+            evidence.update(libraries=injected.BY_NAME, library_paths=sorted(by_name)[:_MAX_SHOWN])
         if not problems:
             return seen._replace(evidence=evidence)
         status = FAIL if any(one.status == FAIL for one in problems) else UNKNOWN

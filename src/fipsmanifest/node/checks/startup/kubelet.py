@@ -170,7 +170,10 @@ def _judge_plugins(node: Node, settings: Settings, programs: Programs) -> Iterat
 
 
 def judge_directory(node: Node, directory: str, path: str, programs: Programs, component: str) -> Iterator[Result]:
-    """Judge a directory of plugins: one with a listed program's name has to be that; others are noted."""
+    """Judge a directory of plugins: one with a listed program's name has to be that, others no build of a component.
+
+    Further builds of components that are plugins themselves are noted, as are all other programs.
+    """
     try:
         names = tree.list_names(node.root, directory)
     except OSError as error:
@@ -189,6 +192,13 @@ def judge_directory(node: Node, directory: str, path: str, programs: Programs, c
             yield result(
                 found.path, FAIL, "a listed program", actual, "other-program", path, advice, component=component
             )
+            continue
+        # Its directory says nothing of what it is; its build info does.
+        build = programs.build_of(found.path)
+        if build is not None and not programs.is_plugin(build):
+            actual = "{}, another build of {}".format(found.path, build)
+            advice = "Remove it, and find out who put it there."
+            yield result(found.path, FAIL, "a plugin", actual, "other-build", path, advice, component=build)
         else:
             noted.append(name)
     if noted:

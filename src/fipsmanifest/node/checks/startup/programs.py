@@ -23,8 +23,18 @@ _HASH_ANYWAY = 1024 * 1024 * 1024
 _MAX_SCRIPT = 256 * 1024
 _MAX_SCRIPTS = 50  # that a command leads to, one through another
 _MAX_MENTIONS = 100_000  # of paths, in all commands and scripts
+_PLUGINS = ("/opt/cni/", "/usr/libexec/cni/")
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()$`=:,]+")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_ASSIGNED = re.compile(r"(?:^|(?<=[\s;&|('\"]))([A-Za-z_][A-Za-z0-9_]*)=[\"']?([/$][^\s;\"'&|`()]*)", re.MULTILINE)
+_MAX_ASSIGNED = 1000
+_MAX_VALUES = 8  # of one variable
+_MAX_VARIABLE_DEPTH = 4
+# A variable or a substitution where a shell expects a program.
+_HIDDEN = re.compile(
+    r"(?:\b(?:exec|then|do|else|nohup)\s+|[;&|({]\s*|-[A-Za-z]*c\s+)\"?(\$\{?[A-Za-z_(][^\s;&|\"']*|`[^`]*`?)"
+)
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*")
 _SHELL_WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
 _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
@@ -71,6 +81,8 @@ class Programs:
         """Name of each program that a manifest lists, in packages or images -> its component."""
         self.host: Dict[str, Set[str]] = {}
         """Component -> the names of its programs in packages."""
+        self._hosted: Set[str] = set()
+        """Components with a program outside the directories of plugins."""
         self.paths: Set[str] = set()
         """The paths of the programs in packages, with links and where these lead."""
         for listed in manifests:
@@ -90,11 +102,18 @@ class Programs:
         self.names[owner[1]] = component
         self.host.setdefault(component, set()).add(owner[1])
         self.paths.add(path)
+        if not path.startswith(_PLUGINS):
+            self._hosted.add(component)
         self._sizes.add(int(file.get("size") or 0))
         self._digests[str(file["sha256"])] = owner
         with contextlib.suppress(OSError):  # that it is missing is for the files check to say
             self._places[tree.resolve(self._node.root, path)] = owner
             self.paths.add(self.resolved(path))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the node runs: the check of processes judges what was started then."""
+        return self._node.live
 
     def resolved(self, path: str) -> str:
         """Return the node's path of what ``path`` leads to; the path itself where that is nothing."""
@@ -123,6 +142,10 @@ class Programs:
         if elsewhere:
             return Found(LISTED, path, *owner, files.find_replaceable(self._node, path, self._accounts))
         return Found(LISTED, path, *owner)  # the files check judges it
+
+    def is_plugin(self, component: str) -> bool:
+        """Return whether all of a component's programs in packages are plugins (CNI)."""
+        return component in self.host and component not in self._hosted
 
     def is_program(self, path: str) -> bool:
         """Return whether a path leads to a regular file with execution rights."""
@@ -183,8 +206,11 @@ class Programs:
         return text[:_MAX_SCRIPT]
 
     def followed(self, text: str) -> str:
-        """Return ``text`` with the text files that it names, and those that these name (`sh FILE`, `. FILE`)."""
-        texts, seen = [text], set()  # type: List[str], Set[str]
+        """Return ``text`` with the text files that it names, and those that these name (`sh FILE`, `. FILE`).
+
+        Variables that are assigned a path in a text are replaced by it.
+        """
+        texts, seen = [_replace_variables(text)], set()  # type: List[str], Set[str]
         for one in texts:  # grows meanwhile
             for path in self._paths(one):
                 if path in seen:
@@ -194,7 +220,7 @@ class Programs:
                     return "\n".join(texts)
                 seen.add(path)
                 found = self._text(path)
-                texts += [] if found is None else [found]
+                texts += [] if found is None else [_replace_variables(found)]
         return "\n".join(texts)
 
     def _paths(self, text: str) -> List[str]:
@@ -238,6 +264,40 @@ class Programs:
                 found.add(name)
             before = word
         return sorted(found)
+
+
+def _replace_variables(text: str) -> str:
+    """Return ``text`` with further copies of its lines in which each variable has one of the paths assigned to it."""
+    values: Dict[str, List[str]] = {}
+    for name, value in _ASSIGNED.findall(text)[:_MAX_ASSIGNED]:
+        values.setdefault(name, []).append(value)
+    if not values or "$" not in text:
+        return text
+    copies = [text]
+    for number in range(min(max(map(len, values.values())), _MAX_VALUES)):
+        copy = text
+        for _ in range(_MAX_VARIABLE_DEPTH):
+            copy = _VARIABLE.sub(lambda match, number=number: _value(values, match, number), copy)  # type: ignore[misc]
+            if len(copy) > _MAX_SCRIPT * 4 or "$" not in copy:
+                break
+        copies.append(copy[: _MAX_SCRIPT * 4])
+    return "\n".join(copies)
+
+
+def _value(values: Dict[str, List[str]], match: Any, number: int) -> str:
+    found = values.get(match.group(1) or match.group(2))
+    return match.group(0) if found is None else found[min(number, len(found) - 1)]
+
+
+def hidden_commands(text: str) -> List[str]:
+    """Return the variables and substitutions that a shell's text starts as programs and that are not assigned in it."""
+    assigned = {name for name, _ in _ASSIGNED.findall(text)}
+    found = set()
+    for word in _HIDDEN.findall(text):
+        name = _VARIABLE.match(word)
+        if name is None or (name.group(1) or name.group(2)) not in assigned:
+            found.add(word)
+    return sorted(found)
 
 
 def is_wrapper(program: str) -> bool:

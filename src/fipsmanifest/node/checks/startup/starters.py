@@ -9,12 +9,14 @@ from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from . import environment
-from .programs import Programs, result
+from .programs import OTHER, Programs, result
 
 _FILES = ("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab")
 _USER_UNITS = ("/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
+# What systemd-sysv-generator(8) makes units of: links in these directories may lead anywhere.
+_RUN_LEVELS = tuple("/etc/rc{}{}.d".format(base, level) for base in ("", ".d/rc") for level in "S0123456")
 _DIRECTORIES = (
-    *("/etc/init.d", "/etc/rc.d/init.d", "/etc/cron.d", "/var/spool/cron", "/var/spool/cron/crontabs"),
+    *("/etc/init.d", "/etc/rc.d/init.d", *_RUN_LEVELS, "/etc/cron.d", "/var/spool/cron", "/var/spool/cron/crontabs"),
     *("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"),
     # systemd of a user who may linger without a session (user@.service(5), loginctl(1)).
     *(*_USER_UNITS, "/root/.config/systemd/user", "/root/.local/share/systemd/user"),
@@ -23,10 +25,19 @@ _DIRECTORIES = (
     *("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"),
     *("/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"),
     *("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d", "/etc/dhcp/dhclient.d"),
+    # What Podman makes units of (podman-systemd.unit(5)).
+    *("/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"),
     *("/etc/logrotate.d", "/etc/xinetd.d", "/usr/lib/systemd/system-shutdown", "/usr/lib/systemd/system-sleep"),
 )
 # systemd.generator(7), systemd.environment-generator(7): programs that make units, and variables for all of them.
 _GENERATORS = ("system-generators", "system-environment-generators")
+# Those of Enterprise Linux 7 to 10 and of cloud images, by the packages that bring them.
+_KNOWN_GENERATOR = re.compile(
+    r"(?:systemd-[a-z0-9-]+-generator|[0-9]+-systemd-[a-z0-9-]+|(?:anaconda|cloud-init|coreos|coreos-[a-z-]+|dracut"
+    r"|ignition|lvm2-activation|multipathd|netplan|nfs-server|nfsroot|ostree-system|podman-system|rpc-pipefs|rhsm"
+    r"|selinux-autorelabel|zram|bootc-systemd|kdump-dep|rdma-ndd|ostree|snapd|[0-9]+-flatpak|[0-9]+-podman)"
+    r"(?:-generator)?(?:\.sh)?)\Z"
+)
 _ADMINISTRATORS = ("/etc/systemd", "/usr/local/lib/systemd")
 _VENDORS = ("/usr/lib/systemd", "/lib/systemd")
 _EXTENSIONS = (
@@ -39,13 +50,17 @@ _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  
 _MAX_FILES = 1000
 _MAX_SIZE = 256 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024
+_REMOVE = "Remove it, and find out who put it there."
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 
 
 def check(node: Node, programs: Programs) -> List[Result]:
     """Judge what starts a component's program beside systemd's units, or changes what these start; raises nothing."""
     results: List[Result] = []
-    for path, text in read_texts(node, _startup_files(node, results), results):
+    paths = _startup_files(node, results)
+    for path in paths:
+        results += _judge_program(path, programs)
+    for path, text in read_texts(node, paths, results):
         results += _judge_text(path, text, programs)
     results += _judge_generators(node, programs)
     results += _judge_command_lines(node)
@@ -60,6 +75,16 @@ def check(node: Node, programs: Programs) -> List[Result]:
             actual = ", ".join(names[:8])
             results.append(result(directory, status, "no system extension", actual, "extension", "", advice))
     return results
+
+
+def _judge_program(path: str, programs: Programs) -> Iterator[Result]:
+    """Judge a program that is started from where it is, or from where a link leads: another build of a component."""
+    component = None
+    if programs.is_program(path) and programs.find(path).status == OTHER:
+        component = programs.build_of(path)
+    if component is not None:
+        actual = "another build of {}".format(component)
+        yield result(path, FAIL, "listed programs", actual, "other-build", path, _REMOVE, component=component)
 
 
 def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
@@ -87,12 +112,20 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
                 advice = "Remove them: what they make of the node's units is known when it runs."
                 actual = ", ".join(names[:8])
                 yield result(directory, status, "no generators", actual, "generator", "", advice)
-        for base in _VENDORS if kind == _GENERATORS[1] else ():
+        for base in _VENDORS:
             directory = posixpath.join(base, kind)
             for name in list_names(node, directory, found):
                 path = posixpath.join(directory, name)
+                yield from _judge_program(path, programs)
+                yield from _judge_text(path, programs.script(path) or "", programs)
                 for variable in environment.named_in(programs.script(path) or ""):
                     yield from environment.judge(path, {variable: None}, path, None)
+            others = [name for name in list_names(node, directory, []) if not _KNOWN_GENERATOR.match(name)]
+            others = [name for name in others if programs.is_program(posixpath.join(directory, name))]
+            if others and kind == _GENERATORS[0] and not node.live:
+                advice = "Remove them, or check the node while it runs: what they made is known then."
+                actual = "{}, not known to be the operating system's".format(", ".join(others[:8]))
+                yield result(directory, UNKNOWN, "known generators", actual, "generator", "", advice)
         yield from found
 
 

@@ -9,7 +9,7 @@ from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
 from . import environment
 from .places import judge_mount
-from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
+from .programs import LISTED, MISSING, OTHER, Found, Programs, hidden_commands, is_wrapper, judge, result
 
 # Settings after which a path in the unit is not the node's (systemd.exec(5)).
 _OTHER_ROOT: Tuple[str, ...] = (
@@ -30,6 +30,7 @@ _KUBELET = re.compile(
     r"|image-credential-provider-bin-dir|config-dir)\b|--config[= ]/var/lib/kubelet/config\.yaml"
 )
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
+_CONTAINERS = "systemd-nspawn"
 _FOLLOW = "Start the program itself there: what goes through another one cannot be followed."
 
 
@@ -142,7 +143,7 @@ def _judge_command(
     script = programs.script(found.path) if found.status == OTHER else None
     if is_main or _KUBELET.search(text):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
-    return list(_judge_mentions(subject, command, found, text, script, component, programs)), None
+    return list(_judge_mentions(unit, subject, command, found, text, script, component, programs)), None
 
 
 def _elsewhere(unit: systemd.Unit, program: str) -> Iterator[str]:
@@ -190,7 +191,13 @@ def _judge_other(
     return judge(subject, found, path, component)
 
 
+def assignments(unit: systemd.Unit) -> str:
+    """Return the unit's environment as a shell would write it: what the unit starts may be named by a variable."""
+    return "\n".join("{}={}".format(name, entry.value) for name, entry in sorted(unit.environment.items()))
+
+
 def _judge_mentions(
+    unit: systemd.Unit,
     subject: str,
     command: systemd.Command,
     found: Found,
@@ -201,6 +208,7 @@ def _judge_mentions(
 ) -> Iterator[Result]:
     """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
     runs = is_wrapper(command.program) or script is not None
+    text = "{}\n{}".format(assignments(unit), text) if runs else text
     everything = programs.followed("{}\n{}".format(text, script or "")) if runs else text
     builds = programs.builds_in(everything)
     if builds:
@@ -227,6 +235,14 @@ def _judge_mentions(
         actual = "{}, which is not the operating system's".format(found.path)
         advice = "Start it from a unit of its own, if {} needs it, or remove it.".format(component)
         yield result(subject, UNKNOWN, None, actual, "unlisted-helper", command.path, advice, component=component)
+    if posixpath.basename(command.program) == _CONTAINERS and not re.search(r"@\.[a-z]+\Z", unit.name):
+        advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
+        actual = "a container of systemd ({})".format(" ".join(command.arguments)[:100])
+        yield result(subject, UNKNOWN, None, actual, "other-root", command.path, advice, component=component)
+    hidden = hidden_commands(text) if runs and script is None and not programs.is_live else []
+    if hidden:
+        actual = "starts what {} stands for".format(", ".join(hidden[:4]))
+        yield result(subject, UNKNOWN, None, actual, "wrapped", command.path, _FOLLOW, component=component)
     if daemons or replaced:
         actual = "{} {}".format("mentions" if replaced else "starts", ", ".join(daemons or replaced))
         yield result(subject, UNKNOWN, None, actual, "mentioned", command.path, _FOLLOW, component=component)

@@ -1,0 +1,116 @@
+"""Libraries of the host in a component's process: their bytes against a real RPM database."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.node import packages
+from fipsmanifest.node.checks import injected
+from fipsmanifest.node.checks.inventory import Inventory
+from fipsmanifest.node.result import Node
+
+RPM = "/usr/bin/rpm"
+SPEC = """\
+Name: system
+Version: 1
+Release: 1
+Summary: s
+License: l
+%description
+d
+%install
+mkdir -p %{buildroot}
+cp -r TREE/. %{buildroot}/
+%files
+/usr
+"""
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["/usr/bin/sleep", "100"]) as one:
+        while Path(f"/proc/{one.pid}/exe").readlink().name != "sleep":
+            time.sleep(0.01)
+        time.sleep(0.2)
+        yield one
+        one.kill()
+
+
+def libraries(process: subprocess.Popen[bytes]) -> list[str]:
+    maps = Path(f"/proc/{process.pid}/maps").read_text()
+    found = sorted({path for path in re.findall(r" r-xp .* (/\S+)$", maps, re.MULTILINE) if ".so" in path})
+    assert any(path.endswith("/libc.so.6") for path in found)
+    return found
+
+
+def database(folder: Path, files: dict[str, bytes]) -> tuple[str, ...]:
+    """Make a package of these files, and a database that has it installed; return the command that asks it."""
+    for path, content in files.items():
+        place = folder / "tree" / path[1:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    (folder / "s.spec").write_text(SPEC.replace("TREE", str(folder / "tree")))
+    options = [f"_topdir {folder}", "__os_install_post %{nil}", "_build_id_links none", "debug_package %{nil}"]
+    options += ["_binary_filedigest_algorithm 8", "__brp_strip %{nil}"]
+    flags = [flag for option in options for flag in ("--define", option)]
+    subprocess.run(["rpmbuild", "-bb", *flags, folder / "s.spec"], check=True, capture_output=True, timeout=120)
+    ask = (RPM, "--dbpath", str(folder / "db"))
+    made = next(folder.glob("RPMS/*/system-1-1.*.rpm"))
+    install: list[str | Path] = [*ask, "-i", "--justdb", "--nodeps", "--noscripts", made]
+    subprocess.run(install, check=True, capture_output=True, timeout=60)
+    return ask
+
+
+def look(process: subprocess.Popen[bytes], asked: packages.Packages) -> set[tuple[str, str, str]]:
+    found = injected.look(Node("/", True, "worker"), process.pid, False, Inventory([]), asked)
+    return {(one.status, one.code, Path(one.detail.split(" ")[0]).name) for one in found}
+
+
+def test_libraries_with_the_bytes_of_their_packages_are_no_problem(
+    process: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    files = {path: Path(path).read_bytes() for path in libraries(process)}
+
+    assert look(process, packages.Packages("/", database(tmp_path, files | {RPM: b"rpm"}))) == set()
+
+
+def test_a_library_with_other_bytes_than_its_package_fails(process: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    files = {path: Path(path).read_bytes() for path in libraries(process)}
+    libc = next(path for path in files if path.endswith("/libc.so.6"))
+    files[libc] += b"x"
+
+    found = look(process, packages.Packages("/", database(tmp_path, files | {RPM: b"rpm"})))
+
+    assert found == {("fail", "library", "libc.so.6")}
+
+
+def test_a_library_of_no_package_is_unknown_whatever_its_name(process: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    files = {path: Path(path).read_bytes() for path in libraries(process) if not path.endswith("/libc.so.6")}
+
+    found = look(process, packages.Packages("/", database(tmp_path, files | {RPM: b"rpm"})))
+
+    assert found == {("unknown", "library", "libc.so.6")}
+
+
+@pytest.mark.parametrize("kind", ["a database that is not the system's", "no database"])
+def test_where_no_database_can_be_asked_the_result_says_that_no_bytes_were_compared(
+    kind: str, process: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    ask = ("/nowhere/rpm",) if kind == "no database" else (RPM, "--dbpath", str(tmp_path / "empty"))
+
+    found = look(process, packages.Packages("/", ask))
+
+    assert ("pass", "by-name", "libc.so.6") in found and {status for status, _, _ in found} == {"pass"}
+
+
+def test_the_database_of_this_machine_says_nothing_of_another_root() -> None:
+    assert shutil.which("rpm")
+    with pytest.raises(packages.Unanswered):
+        packages.Packages("/host").digest("/usr/lib64/libc.so.6")
