@@ -44,6 +44,8 @@ class Site:
     """``FROM=TO``."""
     modules: Path | None = None
     """A file with the user's own module rows."""
+    references: Path | None = None
+    """A directory with the user's own references of Go's native module."""
     ca_bundle: Path | None = None
     """Certificate authorities for https."""
     allow_http: bool = False
@@ -59,7 +61,7 @@ class Site:
         """Read the table of modules, with the user's own rows."""
         from ..inspect.table import load
 
-        return load(self.modules)
+        return load(self.modules, self.references)
 
     def inspector(self) -> Inspector:
         """Return the inspector of files."""
