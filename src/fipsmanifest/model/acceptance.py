@@ -79,13 +79,15 @@ class Requirement:
             return False
         if self.name == "module" and crypto.verdict == Verdict.UNLISTED:
             return crypto.module is not None and crypto.module.digest in self.digests
-        return crypto.verdict == Verdict.PROVEN and crypto.module is not None and self._accepts(crypto.module)
+        return crypto.verdict == Verdict.PROVEN and self._accepts(crypto.module)
 
-    def _accepts(self, module: DetectedModule) -> bool:
+    def _accepts(self, module: DetectedModule | None) -> bool:
         """Return whether a proven module is one that is accepted. Only a shipped row has certificates."""
-        if module.family not in self.families:
+        if (module.family if module is not None else "boringcrypto") not in self.families:
             return False
-        return self.certified is None or (module.row == "shipped" and module.digest in self.certified)
+        if self.certified is None:
+            return True
+        return module is not None and module.row == "shipped" and module.digest in self.certified
 
     def rule_for(self, crypto: CryptoFacts | None) -> str:
         """Return the rule that a program violates which does not meet the requirement, a clause."""
