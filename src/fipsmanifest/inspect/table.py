@@ -142,6 +142,14 @@ class Table:
         """Return the row of a version of Go's native module; None for one that is not known."""
         return next((row for row in self.native if row.version == version), None)
 
+    def certified(self, standard: str) -> frozenset[str]:
+        """Return the digests (hex) of the modules with a certificate of a standard (``FIPS 140-3``)."""
+        rows = ((row.digest.hex(), row.certificates) for row in self.rows)
+        native = ((row.source, row.certificates) for row in self.native)
+        return frozenset(
+            digest for digest, found in (*rows, *native) if any(item.standard == standard for item in found)
+        )
+
     def on_140_2(self, day: date) -> str:
         """Describe the status of the FIPS 140-2 certificates on a day, in a sentence."""
         old = [item for item in self.certificates if item.standard == "FIPS 140-2"]
