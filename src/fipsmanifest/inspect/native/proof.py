@@ -18,8 +18,9 @@ Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
 
 _LEVELS = {"x86_64": "GOAMD64", "aarch64": "GOARM64"}
 #: Settings that change what the compiler makes of the module. ``-gcflags`` and ``-asmflags`` may be for other packages
-#: only, and most tags do not matter, so they explain a difference and are none by themselves.
-_CODE_SETTINGS = ("-race", "-msan", "-asan", "-cover", "-pgo", "-gcflags", "-asmflags", "-tags", "-linkshared")
+#: only, so they explain a difference and are none by themselves. Of the tags, one matters to the module's source.
+_CODE_SETTINGS = ("-race", "-msan", "-asan", "-cover", "-pgo", "-gcflags", "-asmflags", "-linkshared")
+_CODE_TAG = "purego"
 _OFF = ("", "false")
 
 
@@ -87,7 +88,8 @@ def _from_problem(go: GoFacts, problem: str) -> tuple[Verdict, str]:
         return Verdict.UNREADABLE, problem
     if problem in ("native-instance-unknown", "native-mode-unknown", "native-relocations-unknown"):
         return Verdict.OTHER_MODULE, problem
-    if any(go.settings.get(name, "") not in _OFF for name in _CODE_SETTINGS):
+    other = any(go.settings.get(name, "") not in _OFF for name in _CODE_SETTINGS)
+    if other or _CODE_TAG in go.settings.get("-tags", "").split(","):
         return Verdict.OTHER_MODULE, "native-build-flags"
     return Verdict.CONTRADICTED, problem
 
