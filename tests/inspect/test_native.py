@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -40,9 +41,9 @@ FIPSINFO = b"\xff Go fipsinfo \xff\0"
 SUM, OWN, RANGES = 16, 48, 56
 
 
-def native(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: object) -> Path:
+def native(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: Any) -> Path:
     assert root.exists(), f"{root} is missing: run scripts/toolchains"
-    environment = {"GOFIPS140": version, **options.pop("environment", {})}  # type: ignore[dict-item]
+    environment = {"GOFIPS140": version, **options.pop("environment", {})}
     main = options.pop("main", programs.SHA_MAIN)
     cgo = options.pop("cgo", False)
     return goprograms.build(
@@ -52,13 +53,13 @@ def native(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: 
         boring=False,
         cgo=cgo,
         environment=environment,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
-def native_tls(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: object) -> Path:
+def native_tls(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: Any) -> Path:
     environment = {"GOFIPS140": version}
-    return goprograms.build("kubelet", root=root, boring=False, cgo=False, environment=environment, **options)  # type: ignore[arg-type]
+    return goprograms.build("kubelet", root=root, boring=False, cgo=False, environment=environment, **options)
 
 
 def judged(data: bytes) -> ElfAnalysis:
@@ -88,7 +89,7 @@ class Program:
     def functions(self) -> dict[str, tuple[int, int]]:
         """Functions of the module by name: address and size."""
         start, end = self.ranges[0]
-        table = ELFFile(io.BytesIO(self.data)).get_section_by_name(".symtab")
+        table: Any = ELFFile(io.BytesIO(self.data)).get_section_by_name(".symtab")
         found = {symbol.name: (symbol["st_value"], symbol["st_size"]) for symbol in table.iter_symbols()}
         return {name: place for name, place in found.items() if start <= place[0] < end and place[1] > 1}
 
@@ -224,7 +225,7 @@ def function_added() -> bytes:
     """The range ends behind a function that is not the module's."""
     program = sha()
     start, end = program.ranges[0]
-    table = ELFFile(io.BytesIO(program.data)).get_section_by_name(".symtab")
+    table: Any = ELFFile(io.BytesIO(program.data)).get_section_by_name(".symtab")
     after = sorted(s["st_value"] for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC")
     later = [address for address in after if address > end + 16]
     if not later:
@@ -282,8 +283,7 @@ def other_fipsinfo() -> bytes:
     place = -(-(address + room + 120) // 16) * 16
     assert not any(start <= place < end for start, end in program.ranges)
     moved = program.put(place, table[:OWN] + struct.pack("<Q", place) + table[OWN + 8 :])
-    moved = edits.without_sections(moved.put(own, bytes(16)).data)
-    return Program(moved).summed()
+    return Program(edits.without_sections(moved.put(own, bytes(16)).data)).summed()
 
 
 FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
