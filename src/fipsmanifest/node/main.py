@@ -6,7 +6,6 @@ The single file is compiled afresh at every start: what is needed after the firs
 import contextlib
 import errno
 import io
-import json
 import os
 import signal
 import stat
@@ -172,7 +171,7 @@ def _write(found: report.Report, asked: options.Options, files: Files) -> int:
         failed = _write_file(files.report, limited, str(asked.report))
         code = code or failed
     if files.metrics is not None:
-        failed = _write_file(files.metrics, to_metrics(json.loads(report.to_json(found))), str(asked.metrics))
+        failed = _write_file(files.metrics, to_metrics(report.to_document(found)), str(asked.metrics))
         code = code or failed
     colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if asked.json:
