@@ -28,6 +28,8 @@ Compression = Literal["none", "gzip", "bzip2", "xz", "lzma", "zstd"]
 
 #: Bytes read at a time, and the most given by one call into a decompressor.
 _INPUT = 256 << 10
+#: Bytes that are read first of each stream.
+_FIRST_INPUT = 1 << 10
 _OUTPUT = 1 << 20
 
 _GZIP = b"\x1f\x8b\x08"
@@ -140,21 +142,35 @@ def _is_lzma(head: bytes) -> bool:
 
 
 class _Source:
-    """Compressed bytes with some put back."""
+    """Compressed bytes, of which the last that were read can be put back.
+
+    Reads grow from `_FIRST_INPUT` to `_INPUT` in each stream: what a decompressor leaves over is copied, and a file may
+    have hundreds of thousands of tiny streams.
+    """
 
     def __init__(self, raw: Content, name: str) -> None:
         self.name = name
         self._raw = raw
-        self._back = b""
+        self._buffer = b""
+        self._position = 0
+        self._size = _FIRST_INPUT
 
-    def read(self, size: int = _INPUT) -> bytes:
-        if self._back:
-            part, self._back = self._back[:size], self._back[size:]
-            return part
-        try:
-            return self._raw.read(size)
-        except OSError as error:
-            raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
+    def begin_stream(self) -> None:
+        """Begin with small reads again."""
+        self._size = _FIRST_INPUT
+
+    def read(self, size: int = 0) -> bytes:
+        """Return at most ``size`` bytes, or as many as suit a decompressor for 0; none at the end."""
+        if not size:
+            size, self._size = self._size, min(self._size * 2, _INPUT)
+        if self._position == len(self._buffer):
+            try:
+                self._buffer, self._position = self._raw.read(max(size, _INPUT)), 0
+            except OSError as error:
+                raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
+        part = self._buffer[self._position : self._position + size]
+        self._position += len(part)
+        return part
 
     def exactly(self, size: int) -> bytes:
         """Return ``size`` bytes, fewer only at the end."""
@@ -165,7 +181,11 @@ class _Source:
         return b"".join(parts)
 
     def put_back(self, data: bytes) -> None:
-        self._back = data + self._back
+        """Put back ``data``, the last bytes that were read."""
+        if len(data) <= self._position:
+            self._position -= len(data)
+        else:
+            self._buffer, self._position = data + self._buffer[self._position :], 0
 
     def peek(self, size: int) -> bytes:
         data = self.exactly(size)
@@ -195,6 +215,7 @@ def _streams(source: _Source, compression: Compression) -> Iterator[int]:
     while source.peek(1):
         if count == _STREAMS:
             raise source.too_demanding(compression, f"more than {_STREAMS} streams")
+        source.begin_stream()
         yield count
         count += 1
 
