@@ -36,6 +36,8 @@ class Files(NamedTuple):
     """For the JUnit report."""
     report: Optional[io.FileIO]
     """For the JSON report of bounded size."""
+    metrics: Optional[io.FileIO]
+    """For the metrics."""
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -165,6 +167,7 @@ def _unique(sentences: Sequence[str]) -> List[str]:
 def _write(found: "Report", asked: options.Options, files: Files) -> int:
     """Write the report where it was asked for, and return the exit code."""
     from . import bounded, report
+    from .metrics import to_metrics
 
     code = EXIT_CODES[found.verdict]
     limit = asked.report_limit
@@ -174,6 +177,9 @@ def _write(found: "Report", asked: options.Options, files: Files) -> int:
         code = code or failed
     if files.report is not None:
         failed = _write_file(files.report, limited, str(asked.report))
+        code = code or failed
+    if files.metrics is not None:
+        failed = _write_file(files.metrics, to_metrics(report.to_document(found)), str(asked.metrics))
         code = code or failed
     colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if asked.json:
