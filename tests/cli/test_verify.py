@@ -272,7 +272,7 @@ class TestFreshness:
             for name in (consumer.file(minor), f"{server.url}/manifest-rhel8.json.asc?a=/manifest-rhel-84.json.asc"):
                 error = consumer.verify(name, *release, code=3)[1]
                 assert "The manifest is for rhel-84, not rhel8." in error
-                assert "say so with --name rhel-84" in error
+                assert "use --name rhel-84" in error
         assert "not rhel8" in consumer.verify("-", *release, "--name", "rhel8", stdin=minor, code=3)[1]
         # Who says it knows that the file has another name.
         consumer.verify(consumer.file(minor), *release, "--name", "rhel-84")
@@ -284,7 +284,7 @@ class TestFreshness:
 
     def test_what_is_not_trusted_is_not_remembered(self, forge: Forge, consumer: Consumer) -> None:
         error = consumer.verify(consumer.file(forge.clearsign(payload(serial=99), "stranger")), code=3)[1]
-        assert "announced a new key, get a newer dkp-fips-tool or trust folder" in error
+        assert "announced a new key, get a newer dkp-fips-tool or trust directory" in error
         consumer.verify(consumer.file(forge.clearsign(payload(serial=98))), "--el", "7", code=3)
         consumer.verify(consumer.file(forge.clearsign(payload(serial=2))))
 
