@@ -227,11 +227,11 @@ def test_a_path_that_is_too_long_to_open_is_an_error_and_the_others_are_told(
     tmp_path: Path, inspector: Inspector, cache: Cache
 ) -> None:
     root = many(tmp_path / "root", 3)
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(root)
     try:
         for _ in range(20):
-            os.mkdir("a" * 240)
+            Path("a" * 240).mkdir()
             os.chdir("a" * 240)
     finally:
         os.chdir(here)

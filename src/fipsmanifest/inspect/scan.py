@@ -230,11 +230,11 @@ class _Tree:
                 reached.pop()
                 continue
             reached.append(part)
-            place = os.path.join(self.root, *reached)
+            place = self.root.joinpath(*reached)
             try:
-                if not stat.S_ISLNK(os.lstat(place).st_mode):
+                if not stat.S_ISLNK(place.lstat().st_mode):
                     continue
-                target = os.readlink(place)
+                target = str(place.readlink())
             except OSError:
                 return False
             links += 1
@@ -251,8 +251,7 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
     size = 0
     for directory, names, files in os.walk(tree.root, onerror=errors.append):
         names.sort()
-        # Unlike `Path.is_symlink`, this does not raise for a path that is too long, which `os.walk` reports.
-        links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+        links = [name for name in names if _is_link(Path(directory, name))]
         for name in sorted(files + links):
             batch.append(Path(directory, name))
             size += _size(batch[-1])
@@ -261,6 +260,13 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
                 batch, size = [], 0
     yield partial(_files, batch, tree, containers)
     yield lambda: [_read_error(error.filename, error) for error in errors]
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # of a path that is too long, which `os.walk` reports
+        return False
 
 
 def _size(path: Path) -> int:
