@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..inspect.descriptions import SENTENCES
+from ..inspect.descriptions import SENTENCES, general_sentence
 from ..model.manifest import Manifest
 from .documents import Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
@@ -66,8 +66,8 @@ def _rule(rule: str) -> dict[str, Any]:
     if check != rule:
         text = f"The node check '{check}' must pass."
     else:
-        text = SENTENCES.get(rule, "A program must be proven, or have no cryptography.")
-        text = text.format(module="A module", version="", found="named in the result")
+        known = rule in SENTENCES
+        text = general_sentence(rule) if known else "A program must be proven, or have no cryptography."
     return {"id": rule, "shortDescription": {"text": text}, "fullDescription": {"text": text}}
 
 
