@@ -194,7 +194,7 @@ def _as_json(value: Any) -> Any:
         ("fipsmanifest release v1.22.8 --el ", ["8"]),
         ("fipsmanifest overrides v1.22.8 --el ", ["8"]),
         ("fipsmanifest export sar", ["sarif"]),
-        ("fipsmanifest explain no-s", ["no-secret-key"]),
+        ("fipsmanifest explain no-se", ["no-secret-key", "no-section-headers"]),
     ],
 )
 def test_a_shell_completes_values(line: str, values: list[str]) -> None:

@@ -27,14 +27,15 @@ def versions(ctx: typer.Context, incomplete: str) -> list[str]:
     return [version for version, paths in found.items() if paths and version.startswith(incomplete)]
 
 
-def enterprise_linuxes(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:
+def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ELs of the version on the command line, or of all."""
     from ..model.definition_file import find, load
     from ..model.version import is_version
     from .select import version_of
 
-    # An option without its value keeps click from reading the line, so that the version is not in its parameters.
-    version = next((word for word in map(version_of, args) if is_version(word)), None)
+    # The option has no value yet, which keeps click from assigning the arguments: they are in `args`.
+    words = [str(ctx.params.get("version") or ""), *ctx.args]
+    version = next((word for word in map(version_of, words) if is_version(word)), None)
     try:
         paths = find(_definitions(ctx))
         chosen = paths.get(version, []) if version else [path for some in paths.values() for path in some]
