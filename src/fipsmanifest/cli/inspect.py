@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, cast, get_args
 
 import click
 import typer
@@ -59,11 +59,11 @@ def inspect(
         ),
     ] = None,
     module: Annotated[
+        # typer takes no list of literals.
         list[str] | None,
         typer.Option(
             "--module",
-            # typer takes no list of literals.
-            click_type=click.Choice(("boringcrypto", "go-native")),
+            click_type=click.Choice(get_args(ModuleFamily)),
             envvar="FIPSMANIFEST_MODULE",
             metavar="NAME",
             help="For --require: accept this module as proven, boringcrypto or go-native. Repeatable (in the variable: "
@@ -129,8 +129,7 @@ def inspect(
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
-    families = cast("list[ModuleFamily]", module) if module else DEFAULT_FAMILIES
-    requirement = replace(PROVEN, families=tuple(families), certified=certified)
+    requirement = replace(PROVEN, families=cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES, certified=certified)
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
