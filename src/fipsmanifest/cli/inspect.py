@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
+import click
 import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
-from ..collect import image
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several
 from ..export.formats import FormatName
 from ..fetch.cache import Cache, default_root
@@ -26,11 +26,11 @@ from ..inspect.scan import RemoteImage, scan
 from ..inspect.table import Table, load
 from ..model.acceptance import DEFAULT_FAMILIES, PROVEN
 from ..model.artifact import SkippedPart
+from ..model.finding import ModuleFamily
 from ..oci.registry import parse_reference
 from ..progress import Progress
 from . import options, output
 from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
-from .reports import ReportingRenderer
 
 _REMOTE = "docker://"
 
@@ -59,9 +59,11 @@ def inspect(
         ),
     ] = None,
     module: Annotated[
-        list[Literal["boringcrypto", "go-native"]] | None,
+        # typer takes no list of literals.
+        list[str] | None,
         typer.Option(
             "--module",
+            click_type=click.Choice(get_args(ModuleFamily)),
             envvar="FIPSMANIFEST_MODULE",
             metavar="NAME",
             help="For --require: accept this module as proven, boringcrypto or go-native. Repeatable (in the variable: "
@@ -127,7 +129,7 @@ def inspect(
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
-    requirement = replace(PROVEN, families=tuple(module or DEFAULT_FAMILIES), certified=certified)
+    requirement = replace(PROVEN, families=cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES, certified=certified)
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
@@ -179,7 +181,12 @@ def _renderer(ctx: typer.Context, table: Table, bars: Progress, *, markdown: boo
 def _reporting(renderer: Renderer, table: Table, files: dict[FormatName, Path | None]) -> Renderer:
     """Return a renderer that also writes ``files``, if there are any."""
     wanted = {name: path for name, path in files.items() if path is not None}
-    return ReportingRenderer(renderer, table, wanted) if wanted else renderer
+    if not wanted:
+        return renderer
+    # Here, for the reason that is in `_puller`.
+    from .reports import ReportingRenderer
+
+    return ReportingRenderer(renderer, table, wanted)
 
 
 def _finish(
@@ -238,6 +245,9 @@ def _scan(
 def _puller(
     store: Cache, network: _Network, bars: Progress, open_connections: ExitStack
 ) -> Callable[[str], RemoteImage]:
+
+    # Here, because it needs the definitions' models, which take as long to import as a small program takes to inspect.
+    from ..collect import image
 
     mirrors = Mirrors.parse(network.mirrors)
     http = Http(store, ca_bundle=network.ca_bundle, allow_http=network.allow_http, progress=bars)
