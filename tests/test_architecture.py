@@ -76,7 +76,13 @@ def test_the_architecture_page_lists_the_packages_in_this_order() -> None:
 
 
 #: What reads only what this package wrote itself, or one text in quotes, and what leaves it to its only caller.
-_OWN_JSON = ("cli/findings.py", "cli/schema.py", "node/deadline.py", "node/yaml.py", "node/checks/images/containers.py")
+_OWN_JSON = (
+    "cli/findings.py",
+    "cli/schema.py",
+    "node/deadline.py",
+    "node/formats/yaml.py",
+    "node/checks/images/containers.py",
+)
 
 
 def test_whoever_reads_json_or_toml_handles_too_deep_nesting() -> None:

@@ -244,7 +244,7 @@ def test_links_in_a_circle_are_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_a_file_below_a_file_is_refused_and_named(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="'/a/x' lies below something that is no directory"):
+    with pytest.raises(Refused, match="'/a/x' is below something that is not a directory"):
         merged(tmp_path, make_layer({"a": b"1", "a/x": b"1"}))
 
 

@@ -89,7 +89,7 @@ def test_a_path_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None:
 
 def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="neither a file nor a folder"):
+    with pytest.raises(UsageError, match="neither a file nor a directory"):
         kind_of(tmp_path / "fifo")
 
 

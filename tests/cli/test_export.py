@@ -182,3 +182,23 @@ def test_ten_thousand_files_take_at_most_200_mb(name: str, tmp_path: Path) -> No
     )
 
     assert int(measured.stdout) < 200 * 1024  # KiB
+
+
+def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: Path) -> None:
+    words = [str(PROGRAM), "inspect", "--require", "proven", str(programs.boring()), str(programs.plain())]
+    files = ["--html", str(tmp_path / "gate.html"), "--junit", str(tmp_path / "gate.xml")]
+    files += ["--sarif", str(tmp_path / "gate.sarif")]
+    found = subprocess.run([*words, "--json", *files], capture_output=True, check=False, timeout=120)
+
+    assert found.returncode == 5
+    document = found.stdout
+    assert (tmp_path / "gate.xml").read_bytes() == run("junit", "-", stdin=document).stdout
+    assert (tmp_path / "gate.html").read_bytes() == run("html", "-", stdin=document).stdout
+    assert (tmp_path / "gate.sarif").read_bytes() == run("sarif", "-", stdin=document).stdout
+
+    # A file that cannot be written is no pass, hides no refusal, and leaves the output whole.
+    missing = str(tmp_path / "gate.xml" / "x")
+    both = subprocess.run([*words, "--json", "--junit", missing], capture_output=True, check=False, timeout=120)
+    alone = subprocess.run([*words[:5], "--junit", missing], capture_output=True, check=False, timeout=120)
+    assert (both.returncode, alone.returncode) == (5, 4)
+    assert json.loads(both.stdout)["files"] == json.loads(document)["files"]

@@ -445,7 +445,7 @@ def test_an_artifact_that_is_no_image_is_refused(registry: Registry, tmp_path: P
     config = put_blob(tmp_path, b'{"name": "chart"}', "application/vnd.cncf.helm.config.v1+json")
     reference = hand_made(registry, tmp_path, "chart", {"config": config, "layers": [layer]})
     put_into(registry, "chart", tmp_path, config, layer)
-    with pytest.raises(Refused, match=r"no container image: its configuration is 'application/vnd"):
+    with pytest.raises(Refused, match=r"not a container image: its configuration is 'application/vnd"):
         pull(reference, context(tmp_path))
 
 
@@ -471,7 +471,7 @@ def test_a_layer_of_an_unknown_type_is_one_if_it_can_be_unpacked(
     if is_image:
         assert pull(reference, context(tmp_path)).platforms
     else:
-        with pytest.raises(Refused, match="no container image: it holds 'application/vnd"):
+        with pytest.raises(Refused, match="not a container image: it holds 'application/vnd"):
             pull(reference, context(tmp_path))
 
 

@@ -274,7 +274,7 @@ def test_a_saved_archive_that_makes_no_sense_is_refused(manifest: str, why: str,
 def test_a_tar_that_is_no_image_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch()
-    with pytest.raises(Refused, match=r"x\.tar is no image archive"):
+    with pytest.raises(Refused, match=r"x\.tar is not an image archive"):
         take(packed(tmp_path / "tree", tmp_path / "x.tar"), context(tmp_path))
 
 

@@ -10,11 +10,13 @@ import pytest
 from fipsmanifest.collect import tarball
 from fipsmanifest.collect.context import Context
 from fipsmanifest.errors import Incomplete, Refused
+from fipsmanifest.generate.assemble import source_records
 from fipsmanifest.model.artifact import Artifact
 from fipsmanifest.model.definition import Tarball
 from fipsmanifest.state.lock import Pin
 from tests.collect.test_image import context, definition
 from tests.support.faultyhttp import FaultyServer
+from tests.support.servers import SeaweedFS
 
 
 @pytest.fixture
@@ -93,3 +95,22 @@ def test_what_upstream_serves_instead_of_the_pinned_is_left_to_the_lock(web: Pat
 def test_a_tarball_that_is_not_there_is_incomplete(tmp_path: Path) -> None:
     with FaultyServer(tmp_path) as server, pytest.raises(Incomplete, match="404"):
         fetch(f"{server.url}/containerd.tar.gz", context(tmp_path))
+
+
+# AWS takes a + in a path for a blank, SeaweedFS takes it for a plus, so %2B is right for both. The manifest names the
+# address of the definition.
+def test_a_plus_in_an_address_is_fetched_from_a_real_s3_server_and_stays_in_the_manifest(
+    web: Path, tmp_path: Path
+) -> None:
+    data = (web / "containerd-x86_64.tar.gz").read_bytes()
+    with SeaweedFS() as server:
+        server.create_bucket(server.public)
+        client = server.client()
+        client.put_object(Bucket=server.public, Key="v1.21.3+fips.0/containerd.tar.gz", Body=data)
+        client.put_object(Bucket=server.public, Key="v1.21.3 fips.0/containerd.tar.gz", Body=b"another object")
+        url = f"{server.endpoint_url}/{server.public}/v1.21.3+fips.0/containerd.tar.gz"
+        (artifact,) = fetch(url, context(tmp_path))
+    assert artifact.path.read_bytes() == data
+    assert artifact.address == url
+    (record,) = source_records(definition(), [artifact])
+    assert record.address == url

@@ -121,7 +121,7 @@ def test_a_signature_of_an_unknown_version_is_left_out(keys: Keys) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda data: data.replace(b"SIGNATURE", b"MESSAGE"), "it holds a message"),
+        (lambda data: data.replace(b"SIGNATURE", b"MESSAGE"), "it has a message"),
         (lambda data: data.partition(b"-----END")[0], "its last line is missing"),
         (lambda data: data.replace(b"\n\n", b"\n", 1), "the empty line after its headers"),
         (lambda _: b"nothing\n", "there is no line -----BEGIN PGP SIGNATURE-----"),

@@ -32,7 +32,8 @@ from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import describe_verdict
 from fipsmanifest.model.finding import Verdict
-from fipsmanifest.node import bolt, toml
+from fipsmanifest.node.containerd import bolt
+from fipsmanifest.node.formats import toml
 from fipsmanifest.oci import document as imagedocument
 from fipsmanifest.progress import SILENT
 from fipsmanifest.trust import armor, cleartext, document, openpgp

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.archive.layers import Entry, Whiteout
 from fipsmanifest.archive.limits import DEFAULT_ALLOWANCE, Allowance, OverBudget
+from fipsmanifest.archive.member import Member
 from fipsmanifest.errors import Refused
 from fipsmanifest.fetch.cache import Cache
+from fipsmanifest.inspect import artifacts
 from fipsmanifest.inspect.artifacts import Inspection
 from fipsmanifest.inspect.inspector import Inspector
+from fipsmanifest.inspect.packed import PackedFile
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.artifact import Artifact, Blob, ImagePlatform
 from fipsmanifest.model.finding import Finding
@@ -107,3 +111,25 @@ def test_the_layers_of_an_image_share_its_budget(tmp_path: Path) -> None:
             inspection.add(image)
             with nullcontext() if enough else pytest.raises(OverBudget):
                 inspection.result()
+
+
+def test_cached_changes_are_read_as_they_were(tmp_path: Path) -> None:
+    inspector = Inspector(load(), tmp_path)
+    paths = [programs.boring(), programs.plain(), programs.c_program(), Path(__file__)]
+    findings = [inspector.inspect_path(path) for path in paths]
+    link = Finding("/usr/lib/caf\udce9", "symlink", 0o777, None, None, "program", "../\udcff")
+    changes: list[artifacts._Change] = [
+        Entry(Member(finding.path, "file", 0o755, 1), artifacts._Contents(finding, ())) for finding in [*findings, link]
+    ]
+    packed = PackedFile("/opt/a.zip", ": /inner.zip", "/bin/x", findings[0], None)
+    outer = Member("/opt/a.zip", "file", 0o644, 3, None, "config")
+    changes += [
+        Entry(outer, artifacts._Contents(None, (packed,))),
+        Entry(Member("/opt", "directory", 0o755, 0), None),
+        Whiteout("/etc/x", opaque=True),
+    ]
+    path = tmp_path / "changes.json"
+    path.write_bytes(artifacts._dump_changes(changes))
+    assert artifacts._load_changes(path) == changes
+    path.write_bytes(path.read_bytes().replace(b'"proven"', b'"approved"'))
+    assert artifacts._load_changes(path) is None

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import struct
 import subprocess
@@ -421,3 +422,24 @@ def test_an_archive_with_more_refused_members_than_anybody_reads_is_refused_as_a
     found = errors(look(tmp_path, tmp_path / "some.tar"))
     assert 1000 < len(found) < 1010
     assert "more than 1000 entries" in found[-1].message
+
+
+# A table of contents for lazy pulling may name other content than the tar has; runtimes that unpack layers ignore it.
+@pytest.mark.parametrize("form", ["eStargz", "zstd:chunked"])
+def test_a_layer_is_judged_by_its_tar_whatever_its_table_of_contents_says(tmp_path: Path, form: str) -> None:
+    digest = "sha256:" + hashlib.sha256(programs.boring().read_bytes()).hexdigest()
+    entries = [{"name": "opt/kubelet", "type": "reg", "size": 1, "offset": 10, "digest": digest, "chunkDigest": digest}]
+    table = json.dumps({"version": 1, "entries": entries}).encode()
+    files = {"opt/kubelet": programs.plain().read_bytes()}
+    layer = make_layer({**files, "stargz.index.json": table} if form == "eStargz" else files)
+    if form == "eStargz":
+        # The footer of the format: an empty gzip member whose extra field has the offset of the table.
+        extra = b"SG" + (22).to_bytes(2, "little") + b"%016xSTARGZ" % 1234
+        head = b"\x1f\x8b\x08\x04" + bytes(4) + b"\0\xff" + len(extra).to_bytes(2, "little") + extra
+        data = gzip.compress(layer) + head + b"\1\0\0\xff\xff" + bytes(8)
+    else:
+        frame = b"\x50\x2a\x4d\x18" + len(table).to_bytes(4, "little") + table
+        data = zstandard.compress(layer) + frame
+    (tmp_path / "some").mkdir()
+    target, name = in_tarball(tmp_path / "some", "layer", data)
+    assert judged(look(tmp_path, target)) == {f"{name}|/opt/kubelet": "plain"}

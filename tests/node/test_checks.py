@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node import bolt
 from fipsmanifest.node import tree as tree_module
 from fipsmanifest.node.checks import files, fips_mode, images, platform, processes
+from fipsmanifest.node.containerd import bolt
 from fipsmanifest.node.result import Listed, Node, Result, verdict
 from tests.support import roots
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node import containerd, toml
+from fipsmanifest.node import containerd
+from fipsmanifest.node.formats import toml
 from tests.support import roots
 
 UNIT = "/usr/lib/systemd/system/containerd.service"
@@ -155,7 +156,7 @@ class TestToml:
 
     def test_a_long_string_does_not_fill_memory(self) -> None:
         code = (
-            "import resource, sys; from fipsmanifest.node import toml\n"
+            "import resource, sys; from fipsmanifest.node.formats import toml\n"
             "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
             "toml.read('a = \"\"\"' + 'x' * (1 << 17) + '\"\"\"')\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

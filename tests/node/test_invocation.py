@@ -221,6 +221,8 @@ class TestAuditor:
 
         shown = {line.split()[1]: line.split("  ")[-1].strip() for line in lines if line.startswith("Component:")}
         assert (shown["kubelet"], shown["kubeadm"]) == ("[OK]", "[OK, known: not a FIPS build]")
+        kubelet = next(number for number, line in enumerate(lines) if line.startswith("Component: kubelet "))
+        assert lines[kubelet + 1] == "    listed as: proven (boringcrypto-x)"
         [module] = [line for line in lines if line.startswith("Module: ")]
         assert "certificate 4407 (FIPS 140-2, Google): historical since 2020-01-01" in module
         assert any(line.startswith("Run: ") and roots.sha256(tool) in line for line in lines)

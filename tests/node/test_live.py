@@ -62,6 +62,8 @@ def test_every_python_asks_services_alike(
     service = named(report, "services")[0]
     assert service["evidence"]["outside"] == ["TLS_RSA_WITH_AES_128_CBC_SHA"]
     assert service["evidence"]["preferred"] == "TLS_RSA_WITH_AES_256_GCM_SHA384"
+    # The line of a component says what its service's does.
+    assert [(one["name"], one["status"]) for one in report["components"]] == [("kubelet", "fail")]
 
 
 def test_a_plain_go_service_is_invalid_and_nothing_listening_is_incomplete(

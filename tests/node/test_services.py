@@ -20,9 +20,11 @@ from typing import Any
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.node import report, suites, tls
+from fipsmanifest.node import report
 from fipsmanifest.node.checks import listening, services
 from fipsmanifest.node.result import Listed, Node, Result
+from fipsmanifest.node.tls import client as tls
+from fipsmanifest.node.tls import suites
 
 ALLOWED = [
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",

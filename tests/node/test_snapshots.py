@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.node import bolt, overlay
 from fipsmanifest.node.checks import images
 from fipsmanifest.node.checks.images import snapshots
+from fipsmanifest.node.containerd import bolt, overlay
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.support import roots, runtime
 

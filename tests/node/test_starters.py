@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.node import host, main, systemd, yaml
+from fipsmanifest.node import host, main, systemd
 from fipsmanifest.node.checks import builds
 from fipsmanifest.node.checks.startup import programs
+from fipsmanifest.node.formats import yaml
 from tests.node.test_startup import CONFIGURATION, CRI, KUBELET, POD, Tree, pod
 
 UNIT = "/etc/systemd/system/site.service"
@@ -127,6 +128,14 @@ RENAMED: dict[str, Change] = {
         lambda t: t.place("/etc/systemd/system/basic.target.wants/x.service").symlink_to("/opt/x.service"),
     ),
 }
+
+
+@pytest.mark.parametrize("how", RENAMED)
+def test_the_component_whose_other_build_is_started_is_named(how: str, tree: Tree) -> None:
+    for one in RENAMED[how] if isinstance(RENAMED[how], tuple) else (RENAMED[how],):  # type: ignore[union-attr]
+        one(tree)  # type: ignore[operator]
+
+    assert {one.evidence.get("component") for one in tree.results() if one.status == "fail"} == {"kubelet"}
 
 
 @pytest.mark.parametrize("how", RENAMED)

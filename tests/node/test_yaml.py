@@ -7,7 +7,7 @@ import random
 import pytest
 import yaml as peer  # type: ignore[import-untyped]
 
-from fipsmanifest.node import yaml
+from fipsmanifest.node.formats import yaml
 
 # As kubeadm 1.21 writes it.
 POD = """\

@@ -35,10 +35,10 @@ def test_media_types_may_be_left_out_as_the_specification_allows() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"digest": "sha512:" + "0" * 128}, "no SHA-256 digest"),
-        ({"digest": "sha256:../../../../etc/passwd"}, "no SHA-256 digest"),
-        ({"digest": DIGEST + "\n"}, "no SHA-256 digest"),
-        ({"digest": None}, "no SHA-256 digest"),
+        ({"digest": "sha512:" + "0" * 128}, "not a SHA-256 digest"),
+        ({"digest": "sha256:../../../../etc/passwd"}, "not a SHA-256 digest"),
+        ({"digest": DIGEST + "\n"}, "not a SHA-256 digest"),
+        ({"digest": None}, "not a SHA-256 digest"),
         ({"size": -1}, "no size"),
         ({"size": True}, "no size"),
         ({"size": "12"}, "no size"),
@@ -132,7 +132,7 @@ def test_a_document_announced_as_another_one_is_refused() -> None:
         ({"architecture": 1}, "not an image configuration"),
         ({"rootfs": []}, "not an image configuration"),
         ({"rootfs": {"diff_ids": "x"}}, "not an image configuration"),
-        ({"rootfs": {"diff_ids": ["md5:0"]}}, "no SHA-256 digest"),
+        ({"rootfs": {"diff_ids": ["md5:0"]}}, "not a SHA-256 digest"),
     ],
 )
 def test_a_configuration_without_platform_or_layers_is_refused(change: dict[str, object], why: str) -> None:

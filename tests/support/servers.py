@@ -36,12 +36,14 @@ def free_ports(count: int) -> list[int]:
 class SeaweedFS:
     """A SeaweedFS S3 endpoint: ``with SeaweedFS() as s3: s3.create_bucket("name")``.
 
-    ``credentials`` may do everything; ``stranger`` is a valid identity that may do nothing.
+    ``credentials`` may do everything; ``stranger`` is a valid identity that may do nothing. The bucket ``public``, once
+    it is made, can be read without credentials.
     """
 
     region = "us-east-1"
     credentials = ("publisher", "publisher-secret")
     stranger = ("stranger", "stranger-secret")
+    public = "public"
 
     def __init__(self, folder: Path | None = None) -> None:
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="seaweedfs-")
@@ -174,6 +176,7 @@ class SeaweedFS:
                     (self.stranger, ["Read:nothing-of-interest"]),
                 ]
             ]
+            + [{"name": "anonymous", "actions": [f"Read:{self.public}"]}]
         }
 
     def _wait(self) -> None:

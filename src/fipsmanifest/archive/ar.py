@@ -89,7 +89,7 @@ def _name(field: bytes, names: bytes, body: _Body, archive: str) -> bytes:
     text = field if field in _TABLES else field.removesuffix(b"/")
     # Some tools end a short name at the first blank or slash.
     if not text or b" " in text or (b"/" in text and text not in _TABLES):
-        raise _malformed(archive, f"{shown(field.decode('utf-8', 'replace'))} is no name")
+        raise _malformed(archive, f"{shown(field.decode('utf-8', 'replace'))} is not a valid name")
     return text
 
 

@@ -1,4 +1,4 @@
-"""A compressed file that is no archive: one member, as gzip, bzip2, xz and zstd expand it."""
+"""A compressed file that is not an archive: one member, as gzip, bzip2, xz and zstd expand it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _PORTABLE = b"070707"
 _BINARY = {b"\xc7\x71": "<", b"\x71\xc7": ">"}
 _TRAILER = b"TRAILER!!!"
 
-#: Bytes that tell an archive: the longest header and some of the first name.
+#: Bytes that identify an archive: the longest header and part of the first name.
 HEAD = 128
 
 #: Linux's PATH_MAX; the name's length comes with its NUL.

@@ -18,7 +18,7 @@ from .member import Content, Item, Member, Rejected, Unread
 from .paths import check_link, normalise, shown
 
 _SPECIAL = (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
-#: Linux's PATH_MAX: a longer target is none.
+#: Linux's PATH_MAX: a target cannot be longer.
 _MAX_TARGET = 4095
 
 _ADVICE = "Do not use this archive; ask those who publish it."
@@ -39,7 +39,7 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
 
 
 def _archives(stream: _Stream, name: str, limits: Limits, depth: int) -> Iterator[Item]:
-    """Yield the members of all archives in ``stream``, and `Unread` for a part of it that is none."""
+    """Yield the members of all archives in ``stream``, and `Unread` for a part of it that is not an archive."""
     while head := stream.next_head():
         if cpio.is_archive(head):
             yield from _Links(name).members(stream)
@@ -54,7 +54,7 @@ def _archives(stream: _Stream, name: str, limits: Limits, depth: int) -> Iterato
 
 
 class _Stream:
-    """Bytes that can be looked at before they are read."""
+    """Bytes that can be read ahead."""
 
     def __init__(self, raw: Content) -> None:
         self._raw = raw

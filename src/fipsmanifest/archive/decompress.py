@@ -1,4 +1,4 @@
-"""Decompress a stream of any of the compressions in use, told by its magic, in bounded memory.
+"""Decompress a stream of any of the compressions in use, recognized by its magic, in bounded memory.
 
 gzip (RFC 1952), bzip2, xz (the .xz file format) and zstd (RFC 8878), each with several members, streams or frames one
 after the other, and .lzma (the LZMA_Alone format), which has one; anything else passes as it is. Blocks are large, so
@@ -40,7 +40,7 @@ _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
 #: ``xz -9`` asks for 65 MiB to decompress; this is twice that.
 _LZMA_MEMORY = 128 << 20
-#: The window up to which zstd itself decompresses without being told to (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 27).
+#: The window up to which zstd itself decompresses by default (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 27).
 _ZSTD_WINDOW = 1 << 27
 #: RFC 8878, 3.1.1.1: the longest frame header (magic, descriptor, window, dictionary, content size).
 _ZSTD_HEADER = 18
@@ -54,7 +54,7 @@ _AGAIN = "Fetch it again; if it stays so, ask those who publish it."
 
 
 class TooDemanding(Refused):
-    """Decompressing takes more memory or time than anybody's archive may ask for."""
+    """Decompressing takes more memory or time than an archive may require."""
 
     reason = "too-large"
 
@@ -73,7 +73,7 @@ class Reader:
         self._expanded = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give ``size`` bytes, fewer only where the stream ends, all that is left for a negative ``size``.
+        """Return ``size`` bytes, fewer only where the stream ends, all that is left for a negative ``size``.
 
         Raises `Refused` for a stream that is truncated, corrupt or longer than the limit, `TooDemanding` for one that
         takes too much memory, and `Incomplete` where the file below cannot be read.
@@ -100,7 +100,7 @@ class Reader:
 
 
 def reader(raw: Content, *, limit: int, name: str) -> Reader:
-    """Give the expanded bytes of ``raw``, from where it stands to its end.
+    """Return the expanded bytes of ``raw``, from its current position to its end.
 
     ``limit`` bounds the expanded size in bytes; ``name`` is what errors call the archive. Raises as `Reader.read`.
     """
@@ -115,7 +115,7 @@ def plain(raw: Content, *, limit: int, name: str) -> Reader:
 
 
 def compression_of(head: bytes) -> Compression:
-    """Tell by a stream's first bytes, 13 or all of them, how it is compressed."""
+    """Return how a stream is compressed, by its first bytes, 13 or all of them."""
     if head.startswith(_GZIP):
         return "gzip"
     if _BZIP2.match(head):
@@ -128,7 +128,7 @@ def compression_of(head: bytes) -> Compression:
 
 
 def _is_lzma(head: bytes) -> bool:
-    """Tell .lzma as its own tools do, by sizes that they write: else many a file would be one."""
+    """Return whether it is .lzma, by sizes that its tools write, as they do: otherwise many files would be."""
     if len(head) < _LZMA_HEADER or head[0] >= _LZMA_PROPERTIES:
         return False
     dictionary, size = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
@@ -155,7 +155,7 @@ class _Source:
             raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
 
     def exactly(self, size: int) -> bytes:
-        """Give ``size`` bytes, fewer only at the end."""
+        """Return ``size`` bytes, fewer only at the end."""
         parts: list[bytes] = []
         while size > 0 and (part := self.read(size)):
             parts.append(part)
@@ -178,7 +178,7 @@ class _Source:
 
     def too_demanding(self, compression: str, what: str) -> TooDemanding:
         return TooDemanding(
-            f"{self.name} needs {what} for its {compression} data.", "Compress it anew with usual settings."
+            f"{self.name} needs {what} for its {compression} data.", "Compress it again with usual settings."
         )
 
 
@@ -188,7 +188,7 @@ def _plain(source: _Source) -> Iterator[bytes]:
 
 
 def _streams(source: _Source, compression: Compression) -> Iterator[int]:
-    """Count the streams that follow one another, and let nobody busy us with millions of tiny ones."""
+    """Count the streams that follow one another; millions of tiny ones are refused."""
     count = 0
     while source.peek(1):
         if count == _STREAMS:
@@ -296,7 +296,7 @@ def _zstd(source: _Source) -> Iterator[bytes]:
 
 
 def _zstd_frame(source: _Source) -> Iterator[bytes]:
-    """Give a frame in pieces of which none expands to more than `_OUTPUT`, nothing for a skippable frame."""
+    """Yield a frame in pieces of which none expands to more than `_OUTPUT`, nothing for a skippable frame."""
     import zstandard
 
     head = source.peek(_ZSTD_HEADER)
@@ -325,7 +325,7 @@ def _zstd_frame(source: _Source) -> Iterator[bytes]:
 
 
 def _zstd_block(source: _Source) -> tuple[bytes, bool]:
-    """Give a block with its header, and whether it is the frame's last (RFC 8878, 3.1.1.2)."""
+    """Return a block with its header, and whether it is the frame's last (RFC 8878, 3.1.1.2)."""
     header = source.exactly(3)
     number = int.from_bytes(header, "little")
     last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3

@@ -1,8 +1,8 @@
 """Programs and compressed data behind the start of a file that is something else: a script that carries its payload.
 
-Such a file is no container that unpackers know: it is a few lines that cut off their own end and run it. Whole programs
-are found wherever they are; compressed data only behind a line of text, since other data may hold it by chance or by
-design (fonts, images and databases do).
+Such a file is not a container that unpackers know: it is a few lines that cut off their own end and run it. Whole
+programs are found wherever they are; compressed data only behind a line of text, since other data may hold it by chance
+or by design (fonts, images and databases do).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import struct
 import zlib
 
-#: The longest header that is looked at; what is nearer to the end of a piece waits for the next one.
+#: The longest header that is compared; what is nearer to the end of a piece waits for the next one.
 _REACH = 512
 
 _ELF = b"\x7fELF"
@@ -56,7 +56,7 @@ _COMPILED = re.compile(rb"(?!#!)..\r\n[\x00-\x03]\0\0\0", re.DOTALL)
 
 
 class Embedded:
-    """Looks for what is packed in a file that is neither program nor container; shown all of its bytes, in order."""
+    """Searches a file that is neither program nor container for what it carries, given all of its bytes in order."""
 
     def __init__(self, behind: str | None = None) -> None:
         """Begin with a file's first bytes, or with what is ``behind`` a container of that kind in the same file."""
@@ -68,7 +68,7 @@ class Embedded:
         self._found: str | None = None
 
     def show(self, data: bytes | bytearray) -> None:
-        """Look at the bytes that follow those which were shown before; the first have the file's first line."""
+        """Inspect the bytes that follow those which were shown before; the first have the file's first line."""
         if self._behind is None and not self._offset and not self._kept:
             self._program = data.startswith(_ELF)
             self._script = _LINE.match(data) is not None and _COMPILED.match(data) is None

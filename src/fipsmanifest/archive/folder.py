@@ -1,4 +1,4 @@
-"""The members of a folder on this disk, taken as a node's root."""
+"""The members of a directory on this disk, taken as a node's root."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .paths import shown
 
 
 def members(root: Path, *, note: Callable[[str], object] = str) -> Iterator[Member]:
-    """Give the members below ``root`` folder by folder in the order of names, following no link.
+    """Yield the members below ``root`` directory by directory in the order of names, without following links.
 
-    ``note`` is told of each device, FIFO and socket, which are passed over. A file that disappears or changes its
-    type while the folder is read is an error. Raises `Incomplete` for what cannot be read.
+    ``note`` is called with each device, FIFO and socket, which are skipped. A file that disappears or changes its type
+    while the directory is read is an error. Raises `Incomplete` for what cannot be read.
     """
     waiting = [root]
     while waiting:
@@ -38,12 +38,12 @@ def members(root: Path, *, note: Callable[[str], object] = str) -> Iterator[Memb
                 note(f"{shown(path)} is neither file, link nor directory, and is passed over.")
         except OSError as error:
             raise Incomplete(
-                f"{place} cannot be read: {error.strerror}.", "Read it as root, or name less of the folder."
+                f"{place} cannot be read: {error.strerror}.", "Read it as root, or name a part of the directory."
             ) from error
 
 
 def file_member(place: Path, path: str, *, follow: bool = False) -> Iterator[Member]:
-    """Give the one regular file at ``place`` as the member ``path``; where a link leads only with ``follow``.
+    """Yield the one regular file at ``place`` as the member ``path``; a link is followed only with ``follow``.
 
     Raises `Incomplete` where it is no longer a regular file, `OSError` where it cannot be opened.
     """

@@ -57,7 +57,7 @@ class Entry(Generic[Seen]):
     member: Member
     """Without its content."""
     seen: Seen | None
-    """What ``look`` gave."""
+    """What ``look`` returned."""
 
 
 def _raise(error: Refused) -> None:
@@ -67,7 +67,7 @@ def _raise(error: Refused) -> None:
 def layer_members(
     layer: Blob, diff_id: str, *, archive: str = "", limits: Limits = DEFAULT, reject: Reject = _raise
 ) -> Iterator[Member | Whiteout]:
-    """Give a layer's members and whiteouts in their order, in one pass over its bytes.
+    """Yield a layer's members and whiteouts in their order, in one pass over its bytes.
 
     ``diff_id`` (``sha256:HEX``) is the digest that the uncompressed layer must have; it is known only after the last
     member, so nothing seen before the end may be relied on. ``archive`` is what errors call the image. A member that
@@ -108,7 +108,7 @@ def read_layer(
     limits: Limits = DEFAULT,
     reject: Reject = _raise,
 ) -> tuple[Entry[Seen] | Whiteout, ...]:
-    """Give a layer's changes, after its ``diff_id`` was checked; ``look`` sees each member and may read its content.
+    """Return a layer's changes, after its ``diff_id`` was checked; ``look`` sees each member and may read its content.
 
     Raises as `layer_members`.
     """
@@ -168,19 +168,19 @@ def _directory(layer: int) -> _Node[Seen]:
 
 
 def _would_be_missed(old: _Node[Seen], new: _Node[Seen] | None = None) -> bool:
-    """Tell whether something that was seen may be lost with ``old``; a directory over one keeps what is in it."""
+    """Return whether something that was seen may be lost with ``old``; a directory over one keeps what is in it."""
     merged = new is not None and new.children is not None and new.children is old.children
     return old.seen is not None or (bool(old.children) and not merged)
 
 
 @dataclass
 class MergedView(Generic[Seen]):
-    """The file system that layers make, lowest first: begin each with `next_layer`, then give its changes.
+    """The file system that layers make, lowest first: begin each with `next_layer`, then apply its changes.
 
     Entries are placed as container runtimes place them: below a symbolic link means below what it points to, inside
     the root; a directory over a directory keeps what is in it, anything else replaces what was there.
 
-    Below a link of a lower layer they differ: one that unpacks each layer into a folder of its own, for an overlay,
+    Below a link of a lower layer they differ: one that unpacks each layer into a directory of its own, for an overlay,
     makes a directory in the link's place and leaves alone what it points to. So an entry there replaces and hides
     nothing that was seen, and is given by its own path where it does not come to stand behind the link.
 
@@ -236,7 +236,7 @@ class MergedView(Generic[Seen]):
         folder, name = posixpath.split(member.path)
         place, siblings, below_link = self._folder(folder, member.path, make=True)
         if siblings is None:
-            raise Refused(f"{self.name}: {shown(member.path)} lies below something that is no directory.", _ADVICE)
+            raise Refused(f"{self.name}: {shown(member.path)} is below something that is not a directory.", _ADVICE)
         old = siblings.get(name)
         path = f"{place}/{name}"
         new = self._node(member, seen, old)

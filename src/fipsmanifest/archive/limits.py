@@ -1,4 +1,4 @@
-"""How much of an archive, and of all that is packed in one target, is read before it is taken for an attack."""
+"""How much of an archive, and of all that is packed in one target, is read before it is refused as an attack."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Budget:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Have every decompression in this thread spend from this budget meanwhile."""
+        """Make this the budget of every decompression in this thread until the context ends."""
         token = _active.set(self)
         try:
             yield
@@ -158,7 +158,7 @@ def grow(size: int) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a directory; 0 where they cannot be read, which opening tells."""
+    """Return the bytes of a file, or of all files in a directory; 0 if they cannot be read, which opening reports."""
     try:
         places = path.rglob("*") if path.is_dir() else [path]
         return sum(place.lstat().st_size for place in places)

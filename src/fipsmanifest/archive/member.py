@@ -1,4 +1,4 @@
-"""One entry of a package, tarball, layer or folder, while it streams past."""
+"""One entry of a package, tarball, layer or directory, as it is streamed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ MemberType = Literal["file", "symlink", "hardlink", "directory", "special"]
 #: What a package says of a file beyond its bytes: RPM's %config, %doc (and %license), %ghost.
 Mark = Literal["config", "doc", "ghost"]
 
-#: Entries of one archive that are refused one by one: a report of half a million reasons helps nobody.
+#: Entries of one archive that are refused one by one: a report of half a million reasons is of no use.
 _MOST_REJECTED = 1000
 
 
 class Content(Protocol):
-    """A member's bytes; good only until the next member is asked for."""
+    """A member's bytes; valid only until the next member is requested."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give up to ``size`` bytes, none at the end."""
+        """Return up to ``size`` bytes, none at the end."""
 
 
 class Damaged(Refused):
-    """The content of one member cannot be had; the members behind it can be asked for all the same."""
+    """The content of one member cannot be read; the members after it can."""
 
     reason = "damaged-archive"
 
@@ -38,7 +38,7 @@ class Joined:
         self._rest = rest
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give up to ``size`` bytes, none at the end."""
+        """Return up to ``size`` bytes, none at the end."""
         if not self._first:
             return self._rest.read(size)
         size = len(self._first) if size < 0 else size
@@ -59,16 +59,16 @@ class Member:
     size: int
     """Bytes of content, 0 for all but files."""
     target: str | None = None
-    """A symbolic link's text as it stands; a hard link's absolute, normalised path."""
+    """A symbolic link's text as it is stored; a hard link's absolute, normalised path."""
     mark: Mark | None = None
     """What the package says of it."""
     content: Content | None = None
-    """The bytes of a file; None for the rest, and for a ``ghost``."""
+    """The bytes of a file; None for other types, and for a ``ghost``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An entry whose content cannot be had, though it is there."""
+    """An entry whose content cannot be read, although it is present."""
 
     path: str
     """Absolute and normalised."""

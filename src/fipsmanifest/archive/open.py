@@ -1,4 +1,4 @@
-"""What a path on this disk is, told by its content, and what is in it."""
+"""Identify what a path on this disk is by its content, and read what is in it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Kind = Literal["file", "folder", "rpm", "tar", "image-archive", "zip", "ar", "cp
 #: The lead of an RPM (RPM V4 package format, "Lead").
 _RPM = b"\xed\xab\xee\xdb"
 
-#: A tar header's length, by which it is told.
+#: A tar header's length, by which a tar is recognized.
 _BLOCK = 512
 
-#: First and last bytes of a file that tell what it is.
+#: First and last bytes of a file that show what it is.
 _HEAD, _TAIL = max(signatures.HEAD, cpio.HEAD, _BLOCK), max(signatures.TAIL, zips.TAIL)
 
 #: What the members of an image archive are called, in any of its forms: ``docker save`` old and new, OCI layout.
@@ -54,7 +54,7 @@ def kind_of(path: Path) -> Kind:
         if stat.S_ISDIR(mode):
             return "image-archive" if (path / "oci-layout").is_file() and (path / "index.json").is_file() else "folder"
         if not stat.S_ISREG(mode):
-            raise UsageError(f"{path} is neither a file nor a folder.", "Name a file or a folder.")
+            raise UsageError(f"{path} is neither a file nor a directory.", "Name a file or a directory.")
         with path.open("rb") as file:
             head, tail, size = _edges(file)
             kind = _outer_kind(head, tail, size)
@@ -94,8 +94,8 @@ def may_hold_members(path: Path) -> bool:
 def holds_members(first: bytes, *, whole: bool) -> bool:
     """Return whether a file is a container, by its first bytes, a megabyte or the ``whole``.
 
-    Where a part of it does not tell, it may be; `kind_of` knows. What is told by a file's last bytes alone,
-    `unopened_format` tells.
+    A part of a file may not show it: then the result is true if it can be one, and `kind_of` decides. What only a
+    file's last bytes show is for `unopened_format`.
     """
     tail, size = (first[-_TAIL:], len(first)) if whole else (b"", 0)
     return _outer_kind(first[:_HEAD], tail, size) not in ("file", "unopened")
@@ -129,7 +129,7 @@ def _edges(file: BinaryIO) -> tuple[bytes, bytes, int]:
 def _outer_kind(head: bytes, tail: bytes, size: int, *, lzma: bool = True) -> Kind:
     """Return what a file is by its first and last bytes; without ``lzma``, that compression is not considered."""
     if tar.is_header(head[:_BLOCK]):
-        # Before any compression, as unpackers do: the first member's name may well begin as compressed bytes do.
+        # Before any compression, as unpackers do: the first member's name may begin as compressed bytes do.
         return "tar"
     if head.startswith(_RPM):
         return "rpm"
@@ -175,7 +175,7 @@ def _kind_of_tar(path: Path) -> Kind:
             names = (member.path for member in tar.members(stream, root="/", archive=path.name))
             first = next((name for name in names if name != "/"), "")
         except Refused:
-            # It is a tar, if a bad one: whoever reads it will hear why.
+            # It is a tar, although an invalid one: reading its members reports the reason.
             return "tar"
     return "image-archive" if _IMAGE_NAMES.fullmatch(first) else "tar"
 
@@ -192,10 +192,10 @@ _READERS: Mapping[Kind, Callable[[BinaryIO, str, Limits], Iterator[Item]]] = {
 def members_of(
     path: Path, *, name: str = "", note: Callable[[str], object] = str, limits: Limits = DEFAULT
 ) -> Iterator[Item]:
-    """Return the members of a folder or container; of a plain file, that file alone, named as ``path`` is.
+    """Return the members of a directory or container; of a plain file, that file alone, named as ``path`` is.
 
-    An image archive gives the files that it consists of; what is in its images, `imagearchive.images_in` gives.
-    ``name`` is what errors call a container; ``note`` is called with what in a folder is passed over. Raises as
+    For an image archive these are the files that it consists of; `imagearchive.images_in` returns what is in its
+    images. ``name`` is what errors call a container; ``note`` is called with what is skipped in a directory. Raises as
     `kind_of` and as the module for that kind.
     """
     kind = kind_of(path)

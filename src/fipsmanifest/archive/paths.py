@@ -24,7 +24,7 @@ _ADVICE = "Do not use this archive; ask those who publish it."
 
 
 def normalise(name: str, root: str, archive: str) -> str:
-    """Give the absolute path on a node of the entry ``name`` of an archive that is unpacked at ``root``.
+    """Return the absolute path on a node of the entry ``name`` of an archive that is unpacked at ``root``.
 
     ``archive`` is what errors call the archive. Raises `Refused` that names the entry where it has ``..``, a NUL or
     too many bytes, or is absolute though ``root`` is not ``/``.
@@ -57,7 +57,7 @@ def is_target(text: str) -> bool:
 
 
 def resolve(path: str, links: Mapping[str, str], archive: str, *, last: bool = True) -> str:
-    """Give where ``path`` (absolute) ends when the symbolic ``links`` (path -> target) are followed.
+    """Return where ``path`` (absolute) ends when the symbolic ``links`` (path -> target) are followed.
 
     Without ``last`` the last part is not followed, as for a file about to be made there. ``..`` stops at the root,
     as it does in the kernel. Raises `Refused` where links go in a circle.
@@ -83,6 +83,6 @@ def resolve(path: str, links: Mapping[str, str], archive: str, *, last: bool = T
 
 
 def shown(name: str) -> str:
-    """Give a name for a message: short, on one line, nothing that a terminal would obey."""
+    """Return a name for a message: short, on one line, nothing that a terminal would obey."""
     text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name[:201])
     return f"'{text[:200]}...'" if len(name) > 200 else f"'{text}'"

@@ -1,8 +1,8 @@
 """The files of an RPM, streamed out of its payload and matched with what its header says of each.
 
 The header says what rpm will install (path, type, mode, link target, marks); the payload brings the bytes. Whatever
-is in only one of them, or differs between them, is refused. The bytes themselves are vouched for by the payload's
-digest, which is checked where the package is authenticated.
+is in only one of them, or differs between them, is refused. The payload's digest authenticates the
+bytes themselves; it is checked where the package is authenticated.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _File:
     """Numbers of the files that are hard links of one another, this one among them; empty for one that has none."""
 
     def member(self, content: cpio.Entry | None) -> Member:
-        """Give it as a member, with the payload's bytes for a file."""
+        """Return the row as a member, with the payload's bytes for a file."""
         body = content.content if content is not None and self.type == "file" else None
         return Member(
             path=self.path,
@@ -72,7 +72,7 @@ class _File:
 
 
 def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Give each file of the package at ``path``; ghosts, which have no content, come first.
+    """Yield each file of the package at ``path``; ghosts, which have no content, come first.
 
     Of several hard links to one file the last comes as the file, and the others right after it. ``name`` is what
     errors call the package, otherwise its file's name. Raises `Refused` for what no package should have, `Incomplete`
@@ -87,7 +87,7 @@ def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Me
 
 
 def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Give each file of the package that ``file`` stands at the beginning of, as `members`."""
+    """Yield each file of the package that begins at the position of ``file``, as `members`."""
     header = rpmheader.read(file, name).header
     files = _file_table(header, name, limits)
     for entry in files:
@@ -131,7 +131,7 @@ class _Payload:
         self._waiting: dict[tuple[int, ...], list[_File]] = {}
 
     def members(self, payload: decompress.Reader) -> Iterator[Member]:
-        """Give the member of each entry. Raises `Refused` where payload and header differ."""
+        """Yield the member of each entry. Raises `Refused` where payload and header differ."""
         for entry in cpio.entries(payload, self._name, self._size):
             file = self._match(entry)
             if self._waits(entry, file):

@@ -48,7 +48,7 @@ class Source(Protocol):
     """Anything that bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give up to ``size`` bytes, none at the end."""
+        """Return up to ``size`` bytes, none at the end."""
 
 
 class Header:
@@ -64,13 +64,13 @@ class Header:
         for number in range(entries):
             tag, kind, offset, count = struct.unpack_from(">IIII", raw, 16 + 16 * number)
             if tag in self._index:
-                raise self._malformed(f"tag {tag} stands twice")
+                raise self._malformed(f"tag {tag} is present twice")
             if offset > size or count > size:
-                raise self._malformed(f"tag {tag} lies outside")
+                raise self._malformed(f"tag {tag} is outside the store")
             self._index[tag] = (kind, offset, count)
 
     def integers(self, tag: int) -> tuple[int, ...]:
-        """Give the numbers of ``tag``, none where it is missing."""
+        """Return the numbers of ``tag``, none where it is missing."""
         found = self._index.get(tag)
         if found is None:
             return ()
@@ -81,10 +81,10 @@ class Header:
         try:
             return struct.unpack_from(f">{count}{code}", self._data, offset)
         except struct.error:
-            raise self._malformed(f"tag {tag} lies outside") from None
+            raise self._malformed(f"tag {tag} is outside the store") from None
 
     def strings(self, tag: int) -> tuple[str, ...]:
-        """Give the texts of ``tag``, none where it is missing; bytes that are not UTF-8 as `os.fsdecode` has them."""
+        """Return the texts of ``tag``, none where it is missing; bytes that are not UTF-8 as `os.fsdecode` has them."""
         found = self._index.get(tag)
         if found is None:
             return ()
@@ -93,22 +93,22 @@ class Header:
             raise self._malformed(f"tag {tag} is not of text")
         parts = bytes(self._data[offset:]).split(b"\0", count)
         if len(parts) <= count:
-            raise self._malformed(f"tag {tag} lies outside")
+            raise self._malformed(f"tag {tag} is outside the store")
         return tuple(part.decode("utf-8", "surrogateescape") for part in parts[:count])
 
     def string(self, tag: int) -> str | None:
-        """Give the one text of ``tag``, None where it is missing."""
+        """Return the one text of ``tag``, None where it is missing."""
         found = self.strings(tag)
         return found[0] if found else None
 
     def binary(self, tag: int) -> bytes | None:
-        """Give the bytes of ``tag``, None where it is missing."""
+        """Return the bytes of ``tag``, None where it is missing."""
         found = self._index.get(tag)
         if found is None:
             return None
         kind, offset, count = found
         if kind != _BINARY or offset + count > len(self._data):
-            raise self._malformed(f"tag {tag} is not of bytes, or lies outside")
+            raise self._malformed(f"tag {tag} is not of bytes, or is outside the store")
         return bytes(self._data[offset : offset + count])
 
     def _malformed(self, why: str) -> Refused:
@@ -148,7 +148,7 @@ class Head:
 
 
 def nevra(nvr: str, epoch: int, architecture: str) -> str:
-    """Give a package's full name, with the epoch only where there is one, as rpm prints it."""
+    """Return a package's full name, with the epoch only where there is one, as rpm prints it."""
     name, version, release = ([*nvr.rsplit("-", 2), "", ""])[:3]
     return f"{name}-{epoch}:{version}-{release}.{architecture}" if epoch else f"{nvr}.{architecture}"
 

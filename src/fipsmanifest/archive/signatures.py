@@ -1,8 +1,8 @@
 """Formats that can hold programs and that this package does not open, recognised by their first and last bytes.
 
-A gate must not pass a disk image because nobody looked into it, so each is reported by name. The list follows the
-magic(5) database of file(1) and the formats' own specifications; where a magic is short, fields beside it must make
-sense as well.
+A gate must not pass a disk image because it was not inspected, so each is reported by name. The list follows the
+magic(5) database of file(1) and the formats' own specifications; where a magic is short, the fields next to it must be
+valid as well.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ class _Stored:
 
 @dataclass(slots=True)
 class _Count:
-    """What was read of an archive, held against its limits."""
+    """What was read of an archive, compared with its limits."""
 
     archive: str
     limits: Limits

@@ -92,7 +92,7 @@ class Header:
 def decode(block: bytes) -> Header:
     """Decode a header block of `BLOCK` bytes.
 
-    Raises `Malformed` for one without a valid checksum or with a number that is none, `Ambiguous` for one whose content
+    Raises `Malformed` for one without a valid checksum or with an invalid number, `Ambiguous` for one whose content
     GNU tar, Go's archive/tar and libarchive do not read alike. An ambiguous name is the header's `problem`.
     """
     if len(block) != BLOCK or not _checksum_is_valid(block):
@@ -183,7 +183,7 @@ def sparse_size(block: bytes) -> int:
 def is_header(block: bytes) -> bool:
     """Return whether a file that begins with ``block`` (512 bytes) is a tar, to the most lenient of unpackers.
 
-    By its magic or its checksum alone: `decode` may well refuse what else is in it.
+    By its magic or its checksum alone: `decode` may refuse the rest of it.
     """
     if len(block) != BLOCK:
         return False

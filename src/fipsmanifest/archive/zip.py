@@ -38,7 +38,7 @@ _MAX_DIRECTORY = 128 << 20
 _TYPES = (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _INPUT = 256 << 10
 _OUTPUT = 1 << 20
-#: Linux's PATH_MAX: a longer target is none.
+#: Linux's PATH_MAX: a target cannot be longer.
 _MAX_TARGET = 4095
 
 _ADVICE = "Do not use this archive; ask those who publish it."
@@ -216,7 +216,7 @@ def _descriptor(file: BinaryIO, position: int, entry: Entry, width: int, *, read
 
 
 def _unreadable(entry: Entry) -> tuple[str, str] | None:
-    """Return format and reason where the content of ``entry`` cannot be had."""
+    """Return format and reason if the content of ``entry`` cannot be read."""
     if entry.flags & (zipfields.ENCRYPTED | zipfields.STRONG | zipfields.MASKED):
         return "encrypted ZIP member", "it is encrypted"
     if entry.method not in (_STORED, _DEFLATED, *_STREAMS):
@@ -246,7 +246,7 @@ def _member(data: _Data, entry: Entry, path: str) -> Iterator[Member | Unread]:
     else:
         yield Member(path, "file", mode, entry.size, content=data)
         if data.damaged:
-            return  # whoever read it was told
+            return  # reported when it was read
     data.finish()
 
 

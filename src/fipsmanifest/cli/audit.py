@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..export import audits
 from ..publish import audit as auditing
 from ..publish.address import open_bucket
 from ..publish.audit import Audit
 from ..publish.consumer import Consumer
 from ..sign.listing import list_keys
+from ..state import durable
 from ..trust.store import load_trust
 from . import options, output
 from . import summary as summaries
@@ -39,6 +41,15 @@ def audit(
     summary: Annotated[
         Path | None,
         typer.Option("--summary", metavar="FILE", help="Append the result to this file as Markdown, for a job's page."),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the result to this file as JUnit XML.")
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(
+            "--metrics", metavar="FILE", help="Write metrics to this file, for Prometheus' textfile collector."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -66,6 +77,11 @@ def audit(
         _print(done, warnings, today)
     if summary is not None:
         _append(summary, done, warnings, today)
+    finished = datetime.now(UTC)
+    if junit is not None:
+        durable.write(junit, audits.to_junit(done, finished).encode())
+    if metrics is not None:
+        durable.write(metrics, audits.to_metrics(done, finished).encode())
     if done.exit_code:
         raise typer.Exit(done.exit_code)
 

@@ -85,8 +85,8 @@ class JsonRenderer:
         """Add an archive that was not opened."""
         self._unopened.append(item)
 
-    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
-        """Write the document."""
+    def document(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> dict[str, Any]:
+        """Return the document, once; its files are a `LongList`."""
         document: dict[str, Any] = {
             "schema": "fipsmanifest/inspect/v1",
             "files": self._files,
@@ -108,7 +108,11 @@ class JsonRenderer:
                 ],
                 "unused_exceptions": [item.path for item in decision.unused],
             }
-        output.write_json(document)
+        return document
+
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
+        """Write the document."""
+        output.write_json(self.document(errors, decision))
 
 
 class MarkdownRenderer:

@@ -14,11 +14,12 @@ import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
 from ..collect import image
-from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Several
+from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several
+from ..export.formats import FormatName
 from ..fetch.cache import Cache, default_root
 from ..fetch.http import Http
 from ..fetch.mirror import Mirrors
-from ..inspect.gate import Gate, group_by_cause, read_exceptions
+from ..inspect.gate import Gate, GateDecision, group_by_cause, read_exceptions
 from ..inspect.inspector import Inspector
 from ..inspect.nested import Outcome, UnopenedContainer
 from ..inspect.scan import RemoteImage, scan
@@ -28,6 +29,7 @@ from ..oci.registry import parse_reference
 from ..progress import Progress
 from . import options, output
 from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
+from .reports import ReportingRenderer
 
 _REMOTE = "docker://"
 
@@ -79,6 +81,15 @@ def inspect(
         ),
     ] = DEFAULT_ALLOWANCE.expanded >> 30,
     markdown: Annotated[bool, typer.Option("--markdown", help="Write a Markdown table, for release notes.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page for people to this file.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML to this file.")
+    ] = None,
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", metavar="FILE", help="Also write SARIF 2.1.0 to this file.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Inspect files, archives and images for the validated cryptographic module.
@@ -97,6 +108,8 @@ def inspect(
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
         renderer = _renderer(ctx, table, bars, markdown=markdown, json=json)
+        files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
+        renderer = _reporting(renderer, table, files)
         network = _Network(tuple(mirror or ()), ca_bundle, allow_http)
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
         with _scan(paths, table, cache, network, allowance, bars) as outcomes:
@@ -122,7 +135,7 @@ def inspect(
     for error in errors:
         # It contains names from the inspected files, which are untrusted.
         error.message = output.one_line(error.message)
-    renderer.finish(errors, decision)
+    errors += _finish(renderer, errors, decision)
     errors = group_by_cause(errors)
     for unused in decision.unused if decision is not None else ():
         within = f" in {unused.container}" if unused.container else ""
@@ -137,6 +150,23 @@ def _renderer(ctx: typer.Context, table: Table, bars: Progress, *, markdown: boo
     if markdown:
         return MarkdownRenderer(table)
     return LiveTableRenderer(table, bars) if output.is_watched(options.session_of(ctx)) else TableRenderer(table)
+
+
+def _reporting(renderer: Renderer, table: Table, files: dict[FormatName, Path | None]) -> Renderer:
+    """Return a renderer that also writes ``files``, if there are any."""
+    wanted = {name: path for name, path in files.items() if path is not None}
+    return ReportingRenderer(renderer, table, wanted) if wanted else renderer
+
+
+def _finish(
+    renderer: Renderer, errors: list[FipsManifestError], decision: GateDecision | None
+) -> list[FipsManifestError]:
+    """Write the rest of the result, and return the error of a file that could not be written: refusals come first."""
+    try:
+        renderer.finish(errors, decision)
+    except Incomplete as error:
+        return [error]
+    return []
 
 
 def _refuse_ignored(ctx: typer.Context, paths: list[str], *, require: str | None, json: bool) -> None:

@@ -17,7 +17,7 @@ import typer
 from .. import __version__
 from ..errors import INTERRUPTED, FipsManifestError, Incomplete, UsageError
 from ..node import descriptors
-from . import logs, output, signals
+from . import logs, output, project, signals
 from .verbs import CONSUME, VERBS, VerbGroup
 
 #: The reader of stdout has closed it, or the disk that it goes to is full.
@@ -124,6 +124,7 @@ def root(
     session.debug, session.quiet = debug, quiet
     if verbose:
         logs.show()
+    ctx.default_map = project.default_map(ctx.invoked_subcommand)
 
 
 def main() -> None:

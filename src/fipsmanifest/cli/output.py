@@ -81,16 +81,21 @@ def write_json(document: Mapping[str, Any]) -> None:
     """Write the one JSON document of a run; one of its values may be a `LongList`."""
     global _written
     _written = True
+    sys.stdout.writelines(json_pieces(document))
+
+
+def json_pieces(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a document as `write_json` writes it."""
     long = next((item for item in document.items() if isinstance(item[1], LongList)), None)
     if long is None:
-        sys.stdout.write(_dumped(document) + "\n")
+        yield _dumped(document) + "\n"
         return
     key, members = long
     # A line break within a text is escaped, so this occurs only once.
     before, place, behind = _dumped({**document, key: []}).partition(f'\n  "{key}": [')
-    sys.stdout.write(before + place)
-    sys.stdout.writelines(members.pieces())
-    sys.stdout.write(behind + "\n")
+    yield before + place
+    yield from members.pieces()
+    yield behind + "\n"
 
 
 def _dumped(document: object) -> str:

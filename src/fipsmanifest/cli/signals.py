@@ -9,8 +9,9 @@ import threading
 #: Ctrl-C, a job that CI cancels, and a terminal that was closed. A shell reports each as 128 plus the signal's number.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-#: Seconds that unwinding may take after a signal. After that the process exits: files are written atomically.
-_UNWINDING = 5.0
+#: Seconds that unwinding may take after a signal, so that a command ends within two seconds. After that the process
+#: exits: files are written atomically.
+_UNWINDING = 1.5
 
 
 def handle() -> None:

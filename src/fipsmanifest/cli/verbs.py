@@ -19,6 +19,7 @@ RELEASE = "Release and publish"
 CONSUME = "Verify and validate"
 INSPECT = "Inspect, compare and export"
 TRUST = "Keys, modules and definitions"
+START = "Start and set up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ VERBS = {
     "keys": Verb("keys", TRUST, "Manage the trust directory: who may sign manifests, the tool and upstream packages."),
     "modules": Verb("modules", TRUST, "List and extend the table of known cryptographic modules."),
     "definitions": Verb("definitions", TRUST, "List, check and lock release definitions."),
+    "init": Verb("init", START, "Start a project: a release definition, a workflow, options and a .gitignore."),
+    "doctor": Verb("doctor", START, "Report what is missing on this machine, and what to do about it."),
+    "config": Verb("config", START, "Show the options in force, and where each comes from."),
     "tool": Verb("tool", TRUST, "Build the single-file node tool, dkp-fips-tool."),
 }
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class VerifySignature(Protocol):
-    """Checks a detached OpenPGP signature against the upstream keys of the trust folder."""
+    """Checks a detached OpenPGP signature against the upstream keys of the trust directory."""
 
     def __call__(self, data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:
-        """Give the full fingerprint of the key that signed ``data``.
+        """Return the full fingerprint of the key that signed ``data``.
 
-        ``fingerprints`` are those that may have; None stands for every upstream key that is trusted. Raises `Refused`
+        ``fingerprints`` are those that may sign; None permits every upstream key that is trusted. Raises `Refused`
         where the signature is wrong or its key is not one of them, `Incomplete` where gpg is missing.
         """
 
@@ -40,21 +40,21 @@ class Context:
     verify_signature: VerifySignature
     """Who signed a package or a repository."""
     base: Path
-    """The definition's folder: paths in a definition are relative to it."""
+    """The definition's directory: paths in a definition are relative to it."""
     pins: tuple[Pin, ...] = ()
     """What the lock says; what it pins and the cache has is taken from there without a request."""
     progress: Progress = field(default=SILENT)
     """Where to report to."""
 
     def address(self, url: str) -> str:
-        """Give where the definition's ``url`` is fetched from: through the mirrors, a path relative to `base`."""
+        """Return where the definition's ``url`` is fetched from: through the mirrors, a path relative to `base`."""
         fetched = self.mirrors.rewrite(url)
         if fetched == url and "://" not in url:
             return str(self.base / url)
         return fetched
 
     def pinned(self, address: str, names: Iterable[str]) -> Pin | None:
-        """Give the lock's pin of something at or below ``address`` that has one of ``names``."""
+        """Return the lock's pin of something at or below ``address`` that has one of ``names``."""
         wanted = set(names)
         below = address.rstrip("/") + "/"
         for pin in self.pins:

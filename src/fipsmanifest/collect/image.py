@@ -50,10 +50,10 @@ _ADVICE = "Do not use this image; ask those who publish it."
 
 
 def jobs(source: Images, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
-    """Give one job for each reference of ``source``.
+    """Return one job for each reference of ``source``.
 
     A job raises `Refused` for a document or layer that is not what it must be, `Incomplete` for one that cannot be
-    had and for a platform that the image is not made for. Raises `UsageError` for what is no reference.
+    fetched and for a platform that the image is not made for. Raises `UsageError` for an invalid reference.
     """
     registry = Registry(context.http, context.progress.note)
     parsed = [(text, parse_reference(text)) for text in source.references]
@@ -113,14 +113,14 @@ class Pulled:
     image: Artifact
     """It, with a platform for each manifest."""
     left_out: tuple[SkippedPart | FipsManifestError, ...]
-    """What else its index lists: what it is instead, or why it cannot be looked through."""
+    """What else its index lists: what it is instead, or why it cannot be inspected."""
 
 
 def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[str], object] = str) -> Pulled:
-    """Give the image that the reference ``text`` names, with all that a node could choose of it, to look through.
+    """Return the image that the reference ``text`` names, with all parts that a node could choose, to inspect.
 
     Of an index that is every entry for Linux, whatever its machine, and every one that names no platform. Raises
-    `UsageError` for what is no reference, `Refused` for an entry that is no image, and as `jobs`.
+    `UsageError` for an invalid reference, `Refused` for an entry that is not an image, and as `jobs`.
     """
     reference = parse_reference(text)
     written = mirrors.rewrite(text)
@@ -160,7 +160,7 @@ class Walk:
     def __init__(
         self, origin: Browsable, cache: Cache, *, most: int = _MOST_ENTRIES, rest_is_read: bool = False
     ) -> None:
-        """``most`` entries are followed; ``rest_is_read`` says that what is left out is looked through otherwise."""
+        """``most`` entries are followed; ``rest_is_read`` says that what is left out is inspected otherwise."""
         self._origin = origin
         self._cache = cache
         self._rest_is_read = rest_is_read
@@ -170,7 +170,7 @@ class Walk:
     def images(
         self, index: Index, name: str, depth: int = 0
     ) -> Iterator[ImagePlatform | SkippedPart | FipsManifestError]:
-        """Yield each image once, and for every other entry what it is instead, or why it cannot be looked through.
+        """Yield each image once, and for every other entry what it is instead, or why it cannot be inspected.
 
         ``name`` is what the image is called. Raises `Refused` for more entries than any image has.
         """
@@ -190,7 +190,7 @@ class Walk:
         elif not self._origin.has(entry):
             yield SkippedPart(called, "not in the archive")
         elif first := self._judged.get(entry.digest):
-            # Looking through it again for each of a thousand names would take for ever.
+            # Inspecting it again for each of a thousand names would take too long.
             if first != name:
                 yield SkippedPart(called, f"the same image as {shown(first)}")
         else:
@@ -227,10 +227,10 @@ class Walk:
         return data, parse(data, f"{name}: {entry.digest}")
 
     def _as_blob(self, entry: Descriptor, name: str, error: Incomplete) -> tuple[bytes, Index | Manifest]:
-        """Return an entry of an unknown type that the registry does not have, or not give, as a manifest: a layer.
+        """Return an entry of an unknown type, such as a layer, that the registry does not serve as a manifest.
 
-        Asked for a manifest, some registries answer 404 then and some 500. Raises `NotAnImage` for what is none, and
-        ``error`` where it cannot be had as a blob either and may be one.
+        Asked for a manifest, some registries answer 404 then and some 500. Raises `NotAnImage` for what is not an
+        image, and ``error`` if it cannot be fetched as a blob either and may be one.
         """
         other = NotAnImage(name, f"it is {shown(entry.media_type)}")
         try:
@@ -255,11 +255,11 @@ def assemble(
     media_type: str | None = None,
     saved: bool = False,
 ) -> Artifact:
-    """Give the image whose reference resolves to the document ``data``, with every part of it in the cache.
+    """Return the image whose reference resolves to the document ``data``, with every part of it in the cache.
 
     ``architectures`` (RPM names) are those that the image must have, None for a single manifest of any of them.
     ``media_type`` is what ``data`` was announced as. ``saved`` says that ``data`` is a configuration: ``docker save``
-    keeps no manifest, and its references resolve to configurations (image IDs), which then stand for both; its layers
+    keeps no manifest, and its references resolve to configurations (image IDs), which then replace both; its layers
     are uncompressed and named by their diff_ids. Raises as `jobs`.
     """
     top = keep(cache, data, name)
@@ -301,7 +301,7 @@ class _Candidates:
         """Return the entry for Linux on the architecture ``wanted`` (RPM name), as containerd chooses it.
 
         An entry that says no platform is for what its configuration says, and comes after those that do. Raises
-        `Incomplete` that says what there is, where there is none, and as reading such an entry does.
+        `Incomplete` with the platforms that exist if there is none, and as reading such an entry does.
         """
         machine = architecture.to_oci(wanted)
         said = [entry for entry in self._entries if entry.announced and is_for(entry, machine)]
@@ -380,7 +380,7 @@ def _complete(
     if said.os != "linux" and (entry is None or not entry.announced):
         raise NotForLinux(name, said.os)
     check_layers(document, origin, name)
-    # Threads of its own: a job that waited for others of the same pool could wait for ever.
+    # Threads of its own: a job that waited for others of the same pool could deadlock.
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="layers") as pool:
         files = list(pool.map(lambda layer: origin.blob(layer, None), document.layers))
     return ImagePlatform(
@@ -409,12 +409,12 @@ def _listed(names: list[str]) -> str:
 
 
 def keep(cache: Cache, data: bytes, name: str) -> CachedFile:
-    """Give ``data`` as a file of the cache."""
+    """Return ``data`` as a file of the cache."""
     known = cache.get(hashlib.sha256(data).hexdigest())
     return known or cache.add(io.BytesIO(data), limit=max(MAX_CONFIG, MAX_DOCUMENT), name=name)
 
 
 def read_cached(cache: Cache, digest: str, limit: int) -> bytes | None:
-    """Give the document with that digest (``sha256:HEX``) where the cache has it and it is no longer than ``limit``."""
+    """Return the document with that digest (``sha256:HEX``) if the cache has it and it is at most ``limit`` bytes."""
     known = cache.get(digest.removeprefix("sha256:"))
     return known.path.read_bytes() if known is not None and known.size <= limit else None

@@ -1,9 +1,9 @@
 """Container images from an archive, as air-gapped sites carry them: ``docker save`` and OCI layouts.
 
-An archive is a folder or a tar, plain or compressed. Where it is an OCI layout (``index.json``; ``docker save`` since
-version 25 writes one as well), a reference resolves to the index or manifest of that layout. Older ``docker save``
-archives have only ``manifest.json``, which maps a name to a configuration and its uncompressed layers: nothing is made
-up in place of the registry's manifest, the configuration stands for it (`image.assemble`).
+An archive is a directory or a tar, plain or compressed. Where it is an OCI layout (``index.json``; ``docker save``
+since version 25 writes one as well), a reference resolves to the index or manifest of that layout. Older ``docker
+save`` archives have only ``manifest.json``, which maps a name to a configuration and its uncompressed layers: no
+manifest is invented in place of the registry's; the configuration identifies the image (`image.assemble`).
 
 An archive that has both is read by some tools in one way and by others in the other one: the two must describe the same
 images.
@@ -58,7 +58,7 @@ class Archive:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Give every name in the archive."""
+        """Return every name in the archive."""
         listed = [name for entry in (self.index.manifests if self.index else ()) for name in entry.names[:1]]
         return tuple(dict.fromkeys([*listed, *(name for image in self.saved for name in image.names)]))
 
@@ -79,11 +79,11 @@ class Contents:
 
 
 def jobs(source: ImageArchive, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
-    """Give one job for each reference of ``source``.
+    """Return one job for each reference of ``source``.
 
-    Fetches and opens the archive, unless the lock and the cache already have every image. Raises `Refused` for an
-    archive that is none or hostile, and as `Http.download`; a job raises `Incomplete` for a name that is not in the
-    archive, and as `image.assemble`.
+    Fetches and opens the archive, unless the lock and the cache already have every image. Raises `Refused` for a file
+    that is not an archive or is hostile, and as `Http.download`; a job raises `Incomplete` for a name that is not in
+    the archive, and as `image.assemble`.
     """
     known = [_from_cache(source, reference, definition, context) for reference in source.references]
     if all(artifact is not None for artifact in known):
@@ -117,7 +117,7 @@ def _given(artifact: Artifact) -> Artifact:
 
 
 def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
-    """Open the archive at ``path``, a folder or a tar; a compressed one is expanded into ``cache``.
+    """Open the archive at ``path``, a directory or a tar; a compressed one is expanded into ``cache``.
 
     Raises `Refused` where it is neither an OCI layout nor of ``docker save``, `UsageError` where there is nothing.
     """
@@ -127,12 +127,12 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     if store.has(_INDEX):
         document = parse(read_document(store, _INDEX, single=True), f"{name}: index.json")
         if not isinstance(document, Index):
-            raise Refused(f"{name}: index.json is no image index.", _ADVICE)
+            raise Refused(f"{name}: index.json is not an image index.", _ADVICE)
         index = document
     saved = _saved_images(store, name) if store.has(_SAVED) else ()
     if index is None and not saved:
         raise Refused(
-            f"{name} is no image archive: it has neither index.json nor manifest.json.",
+            f"{name} is not an image archive: it has neither index.json nor manifest.json.",
             "Make one with 'docker save' or 'skopeo copy'.",
         )
     if index is not None:
@@ -195,9 +195,9 @@ def _manifests(
 def image_of(
     archive: Archive, reference: str, architectures: tuple[str, ...], cache: Cache, *, source: str, address: str
 ) -> Artifact:
-    """Give the image that ``archive`` calls ``reference``.
+    """Return the image that ``archive`` calls ``reference``.
 
-    Raises `Incomplete` that says what there is, where there is no such name, `Refused` where two images have it, and
+    Raises `Incomplete` with the names that exist if there is no such name, `Refused` if two images have it, and
     as `image.assemble`.
     """
     listed = archive.index.manifests if archive.index else ()
@@ -220,7 +220,7 @@ def image_of(
 def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
     """Return every image of ``archive`` for Linux whose parts are in it, a platform each, to look through.
 
-    An index may well name platforms that the archive leaves out. An archive without any such image, or with one that is
+    An index may name platforms that the archive leaves out. An archive without any such image, or with one that is
     damaged, has that as an error beside the rest. Raises `Refused` for an index that no honest tool makes.
     """
     listed = tuple(
@@ -312,7 +312,7 @@ def _from_cache(source: ImageArchive, reference: str, definition: Definition, co
 
 
 def _is(names: tuple[str, ...], reference: str) -> bool:
-    """Tell whether one of ``names`` is ``reference``, in the short form that docker writes or in full."""
+    """Return whether one of ``names`` is ``reference``, in the short form that docker writes or in full."""
     return any(name == reference or _in_full(name) == _in_full(reference) for name in names)
 
 

@@ -130,7 +130,7 @@ class Cached:
 
 
 def _kept(content: Content, descriptor: Descriptor, cache: Cache, *, limit: int, name: str) -> CachedFile:
-    """Give ``content`` as a file of the cache.
+    """Return ``content`` as a file of the cache.
 
     It is read though the cache may have what it should be: of an archive that holds something else, nothing is known.
     """

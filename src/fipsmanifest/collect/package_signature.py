@@ -7,7 +7,7 @@ nothing signed covers is refused, so a header signature without a payload digest
 rpm on EL8 in FIPS mode installs only what it can check with approved hashes: it needs the SHA-256 of the header in the
 signature header, the SHA-256 of the payload in the header, and file digests that are not MD5. A package without them
 is refused for EL8 and later, by name. rpm on EL7 (4.11) neither writes nor asks for payload digests, so for EL7 their
-absence is told and no reason to stop, provided that a legacy signature covers the payload.
+absence is reported and not an error, provided that a legacy signature covers the payload.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Authenticated:
 
 
 def verifier(trust: Trust) -> VerifySignature:
-    """Give a check of detached signatures against the keys of ``trust`` that have the role ``upstream``."""
+    """Return a check of detached signatures against the keys of ``trust`` that have the role ``upstream``."""
     from ..trust import verify
 
     def check(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:
@@ -84,7 +84,7 @@ _ADD_KEY = (
 
 
 def permitted(signed_by: SignedBy) -> tuple[str, ...] | None:
-    """Give the fingerprints that a definition permits, None for every upstream key."""
+    """Return the fingerprints that a definition permits, None for every upstream key."""
     return None if signed_by == "upstream" else signed_by
 
 
@@ -98,8 +98,8 @@ def authenticate(
 ) -> Authenticated:
     """Check the package at ``path``: digests, signature, and what EL ``el`` would refuse.
 
-    ``name`` is what errors call it; ``note`` is told what is weak and permitted. Raises `Refused`, and `Incomplete`
-    where the file or gpg cannot be used.
+    ``name`` is what errors call it; ``note`` is called with what is weak and permitted. Raises `Refused`, and
+    `Incomplete` where the file or gpg cannot be used.
     """
     try:
         with path.open("rb") as file:
@@ -121,7 +121,7 @@ def authenticate(
 def _check_signature(
     head: Head, path: Path, name: str, permitted: tuple[str, ...] | None, verify: VerifySignature
 ) -> tuple[str, bool]:
-    """Give who signed, and whether that signature covers the payload too."""
+    """Return who signed, and whether that signature covers the payload too."""
     over_header = list(_header_signatures(head, name))
     legacy = [
         signature

@@ -249,7 +249,7 @@ def _checksum(element: _Element, child: str, address: str) -> str:
     value = element.text.get(child, "").strip().lower()
     if len(value) != _HEX_DIGITS.get(algorithm) or not _HEX.fullmatch(value):
         raise Refused(
-            f"{address} names a file by '{algorithm[:20]}:{value[:130]}', which is no SHA-256 digest or stronger.",
+            f"{address} names a file by '{algorithm[:20]}:{value[:130]}', which is not a SHA-256 digest or stronger.",
             "Ask those who run the repository to make it with createrepo_c's default, SHA-256.",
         )
     return f"{algorithm}:{value}"

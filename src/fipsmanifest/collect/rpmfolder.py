@@ -1,6 +1,6 @@
-"""Packages from a folder or a tar of RPMs, as the bundles of air-gapped sites bring them.
+"""Packages from a directory or a tar of RPMs, as the bundles of air-gapped sites bring them.
 
-File names are not believed: each package is known by its own header, and trusted for its own signature alone.
+File names are ignored: each package is identified by its own header, and trusted by its own signature alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Found:
 
 
 def jobs(source: RpmFolder, definition: Definition, context: Context) -> list[Job]:
-    """Give one job for each package of ``source`` and architecture.
+    """Return one job for each package of ``source`` and architecture.
 
     The packages are copied into the cache here; a job authenticates one. Where the directory or tar is not on this
     machine, what the lock pins and the cache has is taken from the cache. Raises `Incomplete` for packages that are not
@@ -92,7 +92,7 @@ def _search(url: str, wanted: set[_Key], context: Context) -> dict[_Key, _Found]
                     Refused(
                         f"{url} has two different packages for {head.nevra}: {other.file.sha256} in "
                         f"{other.address}, and {file.sha256} in {package.address}.",
-                        "Ask those who made it which one is meant.",
+                        "Ask those who made it which one is right.",
                     )
                 )
     has = ", ".join(sorted(there)[:_SHOWN]) or "no packages"
@@ -110,7 +110,7 @@ def _search(url: str, wanted: set[_Key], context: Context) -> dict[_Key, _Found]
 
 
 def _packages(url: str, context: Context) -> Iterator[tuple[str, Content]]:
-    """Give the path inside, and the bytes, of everything that is named like an RPM."""
+    """Yield the path inside, and the bytes, of everything that is named like an RPM."""
     address = context.address(url)
     path = local_path(address)
     if path is not None and path.is_dir():

@@ -1,7 +1,7 @@
-"""Packages from an RPM repository: repomd.xml -> primary.xml -> package, each held against the digest before it.
+"""Packages from an RPM repository: repomd.xml -> primary.xml -> package, each compared with the digest before it.
 
-The metadata says which bytes are meant; whether those are upstream's is for the package's own signature to say, and
-whether they are a FIPS build for nobody but the inspection: a plain package has the same name, version and release.
+The metadata only selects the bytes. Whether they are upstream's is decided by the package's own signature, and whether
+they are a FIPS build only by the inspection: a plain package has the same name, version and release.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Choice:
 
 
 def by_address(source: RpmRepository | RpmFolder, definition: Definition) -> list[tuple[str, tuple[str, ...]]]:
-    """Give each address of ``source`` with the architectures that it is for: all, where it has no place for one."""
+    """Return each address of ``source`` with the architectures that it is for: all, where it has no place for one."""
     found: list[tuple[str, tuple[str, ...]]] = [
         (url.rstrip("/"), (architecture,)) for architecture, url in definition.addresses(source)
     ]
@@ -57,7 +57,7 @@ def by_address(source: RpmRepository | RpmFolder, definition: Definition) -> lis
 
 
 def jobs(source: RpmRepository, definition: Definition, context: Context) -> list[Job]:
-    """Give one job for each package of ``source`` and architecture.
+    """Return one job for each package of ``source`` and architecture.
 
     What the lock pins and the cache has is taken from there; metadata is asked for only where something is left. Raises
     `Incomplete` for packages that the repository does not have, `Refused` where it contradicts itself, is not signed
@@ -88,7 +88,7 @@ def jobs(source: RpmRepository, definition: Definition, context: Context) -> lis
 
 
 def pin_of(context: Context, url: str, nvr: str, architecture: str) -> Pin | None:
-    """Give the lock's pin of a package for ``architecture`` from ``url``."""
+    """Return the lock's pin of a package for ``architecture`` from ``url``."""
     for pin in context.pins:
         # The lock has epochs, which definitions do not name.
         name = re.sub(r"-\d+:(?=[^-]*-[^-]*$)", "-", pin.name)
@@ -98,7 +98,7 @@ def pin_of(context: Context, url: str, nvr: str, architecture: str) -> Pin | Non
 
 
 def _pinned(context: Context, url: str, nvr: str, architecture: str) -> _Choice | None:
-    """Give what the lock pins, if the cache has it: else upstream is asked, and the lock names what differs."""
+    """Return what the lock pins, if the cache has it; otherwise upstream is asked, and the lock compares."""
     pin = pin_of(context, url, nvr, architecture)
     if pin is None or context.cache.get(pin.sha256) is None:
         return None
@@ -106,7 +106,7 @@ def _pinned(context: Context, url: str, nvr: str, architecture: str) -> _Choice 
 
 
 def _read(source: RpmRepository, context: Context, url: str, wanted: set[str]) -> list[Package]:
-    """Give the packages of the repository that are wanted, or share a wanted one's name."""
+    """Return the packages of the repository that are wanted, or share a wanted one's name."""
     repomd_url = f"{url}/repodata/repomd.xml"
     repomd = context.http.fetch_bytes(context.address(repomd_url), repodata.MAX_REPOMD).data
     if source.metadata_signed_by is not None:
@@ -131,7 +131,7 @@ def _read(source: RpmRepository, context: Context, url: str, wanted: set[str]) -
 
 
 def _choose(listed: list[Package], url: str, nvr: str, architecture: str) -> _Choice:
-    """Give the one package that is meant. Raises `Incomplete` for none, `Refused` for more than one."""
+    """Return the one package of that name. Raises `Incomplete` for none, `Refused` for more than one."""
     fitting = [package for package in listed if package.nvr == nvr and package.architecture in (architecture, "noarch")]
     if not fitting:
         name = nvr.rsplit("-", 2)[0]
@@ -148,7 +148,7 @@ def _choose(listed: list[Package], url: str, nvr: str, architecture: str) -> _Ch
         raise Refused(
             f"{url} has {len(digests)} different packages for {nvr} on {architecture} "
             f"({', '.join(sorted(names))}): {', '.join(sorted(digests)[:_SHOWN])}.",
-            "Ask those who run the repository which one is meant.",
+            "Ask those who run the repository which one is right.",
         )
     package = min(fitting, key=lambda package: package.href)
     name = nevra(package.nvr, package.epoch, package.architecture)

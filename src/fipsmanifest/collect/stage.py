@@ -20,10 +20,10 @@ Job = Callable[[], Artifact]
 def collect(
     definition: Definition, context: Context, arrived: Callable[[Artifact], None] | None = None
 ) -> tuple[Artifact, ...]:
-    """Give every artifact of ``definition``, in the order of kind and address.
+    """Return every artifact of ``definition``, in the order of kind and address.
 
-    ``arrived`` is told of each as soon as it is here, so that work on it can begin. Raises what a single failure
-    raises, or `Several`; nothing that was fetched is lost, since it lies in the cache.
+    ``arrived`` is called with each as soon as it was fetched, so that work on it can begin. Raises what a single
+    failure raises, or `Several`; what was fetched is kept in the cache.
     """
     artifacts: list[Artifact] = []
     failures: list[FipsManifestError] = []

@@ -1,7 +1,7 @@
-"""Tarballs: fetched, or taken from a path, and held against the digest that the definition or the lock names.
+"""Tarballs: fetched, or taken from a path, and compared with the digest that the definition or the lock names.
 
-Upstream publishes most of them without a checksum, so it is the lock that makes tomorrow's the one that was looked
-at; what is inside is checked when it is unpacked.
+Upstream publishes most of them without a checksum, so only the lock ensures that a later download is the one that
+was inspected; the content is checked when it is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .context import Context
 
 
 def jobs(source: Tarball, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
-    """Give one job for each address of ``source``: one per architecture, or one for all.
+    """Return one job for each address of ``source``: one per architecture, or one for all.
 
     A job raises `Refused` for another digest than the definition's, else what `Http.download` raises.
     """
@@ -26,9 +26,9 @@ def jobs(source: Tarball, definition: Definition, context: Context) -> list[Call
     if source.sha256 is not None and len(addresses) > 1:
         raise Refused(
             f"The source '{source.name}' has one sha256 for {len(addresses)} tarballs.",
-            "Give each architecture a source of its own.",
+            "Define a source for each architecture.",
         )
-    # One address for several architectures says nothing of what is in it; each ELF file does.
+    # One address for several architectures does not show the architecture of its files; each ELF file does.
     shared = len(addresses) < len(definition.architectures)
     return [partial(_fetch, source, address, None if shared else name, context) for name, address in addresses]
 

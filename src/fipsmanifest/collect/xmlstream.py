@@ -1,4 +1,4 @@
-"""XML read as a stream in bounded memory and linear time: documents from servers that nobody vouches for yet.
+"""XML read as a stream in bounded memory and linear time: documents from servers, before they are authenticated.
 
 expat keeps every incomplete token, every distinct name, and a record for each open element, so each has a limit here:
 depth, the length of a token (a tag, comment or processing instruction), of a name or namespace, and the number of
@@ -35,7 +35,7 @@ _UTF16_MARKS = (codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)
 _UTF8 = frozenset({"UTF-8", "UTF8", "US-ASCII", "ASCII"})
 
 Start = Callable[[str, dict[str, str], int], None]
-"""Is called with an element's name (``NAMESPACE LOCAL``, and a third word for a prefix), attributes and depth."""
+"""Called with an element's name (``NAMESPACE LOCAL``, and a third part for a prefix), attributes and depth."""
 Text = Callable[[str, int], None]
 """Is called with a part of the text right inside an element, and that element's depth."""
 End = Callable[[int], None]

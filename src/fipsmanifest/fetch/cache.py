@@ -1,11 +1,11 @@
-"""The content-addressed store that runs and processes share: ``blobs/sha256/HEX`` and what is still on its way.
+"""The content-addressed store that runs and processes share: ``blobs/sha256/HEX`` and partial downloads.
 
 A blob is renamed into place when it is whole and its digest is known, and hashed again before this process uses it
 for the first time, so neither a kill, nor a power cut, nor a bad disk makes a wrong file right. Everything in it can be
-fetched again; the folder may be deleted at any time when nothing runs.
+fetched again; the directory may be deleted at any time when nothing runs.
 
 A directory that other users can write to is refused: they could replace a file between its check and its use. No file
-is opened, changed or created through a symbolic or hard link, whoever made it.
+is opened, changed or created through a symbolic or hard link.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from ..model import documents
 #: Bytes read, hashed and written at a time; hashlib gives up the interpreter's lock for them.
 BLOCK = 1 << 20
 
-#: Seconds after which what an interrupted run left behind is no longer worth resuming.
+#: Seconds after which a partial download of an interrupted run is removed.
 _STALE = 7 * 24 * 3600
 
 #: Bytes of the facts about a partial download: an address and a validator.
 _MAX_FACTS = 64 << 10
 
-#: Seconds between two looks at a lock that another process holds.
+#: Seconds between two attempts at a lock that another process holds.
 _LOCK_POLL = 0.1
 
 
@@ -49,7 +49,7 @@ class CachedFile:
     """A file in the cache whose digest is known to this process."""
 
     path: Path
-    """Where it lies."""
+    """Its path."""
     sha256: str
     """Hex."""
     size: int
@@ -57,14 +57,14 @@ class CachedFile:
 
 
 def default_root() -> Path:
-    """Give the folder that is used unless the user names another: ``$XDG_CACHE_HOME/fipsmanifest``."""
+    """Return the directory that is used unless the user names another: ``$XDG_CACHE_HOME/fipsmanifest``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG Base Directory Specification: relative paths are to be ignored.
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "fipsmanifest"
 
 
 class Partial:
-    """A download on its way: its bytes so far, and what they were served as. `Cache.partial` makes it under a lock."""
+    """A partial download: its bytes so far, and what they were served as. `Cache.partial` makes it under a lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,7 +117,7 @@ class Partial:
 
 
 class Cache:
-    """The store. Safe for threads, and for processes that share its folder."""
+    """The store. Safe for threads, and for processes that share its directory."""
 
     def __init__(self, root: Path) -> None:
         """Open the store at ``root`` and create it where it is missing.
@@ -143,11 +143,11 @@ class Cache:
         self._stop.set()
 
     def path(self, sha256: str) -> Path:
-        """Give where the blob with that hex digest lies, or would lie."""
+        """Return the path of the blob with that hex digest, whether it exists or not."""
         return self._blobs / sha256
 
     def get(self, sha256: str) -> CachedFile | None:
-        """Give the blob with that hex digest, or None.
+        """Return the blob with that hex digest, or None.
 
         Its bytes are hashed when this process first asks and whenever the file changed since; a damaged blob is
         removed. Raises `Incomplete` where the disk cannot be read.
@@ -231,7 +231,8 @@ class Cache:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 self._wait_for(descriptor, path)
-                # Whoever held it before has removed the file: the lock is then on a file that nobody else can open.
+                # The process that held it before removed the file: the lock is then on a file that no other process can
+                # open.
                 if _same_file(descriptor, path):
                     try:
                         yield
@@ -340,6 +341,6 @@ def _disk(path: Path) -> Iterator[None]:
 def _disk_error(path: Path, error: OSError) -> FipsManifestError:
     return Incomplete(
         f"The cache cannot use {path}: {error.strerror or error}.",
-        "Free space, or name another folder with --cache.",
+        "Free space, or name another directory with --cache.",
         reason="not-written",
     )

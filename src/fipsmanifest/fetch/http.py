@@ -88,9 +88,9 @@ class Http:
         *,
         form: Mapping[str, str] | None = None,
     ) -> Fetched:
-        """Give a document of at most ``limit`` bytes; with ``form`` it is asked for by POST.
+        """Return a document of at most ``limit`` bytes; with ``form`` it is requested by POST.
 
-        ``url`` may be a path. Raises `Incomplete` where it cannot be had (`Unauthorized` for a 401), `Refused` where
+        ``url`` may be a path. Raises `Incomplete` if it cannot be fetched (`Unauthorized` for a 401), `Refused` if
         it is longer.
         """
         path = local_path(url)
@@ -117,14 +117,14 @@ class Http:
         headers: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> CachedFile:
-        """Give a file of any size in the cache.
+        """Return a file of any size in the cache.
 
         ``expected`` (``sha256:HEX``, or sha384 or sha512) and ``size`` (bytes) are what it must be; with a SHA-256
         that the cache has, nothing is asked. ``limit`` caps a file whose size is not known, bytes. ``name`` is what
         progress calls it. ``url`` may be a path.
 
-        Raises `Refused` where it is not what it must be, naming both, or too large; `Incomplete` where it cannot be
-        had (`Unauthorized` for a 401) or the disk refuses. A part that arrived is kept and resumed.
+        Raises `Refused` where it is not what it must be, naming both, or too large; `Incomplete` if it cannot be
+        fetched (`Unauthorized` for a 401) or the disk refuses. A part that arrived is kept and resumed.
         """
         want = _Want(url, expected, size, min(limit or self.limits.size, self.limits.size))
         known = self._known(want)
@@ -200,14 +200,14 @@ class Http:
         return hashes.size
 
     def _continues(self, answer: Answer, want: _Want, partial: Partial) -> bool:
-        """Tell whether ``answer`` is the rest of ``partial``; where it is the whole file, make room for that."""
+        """Return whether ``answer`` is the rest of ``partial``; where it is the whole file, make room for that."""
         if answer.status == 206:
             found = _CONTENT_RANGE.fullmatch(header(answer.headers, "Content-Range").strip())
             if found and int(found.group(1)) == partial.size and _reaches_the_end(found, answer.length, want):
                 return True
         if answer.status in (206, 416):
             partial.discard()
-            raise Transient("the rest could not be had")
+            raise Transient("the rest could not be fetched")
         partial.begin({"url": want.url, "validator": _strong_validator(answer.headers)})
         return False
 
@@ -268,8 +268,8 @@ class _Want:
             len(self.value) != _ALGORITHMS.get(self.algorithm, 0) or not re.fullmatch("[0-9a-f]+", self.value)
         ):
             raise Refused(
-                f"{shown(url)} is named by '{expected[:150]}', which is no SHA-256, SHA-384 or SHA-512 digest.",
-                "Ask upstream for one: weaker digests do not tell files apart.",
+                f"{shown(url)} is named by '{expected[:150]}', which is not a SHA-256, SHA-384 or SHA-512 digest.",
+                "Ask upstream for one: weaker digests do not identify a file.",
             )
 
 
@@ -288,7 +288,7 @@ class _Hashes:
             self._other.update(data)
 
     def checked(self, want: _Want) -> str:
-        """Give the SHA-256 of a file that is what it must be."""
+        """Return the SHA-256 of a file after checking it."""
         found = (self._other or self._sha256).hexdigest()
         if want.value and found != want.value:
             raise Refused(
@@ -329,7 +329,7 @@ def _reaches_the_end(content_range: re.Match[str], length: int | None, want: _Wa
     """Return whether a part is all that was missing, and as long as it says: half a file must not pass for one.
 
     A server may send less than it was asked for. Where it does not say how long the whole is, only a size or digest
-    that is known otherwise tells.
+    that is known otherwise decides.
     """
     first, last, size = content_range.groups()
     if length is not None and length != int(last) - int(first) + 1:
@@ -360,7 +360,7 @@ def _wrong_size(want: _Want, found: int | None) -> FipsManifestError:
 
 
 def _resume_headers(want: _Want, partial: Partial) -> dict[str, str]:
-    """Give what asks for the rest of ``partial``; nothing where there is none that can be trusted to fit."""
+    """Return the headers that request the rest of ``partial``; none if no part can be continued."""
     size = partial.size
     if not size or size > want.limit:
         return {}
@@ -373,7 +373,8 @@ def _resume_headers(want: _Want, partial: Partial) -> dict[str, str]:
 
 
 def _strong_validator(headers: Mapping[str, str]) -> str:
-    """Give what names exactly these bytes (RFC 9110, 13.1.5): a strong ETag, or a date well before the answer's."""
+    """Return the validator of exactly these bytes (RFC 9110, 13.1.5): a strong ETag, or a date well before the
+    answer's."""
     etag = header(headers, "ETag")
     if etag:
         return etag if etag.startswith('"') else ""
@@ -397,7 +398,7 @@ def _take(chunks: Iterator[bytes], limit: int, url: str) -> bytes:
 
 
 def _read_local(path: Path) -> Iterator[bytes]:
-    """Give the bytes of a file of the user's. Raises `UsageError` for anything else, `Incomplete` where it is gone."""
+    """Yield the bytes of a file of the user's. Raises `UsageError` for anything else, `Incomplete` where it is gone."""
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is not a regular file.", "Check the path.")
     try:
@@ -406,5 +407,5 @@ def _read_local(path: Path) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise Incomplete(
-            f"{path} cannot be read: {error.strerror}.", "Check the path, or the folder that the mirror names."
+            f"{path} cannot be read: {error.strerror}.", "Check the path, or the directory that the mirror names."
         ) from error

@@ -23,7 +23,7 @@ class Mirrors:
     def parse(cls, options: Iterable[str]) -> Mirrors:
         """Read ``FROM=TO`` as the user writes them.
 
-        FROM is the beginning of a URL or of an image reference; TO is another one, or a folder. Raises `UsageError`
+        FROM is the beginning of a URL or of an image reference; TO is another one, or a directory. Raises `UsageError`
         for anything else, and for two mirrors of the same FROM.
         """
         rewrites: dict[str, str] = {}
@@ -36,11 +36,11 @@ class Mirrors:
                     "Write it as in --mirror https://packages.example/=./mirror/.",
                 )
             if rewrites.setdefault(start, target) != target:
-                raise UsageError(f"There are two mirrors of {start}.", "Keep the one that is meant.")
+                raise UsageError(f"There are two mirrors of {start}.", "Keep one of them.")
         return cls(rewrites)
 
     def rewrite(self, address: str) -> str:
-        """Give the address (a URL or an image reference) that ``address`` is to be fetched from."""
+        """Return the address (a URL or an image reference) that ``address`` is to be fetched from."""
         fitting = [start for start in self.rewrites if _begins(address, start)]
         if not fitting:
             return address
@@ -49,7 +49,7 @@ class Mirrors:
 
 
 def _begins(address: str, start: str) -> bool:
-    """Tell whether ``address`` begins with ``start`` up to the end of a part: no mirror of ``/a`` serves ``/ab``."""
+    """Return whether ``address`` begins with ``start`` up to the end of a part: no mirror of ``/a`` serves ``/ab``."""
     if not address.startswith(start):
         return False
     # In a reference a tag or digest may follow; in a URL a colon would begin another server's port.

@@ -8,7 +8,8 @@ from datetime import UTC
 
 
 def retry_after(text: str, longest: float) -> float | None:
-    """Give the seconds that a ``Retry-After`` asks for, in either of its forms (RFC 9110, 10.2.3), at most ``longest``.
+    """Return the seconds that a ``Retry-After`` asks for, in either of its forms (RFC 9110, 10.2.3), at most
+    ``longest``.
 
     None for what is neither; a date that has passed is 0.
     """

@@ -137,7 +137,7 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
+        """Yield the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
         import urllib3.exceptions
 
         raw = self._response.raw
@@ -320,7 +320,7 @@ def shown(url: str) -> str:
 
 
 def local_path(url: str) -> Path | None:
-    """Give the path that ``url`` is or names (``file:``), None for an address of a network."""
+    """Return the path that ``url`` is or names (``file:``), None for an address of a network."""
     if url.startswith("file:"):
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):
@@ -426,13 +426,13 @@ def _reason(answer: Answer) -> str:
         return ""
     errors = document.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else document
-    told = (first.get(key) for key in ("code", "message", "error_description", "details"))
-    words = ": ".join(text for text in told if isinstance(text, str) and text)
+    parts = (first.get(key) for key in ("code", "message", "error_description", "details"))
+    words = ": ".join(text for text in parts if isinstance(text, str) and text)
     return shown_name(words[:_SHOWN_REASON])[1:-1]
 
 
 def _plain(error: BaseException) -> str:
-    """Give the innermost reason in one line: requests and urllib3 wrap it several times."""
+    """Return the innermost reason in one line: requests and urllib3 wrap it several times."""
     reason = getattr(error, "reason", None)
     while isinstance(reason, BaseException) or (error.args and isinstance(error.args[0], BaseException)):
         error = reason if isinstance(reason, BaseException) else error.args[0]

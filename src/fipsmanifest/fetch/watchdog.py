@@ -1,7 +1,7 @@
 """Deadlines for connections, whatever a server sends meanwhile.
 
 A socket's timeout begins again with every byte. A server that sends one header byte every few seconds, or informational
-answers without end, would keep a request for days; only somebody beside the reading thread can end that.
+answers without end, would keep a request for days; only another thread than the reading one can end that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import requests.adapters
 
-#: Seconds between two looks at the connections.
+#: Seconds between two checks of the connections.
 _POLL = 0.25
 
 
@@ -32,7 +32,7 @@ class Limit:
 class Watchdog:
     """Ends connections that are beyond their limit. Safe for threads; its own runs only while there are limits.
 
-    Once ``stop`` is set, it ends all of them: whoever reads would wait as long as a silent server likes.
+    Once ``stop`` is set, it ends all of them: a reader would otherwise wait as long as a server is silent.
     """
 
     def __init__(self, stop: threading.Event) -> None:

@@ -11,14 +11,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from ..archive.layers import Entry, Whiteout, merge, read_layer
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget
-from ..archive.member import Member
+from ..archive.member import Mark, Member, MemberType
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Refused, Several
 from ..fetch.cache import Cache
@@ -29,8 +31,7 @@ from ..progress import SILENT, Progress, Task
 from ..state import durable
 from .inspector import Inspector
 from .nested import ContainerInspector
-from .packed import PackedFile, packed_files, packed_from_json, packed_to_json
-from .serialization import from_json, to_json
+from .packed import PackedFile, packed_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,17 @@ class _Contents:
 
 #: The cached result of a unit is a list of these: the members of a package or tarball, or the changes of a layer.
 _Change = Entry[_Contents] | Whiteout
+#: Path, type, mode, size, target and mark of a member.
+_MemberFields = tuple[str, MemberType, int, int, str | None, Mark | None]
 _Read = Callable[[Task], list[_Change]]
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedEntry:
+    """An entry in a file of the cache."""
+
+    member: _MemberFields
+    contents: _Contents | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +180,7 @@ class Inspection:
                 changes = unit.read(task)
         finally:
             task.done()
-        durable.write(cached, json.dumps([_to_json(change) for change in changes]).encode())
+        durable.write(cached, _dump_changes(changes))
         return changes
 
 
@@ -267,32 +278,32 @@ def _layer_key(layer: Blob, diff_id: str) -> str:
 
 
 def _without_content(member: Member) -> Member:
-    return Member(member.path, member.type, member.mode, member.size, member.target, member.mark)
+    return Member(*_fields(member))
 
 
-def _to_json(change: _Change) -> dict[str, Any]:
-    if isinstance(change, Whiteout):
-        return {"whiteout": change.path, "opaque": change.opaque}
-    member = change.member
-    return {
-        "member": [member.path, member.type, member.mode, member.size, member.target, member.mark],
-        "finding": to_json(change.seen.finding, whole=True) if change.seen and change.seen.finding else None,
-        "packed": [packed_to_json(item) for item in change.seen.packed] if change.seen else [],
-    }
+@lru_cache(maxsize=1)
+def _changes_adapter() -> TypeAdapter[list[_CachedEntry | Whiteout]]:
+    # Made once, and only where an artifact is inspected.
+    return TypeAdapter(list[_CachedEntry | Whiteout])
+
+
+def _dump_changes(changes: Sequence[_Change]) -> bytes:
+    cached = [
+        change if isinstance(change, Whiteout) else _CachedEntry(_fields(change.member), change.seen)
+        for change in changes
+    ]
+    # Paths may have bytes that are not UTF-8, as lone surrogates, which pydantic's own JSON does not allow.
+    return json.dumps(_changes_adapter().dump_python(cached, mode="json")).encode()
 
 
 def _load_changes(path: Path) -> list[_Change] | None:
     """Return cached changes; None if there are no valid ones, and the unit has to be inspected again."""
     try:
-        return [_change(item) for item in documents.read_json(path.read_bytes())]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        cached = _changes_adapter().validate_python(documents.read_json(path.read_bytes()))
+    except (OSError, ValueError):
         return None
+    return [item if isinstance(item, Whiteout) else Entry(Member(*item.member), item.contents) for item in cached]
 
 
-def _change(item: dict[str, Any]) -> _Change:
-    if "whiteout" in item:
-        return Whiteout(item["whiteout"], opaque=item["opaque"])
-    member = Member(*item["member"])
-    finding = from_json(item["finding"]) if item["finding"] else None
-    packed = tuple(packed_from_json(one, member.path) for one in item["packed"])
-    return Entry(member, _Contents(finding, packed) if finding or packed else None)
+def _fields(member: Member) -> _MemberFields:
+    return member.path, member.type, member.mode, member.size, member.target, member.mark

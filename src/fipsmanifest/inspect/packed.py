@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..errors import FipsManifestError, Incomplete
 from ..model.finding import Finding
 from .nested import LocatedFinding, Outcome, UnopenedContainer
-from .serialization import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,3 @@ def packed_files(outcomes: Iterable[Outcome], artifact: str, outer: str) -> Iter
             # Layers are shared by images, so the artifact's name must not be in what is kept of one.
             reason = outcome.message.replace(member, outer).rstrip(".")
             yield PackedFile(outer, "", None, None, f"was not opened to its end: {reason}")
-
-
-def packed_to_json(packed: PackedFile) -> dict[str, Any]:
-    """Return the JSON form of a record; the file that it is packed in is known where it is kept."""
-    finding = to_json(packed.finding, whole=True) if packed.finding else None
-    return {"inner": packed.inner, "path": packed.path, "finding": finding, "problem": packed.problem}
-
-
-def packed_from_json(document: dict[str, Any], outer: str) -> PackedFile:
-    """Return the record of `packed_to_json`. Raises `KeyError` or `TypeError` for another form."""
-    finding = from_json(document["finding"]) if document["finding"] else None
-    return PackedFile(outer, document["inner"], document["path"], finding, document["problem"])

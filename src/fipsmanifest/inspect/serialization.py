@@ -1,11 +1,10 @@
-"""The JSON forms of findings and modules: entries of ``files[]`` and ``modules{}`` of a manifest, and the cache."""
+"""The JSON forms of findings and modules: entries of ``files[]`` and ``modules{}`` of a manifest."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, Verdict
+from ..model.finding import CryptoFacts, DetectedModule, Finding, GoFacts
 from .table import Table
 
 #: Build settings that matter for cryptography or identify the source; the others differ between machines of builders.
@@ -30,12 +29,8 @@ SETTINGS_THAT_MATTER = frozenset(
 )
 
 
-def to_json(finding: Finding, *, whole: bool = False) -> dict[str, Any]:
-    """Return the manifest's entry for a finding. Keys that do not apply are absent; ``mode`` has octal digits.
-
-    With ``whole``, the entry has everything that `from_json` needs, for the cache: also all build settings, all fields
-    of the module, and the facts of the ELF header.
-    """
+def to_json(finding: Finding) -> dict[str, Any]:
+    """Return the manifest's entry for a finding. Keys that do not apply are absent; ``mode`` has octal digits."""
     entry: dict[str, Any] = {
         "path": finding.path,
         "type": finding.type,
@@ -45,34 +40,10 @@ def to_json(finding: Finding, *, whole: bool = False) -> dict[str, Any]:
         "size": finding.size,
         "target": finding.target,
         "architecture": finding.elf.machine if finding.elf else None,
-        "go": _go(finding.go, whole=whole) if finding.go else None,
-        "crypto": _crypto(finding.crypto, whole=whole) if finding.crypto else None,
-        "elf": asdict(finding.elf) if finding.elf and whole else None,
+        "go": _go(finding.go) if finding.go else None,
+        "crypto": _crypto(finding.crypto) if finding.crypto else None,
     }
     return {key: value for key, value in entry.items() if value is not None}
-
-
-def from_json(entry: dict[str, Any]) -> Finding:
-    """Read back what `to_json` gave ``whole``; raises ValueError, KeyError or TypeError where it is anything else."""
-    elf, go, crypto = entry.get("elf"), entry.get("go"), entry.get("crypto")
-    return Finding(
-        path=entry["path"],
-        type=entry["type"],
-        mode=int(entry["mode"], 8),
-        sha256=entry.get("sha256"),
-        size=entry.get("size"),
-        role=entry["role"],
-        target=entry.get("target"),
-        elf=ElfFacts(**elf) if elf else None,
-        go=GoFacts(go["version"], go.get("path"), go.get("module"), go.get("settings", {})) if go else None,
-        crypto=CryptoFacts(
-            Verdict(crypto["verdict"]),
-            DetectedModule(**crypto["module"]) if "module" in crypto else None,
-            crypto["evidence"],
-        )
-        if crypto
-        else None,
-    )
 
 
 def module_to_json(module: DetectedModule, table: Table) -> dict[str, Any]:
@@ -104,14 +75,14 @@ def module_to_json(module: DetectedModule, table: Table) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _go(go: GoFacts, *, whole: bool) -> dict[str, Any]:
-    settings = {key: go.settings[key] for key in sorted(go.settings) if whole or key in SETTINGS_THAT_MATTER}
+def _go(go: GoFacts) -> dict[str, Any]:
+    settings = {key: go.settings[key] for key in sorted(go.settings) if key in SETTINGS_THAT_MATTER}
     entry = {"version": go.version, "path": go.path, "module": go.module, "settings": settings or None}
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _crypto(crypto: CryptoFacts, *, whole: bool) -> dict[str, Any]:
+def _crypto(crypto: CryptoFacts) -> dict[str, Any]:
     entry: dict[str, Any] = {"verdict": str(crypto.verdict), "evidence": dict(crypto.evidence)}
     if crypto.module:
-        entry["module"] = asdict(crypto.module) if whole else crypto.module.id
+        entry["module"] = crypto.module.id
     return entry

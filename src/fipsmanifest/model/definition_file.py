@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -114,6 +115,18 @@ def _table_path(parts: list[str], *, array: bool, counts: dict[str, int]) -> lis
         if prefix in counts:
             path.append(counts[prefix])
     return path
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a definition's file, for editors; dates of TOML are strings there.
+
+    It has the keys and their forms. What depends on several keys is checked by `lint`.
+    """
+    schema = Definition.model_json_schema(by_alias=True)
+    # The file's name is the definition's.
+    del schema["properties"]["name"]
+    schema["required"] = [key for key in schema["required"] if key != "name"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def find(root: Path, kubernetes: str | None = None) -> dict[str, list[Path]]:

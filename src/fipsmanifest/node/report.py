@@ -194,6 +194,9 @@ def _components(report: Report, colour: bool) -> List[str]:
         if row["status"] == PASS and note is not None:
             mark = "{}, {}]".format(mark[:-1], note)
         lines.append("{:<{}} {}".format(subject, _WIDTH, _paint(mark, row["status"], colour)))
+        if row["verdict"]:
+            of_modules = " ({})".format(", ".join(row["modules"])) if row["modules"] else ""
+            lines.append("    listed as: {}{}".format(visible(str(row["verdict"])), of_modules))
     return lines
 
 

@@ -5,7 +5,8 @@ import posixpath
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from ..trust.text import visible
-from . import tree, yaml
+from . import tree
+from .formats import yaml
 
 DIRECTORY = "/etc/kubernetes/manifests"
 """Where kubeadm keeps them."""

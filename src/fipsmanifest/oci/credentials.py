@@ -45,7 +45,7 @@ class Credentials:
 
     @property
     def basic(self) -> str:
-        """Give the value of an Authorization header (RFC 7617)."""
+        """Return the value of an Authorization header (RFC 7617)."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
     def __repr__(self) -> str:
@@ -53,10 +53,10 @@ class Credentials:
 
 
 def find(registry: str, repository: str, note: Callable[[str], object] = str) -> Credentials | None:
-    """Give the credentials for ``repository`` at ``registry`` (``host`` or ``host:port``), None for a stranger.
+    """Return the credentials for ``repository`` at ``registry`` (``host`` or ``host:port``), None if there are none.
 
-    The first file that knows the registry decides, and in it the longest name that fits. ``note`` is told of a
-    credential helper that cannot be used. Raises `Incomplete` for a file that cannot be read or is not JSON.
+    The first file that knows the registry decides, and in it the longest name that matches. ``note`` is called with
+    each credential helper that cannot be used. Raises `Incomplete` for a file that cannot be read or is not JSON.
     """
     for document in _documents():
         helpers, stored = _entry(document, "credHelpers"), _by_name(_entry(document, "auths"))

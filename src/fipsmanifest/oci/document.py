@@ -61,7 +61,7 @@ class Descriptor:
     size: int
     """Bytes, or `UNKNOWN_SIZE`."""
     media_type: str
-    """As it stands."""
+    """As it is stored."""
     os: str | None = None
     """In an index: Go's name of the operating system."""
     architecture: str | None = None
@@ -86,7 +86,7 @@ class NotAnImage(Refused):
     """A manifest of something else than an image: a chart, a signature, a list of components."""
 
     def __init__(self, what: str, why: str) -> None:
-        super().__init__(f"{what} is no container image: {why}.", _ADVICE)
+        super().__init__(f"{what} is not a container image: {why}.", _ADVICE)
         self.why = f"not a container image: {why}"
 
 
@@ -172,7 +172,7 @@ def parse_config(data: bytes, what: str) -> Config:
     if not isinstance(system, str) or not isinstance(machine, str):
         raise Refused(f"{what} is not an image configuration.", _ADVICE)
     if not all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in diff_ids):
-        raise Refused(f"{what} names a layer by something that is no SHA-256 digest.", _ADVICE)
+        raise Refused(f"{what} names a layer by something that is not a SHA-256 digest.", _ADVICE)
     return Config(system.lower() or "linux", machine, tuple(diff_ids))
 
 
@@ -205,7 +205,7 @@ def _descriptor(entry: object, what: str) -> Descriptor:
     check_keys(entry, imagejson.DESCRIPTOR, what)
     digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise Refused(f"{what} names something by {shown(str(digest))}, which is no SHA-256 digest.", _ADVICE)
+        raise Refused(f"{what} names something by {shown(str(digest))}, which is not a SHA-256 digest.", _ADVICE)
     if type(size) is not int or not 0 <= size < 1 << 50 or not isinstance(media_type, str):
         raise Refused(f"{what} has no size or media type for {digest}.", _ADVICE)
     platform = entry.get("platform")

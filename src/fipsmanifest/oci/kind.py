@@ -16,7 +16,7 @@ from .document import CONFIGS, LAYERS, Config, Descriptor, Manifest, NotAnImage,
 #: ones, images of file systems.
 _OF_IMAGES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 
-#: Bytes of a tar's first block, by which it is told.
+#: Bytes of a tar's first block, by which a tar is recognized.
 _BLOCK = 512
 
 _ADVICE = "Do not use this image; ask those who publish it."
@@ -26,10 +26,10 @@ class Origin(Protocol):
     """Where an image's parts come from."""
 
     def document(self, descriptor: Descriptor) -> bytes:
-        """Give a manifest that an index names. Raises `Refused` for another digest or size."""
+        """Return a manifest that an index names. Raises `Refused` for another digest or size."""
 
     def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
-        """Give a configuration or layer in the cache. Raises `Refused` for another digest or size."""
+        """Return a configuration or layer in the cache. Raises `Refused` for another digest or size."""
 
 
 class Browsable(Origin, Protocol):
@@ -42,7 +42,7 @@ class Browsable(Origin, Protocol):
 def read_config(data: bytes, manifest: Manifest, name: str) -> Config:
     """Return the configuration of an image.
 
-    What a manifest is, the types that it names do not tell: containerd runs any whose configuration has a ``rootfs``
+    The types that a manifest names do not decide what it is: containerd runs any whose configuration has a ``rootfs``
     with a digest for each layer, docker and podman any whose configuration is of a type that they know. Raises
     `NotAnImage` for what neither would run, `Refused` for an image that is damaged.
     """
@@ -60,7 +60,7 @@ def read_config(data: bytes, manifest: Manifest, name: str) -> Config:
 
 
 def check_layers(document: Manifest, origin: Origin, name: str) -> None:
-    """Raise `Refused` for layers that are elsewhere or of another format, `NotAnImage` for one that is none."""
+    """Raise `Refused` for layers that are elsewhere or of another format, `NotAnImage` for what is not an image."""
     for layer in document.layers:
         if layer.is_foreign:
             raise Refused(

@@ -62,19 +62,19 @@ class Reference:
 
     @property
     def text(self) -> str:
-        """Give the reference in full."""
+        """Return the reference in full."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.registry}/{self.repository}{tag}{digest}"
 
     @property
     def host(self) -> str:
-        """Give the host that serves it."""
+        """Return the host that serves it."""
         return _HUB_HOST if self.registry == _HUB else self.registry
 
     @property
     def base(self) -> str:
-        """Give the URL below which its repository's objects are."""
+        """Return the URL below which its repository's objects are."""
         scheme = self.scheme or ("http" if _is_loopback(self.host) else "https")
         return f"{scheme}://{self.host}/v2/{self.repository}"
 
@@ -134,21 +134,21 @@ class Registry:
     """Pulls from registries; one object for all of them, safe for threads. It keeps tokens, never credentials."""
 
     def __init__(self, http: Http, note: Callable[[str], object] = str) -> None:
-        """``note`` is told of credential helpers that cannot be used."""
+        """``note`` is called with each credential helper that cannot be used."""
         self._http = http
         self._note = note
         self._authorizations: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def resolve(self, reference: Reference) -> Fetched:
-        """Give the document that ``reference`` names, by its digest where it has one.
+        """Return the document that ``reference`` names, by its digest where it has one.
 
         Raises `Refused` where the registry serves another one than was asked for, `Incomplete` where it serves none.
         """
         return self._document(reference, reference.digest or reference.tag or "latest", reference.digest)
 
     def manifest(self, reference: Reference, descriptor: Descriptor) -> Fetched:
-        """Give the document that an index names. Raises as `resolve`, and `Refused` for another size."""
+        """Return the document that an index names. Raises as `resolve`, and `Refused` for another size."""
         fetched = self._document(reference, descriptor.digest, descriptor.digest)
         if len(fetched.data) != descriptor.size:
             raise Refused(
@@ -159,7 +159,7 @@ class Registry:
         return fetched
 
     def blob(self, reference: Reference, descriptor: Descriptor, limit: int | None = None) -> CachedFile:
-        """Give a configuration or layer in the cache, its digest and size checked; ``limit`` in bytes.
+        """Return a configuration or layer in the cache, its digest and size checked; ``limit`` in bytes.
 
         Raises as `Http.download`.
         """
@@ -213,7 +213,7 @@ class Registry:
         failure: Incomplete = denied
         asked: list[str] = []
         while scope := _next_scope(reference, denied.challenge, asked):
-            # Whoever the registry redirects to must not get to say where its credentials go.
+            # A host that the registry redirects to must not choose where its credentials are sent.
             if not same_origin(denied.url, reference.base):
                 raise denied
             asked.append(scope)
@@ -243,7 +243,7 @@ class Registry:
         if not challenges.keys() & {"bearer", "basic"}:
             raise denied
         found = credentials.find(reference.registry, reference.repository, self._note)
-        # A token before a password: it may do less, and strangers are given one as well.
+        # A token before a password: it permits less, and is issued without credentials as well.
         if "bearer" in challenges:
             return self._bearer(reference, challenges["bearer"].parameters, scope, found)
         if found is None or found.identity_token:
@@ -309,7 +309,7 @@ class Registry:
 
 
 def mirrored(reference: Reference, text: str) -> Reference:
-    """Give ``text``, to which a mirror rewrote ``reference``, as a reference; the digest must stay.
+    """Return ``text``, to which a mirror rewrote ``reference``, as a reference; the digest must stay.
 
     Raises `UsageError`.
     """

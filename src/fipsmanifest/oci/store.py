@@ -1,4 +1,4 @@
-"""The files of an image archive by their paths in it, wherever they lie: in a folder or in a tar."""
+"""The files of an image archive by their paths in it, in a directory or in a tar."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ class Store(Protocol):
     name: str
 
     def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether there is such a file."""
 
     def open(self, path: str) -> AbstractContextManager[Content]:
-        """Give the file, to be read inside ``with``. Raises `Refused` where there is no such file."""
+        """Return the file, to be read inside ``with``. Raises `Refused` where there is no such file."""
 
     def require_single(self, path: str) -> None:
         """Raise `Refused` where readers of the archive may find different files at ``path``."""
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
-        """Give each file but those at ``paths``, links followed, with its content. Raises as reading the archive."""
+        """Yield each file but those at ``paths``, links followed, with its content. Raises as reading the archive."""
 
 
 class FolderStore:
-    """An archive that was unpacked into a folder."""
+    """An archive that was unpacked into a directory."""
 
     def __init__(self, root: Path) -> None:
         self.name = root.name
         self._root = root
 
     def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether there is such a file."""
         return (self._root / path.lstrip("/")).is_file()
 
     @contextmanager
     def open(self, path: str) -> Iterator[Content]:
-        """Give the file. Raises `Refused` where it is missing, or lies elsewhere by a link."""
+        """Return the file. Raises `Refused` if it is missing, or is outside of the archive by a link."""
         place = self._root / path.lstrip("/")
         try:
             descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -61,10 +61,10 @@ class FolderStore:
             yield file
 
     def require_single(self, path: str) -> None:
-        """Do nothing: a folder has one file of a name."""
+        """Do nothing: a directory has one file of a name."""
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
-        """Give each file but those at ``paths``. Raises as `folder.members`, and `Refused` for a link out."""
+        """Yield each file but those at ``paths``. Raises as `folder.members`, and `Refused` for a link out."""
         root = self._root.resolve()
         known = {(root / path.lstrip("/")).resolve() for path in paths}
         for member in folder.members(root):
@@ -79,7 +79,7 @@ class FolderStore:
 
 
 class TarStore:
-    """An archive in a plain tar: its members are looked up once and read where they lie.
+    """An archive in a plain tar: its members are indexed once and read in place.
 
     Sparse files are not parts of it, since their bytes are not in one place; `others` has them.
     """
@@ -109,12 +109,12 @@ class TarStore:
                     self._places[member.path] = self._places[member.target]
 
     def has(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether there is such a file."""
         return self._place(path) is not None
 
     @contextmanager
     def open(self, path: str) -> Iterator[Content]:
-        """Give the file. Raises `Refused` where it is missing."""
+        """Return the file. Raises `Refused` where it is missing."""
         place = self._place(path)
         if place is None:
             raise missing(self.name, path)
@@ -140,7 +140,7 @@ class TarStore:
         )
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
-        """Give each file but those at ``paths``, whatever its name: replaced ones may live on by links.
+        """Yield each file but those at ``paths``, whatever its name: replaced ones may still be reachable by links.
 
         Raises as `tar.members`.
         """
@@ -170,7 +170,7 @@ class _Part:
 
 
 def missing(archive: str, path: str) -> Refused:
-    """Give the error for a file that an archive names and does not have."""
+    """Return the error for a file that an archive names and does not have."""
     return Refused(
         f"{archive} has no {shown(path.lstrip('/'))}, which it names.",
         "Do not use this archive; ask those who made it.",

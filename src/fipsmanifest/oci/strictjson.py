@@ -26,7 +26,7 @@ ROOTFS = frozenset({"type", "diff_ids"})
 SAVED_IMAGE = frozenset({"Config", "RepoTags", "Layers"})
 
 
-#: An escape that stands for half a character, alone or in a pair (RFC 8259, 7).
+#: An escape of half a character, alone or in a pair (RFC 8259, 7).
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 

@@ -93,6 +93,21 @@ class SecretKey:
     """Whether gpg calls it revoked or invalid."""
 
 
+class _Gpg(gnupg.GPG):  # type: ignore[misc]
+    """python-gnupg whose gpg ends with a call that is interrupted.
+
+    A gpg that waits for an agent or a card would otherwise go on without anything that reads its signature.
+    """
+
+    def _collect_output(self, process: subprocess.Popen[bytes], *arguments: Any, **named: Any) -> Any:
+        try:
+            return super()._collect_output(process, *arguments, **named)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
+
 def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
     """Open gpg, with the keys in ``gnupghome`` (gpg's own default where None); raises `Incomplete` if gpg is missing.
 
@@ -105,7 +120,7 @@ def open_gpg(gnupghome: Path | None = None) -> gnupg.GPG:
             f"The directory {gnupghome} for gpg's keys does not exist.", "Name gpg's home directory, as in GNUPGHOME."
         )
     try:
-        return gnupg.GPG(
+        return _Gpg(
             gpgbinary=program,
             gnupghome=None if gnupghome is None else str(gnupghome),
             env=environment(),

@@ -8,7 +8,8 @@ import contextlib
 import re
 from typing import Dict, NamedTuple, Optional
 
-from .. import bolt, containerd, tree
+from .. import containerd, tree
+from ..containerd import bolt
 from ..result import Node
 
 METADATA = containerd.ROOT + "/io.containerd.metadata.v1.bolt/meta.db"

@@ -343,7 +343,8 @@ class _Check:
             evidence["code"] = "deleted"
             was = "a listed file" if digest in self._inventory.sizes else "an unlisted file"
             actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
-            advice = _RESTART if digest in self._inventory.sizes or not denied else _UNLISTED
+            # Where nothing listed is installed, a restart runs nothing better.
+            advice = _RESTART if digest in self._inventory.sizes or (listed_path and not denied) else _UNLISTED
             return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=advice)
         if running.script and not is_listed:
             evidence["code"] = "script"
@@ -435,7 +436,7 @@ class _Check:
             if self._is_seen(name, program.digests) or told.intersection((name, program.component)):
                 continue
             is_certain = name == "kube-proxy" and not self._hidden and not self._beyond
-            advice = _NO_PROXY if name == "kube-proxy" else _START
+            advice = _NO_PROXY if name == "kube-proxy" else _START if procfs.sees_all() else _HOST_PIDS
             evidence = of_component({"code": "not-running"}, program.component)
             status = FAIL if is_certain else UNKNOWN
             found.append(Result(ID, name, status, "running", "not running", evidence, advice))

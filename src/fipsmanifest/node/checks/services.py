@@ -9,8 +9,9 @@ import socket
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
-from .. import deadline, tls, tree
-from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, wanted_components
+from .. import deadline, tree
+from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component, wanted_components
+from ..tls import client
 from . import listening, procfs
 from .inventory import Inventory
 
@@ -47,6 +48,8 @@ class _Service(NamedTuple):
     """Whether the node's role has it; one that it has not is asked where it listens all the same."""
     allowed: Tuple[Tuple[str, Dict[str, Any]], ...]
     """Manifest's name, and its entry for the service."""
+    component: Optional[str] = None
+    """Whose it is; None if no manifest lists a program of it."""
     programs: FrozenSet[str] = frozenset()
     """Digests of the programs that may have the port; none where the manifests list none, or the role needs none."""
 
@@ -170,7 +173,9 @@ def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
         own = [one for one in entries if node.role in (_texts(one[1], "roles") or [node.role])]
         components = {str(entry.get("component") or name) for _, entry in entries}
         programs = [inventory.of(one) for one in components if inventory.component_of(one) in required]
-        services.append(_Service(name, port, bool(own), tuple(own or entries), frozenset().union(*programs)))
+        component = next((inventory.component_of(one) for one in sorted(components) if inventory.of(one)), None)
+        allowed = tuple(own or entries)
+        services.append(_Service(name, port, bool(own), allowed, component, frozenset().union(*programs)))
     return services
 
 
@@ -199,6 +204,11 @@ def _shown_place(address: Tuple[Any, ...]) -> str:
 
 
 def _check_service(service: _Service, place: _Place, owners: Sequence[Optional[_Owner]]) -> Result:
+    found = _ask(service, place, owners)
+    return found._replace(evidence=of_component(found.evidence, service.component))
+
+
+def _ask(service: _Service, place: _Place, owners: Sequence[Optional[_Owner]]) -> Result:
     shown = visible(_shown_place(place.address))
     subject = "{} {}".format(visible(service.name, 60), shown if shown.startswith("[") else "[{}]".format(shown))
     expected = _expected(service.allowed[0][1])
@@ -207,8 +217,8 @@ def _check_service(service: _Service, place: _Place, owners: Sequence[Optional[_
         actual = "listens where other sockets answer"
         return Result(ID, subject, UNKNOWN, expected, actual, {"code": "hidden"}, _HIDDEN)
     try:
-        found = tls.ask(place.address, allowed, _SECONDS)
-    except tls.Refused as error:
+        found = client.ask(place.address, allowed, _SECONDS)
+    except client.Refused as error:
         if place.beside:
             return Result(ID, subject, NOT_APPLICABLE, None, "another port of the component, closed meanwhile")
         return Result(ID, subject, UNKNOWN, expected, "nothing answers ({})".format(error), {}, _START)
@@ -239,7 +249,7 @@ def _served_by(known: Sequence[_Owner]) -> Dict[str, Any]:
     return {"program": visible(owner.program), "pid": owner.pid, "another_program": not owner.is_own}
 
 
-def _judge(service: _Service, subject: str, expected: str, found: tls.Accepted) -> Result:
+def _judge(service: _Service, subject: str, expected: str, found: client.Accepted) -> Result:
     evidence: Dict[str, Any] = {
         "versions": list(found.suites),
         "suites": {version: suites[:_MAX_SHOWN] for version, suites in found.suites.items()},
@@ -262,13 +272,13 @@ def _judge(service: _Service, subject: str, expected: str, found: tls.Accepted) 
     return Result(ID, subject, PASS, expected, actual, evidence)
 
 
-def _advice(found: tls.Accepted, outside: Sequence[str]) -> str:
+def _advice(found: client.Accepted, outside: Sequence[str]) -> str:
     """Return what to do about versions and suites that are not allowed."""
     only_new = set(outside) <= {_TLS13, *found.suites.get(_TLS13, [])}
     return _GO_TLS13 if only_new else _CLOSE + " " + _GO_TLS13 if _TLS13 in outside else _CLOSE
 
 
-def _outside(entry: Dict[str, Any], found: tls.Accepted) -> List[str]:
+def _outside(entry: Dict[str, Any], found: client.Accepted) -> List[str]:
     """Give the versions and suites that are accepted and not allowed."""
     versions = _texts(entry, "tls_versions")
     names = set(_texts(entry, "cipher_suites"))
@@ -292,7 +302,7 @@ def _expected(entry: Dict[str, Any]) -> str:
     return visible(_line(_texts(entry, "tls_versions"), _texts(entry, "cipher_suites")), 1000)
 
 
-def _shown(found: tls.Accepted) -> str:
+def _shown(found: client.Accepted) -> str:
     suites = [suite for version in found.suites.values() for suite in version]
     return visible(_line(list(found.suites), sorted(set(suites), key=suites.index)[:_MAX_SHOWN]), 2000)
 

@@ -8,7 +8,8 @@ import errno
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import bolt, containerd, tree
+from ... import containerd, tree
+from ...containerd import bolt
 from ...result import UNKNOWN, Listed, Node, Result, is_own_program, of_component
 from . import added, containers, content, copies, names, snapshots
 from .listed import ID, Image, images_of

@@ -10,7 +10,8 @@ import time
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import overlay, tree
+from ... import tree
+from ...containerd import overlay
 from ...result import FAIL, UNKNOWN, Node, Result, of_component
 from . import snapshots
 from .listed import ID, PULL, Image

@@ -13,7 +13,8 @@ import re
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import bolt, containerd, helper, tree
+from ... import containerd, helper, tree
+from ...containerd import bolt
 from ...result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Node, Result, of_component
 from .. import container_pods
 from ..container_pods import Pod

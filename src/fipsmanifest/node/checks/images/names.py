@@ -8,7 +8,8 @@ import json
 from typing import Dict, FrozenSet, List, Optional, Sequence, Set
 
 from ....trust.text import visible
-from ... import bolt, tree
+from ... import tree
+from ...containerd import bolt
 from ...result import FAIL, UNKNOWN, Node, Result, of_component
 from .. import container_pods
 from ..platform import architecture_of

@@ -12,7 +12,8 @@ import stat
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ....trust.text import visible
-from ... import bolt, containerd, overlay, tree
+from ... import containerd, tree
+from ...containerd import bolt, overlay
 from ...result import Node
 from .listed import AGAIN, PULL
 

@@ -10,7 +10,8 @@ import posixpath
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ....trust.text import visible
-from ... import static_pods, tree, yaml
+from ... import static_pods, tree
+from ...formats import yaml
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from .programs import OTHER, Programs, result
 from .units import Daemon

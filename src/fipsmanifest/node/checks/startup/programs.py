@@ -63,6 +63,18 @@ class Found(NamedTuple):
     """Who other than root may replace it, where it is at another path than the manifest lists."""
 
 
+class OtherBuild(NamedTuple):
+    """A program that is a build of a component, and not a listed one."""
+
+    path: str
+    component: str
+
+    @property
+    def shown(self) -> str:
+        """The program, as results name it."""
+        return "{}, another build of {}".format(self.path, self.component)
+
+
 class Programs:
     """The components' own programs, by place, digest and name."""
 
@@ -233,13 +245,13 @@ class Programs:
         self._mentions -= len(found)
         return found
 
-    def builds_in(self, text: str) -> List[str]:
+    def builds_in(self, text: str) -> List["OtherBuild"]:
         """Return the programs in a command or script that are other builds of a component, whatever they are called."""
         found = []
         for path in self._paths(text):
             if self.is_program(path) and self.find(path).status == OTHER:
                 component = self.build_of(path)
-                found += ["{}, another build of {}".format(path, component)] if component else []
+                found += [OtherBuild(path, component)] if component else []
         return found
 
     def others_in(self, text: str) -> List[str]:

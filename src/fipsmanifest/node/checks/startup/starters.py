@@ -90,12 +90,17 @@ def _judge_program(path: str, programs: Programs) -> Iterator[Result]:
 def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     """Judge a text that starts programs, and the scripts that it names."""
     everything = programs.followed(text)
-    found = ["{}, which the manifest does not list".format(one) for one in programs.others_in(everything)]
+    advice = _ADVICE.format(visible(path))
+    others = programs.others_in(everything)
+    if others:
+        actual = ", ".join("{}, which the manifest does not list".format(one) for one in others)
+        component = programs.names[posixpath.basename(others[0])]
+        yield result(path, FAIL, "listed programs", actual, "other-program", path, advice, component=component)
+        return
     builds = programs.builds_in(everything)
-    if found or builds:
-        code = "other-program" if found else "other-build"
-        actual = ", ".join(found or builds)
-        yield result(path, FAIL, "listed programs", actual, code, path, _ADVICE.format(visible(path)))
+    if builds:
+        actual, component = ", ".join(one.shown for one in builds), builds[0].component
+        yield result(path, FAIL, "listed programs", actual, "other-build", path, advice, component=component)
 
 
 def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:

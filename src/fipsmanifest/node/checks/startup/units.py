@@ -213,12 +213,23 @@ def _judge_mentions(
     builds = programs.builds_in(everything)
     if builds:
         advice = _ADVICE.format(visible(command.path))
-        yield result(subject, FAIL, "a listed program", ", ".join(builds), "other-build", command.path, advice)
+        actual = ", ".join(one.shown for one in builds)
+        yield result(
+            subject,
+            FAIL,
+            "a listed program",
+            actual,
+            "other-build",
+            command.path,
+            advice,
+            component=builds[0].component,
+        )
         return
     others = programs.others_in(everything)
     if others:
         actual = "{}, which the manifest does not list".format(", ".join(others))
         status = FAIL if runs else UNKNOWN
+        component = component or programs.names[posixpath.basename(others[0])]
         advice = _ADVICE.format(visible(command.path))
         yield result(
             subject, status, "listed programs", actual, "other-program", command.path, advice, component=component

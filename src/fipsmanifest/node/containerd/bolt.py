@@ -11,7 +11,7 @@ import os
 import struct
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from . import tree
+from .. import tree
 
 _MAGIC = 0xED0CDAED
 _VERSION = 2

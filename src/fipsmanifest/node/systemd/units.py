@@ -1,7 +1,6 @@
-"""The services that systemd loads from a node's file tree: their commands, environment and other settings.
+"""The units that systemd loads from a node's file tree: their commands, environment and other settings.
 
-Rules: systemd.unit(5), systemd.service(5), systemd.exec(5), systemd.syntax(7); where these are silent, systemd's
-shared/conf-parser.c, shared/dropin.c, basic/extract-word.c and basic/env-file.c.
+Rules: systemd.unit(5), systemd.exec(5); where these are silent, systemd's shared/dropin.c and core/unit.c.
 """
 
 import errno
@@ -10,11 +9,13 @@ import os
 import posixpath
 import re
 import stat
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from ..trust.text import visible
-from . import tree
-from .checks.platform import os_release
+from ...trust.text import visible
+from .. import tree
+from ..checks.platform import os_release
+from .commands import COMMANDS, Command, assign, expand, read_commands
+from .syntax import NEWEST, Entry, Malformed, parse, read_environment_file
 
 SEARCH_PATH = (
     "/etc/systemd/system.control",
@@ -34,9 +35,6 @@ SEARCH_PATH = (
 """The directories of unit files, the most important one first (systemd.unit(5), "systemd-analyze unit-paths")."""
 DEFAULT_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where systemd looks for a program without a directory, and the PATH of what it starts (systemd.exec(5))."""
-NEWEST = 252
-"""A version of systemd with all the rules that this module knows; later ones read unit files alike."""
-
 _TYPES = (".service", ".socket", ".mount", ".swap")
 _VERSIONS = {"7": 219, "8": 239}  # of Enterprise Linux; the others have the newest rules
 _PREFIX_DIRECTORIES = 239  # the first version with drop-in directories such as kube-.service.d
@@ -46,50 +44,8 @@ _MAX_SIZE = 128 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024  # of all files; a node's own units are half a megabyte
 _MAX_ENTRIES = 20000
 _MAX_UNITS = 4000
-_MAX_VARIABLES = 1000
-_MAX_ARGUMENTS = 256 * 1024
 _MAX_LINKS = 40
-_MAX_WORDS = 4096
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
-COMMANDS = (
-    *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost"),
-    *("ExecStop", "ExecStopPre", "ExecStopPost"),
-)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_BLANK = " \t\n\r"
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
-_ESCAPES.update({one: one for one in "\\\"'"})
-_ESCAPE = re.compile(r"([abfnrtvs\\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2})")
-_PROGRAM = re.compile(r"(?:/[^\x00-\x1f]*|(?!\.{1,2}\Z)[^/\x00-\x1f]+)\Z")  # a path, or a name to look for
-_SPECIFIER = re.compile(r"%(.)", re.DOTALL)
-_FIXED_SPECIFIERS = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
-_FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0"})
-_OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsTvVWwy")
-_BRACED = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-class Entry(NamedTuple):
-    """A setting of a unit file."""
-
-    key: str
-    value: str
-    path: str
-    """The file that sets it."""
-
-
-class Command(NamedTuple):
-    """A command that a unit starts."""
-
-    key: str
-    """``ExecStart``, ``ExecStartPre``, ..."""
-    program: str
-    """Path, or a name without a directory."""
-    arguments: Tuple[str, ...]
-    """Variables and specifiers are expanded."""
-    path: str
-    """The file that sets it."""
-    doubt: str
-    """Why the command is not known exactly; empty where it is."""
 
 
 class Unit(NamedTuple):
@@ -122,171 +78,6 @@ class Unit(NamedTuple):
             if entry.key == key:
                 found = [*found, entry] if entry.value else []
         return found
-
-
-class Malformed(Exception):
-    """A unit file or a command line that systemd's versions refuse or read in different ways; the text says why."""
-
-
-def parse(text: str, path: str, version: int = NEWEST) -> List[Tuple[str, Entry]]:
-    """Return the settings of a unit file with their sections; raises `Malformed`."""
-    if re.search(r"\r(?!\n)|\0", text):
-        raise Malformed("it has a carriage return or a null byte within a line")
-    modern = _parse(text, path, False)
-    # Before version 252 a comment could be continued, or be part of what is continued.
-    if version < NEWEST and _parse(text, path, True) != modern:
-        raise Malformed("systemd's versions read a comment beside a continued line in different ways")
-    return modern
-
-
-def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Entry]]:
-    found: List[Tuple[str, Entry]] = []
-    section = ""
-    continued: List[str] = []
-    lines = (text[1:] if text.startswith("\ufeff") else text).replace("\r\n", "\n").split("\n")
-    for number, line in enumerate(lines):
-        if line.lstrip(_BLANK)[:1] in ("#", ";") and not comments_continue:
-            continue
-        if (len(line) - len(line.rstrip("\\"))) % 2 and number < len(lines) - 1:
-            continued.append(line[:-1] + " ")
-            continue
-        line = "".join([*continued, line]).strip(_BLANK)
-        continued = []
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "[":
-            if line[-1] != "]":
-                raise Malformed("its section {} does not end".format(line[:40]))
-            section = line[1:-1]
-        elif line.startswith(".include"):
-            raise Malformed("it includes another file")
-        elif "=" in line and section:
-            key, _, value = line.partition("=")
-            found.append((section, Entry(key.rstrip(_BLANK), value.strip(_BLANK), path)))
-    if "".join(continued).strip(_BLANK):
-        raise Malformed("its last line is continued")
-    return found
-
-
-def split(text: str, escapes: bool = True) -> List[str]:
-    """Split a value into words as systemd.syntax(7) has it; raises `Malformed`."""
-    words: List[str] = []
-    rest = text.lstrip(_BLANK)
-    while rest:
-        word, rest = _first_word(rest, escapes)
-        words.append(word)
-        if len(words) > _MAX_WORDS:
-            raise Malformed("it has more than {} words".format(_MAX_WORDS))
-    return words
-
-
-def _first_word(text: str, escapes: bool = True) -> Tuple[str, str]:
-    """Return the first word and what follows it, without leading blanks."""
-    parts: List[str] = []
-    quote, at = "", 0
-    while at < len(text):
-        letter = text[at]
-        if letter == "\\" and escapes:
-            match = _ESCAPE.match(text, at + 1)
-            if match is None:
-                raise Malformed("it has an escape that is none: {}".format(text[at : at + 4]))
-            parts.append(_unescaped(match))
-            at = match.end()
-            continue
-        at += 1
-        if quote:
-            if letter == quote:
-                quote = ""
-            else:
-                parts.append(letter)
-        elif letter in "'\"":
-            quote = letter
-        elif letter in _BLANK:
-            break
-        else:
-            parts.append(letter)
-    if quote:
-        raise Malformed("a quotation does not end")
-    return "".join(parts), text[at:].lstrip(_BLANK)
-
-
-def _unescaped(match: Any) -> str:
-    letter, byte, short, long, octal = match.groups()
-    if letter:
-        return str(_ESCAPES[letter])
-    number = int(byte or short or long or octal, 8 if octal else 16)
-    # A byte of its own beyond ASCII is no character.
-    if not 0 < number < (0x80 if byte or octal else 0x110000) or 0xD800 <= number < 0xE000:
-        raise Malformed("it has an escape that is no character")
-    return chr(number)
-
-
-def read_environment_file(text: str) -> Dict[str, str]:
-    """Return the variables of an EnvironmentFile= (systemd.exec(5)); lines without ``=`` are ignored.
-
-    Raises `Malformed` where there are too many.
-    """
-    found: Dict[str, str] = {}
-    at, text = 0, text.replace("\r\n", "\n")
-    while at < len(text):
-        match = re.compile(r"[ \t\r\n]*").match(text, at)
-        at = match.end() if match else at
-        if text[at : at + 1] in ("#", ";"):
-            at = _comment_end(text, at)
-            continue
-        line = re.compile(r"([^=\n]*)(=?)").match(text, at)
-        key, equals = line.groups() if line else ("", "")
-        at = line.end() if line else len(text)
-        if equals:
-            value, at = _environment_value(text, at)
-            if _VARIABLE.match(key.strip(_BLANK)):
-                found[key.strip(_BLANK)] = value
-        if len(found) > _MAX_VARIABLES:
-            raise Malformed("more than {} variables".format(_MAX_VARIABLES))
-    return found
-
-
-def _comment_end(text: str, at: int) -> int:
-    """Return where a comment ends: a backslash before its line break continues it."""
-    while True:
-        end = text.find("\n", at)
-        if end < 0:
-            return len(text)
-        at = end + 1
-        if text[end - 1] != "\\":
-            return at
-
-
-def _environment_value(text: str, at: int) -> Tuple[str, int]:
-    parts: List[str] = []
-    while True:
-        while text[at : at + 1] in (" ", "\t", "\r"):
-            at += 1
-        quote = text[at : at + 1]
-        if quote not in ("'", '"'):
-            break
-        at += 1
-        while at < len(text) and text[at] != quote:
-            if quote == '"' and text[at] == "\\" and at + 1 < len(text):
-                at += 1
-                parts.append({"\n": ""}.get(text[at], text[at] if text[at] in '"\\`$' else "\\" + text[at]))
-            else:
-                parts.append(text[at])
-            at += 1
-        at += 1
-    plain: List[str] = []
-    kept = 0  # what a backslash precedes is no blank to be cut off
-    while at < len(text) and text[at] != "\n":
-        if text[at] == "\\":
-            at += 1
-            if text[at : at + 1] != "\n":
-                plain.append(text[at : at + 1])
-            kept = len(plain)
-        else:
-            plain.append(text[at])
-            kept = kept if text[at] in _BLANK else len(plain)
-        at += 1
-    return "".join(parts + plain[:kept]), at
 
 
 class Units:
@@ -482,7 +273,7 @@ class Units:
         for path in paths:
             for section, entry in self._read(path, self.doubts):
                 if section == "Manager" and entry.key in ("DefaultEnvironment", "ManagerEnvironment"):
-                    _assign(environment, entry, self.doubts)
+                    assign(environment, entry, self.doubts)
         return environment
 
     def _exists(self, path: str) -> bool:
@@ -497,7 +288,7 @@ class Units:
         own: Dict[str, Entry] = {}
         for entry in unit.entries:
             if entry.key == "Environment":
-                _assign(own, entry, doubts, unit.name)
+                assign(own, entry, doubts, unit.name)
         environment.update(own)
         for entry in unit.values("EnvironmentFile"):
             for file in self._environment_files(entry.value, unit, doubts):
@@ -513,7 +304,7 @@ class Units:
         return environment
 
     def _environment_files(self, value: str, unit: Unit, doubts: List[str]) -> List[str]:
-        path, doubt = _expand(value.lstrip("-"), unit.name)
+        path, doubt = expand(value.lstrip("-"), unit.name)
         directory, pattern = posixpath.split(path)
         if doubt or not path.startswith("/") or re.search(r"[*?[\\]", directory):
             doubts.append("{}: which file this names is not known".format(visible(value)))
@@ -535,93 +326,3 @@ class Units:
 def _version_of(root: str) -> int:
     release = (os_release(root) or {}).get("VERSION_ID", "")
     return _VERSIONS.get(release.partition(".")[0], NEWEST)
-
-
-def _assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit: str = "") -> None:
-    """Add the variables of Environment= or DefaultEnvironment=; an empty value clears what was set before."""
-    if not entry.value:
-        environment.clear()
-    try:
-        words = split(entry.value)
-    except Malformed as error:
-        doubts.append("{}: {}: {}".format(visible(entry.path), entry.key, visible(str(error))))
-        return
-    for word in words:
-        expanded = _expand(word, unit)[0] if unit else word
-        if unit and _refused_specifier(word):
-            doubts.append(
-                "{}: {}: {} has a specifier that is none".format(visible(entry.path), entry.key, visible(word))
-            )
-        name, equals, value = expanded.partition("=")
-        if equals and _VARIABLE.match(name):
-            environment[name] = Entry(name, value, entry.path)
-
-
-def _expand(text: str, unit: str) -> Tuple[str, str]:
-    """Return ``text`` with its specifiers expanded, and which of them have a value that is not known here."""
-    stem, _, _ = unit.rpartition(".")
-    prefix, _, instance = stem.partition("@")
-    known = dict(_FIXED_SPECIFIERS, n=unit, N=stem, p=prefix, i=instance, j=prefix.rpartition("-")[2])
-    unknown: List[str] = []
-
-    def replace(match: Any) -> str:
-        letter = match.group(1)
-        if letter in known:
-            return str(known[letter])
-        if letter in _OTHER_SPECIFIERS:
-            unknown.append("%" + letter)
-        return str(match.group(0))
-
-    return _SPECIFIER.sub(replace, text), " ".join(unknown)
-
-
-def _refused_specifier(text: str) -> bool:
-    """Return whether systemd ignores a value because of its specifiers."""
-    letters = [match.group(1) for match in _SPECIFIER.finditer(text)]
-    return any(one not in _OTHER_SPECIFIERS and one not in _FIXED_SPECIFIERS and one != "N" for one in letters)
-
-
-def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry]]) -> Iterator[Command]:
-    """Return the commands of a setting; where ``environment`` is None variables stay. Raises `Malformed`."""
-    rest = entry.value
-    while rest:
-        first, rest = _first_word(rest)
-        program = first.lstrip("@-:+!|")
-        prefixes = first[: len(first) - len(program)]
-        words: List[str] = []
-        while rest and not re.match(r";(?:[ \t\n\r]|\Z)", rest):
-            if re.match(r"\\;(?:[ \t\n\r]|\Z)", rest):
-                word, rest = ";", rest[2:].lstrip(_BLANK)
-            else:
-                word, rest = _first_word(rest)
-            words.append(word)
-            if len(words) > _MAX_WORDS:
-                raise Malformed("it has more than {} words".format(_MAX_WORDS))
-        rest = rest[1:].lstrip(_BLANK)
-        if any(map(_refused_specifier, [program, *words])):
-            raise Malformed("it has a specifier that is none")
-        program, doubt = _expand(program, unit)
-        if not _PROGRAM.match(program) or first == ";":
-            raise Malformed("{} is no program".format(first or "an empty word"))
-        words = [_expand(word, unit)[0] for word in words]
-        if ":" not in prefixes and environment is not None:
-            words = _substitute(words, {name: one.value for name, one in environment.items()})
-        arguments = tuple(words[1:] if "@" in prefixes else words)
-        why = "what {} means is not known".format(doubt) if doubt else ""
-        yield Command(entry.key, posixpath.normpath(program), arguments, entry.path, why)
-
-
-def _substitute(words: List[str], environment: Dict[str, str]) -> List[str]:
-    """Replace variables: ``$NAME`` as a word of its own is split, ``${NAME}`` is not, ``$$`` is a dollar sign."""
-    found: List[str] = []
-    longest = max([len(value) for value in environment.values()] or [0])
-    if sum(len(word) + longest * word.count("$") for word in words) > _MAX_ARGUMENTS:
-        raise Malformed("its variables may make more than {} bytes".format(_MAX_ARGUMENTS))
-    for word in words:
-        if word.startswith("$") and word[1:2] not in ("{", "$"):
-            found += split(environment.get(word[1:], ""), escapes=False)
-        else:
-            found.append(
-                _BRACED.sub(lambda match: environment.get(match.group(1), "") if match.group(1) else "$", word)
-            )
-    return found

@@ -12,9 +12,10 @@ import posixpath
 import re
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..trust.text import visible
-from . import systemd, toml, tree
-from .result import UNKNOWN, Result
+from ...trust.text import visible
+from .. import systemd, tree
+from ..formats import toml
+from ..result import UNKNOWN, Result
 
 ROOT = "/var/lib/containerd"
 OVERLAYFS = ROOT + "/io.containerd.snapshotter.v1.overlayfs"

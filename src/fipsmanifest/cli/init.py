@@ -1,0 +1,95 @@
+"""``fipsmanifest init``."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import UsageError
+from ..model.version import is_version
+from ..workflows import init as projects
+from . import options, output
+from .select import version_of
+
+
+def init(
+    ctx: typer.Context,
+    kubernetes: Annotated[
+        str, typer.Option("--kubernetes", metavar="V", help="Kubernetes version, for example v1.29.9.")
+    ],
+    el: Annotated[int, typer.Option("--el", metavar="N", min=7, max=99, help="Enterprise Linux release.")] = 8,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="VERSION/NAME", help="Start from this definition, for example v1.21.3/rhel8."),
+    ] = None,
+    definitions: options.Definitions = options.DEFINITIONS,
+    directory: Annotated[
+        Path, typer.Option("--directory", metavar="DIR", help="Where the project is, or is to be.")
+    ] = Path(),
+    json: options.Json = False,
+) -> None:
+    """Start a project: a release definition, a workflow, options and a .gitignore.
+
+    Without --from, the definition comes from a template with example addresses. A definition that exists is never
+    overwritten, and other files that exist are kept.
+    """
+    version = version_of(kubernetes)
+    if not is_version(version):
+        raise UsageError(f"{output.one_line(kubernetes)} is not a Kubernetes version.", "Write it as in v1.29.9.")
+    today = datetime.now(UTC).date()
+    if source is None:
+        options.refuse_ignored(ctx, {"definitions": "--definitions"}, "without --from")
+        name, text = f"rhel{el}", projects.from_template(version, el, today)
+    else:
+        options.refuse_ignored(ctx, {"el": "--el"}, "with --from, which is of one EL")
+        path = _source(definitions, source)
+        name, text = path.stem, projects.from_definition(path, version, today)
+    made = projects.write(directory, text, version, name, __version__)
+    checks = [*_things_to_check(template=source is None), *made.to_check]
+    following = [
+        "fipsmanifest keys init --user-id 'Release <release@example.com>' --backup DIR",
+        f"fipsmanifest definitions lint {version}",
+        f"fipsmanifest release {version} --first-lock",
+    ]
+    if json:
+        output.write_json(
+            {
+                "schema": "fipsmanifest/init/v1",
+                "definition": str(made.definition),
+                "written": [str(path) for path in made.written],
+                "kept": [str(path) for path in made.kept],
+                "check": checks,
+                "next": following,
+            }
+        )
+        return
+    for path in made.written:
+        output.write(f"written  {path}")
+    for path in made.kept:
+        output.write(f"kept     {path}")
+    output.write()
+    for sentence in checks:
+        output.write(f"check: {sentence}")
+    for command in following:
+        output.write(f"next:  {command}")
+
+
+def _source(definitions: Path, source: str) -> Path:
+    if not re.fullmatch(r"v?[0-9][0-9A-Za-z.-]*/[a-z0-9][a-z0-9-]*", source):
+        raise UsageError(f"{output.one_line(source)} is not a definition.", "Write it as in v1.21.3/rhel8.")
+    version, _, name = source.partition("/")
+    path = definitions / version_of(version) / f"{name}.toml"
+    if not path.is_file():
+        raise UsageError(f"There is no {path}.", "See 'fipsmanifest definitions list'.", reason="no-definition")
+    return path
+
+
+def _things_to_check(*, template: bool) -> list[str]:
+    if template:
+        return ["The addresses are examples; replace them, and the versions of packages and images."]
+    return ["The versions of other components (containerd, etcd, coredns, pause, cri-tools) are as they were."]

@@ -1,0 +1,128 @@
+"""The commands that a unit starts, with their specifiers and variables expanded.
+
+Rules: systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers"; systemd.exec(5), "Environment".
+"""
+
+import posixpath
+import re
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from ...trust.text import visible
+from .syntax import BLANK, MAX_WORDS, VARIABLE, Entry, Malformed, first_word, split
+
+_MAX_ARGUMENTS = 256 * 1024
+COMMANDS = (
+    *("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost"),
+    *("ExecStop", "ExecStopPre", "ExecStopPost"),
+)
+_PROGRAM = re.compile(r"(?:/[^\x00-\x1f]*|(?!\.{1,2}\Z)[^/\x00-\x1f]+)\Z")  # a path, or a name to look for
+_SPECIFIER = re.compile(r"%(.)", re.DOTALL)
+_FIXED_SPECIFIERS = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
+_FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0"})
+_OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsTvVWwy")
+_BRACED = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Command(NamedTuple):
+    """A command that a unit starts."""
+
+    key: str
+    """``ExecStart``, ``ExecStartPre``, ..."""
+    program: str
+    """Path, or a name without a directory."""
+    arguments: Tuple[str, ...]
+    """Variables and specifiers are expanded."""
+    path: str
+    """The file that sets it."""
+    doubt: str
+    """Why the command is not known exactly; empty where it is."""
+
+
+def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit: str = "") -> None:
+    """Add the variables of Environment= or DefaultEnvironment=; an empty value clears what was set before."""
+    if not entry.value:
+        environment.clear()
+    try:
+        words = split(entry.value)
+    except Malformed as error:
+        doubts.append("{}: {}: {}".format(visible(entry.path), entry.key, visible(str(error))))
+        return
+    for word in words:
+        expanded = expand(word, unit)[0] if unit else word
+        if unit and is_refused(word):
+            doubts.append(
+                "{}: {}: {} has a specifier that is none".format(visible(entry.path), entry.key, visible(word))
+            )
+        name, equals, value = expanded.partition("=")
+        if equals and VARIABLE.match(name):
+            environment[name] = Entry(name, value, entry.path)
+
+
+def expand(text: str, unit: str) -> Tuple[str, str]:
+    """Return ``text`` with its specifiers expanded, and which of them have a value that is not known here."""
+    stem, _, _ = unit.rpartition(".")
+    prefix, _, instance = stem.partition("@")
+    known = dict(_FIXED_SPECIFIERS, n=unit, N=stem, p=prefix, i=instance, j=prefix.rpartition("-")[2])
+    unknown: List[str] = []
+
+    def replace(match: Any) -> str:
+        letter = match.group(1)
+        if letter in known:
+            return str(known[letter])
+        if letter in _OTHER_SPECIFIERS:
+            unknown.append("%" + letter)
+        return str(match.group(0))
+
+    return _SPECIFIER.sub(replace, text), " ".join(unknown)
+
+
+def is_refused(text: str) -> bool:
+    """Return whether systemd ignores a value because of its specifiers."""
+    letters = [match.group(1) for match in _SPECIFIER.finditer(text)]
+    return any(one not in _OTHER_SPECIFIERS and one not in _FIXED_SPECIFIERS and one != "N" for one in letters)
+
+
+def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry]]) -> Iterator[Command]:
+    """Return the commands of a setting; where ``environment`` is None variables stay. Raises `Malformed`."""
+    rest = entry.value
+    while rest:
+        first, rest = first_word(rest)
+        program = first.lstrip("@-:+!|")
+        prefixes = first[: len(first) - len(program)]
+        words: List[str] = []
+        while rest and not re.match(r";(?:[ \t\n\r]|\Z)", rest):
+            if re.match(r"\\;(?:[ \t\n\r]|\Z)", rest):
+                word, rest = ";", rest[2:].lstrip(BLANK)
+            else:
+                word, rest = first_word(rest)
+            words.append(word)
+            if len(words) > MAX_WORDS:
+                raise Malformed("it has more than {} words".format(MAX_WORDS))
+        rest = rest[1:].lstrip(BLANK)
+        if any(map(is_refused, [program, *words])):
+            raise Malformed("it has a specifier that is none")
+        program, doubt = expand(program, unit)
+        if not _PROGRAM.match(program) or first == ";":
+            raise Malformed("{} is no program".format(first or "an empty word"))
+        words = [expand(word, unit)[0] for word in words]
+        if ":" not in prefixes and environment is not None:
+            words = _substitute(words, {name: one.value for name, one in environment.items()})
+        arguments = tuple(words[1:] if "@" in prefixes else words)
+        why = "what {} means is not known".format(doubt) if doubt else ""
+        yield Command(entry.key, posixpath.normpath(program), arguments, entry.path, why)
+
+
+def _substitute(words: List[str], environment: Dict[str, str]) -> List[str]:
+    """Replace variables: ``$NAME`` as a word of its own is split, ``${NAME}`` is not, ``$$`` is a dollar sign."""
+    found: List[str] = []
+    longest = max([len(value) for value in environment.values()] or [0])
+    if sum(len(word) + longest * word.count("$") for word in words) > _MAX_ARGUMENTS:
+        raise Malformed("its variables may make more than {} bytes".format(_MAX_ARGUMENTS))
+    for word in words:
+        if word.startswith("$") and word[1:2] not in ("{", "$"):
+            found += split(environment.get(word[1:], ""), escapes=False)
+        else:
+            found.append(
+                _BRACED.sub(lambda match: environment.get(match.group(1), "") if match.group(1) else "$", word)
+            )
+    return found

@@ -1,0 +1,192 @@
+"""The syntax of unit files, command words and environment files.
+
+Rules: systemd.syntax(7), systemd.exec(5); where these are silent, systemd's shared/conf-parser.c,
+basic/extract-word.c and basic/env-file.c.
+"""
+
+import re
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+NEWEST = 252
+"""A version of systemd with all the rules that this module knows; later ones read unit files alike."""
+_MAX_VARIABLES = 1000
+MAX_WORDS = 4096
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+BLANK = " \t\n\r"
+_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
+_ESCAPES.update({one: one for one in "\\\"'"})
+_ESCAPE = re.compile(r"([abfnrtvs\\\"'])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-3][0-7]{2})")
+
+
+class Entry(NamedTuple):
+    """A setting of a unit file."""
+
+    key: str
+    value: str
+    path: str
+    """The file that sets it."""
+
+
+class Malformed(Exception):
+    """A unit file or a command line that systemd's versions refuse or read in different ways; the text says why."""
+
+
+def parse(text: str, path: str, version: int = NEWEST) -> List[Tuple[str, Entry]]:
+    """Return the settings of a unit file with their sections; raises `Malformed`."""
+    if re.search(r"\r(?!\n)|\0", text):
+        raise Malformed("it has a carriage return or a null byte within a line")
+    modern = _parse(text, path, False)
+    # Before version 252 a comment could be continued, or be part of what is continued.
+    if version < NEWEST and _parse(text, path, True) != modern:
+        raise Malformed("systemd's versions read a comment beside a continued line in different ways")
+    return modern
+
+
+def _parse(text: str, path: str, comments_continue: bool) -> List[Tuple[str, Entry]]:
+    found: List[Tuple[str, Entry]] = []
+    section = ""
+    continued: List[str] = []
+    lines = (text[1:] if text.startswith("\ufeff") else text).replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines):
+        if line.lstrip(BLANK)[:1] in ("#", ";") and not comments_continue:
+            continue
+        if (len(line) - len(line.rstrip("\\"))) % 2 and number < len(lines) - 1:
+            continued.append(line[:-1] + " ")
+            continue
+        line = "".join([*continued, line]).strip(BLANK)
+        continued = []
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            if line[-1] != "]":
+                raise Malformed("its section {} does not end".format(line[:40]))
+            section = line[1:-1]
+        elif line.startswith(".include"):
+            raise Malformed("it includes another file")
+        elif "=" in line and section:
+            key, _, value = line.partition("=")
+            found.append((section, Entry(key.rstrip(BLANK), value.strip(BLANK), path)))
+    if "".join(continued).strip(BLANK):
+        raise Malformed("its last line is continued")
+    return found
+
+
+def split(text: str, escapes: bool = True) -> List[str]:
+    """Split a value into words as systemd.syntax(7) has it; raises `Malformed`."""
+    words: List[str] = []
+    rest = text.lstrip(BLANK)
+    while rest:
+        word, rest = first_word(rest, escapes)
+        words.append(word)
+        if len(words) > MAX_WORDS:
+            raise Malformed("it has more than {} words".format(MAX_WORDS))
+    return words
+
+
+def first_word(text: str, escapes: bool = True) -> Tuple[str, str]:
+    """Return the first word and what follows it, without leading blanks."""
+    parts: List[str] = []
+    quote, at = "", 0
+    while at < len(text):
+        letter = text[at]
+        if letter == "\\" and escapes:
+            match = _ESCAPE.match(text, at + 1)
+            if match is None:
+                raise Malformed("it has an escape that is none: {}".format(text[at : at + 4]))
+            parts.append(_unescaped(match))
+            at = match.end()
+            continue
+        at += 1
+        if quote:
+            if letter == quote:
+                quote = ""
+            else:
+                parts.append(letter)
+        elif letter in "'\"":
+            quote = letter
+        elif letter in BLANK:
+            break
+        else:
+            parts.append(letter)
+    if quote:
+        raise Malformed("a quotation does not end")
+    return "".join(parts), text[at:].lstrip(BLANK)
+
+
+def _unescaped(match: Any) -> str:
+    letter, byte, short, long, octal = match.groups()
+    if letter:
+        return str(_ESCAPES[letter])
+    number = int(byte or short or long or octal, 8 if octal else 16)
+    # A byte of its own beyond ASCII is no character.
+    if not 0 < number < (0x80 if byte or octal else 0x110000) or 0xD800 <= number < 0xE000:
+        raise Malformed("it has an escape that is no character")
+    return chr(number)
+
+
+def read_environment_file(text: str) -> Dict[str, str]:
+    """Return the variables of an EnvironmentFile= (systemd.exec(5)); lines without ``=`` are ignored.
+
+    Raises `Malformed` where there are too many.
+    """
+    found: Dict[str, str] = {}
+    at, text = 0, text.replace("\r\n", "\n")
+    while at < len(text):
+        match = re.compile(r"[ \t\r\n]*").match(text, at)
+        at = match.end() if match else at
+        if text[at : at + 1] in ("#", ";"):
+            at = _comment_end(text, at)
+            continue
+        line = re.compile(r"([^=\n]*)(=?)").match(text, at)
+        key, equals = line.groups() if line else ("", "")
+        at = line.end() if line else len(text)
+        if equals:
+            value, at = _environment_value(text, at)
+            if VARIABLE.match(key.strip(BLANK)):
+                found[key.strip(BLANK)] = value
+        if len(found) > _MAX_VARIABLES:
+            raise Malformed("more than {} variables".format(_MAX_VARIABLES))
+    return found
+
+
+def _comment_end(text: str, at: int) -> int:
+    """Return where a comment ends: a backslash before its line break continues it."""
+    while True:
+        end = text.find("\n", at)
+        if end < 0:
+            return len(text)
+        at = end + 1
+        if text[end - 1] != "\\":
+            return at
+
+
+def _environment_value(text: str, at: int) -> Tuple[str, int]:
+    parts: List[str] = []
+    while True:
+        while text[at : at + 1] in (" ", "\t", "\r"):
+            at += 1
+        quote = text[at : at + 1]
+        if quote not in ("'", '"'):
+            break
+        at += 1
+        while at < len(text) and text[at] != quote:
+            if quote == '"' and text[at] == "\\" and at + 1 < len(text):
+                at += 1
+                parts.append({"\n": ""}.get(text[at], text[at] if text[at] in '"\\`$' else "\\" + text[at]))
+            else:
+                parts.append(text[at])
+            at += 1
+        at += 1
+    plain: List[str] = []
+    kept = 0  # what a backslash precedes is no blank to be cut off
+    while at < len(text) and text[at] != "\n":
+        if text[at] == "\\":
+            at += 1
+            if text[at : at + 1] != "\n":
+                plain.append(text[at : at + 1])
+            kept = len(plain)
+        else:
+            plain.append(text[at])
+            kept = kept if text[at] in BLANK else len(plain)
+        at += 1
+    return "".join(parts + plain[:kept]), at

@@ -1,0 +1,113 @@
+"""Start a project: a definition from the template or from another one, a workflow, options, a .gitignore."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from ..errors import UsageError
+from ..model import definition_file
+from ..model.lint import load_checked, warnings
+from ..state import durable
+
+SCHEMA_FILE = "definition.schema.json"
+
+_GITIGNORE = "/work/\n/bucket/\n/keys-backup/\n"
+_OPTIONS = """\
+# Options that this project repeats; `fipsmanifest config show` lists what is in force. The command line and the
+# environment (FIPSMANIFEST_TO and so on) come first. Verbs that verify and inspect do not read this file.
+definitions = "releases"
+keys = "keys"
+# With this one, `release` publishes there.
+# to = "s3://bucket"
+# mirror = ["https://packages.example/=https://mirror.internal/packages/"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What was made."""
+
+    definition: Path
+    """The new definition."""
+    written: tuple[Path, ...]
+    """The files that were written, the definition included."""
+    kept: tuple[Path, ...]
+    """Files that existed and are unchanged."""
+    to_check: tuple[str, ...]
+    """What the definition's author has to check, one sentence each."""
+
+
+def from_template(kubernetes: str, el: int, day: date) -> str:
+    """Return the template's definition for a version and EL."""
+    return _filled(_template("definition.toml"), kubernetes, el, day)
+
+
+def from_definition(source: Path, kubernetes: str, day: date) -> str:
+    """Return an existing definition rewritten for another version: serial 1, a new date, and no reason or end.
+
+    Raises `UsageError` if ``source`` is not a valid definition, or of the same version.
+    """
+    old = load_checked(source)
+    if old.kubernetes == kubernetes:
+        raise UsageError(f"{source} is of {kubernetes} already.", "Name another version with --kubernetes.")
+    text = source.read_text("utf-8")
+    plain = old.kubernetes.removeprefix("v")
+    # Not within a longer version: 1.21.3 is no part of 11.21.30.
+    text = re.sub(rf"(?<![0-9.]){re.escape(plain)}(?![0-9])", kubernetes.removeprefix("v"), text)
+    text = re.sub(r"(?m)^serial\s*=.*$", "serial = 1", text, count=1)
+    text = re.sub(r"(?m)^created\s*=.*$", f"created = {day}T00:00:00Z", text, count=1)
+    head, separator, rest = text.partition("\n[")
+    head = re.sub(r"(?m)^(?:reason|expires|#:schema)\b.*\n", "", head + "\n").removesuffix("\n")
+    return head + separator + rest
+
+
+def write(root: Path, text: str, kubernetes: str, name: str, tool_version: str) -> Project:
+    """Write the project below ``root``; ``text`` is the definition.
+
+    Raises `UsageError` if the definition exists, or is not valid; other files that exist are kept.
+    """
+    definition = root / "releases" / kubernetes / f"{name}.toml"
+    if definition.exists() or definition.is_symlink():
+        raise UsageError(f"{definition} exists.", "Edit it, or choose another version or EL.")
+    schema = json.dumps(definition_file.json_schema(), indent=2, sort_keys=True) + "\n"
+    others = {
+        root / "releases" / SCHEMA_FILE: schema,
+        root / "fipsmanifest.toml": _OPTIONS,
+        root / ".gitignore": _GITIGNORE,
+        root / ".github" / "workflows" / "release.yml": _template("release.yml").replace("@TOOL@", tool_version),
+    }
+    durable.write(definition, f"#:schema ../{SCHEMA_FILE}\n{text}".encode())
+    try:
+        load_checked(definition)
+    except UsageError:
+        definition.unlink()
+        raise
+    written, kept = [definition], []
+    for path, content in others.items():
+        if path.exists() or path.is_symlink():
+            kept.append(path)
+        else:
+            durable.write(path, content.encode())
+            written.append(path)
+    return Project(definition, tuple(written), tuple(kept), tuple(warnings(definition, [])))
+
+
+def _template(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath("templates", name).read_text("utf-8")
+
+
+def _filled(text: str, kubernetes: str, el: int, day: date) -> str:
+    values = {
+        "KUBERNETES": kubernetes,
+        "PLAIN": kubernetes.removeprefix("v"),
+        "EL": str(el),
+        "CREATED": f"{day}T00:00:00Z",
+    }
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text

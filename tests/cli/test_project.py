@@ -1,0 +1,184 @@
+"""`init`, `config show`, `doctor` and `schema --definition`: how a project is started and set up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+TOP = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+
+
+def run(folder: Path, *words: str, code: int = 0, **environment: Any) -> subprocess.CompletedProcess[str]:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
+    done = subprocess.run(
+        [PROGRAM, *words], cwd=folder, env=known | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_init_makes_a_project_whose_definition_is_valid_and_prints_the_next_step(tmp_path: Path) -> None:
+    done = run(tmp_path, "init", "--kubernetes", "v1.29.9", "--el", "9")
+
+    definition = tomllib.loads((tmp_path / "releases/v1.29.9/rhel9.toml").read_text())
+    assert (definition["kubernetes"], definition["el"], definition["serial"]) == ("v1.29.9", 9, 1)
+    assert "@" not in (tmp_path / "releases/v1.29.9/rhel9.toml").read_text()
+    assert "no problems" in run(tmp_path, "definitions", "lint").stdout
+    assert "next:  fipsmanifest keys init" in done.stdout
+    # The project's own options are in force, and valid.
+    assert "fipsmanifest.toml" in run(tmp_path, "config", "show").stdout
+
+
+def test_init_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("mine\n")
+    run(tmp_path, "init", "--kubernetes", "v1.29.9", "--el", "9")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    assert "exists" in run(tmp_path, "init", "--kubernetes", "v1.29.9", "--el", "9", code=2).stderr
+    found = json.loads(run(tmp_path, "init", "--kubernetes", "v1.29.9", "--el", "8", "--json").stdout)
+
+    assert found["written"] == ["releases/v1.29.9/rhel8.toml"]
+    assert ".gitignore" in found["kept"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def test_init_from_a_definition_changes_its_version_and_starts_at_serial_1(tmp_path: Path) -> None:
+    old = (TOP / "releases/v1.21.3/rhel8.toml").read_text()
+    text = old.replace("serial = 1\n", 'serial = 3\nreason = "a new containerd"\n', 1).replace(
+        "1.4.7-3.1", "11.21.30-1"
+    )
+    (tmp_path / "old/v1.21.3").mkdir(parents=True)
+    (tmp_path / "old/v1.21.3/rhel8.toml").write_text(text)
+
+    words = ("init", "--from", "v1.21.3/rhel8", "--definitions", "old", "--kubernetes", "1.29.9")
+    run(tmp_path, *words)
+
+    made = tomllib.loads((tmp_path / "releases/v1.29.9/rhel8.toml").read_text())
+    assert (made["kubernetes"], made["serial"], "reason" in made) == ("v1.29.9", 1, False)
+    assert made["sources"][0]["packages"][0] == "kubelet-1.29.9-0"
+    # Another number that has the version's digits in it.
+    assert made["sources"][1]["packages"] == ["containerd.io-11.21.30-1.el8"]
+    assert "docker.io/mesosphere/kube-proxy:v1.29.9_fips.0" in made["sources"][2]["references"]
+    assert made["components"] == tomllib.loads(text)["components"]
+    run(tmp_path, *words[:-1], "v1.21.3", code=2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--kubernetes", "latest"),
+        ("--kubernetes", "v1.29.9/../../x"),
+        ("--kubernetes", "v1.29.9", "--from", "../../etc/passwd"),
+        ("--kubernetes", "v1.29.9", "--from", "v1.0.0/rhel8"),
+        ("--kubernetes", "v1.29.9", "--from", "v1.21.3/rhel8", "--el", "9"),
+    ],
+)
+def test_init_refuses_what_is_not_a_version_or_a_definition(words: tuple[str, ...], tmp_path: Path) -> None:
+    run(tmp_path, "init", *words, code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_workflow_of_a_new_project_passes_the_checks_of_our_own(tmp_path: Path) -> None:
+    run(tmp_path, "init", "--kubernetes", "v1.29.9")
+    programs = Path(sys.executable).parent
+    workflow = str(tmp_path / ".github/workflows/release.yml")
+
+    subprocess.run([programs / "zizmor", "--offline", "--quiet", workflow], check=True, capture_output=True)
+    form = ["--builtin-schema", "vendor.github-workflows", workflow]
+    subprocess.run([programs / "check-jsonschema", *form], check=True, capture_output=True)
+
+
+def test_the_options_of_a_project_come_after_the_command_line_and_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "fipsmanifest.toml").write_text(
+        'definitions = "mine"\nkeys = "our-keys"\nmirror = ["a/=b/", "c/=d/"]\n'
+    )
+
+    def shown(**environment: Any) -> dict[str, tuple[Any, str]]:
+        listed = json.loads(run(tmp_path, "config", "show", "--json", **environment).stdout)["options"]
+        return {one["option"]: (one["value"], one["source"]) for one in listed}
+
+    assert shown()["definitions"] == ("mine", "fipsmanifest.toml")
+    assert shown()["mirror"] == (["a/=b/", "c/=d/"], "fipsmanifest.toml")
+    assert shown()["work"] == ("work", "default")
+    assert shown(FIPSMANIFEST_KEYS="k")["keys"] == ("k", "environment (FIPSMANIFEST_KEYS)")
+    # And they are what a verb uses.
+    assert "mine is not a directory" in run(tmp_path, "release", "v1.21.3", code=2).stderr
+    assert "mine is not a directory" in run(tmp_path, "definitions", "list", code=2).stderr
+    assert "other is not" in run(tmp_path, "release", "v1.21.3", "--definitions", "other", code=2).stderr
+    assert "env is not" in run(tmp_path, "release", "v1.21.3", code=2, FIPSMANIFEST_DEFINITIONS="env").stderr
+
+
+def test_verbs_that_verify_or_inspect_take_nothing_from_a_project(tmp_path: Path) -> None:
+    # It is in the directory that is looked at, and would choose the keys and the modules.
+    (tmp_path / "fipsmanifest.toml").write_text('keys = "their-keys"\nmodules = "their-modules.toml"\n')
+    (tmp_path / "x.asc").write_text("-----BEGIN PGP SIGNED MESSAGE-----\n")
+
+    assert "their-keys" not in run(tmp_path, "verify", "x.asc", code=2).stderr
+    assert "their-modules" not in run(tmp_path, "inspect", "--require", "proven", "x.asc", code=5).stderr
+    assert "their-keys" not in run(tmp_path, "export", "junit", "x.asc", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("allow-http = true\n", "'allow-http' is not an option"),
+        ("keys = 5\n", "'keys' is not text"),
+        ('mirror = "a=b"\n', "'mirror' is not a list"),
+        ("keys = \n", "not TOML"),
+    ],
+)
+def test_a_mistake_in_the_options_of_a_project_is_reported(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "fipsmanifest.toml").write_text(text)
+    assert message in run(tmp_path, "config", "show", code=2).stderr
+
+
+def test_the_options_may_be_in_pyproject_or_in_a_file_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.fipsmanifest]\nkeys = "a"\n[tool.other]\nx = 1\n')
+    (tmp_path / "ci.toml").write_text('keys = "b"\n')
+
+    assert " a " in run(tmp_path, "config", "show").stdout
+    assert " b " in run(tmp_path, "config", "show", FIPSMANIFEST_CONFIG="ci.toml").stdout
+    run(tmp_path, "config", "show", code=2, FIPSMANIFEST_CONFIG="missing.toml")
+
+
+def test_doctor_reports_what_is_missing(tmp_path: Path) -> None:
+    done = json.loads(run(tmp_path, "doctor", "--json").stdout)["examined"]
+    found = {one["what"]: one["status"] for one in done}
+    assert (found["gpg"], found["gpgv"], found["definitions"]) == ("ok", "ok", "note")
+
+    without = run(tmp_path, "doctor", code=4, PATH=str(tmp_path))
+    assert "gpg: Install GnuPG" in without.stdout
+
+
+def test_the_schema_of_a_definition_accepts_the_shipped_ones_and_no_unknown_key(tmp_path: Path) -> None:
+    schema = json.loads(run(tmp_path, "schema", "--definition").stdout)
+    validator = jsonschema.Draft202012Validator(schema)
+    shipped = sorted((TOP / "releases").glob("*/*.toml"))
+
+    assert len(shipped) >= 3
+    for path in shipped:
+        document = _as_json(tomllib.loads(path.read_text()))
+        validator.validate(document)
+        assert not validator.is_valid(document | {"kubernets": "v1.21.3"})
+        assert not validator.is_valid(document | {"el": "8"})
+        assert not validator.is_valid(document | {"name": "rhel8"})
+
+
+def _as_json(value: Any) -> Any:
+    """Return TOML as editors give it to a schema: dates as strings."""
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,70 @@
+"""An audit as JUnit XML and as metrics, of a real bucket."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.publisher import publish
+from tests.export.test_formats import junit, prometheus
+from tests.support.releases import ReleaseKey, wanted_release
+
+PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+MANIFEST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
+    made = ReleaseKey.make(tmp_path_factory.mktemp("release"))
+    yield made
+    made.remove()
+
+
+def audit(key: ReleaseKey, bucket: Path, folder: Path) -> tuple[int, str, str]:
+    """Return the exit code, the JUnit file and the metrics."""
+    files = ["--junit", str(folder / "audit.xml"), "--metrics", str(folder / "audit.prom")]
+    command = [str(PROGRAM), "audit", str(bucket), "--keys", str(key.trust), "--wait", "0", *files]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    return done.returncode, (folder / "audit.xml").read_text(), (folder / "audit.prom").read_text()
+
+
+def test_a_clean_bucket_passes_in_both_and_a_changed_one_fails_in_both(key: ReleaseKey, tmp_path: Path) -> None:
+    bucket = tmp_path / "bucket"
+    publish(wanted_release(key, expires="2099-01-01T00:00:00Z"), open_bucket(str(bucket)), key.consumer)
+
+    code, xml, text = audit(key, bucket, tmp_path)
+    outcomes, found = junit(xml), prometheus(text)
+    assert code == 0
+    assert outcomes[f"manifest: {MANIFEST}"] == "pass"
+    assert set(outcomes.values()) == {"pass"}
+    assert found["fipsmanifest_audit_exit_code", ()] == 0
+    assert found["fipsmanifest_audit_verified", (("kind", "manifest"),)] == 2
+    assert found["fipsmanifest_audit_findings", (("code", "signature"),)] == 0
+    # date -u -d 2099-01-01 +%s
+    ends = ("fipsmanifest_audit_manifest_expires_timestamp_seconds", (("kubernetes", "v1.21.3"), ("manifest", "rhel8")))
+    assert found[ends] == 4070908800
+
+    (bucket / MANIFEST).write_bytes((bucket / MANIFEST).read_bytes().replace(b'"serial": 1', b'"serial": 7'))
+    (bucket / "tool" / '<&"x').write_bytes(b"")
+    code, xml, text = audit(key, bucket, tmp_path)
+    outcomes, found = junit(xml), prometheus(text)
+    assert code == 3
+    assert outcomes[f"finding: {MANIFEST}"] == "failure"
+    assert outcomes['finding: tool/<&"x'] == "failure"
+    assert found["fipsmanifest_audit_exit_code", ()] == 3
+    assert found["fipsmanifest_audit_findings", (("code", "signature"),)] >= 1
+    assert found["fipsmanifest_audit_untrusted", ()] >= 1
+
+
+def test_a_bucket_without_anything_is_no_pass(key: ReleaseKey, tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    code, xml, text = audit(key, tmp_path / "bucket", tmp_path)
+
+    assert code == 1
+    assert set(junit(xml).values()) == {"failure"}
+    assert prometheus(text)["fipsmanifest_audit_exit_code", ()] == 1
