@@ -1,4 +1,4 @@
-"""The lint for plain English: it reports planted words with file and line, and the listed packages pass it."""
+"""The lint for plain English: it reports planted words with file and line, and the packages and documents pass it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def lint(*paths: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, PROGRAM, *paths], capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_the_listed_packages_pass() -> None:
+def test_the_listed_packages_and_the_documents_pass() -> None:
     done = lint()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -51,6 +51,30 @@ def test_identifiers_imperatives_of_advice_and_skipped_literals_are_accepted(tmp
     module = tmp_path / "module.py"
     module.write_text(source)
     assert (lint(module).returncode, lint(module).stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("document", "line", "words"),
+    [
+        ("# Title\n\nIt is made\nanew.\n", 3, "anew"),
+        ("- one\n- a folder\n", 2, "folder"),
+        ("| a | b |\n|---|---|\n| x | a folder |\n", 3, "folder"),
+        ("```sh\nfolder\n```\nNobody knows.\n", 4, "Nobody"),
+    ],
+)
+def test_a_planted_word_in_a_document_is_reported(tmp_path: Path, document: str, line: int, words: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(document)
+    done = lint(tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{page}:{line}: {words!r}: write ")
+
+
+@pytest.mark.parametrize("document", ["`folder`\n", "```text\nanew\n```\n", "Text:\n\n    mkdir folder\n"])
+def test_code_in_a_document_is_accepted(tmp_path: Path, document: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(document)
+    assert (lint(page).returncode, lint(page).stdout) == (0, "")
 
 
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -163,17 +164,20 @@ def test_a_document_announced_as_another_kind_is_refused(
 
 
 def test_a_redirect_to_another_host_gets_no_credentials(
-    images: tuple[Path, str, str], serve: _Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: tuple[Path, str, str],
+    serve: _Serve,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     layout, one, _ = images
     storage = Scripted(layout, {})
-    elsewhere = serve(storage.answer).replace("127.0.0.1", "localhost")
 
     def change(path: str, number: int) -> Answer:
         if number == 0 and path.endswith("/v1"):
             return 401, {"WWW-Authenticate": 'Basic realm="some"'}, b""
         if "/blobs/" in path:
-            return 307, {"Location": f"http://{elsewhere}{path}?X-Amz-Signature=secret"}, b""
+            return 307, {"Location": f"http://{elsewhere}{path}?X-Amz-Signature=0123secret"}, b""
         return None
 
     def at_storage(path: str, authorization: str | None) -> tuple[int, Mapping[str, str], bytes]:
@@ -183,8 +187,13 @@ def test_a_redirect_to_another_host_gets_no_credentials(
     registry = Scripted(layout, {"v1": [one]}, change)
     address = serve(registry.answer)
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {address: {"auth": "dXNlcjpwYXNzd29yZA=="}}}))
-    artifact = pull(f"{address}/some/image:v1", context(tmp_path))
+    with caplog.at_level(logging.DEBUG, "fipsmanifest"):
+        artifact = pull(f"{address}/some/image:v1", context(tmp_path))
     assert artifact.index == one
+    # The log has what was asked for and what came, and neither credentials nor signatures.
+    assert f"{elsewhere}/v2/some/image/blobs/" in caplog.text
+    assert one in caplog.text
+    assert not [word for word in ("0123secret", "password", "dXNlcjpwYXNzd29yZA") if word in caplog.text]
     assert [value for _, value in registry.requests if value] != []
     assert storage.requests
     assert [value for _, value in storage.requests if value] == []

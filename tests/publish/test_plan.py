@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.publish import index
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
@@ -158,7 +159,7 @@ def test_a_manifest_is_not_published_under_another_version_el_or_serial(
     for kubernetes, name, serial in (("v1.21.4", "rhel8", 1), (KUBERNETES, "rhel7", 1), (KUBERNETES, "rhel8", 2)):
         with pytest.raises(NotTrusted):
             publish(
-                PublishRequest((manifest(kubernetes, name, serial, signed),), wanted_tool(release_key)),
+                PublishRequest((manifest(ManifestId(kubernetes, name, serial), signed),), wanted_tool(release_key)),
                 bucket,
                 consumer,
             )

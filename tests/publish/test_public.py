@@ -169,7 +169,7 @@ def publish_command(
     wanted = wanted_release(release_key)
     workspace = Workspace(tmp_path / "work")
     for manifest in wanted.manifests:
-        definition = load(releases / "v1.21.3" / f"{manifest.name}.toml")
+        definition = load(releases / "v1.21.3" / f"{manifest.id.name}.toml")
         workspace.signed(definition).parent.mkdir(parents=True, exist_ok=True)
         workspace.signed(definition).write_bytes(manifest.signed)
     workspace.tool.mkdir(parents=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
@@ -228,7 +229,7 @@ def test_of_several_manifests_for_one_el_the_named_one_is_reissued(office: Offic
     minor = office.new.clearsign(payload(name="rhel-84"))
     bucket = open_bucket(str(office.bucket))
     publish(
-        PublishRequest((ManifestToPublish("v1.21.3", "rhel-84", 1, minor),)),
+        PublishRequest((ManifestToPublish(ManifestId("v1.21.3", "rhel-84", 1), minor),)),
         bucket,
         Consumer.trusting(load_trust(str(office.keys))),
     )

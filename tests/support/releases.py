@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
@@ -189,7 +190,7 @@ def payload(**of: Any) -> bytes:
 def wanted_manifest(key: ReleaseKey, *, at: str = "20261120T100000", **of: Any) -> ManifestToPublish:
     el, serial = of.get("el", 8), of.get("serial", 1)
     signed = key.clearsign(payload(**of), at=at)
-    return ManifestToPublish(of.get("kubernetes", KUBERNETES), f"rhel{el}", serial, signed)
+    return ManifestToPublish(ManifestId(of.get("kubernetes", KUBERNETES), f"rhel{el}", serial), signed)
 
 
 def wanted_tool(key: ReleaseKey, version: str = "0.1.0", *, at: str = "20261120T100000") -> ToolToPublish:
@@ -208,7 +209,7 @@ def save(wanted: PublishRequest, folder: Path) -> None:
     """Write a release into files, for a publisher in another process."""
     folder.mkdir(parents=True)
     for manifest in wanted.manifests:
-        path = folder / f"{manifest.kubernetes}_{manifest.name}_{manifest.serial}"
+        path = folder / f"{manifest.id.kubernetes}_{manifest.id.name}_{manifest.id.serial}"
         path.write_bytes(manifest.signed)
     if wanted.tool:
         (folder / "tool").write_bytes(wanted.tool.data)
@@ -221,7 +222,7 @@ def load(folder: Path) -> PublishRequest:
     manifests = []
     for path in sorted(folder.glob("v*_*_*")):
         kubernetes, name, serial = path.name.split("_")
-        manifests.append(ManifestToPublish(kubernetes, name, int(serial), path.read_bytes()))
+        manifests.append(ManifestToPublish(ManifestId(kubernetes, name, int(serial)), path.read_bytes()))
     version = (folder / "version").read_text()
     return PublishRequest(
         tuple(manifests), ToolToPublish(version, (folder / "tool").read_bytes(), (folder / "tool.asc").read_bytes())

@@ -206,9 +206,7 @@ def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -
     """Return what ``sign`` stored in the work directory."""
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"
     manifests = tuple(
-        ManifestToPublish(
-            definition.kubernetes, definition.name, definition.serial, read(workspace.signed(definition), again)
-        )
+        ManifestToPublish(definition.id, read(workspace.signed(definition), again))
         for _, definition in chosen(definitions, version, el)
     )
     data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))

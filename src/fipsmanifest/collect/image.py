@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from ..oci.kind import Browsable, Origin, check_layers, read_config
 from ..oci.platform import architecture_of, is_for, is_plain, other_than_linux, system_of
 from ..oci.registry import Reference, Registry, mirrored, parse_reference
 from .context import Context
+
+_log = logging.getLogger(__name__)
 
 #: Layers of one image fetched at a time.
 _PARALLEL = 3
@@ -92,6 +95,7 @@ def _fetch(
     data = read_cached(context.cache, known, MAX_DOCUMENT) if known is not None else None
     media_type = None
     if data is None:
+        _log.debug("resolving %s at %s", text, served.text)
         fetched = registry.resolve(served)
         data, media_type = fetched.data, fetched.headers.get("Content-Type", "").partition(";")[0].strip() or None
     return assemble(

@@ -12,6 +12,7 @@ images.
 from __future__ import annotations
 
 import hashlib
+import logging
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json
 from .context import Context
 from .image import NotForLinux, Walk, assemble, read_cached
 from .imageparts import Cached, Layout, NotCached, Saved, SavedImage, blob_path, inside, read_document
+
+_log = logging.getLogger(__name__)
 
 _INDEX = "/index.json"
 _SAVED = "/manifest.json"
@@ -122,6 +125,7 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     Raises `Refused` where it is neither an OCI layout nor of ``docker save``, `UsageError` where there is nothing.
     """
     name = name or path.name
+    _log.debug("opening the image archive %s", path)
     store: Store = FolderStore(path) if path.is_dir() else TarStore(_plain(path, cache, name), name)
     index = None
     if store.has(_INDEX):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ..model.definition import SignedBy
     from ..trust.store import Trust
     from .context import VerifySignature
+
+_log = logging.getLogger(__name__)
 
 #: The first Enterprise Linux whose rpm refuses packages without SHA-256 digests in FIPS mode.
 _FIPS_DIGESTS_SINCE = 8
@@ -115,6 +118,7 @@ def authenticate(
     except OSError as error:
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
     _check_fips_digests(head, name, el, note)
+    _log.debug("%s is signed by %s", name, fingerprint)
     return Authenticated(head, fingerprint)
 
 

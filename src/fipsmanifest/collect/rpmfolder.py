@@ -5,6 +5,7 @@ File names are ignored: each package is identified by its own header, and truste
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +14,14 @@ from ..archive import folder, rpmheader, tar
 from ..archive.member import Content
 from ..errors import FipsManifestError, Incomplete, Refused, Several
 from ..fetch.cache import CachedFile
-from ..fetch.transport import local_path
+from ..fetch.transport import local_path, without_query
 from ..model.artifact import Artifact
 from ..model.definition import Definition, RpmFolder
 from . import package_signature
 from .context import Context
 from .rpmrepo import by_address, pin_of
+
+_log = logging.getLogger(__name__)
 
 Job = Callable[[], Artifact]
 
@@ -113,6 +116,7 @@ def _packages(url: str, context: Context) -> Iterator[tuple[str, Content]]:
     """Yield the path inside, and the bytes, of everything that is named like an RPM."""
     address = context.address(url)
     path = local_path(address)
+    _log.debug("reading packages of %s", without_query(address))
     if path is not None and path.is_dir():
         members = folder.members(path, note=context.progress.note)
     else:

@@ -6,6 +6,7 @@ they are a FIPS build only by the inspection: a plain package has the same name,
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .repodata import Package
 
 if TYPE_CHECKING:
     from ..state.lock import Pin
+
+_log = logging.getLogger(__name__)
 
 Job = Callable[[], Artifact]
 
@@ -102,6 +105,7 @@ def _pinned(context: Context, url: str, nvr: str, architecture: str) -> _Choice 
     pin = pin_of(context, url, nvr, architecture)
     if pin is None or context.cache.get(pin.sha256) is None:
         return None
+    _log.debug("%s is pinned and in the cache", pin.name)
     return _Choice(pin.address, pin.name, f"sha256:{pin.sha256}", pin.size)
 
 
@@ -126,6 +130,7 @@ def _read(source: RpmRepository, context: Context, url: str, wanted: set[str]) -
         limit=repodata.MAX_PRIMARY,
         name=f"{source.name} package list",
     )
+    _log.debug("%s has its package list in %s: %s", url, primary.href, file.path)
     names = {nvr.rsplit("-", 2)[0] for nvr in wanted}
     return list(repodata.read_primary(file.path, primary, address, names))
 

@@ -17,6 +17,7 @@ import grp
 import hashlib
 import io
 import json
+import logging
 import os
 import pwd
 import stat
@@ -30,6 +31,8 @@ from pathlib import Path
 from ..archive.member import Content
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..model import documents
+
+_log = logging.getLogger(__name__)
 
 #: Bytes read, hashed and written at a time; hashlib gives up the interpreter's lock for them.
 BLOCK = 1 << 20
@@ -157,11 +160,13 @@ class Cache:
             state = _state(path)
             if self._verified.get(sha256) != state:
                 if not _is_own(path.lstat()):
+                    _log.debug("%s is a link or belongs to another user: removed", path)
                     path.unlink(missing_ok=True)
                     return None
                 with _open_own(path) as file:
                     found = hashlib.file_digest(file, "sha256").hexdigest()
                 if found != sha256:
+                    _log.debug("%s is damaged: removed", path)
                     path.unlink(missing_ok=True)
                     return None
                 self._verified[sha256] = state
@@ -184,6 +189,7 @@ class Cache:
     def adopt(self, partial: Partial, sha256: str) -> CachedFile:
         """Take a whole download, whose bytes were just hashed to ``sha256``, into the store."""
         kept = self._keep(partial.path, sha256)
+        _log.debug("downloaded %s: %d bytes", kept.path, kept.size)
         partial.discard()
         return kept
 
@@ -210,7 +216,9 @@ class Cache:
                     digest.update(chunk)
                     with _disk(path):
                         _write_all(file.fileno(), chunk)
-            return self._keep(path, digest.hexdigest())
+            kept = self._keep(path, digest.hexdigest())
+            _log.debug("added %s as %s: %d bytes", name, kept.path, kept.size)
+            return kept
         finally:
             path.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..progress import SILENT, Progress, Task
 from .cache import BLOCK, Cache, CachedFile, Partial, hash_into
-from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown
+from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown, without_query
 
 __all__ = ["Fetched", "Http", "Limits", "Unauthorized"]
 
@@ -100,7 +100,7 @@ class Http:
         def attempt() -> Fetched:
             with self._transport.open(url, headers or {}, form) as answer:
                 data = _take(answer.chunks(), limit, url)
-                _log.debug("received %s: %d bytes", shown(url), len(data))
+                _log.debug("received %s: %d bytes", without_query(url), len(data))
                 if answer.length is not None and len(data) < answer.length:
                     raise Transient(f"{len(data)} of {answer.length} bytes came", kind="short")
                 return Fetched(data, answer.url, answer.headers)
@@ -129,7 +129,7 @@ class Http:
         want = _Want(url, expected, size, min(limit or self.limits.size, self.limits.size))
         known = self._known(want)
         if known is not None:
-            _log.debug("%s is in the cache: %s", shown(url), known.path)
+            _log.debug("%s is in the cache: %s", without_query(url), known.path)
             return known
         with self._cache.partial(expected or url) as partial:
             known = self._known(want)
@@ -215,11 +215,11 @@ class Http:
         """Return what ``attempt`` returns, made again while it raises `Transient`. Raises `Incomplete`."""
         deadline = time.monotonic() + self.limits.total
         for number in range(1, self.limits.attempts + 1):
-            _log.debug("requesting %s, attempt %d", shown(url), number)
+            _log.debug("requesting %s, attempt %d", without_query(url), number)
             try:
                 return attempt()
             except Transient as error:
-                _log.debug("attempt %d of %s failed: %s", number, shown(url), error.reason)
+                _log.debug("attempt %d of %s failed: %s", number, without_query(url), error.reason)
                 last = error
                 wait = error.after if error.after is not None else self._backoff(number)
             if number == self.limits.attempts or time.monotonic() + wait > deadline:

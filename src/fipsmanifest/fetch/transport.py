@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import logging
 import netrc
 import os
 import threading
@@ -27,6 +28,8 @@ from .watchdog import Watchdog, adapter
 
 if TYPE_CHECKING:
     import requests
+
+_log = logging.getLogger(__name__)
 
 _READ = 256 << 10
 
@@ -170,6 +173,11 @@ class Answer:
                 received, mark = 0, now
 
 
+def without_query(url: str) -> str:
+    """Return ``url`` for a log record: short, on one line, and without its query, which may be a signature."""
+    return shown(url.partition("?")[0])
+
+
 class Transport:
     """Requests over pooled connections, one pool per thread."""
 
@@ -204,6 +212,7 @@ class Transport:
         response, final = self._follow(url, dict(headers), form)
         try:
             answer = Answer(response, final, self.limits, self._stop, self._watchdog)
+            _log.debug("%s answers %d, %s bytes", without_query(final), response.status_code, answer.length)
             if response.status_code not in _WHOLE and not ("Range" in headers and response.status_code in _RANGE):
                 raise _failure(response, answer, self.limits)
             yield answer

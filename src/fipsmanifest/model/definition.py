@@ -16,6 +16,7 @@ from . import architecture, version
 from .acceptance import UNOPENED, Requirement, RequirementName
 from .exceptions import VerdictException
 from .fields import Reason, Table, Text
+from .identity import ManifestId
 
 SCHEMA = "fipsmanifest/definition/v1"
 
@@ -240,6 +241,11 @@ class Definition(Table):
         for component in self.components:
             _refuse_unknown(f"component '{component.name}' owns", component.sources, known_sources)
         return self
+
+    @property
+    def id(self) -> ManifestId:
+        """The identity of the manifest that this is the definition of."""
+        return ManifestId(self.kubernetes, self.name, self.serial)
 
     @property
     def image_tag(self) -> str:

@@ -21,7 +21,7 @@ Send = Callable[[Any], None]
 _LENGTH = 8  # bytes before each message: its size, big-endian
 _ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _REAPING_SECONDS = 0.2
-_OVERTIME = 10  # seconds after which a child that nobody waits for ends itself
+_OVERTIME = 10  # seconds after which an abandoned child ends itself
 
 
 class ChildFailed(Exception):

@@ -1,4 +1,4 @@
-"""Standard input, output and error: whoever starts a program may have closed them."""
+"""Standard input, output and error: the parent of a program may have closed them."""
 
 import os
 

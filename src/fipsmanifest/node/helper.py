@@ -17,7 +17,7 @@ class HelperFailed(Exception):
 
 
 def find(name: str) -> Optional[str]:
-    """Give the path of a program; None where it is in neither folder, whatever PATH says."""
+    """Return the path of a program; None where it is in neither directory, whatever PATH says."""
     paths = (os.path.join(folder, name) for folder in _FOLDERS)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 

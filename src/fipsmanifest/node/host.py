@@ -1,4 +1,4 @@
-"""What is looked at and what looks: the node's name and role, and this tool's own file."""
+"""What is inspected and what looks: the node's name and role, and this tool's own file."""
 
 import errno
 import os
@@ -27,11 +27,11 @@ class Role(NamedTuple):
     name: str
     """``control-plane`` or ``worker``."""
     doubt: Optional[Result] = None
-    """Where it could not be told, the result that says so."""
+    """Where it could not be determined, the result that says so."""
 
 
 def find_role(root: str, asked: str) -> Role:
-    """Give the role asked for, or with ``auto`` that of the static pods on the node."""
+    """Return the role asked for, or with ``auto`` that of the static pods on the node."""
     if asked != "auto":
         return Role(asked)
     found, unread = _static_pods(root)
@@ -54,7 +54,7 @@ def doubt_by_static_pods(root: str, asked: str) -> Optional[Result]:
 
 
 def doubt_by_processes(role: str) -> Optional[Result]:
-    """Say that what was taken for a worker runs a control plane's program; None where it does not.
+    """Return an unknown result if what was taken for a worker runs a control plane's program, otherwise None.
 
     Where the kubelet's pods are defined is its configuration's to say, and not all of it runs in pods.
     """
@@ -66,7 +66,7 @@ def doubt_by_processes(role: str) -> Optional[Result]:
 
 
 def doubt_by_machine(root: str) -> Optional[Result]:
-    """Return an unknown result where a tree that is looked at as one at rest is the running machine's own.
+    """Return an unknown result where a tree that is inspected as one at rest is the running machine's own.
 
     Its /proc is then the kernel's, whose process 1 has that root; or it holds the layers that this container runs from.
     A tree into which /proc was mounted to run programs in it (chroot) has another root.
@@ -154,13 +154,13 @@ def describe(node: Node, release: Mapping[str, str]) -> Dict[str, Any]:
 
 
 def archive() -> Optional[str]:
-    """Give the path of the single file that this runs from; None where it runs from an installed package."""
+    """Return the path of the single file that this runs from; None where it runs from an installed package."""
     path = getattr(sys.modules[__package__].__loader__, "archive", None)
     return None if path is None else str(path)
 
 
 def archive_digest() -> Optional[str]:
-    """Give the single file's SHA-256; None where there is none, or it cannot be read."""
+    """Return the single file's SHA-256; None where there is none, or it cannot be read."""
     path = archive()
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""The node tool: verify the manifests, look at the node, say what was found, exit with the verdict's code.
+"""The node tool: verify the manifests, inspect the node, say what was found, exit with the verdict's code.
 
 The single file is compiled afresh at every start: what is needed after the first line of output is imported after it.
 """
@@ -47,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> i
         code = 128 + int((interrupt.args or (signal.SIGINT,))[0])
         return _fail(words, program, code, "interrupted.", "", "interrupted")
     except BrokenPipeError:
-        # The reader of our output went away: there is nobody to tell, and the verdict was not delivered.
+        # The reader of our output went away: there is no one to report to, and the verdict was not delivered.
         return EXIT_CODES[INCOMPLETE]
     except Exception as error:  # noqa: BLE001 - the last resort: one sentence and a code of its own, never a traceback
         message = "internal error: {}: {}".format(type(error).__name__, visible(str(error)))
@@ -55,7 +55,7 @@ def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> i
 
 
 def _fail(words: Sequence[str], program: str, code: int, message: str, advice: str, reason: str) -> int:
-    """Say what went wrong before there was a report, to programs in the shape of all other commands' failures."""
+    """Describe what went wrong before there was a report, to programs in the shape of all other commands' failures."""
     _say_error("{}: {} {}".format(program, message, advice).rstrip())
     if "--json" in words:
         # Where the output itself is what fails there is nowhere to tell it.
@@ -70,7 +70,7 @@ def _run(asked: options.Options) -> int:
         _say(_version_text(trust))
         return 0
     if trust is None:
-        raise UsageError("No trusted keys are named.", "Name the trust folder with --keys DIR.")
+        raise UsageError("No trusted keys are named.", "Name the trust directory with --keys DIR.")
     given = list(zip(_names(asked.manifests), map(_read, asked.manifests)))  # noqa: B905 - Python 3.6 has no strict=
     own = [path for path in (*asked.manifests, host.archive() or "-") if path != "-"]
     with contextlib.ExitStack() as opened:
@@ -81,7 +81,7 @@ def _run(asked: options.Options) -> int:
 
 
 def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, bytes]], files: Files) -> int:
-    """Look at the node and write what was found; gives the exit code."""
+    """Inspect the node and write what was found; return the exit code."""
     started, clock = utc_now(), time.monotonic()
     end = clock + asked.timeout
     surveyed = inspection.survey(asked, end)
@@ -120,7 +120,7 @@ def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, b
 
 
 def _names(paths: Sequence[str]) -> List[str]:
-    """Name each manifest: by its file's name, or its path where several have that one; no two alike."""
+    """Return a unique name for each manifest: its file's name, or its path if several have the same name."""
     files = [os.path.basename(path) for path in paths]
     names: List[str] = []
     for path, file in zip(paths, files):  # noqa: B905 - Python 3.6 has no strict=

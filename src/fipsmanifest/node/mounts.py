@@ -1,4 +1,4 @@
-"""Mounts that do not answer: whoever reads below one waits forever, so nothing below them is read.
+"""Mounts that do not answer: a read below one waits forever, so nothing below them is read.
 
 Only file systems with a server (NFS, FUSE, ...) are asked, each in a thread of its own that is left behind.
 """

@@ -28,7 +28,7 @@ class Options(NamedTuple):
     checks: Tuple[str, ...]
     """The checks to run, in their order; ``signature`` always."""
     keys: Optional[str]
-    """The trust folder to use in place of the tool's own keys."""
+    """The trust directory to use in place of the tool's own keys."""
     fingerprint: Optional[str]
     """The only key to trust."""
     bindings: Bindings
@@ -103,7 +103,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("manifest", nargs="*", metavar="MANIFEST", help="a signed manifest (manifest-rhel8.json.asc)")
     add("--json", action="store_true", help="print JSON")
-    add("--root", metavar="DIR", help="look at the file tree in DIR, at rest")
+    add("--root", metavar="DIR", help="inspect the file tree in DIR, at rest")
     add("--live", action="store_true", help="with --root: DIR is the running node's own tree, seen from a container")
     add("--role", choices=("auto", "control-plane", "worker"), default="auto", help="the node's role (auto)")
     add("--only", metavar="ID,..", help="run these checks alone: {}".format(", ".join(CHECKS)))

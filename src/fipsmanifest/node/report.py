@@ -13,10 +13,10 @@ ERROR_SCHEMA = "fipsmanifest/error/v1"
 _MARKS = {PASS: "[OK]", FAIL: "[FAIL]", UNKNOWN: "[UNKNOWN]", NOT_APPLICABLE: "[n/a]"}
 _COLOURS = {PASS: "32", FAIL: "31", UNKNOWN: "33", NOT_APPLICABLE: "2"}
 _WIDTH = 68
-# What a pass has to say, by its evidence; and what is told of files that are nobody's to judge.
+# What a pass has to say, by its evidence; and notes on files that are not judged.
 _NOTES = {
     "mode-stricter": "its mode is stricter than the listed one",
-    "owner-unknown": "its owner, or that of a folder on the way to it, has no account here: give it to root",
+    "owner-unknown": "its owner, or that of a directory on the way to it, has no account here: give it to root",
     "another-path": "it is at another path than the listed one",
     "other-preferred": "it prefers another suite than the listed one",
     "by-name": "libraries of the host were judged by name, directory and owner: no package database could be asked",
@@ -44,7 +44,7 @@ class Report(NamedTuple):
     scope: str
     """``live``, ``at-rest`` or ``partial``."""
     host: Dict[str, Any]
-    """What was looked at, and with what."""
+    """What was inspected, and with what."""
     manifests: List[Dict[str, Any]]
     """What each manifest that was given is, in the order given."""
     results: Sequence[Result]
@@ -108,7 +108,7 @@ def _keep(results: Sequence[Result], room: int = MAX_BYTES) -> _Kept:
     for result in ordered:
         if room < _SMALLEST:
             break
-        # As it stands in the document: every line four spaces further in, a comma and a line feed after it.
+        # As it is written in the document: every line four spaces further in, a comma and a line feed after it.
         written = json.dumps(_document(result), indent=2, ensure_ascii=True)
         size = len(written) + 4 * (written.count("\n") + 1) + 2
         if size <= room:
@@ -118,7 +118,7 @@ def _keep(results: Sequence[Result], room: int = MAX_BYTES) -> _Kept:
 
 
 def heading(host: Mapping[str, Any]) -> str:
-    """Write what is looked at, and with whose hash implementation: what a text report begins with."""
+    """Write what is inspected, and with whose hash implementation: what a text report begins with."""
     system = " ".join(visible(str(host[name]), 40) for name in ("os", "os_version") if host.get(name))
     known = [text for text in (system, host.get("role"), host.get("architecture")) if text]
     known.append("hashed with the host's OpenSSL" if host.get("hash") == "openssl" else "hashed with Python's own code")

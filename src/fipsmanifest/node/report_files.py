@@ -43,7 +43,7 @@ def _open(path: str, others: Sequence[str]) -> Tuple[io.FileIO, bool]:
         # Neither may be written over: what the tool reads, and what it runs from.
         if any(os.path.samefile(path, other) for other in others):
             raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
-    # A FIFO that nobody reads is an error: a reader may never come.
+    # A FIFO without a reader is an error: a reader may never come.
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     is_new = False
     try:

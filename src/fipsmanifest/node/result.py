@@ -27,14 +27,14 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Result(NamedTuple):
-    """One thing that was looked at."""
+    """One thing that was inspected."""
 
     id: str
     """Which check: ``signature``, ``files``, ..."""
     subject: str
-    """What was looked at: a path, a signal, an image."""
+    """What was inspected: a path, a signal, an image."""
     status: str
-    """``pass``, ``fail``, ``unknown`` (could not be told; never a pass) or ``not-applicable``."""
+    """``pass``, ``fail``, ``unknown`` (could not be determined; never a pass) or ``not-applicable``."""
     expected: Optional[str] = None
     """What the manifest or the rule says."""
     actual: Optional[str] = None
@@ -55,7 +55,7 @@ class Listed(NamedTuple):
 
 
 class Node:
-    """What is being looked at, and the digests of what was read of it so far."""
+    """What is being inspected, and the digests of what was read of it so far."""
 
     def __init__(self, root: str, live: bool, role: str) -> None:
         self.root = root
@@ -84,14 +84,14 @@ class Node:
             return [otherwise]
 
     def unless_live(self, check: str, subject: str, missing: str) -> Result:
-        """Give what a signal that is not there means: unknown on a running node, nothing in a tree at rest."""
+        """Return what a signal that is not there means: unknown on a running node, nothing in a tree at rest."""
         if self.live:
-            return Result(check, subject, UNKNOWN, actual=missing, advice="Look into why the node does not have it.")
+            return Result(check, subject, UNKNOWN, actual=missing, advice="Find out why the node does not have it.")
         return Result(check, subject, NOT_APPLICABLE, actual=missing)
 
 
 def verdict(results: Sequence[Result], trusted: bool) -> str:
-    """Say what all results together mean; where nothing of the node passed that was looked at, it is incomplete."""
+    """Return the verdict of all results; if nothing of the node that was inspected passed, it is incomplete."""
     if not trusted:
         return UNTRUSTED
     statuses = {result.status for result in results}
@@ -114,7 +114,7 @@ def of_component(evidence: Mapping[str, Any], component: Optional[str]) -> Dict[
 
 
 def wanted_components(listed: Listed, role: str) -> "Wanted":
-    """Say which components the manifest wants on a node of this role."""
+    """Return which components the manifest wants on a node of this role."""
     roles = (listed.manifest.get("node") or {}).get("roles") or {}
     here = roles.get(role) or []
     return Wanted(frozenset(here), frozenset(name for names in roles.values() for name in names))
@@ -129,12 +129,12 @@ class Wanted(NamedTuple):
     """What some role must have."""
 
     def leaves_out(self, component: Optional[str]) -> bool:
-        """Say whether a component belongs to other roles alone."""
+        """Return whether a component belongs to other roles alone."""
         return component in self.anywhere and component not in self.here
 
 
 def is_own_program(file: Mapping[str, Any], component: Optional[str]) -> bool:
-    """Tell a component's own programs from the shells and libraries that come with it in an image.
+    """Return whether a file is one of its component's own programs, and not a shell or library of its image.
 
     They are Go programs, or bear the component's name; the others have names that half the node bears as well.
     """
@@ -145,7 +145,7 @@ def is_own_program(file: Mapping[str, Any], component: Optional[str]) -> bool:
 
 
 def mode_of(file: Mapping[str, Any]) -> Optional[int]:
-    """Give the permissions that a manifest records for a file; None where it records none."""
+    """Return the permissions that a manifest records for a file; None where it records none."""
     try:
         return int(str(file.get("mode")), 8)
     except ValueError:
@@ -153,7 +153,7 @@ def mode_of(file: Mapping[str, Any]) -> Optional[int]:
 
 
 def image_files(image: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
-    """Give what a manifest lists of the files in an image, with their component; of every platform."""
+    """Return what a manifest lists of the files in an image, with their component; of every platform."""
     for platform in image.get("platforms") or []:
         for file in platform.get("files") or []:
             yield dict(file, component=image.get("component"))

@@ -44,7 +44,7 @@ class Unstable(Exception):
 
 
 class NotRegular(Exception):
-    """The path is a folder, FIFO, socket or device; the text says which."""
+    """The path is a directory, FIFO, socket or device; the text says which."""
 
 
 _UNANSWERING: Dict[bytes, bool] = {}
@@ -78,10 +78,10 @@ def _refuse_unanswering(place: bytes) -> None:
 def resolve(
     root: str, path: str, follow_last: bool = True, passed: Optional[Dict[bytes, os.stat_result]] = None
 ) -> bytes:
-    """Give the real place of a node's ``path`` under ``root``, following links as the node itself would.
+    """Return the real place of a node's ``path`` under ``root``, following links as the node itself would.
 
     Absolute link targets begin at ``root`` again and ``..`` stops there, as after chroot(2). What lies on the way, the
-    end included, is noted in ``passed``. Raises `OSError`: not there, no permission, ELOOP after 40 links, or ETIMEDOUT
+    end included, is noted in ``passed``. Raise `OSError`: not there, no permission, ELOOP after 40 links, or ETIMEDOUT
     below a mount that does not answer.
     """
     base = os.fsencode(root)
@@ -125,7 +125,7 @@ def digest(path: bytes, max_size: int, follow: bool = False) -> Digest:
 
 
 class Digests:
-    """The files that were hashed in one run: one pass over each, by whatever path and whoever asks for it."""
+    """The files that were hashed in one run: one pass over each, by whatever path and for whichever check."""
 
     def __init__(self) -> None:
         self._known: Dict[Tuple[int, ...], Digest] = {}
@@ -135,7 +135,7 @@ class Digests:
 
     @contextlib.contextmanager
     def workers(self) -> "Iterator[ThreadPoolExecutor]":
-        """Give as many threads as there are cores for this process; left by an exception, none reads on."""
+        """Return as many threads as there are cores for this process; left by an exception, none reads on."""
         from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(min(_MAX_WORKERS, len(os.sched_getaffinity(0))))
@@ -157,7 +157,7 @@ class Digests:
         """Hash a regular file with SHA-256.
 
         A file over ``max_size`` bytes is not read and has an empty digest; ``follow`` is for the links of /proc alone.
-        Raises `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
+        Raise `OSError`, `NotRegular`, and `Unstable` where size or time changed meanwhile.
         """
         descriptor = open_file(path, follow)
         try:
@@ -232,7 +232,7 @@ def list_names(root: str, directory: str, most: int = MAX_NAMES) -> List[str]:
 
 
 def kind(mode: int) -> str:
-    """Name what a file mode describes."""
+    """Return the name of the type in a file mode."""
     for test, name in _KINDS:
         if test(mode):
             return name

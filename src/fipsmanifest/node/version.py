@@ -9,11 +9,11 @@ from ..trust.store import packed_trust
 
 
 def tool_version(edition: int) -> str:
-    """Give the version of the tool that carries this edition of the keys: 0.1.0, 0.1.0.post1, 0.1.0.post2, ..."""
+    """Return the version of the tool that carries this edition of the keys: 0.1.0, 0.1.0.post1, 0.1.0.post2, ..."""
     return __version__ if edition == 1 else "{}.post{}".format(__version__, edition - 1)
 
 
 def own_version() -> str:
-    """Give the version of this tool; the package's own where this is not the single file. Raises `NotTrusted`."""
+    """Return the version of this tool; the package's own where this is not the single file. Raise `NotTrusted`."""
     trust = packed_trust()
     return tool_version(1 if trust is None else trust.edition)

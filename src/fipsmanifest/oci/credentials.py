@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 from ..environment import for_children
 from ..errors import Incomplete
 from ..model import documents
+
+_log = logging.getLogger(__name__)
 
 #: What ``docker login`` writes for Docker Hub, whose registry has another name than its references.
 _DOCKER_HUB = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
@@ -101,6 +104,7 @@ def _documents() -> Iterator[dict[str, Any]]:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    _log.debug("reading credentials from %s", path)
     try:
         with path.open("rb") as file:
             return _parse(file.read(_MAX_FILE), str(path))

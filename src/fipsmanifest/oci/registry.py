@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from . import credentials
 from .challenge import parse_challenges
 from .document import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor
 from .strictjson import load_json
+
+_log = logging.getLogger(__name__)
 
 _ACCEPT = ", ".join(INDEXES + MANIFESTS)
 _MAX_TOKEN = 1 << 20
@@ -190,6 +193,7 @@ class Registry:
         found = f"sha256:{hashlib.sha256(fetched.data).hexdigest()}"
         said = fetched.headers.get("Docker-Content-Digest", "")
         expected = digest or (said if said.startswith("sha256:") else found)
+        _log.debug("%s names %s", reference.text, found)
         if found != expected:
             raise Refused(
                 f"{reference.text}: the registry serves {found}; it must be {expected}.",
@@ -262,6 +266,12 @@ class Registry:
         query = {"scope": scope}
         if values.get("service"):
             query["service"] = values["service"]
+        _log.debug(
+            "asking %s for a token for %s, %s credentials",
+            realm.partition("?")[0],
+            scope,
+            "with" if found else "without",
+        )
         try:
             answer = self._ask_for_token(realm, query, found)
         except Unauthorized as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -15,6 +16,8 @@ from ..archive.paths import resolve, shown
 from ..archive.tar import FileStream, members
 from ..archive.tarsparse import SparseContent
 from ..errors import Refused
+
+_log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -93,6 +96,7 @@ class TarStore:
         self._once: set[str] = set()
         self._twice: set[str] = set()
         self._hard: set[str] = set()
+        _log.debug("reading the headers of %s", path)
         with path.open("rb") as file:
             stream = FileStream(file)
             for member in members(stream, root="/", archive=name):

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..errors import Conflict
 from ..model.diff import Difference, compare
+from ..model.identity import ManifestId
 from ..model.manifest import File, Manifest, Module
 from . import layout
 from .consumer import VerifiedManifest
@@ -130,6 +131,11 @@ class PublishedManifest:
     """What changed since then, one line each, at most `MAX_CHANGES` and a last one with the count of the rest."""
     signer: str = ""
     """The user ID of the signer's key, from the trust directory; only the fingerprint identifies the key."""
+
+    @property
+    def id(self) -> ManifestId:
+        """The identity of the manifest."""
+        return ManifestId(self.kubernetes, self.name, self.serial)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,8 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
         if file.kind is Kind.CREATE:
             _require_tool(manifest, signed, tools)
             before = _before(manifest, there, consumer)
-            manifests.append(index.describe(manifest.key, manifest.name, manifest.signed, signed, before))
-        asked[layout.manifest(manifest.kubernetes, manifest.name)] = (manifest, file)
+            manifests.append(index.describe(manifest.key, manifest.id.name, manifest.signed, signed, before))
+        asked[layout.manifest(manifest.id.kubernetes, manifest.id.name)] = (manifest, file)
     contents = index.contents(manifests, tools, _withdrawn(request, there))
     actions += manifest_pointers(asked, contents, there, consumer)
     planned = {action.key for action in actions}
@@ -168,20 +168,22 @@ def _order(action: Action) -> tuple[Step, int, str]:
 
 def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> VerifiedManifest:
     signed = read_manifest(
-        manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
+        manifest.signed, consumer, kubernetes=manifest.id.kubernetes, name=manifest.id.name, serial=manifest.id.serial
     )
-    if manifest.serial > 1 and not signed.document.reason:
-        raise Refused(f"{manifest.key} has serial {manifest.serial} and no reason.", "Set 'reason' in the definition.")
+    if manifest.id.serial > 1 and not signed.document.reason:
+        raise Refused(
+            f"{manifest.key} has serial {manifest.id.serial} and no reason.", "Set 'reason' in the definition."
+        )
     require_unexpired(signed.document, now)
     return signed
 
 
 def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> VerifiedManifest | None:
     """Return the published manifest with the highest lower serial that verifies, or None."""
-    kubernetes, name = manifest.kubernetes, manifest.name
+    kubernetes, name = manifest.id.kubernetes, manifest.id.name
     for serial in there.serials(kubernetes, name):
         stored = there.objects.get(layout.manifest(kubernetes, name, serial))
-        if serial < manifest.serial and stored is not None:
+        if serial < manifest.id.serial and stored is not None:
             try:
                 return read_manifest(stored.data, consumer, kubernetes=kubernetes, name=name, serial=serial)
             except NotTrusted:
@@ -225,18 +227,18 @@ def _manifest_file(
     """Plan the file that never changes. A stored file is the same if it verifies and covers the same payload."""
     stored = there.objects.get(manifest.key)
     if stored is None:
-        newest = max(there.serials(manifest.kubernetes, manifest.name), default=0)
-        if newest > manifest.serial:
+        newest = max(there.serials(manifest.id.kubernetes, manifest.id.name), default=0)
+        if newest > manifest.id.serial:
             sentence = f"Serial {newest} of {manifest.key} is published already; a new one must be higher."
             return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, None, sentence)
-        record = index.describe(manifest.key, manifest.name, manifest.signed, signed, None)
+        record = index.describe(manifest.key, manifest.id.name, manifest.signed, signed, None)
         detail = f"{len(manifest.signed)} bytes"
         create = Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
         return _unless_spent(create, record, there)
     published: VerifiedManifest | None = None
     try:
         published = read_manifest(
-            stored.data, consumer, kubernetes=manifest.kubernetes, name=manifest.name, serial=manifest.serial
+            stored.data, consumer, kubernetes=manifest.id.kubernetes, name=manifest.id.name, serial=manifest.id.serial
         )
         if published.payload == signed.payload:
             return same(manifest.key, Step.MANIFESTS, stored)

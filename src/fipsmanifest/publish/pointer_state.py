@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import NotTrusted
+from ..model.identity import ManifestId
 from .consumer import Consumer, read_manifest, tool_signer
 
 
@@ -49,12 +50,7 @@ class ManifestPointer:
 class NewestSerial:
     """The serial that a pointer has to be a copy of."""
 
-    kubernetes: str
-    """``v1.21.3``."""
-    name: str
-    """``rhel8``."""
-    serial: int
-    """1, 2, ..."""
+    id: ManifestId
     sha256: str
     """Digest of the signed file, hex."""
     payload: Callable[[], bytes | None]
@@ -69,15 +65,15 @@ def manifest_pointer(
     ``stored`` returns the signed files of the release, by serial; it is called only if the pointer does not verify.
     """
     if hashlib.sha256(data).hexdigest() == newest.sha256:
-        return ManifestPointer(State.CURRENT, newest.serial)
+        return ManifestPointer(State.CURRENT, newest.id.serial)
     try:
-        signed = read_manifest(data, consumer, kubernetes=newest.kubernetes, name=newest.name)
+        signed = read_manifest(data, consumer, kubernetes=newest.id.kubernetes, name=newest.id.name)
     except NotTrusted as error:
         serial = max((serial for serial, copy in stored() if copy == data), default=None)
         return ManifestPointer(State.UNKNOWN if serial is None else State.REFUSED_COPY, serial, error)
     serial = signed.document.serial
-    if serial != newest.serial:
-        return ManifestPointer(State.BEHIND if serial < newest.serial else State.AHEAD, serial)
+    if serial != newest.id.serial:
+        return ManifestPointer(State.BEHIND if serial < newest.id.serial else State.AHEAD, serial)
     return ManifestPointer(State.RESIGNED if signed.payload == newest.payload() else State.DIFFERENT, serial)
 
 

@@ -103,7 +103,7 @@ def manifest_pointers(
     newest = index.newest(contents)
     for key, (manifest, file) in asked.items():
         record = newest.get(key)
-        newer = _newer(record, there, consumer) if record is not None and record.serial > manifest.serial else None
+        newer = _newer(record, there, consumer) if record is not None and record.serial > manifest.id.serial else None
         yield _manifest_pointer(newer or replace(manifest, signed=file.data), there, consumer)
     for key, record in newest.items():
         if key in there.entries and key not in there.objects:
@@ -120,9 +120,9 @@ def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer)
     stored = there.objects.get(record.key)
     if stored is None:
         return None
-    found = ManifestToPublish(record.kubernetes, record.name, record.serial, stored.data)
+    found = ManifestToPublish(record.id, stored.data)
     try:
-        read_manifest(stored.data, consumer, kubernetes=found.kubernetes, name=found.name, serial=found.serial)
+        read_manifest(stored.data, consumer, kubernetes=record.kubernetes, name=record.name, serial=record.serial)
     except NotTrusted:
         return None
     return found
@@ -130,16 +130,18 @@ def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer)
 
 def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> Action:
     """Plan a manifest pointer, which only ever moves to a higher serial."""
-    key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
+    key, step = layout.manifest(manifest.id.kubernetes, manifest.id.name), Step.MANIFEST_POINTERS
     pointer = there.objects.get(key)
     if pointer is None:
-        return Action(Kind.CREATE, key, step, manifest.signed, None, f"-> serial {manifest.serial}")
+        return Action(Kind.CREATE, key, step, manifest.signed, None, f"-> serial {manifest.id.serial}")
 
     def payload() -> bytes:
-        return read_manifest(manifest.signed, consumer, kubernetes=manifest.kubernetes, name=manifest.name).payload
+        return read_manifest(
+            manifest.signed, consumer, kubernetes=manifest.id.kubernetes, name=manifest.id.name
+        ).payload
 
     sha256 = hashlib.sha256(manifest.signed).hexdigest()
-    newest = NewestSerial(manifest.kubernetes, manifest.name, manifest.serial, sha256, payload)
+    newest = NewestSerial(manifest.id, sha256, payload)
     found = manifest_pointer(pointer.data, newest, consumer, lambda: _stored_serials(manifest, there))
     serial, move = found.serial or 0, Action(Kind.MOVE, key, step, manifest.signed, pointer.token, "")
     if found.state is State.CURRENT:
@@ -147,20 +149,20 @@ def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Co
     if found.state is State.RESIGNED:
         return replace(move, detail=f"another signature of serial {serial}")
     if found.state is State.BEHIND:
-        return replace(move, detail=f"serial {serial} -> {manifest.serial}")
+        return replace(move, detail=f"serial {serial} -> {manifest.id.serial}")
     if found.state is State.AHEAD:
         return _newer_pointer(pointer, manifest, serial, there)
-    if found.state is State.REFUSED_COPY and serial < manifest.serial:
+    if found.state is State.REFUSED_COPY and serial < manifest.id.serial:
         # A reissue must be able to replace it.
-        return replace(move, detail=f"serial {serial}, which is no longer trusted, -> {manifest.serial}")
+        return replace(move, detail=f"serial {serial}, which is no longer trusted, -> {manifest.id.serial}")
     because = found.error.message if found.error else f"It differs from the published serial {serial}."
     return foreign(key, step, pointer, there.address, because)
 
 
 def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, there: Snapshot) -> Action:
     """Keep the pointer to a higher serial, if that serial is stored or was withdrawn; else return a conflict."""
-    key, step = layout.manifest(manifest.kubernetes, manifest.name), Step.MANIFEST_POINTERS
-    target = layout.manifest(manifest.kubernetes, manifest.name, serial)
+    key, step = layout.manifest(manifest.id.kubernetes, manifest.id.name), Step.MANIFEST_POINTERS
+    target = layout.manifest(manifest.id.kubernetes, manifest.id.name, serial)
     if target in there.published.withdrawn:
         return same(key, step, pointer, f"serial {serial}, which was withdrawn")
     if target in there.entries:
@@ -171,8 +173,8 @@ def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, th
 
 def _stored_serials(manifest: ManifestToPublish, there: Snapshot) -> Iterator[tuple[int, bytes]]:
     """Yield the stored serials of a release that were read, and their bytes."""
-    for serial in there.serials(manifest.kubernetes, manifest.name):
-        stored = there.objects.get(layout.manifest(manifest.kubernetes, manifest.name, serial))
+    for serial in there.serials(manifest.id.kubernetes, manifest.id.name):
+        stored = there.objects.get(layout.manifest(manifest.id.kubernetes, manifest.id.name, serial))
         if stored is not None:
             yield serial, stored.data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from ..model.identity import ManifestId
 from . import layout
 
 
@@ -12,19 +13,14 @@ from . import layout
 class ManifestToPublish:
     """A signed manifest to publish."""
 
-    kubernetes: str
-    """``v1.21.3``."""
-    name: str
-    """``rhel8``."""
-    serial: int
-    """1, 2, ..."""
+    id: ManifestId
     signed: bytes
     """The cleartext-signed file."""
 
     @property
     def key(self) -> str:
         """The key of the object, which never changes."""
-        return layout.manifest(self.kubernetes, self.name, self.serial)
+        return layout.manifest(self.id.kubernetes, self.id.name, self.id.serial)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
+from ..model.identity import ManifestId
 from . import index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
 from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
@@ -44,14 +45,12 @@ class Snapshot:
         """Return the stored and the withdrawn serials of a manifest, the highest first."""
         return _serials([*self.entries, *self.published.withdrawn], kubernetes, name)
 
-    def manifest(
-        self, kubernetes: str, name: str, serial: int, consumer: Consumer
-    ) -> tuple[bytes, VerifiedManifest] | None:
-        """Return a serial of a manifest, signed file and content, if that object was read, else None.
+    def manifest(self, wanted: ManifestId, consumer: Consumer) -> tuple[bytes, VerifiedManifest] | None:
+        """Return a manifest, signed file and content, if its object was read, else None.
 
         Raises `NotTrusted` if it does not verify.
         """
-        key = layout.manifest(kubernetes, name, serial)
+        key = layout.manifest(wanted.kubernetes, wanted.name, wanted.serial)
         stored = self.objects.get(key)
         if stored is None:
             return None

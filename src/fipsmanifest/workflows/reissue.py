@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import Incomplete, NotTrusted, UsageError
 from ..generate.tool import ToolFile
+from ..model.identity import ManifestId
 from ..model.manifest import canonical
 from ..progress import SILENT, Progress
 from ..publish import layout
@@ -140,7 +141,7 @@ def reissue(
         serial = _beside(release, serial, +1, withdrawn)
         payload = canonical({**content, "serial": serial, "reason": reason, "created": write_time(moment)})
         signed = payload if dry_run else signer.manifest(payload)
-    manifest = ManifestToPublish(release.kubernetes, release.name, serial, signed)
+    manifest = ManifestToPublish(ManifestId(release.kubernetes, release.name, serial), signed)
     if dry_run:
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
         published = read_snapshot(bucket, signer.consumer, [manifest.key], tool.version if tool else None)

@@ -88,8 +88,7 @@ class PreparedManifest:
     @property
     def to_publish(self) -> ManifestToPublish:
         """The manifest to publish."""
-        of = self.definition
-        return ManifestToPublish(of.kubernetes, of.name, of.serial, self.signed)
+        return ManifestToPublish(self.definition.id, self.signed)
 
 
 def prepare_manifest(
@@ -214,7 +213,7 @@ def _published(
 
     Raises `Conflict` if it differs, and `NotTrusted` if it does not verify.
     """
-    found = published.manifest(definition.kubernetes, definition.name, definition.serial, consumer)
+    found = published.manifest(definition.id, consumer)
     if found is None:
         return None
     data, signed = found

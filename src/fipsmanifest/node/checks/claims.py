@@ -1,6 +1,6 @@
 """Which processes are a component by what they do: their port or socket, their unit, their pod, their options.
 
-A file's name says nothing of what it is. Whoever has a component's port is that component for the rest of the cluster.
+A file's name does not identify it. A process with a component's port is that component for the rest of the cluster.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set

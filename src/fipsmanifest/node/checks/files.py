@@ -1,7 +1,7 @@
 """The program files that the manifests list: digest, mode, and where links lead.
 
 Programs are required. Configuration and documentation are an administrator's to change, so a difference there is
-told and judged by nobody.
+reported and not judged.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _MAX_ACCOUNTS = 4 * 1024 * 1024
 _NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
 _CNI_FOLDERS = ("/opt/cni/bin", "/usr/libexec/cni")
-# Where a login shell, sudo and systemd look for programs, and the CNI's folder; containerd tells of its own.
+# Where a login shell, sudo and systemd find programs, and the CNI's directory; containerd has its own.
 _FOLDERS = (
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
     + ("/root/bin", "/opt/bin", "/opt/cni/bin", "/usr/libexec")
@@ -127,7 +127,7 @@ class _Listing:
                     self.components.setdefault(name, str(entry.file.get("component")))
 
     def beside(self, node: Node, name: str) -> List[Tuple[str, bytes]]:
-        """Give the other places where a shell or systemd would find a program of this name, links followed."""
+        """Return the other places where a shell or systemd would find a program of this name, links followed."""
         found: Dict[bytes, str] = {}
         for folder in self.looked_in(name):
             path = posixpath.join(folder, name)
@@ -139,16 +139,16 @@ class _Listing:
         return [(path, place) for place, path in found.items()]
 
     def looked_in(self, name: str) -> Tuple[str, ...]:
-        """Give the folders in which another program of this name would be taken for the component's."""
+        """Return the directories in which another program of this name would be taken for the component's."""
         folders = self.folders.get(name, set())
         return _CNI_FOLDERS if folders and folders.issubset(_CNI_FOLDERS) else self.containerd.programs + _FOLDERS
 
     def hidden(self, node: Node) -> List[Result]:
-        """Say which of the folders may not be looked into, and may hold such a program."""
+        """Return which of the directories may not be read, and may hold such a program."""
         results = []
         for folder in sorted({folder for name in self.programs for folder in self.looked_in(name)}):
             try:
-                # A name in it, as to list a folder is another permission than to find what is in it.
+                # A name in it, as to list a directory is another permission than to find what is in it.
                 os.lstat(os.path.join(tree.resolve(node.root, folder), b"."))
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -157,7 +157,7 @@ class _Listing:
 
 
 def _unexpected(node: Node, listing: _Listing) -> List[Result]:
-    """Look for executables of a component beside the listed ones: PATH may find them first."""
+    """Find executables of a component beside the listed ones: PATH may find them first."""
     results = listing.hidden(node) + listing.containerd.unread(ID)
     for name in sorted(listing.programs):
         digests = listing.programs[name]
@@ -204,7 +204,7 @@ def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _List
 
 
 def _elsewhere(node: Node, path: str, entries: Sequence[_Entry], listing: _Listing) -> Optional[Result]:
-    """Say what a missing file means where it need not be at this path; None where it must.
+    """Describe what a missing file means where it need not be at this path; None where it must.
 
     A distribution of containerd puts its programs into /usr/bin, another into /usr/local/bin; and of two manifests
     of a cluster in mid-upgrade only one may know the path.
@@ -217,7 +217,7 @@ def _elsewhere(node: Node, path: str, entries: Sequence[_Entry], listing: _Listi
         with contextlib.suppress(OSError, tree.NotRegular, tree.Unstable):
             entry = listing.programs.get(name, {}).get(node.digests.of(place, _HASH_ANYWAY).sha256)
             if entry is not None:
-                # Its mode is judged where it lies, by _unexpected.
+                # Its mode is judged where it is stored, by _unexpected.
                 evidence = {"code": "another-path", "path": visible(other), "manifest": entry.manifest}
                 return Result(ID, path, PASS, "present", "at " + visible(other), evidence)
     known = {entry.manifest for entry in entries}
@@ -273,14 +273,14 @@ def _compare_link(node: Node, path: str, target: bytes, entries: Sequence[_Entry
             end = _end(node, path)
             if end == _end(node, meant):
                 return Result(ID, path, PASS, found, found, {"manifest": entry.manifest})
-            # Its own folder is a link to another one, from where the same words lead elsewhere.
+            # Its own directory is a link to another one, from where the same words lead elsewhere.
             ends = "{}, which ends at {}".format(found, visible(end or "nothing"))
             return Result(ID, path, FAIL, found, ends, {"code": "link-end", "manifest": entry.manifest}, _ADVICE)
     return Result(ID, path, FAIL, _target(entries[0]), found, {"code": "link-target"}, _ADVICE)
 
 
 def _end(node: Node, path: str) -> Optional[str]:
-    """Give the node's path of what ``path``, as it is written, leads to; None where that is nothing."""
+    """Return the node's path of what ``path``, as it is written, leads to; None where that is nothing."""
     try:
         place = tree.resolve(node.root, path)
     except OSError as error:
@@ -291,7 +291,7 @@ def _end(node: Node, path: str) -> Optional[str]:
 
 
 def _shown(node: Node, place: bytes) -> str:
-    """Give the path that a place has on the node."""
+    """Return the path that a place has on the node."""
     return posixpath.normpath("/" + os.path.relpath(os.fsdecode(place), node.root))
 
 
@@ -305,7 +305,7 @@ def _compare_file(path: str, found: tree.Digest, mode: int, entries: Sequence[_E
 
 
 def _judge_owners(node: Node, result: Result, accounts: Optional[FrozenSet[int]]) -> Result:
-    """Judge a file that is right by who may put another one into its place: root alone, and nobody on the way to it."""
+    """Judge a file with the right content by who may replace it, or a directory on the way to it: only root may."""
     replaceable = find_replaceable(node, result.subject, accounts)
     if replaceable.noted:
         told = {"code": "owner-unknown", "path": replaceable.noted}
@@ -326,10 +326,10 @@ class Replaceable(NamedTuple):
     """Who other than root may replace a file, and where."""
 
     who: str = ""
-    """Empty where nobody may."""
+    """Empty if only root may."""
     path: str = ""
     noted: str = ""
-    """A path that belongs to a number without an account, which is nobody."""
+    """A path that belongs to a number without an account, which no user has."""
 
     @property
     def shown(self) -> str:
@@ -345,9 +345,8 @@ class Replaceable(NamedTuple):
 def find_replaceable(node: Node, path: str, accounts: Optional[FrozenSet[int]]) -> Replaceable:
     """Return who other than root may replace a file or a directory or link on the way to it.
 
-    In a tree at rest that somebody unpacked, the owner of its first folder stands for root. An owner without an account
-    on the node, as a tarball leaves one behind, is nobody who could: ``accounts`` are its numbers, None where nobody
-    knows them.
+    In a tree at rest that a user unpacked, the owner of its root directory counts as root. An owner without an account
+    on the node, as a tarball may have, can replace nothing: ``accounts`` are the accounts' numbers, None if not known.
     """
     passed: Dict[bytes, os.stat_result] = {}
     noted = ""
@@ -368,7 +367,7 @@ def find_replaceable(node: Node, path: str, accounts: Optional[FrozenSet[int]]) 
 
 
 def accounts_of(node: Node) -> Optional[FrozenSet[int]]:
-    """Give the numbers of the node's own accounts; None where its list cannot be read whole, or has no root."""
+    """Return the numbers of the node's own accounts; None where its list cannot be read whole, or has no root."""
     try:
         text = tree.read_small(node.root, "/etc/passwd", _MAX_ACCOUNTS)
     except (OSError, tree.NotRegular):
@@ -383,7 +382,7 @@ def accounts_of(node: Node) -> Optional[FrozenSet[int]]:
 def _who_may_replace(status: os.stat_result, users: Set[int], groups: Set[int]) -> Optional[str]:
     if status.st_uid not in users:
         return "user {}".format(status.st_uid)
-    # Links have no mode of their own; in a folder with the sticky bit nobody touches what others own.
+    # Links have no mode of their own; in a directory with the sticky bit users replace only what they own.
     if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
         return None
     if status.st_mode & stat.S_IWOTH:

@@ -55,7 +55,7 @@ class _Unread(Exception):
 
     def __init__(self, subject: str, reason: str, path: str) -> None:
         super().__init__(subject)
-        advice = "Run it as root." if reason in ("EACCES", "EPERM") else "Look into what is there in its place."
+        advice = "Run it as root." if reason in ("EACCES", "EPERM") else "Find out what is there in its place."
         self.result = Result(
             ID, subject, UNKNOWN, actual="unreadable", evidence={"code": reason, "path": visible(path)}, advice=advice
         )
@@ -87,7 +87,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 
 
 def _disagreement(results: Sequence[Result]) -> List[Result]:
-    """Name the signals that say one thing and those that say another; none where they agree."""
+    """Return a failure that lists the signals for FIPS mode and those against it; nothing if they agree."""
     said = [(result.subject, result.status) for result in results if result.subject in _MODES]
     on = [subject for subject, status in said if status == PASS]
     off = [subject for subject, status in said if status == FAIL]
@@ -95,7 +95,7 @@ def _disagreement(results: Sequence[Result]) -> List[Result]:
         return []
     advice = "Set up what is off, or the node may leave FIPS mode at its next start."
     if "kernel" in off:
-        advice = "Start the node again, so that what is configured comes into force; then look at what is still off."
+        advice = "Start the node again, so that what is configured comes into force; then inspect what is still off."
     evidence = {"code": "mismatch", "on": on, "off": off}
     actual = "on: {}; off: {}".format(", ".join(on), ", ".join(off))
     return [Result(ID, "signals", FAIL, "all alike", actual, evidence, advice)]
@@ -139,7 +139,7 @@ def _command_line(node: Node) -> Result:
 
 
 def _fips_words(text: str) -> List[str]:
-    """Give the fips= words of a kernel command line; the last of them counts, and what follows ``--`` is init's."""
+    """Return the fips= words of a kernel command line; the last of them counts, and what follows ``--`` is init's."""
     words = [word.replace('"', "") for word in _WORD.findall(text)]
     own = words[: words.index("--")] if "--" in words else words
     return [word for word in own if word.startswith("fips=")]
@@ -196,7 +196,7 @@ class _Start(NamedTuple):
 
 
 def _boot_loader(node: Node, el: int) -> List[Result]:
-    """Look at how the node will start next time, which its running kernel does not tell."""
+    """Inspect how the node will start next time, which its running kernel does not tell."""
     subject = "boot-loader"
     starts = list(_starts(node, el, subject))
     if not starts:
@@ -211,10 +211,10 @@ def _boot_loader(node: Node, el: int) -> List[Result]:
 
 
 def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
-    """Give every kernel command line that the boot loader knows of, but for rescue entries.
+    """Return every kernel command line that the boot loader has, except for rescue entries.
 
-    EL8 and later keep them as entries, which GRUB's menu takes in unless it was told otherwise
-    (GRUB_ENABLE_BLSCFG=false); then it has them in itself, as on EL7.
+    EL8 and later keep them as entries, which GRUB's menu includes unless it is configured otherwise
+    (GRUB_ENABLE_BLSCFG=false); then the menu has them itself, as on EL7.
     """
     kernel_options = _kernel_options(node, subject)
     menus = {path: _read(node, path, subject) or "" for path in _matching(node, _MENUS, subject)}
@@ -235,7 +235,7 @@ def _starts(node: Node, el: int, subject: str) -> Iterator[_Start]:
 
 
 def _kernel_options(node: Node, subject: str) -> List[str]:
-    """Give what the environment blocks have for ``$kernelopts``."""
+    """Return what the environment blocks have for ``$kernelopts``."""
     found = []
     for path in _matching(node, _ENVIRONMENT_BLOCKS, subject):
         lines = (_read(node, path, subject) or "").splitlines()
@@ -244,7 +244,7 @@ def _kernel_options(node: Node, subject: str) -> List[str]:
 
 
 def _entries(node: Node, subject: str) -> Iterator[_Start]:
-    """Give the entries of the Boot Loader Specification."""
+    """Return the entries of the Boot Loader Specification."""
     for name in _few_names(node, _ENTRIES, subject):
         if name.endswith(".conf") and not _RESCUE_ENTRY.search(name):
             path = posixpath.join(_ENTRIES, name)
@@ -266,7 +266,7 @@ def _dracut(node: Node, el: int) -> List[Result]:
         return []
     names = [name for name in _names(node, _DRACUT, subject) if name.lstrip("0123456789") == "fips"]
     paths = [posixpath.join(_DRACUT, name) for name in names] or [posixpath.join(_DRACUT, "01fips")]
-    advice = "Install dracut-fips (EL7) or dracut, and make the initial ramdisk anew."
+    advice = "Install dracut-fips (EL7) or dracut, and make the initial ramdisk again."
     return [_present(node, subject, paths, "directory", advice)]
 
 
@@ -333,7 +333,7 @@ def _names(node: Node, folder: str, subject: str) -> List[str]:
 
 
 def _few_names(node: Node, folder: str, subject: str) -> List[str]:
-    """Give all names of a folder; raises `_Unread` where it has more than are looked at."""
+    """Return all names of a directory; raises `_Unread` where it has more than are read."""
     names = _names(node, folder, subject)
     if len(names) > _MAX_ENTRIES:
         raise _Unread(subject, "too-many", folder)
@@ -341,7 +341,7 @@ def _few_names(node: Node, folder: str, subject: str) -> List[str]:
 
 
 def _matching(node: Node, patterns: Sequence[str], subject: str) -> Iterator[str]:
-    """Give the paths with each vendor's name in place of the star."""
+    """Return the paths with each vendor's name in place of the star."""
     for pattern in patterns:
         before, star, after = pattern.partition("*")
         for name in _few_names(node, before, subject) if star else [""]:

@@ -43,13 +43,13 @@ class Owner(NamedTuple):
 
 
 def listeners() -> Dict[int, List[Listener]]:
-    """Give what listens, by port; empty where it cannot be told."""
+    """Return what listens, by port; empty where it cannot be determined."""
     found: Dict[int, List[Listener]] = {}
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for fields in _rows(table):
             if len(fields) > _INODE and fields[3] == _LISTEN:
                 address, _, port = fields[1].partition(":")
-                # Each 32-bit word stands there in the machine's own byte order.
+                # Each 32-bit word is written in the machine's own byte order.
                 words = struct.unpack(">{}I".format(len(address) // 8), bytes.fromhex(address))
                 packed = struct.pack("={}I".format(len(words)), *words)
                 one = Listener(written(family, packed), _scope(packed), int(fields[_INODE]))
@@ -67,10 +67,10 @@ def _rows(table: str) -> Iterator[List[str]]:
 
 
 def socket_owner(path: bytes) -> Optional[int]:
-    """Return the process that listens on a Unix socket; None where nobody does. Raises `OSError` where it is hidden.
+    """Return the process that listens on a Unix socket; None if there is none. Raise `OSError` where it is hidden.
 
-    The kernel tells it to whoever connects (SO_PEERCRED, unix(7)), whatever name the socket was made by. No data is
-    sent.
+    The kernel reports it to a process that connects (SO_PEERCRED, unix(7)), whatever name the socket was made by. No
+    data is sent.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_CONNECT_SECONDS)
@@ -90,7 +90,7 @@ def written(family: int, packed: bytes) -> str:
 
 
 def _scope(packed: bytes) -> int:
-    """Give the interface of a link-local address, without which nobody can connect to it (RFC 4007)."""
+    """Return the interface of a link-local address, which is needed to connect to it (RFC 4007)."""
     if len(packed) != 16 or packed[0] != 0xFE or packed[1] & 0xC0 != 0x80:
         return 0
     numbers = [int(fields[1], 16) for fields in _rows("if_inet6") if fields[:1] == [packed.hex()]]
@@ -98,7 +98,7 @@ def _scope(packed: bytes) -> int:
 
 
 def askable(listener: Listener, beside: Sequence[Listener]) -> Optional[Tuple[str, int]]:
-    """Give an address and its scope where ``listener`` answers, and none of those ``beside`` it on its port does.
+    """Return an address and its scope where ``listener`` answers, and none of those ``beside`` it on its port does.
 
     The kernel gives a connection to the socket that is bound to its very address before one that is bound to every
     address. None where each of the node's addresses is taken by another one.
@@ -116,7 +116,7 @@ def askable(listener: Listener, beside: Sequence[Listener]) -> Optional[Tuple[st
 
 
 def _own_addresses() -> List[Tuple[str, int]]:
-    """Give the node's IPv6 addresses with their scopes, the loopback first; none where IPv6 is switched off."""
+    """Return the node's IPv6 addresses with their scopes, the loopback first; none where IPv6 is switched off."""
     packed = [bytes.fromhex(fields[0]) for fields in _rows("if_inet6") if len(fields) > 1 and len(fields[0]) == 32]
     found = [(written(socket.AF_INET6, one), _scope(one)) for one in packed]
     return sorted(found, key=lambda one: one[0] != "::1")
@@ -135,13 +135,13 @@ def owners(inodes: Set[int], seconds: float) -> Dict[int, List[Owner]]:
             break
         held = sockets(pid).intersection(inodes)
         for inode in held if pid != 1 else held.difference(found):
-            with contextlib.suppress(OSError):  # It has ended, or is not ours to look at.
+            with contextlib.suppress(OSError):  # It has ended, or is not ours to inspect.
                 found.setdefault(inode, []).append(Owner(pid, os.readlink("{}/{}/exe".format(_PROC, pid)), name))
     return found
 
 
 def sockets(pid: int) -> Set[int]:
-    """Return the inodes of a process's sockets; empty where it has ended, or may not be looked at."""
+    """Return the inodes of a process's sockets; empty where it has ended, or may not be inspected."""
     found = set()
     folder = "{}/{}/fd".format(_PROC, pid)
     with contextlib.suppress(OSError):
@@ -153,7 +153,7 @@ def sockets(pid: int) -> Set[int]:
 
 
 def processes() -> Iterator[Tuple[int, str]]:
-    """Give each process with the name that it was started by."""
+    """Return each process with the name that it was started by."""
     try:
         pids = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
     except OSError:
@@ -167,5 +167,5 @@ def processes() -> Iterator[Tuple[int, str]]:
 
 
 def is_named(name: str, component: str) -> bool:
-    """Tell whether a process or program of this name is a component's."""
+    """Return whether a process or program of this name is a component's."""
     return name == component or name == component[:MAX_NAME] or name.startswith(component + "-")

@@ -26,9 +26,9 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
 
 
 def fitting(node: Node, manifests: Sequence[Listed]) -> List[Listed]:
-    """Give the manifests for the node's own system and machine: no other one vouches for what is on it.
+    """Return the manifests for the node's own system and machine: no other one vouches for what is on it.
 
-    Where none is, or it cannot be told, all are: the check says so.
+    Where none is, or it cannot be determined, all are: the check says so.
     """
     release = os_release(node.root)
     if release is not None:
@@ -66,7 +66,7 @@ def _operating_system(node: Node, manifests: Sequence[Listed]) -> Result:
         release = _read_release(node.root)
     except (OSError, tree.NotRegular) as error:
         code = errno.errorcode.get(getattr(error, "errno", None) or 0, str(error))
-        advice = "Run it as root, or look into what is there in place of os-release."
+        advice = "Run it as root, or find out what is there in place of os-release."
         return Result(ID, subject, UNKNOWN, None, "os-release cannot be read", {"code": visible(code)}, advice)
     if release is None:
         advice = "Install the package that brings os-release."
@@ -96,7 +96,7 @@ def _fits(manifest: Dict[str, Any], name: str, version: str, like: str) -> bool:
 
 
 def _takes(accepted: str, version: str) -> bool:
-    """Tell whether ``accepted`` of the definition (``8.4``, ``8`` or ``8.*``) takes a host's VERSION_ID."""
+    """Return whether ``accepted`` of the definition (``8.4``, ``8`` or ``8.*``) takes a host's VERSION_ID."""
     release = accepted[:-2] if accepted.endswith(".*") else accepted
     return version == release or version.startswith(release + ".")
 
@@ -113,8 +113,8 @@ def _architecture(node: Node, manifests: Sequence[Listed]) -> Result:
     actual = architecture_of(node, _paths(manifests))
     expected = ", ".join(named)
     if actual is None or not named:
-        advice = "Look into why the tree has no program of the machine's." if named else "Get another manifest."
-        return Result(ID, subject, UNKNOWN, expected, "cannot be told", {}, advice)
+        advice = "Find out why the tree has no program of the machine's." if named else "Get another manifest."
+        return Result(ID, subject, UNKNOWN, expected, "cannot be determined", {}, advice)
     if actual in named:
         return Result(ID, subject, PASS, expected, actual, {"manifest": by_name[actual]})
     advice = "Use the manifest that was made for this machine."
@@ -130,7 +130,7 @@ def _paths(manifests: Sequence[Listed]) -> List[str]:
 
 
 def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
-    """Give the node's architecture as RPM calls it: the kernel's, or at rest that of most of the programs there are."""
+    """Return the node's architecture as RPM calls it: the kernel's, or at rest that of most of its programs."""
     if node.live:
         return os.uname().machine
     found: Dict[str, int] = {}
@@ -141,7 +141,7 @@ def architecture_of(node: Node, paths: Iterable[str]) -> Optional[str]:
 
 
 def _machine(node: Node, path: str) -> Optional[str]:
-    """Give the architecture that a program is for; None where there is none."""
+    """Return the architecture that a program is for; None where there is none."""
     try:
         place = tree.resolve(node.root, path)
         if not stat.S_ISREG(os.lstat(place).st_mode):

@@ -106,7 +106,7 @@ def _late() -> Result:
 
 
 class _Check:
-    """One look at all processes."""
+    """The comparison of all processes."""
 
     def __init__(self, node: Node, manifests: Sequence[Listed]) -> None:
         self._node = node
@@ -115,7 +115,7 @@ class _Check:
         self._packages = packages.Packages(node.root)
         self.results: List[Result] = []
         self.is_late: List[bool] = []
-        """Not empty once nobody waits for the rest."""
+        """Not empty once the time is over, and the rest is not reported."""
         self._running: Dict[_Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
         self._others: Dict[Tuple[int, int], int] = {}
@@ -134,7 +134,7 @@ class _Check:
         for claim in unowned:
             component = self._inventory.component_of(claim.component)
             evidence = of_component({"code": "owner", "claims": [claim.shown]}, component)
-            told = "which process has {} cannot be told".format(claim.shown)
+            told = "which process has {} cannot be determined".format(claim.shown)
             advice = "Run it as root and in the host's PID namespace."
             self.results.append(Result(ID, claim.component, UNKNOWN, "a listed program", told, evidence, advice))
         self.results += self._absent() if self.results else []
@@ -171,7 +171,7 @@ class _Check:
                 else:
                     self._beyond += 1
             except OSError as error:
-                # A process that has ended meanwhile is no finding; a component that may not be looked at is.
+                # A process that has ended meanwhile is no finding; a component that may not be inspected is.
                 denied = error.errno in (errno.EACCES, errno.EPERM)
                 self._hidden += denied and bool(mine or procfs.comm(pid) in self._inventory.by_comm)
         return found.unowned
@@ -253,7 +253,7 @@ class _Check:
             # Its image's shells and tools are started beside the program.
             return self._inventory.components[claim.component].files
         if claim.kind == claims.OPTION:
-            # Whoever reads or wraps a component's files may bear its options.
+            # A program that reads or wraps a component's files may have its options.
             return set(self._inventory.sizes)
         return set(self._inventory.of(claim.component))
 
@@ -387,7 +387,7 @@ class _Check:
         return seen._replace(status=status, actual=actual, evidence=evidence, advice=advice)
 
     def _examine(self, running: _Running, pids: Sequence[int], seen: Result) -> Result:
-        """Look for code in the processes of a listed program that is not its own."""
+        """Find code in the processes of a listed program that is not its own."""
         evidence = dict(seen.evidence)
         problems: List[injected.Problem] = []
         by_name: Set[str] = set()
@@ -450,13 +450,13 @@ def _runs_script(pid: int, name: str) -> bool:
 
 
 def _run_by(pid: int, base: str, short: Dict[str, Program]) -> Optional[str]:
-    """Return the component's name of the file that a loader or an interpreter was told to run; None for any other."""
+    """Return the component's name of the file that a loader or an interpreter was started with; None for any other."""
     is_loader = _LOADER.match(base) is not None
     if not is_loader and _INTERPRETER.match(base) is None:
         return None
     arguments = procfs.read(pid, "cmdline").split("\0")[1:_MAX_ARGUMENTS]
     if not is_loader:
-        # The first that is no option, unless it is no file but a command.
+        # The first argument that is not an option, unless that is a command.
         first = next((number for number, one in enumerate(arguments) if not one.startswith("-")), 0)
         arguments = [] if any(map(_COMMAND.match, arguments[:first])) else arguments[first : first + 1]
     names = (posixpath.basename(one)[:MAX_NAME] for one in arguments)

@@ -180,7 +180,7 @@ def _services(node: Node, manifests: Sequence[Listed]) -> List[_Service]:
 
 
 def _places(service: _Service, listeners: Dict[int, List[listening.Listener]]) -> List[_Place]:
-    """Give where a service is to be asked: everywhere it listens, or at the loopback where nothing was seen to."""
+    """Return where a service is to be asked: everywhere it listens, or at the loopback where nothing was seen to."""
     found: Dict[Tuple[Any, ...], _Place] = {}
     beside = sorted(listeners.get(service.port, []))
     for one in beside:
@@ -244,7 +244,7 @@ def _ask(service: _Service, place: _Place, owners: Sequence[Optional[_Owner]]) -
 
 
 def _served_by(known: Sequence[_Owner]) -> Dict[str, Any]:
-    """Name the program that has the port, another one than the component's before all others."""
+    """Return evidence of the program that has the port; one that is not the component's comes first."""
     owner = min(known, key=lambda one: one.is_own)
     return {"program": visible(owner.program), "pid": owner.pid, "another_program": not owner.is_own}
 
@@ -264,7 +264,7 @@ def _judge(service: _Service, subject: str, expected: str, found: client.Accepte
         evidence.update(code="not-allowed", outside=outside[0][:_MAX_SHOWN])
         return Result(ID, subject, FAIL, expected, actual, evidence, _advice(found, outside[0]))
     if found.problem is not None:
-        advice = "Look into why the service does not answer as a TLS server does."
+        advice = "Find out why the service does not answer as a TLS server does."
         return Result(ID, subject, UNKNOWN, expected, found.problem, dict(evidence, code="no-answer"), advice)
     evidence["manifest"], entry = fitting[0]
     if entry.get("preferred") not in (None, found.preferred):
@@ -279,7 +279,7 @@ def _advice(found: client.Accepted, outside: Sequence[str]) -> str:
 
 
 def _outside(entry: Dict[str, Any], found: client.Accepted) -> List[str]:
-    """Give the versions and suites that are accepted and not allowed."""
+    """Return the versions and suites that are accepted and not allowed."""
     versions = _texts(entry, "tls_versions")
     names = set(_texts(entry, "cipher_suites"))
     accepted: Set[str] = {suite for suites in found.suites.values() for suite in suites}
@@ -287,7 +287,7 @@ def _outside(entry: Dict[str, Any], found: client.Accepted) -> List[str]:
 
 
 def _order(entry: Dict[str, Any]) -> List[str]:
-    """Give the allowed suites, the preferred one first: a server without a preference takes the first."""
+    """Return the allowed suites, the preferred one first: a server without a preference takes the first."""
     names = _texts(entry, "cipher_suites")
     preferred = entry.get("preferred")
     return [name for name in names if name == preferred] + [name for name in names if name != preferred]

@@ -54,7 +54,7 @@ def read(path: bytes, names: Sequence[bytes], inner: bytes = b"") -> Dict[bytes,
     """Return the buckets within the one that ``names`` lead to, each with its plain keys and their values.
 
     With ``inner``, the keys are those of the bucket of that name within each. Where there is no such bucket there are
-    none in it. Raises `OSError`, `Malformed` and `Busy`.
+    none in it. Raise `OSError`, `Malformed` and `Busy`.
     """
     try:
         descriptor = tree.open_file(path)
@@ -80,7 +80,7 @@ def read(path: bytes, names: Sequence[bytes], inner: bytes = b"") -> Dict[bytes,
 
 
 def _header(descriptor: int) -> _Header:
-    """Give the newer of the headers that are whole; raises `Malformed` where neither is."""
+    """Return the newer of the headers that are whole; raises `Malformed` where neither is."""
     found: List[_Header] = []
     for place in (0,) + _PAGE_SIZES:
         content = os.pread(descriptor, _PAGE.size + _META.size, place)[_PAGE.size :]
@@ -128,7 +128,7 @@ class _Tree:
         return {item.key: item.value for item in items if not item.is_bucket}
 
     def _items(self, bucket: bytes) -> Iterator[_Item]:
-        """Give what a bucket holds; a small one stands where others name their first page."""
+        """Return what a bucket holds; a small one stands where others name their first page."""
         if len(bucket) < _BUCKET.size:
             raise Malformed("a bucket is cut short")
         number, _ = _BUCKET.unpack_from(bucket)
@@ -176,7 +176,7 @@ class _Tree:
 
 
 def _elements(page: bytes, form: struct.Struct) -> Iterator[Tuple[int, Tuple[int, ...]]]:
-    """Give a page's elements, each with its place in the page."""
+    """Return a page's elements, each with its place in the page."""
     count = _PAGE.unpack_from(page)[2]
     if _PAGE.size + count * form.size > len(page):
         raise Malformed("an element lies beyond its page")

@@ -44,7 +44,7 @@ _MAX_TOLD = 8
 
 
 class Program(NamedTuple):
-    """A program that containerd is told to start."""
+    """A program that containerd is configured to start."""
 
     kind: str
     """``runtime``, ``shim``, ``shim type`` (from which its name follows), ``legacy runtime``, ``legacy shim``,
@@ -67,28 +67,28 @@ class Directory(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """What containerd is told."""
+    """What containerd's configuration says."""
 
     elsewhere: Tuple[str, ...]
-    """Folders other than the usual ones to keep images or snapshots in."""
+    """Directories other than the usual ones to keep images or snapshots in."""
     programs: Tuple[str, ...]
-    """Folders that it looks for programs in before all others."""
+    """Directories that it looks for programs in before all others."""
     doubts: Tuple[str, ...]
     """What cannot be read, and why."""
     starts: Tuple[Program, ...]
-    """The programs that it is told to start."""
+    """The programs that it is configured to start."""
     directories: Tuple[Directory, ...]
-    """The directories from which it is told to start programs."""
+    """The directories from which it is configured to start programs."""
     default_handlers: Tuple[str, ...]
     """The runtime handlers of pods that name none."""
     sockets: Tuple[str, ...]
-    """Where it is told to listen."""
+    """Where it is configured to listen."""
     specifications: Tuple[str, ...]
     """Files from which it makes the specification of every container of a runtime handler (``base_runtime_spec``)."""
 
     def unread(self, check: str) -> List[Result]:
-        """Give what cannot be read as results of a check that relies on it."""
-        advice = "Make it readable, and plain: containerd may keep its images or programs where nobody looked."
+        """Return what cannot be read as results of a check that relies on it."""
+        advice = "Make it readable, and plain: its images or programs may be in places that were not checked."
         evidence = {"code": "configuration"}
         return [
             Result(check, "containerd", UNKNOWN, "its configuration", doubt, evidence, advice)
@@ -119,9 +119,9 @@ def read(root: str, units: Optional[Sequence[systemd.Unit]] = None) -> Configura
 
 
 def is_same(root: str, named: str, usual: str) -> bool:
-    """Say whether a folder that the kernel or a configuration names is the usual one.
+    """Return whether a directory that the kernel or a configuration names is the usual one.
 
-    It names the host's path, which lies below ``root`` where a container looks at its host.
+    It is the host's path, which is below ``root`` if a container inspects its host.
     """
     if posixpath.normpath(named) == usual:
         return True
@@ -181,7 +181,7 @@ class _Reader:
         words = command.arguments
         # A program of another name may start it with anything, and so may a specifier.
         if not named or command.doubt or any("%" in word for word in words):
-            self._doubt(command.path, "what containerd is started with cannot be told")
+            self._doubt(command.path, "what containerd is started with cannot be determined")
             return
         for word, following in zip(words, words[1:] + ("",)):  # noqa: B905 - new in Python 3.10
             option = _OPTION.match(word)
@@ -263,7 +263,7 @@ class _Reader:
         elif _PATTERN.match(named):
             yield from self._matching(named)
         else:
-            self._doubt(path, "what it imports cannot be told: {}".format(named))
+            self._doubt(path, "what it imports cannot be determined: {}".format(named))
 
     def _matching(self, pattern: str) -> List[str]:
         folder, name = posixpath.split(pattern)
@@ -290,7 +290,7 @@ class _Reader:
         return ""
 
     def _is_there(self, path: str) -> bool:
-        """Tell a link that leads nowhere from nothing."""
+        """Return whether there is something at a path, if only a link that leads nowhere."""
         with contextlib.suppress(OSError):
             tree.resolve(self._root, path, follow_last=False)
             return True

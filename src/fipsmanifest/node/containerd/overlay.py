@@ -1,8 +1,8 @@
-"""What overlayfs would show of folders that lie upon one another, without mounting them.
+"""What overlayfs would show of stacked directories, without mounting them.
 
 Rules: Documentation/filesystems/overlayfs.rst of Linux (merged directories, whiteouts and opaque directories).
 What is redirected to another name in the layers below (redirect_dir, metacopy) is not followed: where it leads cannot
-be told here. containerd makes none of these.
+be determined here. containerd makes none of these.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ _REDIRECTING = ("redirect", "metacopy")
 
 
 def resolve(layers: Sequence[bytes], path: str, follow_last: bool = True) -> bytes:
-    """Give the real place of ``path`` in the file system that ``layers`` make, topmost first.
+    """Return the real place of ``path`` in the file system that ``layers`` make, topmost first.
 
     Links are followed as in a container whose root this is: from one layer into another, and never out of them.
-    Raises `OSError` as `tree.resolve` does, and ENOTSUP where a layer redirects; what an upper layer deletes is not
+    Raise `OSError` as `tree.resolve` does, and ENOTSUP where a layer redirects; what an upper layer deletes is not
     there.
     """
     waiting = _parts(path.encode("utf-8", "surrogateescape"))
     if any(b"\0" in part for part in waiting):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    # The folders that are merged at each level of the path; the next part is looked for in the last ones.
+    # The directories that are merged at each level of the path; the next part is looked for in the last ones.
     levels: List[List[bytes]] = [list(layers)]
     links = 0
     while waiting:
@@ -53,7 +53,7 @@ def resolve(layers: Sequence[bytes], path: str, follow_last: bool = True) -> byt
 
 
 def _topmost(folders: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
-    """Give the entry that is seen of all those with this name, and its mode."""
+    """Return the entry that is seen of all those with this name, and its mode."""
     for folder in folders:
         place = os.path.join(folder, name)
         try:
@@ -69,7 +69,7 @@ def _topmost(folders: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
 
 
 def _merged(folders: Sequence[bytes], name: bytes) -> List[bytes]:
-    """Give the folders of this name that are seen as one: down to what is none, is deleted, or hides those below."""
+    """Return the directories of this name that are merged: down to the first that ends the merge."""
     found = []
     for folder in folders:
         place = os.path.join(folder, name)
@@ -88,12 +88,12 @@ def _merged(folders: Sequence[bytes], name: bytes) -> List[bytes]:
 
 
 def _is_whiteout(status: os.stat_result) -> bool:
-    """Tell the character device of number 0/0, which says that what lies below is deleted."""
+    """Return whether it is a whiteout: a character device of number 0/0, which deletes what lower layers have."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _attribute(place: bytes, name: str) -> Optional[bytes]:
-    """Read what overlayfs has noted on a file or folder; None where there is nothing."""
+    """Read what overlayfs has noted on a file or directory; None where there is nothing."""
     for namespace in _NAMESPACES:
         with contextlib.suppress(OSError):
             return os.getxattr(place, namespace + name, follow_symlinks=False)

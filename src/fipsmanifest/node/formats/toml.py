@@ -13,7 +13,7 @@ _LINE_END = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\r?\n|\Z)")
 _TABLE = re.compile(r"\[\[?")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[0-9A-Za-z+_.:-]+(?: [0-9][0-9:.Z+-]*)?")  # numbers, booleans and times
-# Whether escapes stand in it, and what it looks like; the long forms first, and their first line break is not theirs.
+# Whether it has escapes, and its form; the long forms first, and their first line break is not theirs.
 _STRINGS = (
     (True, re.compile(r'"""(?:\n)?((?:[^"\\]|\\[\s\S]|"{1,2}(?!"))*"{0,2})"""')),
     (False, re.compile(r"'''(?:\n)?((?:[^']|'{1,2}(?!'))*'{0,2})'''")),
@@ -50,7 +50,7 @@ class Setting(NamedTuple):
 
 
 def read(text: str) -> List[Setting]:
-    """Give a document's settings in their order; raises `Malformed`."""
+    """Return a document's settings in their order; raises `Malformed`."""
     return _Reader(text).document()
 
 

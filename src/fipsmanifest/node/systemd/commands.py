@@ -83,7 +83,7 @@ def is_refused(text: str) -> bool:
 
 
 def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry]]) -> Iterator[Command]:
-    """Return the commands of a setting; where ``environment`` is None variables stay. Raises `Malformed`."""
+    """Return the commands of a setting; where ``environment`` is None variables stay. Raise `Malformed`."""
     rest = entry.value
     while rest:
         first, rest = first_word(rest)
@@ -103,7 +103,7 @@ def read_commands(entry: Entry, unit: str, environment: Optional[Dict[str, Entry
             raise Malformed("it has a specifier that is none")
         program, doubt = expand(program, unit)
         if not _PROGRAM.match(program) or first == ";":
-            raise Malformed("{} is no program".format(first or "an empty word"))
+            raise Malformed("{} cannot be the path or name of a program".format(first or "an empty word"))
         words = [expand(word, unit)[0] for word in words]
         if ":" not in prefixes and environment is not None:
             words = _substitute(words, {name: one.value for name, one in environment.items()})

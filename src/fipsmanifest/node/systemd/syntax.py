@@ -127,7 +127,7 @@ def _unescaped(match: Any) -> str:
 def read_environment_file(text: str) -> Dict[str, str]:
     """Return the variables of an EnvironmentFile= (systemd.exec(5)); lines without ``=`` are ignored.
 
-    Raises `Malformed` where there are too many.
+    Raise `Malformed` where there are too many.
     """
     found: Dict[str, str] = {}
     at, text = 0, text.replace("\r\n", "\n")

@@ -258,7 +258,7 @@ class Units:
             return []
 
     def _manager_environment(self) -> Dict[str, Entry]:
-        """Return what systemd itself is told to give to all services: DefaultEnvironment= (systemd-system.conf(5))."""
+        """Return the variables that systemd passes to all services: DefaultEnvironment= (systemd-system.conf(5))."""
         found: Dict[str, str] = {}
         for base in _MANAGER_DROP_INS:
             directory = base + "/systemd/system.conf.d"

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from . import suites
 
 VERSIONS = (("SSLv3", 0x0300), ("TLSv1.0", 0x0301), ("TLSv1.1", 0x0302), ("TLSv1.2", 0x0303), ("TLSv1.3", 0x0304))
-"""Name and number of each protocol version, oldest first."""
+"""Each protocol version's name and number, oldest first."""
 
 CONNECTION_SECONDS = 3.0
 """How long one connection may take."""
@@ -143,7 +143,7 @@ class _Asking:
             self.found[name] = chosen
 
     def _enumerate(self, version: int, chosen: List[int]) -> str:
-        """Say how the server refused in the end; ``chosen`` grows as it goes, as an `Unanswered` may end it."""
+        """Describe how the server refused in the end; ``chosen`` grows as it goes, as an `Unanswered` may end it."""
         left = set(suites.OFFERED)
         if version != _TLS13:
             left -= {code for code in left if code >> 8 == 0x13}
@@ -220,7 +220,7 @@ class _Reader:
         self.refusal = ""
 
     def answer(self) -> Optional[Choice]:
-        """Give the ServerHello's choice, None for a refusal; raises `Unanswered`."""
+        """Return the ServerHello's choice, None for a refusal; raises `Unanswered`."""
         message, warnings = b"", 0
         while True:
             header = self._exactly(5, at_start=not message and not warnings)
@@ -245,7 +245,7 @@ class _Reader:
                     raise Unanswered("sends alert after alert")
 
     def _ends(self, alert: bytes) -> bool:
-        """Tell whether an alert ends the handshake: all do but warnings (RFC 5246, 7.2)."""
+        """Return whether an alert ends the handshake: all do but warnings (RFC 5246, 7.2)."""
         if len(alert) != 2 or alert[0] not in (_WARNING, _FATAL):
             raise Unanswered("sends an alert that is none")
         self.refusal = "alert {}".format(alert[1])
@@ -293,7 +293,7 @@ def read_server_hello(message: bytes) -> Choice:
 
 
 def _selected_version(extensions: bytes) -> Optional[int]:
-    """Give what the extension supported_versions says, the only place where TLS 1.3 is named (RFC 8446, 4.2.1)."""
+    """Return what the extension supported_versions says, the only place where TLS 1.3 is named (RFC 8446, 4.2.1)."""
     if not extensions:
         return None
     end = 2 + struct.unpack_from(">H", extensions)[0]
@@ -316,7 +316,7 @@ def client_hello(version: int, offered: Sequence[int]) -> bytes:
     if version > 0x0300:
         body += _vector(">H", _extensions(version))
     message = b"\x01" + struct.pack(">I", len(body))[1:] + body
-    # The record's own version is the oldest, for servers that look at it first (RFC 8446, 5.1).
+    # The record's own version is the oldest, for servers that inspect it first (RFC 8446, 5.1).
     record = struct.pack(">BH", _HANDSHAKE, min(version, 0x0301))
     return record + _vector(">H", message)
 

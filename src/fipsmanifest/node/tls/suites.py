@@ -127,7 +127,7 @@ D005 ECDHE_PSK_WITH_AES_128_CCM_SHA256
 
 #: Said by clients, chosen by no server: RFC 5746 (0x00FF) and RFC 7507 (0x5600).
 _SIGNALLING = frozenset((0x00FF, 0x5600))
-#: The blocks that the registry assigns from: what lies in them and has no name (drafts, vendors' own) is offered, too.
+#: The blocks that the registry assigns from: numbers in them without a name (drafts, vendors' own) are offered, too.
 _BLOCKS = (0x00, 0x13, 0xC0, 0xCC)
 
 
@@ -150,10 +150,10 @@ OFFERED: FrozenSet[int] = (
 
 
 def name_of(code: int) -> str:
-    """Give a suite's name, or its code (``0xCC13``) where the registry has none."""
+    """Return a suite's name, or its code (``0xCC13``) where the registry has none."""
     return _names.get(code, "0x{:04X}".format(code))
 
 
 def codes_of(names: Sequence[str]) -> List[int]:
-    """Give the codes of the names that the registry has, in their order."""
+    """Return the codes of the names that the registry has, in their order."""
     return [_codes[name] for name in names if name in _codes]

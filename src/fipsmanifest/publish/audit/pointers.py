@@ -44,7 +44,7 @@ def _manifest_pointer(walk: AuditWalk, key: str, data: bytes, record: index.Publ
         stored = walk.read(record.key)
         return walk.consumer.manifest(stored.data).payload if stored is not None else None
 
-    newest = NewestSerial(record.kubernetes, record.name, record.serial, record.sha256, payload)
+    newest = NewestSerial(record.id, record.sha256, payload)
     found = manifest_pointer(data, newest, walk.consumer, lambda: _refused_serials(walk, record))
     serial, state = found.serial, found.state
     if state is State.BEHIND:

@@ -1,7 +1,7 @@
 """Container images: what containerd's content store holds, what is unpacked from it, and what containers run from.
 
 A listed image's blobs are hashed (`content`) and its files compared wherever it is unpacked (`snapshots`, `copies`);
-which containers run, and from what, is told by `containers`.
+which containers run, and from what, is reported by `containers`.
 """
 
 import errno
@@ -20,7 +20,7 @@ _MAX_NAMED = 8
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
-    """Look for the listed images in the content store and in snapshots; raises nothing."""
+    """Find the listed images in the content store and in snapshots; raises nothing."""
     listed = images_of(node, manifests)
     known = _digests(listed)
     unpacked, results = _snapshots(node)
@@ -52,7 +52,7 @@ def _late(image: Image) -> Result:
 
 
 def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
-    """Give what is unpacked, and what cannot be told of it."""
+    """Return what is unpacked, and what cannot be determined of it."""
     unpacked, results = snapshots.Snapshots(b"", {}, None), []
     configured = containerd.read(node.root)
     for folder in configured.elsewhere[:_MAX_NAMED]:
@@ -65,13 +65,13 @@ def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
         if unpacked.kept is None and unpacked.places and node.live:
             evidence = {"code": "database"}
             advice = "Find out who removed it; remove the images and pull them again."
-            missing = "whose they are cannot be told: their database is missing"
+            missing = "whose they are cannot be determined: their database is missing"
             results.append(Result(ID, "snapshots", UNKNOWN, "a database", missing, evidence, advice))
         others = snapshots.others(node)
         if others:
             named = [visible(one, 40) for one in others[:_MAX_NAMED]]
             found: Dict[str, Any] = {"code": "snapshotter", "snapshotters": named}
-            advice = "Only overlayfs snapshots are compared: rely on what runs, or look at the unpacked files yourself."
+            advice = "Only overlayfs snapshots are compared: rely on what runs, or inspect the unpacked files yourself."
             told = "others: {}".format(", ".join(named))
             results.append(Result(ID, "snapshots", UNKNOWN, "overlayfs", told, found, advice))
     except OSError as error:
@@ -88,7 +88,7 @@ def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
 def _unreadable(subject: str, number: Optional[int]) -> Result:
     denied = number in (errno.EACCES, errno.EPERM)
     evidence = {"code": errno.errorcode.get(number or 0, "unknown")}
-    advice = "Run it as root." if denied else "Look into why it cannot be read."
+    advice = "Run it as root." if denied else "Find out why it cannot be read."
     return Result(ID, subject, UNKNOWN, actual="unreadable", evidence=evidence, advice=advice)
 
 
@@ -104,7 +104,7 @@ def _of_one_release(images: Sequence[Image], found: Sequence[List[Result]]) -> L
 
 
 def _digests(images: Sequence[Image]) -> copies.Digests:
-    """Give what any listed image may have at a path."""
+    """Return what any listed image may have at a path."""
     digests: Dict[str, Set[str]] = {}
     for image in images:
         for file in image.files:
@@ -113,7 +113,7 @@ def _digests(images: Sequence[Image]) -> copies.Digests:
 
 
 def _known(images: Sequence[Image], digests: copies.Digests) -> List[containers.Known]:
-    """Give what containers are compared with: any listed image's digest of a program will do."""
+    """Return what containers are compared with: any listed image's digest of a program is accepted."""
     found = []
     for image in images:
         own = [str(file["path"]) for file in image.files if is_own_program(file, image.component)]

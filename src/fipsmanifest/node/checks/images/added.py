@@ -23,7 +23,7 @@ _MAX_FILE = 1024 * 1024 * 1024
 _MAX_ENTRIES = 200000
 _SECONDS = 60.0
 _MAX_NAMED = 8
-_INSIDE = "Find out who put it there, and delete the pod, so that it is made anew."
+_INSIDE = "Find out who put it there, and delete the pod, so that it is made again."
 
 
 class _Place(NamedTuple):

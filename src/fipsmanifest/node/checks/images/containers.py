@@ -2,7 +2,7 @@
 
 An image of a component that no manifest lists may lie on a node (an older release's); it is a finding once a
 container runs from it. The kernel's list of mounts tells which snapshots are in use, without asking containerd. crictl
-and ctr tell which containers run; from what they run is told by containerd's databases, as a name may have been given
+and ctr list which containers run; containerd's databases have what they run from, as a name may have been given
 to another image since.
 """
 
@@ -26,23 +26,23 @@ _MAX_NAMED = 8
 _SECONDS = 10.0
 _SOCKET = "run/containerd/containerd.sock"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-# An overlay's folders (overlayfs.rst of Linux), and the numbers in them: containerd shortens long lists to paths
-# relative to the folder of all snapshots.
+# An overlay's directories (overlayfs.rst of Linux), and the numbers in them: containerd shortens long lists to paths
+# relative to the directory of all snapshots.
 _UPPER = re.compile(r"[,\s](upperdir=[^,\s]*)", re.ASCII)
 _LOWER = re.compile(r"[,\s](lowerdir\+?=[^,\s]*)", re.ASCII)
 _IN_USE = re.compile(r"(?:[=:/]|^)([0-9]+)/fs(?=[:,\s]|$)", re.ASCII)
 _FOLDER = re.compile(r"[=:](/[^:,\s]*)/[0-9]+/fs(?=[:,\s]|$)", re.ASCII)
 _PAUSE = (
     "Set sandbox_image to {0} in /etc/containerd/config.toml (containerd 2: sandbox, under pinned_images), restart "
-    "containerd, and delete the pods that run from the other image, so that they are made anew."
+    "containerd, and delete the pods that run from the other image, so that they are made again."
 )
 _REPLACE = (
     "Find out who started it, and let its pod run from {0}: name that image where the pod is defined; where it is "
-    "named there, pull it again and delete the pod, so that it is made anew from it."
+    "named there, pull it again and delete the pod, so that it is made again from it."
 )
 
 ELSEWHERE = (
-    "Only /var/lib/containerd is looked at: make it a link to that folder, or leave this out with --skip images."
+    "Only /var/lib/containerd is inspected: make it a link to that directory, or leave this out with --skip images."
 )
 
 
@@ -50,7 +50,7 @@ class Known(NamedTuple):
     """A listed image, as containers are compared with it."""
 
     manifest: str
-    """Name of the manifest that lists it."""
+    """The manifest that lists it, by name."""
     component: str
     reference: str
     identities: FrozenSet[str]
@@ -66,7 +66,7 @@ class _Container(NamedTuple):
     image: str
     """The name that it was started by."""
     digests: FrozenSet[str]
-    """What the runtime says that the name stood for."""
+    """What the runtime resolved the name to."""
     pod: Optional[Pod] = None
     """As crictl tells it."""
 
@@ -75,7 +75,7 @@ class _Mounted(NamedTuple):
     stacks: Set[Tuple[int, ...]]
     """Numbers of the snapshots that are mounted upon one another, topmost first."""
     elsewhere: Set[str]
-    """Other folders of snapshots that this node mounts from."""
+    """Other directories of snapshots that this node mounts from."""
 
 
 def check(node: Node, known: Sequence[Known], unpacked: snapshots.Snapshots) -> List[Result]:
@@ -102,7 +102,7 @@ def _is_own(name: str) -> bool:
 
 
 def advice_for(references: Sequence[str]) -> str:
-    """Say how a container is made to run from one of these images: a pod's own one is containerd's to choose."""
+    """Describe how a container is made to run from one of these images: a pod's own one is containerd's to choose."""
     named = " or ".join(sorted(set(references)))
     return (_PAUSE if all(_repository(one) == "pause" for one in references) else _REPLACE).format(visible(named, 200))
 
@@ -185,9 +185,9 @@ def _mounts() -> Optional[str]:
 
 
 def _is_of_node(node: Node, folder: str) -> bool:
-    """Tell a folder that is seen from here alone, and not below the node's root, from the node's own.
+    """Return whether a directory is the node's, and not one outside the node's root that only this process sees.
 
-    The kernel tells of every mount of the machine, whichever tree on it is the node's.
+    The kernel lists every mount of the machine, whichever tree on it is the node's.
     """
     base = os.path.join(os.path.realpath(os.fsencode(node.root)), b"")
     with contextlib.suppress(OSError):
@@ -227,7 +227,7 @@ def _told(
 
 
 def _snapshot_keys(node: Node) -> Dict[str, str]:
-    """Give the name of each container's own snapshot; none where the database does not tell."""
+    """Return the name of each container's own snapshot; none where the database does not tell."""
     with contextlib.suppress(OSError, bolt.Malformed, bolt.Busy):
         found = bolt.read(tree.resolve(node.root, container_pods.METADATA), (*container_pods.BUCKETS, b"containers"))
         return {
@@ -248,7 +248,7 @@ def _by_crictl(program: str, socket: str) -> List[_Container]:
     found = []
     for one in listed:
         reference = _reference(one)
-        # What the pod asks for is the word of whoever wrote it.
+        # What the pod asks for is only what its author wrote.
         resolved = _DIGEST.findall("{} {}".format(one.get("imageRef"), one.get("imageId")))
         name = str((one.get("metadata") or {}).get("name"))
         digests = frozenset(resolved or _DIGEST.findall(reference))
@@ -322,13 +322,14 @@ def _judge(
     expected = visible(" or ".join(one.reference for one in candidates), 600)
     if not told_by or (chain is not None and not all(one.chains for one in candidates)):
         evidence["code"] = "image-not-told"
-        advice = "Run it again; if it says the same, delete its pod, so that it is made anew."
-        return [Result(ID, subject, UNKNOWN, expected, "from what image it runs cannot be told", evidence, advice)]
+        advice = "Run it again; if it says the same, delete its pod, so that it is made again."
+        actual = "from what image it runs cannot be determined"
+        return [Result(ID, subject, UNKNOWN, expected, actual, evidence, advice)]
     evidence["code"] = "unlisted-image"
     advice = advice_for([one.reference for one in candidates])
     return [Result(ID, subject, FAIL, expected, ", ".join(sorted(told_by)), evidence, advice)]
 
 
 def _repository(reference: str) -> str:
-    """Give a reference's last part without tag and digest: ``kube-apiserver``."""
+    """Return a reference's last part without tag and digest: ``kube-apiserver``."""
     return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]

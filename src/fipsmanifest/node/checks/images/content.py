@@ -1,6 +1,6 @@
 """containerd's content store: the blobs of listed images.
 
-A blob's name is its digest, but containerd does not look again once it has pulled: each blob of a listed image is
+A blob's name is its digest, but containerd does not check it again once it has pulled: each blob of a listed image is
 hashed here. An image is known by any of its identities, as runtimes name now one, now another: index, platform
 manifest, configuration.
 """
@@ -71,7 +71,7 @@ def kept(node: Node, image: Image, stacks: Sequence[Stack], unpacked: Snapshots)
 
 
 def _count_documents(node: Node, image: Image, counted: Dict[str, int]) -> Optional[Result]:
-    """Count the documents that are as they should be; gives the first that is not."""
+    """Count the documents that are as they should be; return the first that is not."""
     for kind, digest in image.identities:
         problem = _check_blob(node, digest)
         if problem is None:
@@ -82,7 +82,7 @@ def _count_documents(node: Node, image: Image, counted: Dict[str, int]) -> Optio
 
 
 def _count_layers(node: Node, image: Image, counted: Dict[str, int]) -> Optional[Result]:
-    """Count the layers that are as they should be, compressed or not; gives the first that is not."""
+    """Count the layers that are as they should be, compressed or not; return the first that is not."""
     for layer in image.layers:
         states = [_check_blob(node, digest) for digest in layer]
         if None in states:
@@ -99,7 +99,7 @@ def _about(problem: Result, image: Image, kind: str) -> Result:
 
 
 def _lacking(image: Image, counted: Dict[str, int], is_unpacked: bool) -> Optional[str]:
-    """Say what a complete image would have; layers may all be discarded once they are unpacked, never some."""
+    """Describe what a complete image would have; layers may all be discarded once they are unpacked, never some."""
     if "config" not in counted:
         return "the configuration is missing"
     present = counted.get("layer", 0)
@@ -111,7 +111,7 @@ def _lacking(image: Image, counted: Dict[str, int], is_unpacked: bool) -> Option
 
 
 def _check_blob(node: Node, identity: str) -> Optional[Result]:
-    """Give None where the blob is what its name says."""
+    """Return None where the blob is what its name says."""
     algorithm, _, value = identity.partition(":")
     if algorithm != "sha256" or len(value) != 64 or not value.isalnum():
         return Result(ID, "", UNKNOWN, visible(identity), advice="The manifest names a digest of another kind.")

@@ -1,7 +1,7 @@
 """The files of listed images, wherever they are unpacked, as a container would see them.
 
 In a tree that has snapshots and not their database, snapshots are matched by path and digest: of each file that an
-image lists, some snapshot must hold a copy that is right. Whose a wrong copy beside it is cannot be told.
+image lists, some snapshot must hold a copy that is right. Whose a wrong copy beside it is cannot be determined.
 """
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence
@@ -86,7 +86,7 @@ def _hidden(path: str, found: snapshots.Copy) -> Result:
 def _by_path(
     node: Node, image: Image, wanted: Sequence[Dict[str, Any]], known: Digests, unpacked: snapshots.Snapshots
 ) -> Optional[Result]:
-    """Look for each file in all snapshots; None where the image is not unpacked."""
+    """Find each file in all snapshots; None where the image is not unpacked."""
     files = [file for file in wanted if file.get("type") != "symlink"]
     found = _sort(node, image, files, known, list(unpacked.places.values()))
     own = {visible(str(file["path"])) for file in files if is_own_program(file, image.component)}
@@ -127,7 +127,7 @@ def _sort(node: Node, image: Image, files: Sequence[Dict[str, Any]], known: Dige
                 bad.append(problem)
             elif problem is None and found.problem is None:
                 right += 1
-                # An image's files lie in few layers: look there first.
+                # An image's files are stored in few layers: look there first.
                 places.remove(place)
                 places.insert(0, place)
                 if not is_own:

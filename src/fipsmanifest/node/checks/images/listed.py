@@ -17,7 +17,7 @@ class Image(NamedTuple):
     """An image that a manifest lists, for the node's architecture."""
 
     manifest: str
-    """Name of the manifest that lists it."""
+    """The manifest that lists it, by name."""
     reference: str
     component: str
     required: bool
@@ -32,7 +32,7 @@ class Image(NamedTuple):
 
 
 def images_of(node: Node, manifests: Sequence[Listed]) -> List[Image]:
-    """Give the images that manifests list for the node's architecture, each once; raises nothing."""
+    """Return the images that manifests list for the node's architecture, each once; raises nothing."""
     found: List[Image] = []
     paths = [str(file.get("path")) for listed in manifests for file in listed.manifest["files"]]
     architecture = architecture_of(node, paths)

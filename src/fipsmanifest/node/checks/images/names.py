@@ -28,7 +28,7 @@ def check(node: Node, images: Sequence[Image]) -> List[Result]:
             tree.resolve(node.root, container_pods.METADATA), (*container_pods.BUCKETS, b"images"), b"target"
         )
     except (OSError, bolt.Malformed, bolt.Busy):
-        # The database of snapshots and what runs are compared all the same; nobody can say what a name leads to.
+        # The database of snapshots and what runs are compared all the same; what a name leads to cannot be determined.
         return []
     targets = {
         container_pods.text(name): container_pods.text(target.get(b"digest", b"")) for name, target in named.items()

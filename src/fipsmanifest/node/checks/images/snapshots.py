@@ -1,7 +1,7 @@
 """What containerd has unpacked: which snapshots are an image's layers, and what a container made of them would see.
 
 Each snapshotter keeps a database of its snapshots by name, and an image's topmost one bears the layers' chain id. So a
-copy of a layer is known for what it is wherever it lies, and one that no name leads to is nothing that could be run.
+copy of a layer is identified wherever it is stored, and one that no name leads to cannot be run.
 """
 
 import errno
@@ -35,16 +35,16 @@ class Stack(NamedTuple):
     number: int
     """Of the topmost snapshot."""
     layers: Tuple[bytes, ...]
-    """Folders, topmost first."""
+    """Directories, topmost first."""
     gone: Tuple[int, ...]
-    """Numbers of the layers whose folder is not there."""
+    """Numbers of the layers whose directory is not there."""
 
 
 class Copy(NamedTuple):
     """What a path of an image leads to where it is unpacked."""
 
     problem: Optional[str] = None
-    """``missing``, what it is in place of a file, or where it cannot be told the error's name."""
+    """``missing``, what it is in place of a file, or where it cannot be determined the error's name."""
     is_hidden: bool = False
     """Whether it is there and cannot be read."""
     place: bytes = b""
@@ -60,7 +60,7 @@ class Copy(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """What to do about one that cannot be told."""
+        """What to do about one that cannot be determined."""
         return _HIDDEN.get(str(self.problem), "Run it as root.")
 
 
@@ -74,14 +74,14 @@ class Snapshots(NamedTuple):
     """All that overlayfs has unpacked."""
 
     folder: bytes
-    """The folder of all snapshots."""
+    """The directory of all snapshots."""
     places: Dict[int, bytes]
-    """Number -> the folder that a layer is unpacked to."""
+    """Number -> the directory that a layer is unpacked to."""
     kept: Optional[Dict[str, _Kept]]
     """What the database says of each name; None where there is none."""
 
     def stacks(self, diff_ids: Sequence[str]) -> List[Stack]:
-        """Give the places where these layers are unpacked, upon one another."""
+        """Return the places where these layers are unpacked, upon one another."""
         if self.kept is None or not diff_ids:
             return []
         chain = chain_id(diff_ids)
@@ -110,7 +110,7 @@ class Snapshots(NamedTuple):
         return found
 
     def chains(self, namespace: str) -> Dict[str, str]:
-        """Give the chain of the layers that each snapshot of a namespace lies on, by the snapshot's own name there."""
+        """Return the chain of the layers below each snapshot of a namespace, by the snapshot's own name there."""
         found = {}
         for name, one in (self.kept or {}).items():
             # containerd names them NAMESPACE/NUMBER/NAME (metadata/snapshot.go).
@@ -121,7 +121,7 @@ class Snapshots(NamedTuple):
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:
-    """Name layers that lie upon one another (OCI image specification, config.md, Layer ChainID)."""
+    """Return the name of stacked layers (OCI image specification, config.md, Layer ChainID)."""
     chain = diff_ids[0]
     for diff_id in diff_ids[1:]:
         chain = "sha256:" + hashlib.sha256("{} {}".format(chain, diff_id).encode("utf-8", "replace")).hexdigest()
@@ -129,7 +129,7 @@ def chain_id(diff_ids: Sequence[str]) -> str:
 
 
 def find(node: Node) -> Snapshots:
-    """Give what overlayfs has unpacked; raises `OSError`, `bolt.Malformed` or `bolt.Busy` where it cannot be told."""
+    """Return what overlayfs has unpacked. Raise `OSError`, `bolt.Malformed` or `bolt.Busy` if that is not known."""
     kept = _kept(node, containerd.OVERLAYFS)
     try:
         folder = tree.resolve(node.root, containerd.OVERLAYFS + "/snapshots")
@@ -146,14 +146,14 @@ def find(node: Node) -> Snapshots:
             if stat.S_ISDIR(os.lstat(place).st_mode):
                 places[number] = place
         except OSError as error:
-            # What may not be looked at may be there.
+            # What may not be inspected may be there.
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
     return Snapshots(folder, places, kept)
 
 
 def others(node: Node) -> List[str]:
-    """Name the snapshotters beside overlayfs that have unpacked something; raises as `find` does."""
+    """Return the snapshotters other than overlayfs that have unpacked something; raise as `find` does."""
     try:
         names = tree.list_names(node.root, containerd.ROOT)
     except OSError as error:
@@ -218,7 +218,7 @@ def look(node: Node, layers: Sequence[bytes], path: str) -> Copy:
 
 
 def look_at_link(layers: Sequence[bytes], path: str) -> Copy:
-    """Say what ``path`` itself is in a container made of ``layers``, and of a link where to; raises nothing."""
+    """Describe what ``path`` itself is in a container made of ``layers``, and of a link where to; raises nothing."""
     try:
         place = overlay.resolve(layers, path, follow_last=False)
         mode = os.lstat(place).st_mode
@@ -230,7 +230,7 @@ def look_at_link(layers: Sequence[bytes], path: str) -> Copy:
 
 
 def link_to(target: str) -> str:
-    """Say of a link where to, as results do."""
+    """Return the description of a link in results."""
     return "link to {}".format(visible(target))
 
 

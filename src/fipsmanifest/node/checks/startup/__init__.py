@@ -11,7 +11,7 @@ from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_comp
 from . import environment, kubelet, places, programs, runtime, starters, static_pods, units
 
 ID = programs.ID
-_LARGE = "Look into what it is, and remove it where nothing needs it: it may be another build of a component."
+_LARGE = "Find out what it is, and remove it where nothing needs it: it may be another build of a component."
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:

@@ -127,7 +127,7 @@ def _is_other_library(path: str) -> bool:
 
 
 def _searched(node: Node) -> List[str]:
-    """Return the directories that ldconfig is told to search."""
+    """Return the directories that ldconfig is configured to search."""
     paths = [_SEARCHED[0]]
     with contextlib.suppress(OSError):
         names = tree.list_names(node.root, _SEARCHED[1])

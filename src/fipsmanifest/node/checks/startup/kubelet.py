@@ -42,7 +42,7 @@ class Settings(NamedTuple):
     """The kubelet's settings."""
 
     values: Dict[str, List[Tuple[str, str]]]
-    """Name of the setting in lower case -> its values, each with the file that says so."""
+    """Setting, in lower case -> its values, each with the file that says so."""
     results: Tuple[Result, ...]
     """What of it cannot be read."""
 
@@ -138,7 +138,7 @@ def _unknown(actual: str, path: str, advice: str) -> Result:
 
 
 def check(node: Node, settings: Settings, programs: Programs, sockets: Sequence[str]) -> List[Result]:
-    """Judge what the kubelet is told to start; ``sockets`` are where containerd is told to listen."""
+    """Judge what the kubelet is configured to start; ``sockets`` are those of containerd's configuration."""
     return [
         *settings.results,
         *_judge_runtime(settings, sockets),

@@ -90,7 +90,7 @@ class Programs:
         self._places: Dict[bytes, Tuple[str, str]] = {}
         self._digests: Dict[str, Tuple[str, str]] = {}
         self.names: Dict[str, str] = {}
-        """Name of each program that a manifest lists, in packages or images -> its component."""
+        """Each program, by name, that a manifest lists, in packages or images -> its component."""
         self.host: Dict[str, Set[str]] = {}
         """Component -> the names of its programs in packages."""
         self._hosted: Set[str] = set()

@@ -30,7 +30,7 @@ _MAX_SIZE = 64 * 1024
 
 
 def check(node: Node, configured: containerd.Configuration, programs: Programs) -> List[Result]:
-    """Judge every program that containerd is told to start, and those that it starts of itself; raises nothing."""
+    """Judge every program that containerd is configured to start or starts by default; raises nothing."""
     search = [*configured.programs, *systemd.DEFAULT_PATH]
     results = configured.unread("startup")
     started = {program.value for program in configured.starts}

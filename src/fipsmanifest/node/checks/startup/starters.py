@@ -200,5 +200,5 @@ def read_text(node: Node, path: str, results: List[Result], most: int = _MAX_SIZ
         return ""
     if len(text) > most:
         actual = "larger than {} bytes, or all of these files are than {}".format(_MAX_SIZE, _MAX_TOTAL)
-        results.append(result(path, UNKNOWN, "readable", actual, "too-large", "", "Make it smaller, or look into it."))
+        results.append(result(path, UNKNOWN, "readable", actual, "too-large", "", "Make it smaller, or inspect it."))
     return text[:most]

@@ -184,7 +184,7 @@ def _judge_container(
             )
     for hook in container.hooks:
         if not _is_own(hook, paths):
-            fix = "Look into what it does, or remove it in {}.".format(visible(pod.path))
+            fix = "Find out what it does, or remove it in {}.".format(visible(pod.path))
             yield result(subject, UNKNOWN, None, "also starts " + hook, "hook", pod.path, fix, component=component)
     yield from environment.judge(subject, container.environment, pod.path, component)
 

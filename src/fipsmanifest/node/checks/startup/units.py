@@ -96,7 +96,7 @@ def _judge_doubts(unit: systemd.Unit, component: Optional[str]) -> Iterator[Resu
     for key in _IMAGES if component is None else ():
         for entry in unit.values(key):
             actual = "{}={}".format(key, entry.value)
-            advice = "Remove the unit, or look into that image: what it starts is there."
+            advice = "Remove the unit, or inspect that image: what it starts is there."
             yield result(unit.shown, UNKNOWN, None, actual, "other-root", entry.path, advice)
 
 
@@ -252,7 +252,7 @@ def _judge_mentions(
         yield result(subject, UNKNOWN, None, actual, "other-root", command.path, advice, component=component)
     hidden = hidden_commands(text) if runs and script is None and not programs.is_live else []
     if hidden:
-        actual = "starts what {} stands for".format(", ".join(hidden[:4]))
+        actual = "starts the value of {}".format(", ".join(hidden[:4]))
         yield result(subject, UNKNOWN, None, actual, "wrapped", command.path, _FOLLOW, component=component)
     if daemons or replaced:
         actual = "{} {}".format("mentions" if replaced else "starts", ", ".join(daemons or replaced))
@@ -285,7 +285,7 @@ def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
 
 
 def _not_started(results: Sequence[Result], programs: Programs, required: Set[str]) -> Iterator[Result]:
-    """Say which daemons no unit starts: something that is not known as such may."""
+    """Return which daemons no unit starts: something that is not known as such may."""
     judged = {one.evidence.get("component") for one in results if one.status != NOT_APPLICABLE}
     for component in ("containerd", "kubelet"):
         if component in required and component in programs.host and component not in judged:

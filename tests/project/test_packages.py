@@ -1,0 +1,172 @@
+"""The package, the action and the pre-commit hook, as users get them: outside of the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import programs
+
+TOP = Path(__file__).parents[2]
+ACTION = TOP / "action.yml"
+HOOKS = TOP / ".pre-commit-hooks.yaml"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with wheel and sdist, as the workflow builds them: twice, and compared."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([TOP / "scripts/build-package", folder], check=True, capture_output=True, timeout=120)
+    return folder
+
+
+def test_two_builds_have_the_same_bytes_and_a_tag_must_be_their_version(built: Path, tmp_path: Path) -> None:
+    assert sorted(path.suffix for path in built.iterdir()) == [".gz", ".whl"]
+
+    wrong = [str(TOP / "scripts/build-package"), str(tmp_path), "v99.0.0"]
+    done = subprocess.run(wrong, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "not the version of the tag" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_packages_contain_what_they_need_and_no_more(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        tops = {name.split("/")[1] for name in sdist.getnames()}
+    names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
+
+    assert tops >= {"src", "docs", "releases", "pyproject.toml", "README.md"}
+    assert tops.isdisjoint({"tests", ".cache", ".venv", "demo", "benchmarks"})
+    data = {
+        path.relative_to(TOP / "src").as_posix()
+        for path in (TOP / "src").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert data <= names
+
+
+def test_the_wheel_works_outside_of_the_checkout(built: Path, tmp_path: Path) -> None:
+    place = tmp_path / "installed"
+    installing = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-index", "--target", str(place)]
+    subprocess.run([*installing, str(next(built.glob("*.whl")))], check=True, capture_output=True, timeout=120)
+    project = tmp_path / "project"
+    project.mkdir()
+
+    def run(*words: str) -> str:
+        code = "import sys; from fipsmanifest.cli.main import main; main()"
+        environment = {"PYTHONPATH": str(place), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("init", "--kubernetes", "v1.29.9", "--el", "9")
+    assert "no problems" in run("definitions", "lint")
+    assert "boringcrypto" in run("modules", "list")
+    assert '"title"' in run("schema", "--definition")
+
+
+def _run_action(folder: Path, **inputs: str) -> tuple[int, str, str]:
+    """Run the step of the action as a runner does: the installed program, the inputs as variables."""
+    text = ACTION.read_text()
+    temporary = folder / "runner"
+    (temporary / "fipsmanifest/bin").mkdir(parents=True, exist_ok=True)
+    program = temporary / "fipsmanifest/bin/fipsmanifest"
+    if not program.exists():
+        program.symlink_to(Path(sys.executable).with_name("fipsmanifest"))
+    declared = re.findall(
+        r"^  ([a-z-]+):\n    description:", text.partition("inputs:")[2].partition("outputs:")[0], re.M
+    )
+    defaults = dict(re.findall(r"^  ([a-z-]+):\n    description: .*\n    default: \"?([^\"\n]*)\"?$", text, re.M))
+    values = defaults | {name.replace("_", "-"): value for name, value in inputs.items()}
+    assert set(values) <= set(declared)
+    given = dict(re.findall(r"^        (INPUT_[A-Z_]+): \$\{\{ inputs\.([a-z-]+) \}\}$", text, re.M))
+    assert set(given.values()) == set(declared)
+    environment = {name: values.get(source, "") for name, source in given.items()}
+    output = folder / "output"
+    output.write_text("")
+    known = {"PATH": os.environ["PATH"], "HOME": str(folder), "RUNNER_TEMP": str(temporary)}
+    done = subprocess.run(
+        [TOP / "scripts/action"],
+        cwd=folder,
+        env=known | environment | {"GITHUB_OUTPUT": str(output)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, output.read_text(), done.stderr
+
+
+def test_the_action_is_a_gate_with_reports(tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    shutil.copy(programs.boring(), tmp_path / "dist/kubelet")
+    assert _run_action(tmp_path, command="gate", paths="dist\n")[:2] == (0, "exit-code=0\n")
+    assert {path.name for path in (tmp_path / "fipsmanifest-reports").iterdir()} == {
+        "gate.html",
+        "gate.xml",
+        "gate.sarif",
+    }
+
+    shutil.copy(programs.plain(), tmp_path / "dist/--crictl; touch hacked")
+    code, output, said = _run_action(tmp_path, command="gate", paths="dist")
+    assert (code, output) == (5, "exit-code=5\n")
+    assert "crictl" in said
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"command": "deploy"}, "must be gate, verify or release"),
+        ({"command": "gate"}, "names nothing to inspect"),
+        ({"command": "verify"}, "'manifest' is missing"),
+        ({"command": "release"}, "'version' is missing"),
+        ({"command": "release", "version": "v1.21.3", "dry_run": "yes"}, "must be true or false"),
+        ({"command": "verify", "manifest": "$(touch hacked).asc"}, "error:"),
+        ({"command": "gate", "paths": "--help"}, "--help"),
+    ],
+)
+def test_the_action_refuses_what_is_not_an_input(inputs: dict[str, str], message: str, tmp_path: Path) -> None:
+    code, output, said = _run_action(tmp_path, **inputs)
+
+    assert (code, output) == (2, "exit-code=2\n")
+    assert message in said
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_the_action_has_the_form_of_one_and_no_weakness_that_zizmor_knows() -> None:
+    folder = Path(sys.executable).parent
+    form = [str(folder / "check-jsonschema"), "--builtin-schema", "vendor.github-actions", str(ACTION)]
+    subprocess.run(form, check=True, capture_output=True, timeout=60)
+    subprocess.run([folder / "zizmor", "--offline", "--pedantic", ACTION], check=True, capture_output=True, timeout=60)
+
+
+def test_the_pre_commit_hook_checks_the_definitions_that_are_committed(tmp_path: Path) -> None:
+    text = HOOKS.read_text()
+    (entry,) = re.findall(r"^  entry: (.*)$", text, re.M)
+    (pattern,) = re.findall(r"^  files: (.*)$", text, re.M)
+    assert re.search(pattern, "releases/v1.21.3/rhel8.toml")
+    assert not re.search(pattern, "releases/v1.21.3/rhel8.lock.json")
+
+    # pre-commit puts the hook's environment first in PATH and runs the entry with the files that match.
+    shutil.copytree(TOP / "releases", tmp_path / "releases")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = [*entry.split(), "releases/v1.21.3/rhel8.toml"]
+
+    def run() -> int:
+        done = subprocess.run(command, cwd=tmp_path, env={"PATH": path}, capture_output=True, timeout=60, check=False)
+        return done.returncode
+
+    assert run() == 0
+    definition = tmp_path / "releases/v1.21.3/rhel8.toml"
+    definition.write_text(definition.read_text().replace("el = 8", "el = 7"))
+    assert run() != 0
