@@ -25,6 +25,7 @@ CERTIFICATE = {
     "holder": "Google, LLC",
     "historical_since": "2026-09-21",
 }
+_CLUSTER_SCHEMA = Path(fipsmanifest.__file__).parent / "cluster" / "schema.json"
 _SCHEMA = Path(fipsmanifest.__file__).parent / "node" / "schema.json"
 
 #: Markup and control characters of every format: HTML, XML, JSON, Markdown, Prometheus, and terminals.
@@ -267,6 +268,61 @@ def valid_node(**changes: Any) -> dict[str, Any]:
     return node(**{"verdict": "valid", "checks": checks, **changes})
 
 
+def cluster(**changes: Any) -> dict[str, Any]:
+    """Return the report of a cluster with a valid node, an invalid one and one without a report."""
+    finding = {
+        "status": "fail",
+        "check": "files",
+        "component": "kubelet",
+        "code": "digest",
+        "subject": "/usr/bin/kubelet",
+        "expected": "sha256:1",
+        "actual": "sha256:2",
+        "advice": "Install it again.",
+        "nodes": 1,
+        "examples": ["node-2"],
+    }
+    made: dict[str, Any] = {
+        "schema": "fipsmanifest/cluster/v1",
+        "verdict": "invalid",
+        "cluster": {"server": "https://10.0.0.1:6443", "context": "prod"},
+        "run": "abcde",
+        "manifests": [
+            {
+                "file": "m.asc",
+                "sha256": "ab" * 32,
+                "fingerprint": "76" * 20,
+                "kubernetes": "v1.21.3",
+                "el": 8,
+                "serial": 1,
+            }
+        ],
+        "tool": {"version": "0.1.0", "sha256": "cd" * 32},
+        "started": "2026-11-29T12:00:00Z",
+        "finished": "2026-11-29T12:00:09Z",
+        "seconds": 9.5,
+        "summary": {"nodes": 3, "valid": 1, "invalid": 1, "incomplete": 0, "untrusted": 0, "unknown": 1},
+        "reasons": [{"reason": "not-ready", "nodes": 1, "advice": "Start it."}],
+        "components": {"kubelet": 1},
+        "findings": [finding],
+        "nodes": [
+            {"name": "node-1", "verdict": "valid"},
+            {"name": "node-2", "verdict": "invalid", "findings": [0]},
+            {"name": "node-3", "verdict": "unknown", "reason": "not-ready", "detail": "since yesterday"},
+        ],
+        "warnings": [],
+    }
+    made |= changes
+    jsonschema.Draft202012Validator(json.loads(_CLUSTER_SCHEMA.read_text())).validate(made)
+    return made
+
+
+def valid_cluster(**changes: Any) -> dict[str, Any]:
+    """Return the report of a cluster with two valid nodes."""
+    nodes = [{"name": "node-1", "verdict": "valid"}, {"name": "node-2", "verdict": "valid"}]
+    return cluster(**{"verdict": "valid", "findings": [], "nodes": nodes, "reasons": [], **changes})
+
+
 def source(document: dict[str, Any], *, verified: bool = False) -> Source:
     """Return a document as an export reads it; a manifest as if its signature had been verified."""
     data = json.dumps(document, sort_keys=True).encode()
@@ -313,4 +369,9 @@ def hostile_documents() -> dict[str, dict[str, Any]]:
     report["host"] |= dict.fromkeys(("name", "root", "os", "os_version", "kernel", "architecture", "tool"), bad)
     report["manifests"][0] |= {"file": bad, "kubernetes": bad, "fingerprint": bad}
     report["components"][0] |= {"name": bad, "requirement": bad, "verdict": bad, "reason": bad, "modules": [bad]}
-    return {"manifest": listed, "inspection": found, "node": report}
+    fleet = cluster(warnings=[bad], cluster={"server": bad, "context": bad})
+    fleet["findings"][0] |= dict.fromkeys(("check", "code", "subject", "expected", "actual", "advice"), bad)
+    fleet["findings"][0]["examples"] = [bad]
+    fleet["nodes"][1] |= {"name": bad}
+    fleet["nodes"][2] |= {"name": bad, "reason": bad, "detail": bad}
+    return {"manifest": listed, "inspection": found, "node": report, "cluster": fleet}

@@ -34,6 +34,8 @@ DOCUMENTS = {
     "passed inspection": samples.passed_inspection,
     "node": samples.node,
     "valid node": samples.valid_node,
+    "cluster": samples.cluster,
+    "valid cluster": samples.valid_cluster,
 }
 CASES = [
     (name, what)
@@ -135,7 +137,7 @@ def test_the_validator_of_the_format_accepts_it(name: FormatName, what: str, tmp
     assert accepted(name, export(name, DOCUMENTS[what]()), tmp_path) is not None
 
 
-@pytest.mark.parametrize("what", ["manifest", "inspection", "node"])
+@pytest.mark.parametrize("what", ["manifest", "inspection", "node", "cluster"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_hostile_text_is_escaped_by_the_rules_of_the_format(name: FormatName, what: str, tmp_path: Path) -> None:
     document = samples.hostile_documents()[what]
@@ -270,6 +272,32 @@ def test_oscal_finds_a_control_satisfied_only_if_its_check_passed_and_nothing_of
     hidden = samples.valid_node(summary={"pass": 3, "fail": 1, "unknown": 0, "not-applicable": 1})
     assert set(states(hidden).values()) == {"not-satisfied"}
     assert "satisfied" not in states(samples.valid_node() | {"verdict": "untrusted"}).values()
+
+
+def test_oscal_finds_a_cluster_satisfied_only_if_every_node_is_valid(tmp_path: Path) -> None:
+    def states(document: dict[str, Any]) -> dict[str, str]:
+        (result,) = oscal(export("oscal", document), tmp_path).results
+        return {one.target.target_id: one.target.status.state.value for one in result.findings}
+
+    assert states(samples.cluster()) == {"sc-13_obj": "not-satisfied", "si-7_obj": "not-satisfied"}
+    good = {"sc-13_obj": "satisfied", "si-7_obj": "satisfied", "si-7.15_obj": "satisfied"}
+    assert states(samples.valid_cluster()) == good
+    # Reports that contradict themselves.
+    nodes = samples.valid_cluster()["nodes"]
+    unknown = {"name": "node-3", "verdict": "unknown", "reason": "not-ready"}
+    assert states(samples.valid_cluster(nodes=[*nodes, unknown])) == {"sc-13_obj": "not-satisfied"}
+    assert states(samples.valid_cluster(nodes=[{**nodes[0], "left_out": 1}])) == {"sc-13_obj": "not-satisfied"}
+    assert "satisfied" not in states(samples.valid_cluster(findings=samples.cluster()["findings"])).values()
+    with pytest.raises(Incomplete, match="no nodes"):
+        export("oscal", samples.valid_cluster(nodes=[]))
+
+
+def test_oscal_names_the_nodes_that_a_finding_is_on(tmp_path: Path) -> None:
+    (result,) = oscal(export("oscal", samples.cluster()), tmp_path).results
+    names = {item.uuid: item.props[0].value for item in result.local_definitions.inventory_items}
+    found = {one.title: [names[subject.subject_uuid] for subject in one.subjects] for one in result.observations}
+
+    assert found == {"files: /usr/bin/kubelet": ["node-2"], "No report: not\\-ready": ["node-3"]}
 
 
 def test_oscal_needs_the_time_of_the_check() -> None:

@@ -31,6 +31,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a page of each kind of document, and of each with hostile text."""
     folder = tmp_path_factory.mktemp("pages")
     documents = {"manifest": samples.manifest(), "inspection": samples.inspection(), "node": samples.node()}
+    documents["cluster"] = samples.cluster()
     documents |= {f"hostile-{name}": document for name, document in samples.hostile_documents().items()}
     written = {}
     for name, document in documents.items():
@@ -47,7 +48,7 @@ def _pictures(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("width", "dark"), VIEWS)
-@pytest.mark.parametrize("name", ["manifest", "inspection", "node", "hostile-manifest", "hostile-node"])
+@pytest.mark.parametrize("name", ["manifest", "inspection", "node", "cluster", "hostile-manifest", "hostile-node"])
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
     browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool, tmp_path: Path
 ) -> None:
@@ -60,7 +61,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
         assert violations(browser) == []
 
 
-@pytest.mark.parametrize("name", ["hostile-manifest", "hostile-inspection", "hostile-node"])
+@pytest.mark.parametrize("name", ["hostile-manifest", "hostile-inspection", "hostile-node", "hostile-cluster"])
 def test_hostile_names_are_shown_as_text_and_nothing_is_requested(
     browser: Chromium, pages: dict[str, Path], name: str
 ) -> None:
@@ -96,6 +97,13 @@ def test_a_manifest_without_a_verified_signature_is_not_shown_as_proven() -> Non
 
     assert '<p class="badge open">proven; unsigned</p>' in samples.export("html", proven)
     assert '<p class="badge good">proven</p>' in samples.export("html", proven, verified=True)
+
+
+def test_a_cluster_is_shown_as_valid_only_if_every_node_is() -> None:
+    assert '<p class="badge good">valid: 2 nodes</p>' in samples.export("html", samples.valid_cluster())
+    assert '<p class="badge bad">invalid</p>' in samples.export("html", samples.cluster())
+    empty = samples.export("html", samples.valid_cluster(nodes=[]))
+    assert 'class="badge open"' in empty
 
 
 def test_every_verdict_is_explained() -> None:

@@ -145,7 +145,7 @@ OTHERS = {
     ),
     "go1.24 GOFIPS140=latest, fips140=off": Row(
         partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="latest", debug="fips140=off"),
-        "plain",
+        "other-module",
         "native-mode-off",
     ),
     "go1.24 GOFIPS140=v1.0.0, no crypto imported": _no_crypto(

@@ -226,7 +226,7 @@ def test_the_native_modules_mode_must_be_on_exactly(setting: str) -> None:
     data = edits.rewrite_build_info(
         _native_program(), "go1.27.2", "path\tx\n" + NATIVE_SETTINGS.format("latest", setting)
     )
-    expect(data, "plain", "native-mode-off")
+    expect(data, "other-module", "native-mode-off")
 
 
 def test_plain_go_with_an_unused_native_module_is_plain() -> None:

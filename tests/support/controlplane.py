@@ -24,6 +24,18 @@ ETCD = ROOT / ".cache/debian/etcd-server/usr/bin/etcd"
 _START_SECONDS = 120
 
 
+#: What the service account of `deploy/rbac.yaml` asks for.
+_AUDIT = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  users: ["system:serviceaccount:fipsmanifest:fipsmanifest-check"]
+- level: None
+"""
+
+
 @dataclass
 class ControlPlane:
     """An API server that runs, with its store."""
@@ -38,6 +50,10 @@ class ControlPlane:
     """More options of the API server."""
     admin: str = field(default_factory=lambda: secrets.token_hex(16))
     """The token of an administrator."""
+    stranger: str = field(default_factory=lambda: secrets.token_hex(16))
+    """The token of a user who may do nothing."""
+    limited: str = field(default_factory=lambda: secrets.token_hex(16))
+    """The token of the service account of `deploy/rbac.yaml`."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     """What runs, by name."""
 
@@ -101,7 +117,11 @@ class ControlPlane:
         keys = self.folder / "service-account.key"
         if not keys.exists():
             subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, capture_output=True)
-            (self.folder / "tokens.csv").write_text(f"{self.admin},admin,admin,system:masters\n")
+            account = "system:serviceaccount:fipsmanifest:fipsmanifest-check"
+            users = [f"{self.admin},admin,admin,system:masters", f"{self.stranger},stranger,stranger"]
+            users.append(f"{self.limited},{account},{account}")
+            (self.folder / "tokens.csv").write_text("".join(f"{user}\n" for user in users))
+            (self.folder / "audit.yaml").write_text(_AUDIT)
         self._start(
             "kube-apiserver",
             KUBERNETES / "kube-apiserver",
@@ -118,6 +138,8 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
+            f"--audit-policy-file={self.folder}/audit.yaml",
+            f"--audit-log-path={self.folder}/audit.log",
             *self.options,
         )
         deadline = time.monotonic() + _START_SECONDS
@@ -164,4 +186,4 @@ def running(folder: Path, options: Sequence[str] = ()) -> Iterator[ControlPlane]
         yield plane
     finally:
         for name in reversed(list(plane.processes)):
-            plane.stop(name)
+            plane.stop(name, kill=True)

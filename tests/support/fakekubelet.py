@@ -134,7 +134,7 @@ class FakeKubelets:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._api.stop.set()
+        self._api.end()
         for _thread in self._threads:
             self._jobs.put(None)
 

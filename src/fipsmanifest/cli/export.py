@@ -27,7 +27,7 @@ def export(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A manifest, a report of 'check node --json' or the result of 'inspect --json'; - for stdin.",
+            help="A manifest, or the result of 'check node', 'check cluster' or 'inspect' with --json; - for stdin.",
         ),
     ],
     written_to: Annotated[
@@ -51,11 +51,11 @@ def export(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write a manifest, a node report or an inspection in a format of another tool.
+    """Write a manifest, a report or an inspection in a format of another tool.
 
     cyclonedx: CycloneDX 1.6 with cryptography (CBOM).  html: one page for people.  in-toto: a statement of a manifest;
     of a gate, an SLSA verification summary.  junit.  oscal: OSCAL 1.1.3 component-definition of a manifest,
-    assessment-results of a node report.  prometheus: for the textfile collector.  sarif: SARIF 2.1.0.
+    assessment-results of a report.  prometheus: for the textfile collector.  sarif: SARIF 2.1.0.
 
     A signed manifest is verified with --keys first. The same document gives the same bytes.
 

@@ -24,6 +24,7 @@ from ..inspect.inspector import Inspector
 from ..inspect.nested import Outcome, UnopenedContainer
 from ..inspect.scan import RemoteImage, scan
 from ..inspect.table import Table, load
+from ..model.acceptance import DEFAULT_FAMILIES, PROVEN
 from ..model.artifact import SkippedPart
 from ..oci.registry import parse_reference
 from ..progress import Progress
@@ -57,7 +58,27 @@ def inspect(
             "and, optionally, container (a glob).",
         ),
     ] = None,
+    module: Annotated[
+        list[Literal["boringcrypto", "go-native"]] | None,
+        typer.Option(
+            "--module",
+            envvar="FIPSMANIFEST_MODULE",
+            metavar="NAME",
+            help="For --require: accept this module as proven, boringcrypto or go-native. Repeatable (in the variable: "
+            "separated by spaces).  [default: boringcrypto]",
+        ),
+    ] = None,
+    standard: Annotated[
+        Literal["140-2", "140-3"] | None,
+        typer.Option(
+            "--standard",
+            envvar="FIPSMANIFEST_STANDARD",
+            metavar="N",
+            help="For --require: accept only modules with a certificate of FIPS 140-2 or 140-3, active or historical.",
+        ),
+    ] = None,
     modules: options.Modules = None,
+    references: options.References = None,
     cache: options.Cache = None,
     mirror: options.Mirror = None,
     ca_bundle: options.CaBundle = None,
@@ -103,8 +124,11 @@ def inspect(
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
-    gate = Gate(read_exceptions(exceptions) if exceptions is not None else ()) if require is not None else None
-    table = load(modules)
+    accepted = read_exceptions(exceptions) if exceptions is not None else ()
+    table = load(modules, references)
+    certified = table.certified(f"FIPS {standard}") if standard is not None else None
+    requirement = replace(PROVEN, families=tuple(module or DEFAULT_FAMILIES), certified=certified)
+    gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
         renderer = _renderer(ctx, table, bars, markdown=markdown, json=json)
@@ -171,7 +195,8 @@ def _finish(
 
 def _refuse_ignored(ctx: typer.Context, paths: list[str], *, require: str | None, json: bool) -> None:
     if require is None:
-        options.refuse_ignored(ctx, {"exceptions": "--exceptions"}, "without --require")
+        ignored = {"exceptions": "--exceptions", "module": "--module", "standard": "--standard"}
+        options.refuse_ignored(ctx, ignored, "without --require")
     if json:
         options.refuse_ignored(ctx, {"markdown": "--markdown"}, "with --json")
     if not any(path.startswith(_REMOTE) for path in paths):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ..errors import UsageError
+from ..errors import Incomplete, UsageError
 from ..inspect import learn as learning
-from ..inspect.table import Certificate, emit, extended, load
+from ..inspect.native import learn as learn_native
+from ..inspect.native.library import SUFFIX
+from ..inspect.native.reference import Origin, encode
+from ..inspect.native.sources import snapshots
+from ..inspect.table import Certificate, NativeRow, Table, emit, extended, load
 from . import options, output
 from .verbs import VERBS
 
@@ -18,9 +24,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=
 
 
 @app.command("list")
-def list_(modules: options.Modules = None, json: options.Json = False) -> None:
+def list_(modules: options.Modules = None, references: options.References = None, json: options.Json = False) -> None:
     """List the modules that can be proven, and the status of their certificates today."""
-    table = load(modules)
+    table = load(modules, references)
     today = datetime.now(UTC).date()
     if json:
         listed: list[dict[str, Any]] = [
@@ -49,6 +55,7 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
                 "schema": "fipsmanifest/modules/v1",
                 "day": today.isoformat(),
                 "modules": listed,
+                "native": [_native(row, table, today) for row in table.native],
                 "certificates": certificates,
             }
         )
@@ -68,7 +75,22 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
         ],
     )
     output.write()
+    output.table(
+        ["native module", "source", "validation", "references of toolchains"],
+        [
+            [
+                row.version,
+                row.source[:16],
+                ", ".join(f"{item.number} ({item.standard}, {item.status(today)})" for item in row.certificates)
+                or ("in process, no certificate" if row.validation == "in-process" else "no certificate"),
+                ", ".join(sorted({origin.go for origin in _origins(row, table)})) or "none",
+            ]
+            for row in table.native
+        ],
+    )
+    output.write()
     covered = {item.number for row in table.rows for item in row.certificates}
+    covered |= {item.number for row in table.native for item in row.certificates}
     output.table(
         ["certificate", "module", "standard", "status", "confidence", "in the table"],
         [
@@ -88,6 +110,23 @@ def list_(modules: options.Modules = None, json: options.Json = False) -> None:
     output.write(table.on_140_2(today))
 
 
+def _origins(row: NativeRow, table: Table) -> list[Origin]:
+    """Return what the references of a version of the native module were made of."""
+    places = (place for _, place in sorted(table.references.places.items()))
+    return [place.origin for place in places if place.origin.source == row.source]
+
+
+def _native(row: NativeRow, table: Table, today: date) -> dict[str, Any]:
+    return {
+        "version": row.version,
+        "name": row.name,
+        "source": row.source,
+        "validation": row.validation,
+        "certificates": [_certificate(item, today) for item in row.certificates],
+        "references": [asdict(origin) for origin in _origins(row, table)],
+    }
+
+
 def _certificate(item: Certificate, today: date) -> dict[str, Any]:
     return {
         "number": item.number,
@@ -105,13 +144,15 @@ def _certificate(item: Certificate, today: date) -> dict[str, Any]:
 
 @app.command()
 def learn(
-    object_: Annotated[
-        Path, typer.Argument(metavar="OBJECT", help="The goboringcrypto_linux_ARCH.syso of a trusted toolchain.")
-    ],
-    id_: Annotated[str, typer.Option("--id", metavar="ID", help="Name of the new row.")],
+    ctx: typer.Context,
     claimed_by: Annotated[
         str, typer.Option("--claimed-by", metavar="WHO", help="Who claims that this is a validated module.")
     ],
+    object_: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OBJECT]", help="The goboringcrypto_linux_ARCH.syso of a trusted toolchain."),
+    ] = None,
+    id_: Annotated[str, typer.Option("--id", metavar="ID", help="Name of the new row; for OBJECT.")] = "",
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Name of the module.")] = "BoringCrypto",
     commit: Annotated[str, typer.Option("--commit", metavar="SHA", help="BoringSSL commit, if known.")] = "",
     tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="BoringSSL tag, if known.")] = "",
@@ -119,9 +160,42 @@ def learn(
         list[str] | None,
         typer.Option("--seen-in", metavar="GO", help="A Go toolchain that contains the module. Repeatable."),
     ] = None,
+    native: Annotated[
+        Path | None,
+        typer.Option(
+            "--native",
+            metavar="GOROOT",
+            help="Instead of OBJECT: the root of a trusted Go release, whose native FIPS module is compiled.",
+        ),
+    ] = None,
+    output_: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="For --native: where to write, for --references.")
+    ] = Path("references"),
+    architecture: Annotated[
+        Literal["x86_64", "aarch64"], typer.Option("--architecture", help="For --native: what to compile for.")
+    ] = "x86_64",
+    level: Annotated[
+        str, typer.Option("--level", metavar="LEVEL", help="For --native: GOAMD64 or GOARM64.  [default: v1, v8.0]")
+    ] = "",
+    experiments: Annotated[str, typer.Option("--experiments", metavar="LIST", help="For --native: GOEXPERIMENT.")] = "",
     json: options.Json = False,
 ) -> None:
-    """Print a row for --modules, derived from a trusted toolchain's module object."""
+    """Derive a row for --modules or, with --native, references for --references, from a trusted toolchain.
+
+    A row is printed. References say what each function of Go's native module is once this toolchain has compiled it.
+    """
+    if native is not None:
+        row_options = {"object_": "OBJECT", "id_": "--id", "name": "--name", "commit": "--commit", "tag": "--tag"}
+        options.refuse_ignored(ctx, {**row_options, "seen_in": "--seen-in"}, "with --native")
+        if not claimed_by.strip():
+            raise UsageError("--claimed-by is empty.", "A reference needs to say who claims what it is of.")
+        request = (architecture, level or _LEVELS[architecture], experiments)
+        _learn_native(native, request, claimed_by, output_, json=json)
+        return
+    ignored = {"output_": "--output", "architecture": "--architecture", "level": "--level"}
+    options.refuse_ignored(ctx, {**ignored, "experiments": "--experiments"}, "without --native")
+    if object_ is None:
+        raise UsageError("OBJECT is missing.", "Name a toolchain's module object, or its root with --native.")
     for option, value in (("--id", id_), ("--claimed-by", claimed_by)):
         if not value.strip():
             raise UsageError(f"{option} is empty.", "A row needs an ID, and who claims that it is validated.")
@@ -133,3 +207,28 @@ def learn(
         output.write_json({"schema": "fipsmanifest/modules-learn/v1", "id": id_, "toml": text})
     else:
         output.write(text.rstrip("\n"))
+
+
+_LEVELS = {"x86_64": "v1", "aarch64": "v8.0"}
+
+
+def _learn_native(root: Path, request: tuple[str, str, str], claimed_by: str, directory: Path, *, json: bool) -> None:
+    """Write a reference of each version of the native module that a toolchain has."""
+    architecture, level, experiments = request
+    written = []
+    with tempfile.TemporaryDirectory(prefix="fipsmanifest-") as cache:
+        for snapshot in snapshots(root, {row.version: row.source for row in load().native}):
+            target = learn_native.Target(snapshot.version, architecture, level, experiments)
+            made = learn_native.learn(root, snapshot, target, cache=Path(cache), claimed_by=claimed_by)
+            path = directory / f"{made.origin.go}-{architecture}-{level}-{snapshot.version}{SUFFIX}"
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode([made]))
+            except OSError as error:
+                raise Incomplete(f"{path} cannot be written: {error.strerror}.", "Name another --output.") from error
+            written.append({"file": str(path), "digest": made.digest, **asdict(made.origin)})
+    if json:
+        output.write_json({"schema": "fipsmanifest/modules-learn/v1", "references": written})
+        return
+    for item in written:
+        output.write(f"{item['file']}: {item['module']} by {item['go']}, reference {item['digest']}")

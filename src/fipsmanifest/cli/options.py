@@ -120,6 +120,15 @@ Modules = Annotated[
         "--modules", envvar="FIPSMANIFEST_MODULES", metavar="FILE", help="Additional rows of the module table (TOML)."
     ),
 ]
+References = Annotated[
+    Path | None,
+    typer.Option(
+        "--references",
+        envvar="FIPSMANIFEST_REFERENCES",
+        metavar="DIR",
+        help="Additional references of Go's native module, which 'modules learn --native' wrote.",
+    ),
+]
 PublicUrl = Annotated[
     str | None,
     typer.Option(

@@ -66,6 +66,7 @@ def release(
     work: options.Work = options.WORK,
     cache: options.Cache = None,
     modules: options.Modules = None,
+    references: options.References = None,
     ca_bundle: options.CaBundle = None,
     allow_http: options.AllowHttp = False,
     generated: Generated = False,
@@ -84,7 +85,15 @@ def release(
         summaries.require_file(summary)
     found = chosen(definitions, version, el)
     with opened(
-        ctx, work, keys, cache, mirror=mirror, modules=modules, ca_bundle=ca_bundle, allow_http=allow_http
+        ctx,
+        work,
+        keys,
+        cache,
+        mirror=mirror,
+        modules=modules,
+        references=references,
+        ca_bundle=ca_bundle,
+        allow_http=allow_http,
     ) as site:
         # Bucket and key are needed last and opened first, so that errors are reported before anything is downloaded.
         destination = None
@@ -121,7 +130,7 @@ def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool, gener
         options.refuse_ignored(ctx, ignored, because)
     if generated:
         ignored = {"mirror": "--mirror", "modules": "--modules", "ca_bundle": "--ca-bundle", "cache": "--cache"}
-        ignored["allow_http"] = "--allow-http"
+        ignored |= {"allow_http": "--allow-http", "references": "--references"}
         options.refuse_ignored(ctx, ignored, "with --generated: nothing is collected")
     if dry_run:
         ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}

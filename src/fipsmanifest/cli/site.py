@@ -22,6 +22,7 @@ def opened(
     *,
     mirror: Sequence[str] | None = None,
     modules: Path | None = None,
+    references: Path | None = None,
     ca_bundle: Path | None = None,
     allow_http: bool = False,
 ) -> Iterator[Site]:
@@ -33,6 +34,7 @@ def opened(
             cache=cache,
             mirrors=tuple(mirror or ()),
             modules=modules,
+            references=references,
             ca_bundle=ca_bundle,
             allow_http=allow_http,
             progress=progress,

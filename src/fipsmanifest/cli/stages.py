@@ -80,6 +80,7 @@ def generate(
     work: options.Work = options.WORK,
     cache: options.Cache = None,
     modules: options.Modules = None,
+    references: options.References = None,
     json: options.Json = False,
 ) -> None:
     """Inspect the collected artifacts and write the manifests.
@@ -87,7 +88,7 @@ def generate(
     Ends with 5 if a component does not meet its requirement.
     """
     listed = []
-    with opened(ctx, work, keys, cache, modules=modules) as site:
+    with opened(ctx, work, keys, cache, modules=modules, references=references) as site:
         tool, inspector = build_tool(keys), site.inspector()
         for _, definition in chosen(definitions, version, el):
             inspected = stages.inspect_collected(definition, site, inspector)

@@ -48,7 +48,7 @@ VERBS = {
     "diff": Verb("diff", INSPECT, "Show the differences between two manifests, by component."),
     "overrides": Verb("overrides", INSPECT, "Print konvoy-image-builder's override file for a release."),
     "schema": Verb("schema", INSPECT, "Print the JSON Schema of the manifest."),
-    "export": Verb("export", INSPECT, "Write a manifest, a node report or an inspection in a format of another tool."),
+    "export": Verb("export", INSPECT, "Write a manifest, a report or an inspection in a format of another tool."),
     "explain": Verb("explain", INSPECT, "Explain an exit code, a reason, a verdict, a requirement or a check."),
     "bundle": Verb("bundle", INSPECT, "Export a release to carry it across an air gap."),
     "keys": Verb("keys", TRUST, "Manage the trust directory: who may sign manifests, the tool and upstream packages."),

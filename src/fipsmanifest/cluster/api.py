@@ -77,12 +77,21 @@ class Api:
         self._threads = threads
         self._pools: dict[tuple[bytes, bytes] | None, urllib3.PoolManager] = {}
         self._pool_lock = threading.Lock()
+        self._streams: set[urllib3.BaseHTTPResponse] = set()
         self.patience = patience
         self.stop = stop or threading.Event()
         self.requests = 0
         """How many were sent; a repeated one counts again."""
         if urlsplit(self._server).scheme not in ("https", "http"):
             raise UsageError(f"{visible(self._server)} is not an address of an API server.", "Correct the kubeconfig.")
+
+    def end(self) -> None:
+        """End all waiting: repeated requests are given up, watches end."""
+        self.stop.set()
+        for stream in list(self._streams):
+            # One that has just ended by itself has no connection any more.
+            with suppress(RuntimeError, ValueError, OSError):
+                stream.shutdown()
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return one object. Raises `ApiError`, `Unreachable`."""
@@ -142,6 +151,7 @@ class Api:
                 return
             if response.status != 200:
                 raise _refusal(response.status, response.read(MAX_BYTES), retried=False)
+            self._streams.add(response)
             try:
                 for line in _lines(response):
                     if self.stop.is_set():
@@ -152,6 +162,7 @@ class Api:
                             raise _refusal(0, line, retried=False)
                         yield event
             finally:
+                self._streams.discard(response)
                 response.close()
         except (urllib3.exceptions.HTTPError, OSError, MalformedDocument) as error:
             raise Unreachable(f"The watch of {self._server} broke: {visible(str(error))}.", "Run again.") from error

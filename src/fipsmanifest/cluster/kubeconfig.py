@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,6 @@ class Connection:
     """The API server's address."""
     name: str
     """The context's name, or ``in-cluster``."""
-    namespace: str | None
-    """The context's namespace."""
     authority: bytes | None = None
     """Certificates (PEM) of the server's authority; None for the system's."""
     insecure: bool = False
@@ -120,11 +118,9 @@ def load_connection(path: Path | None, context: str | None, environment: Mapping
 def _in_cluster(environment: Mapping[str, str]) -> Connection:
     host, port = environment[_HOST], environment.get(_PORT, "443")
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    namespace = SERVICE_ACCOUNT / "namespace"
     return Connection(
         server,
         "in-cluster",
-        namespace.read_text().strip() if namespace.exists() else None,
         authority=_file(SERVICE_ACCOUNT / "ca.crt"),
         token_file=SERVICE_ACCOUNT / "token",
     )
@@ -166,7 +162,6 @@ def _resolve(files: Sequence[tuple[Path, Mapping[str, Any]]], context: str | Non
     base = Connection(
         str(cluster["server"]),
         wanted,
-        str(asked["namespace"]) if asked.get("namespace") else None,
         authority=_pem(beside, cluster, "certificate-authority"),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         server_name=cluster.get("tls-server-name"),
@@ -178,14 +173,8 @@ def _resolve(files: Sequence[tuple[Path, Mapping[str, Any]]], context: str | Non
 def _with_user(base: Connection, beside: Path, user: Mapping[str, Any]) -> Connection:
     """Add a user's credentials to a connection."""
     basic = (str(user["username"]), str(user.get("password") or "")) if user.get("username") else None
-    return Connection(
-        base.server,
-        base.name,
-        base.namespace,
-        base.authority,
-        base.insecure,
-        base.server_name,
-        base.proxy,
+    return replace(
+        base,
         certificate=_pem(beside, user, "client-certificate"),
         key=_pem(beside, user, "client-key"),
         token=str(user["token"]) if user.get("token") else None,

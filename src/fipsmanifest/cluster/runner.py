@@ -132,7 +132,7 @@ class PodRunner:
     def stop(self) -> None:
         """End the threads; what they wait for is given up."""
         self._stop.set()
-        self.api.stop.set()
+        self.api.end()
         for _ in self._writers:
             self._jobs.put(None)
         # A pod that is being created now must exist before all are deleted.
@@ -285,7 +285,10 @@ class PodRunner:
         else:
             payload = self.objects.payload
             expected = Expected(attempt.node.name, attempt.uid, payload.digests, payload.tool_digest)
-            self._answer(attempt, read_pod(pod, expected))
+            answer = read_pod(pod, expected)
+            # What it waited for says more than that it did not end.
+            waited = answer.reason == "timed-out" and attempt.detail
+            self._answer(attempt, no_answer(answer.reason, attempt.detail) if waited else answer)
 
     def _created(self, pod: str, uid: str) -> None:
         attempt = self._flying.get(pod)
@@ -389,8 +392,10 @@ class PodRunner:
             self._answer(attempt, no_answer("timed-out", attempt.detail))
 
     def _give_up(self, waiting: Iterable[_Attempt]) -> None:
-        for attempt in [*waiting, *self._flying.values()]:
-            self._finish(attempt.node.name, no_answer("run-ended", attempt.detail))
+        for attempt in waiting:
+            self._finish(attempt.node.name, no_answer("run-ended"))
+        for attempt in self._flying.values():
+            self._finish(attempt.node.name, no_answer("timed-out", attempt.detail))
         for attempt, answer in self._rechecked.values():
             self._finish(attempt.node.name, answer)
         self._flying.clear()

@@ -1,6 +1,6 @@
-"""The documents that are exported: a manifest, a node report, an inspection. Pure.
+"""The documents that are exported: a manifest, a node report, the report of a cluster, an inspection. Pure.
 
-A node report and an inspection are not signed, and anybody may have written them: each is checked for the types of the
+Reports and inspections are not signed, and anybody may have written them: each is checked for the types of the
 keys that the exports use. Other keys are ignored, so that documents of newer tools can be exported.
 """
 
@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import NotTrusted
+from ..errors import NotTrusted, UsageError
 from ..model import documents, manifest
 from ..model.manifest import Crypto, Go, Hex, Manifest, Module, Time
 from ..node.report import SCHEMA as NODE_SCHEMA
 from ..trust.document import read_manifest
 
+CLUSTER_SCHEMA = "fipsmanifest/cluster/v1"
 INSPECTION_SCHEMA = "fipsmanifest/inspect/v1"
 
 #: The size limit of a document in bytes: an inspection of 100,000 files is about 40 MB.
 MAX_BYTES = 64 << 20
 
-Kind = Literal["manifest", "node", "inspection"]
-KINDS: tuple[Kind, ...] = ("manifest", "node", "inspection")
+Kind = Literal["manifest", "node", "cluster", "inspection"]
 
 
 class _Object(BaseModel):
@@ -139,6 +139,58 @@ class NodeReport(_Object):
         return failed < self.summary.failed or unknown < self.summary.unknown
 
 
+class ClusterName(_Object):
+    """Which cluster was checked."""
+
+    server: str
+    context: str = ""
+
+
+class ClusterFinding(_Object):
+    """What nodes report beside passes; each different finding is listed once."""
+
+    status: Literal["fail", "unknown"]
+    check: str
+    component: str | None = None
+    code: str | None = None
+    subject: str
+    expected: str | None = None
+    actual: str | None = None
+    advice: str = ""
+    nodes: Annotated[int, Field(ge=0)]
+    examples: list[str] = []
+
+
+class ClusterNode(_Object):
+    """A node with its verdict; ``unknown`` where no report counts."""
+
+    name: str
+    verdict: Literal["valid", "invalid", "incomplete", "untrusted", "unknown"]
+    reason: str | None = None
+    detail: str | None = None
+    findings: list[Annotated[int, Field(ge=0)]] = []
+    left_out: Annotated[int, Field(ge=0)] = 0
+
+
+class ClusterDocument(_Object):
+    """``fipsmanifest/cluster/v1``."""
+
+    verdict: Literal["valid", "invalid", "incomplete", "untrusted"]
+    cluster: ClusterName
+    manifests: list[ManifestRecord] = []
+    started: Time
+    finished: Time
+    findings: list[ClusterFinding]
+    nodes: list[ClusterNode]
+    warnings: list[str] = []
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there are nodes, all of them are valid, and nothing contradicts that."""
+        valid = [node for node in self.nodes if node.verdict == "valid" and not node.findings and not node.left_out]
+        return self.verdict == "valid" and not self.findings and bool(self.nodes) and len(valid) == len(self.nodes)
+
+
 class InspectedGo(Go):
     """Go build info in an inspection."""
 
@@ -242,7 +294,7 @@ class SignatureState:
 class Source:
     """A document to export. Two sources of the same bytes and signature state have the same exports."""
 
-    document: Manifest | NodeReport | Inspection
+    document: Manifest | NodeReport | ClusterDocument | Inspection
     """What was read."""
     sha256: str
     """Of the bytes that were read: a manifest's payload, or a report."""
@@ -256,6 +308,8 @@ class Source:
         """The kind of document."""
         if isinstance(self.document, Manifest):
             return "manifest"
+        if isinstance(self.document, ClusterDocument):
+            return "cluster"
         return "node" if isinstance(self.document, NodeReport) else "inspection"
 
 
@@ -268,7 +322,7 @@ def manifest_source(payload: bytes, signature: SignatureState) -> Source:
 def read(data: bytes, name: str) -> Source:
     """Return the unsigned document in ``data``; ``name`` is what errors call it.
 
-    Raises `NotTrusted` if it is not a manifest, a node report or an inspection, or a malformed one.
+    Raises `NotTrusted` if it is not a manifest, a report or an inspection, or a malformed one.
     """
     try:
         found = documents.read_json(data)
@@ -277,9 +331,11 @@ def read(data: bytes, name: str) -> Source:
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema == manifest.SCHEMA:
         return manifest_source(data, SignatureState("unsigned"))
-    kind: type[NodeReport | Inspection]
+    kind: type[NodeReport | ClusterDocument | Inspection]
     if schema == NODE_SCHEMA:
         kind = NodeReport
+    elif schema == CLUSTER_SCHEMA:
+        kind = ClusterDocument
     elif schema == INSPECTION_SCHEMA:
         kind = Inspection
     else:
@@ -290,13 +346,22 @@ def read(data: bytes, name: str) -> Source:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _unsuitable(name, f"{where}: {first['msg']}") from error
-    date = document.host.finished if isinstance(document, NodeReport) else None
+    date = None
+    if isinstance(document, NodeReport):
+        date = document.host.finished
+    elif isinstance(document, ClusterDocument):
+        date = document.finished
     return Source(document, hashlib.sha256(data).hexdigest(), SignatureState("unsigned"), date)
+
+
+def unsupported(source: Source) -> UsageError:
+    """Return the error of a format that cannot express a kind of document."""
+    return UsageError(f"The format cannot express a document of the kind '{source.kind}'.", "Choose another format.")
 
 
 def _unsuitable(name: str, reason: str) -> NotTrusted:
     return NotTrusted(
         f"{name} cannot be exported: {reason}.",
-        "Name a manifest, a report of `check node --json` or the result of `inspect --json`.",
+        "Name a manifest, the result of `check --json` or of `inspect --json`.",
         reason="wrong-document",
     )

@@ -23,7 +23,12 @@ FormatName = Literal[
 NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 #: What errors call each kind of document.
-_KINDS = {"manifest": "a manifest", "node": "a node report", "inspection": "an inspection"}
+_KINDS = {
+    "manifest": "a manifest",
+    "node": "a node report",
+    "cluster": "the report of a cluster",
+    "inspection": "an inspection",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +74,21 @@ class Format:
 
 
 _ALL: frozenset[Kind] = frozenset({"manifest", "node", "inspection"})
+_REPORTS: frozenset[Kind] = frozenset({"manifest", "node", "cluster"})
 _PROGRAMS: frozenset[Kind] = frozenset({"manifest", "inspection"})
 
 FORMATS: dict[FormatName, Format] = {
     item.name: item
     for item in (
         Format("cyclonedx", "CycloneDX 1.6, with programs, modules and algorithms (CBOM)", "cyclonedx", _PROGRAMS),
-        Format("html", "one page for people, without scripts", "html", _ALL),
+        Format("html", "one page for people, without scripts", "html", _ALL | _REPORTS),
         Format("in-toto", "in-toto statement of a manifest; SLSA VSA of a gate's decision", "intoto", _PROGRAMS),
         Format("junit", "JUnit XML, one case for each check, component or program", "junit", _ALL),
         Format(
             "oscal",
-            "OSCAL 1.1.3: component-definition of a manifest, assessment-results of a node report",
+            "OSCAL 1.1.3: component-definition of a manifest, assessment-results of the report of a node or a cluster",
             "oscal",
-            frozenset({"manifest", "node"}),
+            _REPORTS,
         ),
         Format("prometheus", "Prometheus text format, for the textfile collector", "prometheus", _ALL),
         Format("sarif", "SARIF 2.1.0, a result for each program or check that is not as it should be", "sarif", _ALL),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..inspect.descriptions import VERDICTS
 from ..model.finding import Verdict
 from . import htmlparts as parts
-from .documents import Inspection, NodeReport, Source
+from .documents import ClusterDocument, Inspection, NodeReport, Source
 from .htmlparts import Badge, BadgeKind, Cell, code, text
 from .programs import Program, modules, programs
 
@@ -23,6 +23,13 @@ _STATUSES = {
     "unknown": "It could not be checked, which is never a pass.",
     "not-applicable": "It does not apply to this node.",
 }
+_NODE_VERDICTS = {
+    "valid": "Everything that was checked is what the manifest and the rules say.",
+    "invalid": "Something is not.",
+    "untrusted": "A manifest's signature, key, version or serial does not hold.",
+    "incomplete": "Nothing is wrong, but something could not be checked.",
+    "unknown": "There is no report of the node that counts.",
+}
 _SIGNATURES = {
     "verified": "The signature was verified when this page was made.",
     "not-verified": "The document is signed, but the signature was not verified when this page was made.",
@@ -36,6 +43,8 @@ def render(source: Source, settings: Settings) -> str:
     document = source.document
     if isinstance(document, NodeReport):
         title, badge, body = _node(document)
+    elif isinstance(document, ClusterDocument):
+        title, badge, body = _cluster(document)
     elif isinstance(document, Inspection):
         title, badge, body = _inspection(source, document)
     else:
@@ -124,6 +133,55 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
     body.append(parts.section("What the words mean", parts.definitions(_STATUSES)))
     verdict = report.verdict if good or report.verdict != "valid" else "valid, but the report is not complete"
     return f"Node {name}", Badge(f"{verdict} ({report.scope})", kind), body
+
+
+def _cluster(cluster: ClusterDocument) -> tuple[str, Badge, list[str]]:
+    order = ("invalid", "untrusted", "unknown", "incomplete", "valid")
+    counts: Counter[str] = Counter(node.verdict for node in cluster.nodes)
+    known = {
+        "Cluster": cluster.cluster.server,
+        "Context": cluster.cluster.context,
+        "Checked": f"{cluster.started} to {cluster.finished}",
+        "Nodes": ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]) or "none",
+    }
+    body = [parts.facts({key: value for key, value in known.items() if value})]
+    heads: tuple[str, ...] = ("Status", "Check", "Subject", "Expected", "Found", "What to do", "Nodes")
+    findings = [
+        [
+            parts.mark(one.status),
+            text(one.check),
+            text(one.subject),
+            text(one.expected or "-"),
+            text(one.actual or "-"),
+            text(one.advice),
+            text(f"{one.nodes}: {', '.join(one.examples[:5])}{', ...' if one.nodes > 5 else ''}"),
+        ]
+        for one in sorted(cluster.findings, key=lambda one: one.status != "fail")
+    ]
+    if findings:
+        body.append(parts.table_section("Findings", heads, findings))
+    heads = ("Node", "Verdict", "Reason")
+    for heading, valid in (("Nodes that are not valid", False), ("Valid nodes", True)):
+        listed = [node for node in cluster.nodes if (node.verdict == "valid") == valid]
+        listed.sort(key=lambda node: (order.index(node.verdict), node.name))
+        rows = [
+            [
+                text(node.name),
+                parts.mark(node.verdict),
+                text(": ".join(one for one in (node.reason, node.detail) if one) or "-"),
+            ]
+            for node in listed[: parts.MAX_ROWS]
+        ]
+        if rows:
+            body.append(parts.table_section(heading, heads, rows, folded=valid, count=len(listed)))
+    if cluster.warnings:
+        body.append(parts.section("Notes", parts.items(cluster.warnings)))
+    body.append(parts.section("What the words mean", parts.definitions(_NODE_VERDICTS)))
+    if cluster.is_valid:
+        return "Cluster", Badge(f"valid: {len(cluster.nodes)} nodes", "good"), body
+    if cluster.verdict == "valid":
+        return "Cluster", Badge("valid, but the report contradicts that", "open"), body
+    return "Cluster", Badge(cluster.verdict, "open" if cluster.verdict == "incomplete" else "bad"), body
 
 
 def _check(check: Check) -> list[Cell]:

@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 
 from ..model.finding import Verdict
 from ..model.manifest import Manifest
-from .documents import Inspection, NodeReport, Source
+from .documents import Inspection, NodeReport, Source, unsupported
 from .identity import visible
 from .programs import programs
 
@@ -45,8 +45,10 @@ def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the int
         cases = list(_of_node(document))
     elif isinstance(document, Inspection):
         cases = list(_of_inspection(source, document))
-    else:
+    elif isinstance(document, Manifest):
         cases = list(_of_manifest(source, document))
+    else:
+        raise unsupported(source)
     return write(f"fipsmanifest-{source.kind}", cases, source.date)
 
 

@@ -1,7 +1,7 @@
 """OSCAL 1.1.3 (NIST): which models there are, and what they have in common. Pure.
 
-https://pages.nist.gov/OSCAL-Reference/models/v1.1.3/. A manifest becomes a component-definition, a node report
-assessment-results.
+https://pages.nist.gov/OSCAL-Reference/models/v1.1.3/. A manifest becomes a component-definition, the
+report of a node or a cluster assessment-results.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..model.manifest import Manifest
-from .documents import NodeReport, Source
+from .documents import ClusterDocument, NodeReport, Source, unsupported
 from .identity import URN, identifier, visible
 from .text import write_json
 
@@ -31,12 +31,15 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~^\"'$&-])")
 
 def render(source: Source, settings: Settings) -> str:
     """Return the component-definition of a manifest, or the assessment-results of a node report."""
-    from . import oscal_components, oscal_results
+    from . import oscal_cluster, oscal_components, oscal_results
 
     if isinstance(source.document, NodeReport):
         return write_json({"assessment-results": oscal_results.build(source, source.document, settings)}, depth=4)
-    assert isinstance(source.document, Manifest)  # noqa: S101 - `formats` refuses inspections
-    return write_json({"component-definition": oscal_components.build(source, source.document, settings)}, depth=4)
+    if isinstance(source.document, ClusterDocument):
+        return write_json({"assessment-results": oscal_cluster.build(source, source.document, settings)}, depth=4)
+    if isinstance(source.document, Manifest):
+        return write_json({"component-definition": oscal_components.build(source, source.document, settings)}, depth=4)
+    raise unsupported(source)
 
 
 def metadata(source: Source, title: str, version: str, date: str, settings: Settings) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def build(source: Source, report: NodeReport, settings: Settings) -> dict[str, A
     subject = identifier(source, "host")
     observations = [_observation(source, number, check, subject) for number, check in enumerate(report.checks)]
     checks = sorted({check.id for check in report.checks})
-    controls = sorted({_control(name) for name in checks})
+    controls = sorted({control_of(name) for name in checks})
     name = report.host.name or report.host.root
     result = {
         "uuid": identifier(source, "result"),
@@ -57,17 +57,23 @@ def build(source: Source, report: NodeReport, settings: Settings) -> dict[str, A
         "observations": observations,
         "findings": [_finding(source, report, name) for name in checks],
     }
+    return document(source, f"Check of node {oscal.markup(name)}", source.date, result, settings)
+
+
+def document(source: Source, title: str, date: str, result: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return assessment-results with one result; ``title`` is Markdown."""
     plan = identifier(source, "oscal", "resource")
     return {
         "uuid": identifier(source, "oscal", "assessment-results", settings.tool_version),
-        "metadata": oscal.metadata(source, f"Check of node {oscal.markup(name)}", "1", source.date, settings),
+        "metadata": oscal.metadata(source, title, "1", date, settings),
         "import-ap": {"href": f"#{plan}", "remarks": "No assessment plan in OSCAL: the checks of the node tool."},
         "results": [result],
-        "back-matter": {"resources": [oscal.resource(source, "The node report", "report.json")]},
+        "back-matter": {"resources": [oscal.resource(source, "The report", "report.json")]},
     }
 
 
-def _control(check: str) -> str:
+def control_of(check: str) -> str:
+    """Return the control that a check contributes to; another one for checks of newer tools."""
     return CONTROLS.get(check, _OTHERS)
 
 
@@ -138,7 +144,7 @@ def _finding(source: Source, report: NodeReport, check: str) -> dict[str, Any]:
     if satisfied and report.verdict == "untrusted":
         satisfied = False
         remarks += " The manifest is not trusted."
-    control = _control(check)
+    control = control_of(check)
     status: dict[str, Any] = {"state": "satisfied" if satisfied else "not-satisfied", "remarks": remarks}
     if not satisfied:
         status["reason"] = "fail" if counts["fail"] else "other"

@@ -10,7 +10,7 @@ from ..model.finding import Verdict
 from ..model.manifest import Manifest
 from ..trust.text import read_time
 from . import metrics
-from .documents import Inspection, NodeReport, Source
+from .documents import Inspection, NodeReport, Source, unsupported
 from .metrics import Metric, Sample, single
 from .programs import modules, programs
 
@@ -25,7 +25,9 @@ def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the int
         return metrics.write(_of_node(document))
     if isinstance(document, Inspection):
         return metrics.write(_of_inspection(source, document))
-    return metrics.write(_of_manifest(source, document))
+    if isinstance(document, Manifest):
+        return metrics.write(_of_manifest(source, document))
+    raise unsupported(source)
 
 
 def _of_node(report: NodeReport) -> Iterator[Metric]:
@@ -97,14 +99,14 @@ def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Metric]:
 
 
 def _certificates(source: Source) -> Iterator[Metric]:
-    found: dict[tuple[str, int], str] = {}
+    found: dict[tuple[str, int], float] = {}
     for module in modules(source).values():
         for certificate in module.certificates or []:
-            if certificate.historical_since is not None:
-                found[certificate.standard, certificate.number] = certificate.historical_since
+            day = read_time(certificate.historical_since or "")
+            if day is not None:
+                found[certificate.standard, certificate.number] = day.timestamp()
     samples: list[Sample] = [
-        ({"standard": standard, "number": str(number)}, _seconds(day))
-        for (standard, number), day in sorted(found.items())
+        ({"standard": standard, "number": str(number)}, day) for (standard, number), day in sorted(found.items())
     ]
     if samples:
         yield Metric(
@@ -120,11 +122,6 @@ def _verdicts(name: str, source: Source) -> Metric:
 
 
 def _moment(name: str, text: str, moment: str | None) -> Iterator[Metric]:
-    if moment is not None:
-        yield single(name, text, _seconds(moment))
-
-
-def _seconds(moment: str) -> float:
-    found = read_time(moment)
-    assert found is not None  # noqa: S101 - the model refuses other texts
-    return found.timestamp()
+    found = None if moment is None else read_time(moment)
+    if found is not None:
+        yield single(name, text, found.timestamp())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..inspect.descriptions import SENTENCES
+from ..model.manifest import Manifest
 from .documents import Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
 from .programs import programs
@@ -77,7 +78,7 @@ def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
     if isinstance(document, Inspection):
         if document.gate is not None:
             excused = {(item.path, item.container): item.reason for item in document.gate.excuses}
-    elif not isinstance(document, NodeReport):
+    elif isinstance(document, Manifest):
         accepted = {item.name for item in document.components if item.requirement in ("known", "module")}
     for program in programs(source):
         if program.harmless:

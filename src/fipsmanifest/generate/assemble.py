@@ -106,7 +106,7 @@ def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifac
                 component = owner_of_file(definition, item.artifact, packed.outer)
             elf = packed.finding.elf if packed.finding else None
             architecture = elf.machine if item.architecture == ANY and elf else item.architecture
-            refusal = judge_packed(component, architecture, item.artifact.name, packed)
+            refusal = judge_packed(component, architecture, item.artifact.name, packed, definition.modules)
             if refusal is not None:
                 refusals.append(refusal)
     more = len(refusals) - _MOST_PACKED
@@ -125,7 +125,7 @@ def _components(
                 for item in owned
                 if item.component is component and item.finding.crypto and item.architecture == architecture
             ]
-            judgement: Judgement = judge(component, architecture, subjects)
+            judgement: Judgement = judge(component, architecture, subjects, definition.modules)
             refusals += judgement.refusals
             verdicts.append(
                 manifest.ComponentVerdict(

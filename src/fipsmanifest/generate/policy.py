@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..inspect.packed import PackedFile
-from ..model.acceptance import WITHOUT_CRYPTO, advise, find_violation
+from ..model.acceptance import DEFAULT_FAMILIES, WITHOUT_CRYPTO, advise, find_violation
 from ..model.definition import Component
-from ..model.finding import Finding, Verdict
+from ..model.finding import Finding, ModuleFamily, Verdict
 
 #: A component's verdict is the first of these that any of its files has.
 _WORST_FIRST = (
@@ -57,16 +57,21 @@ class Judgement:
     """One sentence for each violation of the requirement; empty if it is met."""
 
 
-def judge(component: Component, architecture: str, subjects: Sequence[Subject]) -> Judgement:
+def judge(
+    component: Component,
+    architecture: str,
+    subjects: Sequence[Subject],
+    families: Collection[ModuleFamily] = DEFAULT_FAMILIES,
+) -> Judgement:
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    The rule is `find_violation`. ``subjects`` may be empty: a required module that is in no file is a refusal, never a
-    pass.
+    The rule is `find_violation`; ``families`` are the modules that the definition accepts. ``subjects`` may be empty:
+    a required module that is in no file is a refusal, never a pass.
     """
     refusals = []
     held = []
     for subject in subjects:
-        crypto, requirement = subject.finding.crypto, component.requirement_for(subject.architecture)
+        crypto, requirement = subject.finding.crypto, component.requirement_for(subject.architecture, families)
         violation = find_violation(crypto, requirement, component.exception_for(subject.finding.path))
         if violation is not None:
             what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _GO_WITHOUT_PROOF
@@ -81,7 +86,13 @@ def judge(component: Component, architecture: str, subjects: Sequence[Subject]) 
     return Judgement(_overall(component, subjects), tuple(refusals))
 
 
-def judge_packed(component: Component, architecture: str, artifact: str, packed: PackedFile) -> str | None:
+def judge_packed(
+    component: Component,
+    architecture: str,
+    artifact: str,
+    packed: PackedFile,
+    families: Collection[ModuleFamily] = DEFAULT_FAMILIES,
+) -> str | None:
     """Return why a component must not have a packed program or an unopened file; None if it may.
 
     A manifest does not list what is packed in a file. So an exception must accept each packed program that can run,
@@ -97,7 +108,7 @@ def judge_packed(component: Component, architecture: str, artifact: str, packed:
             return None
         return f"{where} {packed.problem}, but '{component.requirement}' is required. {_UNOPENED}"
     crypto = packed.finding.crypto
-    violation = find_violation(crypto, component.requirement_for(architecture), exception)
+    violation = find_violation(crypto, component.requirement_for(architecture, families), exception)
     verdict = _verdict(packed.finding)
     if violation is not None:
         what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _PACKED

@@ -8,7 +8,7 @@ found enough.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -53,11 +53,14 @@ class Extent:
     """Address after its object's last byte of code."""
 
 
-def called_functions(source: ByteSource, elf: Elf, extent: Extent, names: dict[int, str] | None) -> set[str]:
+def called_functions(
+    source: ByteSource, elf: Elf, extent: Extent, names: Mapping[int, str] | None, required: str | None = SELF_TEST
+) -> set[str]:
     """Return the functions of the module that are targets of calls or jumps from outside.
 
     ``names`` maps addresses to names of functions. Without it, each address at which a function can begin counts, named
-    by its offset in hex. The search ends when it has found enough, or more calls than a program would have.
+    by its offset in hex. The search ends when it has found enough, with ``required`` among them unless that is None, or
+    more calls than a program would have.
     """
     targets = _x86_targets if elf.facts.machine == "x86_64" else _arm_targets
     left = _MAX_CALLS
@@ -70,9 +73,8 @@ def called_functions(source: ByteSource, elf: Elf, extent: Extent, names: dict[i
             called.update(f"{offset:#x}" for offset in inside if offset % _ALIGNMENT[elf.facts.machine] == 0)
         else:
             called.update(names[target] for target in found if target in names)
-        if not left or (
-            len(called) >= ENOUGH_UNKNOWN if names is None else len(called) >= ENOUGH and SELF_TEST in called
-        ):
+        enough = len(called) >= ENOUGH and (required is None or required in called)
+        if not left or (len(called) >= ENOUGH_UNKNOWN if names is None else enough):
             break
     return called
 

@@ -62,8 +62,29 @@ SENTENCES = {
     "marker-only": "It has goboring's marker, but no module was found in it.",
     "symbols-only": "It has symbols with goboring's names, but no module and no claim in build info.",
     "no-crypto-packages": "A Go program without functions of cryptographic packages, by their names.",
-    "go-native": "{module} is in this file with a matching sum, and FIPS mode is on by build info; "
-    "it is not BoringCrypto.",
+    "go-native": "{module} is in this file with a matching sum, and FIPS mode is on by build info; it is not "
+    "BoringCrypto, and there is no reference of its toolchain to compare it with.",
+    "native-proven": "{module} is in this file, each function as its toolchain compiles the published source, it is "
+    "called, and FIPS mode is on.",
+    "native-instance-unknown": "It has Go's native FIPS module with instances of its generic functions that the "
+    "reference of its toolchain lacks ({differing}).",
+    "native-function-differs": "It has Go's native FIPS module, but with functions that are not what its toolchain "
+    "compiles ({differing}).",
+    "native-function-unknown": "It has Go's native FIPS module, but with functions in it that the module does not have "
+    "({differing}).",
+    "native-target-differs": "It has Go's native FIPS module, but its code leads elsewhere than it should "
+    "({differing}).",
+    "native-data-differs": "It has Go's native FIPS module, but with other data than it should have ({differing}).",
+    "native-mode-unknown": "It has Go's native FIPS module, but the default of GODEBUG that its runtime reads cannot "
+    "be determined.",
+    "native-mode-differs": "It has Go's native FIPS module, but its runtime has another default of fips140 than build "
+    "info says.",
+    "native-build-flags": "It has Go's native FIPS module, built with options that change its code, so it cannot be "
+    "compared.",
+    "native-relocations-unknown": "It has Go's native FIPS module, but the addresses that the loader writes are in a "
+    "form that is not supported.",
+    "native-module-writable": "It has Go's native FIPS module, but the loader is asked to write into code.",
+    "native-module-never-called": "It has Go's native FIPS module, but nothing calls it.",
     "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is off by default.",
     "native-module-missing": "It claims Go's native FIPS module {version}, which is not in it.",
     "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not match.",

@@ -41,6 +41,10 @@ class NativeModule:
     """The recomputed HMAC-SHA-256 (hex); None if a range is not in the file, or that of the code is not executable."""
     text: int
     """Bytes of code in the sum."""
+    address: int = 0
+    """Address of ``go:fipsinfo``, as it names itself."""
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Address of the first byte and the one behind the last of code, constants, variables without pointers, others."""
 
     @property
     def linked(self) -> bool:
@@ -61,7 +65,12 @@ def version(go: GoFacts) -> str | None:
 
 def mode(go: GoFacts) -> str:
     """Return the value of ``fips140`` in DefaultGODEBUG (the last one, as Go reads it); empty if there is none."""
-    settings = (item.partition("=") for item in go.settings.get("DefaultGODEBUG", "").split(","))
+    return mode_of(go.settings.get("DefaultGODEBUG", ""))
+
+
+def mode_of(godebug: str) -> str:
+    """Return the value of ``fips140`` in a text of GODEBUG (the last one, as Go reads it); empty if there is none."""
+    settings = (item.partition("=") for item in godebug.split(","))
     values = [value for key, _, value in settings if key == "fips140"]
     return values[-1] if values else ""
 
@@ -83,9 +92,10 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
             table = source.read_at(at, _SIZE)
             if len(table) == _SIZE:
                 stored = table[len(_MAGIC) : len(_MAGIC) + _SUM]
-                ranges = struct.unpack_from(f"{elf.order}{2 * _RANGES}Q", table, _SIZE - _RANGES * 16)
+                own, *ranges = struct.unpack_from(f"{elf.order}{1 + 2 * _RANGES}Q", table, len(_MAGIC) + _SUM)
                 text = max(ranges[1] - ranges[0], 0)
-                return NativeModule(at, stored.hex(), _compute(source, elf, ranges), text)
+                pairs = tuple(zip(ranges[::2], ranges[1::2], strict=True))
+                return NativeModule(at, stored.hex(), _compute(source, elf, tuple(ranges)), text, own, pairs)
     return None
 
 

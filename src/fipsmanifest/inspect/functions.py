@@ -11,6 +11,7 @@ zero from Go 1.26 on.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -103,6 +104,52 @@ def function_names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozen
     return frozenset(_name(text[start : start + _MAX_NAME]) for start in starts)
 
 
+class FunctionIndex:
+    """Functions by their addresses."""
+
+    def __init__(self, source: ByteSource, table: FunctionTable, listed: _List, base: int) -> None:
+        self._source = source
+        self._names = table.names[0]
+        self._listed = listed
+        self._base = base
+        self._known: dict[int, str | None] = {}
+
+    def between(self, start: int, end: int) -> list[Function] | None:
+        """Return the functions that begin between two addresses, in their order.
+
+        None where the list is not in that order there, or a record is not that of its function.
+        """
+        first, behind = self._number(start), self._number(end)
+        records = list(self._listed.records(first, behind))
+        if len(records) != behind - first or any(not own < after for _, own, after in records):
+            return None
+        return [Function(self._name(name), self._base + own, self._base + after) for name, own, after in records]
+
+    def name_at(self, address: int) -> str | None:
+        """Return the name of the function that begins at an address; None where none does."""
+        if address not in self._known:
+            number = self._number(address)
+            records = list(self._listed.records(number, number + 1))
+            found = bool(records) and self._base + records[0][1] == address
+            self._known[address] = self._name(records[0][0]) if found else None
+        return self._known[address]
+
+    def _number(self, address: int) -> int:
+        """Return the number of the first function that does not begin before an address."""
+        return bisect_left(range(self._listed.count), address - self._base, key=self._listed.entry_of)
+
+    def _name(self, name: int) -> str:
+        first, behind = self._names
+        return _name(self._source.read_at(first + name, min(_MAX_NAME, behind - first - name)))
+
+
+def function_index(source: ByteSource, elf: Elf, table: FunctionTable) -> FunctionIndex | None:
+    """Return the functions of a program by their addresses; None where the table cannot be read as the runtime does."""
+    listed = _read(source, elf, table)
+    base = _base(source, elf, table, listed) if listed is not None else None
+    return None if listed is None or base is None else FunctionIndex(source, table, listed, base)
+
+
 @dataclass(frozen=True, slots=True)
 class _List:
     """The list of functions."""
@@ -124,6 +171,11 @@ class _List:
     def first(self) -> int:
         """The first function's entry."""
         return int(struct.unpack_from(self.entry, self.data, self.skip)[0])
+
+    def entry_of(self, number: int) -> int:
+        """Return the entry of a function by its number."""
+        step = 2 * struct.calcsize(self.entry)
+        return int(struct.unpack_from(self.entry, self.data, self.skip + number * step)[0])
 
     def records(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (offset of the name in the range of names, entry, next entry) of functions by their numbers.

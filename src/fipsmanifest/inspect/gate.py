@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import FipsManifestError, Refused, UsageError
 from ..model import documents
-from ..model.acceptance import PROVEN, UNOPENED, WITHOUT_CRYPTO, Violation, advise, find_violation
+from ..model.acceptance import PROVEN, UNOPENED, WITHOUT_CRYPTO, Requirement, Violation, advise, find_violation
 from ..model.finding import CryptoFacts, Verdict
 from .nested import LocatedFinding, UnopenedContainer
 from .verdict import describe_verdict
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ADVICE = {
     Verdict.UNLISTED: "If you trust the toolchain that it comes from, make a row with 'modules learn' and pass it "
     "with --modules.",
+    Verdict.PROVEN: "Accept its module with --module, or leave out --standard, where your rules allow it.",
     Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
 _ACCEPT = "its path, the verdict 'unopened' and the reason."
@@ -152,8 +153,10 @@ class Gate:
     was not opened. ELF files of other languages pass: a Go module could not be in them.
     """
 
-    def __init__(self, exceptions: Sequence[VerdictException] = ()) -> None:
+    def __init__(self, exceptions: Sequence[VerdictException] = (), requirement: Requirement = PROVEN) -> None:
+        """Accept programs that meet ``requirement``, or that one of ``exceptions`` accepts."""
         self._exceptions = exceptions
+        self._requirement = requirement
         self._refusals: list[Refused] = []
         self._used: set[int] = set()
         self._accepted: list[AppliedException] = []
@@ -165,11 +168,12 @@ class Gate:
         if crypto is None:
             return
         self._programs += 1
-        self._proven += crypto.verdict is Verdict.PROVEN
+        self._proven += self._requirement.has_module(crypto)
         exception = self._use_exception(path, item.container, unopened=False)
-        violation = find_violation(crypto, PROVEN, exception)
+        violation = find_violation(crypto, self._requirement, exception)
         if violation is not None:
-            rule = violation.rule if exception is not None else f"'{PROVEN.name}' is required"
+            required = violation.kind == "requirement" or exception is not None
+            rule = violation.rule if required else f"'{PROVEN.name}' is required"
             self._refusals.append(RefusedProgram(item, rule, _advise(crypto, violation)))
         elif exception is not None:
             self._accepted.append(AppliedException(path, item.container, crypto.verdict, exception.reason))

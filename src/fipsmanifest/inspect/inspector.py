@@ -35,6 +35,7 @@ from . import (
     verdict,
     wrappers,
 )
+from .native import proof
 from .source import Buffer, ByteSource, OpenFile
 from .sweep import Sweep, sweep
 from .table import Table
@@ -324,6 +325,9 @@ def _judge_crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, tabl
         forks=signals.forks(source, table_of_functions),
         symbols=symbols or signals.symbols(source, headers),
     )
+    if go is not None and version is not None and observed.native is not None and observed.native.is_intact:
+        found = proof.examine(source, headers, go, table_of_functions, observed.native, table.references)
+        observed = replace(observed, proof=found)
     judged = verdict.judge(observed)
     return (
         _judge_other_crypto(source, headers, table_of_functions, observed)

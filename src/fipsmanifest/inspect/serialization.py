@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..model.finding import CryptoFacts, DetectedModule, Finding, GoFacts
-from .table import Table
+from .table import Row, Table
 
 #: Build settings that matter for cryptography or identify the source; the others differ between machines of builders.
 SETTINGS_THAT_MATTER = frozenset(
@@ -53,6 +53,9 @@ def module_to_json(module: DetectedModule, table: Table) -> dict[str, Any]:
     """
     row = table.row(module.id)
     shipped = row.certificates if row is not None and row.row == "shipped" else ()
+    native = next((item for item in table.native if item.source == module.digest and module.row == "shipped"), None)
+    if native is not None:
+        shipped = native.certificates
     certificates = [
         {
             "number": item.number,
@@ -70,9 +73,19 @@ def module_to_json(module: DetectedModule, table: Table) -> dict[str, Any]:
         "commit": module.commit,
         "row": module.row,
         "certificates": certificates or None,
-        "claimed_by": row.claimed_by if row is not None and row.row == "local" else None,
+        "claimed_by": _claimed_by(module, row, table),
+        "validation": native.validation if native is not None and not native.certificates else None,
     }
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _claimed_by(seen: DetectedModule, row: Row | None, table: Table) -> str | None:
+    """Return who vouches for a local row, or for the references of a module that do not ship."""
+    if row is not None:
+        return row.claimed_by if row.row == "local" else None
+    if seen.row != "local":
+        return None
+    return table.references.claimed_by(seen.digest)
 
 
 def _go(go: GoFacts) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..errors import UsageError
 from ..model import documents
+from .native.library import Library
 
 HEAD = 64
 """Number of bytes of a module's text by which it is found."""
@@ -100,14 +101,34 @@ class Row:
     """The table that it comes from."""
 
 
+@dataclass(frozen=True, slots=True)
+class NativeRow:
+    """One version of Go's native module, which each toolchain compiles from the same source."""
+
+    version: str
+    """As ``GOFIPS140`` in build info names it (``v1.0.0-c2097c7c``)."""
+    name: str
+    """What its makers call it."""
+    source: str
+    """Hex SHA-256 of the zip with its source, as ``lib/fips140/fips140.sum`` of a Go release has it."""
+    certificates: tuple[Certificate, ...] = ()
+    """What covers it."""
+    validation: Literal["validated", "in-process", "none"] = "none"
+    """``in-process`` where a laboratory has it and there is no certificate yet."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """The rows that modules are compared with."""
+    """All rows that modules are compared with, and the references of Go's native module."""
 
     rows: tuple[Row, ...]
     """Shipped ones first."""
     certificates: tuple[Certificate, ...] = field(default=())
     """All certificates of the shipped table, including those without a row."""
+    native: tuple[NativeRow, ...] = ()
+    """Versions of Go's native module."""
+    references: Library = field(default_factory=Library, compare=False)
+    """What toolchains compile of Go's native module."""
 
     def of(self, architecture: str) -> tuple[Row, ...]:
         """Return the rows of an architecture (RPM name)."""
@@ -116,6 +137,18 @@ class Table:
     def row(self, identifier: str) -> Row | None:
         """Return the row with an id; None if there is none."""
         return next((row for row in self.rows if row.id == identifier), None)
+
+    def native_row(self, version: str) -> NativeRow | None:
+        """Return the row of a version of Go's native module; None for one that is not known."""
+        return next((row for row in self.native if row.version == version), None)
+
+    def certified(self, standard: str) -> frozenset[str]:
+        """Return the digests (hex) of the modules with a certificate of a standard (``FIPS 140-3``)."""
+        rows = ((row.digest.hex(), row.certificates) for row in self.rows)
+        native = ((row.source, row.certificates) for row in self.native)
+        return frozenset(
+            digest for digest, found in (*rows, *native) if any(item.standard == standard for item in found)
+        )
 
     def on_140_2(self, day: date) -> str:
         """Describe the status of the FIPS 140-2 certificates on a day, in a sentence."""
@@ -128,17 +161,22 @@ class Table:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all rows."""
-        return hashlib.sha256(repr([asdict(row) for row in self.rows]).encode()).hexdigest()
+        """Hex SHA-256 that changes when anything in any row or reference does."""
+        rows = repr([[asdict(row) for row in self.rows], [asdict(row) for row in self.native]])
+        return hashlib.sha256(f"{rows} {self.references.fingerprint}".encode()).hexdigest()
 
 
-def load(local: Path | None = None) -> Table:
-    """Read the shipped table and a user's own rows (``--modules FILE``).
+def load(local: Path | None = None, references: Path | None = None) -> Table:
+    """Read the shipped table, a user's own rows (``--modules FILE``) and own references (``--references DIR``).
 
     Raises `UsageError` if the user's file is not a valid table: each row must have ``claimed_by``, and there must be no
     certificates.
     """
     table = parse(_SHIPPED.read_text("utf-8"), _SHIPPED.name)
+    if references is not None:
+        table = replace(table, references=Library((references,)))
+        # So that a mistake in them is reported before anything is inspected.
+        table.references.check()
     if local is None:
         return table
     try:
@@ -159,7 +197,7 @@ def extended(table: Table, text: str, name: str) -> Table:
         if row.id in ids:
             raise UsageError(f"{name} defines {row.id}, which is already in the table.", "Change the row's id.")
         ids.add(row.id)
-    return Table(table.rows + own.rows, table.certificates)
+    return replace(table, rows=table.rows + own.rows)
 
 
 def parse(text: str, name: str, *, local: bool = False) -> Table:
@@ -168,6 +206,7 @@ def parse(text: str, name: str, *, local: bool = False) -> Table:
         document = documents.read_toml(text)
         certificates = {entry["number"]: Certificate(**entry) for entry in document.get("certificate", [])}
         rows = tuple(_row(entry, certificates, local=local) for entry in document["module"])
+        native = tuple(_native_row(entry, certificates) for entry in document.get("native", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{name} is not a table of modules: {reason}.", "Make rows with 'modules learn'.") from error
@@ -175,9 +214,22 @@ def parse(text: str, name: str, *, local: bool = False) -> Table:
         raise UsageError(
             f"{name} has certificates, which local rows must not have.", "State who vouches in claimed_by instead."
         )
+    if local and native:
+        raise UsageError(
+            f"{name} has versions of Go's native module, which local tables cannot.",
+            "Make a reference of it with 'modules learn --native'.",
+        )
     if not rows:
         raise UsageError(f"{name} has no rows.", "Make rows with 'modules learn'.")
-    return Table(rows, tuple(certificates.values()))
+    return Table(rows, tuple(certificates.values()), native)
+
+
+def _native_row(entry: dict[str, Any], certificates: Mapping[int, Certificate]) -> NativeRow:
+    numbers = entry.get("certificates", [])
+    row = NativeRow(**{**entry, "certificates": tuple(certificates[number] for number in numbers)})
+    if not re.fullmatch(r"[0-9a-f]{64}", row.source) or (row.validation == "validated") != bool(row.certificates):
+        raise ValueError(f"{row.version}: the source or the validation cannot be")
+    return row
 
 
 def _row(entry: dict[str, Any], certificates: Mapping[int, Certificate], *, local: bool) -> Row:

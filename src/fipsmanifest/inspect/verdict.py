@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, GoFacts, Verdict
 from . import dependencies, fipsinfo
@@ -16,6 +17,8 @@ from .calls import ENOUGH, SELF_TEST
 from .dependencies import Dependencies
 from .descriptions import SENTENCES
 from .fipsinfo import NativeModule
+from .native import proof
+from .native.proof import NativeProof
 from .other_crypto import OtherCryptography
 from .signals import Forks, Markers, Packages
 from .wrappers import Wrappers
@@ -51,6 +54,8 @@ class Observations:
     """How many names of BoringCrypto functions the symbol table has."""
     native: NativeModule | None = None
     """Go's own FIPS module."""
+    proof: NativeProof | None = None
+    """What a comparison of it shows; None where it was not compared."""
     text_relocations: bool = False
     """Whether the file asks the loader to write into code."""
     dependencies: Dependencies = _ORDINARY
@@ -104,7 +109,7 @@ def judge(observed: Observations) -> CryptoFacts:
     """Return the verdict that follows from observations."""
     verdict, code, module = _from_modules(observed) or _from_other_module(observed) or _from_claims(observed)
     evidence: _Evidence = {"code": code, **_evidence(observed, module)}
-    return CryptoFacts(verdict, _detected_module(observed, module), evidence)
+    return CryptoFacts(verdict, _detected_module(observed, module, verdict), evidence)
 
 
 Decision = tuple[Verdict, str, "ModuleMatch | NativeModule | None"]
@@ -188,11 +193,11 @@ def _from_other_module(observed: Observations) -> Decision | None:
     if observed.native is None or not observed.native.linked or not (observed.packages and observed.packages.fips140):
         # The linker omits the module from a program that does not use cryptography.
         return (Verdict.CONTRADICTED, "native-module-missing", None) if _has_crypto(observed) else None
-    if not observed.native.is_intact:
-        return Verdict.CONTRADICTED, "native-module-changed", observed.native
-    if fipsinfo.is_mode_on(observed.go):
-        return Verdict.OTHER_MODULE, "go-native", observed.native
-    return Verdict.PLAIN, "native-mode-off", None
+    found, code = proof.judge(observed.go, observed.native, observed.proof, text_relocations=observed.text_relocations)
+    if found is Verdict.PROVEN and observed.dependencies.interpreter is not None:
+        # The kernel starts the interpreter, which decides what is loaded of the module.
+        return Verdict.DECLARED, "interpreter-unusual", observed.native
+    return found, code, observed.native
 
 
 def _has_crypto(observed: Observations) -> bool:
@@ -286,6 +291,7 @@ def _native_evidence(observed: Observations) -> _Evidence:
         evidence["fipsinfo_offset"] = observed.native.offset
         evidence["fipsinfo_holds"] = observed.native.is_intact
         evidence["fipsinfo_text"] = observed.native.text
+    evidence |= proof.evidence_of(observed.proof)
     if observed.go is not None and fipsinfo.version(observed.go):
         evidence["gofips140"] = fipsinfo.version(observed.go) or ""
         evidence["fips140"] = fipsinfo.mode(observed.go)
@@ -334,25 +340,34 @@ def _identifier(module: ModuleMatch) -> str:
     return f"{'unlisted' if module.stored_at is not None else 'changed'}-{module.digest[:16]}"
 
 
-def _detected_module(observed: Observations, module: ModuleMatch | NativeModule | None) -> DetectedModule | None:
+def _detected_module(
+    observed: Observations, module: ModuleMatch | NativeModule | None, verdict: Verdict
+) -> DetectedModule | None:
     """Return the module for the manifest; None for a module whose own digest does not match."""
     if isinstance(module, NativeModule):
         if not module.is_intact or observed.go is None:
             return None
-        named = f"Go Cryptographic Module {fipsinfo.version(observed.go)}"
+        version = fipsinfo.version(observed.go)
+        named = f"Go Cryptographic Module {version}"
+        compared = observed.proof and observed.proof.comparison
+        if verdict is Verdict.PROVEN and compared and observed.proof and observed.proof.source:
+            # The same for all programs of one architecture: the source, which all toolchains compile.
+            identifier = f"go-native-{version}-{observed.elf.machine}"
+            row: Literal["shipped", "local"] = "shipped" if compared.shipped else "local"
+            return DetectedModule(identifier, named, "sha256-source", observed.proof.source, observed.elf.machine, row)
         identifier = f"go-native-{module.sum[:16]}"
         return DetectedModule(identifier, named, "hmac-sha256", module.sum, observed.elf.machine, None)
     if module is None or module.stored_at is None:
         return None
-    row = module.row
+    known = module.row
     return DetectedModule(
         _identifier(module),
-        row.name if row else "BoringCrypto (not in the table)",
+        known.name if known else "BoringCrypto (not in the table)",
         module.algorithm,
         module.digest,
         observed.elf.machine,
-        row.row if row else None,
-        row.commit or None if row else None,
+        known.row if known else None,
+        known.commit or None if known else None,
     )
 
 
@@ -375,5 +390,13 @@ def describe_verdict(crypto: CryptoFacts) -> str:
         code=code,
         version=crypto.evidence.get("gofips140", ""),
         found=", ".join(map(str, found)) if isinstance(found, list) else "",
+        differing=_first_of(crypto.evidence.get("differing", ())),
     )
     return text + dependencies.describe(crypto.evidence)
+
+
+def _first_of(names: object) -> str:
+    """Return the first of a list of names, and how many more there are."""
+    if not isinstance(names, list) or not names:
+        return ""
+    return str(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -11,16 +11,31 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from .finding import CryptoFacts, Verdict
+from .finding import CryptoFacts, DetectedModule, ModuleFamily, Verdict
 
 UNOPENED: Literal["unopened"] = "unopened"
 """What an exception expects of a container that is not opened, in place of a verdict."""
 
 RequirementName = Literal["proven", "module", "known"]
 
+DEFAULT_FAMILIES: tuple[ModuleFamily, ...] = ("boringcrypto",)
+"""The families of modules that are accepted unless others are named."""
+
 #: Codes of `contradicted` for a validated module that was changed, or that can be changed in memory.
 TAMPERED = frozenset(
-    ("module-changed", "self-test-would-fail", "module-writable", "module-overlaid", "native-module-changed")
+    (
+        "module-changed",
+        "self-test-would-fail",
+        "module-writable",
+        "module-overlaid",
+        "native-module-changed",
+        "native-module-writable",
+        "native-function-differs",
+        "native-function-unknown",
+        "native-target-differs",
+        "native-data-differs",
+        "native-mode-differs",
+    )
 )
 #: What may be beside a proven program: it has no cryptography that a Go module would have to provide.
 WITHOUT_CRYPTO = frozenset((Verdict.NO_CRYPTO, Verdict.NOT_GO))
@@ -53,6 +68,10 @@ class Requirement:
     """``proven``: a validated module. ``module``: one of ``digests``. ``known``: nothing."""
     digests: Collection[str] = ()
     """For ``module``: integrity digests (hex) of modules that the table does not know."""
+    families: Collection[ModuleFamily] = DEFAULT_FAMILIES
+    """The families of modules that are accepted as proven."""
+    certified: Collection[str] | None = None
+    """Digests (hex) of the modules with a certificate of the standard that is required; None where none is required."""
 
     def has_module(self, crypto: CryptoFacts | None) -> bool:
         """Return whether a program contains a module that meets the requirement."""
@@ -60,7 +79,23 @@ class Requirement:
             return False
         if self.name == "module" and crypto.verdict == Verdict.UNLISTED:
             return crypto.module is not None and crypto.module.digest in self.digests
-        return crypto.verdict == Verdict.PROVEN
+        return crypto.verdict == Verdict.PROVEN and self._accepts(crypto.module)
+
+    def _accepts(self, module: DetectedModule | None) -> bool:
+        """Return whether a proven module is one that is accepted. Only a shipped row has certificates."""
+        if (module.family if module is not None else "boringcrypto") not in self.families:
+            return False
+        if self.certified is None:
+            return True
+        return module is not None and module.row == "shipped" and module.digest in self.certified
+
+    def rule_for(self, crypto: CryptoFacts | None) -> str:
+        """Return the rule that a program violates which does not meet the requirement, a clause."""
+        if crypto is None or crypto.verdict != Verdict.PROVEN or crypto.module is None:
+            return f"'{self.name}' is required"
+        if crypto.module.family not in self.families:
+            return f"the module has to be {' or '.join(sorted(self.families))}, not {crypto.module.family}"
+        return "the module has no certificate of the standard that is required"
 
     def is_met(self, crypto: CryptoFacts | None) -> bool:
         """Return whether a program meets the requirement, or has no cryptography."""
@@ -99,7 +134,7 @@ def find_violation(
             return Violation("exception", f"the exception for {exception.path} expects '{exception.verdict}'")
         return None
     if not requirement.is_met(crypto):
-        return Violation("requirement", f"'{requirement.name}' is required")
+        return Violation("requirement", requirement.rule_for(crypto))
     return None
 
 

@@ -6,16 +6,17 @@ version is a new file and nothing else. ``releases/README.md`` explains every ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from . import architecture, version
-from .acceptance import UNOPENED, Requirement, RequirementName
+from .acceptance import DEFAULT_FAMILIES, UNOPENED, Requirement, RequirementName
 from .exceptions import VerdictException
 from .fields import Reason, Table, Text
+from .finding import ModuleFamily
 from .identity import ManifestId
 
 SCHEMA = "fipsmanifest/definition/v1"
@@ -139,10 +140,10 @@ class Component(Table):
     """Its programs that are not what is required, and why that is right. With ``container``, a glob over the files that
     are archives, they are for what is packed in these; with ``unopened``, for files that are not opened."""
 
-    def requirement_for(self, architecture: str) -> Requirement:
-        """Return the rule for its programs of an architecture."""
+    def requirement_for(self, architecture: str, families: Collection[ModuleFamily] = DEFAULT_FAMILIES) -> Requirement:
+        """Return the rule for its programs of an architecture; ``families`` are those that the definition accepts."""
         digest = self.modules.get(architecture)
-        return Requirement(self.requirement, (digest,) if digest is not None else ())
+        return Requirement(self.requirement, (digest,) if digest is not None else (), families)
 
     def exception_for(
         self, path: str, container: str | None = None, *, unopened: bool = False
@@ -216,6 +217,8 @@ class Definition(Table):
     """The manifest's date; without it, SOURCE_DATE_EPOCH must be set."""
     expires: Instant | None = None
     """When consumers stop accepting the manifest; None for never."""
+    modules: tuple[ModuleFamily, ...] = Field(default=DEFAULT_FAMILIES, min_length=1)
+    """The families of modules that are accepted where a component requires ``proven``."""
     architectures: tuple[Literal["x86_64", "aarch64"], ...] = Field(min_length=1)
     operating_systems: tuple[OperatingSystem, ...] = Field(min_length=1)
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -231,6 +234,7 @@ class Definition(Table):
             raise ValueError(f"serial {self.serial} needs a reason: what changed since serial {self.serial - 1}")
         if self.serial == 1 and self.reason is not None:
             raise ValueError("a reason is allowed from serial 2 on only")
+        _refuse_duplicates("module family", list(self.modules))
         _refuse_duplicates("source", [source.name for source in self.sources])
         _refuse_duplicates("component", [component.name for component in self.components])
         names = {component.name for component in self.components}

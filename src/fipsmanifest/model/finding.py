@@ -60,6 +60,9 @@ class GoFacts:
     """All build settings (from Go 1.18 on; empty before)."""
 
 
+ModuleFamily = Literal["boringcrypto", "go-native"]
+
+
 @dataclass(frozen=True, slots=True)
 class DetectedModule:
     """A cryptographic module that was recognized in a file."""
@@ -78,6 +81,11 @@ class DetectedModule:
     """The table that has it; None for an unlisted module."""
     commit: str | None = None
     """The BoringSSL commit, if the table has it."""
+
+    @property
+    def family(self) -> ModuleFamily:
+        """The family of modules that it belongs to."""
+        return "go-native" if self.id.startswith("go-native-") else "boringcrypto"
 
 
 @dataclass(frozen=True, slots=True)

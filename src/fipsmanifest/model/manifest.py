@@ -128,6 +128,7 @@ class Module(_Object):
     row: Literal["shipped", "local"] | None = None
     certificates: list[Certificate] | None = None
     claimed_by: str | None = None
+    validation: Literal["in-process", "none"] | None = None
 
 
 class SourceRecord(_Object):

@@ -10,7 +10,6 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from . import verification
 NAMESPACE = "fipsmanifest"
 #: Bytes of one node's whole report.
 _MAX_REPORT = 2 << 20
+_MAX_WARNINGS = 20
 #: How often the nodes are listed again, for those that came or were replaced meanwhile.
 _ROUNDS = 3
 #: A namespace's name (RFC 1123), which becomes a part of addresses.
@@ -128,9 +128,9 @@ def check_cluster(request: Request, progress: Progress) -> document.ClusterRepor
         request.parallel, request.node_seconds, image=request.image, role=request.role, keep=request.keep
     )
     runner = PodRunner(api, objects, aggregate, settings, on_answer=lambda _node, _answer: task.advance(1))
-    if request.report_directory is not None:
-        runner.with_log = _log_writer(api, request.namespace, request.report_directory)
     run = _Run(request, api, objects, runner, aggregate, list(prepared.warnings))
+    if request.report_directory is not None:
+        runner.with_log = _log_writer(run, request.report_directory)
     nodes = _list_nodes(run)
     task.total(len(nodes))
     session = Session(api, objects, progress.note)
@@ -312,16 +312,22 @@ def _check(run: _Run, nodes: Sequence[ClusterNode], end: float | None) -> None:
             return
 
 
-def _log_writer(api: Api, namespace: str, directory: Path) -> Callable[[str, str], None]:
-    """Return what writes a pod's log, which is the node's whole report, into a directory; it is called by threads."""
+def _log_writer(run: _Run, directory: Path) -> Callable[[str, str], None]:
+    """Return what writes a pod's log, which is the node's whole report, into a directory; it is called by threads.
+
+    A report that cannot be fetched or written is a warning: the node's verdict is known already.
+    """
     directory.mkdir(parents=True, exist_ok=True)
 
     def write(node: str, pod: str) -> None:
         name = node if _NODE_NAME.match(node) and len(node) < 200 else hashlib.sha256(node.encode()).hexdigest()
-        with suppress(ApiError, FipsManifestError):
-            path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-            log = api.text(path, {"container": CONTAINER, "limitBytes": str(_MAX_REPORT)})
+        path = f"/api/v1/namespaces/{run.request.namespace}/pods/{pod}/log"
+        try:
+            log = run.api.text(path, {"container": CONTAINER, "limitBytes": str(_MAX_REPORT)})
             durable.write(directory / f"{name}.json", log[:_MAX_REPORT], 0o644)
+        except (ApiError, FipsManifestError, OSError) as error:
+            if len(run.warnings) < _MAX_WARNINGS:
+                run.warnings.append(f"The whole report of {visible(node)} could not be fetched: {visible(str(error))}")
 
     return write
 

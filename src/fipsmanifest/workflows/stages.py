@@ -48,6 +48,8 @@ class Site:
     """``FROM=TO``."""
     modules: Path | None = None
     """A file with the user's own module rows."""
+    references: Path | None = None
+    """A directory with the user's own references of Go's native module."""
     ca_bundle: Path | None = None
     """Certificate authorities for https."""
     allow_http: bool = False
@@ -61,7 +63,7 @@ class Site:
 
     def table(self) -> Table:
         """Read the table of modules, with the user's own rows."""
-        return load(self.modules)
+        return load(self.modules, self.references)
 
     def inspector(self) -> Inspector:
         """Return the inspector of files."""

@@ -1,0 +1,433 @@
+"""A program's native module against a reference: function by function, with what they refer to.
+
+Each function of the module's range must have a record of its name whose digest its bytes have, without what the linker
+writes, and every address that the linker wrote must be that of the symbol which the record names: for a function, one
+of that name; for data of the module, constants and types, bytes that are theirs; for a variable, memory that is zero at
+first and no other variable's, the same everywhere. So code can differ from the reference in where it is, and in
+nothing else.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..elf import Elf
+from ..fipsinfo import NativeModule
+from ..function_table import FunctionTable
+from ..functions import Function, FunctionIndex, function_index, functions_with_prefix
+from ..source import ByteSource
+from .reference import Record, Reference, Symbol, SymbolKind, digest_of
+from .relocations import SIZES, TLS_LOAD_BEFORE, Kind, target
+
+#: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
+_RANGES = {SymbolKind.NOPTRDATA: 2, SymbolKind.DATA: 3}
+#: What the linker puts between functions, and what it writes where one may be left out (``cmd/link/internal/ld``).
+_PADDING = {"x86_64": b"\xcc", "aarch64": b"\0"}
+_ALIGNMENT = 64
+_START = "go:textfipsstart"
+_LEFT_OUT = ("runtime.unreachableMethod", "runtime.mapinitnoop")
+_FIPSINFO, _DEFAULT_GODEBUG = "go:fipsinfo", "runtime.godebugDefault"
+
+#: The module has some 1,200 functions; a table with more than this in its range is none that Go made.
+_MOST_FUNCTIONS = 1 << 14
+_LARGEST_TEXT = 16 << 20
+_MOST_NAMED = 16
+_MOST_GODEBUG = 1 << 14
+
+_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_REL, _DT_RELR, _DT_ANDROID_RELA = 7, 8, 23, 2, 17, 36, 0x60000011
+_RELATIVE = {"x86_64": 8, "aarch64": 1027}
+_RELA = 24
+_MOST_RELA = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of comparing a program's module with a reference."""
+
+    reference: str
+    """The reference's digest."""
+    shipped: bool
+    """The reference ships with this product; else its maker vouches for it."""
+    problem: str | None = None
+    """The code of what is wrong; None where all is equal."""
+    names: tuple[str, ...] = ()
+    """Symbols that are wrong, the first few."""
+    functions: int = 0
+    """Functions that are equal."""
+    total: int = 0
+    """Functions in the module's range."""
+    bytes: int = 0
+    """Bytes of code compared."""
+    masked: int = 0
+    """Bytes among them that the linker writes, in whole or in part."""
+    relocations: int = 0
+    """Addresses in code that lead where the reference says."""
+    constants: int = 0
+    """Symbols of data that are equal, the module's own and others."""
+    godebug: str | None = None
+    """The program's default of GODEBUG, as its runtime reads it; None where that cannot be determined."""
+    addresses: Mapping[int, str] = field(default_factory=dict)
+    """Where the functions are that are equal, with their names."""
+
+
+class _Differs(Exception):
+    """A symbol is not what the reference says."""
+
+    def __init__(self, code: str, name: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.name = name
+
+
+@dataclass
+class _Bindings:
+    """Which symbol is at which address."""
+
+    addresses: dict[Symbol, int] = field(default_factory=dict)
+    symbols: dict[int, Symbol] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+
+    def bind(self, symbol: Symbol, address: int, size: int = 1) -> None:
+        """Note that a symbol is at an address. Raise `_Differs` where it was elsewhere, or another one is there."""
+        if self.addresses.setdefault(symbol, address) != address:
+            raise _Differs("native-target-differs", symbol.name)
+        if self.symbols.setdefault(address, symbol) != symbol:
+            raise _Differs("native-target-differs", symbol.name)
+        self.sizes[address] = size
+
+    def check_overlaps(self) -> None:
+        """Raise `_Differs` where one variable begins within another."""
+        behind = 0
+        for address, size in sorted(self.sizes.items()):
+            if address < behind:
+                raise _Differs("native-target-differs", self.symbols[address].name)
+            behind = address + size
+
+
+def compare(
+    source: ByteSource, elf: Elf, table: FunctionTable, module: NativeModule, reference: Reference
+) -> Comparison:
+    """Compare a program's module with a reference. Never raises for what is in the program."""
+    work = _Work(source, elf, table, module, reference)
+    try:
+        return work.run()
+    except _Differs as error:
+        return work.result(error.code, (error.name,))
+
+
+class _Work:
+    """One comparison."""
+
+    def __init__(
+        self, source: ByteSource, elf: Elf, table: FunctionTable, module: NativeModule, reference: Reference
+    ) -> None:
+        self._source = source
+        self._elf = elf
+        self._table = table
+        self._module = module
+        self._reference = reference
+        self._bindings = _Bindings()
+        self._data = _Data(source, elf)
+        #: Address of a function -> the records that its bytes are equal to.
+        self._matched: dict[int, list[Record]] = {}
+        self._bytes: dict[int, bytes] = {}
+        self._checked: dict[tuple[Symbol, int], None] = {}
+        self._functions: FunctionIndex | None = None
+        self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
+        self._constants: set[int] = set()
+        self._godebug: str | None = None
+
+    def result(self, problem: str | None, names: Sequence[str] = ()) -> Comparison:
+        return Comparison(
+            self._reference.digest,
+            not self._reference.origin.claimed_by,
+            problem,
+            tuple(names[:_MOST_NAMED]),
+            constants=len(self._constants),
+            godebug=self._godebug,
+            addresses={address: records[0].symbol.name for address, records in self._matched.items()},
+            **self._counts,
+        )
+
+    def run(self) -> Comparison:
+        self._functions = function_index(self._source, self._elf, self._table)
+        if self._functions is None:
+            return self.result("no-function-table")
+        start, end = self._module.ranges[0]
+        functions = self._functions.between(start, end)
+        if functions is None or len(functions) > _MOST_FUNCTIONS or end - start > _LARGEST_TEXT:
+            return self.result("native-function-differs")
+        self._counts["total"] = len([item for item in functions if item.name != _START])
+        differing = self._match(functions, start, end)
+        if differing:
+            return self.result(self._kind_of_difference(differing), differing)
+        for address, records in self._matched.items():
+            self._check_function(address, records)
+        self._bindings.check_overlaps()
+        self._check_default_godebug()
+        self._counts["functions"] = len(self._matched)
+        return self.result(None)
+
+    def _match(self, functions: Sequence[Function], start: int, end: int) -> list[str]:
+        """Find the records that each function equals, and return the names of those that equal none."""
+        text = self._data.read(start, end - start)
+        if len(text) < end - start or not functions or functions[0].start != start:
+            raise _Differs("native-function-differs", _START)
+        padding = _PADDING[self._elf.facts.machine]
+        differing, seen = [], set()
+        for item in functions:
+            room = text[item.start - start : min(item.end, end) - start]
+            if item.name == _START and item.start == start:
+                # A symbol of one byte.
+                if len(room) > _ALIGNMENT or room.strip(padding + b"\0"):
+                    raise _Differs("native-function-differs", _START)
+                continue
+            records = [record for record in self._named(item.name) if self._equal(record, room, padding)]
+            identities = frozenset(record.symbol for record in records)
+            if not records or identities in seen:
+                differing.append(item.name)
+                continue
+            seen.add(identities)
+            self._matched[item.start] = records
+            self._bytes[item.start] = room[: records[0].size]
+            self._counts["bytes"] += records[0].size
+            self._counts["masked"] += sum(SIZES[relocation.kind] for relocation in records[0].relocations)
+        return differing
+
+    def _named(self, name: str) -> Iterator[Record]:
+        return (record for record in self._reference.by_name.get(name, ()) if record.kind == SymbolKind.TEXT)
+
+    @staticmethod
+    def _equal(record: Record, room: bytes, padding: bytes) -> bool:
+        rest = len(room) - record.size
+        if not 0 <= rest < _ALIGNMENT or room[record.size :] != padding * rest:
+            return False
+        return digest_of(room[: record.size], record.relocations) == record.digest
+
+    def _kind_of_difference(self, names: Sequence[str]) -> str:
+        """Return the code for functions without an equal record; instances of generic ones may be compiled anywhere."""
+        generic = {name.partition("[")[0] for name in self._reference.by_name if "[" in name}
+        instances = all("[" in name and name.partition("[")[0] in generic for name in names)
+        if instances:
+            return "native-instance-unknown"
+        unknown = any(name not in self._reference.by_name for name in names)
+        return "native-function-unknown" if unknown else "native-function-differs"
+
+    def _check_function(self, address: int, records: Sequence[Record]) -> None:
+        """Check where the code of a function leads. Raise `_Differs` where no record has it right."""
+        error: _Differs | None = None
+        for record in records:
+            try:
+                self._check_relocations(record, address, self._bytes[address])
+            except _Differs as found:
+                error = error or found
+            else:
+                self._counts["relocations"] += len(record.relocations)
+                return
+        raise error or _Differs("native-function-differs", records[0].symbol.name)
+
+    def _check_relocations(self, record: Record, address: int, data: bytes) -> None:
+        for item in record.relocations:
+            if item.kind in (Kind.ANY_4, Kind.ANY_8):
+                continue
+            if item.kind == Kind.ADDRESS:
+                value: int | None = self._data.word(address + item.offset)
+            elif item.kind in (Kind.TLS_OFFSET, Kind.TLS_LOAD):
+                self._check_thread_local(data, item.offset, item.kind, address)
+                continue
+            else:
+                value = target(data, item.offset, item.kind, address)
+            if value is None:
+                raise _Differs("native-target-differs", item.target.name)
+            if item.weak and self._left_out(value):
+                continue
+            place = value - item.addend
+            if (item.target, place) not in self._checked:
+                # Noted first: symbols may refer to each other.
+                self._checked[item.target, place] = None
+                try:
+                    self._check_symbol(item.target, place)
+                except _Differs:
+                    del self._checked[item.target, place]
+                    raise
+
+    def _left_out(self, value: int) -> bool:
+        return value == 0 or (self._functions is not None and self._functions.name_at(value) in _LEFT_OUT)
+
+    def _check_thread_local(self, data: bytes, offset: int, kind: int, address: int) -> None:
+        """Check that all thread-local data is at one place: the runtime's only such variable."""
+        value = int.from_bytes(data[offset : offset + 4], "little", signed=True)
+        name = "offset"
+        if kind == Kind.TLS_LOAD and data[offset - TLS_LOAD_BEFORE + 1] == 0x8B:
+            name, value = "slot", address + offset + 4 + value
+        symbol = Symbol(f"thread-local {name}", 0)
+        if self._bindings.addresses.setdefault(symbol, value) != value:
+            raise _Differs("native-target-differs", "runtime.tlsg")
+
+    def _check_symbol(self, symbol: Symbol, address: int) -> None:
+        """Check that a symbol is at an address, as far as possible. Raise `_Differs` where it is not."""
+        records = self._reference.by_symbol.get(symbol)
+        if symbol.name == _FIPSINFO:
+            if address != self._module.address:
+                raise _Differs("native-target-differs", symbol.name)
+        elif records is None:
+            self._bindings.bind(symbol, address)
+        else:
+            self._check_recorded(symbol, records, address)
+
+    def _check_recorded(self, symbol: Symbol, records: Sequence[Record], address: int) -> None:
+        kind = records[0].kind
+        if kind == SymbolKind.TEXT:
+            if not any(record.symbol == symbol for record in self._matched.get(address, ())):
+                raise _Differs("native-target-differs", symbol.name)
+        elif kind in (SymbolKind.FUNCTION, SymbolKind.READER):
+            if self._functions is None or self._functions.name_at(address) != symbol.name:
+                raise _Differs("native-target-differs", symbol.name)
+        elif kind == SymbolKind.VARIABLE:
+            if not self._data.is_zero(address, records[0].size):
+                raise _Differs("native-target-differs", symbol.name)
+            self._bindings.bind(symbol, address, records[0].size)
+        else:
+            if kind in _RANGES:
+                self._bindings.bind(symbol, address, records[0].size)
+            self._check_data(symbol, records, address)
+
+    def _check_data(self, symbol: Symbol, records: Sequence[Record], address: int) -> None:
+        """Check that data is what the reference says. Raise `_Differs` where it is not."""
+        error = _Differs("native-data-differs", symbol.name)
+        for record in records:
+            data = self._data.read(address, record.size)
+            start, end = self._module.ranges[_RANGES[SymbolKind(record.kind)]] if record.kind in _RANGES else (0, 0)
+            if record.kind in _RANGES and not start <= address <= address + record.size <= end:
+                continue
+            if len(data) < record.size or digest_of(data, record.relocations) != record.digest:
+                continue
+            try:
+                self._check_relocations(record, address, data)
+            except _Differs as found:
+                error = found
+            else:
+                self._constants.add(address)
+                return
+        raise error
+
+    def _check_default_godebug(self) -> None:
+        """Read the default of GODEBUG from where the runtime's own functions read it.
+
+        Raise `_Differs` where none of them is as the reference has it.
+        """
+        place = None
+        for records in self._reference.by_symbol.values():
+            if records[0].kind != SymbolKind.READER:
+                continue
+            name = records[0].symbol.name
+            for item in functions_with_prefix(self._source, self._elf, self._table, name.encode()):
+                if item.name == name:
+                    found = self._reads_from(records, item)
+                    if found is None or (place is not None and found != place):
+                        raise _Differs("native-mode-unknown", name)
+                    place = found
+        if place is not None:
+            self._godebug = self._data.string(place)
+        if self._godebug is None:
+            raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
+
+    def _reads_from(self, records: Sequence[Record], function: Function) -> int | None:
+        """Return the address that a function of the runtime reads the default from; None where it is another one."""
+        for record in records:
+            data = self._data.read(function.start, record.size)
+            if len(data) < record.size or function.start + record.size > function.end:
+                continue
+            if digest_of(data, record.relocations) != record.digest:
+                continue
+            places = {
+                (target(data, item.offset, item.kind, function.start) or 0) - item.addend
+                for item in record.relocations
+                if item.target.name == _DEFAULT_GODEBUG
+            }
+            return places.pop() if len(places) == 1 else None
+        return None
+
+
+class _Data:
+    """A program's memory as the loader leaves it."""
+
+    def __init__(self, source: ByteSource, elf: Elf) -> None:
+        self._source = source
+        self._elf = elf
+        self._written: Mapping[int, int | None] | None = None
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return up to ``length`` bytes of the file that are at an address."""
+        offset = self._elf.offset_of(address)
+        if offset is None or length <= 0:
+            return b""
+        last = self._elf.offset_of(address + length - 1)
+        return self._source.read_at(offset, length) if last == offset + length - 1 else b""
+
+    def is_zero(self, address: int, size: int) -> bool:
+        """Return whether memory is zero at first: of a segment that can be written, and not in the file."""
+        return any(
+            load.writable and load.address + load.size <= address and address + size <= load.address + load.memory
+            for load in self._elf.loads
+        )
+
+    def word(self, address: int) -> int | None:
+        """Return the address that a word of data holds once the loader has written its addresses.
+
+        None where that cannot be determined.
+        """
+        if self._written is None:
+            self._written = self._relocations()
+        if address % 8 or self._written is _UNKNOWN:
+            return None
+        if address in self._written:
+            return self._written[address]
+        data = self.read(address, 8)
+        return int.from_bytes(data, "little") if len(data) == 8 else None
+
+    def string(self, address: int) -> str | None:
+        """Return the Go string whose pointer and length are at an address."""
+        place, size = self.word(address), self.read(address + 8, 8)
+        length = int.from_bytes(size, "little")
+        if place is None or len(size) < 8 or length > _MOST_GODEBUG:
+            return None
+        data = self.read(place, length)
+        return data.decode("utf-8", "replace") if len(data) == length else None
+
+    def _relocations(self) -> Mapping[int, int | None]:
+        """Return what the loader writes, by address: an address, or None for what is known only to it.
+
+        `_UNKNOWN` where a table has a form that is not read, overlapping entries, or entries that are not on a word.
+        """
+        dynamic = dict(self._elf.dynamic)
+        if any(tag in dynamic for tag in (_DT_REL, _DT_RELR, _DT_ANDROID_RELA)):
+            return _UNKNOWN
+        found: dict[int, int | None] = {}
+        relative = _RELATIVE[self._elf.facts.machine]
+        count = 0
+        for place, length in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
+            size = dynamic.get(length, 0)
+            if not size:
+                continue
+            table = self.read(dynamic.get(place, 0), size)
+            if len(table) != size or size > _MOST_RELA or size % _RELA:
+                return _UNKNOWN
+            # Entries on words alone: the lowest three bits of each address are in its first byte.
+            if any(byte & 7 for byte in set(table[0::_RELA])):
+                return _UNKNOWN
+            words = array("Q")
+            words.frombytes(table)
+            count += size // _RELA
+            kinds = words[1::3]
+            if kinds.count(relative) == len(kinds):
+                found.update(zip(words[0::3], words[2::3], strict=True))
+            else:
+                values = (value if kind == relative else None for kind, value in zip(kinds, words[2::3], strict=True))
+                found.update(zip(words[0::3], values, strict=True))
+        return found if len(found) == count else _UNKNOWN
+
+
+_UNKNOWN: Mapping[int, int | None] = {-1: None}

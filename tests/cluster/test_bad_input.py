@@ -1,0 +1,279 @@
+"""What a check is given that it cannot use: kubeconfigs, permissions, namespaces, policies, manifests, answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from fipsmanifest.cluster import document
+from fipsmanifest.cluster.kubeconfig import load_connection
+from fipsmanifest.cluster.objects import MANAGED_BY, RUN_LABEL
+from fipsmanifest.cluster.permissions import access_objects
+from fipsmanifest.errors import Incomplete, NotTrusted, UsageError
+from fipsmanifest.node.result import UNKNOWN, Result
+from fipsmanifest.progress import SILENT
+from fipsmanifest.workflows import check_cluster
+from tests.cluster.conftest import World
+from tests.cluster.test_lifecycle import valid
+from tests.support import roots
+from tests.support.fakekubelet import FakeKubelets, Reports, create_nodes, failure, finished, node
+from tests.support.forge import Forge
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def run(world: World, **changes: Any) -> document.ClusterReport:
+    return check_cluster.check_cluster(replace(world.request, **changes), SILENT)
+
+
+def test_no_kubeconfig(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is no kubeconfig: .*/\.kube/config does not exist"):
+        load_connection(None, None, {"HOME": str(tmp_path)})
+    with pytest.raises(UsageError, match="does not exist"):
+        load_connection(tmp_path / "missing", None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not: [yaml", "is not YAML"),
+        ("- a list", "is not a kubeconfig"),
+        ("{}", "has no current context"),
+        ("current-context: a", "has no context a"),
+        ("current-context: a\ncontexts: [{name: a, context: {cluster: c}}]", "has no address for the cluster 'c'"),
+        ("a: " + "[" * 20000, "is not YAML"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match=message):
+        load_connection(path, None, {})
+
+
+def test_a_context_that_is_not_there_is_named_with_those_that_are(world: World) -> None:
+    with pytest.raises(UsageError, match="has no context production") as raised:
+        run(world, context="production")
+    assert raised.value.advice == "Choose from: test."
+
+
+def test_an_api_server_that_does_not_answer(tmp_path: Path, world: World) -> None:
+    document = json.loads(world.request.kubeconfig.read_text()) if world.request.kubeconfig else {}
+    document["clusters"][0]["cluster"]["certificate-authority-data"] = ""
+    path = tmp_path / "config"
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(Incomplete, match=r"certificate of https://127\.0\.0\.1:.* is not trusted"):
+        run(world, kubeconfig=path)
+
+
+def test_a_manifest_that_is_not_trusted_creates_nothing(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "manifest-rhel8.json.asc"
+    path.write_bytes(Path(world.request.manifests[0]).read_bytes().replace(b'"kubernetes"', b'"kubernetez"'))
+
+    with pytest.raises(NotTrusted):
+        run(world, manifests=(str(path),))
+    assert world.left() == []
+
+
+def test_missing_permissions_are_named_with_the_rule(world: World) -> None:
+    kubeconfig = world.plane.kubeconfig({"token": world.plane.stranger}, "stranger")
+
+    with pytest.raises(Incomplete, match='User "stranger" cannot list resource "nodes"') as raised:
+        run(world, kubeconfig=kubeconfig)
+    assert 'apiGroups: [""], resources: ["nodes"], verbs: ["list"]' in raised.value.advice
+
+
+def test_credentials_that_are_not_accepted(world: World) -> None:
+    kubeconfig = world.plane.kubeconfig({"token": "none"}, "wrong")
+
+    with pytest.raises(Incomplete, match="does not accept the credentials"):
+        run(world, kubeconfig=kubeconfig)
+
+
+def apply(world: World, items: list[dict[str, Any]]) -> None:
+    """Create objects as kubectl does, where they are not there already."""
+    plurals = {"CronJob": "cronjobs"}
+    for item in items:
+        group = "api" if item["apiVersion"] == "v1" else "apis"
+        namespace = item["metadata"].get("namespace")
+        place = f"/namespaces/{namespace}" if namespace else ""
+        plural = plurals.get(item["kind"], item["kind"].lower() + "s")
+        path = f"/{group}/{item['apiVersion']}{place}/{plural}"
+        world.api.delete(f"{path}/{item['metadata']['name']}") if item["kind"] != "Namespace" else None
+        if item["kind"] != "Namespace":
+            world.api.create(path, item)
+
+
+def test_the_roles_of_deploy_are_enough_and_nothing_in_them_is_unused(world: World, tmp_path: Path) -> None:
+    items = list(yaml.safe_load_all((DEPLOY / "rbac.yaml").read_text()))
+    assert items == access_objects("fipsmanifest")
+    apply(world, items)
+    definition = yaml.safe_load((Path(__file__).parent / "data/openreports.io_clusterreports.yaml").read_text())
+    world.api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+    kubeconfig = world.plane.kubeconfig({"token": world.plane.limited}, "limited")
+    create_nodes(world.api, [node("one"), node("two"), node("three"), node("hidden", images=["example.com/app:1"])])
+
+    def behave(name: str, pod: Any, reports: Reports) -> Any:
+        failures = {"two": [failure("kubelet", "/usr/bin/kubelet")], "three": [Result("services", "etcd", UNKNOWN)]}
+        return reports.report(name, pod, *failures.get(name, []))
+
+    request = replace(
+        world.request,
+        kubeconfig=kubeconfig,
+        report_directory=tmp_path / "reports",
+        output_config_map="rbac-result",
+        open_reports=True,
+        seconds=60,
+    )
+    with FakeKubelets(world.plane.api(), behave, request.namespace):
+        end = time.monotonic() + 60
+        while "clusterreports" not in str(world.api.get("/apis/openreports.io/v1alpha1").get("resources")):
+            assert time.monotonic() < end
+        for _ in range(2):  # the first creates, the second replaces
+            report = check_cluster.check_cluster(request, SILENT)
+            check_cluster.publish(request, report)
+
+    assert report.aggregate.counts() == {"valid": 1, "invalid": 1, "incomplete": 1, "untrusted": 0, "unknown": 1}
+    written = world.api.get("/apis/openreports.io/v1alpha1/clusterreports/fipsmanifest")
+    assert written["summary"] == {"pass": 1, "fail": 1, "error": 2, "warn": 0, "skip": 0}
+    assert [(one["result"], one["resources"][0]["name"]) for one in written["results"]] == [
+        ("error", "hidden"),
+        ("error", "three"),
+        ("fail", "two"),
+    ]
+    asked = set()
+    for line in (world.plane.folder / "audit.log").read_text().splitlines():
+        event = json.loads(line)
+        reference = event.get("objectRef", {})
+        assert event["responseStatus"]["code"] not in (401, 403), event
+        if reference.get("resource"):
+            resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
+            asked.add((reference.get("apiGroup", ""), resource, event["verb"]))
+    granted = {
+        (group, resource, verb)
+        for item in items
+        for rule in item.get("rules") or []
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    # A pod is read where the answer to its creation was lost, a lease is renewed in a run of more than 5 s.
+    assert granted - asked <= {("", "pods", "get"), ("coordination.k8s.io", "leases", "patch")}
+    assert asked <= granted
+
+
+def test_a_namespace_of_others_is_not_used(world: World) -> None:
+    create_nodes(world.api, [node("one")])
+
+    with pytest.raises(UsageError, match="The namespace kube-public exists, and is not for this check"):
+        run(world, namespace="kube-public")
+    with pytest.raises(UsageError, match="is not a namespace's name"):
+        run(world, namespace="../pods")
+
+
+def test_a_quota_bounds_how_many_pods_there_are_and_loses_no_node(world: World) -> None:
+    path = f"/api/v1/namespaces/{world.request.namespace}/resourcequotas"
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}}
+    world.api.create(path, quota)
+    try:
+        # Usage is counted by a controller that does not run here; none is allowed at all.
+        world.api.patch(f"{path}/few/status", {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}})
+        report = world.check([node("one"), node("two")], valid)
+    finally:
+        world.api.delete(f"{path}/few")
+
+    assert {answer.reason for answer in report.aggregate.nodes.values()} == {"refused"}
+    assert all("exceeded quota: few" in answer.detail for answer in report.aggregate.nodes.values())
+
+
+def test_a_policy_that_refuses_pods_makes_nodes_unknown_with_its_words(world: World) -> None:
+    path = f"/api/v1/namespaces/{world.request.namespace}/limitranges"
+    limits = [{"type": "Container", "max": {"memory": "32Mi"}}]
+    item = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": {"limits": limits}}
+    world.api.create(path, item)
+    try:
+        time.sleep(1)
+        report = world.check([node("one")], valid)
+    finally:
+        world.api.delete(f"{path}/small")
+
+    answer = report.aggregate.nodes["one"]
+    assert (answer.verdict, answer.reason) == ("unknown", "refused")
+    assert "maximum memory usage per Container is 32Mi" in answer.detail
+
+
+def test_a_manifest_of_a_megabyte_is_packed_and_one_of_many_is_refused(
+    world: World, trusted: Forge, tmp_path: Path
+) -> None:
+    manifest = roots.make(tmp_path / "root")
+    big = dict(manifest["files"][0])
+    manifest["files"] += [{**big, "path": f"/opt/{number:064x}"} for number in range(5000)]
+    path = tmp_path / "manifest-rhel8.json.asc"
+    path.write_bytes(trusted.clearsign(roots.payload_of(manifest)))
+    assert path.stat().st_size > 1 << 20
+    scripts: list[str] = []
+
+    def behave(name: str, pod: Any, reports: Reports) -> Any:
+        scripts.append(pod["spec"]["containers"][0]["command"][2])
+        return finished(0, "")
+
+    world.check([node("one")], behave, manifests=(str(path),))
+
+    assert scripts[0].startswith("{ cat /payload/manifest-rhel8.json.asc.gz.* | gzip -dc >/tmp/manifest-rhel8.json.asc")
+
+
+def test_terminal_escapes_and_long_names_stay_harmless(world: World) -> None:
+    names = [f"{'a' * 60}.{'b' * 60}.{'c' * 60}.{number:060}" for number in range(50)]
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e::error::"
+
+    def behave(name: str, pod: Any, reports: Reports) -> Any:
+        return reports.report(name, pod, failure(evil, evil, evil, evil))
+
+    report = world.check([*map(node, names)], behave)
+
+    text = "\n".join(document.to_text(report))
+    assert text.isascii() and text.replace("\n", "").isprintable()
+    assert document.to_junit(report).isascii()
+    found = document.to_document(report)
+    assert [one["name"] for one in found["nodes"]] == sorted(names)
+    assert len(found["findings"]) == 1 and found["findings"][0]["nodes"] == 50
+
+
+def test_the_lease_of_a_run_whose_clock_is_an_hour_off_is_respected(world: World) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{world.request.namespace}/leases"
+    stop = threading.Event()
+
+    def moment() -> str:
+        return (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "fips-slow", "labels": {**MANAGED_BY, RUN_LABEL: "slow"}},
+        "spec": {"holderIdentity": "slow", "renewTime": moment()},
+    }
+
+    def renew() -> None:
+        while not stop.wait(1):
+            world.api.patch(f"{path}/fips-slow", {"spec": {"renewTime": moment()}})
+
+    world.api.create(path, lease)
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        assert world.check([node("one")], valid).aggregate.verdict == "valid"
+        assert world.left() == ["fips-slow"]
+    finally:
+        stop.set()
+        thread.join()
+        world.api.delete(f"{path}/fips-slow")

@@ -1,0 +1,441 @@
+"""Go's native module, proven and forged: the verdict on each program, written down beforehand.
+
+Programs are built by the toolchains of ``scripts/toolchains``; functions and calls in them are found with the symbol
+table, which the comparison does not use.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import io
+import re
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from examples.upstream import goprograms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
+from fipsmanifest.inspect.native.library import Library
+from fipsmanifest.inspect.native.reference import Reference, SymbolKind, digest_of
+from fipsmanifest.inspect.native.relocations import Kind
+from fipsmanifest.inspect.source import Buffer
+from fipsmanifest.inspect.table import load
+from fipsmanifest.inspect.verdict import describe_verdict
+from tests.support import edits, programs, toolchains
+
+TABLE = load()
+MODULE = "v1.0.0-c2097c7c"
+PATH = f"crypto/internal/fips140/{MODULE}"
+FIPSINFO = b"\xff Go fipsinfo \xff\0"
+#: cmd/link/internal/ld/fips140.go: magic, sum, own address, then where each of four ranges begins and ends.
+SUM, OWN, RANGES = 16, 48, 56
+
+
+def native(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: Any) -> Path:
+    assert root.exists(), f"{root} is missing: run scripts/toolchains"
+    environment = {"GOFIPS140": version, **options.pop("environment", {})}
+    main = options.pop("main", programs.SHA_MAIN)
+    cgo = options.pop("cgo", False)
+    return goprograms.build(
+        "sha",
+        main=main,
+        root=root,
+        boring=False,
+        cgo=cgo,
+        environment=environment,
+        **options,
+    )
+
+
+def native_tls(root: Path = toolchains.GO_1_26, version: str = "v1.0.0", **options: Any) -> Path:
+    environment = {"GOFIPS140": version}
+    return goprograms.build("kubelet", root=root, boring=False, cgo=False, environment=environment, **options)
+
+
+def judged(data: bytes) -> ElfAnalysis:
+    return analyze(Buffer(data), TABLE)
+
+
+def expect(data: bytes, verdict: str, code: str) -> ElfAnalysis:
+    found = judged(data)
+    assert (str(found.crypto.verdict), found.crypto.evidence["code"]) == (verdict, code), found
+    assert describe_verdict(found.crypto).endswith(".")
+    assert "{" not in describe_verdict(found.crypto)
+    return found
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program with its native module, for changes that are made to it."""
+
+    data: bytes
+
+    @functools.cached_property
+    def ranges(self) -> list[tuple[int, int]]:
+        words = struct.unpack_from("<8Q", self.data, self.data.index(FIPSINFO) + RANGES)
+        return list(zip(words[::2], words[1::2], strict=True))
+
+    @functools.cached_property
+    def functions(self) -> dict[str, tuple[int, int]]:
+        """Functions of the module by name: address and size."""
+        start, end = self.ranges[0]
+        table: Any = ELFFile(io.BytesIO(self.data)).get_section_by_name(".symtab")
+        found = {symbol.name: (symbol["st_value"], symbol["st_size"]) for symbol in table.iter_symbols()}
+        return {name: place for name, place in found.items() if start <= place[0] < end and place[1] > 1}
+
+    def offset(self, address: int) -> int:
+        return next(o + address - a for o, a, size in edits.loads(self.data) if a <= address < a + size)
+
+    def put(self, address: int, new: bytes) -> Program:
+        return Program(edits.put(self.data, self.offset(address), new))
+
+    def read(self, address: int, length: int) -> bytes:
+        return self.data[self.offset(address) : self.offset(address) + length]
+
+    def with_ranges(self, ranges: list[tuple[int, int]]) -> Program:
+        words = struct.pack("<8Q", *(word for pair in ranges for word in pair))
+        return Program(edits.put(self.data, self.data.index(FIPSINFO) + RANGES, words))
+
+    def summed(self) -> bytes:
+        """The program with a sum that fits, as anybody can compute it: the key is zeros."""
+        message = b"go fips object v1\n"
+        for start, end in self.ranges:
+            message += (end - start).to_bytes(8, "big") + (self.read(start, end - start) if end > start else b"")
+        place = self.data.index(FIPSINFO) + SUM
+        return edits.put(self.data, place, hmac.new(bytes(32), message, "sha256").digest())
+
+    def calls(self) -> Iterator[tuple[int, int]]:
+        """Yield (address of the displacement, target) of calls within the module."""
+        starts = {address for address, _ in self.functions.values()}
+        for address, size in self.functions.values():
+            code = self.read(address, size)
+            for match in re.finditer(rb"\xe8(?=.{4})", code, re.DOTALL):
+                place = address + match.start() + 1
+                target = place + 4 + struct.unpack_from("<i", code, match.start() + 1)[0]
+                if target in starts:
+                    yield place, target
+
+
+@functools.cache
+def sha() -> Program:
+    return Program(native().read_bytes())
+
+
+PROVEN: dict[str, Callable[[], Path | bytes]] = {
+    "go1.26": native,
+    "go1.26, TLS": native_tls,
+    "go1.26, no symbols": lambda: native(ldflags="-s -w"),
+    "go1.26, stripped": lambda: programs.stripped(native()),
+    "go1.26, no section headers": lambda: edits.without_sections(native().read_bytes()),
+    "go1.26, position-independent": lambda: native(buildmode="pie"),
+    "go1.26, TLS, position-independent": lambda: native_tls(buildmode="pie"),
+    "go1.26, linked by the C compiler": lambda: native(cgo=True, ldflags="-linkmode=external"),
+    "go1.26, static": lambda: native(cgo=True, ldflags='-linkmode=external -extldflags "-static"'),
+    "go1.26, position-independent, linked by the C compiler": lambda: native(
+        cgo=True, buildmode="pie", ldflags="-linkmode=external"
+    ),
+    "go1.26, shared library": lambda: native(cgo=True, buildmode="c-shared", main=programs.C_MAIN),
+    "go1.26, fips140=only": lambda: native(main="//go:debug fips140=only\n\n" + programs.SHA_MAIN),
+    "go1.25": lambda: native(toolchains.GO_1_25),
+    "go1.25, TLS": lambda: native_tls(toolchains.GO_1_25),
+    "go1.27, TLS": lambda: native_tls(toolchains.GO_1_27),
+    "go1.27 arm64, TLS": lambda: native_tls(toolchains.GO_1_27, goarch="arm64"),
+    "go1.26, v3": lambda: native(environment={"GOAMD64": "v3"}),
+}
+
+
+def _bytes(made: Path | bytes) -> bytes:
+    return made if isinstance(made, bytes) else made.read_bytes()
+
+
+@pytest.mark.parametrize("name", PROVEN)
+def test_a_native_build_is_proven_function_by_function(name: str) -> None:
+    found = expect(_bytes(PROVEN[name]()), "proven", "native-proven")
+    evidence = found.crypto.evidence
+    assert evidence["functions"] == evidence["functions_equal"]
+    assert isinstance(evidence["functions"], int) and evidence["functions"] > 100
+    assert found.crypto.module is not None
+    assert found.crypto.module.digest == "daf3614e0406f67ae6323c902db3f953a1effb199142362a039e7526dfb9368b"
+    assert found.crypto.module.row == "shipped"
+
+
+def one_bit() -> bytes:
+    address, _ = sha().functions[f"{PATH}/sha256.(*Digest).Write"]
+    return sha().put(address + 9, bytes([sha().read(address + 9, 1)[0] ^ 1])).summed()
+
+
+def replaced_by_another() -> bytes:
+    ordered = sorted(sha().functions.values(), key=lambda place: place[1])
+    small, large = ordered[-2], ordered[-1]
+    return sha().put(large[0], sha().read(*small)).summed()
+
+
+def call_redirected() -> bytes:
+    (place, target), (_, other) = (pair for pair in _two_calls())
+    assert target != other
+    return sha().put(place, struct.pack("<i", other - place - 4)).summed()
+
+
+def _two_calls() -> tuple[tuple[int, int], tuple[int, int]]:
+    calls = list(sha().calls())
+    first = calls[0]
+    return first, next(call for call in calls if call[1] != first[1])
+
+
+def call_redirected_within() -> bytes:
+    """Into the middle of a function: behind its check of the stack."""
+    place, target = next(sha().calls())
+    return sha().put(place, struct.pack("<i", target + 16 - place - 4)).summed()
+
+
+def constant_changed() -> bytes:
+    """The first round constant of SHA-256 (FIPS 180-4, 4.2.2), in the module's own data."""
+    (start, end) = sha().ranges[1]
+    at = start + sha().read(start, end - start).index(struct.pack("<I", 0x428A2F98))
+    return sha().put(at, struct.pack("<I", 0x428A2F99)).summed()
+
+
+def pointer_to_function_changed() -> bytes:
+    """A pointer to a function of the module, in read-only data that no sum covers."""
+    wanted = sha().functions[f"{PATH}/sha256.init.0.func1"][0]
+    other = sha().functions[f"{PATH}/sha256.init"][0]
+    offset, address, size = edits.section(sha().data, ".rodata")
+    at = sha().data.index(struct.pack("<Q", wanted), offset, offset + size)
+    return sha().put(address + at - offset, struct.pack("<Q", other)).data
+
+
+def function_left_out() -> bytes:
+    """The range begins behind its first functions."""
+    program = sha()
+    start = sorted(place[0] for place in program.functions.values())[5]
+    return program.with_ranges([(start, program.ranges[0][1]), *program.ranges[1:]]).summed()
+
+
+def function_added() -> bytes:
+    """The range ends behind a function that is not the module's."""
+    program = sha()
+    start, end = program.ranges[0]
+    table: Any = ELFFile(io.BytesIO(program.data)).get_section_by_name(".symtab")
+    after = sorted(s["st_value"] for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC")
+    later = [address for address in after if address > end + 16]
+    if not later:
+        before = [address for address in after if address < start]
+        return program.with_ranges([(before[-1], end), *program.ranges[1:]]).summed()
+    return program.with_ranges([(start, later[1]), *program.ranges[1:]]).summed()
+
+
+def mode_flipped() -> bytes:
+    """The text that the runtime reads; build info still says that the mode is on."""
+    data = sha().data
+    info = data.index(edits.BUILD_INFO)
+    places = [match.start() for match in re.finditer(rb"fips140=on", data)]
+    for place in places:
+        line = data[max(place - 4096, 0) : place].rpartition(b"\n")[2]
+        if not info <= place < info + 8192 and b"DefaultGODEBUG" not in line:
+            data = edits.put(data, place, b"fips140=no")
+    assert data != sha().data
+    return data
+
+
+def mode_by_linker() -> bytes:
+    """The linker was told another default than build info says."""
+    data = native(ldflags="-X=runtime.godebugDefault=fips140=off").read_bytes()
+    version, modules = edits.build_info(data)[1:]
+    return edits.rewrite_build_info(data, version, re.sub(r"DefaultGODEBUG=\S*", "DefaultGODEBUG=fips140=on", modules))
+
+
+def other_release(version: str) -> bytes:
+    _, _, modules = edits.build_info(sha().data)
+    return edits.rewrite_build_info(sha().data, version, modules)
+
+
+def other_level() -> bytes:
+    _, version, modules = edits.build_info(sha().data)
+    return edits.rewrite_build_info(sha().data, version, modules.replace("GOAMD64=v1", "GOAMD64=v4"))
+
+
+def writable() -> bytes:
+    headers = [header[:] for header in edits.program_headers(sha().data)]
+    for header in headers:
+        if header[0] == 1 and header[1] & 1:
+            header[1] |= 2
+    return edits.with_program_headers(sha().data, headers)
+
+
+def other_fipsinfo() -> bytes:
+    """The table that is found says what it should; the module's code reads another one."""
+    program = sha()
+    own = struct.unpack_from("<Q", program.data, program.data.index(FIPSINFO) + OWN)[0]
+    table = program.read(own, 120)
+    # Elsewhere in data that is mapped, and not in the module's ranges.
+    _, address, size = edits.section(program.data, ".data")
+    room = program.read(address, size).index(bytes(400))
+    place = -(-(address + room + 120) // 16) * 16
+    assert not any(start <= place < end for start, end in program.ranges)
+    moved = program.put(place, table[:OWN] + struct.pack("<Q", place) + table[OWN + 8 :])
+    return Program(edits.without_sections(moved.put(own, bytes(16)).data)).summed()
+
+
+FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    "one bit of a function, sum redone": (one_bit, "contradicted", "native-function-differs"),
+    "one bit of a function": (
+        lambda: edits.flip(sha().data, sha().offset(sha().functions[f"{PATH}/sha256.(*Digest).Write"][0]) + 9),
+        "contradicted",
+        "native-module-changed",
+    ),
+    "a function replaced by another one": (replaced_by_another, "contradicted", "native-function-differs"),
+    "a call to another function": (call_redirected, "contradicted", "native-target-differs"),
+    "a call into the middle of a function": (call_redirected_within, "contradicted", "native-target-differs"),
+    "a constant of the module": (constant_changed, "contradicted", "native-data-differs"),
+    "a pointer to a function, outside of the module": (
+        pointer_to_function_changed,
+        "contradicted",
+        "native-target-differs",
+    ),
+    "functions left out of the range": (function_left_out, "contradicted", "native-target-differs"),
+    "a function more in the range": (function_added, "contradicted", "native-function-unknown"),
+    "another fipsinfo than the code reads": (other_fipsinfo, "contradicted", "native-target-differs"),
+    "the mode, where the runtime reads it": (mode_flipped, "contradicted", "native-mode-differs"),
+    "the mode, by the linker": (mode_by_linker, "contradicted", "native-mode-differs"),
+    "build info of another release": (lambda: other_release("go1.25.5"), "contradicted", "native-function-differs"),
+    "build info of a release without reference": (lambda: other_release("go1.26.99"), "other-module", "go-native"),
+    "build info of a level without reference": (other_level, "other-module", "go-native"),
+    "the module's code can be written": (writable, "contradicted", "native-module-changed"),
+    "mode off": (
+        lambda: native(main="//go:debug fips140=off\n\n" + programs.SHA_MAIN).read_bytes(),
+        "other-module",
+        "native-mode-off",
+    ),
+    "a plain build": (lambda: native(version="off").read_bytes(), "plain", "plain-crypto"),
+    "without optimization": (
+        lambda: native(environment={"GOFLAGS": "-mod=mod '-gcflags=all=-N -l'"}).read_bytes(),
+        "other-module",
+        "native-build-flags",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_what_is_not_the_module_is_not_proven(name: str) -> None:
+    make, verdict, code = FORGERIES[name]
+    expect(make(), verdict, code)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_byte_of_the_modules_code_can_be_changed(data: st.DataObject) -> None:
+    start, end = sha().ranges[0]
+    address = data.draw(st.integers(start, end - 1))
+    value = data.draw(st.integers(1, 255))
+    changed = sha().put(address, bytes([sha().read(address, 1)[0] ^ value]))
+    # Twice: as it is, and with a sum that fits.
+    assert judged(changed.data).crypto.evidence["code"] == "native-module-changed"
+    assert str(judged(changed.summed()).crypto.verdict) == "contradicted"
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_address_in_the_modules_code_can_be_another_valid_one(data: st.DataObject) -> None:
+    calls = list(sha().calls())
+    place, target = data.draw(st.sampled_from(calls))
+    other = data.draw(st.sampled_from(sorted({address for address, _ in sha().functions.values()} - {target})))
+    assert str(judged(sha().put(place, struct.pack("<i", other - place - 4)).summed()).crypto.verdict) == "contradicted"
+
+
+def test_the_compilers_listing_agrees_with_the_reference() -> None:
+    """The second derivation: what ``-S`` prints of the module, read as text."""
+    reference = _reference("go1.26.6")
+    listed = _listing(toolchains.GO_1_26)
+    assert len(listed) > 200
+    for name, size, code, relocations in listed:
+        digests = set()
+        for record in reference.by_name[name]:
+            if record.kind != SymbolKind.TEXT or record.size != size:
+                continue
+            targets = {(item.offset, item.target.name) for item in record.relocations if item.target.name}
+            if targets == {(offset, target) for offset, kind, target in relocations if kind != "R_TLS_LE"}:
+                digests.add(record.digest)
+        masked = bytearray(code)
+        for offset, _, _ in relocations:
+            masked[offset : offset + 4] = bytes(4)
+        assert hashlib.sha256(masked).digest()[:16] in digests, name
+
+
+Listed = tuple[str, int, bytes, list[tuple[int, str, str]]]
+
+
+def _listing(root: Path) -> list[Listed]:
+    """What the compiler and the assembler print of the module in a program with SHA-256."""
+    source = goprograms.cache_folder() / "listing"
+    source.mkdir(exist_ok=True)
+    (source / "go.mod").write_text("module fixtures.example/listing\n\ngo 1.24\n")
+    (source / "main.go").write_text(programs.SHA_MAIN)
+    pattern = "crypto/internal/fips140/...=-S"
+    run = subprocess.run(
+        [root / "bin" / "go", "build", f"-gcflags={pattern}", f"-asmflags={pattern}", "-o", source / "out", "."],
+        cwd=source,
+        env=goprograms._environment(root, {"GOFIPS140": "v1.0.0", "CGO_ENABLED": "0", "GOARCH": "amd64"}),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: list[Listed] = []
+    for block in re.split(r"^(?=\S)", run.stderr, flags=re.MULTILINE):
+        head = re.match(r"(\S.*) STEXTFIPS .*?size=(\d+) ", block)
+        # Static functions of the assembler have names that their package does not show in.
+        if head is None:
+            continue
+        code = bytes.fromhex("".join(re.findall(r"^\t0x[0-9a-f]{4,} ((?:[0-9a-f]{2} ){1,16}) ?", block, re.MULTILINE)))
+        relocations = [
+            (int(offset), kind, target.rpartition("+")[0])
+            for offset, size, kind, target in re.findall(r"^\trel (\d+)\+(\d+) t=(\S+) ?(.*)$", block, re.MULTILINE)
+            if int(size) and not kind.startswith(("R_DWARF", "R_USE", "R_INITORDER"))
+        ]
+        found.append((head[1], int(head[2]), code, relocations))
+    return found
+
+
+def _reference(release: str, level: str = "v1", architecture: str = "x86_64", module: str = MODULE) -> Reference:
+    found = Library().find((release, architecture, level, "", module))
+    assert found is not None
+    return found
+
+
+def test_each_shipped_reference_is_what_its_digest_says() -> None:
+    from fipsmanifest.inspect.native.reference import reference
+
+    library = Library()
+    assert library.places
+    sizes = {place.path: place.path.stat().st_size for place in library.places.values()}
+    assert sum(sizes.values()) <= 1.5 * (1 << 20)
+    for key, place in library.places.items():
+        found = library.find(key)
+        assert found is not None
+        assert reference(found.origin, found.records) == replace(found, digest=place.digest)
+        row = TABLE.native_row(place.origin.module)
+        assert row is not None
+        assert row.source == place.origin.source
+        assert place.origin.claimed_by == ""
+
+
+def test_masking_clears_what_the_linker_writes_and_nothing_else() -> None:
+    # ADRP X3 with a page, ADD X3, X3 with an offset (Arm ARM, C6.2): immediates alone are cleared.
+    code = struct.pack("<II", 0xD0FFFFE3, 0x913FFC63)
+    from fipsmanifest.inspect.native.reference import Relocation, Symbol
+
+    def digest(data: bytes) -> bytes:
+        return digest_of(data, [Relocation(0, Kind.PAGE_ADD, False, 0, Symbol("x", 0))])
+
+    assert digest(code) == digest(struct.pack("<II", 0x90000003, 0x91000063))
+    assert digest(code) != digest(struct.pack("<II", 0x90000004, 0x91000063))
+    assert digest(code) != digest(struct.pack("<II", 0x90000003, 0xD1000063))
