@@ -24,7 +24,7 @@ COPIED = (
     *("src", "tests", "examples", "benchmarks", "docs", "releases", "scripts", "requirements", ".github"),
     *("pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
 )
-SECONDS = 900
+SECONDS = 1800
 
 
 def main(parts: list[str]) -> int:
