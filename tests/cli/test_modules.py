@@ -129,7 +129,7 @@ def test_learning_what_is_no_module_says_so(tmp_path: Path, unknown: Path) -> No
     [
         (("--id", "x", "--claimed-by", " "), "--claimed-by is empty"),
         (("--id", "", "--claimed-by", "me"), "--id is empty"),
-        (("--id", "boringcrypto-20210429-x86_64", "--claimed-by", "me"), "which is a row already"),
+        (("--id", "boringcrypto-20210429-x86_64", "--claimed-by", "me"), "which is already in the table"),
     ],
 )
 def test_no_row_is_printed_that_a_table_of_ones_own_could_not_have(

@@ -284,7 +284,7 @@ class TestFreshness:
 
     def test_what_is_not_trusted_is_not_remembered(self, forge: Forge, consumer: Consumer) -> None:
         error = consumer.verify(consumer.file(forge.clearsign(payload(serial=99), "stranger")), code=3)[1]
-        assert "announced a new key, get a newer dkp-fips-tool or trust folder" in error
+        assert "announced a new key, get a newer dkp-fips-tool or trust directory" in error
         consumer.verify(consumer.file(forge.clearsign(payload(serial=98))), "--el", "7", code=3)
         consumer.verify(consumer.file(forge.clearsign(payload(serial=2))))
 

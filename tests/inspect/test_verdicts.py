@@ -214,7 +214,7 @@ def test_gos_native_module_is_named_and_never_proven_as_boringcrypto() -> None:
     assert looked.crypto.module is not None
     assert looked.crypto.module.name == "Go Cryptographic Module latest"
     # The mode is what build info says, and no more is said of it.
-    assert "build info says that FIPS mode is on" in describe_verdict(looked.crypto)
+    assert "FIPS mode is on by build info" in describe_verdict(looked.crypto)
     place = looked.crypto.evidence["fipsinfo_offset"]
     assert isinstance(place, int)
     expect(edits.flip(on, place + 20), "contradicted", "native-module-changed")

@@ -265,7 +265,7 @@ class TestCertificates:
             keys.add(tmp_path, before, "upstream")
         for name in ("0.gpg", "z.gpg"):
             (tmp_path / name).write_bytes(before)
-            with pytest.raises(NotTrusted, match="not all hold its revocation"):
+            with pytest.raises(NotTrusted, match="not all have its revocation"):
                 load_trust(str(tmp_path))
             (tmp_path / name).unlink()
 
