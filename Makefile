@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
-.PHONY: help demo test lint format bench corpus fuzz mutants requirements clean
+.PHONY: help demo test lint format bench corpus fuzz mutants references requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ corpus: $(VENV)/.test ## verify every case of the corpus of signatures with each
 mutants: $(VENV)/.test ## break important rules one by one, and run the tests that must find it (ARGS='inspect/ node/')
 	@scripts/system-packages test
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+references: $(VENV)/.test ## compile Go's native module again, and compare it with the references that ship
+	@scripts/toolchains
+	$(BIN)/python scripts/native-references --check
 
 requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew
 	scripts/pin-requirements

@@ -202,3 +202,27 @@ def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: P
     alone = subprocess.run([*words[:5], "--junit", missing], capture_output=True, check=False, timeout=120)
     assert (both.returncode, alone.returncode) == (5, 4)
     assert json.loads(both.stdout)["files"] == json.loads(document)["files"]
+
+
+def test_the_node_tool_writes_the_metrics_that_an_export_of_its_report_has(key: ReleaseKey, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "manifest.asc").write_bytes(key.clearsign(canonical(samples.manifest())))
+    (tmp_path / "changed.asc").write_bytes(b"not signed")
+
+    def check(name: str) -> tuple[int, bytes, bytes]:
+        where = ["--root", str(tmp_path / "root"), "--role", "worker", "--keys", str(key.trust)]
+        files = ["--json", "--metrics", str(tmp_path / "node.prom"), str(tmp_path / name)]
+        done = subprocess.run([str(PROGRAM), "check", "node", *where, *files], capture_output=True, timeout=60)
+        return done.returncode, done.stdout, (tmp_path / "node.prom").read_bytes()
+
+    for name, verdict in (("manifest.asc", "invalid"), ("changed.asc", "untrusted")):
+        code, report, metrics = check(name)
+        assert json.loads(report)["verdict"] == verdict
+        assert code == {"invalid": 1, "untrusted": 3}[verdict]
+        assert metrics == run("prometheus", "-", stdin=report).stdout
+        assert f'fipsmanifest_node_verdict{{verdict="{verdict}"}} 1\n'.encode() in metrics
+
+    # As for other reports: a file that cannot be written is a mistake, and found before the node is checked.
+    missing = ["--metrics", str(tmp_path / "no" / "node.prom"), str(tmp_path / "manifest.asc")]
+    done = subprocess.run([str(PROGRAM), "check", "node", "--keys", str(key.trust), *missing], capture_output=True)
+    assert done.returncode == 2

@@ -272,7 +272,7 @@ class TestFreshness:
             for name in (consumer.file(minor), f"{server.url}/manifest-rhel8.json.asc?a=/manifest-rhel-84.json.asc"):
                 error = consumer.verify(name, *release, code=3)[1]
                 assert "The manifest is for rhel-84, not rhel8." in error
-                assert "say so with --name rhel-84" in error
+                assert "use --name rhel-84" in error
         assert "not rhel8" in consumer.verify("-", *release, "--name", "rhel8", stdin=minor, code=3)[1]
         # Who says it knows that the file has another name.
         consumer.verify(consumer.file(minor), *release, "--name", "rhel-84")

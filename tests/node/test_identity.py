@@ -420,11 +420,13 @@ class TestInjected:
 
         assert (found.status, found.evidence["code"]) in (("fail", "preload"), ("fail", "library")), found
 
+    # Go takes an empty value for off.
+    @pytest.mark.parametrize("setting", ["a=b,fips140=off", "fips140="])
     def test_fips_mode_that_is_turned_off_by_godebug_fails(
-        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path, setting: str
     ) -> None:
         program = copy_of(SLEEP, tmp_path / "bin" / self.NAME)
-        pid = run(program, "100", env={"GODEBUG": "a=b,fips140=off"}).pid
+        pid = run(program, "100", env={"GODEBUG": setting}).pid
         time.sleep(0.2)
 
         found = of(pid, check(self.manifest(tmp_path)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..model.finding import Verdict
 from ..model.manifest import Manifest
+from ..node.metrics import to_metrics
 from ..trust.text import read_time
 from . import metrics
 from .documents import Inspection, NodeReport, Source, unsupported
@@ -22,47 +23,12 @@ def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the int
     """Return the metrics of a document."""
     document = source.document
     if isinstance(document, NodeReport):
-        return metrics.write(_of_node(document))
+        return to_metrics(document.model_dump(mode="json", by_alias=True))
     if isinstance(document, Inspection):
         return metrics.write(_of_inspection(source, document))
     if isinstance(document, Manifest):
         return metrics.write(_of_manifest(source, document))
     raise unsupported(source)
-
-
-def _of_node(report: NodeReport) -> Iterator[Metric]:
-    host = report.host
-    info = {"role": host.role, "os": host.os, "os_version": host.os_version, "tool": host.tool, "scope": report.scope}
-    labels = {name: value or "" for name, value in info.items()}
-    yield Metric("fipsmanifest_node_info", "What was checked, and with which version of the tool.", [(labels, 1)])
-    yield Metric(
-        "fipsmanifest_node_verdict",
-        "1 for the verdict on the node, 0 for the others.",
-        [({"verdict": name}, int(name == report.verdict)) for name in ("valid", "invalid", "incomplete", "untrusted")],
-    )
-    totals = report.summary.model_dump(by_alias=True)
-    yield Metric(
-        "fipsmanifest_node_results",
-        "Results by status, those that the report left out included.",
-        [({"status": status}, count) for status, count in totals.items()],
-    )
-    counts = Counter((check.id, check.status) for check in report.checks)
-    samples: list[Sample] = [
-        ({"check": name, "status": status}, counts[name, status]) for name, status in sorted(counts)
-    ]
-    yield Metric("fipsmanifest_node_check_results", "Listed results by check and status.", samples)
-    yield from _moment("fipsmanifest_node_finished_timestamp_seconds", "When the check ended.", host.finished)
-    serials: dict[tuple[str, int], int] = {}
-    for one in report.manifests:
-        if one.kubernetes is not None and one.el is not None and one.serial is not None:
-            release = one.kubernetes, one.el
-            serials[release] = max(one.serial, serials.get(release, 0))
-    if serials:
-        yield Metric(
-            "fipsmanifest_node_manifest_serial",
-            "The serials of the trusted manifests.",
-            [({"kubernetes": version, "el": str(el)}, serial) for (version, el), serial in sorted(serials.items())],
-        )
 
 
 def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Metric]:

@@ -19,6 +19,7 @@ from ..trust.document import MAX_BYTES
 from ..trust.store import Trust, load_trust, packed_trust
 from ..trust.text import utc_now, visible, write_time
 from . import bounded, descriptors, host, inspection, options, report, report_files
+from .metrics import to_metrics
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict
 from .version import own_version
 
@@ -33,6 +34,8 @@ class Files(NamedTuple):
     """For the JUnit report."""
     report: Optional[io.FileIO]
     """For the JSON report of bounded size."""
+    metrics: Optional[io.FileIO]
+    """For the metrics."""
 
 
 def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> int:
@@ -166,6 +169,9 @@ def _write(found: report.Report, asked: options.Options, files: Files) -> int:
         code = code or failed
     if files.report is not None:
         failed = _write_file(files.report, limited, str(asked.report))
+        code = code or failed
+    if files.metrics is not None:
+        failed = _write_file(files.metrics, to_metrics(report.to_document(found)), str(asked.metrics))
         code = code or failed
     colour = not asked.json and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     if asked.json:

@@ -35,6 +35,8 @@ class Options(NamedTuple):
     """What the manifests must be for."""
     junit: Optional[str]
     """Where to write a JUnit report."""
+    metrics: Optional[str]
+    """Where to write metrics."""
     timeout: int
     """Seconds after which what is not finished is unknown."""
     report: Optional[str]
@@ -47,7 +49,7 @@ class Options(NamedTuple):
     @property
     def files(self) -> Tuple[Optional[str], ...]:
         """Where reports are written beside standard output, in the order of `main.Files`."""
-        return (self.junit, self.report)
+        return (self.junit, self.report, self.metrics)
 
     @property
     def partial(self) -> bool:
@@ -79,6 +81,7 @@ def parse(arguments: Optional[Sequence[str]], program: str) -> Options:
         given.fingerprint,
         Bindings(given.kubernetes, given.el, given.min_serial, given.allow_expired),
         given.junit,
+        given.metrics,
         given.timeout,
         given.report,
         given.report_limit,
@@ -115,6 +118,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--min-serial", type=_serial, metavar="N", help="the manifest must have this serial or a higher one")
     add("--allow-expired", action="store_true", help="take a manifest past its end, with a warning")
     add("--junit", metavar="FILE", help="write a JUnit report as well")
+    add("--metrics", metavar="FILE", help="write metrics for Prometheus' textfile collector as well")
     add("--timeout", type=_seconds, default=600, metavar="SECONDS", help="the time for all checks (600)")
     add("--report", metavar="FILE", help="write a JSON report of at most --report-limit bytes as well")
     add("--report-limit", type=_limit, metavar="BYTES", help="bound the JSON report: failures first, no passes")

@@ -63,12 +63,17 @@ class _Kept(NamedTuple):
 
 def to_json(report: Report) -> str:
     """Write the document ``fipsmanifest/node/v1``, with a line feed at the end; failures come first."""
+    return json.dumps(to_document(report), indent=2, ensure_ascii=True) + "\n"
+
+
+def to_document(report: Report) -> Dict[str, Any]:
+    """Return the document ``fipsmanifest/node/v1``; failures come first."""
     components = _component_rows(report)
     manifests = [_without_components(one, number) for number, one in enumerate(report.manifests[:_MAX_MANIFESTS])]
     # The first manifest is written twice.
     taken = len(json.dumps([components, manifests, manifests[:1]], indent=2, ensure_ascii=True))
     kept = _keep(report.results, MAX_BYTES - min(taken, MAX_BYTES // 2))
-    document = {
+    return {
         "schema": SCHEMA,
         "verdict": report.verdict,
         "scope": report.scope,
@@ -82,7 +87,6 @@ def to_json(report: Report) -> str:
         "components": components,
         "warnings": list(report.warnings)[:_MAX_WARNINGS],
     }
-    return json.dumps(document, indent=2, ensure_ascii=True) + "\n"
 
 
 def _without_components(manifest: Mapping[str, Any], number: int) -> Dict[str, Any]:

@@ -25,6 +25,7 @@ _MAX_MAPS = 4 * 1024 * 1024
 _MAX_LIBRARY = 512 * 1024 * 1024
 _MAX_ENVIRONMENT = 256 * 1024
 _PRELOAD = "/etc/ld.so.preload"  # ld.so(8)
+_SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!(?:on|only|debug)\s*(?:,|\Z))")
 _VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
 _LOADER = re.compile(r"ld(?:-linux|64|-musl|-2|\.so)[^/]*\Z")
 _KERNELS = ("[vdso]", "[vsyscall]", "[uprobes]", "[stack]")
@@ -72,6 +73,14 @@ def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: 
     if any(_LOADER.match(posixpath.basename(one.path)) for one in mappings):
         found += _loading(pid)
     return found
+
+
+def switches_fips_off(godebug: str) -> bool:
+    """Return whether a value of GODEBUG has a setting of ``fips140`` that may turn FIPS mode off, or that Go refuses.
+
+    The mode is on for ``on``, ``only`` and ``debug``, and off for an empty value (crypto/internal/fips140, ``init``).
+    """
+    return _SWITCHED_OFF.search(godebug) is not None
 
 
 def godebug(pid: int) -> Optional[str]:

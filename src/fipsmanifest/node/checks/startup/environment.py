@@ -12,6 +12,7 @@ from typing import Dict, List, Optional
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
+from ..injected import switches_fips_off
 from .programs import result
 
 _PRELOAD = "/etc/ld.so.preload"
@@ -31,7 +32,6 @@ _OFF = {
     "GOFIPS140": ("off",),
 }
 _CHANGE = ("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH")
-_SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!on\s*(?:,|\Z)|only\s*(?:,|\Z))")
 _FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ldconfig."
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
 
@@ -67,7 +67,7 @@ def _status(name: str, value: Optional[str]) -> Optional[str]:
     if name in _INJECT or value.strip().lower() in _OFF.get(name, ()):
         return FAIL
     if name == "GODEBUG":
-        return FAIL if _SWITCHED_OFF.search(value) else NOT_APPLICABLE
+        return FAIL if switches_fips_off(value) else NOT_APPLICABLE
     return UNKNOWN if name in _CHANGE else NOT_APPLICABLE
 
 
