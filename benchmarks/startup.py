@@ -21,4 +21,4 @@ def figures() -> Iterator[Figure]:
         rounds=9,
     )
     detail = f"ours {ours.wall * 1000:.0f} ms, import {theirs.wall * 1000:.0f} ms"
-    yield Figure("fipsmanifest --help / import typer", ratio, "x", 3.0, detail)
+    yield Figure("fipsmanifest --help / import typer", ratio, "x", 1.8, detail)

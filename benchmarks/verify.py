@@ -83,7 +83,7 @@ def _command_line(forge: Forge, manifest: Path, size: str) -> Figure:
         )
         for _ in range(ROUNDS)
     ]
-    return _figure("fipsmanifest verify, beyond gpgv", pairs, 250, size)
+    return _figure("fipsmanifest verify, beyond gpgv", pairs, 150, size)
 
 
 def _node_tool(forge: Forge, manifest: Path, size: str) -> Figure:

@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
-from ..collect import image
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several
 from ..export.formats import FormatName
 from ..fetch.cache import Cache, default_root
@@ -30,7 +29,6 @@ from ..oci.registry import parse_reference
 from ..progress import Progress
 from . import options, output
 from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
-from .reports import ReportingRenderer
 
 _REMOTE = "docker://"
 
@@ -179,7 +177,12 @@ def _renderer(ctx: typer.Context, table: Table, bars: Progress, *, markdown: boo
 def _reporting(renderer: Renderer, table: Table, files: dict[FormatName, Path | None]) -> Renderer:
     """Return a renderer that also writes ``files``, if there are any."""
     wanted = {name: path for name, path in files.items() if path is not None}
-    return ReportingRenderer(renderer, table, wanted) if wanted else renderer
+    if not wanted:
+        return renderer
+    # Here, for the reason that is in `_puller`.
+    from .reports import ReportingRenderer
+
+    return ReportingRenderer(renderer, table, wanted)
 
 
 def _finish(
@@ -238,6 +241,9 @@ def _scan(
 def _puller(
     store: Cache, network: _Network, bars: Progress, open_connections: ExitStack
 ) -> Callable[[str], RemoteImage]:
+
+    # Here, because it needs the definitions' models, which take as long to import as a small program takes to inspect.
+    from ..collect import image
 
     mirrors = Mirrors.parse(network.mirrors)
     http = Http(store, ca_bundle=network.ca_bundle, allow_http=network.allow_http, progress=bars)

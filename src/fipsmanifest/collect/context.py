@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..fetch.cache import Cache
 from ..fetch.http import Http
 from ..fetch.mirror import Mirrors
 from ..progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    from ..state.lock import Pin
+from ..state.lock import Pin
 
 
 class VerifySignature(Protocol):

@@ -20,17 +20,15 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..archive import rpmheader
 from ..archive.rpmheader import Head
 from ..errors import Incomplete, NotTrusted, Refused
 from ..fetch.cache import BLOCK
-
-if TYPE_CHECKING:
-    from ..model.definition import SignedBy
-    from ..trust.store import Trust
-    from .context import VerifySignature
+from ..model.definition import SignedBy
+from ..trust import verify
+from ..trust.store import Trust
+from .context import VerifySignature
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +60,6 @@ class Authenticated:
 
 def verifier(trust: Trust) -> VerifySignature:
     """Return a check of detached signatures against the keys of ``trust`` that have the role ``upstream``."""
-    from ..trust import verify
 
     def check(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:
         try:

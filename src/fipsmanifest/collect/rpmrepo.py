@@ -11,18 +11,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..archive.rpmheader import nevra
 from ..errors import FipsManifestError, Incomplete, Refused, Several
 from ..model.artifact import Artifact
 from ..model.definition import Definition, RpmFolder, RpmRepository
+from ..state.lock import Pin
 from . import package_signature, repodata
 from .context import Context
 from .repodata import Package
-
-if TYPE_CHECKING:
-    from ..state.lock import Pin
 
 _log = logging.getLogger(__name__)
 

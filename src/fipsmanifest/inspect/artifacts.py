@@ -18,6 +18,7 @@ from types import TracebackType
 
 from pydantic import TypeAdapter
 
+from ..archive import rpm, tar
 from ..archive.layers import Entry, Whiteout, merge, read_layer
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget
 from ..archive.member import Mark, Member, MemberType
@@ -192,8 +193,6 @@ def files_of(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _units(artifact: Artifact, inspector: Inspector, cache: Cache) -> Iterator[_Unit]:
-    from ..archive import rpm, tar
-
     match artifact.kind:
         case "rpm":
             read = _all_members(artifact, lambda: rpm.members(artifact.path, artifact.name), inspector, cache)

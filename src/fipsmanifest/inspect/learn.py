@@ -108,6 +108,7 @@ def _bounds(found: _Object, start: int) -> IntegrityMatch | None:
 
 def _read(path: Path) -> _Object:
     """Read the object with pyelftools, which is for trusted files: the user vouches for the toolchain."""
+    # Here, because listing modules imports this module, too, and does not need it.
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 

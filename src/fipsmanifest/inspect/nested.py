@@ -179,6 +179,7 @@ class ContainerInspector:
                 yield from within
 
     def _images(self, path: Path, name: str, depth: int) -> list[Outcome]:
+        # Here, because most files are no images, and the definitions' models that it imports take long to load.
         from ..collect.imagearchive import images_in, open_archive
 
         archive = open_archive(path, self.cache, name=name)
