@@ -628,3 +628,17 @@ class TestGate:
         ended = inspect(tmp_path, "--require", "proven", "--exceptions", "exceptions.toml", "kubelet")
         assert (ended.code, ended.stdout) == (2, "")
         assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("modules", "code"),
+    [
+        ([], 0),
+        (["--module", "boringcrypto"], 0),
+        (["--module", "go-native", "--module", "boringcrypto"], 0),
+        (["--module", "go-native"], 5),
+        (["--module", "openssl"], 2),
+    ],
+)
+def test_the_gate_accepts_the_modules_that_are_named(tmp_path: Path, modules: list[str], code: int) -> None:
+    assert inspect(tmp_path, "--require", "proven", *modules, programs.boring()).code == code

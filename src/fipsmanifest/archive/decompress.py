@@ -10,9 +10,15 @@ from __future__ import annotations
 import bz2
 import lzma
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from ..errors import Incomplete, Refused
 from .limits import spend
@@ -22,6 +28,8 @@ Compression = Literal["none", "gzip", "bzip2", "xz", "lzma", "zstd"]
 
 #: Bytes read at a time, and the most given by one call into a decompressor.
 _INPUT = 256 << 10
+#: Bytes that are read first of each stream.
+_FIRST_INPUT = 1 << 10
 _OUTPUT = 1 << 20
 
 _GZIP = b"\x1f\x8b\x08"
@@ -40,12 +48,8 @@ _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
 #: ``xz -9`` asks for 65 MiB to decompress; this is twice that.
 _LZMA_MEMORY = 128 << 20
-#: The window up to which zstd itself decompresses by default (ZSTD_WINDOWLOG_LIMIT_DEFAULT, 27).
-_ZSTD_WINDOW = 1 << 27
-#: RFC 8878, 3.1.1.1: the longest frame header (magic, descriptor, window, dictionary, content size).
-_ZSTD_HEADER = 18
-#: RFC 8878, 3.1.1.2: no block expands to more.
-_ZSTD_BLOCK = 128 << 10
+#: The window (a power of two) up to which zstd decompresses by default (ZSTD_WINDOWLOG_LIMIT_DEFAULT).
+_ZSTD_WINDOW_LOG = 27
 
 #: Streams in one file: bgzip makes one for each 64 KiB, so this is twice what an archive of the largest size needs.
 _STREAMS = 500_000
@@ -138,21 +142,35 @@ def _is_lzma(head: bytes) -> bool:
 
 
 class _Source:
-    """Compressed bytes with some put back."""
+    """Compressed bytes, of which the last that were read can be put back.
+
+    Reads grow from `_FIRST_INPUT` to `_INPUT` in each stream: what a decompressor leaves over is copied, and a file may
+    have hundreds of thousands of tiny streams.
+    """
 
     def __init__(self, raw: Content, name: str) -> None:
         self.name = name
         self._raw = raw
-        self._back = b""
+        self._buffer = b""
+        self._position = 0
+        self._size = _FIRST_INPUT
 
-    def read(self, size: int = _INPUT) -> bytes:
-        if self._back:
-            part, self._back = self._back[:size], self._back[size:]
-            return part
-        try:
-            return self._raw.read(size)
-        except OSError as error:
-            raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
+    def begin_stream(self) -> None:
+        """Begin with small reads again."""
+        self._size = _FIRST_INPUT
+
+    def read(self, size: int = 0) -> bytes:
+        """Return at most ``size`` bytes, or as many as suit a decompressor for 0; none at the end."""
+        if not size:
+            size, self._size = self._size, min(self._size * 2, _INPUT)
+        if self._position == len(self._buffer):
+            try:
+                self._buffer, self._position = self._raw.read(max(size, _INPUT)), 0
+            except OSError as error:
+                raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
+        part = self._buffer[self._position : self._position + size]
+        self._position += len(part)
+        return part
 
     def exactly(self, size: int) -> bytes:
         """Return ``size`` bytes, fewer only at the end."""
@@ -163,7 +181,11 @@ class _Source:
         return b"".join(parts)
 
     def put_back(self, data: bytes) -> None:
-        self._back = data + self._back
+        """Put back ``data``, the last bytes that were read."""
+        if len(data) <= self._position:
+            self._position -= len(data)
+        else:
+            self._buffer, self._position = data + self._buffer[self._position :], 0
 
     def peek(self, size: int) -> bytes:
         data = self.exactly(size)
@@ -193,6 +215,7 @@ def _streams(source: _Source, compression: Compression) -> Iterator[int]:
     while source.peek(1):
         if count == _STREAMS:
             raise source.too_demanding(compression, f"more than {_STREAMS} streams")
+        source.begin_stream()
         yield count
         count += 1
 
@@ -236,7 +259,9 @@ def _lzma(source: _Source) -> Iterator[bytes]:
 
 
 def _stream(
-    source: _Source, compression: Compression, stream: lzma.LZMADecompressor | bz2.BZ2Decompressor
+    source: _Source,
+    compression: Compression,
+    stream: lzma.LZMADecompressor | bz2.BZ2Decompressor | zstd.ZstdDecompressor,
 ) -> Iterator[bytes]:
     """Yield what one stream expands to, and leave ``source`` behind it."""
     while not stream.eof:
@@ -245,6 +270,10 @@ def _stream(
             raise source.truncated(compression)
         try:
             expanded = stream.decompress(data, _OUTPUT)
+        except zstd.ZstdError as error:
+            if "too much memory" in str(error):  # ZSTD_error_frameParameter_windowTooLarge has no class of its own
+                raise source.too_demanding("zstd", f"a window of more than {1 << _ZSTD_WINDOW_LOG} bytes") from error
+            raise source.corrupt("zstd", error) from error
         except (lzma.LZMAError, OSError) as error:
             if "Memory usage limit" in str(error):  # liblzma's LZMA_MEMLIMIT_ERROR has no class of its own here
                 raise source.too_demanding(compression, f"more than {_LZMA_MEMORY} bytes") from error
@@ -276,75 +305,12 @@ def _skip_zeros(source: _Source) -> int:
 
 
 def _zstd(source: _Source) -> Iterator[bytes]:
-    """Feed libzstd whole blocks, because neither of its streaming interfaces has both bounds that are needed.
-
-    ``stream_reader`` takes a truncated frame for the end, and ``decompressobj`` gives all that its input expands to,
-    which may be 32,768 times as much.
-    """
-    import zstandard
-
     for _ in _streams(source, "zstd"):
-        blocks = _zstd_frame(source)
-        frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-        for compressed in blocks:
-            try:
-                expanded = frame.decompress(compressed)
-            except zstandard.ZstdError as error:
-                raise source.corrupt("zstd", error) from error
-            if expanded:
-                yield expanded
-
-
-def _zstd_frame(source: _Source) -> Iterator[bytes]:
-    """Yield a frame in pieces of which none expands to more than `_OUTPUT`, nothing for a skippable frame."""
-    import zstandard
-
-    head = source.peek(_ZSTD_HEADER)
-    if head[1:4] == _ZSTD_SKIPPABLE and head[0] >> 4 == 5:
-        _skip_zstd_frame(source)
-        return
-    try:
-        size = zstandard.frame_header_size(head)
-        facts = zstandard.get_frame_parameters(head)
-    except zstandard.ZstdError as error:
-        raise source.corrupt("zstd", error) from error
-    if facts.window_size > _ZSTD_WINDOW:
-        raise source.too_demanding("zstd", f"a window of {facts.window_size} bytes, more than {_ZSTD_WINDOW}")
-    parts = [source.exactly(size)]
-    last = False
-    while not last:
-        compressed, last = _zstd_block(source)
-        parts.append(compressed)
-        if last and facts.has_checksum:
-            parts.append(source.exactly(4))
-            if len(parts[-1]) < 4:
-                raise source.truncated("zstd")
-        if last or len(parts) * _ZSTD_BLOCK >= _OUTPUT:
-            yield b"".join(parts)
-            parts = []
-
-
-def _zstd_block(source: _Source) -> tuple[bytes, bool]:
-    """Return a block with its header, and whether it is the frame's last (RFC 8878, 3.1.1.2)."""
-    header = source.exactly(3)
-    number = int.from_bytes(header, "little")
-    last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3
-    if kind == 3 or size > _ZSTD_BLOCK:
-        raise source.corrupt("zstd", "a block header is impossible")
-    stored = 1 if kind == 1 else size
-    body = source.exactly(stored)
-    if len(header) < 3 or len(body) < stored:
-        raise source.truncated("zstd")
-    return header + body, last
-
-
-def _skip_zstd_frame(source: _Source) -> None:
-    left = int.from_bytes(source.exactly(8)[4:], "little")
-    while left:
-        data = source.read(min(left, _INPUT))
-        if not data:
-            raise source.truncated("zstd")
-        left -= len(data)
+        # libzstd may be built to read frames of its versions before 1.0 too, which other readers do not.
+        if compression_of(source.peek(4)) != "zstd":
+            raise source.corrupt("zstd", "something follows its end")
+        options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        yield from _stream(source, "zstd", zstd.ZstdDecompressor(options=options))
 
 
 _EXPAND: Mapping[Compression, Callable[[_Source], Iterator[bytes]]] = {

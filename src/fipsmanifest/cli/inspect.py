@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
+import click
 import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
@@ -25,6 +26,7 @@ from ..inspect.scan import RemoteImage, scan
 from ..inspect.table import Table, load
 from ..model.acceptance import DEFAULT_FAMILIES, PROVEN
 from ..model.artifact import SkippedPart
+from ..model.finding import ModuleFamily
 from ..oci.registry import parse_reference
 from ..progress import Progress
 from . import options, output
@@ -57,9 +59,11 @@ def inspect(
         ),
     ] = None,
     module: Annotated[
-        list[Literal["boringcrypto", "go-native"]] | None,
+        # typer takes no list of literals.
+        list[str] | None,
         typer.Option(
             "--module",
+            click_type=click.Choice(get_args(ModuleFamily)),
             envvar="FIPSMANIFEST_MODULE",
             metavar="NAME",
             help="For --require: accept this module as proven, boringcrypto or go-native. Repeatable (in the variable: "
@@ -125,7 +129,7 @@ def inspect(
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
-    requirement = replace(PROVEN, families=tuple(module or DEFAULT_FAMILIES), certified=certified)
+    requirement = replace(PROVEN, families=cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES, certified=certified)
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
