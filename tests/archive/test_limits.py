@@ -53,7 +53,7 @@ def test_a_larger_target_may_expand_to_more() -> None:
 
 def test_time_is_part_of_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now)
+    monkeypatch.setattr("fipsmanifest.archive.limits.time.monotonic", lambda: now)
     budget = Budget("some.tar", SMALL)
     budget.spend()
     now += 60

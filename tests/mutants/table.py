@@ -258,7 +258,7 @@ MUTANTS = (
     Mutant(
         "a lower serial is published after a higher one",
         "publish/plan.py",
-        "if newest > manifest.serial:",
+        "if newest > manifest.id.serial:",
         "if False:",
         _PLAN,
     ),
@@ -300,8 +300,8 @@ MUTANTS = (
     Mutant(
         "a pointer that was moved back is not noticed",
         "publish/pointer_state.py",
-        "State.BEHIND if serial < newest.serial else State.AHEAD",
-        "State.CURRENT if serial < newest.serial else State.AHEAD",
+        "State.BEHIND if serial < newest.id.serial else State.AHEAD",
+        "State.CURRENT if serial < newest.id.serial else State.AHEAD",
         (*_PLAN, "publish/test_audit.py"),
     ),
     Mutant(
