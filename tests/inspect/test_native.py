@@ -149,6 +149,9 @@ PROVEN: dict[str, Callable[[], Path | bytes]] = {
     "go1.25": lambda: native(toolchains.GO_1_25),
     "go1.25, TLS": lambda: native_tls(toolchains.GO_1_25),
     "go1.27, TLS": lambda: native_tls(toolchains.GO_1_27),
+    "go1.26 arm64": lambda: native(goarch="arm64"),
+    "go1.26 arm64, TLS": lambda: native_tls(goarch="arm64"),
+    "go1.26 arm64, position-independent": lambda: native(goarch="arm64", buildmode="pie"),
     "go1.27 arm64, TLS": lambda: native_tls(toolchains.GO_1_27, goarch="arm64"),
     "go1.26, v3": lambda: native(environment={"GOAMD64": "v3"}),
 }

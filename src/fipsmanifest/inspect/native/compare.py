@@ -29,6 +29,11 @@ _ALIGNMENT = 64
 _START = "go:textfipsstart"
 _LEFT_OUT = ("runtime.unreachableMethod", "runtime.mapinitnoop")
 _FIPSINFO, _DEFAULT_GODEBUG = "go:fipsinfo", "runtime.godebugDefault"
+_READER = "runtime.godebugNotify"
+
+_ADDRESS = int(Kind.ADDRESS)
+_NOT_CHECKED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
+_THREAD_LOCAL = frozenset(map(int, (Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 
 #: The module has some 1,200 functions; a table with more than this in its range is none that Go made.
 _MOST_FUNCTIONS = 1 << 14
@@ -127,7 +132,7 @@ class _Work:
         #: Address of a function -> the records that its bytes are equal to.
         self._matched: dict[int, list[Record]] = {}
         self._bytes: dict[int, bytes] = {}
-        self._checked: dict[tuple[Symbol, int], None] = {}
+        self._checked: set[tuple[Symbol, int]] = set()
         self._functions: FunctionIndex | None = None
         self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
         self._constants: set[int] = set()
@@ -223,28 +228,26 @@ class _Work:
         raise error or _Differs("native-function-differs", records[0].symbol.name)
 
     def _check_relocations(self, record: Record, address: int, data: bytes) -> None:
-        for item in record.relocations:
-            if item.kind in (Kind.ANY_4, Kind.ANY_8):
+        checked = self._checked
+        for offset, kind, weak, addend, symbol in record.relocations:
+            if kind in _NOT_CHECKED:
                 continue
-            if item.kind == Kind.ADDRESS:
-                value: int | None = self._data.word(address + item.offset)
-            elif item.kind in (Kind.TLS_OFFSET, Kind.TLS_LOAD):
-                self._check_thread_local(data, item.offset, item.kind, address)
+            if kind in _THREAD_LOCAL:
+                self._check_thread_local(data, offset, kind, address)
                 continue
-            else:
-                value = target(data, item.offset, item.kind, address)
+            value = self._data.word(address + offset) if kind == _ADDRESS else target(data, offset, kind, address)
             if value is None:
-                raise _Differs("native-target-differs", item.target.name)
-            if item.weak and self._left_out(value):
+                raise _Differs("native-target-differs", symbol.name)
+            if weak and self._left_out(value):
                 continue
-            place = value - item.addend
-            if (item.target, place) not in self._checked:
+            key = symbol, value - addend
+            if key not in checked:
                 # Noted first: symbols may refer to each other.
-                self._checked[item.target, place] = None
+                checked.add(key)
                 try:
-                    self._check_symbol(item.target, place)
+                    self._check_symbol(*key)
                 except _Differs:
-                    del self._checked[item.target, place]
+                    checked.discard(key)
                     raise
 
     def _left_out(self, value: int) -> bool:
@@ -316,21 +319,18 @@ class _Work:
 
         Raise `_Differs` where none of them is as the reference has it.
         """
-        place = None
-        for records in self._reference.by_symbol.values():
-            if records[0].kind != SymbolKind.READER:
-                continue
+        readers = [records for records in self._reference.by_symbol.values() if records[0].kind == SymbolKind.READER]
+        # The one that hands it to the module's settings first; one is enough, for all read the same variable.
+        for records in sorted(readers, key=lambda records: records[0].symbol.name != _READER):
             name = records[0].symbol.name
             for item in functions_with_prefix(self._source, self._elf, self._table, name.encode()):
                 if item.name == name:
-                    found = self._reads_from(records, item)
-                    if found is None or (place is not None and found != place):
+                    place = self._reads_from(records, item)
+                    self._godebug = self._data.string(place) if place is not None else None
+                    if self._godebug is None:
                         raise _Differs("native-mode-unknown", name)
-                    place = found
-        if place is not None:
-            self._godebug = self._data.string(place)
-        if self._godebug is None:
-            raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
+                    return
+        raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
 
     def _reads_from(self, records: Sequence[Record], function: Function) -> int | None:
         """Return the address that a function of the runtime reads the default from; None where it is another one."""
