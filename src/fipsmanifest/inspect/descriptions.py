@@ -90,6 +90,8 @@ SENTENCES = {
     "native-module-writable": "It has Go's native FIPS module, but the loader is asked to write into code.",
     "native-module-never-called": "It has Go's native FIPS module, but nothing calls it.",
     "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is off by default.",
+    "native-mode-off-in-image": "Go's native FIPS module is in this file, but its image's configuration turns FIPS "
+    "mode off (GODEBUG).",
     "native-module-missing": "It claims Go's native FIPS module {version}, which is not in it.",
     "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not match.",
     "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",

@@ -23,6 +23,7 @@ from ..fetch.cache import Cache
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
 from ..progress import Task
+from .image_environment import findings_in
 from .inspector import Inspector
 
 #: A package in an image layer in an image archive in a bundle is the deepest real case.
@@ -200,6 +201,7 @@ class ContainerInspector:
             seen = self.inspect_member(member, self.inspector.program, name, depth)
             return seen if seen[0] or seen[1] else None
 
+        located = findings_in(platform)
         rejections = Rejections(image.name)
         layers = (
             read_layer(layer, diff_id, inspect_program, archive=image.name, reject=rejections.add)
@@ -209,7 +211,7 @@ class ContainerInspector:
         yield from rejections.errors
         for place, (finding, within) in view:
             if finding is not None:
-                yield LocatedFinding(name, platform.architecture, finding.at(place))
+                yield LocatedFinding(name, platform.architecture, located(finding.at(place)))
             yield from within
 
     def _inspect_container(
