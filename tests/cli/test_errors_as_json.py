@@ -46,6 +46,7 @@ FAILING = {
     "definitions list": "--definitions nowhere",
     "definitions lint": "--definitions nowhere",
     "definitions lock": "v1.21.3 --definitions nowhere",
+    "check cluster": "nowhere",
     "tool build": "--keys nowhere",
 }
 #: It reads nothing that could be missing.
