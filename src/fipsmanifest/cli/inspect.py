@@ -14,7 +14,7 @@ import click
 import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
-from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several
+from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several, UsageError
 from ..export.formats import FormatName
 from ..fetch.cache import Cache, default_root
 from ..fetch.http import Http
@@ -125,6 +125,9 @@ def inspect(
     and no exception names it, or if no program is proven.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
+    if "" in paths:
+        # `Path` would take it for the working directory, and the gate would judge something else.
+        raise UsageError("A PATH is empty.", "Check the variable or command that it comes from.")
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = load(modules, references)
