@@ -46,7 +46,6 @@ FAILING = {
     "definitions list": "--definitions nowhere",
     "definitions lint": "--definitions nowhere",
     "definitions lock": "v1.21.3 --definitions nowhere",
-    "check cluster": "nowhere",
     "tool build": "--keys nowhere",
 }
 #: It reads nothing that could be missing.
