@@ -74,6 +74,28 @@ def test_a_script_that_carries_packed_data_is_not_passed_over(kind: str, start: 
     assert found(b"\0" + data) is None
 
 
+def tar(data: bytes) -> bytes:
+    return make_layer({"k": data})
+
+
+@pytest.mark.parametrize("wrap", [base64.encodebytes, base64.b64encode], ids=["lines", "one line"])
+@pytest.mark.parametrize("inner", [bytes, tar], ids=["program", "tar"])
+@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "bzip2"])
+def test_a_script_that_carries_packed_data_as_text_is_not_passed_over(
+    kind: str, inner: Callable[[bytes], bytes], wrap: Callable[[bytes], bytes]
+) -> None:
+    script = b"#!/bin/sh\nbase64 -d <<E | unpack\n"
+    packed = PACKED[kind](inner(programs.plain().read_bytes()[:100_000]))
+    assert found(script + wrap(packed)) == "script with base64 data in it"
+
+
+def test_compressed_configuration_in_a_text_is_no_program() -> None:
+    # As in a release of helm, and in the source code that describes an API.
+    text = base64.b64encode(gzip.compress(b'{"name": "release", "info": {"status": "deployed"}}' * 50))
+    assert found(b"data:\n  release: " + text + b"\n") is None
+    assert found(b"a word of five letters: H4sIA" + b"A" * 60) is None
+
+
 def test_a_program_is_found_wherever_it_begins_and_however_it_is_read() -> None:
     program = programs.plain().read_bytes()[:5000]
     for before in (1, 63, 511, 512, 4093, 4096, 9000):
