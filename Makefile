@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
-.PHONY: help demo test lint format bench corpus fuzz references requirements clean
+.PHONY: help demo test lint format bench cluster corpus fuzz mutants references requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,12 @@ format: $(VENV)/.test ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+cluster: $(VENV)/.test ## check a real Kubernetes node with a pod, tamper with it, and show what is found (as root)
+	@scripts/system-packages test
+	@scripts/debian-programs
+	@scripts/kubernetes
+	$(BIN)/python -m pytest -n 0 -rP $(ARGS) tests/cluster/test_real_node.py
+
 bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to the benchmarks)
 	@scripts/system-packages test
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -57,6 +63,11 @@ fuzz: $(VENV)/.test ## feed changed inputs to every reader of hostile bytes, and
 corpus: $(VENV)/.test ## verify every case of the corpus of signatures with each Python, and with another implementation
 	@scripts/system-packages test
 	FIPSMANIFEST_WHOLE_CORPUS=1 $(BIN)/python -m pytest -n 2 $(ARGS) tests/trust
+
+mutants: $(VENV)/.test ## break important rules one by one, and run the tests that must find it (ARGS='inspect/ node/')
+	@scripts/system-packages test
+	@scripts/toolchains
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 references: $(VENV)/.test ## compile Go's native module again, and compare it with the references that ship
 	@scripts/toolchains

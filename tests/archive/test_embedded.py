@@ -18,7 +18,7 @@ from fipsmanifest.archive.embedded import Embedded
 from fipsmanifest.errors import Refused
 from fipsmanifest.inspect.nested import UnopenedContainer
 from tests.inspect.test_nested import OUTER, errors, judged, look
-from tests.support import edits, programs
+from tests.support import edits, programs, upstream
 from tests.support.registry import make_layer
 from tests.support.zips import Archive, Part
 
@@ -72,6 +72,28 @@ def test_a_script_that_carries_packed_data_is_not_passed_over(kind: str, start: 
     assert found(start + data) == f"script with {kind} data in it"
     # Data that is no text may hold anything.
     assert found(b"\0" + data) is None
+
+
+def tar(data: bytes) -> bytes:
+    return make_layer({"k": data})
+
+
+@pytest.mark.parametrize("wrap", [base64.encodebytes, base64.b64encode], ids=["lines", "one line"])
+@pytest.mark.parametrize("inner", [bytes, tar], ids=["program", "tar"])
+@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "bzip2"])
+def test_a_script_that_carries_packed_data_as_text_is_not_passed_over(
+    kind: str, inner: Callable[[bytes], bytes], wrap: Callable[[bytes], bytes]
+) -> None:
+    script = b"#!/bin/sh\nbase64 -d <<E | unpack\n"
+    packed = PACKED[kind](inner(programs.plain().read_bytes()[:100_000]))
+    assert found(script + wrap(packed)) == "script with base64 data in it"
+
+
+def test_compressed_configuration_in_a_text_is_no_program() -> None:
+    # As in a release of helm, and in the source code that describes an API.
+    text = base64.b64encode(gzip.compress(b'{"name": "release", "info": {"status": "deployed"}}' * 50))
+    assert found(b"data:\n  release: " + text + b"\n") is None
+    assert found(b"a word of five letters: H4sIA" + b"A" * 60) is None
 
 
 def test_a_program_is_found_wherever_it_begins_and_however_it_is_read() -> None:
@@ -166,3 +188,14 @@ def test_a_program_behind_the_end_of_a_tar_is_refused(tmp_path: Path, pack: Call
         assert "a tar archive with" in error.message
     (tmp_path / "k").write_bytes(tar + b"padding that means nothing" * 400)
     assert errors(look(tmp_path, tmp_path / "k")) == []
+
+
+@pytest.mark.parametrize("carried", [True, False])
+def test_a_package_whose_scriptlet_carries_a_program_is_not_passed_over(tmp_path: Path, carried: bool) -> None:
+    # rpm runs it when the package is installed; a Debian package has such scripts as files.
+    script = tmp_path / "script"
+    packed = base64.encodebytes(gzip.compress(programs.plain().read_bytes()[:40_000]))
+    script.write_bytes(b"base64 -d <<E | gunzip > /usr/bin/k\n" + packed + b"E\n" if carried else b"ldconfig\n")
+    package = upstream.nfpm(tmp_path / "rpm", changes={"scripts": {"postinstall": str(script)}})
+    found = [error for error in errors(look(tmp_path, package)) if isinstance(error, UnopenedContainer)]
+    assert [error.format for error in found] == ["RPM with a script with base64 data in it"] * carried

@@ -1,5 +1,6 @@
 """Names in archives as paths on a node: what is normalised, what is refused, where links lead."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -119,6 +120,23 @@ def test_the_last_part_is_left_alone_where_a_file_is_to_be_made() -> None:
 def test_links_in_a_circle_are_refused_and_named(path: str) -> None:
     with pytest.raises(Refused, match=rf"some\.tar: the links at '{path}' go in a circle"):
         resolve(path, LINKS, "some.tar")
+
+
+def test_as_many_links_are_followed_as_the_kernel_follows(tmp_path: Path) -> None:
+    links = {f"/l{number}": f"l{number - 1}" for number in range(1, 60)}
+    (tmp_path / "l0").touch()
+    for link, target in links.items():
+        (tmp_path / link[1:]).symlink_to(target)
+
+    for link in links:
+        try:
+            (tmp_path / link[1:]).stat()
+        except OSError as error:
+            assert error.errno == errno.ELOOP
+            with pytest.raises(Refused, match="go in a circle"):
+                resolve(link, links, "some.tar")
+        else:
+            assert resolve(link, links, "some.tar") == "/l0"
 
 
 def test_names_in_messages_are_short_and_obeyed_by_no_terminal() -> None:

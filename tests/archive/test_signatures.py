@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,27 @@ def at(offset: int, data: bytes, size: int = 70_000) -> bytes:
 EXT = struct.pack("<II", 16, 64) + bytes(48) + b"\x53\xef" + bytes(70_000)
 MBR = bytes(446) + b"\x80\0\0\0\x83\0\0\0" + struct.pack("<II", 2048, 4096) + bytes(48) + b"\x55\xaa" + bytes(512)
 
+ARJ_HEADER = bytes((30, 11, 1, 2, 0, 0, 2, 0)) + bytes(22) + b"a.arj\0\0"
+
 NOT_OPENED = {
+    # file(1) 5.44 says the same of all of these but zchunk, whose magic is of its own specification.
+    "UBIFS file system": b"\x31\x18\x10\x06" + bytes(99),
+    "JFFS2 file system": b"\x85\x19\x03\x20\x0c\0\0\0" + bytes(99),
+    "thin ar archive": b"!<thin>\n" + b"kubelet/        0           0     0     100755  100       `\n",
+    "ZPAQ archive": b"7kSt\xa0\x31\x83\xd3\x8c\xb2\x28\xb0\xd3zPQ\2\1" + bytes(99),
+    "zchunk data": b"\0ZCK1" + bytes(99),
+    "ACE archive": b"\x37\x4a\x31\0\0\0\x90**ACE**" + bytes(99),
+    "zoo archive": b"ZOO 2.10 Archive.\x1a\0\0\xdc\xa7\xc4\xfd" + bytes(99),
+    "data of dump(8)": at(24, b"\x6c\xea\0\0", 2000),
+    "HFS+ file system": at(1024, b"H+\0\4", 2000),
+    "ReiserFS file system": at(65588, b"ReIsEr2Fs"),
+    "ARJ archive": b"\x60\xea"
+    + struct.pack("<H", len(ARJ_HEADER))
+    + ARJ_HEADER
+    + struct.pack("<I", zlib.crc32(ARJ_HEADER))
+    + bytes(9),
+    "LHA archive": b"\x24\xd5-lh5-" + bytes(99),
+    "zlib data": zlib.compress(b"\x7fELF\2\1\1" + bytes(99)),
     "7z archive": b"7z\xbc\xaf\x27\x1c\0\4" + bytes(99),
     "RAR archive": b"Rar!\x1a\x07\1\0" + bytes(99),
     "Microsoft cabinet": b"MSCF\0\0\0\0" + bytes(99),
@@ -74,6 +95,10 @@ def test_lz4_is_named(tmp_path: Path) -> None:
         b"#!/bin/sh\necho hello\n",
         b"\x1f\x9d\xff",
         b"MSCF, said the file",
+        b"\x60\xea\x20\0" + bytes(99),
+        b"a list: -lh, -lz, -pm-",
+        zlib.compress(b"blob 5\0hello"),  # an object of git
+        b"x\x9c, and more text",
         b"x" * 54 + b"FAT16",
         b"some text with PK\5\6 in it" + bytes(30),
     ],

@@ -29,6 +29,7 @@ FAILING = {
     "audit": "nowhere",
     "inspect": "nowhere",
     "diff": "nowhere nowhere",
+    "check cluster": "nowhere",
     "explain": "nowhere",
     "init": "--kubernetes nowhere",
     "export": "junit nowhere --output nowhere",

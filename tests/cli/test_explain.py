@@ -92,6 +92,13 @@ def test_a_word_is_explained(word: str, kinds: list[str]) -> None:
     assert subprocess.run([PROGRAM, "explain", word], capture_output=True, timeout=60).stdout.count(b"\n") >= 1
 
 
+def test_everything_is_listed_without_placeholders() -> None:
+    done = subprocess.run([PROGRAM, "explain"], capture_output=True, check=True, text=True, timeout=60)
+
+    assert len(done.stdout.splitlines()) > 130
+    assert not re.search(r"[{}]", done.stdout)
+
+
 def test_an_error_has_its_reason_in_json(tmp_path: Path) -> None:
     command = [str(PROGRAM), "verify", str(tmp_path / "missing.asc"), "--keys", str(tmp_path), "--json"]
     done = subprocess.run(command, capture_output=True, timeout=60)

@@ -628,3 +628,23 @@ class TestGate:
         ended = inspect(tmp_path, "--require", "proven", "--exceptions", "exceptions.toml", "kubelet")
         assert (ended.code, ended.stdout) == (2, "")
         assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("modules", "code"),
+    [
+        ([], 0),
+        (["--module", "boringcrypto"], 0),
+        (["--module", "go-native", "--module", "boringcrypto"], 0),
+        (["--module", "go-native"], 5),
+        (["--module", "openssl"], 2),
+    ],
+)
+def test_the_gate_accepts_the_modules_that_are_named(tmp_path: Path, modules: list[str], code: int) -> None:
+    assert inspect(tmp_path, "--require", "proven", *modules, programs.boring()).code == code
+
+
+def test_an_empty_path_is_not_the_working_directory(tmp_path: Path) -> None:
+    shutil.copy(programs.boring(), tmp_path / "kubelet")
+    ended = inspect(tmp_path, "--require", "proven", "")
+    assert (ended.code, "A PATH is empty." in ended.stderr) == (2, True)

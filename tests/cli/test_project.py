@@ -182,3 +182,22 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_json(item) for item in value]
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("fipsmanifest rel", ["release"]),
+        ("fipsmanifest release v1.2", ["v1.21.3", "v1.22.8"]),
+        ("fipsmanifest release --definitions elsewhere v1", []),
+        ("fipsmanifest release v1.21.3 --el ", ["7", "8"]),
+        ("fipsmanifest release v1.22.8 --el ", ["8"]),
+        ("fipsmanifest overrides v1.22.8 --el ", ["8"]),
+        ("fipsmanifest export sar", ["sarif"]),
+        ("fipsmanifest explain no-se", ["no-secret-key", "no-section-headers"]),
+    ],
+)
+def test_a_shell_completes_values(line: str, values: list[str]) -> None:
+    words = line.split(" ")
+    completing = {"_FIPSMANIFEST_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    assert run(TOP, code=0, **completing).stdout.split() == values

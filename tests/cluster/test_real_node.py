@@ -71,6 +71,8 @@ def test_another_kubelet_in_place_of_the_one_that_runs_is_found(happened: dict[s
 def test_a_changed_layer_is_found(happened: dict[str, Any]) -> None:
     assert happened["snapshot"]["code"] == 1
     assert "images" in {check for check, _, _ in failures(happened["snapshot"])}
+    print(happened["shown"])  # noqa: T201 - for `make cluster`
+    assert "[FAIL] images: " in happened["shown"] and "Verdict: INVALID (1 node: 1 invalid; " in happened["shown"]
 
 
 def test_nothing_is_left_and_a_node_without_kubelet_is_unknown(happened: dict[str, Any]) -> None:

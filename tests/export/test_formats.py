@@ -382,6 +382,20 @@ def test_junit_of_an_inspection_fails_where_the_gate_does() -> None:
     assert set(junit(export("junit", samples.passed_inspection())).values()) == {"pass"}
 
 
+def test_a_proven_program_that_the_gate_refuses_passes_in_no_format(tmp_path: Path) -> None:
+    # Its module is proven, and is none that the gate accepts.
+    refusal = {"code": 5, "message": "dist/kubelet has another module.", "path": "dist/kubelet", "container": None}
+    document = samples.passed_inspection() | {"errors": [{**refusal, "advice": "", "verdict": "proven"}]}
+    document["gate"] |= {"passed": False}
+
+    assert junit(export("junit", document))["program: dist/kubelet"] == "failure"
+    (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+    assert run["results"][0]["message"]["text"] == "dist/kubelet has another module."
+    assert run["results"][0]["level"] == "error"
+    assert '<p class="badge bad">not passed</p>' in export("html", document)
+    assert json.loads(export("in-toto", document))["predicate"]["verificationResult"] == "FAILED"
+
+
 @pytest.mark.parametrize("document", [samples.inspection(files=[]), samples.manifest(components=[])])
 def test_junit_of_a_document_without_programs_or_components_is_an_error(document: dict[str, Any]) -> None:
     assert "error" in junit(export("junit", document)).values()

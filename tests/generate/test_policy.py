@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fipsmanifest.generate.policy import Subject, judge
 from fipsmanifest.model.definition import Component
-from fipsmanifest.model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, Verdict
+from fipsmanifest.model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, ModuleFamily, Verdict
 
 DIGEST = "d" * 64
 
@@ -120,3 +122,34 @@ def test_tampering_is_refused_whatever_is_required_and_excepted(
 
 def test_a_false_claim_can_be_known() -> None:
     assert judge(component("known"), "x86_64", [subject(Verdict.CONTRADICTED, code="cgo-off")]).refusals == ()
+
+
+def native() -> Subject:
+    """A program with Go's native module, proven."""
+    module = DetectedModule(
+        "go-native-v1.0.0-c2097c7c-x86_64", "Go Cryptographic Module", "sha256-source", "c" * 64, "x86_64", "shipped"
+    )
+    crypto = CryptoFacts(Verdict.PROVEN, module, {"code": "native-proven"})
+    return Subject("pkg", "x86_64", replace(subject(Verdict.PROVEN).finding, crypto=crypto))
+
+
+@pytest.mark.parametrize(
+    ("families", "subjects", "refusals"),
+    [
+        # Without a list it is BoringCrypto alone, as before there was another one.
+        (None, [PROVEN], 0),
+        (None, [native()], 2),
+        (None, [PROVEN, native()], 1),
+        (("go-native",), [native()], 0),
+        (("go-native",), [PROVEN], 2),
+        (("boringcrypto", "go-native"), [PROVEN, native()], 0),
+    ],
+)
+def test_a_module_is_accepted_where_its_family_is_named(
+    families: tuple[ModuleFamily, ...] | None, subjects: list[Subject], refusals: int
+) -> None:
+    named = {} if families is None else {"families": families}
+    judgement = judge(component("proven"), "x86_64", subjects, **named)
+    assert len(judgement.refusals) == refusals, judgement.refusals
+    if families is None and subjects == [native()]:
+        assert "the module has to be boringcrypto, not go-native" in judgement.refusals[0]

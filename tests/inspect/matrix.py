@@ -136,8 +136,18 @@ OTHERS = {
     "go1.21 arm64 plain": _plain(partial(build_arm64, GO_1_21, boring=False, cgo=False)),
     "go1.21 plain, no crypto imported": _no_crypto(programs.plain_without_crypto),
     "go1.21 plain, names of hashes alone": _no_crypto(programs.plain_with_names_of_hashes),
-    "go1.24 GOFIPS140=v1.0.0": _native(partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="v1.0.0")),
-    "go1.27 GOFIPS140=v1.0.0": _native(partial(build, toolchains.GO_1_27, boring=False, GOFIPS140="v1.0.0")),
+    "go1.24 GOFIPS140=v1.0.0": Row(
+        partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="v1.0.0"),
+        "proven",
+        "native-proven",
+        "go-native-v1.0.0-x86_64",
+    ),
+    "go1.27 GOFIPS140=v1.0.0": Row(
+        partial(build, toolchains.GO_1_27, boring=False, GOFIPS140="v1.0.0"),
+        "proven",
+        "native-proven",
+        "go-native-v1.0.0-c2097c7c-x86_64",
+    ),
     "go1.24 GOFIPS140=latest": _native(partial(build, toolchains.GO_1_24, boring=False, GOFIPS140="latest")),
     "go1.26 GOFIPS140=latest": _native(partial(build, toolchains.GO_1_26, boring=False, GOFIPS140="latest")),
     "go1.24 GOFIPS140=latest, fips140=only": _native(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 from pydantic import ValidationError
 
 from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram
 from fipsmanifest.inspect.nested import LocatedFinding
+from fipsmanifest.inspect.table import load
+from fipsmanifest.model.acceptance import PROVEN, Requirement
 from fipsmanifest.model.exceptions import VerdictException
-from fipsmanifest.model.finding import CryptoFacts, Finding, Verdict
+from fipsmanifest.model.finding import CryptoFacts, DetectedModule, Finding, ModuleFamily, Verdict
 
 #: DESIGN section 6 and the README's section on the gate, by hand.
 PASSES = {"proven": True, "no-crypto": True, "not-go": True}
@@ -198,3 +203,47 @@ def test_no_exception_accepts_all_that_is_not_opened(path: str) -> None:
         excuse(path, "unopened")
     assert excuse(path, "plain").path == path
     assert excuse("*.qcow2", "unopened").path == "*.qcow2"
+
+
+BORING = DetectedModule(
+    "boringcrypto-20210429-x86_64", "BoringCrypto", "hmac-sha512", load().rows[2].digest.hex(), "x86_64", "shipped"
+)
+#: fips140.sum of Go 1.27.3: the source that certificate 5247 covers, and the one that is in process.
+VALIDATED = "daf3614e0406f67ae6323c902db3f953a1effb199142362a039e7526dfb9368b"
+IN_PROCESS = "9b28f847fdf1db4a36cb2b2f8ec09443c039383f085630a03ecfaddf6db7ea23"
+
+
+def native(source: str, row: Literal["shipped", "local"] = "shipped") -> DetectedModule:
+    return DetectedModule("go-native-x-x86_64", "Go Cryptographic Module", "sha256-source", source, "x86_64", row)
+
+
+def required(standard: str | None = None, *families: ModuleFamily) -> Requirement:
+    certified = load().certified(f"FIPS {standard}") if standard else None
+    return replace(PROVEN, families=families or PROVEN.families, certified=certified)
+
+
+@pytest.mark.parametrize(
+    ("module", "requirement", "passes"),
+    [
+        (native(VALIDATED), required(), False),
+        (native(VALIDATED), required(None, "go-native"), True),
+        (native(VALIDATED), required("140-3", "go-native"), True),
+        (native(VALIDATED), required("140-2", "go-native"), False),
+        (native(IN_PROCESS), required(None, "go-native"), True),
+        # It is in process, and has no certificate.
+        (native(IN_PROCESS), required("140-3", "go-native"), False),
+        # Its user vouches for the reference; no certificate does.
+        (native(VALIDATED, "local"), required("140-3", "go-native"), False),
+        (BORING, required("140-2"), True),
+        (BORING, required(None, "go-native"), False),
+    ],
+)
+def test_the_gate_accepts_the_modules_and_the_standard_that_are_named(
+    module: DetectedModule, requirement: Requirement, passes: bool
+) -> None:
+    gate = Gate((), requirement)
+    found = program("x", "proven").finding
+    gate.add(LocatedFinding(None, None, replace(found, crypto=CryptoFacts(Verdict.PROVEN, module, {"code": "y"}))))
+    decision = gate.decide()
+    assert (not decision.refusals) is passes
+    assert decision.proven == passes

@@ -14,9 +14,11 @@ import tarfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
+from examples.upstream import goprograms
 
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
 from fipsmanifest.fetch.cache import Cache
@@ -24,7 +26,7 @@ from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.nested import MAX_DEPTH, LocatedFinding, Outcome, UnopenedContainer
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.table import load
-from tests.support import edits, programs, upstream
+from tests.support import edits, programs, toolchains, upstream
 from tests.support.registry import make_image, make_layer, skopeo
 from tests.support.zips import Archive, Part
 
@@ -443,3 +445,31 @@ def test_a_layer_is_judged_by_its_tar_whatever_its_table_of_contents_says(tmp_pa
     (tmp_path / "some").mkdir()
     target, name = in_tarball(tmp_path / "some", "layer", data)
     assert judged(look(tmp_path, target)) == {f"{name}|/opt/kubelet": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "verdict"),
+    [
+        ({}, "proven"),
+        ({"Env": ["PATH=/bin", "GODEBUG=fips140=on"]}, "proven"),
+        ({"Env": ["GODEBUG=http2client=0"]}, "proven"),
+        ({"Env": ["GODEBUG=fips140=off"]}, "other-module"),
+        ({"env": ["GODEBUG=http2client=0,fips140=off"]}, "other-module"),  # Go takes keys in any case
+        ({"Env": ["GODEBUG="]}, "proven"),
+    ],
+)
+def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program(
+    tmp_path: Path, runtime: dict[str, Any], verdict: str
+) -> None:
+    native = goprograms.build(
+        "sha",
+        root=toolchains.GO_1_26,
+        boring=False,
+        cgo=False,
+        main=programs.SHA_MAIN,
+        environment={"GOFIPS140": "v1.0.0"},
+    )
+    files = {"bin/native": native.read_bytes(), "bin/boring": programs.boring().read_bytes()}
+    make_image(tmp_path / "layout", "v1", {"amd64": [make_layer(files)]}, runtime=runtime)
+    found = {place.rpartition("/")[2]: str(seen) for place, seen in judged(look(tmp_path, tmp_path / "layout")).items()}
+    assert found == {"native": verdict, "boring": "proven"}

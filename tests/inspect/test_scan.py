@@ -206,6 +206,42 @@ def test_what_a_link_leads_to_outside_of_all_that_is_named_is_looked_at(
     assert told([root / "usr/bin"], inspector, cache)[f"{root}/usr/bin/relative"] == "not-go"
 
 
+@pytest.mark.parametrize(
+    ("directory", "target", "link"),
+    [("up", ".", "up/../runc"), ("usr/bin/up", "..", "usr/bin/up/../../runc"), ("up", "usr/..", "up/./../runc")],
+)
+def test_a_link_that_climbs_out_over_another_link_is_followed_out(
+    tmp_path: Path, outside: Path, inspector: Inspector, cache: Cache, directory: str, target: str, link: str
+) -> None:
+    # By its name alone the link leads to the harmless file in the root; the kernel opens the one above.
+    root = tmp_path / "root"
+    (root / directory).symlink_to(target)
+    (root / "link").symlink_to(link)
+    (root / "runc").write_text("#!/bin/sh\n")
+    shutil.copy(outside / "runc", tmp_path / "runc")
+    assert (root / "link").read_bytes() == (tmp_path / "runc").read_bytes()
+    assert told([root], inspector, cache) == {f"{root}/link": "not-go"}
+
+
+def test_a_path_that_is_too_long_to_open_is_an_error_and_the_others_are_told(
+    tmp_path: Path, inspector: Inspector, cache: Cache
+) -> None:
+    root = many(tmp_path / "root", 3)
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        for _ in range(20):
+            Path("a" * 240).mkdir()
+            os.chdir("a" * 240)
+    finally:
+        os.chdir(here)
+    outcomes = list(scan([root], inspector, cache))
+    (error,) = [item for item in outcomes if not isinstance(item, LocatedFinding)]
+    assert isinstance(error, Incomplete)
+    assert "File name too long" in error.message
+    assert len(outcomes) == 4
+
+
 def test_the_links_of_a_node_s_root_stay_in_it(
     tmp_path: Path, outside: Path, inspector: Inspector, cache: Cache
 ) -> None:

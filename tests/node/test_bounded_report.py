@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 import fipsmanifest
-from fipsmanifest.node.bounded import SMALLEST, bounded_json
+from fipsmanifest.node.bounded import bounded_json
 from fipsmanifest.node.main import main
-from fipsmanifest.node.options import CHECKS
+from fipsmanifest.node.options import CHECKS, SMALLEST_REPORT
 from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Result
 from tests.node.test_report import HOST, NASTY
@@ -45,7 +45,7 @@ def many(status: str, number: int) -> list[Result]:
     ]
 
 
-@pytest.mark.parametrize("limit", [*range(SMALLEST, 1400, 37), 4096, 100_000])
+@pytest.mark.parametrize("limit", [*range(SMALLEST_REPORT, 1400, 37), 4096, 100_000])
 def test_every_limit_gives_a_report_of_the_schema_with_verdict_and_counts(limit: int) -> None:
     results = many(PASS, 900) + many(FAIL, 300) + many(UNKNOWN, 200)
 
@@ -88,7 +88,7 @@ def test_names_that_a_node_chose_cannot_make_it_longer_or_invalid() -> None:
     host = FULL_HOST | {"name": "n" * 5000, "os": "\x1b[31m", "kernel": "\u202e" * 500}
     results = [Result("files", NASTY * 3, FAIL, NASTY, NASTY, {"code": "digest", "text": NASTY}, NASTY)] * 50
 
-    for limit in (SMALLEST, 1000, 4096):
+    for limit in (SMALLEST_REPORT, 1000, 4096):
         bounded(limit, *results, host=host, warnings=[NASTY])
 
 

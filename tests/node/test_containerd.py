@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import pytest
 
-from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.node.checks import container_pods, images, processes
 from fipsmanifest.node.checks.images import containers
 from fipsmanifest.node.result import Listed, Node, Result
@@ -63,13 +62,6 @@ def containerd(empty: Containerd, listed_image: Archive) -> Containerd:
 def manifest(listed_image: Archive) -> Listed:
     node = {"roles": {"control-plane": ["etcd"]}}
     return Listed("m.asc", {"files": [], "images": [listed_image.listed()], "node": node})
-
-
-@pytest.fixture(scope="module")
-def tool(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tool") / "dkp-fips-tool"
-    build_tool(forge.trust_folder, path)
-    return path
 
 
 class Look(Protocol):

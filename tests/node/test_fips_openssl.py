@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from fipsmanifest.generate.tool import build_tool
 from tests.node.test_services import ALLOWED, certificate, check, openssl_server, outside
 from tests.support import roots
 from tests.support.forge import Forge
@@ -102,13 +101,6 @@ def broken(fips: FipsHost, tmp_path: Path) -> FipsHost:
     return FipsHost(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def tool(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tool") / "dkp-fips-tool"
-    build_tool(forge.trust_folder, path)
-    return path
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
@@ -120,6 +112,12 @@ def signed(forge: Forge, tmp_path: Path, root: Path) -> Path:
     path = tmp_path / "m.asc"
     path.write_bytes(forge.clearsign(roots.payload_of(roots.make(root))))
     return path
+
+
+def fips_mode(tool: Path, root: Path, signed: Path) -> list[str | Path]:
+    """Return the command that checks FIPS mode alone, by the Python that uses the system's OpenSSL."""
+    options: list[str | Path] = ["--json", "--root", root, "--live", "--only", "fips-mode"]
+    return [_PYTHON, "-I", "-S", "-B", tool, *options, signed]
 
 
 def run(host: FipsHost, *command: str | Path) -> tuple[int, dict[str, Any]]:
@@ -152,20 +150,7 @@ class TestHashing:
     def test_a_module_that_fails_its_integrity_check_is_not_passed_over(
         self, broken: FipsHost, tool: Path, root: Path, signed: Path
     ) -> None:
-        command: list[str | Path] = [
-            _PYTHON,
-            "-I",
-            "-S",
-            "-B",
-            tool,
-            "--json",
-            "--root",
-            root,
-            "--live",
-            "--only",
-            "fips-mode",
-            signed,
-        ]
+        command = fips_mode(tool, root, signed)
 
         code, report = on_a_fips_kernel(broken, *command)
 
@@ -175,20 +160,7 @@ class TestHashing:
         assert (code, report["host"]["hash"]) == (1, "builtin")
 
     def test_a_module_that_holds_is_no_finding(self, fips: FipsHost, tool: Path, root: Path, signed: Path) -> None:
-        command: list[str | Path] = [
-            _PYTHON,
-            "-I",
-            "-S",
-            "-B",
-            tool,
-            "--json",
-            "--root",
-            root,
-            "--live",
-            "--only",
-            "fips-mode",
-            signed,
-        ]
+        command = fips_mode(tool, root, signed)
 
         _, report = on_a_fips_kernel(fips, *command)
 

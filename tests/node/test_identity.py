@@ -382,6 +382,31 @@ class TestInjected:
         assert found.status == "pass", found
         assert found.evidence["godebug"] == "x=1"
 
+    # containerd's opt plugin gives each shim one, whether it is there or not.
+    @pytest.mark.parametrize(
+        ("value", "status"),
+        [
+            ("{0}/absent", "pass"),
+            ("{0}/empty:{0}/absent", "pass"),
+            ("{0}/absent:{0}/bin", "fail"),
+            ("{0}/absent:", "fail"),
+            ("absent", "fail"),
+            ("{0}/absent/$ORIGIN", "fail"),
+        ],
+    )
+    def test_a_search_path_without_a_library_passes(
+        self, value: str, status: str, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        (tmp_path / "empty").mkdir()
+        program = copy_of(SLEEP, tmp_path / "bin" / self.NAME)
+        pid = run(program, "100", env={"LD_LIBRARY_PATH": value.format(tmp_path)}).pid
+        time.sleep(0.2)
+
+        found = of(pid, check(self.manifest(tmp_path)))
+
+        assert found.status == status, found
+        assert status == "pass" or found.evidence["code"] == "loader-environment"
+
     @pytest.mark.parametrize("how", ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "deleted"])
     def test_what_the_loader_was_told_to_load_fails(
         self, how: str, run: Callable[..., subprocess.Popen[str]], library: Path, tmp_path: Path

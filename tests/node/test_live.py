@@ -14,20 +14,12 @@ import jsonschema
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.generate.tool import build_tool
 from tests.node.test_report import SCHEMA
 from tests.node.test_services import ALLOWED, certificate, free_port, go_server, openssl_server
 from tests.support import roots
 from tests.support.forge import PYTHONS, Forge
 
 __all__ = ["certificate"]
-
-
-@pytest.fixture(scope="module")
-def tool(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tool") / "dkp-fips-tool"
-    build_tool(forge.trust_folder, path)
-    return path
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import fipsmanifest
-from fipsmanifest.node import report
+from fipsmanifest.node import host, report
 from fipsmanifest.node.checks import files
 from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
@@ -192,8 +192,8 @@ def test_each_component_has_one_line_and_its_worst_result_decides() -> None:
 
 
 def test_text_says_whose_hash_it_was() -> None:
-    assert "hashed with the host's OpenSSL" in report.heading(HOST)
-    assert "Python's own code" in report.heading(HOST | {"hash": "builtin"})
+    assert "hashed with the host's OpenSSL" in host.heading(HOST)
+    assert "Python's own code" in host.heading(HOST | {"hash": "builtin"})
 
 
 def test_colour_is_for_terminals() -> None:

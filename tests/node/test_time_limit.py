@@ -15,12 +15,9 @@ import jsonschema
 import pytest
 
 from fipsmanifest.node import deadline
-from tests.node.test_live import tool
 from tests.node.test_report import SCHEMA
 from tests.support import roots
 from tests.support.forge import Forge
-
-__all__ = ["tool"]
 
 SILENT, HANGING = ((sys.executable, "-m", "tests.node.hanging", kind) for kind in ("silent", "root"))
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")

@@ -270,7 +270,7 @@ class TestReleaseScript:
             return page.read_text()
 
         planned = summary(shipped, "--first-lock", plan=True)
-        assert "## Kubernetes v1.21.3: planned, nothing is signed or published" in planned
+        assert "## Kubernetes v1.21.3: planned, nothing signed or published" in planned
         assert "| create | tool/manifests/v1.21.3/1/manifest-rhel8.json.asc | to be signed |" in planned
         assert "No serial before it is published." in planned
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.cli import summary
-from fipsmanifest.errors import FipsManifestError
+from fipsmanifest.errors import FipsManifestError, Incomplete
 from fipsmanifest.state import durable, rollback
 from fipsmanifest.trust.store import Trust
 
@@ -124,3 +124,33 @@ def test_a_summary_of_another_user_is_appended_to(tmp_path: Path) -> None:
     os.chown(file, _OTHER, _OTHER)
     summary.write(file, ["text"])
     assert file.read_text() == _BEFORE + "text\n"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path, linked: bool) -> None:
+    # As for a device: root could replace even /dev/null and /dev/stdout by a file.
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        durable.write(tmp_path / ("link" if linked else "pipe"), b"report")
+        assert os.read(reader, 100) == b"report"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_pipe_that_nobody_reads_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Incomplete, match="could not be written"):
+        durable.write(tmp_path / "pipe", b"report")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_an_open_file_is_written_to_by_its_descriptor(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        file.write(b"before ")
+        file.flush()
+        durable.write(Path(f"/proc/self/fd/{file.fileno()}"), b"report")
+    assert (tmp_path / "out").read_bytes() == b"before report"

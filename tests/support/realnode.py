@@ -217,12 +217,19 @@ class RealNode:
         )
 
     def check(self, kubeconfig: Path, *options: str) -> dict[str, Any]:
-        """Check the cluster as a user does."""
-        command = [sys.executable, "-m", "fipsmanifest.cli.main", "check", "cluster", "--json", *options]
+        """Check the cluster as a program does."""
+        done = self._run(kubeconfig, "--json", *options)
+        return {"code": done.returncode, "errors": done.stderr, "found": json.loads(done.stdout or "{}")}
+
+    def show(self, kubeconfig: Path) -> str:
+        """Return what a person sees of a check."""
+        return self._run(kubeconfig).stdout
+
+    def _run(self, kubeconfig: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fipsmanifest.cli.main", "check", "cluster", *options]
         given = ["--keys", str(self.folder / "keys"), "--kubeconfig", str(kubeconfig), "--node-timeout", "30s"]
         manifest = str(self.folder / "manifest-rhel8.json.asc")
-        done = subprocess.run([*command, *given, manifest], capture_output=True, text=True, timeout=120, check=False)
-        return {"code": done.returncode, "errors": done.stderr, "found": json.loads(done.stdout or "{}")}
+        return subprocess.run([*command, *given, manifest], capture_output=True, text=True, timeout=120, check=False)
 
 
 def _inside(folder: Path, group: str) -> dict[str, Any]:
@@ -258,6 +265,7 @@ def _inside(folder: Path, group: str) -> dict[str, Any]:
             with program.open("ab") as file:
                 file.write(b"changed")
         result["snapshot"] = real.check(kubeconfig)
+        result["shown"] = real.show(kubeconfig)
         result["left"] = [
             item["metadata"]["name"]
             for page in api.pages("/api/v1/namespaces/fipsmanifest/pods")

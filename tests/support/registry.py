@@ -283,12 +283,18 @@ def make_layer(files: Mapping[str, bytes | str]) -> bytes:
 
 
 def make_image(
-    layout: Path, tag: str, platforms: Mapping[str, Iterable[bytes]], *, index: bool = True, zstd: bool = False
+    layout: Path,
+    tag: str,
+    platforms: Mapping[str, Iterable[bytes]],
+    *,
+    index: bool = True,
+    zstd: bool = False,
+    runtime: Mapping[str, Any] | None = None,
 ) -> str:
     """Put an image into an OCI layout (made where it is missing) and give the digest that ``tag`` names there.
 
     ``platforms`` maps Go's architecture to the uncompressed layers; without ``index`` the one platform's manifest is
-    named itself. Layers are compressed with gzip, or with ``zstd``.
+    named itself. Layers are compressed with gzip, or with ``zstd``. ``runtime`` is the configuration's ``config``.
     """
     manifests = []
     for architecture, layers in platforms.items():
@@ -303,7 +309,7 @@ def make_image(
         config = {
             "architecture": architecture,
             "os": "linux",
-            "config": {},
+            "config": dict(runtime or {}),
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": [{"created_by": "test"} for _ in diff_ids],
         }

@@ -61,7 +61,7 @@ class SeaweedFS:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.kill()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -111,21 +111,11 @@ class SeaweedFS:
         try:
             self._wait()
         except BaseException:
-            self.stop()
+            self.kill()
             raise
 
-    def stop(self) -> None:
-        """End the server, harshly if it does not go."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._end()
-
     def kill(self) -> None:
-        """End the server without a word; `start` brings it back with what it had."""
+        """End the server at once: asked, it takes seconds. `start` brings it back with what it had."""
         if self._process is not None:
             self._process.kill()
         self._end()
@@ -203,7 +193,7 @@ class SeaweedFS:
             except urllib.error.HTTPError as error:
                 error.close()
             except OSError:
-                time.sleep(0.2)
+                time.sleep(0.05)
                 continue
             try:
                 client = client or self.client()
@@ -213,7 +203,7 @@ class SeaweedFS:
                 client.delete_bucket(Bucket="ready")
                 return
             except (BotoCoreError, ClientError):
-                time.sleep(0.3)
+                time.sleep(0.05)
         raise RuntimeError("SeaweedFS did not come up: " + (self.folder / "log").read_text()[-2000:])
 
 

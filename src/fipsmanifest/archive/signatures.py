@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 
 #: First bytes of a file that `format_of` needs: btrfs has its magic at 64 KiB (btrfs on-disk format, "Superblock").
@@ -49,6 +50,20 @@ _AT_START = (
     (b"LUKS\xba\xbe", "LUKS encrypted volume"),
     (b"SKUL\xba\xbe", "LUKS encrypted volume"),
     (b"\x27\x05\x19\x56", "U-Boot image"),
+    (b"\x31\x18\x10\x06", "UBIFS file system"),
+    (b"\x85\x19\x03\x20", "JFFS2 file system"),
+    (b"\x85\x19\x01\xe0", "JFFS2 file system"),
+    (b"\x85\x19\x02\xe0", "JFFS2 file system"),
+    (b"\x19\x85\x20\x03", "JFFS2 file system"),
+    (b"\x19\x85\xe0\x01", "JFFS2 file system"),
+    (b"\x19\x85\xe0\x02", "JFFS2 file system"),
+    (b"!<thin>\n", "thin ar archive"),
+    (b"zPQ\x01", "ZPAQ archive"),
+    (b"zPQ\x02", "ZPAQ archive"),
+    (b"7kSt\xa0\x31\x83\xd3\x8c\xb2\x28\xb0\xd3zPQ", "ZPAQ archive"),
+    (b"BZ3v1", "bzip3 data"),
+    (b"RZIP\x02", "rzip data"),
+    (b"\0ZCK1", "zchunk data"),
     (b"Salted__", "data encrypted by openssl"),
     (b"age-encryption.org/", "data encrypted by age"),
 )
@@ -56,20 +71,32 @@ _AT_START = (
 _AT = (
     (3, b"NTFS    ", "NTFS file system"),
     (3, b"EXFAT   ", "exFAT file system"),
+    (7, b"**ACE**", "ACE archive"),
+    (20, b"\xdc\xa7\xc4\xfd", "zoo archive"),
+    (24, b"\x6c\xea\0\0", "data of dump(8)"),
     (64, b"\x7f\x10\xda\xbe", "VDI disk image"),
     (512, b"EFI PART", "disk image (GPT)"),
     (4096, b"EFI PART", "disk image (GPT)"),
     (512, b"LABELONE", "LVM physical volume"),
     (1024, b"\xe2\xe1\xf5\xe0", "EROFS file system"),
     (1024, b"\x10\x20\xf5\xf2", "F2FS file system"),
+    (1024, b"H+\0\x04", "HFS+ file system"),
+    (1024, b"HX\0\x05", "HFS+ file system"),
+    (4120, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9", "bcachefs file system"),
     (32769, b"CD001", "ISO 9660 image"),
     (32769, b"NSR0", "UDF image"),
     (32769, b"BEA01", "UDF image"),
+    (65588, b"ReIsErFs", "ReiserFS file system"),
+    (65588, b"ReIsEr2Fs", "ReiserFS file system"),
+    (65588, b"ReIsEr3Fs", "ReiserFS file system"),
     (65600, b"_BHRfS_M", "btrfs file system"),
 )
 
 #: Scripts that unpack what they carry: the comment that makeself and shar write near their start.
 _SCRIPT = re.compile(rb"#!.{0,2048}?(generated using Makeself|This is a shell archive)", re.DOTALL)
+
+#: Size and sum of the first header, and a method: LHA's own, LArc's and PMarc's (lha, ``header.doc``).
+_LHA = re.compile(rb"..-(?:lh[0-9dx]|lz[45s]|pm[0-2s])-", re.DOTALL)
 
 _ELF = b"\x7fELF"
 _DMG = b"koly\0\0\0\x04"
@@ -102,6 +129,30 @@ def _is_compress(head: bytes, _: bytes) -> bool:
 def _is_old_zstd(head: bytes, _: bytes) -> bool:
     # zstd_legacy.h: versions 0.1 to 0.7.
     return head[1:4] == b"\xb5\x2f\xfd" and head[0] in (0x1E, *range(0x22, 0x28))
+
+
+def _is_arj(head: bytes, _: bytes) -> bool:
+    """Check an ARJ archive's main header: the mark, a size, and a checksum (unarj, ``technote.txt``)."""
+    if not head.startswith(b"\x60\xea") or len(head) < 8:
+        return False
+    size = int.from_bytes(head[2:4], "little")
+    header, checksum = head[4 : 4 + size], head[4 + size : 8 + size]
+    return 30 <= size <= 2600 and len(checksum) == 4 and zlib.crc32(header) == int.from_bytes(checksum, "little")
+
+
+def _is_lha(head: bytes, _: bytes) -> bool:
+    return _LHA.match(head) is not None
+
+
+def _is_zlib(head: bytes, _: bytes) -> bool:
+    """Check for a zlib stream (RFC 1950) of a program or tar: its two first bytes alone are those of much else."""
+    if len(head) < 2 or head[0] & 0x8F != 8 or (head[0] << 8 | head[1]) % 31 or head[1] & 0x20:
+        return False
+    try:
+        start = zlib.decompressobj().decompress(head, 512)
+    except zlib.error:
+        return False
+    return start.startswith(_ELF) or start[257:262] == b"ustar"
 
 
 def _is_ext(head: bytes, _: bytes) -> bool:
@@ -148,6 +199,9 @@ _TESTS: tuple[tuple[Callable[[bytes, bytes], bool], str], ...] = (
     (_is_appimage, "AppImage"),
     (_is_compress, "data of compress(1)"),
     (_is_old_zstd, "zstd data of an old format"),
+    (_is_arj, "ARJ archive"),
+    (_is_lha, "LHA archive"),
+    (_is_zlib, "zlib data"),
     (_is_ext, "ext2/3/4 file system"),
     (_is_fat, "FAT file system"),
     (_is_partitioned, "disk image (MBR)"),

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ..inspect.descriptions import SENTENCES, VERDICTS
+from ..inspect.descriptions import SENTENCES, VERDICTS, general_sentence
 from ..model.explanations import CHECKS, EXIT_CODES, REASONS, REQUIREMENTS
-from . import options, output
+from . import completion, options, output
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,12 @@ class Explanation:
 
 def explain(
     word: Annotated[
-        str | None, typer.Argument(metavar="CODE", help="Such as 5, not-proven, declared or fips-mode.  [default: all]")
+        str | None,
+        typer.Argument(
+            metavar="CODE",
+            help="Such as 5, not-proven, declared or fips-mode.  [default: all]",
+            autocompletion=completion.explained,
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -71,6 +76,5 @@ def explanations() -> Iterator[Explanation]:
         yield Explanation(name, "requirement", meaning, "")
     for name, (meaning, advice) in CHECKS.items():
         yield Explanation(name, "check", meaning, advice)
-    for name, sentence in SENTENCES.items():
-        text = sentence.format(module="The module", version="it names", found="named in the evidence")
-        yield Explanation(name, "evidence code", text, "")
+    for name in SENTENCES:
+        yield Explanation(name, "evidence code", general_sentence(name), "")

@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
+import click
 import typer
 
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance
-from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several
+from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, Several, UsageError
 from ..export.formats import FormatName
 from ..fetch.cache import Cache, default_root
 from ..fetch.http import Http
@@ -25,6 +26,7 @@ from ..inspect.scan import RemoteImage, scan
 from ..inspect.table import Table, load
 from ..model.acceptance import DEFAULT_FAMILIES, PROVEN
 from ..model.artifact import SkippedPart
+from ..model.finding import ModuleFamily
 from ..oci.registry import parse_reference
 from ..progress import Progress
 from . import options, output
@@ -57,9 +59,11 @@ def inspect(
         ),
     ] = None,
     module: Annotated[
-        list[Literal["boringcrypto", "go-native"]] | None,
+        # typer takes no list of literals.
+        list[str] | None,
         typer.Option(
             "--module",
+            click_type=click.Choice(get_args(ModuleFamily)),
             envvar="FIPSMANIFEST_MODULE",
             metavar="NAME",
             help="For --require: accept this module as proven, boringcrypto or go-native. Repeatable (in the variable: "
@@ -121,11 +125,14 @@ def inspect(
     and no exception names it, or if no program is proven.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
+    if "" in paths:
+        # `Path` would take it for the working directory, and the gate would judge something else.
+        raise UsageError("A PATH is empty.", "Check the variable or command that it comes from.")
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
-    requirement = replace(PROVEN, families=tuple(module or DEFAULT_FAMILIES), certified=certified)
+    requirement = replace(PROVEN, families=cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES, certified=certified)
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
+from . import completion
 from .output import Session
 
 
@@ -38,8 +39,16 @@ def refuse_ignored(ctx: typer.Context, names: dict[str, str], because: str) -> N
 Json = Annotated[
     bool, typer.Option("--json", callback=_remember, help="Write one JSON document to stdout and nothing else.")
 ]
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="Kubernetes version, for example v1.21.3.")]
-OneEl = Annotated[int, typer.Option("--el", metavar="N", help="Enterprise Linux release.")]
+Version = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION", help="Kubernetes version, for example v1.21.3.", autocompletion=completion.versions
+    ),
+]
+OneEl = Annotated[
+    int,
+    typer.Option("--el", metavar="N", help="Enterprise Linux release.", autocompletion=completion.enterprise_linuxes),
+]
 Definitions = Annotated[
     Path, typer.Option(envvar="FIPSMANIFEST_DEFINITIONS", metavar="DIR", help="Directory of the release definitions.")
 ]
@@ -65,6 +74,7 @@ El = Annotated[
         envvar="FIPSMANIFEST_EL",
         metavar="N",
         help="Enterprise Linux release. Repeatable (in the variable: separated by spaces).",
+        autocompletion=completion.enterprise_linuxes,
     ),
 ]
 To = Annotated[

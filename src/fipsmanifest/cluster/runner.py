@@ -31,6 +31,7 @@ _STOPPING = 2.0
 _ATTEMPTS = 2
 #: What the API server's admission says (kubernetes/plugin/pkg/admission/resourcequota, /serviceaccount).
 _QUOTA = "exceeded quota"
+_QUOTA_ATTEMPTS, _QUOTA_SECONDS = 6, 0.5
 _NO_SERVICE_ACCOUNT = "error looking up service account"
 _SERVICE_ACCOUNT_SECONDS = 30
 
@@ -115,6 +116,7 @@ class PodRunner:
     _writers: list[threading.Thread] = field(default_factory=list)
     _lost: float | None = None
     _limit: int = 0
+    _refusals: int = 0
     _deletions: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -295,11 +297,15 @@ class PodRunner:
         if attempt is None:
             return
         attempt.uid, attempt.created = uid, time.monotonic()
-        attempt.deadline = attempt.created + self.settings.node_seconds + self.settings.reporting_seconds
+        self._refusals = 0
+        attempt.deadline = self._deadline()
         if attempt.early is not None:
             self._see(attempt.early)
         if attempt.gone and pod in self._flying:
             self._lose(attempt)
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.settings.node_seconds + self.settings.reporting_seconds
 
     def _lose(self, attempt: _Attempt) -> None:
         """Take note that a pod is gone."""
@@ -310,10 +316,10 @@ class PodRunner:
 
     def _listed(self, names: frozenset[str], begun: float) -> None:
         if self._lost is not None:
-            outage = time.monotonic() - self._lost
             self._lost = None
+            # Kubelets were cut off as well, and come back one after another: every pod has its whole time again.
             for attempt in self._flying.values():
-                attempt.deadline += outage
+                attempt.deadline = max(attempt.deadline, self._deadline())
         for attempt in list(self._flying.values()):
             if attempt.uid and attempt.created < begun and attempt.pod not in names:
                 self._lose(attempt)
@@ -322,11 +328,7 @@ class PodRunner:
         attempt = self._flying.get(pod)
         if attempt is None:
             return
-        if isinstance(error, ApiError) and _QUOTA in error.message and len(self._flying) > 1:
-            # There is room again when another pod is deleted.
-            del self._flying[pod]
-            waiting.append(attempt)
-            self._limit = len(self._flying)
+        if isinstance(error, ApiError) and _QUOTA in error.message and self._waits_for_quota(attempt, waiting):
             return
         if isinstance(error, ApiError) and error.status == 403 and error.reason == "Forbidden" and _is_rbac(error):
             raise Incomplete(f"Pods cannot be created: {error.message}.", missing_rule("pods", "create"))
@@ -336,6 +338,23 @@ class PodRunner:
             self._answer(attempt, no_answer("run-ended", error.message))
         else:
             raise error
+
+    def _waits_for_quota(self, attempt: _Attempt, waiting: deque[_Attempt]) -> bool:
+        """Return whether a pod that a quota refused is to be created later; no more pods run then than have room."""
+        del self._flying[attempt.pod]
+        if self._flying:
+            # There is room again when one of them is deleted.
+            waiting.append(attempt)
+            self._limit = len(self._flying)
+            return True
+        if self._refusals < _QUOTA_ATTEMPTS:
+            # What was deleted last may not be counted yet.
+            self._refusals += 1
+            self._stop.wait(_QUOTA_SECONDS)
+            waiting.appendleft(attempt)
+            return True
+        self._flying[attempt.pod] = attempt
+        return False
 
     def _answer(self, attempt: _Attempt, answer: Answer) -> None:
         """Take the answer of a pod, delete the pod, and try the node once more where that may help."""

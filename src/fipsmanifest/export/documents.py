@@ -277,6 +277,11 @@ class Inspection(_Object):
     errors: list[Failure] = []
     gate: Gate | None = None
 
+    @property
+    def refused(self) -> dict[tuple[str, str | None], Failure]:
+        """The programs that the gate refuses, by path and container, whatever their verdict is."""
+        return {(error.path, error.container): error for error in self.errors if error.path is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class SignatureState:

@@ -198,8 +198,17 @@ def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, lis
     found = list(programs(source))
     gate = inspection.gate
     excuses = {(item.path, item.container): item for item in gate.excuses} if gate is not None else {}
-    excused = [one for one in found if not one.harmless and (one.path, one.container) in excuses]
-    bad = [one for one in found if not one.harmless and (one.path, one.container) not in excuses]
+    refused = inspection.refused
+    passing: list[Program] = []
+    excused: list[Program] = []
+    bad: list[Program] = []
+    for one in found:
+        key = one.path, one.container
+        if key in refused:
+            # Also a proven program: its module may be one that the gate does not accept.
+            bad.append(one)
+        else:
+            (passing if one.harmless else excused if key in excuses else bad).append(one)
     counts = Counter(one.verdict for one in found)
     known = {
         "Files": str(len(inspection.files)),
@@ -216,12 +225,12 @@ def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, lis
             [text(_where(one.path, one.container)), text(one.format), text(one.reason)] for one in inspection.unopened
         ]
         body.append(parts.table_section("Not opened", ("Container", "Format", "Reason"), rows))
-    body += _program_tables("Programs that are not proven", bad, folded=False)
+    body += _program_tables("Programs that do not pass", bad, folded=False)
     if gate is not None and gate.excuses:
         rows = [[text(_where(one.path, one.container)), text(one.verdict), text(one.reason)] for one in gate.excuses]
         body.append(parts.table_section("Accepted by exceptions", ("File", "Verdict", "Reason"), rows))
     body += _program_tables("Programs accepted by exceptions", excused, folded=True)
-    body += _program_tables("Programs that may pass", [one for one in found if one.harmless], folded=True)
+    body += _program_tables("Programs that may pass", passing, folded=True)
     body += _modules(source)
     body.append(_meanings())
     if gate is not None:

@@ -119,12 +119,17 @@ def _verdict(report: NodeReport) -> Case:
 def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
     gate = inspection.gate
     excuses = {(item.path, item.container): item for item in gate.excuses} if gate is not None else {}
+    refused = inspection.refused
     found = False
     for program in programs(source):
         found = True
         name = f"{program.container}: {program.path}" if program.container else program.path
         excuse = excuses.get((program.path, program.container))
-        if program.harmless:
+        refusal = refused.get((program.path, program.container))
+        if refusal is not None:
+            # Also of a proven program: its module may be one that the gate does not accept.
+            yield Case("program", name, "failure", program.code, f"{refusal.message} {refusal.advice}".strip())
+        elif program.harmless:
             yield Case("program", name)
         elif excuse is not None and excuse.verdict == program.verdict:
             yield Case("program", name, message=f"'{program.verdict}', accepted: {excuse.reason}")

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..inspect.descriptions import SENTENCES
+from ..inspect.descriptions import SENTENCES, general_sentence
 from ..model.manifest import Manifest
-from .documents import Inspection, NodeReport, Source
+from .documents import Failure, Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
 from .programs import programs
 from .text import write_json
@@ -66,8 +66,8 @@ def _rule(rule: str) -> dict[str, Any]:
     if check != rule:
         text = f"The node check '{check}' must pass."
     else:
-        text = SENTENCES.get(rule, "A program must be proven, or have no cryptography.")
-        text = text.format(module="A module", version="", found="named in the result")
+        known = rule in SENTENCES
+        text = general_sentence(rule) if known else "A program must be proven, or have no cryptography."
     return {"id": rule, "shortDescription": {"text": text}, "fullDescription": {"text": text}}
 
 
@@ -75,20 +75,24 @@ def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
     document = source.document
     excused: dict[tuple[str, str | None], str] = {}
     accepted: set[str] = set()
+    refused: dict[tuple[str, str | None], Failure] = {}
     if isinstance(document, Inspection):
+        refused = document.refused
         if document.gate is not None:
             excused = {(item.path, item.container): item.reason for item in document.gate.excuses}
     elif isinstance(document, Manifest):
         accepted = {item.name for item in document.components if item.requirement in ("known", "module")}
     for program in programs(source):
-        if program.harmless:
-            continue
-        reason = excused.get((program.path, program.container))
-        yield _program(program, reason, known=program.component in accepted)
+        key = program.path, program.container
+        if key in refused:
+            # Also a proven program: its module may be one that the gate does not accept.
+            yield _program(program, None, known=False, message=refused[key].message)
+        elif not program.harmless:
+            yield _program(program, excused.get(key), known=program.component in accepted)
 
 
-def _program(program: Program, excused: str | None, *, known: bool) -> dict[str, Any]:
-    text = f"'{program.path}' is '{program.verdict}': {program.sentence}"
+def _program(program: Program, excused: str | None, *, known: bool, message: str = "") -> dict[str, Any]:
+    text = message or f"'{program.path}' is '{program.verdict}': {program.sentence}"
     result: dict[str, Any] = {
         "ruleId": _token(program.code),
         "kind": "fail",

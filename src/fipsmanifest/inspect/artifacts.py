@@ -30,6 +30,7 @@ from ..model.artifact import Artifact, Blob, ImagePlatform
 from ..model.finding import Finding
 from ..progress import SILENT, Progress, Task
 from ..state import durable
+from .image_environment import findings_in
 from .inspector import Inspector
 from .nested import ContainerInspector
 from .packed import PackedFile, packed_files
@@ -166,7 +167,7 @@ class Inspection:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
             view = merge((self._running[key].result() for key in keys), artifact.name)
             seen = [contents.at(path) for path, contents in view]
-            findings = tuple(item.finding for item in seen if item.finding)
+            findings = tuple(map(findings_in(platform), (item.finding for item in seen if item.finding)))
             packed = tuple(packed for item in seen for packed in item.packed)
             yield InspectedArtifact(artifact, platform.architecture, platform, findings, packed)
 

@@ -6,6 +6,8 @@ depends on the verdict (`verdict.describe_verdict`).
 
 from __future__ import annotations
 
+import re
+
 from ..model.finding import Verdict
 
 #: What each verdict means (`docs/proof.md`), and what to do about a program that has it.
@@ -41,6 +43,8 @@ VERDICTS = {
         "Get it again from its publisher, or build it without a packer.",
     ),
 }
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 SENTENCES = {
     "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
@@ -86,6 +90,8 @@ SENTENCES = {
     "native-module-writable": "It has Go's native FIPS module, but the loader is asked to write into code.",
     "native-module-never-called": "It has Go's native FIPS module, but nothing calls it.",
     "native-mode-off": "Go's native FIPS module is in this file, but its FIPS mode is off by default.",
+    "native-mode-off-in-image": "Go's native FIPS module is in this file, but its image's configuration turns FIPS "
+    "mode off (GODEBUG).",
     "native-module-missing": "It claims Go's native FIPS module {version}, which is not in it.",
     "native-module-changed": "It has Go's native FIPS module, but its integrity sum does not match.",
     "golang-fips": "Built by golang-fips/go: in FIPS mode it uses OpenSSL, loaded at run time, not BoringCrypto.",
@@ -129,3 +135,9 @@ SENTENCES = {
     "empty-build-info": "A Go program whose build info has no version of Go.",
     "oversized-build-info": "A Go program whose build info is larger than any real one.",
 }
+
+
+def general_sentence(code: str) -> str:
+    """Return the sentence of a code without a program that it is about; raises `KeyError` for an unknown code."""
+    named = {"module": "The module", "version": "that it names"}
+    return _PLACEHOLDER.sub(lambda match: named.get(match[1], "named in the evidence"), SENTENCES[code])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ..archive import rpmheader
 from ..archive.embedded import Embedded
 from ..archive.layers import merge, read_layer
 from ..archive.limits import grow, size_of, spend
@@ -23,6 +24,7 @@ from ..fetch.cache import Cache
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
 from ..progress import Task
+from .image_environment import findings_in
 from .inspector import Inspector
 
 #: A package in an image layer in an image archive in a bundle is the deepest real case.
@@ -114,7 +116,7 @@ class ContainerInspector:
             if kind == "compressed" and isinstance(error, Refused):
                 error = UnopenedContainer(where, container, "compressed data", error.message.rstrip("."))
             found.append(error)
-        return found
+        return [*found, *_carried_by_scriptlets(path, where, container)] if kind == "rpm" else found
 
     def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
         """Yield the programs in the final file system of each platform of an image.
@@ -200,6 +202,7 @@ class ContainerInspector:
             seen = self.inspect_member(member, self.inspector.program, name, depth)
             return seen if seen[0] or seen[1] else None
 
+        located = findings_in(platform)
         rejections = Rejections(image.name)
         layers = (
             read_layer(layer, diff_id, inspect_program, archive=image.name, reject=rejections.add)
@@ -209,7 +212,7 @@ class ContainerInspector:
         yield from rejections.errors
         for place, (finding, within) in view:
             if finding is not None:
-                yield LocatedFinding(name, platform.architecture, finding.at(place))
+                yield LocatedFinding(name, platform.architecture, located(finding.at(place)))
             yield from within
 
     def _inspect_container(
@@ -252,6 +255,22 @@ def find_embedded(
     if kind is None or (content is not None and not _is_plain(content)):
         return ()
     return (UnopenedContainer(path, container, kind, "its content is not inspected"),)
+
+
+def _carried_by_scriptlets(path: Path, where: str, container: str | None) -> tuple[UnopenedContainer, ...]:
+    """Return as unopened a package with a program or packed data in a scriptlet, which rpm runs and does not unpack."""
+    try:
+        with path.open("rb") as file:
+            header = rpmheader.read(file, where).header.raw
+    except (FipsManifestError, OSError):
+        # The reader of its members reports the error.
+        return ()
+    embedded = Embedded()
+    embedded.show(b"#!\n" + header)
+    kind = embedded.finish()
+    if kind is None:
+        return ()
+    return (UnopenedContainer(where, container, f"RPM with a {kind}", "its scriptlets are not inspected"),)
 
 
 def _is_plain(path: Path) -> bool:

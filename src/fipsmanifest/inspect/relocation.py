@@ -15,7 +15,7 @@ from .elf import Elf
 from .source import ByteSource, find
 
 _RELATIVE = {"x86_64": 8, "aarch64": 1027}
-_DT_RELA, _DT_RELASZ = 7, 8
+_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ = 7, 8, 23, 2
 _RELA_SIZE = 24
 #: Kubernetes' largest position-independent program has some 400,000 relocations.
 _MAX_RELOCATION_BYTES = 64 << 20
@@ -32,13 +32,17 @@ class RelocatedData:
         self._word = "Q" if elf.facts.bits == 64 else "I"
 
     def word(self, address: int) -> int | None:
-        """Return the word at ``address``; None if no segment has bytes of the file for it."""
+        """Return the word at ``address`` as the loader leaves it.
+
+        None if no segment has bytes of the file for it, or if the loader writes there what only it knows: the value of
+        a symbol, or one value after another.
+        """
         offset, size = self._elf.offset_of(address), struct.calcsize(self._word)
         if offset is None:
             return None
-        relocated = self._relocated(address)
-        if relocated is not None:
-            return relocated
+        written = set(self._written(address))
+        if written:
+            return written.pop() if len(written) == 1 else None
         data = self._source.read_at(offset, size)
         return int.from_bytes(data, "little" if self._elf.little else "big") if len(data) == size else None
 
@@ -88,20 +92,29 @@ class RelocatedData:
         for entry in _aligned(self._relocations, packed, 16):
             yield struct.unpack_from(self._elf.order + "Q", self._relocations, entry)[0]
 
-    def _relocated(self, address: int) -> int | None:
-        for entry in _aligned(self._relocations, struct.pack(self._elf.order + "Q", address), 0):
-            _, info, addend = struct.unpack_from(self._elf.order + "QQQ", self._relocations, entry)
-            if info == _RELATIVE[self._elf.facts.machine]:
-                return int(addend)
-        return None
+    def _written(self, address: int) -> Iterator[int | None]:
+        """Yield what each entry for ``address`` writes; None for what only the loader knows."""
+        packed = struct.pack(self._elf.order + "Q", address)
+        for table in (self._relocations, self._calls):
+            for entry in _aligned(table, packed, 0):
+                _, info, addend = struct.unpack_from(self._elf.order + "QQQ", table, entry)
+                yield int(addend) if info == _RELATIVE[self._elf.facts.machine] else None
 
     @cached_property
     def _relocations(self) -> bytes:
         """The table DT_RELA; empty if there is none."""
+        return self._table(_DT_RELA, _DT_RELASZ)
+
+    @cached_property
+    def _calls(self) -> bytes:
+        """The table DT_JMPREL; empty if there is none."""
+        return self._table(_DT_JMPREL, _DT_PLTRELSZ)
+
+    def _table(self, place: int, size: int) -> bytes:
         if self._elf.facts.machine not in _RELATIVE:
             return b""
         dynamic = dict(self._elf.dynamic)
-        return self.bytes_at(dynamic.get(_DT_RELA, 0), min(dynamic.get(_DT_RELASZ, 0), _MAX_RELOCATION_BYTES))
+        return self.bytes_at(dynamic.get(place, 0), min(dynamic.get(size, 0), _MAX_RELOCATION_BYTES))
 
 
 def _aligned(table: bytes, value: bytes, field: int) -> Iterator[int]:

@@ -19,7 +19,6 @@ from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget, OverBudget
 from ..archive.open import kind_of, may_hold_members
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..fetch.cache import Cache
-from ..node.tree import resolve
 from ..progress import SILENT, Progress
 from . import elf
 from .inspector import Inspector
@@ -37,6 +36,8 @@ _KERNEL_DIRECTORIES = (Path("/proc"), Path("/sys"))
 #: Tasks that are started ahead of the one whose result is taken.
 _AHEAD = 64
 _OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
+#: Links that the kernel follows on one path (path_resolution(7)).
+_MAX_LINKS = 40
 #: Seconds for threads to end after an interruption.
 _GRACE = 1.0
 
@@ -200,9 +201,7 @@ class _Tree:
 
         An absolute link is relative to the directory, as in a node's root, if that has such a path. Raises `OSError`.
         """
-        below = link.relative_to(self.root)
-        climbs = os.path.normpath(below.parent / link.readlink()).startswith("..")
-        if not climbs and self._has(below):
+        if self._keeps(link.relative_to(self.root)):
             return None
         place = Path(os.path.realpath(link))
         if any(place.is_relative_to(scanned) for scanned in (*self.named, *_KERNEL_DIRECTORIES)):
@@ -215,11 +214,34 @@ class _Tree:
             raise
         return place
 
-    def _has(self, below: Path) -> bool:
-        try:
-            resolve(str(self.root), str(below))
-        except OSError:
-            return False
+    def _keeps(self, below: Path) -> bool:
+        """Return whether a link leads to something in the directory, without a ``..`` above it on any link's way.
+
+        The name alone does not show that: ``up/../kubelet`` is above the directory if ``up`` is a link to ``.``.
+        """
+        reached: list[str] = []
+        waiting = [*reversed(below.parts)]
+        links = 0
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                if not reached:
+                    return False
+                reached.pop()
+                continue
+            reached.append(part)
+            place = self.root.joinpath(*reached)
+            try:
+                if not stat.S_ISLNK(place.lstat().st_mode):
+                    continue
+                target = str(place.readlink())
+            except OSError:
+                return False
+            links += 1
+            if links > _MAX_LINKS:
+                return False
+            reached = [] if target.startswith("/") else reached[:-1]
+            waiting += [name for name in reversed(target.split("/")) if name not in ("", ".")]
         return True
 
 
@@ -229,7 +251,7 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
     size = 0
     for directory, names, files in os.walk(tree.root, onerror=errors.append):
         names.sort()
-        links = [name for name in names if Path(directory, name).is_symlink()]
+        links = [name for name in names if _is_link(Path(directory, name))]
         for name in sorted(files + links):
             batch.append(Path(directory, name))
             size += _size(batch[-1])
@@ -238,6 +260,13 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
                 batch, size = [], 0
     yield partial(_files, batch, tree, containers)
     yield lambda: [_read_error(error.filename, error) for error in errors]
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # of a path that is too long, which `os.walk` reports
+        return False
 
 
 def _size(path: Path) -> int:

@@ -10,9 +10,6 @@ from ..trust.text import visible
 from .report import SCHEMA, Report
 from .result import FAIL, UNKNOWN, Result, summary
 
-SMALLEST = 512
-"""Bytes. Any limit from here on has room for the verdict and the counts."""
-
 _IDENTITY = ("file", "fingerprint", "signed_at", "kubernetes", "el", "serial", "sha256")
 _DIGEST = ("file", "sha256")
 _MAX_WARNINGS = 5
@@ -32,9 +29,9 @@ _LEAST_HOST: Mapping[str, Any] = {
 
 
 def bounded_json(report: Report, limit: int) -> str:
-    """Return the report as one line of JSON, line feed included, of at most ``limit`` bytes (from `SMALLEST` on).
+    """Return the report as one line of JSON, line feed included, of at most ``limit`` bytes.
 
-    It has the schema of all reports.
+    ``limit`` is `options.SMALLEST_REPORT` or more. The report has the schema of all reports.
 
     Failures come first, then unknowns. Results that pass or do not apply, and those without room, are only counted:
     ``left_out`` has their number, ``left_out_by_check`` the number for each check.

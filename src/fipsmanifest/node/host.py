@@ -1,5 +1,6 @@
 """What is inspected and what looks: the node's name and role, and this tool's own file."""
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -113,9 +114,13 @@ def _doubt(code: str, actual: str) -> Result:
 def _static_pods(root: str) -> Tuple[Set[str], str]:
     """Return which programs of a control plane are static pods, and why not all can be read; empty if they can."""
     # Most nodes need no more than the files' names; the reader of YAML is compiled at every start that imports it.
+    found, unread = set(), ""
+    with contextlib.suppress(OSError):
+        names = tree.list_names(root, _STATIC_PODS)
+        if all(name.partition(".")[0] in ("", *_CONTROL_PLANE) for name in names):
+            return {name.partition(".")[0] for name in names if not name.startswith(".")}, ""
     from . import static_pods
 
-    found, unread = set(), ""
     try:
         paths = static_pods.list_paths(root)
     except OSError as error:
@@ -151,6 +156,18 @@ def describe(node: Node, release: Mapping[str, str]) -> Dict[str, Any]:
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "hash": tree.HASH_PROVIDER,
     }
+
+
+def heading(described: Mapping[str, Any]) -> str:
+    """Write what is inspected, and with whose hash implementation: what a text report begins with."""
+    system = " ".join(visible(str(described[name]), 40) for name in ("os", "os_version") if described.get(name))
+    known = [text for text in (system, described.get("role"), described.get("architecture")) if text]
+    known.append(
+        "hashed with the host's OpenSSL" if described.get("hash") == "openssl" else "hashed with Python's own code"
+    )
+    return "Host: {} ====\nNode: {}\n".format(
+        visible(str(described.get("name") or described.get("root"))), ", ".join(known)
+    )
 
 
 def archive() -> Optional[str]:

@@ -11,17 +11,19 @@ import signal
 import stat
 import sys
 import time
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 from .. import __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
 from ..trust.document import MAX_BYTES
 from ..trust.store import Trust, load_trust, packed_trust
 from ..trust.text import utc_now, visible, write_time
-from . import bounded, descriptors, host, inspection, options, report, report_files
-from .metrics import to_metrics
+from . import descriptors, host, inspection, options, report_files
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict
 from .version import own_version
+
+if TYPE_CHECKING:
+    from .report import Report
 
 PROGRAM = "dkp-fips-tool"
 _INTERNAL = 70
@@ -63,6 +65,8 @@ def _fail(words: Sequence[str], program: str, code: int, message: str, advice: s
     if "--json" in words:
         # Where the output itself is what fails there is nowhere to tell it.
         with contextlib.suppress(Incomplete, BrokenPipeError):
+            from . import report
+
             _say(report.error_to_json(code, message, advice, reason))
     return code
 
@@ -92,7 +96,8 @@ def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, b
     described = host.describe(node, surveyed.release)
     if not asked.json:
         # What follows may take a minute.
-        _say(report.heading(described))
+        _say(host.heading(described))
+    from . import report
     from .checks import signature
 
     opened = [signature.open_manifest(name, data, trust, asked.bindings, asked.fingerprint) for name, data in given]
@@ -159,8 +164,11 @@ def _unique(sentences: Sequence[str]) -> List[str]:
     return sorted(set(sentences), key=list(sentences).index)
 
 
-def _write(found: report.Report, asked: options.Options, files: Files) -> int:
+def _write(found: "Report", asked: options.Options, files: Files) -> int:
     """Write the report where it was asked for, and return the exit code."""
+    from . import bounded, report
+    from .metrics import to_metrics
+
     code = EXIT_CODES[found.verdict]
     limit = asked.report_limit
     limited = "" if limit is None else bounded.bounded_json(found, limit)

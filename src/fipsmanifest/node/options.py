@@ -7,8 +7,9 @@ from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 from ..errors import UsageError
 from ..trust.document import Bindings
 from ..trust.text import visible
-from . import bounded
 
+SMALLEST_REPORT = 512
+"""Bytes. Any limit from here on has room for the verdict and the counts."""
 CHECKS = ("signature", "platform", "fips-mode", "files", "startup", "images", "processes", "services")
 
 
@@ -139,8 +140,8 @@ def _serial(text: str) -> int:
 
 
 def _limit(text: str) -> int:
-    if not re.match(r"[1-9][0-9]{0,8}\Z", text) or int(text) < bounded.SMALLEST:
-        raise argparse.ArgumentTypeError("{} is not a number from {} on".format(repr(text), bounded.SMALLEST))
+    if not re.match(r"[1-9][0-9]{0,8}\Z", text) or int(text) < SMALLEST_REPORT:
+        raise argparse.ArgumentTypeError("{} is not a number from {} on".format(repr(text), SMALLEST_REPORT))
     return int(text)
 
 

@@ -121,14 +121,6 @@ def _keep(results: Sequence[Result], room: int = MAX_BYTES) -> _Kept:
     return _Kept(kept, len(ordered) - len(kept))
 
 
-def heading(host: Mapping[str, Any]) -> str:
-    """Write what is inspected, and with whose hash implementation: what a text report begins with."""
-    system = " ".join(visible(str(host[name]), 40) for name in ("os", "os_version") if host.get(name))
-    known = [text for text in (system, host.get("role"), host.get("architecture")) if text]
-    known.append("hashed with the host's OpenSSL" if host.get("hash") == "openssl" else "hashed with Python's own code")
-    return "Host: {} ====\nNode: {}\n".format(visible(str(host.get("name") or host.get("root"))), ", ".join(known))
-
-
 def to_text(report: Report, colour: bool = False) -> str:
     """Write, after the heading, one line a subject, with what to do under each that is not good, in printable ASCII.
 

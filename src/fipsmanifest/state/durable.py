@@ -25,11 +25,16 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step, on disk before this returns.
 
     ``mode`` is the file's, whatever the umask. A link at ``path`` is replaced, and its target stays unchanged. Raises
-    `Incomplete` if the disk refuses or another user's link is on the way, and leaves ``path`` unchanged.
+    `Incomplete` if the disk refuses or another user's link is on the way, and leaves ``path`` unchanged. A device, a
+    FIFO and ``/dev/stdout`` are written to: nothing else could be read from a file in their place.
     """
     temporary: str | None = None
     try:
         make_directory(path.parent)
+        if _is_stream(path):
+            with os.fdopen(open_to_change(path, os.O_WRONLY | os.O_APPEND), "wb") as stream:
+                stream.write(data)
+            return
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -48,6 +53,18 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
             "Free space or choose another directory.",
             reason="not-written",
         ) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path is that of a device, FIFO or socket, or of an open file (``/dev/stdout``)."""
+    parent = path.parent.resolve()
+    if (parent == Path("/dev") and path.is_symlink()) or parent.is_relative_to("/proc"):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def make_directory(path: Path) -> None:

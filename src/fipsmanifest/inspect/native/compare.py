@@ -9,7 +9,6 @@ nothing else.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from ..fipsinfo import NativeModule
 from ..function_table import FunctionTable
 from ..functions import Function, FunctionIndex, function_index, functions_with_prefix
 from ..source import ByteSource
+from .loaded import LoadedData
 from .reference import Record, Reference, Symbol, SymbolKind, digest_of
 from .relocations import SIZES, TLS_LOAD_BEFORE, Kind, target
 
@@ -29,17 +29,16 @@ _ALIGNMENT = 64
 _START = "go:textfipsstart"
 _LEFT_OUT = ("runtime.unreachableMethod", "runtime.mapinitnoop")
 _FIPSINFO, _DEFAULT_GODEBUG = "go:fipsinfo", "runtime.godebugDefault"
+_READER = "runtime.godebugNotify"
+
+_ADDRESS = int(Kind.ADDRESS)
+_NOT_CHECKED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
+_THREAD_LOCAL = frozenset(map(int, (Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 
 #: The module has some 1,200 functions; a table with more than this in its range is none that Go made.
 _MOST_FUNCTIONS = 1 << 14
 _LARGEST_TEXT = 16 << 20
 _MOST_NAMED = 16
-_MOST_GODEBUG = 1 << 14
-
-_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_REL, _DT_RELR, _DT_ANDROID_RELA = 7, 8, 23, 2, 17, 36, 0x60000011
-_RELATIVE = {"x86_64": 8, "aarch64": 1027}
-_RELA = 24
-_MOST_RELA = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +128,11 @@ class _Work:
         self._module = module
         self._reference = reference
         self._bindings = _Bindings()
-        self._data = _Data(source, elf)
+        self._data = LoadedData(source, elf)
         #: Address of a function -> the records that its bytes are equal to.
         self._matched: dict[int, list[Record]] = {}
         self._bytes: dict[int, bytes] = {}
-        self._checked: dict[tuple[Symbol, int], None] = {}
+        self._checked: set[tuple[Symbol, int]] = set()
         self._functions: FunctionIndex | None = None
         self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
         self._constants: set[int] = set()
@@ -229,28 +228,26 @@ class _Work:
         raise error or _Differs("native-function-differs", records[0].symbol.name)
 
     def _check_relocations(self, record: Record, address: int, data: bytes) -> None:
-        for item in record.relocations:
-            if item.kind in (Kind.ANY_4, Kind.ANY_8):
+        checked = self._checked
+        for offset, kind, weak, addend, symbol in record.relocations:
+            if kind in _NOT_CHECKED:
                 continue
-            if item.kind == Kind.ADDRESS:
-                value: int | None = self._data.word(address + item.offset)
-            elif item.kind in (Kind.TLS_OFFSET, Kind.TLS_LOAD):
-                self._check_thread_local(data, item.offset, item.kind, address)
+            if kind in _THREAD_LOCAL:
+                self._check_thread_local(data, offset, kind, address)
                 continue
-            else:
-                value = target(data, item.offset, item.kind, address)
+            value = self._data.word(address + offset) if kind == _ADDRESS else target(data, offset, kind, address)
             if value is None:
-                raise _Differs("native-target-differs", item.target.name)
-            if item.weak and self._left_out(value):
+                raise _Differs("native-target-differs", symbol.name)
+            if weak and self._left_out(value):
                 continue
-            place = value - item.addend
-            if (item.target, place) not in self._checked:
+            key = symbol, value - addend
+            if key not in checked:
                 # Noted first: symbols may refer to each other.
-                self._checked[item.target, place] = None
+                checked.add(key)
                 try:
-                    self._check_symbol(item.target, place)
+                    self._check_symbol(*key)
                 except _Differs:
-                    del self._checked[item.target, place]
+                    checked.discard(key)
                     raise
 
     def _left_out(self, value: int) -> bool:
@@ -286,7 +283,8 @@ class _Work:
             if self._functions is None or self._functions.name_at(address) != symbol.name:
                 raise _Differs("native-target-differs", symbol.name)
         elif kind == SymbolKind.VARIABLE:
-            if not self._data.is_zero(address, records[0].size):
+            size = records[0].size
+            if not self._data.is_zero(address, size) or self._data.is_written(address, size):
                 raise _Differs("native-target-differs", symbol.name)
             self._bindings.bind(symbol, address, records[0].size)
         else:
@@ -299,6 +297,9 @@ class _Work:
         error = _Differs("native-data-differs", symbol.name)
         for record in records:
             data = self._data.read(address, record.size)
+            words = {address + item.offset for item in record.relocations if item.kind in (Kind.ADDRESS, Kind.ANY_8)}
+            if self._data.is_written(address, record.size, words):
+                continue
             start, end = self._module.ranges[_RANGES[SymbolKind(record.kind)]] if record.kind in _RANGES else (0, 0)
             if record.kind in _RANGES and not start <= address <= address + record.size <= end:
                 continue
@@ -318,21 +319,18 @@ class _Work:
 
         Raise `_Differs` where none of them is as the reference has it.
         """
-        place = None
-        for records in self._reference.by_symbol.values():
-            if records[0].kind != SymbolKind.READER:
-                continue
+        readers = [records for records in self._reference.by_symbol.values() if records[0].kind == SymbolKind.READER]
+        # The one that hands it to the module's settings first; one is enough, for all read the same variable.
+        for records in sorted(readers, key=lambda records: records[0].symbol.name != _READER):
             name = records[0].symbol.name
             for item in functions_with_prefix(self._source, self._elf, self._table, name.encode()):
                 if item.name == name:
-                    found = self._reads_from(records, item)
-                    if found is None or (place is not None and found != place):
+                    place = self._reads_from(records, item)
+                    self._godebug = self._data.string(place) if place is not None else None
+                    if self._godebug is None:
                         raise _Differs("native-mode-unknown", name)
-                    place = found
-        if place is not None:
-            self._godebug = self._data.string(place)
-        if self._godebug is None:
-            raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
+                    return
+        raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
 
     def _reads_from(self, records: Sequence[Record], function: Function) -> int | None:
         """Return the address that a function of the runtime reads the default from; None where it is another one."""
@@ -349,85 +347,3 @@ class _Work:
             }
             return places.pop() if len(places) == 1 else None
         return None
-
-
-class _Data:
-    """A program's memory as the loader leaves it."""
-
-    def __init__(self, source: ByteSource, elf: Elf) -> None:
-        self._source = source
-        self._elf = elf
-        self._written: Mapping[int, int | None] | None = None
-
-    def read(self, address: int, length: int) -> bytes:
-        """Return up to ``length`` bytes of the file that are at an address."""
-        offset = self._elf.offset_of(address)
-        if offset is None or length <= 0:
-            return b""
-        last = self._elf.offset_of(address + length - 1)
-        return self._source.read_at(offset, length) if last == offset + length - 1 else b""
-
-    def is_zero(self, address: int, size: int) -> bool:
-        """Return whether memory is zero at first: of a segment that can be written, and not in the file."""
-        return any(
-            load.writable and load.address + load.size <= address and address + size <= load.address + load.memory
-            for load in self._elf.loads
-        )
-
-    def word(self, address: int) -> int | None:
-        """Return the address that a word of data holds once the loader has written its addresses.
-
-        None where that cannot be determined.
-        """
-        if self._written is None:
-            self._written = self._relocations()
-        if address % 8 or self._written is _UNKNOWN:
-            return None
-        if address in self._written:
-            return self._written[address]
-        data = self.read(address, 8)
-        return int.from_bytes(data, "little") if len(data) == 8 else None
-
-    def string(self, address: int) -> str | None:
-        """Return the Go string whose pointer and length are at an address."""
-        place, size = self.word(address), self.read(address + 8, 8)
-        length = int.from_bytes(size, "little")
-        if place is None or len(size) < 8 or length > _MOST_GODEBUG:
-            return None
-        data = self.read(place, length)
-        return data.decode("utf-8", "replace") if len(data) == length else None
-
-    def _relocations(self) -> Mapping[int, int | None]:
-        """Return what the loader writes, by address: an address, or None for what is known only to it.
-
-        `_UNKNOWN` where a table has a form that is not read, overlapping entries, or entries that are not on a word.
-        """
-        dynamic = dict(self._elf.dynamic)
-        if any(tag in dynamic for tag in (_DT_REL, _DT_RELR, _DT_ANDROID_RELA)):
-            return _UNKNOWN
-        found: dict[int, int | None] = {}
-        relative = _RELATIVE[self._elf.facts.machine]
-        count = 0
-        for place, length in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
-            size = dynamic.get(length, 0)
-            if not size:
-                continue
-            table = self.read(dynamic.get(place, 0), size)
-            if len(table) != size or size > _MOST_RELA or size % _RELA:
-                return _UNKNOWN
-            # Entries on words alone: the lowest three bits of each address are in its first byte.
-            if any(byte & 7 for byte in set(table[0::_RELA])):
-                return _UNKNOWN
-            words = array("Q")
-            words.frombytes(table)
-            count += size // _RELA
-            kinds = words[1::3]
-            if kinds.count(relative) == len(kinds):
-                found.update(zip(words[0::3], words[2::3], strict=True))
-            else:
-                values = (value if kind == relative else None for kind, value in zip(kinds, words[2::3], strict=True))
-                found.update(zip(words[0::3], values, strict=True))
-        return found if len(found) == count else _UNKNOWN
-
-
-_UNKNOWN: Mapping[int, int | None] = {-1: None}

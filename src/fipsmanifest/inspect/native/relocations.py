@@ -66,6 +66,11 @@ SIZES: Mapping[int, int] = {
     Kind.ANY_8: 8,
 }
 
+#: All of whose bits are the linker's, in four bytes.
+_FOUR_BYTES = frozenset(map(int, (Kind.RELATIVE, Kind.TLS_OFFSET, Kind.ANY_4)))
+_RELATIVE = int(Kind.RELATIVE)
+_ZERO = bytes(4)
+
 #: How far the offset of ADD, of a load or of a store is shifted.
 _SHIFTS: Mapping[int, int] = {Kind.PAGE_ADD: 0, Kind.PAGE_8: 0, Kind.PAGE_16: 1, Kind.PAGE_32: 2, Kind.PAGE_64: 3}
 
@@ -75,8 +80,8 @@ TLS_LOAD_BEFORE = 3
 
 def mask(data: bytearray, at: int, kind: int) -> None:
     """Clear the bits of ``data`` that the linker writes for a relocation at ``at``; what it may rewrite is undone."""
-    if kind in (Kind.RELATIVE, Kind.TLS_OFFSET, Kind.ANY_4):
-        data[at : at + 4] = b"\0\0\0\0"
+    if kind in _FOUR_BYTES:
+        data[at : at + 4] = _ZERO
     elif kind == Kind.BRANCH:
         _put(data, at, _word(data, at) & ~_IMM26)
     elif kind in (Kind.ADDRESS, Kind.ANY_8):
@@ -94,7 +99,7 @@ def target(data: bytes, at: int, kind: int, address: int) -> int | None:
     None where the field holds no address, or where the instructions are none that the linker writes.
     """
     place = address + at
-    if kind == Kind.RELATIVE:
+    if kind == _RELATIVE:
         return (place + 4 + int.from_bytes(data[at : at + 4], "little", signed=True)) & _MASK64
     if kind == Kind.BRANCH:
         distance = _word(data, at) & _IMM26

@@ -27,6 +27,7 @@ _MAX_ENVIRONMENT = 256 * 1024
 _PRELOAD = "/etc/ld.so.preload"  # ld.so(8)
 _SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!(?:on|only|debug)\s*(?:,|\Z))")
 _VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
+_SEARCH = "LD_LIBRARY_PATH"
 _LOADER = re.compile(r"ld(?:-linux|64|-musl|-2|\.so)[^/]*\Z")
 _KERNELS = ("[vdso]", "[vsyscall]", "[uprobes]", "[stack]")
 _READ_IMPLIES_EXEC = 0x0400000  # personality(2)
@@ -117,7 +118,7 @@ def _loading(pid: int) -> List[Problem]:
     found = [
         Problem(FAIL, "loader-environment", "{}={}".format(name, visible(value, 100)))
         for name, value in _environment(pid)
-        if name in _VARIABLES
+        if name in _VARIABLES and not (name == _SEARCH and _has_nothing(pid, value))
     ]
     try:
         named = tree.read_small(procfs.link(pid, "root"), _PRELOAD).split("#")[0].strip()
@@ -126,6 +127,25 @@ def _loading(pid: int) -> List[Problem]:
     except (OSError, tree.NotRegular):
         return [*found, Problem(UNKNOWN, "preload", _PRELOAD + " cannot be read")]
     return found + ([Problem(FAIL, "preload", "{}: {}".format(_PRELOAD, visible(named, 100)))] if named else [])
+
+
+def _has_nothing(pid: int, directories: str) -> bool:
+    """Return whether a value of LD_LIBRARY_PATH names only absolute directories that are empty or not there.
+
+    containerd's ``opt`` plugin gives each shim /opt/containerd/lib, on nodes that have nothing there as well.
+    """
+    root = procfs.link(pid, "root")
+    for directory in re.split("[:;]", directories):
+        if not directory.startswith("/") or "$" in directory:
+            return False  # ld.so(8): an empty one is the working directory, and $ORIGIN and others are expanded
+        try:
+            if tree.list_names(root, directory):
+                return False
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True
 
 
 def _judge(

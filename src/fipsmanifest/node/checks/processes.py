@@ -9,10 +9,8 @@ component by its port, unit or pod (`claims`), whatever it is called.
 
 import errno
 import os
-import posixpath
-import re
 import stat
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
 from .. import deadline, packages, tree
@@ -22,13 +20,13 @@ from .claims import Claim
 from .container_pods import Pod
 from .images import containers
 from .inventory import MAX_NAME, Inventory, Program, required_daemons
+from .running import Running, read_running
 
 ID = "processes"
 
 _MAX_PROGRAM = 4 * 1024 * 1024 * 1024
 _MAX_SHOWN = 20
 _MAX_RUNNING = 5000  # different ones; the kubelet's own limit is 110 pods, and large nodes have some hundreds
-_MAX_ARGUMENTS = 32
 _MAX_EXAMINED = 2000
 _MAX_HASHED = 16 * 1024 * 1024 * 1024
 _SECONDS = 120.0  # for all of them; a node's own programs take 1 or 2
@@ -41,45 +39,6 @@ _NO_PROXY = (
     "Let kube-proxy run from the manifest's image. Where another program does its work (Cilium, for instance), the "
     "release's definition must not list kube-proxy in node.roles: ask its publisher for such a manifest."
 )
-
-_ASIDE = re.compile(r"[.~]")  # kubelet.bak, kubelet~
-# What runs other files: the loader (ld.so(8)), whose process bears its own name alone, and interpreters told by name.
-_LOADER = re.compile(r"ld(?:-|64|\.so)[^/]*\Z")
-_INTERPRETER = re.compile(r"(?:platform-python|python|perl|ruby|busybox|[a-z]{0,3}sh)[0-9.]*\Z")
-_COMMAND = re.compile(r"-[A-Za-z]*c")
-
-
-class _Running(NamedTuple):
-    """A program that runs: processes of the same file, path, container and claims are one."""
-
-    name: str
-    """Of the listed program that it is, or claims to be; of its process (comm), where the file bears another one; empty
-    where it has no listed name."""
-    renamed: bool
-    """Whether its process alone has a listed name: the file was moved aside, or reached through a link."""
-    script: bool
-    """Whether an interpreter runs a script of that name, or the loader a program."""
-    path: str
-    deleted: bool
-    container: Optional[str]
-    uid: Optional[str]
-    """Its pod's."""
-    pod: Optional[Pod]
-    claims: Tuple[Claim, ...]
-    file: Tuple[int, int]
-    """Device and inode."""
-    owner: int
-    """User id of the process."""
-
-    @property
-    def is_workload(self) -> bool:
-        """Return whether it belongs to an application's pod and does not have what is a component's."""
-        return self.pod is not None and self.pod.is_workload and not self.claims
-
-    @property
-    def rank(self) -> Tuple[bool, bool, bool]:
-        """Return where it comes in the order: anybody can start a program that takes long to hash."""
-        return (not self.claims, not self.name, self.owner != 0)
 
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
@@ -116,7 +75,7 @@ class _Check:
         self.results: List[Result] = []
         self.is_late: List[bool] = []
         """Not empty once the time is over, and the rest is not reported."""
-        self._running: Dict[_Running, List[int]] = {}
+        self._running: Dict[Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
         self._others: Dict[Tuple[int, int], int] = {}
         """File of each program that has neither a name nor a claim of a component's -> a process that runs it."""
@@ -163,7 +122,7 @@ class _Check:
         for pid in pids:
             mine = tuple(sorted(set(found.claims.get(pid, []))))
             try:
-                one = self._look(pid, groups[pid], own.get(pid), mine)
+                one = read_running(pid, self._inventory, groups[pid], own.get(pid), mine)
                 if one is None:
                     self._note_other(pid, own.get(pid))
                 elif one in self._running or len(self._running) < _MAX_RUNNING:
@@ -175,38 +134,6 @@ class _Check:
                 denied = error.errno in (errno.EACCES, errno.EPERM)
                 self._hidden += denied and bool(mine or procfs.comm(pid) in self._inventory.by_comm)
         return found.unowned
-
-    def _look(
-        self, pid: int, group: Tuple[Optional[str], Optional[str]], pod: Optional[Pod], mine: Tuple[Claim, ...]
-    ) -> Optional[_Running]:
-        """Return what a process runs; None for a kernel thread, and for what has no component's name or claim.
-
-        A file that was moved aside, for an upgrade for instance, takes its new name into /proc/PID/exe (kubelet.old),
-        and one that was reached through a link has its own there; comm is the name that it was started by (proc(5)).
-        """
-        programs, short = self._inventory.programs, self._inventory.by_comm
-        try:
-            path = os.readlink(procfs.link(pid))
-        except FileNotFoundError:
-            return None
-        deleted = path.endswith(procfs.DELETED)
-        path = path[: -len(procfs.DELETED)] if deleted else path
-        base = posixpath.basename(path)
-        stem = _ASIDE.split(base.strip(".~"))[0]
-        name = next((one for one in (base, stem) if one in programs and not programs[one].is_elsewhere(path)), None)
-        renamed = name is None
-        script = False
-        if name is None:
-            name = procfs.comm(pid)
-            by_name = name in short
-            name = name if by_name else _run_by(pid, base, short)
-            script = name is not None and (not by_name or _runs_script(pid, name))
-        if name is None and not mine:
-            return None
-        status = os.stat(procfs.link(pid))
-        owner = os.stat(procfs.link(pid, "")).st_uid
-        file = (status.st_dev, status.st_ino)
-        return _Running(name or "", renamed, script, path, deleted, group[0], group[1], pod, mine, file, owner)
 
     def _note_other(self, pid: int, pod: Optional[Pod]) -> None:
         if pod is None or not pod.is_workload:
@@ -243,7 +170,7 @@ class _Check:
                 os.close(descriptor)
         return found
 
-    def _program(self, running: _Running) -> Optional[Program]:
+    def _program(self, running: Running) -> Optional[Program]:
         found = self._inventory.by_comm if running.renamed else self._inventory.programs
         return found.get(running.name)
 
@@ -257,7 +184,7 @@ class _Check:
             return set(self._inventory.sizes)
         return set(self._inventory.of(claim.component))
 
-    def _describe(self, running: _Running, pids: Sequence[int], program: Optional[Program]) -> Dict[str, Any]:
+    def _describe(self, running: Running, pids: Sequence[int], program: Optional[Program]) -> Dict[str, Any]:
         """Return the evidence of which processes these are, and whose."""
         component = program.component if program else None
         if running.claims:
@@ -274,7 +201,7 @@ class _Check:
             evidence["claims"] = [visible(claim.shown) for claim in running.claims]
         return evidence
 
-    def _compare(self, running: _Running, pids: Sequence[int]) -> List[Result]:
+    def _compare(self, running: Running, pids: Sequence[int]) -> List[Result]:
         """Judge a running program; nothing where all of its processes have ended meanwhile."""
         program = self._program(running)
         subject = visible("{} ({})".format(running.path, _shown(pids)), 300)
@@ -308,7 +235,7 @@ class _Check:
         is_tool = not running.name and found.sha256 not in by_claim
         return [] if is_tool and result.status == PASS else [result]
 
-    def _digest(self, running: _Running, pids: Sequence[int], wanted: Set[str]) -> Optional[tree.Digest]:
+    def _digest(self, running: Running, pids: Sequence[int], wanted: Set[str]) -> Optional[tree.Digest]:
         """Hash the file through the first of its processes that is still there and still runs it.
 
         The digest is empty where no file of that size is listed.
@@ -332,7 +259,7 @@ class _Check:
                     raise
         return None
 
-    def _judge(self, running: _Running, program: Optional[Program], digest: str, seen: Result) -> Result:
+    def _judge(self, running: Running, program: Optional[Program], digest: str, seen: Result) -> Result:
         evidence = dict(seen.evidence)
         listed_path = program is not None and running.path in program.paths
         if program is not None and not listed_path:
@@ -386,7 +313,7 @@ class _Check:
         status = FAIL if certain else UNKNOWN
         return seen._replace(status=status, actual=actual, evidence=evidence, advice=advice)
 
-    def _examine(self, running: _Running, pids: Sequence[int], seen: Result) -> Result:
+    def _examine(self, running: Running, pids: Sequence[int], seen: Result) -> Result:
         """Find code in the processes of a listed program that is not its own."""
         evidence = dict(seen.evidence)
         problems: List[injected.Problem] = []
@@ -441,26 +368,6 @@ class _Check:
             status = FAIL if is_certain else UNKNOWN
             found.append(Result(ID, name, status, "running", "not running", evidence, advice))
         return found
-
-
-def _runs_script(pid: int, name: str) -> bool:
-    """Return whether it is an interpreter, which has the script's path as its first or second argument (execve(2))."""
-    arguments = procfs.read(pid, "cmdline").split("\0")[1:3]
-    return any(posixpath.basename(one)[:MAX_NAME] == name for one in arguments)
-
-
-def _run_by(pid: int, base: str, short: Dict[str, Program]) -> Optional[str]:
-    """Return the component's name of the file that a loader or an interpreter was started with; None for any other."""
-    is_loader = _LOADER.match(base) is not None
-    if not is_loader and _INTERPRETER.match(base) is None:
-        return None
-    arguments = procfs.read(pid, "cmdline").split("\0")[1:_MAX_ARGUMENTS]
-    if not is_loader:
-        # The first argument that is not an option, unless that is a command.
-        first = next((number for number, one in enumerate(arguments) if not one.startswith("-")), 0)
-        arguments = [] if any(map(_COMMAND.match, arguments[:first])) else arguments[first : first + 1]
-    names = (posixpath.basename(one)[:MAX_NAME] for one in arguments)
-    return next((one for one in names if one in short), None)
 
 
 def _shown(pids: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[1] / "scripts" / "plain-english"
+PROGRAM = Path(__file__).parents[2] / "scripts" / "plain-english"
 
 
 def lint(*paths: Path) -> subprocess.CompletedProcess[str]:

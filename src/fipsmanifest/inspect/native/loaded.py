@@ -1,0 +1,129 @@
+"""The data of a program with Go's native module as the loader leaves it, with what relocations write."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Mapping
+
+from ..elf import Elf
+from ..source import ByteSource
+
+_LONGEST_STRING = 1 << 14
+
+_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_REL, _DT_RELR, _DT_ANDROID_RELA = 7, 8, 23, 2, 17, 36, 0x60000011
+_DT_SYMTAB = 6
+_RELATIVE = {"x86_64": 8, "aarch64": 1027}
+#: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
+_COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
+_SYMBOL, _SYMBOL_SIZE = 24, 16
+_LARGEST_COPY = 1 << 16
+_RELA = 24
+_MOST_RELA = 64 << 20
+
+
+class LoadedData:
+    """A program's memory as the loader leaves it."""
+
+    def __init__(self, source: ByteSource, elf: Elf) -> None:
+        self._source = source
+        self._elf = elf
+        self._written: Mapping[int, int | None] | None = None
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return up to ``length`` bytes of the file that are at an address."""
+        offset = self._elf.offset_of(address)
+        if offset is None or length <= 0:
+            return b""
+        last = self._elf.offset_of(address + length - 1)
+        return self._source.read_at(offset, length) if last == offset + length - 1 else b""
+
+    def is_zero(self, address: int, size: int) -> bool:
+        """Return whether memory is zero at first: of a segment that can be written, and not in the file."""
+        return any(
+            load.writable and load.address + load.size <= address and address + size <= load.address + load.memory
+            for load in self._elf.loads
+        )
+
+    def word(self, address: int) -> int | None:
+        """Return the address that a word of data holds once the loader has written its addresses.
+
+        None where that cannot be determined.
+        """
+        if address % 8 or self._writes is _UNKNOWN:
+            return None
+        if address in self._writes:
+            return self._writes[address]
+        data = self.read(address, 8)
+        return int.from_bytes(data, "little") if len(data) == 8 else None
+
+    def is_written(self, address: int, size: int, expected: Collection[int] = ()) -> bool:
+        """Return whether the loader may write into memory, other than the ``expected`` words."""
+        if self._writes is _UNKNOWN:
+            return True
+        first = address // 8 * 8
+        return any(at in self._writes and at not in expected for at in range(first, address + size, 8))
+
+    @property
+    def _writes(self) -> Mapping[int, int | None]:
+        if self._written is None:
+            self._written = self._relocations()
+        return self._written
+
+    def string(self, address: int) -> str | None:
+        """Return the Go string whose pointer and length are at an address."""
+        place, length = self.word(address), self.word(address + 8)
+        if place is None or length is None or length > _LONGEST_STRING or self.is_written(place, length):
+            return None
+        data = self.read(place, length)
+        return data.decode("utf-8", "replace") if len(data) == length else None
+
+    def _relocations(self) -> Mapping[int, int | None]:
+        """Return what the loader writes, by address: an address, or None for what is known only to it.
+
+        `_UNKNOWN` where a table has a form that is not read, overlapping entries, or entries that are not on a word.
+        """
+        dynamic = dict(self._elf.dynamic)
+        if any(tag in dynamic for tag in (_DT_REL, _DT_RELR, _DT_ANDROID_RELA)):
+            return _UNKNOWN
+        found: dict[int, int | None] = {}
+        relative = _RELATIVE[self._elf.facts.machine]
+        count = 0
+        further: set[int] = set()
+        for place, length in ((_DT_RELA, _DT_RELASZ), (_DT_JMPREL, _DT_PLTRELSZ)):
+            size = dynamic.get(length, 0)
+            if not size:
+                continue
+            table = self.read(dynamic.get(place, 0), size)
+            if len(table) != size or size > _MOST_RELA or size % _RELA:
+                return _UNKNOWN
+            # Entries on words alone: the lowest three bits of each address are in its first byte.
+            if any(byte & 7 for byte in set(table[0::_RELA])):
+                return _UNKNOWN
+            words = array("Q")
+            words.frombytes(table)
+            count += size // _RELA
+            kinds = words[1::3]
+            if kinds.count(relative) == len(kinds):
+                found.update(zip(words[0::3], words[2::3], strict=True))
+            else:
+                values = (value if kind == relative else None for kind, value in zip(kinds, words[2::3], strict=True))
+                found.update(zip(words[0::3], values, strict=True))
+                for at, kind in zip(words[0::3], kinds, strict=True):
+                    further.update(range(at + 8, at + self._size_of(kind), 8))
+        if len(found) != count or not further.isdisjoint(found):
+            return _UNKNOWN
+        return found | dict.fromkeys(further)
+
+    def _size_of(self, kind: int) -> int:
+        """Return how many bytes the loader writes for an r_info, rounded up to words."""
+        machine = self._elf.facts.machine
+        if kind & 0xFFFFFFFF == _TLSDESC[machine]:
+            return 16
+        if kind & 0xFFFFFFFF != _COPY[machine]:
+            return 8
+        symbol = dict(self._elf.dynamic).get(_DT_SYMTAB, 0) + (kind >> 32) * _SYMBOL
+        # The size in the library that has the symbol can be another one; the loader copies the smaller of both.
+        return min(int.from_bytes(self.read(symbol + _SYMBOL_SIZE, 8), "little"), _LARGEST_COPY)
+
+
+_UNKNOWN: Mapping[int, int | None] = {-1: None}

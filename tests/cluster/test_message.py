@@ -1,0 +1,168 @@
+"""What counts as a node's answer, whatever its pod says: read as hostile input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fipsmanifest
+from fipsmanifest.cluster.aggregate import MAX_GROUPS, Aggregate
+from fipsmanifest.cluster.message import Answer, Expected, Finding, is_finished, pending_detail, read_pod
+from fipsmanifest.cluster.reasons import ADVICE
+from fipsmanifest.node.bounded import bounded_json
+from fipsmanifest.node.report import Report
+from fipsmanifest.node.result import PASS, Result
+from tests.support.fakekubelet import finished
+
+EXPECTED = Expected("node-1", "uid-1", frozenset(("a" * 64,)), "b" * 64)
+HOST = {"name": "x", "root": "/host", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
+HOST |= {"architecture": "x86_64", "tool": "0.1", "python": "3.6.8", "hash": "openssl", "tool_sha256": "b" * 64}
+
+
+def message() -> dict[str, Any]:
+    report = Report("valid", "live", HOST, [{"file": "m", "sha256": "a" * 64}], [Result("files", "/x", PASS)], [])
+    document: dict[str, Any] = json.loads(bounded_json(report, 4096))
+    return document
+
+
+def pod(status: dict[str, Any], node: str = "node-1", uid: str = "uid-1") -> dict[str, Any]:
+    return {"metadata": {"uid": uid, "name": "p"}, "spec": {"nodeName": node}, "status": status}
+
+
+def verdict(changes: dict[str, Any], code: int = 0) -> tuple[str, str]:
+    answer = read_pod(pod(finished(code, json.dumps({**message(), **changes}))), EXPECTED)
+    return answer.verdict, answer.reason
+
+
+def test_a_report_counts_where_everything_is_as_expected() -> None:
+    assert verdict({}) == ("valid", "")
+
+
+def test_the_pod_has_to_be_this_one_on_this_node() -> None:
+    status = finished(0, json.dumps(message()))
+
+    for other in (pod(status, uid="uid-2"), pod(status, node="node-2"), {**pod(status), "spec": {}}):
+        assert read_pod(other, EXPECTED).reason == "foreign-report"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"verdict": "perfect"}, 0, "unreadable-report"),
+        ({"verdict": ["valid"]}, 0, "unreadable-report"),
+        ({"verdict": "incomplete"}, 0, "unreadable-report"),
+        ({"verdict": "invalid"}, 1, "unreadable-report"),
+        ({"summary": {"pass": 0, "fail": 0, "unknown": 0}}, 0, "unreadable-report"),
+        ({"summary": {"pass": 1, "fail": 1, "unknown": 0}}, 0, "unreadable-report"),
+        ({"summary": {"pass": 1, "fail": 0, "unknown": 1}}, 0, "unreadable-report"),
+        ({"summary": {"pass": True, "fail": False, "unknown": False}}, 0, "unreadable-report"),
+        ({"summary": {"pass": 1e300, "fail": 0, "unknown": 0}}, 0, "unreadable-report"),
+        ({"summary": None}, 0, "unreadable-report"),
+        ({"schema": "fipsmanifest/node/v2"}, 0, "unreadable-report"),
+        ({"scope": "partial"}, 0, "foreign-report"),
+        ({"host": {}}, 0, "foreign-report"),
+        ({"manifests": [{"sha256": "a" * 64}, {"sha256": "c" * 64}]}, 0, "foreign-report"),
+        ({"manifests": "a" * 64}, 0, "foreign-report"),
+        ({}, 137, "out-of-memory"),
+        ({}, 2, "no-report"),
+    ],
+)
+def test_what_does_not_agree_is_no_answer(changes: dict[str, Any], code: int, reason: str) -> None:
+    assert verdict(changes, code) == ("unknown", reason)
+
+
+def test_a_node_may_not_trust_the_manifest() -> None:
+    assert verdict({"verdict": "untrusted", "manifests": [{"file": "m"}]}, 3) == ("untrusted", "")
+
+
+def test_a_pod_that_ends_for_another_reason_has_no_answer_even_with_a_report() -> None:
+    for reason in ("Evicted", "DeadlineExceeded", "OutOfmemory", "NodeLost"):
+        status = {**finished(0, json.dumps(message())), "phase": "Failed", "reason": reason}
+        assert read_pod(pod(status), EXPECTED).verdict == "unknown"
+
+
+def test_deep_nesting_is_unreadable() -> None:
+    assert read_pod(pod(finished(0, "[" * 16000)), EXPECTED).reason == "unreadable-report"
+
+
+def test_the_schema_lists_the_reasons() -> None:
+    schema = json.loads((Path(fipsmanifest.__file__).parent / "cluster/schema.json").read_text())
+    assert schema["$defs"]["reason"]["enum"] == list(ADVICE)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=st.sampled_from(sorted(message())), value=JSON, code=st.sampled_from([0, 1, 3, 4, 69]))
+def test_no_form_of_a_report_is_an_internal_error_or_a_pass_by_accident(key: str, value: Any, code: int) -> None:
+    answer = read_pod(pod(finished(code, json.dumps({**message(), key: value}))), EXPECTED)
+
+    assert (
+        answer.verdict == "unknown"
+        or code == {"valid": 0, "invalid": 1, "untrusted": 3, "incomplete": 4}[answer.verdict]
+    )
+    assert not answer.reason or answer.reason in ADVICE
+    # What does not decide may be anything.
+    if (
+        key not in ("checks", "warnings", "left_out", "left_out_by_check", "truncated", "manifest")
+        and value != message()[key]
+    ):
+        assert answer.verdict != "valid" or key in ("host", "summary", "manifests")
+
+
+@settings(max_examples=200, deadline=None)
+@given(status=JSON)
+def test_no_form_of_a_pod_is_an_internal_error(status: Any) -> None:
+    one = pod(status)
+    is_finished(one)
+    pending_detail(one)
+    assert read_pod(one, EXPECTED).verdict == "unknown"
+
+
+def finding(number: int) -> Finding:
+    return Finding("fail", "files", f"/x{'y' * number}", "kubelet", "digest", "", "", "Look.")
+
+
+def test_findings_that_all_differ_need_bounded_memory_and_count_all_the_same() -> None:
+    found = Aggregate()
+    for number in range(MAX_GROUPS + 500):
+        found.add(f"node-{number}", Answer("invalid", findings=(finding(number),)))
+
+    assert len(found.groups) == MAX_GROUPS + 1
+    assert sum(group.nodes for group in found.groups) == MAX_GROUPS + 500
+    assert found.verdict == "invalid"
+
+
+def test_a_later_answer_replaces_an_earlier_one_unless_it_says_less() -> None:
+    found = Aggregate()
+    found.add("a", Answer("incomplete", findings=(finding(1),)))
+    found.add("a", Answer("unknown", "timed-out"))
+    assert (found.verdict, found.groups[0].nodes) == ("incomplete", 1)
+    assert found.nodes["a"].verdict == "incomplete"
+    found.add("a", Answer("valid"))
+    assert (found.verdict, found.groups[0].nodes, found.worst_groups()) == ("valid", 0, [])
+    found.forget("a")
+    assert found.verdict == "incomplete"
+
+
+def test_the_worst_node_decides_untrusted_before_invalid_before_incomplete() -> None:
+    found = Aggregate()
+    for name, verdict, expected in (
+        ("a", "valid", "valid"),
+        ("b", "unknown", "incomplete"),
+        ("c", "invalid", "invalid"),
+        ("d", "untrusted", "untrusted"),
+        ("e", "valid", "untrusted"),
+    ):
+        found.add(name, Answer(verdict, "timed-out" if verdict == "unknown" else ""))
+        assert found.verdict == expected
