@@ -151,7 +151,7 @@ def _entries(trust: Trust) -> list[tuple[str, bytes]]:
 def without_comments(path: Path) -> bytes:
     """Return a module's source without docstrings, comment lines and blank lines, indented by single spaces.
 
-    That is a quarter of it, left out to keep the tool small. All else is unchanged: `diff -wB` compares an unpacked
+    Continued lines are not indented at all. That is a quarter of it, left out to keep the tool small. All else is unchanged: `diff -wB` compares an unpacked
     module with the repository.
     """
     source = path.read_text(encoding="utf-8")
@@ -165,7 +165,7 @@ def without_comments(path: Path) -> bytes:
         elif one.type == tokenize.NEWLINE:
             is_continued = False
         elif one.type not in (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER):
-            indented.setdefault(one.start[0], " " * (depth + is_continued))
+            indented.setdefault(one.start[0], "" if is_continued else " " * depth)
             in_strings.update(range(one.start[0] + 1, one.end[0] + 1))
             is_continued = True
     kept = []
