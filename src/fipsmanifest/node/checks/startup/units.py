@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
-from . import environment
+from . import changes, environment
 from .places import judge_mount
 from .programs import LISTED, MISSING, OTHER, Found, Programs, hidden_commands, is_wrapper, judge, result
 
@@ -37,11 +37,7 @@ _CONTAINERS = "systemd-nspawn"
 # containerd's and runc's own commands that make a container of any image or directory.
 _RUNTIMES = ("ctr", "runc")
 _OWN_CONTAINER = re.compile(r"(?:^|\s)(?:run|create|restore)(?:\s|$)")
-_RUNTIME_CALLED = re.compile(r"(?:^|[\s/;&|('\"])(?:ctr|runc)\s[^\n;&|]*(?:\brun|\bcreate|\brestore)\s")
 _ENGINES = ("podman", "docker", "nerdctl")
-_CHANGES_ROOT = re.compile(
-    r"(?:^|[\s/;&|('\"])(?:chroot|nsenter|unshare|bwrap|pivot_root|switch_root)\s|\bRootDirectory=|\bBindPaths="
-)
 _FOLLOW = "Start the program itself there: what goes through another one cannot be followed."
 
 
@@ -288,13 +284,15 @@ def _judge_mentions(
         advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
         actual = "a container of systemd ({})".format(" ".join(command.arguments)[:100])
         yield result(subject, UNKNOWN, None, actual, "other-root", command.path, advice, component=component)
-    if (runs and _RUNTIME_CALLED.search(everything)) or (
+    if (runs and changes.starts_container(everything)) or (
         posixpath.basename(command.program) in _ENGINES and _names_daemon(command.arguments)
     ):
         yield _judge_container(subject, text, command.path, component)
-    if runs and _CHANGES_ROOT.search(everything) and (daemons or programs.listed_in(everything)):
+    if runs and changes.CHANGES_ROOT.search(everything) and (daemons or programs.listed_in(everything)):
         actual = "starts a program in another root or of other mounts ({})".format(text[:100])
         yield result(subject, UNKNOWN, None, actual, "other-root", command.path, _FOLLOW, component=component)
+    if not replaced:
+        yield from changes.judge(subject, everything, command.path, programs, component)
     hidden = hidden_commands(text) if runs and script is None and not programs.is_live else []
     if hidden:
         actual = "starts the value of {}".format(", ".join(hidden[:4]))
