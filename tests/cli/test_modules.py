@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pytest
 from examples.upstream import goprograms
 
 import fipsmanifest.inspect
-from tests.support import edits, programs
+from fipsmanifest.inspect.native.library import Library
+from fipsmanifest.inspect.native.reference import decode
+from tests.support import edits, programs, toolchains
 
 PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
-def run(folder: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: str | Path, code: int = 0, timeout: int = 60) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [PROGRAM, *map(str, words)],
         cwd=folder,
@@ -27,7 +30,7 @@ def run(folder: Path, *words: str | Path, code: int = 0) -> subprocess.Completed
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
@@ -142,3 +145,25 @@ def test_no_row_is_printed_that_a_table_of_ones_own_could_not_have(
 def test_the_shipped_table_is_no_table_of_ones_own(tmp_path: Path) -> None:
     shutil.copy(Path(fipsmanifest.inspect.__file__).with_name("modules.toml"), tmp_path / "shipped.toml")
     assert "names certificates" in run(tmp_path, "modules", "list", "--modules", "shipped.toml", code=2).stderr
+
+
+def test_a_reference_that_is_made_again_is_the_shipped_one(tmp_path: Path) -> None:
+    # A relative root: Go itself runs in another directory.
+    (tmp_path / "go").symlink_to(toolchains.GO_1_24)
+    command = ("modules", "learn", "--native", "go", "--claimed-by", "", "--json")
+    assert "--claimed-by is empty" in run(tmp_path, *command, code=2).stdout
+    done = run(tmp_path, *command[:-2], "the release engineers", "--json", timeout=280)
+    (made,) = document(done)["references"]
+    again = decode((tmp_path / made["file"]).read_bytes(), made["file"], 0)
+    shipped = Library().find(again.origin.key)
+    assert shipped is not None
+    assert replace(again.origin, claimed_by="") == shipped.origin
+    assert again.origin.claimed_by == "the release engineers"
+    assert again.records == shipped.records
+    assert len(again.records) > 1_000
+
+
+def test_references_of_what_is_no_toolchain_are_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "modules", "learn", "--native", tmp_path, "--claimed-by", "us", code=2)
+    assert "Name the root of a Go release" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -476,9 +476,10 @@ class TestRequired:
     """What a role requires has to run."""
 
     def test_a_required_kube_proxy_that_does_not_run_fails_and_other_daemons_are_unknown(
-        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pid = run(copy_of(SLEEP, tmp_path / "fm-seen"), "100").pid
+        monkeypatch.setattr(procfs, "pids", lambda: [pid])  # the machine may run a kubelet
         files = [entry("fm-seen", roots.sha256(SLEEP))]
         names = ("kube-proxy", "kube-scheduler", "etcd", "kubelet")
         files += [entry(name, str(number) * 64) for number, name in enumerate(names)]

@@ -17,6 +17,7 @@ from ..inspect.native.library import SUFFIX
 from ..inspect.native.reference import Origin, encode
 from ..inspect.native.sources import snapshots
 from ..inspect.table import Certificate, NativeRow, Table, emit, extended, load
+from ..state import durable
 from . import options, output
 from .verbs import VERBS
 
@@ -222,10 +223,10 @@ def _learn_native(root: Path, request: tuple[str, str, str], claimed_by: str, di
             made = learn_native.learn(root, snapshot, target, cache=Path(cache), claimed_by=claimed_by)
             path = directory / f"{made.origin.go}-{architecture}-{level}-{snapshot.version}{SUFFIX}"
             try:
-                directory.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode([made]))
+                durable.make_directory(directory)
             except OSError as error:
-                raise Incomplete(f"{path} cannot be written: {error.strerror}.", "Name another --output.") from error
+                raise Incomplete(f"{directory} cannot be made: {error.strerror}.", "Name another --output.") from error
+            durable.write(path, encode([made]))
             written.append({"file": str(path), "digest": made.digest, **asdict(made.origin)})
     if json:
         output.write_json({"schema": "fipsmanifest/modules-learn/v1", "references": written})

@@ -94,6 +94,7 @@ def learn(root: Path, snapshot: Snapshot, target: Target, *, cache: Path, claime
     Raise `UsageError` where ``root`` is no such toolchain, `Incomplete` where it does not compile the module, and
     `ValidationFailed` where the objects have something that a reference cannot describe.
     """
+    root = root.absolute()  # Go runs in a directory of its own.
     vocabulary = goobject.read_vocabulary(root)
     origin = Origin(
         release_of(root),
