@@ -35,7 +35,7 @@ _MANAGER = re.compile(r"\bsystemctl\s+(?:set-environment|link)\s[^\n;&|]*")
 
 
 def judge(subject: str, text: str, path: str, programs: Programs, component: Optional[str]) -> Iterator[Result]:
-    """Judge a text of commands. A running node's files and processes are what the other checks look at."""
+    """Judge a text of commands. A running node's files and processes are what the other checks inspect."""
     advice = "Remove it, and find out who put it there: with it something else starts than what was checked."
     for code, actual in () if programs.is_live else _found(text, programs):
         yield result(subject, UNKNOWN, None, actual[:200], code, path, advice, component=component)
