@@ -134,7 +134,8 @@ def test_stopping_early_leaves_nothing_running(tmp_path: Path, inspector: Inspec
     taking = scan([many(tmp_path / "root", 500)], inspector, cache)
     next(taking)
     taking.close()
-    assert threading.active_count() == before
+    # Threads of the test before this one may end meanwhile.
+    assert threading.active_count() <= before
 
 
 def test_progress_counts_every_byte(tmp_path: Path, inspector: Inspector, cache: Cache) -> None:
@@ -259,6 +260,7 @@ def test_the_links_of_a_node_s_root_stay_in_it(
         "loop": "loop",
         "gone": "/no/such/program",
         "below": "/etc/passwd/x",
+        "slash": "../outside/runc/",  # to open it is an error (ENOTDIR)
         "null": "/dev/null",
     }
     for name, target in links.items():

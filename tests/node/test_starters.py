@@ -440,6 +440,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "lists in TOML": (CONFIGURATION, "a = " + "[" * NESTED),
     "paths in cron": ("/etc/cron.d/x", "".join(f"/{n}/kubelet " for n in range(20_000))),
     "words in a script": ("/etc/init.d/x", SCRIPT + "kubelet;" * 30_000),
+    "commands in a script": ("/etc/init.d/y", SCRIPT + "ctr cp > " * 25_000),
     "a bare link of tmpfiles": ("/etc/tmpfiles.d/x.conf", "L+\n" * 60_000),
     "binary formats": ("/etc/binfmt.d/x.conf", (":x:M:" + "9" * 5_000 + ":a:b:c:\n") * 40),
     "lists in a specification": ("/etc/cni/net.d/1.conf", "[" * 60_000),

@@ -78,5 +78,5 @@ def test_what_is_packed_is_the_source_but_for_comments_and_docstrings(path: Path
 
 
 def test_the_tool_stays_small(forge: Forge) -> None:
-    # A ConfigMap holds 1,048,576 bytes: in base64 the tool takes at most 600,000, and leaves the rest to a manifest.
-    assert len(build_tool(forge.trust_folder).data) <= 450_000
+    # A ConfigMap holds 1,048,576 bytes: in base64 the tool takes at most 613,336, and leaves 435,240 to a manifest.
+    assert len(build_tool(forge.trust_folder).data) <= 460_000

@@ -149,27 +149,32 @@ def _entries(trust: Trust) -> list[tuple[str, bytes]]:
 
 
 def without_comments(path: Path) -> bytes:
-    """Return a module's source without docstrings, comment lines and blank lines, indented by single spaces.
+    """Return a module's source without docstrings, comments and blank lines, indented by single spaces.
 
-    That is a quarter of it, left out to keep the tool small. All else is unchanged: `diff -wB` compares an unpacked
-    module with the repository.
+    Continued lines are not indented at all. That is a quarter of it, left out to keep the tool small. All else is
+    unchanged: `diff -wB` compares an unpacked module with the repository.
     """
     source = path.read_text(encoding="utf-8")
     dropped = _docstring_lines(source)
     indented: dict[int, str] = {}
     in_strings: set[int] = set()
+    comments: dict[int, int] = {}
     depth, is_continued = 0, False
     for one in tokenize.generate_tokens(io.StringIO(source).readline):
         if one.type in (tokenize.INDENT, tokenize.DEDENT):
             depth += 1 if one.type == tokenize.INDENT else -1
         elif one.type == tokenize.NEWLINE:
             is_continued = False
-        elif one.type not in (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER):
-            indented.setdefault(one.start[0], " " * (depth + is_continued))
+        elif one.type == tokenize.COMMENT:
+            comments[one.start[0]] = one.start[1]
+        elif one.type not in (tokenize.NL, tokenize.ENDMARKER):
+            indented.setdefault(one.start[0], "" if is_continued else " " * depth)
             in_strings.update(range(one.start[0] + 1, one.end[0] + 1))
             is_continued = True
     kept = []
     for number, line in enumerate(source.splitlines(keepends=True), 1):
+        if number in comments:
+            line = line[: comments[number]].rstrip(" ") + "\n"
         if number in in_strings and number not in dropped:
             kept.append(line)
         elif number in indented and number not in dropped:

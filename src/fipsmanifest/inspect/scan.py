@@ -207,7 +207,7 @@ class _Tree:
         if any(place.is_relative_to(scanned) for scanned in (*self.named, *_KERNEL_DIRECTORIES)):
             return None
         try:
-            place.stat()
+            link.stat()
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None

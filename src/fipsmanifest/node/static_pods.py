@@ -44,6 +44,8 @@ class Pod(NamedTuple):
     component: str
     """Its label ``component``, which kubeadm sets."""
     containers: Tuple[Container, ...]
+    devices: Tuple[str, ...] = ()
+    """Annotations that ask for devices by the Container Device Interface (CDI)."""
 
     @property
     def programs(self) -> FrozenSet[str]:
@@ -79,6 +81,7 @@ def parse(text: str, path: str) -> Pod:
         _text(metadata, "namespace"),
         _text(_table(metadata, "labels"), "component"),
         tuple(containers),
+        tuple(name for name in _table(metadata, "annotations") if name.startswith("cdi.k8s.io/")),
     )
 
 

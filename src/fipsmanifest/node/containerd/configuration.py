@@ -211,6 +211,8 @@ class _Reader:
             self._doubt(path, "{} {}".format(".".join(names[1:-1]), what))
         elif names[0] == "plugins" and names[-1] == "base_runtime_spec" and value != "":
             self.specifications.append(self._as_text(path, names, value))
+        elif names[-1] == "mount_options" and "dir=" in str(value):
+            self._doubt(path, "{} changes where images are unpacked".format(".".join(names)))
         elif names == ("imports",):
             for one in value if isinstance(value, list) else [value]:
                 self._waiting += self._imported(path, str(one))

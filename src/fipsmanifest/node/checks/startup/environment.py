@@ -5,6 +5,7 @@ Rules: ld.so(8); Go's runtime GODEBUG and crypto/fips140; openssl-env(7); the go
 
 import contextlib
 import errno
+import fnmatch
 import posixpath
 import re
 from typing import Dict, List, Optional
@@ -19,11 +20,14 @@ _PRELOAD = "/etc/ld.so.preload"
 _CACHE = "/etc/ld.so.cache"
 _SEARCHED = ("/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _MAX_CACHE = 2 * 1024 * 1024
+_MAX_PRELOAD = 64 * 1024
 _MAX_DIRECTORIES = 100
 # glibc's own, which every program that is not static loads, and where the operating system keeps them.
 _LIBRARY = re.compile(r"(?:ld-linux[^/]*|lib(?:c|m|dl|rt|pthread|resolv|util|nsl|anl|nss_[a-z]+))\.so[0-9.]*\Z")
 _CACHED = re.compile(r"/[\x20-\x7e]*")
-_SYSTEM = re.compile(r"/(?:usr/)?lib[0-9x]*/")
+_SYSTEM = re.compile(
+    r"/(?:usr/)?lib[0-9x]*/(?:[a-z0-9_]+-linux-gnu[a-z0-9_]*/|i[3-6]86/|sse2/|nosegneg/|power[0-9]+/|glibc-hwcaps/[^/]+/)*[^/]*\Z"
+)
 _INJECT = ("LD_PRELOAD", "LD_AUDIT")
 _OFF = {
     "GOLANG_FIPS": ("0", "false"),
@@ -32,6 +36,8 @@ _OFF = {
     "GOFIPS140": ("off",),
 }
 _CHANGE = ("LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "GCONV_PATH")
+# With these systemd looks for units and generators elsewhere (docs/ENVIRONMENT.md of systemd).
+_OF_SYSTEMD = re.compile(r"SYSTEMD_(?:[A-Z]+_)*PATH\Z")
 _FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ldconfig."
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
 
@@ -58,6 +64,8 @@ def _status(name: str, value: Optional[str]) -> Optional[str]:
     """Return ``fail``, ``unknown``, ``not-applicable`` (noted) for a variable that matters; None for any other."""
     if name == "envFrom":
         return UNKNOWN
+    if _OF_SYSTEMD.match(name):
+        return UNKNOWN
     if name not in (*_INJECT, *_OFF, *_CHANGE, "GODEBUG"):
         return None
     if value is None:
@@ -79,11 +87,14 @@ def named_in(text: str) -> List[str]:
 def preloaded(node: Node) -> List[Result]:
     """Return the libraries that /etc/ld.so.preload injects into every program of the node (ld.so(8))."""
     try:
-        text = tree.read_small(node.root, _PRELOAD)
+        text = tree.read_small(node.root, _PRELOAD, _MAX_PRELOAD + 1)
     except FileNotFoundError:
         return []
     except (OSError, tree.NotRegular):
         return [result(_PRELOAD, UNKNOWN, "no libraries", "unreadable", "preload", _PRELOAD, "Run it as root.")]
+    if len(text) > _MAX_PRELOAD:
+        actual = "larger than {} bytes".format(_MAX_PRELOAD)
+        return [result(_PRELOAD, UNKNOWN, "no libraries", actual, "preload", _PRELOAD, "Empty it, or remove it.")]
     libraries = re.sub(r"#.*", "", text).replace(":", " ").split()
     if not libraries:
         return []
@@ -135,5 +146,12 @@ def _searched(node: Node) -> List[str]:
     words: List[str] = []
     for path in paths:
         with contextlib.suppress(OSError, tree.NotRegular):
-            words += re.split(r"[\s,:]+", re.sub(r"#.*", "", tree.read_small(node.root, path)))
+            text = re.sub(r"#.*", "", tree.read_small(node.root, path))
+            words += re.split(r"[\s,:]+", text)
+            # "include" takes patterns of file names; those of the usual directory are read already.
+            for pattern in re.findall(r"(?m)^\s*include\s+(\S+)", text):
+                directory, form = posixpath.split(posixpath.join(_SEARCHED[0], "..", pattern))
+                if len(paths) < _MAX_DIRECTORIES and posixpath.normpath(directory) != _SEARCHED[1]:
+                    names = fnmatch.filter(tree.list_names(node.root, posixpath.normpath(directory)), form)
+                    paths += [one for one in (posixpath.join(directory, name) for name in names) if one not in paths]
     return [one for one in dict.fromkeys(words) if one.startswith("/")][:_MAX_DIRECTORIES]

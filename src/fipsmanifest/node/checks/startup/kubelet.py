@@ -63,6 +63,8 @@ def read(node: Node, daemons: Sequence[Daemon]) -> Settings:
             advice = "Write the options there without specifiers."
             results.append(_unknown("its options are not known exactly", daemon.path, advice))
         for name, value in _options(daemon.arguments):
+            if name in ("config", "config-dir", "pod-manifest-path") and value[:1] not in ("", "/"):
+                results.append(_unknown("--{} is no absolute path".format(name), daemon.path, "Write it as one."))
             values.setdefault(_OPTIONS[name] or name, []).append((value, daemon.path))
             files += [value] if name == "config" else _drop_ins(node, value, results) if name == "config-dir" else []
     if len(files) > _MAX_FILES:

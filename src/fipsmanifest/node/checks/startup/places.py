@@ -1,5 +1,6 @@
 """What puts other files into the place of the listed programs: mounts, systemd-tmpfiles, binary formats."""
 
+import fnmatch
 import posixpath
 import re
 from typing import Iterator, List, Sequence, Tuple
@@ -7,6 +8,7 @@ from typing import Iterator, List, Sequence, Tuple
 from ....trust.text import visible
 from ...result import UNKNOWN, Node, Result
 from ..platform import architecture_of
+from .changes import PLACES
 from .programs import Programs, result
 from .starters import list_names, read_text, read_texts
 
@@ -38,9 +40,12 @@ def check(node: Node, programs: Programs) -> List[Result]:
 def judge_mount(programs: Programs, subject: str, path: str, where: str, kind: str, options: str) -> Iterator[Result]:
     """Judge a mount; of a partition as nodes have them it says nothing that another file than on it would be seen."""
     is_partition = posixpath.normpath(where) in _PARTITIONS
-    if is_partition and not _COPIES.search(options) and kind.partition(".")[0] not in _STACKED:
+    is_copy = _COPIES.search(options) is not None or kind.partition(".")[0] in _STACKED
+    if is_partition and not is_copy:
         return
     covered = _covered(where, programs)
+    if not covered and not programs.is_live:
+        covered = _configured(where, programs, is_copy)
     if covered:
         advice = "Remove the mount: it puts other files into the place of those that were checked."
         yield result(subject, UNKNOWN, None, "mounts over " + covered, "mounted-over", path, advice)
@@ -50,8 +55,20 @@ def _covered(directory: str, programs: Programs) -> str:
     """Return a listed program that a mount at ``directory`` would hide; empty where there is none."""
     for where in (posixpath.normpath(directory), programs.resolved(directory)):
         for path in sorted(programs.paths):
-            if path == where or path.startswith(where.rstrip("/") + "/"):
+            if path == where or path.startswith(where.rstrip("/") + "/") or fnmatch.fnmatchcase(path, where):
                 return path
+    return ""
+
+
+def _configured(directory: str, programs: Programs, replaces: bool) -> str:
+    """Return a place of what is read before anything starts that is at or above ``directory``; empty for none.
+
+    Where ``replaces`` says that what is at ``directory`` is not seen any more, a place below it counts as well.
+    """
+    for where in (posixpath.normpath(directory), programs.resolved(directory)):
+        for place in PLACES:
+            if where == place or where.startswith(place + "/") or (replaces and place.startswith(where + "/")):
+                return place
     return ""
 
 
@@ -59,7 +76,9 @@ def _judge_tmpfiles(node: Node, programs: Programs, results: List[Result]) -> It
     for path, text in _configurations(node, _TMPFILES, results):
         for line in text.splitlines():
             fields = [one.strip("'\"") for one in line.split(None, 2)[:2]]
-            covered = _covered(fields[1], programs) if len(fields) > 1 and fields[0][:1] in _REPLACES else ""
+            covered = ""
+            if len(fields) > 1 and fields[0][:1] in _REPLACES:
+                covered = _covered(fields[1], programs) or _configured(fields[1], programs, fields[0][:1] == "L")
             if covered:
                 advice = "Remove the line: it may put another file into the program's place."
                 actual = "{} {} changes {}".format(fields[0], fields[1], covered)

@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import posixpath
 import re
 import stat
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ....trust.text import visible
 from ... import tree
@@ -25,19 +26,24 @@ _MAX_SCRIPTS = 50  # that a command leads to, one through another
 _MAX_MENTIONS = 100_000  # of paths, in all commands and scripts
 _PLUGINS = ("/opt/cni/", "/usr/libexec/cni/")
 _KERNEL = ("/proc/", "/sys/", "/dev/")
-_BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()$`=:,]+")
+_OWN_ROOT = re.compile(r"/+proc/+(?:[0-9]+|self|thread-self)/+(?:root|cwd)(?=/)")  # proc(5)
+_MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
+_BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()\[\]{}$`=:,]+")
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _ASSIGNED = re.compile(r"(?:^|(?<=[\s;&|('\"]))([A-Za-z_][A-Za-z0-9_]*)=[\"']?([/$][^\s;\"'&|`()]*)", re.MULTILINE)
 _MAX_ASSIGNED = 1000
 _MAX_VALUES = 8  # of one variable
 _MAX_VARIABLE_DEPTH = 4
-# A variable or a substitution where a shell expects a program.
+# A variable, a substitution or a pattern of paths where a shell expects a program.
 _HIDDEN = re.compile(
-    r"(?:\b(?:exec|then|do|else|nohup)\s+|[;&|({]\s*|-[A-Za-z]*c\s+)\"?(\$\{?[A-Za-z_(][^\s;&|\"']*|`[^`]*`?)"
+    r"(?:\b(?:exec|then|do|else|nohup)\s+|[;&|({]\s*|-[A-Za-z]*c\s+)\"?"
+    r"(\$\{?[A-Za-z_(][^\s;&|\"']*|`[^`]*`?|/[^\s;&|\"'*?]*[*?][^\s;&|\"']*)"
 )
-_COMMENT = re.compile(r"(?m)^[ \t]*#.*")
+_COMMENT = re.compile(r"(?m)^[ \t]*#(?!!).*|^#!")  # after "#!" a program follows
 _SHELL_WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
 _COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
+# What makes a shell read the file whose path follows.
+_READ_BY_SHELL = r"(?:(?:^|[\s/;&|('\"])(?:(?:ba|da|k|z)?sh|source|\.))\s+(?:-\S+\s+)*['\"]?"
 # Programs that start another one, which their arguments name.
 _WRAPPERS = frozenset(
     ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "env", "nice", "ionice", "chrt", "taskset")
@@ -84,6 +90,7 @@ class Programs:
         self._packages = builds.Builds(manifests)
         self._mentions = _MAX_MENTIONS
         self._builds: Dict[bytes, Optional[str]] = {}
+        self._listed: Dict[str, FrozenSet[str]] = {}
         self.unexamined: Dict[str, str] = {}
         """Path of each program or script that was not read to its end -> why."""
         self._sizes: Set[int] = set()
@@ -211,11 +218,12 @@ class Programs:
             text = tree.read_small(self._node.root, path, _MAX_SCRIPT + 1)
         except (OSError, tree.NotRegular):
             return None
-        if "\0" in text:
+        # A shell runs what has null bytes after its first line.
+        if text.startswith("\x7fELF") or "\0" in text.partition("\n")[0]:
             return None
         if len(text) > _MAX_SCRIPT and text.startswith("#!"):
             self.unexamined[path] = "a script larger than {} bytes".format(_MAX_SCRIPT)
-        return text[:_MAX_SCRIPT]
+        return text[:_MAX_SCRIPT].replace("\0", "\n")
 
     def followed(self, text: str) -> str:
         """Return ``text`` with the text files that it names, and those that these name (`sh FILE`, `. FILE`).
@@ -232,31 +240,71 @@ class Programs:
                     return "\n".join(texts)
                 seen.add(path)
                 found = self._text(path)
+                if found is not None and len(found) == _MAX_SCRIPT and _is_read_by_shell(path, one):
+                    self.unexamined[path] = "a script of {} bytes or more".format(_MAX_SCRIPT)
                 texts += [] if found is None else [_replace_variables(found)]
         return "\n".join(texts)
 
     def _paths(self, text: str) -> List[str]:
         """Return the paths in a command or script, without those of the kernel's file systems."""
-        words = dict.fromkeys(_BETWEEN_PATHS.split(_COMMENT.sub("", text)))
-        found = [one for one in words if one.startswith("/") and not one.startswith(_KERNEL)]
-        if len(found) > self._mentions:
-            self.unexamined["commands and scripts"] = "they name more than {} paths".format(_MAX_MENTIONS)
-        found = found[: self._mentions]
-        self._mentions -= len(found)
-        return found
+        words = dict.fromkeys(_OWN_ROOT.sub("", one) for one in _BETWEEN_PATHS.split(_COMMENT.sub("", text)))
+        return self._within_limit([one for one in words if one.startswith("/") and not one.startswith(_KERNEL)])
 
-    def builds_in(self, text: str) -> List["OtherBuild"]:
-        """Return the programs in a command or script that are other builds of a component, whatever they are called."""
+    def _within_limit(self, paths: List[str]) -> List[str]:
+        """Return the paths up to the limit on those of all texts; beyond it they are noted in `unexamined`."""
+        if len(paths) > self._mentions:
+            self.unexamined["commands and scripts"] = "they name more than {} paths".format(_MAX_MENTIONS)
+        paths = paths[: self._mentions]
+        self._mentions -= len(paths)
+        return paths
+
+    def _joined(self, text: str, paths: Sequence[str]) -> List[str]:
+        """Return what the relative paths, commands and paths of another root in a text lead to below a directory of it.
+
+        A text may enter a directory, search it for programs or make it its root (cd, PATH, chroot).
+        """
+        found: List[str] = []
+        some = (path for path in paths if posixpath.normpath(path) != "/" and self._names(path))
+        directories = list(itertools.islice(some, _MAX_DIRECTORIES))
+        words = [one for one in dict.fromkeys(_BETWEEN_PATHS.split(_COMMENT.sub("", text))) if "/" in one]
+        words += _called(text) if directories else []
+        for directory in directories:
+            names = self._names(directory)
+            below = [one.lstrip("./") for one in words]
+            found += [posixpath.join(directory, one) for one in below if one.partition("/")[0] in names]
+        return self._within_limit(found)
+
+    def _names(self, directory: str) -> FrozenSet[str]:
+        """Return the names in a directory, none for anything else and for one that is too large."""
+        if directory not in self._listed:
+            try:
+                self._listed[directory] = frozenset(tree.list_names(self._node.root, directory))
+            except (OSError, ValueError):
+                self._listed[directory] = frozenset()
+        return self._listed[directory]
+
+    def builds_in(self, text: str, *paths: str) -> List["OtherBuild"]:
+        """Return the programs in a command or script that are other builds of a component, whatever they are called.
+
+        ``paths`` are further ones that it names. Without execution rights a program may be loaded or copied as well.
+        """
         found = []
-        for path in self._paths(text):
-            if self.is_program(path) and self.find(path).status == OTHER:
+        named = self._paths(text)
+        for path in dict.fromkeys([*paths, *named, *self._joined(text, named)]):
+            if self.find(path).status == OTHER:
                 component = self.build_of(path)
                 found += [OtherBuild(path, component)] if component else []
         return found
 
     def others_in(self, text: str) -> List[str]:
         """Return the paths in a command or script that have a component's name and are not listed programs."""
-        return [one for one in self._mentioned(text) if self.is_program(one) and self.find(one).status == OTHER]
+        named = self._mentioned(text)
+        named += [
+            one
+            for one in self._joined(text, self._paths(text))
+            if posixpath.basename(one) in self.names and one not in named
+        ]
+        return [one for one in named if self.is_program(one) and self.find(one).status == OTHER]
 
     def listed_in(self, text: str) -> List[str]:
         """Return the listed programs that a command or script names by their paths."""
@@ -267,15 +315,27 @@ class Programs:
 
     def called_in(self, text: str) -> List[str]:
         """Return the names of programs that a shell's text calls by a name alone, or a path with a variable in it."""
-        found = set()
-        before = ";"
+        found = set(self.names).intersection(_called(text))
         for word in _SHELL_WORDS.findall(text):
             name = posixpath.basename(word)
-            called = before in _COMMAND_FOLLOWS or "=" in before
-            if name in self.names and (called if word == name else not word.startswith("/")):
+            if name in self.names and word != name and not word.startswith("/"):
                 found.add(name)
-            before = word
         return sorted(found)
+
+
+def _is_read_by_shell(path: str, text: str) -> bool:
+    return re.search(_READ_BY_SHELL + re.escape(path), text) is not None
+
+
+def _called(text: str) -> List[str]:
+    """Return the names without a directory that a shell's text calls as commands."""
+    found: Dict[str, None] = {}
+    before = ";"
+    for word in _SHELL_WORDS.findall(text):
+        if "/" not in word and (before in _COMMAND_FOLLOWS or "=" in before):
+            found[word] = None
+        before = word
+    return list(found)
 
 
 def _replace_variables(text: str) -> str:

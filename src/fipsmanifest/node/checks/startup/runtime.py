@@ -49,7 +49,8 @@ def check(node: Node, configured: containerd.Configuration, programs: Programs) 
 def _judge_specification(node: Node, path: str) -> Iterator[Result]:
     """Judge the specification that all containers of a runtime handler begin with (OCI runtime-spec, config.md)."""
     try:
-        document: Any = json.loads(tree.read_small(node.root, path, _MAX_SPECIFICATION))
+        text = tree.read_small(node.root, path, _MAX_SPECIFICATION)
+        document: Any = json.loads(text, object_pairs_hook=_as_go_reads)
         mounts = [
             str(one.get("destination"))
             for one in document.get("mounts") or []
@@ -68,6 +69,14 @@ def _judge_specification(node: Node, path: str) -> Iterator[Result]:
             actual = "{}: {}".format(what, ", ".join(names[:8]))
             yield result(path, UNKNOWN, "no {}".format(what), actual, "every-container", path, advice)
     yield from environment.judge(path, values, path, "containerd")
+
+
+def _as_go_reads(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    """Return an object with its keys in lower case, as Go matches them; raise `ValueError` where one is there twice."""
+    found = {key.casefold(): value for key, value in pairs}
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _judge_program(

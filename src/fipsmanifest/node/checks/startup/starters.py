@@ -8,10 +8,27 @@ from typing import Iterator, List, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from . import environment
+from . import changes, environment
 from .programs import OTHER, Programs, result
 
-_FILES = ("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab")
+_FILES = (
+    *("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab", "/etc/rc.modules"),
+    *("/sbin/init", "/etc/logrotate.conf", "/etc/rsyslog.conf", "/etc/sysctl.conf", "/etc/xinetd.conf"),
+    # Once an instance and, of some of their modules, at each start (cloud-init's "bootcmd").
+    *("/etc/cloud/cloud.cfg", "/var/lib/cloud/instance/cloud-config.txt", "/var/lib/cloud/instance/user-data.txt"),
+    "/var/lib/cloud/instance/vendor-cloud-config.txt",
+)
+_CLOUD = tuple("/var/lib/cloud/scripts/per-" + one for one in ("boot", "instance", "once"))
+_DISPATCHED = tuple(
+    base + "/NetworkManager/dispatcher.d" + below
+    for base in ("/etc", "/usr/lib")
+    for below in ("", "/pre-up.d", "/pre-down.d", "/no-wait.d")
+)
+_BUS_POLICIES = ("/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d")
+_BUS = ("/etc/dbus-1/system.conf", "/etc/dbus-1/system-local.conf")
+_SERVICE_DIRECTORY = re.compile(r"<servicedir>\s*(/[^<\s]*)\s*</servicedir>")
+_LINGERING = "/var/lib/systemd/linger"  # a file for each user whose units start without a session (loginctl(1))
+_UDEV_PROGRAMS = "/usr/lib/udev /lib/udev"  # where rules have programs without a directory (udev(7))
 _USER_UNITS = ("/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
 # What systemd-sysv-generator(8) makes units of: links in these directories may lead anywhere.
 _RUN_LEVELS = tuple("/etc/rc{}{}.d".format(base, level) for base in ("", ".d/rc") for level in "S0123456")
@@ -22,9 +39,18 @@ _DIRECTORIES = (
     *(*_USER_UNITS, "/root/.config/systemd/user", "/root/.local/share/systemd/user"),
     # What a message on the bus starts (dbus-daemon(1)), a device (udev(7)), or the load of a module (modprobe.d(5)).
     *("/usr/share/dbus-1/system-services", "/usr/local/share/dbus-1/system-services"),
+    *("/usr/lib/dbus-1/system-services", "/run/dbus-1/system-services", *_BUS_POLICIES),
+    *("/run/udev/rules.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/etc/sysconfig/modules"),
     *("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"),
     *("/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"),
-    *("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d", "/etc/dhcp/dhclient.d"),
+    *(*_DISPATCHED, "/etc/dhcp", "/etc/dhcp/dhclient.d", "/etc/dhcp/dhclient-exit-hooks.d"),
+    *("/etc/sysconfig/network-scripts", "/etc/ppp", "/etc/ppp/ip-up.d", "/etc/acpi/actions", "/etc/acpi/events"),
+    *("/var/spool/at", "/etc/cloud/cloud.cfg.d", *_CLOUD, "/var/lib/cloud/instance/scripts"),
+    # Plugins of daemons (auditd-plugins(5), omprog of rsyslog), core_pattern and modprobe of sysctl.d(5), pam_exec(8).
+    *("/etc/audit/plugins.d", "/etc/audisp/plugins.d", "/etc/rsyslog.d", "/etc/pam.d"),
+    *("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"),
+    # Credential plugins of kubeconfig files ("exec").
+    "/etc/kubernetes",
     # What Podman makes units of (podman-systemd.unit(5)).
     *("/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"),
     *("/etc/logrotate.d", "/etc/xinetd.d", "/usr/lib/systemd/system-shutdown", "/usr/lib/systemd/system-sleep"),
@@ -47,6 +73,14 @@ _EXTENSIONS = (
 _COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/boot/grub2/grubenv", "/boot/grub2/grub.cfg")
 _ENTRIES = "/boot/loader/entries"
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
+# Without a dot in its name, what the kernel does not know becomes a variable of the first process.
+_PASSED = re.compile(r"(?:^|(?<=[\s\"']))((?:LD|SYSTEMD)_[A-Z_]+|GLIBC_TUNABLES)=([^\s\"']*)", re.MULTILINE)
+# Other programs in systemd's place, or units that the command line itself makes (systemd.system-credentials(7)).
+_STARTS = re.compile(
+    r"(?<![\w.-])((?:rd)?init|systemd\.run|systemd\.set_credential(?:_binary)?(?==[a-z]*\.?(?:extra|unit-dropin)))"
+    r"=[\"']?([^\s\"']+)"
+)
+_INIT = ("/sbin/init", "/usr/sbin/init", "/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init")
 _MAX_FILES = 1000
 _MAX_SIZE = 256 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024
@@ -61,7 +95,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
     for path in paths:
         results += _judge_program(path, programs)
     for path, text in read_texts(node, paths, results):
-        results += _judge_text(path, text, programs)
+        results += _judge_text(path, text + _UDEV_PROGRAMS if "/udev/" in path else text, programs)
     results += _judge_generators(node, programs)
     results += _judge_command_lines(node)
     for directory in _EXTENSIONS:
@@ -101,6 +135,12 @@ def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     if builds:
         actual, component = ", ".join(one.shown for one in builds), builds[0].component
         yield result(path, FAIL, "listed programs", actual, "other-build", path, advice, component=component)
+    else:
+        yield from changes.judge(path, everything, path, programs, None)
+        root = changes.CHANGES_ROOT.search(everything) and programs.listed_in(everything)
+        if not programs.is_live and (root or changes.starts_container(everything)):
+            actual = "starts a program in another root or container"
+            yield result(path, UNKNOWN, None, actual, "other-root", path, advice)
 
 
 def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
@@ -140,14 +180,22 @@ def _judge_command_lines(node: Node) -> Iterator[Result]:
     paths = [posixpath.join(_ENTRIES, name) for name in list_names(node, _ENTRIES, found)[:_MAX_FILES]]
     for path in [*_COMMAND_LINES, *paths, *(["/proc/cmdline"] if node.live else [])]:
         # Whether a boot loader can be read is for the check of the FIPS mode to say.
-        for name, value in _SET.findall(read_text(node, path, [])):
+        text = read_text(node, path, [])
+        for name, value in [*_SET.findall(text), *_PASSED.findall(text)]:
             yield from environment.judge(path, {name: value}, path, None)
+            if name == "PATH":
+                yield result(path, UNKNOWN, None, "PATH=" + value, "environment", path, _REMOVE)
+        for name, value in dict.fromkeys(_STARTS.findall(text)):
+            if posixpath.normpath(value) not in _INIT:
+                advice = "Remove {}= there: what it starts was not checked.".format(name)
+                actual = "{}={}".format(name, value)
+                yield result(path, UNKNOWN, "systemd alone", actual, "kernel-command-line", path, advice)
 
 
 def _startup_files(node: Node, results: List[Result]) -> List[str]:
-    found = list(_FILES)
+    found = [*_FILES, *_BUS]
     seen: Set[bytes] = set()
-    for directory in _DIRECTORIES:
+    for directory in [*_DIRECTORIES, *_configured_directories(node, results)]:
         try:
             place = tree.resolve(node.root, directory)
         except OSError:
@@ -156,6 +204,23 @@ def _startup_files(node: Node, results: List[Result]) -> List[str]:
             seen.add(place)
             found += [posixpath.join(directory, name) for name in list_names(node, directory, results)]
     return found
+
+
+def _configured_directories(node: Node, results: List[Result]) -> Iterator[str]:
+    """Return the directories that the bus' configuration, tuned's profiles and lingering users have of their own."""
+    paths = list(_BUS)
+    for directory in _BUS_POLICIES:
+        paths += [posixpath.join(directory, name) for name in list_names(node, directory, [])]
+    for path in paths[:_MAX_FILES]:
+        yield from _SERVICE_DIRECTORY.findall(read_text(node, path, []))
+    for directory in ("/etc/tuned", "/usr/lib/tuned"):
+        yield from (posixpath.join(directory, name) for name in list_names(node, directory, []))
+    lingering = set(list_names(node, _LINGERING, results))
+    for line in read_text(node, "/etc/passwd", []).splitlines() if lingering else ():
+        fields = line.split(":")
+        if len(fields) > 5 and fields[0] in lingering and fields[5].startswith("/"):
+            yield posixpath.join(fields[5], ".config/systemd/user")
+            yield posixpath.join(fields[5], ".local/share/systemd/user")
 
 
 def list_names(node: Node, directory: str, results: List[Result]) -> List[str]:

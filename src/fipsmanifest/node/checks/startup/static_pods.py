@@ -96,8 +96,10 @@ def _component(container: static_pods.Container, images: Sequence[Image], progra
     names = {image.component for image in images}
     if container.name in names:
         return container.name
-    words = (*container.command, *container.arguments)
-    for word in words[:4]:
+    # Words may be named by variables, and an option may have underscores (k8s.io/component-base/cli/flag).
+    words = [*container.command, *container.arguments, *(one for one in container.environment.values() if one)]
+    words += [word.replace("_", "-") for word in words]
+    for word in (*container.command, *container.arguments)[:4]:
         name = posixpath.basename(word)
         if name in programs.names and name in names:
             return programs.names[name]
@@ -167,6 +169,18 @@ def _judge_container(
 ) -> Iterator[Result]:
     files = [file for image in own for file in image.files if is_own_program(file, image.component)]
     paths = sorted({str(file.get("path")) for file in files})
+    # A name alone is looked for in all directories of PATH: a volume at an earlier one may have the program as well.
+    called = [word for word in container.command[:1] if "/" not in word]
+    places = [*paths, *_LIBRARIES, *(posixpath.join(directory, word) for word in called for directory in _BY_NAME)]
+    searched = container.environment.get("PATH", "") if "PATH" in container.environment else ""
+    if searched is None or any(one not in _BY_NAME for one in _before_own(searched, paths)):
+        fix = "Remove PATH there, or name the program by its path."
+        actual = "PATH={}".format("(from elsewhere)" if searched is None else searched)
+        yield result(subject, UNKNOWN, None, actual, "environment", pod.path, fix, component=component)
+    if pod.devices:
+        fix = "Remove the annotation: a device of that kind may bring mounts, hooks and variables (CDI)."
+        actual = ", ".join(pod.devices[:4])
+        yield result(subject, UNKNOWN, None, actual, "every-container", pod.path, fix, component=component)
     advice = _ADVICE.format(visible(pod.path))
     doubt = _judge_command(container, paths)
     if doubt is not None:
@@ -174,7 +188,7 @@ def _judge_container(
         expected = " or ".join(paths)
         yield result(subject, status, expected, actual, "other-program", pod.path, advice, component=component)
     for mount in container.mounts:
-        covered = [path for path in (*paths, *_LIBRARIES) if _is_below(path, mount)]
+        covered = [path for path in places if _is_below(path, mount)]
         covered += [mount for library in _LIBRARIES if _is_below(mount, library)]
         if covered:
             actual = "a volume at {} covers {}".format(mount, covered[0])
@@ -187,6 +201,16 @@ def _judge_container(
             fix = "Find out what it does, or remove it in {}.".format(visible(pod.path))
             yield result(subject, UNKNOWN, None, "also starts " + hook, "hook", pod.path, fix, component=component)
     yield from environment.judge(subject, container.environment, pod.path, component)
+
+
+def _before_own(searched: str, paths: Sequence[str]) -> List[str]:
+    """Return the directories of PATH that are searched before one of a listed program."""
+    found: List[str] = []
+    for directory in searched.split(":") if searched else ():
+        if any(posixpath.dirname(path) == directory for path in paths):
+            break
+        found.append(directory)
+    return found
 
 
 def _judge_command(container: static_pods.Container, paths: Sequence[str]) -> Optional[Tuple[str, str]]:

@@ -1,5 +1,7 @@
 """What systemd's units, cron and the boot scripts start: of a component only its listed programs."""
 
+import base64
+import contextlib
 import posixpath
 import re
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
@@ -7,7 +9,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
-from . import environment
+from . import changes, environment
 from .places import judge_mount
 from .programs import LISTED, MISSING, OTHER, Found, Programs, hidden_commands, is_wrapper, judge, result
 
@@ -24,13 +26,18 @@ _OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateR
 _IMAGES = ("RootImage", "MountImages", "ExtensionImages", "ExtensionDirectories")
 # PAM's modules set environment variables as well (pam_env(8)).
 _OTHER_ROOT += ("PAMName",)
-# The kubelet's own options: no other program of a node has them.
+# The kubelet's own options and containerd's configuration: no other program of a node has them.
 _KUBELET = re.compile(
     r"--(?:bootstrap-kubeconfig|container-runtime-endpoint|pod-manifest-path|runtime-request-timeout"
     r"|image-credential-provider-bin-dir|config-dir)\b|--config[= ]/var/lib/kubelet/config\.yaml"
+    r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 _CONTAINERS = "systemd-nspawn"
+# containerd's and runc's own commands that make a container of any image or directory.
+_RUNTIMES = ("ctr", "runc")
+_OWN_CONTAINER = re.compile(r"(?:^|\s)(?:run|create|restore)(?:\s|$)")
+_ENGINES = ("podman", "docker", "nerdctl")
 _FOLLOW = "Start the program itself there: what goes through another one cannot be followed."
 
 
@@ -132,6 +139,9 @@ def _judge_command(
         return [
             result(subject, UNKNOWN, None, command.doubt, "specifier", command.path, advice, component=component)
         ], None
+    text = " ".join((command.program, *command.arguments, *_elsewhere(unit, command.program)))
+    if name in _RUNTIMES and _OWN_CONTAINER.search(" ".join(command.arguments)):
+        return [_judge_container(subject, text, command.path, component)], None
     if found.status == LISTED or name in programs.names:
         results = [judge(subject, found, command.path, component if is_main else None)]
         if found.status == MISSING and not is_main:
@@ -139,9 +149,9 @@ def _judge_command(
         if component is None:
             results += _judge_root(unit, programs.names.get(name, ""))
         return results, _daemon(unit, command, found) if found.status == LISTED else None
-    text = " ".join((command.program, *command.arguments, *_elsewhere(unit, command.program)))
     script = programs.script(found.path) if found.status == OTHER else None
-    if is_main or _KUBELET.search(text):
+    # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
+    if is_main or _KUBELET.search(text.replace("_", "-")):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
     return list(_judge_mentions(unit, subject, command, found, text, script, component, programs)), None
 
@@ -185,7 +195,7 @@ def _judge_other(
         actual = (
             "through {}".format(found.path)
             if is_wrapper(found.path)
-            else "{}, with options of the kubelet".format(text)
+            else "{}, with options of the kubelet or containerd".format(text)
         )
         return result(subject, UNKNOWN, "a listed program", actual, "wrapped", path, _FOLLOW, component=component)
     return judge(subject, found, path, component)
@@ -194,6 +204,29 @@ def _judge_other(
 def assignments(unit: systemd.Unit) -> str:
     """Return the unit's environment as a shell would write it: what the unit starts may be named by a variable."""
     return "\n".join("{}={}".format(name, entry.value) for name, entry in sorted(unit.environment.items()))
+
+
+def _read_by(unit: systemd.Unit) -> str:
+    """Return what a shell of the unit has beside its words: directory and standard input (systemd.exec(5))."""
+    found = ["cd " + entry.value.lstrip("-") for entry in unit.values("WorkingDirectory")]
+    found += [entry.value.replace("\\n", "\n") for entry in unit.values("StandardInputText")]
+    for entry in unit.values("StandardInputData"):
+        with contextlib.suppress(ValueError):
+            found.append(base64.b64decode("".join(entry.value.split())).decode("utf-8", "backslashreplace"))
+    for entry in unit.values("StandardInput"):
+        found += [". " + entry.value[5:]] if entry.value.startswith("file:") else []
+    return "".join("\n" + one for one in found)
+
+
+def _names_daemon(words: Sequence[str]) -> bool:
+    """Return whether the words of a command name a daemon: an image's repository or a program of that name."""
+    return any(posixpath.basename(word).partition("@")[0].partition(":")[0] in _DAEMONS for word in words)
+
+
+def _judge_container(subject: str, text: str, path: str, component: Optional[str]) -> Result:
+    advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
+    actual = "a container that is no pod ({})".format(text[:100])
+    return result(subject, UNKNOWN, None, actual, "other-root", path, advice, component=component)
 
 
 def _judge_mentions(
@@ -208,9 +241,10 @@ def _judge_mentions(
 ) -> Iterator[Result]:
     """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
     runs = is_wrapper(command.program) or script is not None
-    text = "{}\n{}".format(assignments(unit), text) if runs else text
+    text = "{}\n{}{}".format(assignments(unit), text, _read_by(unit)) if runs else text
     everything = programs.followed("{}\n{}".format(text, script or "")) if runs else text
-    builds = programs.builds_in(everything)
+    # A path with blanks is one word here alone.
+    builds = programs.builds_in(everything, *[one for one in (found.path, *command.arguments) if one[:1] == "/"])
     if builds:
         advice = _ADVICE.format(visible(command.path))
         actual = ", ".join(one.shown for one in builds)
@@ -250,6 +284,15 @@ def _judge_mentions(
         advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
         actual = "a container of systemd ({})".format(" ".join(command.arguments)[:100])
         yield result(subject, UNKNOWN, None, actual, "other-root", command.path, advice, component=component)
+    if (runs and changes.starts_container(everything)) or (
+        posixpath.basename(command.program) in _ENGINES and _names_daemon(command.arguments)
+    ):
+        yield _judge_container(subject, text, command.path, component)
+    if runs and changes.CHANGES_ROOT.search(everything) and (daemons or programs.listed_in(everything)):
+        actual = "starts a program in another root or of other mounts ({})".format(text[:100])
+        yield result(subject, UNKNOWN, None, actual, "other-root", command.path, _FOLLOW, component=component)
+    if not replaced:
+        yield from changes.judge(subject, everything, command.path, programs, component)
     hidden = hidden_commands(text) if runs and script is None and not programs.is_live else []
     if hidden:
         actual = "starts the value of {}".format(", ".join(hidden[:4]))

