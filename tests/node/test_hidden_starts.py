@@ -116,6 +116,13 @@ BUILDS: dict[str, Change] = {
     "the modules of EL7": lambda t: script(t, "/etc/sysconfig/modules/x.modules", "/opt/plain/agent\n"),
     "a script in systemd's place": lambda t: script(t, "/sbin/init", "/opt/plain/agent &\nexec /lib/systemd/systemd\n"),
     "a user without a session": follow_user,
+    "a drop-in of users' units": file(
+        "/etc/systemd/user/x.service.d/a.conf", "[Service]\nExecStart=/opt/plain/agent\n"
+    ),
+    "a link among users' wants": all_of(
+        file("/opt/x.service", "[Service]\nExecStart=/opt/plain/agent\n"),
+        lambda t: link(t, "/etc/systemd/user/default.target.wants/x.service", "/opt/x.service"),
+    ),
     "a kubeconfig's credentials": file("/etc/kubernetes/x.conf", "exec:\n  command: /opt/plain/agent\n"),
 }
 

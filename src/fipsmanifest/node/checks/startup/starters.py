@@ -202,7 +202,10 @@ def _startup_files(node: Node, results: List[Result]) -> List[str]:
             continue
         if place not in seen:
             seen.add(place)
-            found += [posixpath.join(directory, name) for name in list_names(node, directory, results)]
+            paths = [posixpath.join(directory, name) for name in list_names(node, directory, results)]
+            for path in [one for one in paths if one.endswith((".service.d", ".wants", ".requires"))]:
+                paths += [posixpath.join(path, name) for name in list_names(node, path, results)]
+            found += paths
     return found
 
 
