@@ -272,7 +272,7 @@ class TestReleaseScript:
         planned = summary(shipped, "--first-lock", plan=True)
         assert "## Kubernetes v1.21.3: planned, nothing signed or published" in planned
         assert "| create | tool/manifests/v1.21.3/1/manifest-rhel8.json.asc | to be signed |" in planned
-        assert "No serial before it is published." in planned
+        assert "No earlier serial is published." in planned
 
         first = summary(shipped, "--first-lock")
         assert f"published to {tmp_path / 'bucket'}, 10 objects written" in first
@@ -280,11 +280,11 @@ class TestReleaseScript:
         second = shipped.replace("serial = 1", f'serial = 2\nreason = "{reason}"')
         # What an approval rests on is what is then published.
         for made in (summary(second, plan=True), summary(second)):
-            assert "Changed since serial 1:" in made
+            assert "Changes since serial 1:" in made
             assert "| - | changed | serial | 1 | 2 |" in made
             assert "| - | added | reason |  | Upstream fixed \\<b\\>kubelet\\</b\\> |" in made
         # A run after a failure says it again.
-        assert "Changed since serial 1:" in summary(second)
+        assert "Changes since serial 1:" in summary(second)
 
         older = summary(shipped)
         assert "Note: serial 2 is published and is the current one." in older
