@@ -246,7 +246,8 @@ class TestSigningKeys:
 
     def test_a_key_that_cannot_sign_is_not_named(self, forge: Forge, tmp_path: Path) -> None:
         primary = forge.fingerprints["release"]
-        for asked, reason in (((primary,), "may not sign, as its certificate says"), (("A" * 40,), "does not have the key")):
+        cases = (((primary,), "may not sign, as its certificate says"), (("A" * 40,), "does not have the key"))
+        for asked, reason in cases:
             with pytest.raises(NotTrusted, match=reason):
                 keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=asked)
         with pytest.raises(UsageError, match="signs alone"):
