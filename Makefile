@@ -80,10 +80,11 @@ clean: ## remove what the demo, the tests and the tools left; .venv stays
 	rm -rf demo work bucket .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# One stamp for each set of requirements; pip does nothing where they are installed already.
+# One stamp for each set of requirements; pip does nothing where they are installed already. A set is complete, and pip would
+# want another pin for a package that something needs with an extra.
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@echo "installing requirements/$*.txt into $(VENV)"
-	@$(PIP) install --require-hashes --requirement requirements/$*.txt
+	@$(PIP) install --no-deps --require-hashes --requirement requirements/$*.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
