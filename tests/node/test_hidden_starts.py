@@ -292,6 +292,7 @@ def test_what_is_not_the_releases_fails(how: str, tree: Tree) -> None:
 
 
 ORDINARY: dict[str, Change] = {
+    "another program of the initramfs": file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 rdinit=/start"\n'),
     "systemd as init": file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/usr/lib/systemd/systemd"\n'),
     "a pod's usual PATH": file(POD, pod(more=variable("PATH", "/usr/local/sbin:/usr/local/bin"))),
     "an application's container": service("ExecStart=/usr/bin/podman run quay.io/prometheus/node-exporter:v1"),

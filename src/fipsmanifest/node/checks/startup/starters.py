@@ -75,9 +75,10 @@ _ENTRIES = "/boot/loader/entries"
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
 # Without a dot in its name, what the kernel does not know becomes a variable of the first process.
 _PASSED = re.compile(r"(?:^|(?<=[\s\"']))((?:LD|SYSTEMD)_[A-Z_]+|GLIBC_TUNABLES)=([^\s\"']*)", re.MULTILINE)
-# Other programs in systemd's place, or units that the command line itself makes (systemd.system-credentials(7)).
+# Other programs in systemd's place, or units that the command line itself makes (systemd.system-credentials(7)). What
+# rdinit= starts is in the initramfs, which is not judged, with or without it.
 _STARTS = re.compile(
-    r"(?<![\w.-])((?:rd)?init|systemd\.run|systemd\.set_credential(?:_binary)?(?==[a-z]*\.?(?:extra|unit-dropin)))"
+    r"(?<![\w.-])(init|systemd\.run|systemd\.set_credential(?:_binary)?(?==[a-z]*\.?(?:extra|unit-dropin)))"
     r"=[\"']?([^\s\"']+)"
 )
 _INIT = ("/sbin/init", "/usr/sbin/init", "/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init")
