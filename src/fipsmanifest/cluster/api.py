@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -64,6 +65,26 @@ class Unreachable(Incomplete):
     """The API server did not answer for as long as requests are repeated."""
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of the server."""
+
+    method: str
+    """HTTP's."""
+    path: str
+    """The resource."""
+    query: Mapping[str, str] | None = None
+    """Parameters."""
+    body: Mapping[str, Any] | bytes | None = None
+    """What is sent; a mapping as JSON."""
+    content_type: str = "application/json"
+    """The body's type."""
+    accept: str = "application/json"
+    """The answer's type."""
+    absent: type[Exception] | None = None
+    """What is raised for 404 instead of `ApiError`."""
+
+
 class Api:
     """Requests to one API server. May be used by several threads."""
 
@@ -95,30 +116,30 @@ class Api:
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return one object. Raises `ApiError`, `Unreachable`."""
-        return self._send("GET", path, query)
+        return self._send(_Request("GET", path, query))
 
     def text(self, path: str, query: Mapping[str, str]) -> bytes:
         """Return a text, such as a log. Raises as `get`."""
-        return self._exchange("GET", path, query, accept="*/*")
+        return self._exchange(_Request("GET", path, query, accept="*/*"))
 
     def create(self, path: str, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """Create an object and return it as it is stored. Raises as `get`."""
-        return self._send("POST", path, None, body)
+        return self._send(_Request("POST", path, body=body))
 
     def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Replace an object and return it. Raises as `get`."""
-        return self._send("PUT", path, None, body)
+        return self._send(_Request("PUT", path, body=body))
 
     def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Merge into an object (RFC 7396) and return it. Raises as `get`."""
-        return self._send("PATCH", path, None, body, content_type="application/merge-patch+json")
+        return self._send(_Request("PATCH", path, body=body, content_type="application/merge-patch+json"))
 
     def delete(self, path: str, query: Mapping[str, str] | None = None, seconds: int | None = None) -> None:
         """Delete an object, or those that a query selects; ``seconds`` is the grace period. Raises as `get`."""
         options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         options |= {} if seconds is None else {"gracePeriodSeconds": seconds}
         with suppress(_Absent):
-            self._send("DELETE", path, query, options, absent=_Absent)
+            self._send(_Request("DELETE", path, query, options, absent=_Absent))
 
     def pages(self, path: str, query: Mapping[str, str] | None = None, *, metadata: bool = False) -> Iterator[Any]:
         """Yield a list in pages of at most `PAGE` objects; ``metadata`` asks for nothing else of them.
@@ -128,7 +149,7 @@ class Api:
         accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
         asked = {**(query or {}), "limit": str(PAGE)}
         while True:
-            page = self._send("GET", path, asked, accept=accept if metadata else "application/json")
+            page = self._send(_Request("GET", path, asked, accept=accept if metadata else "application/json"))
             yield page
             following = (page.get("metadata") or {}).get("continue")
             if not following:
@@ -144,7 +165,7 @@ class Api:
         asked["timeoutSeconds"] = str(WATCH_SECONDS)
         credential = self._credentials.current()
         try:
-            response = self._open("GET", path, asked, None, credential, "application/json", "", stream=True)
+            response = self._open(_Request("GET", path, asked), None, credential, stream=True)
             if response.status == 401:
                 response.drain_conn()
                 self._credentials.refused(credential)
@@ -167,40 +188,19 @@ class Api:
         except (urllib3.exceptions.HTTPError, OSError, MalformedDocument) as error:
             raise Unreachable(f"The watch of {self._server} broke: {visible(str(error))}.", "Run again.") from error
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | bytes | None = None,
-        *,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        absent: type[Exception] | None = None,
-    ) -> dict[str, Any]:
+    def _send(self, request: _Request) -> dict[str, Any]:
         """Send a request and return the object in its answer."""
-        content = self._exchange(method, path, query, body, content_type=content_type, accept=accept, absent=absent)
-        return _document(content, self._server)
+        return _document(self._exchange(request), self._server)
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | bytes | None = None,
-        *,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        absent: type[Exception] | None = None,
-    ) -> bytes:
+    def _exchange(self, request: _Request) -> bytes:
         """Send a request, again while that may help, and return the body of its answer."""
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode("ascii")
+        data = request.body if isinstance(request.body, bytes | None) else json.dumps(request.body).encode("ascii")
         deadline = time.monotonic() + self.patience
         wait, retried, failures, renewed = _FIRST_WAIT, False, 0, False
         credential = self._credentials.current()
         while True:
             try:
-                response = self._open(method, path, query, data, credential, accept, content_type)
+                response = self._open(request, data, credential)
                 status, content = response.status, response.data
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 _check_certificate(error, self._server)
@@ -215,8 +215,8 @@ class Api:
             if status == 401 and not renewed:
                 renewed, credential = True, self._credentials.refused(credential)
                 continue
-            if status == 404 and absent is not None:
-                raise absent
+            if status == 404 and request.absent is not None:
+                raise request.absent
             failures += status == 500
             if status and (status not in _TRANSIENT or failures > _MAX_500):
                 raise _refusal(status, content, retried)
@@ -225,28 +225,19 @@ class Api:
                 raise Unreachable(
                     f"The API server {self._server} does not answer: {why}.", "Check the network and the kubeconfig."
                 )
-            _log.debug("%s %s: %s, repeated after %.1f s", method, path, why, delay)
+            _log.debug("%s %s: %s, repeated after %.1f s", request.method, request.path, why, delay)
             wait = min(wait * 2, _LONGEST_WAIT)
 
     def _open(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        data: bytes | None,
-        credential: Credential,
-        accept: str,
-        content_type: str,
-        *,
-        stream: bool = False,
+        self, request: _Request, data: bytes | None, credential: Credential, *, stream: bool = False
     ) -> urllib3.BaseHTTPResponse:
         """Send one request and return its response."""
-        headers = {"Accept": accept, "User-Agent": f"fipsmanifest/{__version__}", **credential.headers}
-        headers |= {"Content-Type": content_type} if data is not None else {}
+        headers = {"Accept": request.accept, "User-Agent": f"fipsmanifest/{__version__}", **credential.headers}
+        headers |= {"Content-Type": request.content_type} if data is not None else {}
         self.requests += 1
         return self._pool(credential.certificate).request(
-            method,
-            self._server + path + (f"?{urlencode(query)}" if query else ""),
+            request.method,
+            self._server + request.path + (f"?{urlencode(request.query)}" if request.query else ""),
             body=data,
             headers=headers,
             preload_content=not stream,

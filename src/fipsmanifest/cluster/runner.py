@@ -21,7 +21,7 @@ from .api import Api, ApiError, Unreachable
 from .message import Answer, Expected, is_finished, no_answer, pending_detail, read_pod
 from .nodes import ClusterNode, read_node
 from .objects import RunObjects
-from .watch import Failed, Listed, Lost, PodDeleted, PodSeen, PodWatch
+from .watch import Failed, Listed, Lost, PodDeleted, PodSeen, PodWatch, hand_over
 
 #: Threads that write to the API.
 WRITERS = 16
@@ -245,12 +245,7 @@ class PodRunner:
             self._tell(_NodeRead(attempt.pod, attempt.node))
 
     def _tell(self, event: object) -> None:
-        while not self._stop.is_set():
-            try:
-                self._events.put(event, timeout=0.5)
-                return
-            except queue.Full:
-                continue
+        hand_over(event, self._events, self._stop)
 
     # What the deciding thread does.
 

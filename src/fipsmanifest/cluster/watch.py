@@ -136,10 +136,14 @@ class PodWatch:
         return version
 
     def _put(self, event: object) -> None:
-        """Hand over an event; where the reader is slow, this thread waits and so does the server."""
-        while not self._stop.is_set():
-            try:
-                self._events.put(event, timeout=0.5)
-                return
-            except queue.Full:
-                continue
+        hand_over(event, self._events, self._stop)
+
+
+def hand_over(event: object, events: queue.Queue[object], stop: threading.Event) -> None:
+    """Put an event into a queue; where its reader is slow, this thread waits, and so does the server behind it."""
+    while not stop.is_set():
+        try:
+            events.put(event, timeout=0.5)
+            return
+        except queue.Full:
+            continue
