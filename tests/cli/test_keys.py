@@ -177,3 +177,32 @@ def test_a_weak_key_is_not_added(gnupghome: Path, tmp_path: Path) -> None:
     certificate.write_bytes(subprocess.run(exported, capture_output=True, check=True).stdout)
     told = run(gnupghome, "add", certificate, "--role", "manifest", "--keys", tmp_path / "keys", code=3).stderr
     assert "1024" in told
+
+
+def test_a_key_for_cosign_is_made_beside_it_and_its_public_half_goes_into_the_trust_directory(
+    gnupghome: Path, tmp_path: Path
+) -> None:
+    private = tmp_path / "secret" / "release.key"
+    words = ("init", "--user-id", "Example release <r@example.com>", "--no-passphrase", "--keys", tmp_path / "keys")
+
+    told = json.loads(run(gnupghome, *words, "--cosign", private, "--json").stdout)["cosign"]
+
+    public = subprocess.run(
+        ["openssl", "pkey", "-in", private, "-pubout"], capture_output=True, check=True
+    ).stdout  # fmt: skip
+    assert (tmp_path / "keys" / "cosign.pub").read_bytes() == public
+    assert told["key"] == str(private)
+    # The second is refused before gpg makes a key.
+    again = run(gnupghome, *words, "--cosign", private, code=6)
+    assert "exists already" in again.stderr
+    inside = run(gnupghome, *words, "--cosign", tmp_path / "keys" / "x.key", code=2)
+    assert "public" in inside.stderr
+
+
+def test_a_key_for_cosign_without_a_passphrase_or_a_terminal_is_not_made(gnupghome: Path, tmp_path: Path) -> None:
+    words = ("init", "--user-id", "Example release <r@example.com>", "--keys", tmp_path / "keys")
+
+    ended = run(gnupghome, *words, "--cosign", tmp_path / "release.key", code=2)
+
+    assert "COSIGN_PASSWORD" in ended.stderr
+    assert not (tmp_path / "keys").exists()

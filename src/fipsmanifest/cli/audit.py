@@ -15,6 +15,7 @@ from ..publish import audit as auditing
 from ..publish.address import open_bucket
 from ..publish.audit import Audit
 from ..publish.consumer import Consumer
+from ..sign.cosign import public_keys
 from ..sign.listing import list_keys
 from ..state import durable
 from ..trust.store import load_trust
@@ -65,7 +66,8 @@ def audit(
         raise UsageError(f"{bucket} is not a directory.", "Name the bucket that was published to.")
     if summary is not None:
         summaries.require_file(summary)
-    opened, consumer = open_bucket(bucket, endpoint_url=endpoint_url), Consumer.trusting(load_trust(str(keys)))
+    opened = open_bucket(bucket, endpoint_url=endpoint_url)
+    consumer = Consumer.trusting(load_trust(str(keys)), public_keys(keys))
     with output.progress(options.session_of(ctx)) as progress:
         done = auditing.audit(opened, consumer, progress, patience=wait)
     # A key has an entry for each of its roles.

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import UsageError
 from ..node.version import tool_version
+from ..sign import cosign as cosign_keys
 from ..sign import keys as directory
 from ..sign.gpg import home, passphrase_from_environment
 from ..sign.listing import KeyInfo, list_keys
@@ -19,6 +20,7 @@ from ..state import durable
 from ..trust.store import TRUST_FILE, TrustedKey, load_trust
 from ..trust.text import write_time
 from . import options, output
+from .cosign import new_passphrase
 from .reading import read_input
 from .verbs import VERBS
 
@@ -81,13 +83,25 @@ def init(
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Create a key without a passphrase, for tests and demos only.")
     ] = False,
+    cosign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also create a key for cosign: the private part in this file, the public one in the trust directory.",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Create a signing key, and add it to the trust directory.
 
     The primary key can only certify; it has separate subkeys that sign manifests and the tool. The passphrase is asked
-    for by gpg's agent, or taken from FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD.
+    for by gpg's agent, or taken from FIPSMANIFEST_PASSPHRASE or FIPSMANIFEST_PASSPHRASE_FD; that of the key for cosign
+    is in COSIGN_PASSWORD, or asked for.
     """
+    cosign_passphrase = None
+    if cosign is not None:
+        cosign_keys.check_new(cosign, keys)
+        cosign_passphrase = None if no_passphrase else new_passphrase(cosign)
     passphrase = None if no_passphrase else passphrase_from_environment()
     before = _in_force(keys)
     if backup is None and not no_passphrase:
@@ -104,6 +118,7 @@ def init(
         valid_to=_utc(valid_to),
         backup_folder=backup,
     )
+    public = None if cosign is None else cosign_keys.create(cosign, keys, cosign_passphrase).public
     for fingerprint in before:
         output.say(f"note: The key {fingerprint} is active, too. Sign with --signing-key until it is retired.")
     if json:
@@ -116,6 +131,7 @@ def init(
                 "certificate": str(made.certificate),
                 "revocation": str(made.revocation),
                 "backup": {name: str(path) for name, path in asdict(made.backup).items()} if made.backup else None,
+                "cosign": {"key": str(cosign), "fingerprint": public.fingerprint} if public else None,
             }
         )
         return
@@ -128,6 +144,9 @@ def init(
         output.write(f"backup        {made.backup.secret}")
         output.write(f"              {made.backup.subkeys}")
         output.write(f"              {made.backup.revocation}")
+    if public is not None:
+        output.write(f"cosign key    {cosign}")
+        output.write(f"cosign public {keys / cosign_keys.PUBLIC_NAME}, SHA-256 {public.fingerprint}")
     output.write()
     output.write(
         _CHECKLIST.format(

@@ -98,6 +98,14 @@ SigningKey = Annotated[
         help="Full fingerprint of the signing key.  [default: the only manifest key whose secret key gpg has]",
     ),
 ]
+CosignKey = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="FIPSMANIFEST_COSIGN_KEY",
+        metavar="FILE",
+        help="Also sign for cosign with this private key; COSIGN_PASSWORD has its passphrase.",
+    ),
+]
 Mirror = Annotated[
     list[str] | None,
     typer.Option(

@@ -29,6 +29,7 @@ OPTIONS = {
     "endpoint_url": False,
     "public_url": False,
     "signing_key": False,
+    "cosign_key": False,
     "mirror": True,
     "ca_bundle": False,
     "modules": False,

@@ -8,11 +8,8 @@ import typer
 
 from ..generate.tool import build_tool
 from ..publish.address import open_bucket
-from ..sign.gpg import passphrase_from_environment
-from ..trust.store import load_trust
 from ..workflows import reissue as workflow
-from ..workflows.signing import Signer
-from . import options, output
+from . import cosign, options, output
 from .release import SingleWriter, plan_form, print_plan
 from .select import version_of
 
@@ -36,6 +33,7 @@ def reissue(
     ] = None,
     endpoint_url: options.EndpointUrl = None,
     signing_key: options.SigningKey = None,
+    cosign_key: options.CosignKey = None,
     accept_revoked: Annotated[
         str | None,
         typer.Option(
@@ -56,8 +54,9 @@ def reissue(
     If a revoked key signed the published manifest, --accept-revoked accepts it, and publishes today's node tool.
     """
     if dry_run:
-        options.refuse_ignored(ctx, {"single_writer": "--single-writer"}, "with --dry-run: nothing is published")
-    signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
+        ignored = {"single_writer": "--single-writer", "cosign_key": "--cosign-key"}
+        options.refuse_ignored(ctx, ignored, "with --dry-run: nothing is published")
+    signer = cosign.signer(keys, signing_key, None if dry_run else cosign_key)
     bucket = open_bucket(to, endpoint_url=endpoint_url)
     accepted = None
     if accept_revoked is not None:

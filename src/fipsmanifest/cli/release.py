@@ -13,11 +13,9 @@ from ..publish import layout
 from ..publish.address import open_bucket
 from ..publish.plan import Plan
 from ..publish.public import require_address
-from ..sign.gpg import passphrase_from_environment
 from ..state.workspace import Workspace
 from ..workflows.release import Destination, ReleaseResult, changes_since, cut_release
-from ..workflows.signing import Signer
-from . import options, output
+from . import cosign, options, output
 from . import summary as summaries
 from .select import chosen
 from .site import opened
@@ -56,6 +54,7 @@ def release(
     endpoint_url: options.EndpointUrl = None,
     public_url: options.PublicUrl = None,
     signing_key: options.SigningKey = None,
+    cosign_key: options.CosignKey = None,
     mirror: options.Mirror = None,
     lock: options.LockFile = None,
     first_lock: options.FirstLock = False,
@@ -101,7 +100,7 @@ def release(
             destination = Destination(open_bucket(to, endpoint_url=endpoint_url), public_url, single_writer)
         signer = None
         if not dry_run:
-            signer = Signer(site.trust(), signing_key, passphrase=passphrase_from_environment())
+            signer = cosign.signer(keys, signing_key, cosign_key)
         result = cut_release(
             found,
             site,
@@ -133,7 +132,8 @@ def _refuse_ignored(ctx: typer.Context, *, published: bool, dry_run: bool, gener
         ignored |= {"allow_http": "--allow-http", "references": "--references"}
         options.refuse_ignored(ctx, ignored, "with --generated: nothing is collected")
     if dry_run:
-        ignored = {"signing_key": "--signing-key", "public_url": "--public-url", "single_writer": "--single-writer"}
+        ignored = {"signing_key": "--signing-key", "cosign_key": "--cosign-key"}
+        ignored |= {"public_url": "--public-url", "single_writer": "--single-writer"}
         options.refuse_ignored(ctx, ignored, "with --dry-run: nothing is signed or published")
 
 
@@ -180,6 +180,7 @@ def _report(result: ReleaseResult, work: Workspace) -> dict[str, Any]:
                 "signed": str(work.signed(definition)),
                 "signed_sha256": hashlib.sha256(item.signed).hexdigest(),
                 "signature": item.made,
+                "sigstore": str(work.sigstore(definition)) if item.sigstore else None,
             }
             if item.note:
                 entry["note"] = item.note
@@ -230,6 +231,8 @@ def _print(report: dict[str, Any]) -> None:
         output.write(f"  manifest  {entry['path']}  sha256 {entry['sha256']}")
         if "signed" in entry:
             output.write(f"  signed    {entry['signed']}  ({entry['signature']})")
+        if entry.get("sigstore"):
+            output.write(f"  cosign    {entry['sigstore']}")
         if "note" in entry:
             output.write(f"  note      {entry['note']}")
     output.write(f"node tool {report['tool']['version']}  sha256 {report['tool']['sha256']}")

@@ -10,20 +10,19 @@ import typer
 
 from ..errors import Conflict, UsageError
 from ..generate.tool import build_tool
+from ..publish import bundles, layout, publisher
 from ..publish import probe as probing
-from ..publish import publisher
 from ..publish.address import open_bucket
 from ..publish.consumer import Consumer
-from ..publish.layout import read_sidecar
 from ..publish.public import read_back, require_address
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
-from ..sign.gpg import passphrase_from_environment
+from ..sign.cosign import public_keys
 from ..state import lock as locks
 from ..state.workspace import Workspace, read
 from ..trust.store import load_trust
 from ..workflows import stages
-from ..workflows.signing import Signer, prepare_manifest, prepare_tool
-from . import options, output
+from ..workflows.signing import prepare_manifest, prepare_tool
+from . import cosign, options, output
 from .release import DryRun, SingleWriter, plan_form, print_plan
 from .select import chosen
 from .site import opened
@@ -103,24 +102,35 @@ def sign(
     version: options.Version,
     el: options.El = None,
     signing_key: options.SigningKey = None,
+    cosign_key: options.CosignKey = None,
     definitions: options.Definitions = options.DEFINITIONS,
     keys: options.Keys = options.KEYS,
     work: options.Work = options.WORK,
     json: options.Json = False,
 ) -> None:
-    """Sign the generated manifests and the node tool, and verify the signatures."""
+    """Sign the generated manifests and the node tool, and verify the signatures.
+
+    With --cosign-key, a Sigstore bundle is written beside each signed file, for 'cosign verify-blob'.
+    """
     workspace = Workspace(work)
-    signer = Signer(load_trust(str(keys)), signing_key, passphrase=passphrase_from_environment())
+    signer = cosign.signer(keys, signing_key, cosign_key)
     listed = []
     for _, definition in chosen(definitions, version, el):
         payload = read(workspace.manifest(definition), f"fipsmanifest generate {version}")
         signed = prepare_manifest(definition, payload, workspace, signer)
         digest = hashlib.sha256(signed.signed).hexdigest()
-        listed.append((f"{definition.kubernetes}/{definition.name}", workspace.signed(definition), digest))
+        of = f"{definition.kubernetes}/{definition.name}"
+        listed.append((of, workspace.signed(definition), digest))
+        listed += _bundle(of, workspace.sigstore(definition), signed.sigstore)
     tool = build_tool(keys)
-    prepare_tool(tool, workspace, signer)
-    listed.append((f"tool {tool.version}", workspace.tool / "dkp-fips-tool", tool.sha256))
+    signed_tool = prepare_tool(tool, workspace, signer)
+    listed.append((f"tool {tool.version}", workspace.tool / layout.TOOL, tool.sha256))
+    listed += _bundle(f"tool {tool.version}", workspace.tool / layout.sigstore(layout.TOOL), signed_tool.sigstore)
     _print_files("fipsmanifest/sign/v1", listed, json=json)
+
+
+def _bundle(of: str, path: Path, data: bytes | None) -> list[tuple[str, Path, str]]:
+    return [] if data is None else [(f"{of} for cosign", path, hashlib.sha256(data).hexdigest())]
 
 
 def publish(
@@ -169,13 +179,13 @@ def publish(
         options.refuse_ignored(ctx, ignored, "with --dry-run: nothing is published")
     if public_url is not None:
         require_address(public_url)
-    consumer = Consumer.trusting(load_trust(str(keys)))
+    consumer = Consumer.trusting(load_trust(str(keys)), public_keys(keys))
     if withdraw:
         ignored = {"version": "VERSION", "el": "--el", "definitions": "--definitions", "work": "--work"}
         options.refuse_ignored(ctx, ignored, "with --withdraw: only the index is written")
         what = PublishRequest(withdrawn=tuple(withdraw))
     elif version is not None:
-        what = _signed(version, el, definitions, work)
+        what = _signed(version, el, definitions, work, consumer)
     else:
         raise UsageError("The argument VERSION is missing.", "Add the Kubernetes version, for example v1.21.3.")
     written: list[str] = []
@@ -203,15 +213,29 @@ def publish(
         plan.require_no_conflict()
 
 
-def _signed(version: str, el: list[int] | None, definitions: Path, work: Path) -> PublishRequest:
+def _signed(version: str, el: list[int] | None, definitions: Path, work: Path, consumer: Consumer) -> PublishRequest:
     """Return what ``sign`` stored in the work directory."""
     workspace, again = Workspace(work), f"fipsmanifest sign {version}"
     manifests = tuple(
-        ManifestToPublish(definition.id, read(workspace.signed(definition), again))
+        ManifestToPublish(
+            definition.id,
+            signed := read(workspace.signed(definition), again),
+            _kept_bundle(workspace.sigstore(definition), signed, consumer),
+        )
         for _, definition in chosen(definitions, version, el)
     )
     data, sidecar, signature = (read(workspace.tool / f"dkp-fips-tool{end}", again) for end in ("", ".sha256", ".asc"))
-    return PublishRequest(manifests, ToolToPublish(read_sidecar(sidecar).version, data, signature))
+    bundle = _kept_bundle(workspace.tool / layout.sigstore(layout.TOOL), data, consumer)
+    return PublishRequest(manifests, ToolToPublish(layout.read_sidecar(sidecar).version, data, signature, bundle))
+
+
+def _kept_bundle(path: Path, signed: bytes, consumer: Consumer) -> bytes | None:
+    """Return the Sigstore bundle that ``sign`` wrote, if any. Raises `NotTrusted` if it does not hold."""
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    bundles.check(data, hashlib.sha256(signed).hexdigest(), consumer)
+    return data
 
 
 def _probe(bucket: probing.Scratch, *, json: bool) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..errors import FipsManifestError
+from ..errors import FipsManifestError, UsageError
 from ..generate.tool import version_of
+from ..sign.cosign import PublicKey, read_public_key
 from ..state import rollback
 from ..trust.document import Bindings, name_of, plain_version
-from ..trust.store import load_trust
+from ..trust.store import Trust, load_trust
 from ..trust.text import write_time
 from ..trust.verify import Signature
 from ..workflows import verification
-from ..workflows.verification import Verified
+from ..workflows.verification import Verified, VerifiedBundle
 from . import options, output
 
 #: Options that restrict which manifest is accepted; parameter -> option.
@@ -37,6 +40,15 @@ def verify(
         typer.Argument(metavar="PATH-or-URL", help="A signed manifest, or a node tool whose .asc is beside it."),
     ],
     keys: options.Keys = options.KEYS,
+    cosign_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FIPSMANIFEST_COSIGN_PUB",
+            metavar="FILE",
+            help="Verify the .sigstore.json beside it with this public key of cosign. The trust directory is then used "
+            "only if --keys names it: both must have signed.",
+        ),
+    ] = None,
     fingerprint: Annotated[
         str | None, typer.Option(envvar="FIPSMANIFEST_FINGERPRINT", metavar="FPR", help="Accept this key only.")
     ] = None,
@@ -85,26 +97,30 @@ def verify(
     manifest --fingerprint FPR --signing-key FPR' (and again with --role tool), with the fingerprints that the publisher
     announces through another channel.
 
+    --cosign-key verifies without a trust directory, as 'cosign verify-blob --key' does.
+
     The highest serial of each release is stored; a lower one is refused from then on.
     """
     if "://" not in document:
         options.refuse_ignored(ctx, {"ca_bundle": "--ca-bundle", "allow_http": "--allow-http"}, "for a path")
     try:
-        trust = load_trust(str(keys))
-        found = verification.read(document, ca_bundle=ca_bundle, allow_http=allow_http)
+        trust, key = _trusted(ctx, keys, fingerprint, cosign_key)
+        found = verification.read(
+            document,
+            ca_bundle=ca_bundle,
+            allow_http=allow_http,
+            detached=trust is not None,
+            bundle=key is not None,
+        )
         if verification.is_tool(found.data):
             options.refuse_ignored(ctx, _OF_A_MANIFEST, "for a node tool, which does not belong to a release")
         wanted = name or verification.name_in(document)
         bindings = Bindings(kubernetes, el, min_serial, allow_expired, wanted)
-        verified = verification.verify(found, trust, bindings, fingerprint)
+        by_cosign = None if key is None else verification.verify_bundle(found, key, bindings)
+        by_gpg = None if trust is None else verification.verify(found, trust, bindings, fingerprint)
+        verified = _Result.of(by_gpg, by_cosign)
         if verified.manifest is not None and not no_state:
-            rollback.check_and_remember(
-                rollback.state_file(),
-                _release(verified),
-                verified.manifest["serial"],
-                signed_by=verified.signature.signing_key,
-                trust=trust,
-            )
+            _refuse_rollback(verified, verified.manifest, trust)
     except FipsManifestError as error:
         if json:
             failure = output.form_of(error)
@@ -116,13 +132,60 @@ def verify(
         _print(verified, document)
 
 
-def _release(verified: Verified) -> str:
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What was verified, by one signature or by two."""
+
+    kind: str
+    manifest: dict[str, Any] | None
+    payload: bytes
+    signature: Signature | None
+    cosign_key: PublicKey | None
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, by_gpg: Verified | None, by_cosign: VerifiedBundle | None) -> _Result:
+        # Both read the same bytes, of which the verifier's reading is that of gpgv, too.
+        found = by_gpg or by_cosign
+        if found is None:
+            raise ValueError("nothing was verified")
+        warnings = dict.fromkeys((*(by_gpg.warnings if by_gpg else ()), *(by_cosign.warnings if by_cosign else ())))
+        signature = by_gpg.signature if by_gpg else None
+        key = by_cosign.key if by_cosign else None
+        return cls(found.kind, found.manifest, found.payload, signature, key, tuple(warnings))
+
+
+def _trusted(
+    ctx: typer.Context, keys: Path, fingerprint: str | None, cosign_key: Path | None
+) -> tuple[Trust | None, PublicKey | None]:
+    """Return the keys by which to verify; with ``cosign_key``, those of the trust directory only if it was named."""
+    if cosign_key is None:
+        return load_trust(str(keys)), None
+    source = ctx.get_parameter_source("keys")
+    named = source is not None and source.name != "DEFAULT"
+    if fingerprint is not None and not named:
+        raise UsageError("--fingerprint has no effect with --cosign-key alone.", "Add --keys DIR, or remove it.")
+    return load_trust(str(keys)) if named else None, read_public_key(cosign_key)
+
+
+def _refuse_rollback(verified: _Result, manifest: dict[str, Any], trust: Trust | None) -> None:
+    key = verified.cosign_key.fingerprint if verified.cosign_key else None
+    rollback.check_and_remember(
+        rollback.state_file(),
+        _release(manifest),
+        manifest["serial"],
+        signed_by=verified.signature.signing_key if verified.signature else f"cosign:{key}",
+        trust=trust or Trust((), (), "no trust directory"),
+        cosign_key=key,
+    )
+
+
+def _release(manifest: dict[str, Any]) -> str:
     """Return the release whose serials are compared: a version's manifest of one name (``v1.21.3/rhel8``)."""
-    manifest = verified.manifest or {}
     return f"v{plain_version(manifest['kubernetes'])}/{name_of(manifest)}"
 
 
-def _document(verified: Verified | None) -> dict[str, Any]:
+def _document(verified: _Result | None) -> dict[str, Any]:
     """Return the JSON document; its values are null if verification failed."""
     signature = verified.signature if verified else None
     manifest = (verified.manifest if verified else None) or {}
@@ -134,6 +197,7 @@ def _document(verified: Verified | None) -> dict[str, Any]:
         "signing_key": signature.signing_key if signature else None,
         "user_id": signature.trusted.user_id if signature else None,
         "role": signature.trusted.role if signature else None,
+        "cosign_key": verified.cosign_key.fingerprint if verified and verified.cosign_key else None,
         "signed_at": write_time(signature.signed_at) if signature else None,
         "kubernetes": manifest.get("kubernetes"),
         "el": manifest.get("el"),
@@ -158,7 +222,10 @@ The signature shows who signed this program and when, and that the key may sign 
 cannot change it."""
 
 
-def _print(verified: Verified, name: str) -> None:
+_NO_TIME = "A Sigstore bundle by a key has no date and no role: only the key itself limits what it is good for."
+
+
+def _print(verified: _Result, name: str) -> None:
     output.write(f"VALID  {output.one_line(name)}")
     if verified.manifest is None:
         tool = _tool(verified.payload)
@@ -166,11 +233,16 @@ def _print(verified: Verified, name: str) -> None:
         _rows("sha256", [str(tool["sha256"])])
     else:
         _print_manifest(verified.manifest)
-    _print_signature(verified.signature)
+    if verified.signature is not None:
+        _print_signature(verified.signature)
+    if (key := verified.cosign_key) is not None:
+        _rows("signed by", [f"the cosign key {key.origin}", f"SHA-256 {key.fingerprint}"])
     for warning in verified.warnings:
         output.say(f"warning: {output.one_line(warning)}")
     output.write()
     output.write(_TOOL_MEANING if verified.manifest is None else _MANIFEST_MEANING)
+    if verified.signature is None:
+        output.write(_NO_TIME)
 
 
 def _print_manifest(manifest: dict[str, Any]) -> None:

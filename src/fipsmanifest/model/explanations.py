@@ -107,6 +107,7 @@ REASONS = (
     Reason("incomplete", (4,), "Something could not be read or checked.", "Mend what the message names; run it again."),
     Reason("interrupted", (130,), "A signal ended the command.", "Run the same command again."),
     Reason("no-gnupg", (4,), "gpg or gpgv is missing, too old or does not run.", "Install GnuPG."),
+    Reason("no-openssl", (4,), "openssl is missing or does not run.", "Install the package openssl."),
     Reason("no-secret-key", (4,), "gpg has no secret key to sign with.", "Import it, or set GNUPGHOME."),
     Reason("not-found", (4,), "An object, package or address does not exist.", "Compare it with the definition."),
     Reason("not-written", (4,), "A file could not be written.", "Free space, or choose another directory."),

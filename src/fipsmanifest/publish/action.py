@@ -32,12 +32,15 @@ class Step(IntEnum):
 
     TOOL_FILES = 1
     MANIFESTS = 2
-    TOOL_SIGNATURE_POINTER = 3
-    TOOL_SIDECAR_POINTER = 4
-    TOOL_POINTER = 5
-    MANIFEST_POINTERS = 6
-    INDEX_JSON = 7
-    INDEX_HTML = 8
+    BUNDLES = 3
+    """After what they sign, whose bytes another publisher may have written."""
+    TOOL_SIGNATURE_POINTER = 4
+    TOOL_SIDECAR_POINTER = 5
+    TOOL_POINTER = 6
+    MANIFEST_POINTERS = 7
+    BUNDLE_POINTERS = 8
+    INDEX_JSON = 9
+    INDEX_HTML = 10
 
 
 @dataclass(frozen=True, slots=True)

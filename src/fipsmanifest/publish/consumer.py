@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ..errors import NotTrusted, Refused, ValidationFailed
 from ..generate.tool import version_of
 from ..model.manifest import Manifest, parse
+from ..sign import cosign
 from ..trust.store import Trust
 from ..trust.text import read_time, write_time
 from ..trust.verify import verify_cleartext, verify_detached
@@ -59,13 +60,15 @@ class Consumer:
     """Returns whether the key with this fingerprint is not revoked in a role (``manifest``, ``tool``)."""
     user_id: Callable[[str], str] = lambda _: ""
     """Returns the user ID that the trust directory has for a fingerprint; empty if it has none."""
+    cosign_keys: tuple[cosign.PublicKey, ...] = ()
+    """The keys that Sigstore bundles may be signed by; empty if bundles cannot be verified here."""
     once: Consumer | None = None
     """The same checks with revoked keys treated as retired. They distinguish an object that a revoked key signed from
     one that no listed key signed, and are never a reason to trust it. None if no key is revoked."""
 
     @classmethod
-    def trusting(cls, trust: Trust) -> Consumer:
-        """Return the checks of the node tool with the keys of ``trust``."""
+    def trusting(cls, trust: Trust, cosign_keys: tuple[cosign.PublicKey, ...] = ()) -> Consumer:
+        """Return the checks of the node tool with the keys of ``trust``, and those of cosign with ``cosign_keys``."""
         good = {(key.fingerprint, key.role) for key in trust.keys if key.status != "revoked"}
         names = {key.fingerprint: key.user_id for key in trust.keys}
         revoked = any(key.status == "revoked" for key in trust.keys)
@@ -74,6 +77,7 @@ class Consumer:
             lambda data, signature: verify_detached(data, signature, trust, "tool"),
             lambda fingerprint, role: (fingerprint, role) in good,
             lambda fingerprint: names.get(fingerprint, ""),
+            cosign_keys,
             cls.trusting(as_retired(trust)) if revoked else None,
         )
 

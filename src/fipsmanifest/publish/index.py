@@ -19,9 +19,10 @@ from ..errors import Conflict
 from ..model.diff import Difference, compare
 from ..model.identity import ManifestId
 from ..model.manifest import File, Manifest, Module
+from ..sign.sigstore import SUFFIX
 from . import layout
 from .consumer import VerifiedManifest
-from .layout import ManifestKey, ToolKey
+from .layout import ManifestKey, SigstoreKey, ToolKey
 
 SCHEMA = "fipsmanifest/index/v1"
 
@@ -155,6 +156,27 @@ class PublishedTool:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedBundle:
+    """The Sigstore bundle of a manifest or tool."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXACT
+
+    key: str
+    """The key of the bundle, which never changes."""
+    size: Number
+    """Bytes."""
+    signs: str
+    """SHA-256 of the object that it signs, hex."""
+    hint: str
+    """Which key made it, as the bundle says: the SHA-256 of a public key, base64."""
+
+    @property
+    def of(self) -> str:
+        """The key of the object that it signs."""
+        return self.key.removesuffix(SUFFIX)
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedContents:
     """All records of a bucket."""
 
@@ -165,12 +187,21 @@ class PublishedContents:
     withdrawn: tuple[str, ...] = ()
     """Sorted keys of withdrawn objects: published, and removed on purpose. No listing contains this
     (`docs/adr/0011-what-was-published-is-missed.md`)."""
+    bundles: tuple[PublishedBundle, ...] = ()
+    """Sorted by key."""
     outdated: frozenset[str] = frozenset()
     """Keys of records that an older version wrote with fewer fields: those records are created again. Never written."""
 
 
+#: What an index has a record of.
+Published = PublishedManifest | PublishedTool | PublishedBundle
+
+
 def contents(
-    manifests: Iterable[PublishedManifest], tools: Iterable[PublishedTool], withdrawn: Iterable[str] = ()
+    manifests: Iterable[PublishedManifest],
+    tools: Iterable[PublishedTool],
+    withdrawn: Iterable[str] = (),
+    bundles: Iterable[PublishedBundle] = (),
 ) -> PublishedContents:
     """Sort records for display; of several records with the same key the last is used."""
     by_key = {record.key: record for record in manifests}
@@ -185,23 +216,27 @@ def contents(
         ),
         tuple(sorted(by_version.values(), key=lambda record: layout.version_order(record.version), reverse=True)),
         tuple(sorted(set(withdrawn))),
+        tuple(sorted({record.key: record for record in bundles}.values(), key=lambda record: record.key)),
     )
 
 
-def objects(indexed: PublishedContents) -> dict[str, PublishedManifest | PublishedTool]:
+def objects(indexed: PublishedContents) -> dict[str, Published]:
     """Return the records of the objects in an index that never change, by key."""
-    found: dict[str, PublishedManifest | PublishedTool] = {record.key: record for record in indexed.manifests}
+    found: dict[str, Published] = {record.key: record for record in indexed.manifests}
+    found |= {record.key: record for record in indexed.bundles}
     for record in indexed.tools:
         found |= {layout.tool(record.version, suffix): record for suffix in layout.TOOL_SUFFIXES}
     return found
 
 
-def same_content(indexed: PublishedManifest | PublishedTool, made: PublishedManifest | PublishedTool) -> bool:
+def same_content(indexed: Published, made: Published) -> bool:
     """Return whether two records can describe the same payload: only the signature and the predecessor differ."""
     return _bare(indexed) == _bare(made)
 
 
-def _bare(record: PublishedManifest | PublishedTool) -> PublishedManifest | PublishedTool:
+def _bare(record: Published) -> Published:
+    if isinstance(record, PublishedBundle):
+        return dataclasses.replace(record, size=0, signs="", hint="")
     if isinstance(record, PublishedTool):
         return dataclasses.replace(record, fingerprint="")
     # An older version's record of the same manifest lacks what is derived from the rest.
@@ -323,6 +358,8 @@ def write(published: PublishedContents) -> bytes:
     }
     if published.withdrawn:
         document["withdrawn"] = list(published.withdrawn)
+    if published.bundles:
+        document["bundles"] = [dataclasses.asdict(record) for record in published.bundles]
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
 
 
@@ -350,6 +387,7 @@ def read(data: bytes) -> PublishedContents:
         manifests,
         tools,
         tuple(sorted(filter(layout.never_changes, set(withdrawn)))),
+        _records(_BUNDLE, document.get("bundles"), _has_bundle_key),
         frozenset(str(item.get("key")) for item in _objects(document.get("manifests")) if "signer" not in item),
     )
 
@@ -357,6 +395,7 @@ def read(data: bytes) -> PublishedContents:
 #: A field with a default may be missing: older versions did not write it.
 _MANIFEST = TypeAdapter(PublishedManifest)
 _TOOL = TypeAdapter(PublishedTool)
+_BUNDLE = TypeAdapter(PublishedBundle)
 _WITHDRAWN: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
 Record = TypeVar("Record")
@@ -383,6 +422,10 @@ def _objects(items: object) -> list[dict[str, Any]]:
 
 def _has_own_key(record: PublishedManifest) -> bool:
     return layout.read_key(record.key) == ManifestKey(record.kubernetes, record.name, record.serial)
+
+
+def _has_bundle_key(record: PublishedBundle) -> bool:
+    return isinstance(layout.read_key(record.key), SigstoreKey) and layout.never_changes(record.key)
 
 
 def _has_valid_version(record: PublishedTool) -> bool:

@@ -6,6 +6,7 @@
     tool/manifests/v1.21.3/manifest-rhel8.json.asc            pointer: the newest serial
     tool/VERSION/dkp-fips-tool, .sha256, .asc                 never change
     tool/dkp-fips-tool, .sha256, .asc                         pointers: the newest version
+    MANIFEST.asc.sigstore.json, TOOL.sigstore.json            beside each of these if it was signed for cosign, too
     index.html, index.json                                    derived from the rest
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from packaging.version import Version
 
 from ..errors import UsageError, ValidationFailed
+from ..sign.sigstore import MEDIA_TYPE, SUFFIX
 
 ROOT = "tool/"
 TOOL = "dkp-fips-tool"
@@ -66,6 +68,14 @@ class ToolKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SigstoreKey:
+    """The key of the Sigstore bundle of another object."""
+
+    of: str
+    """The key of the object that it signs: a manifest, or the tool itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sidecar:
     """The content of the tool's SHA-256 file."""
 
@@ -110,8 +120,18 @@ def tool(version: str | None = None, suffix: str = "") -> str:
     return key
 
 
-def read_key(key: str) -> ManifestKey | ToolKey | None:
+def sigstore(key: str) -> str:
+    """Return the key of the Sigstore bundle of a manifest or tool."""
+    return f"{key}{SUFFIX}"
+
+
+def read_key(key: str) -> ManifestKey | ToolKey | SigstoreKey | None:
     """Parse a key; return None for a key that is not in this layout."""
+    if key.endswith(SUFFIX):
+        of = key.removesuffix(SUFFIX)
+        signed = read_key(of)
+        signable = isinstance(signed, ManifestKey) or (isinstance(signed, ToolKey) and not signed.suffix)
+        return SigstoreKey(of) if signable else None
     if found := _MANIFEST.fullmatch(key):
         serial = found["serial"]
         return ManifestKey(found["kubernetes"], found["name"], None if serial is None else int(serial))
@@ -123,6 +143,8 @@ def read_key(key: str) -> ManifestKey | ToolKey | None:
 def never_changes(key: str) -> bool:
     """Return whether a key names a serial or a version, as opposed to a pointer, an index file or a foreign object."""
     what = read_key(key)
+    if isinstance(what, SigstoreKey):
+        return never_changes(what.of)
     return what is not None and (what.serial if isinstance(what, ManifestKey) else what.version) is not None
 
 
@@ -162,5 +184,7 @@ def headers(key: str) -> Headers:
             ".sha256": "text/plain; charset=utf-8",
         }
         return Headers(types[parsed.suffix], cache)
+    if isinstance(parsed, SigstoreKey):
+        return Headers(MEDIA_TYPE, cache)
     types = {INDEX_JSON: "application/json", INDEX_HTML: "text/html; charset=utf-8"}
     return Headers(types.get(key, "text/plain; charset=utf-8"), cache)

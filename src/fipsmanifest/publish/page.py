@@ -50,7 +50,8 @@ def _written_with(indexed: bytes) -> str:
 def render(published: PublishedContents) -> bytes:
     """Return the page's bytes; they depend on the contents only, and no statement depends on the day."""
     newest = list(index.newest(published).values())
-    sections = _sections(newest, published.manifests)
+    bundles = frozenset(record.key for record in published.bundles)
+    sections = _sections(newest, published.manifests, bundles)
     page = (
         _environment()
         .get_template("page.html")
@@ -61,6 +62,7 @@ def render(published: PublishedContents) -> bytes:
             certificates=_certificates(newest),
             sections=sections,
             left=len(newest) - len(sections),
+            bundles=bundles,
             index_sha256=hashlib.sha256(index.write(published)).hexdigest(),
         )
     )
@@ -93,6 +95,7 @@ def _environment() -> Environment:
         "index_key": layout.INDEX_JSON,
         "max_rows": MAX_ROWS,
         "pointer": layout.manifest,
+        "sigstore": layout.sigstore,
         "tool": layout.tool,
         "tool_name": layout.TOOL,
     }
@@ -118,7 +121,9 @@ def _certificates(newest: list[PublishedManifest]) -> list[tuple[PublishedCertif
     return sorted(dated.items(), key=lambda pair: (pair[0].standard, pair[0].number))
 
 
-def _sections(newest: list[PublishedManifest], manifests: Iterable[PublishedManifest]) -> list[str]:
+def _sections(
+    newest: list[PublishedManifest], manifests: Iterable[PublishedManifest], bundles: frozenset[str]
+) -> list[str]:
     """Return the details of the newest releases as markup, up to `MAX_DETAILS` characters."""
     serials: dict[str, list[PublishedManifest]] = {}
     for record in sorted(manifests, key=lambda record: record.serial, reverse=True):
@@ -126,7 +131,8 @@ def _sections(newest: list[PublishedManifest], manifests: Iterable[PublishedMani
     sections: list[str] = []
     size = 0
     for record in newest:
-        section = _section(record, serials[layout.manifest(record.kubernetes, record.name)], newest[0].kubernetes)
+        pointer = layout.manifest(record.kubernetes, record.name)
+        section = _section(record, serials[pointer], newest[0].kubernetes, bundles)
         size += len(section)
         if size > MAX_DETAILS:
             break
@@ -134,7 +140,9 @@ def _sections(newest: list[PublishedManifest], manifests: Iterable[PublishedMani
     return sections
 
 
-def _section(record: PublishedManifest, serials: list[PublishedManifest], unfolded: str) -> str:
+def _section(
+    record: PublishedManifest, serials: list[PublishedManifest], unfolded: str, bundles: frozenset[str]
+) -> str:
     counts = Counter(part.verdict for part in record.components).most_common()
     text = (
         _environment()
@@ -142,6 +150,7 @@ def _section(record: PublishedManifest, serials: list[PublishedManifest], unfold
         .render(
             record=record,
             serials=serials,
+            bundles=bundles,
             unfolded=record.kubernetes == unfolded,
             verdicts=", ".join(f"{count} {verdict}" for verdict, count in counts) or "none",
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, UsageError
-from . import index, layout
+from . import bundles, index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import MAX_OBJECT
 from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, require_unexpired, tool_signer
@@ -91,6 +91,7 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
     actions: list[Action] = []
     asked: dict[str, tuple[ManifestToPublish, Action]] = {}
     manifests, tools = list(there.published.manifests), list(there.published.tools)
+    signable: list[tuple[Action, bytes | None]] = []
     if request.tool is not None:
         files = list(_tool_files(request.tool, there, consumer))
         actions += files
@@ -100,6 +101,7 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
         signature = next(action.data for action in files if action.key.endswith(".asc"))
         signer = consumer.tool(request.tool.data, signature).fingerprint
         tools.append(index.PublishedTool(request.tool.version, request.tool.sha256, len(request.tool.data), signer))
+        signable += [(file, request.tool.sigstore) for file in files if file.key == layout.tool(request.tool.version)]
     else:
         actions += tool_pointers_behind(there, consumer)
     for manifest in request.manifests:
@@ -113,12 +115,27 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
             before = _before(manifest, there, consumer)
             manifests.append(index.describe(manifest.key, manifest.id.name, manifest.signed, signed, before))
         asked[layout.manifest(manifest.id.kubernetes, manifest.id.name)] = (manifest, file)
-    contents = index.contents(manifests, tools, _withdrawn(request, there))
+        signable.append((file, manifest.sigstore))
+    signed_too = list(_bundle_files(signable, there, consumer))
+    actions += (action for action, _ in signed_too)
+    published = [*there.published.bundles, *(record for _, record in signed_too)]
+    contents = index.contents(manifests, tools, _withdrawn(request, there), published)
     actions += manifest_pointers(asked, contents, there, consumer)
+    actions += bundles.plan_pointers(contents, actions, there.objects, there.entries, there.address)
     planned = {action.key for action in actions}
     actions += (_gone(key, there) for key in there.gone if key not in planned and key not in contents.withdrawn)
     actions += _index(contents, there)
     return Plan(there.address, tuple(sorted(actions, key=_order)), there.left_out, contents)
+
+
+def _bundle_files(
+    signable: Iterable[tuple[Action, bytes | None]], there: Snapshot, consumer: Consumer
+) -> Iterator[tuple[Action, index.PublishedBundle]]:
+    """Plan the bundles of objects that never change, each given with the bundle that this publisher made of it."""
+    for signed, ours in signable:
+        if signed.kind is not Kind.CONFLICT and (found := bundles.plan_file(signed, ours, there.objects, consumer)):
+            action, record = found
+            yield _unless_spent(action, record, there) if action.kind is Kind.CREATE else action, record
 
 
 def _withdrawn(request: PublishRequest, there: Snapshot) -> Iterator[str]:
@@ -138,7 +155,8 @@ def _withdrawn(request: PublishRequest, there: Snapshot) -> Iterator[str]:
 
 
 def _gone(key: str, there: Snapshot) -> Action:
-    step = Step.MANIFESTS if isinstance(layout.read_key(key), layout.ManifestKey) else Step.TOOL_FILES
+    steps = {layout.ManifestKey: Step.MANIFESTS, layout.SigstoreKey: Step.BUNDLES}
+    step = steps.get(type(layout.read_key(key)), Step.TOOL_FILES)
     return lost(
         key,
         step,
@@ -147,7 +165,7 @@ def _gone(key: str, there: Snapshot) -> Action:
     )
 
 
-def _unless_spent(create: Action, made: index.PublishedManifest | index.PublishedTool, there: Snapshot) -> Action:
+def _unless_spent(create: Action, made: index.Published, there: Snapshot) -> Action:
     """Return ``create``, or a conflict if the object was withdrawn, or published with other content and is missing."""
     indexed = there.gone.get(create.key)
     if create.key in there.published.withdrawn:

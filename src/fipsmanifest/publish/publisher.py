@@ -150,7 +150,7 @@ class _Rounds:
         self._put(action, only_if)
         self.written.append(action)
         stored = self._read_back(action)
-        for _ in range(_REPAIRS if self._conditions_hold and action.step <= Step.MANIFESTS else 0):
+        for _ in range(_REPAIRS if self._conditions_hold and action.step <= Step.BUNDLES else 0):
             # The store reported that it created the object, and no publisher overwrites it: the store has stored
             # other bytes than it received.
             if stored.data != action.data:

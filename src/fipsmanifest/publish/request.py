@@ -16,6 +16,8 @@ class ManifestToPublish:
     id: ManifestId
     signed: bytes
     """The cleartext-signed file."""
+    sigstore: bytes | None = None
+    """The Sigstore bundle of these bytes; None if it was not signed for cosign."""
 
     @property
     def key(self) -> str:
@@ -33,6 +35,8 @@ class ToolToPublish:
     """The single-file tool."""
     signature: bytes
     """Its armored detached signature."""
+    sigstore: bytes | None = None
+    """Its Sigstore bundle; None if it was not signed for cosign."""
 
     @property
     def sha256(self) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
 from ..model.identity import ManifestId
-from . import index, layout
+from . import bundles, index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
 from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
-from .index import PublishedManifest, PublishedTool
+from .index import Published, PublishedBundle, PublishedManifest
 from .layout import ManifestKey, ToolKey
 from .page import is_written_with
 from .records import Recorder, in_parallel
@@ -36,7 +36,7 @@ class Snapshot:
     """The objects that were read, by key."""
     published: index.PublishedContents
     """The published objects that verify, or did when the index was written."""
-    gone: Mapping[str, PublishedManifest | PublishedTool]
+    gone: Mapping[str, Published]
     """The records of objects that the index lists, that are not stored and were not withdrawn, by key."""
     left_out: tuple[str, ...]
     """Sentences about objects with a manifest's or tool's key that are not valid."""
@@ -93,6 +93,7 @@ def read_snapshot(
         reader.read(_behind(entries, dict(zip(_tool_files(None), _tool_files(version), strict=True))))
     if not _tool_pointers_are_known(objects):
         reader.read(key for key in entries if isinstance(layout.read_key(key), ToolKey))
+    left_out += tuple(_read_bundles(reader, _bundle_keys(entries, [*pointers, layout.tool(tool_version)], published)))
     gone, withdrawn = missed(objects.get(layout.INDEX_JSON), entries, consumer)
     published = replace(published, withdrawn=withdrawn)
     _log.debug("snapshot of %s: %d objects, %d of them read", bucket.describe(), len(entries), len(objects))
@@ -101,22 +102,26 @@ def read_snapshot(
 
 def missed(
     indexed: Stored | None, entries: Collection[str], consumer: Consumer
-) -> tuple[dict[str, PublishedManifest | PublishedTool], tuple[str, ...]]:
+) -> tuple[dict[str, Published], tuple[str, ...]]:
     """Return the records of missing objects by key, and the keys of withdrawn objects that are not stored.
 
     An object is missing if ``index.json`` lists it and it is not stored, also if the page was not written with that
-    index. Objects that a revoked key signed are not missed.
+    index. Objects that a revoked key signed are not missed, nor are bundles without the object that they sign.
     """
     remembered = _remembered(indexed)
     withdrawn = tuple(key for key in remembered.withdrawn if key not in entries)
     gone = {
         key: record
         for key, record in index.objects(remembered).items()
-        if key not in entries
-        and key not in withdrawn
-        and consumer.trusts(record.fingerprint, "manifest" if isinstance(record, PublishedManifest) else "tool")
+        if key not in entries and key not in withdrawn and _is_missed(record, entries, consumer)
     }
     return gone, withdrawn
+
+
+def _is_missed(record: Published, entries: Collection[str], consumer: Consumer) -> bool:
+    if isinstance(record, PublishedBundle):
+        return record.of in entries
+    return consumer.trusts(record.fingerprint, "manifest" if isinstance(record, PublishedManifest) else "tool")
 
 
 def _remembered(indexed: Stored | None) -> index.PublishedContents:
@@ -205,6 +210,26 @@ def _behind(entries: Mapping[str, Entry], targets: Mapping[str, str]) -> list[st
     if all(is_copy(pointer, target) for pointer, target in targets.items()):
         return []
     return [*targets, *targets.values()]
+
+
+def _read_bundles(reader: _Reader, groups: Iterable[list[str]]) -> Iterator[str]:
+    """Read bundles, and yield a sentence about each that cannot be read: none stops a publication."""
+    for keys in groups:
+        try:
+            reader.read(keys)
+        except NotAnObject as error:
+            yield f"{keys[0]}: {error.message}"
+
+
+def _bundle_keys(
+    entries: Mapping[str, Entry], requested: Iterable[str], published: index.PublishedContents
+) -> Iterator[list[str]]:
+    """Yield the bundles to read: those of requested objects, and those of the newest whose copy is not up to date."""
+    yield from ([layout.sigstore(key)] for key in requested)
+    pointers = bundles.pointers(published)
+    yield from (_behind(entries, {pointer: target}) for pointer, target in pointers.items())
+    # A copy without a bundle that it is a copy of: what a plan may still create.
+    yield from ([pointer] for pointer in bundles.pointer_keys(published) if pointer not in pointers)
 
 
 def _pointer(key: str) -> str:
@@ -304,8 +329,10 @@ def _contents(
     recorder = Recorder(read, consumer, listed)
     manifests = list(recorder.records(keys))
     tools = [record for _, record in in_parallel(tool, sorted(versions)) if record is not None]
-    left_out += [f"{key}: {error.message}" for key, error in recorder.refused]
-    return index.contents(manifests, tools), tuple(sorted(set(left_out)))
+    signed = index.contents(manifests, tools)
+    found, refused = bundles.records(entries, signed, indexed.bundles, read, consumer)
+    left_out += [f"{key}: {error.message}" for key, error in (*recorder.refused, *refused)]
+    return replace(signed, bundles=tuple(found)), tuple(sorted(set(left_out)))
 
 
 def _agrees(record: index.PublishedManifest, entries: Mapping[str, Entry], objects: Mapping[str, Stored]) -> bool:

@@ -62,14 +62,16 @@ class Seen:
         return not self.keys or not self.keys.isdisjoint(keys)
 
 
-def check_and_remember(path: Path, release: str, serial: int, *, signed_by: str, trust: Trust) -> None:
+def check_and_remember(
+    path: Path, release: str, serial: int, *, signed_by: str, trust: Trust, cosign_key: str | None = None
+) -> None:
     """Refuse a serial lower than a stored one, and store a higher one.
 
-    ``release`` identifies the release (``v1.21.3/rhel8``), ``signed_by`` is the signer's fingerprint. Raises
-    `NotTrusted` for a rollback, and `Incomplete` if the file cannot be read or written, since a rollback cannot be
-    excluded then.
+    ``release`` identifies the release (``v1.21.3/rhel8``), ``signed_by`` is the signer's fingerprint, ``cosign_key``
+    that of a key of cosign which is trusted as well as ``trust``. Raises `NotTrusted` for a rollback, and `Incomplete`
+    if the file cannot be read or written, since a rollback cannot be excluded then.
     """
-    keys = _manifest_keys(trust)
+    keys = _manifest_keys(trust) | ({f"cosign:{cosign_key}"} if cosign_key else set())
     with _locked(path):
         every = _read(path)
         known = every.get(release, ())

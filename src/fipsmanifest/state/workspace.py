@@ -4,7 +4,7 @@
 
     work/v1.21.3/rhel8/artifacts.json             the collected artifacts, with their digests in the cache
     work/v1.21.3/rhel8/manifest-rhel8.json        the generated manifest
-    work/v1.21.3/rhel8/manifest-rhel8.json.asc    the signed manifest
+    work/v1.21.3/rhel8/manifest-rhel8.json.asc    the signed manifest, with its .sigstore.json if there is one
     work/findings/                                the findings in each artifact, by digest
     work/tool/                                    the node tool with its signature
 """
@@ -38,6 +38,10 @@ class Workspace:
     def manifest(self, definition: Definition) -> Path:
         """Return the path of the generated manifest."""
         return self.directory(definition) / definition.manifest_name
+
+    def sigstore(self, definition: Definition) -> Path:
+        """Return the path of the signed manifest's Sigstore bundle."""
+        return self.directory(definition) / f"{definition.manifest_name}.asc.sigstore.json"
 
     def signed(self, definition: Definition) -> Path:
         """Return the path of the signed manifest."""

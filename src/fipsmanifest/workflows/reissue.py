@@ -7,7 +7,7 @@ then replaced as well, since the new manifest must not name it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -146,10 +146,18 @@ def reissue(
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
         published = read_snapshot(bucket, signer.consumer, [manifest.key], tool.version if tool else None)
         return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, signer.consumer, published), ())
-    with_it = ToolToPublish(tool.version, tool.data, signer.tool(tool.data)) if tool is not None else None
-    request = PublishRequest((manifest,), with_it)
+    request = _signed_for_cosign(manifest, tool, signer)
     done = publish(request, bucket, signer.consumer, progress, single_writer=single_writer)
     return Reissued(release.name, serial, done.plan, tuple(action.key for action in done.written))
+
+
+def _signed_for_cosign(manifest: ManifestToPublish, tool: ToolFile | None, signer: Signer) -> PublishRequest:
+    """Return the request, with Sigstore bundles if the signer makes them; those that are published stay."""
+    sign = (lambda _: None) if signer.cosign_key is None else signer.cosign_key.sign
+    with_it = None
+    if tool is not None:
+        with_it = ToolToPublish(tool.version, tool.data, signer.tool(tool.data), sign(tool.data))
+    return PublishRequest((replace(manifest, sigstore=sign(manifest.signed)),), with_it)
 
 
 def _is_made(

@@ -18,6 +18,7 @@ from ..publish.public import read_back
 from ..publish.publisher import publish
 from ..publish.request import PublishRequest
 from ..publish.snapshot import Snapshot, published_manifest, read_snapshot
+from ..sign.cosign import public_keys
 from ..state import lock as locks
 from ..trust.document import parse_json
 from ..trust.store import Trust
@@ -98,7 +99,7 @@ def cut_release(
             inspected = stages.collect_and_inspect(definition, path.parent, site, rule, inspector)
             payload = stages.generate(definition, inspected, site, tool)
         generated.append((definition, payload))
-    consumer = signer.consumer if signer is not None else Consumer.trusting(site.trust())
+    consumer = signer.consumer if signer is not None else Consumer.trusting(site.trust(), public_keys(site.keys))
     published = _read_published(generated, tool, consumer, destination) if destination is not None else None
     if signer is None:
         plan = signing.plan_before_signing(generated, tool, consumer, published) if published is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from ..model.definition import Definition
 from ..model.diff import compare, describe_additions, describe_conflicts
 from ..publish import layout
 from ..publish.action import Action, Kind, Step
+from ..publish.bucket import Stored
 from ..publish.consumer import Consumer
 from ..publish.plan import Plan, make_plan
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from ..publish.snapshot import Snapshot
+from ..sign import cosign
 from ..sign.gpg import Passphrase
 from ..sign.signer import pick_signing_key, sign_detached, sign_manifest
 from ..state import durable
@@ -44,11 +47,15 @@ class Signer:
     """Where gpg keeps secret keys; None for its own default."""
     passphrase: Passphrase | None = None
     """None leaves it to gpg's agent."""
+    cosign_keys: tuple[cosign.PublicKey, ...] = ()
+    """The public keys of cosign in the trust directory."""
+    cosign_key: cosign.SigningKey | None = None
+    """The key that makes Sigstore bundles; None to make none."""
 
     @cached_property
     def consumer(self) -> Consumer:
         """The checks of a consumer with this trust; one for a run, so that it verifies the same bytes once."""
-        return Consumer.trusting(self.trust)
+        return Consumer.trusting(self.trust, self.cosign_keys)
 
     def manifest(self, payload: bytes) -> bytes:
         """Clear-sign a manifest. Raises as `fipsmanifest.sign.signer.sign_manifest`."""
@@ -59,6 +66,26 @@ class Signer:
         """Sign the node tool. Raises as `fipsmanifest.sign.signer.sign_detached`."""
         key = self._key("tool")
         return sign_detached(data, key, trust=self.trust, gnupghome=self.gnupghome, passphrase=self.passphrase)
+
+    def bundle(self, data: bytes, path: Path, published: Stored | None = None) -> bytes | None:
+        """Return the Sigstore bundle of a signed file, and store it in ``path``; None if there is none.
+
+        The published one is used if it verifies, then the kept one, so that a second run changes nothing.
+        """
+        kept = path.read_bytes() if path.is_file() else b""
+        by = (self.cosign_key.public,) if self.cosign_key is not None else self.cosign_keys
+        if published is not None and _is_bundle(published.data, data, self.cosign_keys):
+            found = published.data
+        elif kept and _is_bundle(kept, data, by):
+            found = kept
+        elif self.cosign_key is not None:
+            found = self.cosign_key.sign(data)
+        else:
+            # One of an earlier run, of other bytes.
+            path.unlink(missing_ok=True)
+            return None
+        durable.write(path, found)
+        return found
 
     def _key(self, role: str) -> str:
         named = (self.fingerprint or "").replace(" ", "").upper()
@@ -84,11 +111,13 @@ class PreparedManifest:
     """``signed`` just now, ``kept`` from an earlier run, or ``published`` already."""
     note: str | None = None
     """A note for the user, such as what a new serial would add."""
+    sigstore: bytes | None = None
+    """The Sigstore bundle of the signed file; None if there is none."""
 
     @property
     def to_publish(self) -> ManifestToPublish:
         """The manifest to publish."""
-        return ManifestToPublish(self.definition.id, self.signed)
+        return ManifestToPublish(self.definition.id, self.signed, self.sigstore)
 
 
 def prepare_manifest(
@@ -96,8 +125,18 @@ def prepare_manifest(
 ) -> PreparedManifest:
     """Return the signed manifest: the published one if it has the same content, else the kept one, else a new one.
 
-    Raises `Conflict` if the same serial is published with other files, images or sources.
+    Its Sigstore bundle is found in the same order. Raises `Conflict` if the same serial is published with other files,
+    images or sources.
     """
+    prepared = _prepared(definition, payload, work, signer, published)
+    key = layout.sigstore(prepared.to_publish.key)
+    stored = None if published is None else published.objects.get(key)
+    return replace(prepared, sigstore=signer.bundle(prepared.signed, work.sigstore(definition), stored))
+
+
+def _prepared(
+    definition: Definition, payload: bytes, work: Workspace, signer: Signer, published: Snapshot | None
+) -> PreparedManifest:
     if published is not None:
         found = _published(definition, payload, signer.consumer, published)
         if found is not None:
@@ -128,7 +167,9 @@ def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Sna
     durable.write(work.tool / layout.TOOL, tool.data, mode=0o755)
     durable.write(work.tool / f"{layout.TOOL}.sha256", layout.sidecar(tool.version, tool.sha256))
     durable.write(path, signature)
-    return ToolToPublish(tool.version, tool.data, signature)
+    stored = None if published is None else published.objects.get(layout.sigstore(layout.tool(tool.version)))
+    bundle = signer.bundle(tool.data, work.tool / layout.sigstore(layout.TOOL), stored)
+    return ToolToPublish(tool.version, tool.data, signature, bundle)
 
 
 def plan_before_signing(
@@ -248,6 +289,14 @@ def _kept(path: Path, payload: bytes, signer: Signer) -> bytes | None:
     except NotTrusted:
         return None
     return data if signed.payload == payload and signed.signature.trusted.status == "active" else None
+
+
+def _is_bundle(bundle: bytes, data: bytes, keys: Sequence[cosign.PublicKey]) -> bool:
+    try:
+        cosign.verify(bundle, hashlib.sha256(data).digest(), keys)
+    except NotTrusted:
+        return False
+    return True
 
 
 def _verifies(data: bytes, signature: bytes, consumer: Consumer) -> bool:

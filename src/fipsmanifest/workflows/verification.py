@@ -5,6 +5,7 @@ The document is read once. The verifier is that of the node tool.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import sys
@@ -14,6 +15,9 @@ from typing import Any, Literal
 from urllib.parse import urldefrag, urlsplit
 
 from ..errors import Incomplete, NotTrusted, UsageError
+from ..sign import cosign, sigstore
+from ..trust import cleartext
+from ..trust import document as documents
 from ..trust.document import Bindings
 from ..trust.store import Trust
 from ..trust.verify import Signature, verify_cleartext, verify_detached
@@ -36,7 +40,9 @@ class Document:
     data: bytes
     """The document itself."""
     signature: bytes | None
-    """The detached signature of a tool; None for a manifest."""
+    """The detached signature of a tool; None for a manifest, or if it was not asked for."""
+    bundle: bytes | None = None
+    """The Sigstore bundle; None if it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +61,48 @@ class Verified:
     """Warnings for the user."""
 
 
-def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) -> Document:
+@dataclass(frozen=True, slots=True)
+class VerifiedBundle:
+    """The result of verifying a Sigstore bundle."""
+
+    kind: Literal["manifest", "tool"]
+    """What was verified."""
+    key: cosign.PublicKey
+    """The key that signed."""
+    manifest: dict[str, Any] | None
+    """The signed document; None for a tool."""
+    payload: bytes
+    """The content: of a manifest, the text inside its OpenPGP signature."""
+    warnings: tuple[str, ...]
+    """Warnings for the user."""
+
+
+def read(
+    name: str,
+    *,
+    ca_bundle: Path | None = None,
+    allow_http: bool = False,
+    detached: bool = True,
+    bundle: bool = False,
+) -> Document:
     """Read the document ``name`` (a path, ``-`` or an address), and for a tool the ``.asc`` file next to it.
 
-    An address is fetched once. Raises `UsageError` for a path that does not exist, `Incomplete` if the document cannot
-    be fetched.
+    ``detached`` False leaves that out, ``bundle`` also reads the ``.sigstore.json``. An address is fetched once. Raises
+    `UsageError` for a path that does not exist, `Incomplete` if the document cannot be fetched.
     """
+    if name == "-" and bundle:
+        raise UsageError("Standard input has no Sigstore bundle beside it.", "Name a path or an address.")
     if name == "-":
         if sys.stdin is None:
             raise UsageError("Standard input is closed.", "Name a path, or open standard input.")
         return Document("stdin", _capped(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), None)
+
+    def beside(data: bytes) -> tuple[str, str]:
+        return ".asc" if detached and is_tool(data) else "", sigstore.SUFFIX if bundle else ""
+
     if "://" not in name:
         data = _read_file(name)
-        return Document(name, data, _read_file(f"{name}.asc") if is_tool(data) else None)
+        return Document(name, data, *(_read_file(f"{name}{suffix}") if suffix else None for suffix in beside(data)))
     # Here, because a path needs neither: importing them takes longer than verifying a small manifest.
     from ..fetch.cache import Cache, default_root
     from ..fetch.http import Http
@@ -78,8 +113,8 @@ def read(name: str, *, ca_bundle: Path | None = None, allow_http: bool = False) 
         data = http.fetch_bytes(address, MAX_BYTES).data
         # The suffix belongs to the path, before the query.
         path, mark, query = address.partition("?")
-        signature = f"{path}.asc{mark}{query}"
-        return Document(name, data, http.fetch_bytes(signature, MAX_BYTES).data if is_tool(data) else None)
+        addresses = (f"{path}{suffix}{mark}{query}" if suffix else "" for suffix in beside(data))
+        return Document(name, data, *(http.fetch_bytes(one, MAX_BYTES).data if one else None for one in addresses))
 
 
 def name_in(name: str) -> str | None:
@@ -111,6 +146,24 @@ def verify(
         raise NotTrusted("The node tool has no detached signature.", "Put its .asc file next to it.", reason="unsigned")
     signature = verify_detached(document.data, document.signature, trust, "tool", fingerprint=fingerprint)
     return Verified("tool", signature, None, document.data, signature.warnings)
+
+
+def verify_bundle(document: Document, key: cosign.PublicKey, bindings: Bindings | None = None) -> VerifiedBundle:
+    """Verify the Sigstore bundle of a document; ``bindings`` as of `verify`.
+
+    What it signs is the document, byte for byte; an OpenPGP signature in it is not verified. Raises `NotTrusted`, and
+    `Incomplete` if openssl cannot be run.
+    """
+    if document.bundle is None:
+        raise NotTrusted("There is no Sigstore bundle.", "Put its .sigstore.json next to it.", reason="unsigned")
+    found = cosign.verify(document.bundle, hashlib.sha256(document.data).digest(), (key,))
+    if is_tool(document.data):
+        return VerifiedBundle("tool", key, None, document.data, found.warnings)
+    # The strict reader of the verifier, whose result does not depend on the OpenPGP signature.
+    payload = cleartext.parse(document.data).payload
+    manifest = documents.read_manifest(payload)
+    warnings = documents.check_bindings(manifest, *(bindings or Bindings()))
+    return VerifiedBundle("manifest", key, manifest, payload, (*found.warnings, *warnings))
 
 
 def _read_file(name: str) -> bytes:

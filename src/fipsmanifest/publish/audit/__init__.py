@@ -15,6 +15,7 @@ from ..consumer import Consumer
 from ..layout import ManifestKey, ToolKey
 from ..records import Recorder, in_parallel
 from . import objects, pointers
+from .bundles import check_bundles
 from .finding import Audit, AuditFinding, AuditNote
 from .walk import AuditWalk
 
@@ -84,6 +85,7 @@ def _walk(bucket: Bucket, consumer: Consumer, now: datetime, known: Mapping[str,
     objects.named_tools(walk, contents)
     pointers.manifest_pointers(walk, contents)
     pointers.tool_pointers(walk, contents)
+    contents = check_bundles(walk, contents)
     pointers.index_files(walk, contents)
     findings = sorted(dict.fromkeys(walk.findings), key=lambda finding: (finding.key, finding.code))
     notes = sorted(walk.notes, key=lambda note: note.key)

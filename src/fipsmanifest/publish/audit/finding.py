@@ -17,6 +17,7 @@ PUT_BACK = "Find out who wrote it, move it away by hand, and publish that releas
 _AGAIN = "Publish any release again: that writes it again."
 
 ADVICE = {
+    "bundle": "Find out who wrote it, move it away by hand, and sign again with --cosign-key.",
     "expired": "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
     "foreign": "Move it away: this prefix is reserved for published objects.",
     "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
@@ -39,8 +40,8 @@ class AuditFinding:
     key: str
     """The object it is about."""
     code: str
-    """``signature``, ``unsigned``, ``foreign``, ``missing``, ``lost``, ``pointer``, ``sidecar``, ``serial``,
-    ``expired``, ``tool``, ``index`` or ``size``."""
+    """``signature``, ``unsigned``, ``bundle``, ``foreign``, ``missing``, ``lost``, ``pointer``, ``sidecar``,
+    ``serial``, ``expired``, ``tool``, ``index`` or ``size``."""
     message: str
     """One sentence."""
     exit_code: int
