@@ -7,17 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import FipsManifestError, UsageError
-from ..progress import SILENT, Progress, Task
+from ..progress import Progress
 from . import options, output
 
 if TYPE_CHECKING:
     from ..cluster.document import ClusterReport
-    from ..workflows.check_cluster import Request
+    from ..workflows.check_cluster import OnAnswer, Request
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -133,8 +133,8 @@ def cluster(
     if dry_run:
         output.write_json(check_cluster.dry_run(request))
         return
-    with _progress(options.session_of(ctx)) as progress:
-        report = check_cluster.check_cluster(request, progress)
+    with _shown(options.session_of(ctx)) as (progress, on_answer):
+        report = check_cluster.check_cluster(request, progress, on_answer)
     code = _write(report, request, junit, metrics, json)
     raise typer.Exit(code)
 
@@ -191,46 +191,15 @@ def _given(ctx: typer.Context) -> list[str]:
     return words + (["--open-reports"] if ctx.params["open_reports"] else [])
 
 
-class _NodeTask:
-    """A bar that counts nodes."""
-
-    def __init__(self, bars: Any, task: Any) -> None:
-        self._bars, self._task = bars, task
-
-    def advance(self, amount: int) -> None:
-        self._bars.update(self._task, advance=amount)
-
-    def total(self, amount: int) -> None:
-        self._bars.update(self._task, total=amount)
-
-    def done(self) -> None:
-        self._bars.stop_task(self._task)
-
-
-class _NodeBars:
-    """Progress on a terminal."""
-
-    def __init__(self, bars: Any) -> None:
-        self._bars = bars
-
-    def task(self, name: str, total: int | None = None) -> Task:
-        return _NodeTask(self._bars, self._bars.add_task(name, total=total))
-
-    def note(self, text: str) -> None:
-        self._bars.console.print(output.printable(text), markup=False, highlight=False)
-
-
 @contextmanager
-def _progress(session: output.Session) -> Iterator[Progress]:
-    """Show how many nodes have answered: a bar on a terminal, notes elsewhere, nothing with ``--quiet``."""
+def _shown(session: output.Session) -> Iterator[tuple[Progress, OnAnswer | None]]:
+    """Show how many nodes have answered: a table on a terminal, notes elsewhere, nothing with ``--quiet``."""
     if session.quiet or not sys.stderr.isatty():
         with output.progress(session) as progress:
-            yield progress if not session.quiet else SILENT
+            yield progress, None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as RichProgress
+    # Here, because only a terminal needs rich.
+    from .cluster_table import live_table
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield _NodeBars(bars)
+    with live_table() as table:
+        yield table, table.answered

@@ -18,7 +18,7 @@ from ..cluster import document
 from ..cluster.aggregate import Aggregate
 from ..cluster.api import Api, ApiError
 from ..cluster.kubeconfig import load_connection
-from ..cluster.message import no_answer
+from ..cluster.message import Answer, no_answer
 from ..cluster.nodes import ClusterNode, read_node, running_image
 from ..cluster.objects import CONTAINER, RunObjects, namespace_object
 from ..cluster.payload import Payload, make_payload
@@ -43,6 +43,8 @@ _ROUNDS = 3
 #: A namespace's name (RFC 1123), which becomes a part of addresses.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _NODE_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
+#: Called with a node's name and its final answer.
+OnAnswer = Callable[[str, Answer], None]
 _OPEN_REPORTS = "/apis/openreports.io/v1alpha1"
 
 
@@ -112,8 +114,8 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
 
 
-def check_cluster(request: Request, progress: Progress) -> document.ClusterReport:
-    """Check the nodes and return what was found.
+def check_cluster(request: Request, progress: Progress, on_answer: OnAnswer | None = None) -> document.ClusterReport:
+    """Check the nodes and return what was found; ``on_answer`` is told the final answer of each node.
 
     Raises `NotTrusted` before anything is created where a manifest does not verify; `UsageError`, `Incomplete`.
     """
@@ -127,7 +129,13 @@ def check_cluster(request: Request, progress: Progress) -> document.ClusterRepor
     settings = Settings(
         request.parallel, request.node_seconds, image=request.image, role=request.role, keep=request.keep
     )
-    runner = PodRunner(api, objects, aggregate, settings, on_answer=lambda _node, _answer: task.advance(1))
+
+    def answered(node: str, answer: Answer) -> None:
+        task.advance(1)
+        if on_answer is not None:
+            on_answer(node, answer)
+
+    runner = PodRunner(api, objects, aggregate, settings, on_answer=answered)
     run = _Run(request, api, objects, runner, aggregate, list(prepared.warnings))
     if request.report_directory is not None:
         runner.with_log = _log_writer(run, request.report_directory)
