@@ -20,7 +20,9 @@ from fipsmanifest.workflows import check_cluster
 from tests.cluster.conftest import World
 from tests.cluster.test_bad_input import apply
 from tests.cluster.test_lifecycle import command, valid
+from tests.support import roots
 from tests.support.fakekubelet import Reports, create_nodes, node
+from tests.support.forge import Forge
 
 
 @pytest.mark.parametrize(
@@ -120,14 +122,13 @@ def test_a_dry_run_prints_what_the_api_server_would_take_and_creates_nothing(wor
     world.api.create(f"{path}/configmaps?dryRun=All", items[2])
 
 
-def test_a_schedule_can_be_applied_and_carries_keys_and_manifests(world: World) -> None:
-    options = ["--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1", "--role", "worker"]
-    done = subprocess.run(command(world, *options), capture_output=True, text=True, timeout=60, check=True)
+def test_a_schedule_can_be_applied_and_carries_keys_and_manifests(world: World, trusted: Forge, tmp_path: Path) -> None:
+    # The API server of these tests is older than batch/v1.
+    manifest = {**roots.make(tmp_path / "root"), "kubernetes": "v1.20.2"}
+    path = tmp_path / "manifest-rhel8.json.asc"
+    path.write_bytes(trusted.clearsign(roots.payload_of(manifest)))
+    items = scheduled(replace(world, request=replace(world.request, manifests=(str(path),))))
 
-    items = json.loads(done.stdout)["items"]
-    # This API server is older than batch/v1.
-    for item in items:
-        item["apiVersion"] = "batch/v1beta1" if item["kind"] == "CronJob" else item["apiVersion"]
     apply(world, items)
     job = next(item for item in items if item["kind"] == "CronJob")
     container = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
@@ -135,6 +136,20 @@ def test_a_schedule_can_be_applied_and_carries_keys_and_manifests(world: World) 
     maps = {item["metadata"]["name"]: set(item["binaryData"]) for item in items if item["kind"] == "ConfigMap"}
     assert maps["fipsmanifest-check-manifests"] == {"manifest-rhel8.json.asc"}
     assert "trust.json" in maps["fipsmanifest-check-keys"]
+    assert job["apiVersion"] == "batch/v1beta1"
+
+
+def test_a_schedule_for_kubernetes_1_21_and_later_has_the_cron_job_that_is_left_there(world: World) -> None:
+    (job,) = (item for item in scheduled(world) if item["kind"] == "CronJob")
+    assert job["apiVersion"] == "batch/v1"
+
+
+def scheduled(world: World) -> list[dict[str, Any]]:
+    """Return what --print-cronjob prints."""
+    options = ["--print-cronjob", "--cronjob-image", "registry.example/fipsmanifest:1", "--role", "worker"]
+    done = subprocess.run(command(world, *options), capture_output=True, text=True, timeout=60, check=True)
+    items: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+    return items
 
 
 def test_a_control_plane_is_checked_as_one_whatever_it_runs(world: World) -> None:

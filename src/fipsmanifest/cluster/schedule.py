@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
+from ..model.version import version_key
 from .objects import MANAGED_BY
 from .payload import MAX_PART
 from .permissions import NAME, access_objects
 
+#: From this Kubernetes on there is CronJob in batch/v1; v1beta1 was served from 1.8 to 1.24.
+_CRON_JOB_V1 = (1, 21)
 #: Where the CronJob's pod finds the trust directory and the manifests.
 _KEYS, _MANIFESTS = "/config/keys", "/config/manifests"
 
@@ -22,23 +25,26 @@ def cron_job_objects(
     keys: Mapping[str, bytes],
     manifests: Mapping[str, bytes],
     options: Sequence[str],
+    kubernetes: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return the objects that run a check on a schedule.
 
-    ``image`` has fipsmanifest with its extra ``cluster``, and gpgv. ``options`` are more options of the check. Raises
+    ``image`` has fipsmanifest with its extra ``cluster``, and gpgv. ``options`` are more options of the check,
+    ``kubernetes`` the versions that the manifests are of: the oldest one decides the CronJob's API version. Raises
     `UsageError` for more manifests than a ConfigMap takes.
     """
     for what, files in (("keys", keys), ("manifests", manifests)):
         size = sum(map(len, files.values()))
         if size > MAX_PART:
             raise UsageError(f"The {what} have {size} bytes; a ConfigMap takes {MAX_PART}.", "Name fewer manifests.")
+    oldest = min(map(version_key, kubernetes), default=_CRON_JOB_V1)
     names = [f"{_MANIFESTS}/{name}" for name in manifests]
     return [
         *access_objects(namespace),
         _config_map(namespace, "keys", keys),
         _config_map(namespace, "manifests", manifests),
         {
-            "apiVersion": "batch/v1",
+            "apiVersion": "batch/v1" if oldest >= _CRON_JOB_V1 else "batch/v1beta1",
             "kind": "CronJob",
             "metadata": {"name": NAME, "namespace": namespace, "labels": dict(MANAGED_BY)},
             "spec": {

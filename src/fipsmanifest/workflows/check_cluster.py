@@ -212,10 +212,10 @@ def scheduled(request: Request, image: str, schedule: str, arguments: Sequence[s
     """Return what runs this check on a schedule in the cluster itself, as a List (v1). Raises as `prepare`."""
     if request.tool is not None:
         raise UsageError("--tool would be ignored with --print-cronjob.", "Leave it out.")
-    prepare(request)
+    versions = [str(manifest["kubernetes"]) for manifest in prepare(request).manifests]
     keys = {path.name: path.read_bytes() for path in sorted(request.keys.iterdir()) if path.is_file()}
     manifests = {Path(name).name: verification.read(name).data for name in request.manifests}
-    items = cron_job_objects(request.namespace, image, schedule, keys, manifests, arguments)
+    items = cron_job_objects(request.namespace, image, schedule, keys, manifests, arguments, versions)
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
