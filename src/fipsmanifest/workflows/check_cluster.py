@@ -115,7 +115,7 @@ class _Run:
 
 
 def check_cluster(request: Request, progress: Progress, on_answer: OnAnswer | None = None) -> document.ClusterReport:
-    """Check the nodes and return what was found; ``on_answer`` is told the final answer of each node.
+    """Check the nodes and return what was found; ``on_answer`` is called with each node's final answer.
 
     Raises `NotTrusted` before anything is created where a manifest does not verify; `UsageError`, `Incomplete`.
     """
