@@ -32,7 +32,9 @@ def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(worl
         "huge": finished(0, as_json({"schema": "fipsmanifest/node/v1", "checks": ["x" * 100_000]})),
         "evicted": rejected("Evicted", "The node was low on resource: memory."),
         "rejected": rejected("OutOfpods", "Node didn't have enough resource: pods"),
-        "no-python": finished(69, "dkp-fips-tool: no Python 3.6 or newer was found; install the package python3.\n"),
+        "no-python": finished(
+            69, "dkp-fips-tool: no Python 3.6 or newer with zlib was found; install the package python3.\n"
+        ),
         "missing": waiting("ErrImageNeverPull", "Container image is not present with pull policy of Never"),
         "killed": finished(137, "", reason="OOMKilled"),
         "empty": finished(0, ""),

@@ -69,12 +69,12 @@ class TestTheFile:
         assert built.data == tool.read_bytes()
         assert built.sha256 == hashlib.sha256(tool.read_bytes()).hexdigest()
 
-    def test_it_is_small_stored_and_dated_alike(self, tool: Path) -> None:
-        assert tool.stat().st_size <= 512 * 1024
+    def test_its_files_are_whole_packed_and_dated_alike(self, tool: Path) -> None:
         assert tool.stat().st_mode & 0o777 == 0o755
         with zipfile.ZipFile(tool) as archive:
             assert archive.testzip() is None
-            assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+            stored = [one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_DEFLATED]
+            assert stored == ["__main__.py"]
             assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
     def test_unzip_reads_it(self, tool: Path) -> None:
@@ -250,6 +250,32 @@ class TestTheFile:
         )
 
         assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_python_without_zlib_is_passed_over(self, tool: Path, tmp_path: Path) -> None:
+        for name, start in {"python3": "import sys; sys.modules['zlib'] = None; ", "python3.9": ""}.items():
+            # What follows -c is run without the module.
+            run_without = f'code=$5; shift 5; exec {sys.executable} -I -S -B -c "{start}$code" "$@"'
+            text = f'#!/bin/sh\n[ "$4" = -c ] && {{ {run_without}; }}\nexec {sys.executable} "$@"\n'
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+
+        done = self.started(tool, tmp_path, "--version")
+        (tmp_path / "python3.9").unlink()
+        alone = self.started(tool, tmp_path, "--version")
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (alone.returncode, alone.stdout) == (69, "")
+        assert "with zlib" in alone.stderr
+
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_started_by_a_python_without_zlib_it_says_so_and_exits_69(self, python: str, tool: Path) -> None:
+        run_without = "import runpy, sys; sys.modules['zlib'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+
+        done = subprocess.run([python, "-c", run_without, tool], capture_output=True, text=True, check=False)
+
+        assert (done.returncode, done.stdout) == (69, "")
+        assert done.stderr.startswith("dkp-fips-tool: this Python has no zlib; ")
+        assert done.stderr.count("\n") == 1
 
     def test_the_users_environment_does_not_reach_it(self, tool: Path, tmp_path: Path) -> None:
         (tmp_path / "json.py").write_text("raise SystemExit('hijacked')\n")

@@ -1,19 +1,15 @@
 """Build ``dkp-fips-tool``: one file, a shell header followed by a zip of `fipsmanifest.node`, `fipsmanifest.trust`
 and the trusted keys.
 
-The header finds a Python of the operating system. The zip's entries are uncompressed, in a fixed order and without
-modification times, so the same commit and keys give the same bytes on any machine.
+The header finds a Python of the operating system. The zip's entries are in a fixed order, without modification times
+and compressed by code of this package, so the same commit and keys give the same bytes on any machine.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import io
 import json
 import re
-import tokenize
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,28 +18,29 @@ from ..node.version import tool_version
 from ..state import durable
 from ..trust.store import PACKED_CERTIFICATES, TRUST_FILE, Trust, load_trust
 from ..trust.text import utc_now
+from .zip_writer import Entry, append_zip
 
 NAME = "dkp-fips-tool"
 MAX_SIZE = 512 * 1024
 
 _PACKAGE = Path(__file__).parents[1]
 _PACKED = ("node", "trust")
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
 
 # The distribution's programs precede those in PATH. Each must print that it is new enough: EL7's platform-python is
-# Python 2.7, and the exit code of a broken interpreter could be mistaken for a verdict. A program that hangs is skipped
-# after 20 s if coreutils' timeout is available.
+# Python 2.7, and the exit code of a broken interpreter could be mistaken for a verdict. Without zlib it could not read
+# the archive. A program that hangs is skipped after 20 s if coreutils' timeout is available.
 _HEADER = """\
 #!/bin/sh
 # dkp-fips-tool {version}: validates that a node runs the FIPS builds that a signed manifest lists.
-# This file is a shell script and a zip archive of Python source; `unzip -l` shows what is in it.
+# This file is a shell script and a zip archive of Python source: `unzip -l` lists it, `unzip -p` shows it.
+ask='import sys, zlib; print(sys.version_info >= (3, 6))'
 limit=; [ -x /usr/bin/timeout ] && limit='/usr/bin/timeout -s KILL 20'
 for python in /usr/libexec/platform-python {fixed} /usr/bin/python3 python3 {named}; do
     command -v "$python" >/dev/null || continue
-    {{ new=$($limit "$python" -I -S -B -c 'import sys; print(sys.version_info >= (3, 6))' </dev/null); }} 2>/dev/null
+    {{ new=$($limit "$python" -I -S -B -c "$ask" </dev/null); }} 2>/dev/null
     [ "$new" = True ] && exec "$python" -I -S -B "$0" "$@"
 done
-echo 'dkp-fips-tool: no Python 3.6 or newer was found; install the package python3.' >&2
+echo 'dkp-fips-tool: no Python 3.6 or newer with zlib was found; install the package python3.' >&2
 exit 69
 """
 
@@ -54,6 +51,11 @@ import sys
 
 if sys.version_info < (3, 6):
     sys.stderr.write("dkp-fips-tool: this Python is too old; install the package python3 (3.6 or newer).\\n")
+    sys.exit(69)
+try:
+    import zlib
+except ImportError:
+    sys.stderr.write("dkp-fips-tool: this Python has no zlib; install the package python3, or name another Python.\\n")
     sys.exit(69)
 
 
@@ -107,15 +109,7 @@ def build_tool(trust_directory: Path, output: Path | None = None) -> ToolFile:
             reason="trust-directory",
         )
     version = tool_version(trust.edition)
-    packed = io.BytesIO(_header(version))
-    # Appending makes zipfile count its offsets from the start of the file, header included.
-    with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:
-        for name, content in _entries(trust.carried()):
-            entry = zipfile.ZipInfo(name, _EARLIEST)
-            entry.create_system = 3
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, content)
-    data = packed.getvalue()
+    data = append_zip(_header(version), _entries(trust.carried()))
     if len(data) > MAX_SIZE:
         raise Refused(f"The tool would have {len(data)} bytes; the limit is {MAX_SIZE}.", "Trust fewer keys.")
     if output is not None:
@@ -135,61 +129,17 @@ def _header(version: str) -> bytes:
     return _HEADER.format(version=version, fixed=fixed, named=" ".join(versions)).encode("ascii")
 
 
-def _entries(trust: Trust) -> list[tuple[str, bytes]]:
+def _entries(trust: Trust) -> list[Entry]:
     packages = [path for name in _PACKED for path in sorted((_PACKAGE / name).rglob("*.py"))]
     sources = [_PACKAGE / "__init__.py", _PACKAGE / "errors.py", *packages]
-    files = [(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", without_comments(path)) for path in sources]
     held = sorted(certificate.packets for certificate in trust.certificates)
     return [
-        ("__main__.py", _MAIN.encode("ascii")),
-        *files,
-        (f"fipsmanifest/trust/trusted/{TRUST_FILE}", _trust_document(trust)),
-        (f"fipsmanifest/trust/trusted/{PACKED_CERTIFICATES}", b"".join(held)),
+        # Stored, so that it can say that this Python lacks zlib.
+        Entry("__main__.py", _MAIN.encode("ascii"), compressed=False),
+        *(Entry(f"fipsmanifest/{path.relative_to(_PACKAGE).as_posix()}", path.read_bytes()) for path in sources),
+        Entry(f"fipsmanifest/trust/trusted/{TRUST_FILE}", _trust_document(trust)),
+        Entry(f"fipsmanifest/trust/trusted/{PACKED_CERTIFICATES}", b"".join(held)),
     ]
-
-
-def without_comments(path: Path) -> bytes:
-    """Return a module's source without docstrings, comments and blank lines, indented by single spaces.
-
-    Continued lines are not indented at all. That is a quarter of it, left out to keep the tool small. All else is
-    unchanged: `diff -wB` compares an unpacked module with the repository.
-    """
-    source = path.read_text(encoding="utf-8")
-    dropped = _docstring_lines(source)
-    indented: dict[int, str] = {}
-    in_strings: set[int] = set()
-    comments: dict[int, int] = {}
-    depth, is_continued = 0, False
-    for one in tokenize.generate_tokens(io.StringIO(source).readline):
-        if one.type in (tokenize.INDENT, tokenize.DEDENT):
-            depth += 1 if one.type == tokenize.INDENT else -1
-        elif one.type == tokenize.NEWLINE:
-            is_continued = False
-        elif one.type == tokenize.COMMENT:
-            comments[one.start[0]] = one.start[1]
-        elif one.type not in (tokenize.NL, tokenize.ENDMARKER):
-            indented.setdefault(one.start[0], "" if is_continued else " " * depth)
-            in_strings.update(range(one.start[0] + 1, one.end[0] + 1))
-            is_continued = True
-    kept = []
-    for number, line in enumerate(source.splitlines(keepends=True), 1):
-        if number in comments:
-            line = line[: comments[number]].rstrip(" ") + "\n"
-        if number in in_strings and number not in dropped:
-            kept.append(line)
-        elif number in indented and number not in dropped:
-            kept.append(indented[number] + line.lstrip(" "))
-    return "".join(kept).encode("utf-8")
-
-
-def _docstring_lines(source: str) -> set[int]:
-    found: set[int] = set()
-    for holder in ast.walk(ast.parse(source)):
-        body = getattr(holder, "body", None)
-        for statement in body if isinstance(body, list) and len(body) > 1 else []:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                found.update(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
-    return found
 
 
 def _trust_document(trust: Trust) -> bytes:
