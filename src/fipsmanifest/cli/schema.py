@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +15,36 @@ from ..model import definition_file, manifest
 from . import options, output
 
 _PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSchema:
+    """A JSON Schema that this command prints."""
+
+    title: str
+    """What it describes."""
+    command: str
+    """The command that prints it."""
+    document: Callable[[], dict[str, Any]]
+    """Returns the schema."""
+
+
+def _packaged(package: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((_PACKAGE / package / "schema.json").read_text("utf-8"))
+    return document
+
+
+#: By name; documents of other programs refer to them by it.
+SCHEMAS = {
+    "manifest": PublishedSchema("The manifest.", "fipsmanifest schema", manifest.json_schema),
+    "definition": PublishedSchema(
+        "A release definition.", "fipsmanifest schema --definition", definition_file.json_schema
+    ),
+    "node": PublishedSchema("The node tool's report.", "fipsmanifest schema --node", lambda: _packaged("node")),
+    "cluster": PublishedSchema(
+        "The result of `check cluster`.", "fipsmanifest schema --cluster", lambda: _packaged("cluster")
+    ),
+}
 
 
 def schema(
@@ -26,12 +58,9 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of the manifest."""
-    if node + cluster + definition > 1:
+    chosen = [
+        name for name, is_chosen in (("node", node), ("cluster", cluster), ("definition", definition)) if is_chosen
+    ]
+    if len(chosen) > 1:
         raise UsageError("--node, --cluster and --definition exclude each other.", "Use one of them.")
-    if definition:
-        output.write_json(definition_file.json_schema())
-    elif node or cluster:
-        path = _PACKAGE / ("node" if node else "cluster") / "schema.json"
-        output.write_json(json.loads(path.read_text("utf-8")))
-    else:
-        output.write_json(manifest.json_schema())
+    output.write_json(SCHEMAS[chosen[0] if chosen else "manifest"].document())
