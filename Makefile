@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
-.PHONY: help demo test lint format bench cluster corpus fuzz mutants references requirements clean
+.PHONY: help demo test lint format docs man bench cluster corpus fuzz mutants references requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,12 @@ cluster: $(VENV)/.test ## check a real Kubernetes node with a pod, tamper with i
 	@scripts/debian-programs
 	@scripts/kubernetes
 	$(BIN)/python -m pytest -n 0 -rP $(ARGS) tests/cluster/test_real_node.py
+
+docs: $(VENV)/.test ## build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+man: $(VENV)/.test ## write the man pages into man/
+	$(BIN)/python -m scripts.reference man
 
 bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to the benchmarks)
 	@scripts/system-packages test
