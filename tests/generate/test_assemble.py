@@ -73,6 +73,13 @@ def definition(folder: Path, created: str = CREATED, architectures: str = '"x86_
     return load(path)
 
 
+def with_glob(ours: Definition) -> Definition:
+    """Return a definition whose kubelet has every file that begins as it."""
+    kubelet, *rest = ours.components
+    changed = kubelet.model_copy(update={"files": ("/usr/bin/kubelet*",)})
+    return ours.model_copy(update={"components": (changed, *rest)})
+
+
 def program(path: str, verdict: Verdict = Verdict.PROVEN, machine: str = "x86_64", digest: str = "a" * 64) -> Finding:
     crypto = CryptoFacts(verdict, BORING if verdict is Verdict.PROVEN else None, {"offset": 4096})
     return Finding(path, "file", 0o755, digest, 10, "program", elf=ElfFacts(64, machine, "exec"), crypto=crypto)
@@ -94,6 +101,7 @@ def image(*findings: Finding, architecture: str = "x86_64", reference: str = ETC
     return InspectedArtifact(artifact, architecture, platform, findings)
 
 
+KUBELET_AND_ETCD = (program("/usr/bin/kubelet"), program("/usr/bin/etcd"))
 WHOLE = (
     tarball(program("/usr/bin/kubelet"), program("/usr/bin/etcd"), document("/etc/b"), document("/etc/a")),
     tarball(document("/usr/share/z"), name="another.tar"),
@@ -181,14 +189,68 @@ def test_an_architecture_that_no_artifact_has_is_refused(tmp_path: Path) -> None
     assert "(x86_64)" not in said
 
 
-def test_a_program_of_an_artifact_for_any_architecture_counts_for_its_own_machine(tmp_path: Path) -> None:
-    ours = definition(tmp_path)
+@pytest.mark.parametrize("source", ["x86_64", "noarch"])
+def test_a_program_counts_for_its_own_machine(tmp_path: Path, source: str) -> None:
     files = [program("/usr/bin/kubelet", machine="aarch64"), program("/usr/bin/etcd")]
 
-    assert "kubelet (x86_64): none of its 0 programs" in refused(ours, tarball(*files, architecture="noarch"))
-    # A package for one architecture is for that one, whatever its files say.
-    made = assemble(ours, [tarball(*files, document("/etc/a"))], describe, TOOL)
+    assert "kubelet (x86_64): none of its " in refused(definition(tmp_path), tarball(*files, architecture=source))
+
+
+def test_a_file_of_a_package_has_the_packages_architecture(tmp_path: Path) -> None:
+    ours = definition(tmp_path)
+    emulator = program("/usr/bin/kubelet-arm", machine="aarch64")
+
+    made = assemble(with_glob(ours), [tarball(*KUBELET_AND_ETCD, emulator, document("/etc/a"))], describe, TOOL)
+
     assert {file.architecture for file in made.files} == {"x86_64"}
+
+
+# x86_64 runs programs for 386 as well, and a program whose header cannot be read has no machine.
+@pytest.mark.parametrize("machine", ["em-3", "aarch64", None])
+@pytest.mark.parametrize("verdict", [Verdict.PLAIN, Verdict.UNREADABLE])
+def test_every_program_of_a_source_for_any_architecture_is_judged(
+    tmp_path: Path, machine: str | None, verdict: Verdict
+) -> None:
+    more = program("/usr/bin/kubelet-old", verdict, machine=machine or "")
+    more = more if machine else dataclasses.replace(more, elf=None)
+    ours = with_glob(definition(tmp_path))
+
+    said = refused(ours, tarball(*KUBELET_AND_ETCD, more, architecture="noarch"))
+
+    assert f"kubelet ({machine or 'noarch'}): /usr/bin/kubelet-old of some.tar is '{verdict}'" in said
+
+
+def test_a_program_for_every_node_is_refused_once(tmp_path: Path) -> None:
+    more = program("/usr/bin/kubelet-old", Verdict.PLAIN, machine="em-3")
+    both = with_glob(definition(tmp_path, architectures='"x86_64", "aarch64"'))
+
+    said = refused(both, tarball(*KUBELET_AND_ETCD, more, architecture="noarch"))
+
+    assert said.count("/usr/bin/kubelet-old") == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("machine", [None, "em-3"])
+def test_a_source_for_any_architecture_cannot_replace_a_program_of_another_source(
+    tmp_path: Path, order: int, machine: str | None
+) -> None:
+    other = Finding("/usr/bin/kubelet", "file", 0o755, "f" * 64, 10, "program")
+    if machine is not None:
+        other = program("/usr/bin/kubelet", Verdict.NO_CRYPTO, machine=machine, digest="f" * 64)
+    sources = [tarball(*KUBELET_AND_ETCD), tarball(other, name="another.tar", architecture="noarch")]
+
+    assert "/usr/bin/kubelet is in " in refused(definition(tmp_path), *sources[::order])
+
+
+def test_sources_for_different_architectures_may_have_different_programs(tmp_path: Path) -> None:
+    both = definition(tmp_path, architectures='"x86_64", "aarch64"')
+    other = [program(f"/usr/bin/{name}", machine="aarch64", digest="f" * 64) for name in ("kubelet", "etcd")]
+
+    made = assemble(
+        both, [tarball(*KUBELET_AND_ETCD), tarball(*other, name="b.tar", architecture="aarch64")], describe, TOOL
+    )
+
+    assert len(made.files) == 4
 
 
 @pytest.mark.parametrize("change", [{"sha256": "f" * 64}, {"type": "symlink", "sha256": None, "target": "kubelet-1"}])

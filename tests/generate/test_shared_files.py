@@ -14,7 +14,7 @@ def owned(component: str, source: str, *, program: bool) -> _Owned:
     crypto = CryptoFacts(Verdict.NOT_GO, None, {}) if program else None
     finding = Finding("/usr/bin/x", "file", 0o755, "a" * 64, 3, "program", crypto=crypto)
     owner = Component(name=component, requirement="known", reason="It is a test.", sources=("s",))
-    return _Owned(owner, source, "x86_64", finding)
+    return _Owned(owner, source, "x86_64", finding, "x86_64")
 
 
 def test_a_program_of_two_components_is_refused() -> None:

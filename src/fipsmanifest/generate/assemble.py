@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,7 +33,10 @@ class _Owned:
     component: Component
     source: str
     architecture: str
+    """RPM name: of its source, or of the program itself if the source is for any architecture."""
     finding: Finding
+    nodes: str
+    """The architecture of the nodes that get it; `ANY` for all of them."""
 
 
 def assemble(
@@ -89,7 +92,7 @@ def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list
                 refusals.append(str(error))
                 continue
             architecture = finding.elf.machine if item.architecture == ANY and finding.elf else item.architecture
-            owned.append(_Owned(component, item.artifact.name, architecture, finding))
+            owned.append(_Owned(component, item.artifact.name, architecture, finding, item.architecture))
     if refusals:
         raise Refused("\n".join(dict.fromkeys(refusals)), reason="not-proven")
     return owned
@@ -118,12 +121,13 @@ def _components(
 ) -> list[manifest.ComponentVerdict]:
     verdicts: list[manifest.ComponentVerdict] = []
     refusals: list[str] = []
+    known = definition.architectures
     for component in definition.components:
-        for architecture in definition.architectures:
+        for architecture in known:
             subjects = [
-                Subject(item.source, architecture, item.finding)
+                Subject(item.source, item.architecture, item.finding)
                 for item in owned
-                if item.component is component and item.finding.crypto and item.architecture == architecture
+                if item.component is component and item.finding.crypto and _is_judged_with(item, architecture, known)
             ]
             judgement: Judgement = judge(component, architecture, subjects, definition.modules)
             refusals += judgement.refusals
@@ -137,34 +141,44 @@ def _components(
                 )
             )
     if refusals or refused_packed:
-        raise Refused("\n".join([*refusals, *refused_packed]), reason="not-proven")
+        raise Refused("\n".join(dict.fromkeys([*refusals, *refused_packed])), reason="not-proven")
     return verdicts
 
 
+def _is_judged_with(item: _Owned, architecture: str, known: Collection[str]) -> bool:
+    """Return whether a program is judged with those of ``architecture``, one of the ``known`` ones of the release.
+
+    A source for any architecture can have programs of another one, such as 386, which x86_64 runs as well, and programs
+    whose header cannot be read. They are on every node, so they are judged with each.
+    """
+    return item.architecture == architecture or item.architecture not in known
+
+
 def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
-    """Return one record per path and architecture; two packages may share a file only if it is identical.
+    """Return one record per path and architecture; two packages of a node may share a file only if it is identical.
 
     A program that they share must belong to one component: the record names one, and the verdict of another one would
     rest on a file that the manifest does not say is its own.
     """
     records: dict[tuple[str, str], manifest.File] = {}
+    at_path: dict[str, list[tuple[str, manifest.File]]] = {}
     refusals: list[str] = []
     shared: list[str] = []
     for item in owned:
         record = _file(item.finding, component=item.component.name, source=item.source, architecture=item.architecture)
-        key = (record.path, item.architecture)
-        other = records.setdefault(key, record)
-        if other is not record and (other.type, other.sha256, other.target) != (
-            record.type,
-            record.sha256,
-            record.target,
-        ):
-            refusals.append(f"{record.path} is in {other.source} and in {record.source}, with different content.")
-        elif record.crypto and other.component != record.component:
-            shared.append(
-                f"{record.path} belongs to '{other.component}' in {other.source}, and to '{record.component}' in "
-                f"{record.source}."
-            )
+        others = at_path.setdefault(record.path, [])
+        for nodes, other in others:
+            if nodes != item.nodes and ANY not in (nodes, item.nodes):
+                continue
+            if _content(other) != _content(record):
+                refusals.append(f"{record.path} is in {other.source} and in {record.source}, with different content.")
+            elif record.crypto and other.component != record.component:
+                shared.append(
+                    f"{record.path} belongs to '{other.component}' in {other.source}, and to '{record.component}' in "
+                    f"{record.source}."
+                )
+        others.append((item.nodes, record))
+        records.setdefault((record.path, item.architecture), record)
     if refusals:
         raise Refused(
             "\n".join(refusals), "A node can have only one of them; remove a package or tarball.", reason="not-proven"
@@ -172,6 +186,11 @@ def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
     if shared:
         raise Refused("\n".join(shared), "Give it to one component with 'files'.")
     return [records[key] for key in sorted(records)]
+
+
+def _content(record: manifest.File) -> tuple[str, str | None, str | None]:
+    """Return what two sources must have in common of a file."""
+    return record.type, record.sha256, record.target
 
 
 def _file(

@@ -38,8 +38,13 @@ class Subject:
     container: str
     """The package, tarball or image that contains it."""
     architecture: str
-    """RPM name."""
+    """RPM name: its source's, or its own if the source is for any."""
     finding: Finding
+
+    @property
+    def machine(self) -> str:
+        """The architecture that it can run on (RPM name): its own, or its source's if its header does not say."""
+        return self.finding.elf.machine if self.finding.elf else self.architecture
 
     @property
     def verdict(self) -> Verdict:
@@ -66,7 +71,8 @@ def judge(
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
     The rule is `find_violation`; ``families`` are the modules that the definition accepts. ``subjects`` may be empty:
-    a required module that is in no file is a refusal, never a pass.
+    a required module that is in no program for this architecture is a refusal, never a pass. Programs for another one,
+    which are on every node as well, must meet the requirement, too.
     """
     refusals = []
     held = []
@@ -76,7 +82,7 @@ def judge(
         if violation is not None:
             what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _GO_WITHOUT_PROOF
             refusals.append(_sentence(component, subject, violation.rule, what_to_do))
-        if requirement.has_module(crypto):
+        if requirement.has_module(crypto) and subject.machine == architecture:
             held.append(subject)
     if component.requirement != "known" and not held:
         refusals.append(
