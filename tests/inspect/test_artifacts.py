@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from examples.upstream import goprograms
 
 from fipsmanifest.archive.layers import Entry, Whiteout
 from fipsmanifest.archive.limits import DEFAULT_ALLOWANCE, Allowance, OverBudget
@@ -20,9 +22,9 @@ from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.packed import PackedFile
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.artifact import Artifact, Blob, ImagePlatform
-from fipsmanifest.model.finding import Finding
+from fipsmanifest.model.finding import Finding, Verdict
 from tests.fuzz.tars import END, header, member
-from tests.support import programs
+from tests.support import programs, toolchains
 
 
 def inspected(folder: Path, data: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> tuple[Finding, ...]:
@@ -111,6 +113,38 @@ def test_the_layers_of_an_image_share_its_budget(tmp_path: Path) -> None:
             inspection.add(image)
             with nullcontext() if enough else pytest.raises(OverBudget):
                 inspection.result()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "verdict"),
+    [({}, Verdict.PROVEN), ({"Env": ["GODEBUG=fips140=off"]}, Verdict.OTHER_MODULE)],
+)
+def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program_in_a_release(
+    tmp_path: Path, runtime: dict[str, list[str]], verdict: Verdict
+) -> None:
+    native = goprograms.build(
+        "sha",
+        root=toolchains.GO_1_26,
+        boring=False,
+        cgo=False,
+        main=programs.SHA_MAIN,
+        environment={"GOFIPS140": "v1.0.0"},
+    )
+    layer = member("native", native.read_bytes()) + END
+    diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    (tmp_path / "layer").write_bytes(layer)
+    (tmp_path / "config").write_text(json.dumps({"config": runtime}))
+    blobs = [Blob(diff_id, (tmp_path / name).stat().st_size, "", tmp_path / name) for name in ("layer", "config")]
+    platform = ImagePlatform("x86_64", blobs[1], blobs[1], (blobs[0],), (diff_id,))
+    image = Artifact(
+        source="some", kind="image", name="some", address="some", sha256="0" * 64, size=1, path=tmp_path / "config",
+        platforms=(platform,),
+    )  # fmt: skip
+    (tmp_path / "spool").mkdir()
+    with Inspection(Inspector(load(), tmp_path / "spool"), tmp_path / "findings", Cache(tmp_path / "cache")) as running:
+        running.add(image)
+        (found,) = running.result()
+    assert [(item.path, item.crypto and item.crypto.verdict) for item in found.findings] == [("/native", verdict)]
 
 
 def test_cached_changes_are_read_as_they_were(tmp_path: Path) -> None:

@@ -456,6 +456,10 @@ def test_a_layer_is_judged_by_its_tar_whatever_its_table_of_contents_says(tmp_pa
         ({"Env": ["GODEBUG=fips140=off"]}, "other-module"),
         ({"env": ["GODEBUG=http2client=0,fips140=off"]}, "other-module"),  # Go takes keys in any case
         ({"Env": ["GODEBUG="]}, "proven"),
+        ({"Entrypoint": ["/bin/native", "--godebug"], "Cmd": ["GODEBUG=fips140=only"]}, "proven"),
+        ({"Entrypoint": ["env", "GODEBUG=fips140=off", "/bin/native"]}, "other-module"),
+        ({"cmd": ["sh", "-c", "export GODEBUG='http2client=0,fips140=off'; exec /bin/native"]}, "other-module"),
+        ({"Healthcheck": {"Test": ["CMD", "env", "GODEBUG=fips140=off", "/bin/native"]}}, "other-module"),
     ],
 )
 def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program(
