@@ -216,6 +216,16 @@ class TestWhereItComesFrom:
         (served / "dkp-fips-tool.asc").unlink()
         consumer.verify(served / "dkp-fips-tool", code=2)
 
+    # Both signatures are good; whoever asks for a manifest must get one.
+    def test_a_tool_under_a_manifests_name_is_not_trusted(self, forge: Forge, consumer: Consumer) -> None:
+        tool = build_tool(forge.trust_folder, consumer.home / "dkp-fips-tool").data
+        path = consumer.file(tool)
+        consumer.file(forge.detach(tool), f"{path.name}.asc")
+        assert "is the node tool, not the manifest rhel8" in consumer.verify(path, code=3)[1]
+        with FaultyServer(consumer.home) as server:
+            form = json.loads(consumer.verify(f"{server.url}/{path.name}", "--json", code=3)[0])
+        assert (form["valid"], form["error"]["reason"]) == (False, "wrong-document")
+
     @pytest.mark.parametrize("where", ["/dev/full", "a reader that left"])
     def test_a_verdict_that_nobody_could_read_is_none(self, where: str, forge: Forge, consumer: Consumer) -> None:
         signed = consumer.file(forge.clearsign(payload()))

@@ -20,6 +20,7 @@ from ..trust import cleartext
 from ..trust import document as documents
 from ..trust.document import Bindings
 from ..trust.store import Trust
+from ..trust.text import visible
 from ..trust.verify import Signature, verify_cleartext, verify_detached
 
 #: The size limit for documents; a manifest of a whole distribution is about 1 MB, the tool at most 400 kB.
@@ -137,8 +138,15 @@ def verify(
 ) -> Verified:
     """Verify a document; ``bindings`` are the expected values of a manifest, and ignored for a tool.
 
-    Raises `NotTrusted`, and `Incomplete` if gpgv cannot be run.
+    Raises `NotTrusted`, also for a tool in a file or at an address that is named as a manifest is, and `Incomplete` if
+    gpgv cannot be run.
     """
+    if is_tool(document.data) and (name := name_in(document.name)) is not None:
+        raise NotTrusted(
+            f"{visible(document.name)} is the node tool, not the manifest {name}.",
+            "Get the manifest again from its publisher.",
+            reason="wrong-document",
+        )
     if not is_tool(document.data):
         signed = verify_cleartext(document.data, trust, fingerprint=fingerprint, bindings=bindings or Bindings())
         return Verified("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
