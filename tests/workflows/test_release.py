@@ -207,6 +207,24 @@ def test_the_single_stages_end_where_the_whole_way_ends(site: Site, tmp_path: Pa
     assert payload(site) == payload(other)
 
 
+def test_a_manifest_of_another_definition_or_serial_is_not_signed(site: Site) -> None:
+    lock: list[str | Path] = ["--lock", site.folder / "lock.json", "--first-lock"]
+    site.run("collect", "v1.21.3", *site.upstream.mirrors, *lock)
+    site.run("generate", "v1.21.3")
+    work = site.folder / "work/v1.21.3"
+    made = (work / "rhel8/manifest-rhel8.json").read_bytes()
+    (work / "rhel7/manifest-rhel7.json").write_bytes(made)
+    (work / "rhel8/manifest-rhel8.json").write_bytes(made.replace(b'"serial": 1', b'"serial": 7'))
+
+    for el, found, wanted in (
+        ("7", "v1.21.3/rhel8 for EL8, serial 1", "v1.21.3/rhel7 for EL7, serial 1"),
+        ("8", "v1.21.3/rhel8 for EL8, serial 7", "v1.21.3/rhel8 for EL8, serial 1"),
+    ):
+        told = site.run("sign", "v1.21.3", "--el", el, code=5).stderr
+        assert f"The manifest to sign is {found}, and the definition is of {wanted}." in told
+    assert list(work.glob("*/*.asc")) == []
+
+
 def test_a_stage_without_the_one_before_it_names_that(site: Site) -> None:
     assert "fipsmanifest collect v1.21.3" in site.run("generate", "v1.21.3", "--el", "8", code=4).stderr
     assert "fipsmanifest generate v1.21.3" in site.run("sign", "v1.21.3", "--el", "8", code=4).stderr

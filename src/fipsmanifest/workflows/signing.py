@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, NotTrusted
+from ..errors import Conflict, NotTrusted, Refused
 from ..generate.tool import ToolFile
 from ..model.definition import Definition
 from ..model.diff import compare, describe_additions, describe_conflicts
+from ..model.identity import ManifestId
 from ..publish import layout
 from ..publish.action import Action, Kind, Step
 from ..publish.bucket import Stored
@@ -27,9 +28,9 @@ from ..sign.gpg import Passphrase
 from ..sign.signer import pick_signing_key, sign_detached, sign_manifest
 from ..state import durable
 from ..state.workspace import Workspace
-from ..trust.document import parse_json
+from ..trust.document import name_of, parse_json, read_manifest
 from ..trust.store import Trust
-from ..trust.text import utc_now
+from ..trust.text import utc_now, visible
 from ..trust.verify import verify_cleartext
 
 _log = logging.getLogger(__name__)
@@ -125,9 +126,10 @@ def prepare_manifest(
 ) -> PreparedManifest:
     """Return the signed manifest: the published one if it has the same content, else the kept one, else a new one.
 
-    Its Sigstore bundle is found in the same order. Raises `Conflict` if the same serial is published with other files,
-    images or sources.
+    Its Sigstore bundle is found in the same order. Raises `Refused` for the manifest of another definition or serial,
+    and `Conflict` if the same serial is published with other files, images or sources.
     """
+    _require_manifest_of(definition, payload)
     prepared = _prepared(definition, payload, work, signer, published)
     key = layout.sigstore(prepared.to_publish.key)
     stored = None if published is None else published.objects.get(key)
@@ -151,6 +153,23 @@ def _prepared(
     signed = signer.manifest(payload)
     durable.write(work.signed(definition), signed)
     return PreparedManifest(definition, payload, signed, "signed")
+
+
+def _require_manifest_of(definition: Definition, payload: bytes) -> None:
+    """Raise `Refused` for a payload that is not the definition's: it may be of an older serial, or in a wrong place."""
+    stated = read_manifest(payload)
+    found = ManifestId(stated["kubernetes"], name_of(stated), stated["serial"])
+    if (found, stated["el"]) != (definition.id, definition.el):
+        raise Refused(
+            f"The manifest to sign is {_describe(found, stated['el'])}, and the definition is of "
+            f"{_describe(definition.id, definition.el)}.",
+            f"Create it again with 'fipsmanifest generate {definition.kubernetes}'.",
+            reason="not-derived",
+        )
+
+
+def _describe(manifest: ManifestId, el: int) -> str:
+    return f"{visible(manifest.kubernetes)}/{visible(manifest.name)} for EL{el}, serial {manifest.serial}"
 
 
 def prepare_tool(tool: ToolFile, work: Workspace, signer: Signer, published: Snapshot | None = None) -> ToolToPublish:
