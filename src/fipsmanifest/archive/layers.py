@@ -238,6 +238,9 @@ class MergedView(Generic[Seen]):
         if siblings is None:
             raise Refused(f"{self.name}: {shown(member.path)} is below something that is not a directory.", _ADVICE)
         old = siblings.get(name)
+        if member.type == "special" and old is not None and _would_be_missed(old):
+            # A runtime in a user namespace cannot make devices: it leaves them out, and what is below stays visible.
+            return
         path = f"{place}/{name}"
         new = self._node(member, seen, old)
         if new.children is not None and path in self._removed:
