@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,16 @@ def test_only_the_active_budget_is_spent() -> None:
     with budget.active(), pytest.raises(OverBudget):
         limits.spend(expanded=101)
     limits.spend(expanded=1000)
+
+
+def test_the_holes_of_a_sparse_file_are_not_stored(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        for place in (0, 1 << 30):
+            file.seek(place)
+            file.write(b"x" * 4096)
+        file.truncate(1 << 40)
+    listed = subprocess.run(["du", "-B1", path], capture_output=True, text=True, check=True).stdout
+    assert limits.size_of(path) == limits.size_of(tmp_path) == int(listed.split()[0])
+    path.write_bytes(b"x" * 5000)
+    assert limits.size_of(path) == 5000

@@ -189,7 +189,20 @@ def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
     ended = inspect(tmp_path, "bomb", "--json", "--max-seconds", "1")
     assert ended.code == 4
     (error,) = ended.document["errors"]
-    assert "bomb was not opened to its end: what is packed in it takes more than 1 seconds" in error["message"]
+    assert "bomb was not opened to its end: it takes more than 1 seconds" in error["message"]
+
+
+# Its eight tebibytes are not stored, so they allow no more time.
+@pytest.mark.parametrize("head", [b"", b"\x7fELF", make_layer({"a": b"1"})[:1024]])
+def test_a_sparse_file_is_not_read_for_longer_than_allowed(tmp_path: Path, head: bytes) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(head)
+        file.truncate(8 << 40)
+    shutil.copy(programs.boring(), tmp_path / "good")
+    ended = inspect(tmp_path, "sparse", "good", "--json", "--max-seconds", "1")
+    assert ended.code == 4
+    assert "sparse was not opened to its end: it takes more than 1 seconds" in ended.document["errors"][0]["message"]
+    assert ended.verdicts() == {"good": "proven"}
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, in_zip, lambda data: make_layer({"x": data})])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +33,11 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+#: Bytes of a block in ``st_blocks`` (stat(3type)).
+_BLOCK = 512
+#: Pieces of a sparse file that are counted.
+_MOST_EXTENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,15 @@ class Budget:
         """Allow what ``size`` more bytes of the target on disk may take."""
         with self._lock:
             self._expanded += size * self._allowance.expanded_per_byte
-            self._seconds += size / self._allowance.bytes_per_second
+            self._extend(size)
+
+    def extend(self, size: int) -> None:
+        """Allow the time that reading ``size`` more bytes on disk may take."""
+        with self._lock:
+            self._extend(size)
+
+    def _extend(self, size: int) -> None:
+        self._seconds += size / self._allowance.bytes_per_second
 
     def spend(self, expanded: int = 0, members: int = 0) -> None:
         """Take bytes and members off the budget.
@@ -110,7 +126,7 @@ class Budget:
             self._started = now if self._started is None else self._started
             if self._error is None and (what := self._exceeded(now - self._started)):
                 self._error = OverBudget(
-                    f"{self._name} was not opened to its end: what is packed in it {what}.",
+                    f"{self._name} was not opened to its end: {what}.",
                     self._advice,
                 )
             if self._error is not None:
@@ -118,10 +134,10 @@ class Budget:
 
     def _exceeded(self, seconds: float) -> str:
         if self._expanded < 0:
-            return "expands to more bytes than a file of its size may"
+            return "what is packed in it expands to more bytes than a file of its size may"
         if self._members < 0:
-            return f"has more than {self._allowance.members} members"
-        return f"takes more than {self._seconds:.0f} seconds" if seconds > self._seconds else ""
+            return f"what is packed in it has more than {self._allowance.members} members"
+        return f"it takes more than {self._seconds:.0f} seconds" if seconds > self._seconds else ""
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -157,10 +173,44 @@ def grow(size: int) -> None:
         budget.grow(size)
 
 
+def extend(size: int) -> None:
+    """Allow the active budget, if there is one, the time that reading ``size`` more bytes on disk may take."""
+    budget = _active.get()
+    if budget is not None:
+        budget.extend(size)
+
+
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a directory; 0 if they cannot be read, which opening reports."""
+    """Return the stored bytes of a file, or of all files in a directory; 0 if they cannot be read, which opening
+    reports."""
     try:
-        places = path.rglob("*") if path.is_dir() else [path]
-        return sum(place.lstat().st_size for place in places)
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return stored_size(file.fileno())
+        places = (place for place in path.rglob("*") if stat.S_ISREG(place.lstat().st_mode))
+        return sum(size_of(place) for place in places)
     except OSError:
         return 0
+
+
+def stored_size(descriptor: int) -> int:
+    """Return the bytes of an open file that are stored: a hole of a sparse file may have any size. Raises `OSError`.
+
+    A file system that does not know holes has none (lseek(2), SEEK_DATA); of many, the first ones count.
+    """
+    status = os.fstat(descriptor)
+    if status.st_blocks * _BLOCK >= status.st_size:
+        return status.st_size
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    stored = end = 0
+    try:
+        for _ in range(_MOST_EXTENTS):
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            stored += end - start
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # behind the last data
+            raise
+    finally:
+        os.lseek(descriptor, position, os.SEEK_SET)
+    return stored

@@ -91,7 +91,7 @@ def inspect(
             envvar="FIPSMANIFEST_MAX_SECONDS",
             metavar="N",
             min=1,
-            help="Time limit in seconds for the archives of one PATH, in addition to one second for each MiB of it.",
+            help="Time limit in seconds for one PATH, in addition to one second for each MiB of it.",
         ),
     ] = int(DEFAULT_ALLOWANCE.seconds),
     max_expanded: Annotated[

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from .. import __version__
+from ..archive.limits import extend, spend, stored_size
 from ..archive.member import Content, Damaged, Mark, Member
 from ..errors import Incomplete, Refused, UsageError
 from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
@@ -45,6 +46,8 @@ IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 #: Bytes read and hashed at a time from a file on disk; smaller pieces cost more in calls than they save in the cache.
 _PIECE = 1 << 19
+#: Opening a file may take as long as reading so many bytes: a directory may have a million small ones.
+_OPENING = 1 << 16
 _UPX = b"UPX!"
 _UPX_REACH = 1 << 10
 
@@ -117,7 +120,7 @@ class Inspector:
         """Inspect a file or symbolic link on disk. Its path in the finding is ``name``, or ``path``.
 
         ``show`` is called with all bytes of a file, in order; a piece is valid during the call only. Raises
-        `UsageError` if there is no file or link at ``path``, `Incomplete` if it cannot be read.
+        `UsageError` if there is no file or link at ``path``, `Incomplete` if it cannot be read, or not in time.
         """
         named = name if name is not None else str(path)
         try:
@@ -149,7 +152,10 @@ class Inspector:
         buffer = bytearray(min(_PIECE, found.st_size + 1))
         view = memoryview(buffer)
         head, begun = b"", None
+        extend(stored_size(descriptor) + _OPENING)
         while length := os.readv(descriptor, [buffer]):
+            # A sparse file may have more bytes than can be read in a year.
+            spend()
             if not head:
                 head = bytes(buffer[:4])
                 begun = start_analysis(source, self._table) if head == elf.MAGIC else None
