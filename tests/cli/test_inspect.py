@@ -543,6 +543,31 @@ class TestGate:
         ended = inspect(tmp_path, "--require", "proven", "kubelet", "loop", "--json")
         assert ended.code == 4
         assert ended.document["gate"]["passed"] is False
+        noted = inspect(tmp_path, "--require", "proven", "kubelet", "loop", "--markdown")
+        assert noted.code == 4
+        assert noted.stdout.splitlines()[-1].startswith("- error: loop cannot be read: Too many levels of symbolic")
+
+    def test_a_page_says_why_the_gate_did_not_pass(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            shutil.copy(programs.plain(), tmp_path / name)
+        noted = inspect(tmp_path, "--require", "proven", "a", "b", "--markdown")
+        assert noted.code == 5
+        assert noted.stdout.splitlines()[-1].startswith("- error: 2 programs are 'plain', and 'proven' is required: ")
+
+    @pytest.mark.parametrize(
+        ("options", "modules", "standard"),
+        [
+            ((), ["boringcrypto"], None),
+            (("--module", "go-native", "--standard", "140-3"), ["go-native"], "140-3"),
+            (("--module", "go-native", "--module", "boringcrypto"), ["boringcrypto", "go-native"], None),
+        ],
+    )
+    def test_the_document_says_what_was_accepted(
+        self, tmp_path: Path, boring: bytes, options: tuple[str, ...], modules: list[str], standard: str | None
+    ) -> None:
+        (tmp_path / "kubelet").write_bytes(boring)
+        gate = inspect(tmp_path, "--require", "proven", *options, "kubelet", "--json").document["gate"]
+        assert (gate["modules"], gate["standard"], gate["passed"]) == (modules, standard, "boringcrypto" in modules)
 
     def test_an_exception_says_what_is_expected_and_why(self, tmp_path: Path, boring: bytes) -> None:
         (tmp_path / "dist").mkdir()

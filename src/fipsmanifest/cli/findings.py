@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from ..errors import FipsManifestError
-from ..inspect.gate import AppliedException, GateDecision, RefusedProgram
+from ..inspect.gate import AppliedException, GateDecision, RefusedProgram, group_by_cause
 from ..inspect.nested import LocatedFinding, UnopenedContainer
 from ..inspect.serialization import module_to_json, to_json
 from ..inspect.table import Row, Table
@@ -34,6 +34,8 @@ _COLUMNS = (
     Column("why", 84, rank=4),
 )
 _HEADINGS = tuple(column.heading for column in _COLUMNS)
+#: Causes of a failure that a Markdown page lists.
+_MOST_FAILURES = 50
 #: The widths that most cells need; a live table does not know the later rows.
 _USUAL_WIDTHS = (12, 32, 1, 22, 28, 84)
 
@@ -98,6 +100,8 @@ class JsonRenderer:
         if decision is not None:
             document["gate"] = {
                 "require": "proven",
+                "modules": sorted(decision.requirement.families),
+                "standard": decision.requirement.standard,
                 "passed": not errors,
                 "proven": decision.proven,
                 "excepted": len(decision.accepted),
@@ -137,11 +141,11 @@ class MarkdownRenderer:
         """Add an archive that was not opened."""
         self._left_out.append(_unopened_line(item))
 
-    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:  # noqa: ARG002
-        """Write the table, and what was accepted and why; errors do not belong in release notes."""
+    def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
+        """Write the table, what was accepted and why, and each cause of a failure: a page must not look complete."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
         accepted = [_accepted(excuse) for excuse in decision.accepted] if decision is not None else []
-        for lines in (self._modules.lines(), self._left_out, accepted):
+        for lines in (self._modules.lines(), self._left_out, accepted, _failures(errors)):
             if lines:
                 output.write()
             for line in lines:
@@ -255,6 +259,14 @@ class _Causes:
         ]
         width = max(room or 0, 40)
         return [line for text in texts for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+
+
+def _failures(errors: Sequence[FipsManifestError]) -> list[str]:
+    """Return a line for each cause of a failure; containers that were not opened have lines of their own."""
+    causes = group_by_cause([error for error in errors if error.reason != UnopenedContainer.reason])
+    lines = ["error: " + error.message.splitlines()[0] for error in causes[:_MOST_FAILURES]]
+    more = len(causes) - len(lines)
+    return [*lines, f"and {more} more errors"] if more > 0 else lines
 
 
 def _totals(decision: GateDecision | None) -> str:

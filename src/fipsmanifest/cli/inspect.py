@@ -132,7 +132,8 @@ def inspect(
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
-    requirement = replace(PROVEN, families=cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES, certified=certified)
+    families = cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES
+    requirement = replace(PROVEN, families=families, certified=certified, standard=standard)
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:

@@ -79,6 +79,8 @@ class GateDecision:
     """Programs and containers that pass because of an exception."""
     unused: tuple[VerdictException, ...]
     """Exceptions that apply to no program or container."""
+    requirement: Requirement = PROVEN
+    """What was required."""
 
 
 def group_by_cause(errors: Sequence[FipsManifestError]) -> list[FipsManifestError]:
@@ -196,7 +198,7 @@ class Gate:
             excepted = sum(item.verdict != UNOPENED for item in self._accepted)
             refusals.append(_nothing_proven(self._programs, excepted))
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
-        return GateDecision(tuple(refusals), self._proven, tuple(self._accepted), unused)
+        return GateDecision(tuple(refusals), self._proven, tuple(self._accepted), unused, self._requirement)
 
     def _use_exception(self, path: str, container: str | None, *, unopened: bool) -> VerdictException | None:
         """Return the first exception for a file, of those for programs or for unopened containers."""

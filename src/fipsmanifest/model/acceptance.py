@@ -72,6 +72,8 @@ class Requirement:
     """The families of modules that are accepted as proven."""
     certified: Collection[str] | None = None
     """Digests (hex) of the modules with a certificate of the standard that is required; None where none is required."""
+    standard: str | None = None
+    """The standard of `certified` (``140-3``), for reports."""
 
     def has_module(self, crypto: CryptoFacts | None) -> bool:
         """Return whether a program contains a module that meets the requirement."""
