@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import lzma
 import subprocess
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -259,3 +261,42 @@ def test_a_hard_link_has_in_it_what_its_target_has(tmp_path: Path) -> None:
     subprocess.run(["tar", "-C", tmp_path / "root", "-cf", tmp_path / "some.tar", "usr", "a.gz", "b"], check=True)
     (found,) = inspected(tmp_path, _artifact("tarball", "some.tar", tmp_path / "some.tar"))
     assert [(item.container, item.path) for item in found.packed] == [("/a.gz", "/a"), ("/b", "/a")]
+
+
+def with_scriptlet(folder: Path, text: bytes) -> Artifact:
+    (folder / "script").write_bytes(text)
+    made = upstream.nfpm(
+        folder / "scripted",
+        changes={
+            "contents": [{"src": str(programs.boring()), "dst": "/usr/bin/kubelet"}],
+            "scripts": {"postinstall": str(folder / "script")},
+        },
+    )
+    return _artifact("rpm", "kubelet-1.21.3-0.x86_64", made)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "exceptions", "passes"),
+    [
+        ("proven", "", False),
+        ("known", "", True),
+        ("proven", exception("kubelet-1.21.3-*", "unopened"), True),
+        ("proven", exception("/usr/bin/kubelet", "unopened"), False),
+    ],
+)
+def test_a_program_in_a_scriptlet_needs_an_exception_for_its_package(
+    tmp_path: Path, requirement: str, exceptions: str, passes: bool
+) -> None:
+    packed = base64.encodebytes(gzip.compress(programs.plain().read_bytes()[:40_000]))
+    artifact = with_scriptlet(tmp_path, b"base64 -d <<E | gunzip > /usr/bin/k\n" + packed + b"E\n")
+    with nullcontext() if passes else pytest.raises(Refused) as caught:
+        manifest(tmp_path, artifact, requirement, exceptions)
+    if caught is not None:
+        assert (
+            "kubelet (x86_64): kubelet-1.21.3-0.x86_64 was not opened (RPM with a script with base64 data in it): its "
+            "scriptlets are not inspected, but 'proven' is required." in str(caught.value)
+        )
+
+
+def test_a_scriptlet_without_a_program_changes_nothing(tmp_path: Path) -> None:
+    manifest(tmp_path, with_scriptlet(tmp_path, b"ldconfig\n"))

@@ -14,7 +14,7 @@ from examples.upstream import goprograms
 from fipsmanifest.archive.layers import Entry, Whiteout
 from fipsmanifest.archive.limits import DEFAULT_ALLOWANCE, Allowance, OverBudget
 from fipsmanifest.archive.member import Member
-from fipsmanifest.errors import Refused
+from fipsmanifest.errors import Refused, Several
 from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect import artifacts
 from fipsmanifest.inspect.artifacts import Inspection
@@ -60,6 +60,39 @@ def test_a_tarball_may_have_the_same_program_or_a_text_twice(tmp_path: Path) -> 
         "/kubelet": hashlib.sha256(boring).hexdigest(),
         "/README": hashlib.sha256(b"2").hexdigest(),
     }
+
+
+def test_every_bad_entry_of_a_tarball_is_named(tmp_path: Path) -> None:
+    plain, boring = programs.plain().read_bytes(), programs.boring().read_bytes()
+    bad = header("hard", kind=b"1", target="nowhere") + header("", kind=b"0") + header("soft", kind=b"1", target="gone")
+    with pytest.raises(Several) as caught:
+        inspected(tmp_path, bad + member("README", b"1") + END)
+    assert [error.exit_code for error in caught.value.errors] == [5, 5, 5]
+    assert "nowhere" in str(caught.value) and "/soft" in str(caught.value)
+    twice = b"".join(member(name, data) for name in ("a", "b") for data in (plain, boring))
+    with pytest.raises(Several, match=r"'/a' twice.*\n(.*\n)*.*'/b' twice"):
+        inspected(tmp_path, twice + END)
+
+
+def test_every_bad_entry_of_an_image_is_named(tmp_path: Path) -> None:
+    bad = [header(name, kind=b"1", target="nowhere") for name in ("a", "b")]
+    ambiguous = member(".wh.x", b"content") + member(".wh.y", b"content") + END
+    for number, (data, named) in enumerate(((b"".join(bad) + END, ("/a", "/b")), (ambiguous, (".wh.x", ".wh.y")))):
+        path = tmp_path / f"layer{number}"
+        path.write_bytes(data)
+        diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        blob = Blob(diff_id, len(data), "", path)
+        platform = ImagePlatform("x86_64", blob, blob, (blob,), (diff_id,))
+        image = Artifact(
+            source="some", kind="image", name="some", address="some", sha256="0" * 64, size=1, path=path,
+            platforms=(platform,),
+        )  # fmt: skip
+        with Inspection(Inspector(load(), tmp_path), tmp_path / "findings", Cache(tmp_path / "cache")) as running:
+            running.add(image)
+            with pytest.raises(Several) as caught:
+                running.result()
+        assert len(caught.value.errors) == 2
+        assert all(name in str(caught.value) for name in named)
 
 
 def test_devices_and_fifos_are_not_listed_and_hard_links_to_them_neither(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ..errors import Refused
+from ..errors import Refused, Several
 
 #: ``special``: a device, FIFO or socket, which has no bytes and so nothing to inspect.
 MemberType = Literal["file", "symlink", "hardlink", "directory", "special"]
@@ -101,6 +101,11 @@ class Rejections:
                 f"{self._archive} has more than {_MOST_REJECTED} entries that are damaged or ambiguous.",
                 "Do not use this archive; ask those who publish it.",
             )
+
+    def require_none(self) -> None:
+        """Raise the reason, or `Several` of them, if there is one."""
+        if self.errors:
+            raise self.errors[0] if len(self.errors) == 1 else Several(self.errors)
 
 
 #: What a reader yields.

@@ -99,14 +99,19 @@ def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list
 
 
 def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[str]:
-    """Return why what is packed in files is refused; the files have an owner (`_own`)."""
+    """Return why what is packed in files, or in the scriptlets of a package, is refused."""
     refusals: list[str] = []
     for item in inspected:
         for packed in item.packed:
-            if item.artifact.kind == "image":
-                component = owner_of_image(definition, item.artifact.name)
-            else:
-                component = owner_of_file(definition, item.artifact, packed.outer)
+            try:
+                if item.artifact.kind == "image":
+                    component = owner_of_image(definition, item.artifact.name)
+                else:
+                    component = owner_of_file(definition, item.artifact, packed.outer)
+            except Refused as error:
+                # The scriptlets of a package whose files are owned one by one.
+                refusals.append(str(error))
+                continue
             elf = packed.finding.elf if packed.finding else None
             architecture = elf.machine if item.architecture == ANY and elf else item.architecture
             refusal = judge_packed(component, architecture, item.artifact.name, packed, definition.modules)

@@ -107,7 +107,7 @@ def judge_packed(
     """
     path, container = (packed.outer, None) if packed.path is None else (packed.path, packed.container)
     name = f"{path} in {container}" if container is not None else path
-    where = f"{component.name} ({architecture}): {name} of {artifact}"
+    where = f"{component.name} ({architecture}): {name}" + (f" of {artifact}" if name != artifact else "")
     exception = component.exception_for(path, container, unopened=packed.finding is None)
     if packed.finding is None:
         if exception is not None or component.requirement == "known":

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
 from ..archive import rpm, tar
 from ..archive.layers import Entry, Whiteout, merge, read_layer
 from ..archive.limits import DEFAULT_ALLOWANCE, Allowance, Budget
-from ..archive.member import Mark, Member, MemberType
+from ..archive.member import Damaged, Mark, Member, MemberType, Rejected, Rejections
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Refused, Several
 from ..fetch.cache import Cache
@@ -32,7 +33,7 @@ from ..progress import SILENT, Progress, Task
 from ..state import durable
 from .image_environment import findings_in
 from .inspector import Inspector
-from .nested import ContainerInspector
+from .nested import ContainerInspector, carried_by_scriptlets
 from .packed import PackedFile, packed_files
 
 
@@ -69,6 +70,7 @@ _Change = Entry[_Contents] | Whiteout
 #: Path, type, mode, size, target and mark of a member.
 _MemberFields = tuple[str, MemberType, int, int, str | None, Mark | None]
 _Read = Callable[[Task], list[_Change]]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,34 +144,28 @@ class Inspection:
 
         Raises the error of an inspection, or `Several`.
         """
-        failures: list[FipsManifestError] = []
-        for future in self._running.values():
-            try:
-                future.result()
-            except FipsManifestError as error:
-                # All layers that an exhausted budget stopped have the same error.
-                if error not in failures:
-                    failures.append(error)
-        if failures:
-            raise failures[0] if len(failures) == 1 else Several(failures)
         ordered = sorted(self._artifacts, key=lambda artifact: (artifact.kind, artifact.address, artifact.name))
-        return tuple(found for artifact in ordered for found in self._gather(artifact))
+        _collect(future.result for future in self._running.values())
+        return tuple(found for each in _collect(partial(self._gather, one) for one in ordered) for found in each)
 
-    def _gather(self, artifact: Artifact) -> Iterator[InspectedArtifact]:
+    def _gather(self, artifact: Artifact) -> list[InspectedArtifact]:
         if artifact.kind != "image":
             changes = self._running[_key(artifact)].result()
             seen = [change.seen for change in changes if isinstance(change, Entry) and change.seen]
             findings = _last_of_each_path([item.finding for item in seen if item.finding], artifact)
             packed = tuple(packed for item in seen for packed in item.packed)
-            yield InspectedArtifact(artifact, artifact.architecture or "noarch", None, findings, packed)
-            return
+            return [InspectedArtifact(artifact, artifact.architecture or "noarch", None, findings, packed)]
+        gathered = []
+        rejections = Rejections(artifact.name)
         for platform in artifact.platforms:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
-            view = merge((self._running[key].result() for key in keys), artifact.name)
+            view = merge((self._running[key].result() for key in keys), artifact.name, rejections.add)
             seen = [contents.at(path) for path, contents in view]
             findings = tuple(map(findings_in(platform), (item.finding for item in seen if item.finding)))
             packed = tuple(packed for item in seen for packed in item.packed)
-            yield InspectedArtifact(artifact, platform.architecture, platform, findings, packed)
+            gathered.append(InspectedArtifact(artifact, platform.architecture, platform, findings, packed))
+        rejections.require_none()
+        return gathered
 
     def _inspect(self, unit: _Unit, budget: Budget) -> list[_Change]:
         cached = self._directory / f"{unit.key.replace(':', '-')}.json"
@@ -186,6 +182,23 @@ class Inspection:
         return changes
 
 
+def _collect(calls: Iterable[Callable[[], _Result]]) -> list[_Result]:
+    """Return the results of ``calls``. Raises what one of them raises, or `Several`, after all of them."""
+    results: list[_Result] = []
+    failures: list[FipsManifestError] = []
+    for call in calls:
+        try:
+            results.append(call())
+        except FipsManifestError as error:
+            for one in error.errors if isinstance(error, Several) else [error]:
+                # All layers that an exhausted budget stopped have the same error.
+                if one not in failures:
+                    failures.append(one)
+    if failures:
+        raise failures[0] if len(failures) == 1 else Several(failures)
+    return results
+
+
 def files_of(artifact: Artifact) -> tuple[str, ...]:
     """Return the SHA-256 (hex) of each cached file that the inspection of ``artifact`` reads."""
     if artifact.kind != "image":
@@ -200,8 +213,8 @@ def _units(artifact: Artifact, inspector: Inspector, cache: Cache) -> Iterator[_
             yield _Unit(_key(artifact), artifact.name, artifact.size, read)
         case "tarball":
 
-            def unpacked() -> Iterator[Member]:
-                return tar.tarball_members(artifact.path, root=artifact.unpack, archive=artifact.name)
+            def unpacked() -> Iterator[Member | Rejected]:
+                return tar.tarball_entries(artifact.path, root=artifact.unpack, archive=artifact.name)
 
             read = _all_members(artifact, unpacked, inspector, cache)
             yield _Unit(_key(artifact), artifact.name, artifact.size, read)
@@ -213,25 +226,46 @@ def _units(artifact: Artifact, inspector: Inspector, cache: Cache) -> Iterator[_
 
 
 def _all_members(
-    artifact: Artifact, members: Callable[[], Iterator[Member]], inspector: Inspector, cache: Cache
+    artifact: Artifact, members: Callable[[], Iterator[Member | Rejected]], inspector: Inspector, cache: Cache
 ) -> _Read:
-    """Read every member of a package or tarball; a hard link has in it what its target has."""
+    """Read every member of a package or tarball; a hard link has in it what its target has.
+
+    The reader raises `Refused` for a member that is damaged or ambiguous, or `Several` of them.
+    """
 
     def read(task: Task) -> list[_Change]:
         opener = ContainerInspector(inspector, cache, inspector.spool, task)
         session = inspector.session()
+        rejections = Rejections(artifact.name)
         packed: dict[str, tuple[PackedFile, ...]] = {}
         changes: list[_Change] = []
         for member in members():
-            finding, outcomes = opener.inspect_member(member, session.inspect, artifact.name, 1)
+            if isinstance(member, Rejected):
+                rejections.add(member.error)
+                continue
+            try:
+                finding, outcomes = opener.inspect_member(member, session.inspect, artifact.name, 1)
+            except Damaged as error:
+                rejections.add(error)
+                continue
             found = tuple(packed_files(outcomes, artifact.name, member.path))
             if member.type == "hardlink":
                 found = tuple(item.at(member.path) for item in packed.get(member.target or "", ()))
             packed[member.path] = found
             changes.append(Entry(_without_content(member), _Contents(finding, found)))
-        return changes
+        rejections.require_none()
+        return changes + _of_scriptlets(artifact)
 
     return read
+
+
+def _of_scriptlets(artifact: Artifact) -> list[_Change]:
+    """Return what the scriptlets of a package carry, as an entry without a path; none for a tarball."""
+    if artifact.kind != "rpm":
+        return []
+    carried = carried_by_scriptlets(artifact.path, artifact.name, artifact.name)
+    packed = tuple(packed_files(carried, artifact.name, artifact.name))
+    return [Entry(Member("", "special", 0, 0), _Contents(None, packed))] if packed else []
 
 
 def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple[Finding, ...]:
@@ -240,14 +274,18 @@ def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple
     A manifest can list only one of them, and an unpacker that stops or keeps old files leaves the other.
     """
     last: dict[str, Finding] = {}
+    rejections = Rejections(artifact.name)
     for finding in findings:
         before = last.get(finding.path)
         if before is not None and before.crypto is not None and before.sha256 != finding.sha256:
-            raise Refused(
-                f"{artifact.name} has {shown(finding.path)} twice, and the first is another program.",
-                "Ask its publisher for an archive that has each file once.",
+            rejections.add(
+                Refused(
+                    f"{artifact.name} has {shown(finding.path)} twice, and the first is another program.",
+                    "Ask its publisher for an archive that has each file once.",
+                )
             )
         last[finding.path] = finding
+    rejections.require_none()
     return tuple(last.values())
 
 
@@ -262,7 +300,10 @@ def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspecto
             packed = tuple(packed_files(outcomes, artifact.name, member.path))
             return _Contents(finding, packed) if finding or packed else None
 
-        return list(read_layer(layer, diff_id, inspect_programs, archive=artifact.name))
+        rejections = Rejections(artifact.name)
+        changes = read_layer(layer, diff_id, inspect_programs, archive=artifact.name, reject=rejections.add)
+        rejections.require_none()
+        return list(changes)
 
     return read
 

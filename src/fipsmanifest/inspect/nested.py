@@ -116,7 +116,7 @@ class ContainerInspector:
             if kind == "compressed" and isinstance(error, Refused):
                 error = UnopenedContainer(where, container, "compressed data", error.message.rstrip("."))
             found.append(error)
-        return [*found, *_carried_by_scriptlets(path, where, container)] if kind == "rpm" else found
+        return [*found, *carried_by_scriptlets(path, where, container)] if kind == "rpm" else found
 
     def platforms(self, image: Artifact, name: str, depth: int = 1) -> Iterator[Outcome]:
         """Yield the programs in the final file system of each platform of an image.
@@ -257,8 +257,11 @@ def find_embedded(
     return (UnopenedContainer(path, container, kind, "its content is not inspected"),)
 
 
-def _carried_by_scriptlets(path: Path, where: str, container: str | None) -> tuple[UnopenedContainer, ...]:
-    """Return as unopened a package with a program or packed data in a scriptlet, which rpm runs and does not unpack."""
+def carried_by_scriptlets(path: Path, where: str, container: str | None) -> tuple[UnopenedContainer, ...]:
+    """Return as unopened a package with a program or packed data in a scriptlet, which rpm runs and does not unpack.
+
+    ``path`` is the package, ``where`` its path in ``container``.
+    """
     try:
         with path.open("rb") as file:
             header = rpmheader.read(file, where).header.raw

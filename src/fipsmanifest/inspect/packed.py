@@ -19,7 +19,7 @@ class PackedFile:
     """A program that is packed in a file of an artifact, or a file in which programs may be."""
 
     outer: str
-    """The path of the artifact's file."""
+    """The path of the artifact's file; the artifact's name for what is in a package's scriptlets."""
     inner: str
     """In what of it the path is, for archives within archives (``: /inner.zip``); mostly empty."""
     path: str | None
