@@ -160,6 +160,15 @@ def test_an_xz_stream_that_wants_too_much_memory_is_refused(command: list[str]) 
         reader(io.BytesIO(data), limit=1 << 40, name="some.tar").read()
 
 
+# RFC 8878, section 3.1.2, and lz4_Frame_format.md have the same magic numbers of frames to skip.
+@pytest.mark.parametrize(
+    ("behind", "what"), [(b"\x04\x22\x4d\x18\x60\x40\x82", "lz4 data"), (b"text", "something else")]
+)
+def test_another_format_behind_a_skippable_frame_is_named(behind: bytes, what: str) -> None:
+    with pytest.raises(Refused, match=f"some.zst is not zstd data: behind a frame to skip it has {what}"):
+        reader(io.BytesIO(b"\x50\x2a\x4d\x18\x03\0\0\0abc" + behind), limit=1000, name="some.zst").read()
+
+
 def test_skippable_frames_are_passed_over() -> None:
     frame = b"\x5a\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"comment"
     data = frame + compress(["zstd", "-q", "-c"]) + frame

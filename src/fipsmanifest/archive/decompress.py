@@ -21,6 +21,7 @@ else:
     from backports import zstd
 
 from ..errors import Incomplete, Refused
+from . import signatures
 from .limits import spend
 from .member import Content
 
@@ -198,6 +199,11 @@ class _Source:
     def corrupt(self, compression: str, why: object) -> Refused:
         return Refused(f"{self.name} is not valid {compression} data: {why}.", _AGAIN)
 
+    def other_format(self, head: bytes) -> Refused:
+        """Return the error for what begins with a frame that zstd skips, as lz4 does, and goes on with ``head``."""
+        what = signatures.format_of(head, b"") or "something else"
+        return Refused(f"{self.name} is not zstd data: behind a frame to skip it has {what}.", _AGAIN)
+
     def too_demanding(self, compression: str, what: str) -> TooDemanding:
         return TooDemanding(
             f"{self.name} needs {what} for its {compression} data.", "Compress it again with usual settings."
@@ -305,10 +311,13 @@ def _skip_zeros(source: _Source) -> int:
 
 
 def _zstd(source: _Source) -> Iterator[bytes]:
+    skipped = True
     for _ in _streams(source, "zstd"):
+        head = source.peek(len(_ZSTD))
         # libzstd may be built to read frames of its versions before 1.0 too, which other readers do not.
-        if compression_of(source.peek(4)) != "zstd":
-            raise source.corrupt("zstd", "something follows its end")
+        if compression_of(head) != "zstd":
+            raise source.other_format(head) if skipped else source.corrupt("zstd", "something follows its end")
+        skipped = skipped and not head.startswith(_ZSTD)
         options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
         yield from _stream(source, "zstd", zstd.ZstdDecompressor(options=options))
 
