@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import subprocess
@@ -18,6 +19,8 @@ PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = b"correct horse battery 1"
 #: What pinentry-curses draws last, with every prompt.
 PROMPT = b"<Cancel>"
+#: To the button and press it. Escape would do nothing until pinentry gives up after a minute.
+CANCEL = b"\t\t\r"
 
 
 @pytest.fixture
@@ -64,10 +67,10 @@ def test_gpg_asks_on_the_terminal_as_often_as_was_announced(home: Path) -> None:
     assert len(load_trust(str(home.parent / "keys")).keys) == 2
 
 
-@pytest.mark.timeout(600)
 def test_whoever_gives_up_is_left_with_no_empty_backup(home: Path) -> None:
-    code, shown, asked = init(home, iter([b"\x1b"] * 20))
-    assert (code, asked) == (4, 1), shown.decode(errors="replace")
+    # A second prompt would have no answer. The buttons are drawn again as they are chosen.
+    code, shown, _ = init(home, itertools.chain([CANCEL], itertools.repeat(b"")))
+    assert code == 4, shown.decode(errors="replace")
     assert b"Inappropriate ioctl" not in shown
     assert not (home / "fipsmanifest-backups").exists()
     assert not (home.parent / "keys/trust.json").exists()
