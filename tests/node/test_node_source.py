@@ -22,6 +22,8 @@ SOURCES = [
     *(path for name in PACKED for path in sorted((PACKAGE / name).rglob("*.py"))),
 ]
 
+#: What the package itself states.
+CONSTANTS = {"__version__", "__released__", "__certificates__"}
 VERMIN = Path(sys.executable).with_name("vermin")
 
 
@@ -80,7 +82,7 @@ def test_each_module_imports_the_standard_library_the_tools_own_packages_and_the
             elif statement.level == depth:
                 names = {alias.name for alias in statement.names}
                 own = (statement.module or "").split(".")[0] in {"errors", *PACKED}
-                assert own or (not statement.module and names <= {"__version__", "__released__", *PACKED})
+                assert own or (not statement.module and names <= {*CONSTANTS, *PACKED})
             else:
                 assert statement.level < depth
 

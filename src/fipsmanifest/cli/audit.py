@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from ..sign.cosign import public_keys
 from ..sign.listing import list_keys
 from ..state import durable
 from ..trust.store import load_trust
+from ..workflows import certificates
 from . import options, output
 from . import summary as summaries
 
@@ -73,6 +75,7 @@ def audit(
     # A key has an entry for each of its roles.
     warnings = list(dict.fromkeys(info.warning for info in list_keys(keys) if info.warning))
     today = datetime.now(UTC).date()
+    done = replace(done, newer=certificates.newer_dates())
     if json:
         output.write_json(_document(done, warnings, today))
     else:

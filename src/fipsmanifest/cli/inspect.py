@@ -23,12 +23,13 @@ from ..inspect.gate import Gate, GateDecision, group_by_cause, read_exceptions
 from ..inspect.inspector import Inspector
 from ..inspect.nested import Outcome, UnopenedContainer
 from ..inspect.scan import RemoteImage, scan
-from ..inspect.table import Table, load
+from ..inspect.table import Table
 from ..model.acceptance import DEFAULT_FAMILIES, PROVEN
 from ..model.artifact import SkippedPart
 from ..model.finding import ModuleFamily
 from ..oci.registry import parse_reference
 from ..progress import Progress
+from ..workflows import certificates
 from . import options, output
 from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
 
@@ -130,7 +131,7 @@ def inspect(
         raise UsageError("A PATH is empty.", "Check the variable or command that it comes from.")
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
-    table = load(modules, references)
+    table = certificates.load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
     families = cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES
     requirement = replace(PROVEN, families=families, certified=certified, standard=standard)

@@ -35,7 +35,7 @@ Fingerprint = Annotated[str, typer.Argument(metavar="FPR", help="Full fingerprin
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is shown to everyone who verifies.")]
 Role = Annotated[
     str | None,
-    typer.Option(metavar="ROLE", help="Change only the entry of this role: manifest, tool or upstream."),
+    typer.Option(metavar="ROLE", help="Change only the entry of this role: manifest, tool, upstream or modules."),
 ]
 ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="Full fingerprint of the key that replaces it.")]
 GnupgHome = Annotated[
@@ -161,7 +161,7 @@ def add(
     certificate: Annotated[
         str, typer.Argument(metavar="CERTIFICATE", help="A file with the public key, or - for stdin.")
     ],
-    role: Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: manifest, tool or upstream.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: manifest, tool, upstream or modules.")],
     fingerprint: Annotated[
         str | None,
         typer.Option(metavar="FPR", help="The expected full fingerprint, from another channel than the file."),

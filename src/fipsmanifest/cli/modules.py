@@ -18,6 +18,8 @@ from ..inspect.native.reference import Origin, encode
 from ..inspect.native.sources import snapshots
 from ..inspect.table import Certificate, NativeRow, Table, emit, extended, load
 from ..state import durable
+from ..trust.store import load_trust
+from ..workflows import certificates, verification
 from . import options, output
 from .verbs import VERBS
 
@@ -27,7 +29,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=
 @app.command("list")
 def list_(modules: options.Modules = None, references: options.References = None, json: options.Json = False) -> None:
     """List the modules that can be proven, and the status of their certificates today."""
-    table = load(modules, references)
+    table = certificates.load(modules, references)
     today = datetime.now(UTC).date()
     if json:
         listed: list[dict[str, Any]] = [
@@ -50,14 +52,14 @@ def list_(modules: options.Modules = None, references: options.References = None
             }
             for row in table.rows
         ]
-        certificates = [_certificate(item, today) for item in table.certificates]
         output.write_json(
             {
                 "schema": "fipsmanifest/modules/v1",
                 "day": today.isoformat(),
+                "table": _table(table),
                 "modules": listed,
                 "native": [_native(row, table, today) for row in table.native],
-                "certificates": certificates,
+                "certificates": [_certificate(item, today) for item in table.certificates],
             }
         )
         return
@@ -107,8 +109,60 @@ def list_(modules: options.Modules = None, references: options.References = None
         ],
     )
     output.write()
+    output.write(_about(table))
     output.write("That a module is recognised is evidence, not a certification.")
     output.write(table.on_140_2(today))
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """Return where the certificates come from."""
+    origin = table.origin
+    return {
+        "date": table.dated.isoformat(),
+        "source": "shipped" if origin is None else origin.source,
+        "serial": None if origin is None else origin.serial,
+        "signed_by": None if origin is None else origin.signed_by,
+        "signed_at": None if origin is None else origin.signed_at,
+    }
+
+
+def _about(table: Table) -> str:
+    if (origin := table.origin) is None:
+        return f"Table of certificates of {table.dated}, which this version brings."
+    return (
+        f"Table of certificates of {table.dated}, serial {origin.serial}, from {output.one_line(origin.source)}, "
+        f"signed {origin.signed_at} by {origin.signed_by}."
+    )
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    table: Annotated[
+        str, typer.Argument(metavar="FILE-or-URL", help="A signed table of certificates, with its .asc beside it.")
+    ],
+    keys: options.Keys = options.KEYS,
+    fingerprint: Annotated[str | None, typer.Option(metavar="FPR", help="Accept this key only.")] = None,
+    ca_bundle: options.CaBundle = None,
+    allow_http: options.AllowHttp = False,
+    json: options.Json = False,
+) -> None:
+    """Verify a newer table of certificates, and keep it for 'inspect', 'audit' and 'modules list'.
+
+    It must be signed by a key with the role modules. It can add certificates to known modules and change their dates;
+    no module, digest or verdict depends on it. An older table than the one before is refused.
+    """
+    if "://" not in table:
+        options.refuse_ignored(ctx, {"ca_bundle": "--ca-bundle", "allow_http": "--allow-http"}, "for a path")
+    trust = load_trust(str(keys))
+    document = verification.read(table, ca_bundle=ca_bundle, allow_http=allow_http, detached=True)
+    done = certificates.update(document, trust, fingerprint)
+    if json:
+        form = {"schema": "fipsmanifest/modules-update/v1", "changed": done.changed, "table": _table(done.table)}
+        output.write_json(form)
+        return
+    output.write(_about(done.table))
+    output.write("It is used from now on." if done.changed else "It was in use already.")
 
 
 def _origins(row: NativeRow, table: Table) -> list[Origin]:

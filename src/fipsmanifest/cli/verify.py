@@ -109,7 +109,7 @@ def verify(
             document,
             ca_bundle=ca_bundle,
             allow_http=allow_http,
-            detached=trust is not None,
+            detached=None if trust is not None else False,
             bundle=key is not None,
         )
         if verification.is_tool(found.data):

@@ -117,6 +117,20 @@ class NativeRow:
     """``in-process`` where a laboratory has it and there is no certificate yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where certificates that are newer than the shipped ones come from (`.certificates`)."""
+
+    serial: int
+    """The number of their table."""
+    source: str
+    """The file or address."""
+    signed_by: str
+    """Full fingerprint of the key."""
+    signed_at: str
+    """The signature's date, RFC 3339."""
+
+
 @dataclass(frozen=True)
 class Table:
     """All rows that modules are compared with, and the references of Go's native module."""
@@ -129,6 +143,10 @@ class Table:
     """Versions of Go's native module."""
     references: Library = field(default_factory=Library, compare=False)
     """What toolchains compile of Go's native module."""
+    dated: date = field(default=date.min, compare=False)
+    """The day of the list of certificates."""
+    origin: Origin | None = field(default=None, compare=False)
+    """Where the certificates come from; None for the shipped ones."""
 
     def of(self, architecture: str) -> tuple[Row, ...]:
         """Return the rows of an architecture (RPM name)."""
@@ -221,7 +239,10 @@ def parse(text: str, name: str, *, local: bool = False) -> Table:
         )
     if not rows:
         raise UsageError(f"{name} has no rows.", "Make rows with 'modules learn'.")
-    return Table(rows, tuple(certificates.values()), native)
+    day = document.get("date")
+    if not local and not isinstance(day, date):
+        raise UsageError(f"{name} has no date.", "State the day of the list of certificates.")
+    return Table(rows, tuple(certificates.values()), native, dated=day if isinstance(day, date) else date.min)
 
 
 def _native_row(entry: dict[str, Any], certificates: Mapping[int, Certificate]) -> NativeRow:

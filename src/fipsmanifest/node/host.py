@@ -8,6 +8,7 @@ import re
 import sys
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Set, Tuple
 
+from .. import __certificates__
 from ..trust.text import visible
 from . import tree
 from .checks import platform
@@ -153,6 +154,7 @@ def describe(node: Node, release: Mapping[str, str]) -> Dict[str, Any]:
         "kernel": machine.release if node.live else None,
         "architecture": machine.machine if node.live else None,
         "tool": own_version(),
+        "certificates": __certificates__,
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "hash": tree.HASH_PROVIDER,
     }

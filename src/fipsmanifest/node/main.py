@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
-from .. import __released__
+from .. import __certificates__, __released__
 from ..errors import CONSUMER_PRECEDENCE, FipsManifestError, Incomplete, UsageError
 from ..trust.document import MAX_BYTES
 from ..trust.store import Trust, load_trust, packed_trust
@@ -201,6 +201,7 @@ def _write_file(file: io.FileIO, text: str, name: str) -> int:
 
 def _version_text(trust: Optional[Trust]) -> str:
     lines = ["{} {} (released {})".format(PROGRAM, own_version(), __released__)]
+    lines.append("certificates: list of {}".format(__certificates__))
     digest = host.archive_digest()
     if digest is not None:
         lines.append("sha256: {}".format(digest))

@@ -28,15 +28,20 @@ _SCHEMAS = ("fipsmanifest/serials/v1", "fipsmanifest/serials/v2")
 
 def state_file() -> Path:
     """Return the path of the state file. Raises `Incomplete` for a user without a home directory."""
+    return state_directory() / "serials.json"
+
+
+def state_directory() -> Path:
+    """Return the directory of what is kept between runs. Raises as `state_file`."""
     home = os.environ.get("XDG_STATE_HOME") or ""
     try:
         base = Path(home) if home.startswith("/") else _home() / ".local" / "state"
     except RuntimeError as error:
         raise Incomplete(
-            "There is no home directory for the serials seen.",
+            "There is no home directory for what is kept between runs.",
             "Set XDG_STATE_HOME to a writable directory, or use --no-state.",
         ) from error
-    return base / "fipsmanifest" / "serials.json"
+    return base / "fipsmanifest"
 
 
 def _home() -> Path:

@@ -28,10 +28,11 @@ from . import openpgp, strictjson
 from .text import read_time, visible, write_time
 
 SCHEMA = "fipsmanifest/trust/v1"
-ROLES = ("manifest", "tool", "upstream")
+ROLES = ("manifest", "tool", "upstream", "modules")
 TOOL_ROLES = ("manifest", "tool")
+OWN_ROLES = ("manifest", "tool", "modules")
 STATUSES = ("active", "retired", "revoked")
-MINIMUM_BITS = {"manifest": 3072, "tool": 3072, "upstream": 2048}
+MINIMUM_BITS = {"manifest": 3072, "tool": 3072, "upstream": 2048, "modules": 3072}
 MINIMUM_EXPONENT = 65537  # FIPS 186-5, appendix A.1.1: more than 2**16
 WARN_DAYS = 90
 TRUST_FILE = "trust.json"
@@ -55,7 +56,7 @@ class TrustedKey(NamedTuple):
     fingerprint: str
     """The trusted key, 40 upper-case hex digits: a primary key, or one subkey."""
     role: str
-    """``manifest``, ``tool`` or ``upstream``."""
+    """``manifest``, ``tool``, ``upstream`` or ``modules``."""
     status: str
     """``active``, ``retired`` (older signatures stay valid) or ``revoked`` (none is valid)."""
     valid_from: datetime
@@ -99,7 +100,7 @@ class Trust(NamedTuple):
     """1, 2, ...: it increases when the result of `carried` changes."""
 
     def carried(self) -> "Trust":
-        """Return the part that is in the node tool: all except upstream keys."""
+        """Return the part that is in the node tool: the keys for manifests and for the tool."""
         keys = tuple(key for key in self.keys if key.role in TOOL_ROLES)
         certificates = tuple(
             certificate
@@ -324,14 +325,14 @@ def find_weakness(key: openpgp.Key, role: str) -> Optional[Tuple[str, str]]:
         return "not a valid RSA key", stronger
     if key.bits < MINIMUM_BITS[role]:
         return "RSA with {} bits".format(key.bits), stronger
-    if role in TOOL_ROLES and key.exponent < MINIMUM_EXPONENT:
+    if role in OWN_ROLES and key.exponent < MINIMUM_EXPONENT:
         return "RSA with the exponent {}".format(key.exponent), stronger
     return None
 
 
 def is_unbound(key: openpgp.Key, role: str) -> bool:
     """Return whether a key has no lasting strong binding to its certificate, which upstream keys do not need."""
-    return role in TOOL_ROLES and key.bound is None
+    return role in OWN_ROLES and key.bound is None
 
 
 def _read(path: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from ..errors import NotTrusted
 from . import cleartext, document, gpgv, openpgp
 from .armor import dearmor
-from .store import TOOL_ROLES, Trust, TrustedKey
+from .store import OWN_ROLES, Trust, TrustedKey
 from .text import utc_now, visible, write_time
 
 _MAX_AHEAD = timedelta(hours=24)
@@ -107,7 +107,7 @@ def verify_detached(
     now: Optional[datetime] = None,
     fingerprint: Optional[str] = None,
 ) -> Signature:
-    """Verify a detached signature of this project over ``data``, which is the node tool.
+    """Verify a detached signature of this project over ``data``: the node tool, or a table of certificates.
 
     ``signature`` is armored or binary, and must have exactly one signature of class 00 (RFC 9580, section 5.2.1).
     Raises as `verify_cleartext` does.
@@ -159,7 +159,7 @@ def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, f
             reason="unknown-key",
         )
     certificate = trust.certificate(valid.key)
-    bound = None if certificate is None or role not in TOOL_ROLES else certificate.key(valid.key).bound
+    bound = None if certificate is None or role not in OWN_ROLES else certificate.key(valid.key).bound
     if bound is not None and bound > now + _MAX_AHEAD:
         raise NotTrusted(
             "The key {} is part of its certificate from {} on, more than a day ahead.".format(

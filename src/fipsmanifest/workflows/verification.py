@@ -83,23 +83,24 @@ def read(
     *,
     ca_bundle: Path | None = None,
     allow_http: bool = False,
-    detached: bool = True,
+    detached: bool | None = None,
     bundle: bool = False,
 ) -> Document:
     """Read the document ``name`` (a path, ``-`` or an address), and for a tool the ``.asc`` file next to it.
 
-    ``detached`` False leaves that out, ``bundle`` also reads the ``.sigstore.json``. An address is fetched once. Raises
-    `UsageError` for a path that does not exist, `Incomplete` if the document cannot be fetched.
+    ``detached`` reads the ``.asc`` of any document, or of none, ``bundle`` also the ``.sigstore.json``. An address is
+    fetched once. Raises `UsageError` for a path that does not exist, `Incomplete` if the document cannot be fetched.
     """
-    if name == "-" and bundle:
-        raise UsageError("Standard input has no Sigstore bundle beside it.", "Name a path or an address.")
+    if name == "-" and (bundle or detached):
+        raise UsageError("Standard input has no signature beside it.", "Name a path or an address.")
     if name == "-":
         if sys.stdin is None:
             raise UsageError("Standard input is closed.", "Name a path, or open standard input.")
         return Document("stdin", _capped(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), None)
 
     def beside(data: bytes) -> tuple[str, str]:
-        return ".asc" if detached and is_tool(data) else "", sigstore.SUFFIX if bundle else ""
+        signed = is_tool(data) if detached is None else detached
+        return ".asc" if signed else "", sigstore.SUFFIX if bundle else ""
 
     if "://" not in name:
         data = _read_file(name)

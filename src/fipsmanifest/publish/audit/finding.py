@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -83,6 +83,8 @@ class Audit:
     """Sorted by key; empty if there is no defect."""
     notes: tuple[AuditNote, ...] = ()
     """Sorted by key."""
+    newer: tuple[tuple[int, str], ...] = ()
+    """Certificates by number, with the day of their move to the historical list, where that is known better today."""
 
     @property
     def exit_code(self) -> int:
@@ -92,5 +94,10 @@ class Audit:
 
     def certificates(self, day: date) -> list[tuple[index.PublishedCertificate, Literal["active", "historical"]]]:
         """Return the distinct certificates of all manifests with their status on ``day``."""
-        found = {item for record in self.published.manifests for item in record.certificates}
+        newer = dict(self.newer)
+        found = {
+            replace(item, historical_since=newer.get(item.number, item.historical_since))
+            for record in self.published.manifests
+            for item in record.certificates
+        }
         return [(item, item.status(day)) for item in sorted(found, key=lambda item: (item.standard, item.number))]
