@@ -331,7 +331,7 @@ def source(document: dict[str, Any], *, verified: bool = False) -> Source:
     return read(data, "the document")
 
 
-def export(name: FormatName, document: dict[str, Any], *, verified: bool = False, **settings: str) -> str:
+def export(name: FormatName, document: dict[str, Any], *, verified: bool = False, **settings: Any) -> str:
     """Return a document in a format."""
     return FORMATS[name].render(source(document, verified=verified), Settings("0.1.0", **settings))
 

@@ -68,9 +68,9 @@ def sarif(text: str, folder: Path) -> dict[str, Any]:
     return log
 
 
-def cyclonedx(text: str) -> dict[str, Any]:
-    """Return a bill of materials that the strict validator of CycloneDX 1.6 accepts, with sound references."""
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+def cyclonedx(text: str, version: SchemaVersion = SchemaVersion.V1_6) -> dict[str, Any]:
+    """Return a bill of materials that the strict validator of CycloneDX accepts, with sound references."""
+    assert JsonStrictValidator(version).validate_str(text) is None
     bom: dict[str, Any] = json.loads(text)
     refs = [component["bom-ref"] for component in bom["components"]] + [bom["metadata"]["component"]["bom-ref"]]
     assert len(refs) == len(set(refs))
@@ -135,6 +135,18 @@ def accepted(name: FormatName, text: str, folder: Path) -> Any:
 @pytest.mark.parametrize(("name", "what"), CASES)
 def test_the_validator_of_the_format_accepts_it(name: FormatName, what: str, tmp_path: Path) -> None:
     assert accepted(name, export(name, DOCUMENTS[what]()), tmp_path) is not None
+
+
+@pytest.mark.parametrize("what", [what for name, what in CASES if name == "cyclonedx"])
+def test_cyclonedx_of_version_1_7_differs_in_version_and_serial_number_alone(what: str) -> None:
+    old = cyclonedx(export("cyclonedx", DOCUMENTS[what]()))
+    new = cyclonedx(export("cyclonedx", DOCUMENTS[what](), specification="1.7"), SchemaVersion.V1_7)
+
+    changed = {key for key in old if old[key] != new[key]}
+    assert changed == {"$schema", "specVersion", "serialNumber"}
+    assert cyclonedx(
+        export("cyclonedx", samples.hostile_documents()["manifest"], specification="1.7"), SchemaVersion.V1_7
+    )
 
 
 @pytest.mark.parametrize("what", ["manifest", "inspection", "node", "cluster"])

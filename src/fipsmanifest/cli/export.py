@@ -12,7 +12,7 @@ import typer
 from .. import __version__
 from ..errors import UsageError
 from ..export.documents import MAX_BYTES, Source
-from ..export.formats import FORMATS, FormatName, Settings
+from ..export.formats import FORMATS, FormatName, Settings, Specification
 from ..state import durable
 from ..trust.store import load_trust
 from ..workflows import exporting
@@ -49,12 +49,16 @@ def export(
         str | None,
         typer.Option("--resource-uri", metavar="URI", help="For in-toto and an inspection: what was inspected."),
     ] = None,
+    spec_version: Annotated[
+        Specification | None,
+        typer.Option("--spec-version", metavar="V", help="For cyclonedx: 1.6 or 1.7.  [default: 1.6]"),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Write a manifest, a report or an inspection in a format of another tool.
 
-    cyclonedx: CycloneDX 1.6 with cryptography (CBOM).  html: one page for people.  in-toto: a statement of a manifest;
-    of a gate, an SLSA verification summary.  junit.  oscal: OSCAL 1.1.3 component-definition of a manifest,
+    cyclonedx: CycloneDX 1.6 or 1.7 with cryptography (CBOM).  html: one page for people.  in-toto: a statement of a
+    manifest; of a gate, an SLSA verification summary.  junit.  oscal: OSCAL 1.1.3 component-definition of a manifest,
     assessment-results of a report.  prometheus: for the textfile collector.  sarif: SARIF 2.1.0.
 
     A signed manifest is verified with --keys first. The same document gives the same bytes.
@@ -66,7 +70,10 @@ def export(
     source = _read(ctx, file, keys, fingerprint, unverified=unverified, allow_expired=allow_expired)
     if resource_uri is not None and (format_name != "in-toto" or source.kind != "inspection"):
         raise UsageError("--resource-uri would be ignored.", "Give it for in-toto and an inspection only.")
-    text = FORMATS[format_name].render(source, Settings(__version__, resource_uri))
+    if spec_version is not None and format_name != "cyclonedx":
+        raise UsageError("--spec-version would be ignored.", "Give it for cyclonedx only.")
+    settings = Settings(__version__, resource_uri, spec_version or "1.6")
+    text = FORMATS[format_name].render(source, settings)
     data = text.encode("utf-8", "backslashreplace")
     if written_to is None:
         sys.stdout.flush()

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from .formats import Settings
     from .programs import Program
 
-_SPECIFICATION = "1.6"
 _PLATFORMS = {"x86_64": "x86_64", "aarch64": "armv8-a", "ppc64le": "ppc64le", "s390x": "s390x"}
 _MODULE_DIGEST = {"hmac-sha256": "HMAC-SHA-256", "hmac-sha512": "HMAC-SHA-512"}
 
 
 def render(source: Source, settings: Settings) -> str:
     """Return the bill of materials of a manifest or an inspection."""
-    found = _Found(source)
+    found, version = _Found(source), settings.specification
+    # Two documents do not have one serial number.
+    name = "cyclonedx" if version == "1.6" else f"cyclonedx-{version}"
     document: dict[str, Any] = {
-        "$schema": f"http://cyclonedx.org/schema/bom-{_SPECIFICATION}.schema.json",
+        "$schema": f"http://cyclonedx.org/schema/bom-{version}.schema.json",
         "bomFormat": "CycloneDX",
-        "specVersion": _SPECIFICATION,
-        "serialNumber": f"urn:uuid:{identifier(source, 'cyclonedx', settings.tool_version)}",
+        "specVersion": version,
+        "serialNumber": f"urn:uuid:{identifier(source, name, settings.tool_version)}",
         "version": 1,
         "metadata": _metadata(source, settings),
         "components": found.components,

@@ -20,6 +20,7 @@ FormatName = Literal[
     "prometheus",
     "sarif",
 ]
+Specification = Literal["1.6", "1.7"]
 NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 #: What errors call each kind of document.
@@ -39,6 +40,8 @@ class Settings:
     """The version of fipsmanifest."""
     resource_uri: str | None = None
     """For an SLSA VSA: the URI of what was inspected."""
+    specification: Specification = "1.6"
+    """For CycloneDX: the version of its specification."""
 
 
 class Renderer(Protocol):
@@ -80,7 +83,7 @@ _PROGRAMS: frozenset[Kind] = frozenset({"manifest", "inspection"})
 FORMATS: dict[FormatName, Format] = {
     item.name: item
     for item in (
-        Format("cyclonedx", "CycloneDX 1.6, with programs, modules and algorithms (CBOM)", "cyclonedx", _PROGRAMS),
+        Format("cyclonedx", "CycloneDX 1.6 or 1.7 with programs, modules, algorithms (CBOM)", "cyclonedx", _PROGRAMS),
         Format("html", "one page for people, without scripts", "html", _ALL | _REPORTS),
         Format("in-toto", "in-toto statement of a manifest; SLSA VSA of a gate's decision", "intoto", _PROGRAMS),
         Format("junit", "JUnit XML, one case for each check, component or program", "junit", _ALL),
