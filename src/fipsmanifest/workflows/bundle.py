@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ..errors import Incomplete, NotTrusted
 from ..model.definition import Definition
 from ..publish import layout
 from ..publish.bucket import Bucket
+from ..publish.consumer import Consumer, read_tool
 from ..state.workspace import Workspace, read
 from ..trust.armor import armor
 from ..trust.document import Bindings
 from ..trust.store import Trust
-from ..trust.verify import verify_cleartext, verify_detached
+from ..trust.text import visible
+from ..trust.verify import verify_cleartext
 
 _INSTRUCTIONS = """\
 {kubernetes} FIPS builds for Enterprise Linux {el}, serial {serial}
@@ -91,10 +95,15 @@ class Bundle:
 
 
 def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
-    """Verify the parts, and return the bundle; its bytes depend on the parts only. Raises `NotTrusted`."""
-    bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el)
+    """Verify the parts, and return the bundle; its bytes depend on the parts only.
+
+    Raises `NotTrusted`, also for the manifest of another name and for a tool that is older than the manifest's.
+    """
+    bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el, name=definition.name)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
-    verify_detached(parts.tool, parts.signature, trust, "tool")
+    read_tool(parts.tool, parts.signature, Consumer.trusting(trust), parts.version)
+    digest = hashlib.sha256(parts.tool).hexdigest()
+    _require_tool_of(signed.manifest, parts.version, digest)
     certificates = trust.carried().certificates
     if not certificates:
         raise NotTrusted(
@@ -109,7 +118,6 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
         fingerprint=signed.fingerprint,
         manifest=name,
     )
-    digest = hashlib.sha256(parts.tool).hexdigest()
     files = {
         "README.txt": (text.encode(), 0o644),
         layout.TOOL: (parts.tool, 0o755),
@@ -122,6 +130,23 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
         files[f"certificates/{one.primary.fingerprint}.asc"] = (armor(one.packets, b"PUBLIC KEY BLOCK"), 0o644)
     data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
     return Bundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
+
+
+def _require_tool_of(manifest: Mapping[str, Any], version: str, sha256: str) -> None:
+    """Raise `NotTrusted` unless a tool is the one that the manifest names, or a newer one."""
+    named = manifest.get("tool") or {}
+    if not named.get("version"):
+        return
+    if version == named["version"] and sha256 == named.get("sha256"):
+        return
+    if layout.version_order(version) > layout.version_order(named["version"]):
+        return
+    raise NotTrusted(
+        f"The tool is version {version} with SHA-256 {sha256}, and the manifest was published with version "
+        f"{visible(named['version'])} with SHA-256 {visible(str(named.get('sha256')))}.",
+        "Get the tool that belongs to the manifest, or a newer one.",
+        reason="rolled-back",
+    )
 
 
 def _tar(directory: str, files: dict[str, tuple[bytes, int]], at: datetime) -> bytes:
