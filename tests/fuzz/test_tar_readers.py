@@ -10,7 +10,8 @@ import json
 import os
 import sys
 from collections import Counter
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -68,11 +69,24 @@ def test_what_is_accepted_of_a_layer_is_what_umoci_unpacks(tmp_path: Path) -> No
         }
         assert not unknown, f"tars.Maker(...).make({seed!r}): umoci unpacks {unknown}, and we {found}"
         if complete and not links:
-            # Of a device, umoci makes an empty file without root.
-            last = {place for place, digest in dict(found).items() if digest != untar.EMPTY and place[:3] != "/s/"}
-            assert last == {place for place, digest in files.items() if digest != untar.EMPTY}, seed
+            # Without root, umoci makes an empty file in place of a device, and other runtimes nothing. A file in place
+            # of a directory takes away what is in that; it is judged all the same, since GNU tar leaves it there.
+            devices = {entry.path for entry in untar.ours(layers[1]) if entry.kind == "special"}
+            seen = {place: digest for place, digest in found if place[:3] != "/s/"}
+            assert shown(seen, devices, seen) == shown(files, devices, seen), seed
     sys.stdout.write(json.dumps({"seed": SEED, **counted}) + "\n")
     assert counted["accepted"] > COUNT / 60
+
+
+def shown(files: dict[str, str], devices: set[str], seen: Collection[str]) -> set[str]:
+    """Return the files that are not empty, not in place of or below a device, and not below one of ``seen``."""
+    return {
+        place
+        for place, digest in files.items()
+        if digest != untar.EMPTY
+        and place not in devices
+        and not any(str(above) in devices or str(above) in seen for above in PurePosixPath(place).parents)
+    }
 
 
 def compare(seeds: list[str], maker: tars.Maker, folder: Path, counted: Counter[str]) -> list[tuple[str, str]]:
