@@ -100,6 +100,16 @@ def test_a_node_tool_needs_no_detached_signature(forge: Forge, key: cosign.Signi
     assert (told["kind"], told["valid"]) == ("tool", True)
 
 
+def test_a_node_tool_under_a_manifests_name_is_not_trusted(
+    forge: Forge, key: cosign.SigningKey, tmp_path: Path
+) -> None:
+    tool = build_tool(forge.trust_folder).data
+
+    _, error = verify(tmp_path, write(tmp_path, tool, key.sign(tool)), "--cosign-key", "keys/cosign.pub", code=3)
+
+    assert "is the node tool, not the manifest rhel8" in error
+
+
 def test_a_lower_serial_is_refused_once_a_higher_one_was_verified(
     forge: Forge, key: cosign.SigningKey, tmp_path: Path
 ) -> None:

@@ -142,12 +142,7 @@ def verify(
     Raises `NotTrusted`, also for a tool in a file or at an address that is named as a manifest is, and `Incomplete` if
     gpgv cannot be run.
     """
-    if is_tool(document.data) and (name := name_in(document.name)) is not None:
-        raise NotTrusted(
-            f"{visible(document.name)} is the node tool, not the manifest {name}.",
-            "Get the manifest again from its publisher.",
-            reason="wrong-document",
-        )
+    _check_kind(document)
     if not is_tool(document.data):
         signed = verify_cleartext(document.data, trust, fingerprint=fingerprint, bindings=bindings or Bindings())
         return Verified("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
@@ -160,11 +155,12 @@ def verify(
 def verify_bundle(document: Document, key: cosign.PublicKey, bindings: Bindings | None = None) -> VerifiedBundle:
     """Verify the Sigstore bundle of a document; ``bindings`` as of `verify`.
 
-    What it signs is the document, byte for byte; an OpenPGP signature in it is not verified. Raises `NotTrusted`, and
-    `Incomplete` if openssl cannot be run.
+    What it signs is the document, byte for byte; an OpenPGP signature in it is not verified. Raises `NotTrusted` as
+    `verify` does, and `Incomplete` if openssl cannot be run.
     """
     if document.bundle is None:
         raise NotTrusted("There is no Sigstore bundle.", "Put its .sigstore.json next to it.", reason="unsigned")
+    _check_kind(document)
     found = cosign.verify(document.bundle, hashlib.sha256(document.data).digest(), (key,))
     if is_tool(document.data):
         return VerifiedBundle("tool", key, None, document.data, found.warnings)
@@ -173,6 +169,17 @@ def verify_bundle(document: Document, key: cosign.PublicKey, bindings: Bindings 
     manifest = documents.read_manifest(payload)
     warnings = documents.check_bindings(manifest, *(bindings or Bindings()))
     return VerifiedBundle("manifest", key, manifest, payload, (*found.warnings, *warnings))
+
+
+def _check_kind(document: Document) -> None:
+    """Raise `NotTrusted` for a tool where the name says that it is a manifest: both have good signatures."""
+    name = name_in(document.name)
+    if name is not None and is_tool(document.data):
+        raise NotTrusted(
+            f"{visible(document.name)} is the node tool, not the manifest {name}.",
+            "Get the manifest again from its publisher.",
+            reason="wrong-document",
+        )
 
 
 def _read_file(name: str) -> bytes:
