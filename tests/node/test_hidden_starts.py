@@ -17,6 +17,7 @@ from tests.node.test_startup import CONFIGURATION, CRI, POD, Tree, pod
 
 WEB = "/etc/kubernetes/manifests/web"
 GRUB = "/etc/default/grub"
+PAUSE = "sha256:" + "c" * 64
 TEMPORARY = "/etc/tmpfiles.d/x.conf"
 
 
@@ -58,6 +59,18 @@ def all_of(*changes: Change) -> Change:
 
 def is_data(tree: Tree) -> None:
     tree.place("/opt/plain/agent").chmod(0o644)
+
+
+def go(text: str, path: str = "/opt/go") -> Change:
+    """Start a script."""
+    return all_of(lambda t: script(t, path, text), service(f"ExecStart={path}"))
+
+
+def pause(text: str) -> Change:
+    """List an image of the sandbox, and configure containerd."""
+    image = {"component": "pause", "reference": "registry.k8s.io/pause:3.4.1"}
+    platforms = [{"architecture": "x86_64", "files": [], "manifest": PAUSE}]
+    return all_of(lambda t: t.manifest["images"].append(image | {"platforms": platforms}), file(CONFIGURATION, text))
 
 
 def follow_user(tree: Tree) -> None:
@@ -123,6 +136,22 @@ BUILDS: dict[str, Change] = {
         file("/opt/x.service", "[Service]\nExecStart=/opt/plain/agent\n"),
         lambda t: link(t, "/etc/systemd/user/default.target.wants/x.service", "/opt/x.service"),
     ),
+    "parts of a path": go("A=opt\nB='plain'\nexec /$A/${B}/agent\n"),
+    "a part that a loop assigns": go("for one in a plain b; do /opt/$one/agent & done\n"),
+    "quotes within a path": go("exec /opt/pl''ain/agent\n"),
+    "a backslash within a path": go("exec /opt/pl\\ain/agent\n"),
+    "a default": go("exec ${AGENT:-/opt/plain/agent} --v=2\n"),
+    "the script's own directory": go('exec "$(dirname "$(readlink -f "$0")")/agent"\n', "/opt/plain/go"),
+    "the script's own directory in a variable": go("D=${0%/*}\nexec $D/agent\n", "/opt/plain/go"),
+    "a file as a command": all_of(file("/opt/f", "/opt/pl''ain/agent"), go('sh -c "$(cat /opt/f)"\n')),
+    "a part of a path that cron assigns": file("/etc/cron.d/x", "A=plain\n@reboot root /opt/$A/agent\n"),
+    "quotes in a boot script": lambda t: script(t, "/etc/rc.d/rc.local", "/opt/pl''ain/agent &\n"),
+    "every login": file("/etc/profile.d/x.sh", "/opt/plain/agent &\n"),
+    "a file system's program": file("/etc/fstab", "/opt/plain/agent#x /mnt fuse defaults 0 0\n"),
+    "a file system's program by its type": file("/etc/fstab", "x /mnt fuse./opt/plain/agent defaults 0 0\n"),
+    "a mount unit's program": file(
+        "/etc/systemd/system/mnt.mount", "[Mount]\nWhat=/opt/plain/agent#x\nWhere=/mnt\nType=fuse\n"
+    ),
     "a kubeconfig's credentials": file("/etc/kubernetes/x.conf", "exec:\n  command: /opt/plain/agent\n"),
 }
 
@@ -163,6 +192,43 @@ DOUBTS: dict[str, tuple[str, Change]] = {
     "devices of a static pod": (
         "every-container",
         file(POD, pod().replace("\nspec", "\n  annotations:\n    cdi.k8s.io/x: v.com/c=d\nspec")),
+    ),
+    "a mirror's sandbox": ("mirrored-image", pause('[plugins.cri]\nsandbox_image = "m.example/pause:3.4.1"\n')),
+    "a component's container by a unit of Podman": (
+        "other-root",
+        file("/etc/containers/systemd/a/x.container", "[Container]\nImage=quay.io/o/kube-apiserver:1\n"),
+    ),
+    "a component's options by a unit of Podman": (
+        "other-root",
+        file("/etc/containers/systemd/x.container", "[Container]\nImage=o/x\nExec=/opt/s --etcd-servers=x\n"),
+    ),
+    "a component's pod by a unit of Podman": (
+        "other-root",
+        all_of(
+            file("/opt/x.yaml", "image: quay.io/o/etcd@sha256:1\n"),
+            file("/etc/containers/systemd/x.kube", "[Kube]\nYaml=/opt/x.yaml\n"),
+        ),
+    ),
+    "cron's container of a component": ("other-root", file("/etc/cron.d/x", "@reboot root podman run o/etcd:1\n")),
+    "the kubelet's own kubeconfig": (
+        "wrapped",
+        service("ExecStart=/opt/plain/plain --kubeconfig=/etc/kubernetes/kubelet.conf"),
+    ),
+    "an API server's options": ("wrapped", service("ExecStart=/opt/plain/plain --etcd-servers=https://127.0.0.1")),
+    "another container runtime": (
+        "other-runtime",
+        file("/etc/sysconfig/kubelet", "KUBELET_EXTRA_ARGS=--container-runtime=docker\n"),
+    ),
+    "a file system over the programs": ("mounted-over", file("/etc/fstab", "x.sh#/opt /usr/bin fuse defaults 0 0\n")),
+    "a script of a component that starts a variable": (
+        "wrapped",
+        all_of(
+            lambda t: script(t, "/usr/bin/go", "exec /opt/$X/agent\n"), lambda t: t.drop_in("ExecStartPre=/usr/bin/go")
+        ),
+    ),
+    "a script of a component that starts a substitution": (
+        "wrapped",
+        all_of(lambda t: script(t, "/usr/bin/go", "A=$(x)\n$A\n"), lambda t: t.drop_in("ExecStartPre=/usr/bin/go")),
     ),
     "a kubelet's option with underscores": (
         "wrapped",
@@ -255,6 +321,26 @@ def test_what_may_start_something_else_is_unknown(how: str, tree: Tree) -> None:
 
 
 FAILURES: dict[str, tuple[str, Change]] = {
+    "another sandbox": (
+        "unlisted-image",
+        pause('[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "registry.k8s.io/pause:9"\n'),
+    ),
+    "another sandbox, in version 1": ("unlisted-image", pause('[plugins.cri]\nsandbox_image = "evil.io/p:9"\n')),
+    "another sandbox, in version 3": (
+        "unlisted-image",
+        pause('version = 3\n[plugins."io.containerd.cri.v1.images".pinned_images]\nsandbox = "evil.io/p:9"\n'),
+    ),
+    "etcd's option with one hyphen": (
+        "unlisted-image",
+        file(WEB, pod(name="web", image="o:1", command="[/opt/s, -listen-peer-urls=x]")),
+    ),
+    "a volume of the local libraries": ("mounted-over", file(POD, pod(mount="/usr/local/lib64"))),
+    "a C library for some processors": ("library-path", file("/usr/lib64/glibc-hwcaps/x86-64-v2/libc.so.6", "x")),
+    "a C library for some processors, as glibc 2.17 finds it": (
+        "library-path",
+        file("/lib64/tls/haswell/x86_64/libpthread.so.0", "x"),
+    ),
+    "FIPS switched off by a word": ("environment", lambda t: t.drop_in("Environment=GOLANG_FIPS=no", "containerd")),
     "a variable of the first process": (
         "environment",
         file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 LD_PRELOAD=/opt/x.so"\n'),
@@ -292,6 +378,17 @@ def test_what_is_not_the_releases_fails(how: str, tree: Tree) -> None:
 
 
 ORDINARY: dict[str, Change] = {
+    "the listed sandbox": pause('[plugins.cri]\nsandbox_image = "registry.k8s.io/pause:3.4.1"\n'),
+    "the sandbox by its digest": pause(f'[plugins.cri]\nsandbox_image = "m.example/p@{PAUSE}"\n'),
+    "a sandbox, where the manifest lists none": file(CONFIGURATION, '[plugins.cri]\nsandbox_image = "o/pause:1"\n'),
+    "an application's unit of Podman": file("/etc/containers/systemd/x.container", "[Container]\nImage=o/web:1\n"),
+    "libraries for some processors": file("/usr/lib64/glibc-hwcaps/x86-64-v3/libopenblas.so.0", "x"),
+    "a network's file system": file("/etc/fstab", "# x\nu@h:/x /mnt fuse.sshfs _netdev 0 0 # y\n"),
+    "a script that starts its own variables": all_of(
+        lambda t: script(t, "/usr/bin/go", 'A=/usr/sbin/ip\n$A link\nexec "$@"\n'),
+        lambda t: t.drop_in("ExecStartPre=/usr/bin/go"),
+    ),
+    "an application's script": go("$X/y\nexec /opt/$X/agent\n"),
     "another program of the initramfs": file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 rdinit=/start"\n'),
     "systemd as init": file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/usr/lib/systemd/systemd"\n'),
     "a pod's usual PATH": file(POD, pod(more=variable("PATH", "/usr/local/sbin:/usr/local/bin"))),
@@ -320,3 +417,11 @@ ORDINARY: dict[str, Change] = {
 @pytest.mark.parametrize("how", ORDINARY)
 def test_what_ordinary_nodes_have_passes(how: str, tree: Tree) -> None:
     assert codes(ORDINARY[how], tree) == set()
+
+
+def test_a_script_that_several_run_levels_link_is_read_once(tree: Tree) -> None:
+    script(tree, "/etc/rc.d/init.d/x", "/opt/plain/agent &\n")
+    for level in range(7):
+        link(tree, f"/etc/rc.d/rc{level}.d/S99x", "../init.d/x")
+
+    assert tree.bad() == [("fail", "/etc/rc.d/init.d/x", "other-build")]

@@ -12,7 +12,7 @@ import pytest
 
 from fipsmanifest.node import host, main, systemd
 from fipsmanifest.node.checks import builds
-from fipsmanifest.node.checks.startup import programs
+from fipsmanifest.node.checks.startup import shell
 from fipsmanifest.node.formats import yaml
 from tests.node.test_startup import CONFIGURATION, CRI, KUBELET, POD, Tree, pod
 
@@ -299,7 +299,7 @@ UNKNOWN: dict[str, tuple[str, Change]] = {
     "a script that is too large": (
         "too-large",
         (
-            lambda t: script(t, "/opt/go", "#" * programs._MAX_SCRIPT + "\nexec /opt/plain/agent\n"),
+            lambda t: script(t, "/opt/go", "#" * shell.MAX_SCRIPT + "\nexec /opt/plain/agent\n"),
             lambda t: t.write(UNIT, "[Service]\nExecStart=/opt/go\n"),
         ),
     ),

@@ -85,6 +85,8 @@ class Configuration(NamedTuple):
     """Where it is configured to listen."""
     specifications: Tuple[str, ...]
     """Files from which it makes the specification of every container of a runtime handler (``base_runtime_spec``)."""
+    sandboxes: Tuple[Tuple[str, str], ...]
+    """The image that every pod's sandbox is started from (pause), each with the file that says so."""
 
     def unread(self, check: str) -> List[Result]:
         """Return what cannot be read as results of a check that relies on it."""
@@ -114,6 +116,7 @@ def read(root: str, units: Optional[Sequence[systemd.Unit]] = None) -> Configura
         reader.default_handlers,
         reader.sockets,
         reader.specifications,
+        reader.sandboxes,
     )
     return Configuration(*(tuple(dict.fromkeys(one)) for one in found))  # type: ignore[arg-type]
 
@@ -143,6 +146,7 @@ class _Reader:
         self.directories: List[Directory] = []
         self.default_handlers: List[str] = []
         self.specifications: List[str] = []
+        self.sandboxes: List[Tuple[str, str]] = []
         self.sockets: List[str] = []
 
     def read_units(self, units: Sequence[systemd.Unit]) -> None:
@@ -211,6 +215,8 @@ class _Reader:
             self._doubt(path, "{} {}".format(".".join(names[1:-1]), what))
         elif names[0] == "plugins" and names[-1] == "base_runtime_spec" and value != "":
             self.specifications.append(self._as_text(path, names, value))
+        elif names[0] == "plugins" and (names[-1] == "sandbox_image" or names[-2:] == ("pinned_images", "sandbox")):
+            self.sandboxes.append((self._as_text(path, names, value), path))
         elif names[-1] == "mount_options" and "dir=" in str(value):
             self._doubt(path, "{} changes where images are unpacked".format(".".join(names)))
         elif names == ("imports",):

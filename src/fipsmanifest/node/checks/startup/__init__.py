@@ -32,6 +32,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         *environment.redirected(node),
         *kubelet.check(node, settings, known, configured.sockets),
         *runtime.check(node, configured, known),
+        *static_pods.judge_sandboxes(node, manifests, configured.sandboxes),
         *static_pods.check(
             node,
             manifests,

@@ -22,6 +22,11 @@ PLACES = (
 )
 """What the loader, systemd, containerd and the kubelet read when they start."""
 _START = r"(?:^|[\s/;&|('\"])"
+_ENGINES = frozenset(("podman", "docker", "nerdctl"))
+# What runs all the time; that a script calls kubectl is nothing to wonder at.
+DAEMONS = (
+    *("kubelet", "containerd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd"),
+)
 CHANGES_ROOT = re.compile(
     _START + r"(?:chroot|nsenter|unshare|bwrap|pivot_root|switch_root)\s|\bRootDirectory=|\bBindPaths="
 )
@@ -29,6 +34,7 @@ CHANGES_ROOT = re.compile(
 _WRITERS = frozenset(("mount", "cp", "mv", "ln", "install", "rsync", "tee"))
 _WRITTEN = ("-o", "-O", "--output", "-C", "--directory")
 _COMMAND = re.compile(r"[^\n;&|]+")
+_IMAGE_END = re.compile(r"[@:]")
 _REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
 _BETWEEN = re.compile(r"[\s'\"()=]+")
 _MANAGER = re.compile(r"\bsystemctl\s+(?:set-environment|link)\s[^\n;&|]*")
@@ -65,10 +71,17 @@ def _targets(text: str) -> Iterator[str]:
 
 
 def starts_container(text: str) -> bool:
-    """Return whether a text makes a container with containerd's or runc's own commands."""
+    """Return whether a text makes a container: any with containerd's or runc's own commands, else a daemon's."""
     for match in _COMMAND.finditer(text):
         words = [posixpath.basename(one) for one in _BETWEEN.split(match.group())]
         at = next((place for place, word in enumerate(words) if word in ("ctr", "runc")), len(words))
-        if {"run", "create", "restore"}.intersection(words[at:]):
+        if {"run", "create", "restore"}.intersection(words[at:]) or (
+            _ENGINES.intersection(words) and names_daemon(match.group())
+        ):
             return True
     return False
+
+
+def names_daemon(text: str) -> bool:
+    """Return whether a text names a daemon: a program or an image's repository of that name."""
+    return any(_IMAGE_END.split(posixpath.basename(word))[0] in DAEMONS for word in _BETWEEN.split(text))

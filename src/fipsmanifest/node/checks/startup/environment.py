@@ -26,11 +26,13 @@ _MAX_DIRECTORIES = 100
 _LIBRARY = re.compile(r"(?:ld-linux[^/]*|lib(?:c|m|dl|rt|pthread|resolv|util|nsl|anl|nss_[a-z]+))\.so[0-9.]*\Z")
 _CACHED = re.compile(r"/[\x20-\x7e]*")
 _SYSTEM = re.compile(
-    r"/(?:usr/)?lib[0-9x]*/(?:[a-z0-9_]+-linux-gnu[a-z0-9_]*/|i[3-6]86/|sse2/|nosegneg/|power[0-9]+/|glibc-hwcaps/[^/]+/)*[^/]*\Z"
+    r"/(?:usr/)?lib[0-9x]*/(?:[a-z0-9_]+-linux-gnu[a-z0-9_]*/|i[3-6]86/|sse2/|nosegneg/|power[0-9]+/)*[^/]*\Z"
 )
+# Searched before these, by what the processor can: since glibc 2.33, and until 2.36 (ld.so(8)).
+_BY_PROCESSOR = ("glibc-hwcaps", "tls", "haswell", "x86_64", "avx512_1", "atomics")
 _INJECT = ("LD_PRELOAD", "LD_AUDIT")
 _OFF = {
-    "GOLANG_FIPS": ("0", "false"),
+    "GOLANG_FIPS": ("0", "false", "no", "off"),
     "OPENSSL_FORCE_FIPS_MODE": ("0",),
     "GOFIPS": ("0", "false"),
     "GOFIPS140": ("off",),
@@ -117,7 +119,7 @@ def redirected(node: Node) -> List[Result]:
         pass
     except (OSError, tree.NotRegular):
         return [result(_CACHE, UNKNOWN, "readable", "unreadable", "library-path", _CACHE, "Run it as root.")]
-    for directory in _searched(node):
+    for directory in [*_searched(node), *_by_processor(node)]:
         try:
             names = tree.list_names(node.root, directory)
             found += [one for one in (posixpath.join(directory, name) for name in names) if _is_other_library(one)]
@@ -131,6 +133,16 @@ def redirected(node: Node) -> List[Result]:
     advice = "Remove it, run ldconfig, start the node again, and find out who put it there."
     actual = ", ".join(list(dict.fromkeys(found))[:8])
     return [result("ld.so.cache", FAIL, "the operating system's C library", actual, "library-path", _CACHE, advice)]
+
+
+def _by_processor(node: Node) -> List[str]:
+    """Return the directories below the system's that the loader searches first on some processors."""
+    found = [posixpath.join(base, name) for base in ("/usr/lib64", "/lib64") for name in _BY_PROCESSOR]
+    for directory in found:  # grows meanwhile
+        with contextlib.suppress(OSError):
+            names = tree.list_names(node.root, directory) if len(found) < _MAX_DIRECTORIES else ()
+            found += [posixpath.join(directory, name) for name in names if "." not in name]
+    return found
 
 
 def _is_other_library(path: str) -> bool:

@@ -150,6 +150,10 @@ def check(node: Node, settings: Settings, programs: Programs, sockets: Sequence[
 
 
 def _judge_runtime(settings: Settings, sockets: Sequence[str]) -> Iterator[Result]:
+    for value, path in settings.set_to("container-runtime"):
+        if value != "remote":
+            advice = "Set it to remote, and name containerd's socket: another runtime is not in the manifest."
+            yield result(_SUBJECT, UNKNOWN, "remote", value, "other-runtime", path, advice, component="kubelet")
     usual = (*_SOCKETS, *sockets)
     for value, path in settings.set_to("containerruntimeendpoint", "imageserviceendpoint"):
         socket = value[7:] if value.startswith("unix://") else value

@@ -6,7 +6,7 @@ import re
 from typing import Iterator, List, Sequence, Tuple
 
 from ....trust.text import visible
-from ...result import UNKNOWN, Node, Result
+from ...result import FAIL, UNKNOWN, Node, Result
 from ..platform import architecture_of
 from .changes import PLACES
 from .programs import Programs, result
@@ -29,16 +29,22 @@ def check(node: Node, programs: Programs) -> List[Result]:
     """Judge what puts files over the listed programs when the node starts; raises nothing."""
     results: List[Result] = []
     for line in read_text(node, _FSTAB, results).splitlines():
-        fields = [*line.split("#")[0].split(), "", ""]
-        if len(fields) > 4:
-            results += judge_mount(programs, _FSTAB, _FSTAB, *fields[1:4])
+        fields = [*line.split(), "", ""]
+        if len(fields) > 4 and not fields[0].startswith("#"):  # elsewhere it is part of a field (fstab(5))
+            results += judge_mount(programs, _FSTAB, _FSTAB, *fields[:4])
     results += list(_judge_tmpfiles(node, programs, results))
     results += list(_judge_binary_formats(node, programs, results))
     return results
 
 
-def judge_mount(programs: Programs, subject: str, path: str, where: str, kind: str, options: str) -> Iterator[Result]:
+def judge_mount(
+    programs: Programs, subject: str, path: str, what: str, where: str, kind: str, options: str
+) -> Iterator[Result]:
     """Judge a mount; of a partition as nodes have them it says nothing that another file than on it would be seen."""
+    # mount.fuse(8) starts what is before the sign, or after the type's dot.
+    for one in programs.builds_in(what.replace("#", " "), kind[5:]) if kind.startswith("fuse") else ():
+        advice = "Remove the mount, and find out who put it there."
+        yield result(subject, FAIL, "listed programs", one.shown, "other-build", path, advice, component=one.component)
     is_partition = posixpath.normpath(where) in _PARTITIONS
     is_copy = _COPIES.search(options) is not None or kind.partition(".")[0] in _STACKED
     if is_partition and not is_copy:

@@ -13,6 +13,7 @@ from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
 from .. import builds, files
+from . import shell
 
 ID = "startup"
 
@@ -21,27 +22,12 @@ OTHER = "other"
 MISSING = "missing"
 UNREADABLE = "unreadable"
 _HASH_ANYWAY = 1024 * 1024 * 1024
-_MAX_SCRIPT = 256 * 1024
 _MAX_SCRIPTS = 50  # that a command leads to, one through another
 _MAX_MENTIONS = 100_000  # of paths, in all commands and scripts
 _PLUGINS = ("/opt/cni/", "/usr/libexec/cni/")
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _OWN_ROOT = re.compile(r"/+proc/+(?:[0-9]+|self|thread-self)/+(?:root|cwd)(?=/)")  # proc(5)
 _MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
-_BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()\[\]{}$`=:,]+")
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
-_ASSIGNED = re.compile(r"(?:^|(?<=[\s;&|('\"]))([A-Za-z_][A-Za-z0-9_]*)=[\"']?([/$][^\s;\"'&|`()]*)", re.MULTILINE)
-_MAX_ASSIGNED = 1000
-_MAX_VALUES = 8  # of one variable
-_MAX_VARIABLE_DEPTH = 4
-# A variable, a substitution or a pattern of paths where a shell expects a program.
-_HIDDEN = re.compile(
-    r"(?:\b(?:exec|then|do|else|nohup)\s+|[;&|({]\s*|-[A-Za-z]*c\s+)\"?"
-    r"(\$\{?[A-Za-z_(][^\s;&|\"']*|`[^`]*`?|/[^\s;&|\"'*?]*[*?][^\s;&|\"']*)"
-)
-_COMMENT = re.compile(r"(?m)^[ \t]*#(?!!).*|^#!")  # after "#!" a program follows
-_SHELL_WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
-_COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
 # What makes a shell read the file whose path follows.
 _READ_BY_SHELL = r"(?:(?:^|[\s/;&|('\"])(?:(?:ba|da|k|z)?sh|source|\.))\s+(?:-\S+\s+)*['\"]?"
 # Programs that start another one, which their arguments name.
@@ -215,22 +201,22 @@ class Programs:
     def _text(self, path: str) -> Optional[str]:
         """Return a text file's content; None for another file. A script that is too large is noted in `unexamined`."""
         try:
-            text = tree.read_small(self._node.root, path, _MAX_SCRIPT + 1)
+            text = tree.read_small(self._node.root, path, shell.MAX_SCRIPT + 1)
         except (OSError, tree.NotRegular):
             return None
         # A shell runs what has null bytes after its first line.
         if text.startswith("\x7fELF") or "\0" in text.partition("\n")[0]:
             return None
-        if len(text) > _MAX_SCRIPT and text.startswith("#!"):
-            self.unexamined[path] = "a script larger than {} bytes".format(_MAX_SCRIPT)
-        return text[:_MAX_SCRIPT].replace("\0", "\n")
+        if len(text) > shell.MAX_SCRIPT and text.startswith("#!"):
+            self.unexamined[path] = "a script larger than {} bytes".format(shell.MAX_SCRIPT)
+        return text[: shell.MAX_SCRIPT].replace("\0", "\n")
 
-    def followed(self, text: str) -> str:
+    def followed(self, text: str, path: str = "") -> str:
         """Return ``text`` with the text files that it names, and those that these name (`sh FILE`, `. FILE`).
 
-        Variables that are assigned a path in a text are replaced by it.
+        Variables that are assigned a path in a text are replaced by it. ``path`` is where a script is.
         """
-        texts, seen = [_replace_variables(text)], set()  # type: List[str], Set[str]
+        texts, seen = [shell.expand(text, path)], set()  # type: List[str], Set[str]
         for one in texts:  # grows meanwhile
             for path in self._paths(one):
                 if path in seen:
@@ -240,14 +226,14 @@ class Programs:
                     return "\n".join(texts)
                 seen.add(path)
                 found = self._text(path)
-                if found is not None and len(found) == _MAX_SCRIPT and _is_read_by_shell(path, one):
-                    self.unexamined[path] = "a script of {} bytes or more".format(_MAX_SCRIPT)
-                texts += [] if found is None else [_replace_variables(found)]
+                if found is not None and len(found) == shell.MAX_SCRIPT and _is_read_by_shell(path, one):
+                    self.unexamined[path] = "a script of {} bytes or more".format(shell.MAX_SCRIPT)
+                texts += [] if found is None else [shell.expand(found, path)]
         return "\n".join(texts)
 
     def _paths(self, text: str) -> List[str]:
         """Return the paths in a command or script, without those of the kernel's file systems."""
-        words = dict.fromkeys(_OWN_ROOT.sub("", one) for one in _BETWEEN_PATHS.split(_COMMENT.sub("", text)))
+        words = dict.fromkeys(_OWN_ROOT.sub("", one) for one in shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text)))
         return self._within_limit([one for one in words if one.startswith("/") and not one.startswith(_KERNEL)])
 
     def _within_limit(self, paths: List[str]) -> List[str]:
@@ -266,8 +252,8 @@ class Programs:
         found: List[str] = []
         some = (path for path in paths if posixpath.normpath(path) != "/" and self._names(path))
         directories = list(itertools.islice(some, _MAX_DIRECTORIES))
-        words = [one for one in dict.fromkeys(_BETWEEN_PATHS.split(_COMMENT.sub("", text))) if "/" in one]
-        words += _called(text) if directories else []
+        words = [one for one in dict.fromkeys(shell.BETWEEN_PATHS.split(shell.COMMENT.sub("", text))) if "/" in one]
+        words += shell.called(text) if directories else []
         for directory in directories:
             names = self._names(directory)
             below = [one.lstrip("./") for one in words]
@@ -315,8 +301,8 @@ class Programs:
 
     def called_in(self, text: str) -> List[str]:
         """Return the names of programs that a shell's text calls by a name alone, or a path with a variable in it."""
-        found = set(self.names).intersection(_called(text))
-        for word in _SHELL_WORDS.findall(text):
+        found = set(self.names).intersection(shell.called(text))
+        for word in shell.WORDS.findall(text):
             name = posixpath.basename(word)
             if name in self.names and word != name and not word.startswith("/"):
                 found.add(name)
@@ -325,51 +311,6 @@ class Programs:
 
 def _is_read_by_shell(path: str, text: str) -> bool:
     return re.search(_READ_BY_SHELL + re.escape(path), text) is not None
-
-
-def _called(text: str) -> List[str]:
-    """Return the names without a directory that a shell's text calls as commands."""
-    found: Dict[str, None] = {}
-    before = ";"
-    for word in _SHELL_WORDS.findall(text):
-        if "/" not in word and (before in _COMMAND_FOLLOWS or "=" in before):
-            found[word] = None
-        before = word
-    return list(found)
-
-
-def _replace_variables(text: str) -> str:
-    """Return ``text`` with further copies of its lines in which each variable has one of the paths assigned to it."""
-    values: Dict[str, List[str]] = {}
-    for name, value in _ASSIGNED.findall(text)[:_MAX_ASSIGNED]:
-        values.setdefault(name, []).append(value)
-    if not values or "$" not in text:
-        return text
-    copies = [text]
-    for number in range(min(max(map(len, values.values())), _MAX_VALUES)):
-        copy = text
-        for _ in range(_MAX_VARIABLE_DEPTH):
-            copy = _VARIABLE.sub(lambda match, number=number: _value(values, match, number), copy)  # type: ignore[misc]
-            if len(copy) > _MAX_SCRIPT * 4 or "$" not in copy:
-                break
-        copies.append(copy[: _MAX_SCRIPT * 4])
-    return "\n".join(copies)
-
-
-def _value(values: Dict[str, List[str]], match: Any, number: int) -> str:
-    found = values.get(match.group(1) or match.group(2))
-    return match.group(0) if found is None else found[min(number, len(found) - 1)]
-
-
-def hidden_commands(text: str) -> List[str]:
-    """Return the variables and substitutions that a shell's text starts as programs and that are not assigned in it."""
-    assigned = {name for name, _ in _ASSIGNED.findall(text)}
-    found = set()
-    for word in _HIDDEN.findall(text):
-        name = _VARIABLE.match(word)
-        if name is None or (name.group(1) or name.group(2)) not in assigned:
-            found.add(word)
-    return sorted(found)
 
 
 def is_wrapper(program: str) -> bool:

@@ -8,11 +8,20 @@ from typing import Iterator, List, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from . import changes, environment
+from . import changes, environment, static_pods
 from .programs import OTHER, Programs, result
 
 _FILES = (
-    *("/etc/rc.local", "/etc/rc.d/rc.local", "/etc/crontab", "/etc/anacrontab", "/etc/inittab", "/etc/rc.modules"),
+    *(
+        "/etc/profile",
+        "/etc/bashrc",
+        "/etc/rc.local",
+        "/etc/rc.d/rc.local",
+        "/etc/crontab",
+        "/etc/anacrontab",
+        "/etc/inittab",
+        "/etc/rc.modules",
+    ),
     *("/sbin/init", "/etc/logrotate.conf", "/etc/rsyslog.conf", "/etc/sysctl.conf", "/etc/xinetd.conf"),
     # Once an instance and, of some of their modules, at each start (cloud-init's "bootcmd").
     *("/etc/cloud/cloud.cfg", "/var/lib/cloud/instance/cloud-config.txt", "/var/lib/cloud/instance/user-data.txt"),
@@ -24,6 +33,8 @@ _DISPATCHED = tuple(
     for base in ("/etc", "/usr/lib")
     for below in ("", "/pre-up.d", "/pre-down.d", "/no-wait.d")
 )
+_VPN = tuple(base + "/NetworkManager/VPN" for base in ("/etc", "/usr/lib"))
+_QUADLETS = "/containers/systemd"
 _BUS_POLICIES = ("/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d")
 _BUS = ("/etc/dbus-1/system.conf", "/etc/dbus-1/system-local.conf")
 _SERVICE_DIRECTORY = re.compile(r"<servicedir>\s*(/[^<\s]*)\s*</servicedir>")
@@ -43,7 +54,7 @@ _DIRECTORIES = (
     *("/run/udev/rules.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/etc/sysconfig/modules"),
     *("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"),
     *("/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"),
-    *(*_DISPATCHED, "/etc/dhcp", "/etc/dhcp/dhclient.d", "/etc/dhcp/dhclient-exit-hooks.d"),
+    *(*_DISPATCHED, *_VPN, "/etc/profile.d", "/etc/dhcp", "/etc/dhcp/dhclient.d", "/etc/dhcp/dhclient-exit-hooks.d"),
     *("/etc/sysconfig/network-scripts", "/etc/ppp", "/etc/ppp/ip-up.d", "/etc/acpi/actions", "/etc/acpi/events"),
     *("/var/spool/at", "/etc/cloud/cloud.cfg.d", *_CLOUD, "/var/lib/cloud/instance/scripts"),
     # Plugins of daemons (auditd-plugins(5), omprog of rsyslog), core_pattern and modprobe of sysctl.d(5), pam_exec(8).
@@ -52,7 +63,7 @@ _DIRECTORIES = (
     # Credential plugins of kubeconfig files ("exec").
     "/etc/kubernetes",
     # What Podman makes units of (podman-systemd.unit(5)).
-    *("/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"),
+    *(base + _QUADLETS for base in ("/etc", "/run", "/usr/share")),
     *("/etc/logrotate.d", "/etc/xinetd.d", "/usr/lib/systemd/system-shutdown", "/usr/lib/systemd/system-sleep"),
 )
 # systemd.generator(7), systemd.environment-generator(7): programs that make units, and variables for all of them.
@@ -92,7 +103,8 @@ _ADVICE = "Let {} start the release's own program, and find out who changed that
 def check(node: Node, programs: Programs) -> List[Result]:
     """Judge what starts a component's program beside systemd's units, or changes what these start; raises nothing."""
     results: List[Result] = []
-    paths = _startup_files(node, results)
+    # The links of several run levels lead to one file.
+    paths = list({programs.resolved(path): path for path in reversed(_startup_files(node, results))}.values())[::-1]
     for path in paths:
         results += _judge_program(path, programs)
     for path, text in read_texts(node, paths, results):
@@ -124,7 +136,7 @@ def _judge_program(path: str, programs: Programs) -> Iterator[Result]:
 
 def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     """Judge a text that starts programs, and the scripts that it names."""
-    everything = programs.followed(text)
+    everything = programs.followed(text, path)
     advice = _ADVICE.format(visible(path))
     others = programs.others_in(everything)
     if others:
@@ -139,7 +151,13 @@ def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     else:
         yield from changes.judge(path, everything, path, programs, None)
         root = changes.CHANGES_ROOT.search(everything) and programs.listed_in(everything)
-        if not programs.is_live and (root or changes.starts_container(everything)):
+        is_container = changes.starts_container(everything) or (
+            _QUADLETS in path
+            and (
+                changes.names_daemon(everything) or any(one.search(everything) for one in static_pods.OPTIONS.values())
+            )
+        )
+        if not programs.is_live and (root or is_container):
             actual = "starts a program in another root or container"
             yield result(path, UNKNOWN, None, actual, "other-root", path, advice)
 
@@ -204,8 +222,10 @@ def _startup_files(node: Node, results: List[Result]) -> List[str]:
         if place not in seen:
             seen.add(place)
             paths = [posixpath.join(directory, name) for name in list_names(node, directory, results)]
-            for path in [one for one in paths if one.endswith((".service.d", ".wants", ".requires"))]:
-                paths += [posixpath.join(path, name) for name in list_names(node, path, results)]
+            for path in paths:  # grows meanwhile
+                nested = path.endswith((".service.d", ".wants", ".requires")) or _QUADLETS in path
+                if nested and len(paths) <= _MAX_FILES:
+                    paths += [posixpath.join(path, name) for name in list_names(node, path, results)]
             found += paths
     return found
 

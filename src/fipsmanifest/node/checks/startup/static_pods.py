@@ -11,18 +11,29 @@ from ..images.listed import Image, images_of
 from . import environment
 from .programs import Programs, is_wrapper, result
 
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.preload", "/etc/ld.so.cache")
+_LIBRARIES = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/etc/ld.so.preload",
+    "/etc/ld.so.cache",
+)
 _BY_NAME = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/")
-# Options that a component's program alone has.
-_OPTIONS = {
+OPTIONS = {
     "kube-apiserver": re.compile(r"--(?:etcd-servers|service-cluster-ip-range|enable-admission-plugins)\b"),
     "kube-controller-manager": re.compile(r"--(?:cluster-signing-cert-file|use-service-account-credentials)\b"),
     "kube-scheduler": re.compile(r"--(?:scheduler-name|policy-config-file)\b|=/etc/kubernetes/scheduler\.conf\b"),
-    "etcd": re.compile(r"--(?:initial-cluster|listen-peer-urls|listen-client-urls)\b"),
+    # Go's own package flag, which etcd uses, takes one hyphen as well.
+    "etcd": re.compile(r"(?:\A|\s)--?(?:initial-cluster|listen-peer-urls|listen-client-urls)\b"),
 }
+"""Options that a component's program alone has."""
 _TOGETHER = frozenset(
     ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 )  # kubeadm's, of every control plane
+_PAUSE = "pause"  # the image of every pod's sandbox
 _LAUNCHER = "go-runner"  # of Kubernetes' own images: it starts what its arguments name
 _ADVICE = "Name the manifest's image and its own program in {}."
 
@@ -77,7 +88,7 @@ def _judge_pod(pod: static_pods.Pod, images: Sequence[Image], programs: Programs
 def component_of(pod: static_pods.Pod, images: Sequence[Image], programs: Programs) -> Optional[str]:
     """Return the component that a pod is, by its name, label, images, commands or options; None for any other pod."""
     known = {image.component for image in images if any(is_own_program(file, image.component) for file in image.files)}
-    known |= set(_OPTIONS)
+    known |= set(OPTIONS)
     base = posixpath.basename(pod.path).partition(".")[0]
     for name in (pod.component, pod.name, base):
         if name in known:
@@ -103,7 +114,7 @@ def _component(container: static_pods.Container, images: Sequence[Image], progra
         name = posixpath.basename(word)
         if name in programs.names and name in names:
             return programs.names[name]
-    for name, form in sorted(_OPTIONS.items()):
+    for name, form in sorted(OPTIONS.items()):
         if any(form.search(word) for word in words):
             return name
     for image in images:
@@ -149,10 +160,8 @@ def _judge_image(
     if own:
         evidence = {"manifest": own[0].manifest, "image": visible(container.image, 300)}
         return result(subject, PASS, own[0].reference, container.image, "", pod.path, component=component, **evidence)
-    tail = container.image.partition("@")[0].rpartition("/")[2]
-    mirrored = any(
-        tail == one.reference.partition("@")[0].rpartition("/")[2] for one in images if one.component == component
-    )
+    tail = _last_part(container.image)
+    mirrored = any(tail == _last_part(one.reference) for one in images if one.component == component)
     if mirrored and "@" not in container.image:
         # A mirror's name says nothing of what is behind it; the images check knows the content by its digest.
         advice = "Name the image by the manifest's reference or digest in {}.".format(visible(pod.path))
@@ -162,6 +171,27 @@ def _judge_image(
     if container.kind == "init container" or (len(pod.containers) > 1 and container.name != component):
         return result(subject, UNKNOWN, expected, container.image, "sidecar", pod.path, advice, component=component)
     return result(subject, FAIL, expected, container.image, "unlisted-image", pod.path, advice, component=component)
+
+
+def judge_sandboxes(node: Node, manifests: Sequence[Listed], configured: Sequence[Tuple[str, str]]) -> Iterator[Result]:
+    """Judge the image that containerd is configured to start every pod's sandbox from; raises nothing.
+
+    A mirror's name says nothing of what is behind it; what runs on a live node is known by its digest.
+    """
+    own = [one for one in images_of(node, manifests) if _PAUSE in (one.component, _repository(one.reference))]
+    for reference, path in dict.fromkeys(configured) if own else ():
+        expected = visible(" or ".join(one.reference for one in own), 400)
+        mirrored = "@" not in reference and any(_last_part(reference) == _last_part(one.reference) for one in own)
+        advice = _ADVICE.format(visible(path))
+        if any(is_image(reference, one) for one in own):
+            yield result("sandbox_image", PASS, expected, reference, "", path, component=own[0].component)
+        elif not mirrored or not node.live:
+            status, code = (UNKNOWN, "mirrored-image") if mirrored else (FAIL, "unlisted-image")
+            yield result("sandbox_image", status, expected, reference, code, path, advice, component=own[0].component)
+
+
+def _last_part(reference: str) -> str:
+    return reference.partition("@")[0].rpartition("/")[2]
 
 
 def _judge_container(

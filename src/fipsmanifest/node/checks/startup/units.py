@@ -9,9 +9,9 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
-from . import changes, environment
+from . import changes, environment, shell, static_pods
 from .places import judge_mount
-from .programs import LISTED, MISSING, OTHER, Found, Programs, hidden_commands, is_wrapper, judge, result
+from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
 
 # Settings after which a path in the unit is not the node's (systemd.exec(5)).
 _OTHER_ROOT: Tuple[str, ...] = (
@@ -26,10 +26,11 @@ _OTHER_ROOT += ("ExtensionImages", "ExtensionDirectories", "RootHash", "PrivateR
 _IMAGES = ("RootImage", "MountImages", "ExtensionImages", "ExtensionDirectories")
 # PAM's modules set environment variables as well (pam_env(8)).
 _OTHER_ROOT += ("PAMName",)
-# The kubelet's own options and containerd's configuration: no other program of a node has them.
+# The kubelet's own options and files, and containerd's configuration: no other program of a node has them.
 _KUBELET = re.compile(
     r"--(?:bootstrap-kubeconfig|container-runtime-endpoint|pod-manifest-path|runtime-request-timeout"
     r"|image-credential-provider-bin-dir|config-dir)\b|--config[= ]/var/lib/kubelet/config\.yaml"
+    r"|--kubeconfig[= ](?:/etc/kubernetes/kubelet\.conf|/var/lib/kubelet/)"
     r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
@@ -151,7 +152,7 @@ def _judge_command(
         return results, _daemon(unit, command, found) if found.status == LISTED else None
     script = programs.script(found.path) if found.status == OTHER else None
     # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
-    if is_main or _KUBELET.search(text.replace("_", "-")):
+    if is_main or any(form.search(text.replace("_", "-")) for form in (_KUBELET, *static_pods.OPTIONS.values())):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
     return list(_judge_mentions(unit, subject, command, found, text, script, component, programs)), None
 
@@ -195,7 +196,7 @@ def _judge_other(
         actual = (
             "through {}".format(found.path)
             if is_wrapper(found.path)
-            else "{}, with options of the kubelet or containerd".format(text)
+            else "{}, with options of a component".format(text)
         )
         return result(subject, UNKNOWN, "a listed program", actual, "wrapped", path, _FOLLOW, component=component)
     return judge(subject, found, path, component)
@@ -218,11 +219,6 @@ def _read_by(unit: systemd.Unit) -> str:
     return "".join("\n" + one for one in found)
 
 
-def _names_daemon(words: Sequence[str]) -> bool:
-    """Return whether the words of a command name a daemon: an image's repository or a program of that name."""
-    return any(posixpath.basename(word).partition("@")[0].partition(":")[0] in _DAEMONS for word in words)
-
-
 def _judge_container(subject: str, text: str, path: str, component: Optional[str]) -> Result:
     advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
     actual = "a container that is no pod ({})".format(text[:100])
@@ -242,7 +238,7 @@ def _judge_mentions(
     """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
     runs = is_wrapper(command.program) or script is not None
     text = "{}\n{}{}".format(assignments(unit), text, _read_by(unit)) if runs else text
-    everything = programs.followed("{}\n{}".format(text, script or "")) if runs else text
+    everything = programs.followed("{}\n{}".format(text, script or ""), found.path) if runs else text
     # A path with blanks is one word here alone.
     builds = programs.builds_in(everything, *[one for one in (found.path, *command.arguments) if one[:1] == "/"])
     if builds:
@@ -271,7 +267,7 @@ def _judge_mentions(
         return
     arguments = " ".join(command.arguments)
     called = programs.called_in("{}\n{}".format(arguments, script or "")) if runs else []
-    daemons = [name for name in called if name in _DAEMONS]
+    daemons = [name for name in called if name in changes.DAEMONS]
     written = "{}\n{}".format(arguments, script or "")
     replaced = programs.listed_in(written)
     if runs and not _REPLACES.search(_DISCARDED.sub("", written)):
@@ -284,16 +280,15 @@ def _judge_mentions(
         advice = "Stop and remove it: what a container starts that is no pod is not compared with the manifest."
         actual = "a container of systemd ({})".format(" ".join(command.arguments)[:100])
         yield result(subject, UNKNOWN, None, actual, "other-root", command.path, advice, component=component)
-    if (runs and changes.starts_container(everything)) or (
-        posixpath.basename(command.program) in _ENGINES and _names_daemon(command.arguments)
-    ):
+    if (runs or posixpath.basename(command.program) in _ENGINES) and changes.starts_container(everything):
         yield _judge_container(subject, text, command.path, component)
     if runs and changes.CHANGES_ROOT.search(everything) and (daemons or programs.listed_in(everything)):
         actual = "starts a program in another root or of other mounts ({})".format(text[:100])
         yield result(subject, UNKNOWN, None, actual, "other-root", command.path, _FOLLOW, component=component)
     if not replaced:
         yield from changes.judge(subject, everything, command.path, programs, component)
-    hidden = hidden_commands(text) if runs and script is None and not programs.is_live else []
+    started = text if script is None else "{}\n{}".format(text, script) if component is not None else ""
+    hidden = shell.hidden_commands(started) if runs and not programs.is_live else []
     if hidden:
         actual = "starts the value of {}".format(", ".join(hidden[:4]))
         yield result(subject, UNKNOWN, None, actual, "wrapped", command.path, _FOLLOW, component=component)
@@ -307,24 +302,14 @@ _SYSTEM = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/systemd/", "/
 # Commands with which a shell puts another file into a program's place, or output that it writes to a file.
 _REPLACES = re.compile(r"(?:\A|[\s;&|(/\"'])(?:mount|cp|mv|ln|install|rsync|dd|tar|curl|wget|tee|unzip)\s|>")
 _DISCARDED = re.compile(r">+[ \t]*(?:/dev/(?:null|std(?:out|err))\b|&[0-9-])")
-# What runs all the time; that a script calls kubectl is nothing to wonder at.
-_DAEMONS = (
-    "kubelet",
-    "containerd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kube-proxy",
-    "etcd",
-)
 
 
 def _judge_mount(unit: systemd.Unit, programs: Programs) -> Iterator[Result]:
-    kinds, options = ([entry.value for entry in unit.values(key)] for key in ("Type", "Options"))
+    what, kind, options = (
+        ",".join([entry.value for entry in unit.values(key)][-1:]) for key in ("What", "Type", "Options")
+    )
     for entry in unit.values("Where"):
-        yield from judge_mount(
-            programs, unit.shown, entry.path, entry.value, "".join(kinds[-1:]), ",".join(options[-1:])
-        )
+        yield from judge_mount(programs, unit.shown, entry.path, what, entry.value, kind, options)
 
 
 def _not_started(results: Sequence[Result], programs: Programs, required: Set[str]) -> Iterator[Result]:

@@ -1,0 +1,97 @@
+"""Texts of a shell: the commands and paths that they name by variables, quotes and the place of the script itself."""
+
+import posixpath
+import re
+from typing import Any, Dict, Iterator, List
+
+MAX_SCRIPT = 256 * 1024
+BETWEEN_PATHS = re.compile(r"[\s'\";|&<>()\[\]{}$`=:,]+")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_ASSIGNED = re.compile(r"(?:^|(?<=[\s;&|('\"]))([A-Za-z_][A-Za-z0-9_]*)=[\"']?([^\s;\"'&|`()]+)", re.MULTILINE)
+_LOOP = re.compile(r"\bfor\s+([A-Za-z_][A-Za-z0-9_]*)\s+in\s+([^\n;]*)")
+_DEFAULT = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:?[-=+]([^${}]*)\}")
+_IN_PATH = re.compile(r"/\$\{?([A-Za-z_][A-Za-z0-9_]*)|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?/")
+_WORD = re.compile(r"[^\s;&|<>()`]+")
+_QUOTED = re.compile(r"[\w/.-][\"'\\]+[\w/.-]")  # within a path, where a shell removes them
+_OWN_DIRECTORY = re.compile(
+    r"(?:dirname|%/|readlink)[^\n]{0,100}\$\{?(?:0|BASH_SOURCE)\b|\$\{(?:0|BASH_SOURCE)[^}\n]{0,20}%/"
+)
+_MAX_ASSIGNED = 1000
+_MAX_VALUES = 8  # of one variable
+_MAX_VARIABLE_DEPTH = 4
+# A variable, a substitution or a pattern of paths where a shell expects a program.
+_HIDDEN = re.compile(
+    r"(?:^[ \t]*|\b(?:exec|then|do|else|nohup)\s+|[;&|({]\s*|-[A-Za-z]*c\s+)\"?"
+    r"(\$\{?[A-Za-z_(][^\s;&|\"']*|`[^`]*`?|/[^\s;&|\"'*?$]*[*?$][^\s;&|\"']*)",
+    re.MULTILINE,
+)
+COMMENT = re.compile(r"(?m)^[ \t]*#(?!!).*|^#!")  # after "#!" a program follows
+WORDS = re.compile(r"[^\s;&|(){}'\"`]+|[;&|(){}\n'\"`]")
+_COMMAND_FOLLOWS = frozenset((";", "&", "|", "(", "{", "\n", "'", '"', "`", "exec", "then", "do", "else", "nohup"))
+
+
+def called(text: str) -> List[str]:
+    """Return the names without a directory that a shell's text calls as commands."""
+    found: Dict[str, None] = {}
+    before = ";"
+    for word in WORDS.findall(text):
+        if "/" not in word and (before in _COMMAND_FOLLOWS or "=" in before):
+            found[word] = None
+        before = word
+    return list(found)
+
+
+def expand(text: str, path: str = "") -> str:
+    """Return ``text`` with what a shell makes of its words: variables, defaults, quotes and the script's own directory.
+
+    ``path`` is the script's. Each variable is replaced by the paths, or parts of paths, that are assigned to it.
+    """
+    copies = list(dict.fromkeys([text, *_with_values(_DEFAULT.sub(r"\1", text))]))
+    found = "\n".join(copies)
+    words = [one for one in dict.fromkeys(_WORD.findall(found)) if "/" in one and _QUOTED.search(one)]
+    words = [re.sub(r"[\"'\\]", "", one) for one in words]
+    own = [posixpath.dirname(path)] if path and _OWN_DIRECTORY.search(text) else []
+    return "\n".join([found, *words, *own])
+
+
+def _values(text: str) -> Dict[str, List[str]]:
+    """Return the paths, and parts of paths, that are assigned to each variable; a substitution is none."""
+    assigned = _ASSIGNED.findall(text)
+    assigned += [(name, word) for name, words in _LOOP.findall(text) for word in re.split(r"[\s\"']+", words) if word]
+    parts = {one for pair in _IN_PATH.findall(text) for one in pair}
+    found: Dict[str, List[str]] = {}
+    for name, value in assigned[:_MAX_ASSIGNED]:
+        if (value[0] in "/$" or name in parts) and not value.endswith("$"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _with_values(text: str) -> Iterator[str]:
+    yield text
+    values = _values(text) if "$" in text else {}
+    for number in range(min(max(map(len, values.values())), _MAX_VALUES) if values else 0):
+        copy = text
+        for _ in range(_MAX_VARIABLE_DEPTH):
+            copy = _VARIABLE.sub(lambda match, number=number: _value(values, match, number), copy)  # type: ignore[misc]
+            if len(copy) > MAX_SCRIPT * 4 or "$" not in copy:
+                break
+        yield copy[: MAX_SCRIPT * 4]
+
+
+def _value(values: Dict[str, List[str]], match: Any, number: int) -> str:
+    found = values.get(match.group(1) or match.group(2))
+    return match.group(0) if found is None else found[min(number, len(found) - 1)]
+
+
+def hidden_commands(text: str) -> List[str]:
+    """Return the variables, substitutions and patterns that a shell's text starts as programs and gives no value."""
+    text = COMMENT.sub("", text)
+    known = {name for name, _ in _ASSIGNED.findall(text)}.difference(
+        name for name, value in _ASSIGNED.findall(text) if value.endswith("$")
+    )
+    found = set()
+    for word in _HIDDEN.findall(text):
+        names = [one or other for one, other in _VARIABLE.findall(word)]
+        if not names or not known.issuperset(names):
+            found.add(word)
+    return sorted(found)
