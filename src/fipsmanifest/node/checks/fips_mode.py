@@ -13,6 +13,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence
 from ...trust.text import visible
 from .. import tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
+from . import procfs
 from .platform import os_release
 
 ID = "fips-mode"
@@ -33,6 +34,7 @@ _MENUS = ("/boot/grub2/grub.cfg", "/boot/efi/EFI/*/grub.cfg")
 _MODES = ("kernel", "kernel-command-line", "crypto-policy", "boot-loader", "system-fips")
 _MAX_ENTRIES = 100
 _MAX_MENU = 1024 * 1024
+_COVERED = "mounted-over"
 _ADVICE = "Put the node into FIPS mode as its vendor says, and start it again."
 _BOOT = "Give the kernel fips=1 at every start: grubby --update-kernel=ALL --args=fips=1"
 # What dracut calls its rescue image and entry; a name that merely holds the word starts a system as any other does.
@@ -70,7 +72,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     if not any((listed.manifest.get("node") or {}).get("fips_mode", True) for listed in manifests):
         return [Result(ID, "kernel", NOT_APPLICABLE, actual="not required by the manifest")]
     el = _major(node, manifests)
-    results = [_kernel(node), _command_line(node)]
+    results = [_unless_covered(_KERNEL, _kernel(node)), _unless_covered(_COMMAND_LINE, _command_line(node))]
     for signal in (_policy, _boot_loader, _mark, _dracut, _prelink, _provider):
         try:
             results += signal(node, el)
@@ -80,7 +82,8 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     if all(result.status == NOT_APPLICABLE for result in results if result.subject in _MODES):
         advice = "Set the tree up for FIPS mode as its vendor says, or leave this out with --skip fips-mode."
         results.append(Result(ID, "signals", UNKNOWN, "FIPS mode", "nothing says so", {"code": "none"}, advice))
-    if node.live and results[0].status == PASS and tree.HASH_PROVIDER != "openssl":
+    is_said = results[0].status == PASS or results[0].evidence.get("code") == _COVERED
+    if node.live and is_said and tree.HASH_PROVIDER != "openssl":
         advice = "Use the distribution's own Python, which hashes with the system's OpenSSL."
         results.append(Result(ID, "hash-provider", FAIL, "openssl", tree.HASH_PROVIDER, advice=advice))
     return results
@@ -136,6 +139,19 @@ def _command_line(node: Node) -> Result:
     good = found[-1:] == ["fips=1"]
     actual = visible(" ".join(found) or "no fips=", 40)
     return Result(ID, "kernel-command-line", PASS if good else FAIL, "fips=1", actual, {}, _fix(good))
+
+
+def _unless_covered(path: str, told: Result) -> Result:
+    """Return the kernel's word, unknown where something is mounted over the file that has it."""
+    try:
+        covered = [one for one in procfs.covered() if (path + "/").startswith(one + "/")]
+    except (OSError, tree.NotRegular):
+        covered = [procfs.PROC]
+    if told.status != PASS or not covered:
+        return told
+    actual = "{}, of what is mounted over {}".format(told.actual, visible(covered[0], 60))
+    advice = "Unmount it, and find out who put it there: it hides what the kernel says."
+    return told._replace(status=UNKNOWN, actual=actual, evidence={"path": path, "code": _COVERED}, advice=advice)
 
 
 def _fips_words(text: str) -> List[str]:

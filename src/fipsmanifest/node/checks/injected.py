@@ -6,6 +6,8 @@ there is no database to ask, one of the C library and its usual companions passe
 alone may write, and the result says that its bytes were not compared.
 """
 
+import contextlib
+import errno
 import os
 import posixpath
 import re
@@ -14,6 +16,7 @@ from typing import FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ...trust.text import visible
 from .. import tree
+from ..formats import elf
 from ..packages import Packages, Unanswered
 from ..result import FAIL, PASS, UNKNOWN, Node
 from . import procfs
@@ -52,7 +55,14 @@ class Problem(NamedTuple):
 class _Mapping(NamedTuple):
     place: str
     """Its addresses, as the kernel writes them."""
+    file: str
+    """Device and inode, as the kernel writes them."""
     path: str
+
+    @property
+    def inode(self) -> int:
+        """The file's inode."""
+        return int(self.file.rpartition(" ")[2])
 
 
 def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: Packages) -> List[Problem]:
@@ -62,13 +72,14 @@ def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: 
     """
     found: List[Problem] = []
     own = os.readlink(procfs.link(pid))
-    mappings = [one for one in _executable(procfs.read(pid, "maps", _MAX_MAPS)) if one.path != own]
+    mappings = list(_executable(procfs.read(pid, "maps", _MAX_MAPS)))
+    mappings = [one for one in mappings if one.path != own or not _is_own(pid, one)]
     lenient = _reads_are_executable(pid)
-    done: Set[str] = set()
+    done: Set[Tuple[str, str]] = set()
     for one in mappings:
-        if one.path in done or one.path in _KERNELS:
+        if (one.file, one.path) in done or one.path in _KERNELS:
             continue
-        done.add(one.path)
+        done.add((one.file, one.path))
         problem = _judge(node, pid, one, contained, inventory, lenient, packaged)
         found += [] if problem is None else [problem]
     if any(_LOADER.match(posixpath.basename(one.path)) for one in mappings):
@@ -102,15 +113,24 @@ def _executable(maps: str) -> Iterator[_Mapping]:
         fields = line.split(None, 5)
         if len(fields) > 4 and "x" in fields[1]:
             path = fields[5] if len(fields) > 5 else ""
-            yield _Mapping(fields[0], path.replace("\\012", "\n"))
+            yield _Mapping(fields[0], " ".join(fields[3:5]), path.replace("\\012", "\n"))
 
 
 def _reads_are_executable(pid: int) -> bool:
-    """Return whether all that the process may read is mapped executable, as for programs with an executable stack."""
+    """Return whether all that the process may read is mapped executable, as of programs that ask for such a stack.
+
+    The kernel does that for such a program alone (fs/binfmt_elf.c); another one has had it done.
+    """
     try:
-        return bool(int(procfs.read(pid, "personality"), 16) & _READ_IMPLIES_EXEC)
+        if not int(procfs.read(pid, "personality"), 16) & _READ_IMPLIES_EXEC:
+            return False
     except (OSError, ValueError):
         return False
+    descriptor = os.open(procfs.link(pid), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return bool(elf.segments(descriptor).get(elf.STACK, elf.EXECUTABLE) & elf.EXECUTABLE)
+    finally:
+        os.close(descriptor)
 
 
 def _loading(pid: int) -> List[Problem]:
@@ -163,11 +183,12 @@ def _judge(
         return None if lenient else anonymous
     if path.startswith("/memfd:") or path.endswith(procfs.DELETED):
         return Problem(FAIL, "library", "{} is mapped".format(shown))
-    place, status = _place(pid, mapping)
-    if lenient and not _is_elf(place):
-        return None
-    digest = _digest(node, place, status.st_size, inventory)
-    if digest:
+    try:
+        place, status = _place(pid, mapping)
+    except FileNotFoundError:
+        os.stat(procfs.link(pid))  # raises, where it has ended
+        return Problem(UNKNOWN, "library", "{} is mapped, and cannot be found at its path".format(shown))
+    if (lenient and not _is_elf(place)) or _digest(node, place, status.st_size, inventory):
         return None
     if contained:
         return Problem(FAIL, "library", "{} is mapped, and no manifest lists it".format(shown))
@@ -189,14 +210,47 @@ def _judge(
     return None
 
 
+def code_files(pid: int) -> Iterator[Tuple[Tuple[int, int], str]]:
+    """Return each file that a process has mapped executable: device and inode, and where it can be opened.
+
+    What cannot be opened is left out; raises nothing.
+    """
+    with contextlib.suppress(OSError):
+        for one in _executable(procfs.read(pid, "maps", _MAX_MAPS)):
+            with contextlib.suppress(OSError, ValueError):
+                place, status = _place(pid, one)
+                yield (status.st_dev, status.st_ino), os.fsdecode(place)
+
+
+def _is_own(pid: int, mapping: _Mapping) -> bool:
+    """Return whether a mapping with the path of the process's program is that program, and no mount over it."""
+    own = os.stat(procfs.link(pid))
+    try:
+        found = os.stat(_direct(pid, mapping))
+    except OSError:
+        return mapping.inode == own.st_ino
+    return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
+
+
+def _direct(pid: int, mapping: _Mapping) -> str:
+    return procfs.link(pid, "map_files/" + "-".join(one.lstrip("0") or "0" for one in mapping.place.split("-")))
+
+
 def _place(pid: int, mapping: _Mapping) -> Tuple[bytes, os.stat_result]:
-    """Return where the mapped file can be opened: itself, or where that is not allowed what is at its path by now."""
-    direct = procfs.link(pid, "map_files/" + "-".join(one.lstrip("0") or "0" for one in mapping.place.split("-")))
+    """Return where the mapped file can be opened: itself, or where that is not allowed the file at its path.
+
+    Raise `FileNotFoundError` where that is another file, or none.
+    """
+    direct = _direct(pid, mapping)
     try:
         return direct.encode("ascii"), os.stat(direct)
     except OSError:
         place = tree.resolve(procfs.link(pid, "root"), mapping.path)
-        return place, os.stat(place)
+        status = os.stat(place)
+        # Not the device: of overlayfs and btrfs the kernel writes another one there than stat(2) returns.
+        if status.st_ino != mapping.inode:
+            raise FileNotFoundError(errno.ENOENT, "another file", mapping.path)
+        return place, status
 
 
 def _digest(node: Node, place: bytes, size: int, inventory: Inventory) -> Optional[str]:

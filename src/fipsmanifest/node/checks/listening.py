@@ -9,6 +9,7 @@ import time
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .. import tree
+from . import procfs
 
 _PROC = "/proc"
 _CONNECT_SECONDS = 2.0
@@ -155,7 +156,7 @@ def sockets(pid: int) -> Set[int]:
 def processes() -> Iterator[Tuple[int, str]]:
     """Return each process with the name that it was started by."""
     try:
-        pids = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+        pids = procfs.pids()
     except OSError:
         return
     for pid in pids:

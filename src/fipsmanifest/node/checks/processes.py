@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
 from .. import deadline, packages, tree
+from ..formats import elf
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
 from . import builds, claims, container_pods, injected, procfs
 from .claims import Claim
@@ -33,6 +34,7 @@ _SECONDS = 120.0  # for all of them; a node's own programs take 1 or 2
 _RESTART = "Restart the program, so that the installed file runs."
 _FIND_OUT = "Find out who started it, and install the release's packages again."
 _UNLISTED = "Find out who started it and stop it; start the program that the manifest lists in its place."
+_UNMOUNT = "Unmount it, find out who put it there, and run this again: it hides what the kernel says."
 _HOST_PIDS = "Run it in the host's PID namespace (hostPID: true in a pod, --pid=host)."
 _START = "Start the node's services, or leave this out with --skip processes."
 _NO_PROXY = (
@@ -77,13 +79,17 @@ class _Check:
         """Not empty once the time is over, and the rest is not reported."""
         self._running: Dict[Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
-        self._others: Dict[Tuple[int, int], int] = {}
-        """File of each program that has neither a name nor a claim of a component's -> a process that runs it."""
+        self._others: Dict[Tuple[int, int], List[int]] = {}
+        """File of each program that has neither a name nor a claim of a component's -> the processes that run it."""
         self._seen: Set[Tuple[str, str]] = set()
         """Names, as far as comm holds them, and digests of the programs that passed, outside of workloads."""
 
     def run(self) -> None:
         """Find, compare, and look for what is missing; raises `OSError` where there is no list of processes."""
+        self.results += [
+            Result(ID, visible(one), UNKNOWN, "the kernel's own", "mounted over", {"code": "mounted-over"}, _UNMOUNT)
+            for one in procfs.covered()
+        ]
         unowned = self._find(procfs.pids())
         for running in sorted(self._running, key=lambda one: one.rank):
             if self.is_late:
@@ -138,37 +144,55 @@ class _Check:
     def _note_other(self, pid: int, pod: Optional[Pod]) -> None:
         if pod is None or not pod.is_workload:
             status = os.stat(procfs.link(pid))
-            if len(self._others) < _MAX_RUNNING:
-                self._others.setdefault((status.st_dev, status.st_ino), pid)
+            file = (status.st_dev, status.st_ino)
+            if file in self._others or len(self._others) < _MAX_RUNNING:
+                self._others.setdefault(file, []).append(pid)
+            else:
+                self._beyond += 1
 
     def _other_builds(self) -> List[Result]:
         """Judge the programs that nothing but their build info tells from any other one."""
-        known, found = builds.Builds(self._manifests), []
-        for pid in self._others.values():
+        known = builds.Builds(self._manifests)
+        found: List[Result] = []
+        examined = set(self._others)
+        for pids in self._others.values():
             if self.is_late:
                 break
-            link = procfs.link(pid)
-            try:
-                subject = visible("{} ({})".format(os.readlink(link), _shown([pid])), 300)
-                descriptor = tree.open_file(link.encode("ascii"), follow=True)
-            except (OSError, tree.NotRegular):
-                continue  # It has ended.
-            evidence = {"code": "other-build", "pids": [pid]}
-            try:
-                component = known.of(descriptor)
-                digest = component and self._node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True).sha256
-                if component and digest not in self._inventory.sizes:
-                    actual = "sha256:{}, another build of {}".format(digest, component)
-                    seen = Result(ID, subject, FAIL, "a listed program", visible(actual, 400), {}, _UNLISTED)
-                    found.append(seen._replace(evidence=of_component(evidence, component)))
-            except builds.TooLarge as error:
-                evidence["code"] = "too-large"
-                found.append(Result(ID, subject, UNKNOWN, None, str(error), evidence, _FIND_OUT))
-            except (OSError, tree.NotRegular, tree.Unstable) as error:
-                found.append(Result(ID, subject, UNKNOWN, None, visible(str(error)), evidence, "Run it again."))
-            finally:
-                os.close(descriptor)
+            is_loader = self._other_build(known, pids[0], procfs.link(pids[0]), found)
+            # What a loader starts is among what it has mapped, and it is not the loader.
+            for pid in pids[:_MAX_EXAMINED] if is_loader else ():
+                for file, place in injected.code_files(pid):
+                    if file not in examined:
+                        examined.add(file)
+                        self._other_build(known, pid, place, found)
         return found
+
+    def _other_build(self, known: builds.Builds, pid: int, link: str, found: List[Result]) -> bool:
+        """Add a result where a file of a process is another build; return whether the kernel starts it as a loader."""
+        try:
+            subject = visible("{} ({})".format(os.readlink(link), _shown([pid])), 300)
+            descriptor = tree.open_file(link.encode("ascii"), follow=True)
+        except (OSError, tree.NotRegular):
+            return False  # It has ended.
+        evidence = {"code": "other-build", "pids": [pid]}
+        is_loader = False
+        try:
+            kinds = elf.segments(descriptor)
+            is_loader = bool(kinds) and elf.INTERPRETER not in kinds
+            component = known.of(descriptor)
+            digest = component and self._node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True).sha256
+            if component and digest not in self._inventory.sizes:
+                actual = "sha256:{}, another build of {}".format(digest, component)
+                seen = Result(ID, subject, FAIL, "a listed program", visible(actual, 400), {}, _UNLISTED)
+                found.append(seen._replace(evidence=of_component(evidence, component)))
+        except builds.TooLarge as error:
+            evidence["code"] = "too-large"
+            found.append(Result(ID, subject, UNKNOWN, None, str(error), evidence, _FIND_OUT))
+        except (OSError, tree.NotRegular, tree.Unstable) as error:
+            found.append(Result(ID, subject, UNKNOWN, None, visible(str(error)), evidence, "Run it again."))
+        finally:
+            os.close(descriptor)
+        return is_loader
 
     def _program(self, running: Running) -> Optional[Program]:
         found = self._inventory.by_comm if running.renamed else self._inventory.programs

@@ -1,8 +1,11 @@
 """Processes as the kernel reports them (proc(5))."""
 
+import contextlib
 import os
 import re
 from typing import List, Optional, Tuple
+
+from .. import tree
 
 PROC = "/proc"
 DELETED = " (deleted)"
@@ -15,12 +18,46 @@ _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?$", re.ASCII)
 _POD = re.compile(
     r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?:[/:]|$)", re.ASCII
 )
+_READ = re.compile(r"/proc(?:/(?:[0-9]+(?:/.*)?|net(?:/.*)?|cmdline|sys|sys/crypto(?:/.*)?))?\Z")  # by the checks
+_MAX_MOUNTS = 32 * 1024 * 1024
 _UNIT = re.compile(r"/([A-Za-z0-9:_.\\@-]+)\.service(?:/|$)")
 
 
 def pids() -> List[int]:
-    """Return the ids of all processes; raises `OSError`."""
-    return sorted(int(name) for name in os.listdir(PROC) if name.isdigit())
+    """Return the ids of all processes; raises `OSError`.
+
+    A process whose first thread has ended shows its program, memory and files with the id of another thread alone.
+    """
+    return sorted(_alive(int(name)) for name in os.listdir(PROC) if name.isdigit())
+
+
+def _alive(pid: int) -> int:
+    """Return the id of a thread of a process that has not ended; the process's own for a kernel thread."""
+    with contextlib.suppress(OSError):
+        os.readlink(link(pid))
+        return pid
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(link(pid, "task")):
+            with contextlib.suppress(OSError):
+                os.readlink(link(int(thread)))
+                return int(thread)
+    return pid
+
+
+def covered() -> List[str]:
+    """Return what is mounted over the kernel's own files that the checks read; raises `OSError` or `tree.NotRegular`.
+
+    A mount shows something else than the kernel says, unless it is the same part of the same file system, as of
+    containers' read-only ones.
+    """
+    found = []
+    for line in tree.read_small("/", PROC + "/self/mountinfo", _MAX_MOUNTS).splitlines():
+        # ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS (proc(5))
+        fields, kind = line.split(" "), line.partition(" - ")[2].split(" ")[0]
+        if len(fields) > 4 and _READ.match(fields[4]):
+            own = fields[4][len(PROC) :] or "/"
+            found += [] if kind == "proc" and fields[3] == own else [fields[4]]
+    return found
 
 
 def link(pid: int, name: str = "exe") -> str:

@@ -1,0 +1,195 @@
+"""Code that the kernel's own files show under another program's name, or not at all.
+
+What a mount, a mount namespace, a thread or the loader makes of /proc is the kernel's own (proc(5), ld.so(8)).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.node.checks import procfs
+from tests.node.test_identity import check, copy_of, entry, listed, of, run
+
+__all__ = ["run"]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone mounts")
+
+LOOK = """
+import json, sys
+from fipsmanifest.node.checks import injected
+from fipsmanifest.node.checks.inventory import Inventory
+from fipsmanifest.node.packages import Packages
+from fipsmanifest.node.result import Node
+found = injected.look(Node("/", True, "worker"), int(sys.argv[1]), False, Inventory([]), Packages("/nothing"))
+print(json.dumps([(one.status, one.code) for one in found]))
+"""
+
+CODE = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void *wait_here(void *nothing) { for (;;) sleep(9); }
+static void map(const char *path) { mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, open(path, O_RDONLY), 0); }
+int main(int count, char **words) {
+    pthread_t thread;
+    const char *how = words[1];
+    unshare(CLONE_NEWNS);
+    mount(0, "/", 0, MS_REC | MS_PRIVATE, 0);
+    if (!strcmp(how, "over its own path")) { mount(words[2], words[3], 0, MS_BIND, 0); map(words[3]); }
+    if (!strcmp(how, "covered since")) { map(words[2]); mount("x", words[3], "tmpfs", 0, 0); }
+    if (!strcmp(how, "another root since")) { map(words[2]); chroot(words[3]); }
+    if (!strcmp(how, "another file at its path since")) { map(words[2]); mount(words[3], words[2], 0, MS_BIND, 0); }
+    if (!strcmp(how, "of no file")) {
+        personality(READ_IMPLIES_EXEC);
+        mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    puts("");
+    fflush(stdout);
+    if (!strcmp(how, "first thread")) { pthread_create(&thread, 0, wait_here, 0); syscall(SYS_exit, 0); }
+    wait_here(0);
+}
+"""
+
+
+def compiled(place: Path, code: str = CODE, *options: str) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cc", "-x", "c", "-", "-o", str(place), "-pthread", *options]
+    subprocess.run(command, input=code, text=True, check=True, timeout=60)
+    return place
+
+
+@pytest.fixture(scope="module")
+def hiding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that hides what it runs."""
+    return compiled(tmp_path_factory.mktemp("hiding") / "fm-hiding", CODE, "-static")
+
+
+class TestHidden:
+    """What the kernel's own files show of another program, or not at all."""
+
+    def start(self, run: Callable[..., subprocess.Popen[str]], *command: str | Path) -> int:
+        process = run(*command, stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline() == "\n"
+        time.sleep(0.2)
+        return process.pid
+
+    def look(self, pid: int, as_in_a_pod: bool) -> set[tuple[str, str]]:
+        """Return status and code of what is in a process, as root or with the capability of the cluster check's pod."""
+        held = ["setpriv", "--bounding-set", "-all,+sys_ptrace"] if as_in_a_pod else []
+        command = [*held, sys.executable, "-c", LOOK, str(pid)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return {(status, code) for status, code in json.loads(found.stdout)}
+
+    @pytest.mark.parametrize("as_in_a_pod", [False, True])
+    @pytest.mark.parametrize(
+        ("how", "status"),
+        [
+            ("over its own path", "fail"),
+            ("covered since", "fail"),
+            ("another root since", "fail"),
+            ("another file at its path since", "fail"),
+            ("of no file", "unknown"),
+        ],
+    )
+    def test_other_code_is_found_whatever_its_path_leads_to(
+        self,
+        how: str,
+        status: str,
+        as_in_a_pod: bool,
+        run: Callable[..., subprocess.Popen[str]],
+        hiding: Path,
+        tmp_path: Path,
+    ) -> None:
+        program = copy_of(hiding, tmp_path / "kubelet")
+        other, empty = compiled(tmp_path / "lib/x.so", "int x;", "-shared"), tmp_path / "empty"
+        empty.mkdir()
+        words = {
+            "over its own path": (other, program),
+            "covered since": (other, other.parent),
+            "another file at its path since": (other, program),
+        }.get(how, (other, empty))
+        pid = self.start(run, program, how, *words)
+
+        found = self.look(pid, as_in_a_pod)
+
+        hidden = as_in_a_pod and how.endswith("since")
+        code = "anonymous-code" if how == "of no file" else "library"
+        assert found == {("unknown" if hidden else status, code)}
+
+    def test_the_program_alone_is_no_finding(self, run: Callable[..., subprocess.Popen[str]], hiding: Path) -> None:
+        pid = self.start(run, hiding, "plainly")
+
+        assert self.look(pid, False) == self.look(pid, True) == set()
+
+    def test_a_program_whose_first_thread_has_ended_is_found(
+        self, run: Callable[..., subprocess.Popen[str]], hiding: Path, tmp_path: Path
+    ) -> None:
+        process = run(copy_of(hiding, tmp_path / "kubelet"), "first thread", stdout=subprocess.PIPE)
+        time.sleep(0.3)
+
+        found = [one for one in check(listed(entry("kubelet", "0" * 64))) if str(tmp_path) in one.subject]
+
+        assert [(one.status, one.evidence["code"]) for one in found] == [("fail", "outside")]
+        threads = {int(one.name) for one in Path(f"/proc/{process.pid}/task").iterdir()}
+        assert set(found[0].evidence["pids"]) <= threads - {process.pid}
+
+    @pytest.mark.parametrize("loader", ["where it is", "a copy"])
+    def test_another_build_that_a_loader_starts_fails(
+        self, loader: str, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        built = compiled(tmp_path / "agent", CODE)
+        with built.open("ab") as file:
+            file.write(b"\npath\tk8s.io/kubernetes/cmd/kubelet\n")
+        place = next(Path("/lib64").glob("ld-linux*"))
+        place = place if loader == "where it is" else copy_of(place, tmp_path / "site")
+        first = self.start(run, place, copy_of(compiled(tmp_path / "other"), tmp_path / "x"), "plainly")
+        pid = self.start(run, place, built, "plainly")
+        manifest = listed(entry("kubelet", "0" * 64, go={"path": "k8s.io/kubernetes/cmd/kubelet"}))
+
+        found = check(manifest)
+
+        assert (of(pid, found).status, of(pid, found).evidence["code"]) == ("fail", "other-build")
+        assert not [one for one in found if first in one.evidence.get("pids", ())]
+
+    @pytest.mark.parametrize(
+        ("mounting", "covered"),
+        [
+            ("mount --bind /proc/1 /proc/$$", True),
+            ("mount --bind /proc/1/cmdline /proc/$$/cmdline", True),
+            ("mount -t tmpfs x /proc/sys", True),
+            ("mount --bind /proc/1/cmdline /proc/cmdline", True),
+            # As containers have them.
+            ("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys", False),
+            ("mount -t tmpfs x /proc/fs", False),
+        ],
+    )
+    def test_a_mount_over_the_kernels_own_files_is_seen(self, mounting: str, covered: bool) -> None:
+        code = "from fipsmanifest.node.checks import procfs; print(procfs.covered())"
+        script = f'sleep 100 & set -- $!; {mounting.replace("$$", "$1")} && "$0" -c "{code}"; kill $1'
+        command = ["unshare", "--mount", "sh", "-c", script, sys.executable]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+        assert json.loads(done.stdout.replace("'", '"')) != [] if covered else done.stdout == "[]\n", done
+
+    def test_a_mount_over_a_process_is_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(procfs, "covered", lambda: ["/proc/123"])
+
+        found = next(one for one in check(listed(entry("kubelet", "0" * 64))) if one.subject == "/proc/123")
+
+        assert (found.status, found.evidence["code"]) == ("unknown", "mounted-over")
