@@ -58,6 +58,8 @@ def test_the_pod_has_to_be_this_one_on_this_node() -> None:
         ({"verdict": "incomplete"}, 0, "unreadable-report"),
         ({"verdict": "invalid"}, 1, "unreadable-report"),
         ({"summary": {"pass": 0, "fail": 0, "unknown": 0}}, 0, "unreadable-report"),
+        ({"checks": [{"status": "fail"}]}, 0, "unreadable-report"),
+        ({"checks": [{"status": "unknown"}]}, 0, "unreadable-report"),
         ({"summary": {"pass": 1, "fail": 1, "unknown": 0}}, 0, "unreadable-report"),
         ({"summary": {"pass": 1, "fail": 0, "unknown": 1}}, 0, "unreadable-report"),
         ({"summary": {"pass": True, "fail": False, "unknown": False}}, 0, "unreadable-report"),

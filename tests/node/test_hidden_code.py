@@ -5,8 +5,10 @@ What a mount, a mount namespace, a thread or the loader makes of /proc is the ke
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,8 @@ import pytest
 
 from fipsmanifest.node.checks import procfs
 from tests.node.test_identity import check, copy_of, entry, listed, of, run
+from tests.support.fuse import OneFile, mounted
+from tests.support.roots import sha256
 
 __all__ = ["run"]
 
@@ -193,3 +197,44 @@ class TestHidden:
         found = next(one for one in check(listed(entry("kubelet", "0" * 64))) if one.subject == "/proc/123")
 
         assert (found.status, found.evidence["code"]) == ("unknown", "mounted-over")
+
+    @pytest.mark.parametrize("how", ["a mount", "another root", "a mount in PATH", "the same files"])
+    def test_what_a_daemon_finds_at_a_listed_programs_path_is_compared(
+        self, how: str, run: Callable[..., subprocess.Popen[str]], hiding: Path, tmp_path: Path
+    ) -> None:
+        # Names that nothing on the machine that runs the tests has.
+        daemon = copy_of(hiding, tmp_path / "containerd-shim-fm")
+        runc, other = copy_of(Path("/usr/bin/true"), tmp_path / "fm-runc"), Path("/usr/bin/false")
+        root = tmp_path / "root"
+        copy_of(other, root / str(runc)[1:])
+        copy_of(daemon, root / str(daemon)[1:])
+        mounts = {"a mount": f"{other} {runc}", "a mount in PATH": f"{root / str(tmp_path)[1:]} /usr/local/sbin"}
+        mount = f"mount --bind {mounts[how]}" if how in mounts else "true"
+        begin = ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$0" plainly']
+        pid = self.start(
+            run, *(["chroot", str(root), str(daemon), "plainly"] if how == "another root" else [*begin, str(daemon)])
+        )
+        files = [entry(daemon.name, sha256(daemon), path=str(daemon))]
+        files += [entry(runc.name, sha256(runc), path=str(runc), component="runc", go={"path": "x"})]
+
+        found = of(pid, check(listed(*files)))
+
+        assert found.status == ("pass" if how == "the same files" else "fail"), found
+        assert how == "the same files" or (found.evidence["code"] == "other-root" and runc.name in str(found.actual))
+
+    def test_a_program_in_a_fuse_file_system_is_unknown_whatever_its_bytes_are(
+        self, run: Callable[..., subprocess.Popen[str]], hiding: Path, tmp_path: Path
+    ) -> None:
+        # Its server gives the kernel another program than it gives the check.
+        bad = hiding.read_bytes()
+        file = OneFile(b"kubelet", bad, bytes(len(bad)))
+        (tmp_path / "mounted").mkdir()
+        with mounted(tmp_path / "mounted", file) as place:
+            pid = self.start(run, place, "plainly")
+            file.is_checked = True
+
+            found = of(pid, check(listed(entry("kubelet", hashlib.sha256(file.then).hexdigest(), path=str(place)))))
+
+            os.kill(pid, signal.SIGKILL)
+
+        assert (found.status, found.evidence["code"]) == ("unknown", "file-system")

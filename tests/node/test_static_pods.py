@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.node.checks import container_pods, images, processes
+from fipsmanifest.node.checks.images import names
 from fipsmanifest.node.result import Listed, Node, Result
 from tests.node.test_containerd import archives, containerd, empty, listed_image, manifest, older
 from tests.support import roots, runtime
@@ -115,6 +116,40 @@ class TestComponents:
         containerd.start(older.image.reference, options=labels("kube-system", "etcd-node1", "etcd"))
 
         assert "unlisted-image" in codes(check(containerd, listed))
+
+
+class TestDatabase:
+    """What containerd's database of containers and names does not tell."""
+
+    @pytest.mark.parametrize("now", ["gone", "damaged"])
+    def test_a_pods_container_that_it_does_not_have_is_unknown(
+        self, now: str, containerd: Containerd, listed: Listed
+    ) -> None:
+        # containerd goes on with the file that it has open.
+        containerd.start(options=labels("kube-system", "etcd-node1", "etcd"))
+        database = containerd.root / container_pods.METADATA.lstrip("/")
+        database.rename(database.with_suffix(".aside"))
+        if now == "damaged":
+            database.write_bytes(bytes(8192))
+
+        found = processes.check(Node(str(containerd.root), True, "control-plane"), [listed])
+
+        [unknown] = [one for one in found if one.subject == "containers"]
+        assert (unknown.status, unknown.evidence["code"]) == ("unknown", "pod-unknown")
+        assert containerd.tasks()[containerd.container] in unknown.evidence["pids"]
+
+    @pytest.mark.parametrize(("content", "status"), [(bytes(8192), "unknown"), (None, "")])
+    def test_one_that_cannot_be_read_is_unknown_and_a_tree_without_one_is_not(
+        self, content: bytes | None, status: str, tmp_path: Path
+    ) -> None:
+        if content is not None:
+            place = tmp_path / container_pods.METADATA.lstrip("/")
+            place.parent.mkdir(parents=True)
+            place.write_bytes(content)
+
+        found = names.check(Node(str(tmp_path), False, "control-plane"), [])
+
+        assert [(one.status, one.evidence["code"]) for one in found] == ([(status, "database")] if status else [])
 
 
 class TestWorkloads:

@@ -180,6 +180,9 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
     if not isinstance(verdict, str) or not agrees.get(verdict) or EXIT_CODES[verdict] != code:
         return no_answer("unreadable-report", f"verdict, counts and exit code {code} do not agree")
     findings = _findings(report.get("checks"))
+    shown = [one.status for one in findings]
+    if shown.count(FAIL) > failed or shown.count(UNKNOWN) > unknown:
+        return no_answer("unreadable-report", "it has more findings than it counts")
     return Answer(verdict, findings=findings, left_out=max(0, failed + unknown - len(findings)))
 
 

@@ -164,7 +164,7 @@ class Digests:
             before = os.fstat(descriptor)
             if before.st_size > max_size:
                 return Digest("", before.st_size)
-            identity = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
+            identity = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
             # A file that two ask for at once is read by one of them.
             with self._locks.setdefault(identity, threading.Lock()):
                 if identity not in self._known:

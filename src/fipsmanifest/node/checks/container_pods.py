@@ -59,9 +59,14 @@ class Pod(NamedTuple):
 
 def read(node: Node) -> Dict[str, Pod]:
     """Return the pod of each container by the container's id; empty where there is no database that can be read."""
+    return {name: pod for name, pod in read_all(node).items() if pod is not None}
+
+
+def read_all(node: Node) -> Dict[str, Optional[Pod]]:
+    """Return all containers, as `read`; None for the pod of one that is in none."""
     with contextlib.suppress(OSError, bolt.Malformed, bolt.Busy):
         found = bolt.read(tree.resolve(node.root, METADATA), (*BUCKETS, b"containers"), b"labels")
-        return {text(name): pod for name, pod in ((one, _pod(labels)) for one, labels in found.items()) if pod}
+        return {text(name): _pod(labels) for name, labels in found.items()}
     return {}
 
 

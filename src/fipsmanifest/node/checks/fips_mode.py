@@ -145,7 +145,7 @@ def _unless_covered(path: str, told: Result) -> Result:
     """Return the kernel's word, unknown where something is mounted over the file that has it."""
     try:
         covered = [one for one in procfs.covered() if (path + "/").startswith(one + "/")]
-    except (OSError, tree.NotRegular):
+    except OSError:
         covered = [procfs.PROC]
     if told.status != PASS or not covered:
         return told

@@ -31,6 +31,7 @@ _PRELOAD = "/etc/ld.so.preload"  # ld.so(8)
 _SWITCHED_OFF = re.compile(r"(?:\A|,)\s*fips140\s*=\s*(?!(?:on|only|debug)\s*(?:,|\Z))")
 _VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
 _SEARCH = "LD_LIBRARY_PATH"
+_SERVED = "file-system"
 _LOADER = re.compile(r"ld(?:-linux|64|-musl|-2|\.so)[^/]*\Z")
 _KERNELS = ("[vdso]", "[vsyscall]", "[uprobes]", "[stack]")
 _READ_IMPLIES_EXEC = 0x0400000  # personality(2)
@@ -74,17 +75,36 @@ def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: 
     own = os.readlink(procfs.link(pid))
     mappings = list(_executable(procfs.read(pid, "maps", _MAX_MAPS)))
     mappings = [one for one in mappings if one.path != own or not _is_own(pid, one)]
-    lenient = _reads_are_executable(pid)
+    lenient, served = _reads_are_executable(pid), _served(pid)
+    if _device(os.stat(procfs.link(pid))) in served:
+        found.append(Problem(UNKNOWN, _SERVED, "its program is in a FUSE file system"))
     done: Set[Tuple[str, str]] = set()
     for one in mappings:
         if (one.file, one.path) in done or one.path in _KERNELS:
             continue
         done.add((one.file, one.path))
         problem = _judge(node, pid, one, contained, inventory, lenient, packaged)
+        if problem is None and one.file.partition(" ")[0] in served:
+            problem = Problem(UNKNOWN, _SERVED, "{} is in a FUSE file system".format(visible(one.path, 150)))
         found += [] if problem is None else [problem]
     if any(_LOADER.match(posixpath.basename(one.path)) for one in mappings):
         found += _loading(pid)
     return found
+
+
+def _served(pid: int) -> Set[str]:
+    """Return the FUSE file systems that a process sees, as maps name them: a server may give readers other bytes."""
+    found = set()
+    for line in procfs.read(pid, "mountinfo", _MAX_MAPS).splitlines():
+        # ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS (proc(5))
+        fields, kind = line.split(" "), line.partition(" - ")[2]
+        if len(fields) > 2 and kind.startswith("fuse"):
+            found.add("{:02x}:{:02x}".format(*map(int, fields[2].split(":"))))
+    return found
+
+
+def _device(status: os.stat_result) -> str:
+    return "{:02x}:{:02x}".format(os.major(status.st_dev), os.minor(status.st_dev))
 
 
 def switches_fips_off(godebug: str) -> bool:

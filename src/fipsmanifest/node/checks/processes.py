@@ -16,7 +16,7 @@ from ...trust.text import visible
 from .. import deadline, packages, tree
 from ..formats import elf
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import builds, claims, container_pods, injected, procfs
+from . import builds, claims, container_pods, injected, procfs, views
 from .claims import Claim
 from .container_pods import Pod
 from .images import containers
@@ -34,6 +34,7 @@ _SECONDS = 120.0  # for all of them; a node's own programs take 1 or 2
 _RESTART = "Restart the program, so that the installed file runs."
 _FIND_OUT = "Find out who started it, and install the release's packages again."
 _UNLISTED = "Find out who started it and stop it; start the program that the manifest lists in its place."
+_OF_HOST = ("kubelet", "containerd")  # with the shims
 _UNMOUNT = "Unmount it, find out who put it there, and run this again: it hides what the kernel says."
 _HOST_PIDS = "Run it in the host's PID namespace (hostPID: true in a pod, --pid=host)."
 _START = "Start the node's services, or leave this out with --skip processes."
@@ -74,6 +75,7 @@ class _Check:
         self._inventory = Inventory(manifests)
         self._manifests = manifests
         self._packages = packages.Packages(node.root)
+        self._views = views.Views(node, manifests)
         self.results: List[Result] = []
         self.is_late: List[bool] = []
         """Not empty once the time is over, and the rest is not reported."""
@@ -118,13 +120,15 @@ class _Check:
     def _find(self, pids: Sequence[int]) -> List[Claim]:
         """Collect the processes to compare, and return the claims that no process could be found for."""
         pids = list(pids)
-        known, groups, units = container_pods.read(self._node), {}, {}
+        known, groups, units = container_pods.read_all(self._node), {}, {}
         for pid in pids:
             text = procfs.cgroup(pid)
             groups[pid] = procfs.read_cgroup(text)
             units[pid] = procfs.unit(text)
-        own = {pid: known[str(container)] for pid, (container, _) in groups.items() if container in known}
+        pods = {pid: known.get(str(container)) for pid, (container, _) in groups.items()}
+        own = {pid: pod for pid, pod in pods.items() if pod is not None}
         found = claims.find(self._node, self._manifests, self._inventory, units, own)
+        self.results += _strangers({pid: one[0] for pid, one in groups.items() if None not in one}, known)
         for pid in pids:
             mine = tuple(sorted(set(found.claims.get(pid, []))))
             try:
@@ -340,6 +344,8 @@ class _Check:
     def _examine(self, running: Running, pids: Sequence[int], seen: Result) -> Result:
         """Find code in the processes of a listed program that is not its own."""
         evidence = dict(seen.evidence)
+        names = [running.name, *(claim.component for claim in running.claims)]
+        is_daemon = running.container is None and any(one.startswith(_OF_HOST) for one in names)
         problems: List[injected.Problem] = []
         by_name: Set[str] = set()
         for pid in pids[:_MAX_EXAMINED]:
@@ -347,6 +353,7 @@ class _Check:
                 problems = injected.look(
                     self._node, pid, running.container is not None, self._inventory, self._packages
                 )
+                problems += self._views.look(pid) if is_daemon else []
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ESRCH):
                     continue
@@ -392,6 +399,17 @@ class _Check:
             status = FAIL if is_certain else UNKNOWN
             found.append(Result(ID, name, status, "running", "not running", evidence, advice))
         return found
+
+
+def _strangers(contained: Dict[int, Optional[str]], known: Dict[str, Optional[Pod]]) -> List[Result]:
+    """Return an unknown result where pods' containers are not in containerd's database: whose they are is not known."""
+    pids = sorted(pid for pid, container in contained.items() if container not in known)
+    if not pids:
+        return []
+    evidence = {"code": "pod-unknown", "pids": pids[:_MAX_SHOWN], "count": len(pids)}
+    actual = "{} processes in pods' containers that containerd's database does not have".format(len(pids))
+    advice = "Find out what started them; if the database cannot be read, run it as root, and again."
+    return [Result(ID, "containers", UNKNOWN, "containers that containerd knows", actual, evidence, advice)]
 
 
 def _shown(pids: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """Processes as the kernel reports them (proc(5))."""
 
 import contextlib
+import errno
 import os
 import re
 from typing import List, Optional, Tuple
@@ -45,13 +46,17 @@ def _alive(pid: int) -> int:
 
 
 def covered() -> List[str]:
-    """Return what is mounted over the kernel's own files that the checks read; raises `OSError` or `tree.NotRegular`.
+    """Return what is mounted over the kernel's own files that the checks read; raises `OSError`.
 
     A mount shows something else than the kernel says, unless it is the same part of the same file system, as of
     containers' read-only ones.
     """
     found = []
-    for line in tree.read_small("/", PROC + "/self/mountinfo", _MAX_MOUNTS).splitlines():
+    try:
+        table = tree.read_small("/", PROC + "/self/mountinfo", _MAX_MOUNTS)
+    except tree.NotRegular as error:
+        raise OSError(errno.EINVAL, str(error))
+    for line in table.splitlines():
         # ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS (proc(5))
         fields, kind = line.split(" "), line.partition(" - ")[2].split(" ")[0]
         if len(fields) > 4 and _READ.match(fields[4]):

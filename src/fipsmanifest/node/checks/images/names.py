@@ -27,9 +27,12 @@ def check(node: Node, images: Sequence[Image]) -> List[Result]:
         named = bolt.read(
             tree.resolve(node.root, container_pods.METADATA), (*container_pods.BUCKETS, b"images"), b"target"
         )
-    except (OSError, bolt.Malformed, bolt.Busy):
-        # The database of snapshots and what runs are compared all the same; what a name leads to cannot be determined.
-        return []
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # whose containers run is then unknown to the check of processes
+    except (OSError, bolt.Malformed, bolt.Busy) as error:
+        told = visible("the database of names cannot be read: {}".format(error or "it changes all the time"), 200)
+        advice = "Run it as root, and again."
+        return [Result(ID, "names", UNKNOWN, "a database", told, {"code": "database"}, advice)]
     targets = {
         container_pods.text(name): container_pods.text(target.get(b"digest", b"")) for name, target in named.items()
     }
