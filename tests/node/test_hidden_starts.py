@@ -103,6 +103,9 @@ BUILDS: dict[str, Change] = {
     ),
     "the loader": all_of(is_data, service("ExecStart=/lib64/ld-linux-x86-64.so.2 /opt/plain/agent")),
     "a copy": all_of(is_data, service("ExecStart=/bin/sh -c 'install /opt/plain/agent /run/a; /run/a'")),
+    "a script among logs": all_of(
+        file("/var/log/x.log", "/opt/plain/agent\n"), file("/etc/cron.d/x", "@reboot root sh /var/log/x.log\n")
+    ),
     "at": lambda t: script(t, "/var/spool/at/a00001", "/opt/plain/agent\n"),
     "cloud-init's scripts": lambda t: script(t, "/var/lib/cloud/scripts/per-boot/x", "/opt/plain/agent\n"),
     "cloud-init": file("/etc/cloud/cloud.cfg.d/9.cfg", "bootcmd:\n - [/opt/plain/agent]\n"),
@@ -387,6 +390,10 @@ ORDINARY: dict[str, Change] = {
     "a script that starts its own variables": all_of(
         lambda t: script(t, "/usr/bin/go", 'A=/usr/sbin/ip\n$A link\nexec "$@"\n'),
         lambda t: t.drop_in("ExecStartPre=/usr/bin/go"),
+    ),
+    "a log of what was started": all_of(
+        file("/var/log/x.log", "LD_PRELOAD= kubelet\n/opt/plain/agent --v=2\n"),
+        file("/etc/logrotate.d/x", "/var/log/x.log {\n weekly\n}\n"),
     ),
     "an application's script": go("$X/y\nexec /opt/$X/agent\n"),
     "another program of the initramfs": file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 rdinit=/start"\n'),

@@ -26,6 +26,7 @@ _MAX_SCRIPTS = 50  # that a command leads to, one through another
 _MAX_MENTIONS = 100_000  # of paths, in all commands and scripts
 _PLUGINS = ("/opt/cni/", "/usr/libexec/cni/")
 _KERNEL = ("/proc/", "/sys/", "/dev/")
+_LOGS = "/var/log/"
 _OWN_ROOT = re.compile(r"/+proc/+(?:[0-9]+|self|thread-self)/+(?:root|cwd)(?=/)")  # proc(5)
 _MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
 # What makes a shell read the file whose path follows.
@@ -77,6 +78,7 @@ class Programs:
         self._mentions = _MAX_MENTIONS
         self._builds: Dict[bytes, Optional[str]] = {}
         self._listed: Dict[str, FrozenSet[str]] = {}
+        self._no_texts: Set[str] = set()
         self.unexamined: Dict[str, str] = {}
         """Path of each program or script that was not read to its end -> why."""
         self._sizes: Set[int] = set()
@@ -200,12 +202,15 @@ class Programs:
 
     def _text(self, path: str) -> Optional[str]:
         """Return a text file's content; None for another file. A script that is too large is noted in `unexamined`."""
+        if path in self._no_texts:
+            return None
         try:
             text = tree.read_small(self._node.root, path, shell.MAX_SCRIPT + 1)
         except (OSError, tree.NotRegular):
-            return None
+            text = "\0"
         # A shell runs what has null bytes after its first line.
         if text.startswith("\x7fELF") or "\0" in text.partition("\n")[0]:
+            self._no_texts.add(path)
             return None
         if len(text) > shell.MAX_SCRIPT and text.startswith("#!"):
             self.unexamined[path] = "a script larger than {} bytes".format(shell.MAX_SCRIPT)
@@ -225,7 +230,9 @@ class Programs:
                     self.unexamined[path] = "more than {} scripts lead to it".format(_MAX_SCRIPTS)
                     return "\n".join(texts)
                 seen.add(path)
-                found = self._text(path)
+                # A log names what once was started.
+                is_log = path.startswith(_LOGS) and not (self.is_program(path) or _is_read_by_shell(path, one))
+                found = None if is_log else self._text(path)
                 if found is not None and len(found) == shell.MAX_SCRIPT and _is_read_by_shell(path, one):
                     self.unexamined[path] = "a script of {} bytes or more".format(shell.MAX_SCRIPT)
                 texts += [] if found is None else [shell.expand(found, path)]
