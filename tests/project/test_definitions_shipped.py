@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.model.definition import Definition, Images, RpmRepository, Tarball
-from fipsmanifest.model.definition_file import find, load
+from fipsmanifest.model.definition_file import find, json_schema, load
 from fipsmanifest.model.lint import load_checked
 from fipsmanifest.model.ownership import owner_of_image
 
@@ -31,6 +32,14 @@ CLAIMED = {
     "kube-scheduler",
     "etcd",
 }
+
+
+def test_editors_find_the_schema_of_today_by_the_first_line() -> None:
+    # Taplo and Even Better TOML read such a line; the path is relative to the file.
+    for path in SHIPPED:
+        line = path.read_text().partition("\n")[0]
+        named = path.parent / line.removeprefix("#:schema ")
+        assert json.loads(named.read_text()) == json_schema(), "write it: fipsmanifest schema --definition"
 
 
 def shipped(name: str) -> Definition:
