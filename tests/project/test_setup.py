@@ -51,6 +51,7 @@ class TestRequirements:
     def test_they_hold_what_the_project_depends_on(self, project: dict[str, Any]) -> None:
         extras = project["project"]["optional-dependencies"]
         wanted = names(project["project"]["dependencies"]) | names(project["build-system"]["requires"])
+        wanted |= names(extras["s3"])
         assert wanted <= pins("release").keys()
         assert wanted | names(extras["demo"]) <= pins("demo").keys()
         assert wanted | names(extras["demo"]) | names(extras["test"]) <= pins("test").keys()
@@ -63,10 +64,11 @@ class TestRequirements:
     def test_contributing_says_of_each_dependency_why_it_is_there(self, project: dict[str, Any]) -> None:
         extras = project["project"]["optional-dependencies"]
         wanted = names(project["project"]["dependencies"])
-        wanted |= names(extras["cluster"]) | names(extras["cosign"]) | names(extras["demo"]) | names(extras["test"])
+        for extra in ("cluster", "cosign", "s3", "demo", "docs", "test"):
+            wanted |= names(extras[extra])
         rows = re.findall(r"^\| ([\w., -]+) \| .+ \|$", (TOP / "CONTRIBUTING.md").read_text(), re.MULTILINE)
         told = {re.sub(r"[-_.]+", "-", name.lower()) for row in rows for name in row.split(", ")}
-        assert told - {"package", "for the demo", "for tests"} == wanted
+        assert told - {"package", "for the demo", "for the documentation", "for tests"} == wanted
 
 
 class TestSystemPackages:

@@ -369,3 +369,14 @@ def test_an_address_that_cannot_be_meant_is_a_usage_error(address: str) -> None:
 def test_an_endpoint_for_a_folder_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         open_bucket("./bucket", endpoint_url="http://127.0.0.1:1")
+
+
+def test_without_the_extra_a_bucket_in_s3_is_a_usage_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "fipsmanifest.publish.s3", raising=False)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    with pytest.raises(UsageError) as caught:
+        open_bucket("s3://some-bucket")
+
+    assert "fipsmanifest[s3]" in caught.value.advice
+    assert open_bucket("./some-directory")

@@ -48,7 +48,13 @@ def open_bucket(
         )
     if prefix:
         check_key(prefix)
-    # Here, because importing boto3 takes longer than publishing to a directory.
-    from .s3 import S3Bucket
+    # Here, because importing boto3 takes longer than publishing to a directory, and it is an extra.
+    try:
+        from .s3 import S3Bucket
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"s3:// needs the Python package {error.name}, which is missing.",
+            "Install the extra: pip install 'fipsmanifest[s3]'.",
+        ) from error
 
     return S3Bucket(name, prefix, endpoint_url=endpoint_url, region=region)
