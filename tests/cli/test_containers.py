@@ -22,8 +22,9 @@ import zstandard
 from tests.archive.test_ar import member as ar_member
 from tests.archive.test_cpioarchive import END, entry
 from tests.archive.test_signatures import NOT_OPENED
-from tests.cli.test_inspect import PROGRAM, Ended, inspect
+from tests.cli.test_inspect import Ended, inspect
 from tests.support import programs
+from tests.support.command import PROGRAM
 from tests.support.registry import make_layer
 from tests.support.zips import Archive, Part
 

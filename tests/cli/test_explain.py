@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +14,10 @@ import fipsmanifest
 from fipsmanifest import errors
 from fipsmanifest.model.explanations import CHECKS, EXIT_CODES, REASONS
 from fipsmanifest.node.options import CHECKS as NODE_CHECKS
+from tests.support import command
 
 PACKAGE = Path(fipsmanifest.__file__).parent
 PAGE = PACKAGE.parents[1] / "docs" / "reasons.md"
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 CODES = {reason.name: reason.codes for reason in REASONS}
 KINDS = {
     name: kind.exit_code
@@ -84,27 +82,26 @@ def test_each_check_of_the_node_tool_is_explained() -> None:
     [("5", ["exit code"]), ("declared", ["verdict"]), ("fips-mode", ["check"]), ("proven", ["verdict", "requirement"])],
 )
 def test_a_word_is_explained(word: str, kinds: list[str]) -> None:
-    done = subprocess.run([PROGRAM, "explain", word, "--json"], capture_output=True, check=True, timeout=60)
+    done = command.run("explain", word, "--json", code=0)
     found = json.loads(done.stdout)["explanations"]
 
     assert [item["kind"] for item in found] == kinds
     assert all(item["meaning"].endswith(".") for item in found)
-    assert subprocess.run([PROGRAM, "explain", word], capture_output=True, timeout=60).stdout.count(b"\n") >= 1
+    assert command.run("explain", word).stdout.count("\n") >= 1
 
 
 def test_everything_is_listed_without_placeholders() -> None:
-    done = subprocess.run([PROGRAM, "explain"], capture_output=True, check=True, text=True, timeout=60)
+    done = command.run("explain", code=0)
 
     assert len(done.stdout.splitlines()) > 130
     assert not re.search(r"[{}]", done.stdout)
 
 
 def test_an_error_has_its_reason_in_json(tmp_path: Path) -> None:
-    command = [str(PROGRAM), "verify", str(tmp_path / "missing.asc"), "--keys", str(tmp_path), "--json"]
-    done = subprocess.run(command, capture_output=True, timeout=60)
+    done = command.run("verify", tmp_path / "missing.asc", "--keys", tmp_path, "--json")
     assert json.loads(done.stdout)["error"]["reason"] == "trust-directory"
 
-    unknown = subprocess.run([PROGRAM, "explain", "--json", "no-such-word"], capture_output=True, timeout=60)
+    unknown = command.run("explain", "--json", "no-such-word")
     assert (unknown.returncode, json.loads(unknown.stdout)["error"]["reason"]) == (2, "usage")
-    option = subprocess.run([PROGRAM, "explain", "--json", "--no-such-option"], capture_output=True, timeout=60)
+    option = command.run("explain", "--json", "--no-such-option")
     assert (option.returncode, json.loads(option.stdout)["error"]["reason"]) == (2, "usage")

@@ -15,10 +15,9 @@ import pytest
 
 from fipsmanifest.export.formats import FORMATS
 from tests.export import samples
-from tests.support import programs
+from tests.support import command, programs
+from tests.support.command import PROGRAM
 from tests.support.releases import ReleaseKey
-
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def canonical(document: dict[str, Any]) -> bytes:
 
 def run(*arguments: str | Path, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
     """Run `export` and expect this exit code."""
-    done = subprocess.run([PROGRAM, "export", *arguments], input=stdin, capture_output=True, timeout=60)
+    done = command.run_bytes("export", *arguments, stdin=stdin)
     assert done.returncode == code, done.stderr.decode()
     return done
 
@@ -149,8 +148,7 @@ def test_a_truncated_signed_manifest_is_refused(signed: Path, key: ReleaseKey, t
 
 
 def test_what_inspect_writes_is_exported_in_every_format_that_takes_it(tmp_path: Path) -> None:
-    inspecting = [str(PROGRAM), "inspect", "--require", "proven", "--json", str(programs.boring())]
-    found = subprocess.run(inspecting, capture_output=True, check=True, timeout=120).stdout
+    found = command.run_bytes("inspect", "--require", "proven", "--json", programs.boring()).stdout
 
     for name, form in FORMATS.items():
         if "inspection" in form.takes:
@@ -185,10 +183,9 @@ def test_ten_thousand_files_take_at_most_200_mb(name: str, tmp_path: Path) -> No
 
 
 def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: Path) -> None:
-    words = [str(PROGRAM), "inspect", "--require", "proven", str(programs.boring()), str(programs.plain())]
-    files = ["--html", str(tmp_path / "gate.html"), "--junit", str(tmp_path / "gate.xml")]
-    files += ["--sarif", str(tmp_path / "gate.sarif")]
-    found = subprocess.run([*words, "--json", *files], capture_output=True, check=False, timeout=120)
+    words = ("inspect", "--require", "proven", programs.boring(), programs.plain())
+    files = ("--html", tmp_path / "gate.html", "--junit", tmp_path / "gate.xml", "--sarif", tmp_path / "gate.sarif")
+    found = command.run_bytes(*words, "--json", *files)
 
     assert found.returncode == 5
     document = found.stdout
@@ -197,9 +194,9 @@ def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: P
     assert (tmp_path / "gate.sarif").read_bytes() == run("sarif", "-", stdin=document).stdout
 
     # A file that cannot be written is no pass, hides no refusal, and leaves the output whole.
-    missing = str(tmp_path / "gate.xml" / "x")
-    both = subprocess.run([*words, "--json", "--junit", missing], capture_output=True, check=False, timeout=120)
-    alone = subprocess.run([*words[:5], "--junit", missing], capture_output=True, check=False, timeout=120)
+    missing = tmp_path / "gate.xml" / "x"
+    both = command.run_bytes(*words, "--json", "--junit", missing)
+    alone = command.run_bytes(*words[:4], "--junit", missing)
     assert (both.returncode, alone.returncode) == (5, 4)
     assert json.loads(both.stdout)["files"] == json.loads(document)["files"]
 
@@ -210,9 +207,9 @@ def test_the_node_tool_writes_the_metrics_that_an_export_of_its_report_has(key: 
     (tmp_path / "changed.asc").write_bytes(b"not signed")
 
     def check(name: str) -> tuple[int, bytes, bytes]:
-        where = ["--root", str(tmp_path / "root"), "--role", "worker", "--keys", str(key.trust)]
-        files = ["--json", "--metrics", str(tmp_path / "node.prom"), str(tmp_path / name)]
-        done = subprocess.run([str(PROGRAM), "check", "node", *where, *files], capture_output=True, timeout=60)
+        where = ("--root", tmp_path / "root", "--role", "worker", "--keys", key.trust)
+        files = ("--json", "--metrics", tmp_path / "node.prom", tmp_path / name)
+        done = command.run_bytes("check", "node", *where, *files)
         return done.returncode, done.stdout, (tmp_path / "node.prom").read_bytes()
 
     for name, verdict in (("manifest.asc", "invalid"), ("changed.asc", "untrusted")):
@@ -223,6 +220,5 @@ def test_the_node_tool_writes_the_metrics_that_an_export_of_its_report_has(key: 
         assert f'fipsmanifest_node_verdict{{verdict="{verdict}"}} 1\n'.encode() in metrics
 
     # As for other reports: a file that cannot be written is a mistake, and found before the node is checked.
-    missing = ["--metrics", str(tmp_path / "no" / "node.prom"), str(tmp_path / "manifest.asc")]
-    done = subprocess.run([str(PROGRAM), "check", "node", "--keys", str(key.trust), *missing], capture_output=True)
-    assert done.returncode == 2
+    missing = ("--metrics", tmp_path / "no" / "node.prom", tmp_path / "manifest.asc")
+    command.run("check", "node", "--keys", key.trust, *missing, code=2)

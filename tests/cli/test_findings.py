@@ -20,8 +20,9 @@ from benchmarks.measure import run
 from fipsmanifest.cli import output
 from fipsmanifest.errors import Incomplete
 from tests.support import programs
+from tests.support.command import PROGRAM
 
-from .test_inspect import PROGRAM, inspect
+from .test_inspect import inspect
 
 #: What moves the cursor and sets colours (ECMA-48, CSI).
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import edits, programs, upstream
+from tests.support import command, edits, programs, upstream
 from tests.support.registry import OCI_INDEX, OCI_MANIFEST, Registry, make_image, make_layer, put_blob, skopeo
 
 GATE = Path(__file__).parents[2] / "docs/gate.md"
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 IMAGE = "docker.io/mesosphere/kubelet:v1.21.3"
 AMD64_ROW = "boringcrypto-20210429-x86_64"
 #: As NIST lists it, on any day from that one on.
@@ -53,17 +51,7 @@ class Ended:
 
 def inspect(folder: Path, *arguments: str | Path) -> Ended:
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "FIPSMANIFEST_CACHE": str(folder / "cache")}
-    done = subprocess.run(
-        [PROGRAM, "inspect", *map(str, arguments)],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
+    done = command.run("inspect", *arguments, cwd=folder, env=environment)
     assert "internal error" not in done.stderr
     return Ended(done.returncode, done.stdout, done.stderr)
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import command
 from tests.support.gnupg import opened_home
-
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +22,7 @@ def gnupghome() -> Iterator[Path]:
 
 def run(gnupghome: Path, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(gnupghome)}
-    ended = subprocess.run(
-        [PROGRAM, "keys", *words], env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == code, ended.stdout + ended.stderr
-    return ended
+    return command.run("keys", *words, env=variables, code=code)
 
 
 @pytest.fixture

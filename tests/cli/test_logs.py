@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.cli import logs
+from tests.support import command
 from tests.support.gnupg import opened_home
-
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 @pytest.fixture
@@ -67,19 +64,9 @@ def test_a_passphrase_is_not_logged(tmp_path: Path) -> None:
     with opened_home() as home:
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GNUPGHOME": str(home)}
         environment["FIPSMANIFEST_PASSPHRASE"] = passphrase
-        words: list[str | Path] = [
-            PROGRAM,
-            "--verbose",
-            "keys",
-            "init",
-            "--user-id",
-            "Tester <t@example.com>",
-            "--keys",
-            tmp_path / "keys",
-        ]
-        done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        words = ("keys", "init", "--user-id", "Tester <t@example.com>", "--keys", tmp_path / "keys")
+        done = command.run("--verbose", *words, env=environment, cwd=tmp_path, code=0)
 
-    assert done.returncode == 0, done.stderr
     assert "debug: sign.gpg: running " in done.stderr
     assert passphrase not in done.stderr + done.stdout
 
@@ -87,10 +74,9 @@ def test_a_passphrase_is_not_logged(tmp_path: Path) -> None:
 def test_nothing_is_logged_without_the_option(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     (tmp_path / "bucket").mkdir()
-    words: list[str | Path] = [PROGRAM, "publish", "--to", tmp_path / "bucket", "--probe"]
-    silent = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    environment["FIPSMANIFEST_VERBOSE"] = "1"
-    logged = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = ("publish", "--to", tmp_path / "bucket", "--probe")
+    silent = command.run(*words, env=environment, cwd=tmp_path)
+    logged = command.run(*words, env=environment | {"FIPSMANIFEST_VERBOSE": "1"}, cwd=tmp_path)
 
     assert "debug: " not in silent.stderr
     assert "debug: publish.directory: wrote " in logged.stderr

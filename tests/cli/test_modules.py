@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,12 @@ from examples.upstream import goprograms
 import fipsmanifest.inspect
 from fipsmanifest.inspect.native.library import Library
 from fipsmanifest.inspect.native.reference import decode
-from tests.support import edits, programs, toolchains
-
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+from tests.support import command, edits, programs, toolchains
 
 
 def run(folder: Path, *words: str | Path, code: int = 0, timeout: int = 60) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [PROGRAM, *map(str, words)],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    return command.run(*words, cwd=folder, env=environment, code=code, timeout=timeout)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
 from fipsmanifest.cli import output
-
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
+from tests.support import command
+from tests.support.command import PROGRAM
 
 #: Commands as the runner of GitHub Actions finds them (actions/runner, ActionCommand.cs), and of Azure and TeamCity.
 COMMAND = re.compile(r"^\s*::|##\[|##vso\[|##teamcity\[", re.MULTILINE | re.IGNORECASE)
@@ -122,6 +121,5 @@ def test_a_full_disk_is_an_error() -> None:
 
 def test_a_misspelt_command_is_answered_with_one_suggestion() -> None:
     for arguments in (["defintions"], ["definitions", "lnit"], ["keys", "lst"], ["modules", "lst"]):
-        done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 2
+        done = command.run(*arguments, code=2)
         assert done.stderr.lower().count("did you mean") == 1, done.stderr

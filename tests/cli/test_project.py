@@ -14,17 +14,14 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.support import command
+
 TOP = Path(__file__).parents[2]
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 def run(folder: Path, *words: str, code: int = 0, **environment: Any) -> subprocess.CompletedProcess[str]:
     known = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
-    done = subprocess.run(
-        [PROGRAM, *words], cwd=folder, env=known | environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    return command.run(*words, cwd=folder, env=known | environment, code=code)
 
 
 def test_init_makes_a_project_whose_definition_is_valid_and_prints_the_next_step(tmp_path: Path) -> None:

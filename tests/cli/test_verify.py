@@ -24,11 +24,11 @@ from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
 from fipsmanifest.state import rollback
 from fipsmanifest.trust.store import Trust, TrustedKey, load_trust
+from tests.support import command
 from tests.support import forge as forge_module
+from tests.support.command import PROGRAM
 from tests.support.faultyhttp import FaultyServer
 from tests.support.forge import Forge, payload
-
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +46,13 @@ class Consumer:
 
     def verify(self, *words: str | Path, code: int = 0, stdin: bytes = b"") -> tuple[str, str]:
         """Run it, and give what it wrote to stdout and to stderr."""
-        ended = subprocess.run(
-            [PROGRAM, "verify", *words, "--keys", self.keys],
-            env={"HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state")}
-            | {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("FIPSMANIFEST_")},
-            input=stdin,
-            cwd=self.home,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        out, error = ended.stdout.decode(), ended.stderr.decode()
-        assert "Traceback" not in error
-        assert ended.returncode == code, out + error
-        return out, error
+        environment = {"HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state")}
+        for name, value in os.environ.items():
+            if name == "PATH" or name.startswith("FIPSMANIFEST_"):
+                environment[name] = value
+        words = ("verify", *words, "--keys", self.keys)
+        ended = command.run(*words, env=environment, cwd=self.home, stdin=stdin, code=code)
+        return ended.stdout, ended.stderr
 
     def file(self, data: bytes, name: str = "manifest-rhel8.json.asc") -> Path:
         path = self.home / name
@@ -173,10 +166,8 @@ class TestWhereItComesFrom:
     def test_a_closed_standard_input_is_a_usage_error(self, forge: Forge) -> None:
         keys = {"FIPSMANIFEST_KEYS": str(forge.trust_folder)}
         for words in ("verify -", "diff - -", "keys add - --role tool"):
-            command = ["bash", "-c", f"{PROGRAM} {words} <&-"]
-            done = subprocess.run(
-                command, env=os.environ | keys, capture_output=True, text=True, check=False, timeout=60
-            )
+            close = ["bash", "-c", f"{PROGRAM} {words} <&-"]
+            done = subprocess.run(close, env=os.environ | keys, capture_output=True, text=True, check=False, timeout=60)
             assert (done.returncode, "Standard input is closed" in done.stderr) == (2, True), done.stderr
 
     def test_an_address_is_fetched_once(self, forge: Forge, consumer: Consumer, tmp_path: Path) -> None:
@@ -526,10 +517,8 @@ def test_a_name_in_a_certificate_cannot_write_lines_of_its_own(forge: Forge, tmp
     document["keys"][0]["user_id"] = evil
     (folder / "trust.json").write_text(json.dumps(document))
 
-    told = subprocess.run([PROGRAM, "keys", "list", "--keys", folder], capture_output=True, text=True, check=True)
-    as_json = subprocess.run(
-        [PROGRAM, "keys", "list", "--keys", folder, "--json"], capture_output=True, text=True, check=True
-    )
+    told = command.run("keys", "list", "--keys", folder, code=0)
+    as_json = command.run("keys", "list", "--keys", folder, "--json", code=0)
 
     assert not any(line.startswith("ABCD") for line in told.stdout.splitlines())
     assert "\x1b" not in told.stdout

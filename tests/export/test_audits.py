@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +10,9 @@ import pytest
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
 from tests.export.test_formats import junit, prometheus
+from tests.support import command
 from tests.support.releases import ReleaseKey, wanted_release
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 MANIFEST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
 
 
@@ -27,9 +25,8 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
 
 def audit(key: ReleaseKey, bucket: Path, folder: Path) -> tuple[int, str, str]:
     """Return the exit code, the JUnit file and the metrics."""
-    files = ["--junit", str(folder / "audit.xml"), "--metrics", str(folder / "audit.prom")]
-    command = [str(PROGRAM), "audit", str(bucket), "--keys", str(key.trust), "--wait", "0", *files]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    files = ("--junit", folder / "audit.xml", "--metrics", folder / "audit.prom")
+    done = command.run("audit", bucket, "--keys", key.trust, "--wait", "0", *files)
     return done.returncode, (folder / "audit.xml").read_text(), (folder / "audit.prom").read_text()
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +18,8 @@ from fipsmanifest.publish import index
 from fipsmanifest.state import lock
 from fipsmanifest.state import rollback as freshness
 from fipsmanifest.trust import store as trust
+from tests.support import command
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 DEEP = 100_000
 JSON = {
     "lists": "[" * DEEP,
@@ -83,7 +81,6 @@ def test_the_command_line_ends_with_its_code_and_one_sentence(tmp_path: Path) ->
     path = tmp_path / "v1.21.3" / "rhel8.toml"
     path.parent.mkdir()
     path.write_text(TOML["closed lists"])
-    done = subprocess.run([PROGRAM, "definitions", "lint", path, "--json"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    done = command.run("definitions", "lint", path, "--json", code=1)
     assert json.loads(done.stdout)["problems"] == [f"{path}: not TOML: it is nested too deeply"]
     assert done.stderr == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from fipsmanifest.errors import UsageError
 from fipsmanifest.model.definition_file import load
 from fipsmanifest.model.lint import load_checked, warnings
 from fipsmanifest.workflows.overrides import overrides
+from tests.support import command
 
 SHIPPED = Path(__file__).parents[2] / "releases"
 RHEL8 = (SHIPPED / "v1.21.3" / "rhel8.toml").read_text()
@@ -178,11 +178,8 @@ def test_overrides_take_images_from_an_archive_too(tmp_path: Path) -> None:
 
 
 def test_lint_accepts_versions_as_well_as_paths() -> None:
-    program = Path(sys.executable).with_name("fipsmanifest")
-
     def lint(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(program), "definitions", "lint", *arguments, "--definitions", str(SHIPPED), "--json"]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return command.run("definitions", "lint", *arguments, "--definitions", SHIPPED, "--json")
 
     for version in ("v1.21.3", "1.21.3"):
         checked = json.loads(lint(version).stdout)["checked"]

@@ -17,10 +17,10 @@ import pytest
 from fipsmanifest.node import deadline
 from tests.node.test_report import SCHEMA
 from tests.support import roots
+from tests.support.command import PROGRAM
 from tests.support.forge import Forge
 
 SILENT, HANGING = ((sys.executable, "-m", "tests.node.hanging", kind) for kind in ("silent", "root"))
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone mounts")
 
 

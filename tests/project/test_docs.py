@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ import pytest
 from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.publish import layout
 from fipsmanifest.sign import keys
+from tests.support import command, roots
 from tests.support import forge as forge_module
-from tests.support import roots
+from tests.support.command import PROGRAM
 from tests.support.faultyhttp import FaultyServer
 from tests.support.forge import Forge, payload
 from tests.support.gnupg import opened_home
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +210,12 @@ def _commands(page: str) -> list[str]:
 def test_each_verb_and_option_that_the_pages_name_exists(page: str) -> None:
     found = _commands(page)
     assert len(found) >= 2
-    for command in found:
-        words = command.split()
+    for line in found:
+        words = line.split()
         depth = 2 if words[0] in ("keys", "tool", "bundle", "definitions", "modules", "check") else 1
-        told = subprocess.run([PROGRAM, *words[:depth], "--help"], capture_output=True, text=True, check=False)
-        assert told.returncode == 0, command
-        for option in re.findall(r"--[a-z][a-z-]*", command):
-            assert option in told.stdout, command
+        told = command.run(*words[:depth], "--help", code=0)
+        for option in re.findall(r"--[a-z][a-z-]*", line):
+            assert option in told.stdout, line
 
 
 NODES = (DOCS / "nodes.md").read_text()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support import command
 
 TOP = Path(__file__).parents[2]
 SETS = ("release", "demo", "test")
@@ -137,12 +138,10 @@ class TestDocumentation:
     def test_there_are_some(self) -> None:
         assert len(self.commands) > 10
 
-    @pytest.mark.parametrize("command", commands)
-    def test_every_command_that_they_show_exists(self, command: str) -> None:
-        words = command.split()
-        program = Path(sys.executable).with_name(words[0])
+    @pytest.mark.parametrize("shown", commands)
+    def test_every_command_that_they_show_exists(self, shown: str) -> None:
+        words = shown.split()
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         verb = words[1 : 3 if words[1] in self.groups else 2]
-        run = subprocess.run([program, *verb, "--help"], capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
+        run = command.run(*verb, "--help", code=0)
         assert options <= set(re.findall(r"--[a-z-]+", run.stdout)), run.stdout

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from examples.upstream import Served, World
 
+from tests.support import command
 from tests.support.gnupg import remove_home
 
 TOP = Path(__file__).parents[2]
@@ -154,9 +155,7 @@ class Site:
         self.options += [f"--work={folder / 'work'}", f"--keys={self.keys}", f"--lock={folder / 'lock.json'}", "--el=8"]
 
     def _run_cli(self, environment: dict[str, str], *arguments: str) -> None:
-        program = Path(sys.executable).with_name("fipsmanifest")
-        command = [str(program), *arguments, f"--keys={self.keys}"]
-        subprocess.run(command, env=os.environ | environment, capture_output=True, check=True)
+        command.run(*arguments, f"--keys={self.keys}", env=os.environ | environment, code=0)
 
     def release(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the script with nothing of this session's environment but what finds programs."""

@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,9 @@ from fipsmanifest.publish.bucket import Bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
+from tests.support import command
 from tests.support.releases import ReleaseKey, everything, wanted_manifest, wanted_release, wanted_tool
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 FIRST, SECOND = (f"tool/manifests/v1.21.3/{serial}/manifest-rhel8.json.asc" for serial in (1, 2))
 LATER = "tool/manifests/v1.22.0/1/manifest-rhel8.json.asc"
@@ -49,15 +47,8 @@ def lost(bucket: Bucket, consumer: Consumer) -> list[tuple[str, int]]:
 
 
 def run(root: Path, key: ReleaseKey, *words: str, code: int = 0) -> str:
-    made = subprocess.run(
-        [PROGRAM, *words, "--keys", str(key.trust)],
-        env={**os.environ, "GNUPGHOME": str(key.home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert made.returncode == code, made.stdout + made.stderr
+    environment = {**os.environ, "GNUPGHOME": str(key.home)}
+    made = command.run(*words, "--keys", key.trust, env=environment, code=code)
     return made.stdout + made.stderr
 
 
@@ -114,7 +105,7 @@ def test_several_conflicts_are_told_one_by_one_in_json(
         (root / key).unlink()
 
     words = ("publish", "--withdraw", TOOL[0], "--to", str(root), "--json", "--keys", str(release_key.trust))
-    made = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False, timeout=60)
+    made = command.run(*words)
 
     error = json.loads(made.stdout)["error"]
     assert (made.returncode, error["code"]) == (6, 6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.publish.probe import probe
 from fipsmanifest.publish.publisher import publish
 from tests.publish.conftest import BUCKET
+from tests.support import command
 from tests.support.faulty_proxy import FaultyProxy, honest
 from tests.support.releases import ReleaseKey, expected_keys, wanted_release
 from tests.support.servers import RcloneS3, SeaweedFS
@@ -144,8 +144,7 @@ def test_what_cannot_be_removed_is_named_with_what_to_grant(s3: SeaweedFS) -> No
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("fipsmanifest")
-    return subprocess.run([program, "publish", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return command.run("publish", *arguments)
 
 
 def test_the_command_says_it_in_json_and_in_words(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,9 +18,9 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.public import read_back, require_address
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.state.workspace import Workspace
+from tests.support import command
 from tests.support.releases import ReleaseKey, expected_keys, wanted_release
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 POINTER = "/tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 
 
@@ -147,7 +146,7 @@ def test_an_address_that_cannot_be_asked_is_refused_before_anything_is_published
     if address in {"", "s3://name"}:
         run = publish_command(folder, release_key, tmp_path, f"--public-url={address}")
         release = ("release", "v1.21.3", f"--to={folder}", f"--public-url={address}", "--definitions=nowhere")
-        cut = subprocess.run([PROGRAM, *release], capture_output=True, text=True, check=False, timeout=60)
+        cut = command.run(*release)
 
         assert (run.returncode, cut.returncode) == (2, 2)
         assert "is not a public address" in run.stderr and "is not a public address" in cut.stderr
@@ -179,17 +178,8 @@ def publish_command(
     sidecar = f"# tool/0.1.0/dkp-fips-tool\n{wanted.tool.sha256}  dkp-fips-tool\n"
     (workspace.tool / "dkp-fips-tool.sha256").write_text(sidecar)
 
-    return subprocess.run(
-        [
-            *(PROGRAM, "publish", "v1.21.3", f"--to={folder}"),
-            *(f"--keys={release_key.trust}", f"--work={workspace.root}", f"--definitions={releases}"),
-            *options,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    given = (f"--keys={release_key.trust}", f"--work={workspace.root}", f"--definitions={releases}")
+    return command.run("publish", "v1.21.3", f"--to={folder}", *given, *options)
 
 
 def test_a_dry_run_does_not_take_what_it_would_ignore(folder: Path, release_key: ReleaseKey, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import ManifestToPublish, PublishRequest
 from fipsmanifest.trust.store import load_trust
+from tests.support import command
 from tests.support.releases import ReleaseKey, payload, wanted_release
 
 POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
@@ -37,19 +37,8 @@ class Office:
 
     def run(self, *arguments: str, code: int = 0, gnupghome: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run in a folder that holds neither definitions nor anything else of this repository."""
-        program = Path(sys.executable).with_name("fipsmanifest")
         environment = {**os.environ, "GNUPGHOME": str(gnupghome or self.new.home)}
-        made = subprocess.run(
-            [program, *arguments, "--keys", str(self.keys)],
-            cwd=self.keys,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert made.returncode == code, made.stdout + made.stderr
-        return made
+        return command.run(*arguments, "--keys", self.keys, cwd=self.keys, env=environment, code=code)
 
     def reissue(
         self, *more: str, el: int = 8, code: int = 0, gnupghome: Path | None = None

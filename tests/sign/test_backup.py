@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from fipsmanifest.sign import backup, signer
 from fipsmanifest.sign.gpg import Passphrase, export
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.trust.verify import verify_cleartext
+from tests.support import command
 from tests.support.forge import payload
 from tests.support.gnupg import opened_home
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = "correct horse battery"
 
 
@@ -58,9 +57,8 @@ def made() -> Iterator[Made]:
         words = ["--user-id", "Example release <r@example.com>", "--keys", f"{folder}/keys", "--json"]
         variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "GNUPGHOME": str(home)}
         variables["FIPSMANIFEST_PASSPHRASE"] = SECRET
-        done = subprocess.run([PROGRAM, "keys", "init", *words], env=variables, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        yield Made(home, json.loads(done.stdout), (done.stdout + done.stderr).decode())
+        done = command.run("keys", "init", *words, env=variables, code=0)
+        yield Made(home, json.loads(done.stdout), done.stdout + done.stderr)
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, timeout=60)
 
 

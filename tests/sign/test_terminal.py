@@ -6,16 +6,15 @@ import itertools
 import os
 import pty
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.trust.store import load_trust
+from tests.support.command import PROGRAM
 from tests.support.gnupg import opened_home
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 SECRET = b"correct horse battery 1"
 #: What pinentry-curses draws last, with every prompt.
 PROMPT = b"<Cancel>"

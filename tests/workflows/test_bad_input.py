@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from examples.upstream import World
 
-from .conftest import DEFINITIONS, PROGRAM, Site, Upstream
+from tests.support import command
+
+from .conftest import DEFINITIONS, Site, Upstream
 
 
 def test_an_unknown_version_names_the_known_ones(site: Site) -> None:
@@ -166,8 +168,7 @@ def test_a_disk_that_is_full_is_incomplete_and_leaves_nothing_half_written(site:
         # The kernel answers EFBIG as a full disk answers ENOSPC: in the middle of a write.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
-    words = site.words("--el", "8", "--to", site.bucket)
-    ended = site.run(*words, code=4, preexec_fn=small_disk)
+    ended = site.start(*site.words("--el", "8", "--to", site.bucket), code=4, preexec_fn=small_disk)
     assert "large" in ended.stderr or "space" in ended.stderr.lower()
     assert not site.bucket.exists()
     site.release("--el", "8", "--to", site.bucket)
@@ -214,8 +215,7 @@ def test_no_path_of_the_command_line_ends_in_a_traceback(site: Site) -> None:
 
 
 def test_help_is_there_for_every_verb() -> None:
-    environment = {"PATH": os.environ["PATH"], "COLUMNS": "100"}
-    listed = subprocess.run([PROGRAM, "--help"], env=environment, capture_output=True, text=True, check=True).stdout
+    listed = command.run("--help", env={"PATH": os.environ["PATH"], "COLUMNS": "100"}, code=0).stdout
     verbs = [
         "release",
         "collect",
