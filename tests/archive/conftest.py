@@ -10,6 +10,6 @@ from tests.fuzz.peers import build
 
 
 @pytest.fixture(scope="session")
-def peers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def peers() -> Path:
     """The readers and writers of Go's standard library, as a program."""
-    return build(tmp_path_factory.mktemp("peers"))
+    return build()

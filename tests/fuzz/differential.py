@@ -261,11 +261,9 @@ def _go(program: Path, form: str, running: ExitStack) -> _Peer:
     return lambda data: readers.read(form, data)
 
 
-def formats(
-    scratch: Path, running: ExitStack
-) -> Mapping[str, tuple[_Make, Callable[[bytes], Found | None], dict[str, _Peer]]]:
+def formats(running: ExitStack) -> Mapping[str, tuple[_Make, Callable[[bytes], Found | None], dict[str, _Peer]]]:
     """Return each format's maker of inputs, this package's reader, and its peers, which ``running`` ends."""
-    program = peers.build(scratch)
+    program = peers.build()
     bsdtar = peers.unpacked(["bsdtar", "-xf"], ".archive")
     piped = peers.unpacked(["bsdtar", "-xf", "-"], ".archive", by_pipe=True)
     cpio_tool = peers.unpacked(["cpio", "-idu", "--quiet", "--no-absolute-filenames"], ".cpio", by_pipe=True)
@@ -303,8 +301,8 @@ def formats(
 
 def main(form: str, seed: str, seconds: float) -> int:
     """Run; returns the exit code."""
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
-        make, ours, others = formats(Path(scratch), running)[form]
+    with ExitStack() as running:
+        make, ours, others = formats(running)[form]
         counts = {"format": form, "seed": seed, "inputs": 0, "accepted": 0, "compared": 0}
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:

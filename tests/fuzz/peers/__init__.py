@@ -6,25 +6,23 @@ import hashlib
 import io
 import json
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from examples.upstream import goprograms
+
 #: What a reader finds: SHA-256 of content, with its path where the format has one.
 Found = set[tuple[str, str]]
 
 _SECONDS = 20
-_GO = Path(sys.executable).parent / "go"
 
 
-def build(folder: Path) -> Path:
-    """Build the program of Go's readers into ``folder``."""
-    program = folder / "peers"
-    source = Path(__file__).parent / "main.go"
-    subprocess.run([_GO, "build", "-o", program, source], check=True, cwd=folder)
-    return program
+def build() -> Path:
+    """Return the program of Go's readers, which is built once."""
+    source = Path(__file__).with_name("main.go").read_text()
+    return goprograms.build("peers", main=source, boring=False, cgo=False)
 
 
 class GoReaders:
