@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.cli.columns import Column, layout, terminal, widest
 from fipsmanifest.cli.diff import _COLUMNS as DIFF
+from fipsmanifest.cli.release import print_plan
+from fipsmanifest.publish.action import Action, Kind, Step
+from fipsmanifest.publish.index import PublishedContents
+from fipsmanifest.publish.plan import Plan
+from fipsmanifest.sign import keys
+from tests.support import command
+from tests.support import forge as forge_module
 
 COLUMNS = (Column("verdict", 8), Column("file", 12, middle=True), Column("in", 6, rank=1), Column("why", 10, rank=2))
 
@@ -57,3 +72,44 @@ def test_columns_decides_where_results_go_to_no_terminal(
     if columns:
         monkeypatch.setenv("COLUMNS", columns)
     assert terminal() == expected
+
+
+@pytest.fixture(scope="module")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a trust directory with a key of each status; one is active, and its certificate cannot sign."""
+    with forge_module.opened() as forge:
+        folder = tmp_path_factory.mktemp("trust") / "keys"
+        shutil.copytree(forge.trust_folder, folder)
+        keys.retire(folder, forge.fingerprints["plain"], "rotated")
+        yield folder
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_tables_of_modules_keys_and_plans_fit_a_narrow_terminal(width: int, trust: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"COLUMNS": str(width)}
+    modules = command.run("modules", "list", env=environment, code=0).stdout.rpartition("\n\n")[0]
+    listed = command.run("keys", "list", "--keys", trust, env=environment, code=0).stdout.rpartition("edition")[0]
+    plan = _plan(width)
+
+    for table in (modules, listed, plan):
+        assert table.count("\n") > 2
+        assert max(map(len, table.splitlines())) <= width
+    # What one acts on is whole: the status of a module's certificate and of a key.
+    assert "historical since 2026-09-21" in modules and "4407" in modules
+    assert {"active", "retired", "active, cannot sign"} <= set(
+        re.findall(r"active, cannot sign|active|retired", listed)
+    )
+    assert "conflict" in plan and "manifest-rhel8.json.asc" in plan
+
+
+def _plan(width: int) -> str:
+    key = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
+    actions = (
+        Action(Kind.CREATE, "tool/0.1.0/dkp-fips-tool.sha256", Step.TOOL_FILES, b"", None, "91 bytes"),
+        Action(Kind.CONFLICT, key, Step.MANIFESTS, b"", None, f"{key} is published with other content. " * 3),
+    )
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        patch.setenv("COLUMNS", str(width))
+        print_plan(Plan("bucket", actions, (), PublishedContents()))
+    return shown.getvalue()

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 _GAP = 2
 _ELLIPSIS = "..."
 
+#: What can be recognised of a path or a fingerprint that is shortened in its middle.
+_LEAST_OF_A_PATH = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -19,7 +22,7 @@ class Column:
     heading: str
     """Its heading."""
     least: int
-    """Its minimum width in characters; a longer cell is not shortened below it."""
+    """Its minimum width in characters; a longer cell is not shortened below it, but to fit the line in its middle."""
     rank: int = 0
     """The column of the highest rank is left out first; one of rank 0 is always shown."""
     middle: bool = False
@@ -70,6 +73,12 @@ def layout(columns: Sequence[Column], widths: Sequence[int], limit: int | None) 
         if columns[index].rank and _total([least[number] for number in kept]) > limit:
             kept.remove(index)
     final = [least[number] if number in kept else 0 for number in range(len(columns))]
+    missing = max(_total([width for width in final if width]) - limit, 0)
+    for index in kept:
+        if columns[index].middle:
+            less = min(max(final[index] - _LEAST_OF_A_PATH, 0), missing)
+            final[index] -= less
+            missing -= less
     spare = max(limit - _total([width for width in final if width]), 0)
     for index in sorted(kept, key=lambda index: columns[index].rank):
         more = min(wanted[index] - final[index], spare)

@@ -10,7 +10,7 @@ import typer
 from ..model.diff import compare
 from ..trust.cleartext import unverified_body
 from ..trust.document import MAX_BYTES, read_manifest
-from . import columns, options, output
+from . import options, output
 from .columns import Column
 from .reading import read_input
 
@@ -49,11 +49,7 @@ def diff(
     if markdown:
         output.markdown([column.heading for column in _COLUMNS], rows)
         return
-    rows = [[output.one_line(cell) for cell in row] for row in rows]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
-    found = columns.layout(_COLUMNS, widths, columns.terminal())
-    for line in (found.headings(), *map(found.row, rows)):
-        output.write(line)
+    output.table(_COLUMNS, rows)
 
 
 def _short(text: str | None) -> str:

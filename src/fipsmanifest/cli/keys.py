@@ -20,6 +20,7 @@ from ..state import durable
 from ..trust.store import TRUST_FILE, TrustedKey, load_trust
 from ..trust.text import write_time
 from . import options, output
+from .columns import Column
 from .cosign import new_passphrase
 from .reading import read_input
 from .verbs import VERBS
@@ -212,6 +213,15 @@ def add(
         )
 
 
+_COLUMNS = (
+    Column("fingerprint", 40, middle=True),
+    Column("role", 8),
+    Column("status", 19),
+    Column("days left", 9, rank=1),
+    Column("user id", 8, rank=2),
+)
+
+
 @app.command("list")
 def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None:
     """List the keys with their role, status and remaining days, and report what needs attention."""
@@ -228,7 +238,7 @@ def list_(keys: options.Keys = options.KEYS, json: options.Json = False) -> None
         )
         return
     output.table(
-        ["fingerprint", "role", "status", "days left", "user id"],
+        _COLUMNS,
         [
             [
                 info.entry.fingerprint,

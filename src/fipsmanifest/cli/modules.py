@@ -21,9 +21,33 @@ from ..state import durable
 from ..trust.store import load_trust
 from ..workflows import certificates, verification
 from . import options, output
+from .columns import Column
 from .verbs import VERBS
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["modules"].summary)
+
+
+_ROWS = (
+    Column("id", 28, middle=True),
+    Column("architecture", 12, rank=2),
+    Column("digest", 16, rank=3),
+    Column("certificates", 24),
+    Column("seen in", 12, rank=1),
+)
+_NATIVE = (
+    Column("native module", 13),
+    Column("source", 16, rank=2),
+    Column("validation", 24),
+    Column("references of toolchains", 16, rank=1),
+)
+_CERTIFICATES = (
+    Column("certificate", 11),
+    Column("module", 16),
+    Column("standard", 10, rank=1),
+    Column("status", 27),
+    Column("confidence", 10, rank=3),
+    Column("in the table", 12, rank=2),
+)
 
 
 @app.command("list")
@@ -64,7 +88,7 @@ def list_(modules: options.Modules = None, references: options.References = None
         )
         return
     output.table(
-        ["id", "architecture", "digest", "certificates", "seen in"],
+        _ROWS,
         [
             [
                 row.id,
@@ -79,7 +103,7 @@ def list_(modules: options.Modules = None, references: options.References = None
     )
     output.write()
     output.table(
-        ["native module", "source", "validation", "references of toolchains"],
+        _NATIVE,
         [
             [
                 row.version,
@@ -95,7 +119,7 @@ def list_(modules: options.Modules = None, references: options.References = None
     covered = {item.number for row in table.rows for item in row.certificates}
     covered |= {item.number for row in table.native for item in row.certificates}
     output.table(
-        ["certificate", "module", "standard", "status", "confidence", "in the table"],
+        _CERTIFICATES,
         [
             [
                 str(item.number),

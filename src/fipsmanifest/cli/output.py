@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FipsManifestError, Incomplete, Several
 from ..progress import SILENT, Progress, Task
+from . import columns
+from .columns import Column
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,17 +162,17 @@ def say(line: str) -> None:
     sys.stderr.write(printable(line) + "\n")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table of aligned columns, without colours and boxes, so that it can be searched and pasted."""
+def table(headings: Sequence[str | Column], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table of aligned columns, without colours and boxes, so that it can be searched and pasted.
+
+    On a terminal each `Column` gives way so that a row fits the line; a column with a plain heading is shown whole.
+    """
     every = [list(map(one_line, row)) for row in rows]
-    widths = [max(len(row[i]) for row in [list(headings), *every]) for i in range(len(headings))]
-    for row in [list(headings), *every]:
-        write(aligned(row, widths))
-
-
-def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Return one row of a table."""
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    shown = [item if isinstance(item, Column) else Column(item, sys.maxsize) for item in headings]
+    widths = [max((len(row[index]) for row in every), default=0) for index in range(len(shown))]
+    found = columns.layout(shown, widths, columns.terminal())
+    for line in (found.headings(), *map(found.row, every)):
+        write(line)
 
 
 _MARKDOWN = frozenset("\\`*[]<>|~&$")

@@ -17,6 +17,7 @@ from ..state.workspace import Workspace
 from ..workflows.release import Destination, ReleaseResult, changes_since, cut_release
 from . import cosign, options, output
 from . import summary as summaries
+from .columns import Column
 from .select import chosen
 from .site import opened
 
@@ -150,11 +151,13 @@ def plan_form(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+#: A conflict is an error, too, which has the whole sentence.
+PLAN = (Column("action", 8), Column("object", 40, middle=True), Column("detail", 20, rank=1))
+
+
 def print_plan(plan: Plan) -> None:
     """Print a plan as a table."""
-    output.table(
-        ["action", "object", "detail"], [[action.kind.value, action.key, action.detail] for action in plan.actions]
-    )
+    output.table(PLAN, [[action.kind.value, action.key, action.detail] for action in plan.actions])
     for sentence in plan.left_out:
         output.say(f"warning: {sentence}")
 
@@ -238,7 +241,7 @@ def _print(report: dict[str, Any]) -> None:
     output.write(f"node tool {report['tool']['version']}  sha256 {report['tool']['sha256']}")
     if "plan" in report:
         output.write()
-        output.table(["action", "object", "detail"], [[i["action"], i["key"], i["detail"]] for i in report["plan"]])
+        output.table(PLAN, [[i["action"], i["key"], i["detail"]] for i in report["plan"]])
     if report["published_to"]:
         count = len(report["written"])
         output.write(f"Published to {report['published_to']}: {count} objects written.")
