@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
+# One more than there are cores: many tests wait for a server or a time limit. Each takes neighbouring tests, which share
+# servers and keys, and what is left of another's when it has none.
+JOBS ?= $(shell expr $$(nproc) + 1)
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
 .PHONY: help demo test lint format docs man bench cluster corpus fuzz mutants references requirements clean
@@ -28,7 +31,7 @@ test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytes
 	@scripts/fips-provider
 	@scripts/kubernetes
 	@scripts/sarif-multitool
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not nightly" $(ARGS)
 
 lint: $(VENV)/.test ## check style, types and workflows
 	$(BIN)/ruff check .
@@ -76,8 +79,10 @@ mutants: $(VENV)/.test ## break important rules one by one, and run the tests th
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 references: $(VENV)/.test ## compile Go's native module again, and compare it with the references that ship
+	@scripts/system-packages test
 	@scripts/toolchains
 	$(BIN)/python scripts/native-references --check
+	$(BIN)/python -m pytest -n 0 -m nightly $(ARGS)
 
 requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew
 	scripts/pin-requirements

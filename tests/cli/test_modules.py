@@ -134,6 +134,7 @@ def test_the_shipped_table_is_no_table_of_ones_own(tmp_path: Path) -> None:
     assert "names certificates" in run(tmp_path, "modules", "list", "--modules", "shipped.toml", code=2).stderr
 
 
+@pytest.mark.nightly
 def test_a_reference_that_is_made_again_is_the_shipped_one(tmp_path: Path) -> None:
     # A relative root: Go itself runs in another directory.
     (tmp_path / "go").symlink_to(toolchains.GO_1_24)
