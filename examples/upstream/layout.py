@@ -37,6 +37,12 @@ ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_EXTRA_ARGS
 
 _CONTAINERD_CONFIG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "k8s.gcr.io/pause:3.4.1"\n'
 
+_CONTAINERD_2_CONFIG = """\
+version = 3
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "registry.k8s.io/pause:3.10.1"
+"""
+
 _CONTAINERD_PROGRAMS = ("containerd", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "ctr")
 
 _PACKAGES: dict[str, tuple[Entry, ...]] = {
@@ -57,6 +63,12 @@ _PACKAGES: dict[str, tuple[Entry, ...]] = {
         *(Entry(f"/usr/bin/{name}", "program") for name in (*_CONTAINERD_PROGRAMS, "runc")),
         Entry("/usr/lib/systemd/system/containerd.service", "file", _unit("containerd", "/usr/bin/containerd")),
         Entry("/etc/containerd/config.toml", "config", _CONTAINERD_CONFIG),
+    ),
+    # containerd 2, which comes without runc.
+    "containerd": (
+        *(Entry(f"/usr/bin/{name}", "program") for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
+        Entry("/usr/lib/systemd/system/containerd.service", "file", _unit("containerd", "/usr/bin/containerd")),
+        Entry("/etc/containerd/config.toml", "config", _CONTAINERD_2_CONFIG),
     ),
 }
 

@@ -100,8 +100,9 @@ def _operating_system(el: int, folder: Path) -> None:
 
 
 def _fips_mode(el: int, folder: Path) -> None:
-    """Write what ``fips-mode-setup --enable`` (EL8) or its manual steps (EL7) leave on disk."""
-    _write(folder / "etc/system-fips", "# FIPS module installation complete\n")
+    """Write what ``fips-mode-setup --enable`` (EL8, EL9) or its manual steps (EL7) leave on disk."""
+    if el < 9:
+        _write(folder / "etc/system-fips", "# FIPS module installation complete\n")
     if el == 7:
         _write(folder / "etc/default/grub", 'GRUB_CMDLINE_LINUX="crashkernel=auto fips=1 boot=/dev/vda1"\n')
         menu = (
@@ -115,6 +116,14 @@ def _fips_mode(el: int, folder: Path) -> None:
     _write(folder / "etc/crypto-policies/state/current", "FIPS\n")
     _write(folder / "etc/dracut.conf.d/40-fips.conf", 'add_dracutmodules+=" fips "\n')
     _write(folder / "usr/lib/dracut/modules.d/01fips/module-setup.sh", "#!/usr/bin/bash\n")
+    if el > 8:
+        _write(folder / "usr/lib64/ossl-modules/fips.so", "OpenSSL's FIPS provider\n")
+        _write(folder / "boot/grub2/grub.cfg", "insmod blscfg\nblscfg\n")
+        entry = (
+            "title Red Hat Enterprise Linux\nlinux /vmlinuz-5.14.0\noptions root=/dev/vda2 ro fips=1 boot=/dev/vda1\n"
+        )
+        _write(folder / "boot/loader/entries/0123456789abcdef-5.14.0.conf", entry)
+        return
     # GRUB's environment block is 1,024 bytes, filled up with '#' (GRUB manual, "Environment block").
     block = "# GRUB Environment Block\nkernelopts=root=/dev/vda2 ro fips=1 boot=/dev/vda1\n"
     _write(folder / "boot/grub2/grubenv", block.ljust(1024, "#"))

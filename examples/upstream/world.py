@@ -1,11 +1,11 @@
-"""A small real upstream for release definitions: goboring programs in signed RPMs, a tarball and images, served.
+"""A small real upstream for release definitions: FIPS programs in signed RPMs, a tarball and images, served.
 
     world = World.make([Path("releases/v1.21.3/rhel8.toml")], Path("upstream"), Path("gnupg"))
     with world.serve() as served:
         ...  # fipsmanifest release v1.21.3 --mirror {served.mirrors[0]} ...
 
 Everything is derived from the definitions: which packages and images there are, under which addresses, and which of
-their programs must be goboring builds. What is there already from the same input is kept.
+their programs must have which module. What is there already from the same input is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import shlex
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,6 +28,7 @@ from fipsmanifest.model.definition import Component, Definition, Images, RpmRepo
 
 from . import goprograms, layout, packages, serving
 from . import images as oci
+from .builds import BUILDS, PLAIN, Build
 from .packages import Compression, Packed, Signer
 
 UPSTREAM_USER = "Throwaway upstream <upstream@example.com>"
@@ -71,15 +72,16 @@ class World:
         folder: Path,
         gnupghome: Path,
         *,
-        plain: Collection[str] = (),
+        builds: Mapping[str, Build] | None = None,
         pad: int = 0,
         compilers: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> World:
         """Make all that the definitions name, below ``folder``, signed with a key in ``gnupghome``.
 
-        ``plain`` names programs that are built without BoringCrypto although their component must have it: the same
-        package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
+        A program of a component that must have a module is built with the first one that the definition accepts, and
+        any other program without one. ``builds`` says of programs, by name, that they are built in another way: the
+        same package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
         ``compilers`` gives the C compiler's command for each architecture other than this machine's own, x86_64.
         ``say`` is told of each package and image before it is made for the first time.
 
@@ -87,7 +89,7 @@ class World:
         """
         wanted = tuple(definitions.load(path) for path in definition_paths)
         _refuse_other_sources(wanted)
-        maker = _Maker(folder, frozenset(plain), pad, compilers or {}, say)
+        maker = _Maker(folder, builds or {}, pad, compilers or {}, say)
         fingerprint = _upstream_key(gnupghome)
         certificate = folder / "upstream.asc"
         certificate.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +173,7 @@ def served_path(folder: Path, url: str) -> Path:
 @dataclass(frozen=True, slots=True)
 class _Maker:
     folder: Path
-    plain: frozenset[str]
+    builds: Mapping[str, Build]
     pad: int
     compilers: Mapping[str, str]
     say: Callable[[str], None]
@@ -251,7 +253,8 @@ class _Maker:
         owner = _owner(definition, image=repository)
         programs: dict[str, dict[str, Path]] = {
             architecture: {
-                path: self._program(Path(path).name, tag, owner, architecture) for path in layout.of_image(name)
+                path: self._program(definition, Path(path).name, tag, owner, architecture)
+                for path in layout.of_image(name)
             }
             for architecture in definition.architectures
         }
@@ -268,22 +271,21 @@ class _Maker:
         if entry.kind != "program":
             return None
         by_path = [item for item in definition.components if any(fnmatchcase(entry.path, glob) for glob in item.files)]
-        return self._program(Path(entry.path).name, version, by_path[0] if by_path else owner, architecture)
+        component = by_path[0] if by_path else owner
+        return self._program(definition, Path(entry.path).name, version, component, architecture)
 
-    def _program(self, name: str, version: str, owner: Component, architecture: str) -> Path:
-        native = architecture == "x86_64"
-        if not native and (name == "pause" or architecture not in self.compilers):
+    def _program(self, definition: Definition, name: str, version: str, owner: Component, architecture: str) -> Path:
+        own = architecture == "x86_64"
+        if not own and (name == "pause" or architecture not in self.compilers):
             raise Incomplete(f"This upstream has no {name} for {architecture}.", "Use a definition for x86_64.")
         if name == "pause":
             return _pause(self.folder / "programs")
-        boring = owner.requirement != "known" and name not in self.plain
-        return goprograms.build(
+        build = PLAIN if owner.requirement == "known" else BUILDS[definition.modules[0]]
+        return self.builds.get(name, build).make(
             name,
             version=version,
-            boring=boring,
-            cgo=boring,
             goarch=to_oci(architecture),
-            cc=None if native else self.compilers[architecture],
+            cc=None if own else self.compilers[architecture],
             ldflags=_STRIPPED if name.startswith("kube") else "",
             pad=self.pad,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from examples.upstream import Served, World, node_root
+from examples.upstream.builds import PLAIN
 from examples.upstream.goprograms import go_version_m
 
 from fipsmanifest.model.definition_file import load
@@ -28,7 +29,7 @@ def output(*command: str | Path, folder: Path | None = None) -> str:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
-    return World.make([EL8, LATER], folder / "upstream", folder / "gnupg", plain={"kubelet"})
+    return World.make([EL8, LATER], folder / "upstream", folder / "gnupg", builds={"kubelet": PLAIN})
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +138,8 @@ def test_a_nodes_root_holds_each_blob_under_its_digest(world: World, tmp_path: P
 def test_made_again_it_is_the_same_to_the_byte(world: World) -> None:
     before = world.digest()
     home = world.folder.parent / "gnupg"
-    again = World.make([EL8, LATER], world.folder, home, plain={"kubelet"})
+    again = World.make([EL8, LATER], world.folder, home, builds={"kubelet": PLAIN})
     assert again.digest() == before
     honest = World.make([EL8, LATER], world.folder, home)
     assert honest.digest() != before
-    World.make([EL8, LATER], world.folder, home, plain={"kubelet"})
+    World.make([EL8, LATER], world.folder, home, builds={"kubelet": PLAIN})

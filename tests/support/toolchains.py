@@ -33,9 +33,14 @@ def build(root: Path, *, boring: bool = True, ldflags: str = "", debug: str = ""
 
     ``debug`` is a ``//go:debug`` line's setting, ``environment`` further Go variables.
     """
-    main = f"//go:debug {debug}\n\n{SHA_MAIN}" if debug else SHA_MAIN
     return goprograms.build(
-        "sha", main=main, root=_there(root), boring=boring, ldflags=ldflags, environment=environment or None
+        "sha",
+        main=SHA_MAIN,
+        root=_there(root),
+        boring=boring,
+        ldflags=ldflags,
+        debug=debug,
+        environment=environment or None,
     )
 
 
