@@ -153,3 +153,21 @@ def test_a_module_is_accepted_where_its_family_is_named(
     assert len(judgement.refusals) == refusals, judgement.refusals
     if families is None and subjects == [native()]:
         assert "the module has to be boringcrypto, not go-native" in judgement.refusals[0]
+        assert "the definition's 'modules'" in judgement.refusals[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ("go-native", "modules learn --native"),
+        ("native-mode-off", "go:debug"),
+        ("native-mode-off-in-image", "the image's configuration"),
+        ("native-build-flags", "-race"),
+    ],
+)
+def test_a_refused_native_build_is_told_what_to_change(code: str, change: str) -> None:
+    refused = subject(Verdict.OTHER_MODULE, "/usr/bin/etcd", code=code)
+    accepted: tuple[ModuleFamily, ...] = ("go-native",)
+    (sentence,) = judge(component("proven"), "x86_64", [native(), refused], accepted).refusals
+    assert f"/usr/bin/etcd of pkg is 'other-module' ({code}), but 'proven' is required" in sentence
+    assert change in sentence

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ..inspect.descriptions import SENTENCES, VERDICTS, general_sentence
+from ..inspect.descriptions import ADVICE, SENTENCES, VERDICTS, general_sentence
 from ..model.explanations import CHECKS, EXIT_CODES, REASONS, REQUIREMENTS
 from . import completion, options, output
 
@@ -77,4 +77,4 @@ def explanations() -> Iterator[Explanation]:
     for name, (meaning, advice) in CHECKS.items():
         yield Explanation(name, "check", meaning, advice)
     for name in SENTENCES:
-        yield Explanation(name, "evidence code", general_sentence(name), "")
+        yield Explanation(name, "evidence code", general_sentence(name), ADVICE.get(name, ""))

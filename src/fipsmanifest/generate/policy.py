@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ..inspect.descriptions import ADVICE
 from ..inspect.packed import PackedFile
-from ..model.acceptance import DEFAULT_FAMILIES, WITHOUT_CRYPTO, advise, find_violation
+from ..model.acceptance import DEFAULT_FAMILIES, WITHOUT_CRYPTO, Violation, advise, find_violation
 from ..model.definition import Component
-from ..model.finding import Finding, ModuleFamily, Verdict
+from ..model.finding import CryptoFacts, Finding, ModuleFamily, Verdict
 
 #: A component's verdict is the first of these that any of its files has.
 _WORST_FIRST = (
@@ -24,6 +25,7 @@ _WORST_FIRST = (
 )
 
 _GO_WITHOUT_PROOF = "Use the FIPS build of it, or declare it: requirement 'known', 'module' or an exception."
+_ANOTHER_MODULE = "Use the build with that module, or add this one to the definition's 'modules' where it may be."
 _PACKED = (
     "Ship the program as a file of its own, or accept it with an exception that has its verdict, and the file that it "
     "is packed in as 'container'."
@@ -80,8 +82,7 @@ def judge(
         crypto, requirement = subject.finding.crypto, component.requirement_for(subject.architecture, families)
         violation = find_violation(crypto, requirement, component.exception_for(subject.finding.path))
         if violation is not None:
-            what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _GO_WITHOUT_PROOF
-            refusals.append(_sentence(component, subject, violation.rule, what_to_do))
+            refusals.append(_sentence(component, subject, violation.rule, _advise(crypto, violation)))
         if requirement.has_module(crypto) and subject.machine == architecture:
             held.append(subject)
     if component.requirement != "known" and not held:
@@ -122,6 +123,14 @@ def judge_packed(
     if exception is not None or component.requirement == "known" or _cannot_run(packed.finding):
         return None
     return f"{where} is a program ('{verdict}') that the manifest cannot list. {_PACKED}"
+
+
+def _advise(crypto: CryptoFacts | None, violation: Violation) -> str:
+    if violation.kind == "not-acceptable":
+        return advise(crypto)
+    if crypto is not None and crypto.verdict == Verdict.PROVEN and violation.kind == "requirement":
+        return _ANOTHER_MODULE
+    return ADVICE.get(str(crypto.evidence.get("code")), _GO_WITHOUT_PROOF) if crypto else _GO_WITHOUT_PROOF
 
 
 def _cannot_run(finding: Finding) -> bool:

@@ -44,6 +44,15 @@ VERDICTS = {
     ),
 }
 
+#: What to do about a program that has Go's native module and is not proven, by the code of its evidence.
+ADVICE = {
+    "go-native": "Build it with GOFIPS140=v1.0.0 and a Go release and level that 'modules list' names, or make a "
+    "reference of its toolchain with 'modules learn --native' and pass it with --references.",
+    "native-mode-off": "Build it with GOFIPS140=v1.0.0, and without fips140 in go:debug lines and in go.mod.",
+    "native-mode-off-in-image": "Take fips140 out of GODEBUG in the image's configuration.",
+    "native-build-flags": "Build it without -race, -msan, -asan, -gcflags, coverage and profiles.",
+}
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 SENTENCES = {

@@ -11,6 +11,7 @@ from ..errors import FipsManifestError, Refused, UsageError
 from ..model import documents
 from ..model.acceptance import PROVEN, UNOPENED, WITHOUT_CRYPTO, Requirement, Violation, advise, find_violation
 from ..model.finding import CryptoFacts, Verdict
+from .descriptions import ADVICE
 from .nested import LocatedFinding, UnopenedContainer
 from .verdict import describe_verdict
 
@@ -213,7 +214,7 @@ def _advise(crypto: CryptoFacts, violation: Violation) -> str:
     if violation.kind == "not-acceptable":
         return advise(crypto)
     if violation.kind == "requirement":
-        return _ADVICE.get(crypto.verdict, _BUILD_IT)
+        return ADVICE.get(str(crypto.evidence.get("code"))) or _ADVICE.get(crypto.verdict, _BUILD_IT)
     if crypto.verdict is Verdict.PROVEN or crypto.verdict in WITHOUT_CRYPTO:
         return "Remove the exception: the program does not need one."
     return "Find out why it is not what the exception expects, before you change the exception."
