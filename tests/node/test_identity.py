@@ -458,6 +458,14 @@ class TestInjected:
 
         assert (found.status, found.evidence["code"]) == ("fail", "godebug")
 
+    # internal/godebug, "parse": it reads from the end, and what was set is left.
+    @pytest.mark.parametrize(
+        ("value", "mode"),
+        [("fips140=on", "on"), ("fips140=off,a=b,fips140=only", "only"), ("xfips140=off", None), ("fips140=", "")],
+    )
+    def test_the_last_setting_of_fips140_counts(self, value: str, mode: str | None) -> None:
+        assert injected.fips140(value) == mode
+
     def test_executable_memory_of_no_file_is_unknown(
         self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
     ) -> None:

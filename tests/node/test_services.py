@@ -111,9 +111,11 @@ def running(port: int, *command: str | Path, environment: Mapping[str, str] | No
             run.communicate()
 
 
-def go_server(program: Path, certificate: tuple[Path, Path]) -> contextlib.AbstractContextManager[int]:
+def go_server(
+    program: Path, certificate: tuple[Path, Path], environment: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[int]:
     port = free_port()
-    return running(port, program, "serve", f"127.0.0.1:{port}", *certificate)
+    return running(port, program, "serve", f"127.0.0.1:{port}", *certificate, environment=environment)
 
 
 def openssl_server(

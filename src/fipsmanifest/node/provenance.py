@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Set
 from ..trust.text import visible
 from .result import image_files
 
+NATIVE = "go-native-"
+"""The ids of Go's native module begin with this."""
 _MAX_MODULES = 10
 _MAX_CERTIFICATES = 10
 _MAX_COMPONENTS = 200

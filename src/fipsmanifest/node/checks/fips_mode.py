@@ -11,7 +11,7 @@ import re
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 from ...trust.text import visible
-from .. import tree
+from .. import provenance, tree
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
 from . import procfs
 from .platform import os_release
@@ -78,6 +78,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
             results += signal(node, el)
         except _Unread as unread:
             results.append(unread.result)
+    results += _native(manifests)
     results += _disagreement(results)
     if all(result.status == NOT_APPLICABLE for result in results if result.subject in _MODES):
         advice = "Set the tree up for FIPS mode as its vendor says, or leave this out with --skip fips-mode."
@@ -102,6 +103,16 @@ def _disagreement(results: Sequence[Result]) -> List[Result]:
     evidence = {"code": "mismatch", "on": on, "off": off}
     actual = "on: {}; off: {}".format(", ".join(on), ", ".join(off))
     return [Result(ID, "signals", FAIL, "all alike", actual, evidence, advice)]
+
+
+def _native(manifests: Sequence[Listed]) -> List[Result]:
+    """Note which components have Go's native module, whose FIPS mode the node's does not decide (crypto/fips140)."""
+    rows = [row for listed in manifests for row in provenance.components(listed.manifest)]
+    own = sorted({row["name"] for row in rows if any(one.startswith(provenance.NATIVE) for one in row["modules"])})
+    if not own:
+        return []
+    actual = "FIPS mode is built into {}; GODEBUG can change it, the kernel's FIPS mode does not".format(", ".join(own))
+    return [Result(ID, "go-native", NOT_APPLICABLE, actual=visible(actual, 400), evidence={"components": own})]
 
 
 def _major(node: Node, manifests: Sequence[Listed]) -> int:

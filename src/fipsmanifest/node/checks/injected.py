@@ -115,6 +115,15 @@ def switches_fips_off(godebug: str) -> bool:
     return _SWITCHED_OFF.search(godebug) is not None
 
 
+def fips140(godebug: str) -> Optional[str]:
+    """Return the value of ``fips140`` in a value of GODEBUG; None where it has none.
+
+    Of several the last one counts (internal/godebug, ``parse``).
+    """
+    found = re.findall(r"(?:\A|,)fips140=([^,#]*)", godebug)
+    return found[-1] if found else None
+
+
 def godebug(pid: int) -> Optional[str]:
     """Return GODEBUG of a process's environment; None where it has none, or it cannot be read."""
     try:

@@ -3,6 +3,7 @@
 import posixpath
 from typing import Any, Dict, FrozenSet, Iterable, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..provenance import NATIVE
 from ..result import Listed, image_files, is_own_program, wanted_components
 
 MAX_NAME = 15  # proc(5), /proc/pid/comm
@@ -44,6 +45,8 @@ class Inventory:
         self.components: Dict[str, Component] = {}
         self.sizes: Dict[str, Optional[int]] = {}
         """Digest -> size; None where the manifest does not record it."""
+        self.native: Dict[str, str] = {}
+        """Digest of a program with Go's native module -> the ``fips140`` that is built into it."""
         for listed in manifests:
             for file in listed.manifest.get("files") or []:
                 self._add(listed.name, file, None)
@@ -58,6 +61,9 @@ class Inventory:
         if not name or not digest:
             return
         self.sizes.setdefault(digest, file.get("size"))
+        crypto = file.get("crypto") or {}
+        if str(crypto.get("module")).startswith(NATIVE):
+            self.native[digest] = str((crypto.get("evidence") or {}).get("fips140"))
         component = self.components.setdefault(name, Component(set(), set(), set()))
         component.files.add(digest)
         component.references.update([reference] if reference else ())

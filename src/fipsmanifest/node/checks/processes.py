@@ -259,6 +259,10 @@ class _Check:
         result = self._judge(running, program, found.sha256, seen)
         if result.status != PASS:
             return [result]
+        built_in = self._inventory.native.get(found.sha256)
+        if built_in is not None:
+            evidence = dict(result.evidence, fips140=visible(built_in, 20))
+            result = result._replace(evidence=evidence)
         result = self._examine(running, pids, result)
         is_tool = not running.name and found.sha256 not in by_claim
         return [] if is_tool and result.status == PASS else [result]
@@ -362,6 +366,9 @@ class _Check:
             value = injected.godebug(pid)
             if value is not None:
                 evidence["godebug"] = visible(value, 100)
+                mode = injected.fips140(value)
+                if mode is not None and "fips140" in evidence:
+                    evidence["fips140"] = visible(mode, 20) or "off"
                 if injected.switches_fips_off(value):
                     problems.append(injected.Problem(FAIL, "godebug", "GODEBUG turns FIPS mode off"))
             by_name.update(one.detail for one in problems if one.status == PASS)
