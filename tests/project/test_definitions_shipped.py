@@ -115,6 +115,13 @@ class TestEachShippedDefinition:
         assert {system.id for system in definition.operating_systems} == {"rhel", "centos"}
 
 
+def test_the_example_of_a_native_build_passes_every_rule_and_requires_proof_of_the_same_components() -> None:
+    definition = load_checked(RELEASES.parent / "examples/releases/v1.34.2/rhel9.toml")
+    assert definition.modules == ("go-native",)
+    assert {item.name for item in definition.components if item.requirement == "proven"} == CLAIMED
+    assert set(definition.node.roles["control-plane"]) == CLAIMED
+
+
 @pytest.mark.parametrize("el", [7, 8])
 def test_the_first_version_is_complete_after_upstreams_documentation(el: int) -> None:
     definition = shipped(f"v1.21.3/rhel{el}")

@@ -86,6 +86,14 @@ def test_the_command_of_the_first_users_says_that_this_machine_is_no_such_node(f
     assert signed == ["pass", "pass"]
 
 
+def test_the_native_build_is_published_beside_and_its_node_is_valid(folder: Path) -> None:
+    assert (folder / "bucket/tool/manifests/v1.34.2/manifest-rhel9.json.asc").exists()
+    manifest = json.loads((folder / "work" / "v1.34.2" / "rhel9" / "manifest-rhel9.json").read_text())
+    assert [one["number"] for module in manifest["modules"].values() for one in module["certificates"]] == [5247]
+    report = json.loads((folder / "root-rhel9.json").read_text())
+    assert report["verdict"] == "valid"
+
+
 def test_run_again_it_reuses_what_is_there_and_ends_the_same(folder: Path) -> None:
     before = contents(folder / "bucket"), contents(folder / "keys")
     run = demo(folder)
