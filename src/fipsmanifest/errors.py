@@ -1,8 +1,8 @@
 """One family of errors: each kind carries the exit code that users' scripts rely on, and its advice.
 
-Nothing below ``cli/`` and ``node/main.py`` prints or exits: it raises one of these, and one handler turns it into
-a sentence on what is wrong, a sentence on what to do, and the code. The node tool carries this file, so it keeps to
-Python 3.6 and the standard library.
+Nothing but ``cli/`` and ``node/output.py`` prints, and nothing below ``cli/`` exits: it raises one of these, and one
+handler turns it into a sentence on what is wrong, a sentence on what to do, and the code. The node tool carries this
+file, so it keeps to Python 3.6 and the standard library.
 """
 
 from typing import Sequence

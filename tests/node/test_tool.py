@@ -277,6 +277,29 @@ class TestTheFile:
         assert done.stderr.startswith("dkp-fips-tool: this Python has no zlib; ")
         assert done.stderr.count("\n") == 1
 
+    @pytest.mark.parametrize("python", PYTHONS)
+    def test_it_compiles_each_of_its_modules_once_and_for_its_version_none_that_inspects(
+        self, python: str, tool: Path
+    ) -> None:
+        # zipimport by itself compiles each module twice. That of Python 3.6 does not use the function that is counted.
+        counting = (
+            "import builtins, runpy, sys\ncompiled, original = [], compile\n"
+            "def count(source, name, *rest, **options):\n"
+            "    compiled.append(name)\n"
+            "    return original(source, name, *rest, **options)\n"
+            "builtins.compile = count\nsys.argv[:] = sys.argv[1:]\n"
+            "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "except SystemExit:\n    print(*compiled, '|', *sys.modules, sep='\\n')\n"
+        )
+        command = [python, "-I", "-S", "-B", "-c", counting, str(tool), "--version"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        compiled = [line for line in lines if line.startswith(f"{tool}/fipsmanifest")]
+        names = [line for line in lines if line.startswith("fipsmanifest")]
+
+        assert sorted(compiled) == sorted(set(compiled))
+        assert "fipsmanifest.node.main" in names
+        assert not {"fipsmanifest.node.validation", "fipsmanifest.node.inspection"} & set(names)
+
     def test_the_users_environment_does_not_reach_it(self, tool: Path, tmp_path: Path) -> None:
         (tmp_path / "json.py").write_text("raise SystemExit('hijacked')\n")
         environment = dict(os.environ, PYTHONPATH=str(tmp_path), PYTHONSTARTUP=str(tmp_path / "json.py"))

@@ -48,6 +48,7 @@ _MAIN = """\
 import os
 import signal
 import sys
+import zipimport
 
 if sys.version_info < (3, 6):
     sys.stderr.write("dkp-fips-tool: this Python is too old; install the package python3 (3.6 or newer).\\n")
@@ -57,6 +58,13 @@ try:
 except ImportError:
     sys.stderr.write("dkp-fips-tool: this Python has no zlib; install the package python3, or name another Python.\\n")
     sys.exit(69)
+
+
+class Importer(zipimport.zipimporter):
+    # The base class compiles a module to name its file, and once more to run it.
+    def get_filename(self, name):
+        place = name.replace(".", "/") + ("/__init__.py" if self.is_package(name) else ".py")
+        return os.path.join(self.archive, place)
 
 
 def stop(number, frame):
@@ -70,6 +78,8 @@ STOPPING = [one for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if sig
 try:
     for one in STOPPING:
         signal.signal(one, stop)
+    sys.path_hooks.insert(0, Importer)
+    sys.path_importer_cache.clear()
     from fipsmanifest.node.main import main
 
     code = main()

@@ -1,4 +1,4 @@
-"""What is inspected and what looks: the node's name and role, and this tool's own file."""
+"""What is inspected: the node's name and role."""
 
 import contextlib
 import errno
@@ -20,7 +20,6 @@ _API_SERVER = "kube-apiserver"
 _CONTROL_PLANE = (_API_SERVER, "kube-controller-manager", "kube-scheduler", "etcd")
 _UPPER = re.compile(r"[,\s]upperdir=([^,\s]+)", re.ASCII)
 _MAX_MOUNTS = 4 * 1024 * 1024
-_MAX_TOOL = 16 * 1024 * 1024
 
 
 class Role(NamedTuple):
@@ -170,20 +169,3 @@ def heading(described: Mapping[str, Any]) -> str:
     return "Host: {} ====\nNode: {}\n".format(
         visible(str(described.get("name") or described.get("root"))), ", ".join(known)
     )
-
-
-def archive() -> Optional[str]:
-    """Return the path of the single file that this runs from; None where it runs from an installed package."""
-    path = getattr(sys.modules[__package__].__loader__, "archive", None)
-    return None if path is None else str(path)
-
-
-def archive_digest() -> Optional[str]:
-    """Return the single file's SHA-256; None where there is none, or it cannot be read."""
-    path = archive()
-    if path is None:
-        return None
-    try:
-        return tree.digest(os.fsencode(os.path.realpath(path)), _MAX_TOOL).sha256 or None
-    except (OSError, tree.NotRegular, tree.Unstable):
-        return None

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 import re
 from typing import Iterator, List, Sequence, Tuple
 
@@ -147,12 +148,13 @@ def _bad_armor(reason: str) -> NotTrusted:
 
 
 def _crc24(data: bytes) -> bytes:
-    crc = 0xB704CE
+    table, crc = _crc24_table(), 0xB704CE
     for byte in data:
-        crc = ((crc << 8) & 0xFFFFFF) ^ _CRC24_TABLE[(crc >> 16) ^ byte]
+        crc = ((crc << 8) & 0xFFFFFF) ^ table[(crc >> 16) ^ byte]
     return crc.to_bytes(3, "big")
 
 
+@functools.lru_cache(maxsize=None)
 def _crc24_table() -> Tuple[int, ...]:
     table = []
     for byte in range(256):
@@ -161,6 +163,3 @@ def _crc24_table() -> Tuple[int, ...]:
             crc = (crc << 1) ^ (0x1864CFB if crc & 0x800000 else 0)
         table.append(crc & 0xFFFFFF)
     return tuple(table)
-
-
-_CRC24_TABLE = _crc24_table()

@@ -8,9 +8,9 @@ from ...trust.document import Bindings, check_bindings
 from ...trust.store import Trust
 from ...trust.text import utc_now, visible, write_time
 from ...trust.verify import VerifiedManifest, verify_cleartext
-from .. import host, provenance
+from .. import provenance
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Result
-from ..version import own_version
+from ..version import archive, archive_digest, own_version
 
 ID = "signature"
 
@@ -69,10 +69,10 @@ def check_tool(manifests: Sequence[Listed]) -> Result:
         for tool in [listed.manifest.get("tool") or {}]
         if tool.get("version") == own_version()
     ]
-    if host.archive() is None or not expected:
-        reason = "not the single file" if host.archive() is None else "published with another version"
+    if archive() is None or not expected:
+        reason = "not the single file" if archive() is None else "published with another version"
         return Result(ID, "tool", NOT_APPLICABLE, actual=reason)
-    actual = host.archive_digest()
+    actual = archive_digest()
     if actual is None:
         advice = "Make the tool's own file readable."
         return Result(ID, "tool", UNKNOWN, expected[0][1], "unreadable", advice=advice)
