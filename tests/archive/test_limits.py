@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import threading
 from pathlib import Path
@@ -94,3 +96,17 @@ def test_the_holes_of_a_sparse_file_are_not_stored(tmp_path: Path) -> None:
     assert limits.size_of(path) == limits.size_of(tmp_path) == int(listed.split()[0])
     path.write_bytes(b"x" * 5000)
     assert limits.size_of(path) == 5000
+
+
+def test_where_holes_are_unknown_all_of_a_file_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 20)
+
+    def seek(descriptor: int, position: int, whence: int) -> int:
+        if whence == os.SEEK_DATA:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return position
+
+    monkeypatch.setattr("fipsmanifest.archive.limits.os.lseek", seek)
+    assert limits.size_of(path) == 1 << 20

@@ -196,7 +196,7 @@ def size_of(path: Path) -> int:
 def stored_size(descriptor: int) -> int:
     """Return the bytes of an open file that are stored: a hole of a sparse file may have any size. Raises `OSError`.
 
-    A file system that does not know holes has none (lseek(2), SEEK_DATA); of many, the first ones count.
+    A file system that does not know holes has none (lseek(2), SEEK_DATA); of many pieces, the first ones count.
     """
     status = os.fstat(descriptor)
     if status.st_blocks * _BLOCK >= status.st_size:
@@ -210,7 +210,7 @@ def stored_size(descriptor: int) -> int:
             stored += end - start
     except OSError as error:
         if error.errno != errno.ENXIO:  # behind the last data
-            raise
+            return status.st_size
     finally:
         os.lseek(descriptor, position, os.SEEK_SET)
     return stored
