@@ -95,7 +95,9 @@ def in_image(folder: Path, name: str, data: bytes) -> Artifact:
         path.write_bytes(layer)
         digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
         blobs.append(Blob(digest, len(layer), "application/vnd.oci.image.layer.v1.tar", path))
-    platform = ImagePlatform("x86_64", blobs[0], blobs[0], tuple(blobs), tuple(blob.digest for blob in blobs))
+    (folder / "config").write_text("{}")
+    config = Blob(f"sha256:{hashlib.sha256(b'{}').hexdigest()}", 2, "", folder / "config")
+    platform = ImagePlatform("x86_64", blobs[0], config, tuple(blobs), tuple(blob.digest for blob in blobs))
     return Artifact(
         source="some", kind="image", name=IMAGE, address=IMAGE, sha256="0" * 64, size=1, path=blobs[0].path,
         platforms=(platform,),

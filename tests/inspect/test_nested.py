@@ -477,3 +477,21 @@ def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program(
     make_image(tmp_path / "layout", "v1", {"amd64": [make_layer(files)]}, runtime=runtime)
     found = {place.rpartition("/")[2]: str(seen) for place, seen in judged(look(tmp_path, tmp_path / "layout")).items()}
     assert found == {"native": verdict, "boring": "proven"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "codes"),
+    [
+        (["LD_PRELOAD=", "PATH=/bin"], None),
+        (["LD_PRELOAD=/lib/other.so", "LD_AUDIT=/lib/audit.so"], ["image-audit", "image-preload"]),
+        (["LD_LIBRARY_PATH=/opt/lib"], ["image-library-path"]),
+    ],
+)
+def test_what_an_image_has_the_loader_load_is_evidence(
+    tmp_path: Path, variables: list[str], codes: list[str] | None
+) -> None:
+    files = {"bin/boring": programs.boring().read_bytes()}
+    make_image(tmp_path / "layout", "v1", {"amd64": [make_layer(files)]}, runtime={"Env": variables})
+    (found,) = (item.finding for item in look(tmp_path, tmp_path / "layout") if isinstance(item, LocatedFinding))
+    assert found.crypto is not None
+    assert (str(found.crypto.verdict), found.crypto.evidence.get("loading")) == ("proven", codes)

@@ -3,14 +3,16 @@
 A program with Go's native module reads its FIPS mode from GODEBUG when it starts, which has precedence over its own
 default (``internal/godebug``). So a program that is proven is not if the image that it is in switches the mode off: in
 its variables, or in a command that sets the variable first (``env GODEBUG=fips140=off /program``).
+
+What the image has the dynamic loader load with every program is evidence, as the program's own unusual libraries are.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from ..errors import Incomplete
 from ..model.artifact import ImagePlatform
@@ -25,30 +27,44 @@ _VARIABLE = "GODEBUG"
 _ASSIGNMENT = re.compile(_VARIABLE + r"""=["']?([^\s"';&|]*)""")
 
 
+#: Variables of the dynamic loader (ld.so(8)), and the evidence of a program in an image that sets them.
+_LOADER = {"LD_PRELOAD": "image-preload", "LD_AUDIT": "image-audit", "LD_LIBRARY_PATH": "image-library-path"}
+
+
 def findings_in(platform: ImagePlatform) -> Callable[[Finding], Finding]:
     """Return what turns the finding of a file into that of the file in an image.
 
     That raises `Incomplete` where the configuration cannot be read, `Refused` where it is not unambiguous JSON.
     """
-
-    @cache
-    def switches_off() -> bool:
-        return any(map(switches_fips_off, _settings(platform)))
+    configured = cache(partial(_read, platform))
 
     def located(finding: Finding) -> Finding:
         crypto = finding.crypto
         if crypto is None or crypto.verdict is not Verdict.PROVEN or crypto.module is None:
             return finding
-        if crypto.module.family != "go-native" or not switches_off():
-            return finding
-        evidence = {**crypto.evidence, "code": "native-mode-off-in-image"}
-        return replace(finding, crypto=CryptoFacts(Verdict.OTHER_MODULE, None, evidence))
+        evidence = dict(crypto.evidence)
+        if configured().loading:
+            own = evidence.get("loading", [])
+            evidence["loading"] = [*(map(str, own) if isinstance(own, list) else ()), *configured().loading]
+        if crypto.module.family == "go-native" and configured().switches_off:
+            evidence["code"] = "native-mode-off-in-image"
+            return replace(finding, crypto=CryptoFacts(Verdict.OTHER_MODULE, None, evidence))
+        return replace(finding, crypto=replace(crypto, evidence=evidence))
 
     return located
 
 
-def _settings(platform: ImagePlatform) -> Iterator[str]:
-    """Yield the values that an image's configuration gives to GODEBUG."""
+@dataclass(frozen=True, slots=True)
+class _Environment:
+    """What an image's configuration does to programs."""
+
+    switches_off: bool
+    """Whether GODEBUG turns FIPS mode off."""
+    loading: tuple[str, ...]
+    """The codes of the variables of the loader that are set, sorted."""
+
+
+def _read(platform: ImagePlatform) -> _Environment:
     try:
         data = platform.config.path.read_bytes()
     except OSError as error:
@@ -56,15 +72,16 @@ def _settings(platform: ImagePlatform) -> Iterator[str]:
             f"The image configuration {platform.config.digest} cannot be read: {error.strerror}.", "Run it again."
         ) from error
     document = load_json(data, f"the configuration {platform.config.digest}")
-    for config in _values(document, "config"):
-        for variables in _values(config, "env"):
-            for variable in _texts(variables):
-                name, equals, value = variable.partition("=")
-                if name == _VARIABLE and equals:
-                    yield value
+    configs = _values(document, "config")
+    variables = [
+        tuple(text.split("=", 1)) for config in configs for env in _values(config, "env") for text in _texts(env)
+    ]
+    settings = [found[1] for found in variables if found[0] == _VARIABLE and len(found) == 2]
+    for config in configs:
         for command in (found for name in _COMMANDS for found in _values(config, name)):
-            for word in _texts(command):
-                yield from _ASSIGNMENT.findall(word)
+            settings += (value for word in _texts(command) for value in _ASSIGNMENT.findall(word))
+    loading = {_LOADER[found[0]] for found in variables if found[0] in _LOADER and any(found[1:])}
+    return _Environment(any(map(switches_fips_off, settings)), tuple(sorted(loading)))
 
 
 def _texts(value: object) -> Iterator[str]:
