@@ -172,6 +172,36 @@ def test_the_roles_of_deploy_are_enough_and_nothing_in_them_is_unused(world: Wor
     assert asked <= granted
 
 
+@pytest.mark.parametrize(
+    ("group", "resource", "verb"),
+    [
+        ("", "nodes", "list"),
+        ("", "namespaces", "get"),
+        ("", "configmaps", "create"),
+        ("", "pods", "create"),
+        ("", "pods", "list"),
+        ("", "pods", "watch"),
+        ("coordination.k8s.io", "leases", "create"),
+        ("coordination.k8s.io", "leases", "list"),
+    ],
+)
+def test_a_rule_that_is_missing_is_named_whichever_it_is(world: World, group: str, resource: str, verb: str) -> None:
+    items = access_objects("fipsmanifest")
+    for rules in (item["rules"] for item in items if "rules" in item):
+        for rule in rules:
+            rule["verbs"] = [one for one in rule["verbs"] if one != verb or rule["resources"] != [resource]]
+        rules[:] = [rule for rule in rules if rule["verbs"]]
+    apply(world, items)
+    create_nodes(world.api, [node("one")])
+    kubeconfig = world.plane.kubeconfig({"token": world.plane.limited}, "limited")
+
+    with FakeKubelets(world.plane.api(), valid, "fipsmanifest"), pytest.raises(Incomplete) as raised:
+        run(world, kubeconfig=kubeconfig)
+
+    assert f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]' in raised.value.advice
+    assert f'cannot {verb} resource "{resource}"' in raised.value.message
+
+
 def test_a_namespace_of_others_is_not_used(world: World) -> None:
     create_nodes(world.api, [node("one")])
 

@@ -21,7 +21,7 @@ from tests.support.servers import free_ports
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / ".cache/kubernetes"
 ETCD = ROOT / ".cache/debian/etcd-server/usr/bin/etcd"
-_START_SECONDS = 120
+_START_SECONDS = 300
 
 
 #: What the service account of `deploy/rbac.yaml` asks for.

@@ -76,3 +76,8 @@ def _role(
 def _metadata(namespace: str | None) -> dict[str, Any]:
     placed = {} if namespace is None else {"namespace": namespace}
     return {"name": NAME, **placed, "labels": dict(MANAGED_BY)}
+
+
+def missing_rule(resource: str, verb: str, group: str = "") -> str:
+    """Return what to do about a missing permission."""
+    return f'Grant the rule apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]; see deploy/rbac.yaml.'

@@ -21,6 +21,7 @@ from .api import Api, ApiError, Unreachable
 from .message import Answer, Expected, is_finished, no_answer, pending_detail, read_pod
 from .nodes import ClusterNode, read_node
 from .objects import RunObjects
+from .permissions import missing_rule
 from .watch import Failed, Listed, Lost, PodDeleted, PodSeen, PodWatch, hand_over
 
 #: Threads that write to the API.
@@ -419,8 +420,3 @@ class PodRunner:
 def _is_rbac(error: ApiError) -> bool:
     """Return whether a refusal is the authorizer's, and not one of admission."""
     return "cannot create resource" in error.message
-
-
-def missing_rule(resource: str, verb: str, group: str = "") -> str:
-    """Return what to do about a missing permission."""
-    return f'Grant the rule apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]; see deploy/rbac.yaml.'

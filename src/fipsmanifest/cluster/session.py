@@ -27,7 +27,7 @@ from .objects import (
     namespace_object,
     run_of,
 )
-from .runner import missing_rule
+from .permissions import missing_rule
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class Session:
         Raises `UsageError` for a namespace of somebody else, `Incomplete` where something cannot be created.
         """
         self._ensure_namespace()
-        self._observe()
+        with explained("list", "leases", "coordination.k8s.io"):
+            self._observe()
         with explained("create", "leases", "coordination.k8s.io"):
             self.api.create(self._leases, self.objects.lease(_now()))
         threading.Thread(target=self._renew, name="lease", daemon=True).start()

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import FipsManifestError, Incomplete
 from .api import Api, ApiError
+from .permissions import missing_rule
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ class PodWatch:
                 continue
             except ApiError as error:
                 if error.status == 403:
-                    self._put(Failed(Incomplete(f"Pods cannot be read: {error.message}.", "See docs/cluster.md.")))
+                    rule = missing_rule("pods", "watch" if version else "list")
+                    self._put(Failed(Incomplete(f"Pods cannot be read: {error.message}.", rule)))
                     return
                 _log.debug("watch: %s %s", error.status, error.message)
                 version = ""
