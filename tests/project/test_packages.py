@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -159,3 +161,66 @@ def test_the_pre_commit_hook_checks_the_definitions_that_are_committed(tmp_path:
     definition = tmp_path / "releases/v1.21.3/rhel8.toml"
     definition.write_text(definition.read_text().replace("el = 8", "el = 7"))
     assert run() != 0
+
+
+def test_the_rpm_runs_where_it_is_unpacked_and_has_man_pages(wheel: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    subprocess.run([TOP / "scripts/build-rpm", wheel, made], check=True, capture_output=True, timeout=600)
+    (package,) = made.glob("*.rpm")
+    asked = ["rpm", "--query", "--package", "--queryformat", "[%{REQUIRENAME}\\n]", package]
+    required = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+    assert {"gnupg2", f"python3.{sys.version_info.minor}"} <= set(required)
+
+    root = tmp_path / "root"
+    root.mkdir()
+    unpacking = f"rpm2cpio {package} | cpio --extract --make-directories --quiet"
+    subprocess.run(["bash", "-o", "pipefail", "-c", unpacking], cwd=root, check=True, timeout=120)
+    environment = {"PATH": f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    program = [root / "usr/bin/fipsmanifest", "inspect", "--json", "/bin/true"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert '"not-go"' in done.stdout
+    assert (root / "usr/share/man/man1/fipsmanifest-inspect.1.gz").exists()
+    assert list(root.rglob("*.pyc")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone mounts")
+def test_the_steps_of_the_containerfile_make_a_root_in_which_the_entry_point_works(tmp_path: Path) -> None:
+    """They run in a copy-on-write view of this machine, which has a Python as the base image has."""
+    view = tmp_path / "view"
+    steps = _steps((TOP / "Containerfile").read_text())
+    assert steps[0][0] == "FROM"
+    script = ["set -eux", f"mkdir {view}", f"mount -t tmpfs none {view}"]
+    script.append(f"mkdir {view}/upper {view}/work {view}/root")
+    script.append(f"mount -t overlay none -o lowerdir=/,upperdir={view}/upper,workdir={view}/work {view}/root")
+    script += [f"mount --bind /{name} {view}/root/{name}" for name in ("proc", "dev")]
+    user = "0"
+    for word, rest in steps[1:]:
+        match word:
+            case "RUN":
+                script.append(f"chroot {view}/root /bin/sh -c {shlex.quote(rest)}")
+            case "COPY":
+                *sources, target = rest.split()
+                script.append(f"mkdir -p {view}/root{target if target.endswith('/') else Path(target).parent}")
+                script += [f"cp -r {TOP / source} {view}/root{target}" for source in sources]
+            case "USER":
+                user = rest
+            case "WORKDIR":
+                script.append(f"mkdir -p {view}/root{rest}")
+            case "ENTRYPOINT":
+                (program,) = json.loads(rest)
+                script.append(f"chroot --userspec={user} {view}/root {program} inspect --json /bin/true")
+            case _:
+                pytest.fail(f"unknown step {word}")
+
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", "\n".join(script)],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"not-go"' in done.stdout
+
+
+def _steps(text: str) -> list[tuple[str, str]]:
+    """Return a Containerfile's instructions, each with its arguments."""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ")
+    return [(line.split()[0], line.partition(" ")[2].strip()) for line in lines.splitlines() if line.strip()]
