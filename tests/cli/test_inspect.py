@@ -661,3 +661,15 @@ def test_an_empty_path_is_not_the_working_directory(tmp_path: Path) -> None:
     shutil.copy(programs.boring(), tmp_path / "kubelet")
     ended = inspect(tmp_path, "--require", "proven", "")
     assert (ended.code, "A PATH is empty." in ended.stderr) == (2, True)
+
+
+def test_without_a_place_for_the_cache_a_run_goes_on_and_says_so_but_a_chosen_place_must_work(tmp_path: Path) -> None:
+    # As in a container whose user has no home.
+    environment = {"PATH": os.environ["PATH"], "HOME": "/proc/none", "TMPDIR": str(tmp_path)}
+
+    done = command.run("inspect", "/bin/true", cwd=tmp_path, env=environment)
+    assert (done.returncode, "not-go" in done.stdout) == (0, True)
+    assert "note: The cache cannot use /proc/none/.cache/fipsmanifest" in done.stderr
+    chosen = command.run("inspect", "--cache", "/proc/none/other", "/bin/true", cwd=tmp_path, env=environment)
+    assert chosen.returncode == 4
+    assert list(tmp_path.iterdir()) == []

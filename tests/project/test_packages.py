@@ -167,7 +167,7 @@ def test_the_rpm_runs_where_it_is_unpacked_and_has_man_pages(wheel: Path, tmp_pa
     made = tmp_path / "made"
     subprocess.run([TOP / "scripts/build-rpm", wheel, made], check=True, capture_output=True, timeout=600)
     (package,) = made.glob("*.rpm")
-    asked = ["rpm", "--query", "--package", "--queryformat", "[%{REQUIRENAME}\\n]", package]
+    asked = ["rpm", "--query", "--package", "--queryformat", "[%{REQUIRENAME}\\n]", str(package)]
     required = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
     assert {"gnupg2", f"python3.{sys.version_info.minor}"} <= set(required)
 
@@ -176,7 +176,7 @@ def test_the_rpm_runs_where_it_is_unpacked_and_has_man_pages(wheel: Path, tmp_pa
     unpacking = f"rpm2cpio {package} | cpio --extract --make-directories --quiet"
     subprocess.run(["bash", "-o", "pipefail", "-c", unpacking], cwd=root, check=True, timeout=120)
     environment = {"PATH": f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    program = [root / "usr/bin/fipsmanifest", "inspect", "--json", "/bin/true"]
+    program = [str(root / "usr/bin/fipsmanifest"), "inspect", "--json", "/bin/true"]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert '"not-go"' in done.stdout
     assert (root / "usr/share/man/man1/fipsmanifest-inspect.1.gz").exists()
@@ -189,7 +189,7 @@ def test_the_steps_of_the_containerfile_make_a_root_in_which_the_entry_point_wor
     view = tmp_path / "view"
     steps = _steps((TOP / "Containerfile").read_text())
     assert steps[0][0] == "FROM"
-    script = ["set -eux", f"mkdir {view}", f"mount -t tmpfs none {view}"]
+    script = ["set -eux", "umask 022", f"mkdir {view}", f"mount -t tmpfs none {view}"]
     script.append(f"mkdir {view}/upper {view}/work {view}/root")
     script.append(f"mount -t overlay none -o lowerdir=/,upperdir={view}/upper,workdir={view}/work {view}/root")
     script += [f"mount --bind /{name} {view}/root/{name}" for name in ("proc", "dev")]
@@ -202,6 +202,8 @@ def test_the_steps_of_the_containerfile_make_a_root_in_which_the_entry_point_wor
                 *sources, target = rest.split()
                 script.append(f"mkdir -p {view}/root{target if target.endswith('/') else Path(target).parent}")
                 script += [f"cp -r {TOP / source} {view}/root{target}" for source in sources]
+            case "ENV":
+                script.append(f"export {rest}")
             case "USER":
                 user = rest
             case "WORKDIR":
@@ -214,7 +216,8 @@ def test_the_steps_of_the_containerfile_make_a_root_in_which_the_entry_point_wor
 
     done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", "\n".join(script)],
-        capture_output=True, text=True, timeout=600, check=False,
+        env=os.environ | {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}, capture_output=True, text=True,
+        timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert '"not-go"' in done.stdout

@@ -233,10 +233,10 @@ def _scan(
     paths: list[str], table: Table, cache: Path | None, network: _Network, allowance: Allowance, bars: Progress
 ) -> Iterator[Iterator[Outcome]]:
     """Return the outcomes of the scan, as a context that owns its temporary directory and connections."""
-    store = Cache(cache or default_root())
     # After an interruption a thread may still write to it for a moment.
     temporary = tempfile.TemporaryDirectory(prefix="fipsmanifest-", ignore_cleanup_errors=True)
     with temporary as spool, ExitStack() as open_connections:
+        store = _cache(cache, Path(spool))
         targets: list[Path | RemoteImage] = [Path(path) for path in paths if not path.startswith(_REMOTE)]
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
@@ -245,6 +245,17 @@ def _scan(
         # Closed here, even if the caller stops early: its threads must end before their directory is removed.
         open_connections.callback(outcomes.close)
         yield outcomes
+
+
+def _cache(chosen: Path | None, spool: Path) -> Cache:
+    """Return the chosen cache, else the user's; one for this run if that cannot be written, as in a container."""
+    if chosen:
+        return Cache(chosen)
+    try:
+        return Cache(default_root())
+    except Incomplete as error:
+        output.say(f"note: {error.message} Nothing is kept for the next run.")
+        return Cache(spool / "cache")
 
 
 def _puller(
