@@ -657,6 +657,27 @@ def test_the_gate_accepts_the_modules_that_are_named(tmp_path: Path, modules: li
     assert inspect(tmp_path, "--require", "proven", *modules, programs.boring()).code == code
 
 
+def test_the_gate_refuses_packages_that_are_forbidden_beside_the_module(tmp_path: Path) -> None:
+    shutil.copyfile(programs.boring_and_ed25519(), tmp_path / "signer")
+    passed = inspect(tmp_path, "--require", "proven", "--forbid", "golang.org/x/crypto/*", "signer")
+    assert passed.code == 0, passed.stderr
+    assert "beside the module, in 1 proven program: crypto/ed25519, " in passed.stdout
+    refused = inspect(tmp_path, "--require", "proven", "--forbid", "crypto/md5", "--callers", "--json", "signer")
+    assert refused.code == 5
+    (error,) = refused.document["errors"]
+    assert error["reason"] == "forbidden"
+    assert error["message"].startswith("signer is 'proven', and crypto/md5 beside the module is forbidden: ")
+    crypto = refused.files[0]["crypto"]
+    assert {"crypto/ed25519", "crypto/md5"} <= set(crypto["evidence"]["beside_module"])
+    assert crypto["callers"]["crypto/md5"] == {"functions": ["main.main"], "more": 0}
+
+
+@pytest.mark.parametrize("words", [["--forbid", "x"], ["--require", "proven", "--forbid", ""], ["--callers"]])
+def test_what_is_forbidden_needs_a_gate_and_a_name_and_callers_need_json(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    assert inspect(tmp_path, *words, "x").code == 2
+
+
 def test_an_empty_path_is_not_the_working_directory(tmp_path: Path) -> None:
     shutil.copy(programs.boring(), tmp_path / "kubelet")
     ended = inspect(tmp_path, "--require", "proven", "")

@@ -171,3 +171,28 @@ def test_a_refused_native_build_is_told_what_to_change(code: str, change: str) -
     (sentence,) = judge(component("proven"), "x86_64", [native(), refused], accepted).refusals
     assert f"/usr/bin/etcd of pkg is 'other-module' ({code}), but 'proven' is required" in sentence
     assert change in sentence
+
+
+@pytest.mark.parametrize(
+    ("requirement", "exceptions", "refusals"),
+    [
+        ("proven", [], 1),
+        ("proven", [{"path": "/usr/bin/x", "verdict": "proven", "reason": "MD5 names files"}], 0),
+        # Nothing is required of it.
+        ("known", [], 0),
+    ],
+)
+def test_what_a_definition_forbids_beside_the_module_is_refused(
+    requirement: str, exceptions: list[dict[str, str]], refusals: int
+) -> None:
+    crypto = PROVEN.finding.crypto
+    assert crypto is not None
+    found = replace(crypto, evidence={**crypto.evidence, "beside_module": ["crypto/md5"]})
+    subjects = [replace(PROVEN, finding=replace(PROVEN.finding, crypto=found))]
+    own = component(requirement, exceptions=exceptions)
+    judgement = judge(own, "x86_64", subjects, forbidden=("crypto/md5",))
+    assert len(judgement.refusals) == refusals
+    for sentence in judgement.refusals:
+        assert "crypto/md5 beside the module is forbidden" in sentence
+    assert judge(own, "x86_64", subjects, forbidden=("crypto/des",)).refusals == ()
+    assert judge(own, "x86_64", subjects).refusals == ()

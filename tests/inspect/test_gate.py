@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram
+from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram, group_by_cause
 from fipsmanifest.inspect.nested import LocatedFinding
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.acceptance import PROVEN, Requirement
@@ -247,3 +247,79 @@ def test_the_gate_accepts_the_modules_and_the_standard_that_are_named(
     decision = gate.decide()
     assert (not decision.refusals) is passes
     assert decision.proven == passes
+
+
+#: Packages that a program has beside its module, as the evidence lists them.
+BESIDE = [
+    "app.example/vendor/golang.org/x/crypto/ssh",
+    "crypto/md5",
+    "libcrypto.so.3",
+    "vendor/golang.org/x/crypto/chacha20",
+]
+
+
+def with_beside(verdict: str = "proven", **evidence: str | list[str]) -> LocatedFinding:
+    found = program("x", verdict).finding
+    crypto = CryptoFacts(Verdict(verdict), BORING if verdict == "proven" else None, {"code": "y", **evidence})
+    return LocatedFinding(None, None, replace(found, crypto=crypto))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("crypto/md5", "crypto/md5 beside the module is forbidden"),
+        # What a module vendors is that package; what Go itself vendors is named by its own path.
+        ("golang.org/x/crypto/*", "app.example/vendor/golang.org/x/crypto/ssh beside the module is forbidden"),
+        ("vendor/golang.org/x/crypto/*", "vendor/golang.org/x/crypto/chacha20 beside the module is forbidden"),
+        ("lib*", "libcrypto.so.3 beside the module is forbidden"),
+        (
+            "*crypto/*",
+            "app.example/vendor/golang.org/x/crypto/ssh, crypto/md5, vendor/golang.org/x/crypto/chacha20 beside",
+        ),
+        ("crypto", None),
+        ("golang.org/x/crypto", None),
+        ("crypto/rc4", None),
+    ],
+)
+def test_the_gate_refuses_what_is_forbidden_beside_the_module(pattern: str, named: str | None) -> None:
+    gate = Gate((), replace(PROVEN, forbidden=(pattern,)))
+    gate.add(with_beside(beside_module=BESIDE))
+    refusals = gate.decide().refusals
+    assert len(refusals) == (named is not None)
+    for refusal in refusals:
+        assert (refusal.exit_code, refusal.reason) == (5, "forbidden")
+        assert named is not None and named in refusal.message
+
+
+def test_a_list_that_may_lack_a_package_does_not_pass_where_one_is_forbidden() -> None:
+    unknown = with_beside(beside_module=[], beside_unknown="names")
+    unlisted = with_beside()
+    for item in (unknown, unlisted):
+        gate = Gate((), replace(PROVEN, forbidden=("crypto/md5",)))
+        gate.add(item)
+        (refusal,) = gate.decide().refusals
+        assert (refusal.exit_code, refusal.reason) == (5, "forbidden")
+        assert "cannot be compared with what is forbidden" in refusal.message
+        # Nothing is judged where nothing is forbidden.
+        gate = Gate()
+        gate.add(item)
+        assert gate.decide().refusals == ()
+
+
+def test_an_exception_accepts_what_is_forbidden_and_programs_in_c_are_not_judged_by_it() -> None:
+    gate = Gate((excuse("x", "proven"),), replace(PROVEN, forbidden=("crypto/md5",)))
+    gate.add(with_beside(beside_module=BESIDE))
+    item = with_beside("not-go")
+    gate.add(replace(item, finding=item.finding.at("c")))
+    decision = gate.decide()
+    assert (decision.refusals, len(decision.accepted)) == ((), 1)
+
+
+def test_programs_with_the_same_forbidden_packages_are_one_error() -> None:
+    gate = Gate((), replace(PROVEN, forbidden=("crypto/*",)))
+    for path in ("a", "b"):
+        item = with_beside(beside_module=["crypto/md5"])
+        gate.add(replace(item, finding=item.finding.at(path)))
+    (error,) = group_by_cause(gate.decide().refusals)
+    assert error.reason == "forbidden"
+    assert "2 programs are 'proven', and crypto/md5 beside the module is forbidden" in error.message

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UsageError
-from ..inspect.descriptions import ADVICE, SENTENCES, VERDICTS, general_sentence
+from ..inspect.descriptions import ADVICE, EVIDENCE, SENTENCES, VERDICTS, general_sentence
 from ..model.explanations import CHECKS, EXIT_CODES, REASONS, REQUIREMENTS
 from . import completion, options, output
 
@@ -21,7 +21,8 @@ class Explanation:
     word: str
     """As documents and messages have it."""
     kind: str
-    """What it is: ``exit code``, ``reason``, ``verdict``, ``evidence code``, ``requirement`` or ``check``."""
+    """What it is: ``exit code``, ``reason``, ``verdict``, ``evidence code``, ``evidence``, ``requirement`` or
+    ``check``."""
     meaning: str
     """One sentence."""
     advice: str
@@ -78,3 +79,5 @@ def explanations() -> Iterator[Explanation]:
         yield Explanation(name, "check", meaning, advice)
     for name in SENTENCES:
         yield Explanation(name, "evidence code", general_sentence(name), ADVICE.get(name, ""))
+    for name, meaning in EVIDENCE.items():
+        yield Explanation(name, "evidence", meaning, "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -20,7 +21,7 @@ from ..inspect.serialization import module_to_json, to_json
 from ..inspect.table import Row, Table
 from ..inspect.verdict import describe_verdict
 from ..model.artifact import SkippedPart
-from ..model.finding import CryptoFacts, DetectedModule
+from ..model.finding import CryptoFacts, DetectedModule, Verdict
 from ..progress import Progress
 from . import columns, output
 from .columns import Column
@@ -159,6 +160,7 @@ class TableRenderer:
         self._rows = output.SpooledText()
         self._modules = _Modules(table)
         self._causes = _Causes()
+        self._beside = _Beside()
         self._widths = [len(heading) for heading in _HEADINGS]
         self._programs = self._others = 0
         self._left_out: list[str] = []
@@ -171,6 +173,7 @@ class TableRenderer:
         self._programs += 1
         self._modules.add(item.finding.crypto)
         self._causes.add(item.finding.crypto)
+        self._beside.add(item.finding.crypto)
         row = [output.one_line(cell) for cell in _row(item)]
         self._widths = [max(pair) for pair in zip(self._widths, map(len, row), strict=True)]
         self._store_row(row)
@@ -197,7 +200,7 @@ class TableRenderer:
                 for line in self._causes.lines(columns.terminal()):
                     output.write(line)
                 output.write()
-        for line in (*self._modules.lines(), *self._left_out):
+        for line in (*self._modules.lines(), *self._beside.lines(), *self._left_out):
             output.write(output.one_line(line))
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
@@ -267,6 +270,33 @@ def _failures(errors: Sequence[FipsManifestError]) -> list[str]:
     lines = ["error: " + error.message.splitlines()[0] for error in causes[:_MOST_FAILURES]]
     more = len(causes) - len(lines)
     return [*lines, f"and {more} more errors"] if more > 0 else lines
+
+
+class _Beside:
+    """The packages with cryptography beside the module, in all programs that are proven."""
+
+    #: Packages that the line names.
+    _NAMED = 5
+
+    def __init__(self) -> None:
+        self._programs = 0
+        self._counts: Counter[str] = Counter()
+
+    def add(self, crypto: CryptoFacts) -> None:
+        """Add what is in a program."""
+        names = crypto.evidence.get("beside_module")
+        if crypto.verdict is Verdict.PROVEN and isinstance(names, list) and names:
+            self._programs += 1
+            self._counts.update(map(str, names))
+
+    def lines(self) -> list[str]:
+        """Return one line, or none."""
+        if not self._programs:
+            return []
+        ordered = sorted(self._counts, key=lambda name: (-self._counts[name], name))
+        more = len(ordered) - self._NAMED
+        named = ", ".join(ordered[: self._NAMED]) + (f" and {more} more" if more > 0 else "")
+        return [f"beside the module, in {_counted(self._programs, 'proven program')}: {named} (--json lists them)"]
 
 
 def _totals(decision: GateDecision | None) -> str:

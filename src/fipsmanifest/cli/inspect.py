@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -80,6 +80,21 @@ def inspect(
             help="For --require: accept only modules with a certificate of FIPS 140-2 or 140-3, active or historical.",
         ),
     ] = None,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--forbid",
+            metavar="PATTERN",
+            help="For --require: refuse programs with a package or library beside the module that matches, such as "
+            "'golang.org/x/crypto/*'. Repeatable.",
+        ),
+    ] = None,
+    callers: Annotated[
+        bool,
+        typer.Option(
+            "--callers", help="With --json: also list who calls the packages beside the module; takes longer."
+        ),
+    ] = False,
     modules: options.Modules = None,
     references: options.References = None,
     cache: options.Cache = None,
@@ -126,15 +141,15 @@ def inspect(
     and no exception names it, or if no program is proven.
     """
     _refuse_ignored(ctx, paths, require=require, json=json)
-    if "" in paths:
-        # `Path` would take it for the working directory, and the gate would judge something else.
-        raise UsageError("A PATH is empty.", "Check the variable or command that it comes from.")
+    _refuse_empty(paths, forbid or ())
     # The exceptions are read first, so that a mistake in them is reported before anything is inspected.
     accepted = read_exceptions(exceptions) if exceptions is not None else ()
     table = certificates.load(modules, references)
     certified = table.certified(f"FIPS {standard}") if standard is not None else None
     families = cast("list[ModuleFamily]", module) or DEFAULT_FAMILIES
-    requirement = replace(PROVEN, families=families, certified=certified, standard=standard)
+    requirement = replace(
+        PROVEN, families=families, certified=certified, standard=standard, forbidden=tuple(forbid or ())
+    )
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
     with output.progress(options.session_of(ctx)) as bars:
@@ -143,7 +158,7 @@ def inspect(
         renderer = _reporting(renderer, table, files)
         network = _Network(tuple(mirror or ()), ca_bundle, allow_http)
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
-        with _scan(paths, table, cache, network, allowance, bars) as outcomes:
+        with _scan(paths, table, cache, network, allowance, bars, callers=callers) as outcomes:
             for item in outcomes:
                 if isinstance(item, UnopenedContainer):
                     renderer.add_unopened(item)
@@ -207,13 +222,23 @@ def _finish(
 
 def _refuse_ignored(ctx: typer.Context, paths: list[str], *, require: str | None, json: bool) -> None:
     if require is None:
-        ignored = {"exceptions": "--exceptions", "module": "--module", "standard": "--standard"}
+        ignored = {"exceptions": "--exceptions", "module": "--module", "standard": "--standard", "forbid": "--forbid"}
         options.refuse_ignored(ctx, ignored, "without --require")
     if json:
         options.refuse_ignored(ctx, {"markdown": "--markdown"}, "with --json")
+    else:
+        options.refuse_ignored(ctx, {"callers": "--callers"}, "without --json")
     if not any(path.startswith(_REMOTE) for path in paths):
         network = {"mirror": "--mirror", "ca_bundle": "--ca-bundle", "allow_http": "--allow-http"}
         options.refuse_ignored(ctx, network, f"without a {_REMOTE} image")
+
+
+def _refuse_empty(paths: Sequence[str], forbid: Sequence[str]) -> None:
+    if "" in forbid:
+        raise UsageError("--forbid is empty.", "Name a package, or a pattern such as 'golang.org/x/crypto/*'.")
+    if "" in paths:
+        # `Path` would take it for the working directory, and the gate would judge something else.
+        raise UsageError("A PATH is empty.", "Check the variable or command that it comes from.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +255,14 @@ class _Network:
 
 @contextmanager
 def _scan(
-    paths: list[str], table: Table, cache: Path | None, network: _Network, allowance: Allowance, bars: Progress
+    paths: list[str],
+    table: Table,
+    cache: Path | None,
+    network: _Network,
+    allowance: Allowance,
+    bars: Progress,
+    *,
+    callers: bool,
 ) -> Iterator[Iterator[Outcome]]:
     """Return the outcomes of the scan, as a context that owns its temporary directory and connections."""
     # After an interruption a thread may still write to it for a moment.
@@ -241,7 +273,7 @@ def _scan(
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        outcomes = scan(targets, Inspector(table, Path(spool)), store, bars, allowance)
+        outcomes = scan(targets, Inspector(table, Path(spool), callers=callers), store, bars, allowance)
         # Closed here, even if the caller stops early: its threads must end before their directory is removed.
         open_connections.callback(outcomes.close)
         yield outcomes

@@ -147,6 +147,9 @@ def _file(ref: str, program: Program) -> dict[str, Any]:
         "name": visible(program.path),
         "properties": _properties({key: value for key, value in found.items() if value}),
     }
+    beside = program.evidence.get("beside_module")
+    if isinstance(beside, list):
+        component["properties"] += [_property("beside-module", str(name)) for name in beside]
     if program.sha256 is not None:
         component["hashes"] = [{"alg": "SHA-256", "content": program.sha256}]
     return component

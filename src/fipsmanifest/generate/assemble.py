@@ -114,7 +114,9 @@ def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifac
                 continue
             elf = packed.finding.elf if packed.finding else None
             architecture = elf.machine if item.architecture == ANY and elf else item.architecture
-            refusal = judge_packed(component, architecture, item.artifact.name, packed, definition.modules)
+            refusal = judge_packed(
+                component, architecture, item.artifact.name, packed, definition.modules, definition.forbid
+            )
             if refusal is not None:
                 refusals.append(refusal)
     more = len(refusals) - _MOST_PACKED
@@ -134,7 +136,7 @@ def _components(
                 for item in owned
                 if item.component is component and item.finding.crypto and _is_judged_with(item, architecture, known)
             ]
-            judgement: Judgement = judge(component, architecture, subjects, definition.modules)
+            judgement: Judgement = judge(component, architecture, subjects, definition.modules, definition.forbid)
             refusals += judgement.refusals
             verdicts.append(
                 manifest.ComponentVerdict(

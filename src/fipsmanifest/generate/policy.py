@@ -26,6 +26,7 @@ _WORST_FIRST = (
 
 _GO_WITHOUT_PROOF = "Use the FIPS build of it, or declare it: requirement 'known', 'module' or an exception."
 _ANOTHER_MODULE = "Use the build with that module, or add this one to the definition's 'modules' where it may be."
+_WITHOUT_FORBIDDEN = "Build it without that, or accept it with an exception that has its verdict and the reason."
 _PACKED = (
     "Ship the program as a file of its own, or accept it with an exception that has its verdict, and the file that it "
     "is packed in as 'container'."
@@ -69,20 +70,23 @@ def judge(
     architecture: str,
     subjects: Sequence[Subject],
     families: Collection[ModuleFamily] = DEFAULT_FAMILIES,
+    forbidden: Collection[str] = (),
 ) -> Judgement:
     """Compare a component's ELF files of one architecture with its requirement (DESIGN section 4).
 
-    The rule is `find_violation`; ``families`` are the modules that the definition accepts. ``subjects`` may be empty:
-    a required module that is in no program for this architecture is a refusal, never a pass. Programs for another one,
-    which are on every node as well, must meet the requirement, too.
+    The rule is `find_violation`; ``families`` are the modules that the definition accepts, ``forbidden`` what it
+    forbids beside them. ``subjects`` may be empty: a required module that is in no program for this architecture is a
+    refusal, never a pass. Programs for another one, which are on every node as well, must meet the requirement, too.
     """
     refusals = []
     held = []
     for subject in subjects:
-        crypto, requirement = subject.finding.crypto, component.requirement_for(subject.architecture, families)
+        crypto = subject.finding.crypto
+        requirement = component.requirement_for(subject.architecture, families, forbidden)
         violation = find_violation(crypto, requirement, component.exception_for(subject.finding.path))
         if violation is not None:
-            refusals.append(_sentence(component, subject, violation.rule, _advise(crypto, violation)))
+            what_to_do = _advise(crypto, violation)
+            refusals.append(_sentence(component, subject, violation.rule, what_to_do))
         if requirement.has_module(crypto) and subject.machine == architecture:
             held.append(subject)
     if component.requirement != "known" and not held:
@@ -99,6 +103,7 @@ def judge_packed(
     artifact: str,
     packed: PackedFile,
     families: Collection[ModuleFamily] = DEFAULT_FAMILIES,
+    forbidden: Collection[str] = (),
 ) -> str | None:
     """Return why a component must not have a packed program or an unopened file; None if it may.
 
@@ -115,19 +120,23 @@ def judge_packed(
             return None
         return f"{where} {packed.problem}, but '{component.requirement}' is required. {_UNOPENED}"
     crypto = packed.finding.crypto
-    violation = find_violation(crypto, component.requirement_for(architecture, families), exception)
+    violation = find_violation(crypto, component.requirement_for(architecture, families, forbidden), exception)
     verdict = _verdict(packed.finding)
     if violation is not None:
-        what_to_do = advise(crypto) if violation.kind == "not-acceptable" else _PACKED
+        what_to_do = _advise(crypto, violation, _PACKED)
         return f"{where} is '{verdict}', but {violation.rule}. {what_to_do}"
     if exception is not None or component.requirement == "known" or _cannot_run(packed.finding):
         return None
     return f"{where} is a program ('{verdict}') that the manifest cannot list. {_PACKED}"
 
 
-def _advise(crypto: CryptoFacts | None, violation: Violation) -> str:
+def _advise(crypto: CryptoFacts | None, violation: Violation, otherwise: str | None = None) -> str:
     if violation.kind == "not-acceptable":
         return advise(crypto)
+    if violation.kind == "forbidden":
+        return _WITHOUT_FORBIDDEN
+    if otherwise is not None:
+        return otherwise
     if crypto is not None and crypto.verdict == Verdict.PROVEN and violation.kind == "requirement":
         return _ANOTHER_MODULE
     return ADVICE.get(str(crypto.evidence.get("code")), _GO_WITHOUT_PROOF) if crypto else _GO_WITHOUT_PROOF

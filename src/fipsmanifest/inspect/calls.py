@@ -62,11 +62,10 @@ def called_functions(
     by its offset in hex. The search ends when it has found enough, with ``required`` among them unless that is None, or
     more calls than a program would have.
     """
-    targets = _x86_targets if elf.facts.machine == "x86_64" else _arm_targets
     left = _MAX_CALLS
     called: set[str] = set()
     for address, size, data in _code_around(source, elf, extent):
-        found = list(islice(targets(data, size, address, extent), left))
+        found = [target for _, target in islice(calls_in(elf, data, size, address, extent.start, extent.end), left)]
         left -= len(found)
         if names is None:
             inside = (target - extent.start for target in found if extent.start <= target < extent.end)
@@ -121,13 +120,22 @@ def _steps(low: int, high: int, *, downward: bool) -> list[tuple[int, int]]:
     return pieces
 
 
-def _x86_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterator[int]:
-    """Yield targets in or near the module of ``call rel32`` (E8) and ``jmp rel32`` (E9) beginning in ``size`` bytes."""
-    # The regular expression matches only displacements whose upper half can lead into the module.
-    pattern = _x86_pattern((extent.start - address - size - 5) >> 16, (extent.end - address - 5) >> 16)
+def calls_in(elf: Elf, data: bytes, size: int, address: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield (address, target) of direct calls and jumps that begin in ``size`` bytes of code at an address.
+
+    Targets are between ``start`` and ``end``, or near. Bytes that only look like a call are not told apart; where there
+    is no instruction of that form at all, the target is an address that no function has.
+    """
+    return (_x86_calls if elf.facts.machine == "x86_64" else _arm_calls)(data, size, address, start, end)
+
+
+def _x86_calls(data: bytes, size: int, address: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield ``call rel32`` (E8) and ``jmp rel32`` (E9)."""
+    # The regular expression matches only displacements whose upper half can lead there.
+    pattern = _x86_pattern((start - address - size - 5) >> 16, (end - address - 5) >> 16)
     for match in pattern.finditer(data, 0, size + 4):
         at = match.start()
-        yield address + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
+        yield address + at, address + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
 
 
 @lru_cache(maxsize=64)
@@ -142,16 +150,16 @@ def _x86_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
     return re.compile(b"[\\xe8\\xe9](?=..(?:" + (b"|".join(choices) or b"(?!)") + b"))", re.DOTALL)
 
 
-def _arm_targets(data: bytes, size: int, address: int, extent: Extent) -> Iterator[int]:
-    """Yield targets in or near the module of ``BL`` and ``B`` (A64: imm26, in words) that begin in ``size`` bytes."""
-    pattern = _arm_pattern((extent.start - address - size) >> 18, (extent.end - address) >> 18)
+def _arm_calls(data: bytes, size: int, address: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield ``BL`` and ``B`` (A64: imm26, in words)."""
+    pattern = _arm_pattern((start - address - size) >> 18, (end - address) >> 18)
     for match in pattern.finditer(data, 0, size + 2):
         # The match is the third byte of four.
         at = match.start() - 2
         displacement = int.from_bytes(data[max(at, 0) : at + 4], "little") & 0x03FFFFFF
         target = address + at + 4 * (displacement - ((displacement & 0x02000000) << 1))
         # A match that is not at an instruction has no target, but counts as a call considered.
-        yield target if at >= 0 and (address + at) % 4 == 0 else _NOWHERE
+        yield address + at, target if at >= 0 and (address + at) % 4 == 0 else _NOWHERE
 
 
 @lru_cache(maxsize=64)

@@ -145,6 +145,14 @@ SENTENCES = {
     "oversized-build-info": "A Go program whose build info is larger than any real one.",
 }
 
+#: What keys of the evidence list that are of interest by themselves.
+EVIDENCE = {
+    "beside_module": "Packages and C libraries with cryptography that the validated module does not provide, linked "
+    "into the program; judged where `forbid` or --forbid names them.",
+    "beside_unknown": "Why beside_module may not list all: the function table cannot be read, it has too many, or "
+    "packages have names that no compiler gives them, as after obfuscation.",
+}
+
 
 def general_sentence(code: str) -> str:
     """Return the sentence of a code without a program that it is about; raises `KeyError` for an unknown code."""

@@ -17,6 +17,9 @@ from ..model.finding import GoFacts
 from .elf import Elf
 from .source import WINDOW, ByteSource, find
 
+LATEST = "latest"
+"""The version of a program that has the module of its own toolchain, not a snapshot (``cmd/go``)."""
+
 _MAGIC = b"\xff Go fipsinfo \xff\0"
 _KEY = bytes(32)
 _PREFIX = b"go fips object v1\n"

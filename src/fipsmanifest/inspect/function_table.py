@@ -58,6 +58,11 @@ class FunctionTable:
     """Ranges of the file that are mapped, in whole pages: the runtime can read names from all of these, regardless of
     the table's header."""
 
+    @property
+    def names_apart(self) -> bool:
+        """Whether the table can be read, and its range of names has nothing else (Go 1.16 and later)."""
+        return self.offset is not None and self.names[0][0] > self.offset
+
     def first(
         self, source: ByteSource, prefixes: tuple[bytes, ...], but: re.Pattern[bytes] | None = None
     ) -> NamedFunction | None:

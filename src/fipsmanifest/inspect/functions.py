@@ -125,6 +125,19 @@ class FunctionIndex:
             return None
         return [Function(self._name(name), self._base + own, self._base + after) for name, own, after in records]
 
+    def name_around(self, address: int) -> str | None:
+        """Return the name of the function whose code an address is in; None where it is in none."""
+        number = self._number(address + 1) - 1
+        record = next(self._listed.records(number, number + 1), None)
+        inside = record is not None and self._base + record[1] <= address < self._base + record[2]
+        return self._name(record[0]) if record is not None and inside else None
+
+    def all(self) -> Iterator[tuple[int, int]]:
+        """Yield (address of the first byte, offset of the name in the file) of each function, in their order."""
+        first, _ = self._names
+        for name, own, _ in self._listed.records(0, self._listed.count):
+            yield self._base + own, first + name
+
     def name_at(self, address: int) -> str | None:
         """Return the name of the function that begins at an address; None where none does."""
         if address not in self._known:

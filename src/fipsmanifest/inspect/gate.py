@@ -35,9 +35,7 @@ _MAX_LISTED = 20
 class RefusedProgram(Refused):
     """One program that may not pass."""
 
-    reason = "not-proven"
-
-    def __init__(self, item: LocatedFinding, rule: str, advice: str) -> None:
+    def __init__(self, item: LocatedFinding, rule: str, advice: str, reason: str = "not-proven") -> None:
         """Refuse ``item`` because of ``rule``, a clause."""
         crypto = item.finding.crypto
         self.path = item.finding.path
@@ -46,7 +44,7 @@ class RefusedProgram(Refused):
         self.cause = str(crypto.evidence.get("code", "")) if crypto else ""
         self.rule = rule
         self.why = describe_verdict(crypto) if crypto else ""
-        super().__init__(f"{self.where} is '{self.verdict}', and {rule}: {self.why}", advice)
+        super().__init__(f"{self.where} is '{self.verdict}', and {rule}: {self.why}", advice, reason=reason)
 
     @property
     def where(self) -> str:
@@ -105,6 +103,8 @@ def _combine(group: list[FipsManifestError]) -> FipsManifestError:
     lines += ["  " + error.where.replace("\n", "\\n") for error in refused[:_MAX_LISTED]]
     if more > 0:
         lines.append(f"  and {more} more, which --json lists")
+    if first.reason == "forbidden":
+        return Refused("\n".join(lines), first.advice, reason="forbidden")
     return Refused("\n".join(lines), first.advice, reason="not-proven")
 
 
@@ -175,9 +175,10 @@ class Gate:
         exception = self._use_exception(path, item.container, unopened=False)
         violation = find_violation(crypto, self._requirement, exception)
         if violation is not None:
-            required = violation.kind == "requirement" or exception is not None
+            required = violation.kind in ("requirement", "forbidden") or exception is not None
             rule = violation.rule if required else f"'{PROVEN.name}' is required"
-            self._refusals.append(RefusedProgram(item, rule, _advise(crypto, violation)))
+            reason = "forbidden" if violation.kind == "forbidden" else "not-proven"
+            self._refusals.append(RefusedProgram(item, rule, _advise(crypto, violation), reason))
         elif exception is not None:
             self._accepted.append(AppliedException(path, item.container, crypto.verdict, exception.reason))
 
@@ -215,6 +216,8 @@ def _advise(crypto: CryptoFacts, violation: Violation) -> str:
         return advise(crypto)
     if violation.kind == "requirement":
         return ADVICE.get(str(crypto.evidence.get("code"))) or _ADVICE.get(crypto.verdict, _BUILD_IT)
+    if violation.kind == "forbidden":
+        return "Build it without that, or accept it with --exceptions, the verdict that it has, and the reason."
     if crypto.verdict is Verdict.PROVEN or crypto.verdict in WITHOUT_CRYPTO:
         return "Remove the exception: the program does not need one."
     return "Find out why it is not what the exception expects, before you change the exception."

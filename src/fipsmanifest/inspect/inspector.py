@@ -21,8 +21,10 @@ from ..archive.member import Content, Damaged, Mark, Member
 from ..errors import Incomplete, Refused, UsageError
 from ..model.finding import CryptoFacts, ElfFacts, Finding, GoFacts, Verdict
 from . import (
+    beside,
     boring,
     buildinfo,
+    callers,
     compiler,
     dependencies,
     dynamic_calls,
@@ -69,10 +71,14 @@ class ElfAnalysis:
 class Inspector:
     """Inspects files against a table of modules. It has no state between files and may be shared by threads."""
 
-    def __init__(self, table: Table, spool: Path) -> None:
-        """Compare with ``table``; put large ELF files into unlinked temporary files in the directory ``spool``."""
+    def __init__(self, table: Table, spool: Path, *, callers: bool = False) -> None:
+        """Compare with ``table``; put large ELF files into unlinked temporary files in the directory ``spool``.
+
+        ``callers`` searches all code for calls of what is beside the module, which takes as long again.
+        """
         self._table = table
         self._spool = spool
+        self._callers = callers
 
     @property
     def spool(self) -> Path:
@@ -158,7 +164,7 @@ class Inspector:
             spend()
             if not head:
                 head = bytes(buffer[:4])
-                begun = start_analysis(source, self._table) if head == elf.MAGIC else None
+                begun = start_analysis(source, self._table, self._callers) if head == elf.MAGIC else None
             digest.update(view[:length])
             if show is not None:
                 show(buffer if length == len(buffer) else bytes(view[:length]))
@@ -182,12 +188,13 @@ class Inspector:
             pieces: list[bytes] = []
             digest = _hash_through(path, size, first, content, pieces)
             finding = _file_finding(path, mode, size, digest, mark, first[:4])
-            return _with_analysis(finding, analyze(Buffer(b"".join(pieces)), self._table))
+            return _with_analysis(finding, analyze(Buffer(b"".join(pieces)), self._table, self._callers))
         try:
             with tempfile.TemporaryFile(dir=self._spool, buffering=0) as spooled:
                 digest = _hash_through(path, size, first, content, spooled)
                 finding = _file_finding(path, mode, size, digest, mark, first[:4])
-                return _with_analysis(finding, analyze(OpenFile(spooled.fileno(), size), self._table))
+                source = OpenFile(spooled.fileno(), size)
+                return _with_analysis(finding, analyze(source, self._table, self._callers))
         except OSError as error:
             raise Incomplete(
                 f"{path} cannot be written to {self._spool}: {error.strerror}.",
@@ -222,7 +229,10 @@ class Session:
 class ProgramAnalyzer:
     """The analysis of a Go program, which takes the file's bytes as they are read for hashing, or reads them itself."""
 
-    def __init__(self, source: ByteSource, table: Table, headers: elf.Elf, go: GoFacts | None) -> None:
+    def __init__(
+        self, source: ByteSource, table: Table, headers: elf.Elf, go: GoFacts | None, *, with_callers: bool
+    ) -> None:
+        self._with_callers = with_callers
         self._source = source
         self._table = table
         self._headers = headers
@@ -239,12 +249,22 @@ class ProgramAnalyzer:
             self._swept = sweep(self._source, self._headers, self._table.of(self._headers.facts.machine))
         try:
             crypto = _judge_crypto(self._source, self._headers, self._go, self._table, self._swept)
+            crypto = self._with_beside(crypto)
         except elf.UnreadableElf as error:
             crypto = verdict.unreadable(error.code)
         return ElfAnalysis(self._headers.facts, self._go, crypto)
 
+    def _with_beside(self, crypto: CryptoFacts) -> CryptoFacts:
+        """Add what is beside the module to the verdict on a program that can be judged."""
+        if self._go is None or crypto.verdict == Verdict.UNREADABLE:
+            return crypto
+        names = function_table.read(self._source, self._headers)
+        found = beside.find(self._source, self._headers, names, self._go, crypto)
+        calling = callers.find(self._source, self._headers, names, found.packages) if self._with_callers else None
+        return replace(crypto, evidence={**crypto.evidence, **found.evidence}, callers=calling)
 
-def start_analysis(source: ByteSource, table: Table) -> ProgramAnalyzer | ElfAnalysis:
+
+def start_analysis(source: ByteSource, table: Table, with_callers: bool = False) -> ProgramAnalyzer | ElfAnalysis:
     """Read an ELF file's headers and build info; return the analysis if these are enough for a verdict."""
     facts, go = None, None
     try:
@@ -259,12 +279,17 @@ def start_analysis(source: ByteSource, table: Table) -> ProgramAnalyzer | ElfAna
         code = "debugging-information" if elf_reader.claims_debug_only(source) else error.code
         return ElfAnalysis(facts, go, verdict.unreadable(code))
     settled = _judge_without_build_info(source, headers) if go is None else None
-    return ElfAnalysis(facts, None, settled) if settled else ProgramAnalyzer(source, table, headers, go)
+    if settled is not None:
+        return ElfAnalysis(facts, None, settled)
+    return ProgramAnalyzer(source, table, headers, go, with_callers=with_callers)
 
 
-def analyze(source: ByteSource, table: Table) -> ElfAnalysis:
-    """Analyze an ELF file. Its content never causes an exception."""
-    begun = start_analysis(source, table)
+def analyze(source: ByteSource, table: Table, with_callers: bool = False) -> ElfAnalysis:
+    """Analyze an ELF file; ``with_callers`` also finds who calls what is beside the module.
+
+    Its content never causes an exception.
+    """
+    begun = start_analysis(source, table, with_callers)
     return begun.finish() if isinstance(begun, ProgramAnalyzer) else begun
 
 

@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .source import ByteSource, windows
 
@@ -73,6 +74,10 @@ _ALGORITHMS = (
 _SEGMENT = re.compile(rf"(?:go-?)?(?:{_ALGORITHMS})(?:-?(?:simd|go|asm|x|x4|x8|block|arx|v[0-9]+))?")
 #: golang.org/x/crypto, also copied to another path.
 _X_CRYPTO = re.compile(r"(?:^|/)x/crypto(?:/|$)")
+#: Packages of Go's own with algorithms that are not named after them.
+_OWN = re.compile(r"crypto/(des|dsa|internal/(fips140/)?nistec)")
+#: Packages below ``x/crypto`` that encode, or read from a terminal.
+_WITHOUT_ALGORITHMS = re.compile(r"(?:^|/)x/crypto/(?:cryptobyte(?:/asn1)?|openpgp/errors|ssh/terminal)$")
 _SUBTLE = re.compile(r"(?:^|/)crypto/(?:internal/)?(?:fips140/)?(?:subtle|alias|constanttime)$")
 
 #: Libraries of cryptography: file names for the loader or ``dlopen``, and strings in the libraries' own code.
@@ -171,14 +176,30 @@ def packages(functions: Iterable[str]) -> list[str]:
 
 
 def _is_cryptography(path: str) -> bool:
-    if _SUBTLE.search(path):
-        return False
     within = path.rpartition("/vendor/")[2].removeprefix("vendor/")
-    return (
+    named = (
         within.startswith(_MODULES)
-        or _X_CRYPTO.search(path) is not None
-        or any(_SEGMENT.fullmatch(segment.lower().replace("_", "-")) for segment in within.split("/"))
+        or any(map(_is_algorithm, within.split("/")))
+        or ("x/crypto" in path and _X_CRYPTO.search(path) is not None)
     )
+    return named and not _SUBTLE.search(path)
+
+
+#: The paths of a program, and those of several, have most elements in common.
+@lru_cache(maxsize=1 << 14)
+def _is_algorithm(segment: str) -> bool:
+    return _SEGMENT.fullmatch(segment.lower().replace("_", "-")) is not None
+
+
+def has_algorithms(path: str) -> bool:
+    """Return whether a package has algorithms of cryptography, by its import path; Go's own packages may have, too."""
+    named = _is_cryptography(path) or _OWN.fullmatch(path) is not None
+    return named and not _WITHOUT_ALGORITHMS.search(path)
+
+
+def is_library(name: str) -> bool:
+    """Return whether a shared library is known for cryptography, by its name."""
+    return any(text in name.encode() for text in _LIBRARIES)
 
 
 def libraries(source: ByteSource, ranges: Iterable[tuple[int, int]]) -> list[str]:

@@ -98,4 +98,9 @@ def _crypto(crypto: CryptoFacts) -> dict[str, Any]:
     entry: dict[str, Any] = {"verdict": str(crypto.verdict), "evidence": dict(crypto.evidence)}
     if crypto.module:
         entry["module"] = crypto.module.id
+    if crypto.callers is not None:
+        entry["callers"] = {
+            package: {"functions": list(found.functions), "more": found.more}
+            for package, found in sorted(crypto.callers.items())
+        }
     return entry

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from . import fipsinfo
 from .elf import Elf
 from .function_table import FunctionTable, NamedFunction
 from .source import ByteSource, find
@@ -30,7 +31,6 @@ _CRYPTO = (b"\0crypto/", b"\0vendor/golang.org/x/crypto/", b"\0golang.org/x/cryp
 _NEUTRAL = re.compile(rb"crypto/(internal/(fips140/(v[0-9][A-Za-z0-9.-]*/)?)?)?(subtle|alias|constanttime)[./]")
 #: Go's native module of the toolchain's own version, and of one of its snapshots.
 _FIPS140 = b"\0crypto/internal/fips140/"
-_LATEST = "latest"
 _VERSION = re.compile(r"v[0-9][A-Za-z0-9.-]{0,60}")
 _SNAPSHOT = re.compile(_FIPS140[1:] + rb"v[0-9]|" + _NEUTRAL.pattern)
 _BORING = (b"\0crypto/internal/boring._Cfunc__goboringcrypto_",)
@@ -93,7 +93,7 @@ def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> P
     (``cmd/go``).
     """
     native = None
-    if fips140 == _LATEST:
+    if fips140 == fipsinfo.LATEST:
         native = table.first(source, (_FIPS140,), _SNAPSHOT)
     elif fips140 is not None and _VERSION.fullmatch(fips140):
         native = table.first(source, (_FIPS140 + fips140.encode() + b"/",))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
 from .finding import CryptoFacts, DetectedModule, ModuleFamily, Verdict
@@ -48,6 +49,10 @@ _ADVICE_TAMPERED = "Do not ship it. Find out where it was changed, and get the p
 _ADVICE_UNREADABLE = "Inspect the program as it will run: whole, not packed, and with its build info."
 
 
+#: Forbidden packages that a rule names.
+_MAX_NAMED = 4
+
+
 class Expectation(Protocol):
     """What an exception expects of a program."""
 
@@ -74,6 +79,8 @@ class Requirement:
     """Digests (hex) of the modules with a certificate of the standard that is required; None where none is required."""
     standard: str | None = None
     """The standard of `certified` (``140-3``), for reports."""
+    forbidden: Collection[str] = ()
+    """Globs over packages and libraries with cryptography beside the module that no program may have."""
 
     def has_module(self, crypto: CryptoFacts | None) -> bool:
         """Return whether a program contains a module that meets the requirement."""
@@ -99,6 +106,29 @@ class Requirement:
             return f"the module has to be {' or '.join(sorted(self.families))}, not {crypto.module.family}"
         return "the module has no certificate of the standard that is required"
 
+    def find_forbidden(self, crypto: CryptoFacts | None) -> str | None:
+        """Return the rule that a program violates by what it has beside the module, a clause; None where it may pass.
+
+        Programs in other languages have nothing that is judged. ``known`` forbids nothing.
+        """
+        if not self.forbidden or self.name == "known" or crypto is None or crypto.verdict == Verdict.NOT_GO:
+            return None
+        found = crypto.evidence.get("beside_module")
+        unknown = crypto.evidence.get("beside_unknown")
+        names = [str(name) for name in found if self._forbids(str(name))] if isinstance(found, list) else []
+        if names:
+            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+            verb = "is" if len(names) == 1 else "are"
+            return f"{', '.join(names[:_MAX_NAMED])}{more} beside the module {verb} forbidden"
+        if unknown is not None or not isinstance(found, list):
+            return f"its packages cannot be compared with what is forbidden ({unknown or 'not listed'})"
+        return None
+
+    def _forbids(self, name: str) -> bool:
+        """Return whether a package is forbidden, by its path or by that below a ``vendor`` directory of a module."""
+        paths = {name, name.rpartition("/vendor/")[2]}
+        return any(fnmatchcase(path, glob) for glob in self.forbidden for path in paths)
+
     def is_met(self, crypto: CryptoFacts | None) -> bool:
         """Return whether a program meets the requirement, or has no cryptography."""
         if self.name == "known" or (crypto is not None and crypto.verdict in WITHOUT_CRYPTO):
@@ -114,8 +144,9 @@ PROVEN = Requirement("proven")
 class Violation:
     """Why a program is refused."""
 
-    kind: Literal["not-acceptable", "requirement", "exception"]
-    """Whether no exception could accept it, it does not meet the requirement, or not what its exception expects."""
+    kind: Literal["not-acceptable", "requirement", "exception", "forbidden"]
+    """Whether no exception could accept it, it does not meet the requirement, it is not what its exception expects, or
+    it has cryptography beside the module that is forbidden."""
     rule: str
     """The rule that it violates, a clause."""
 
@@ -137,7 +168,8 @@ def find_violation(
         return None
     if not requirement.is_met(crypto):
         return Violation("requirement", requirement.rule_for(crypto))
-    return None
+    rule = requirement.find_forbidden(crypto)
+    return Violation("forbidden", rule) if rule is not None else None
 
 
 def reason_not_acceptable(crypto: CryptoFacts | None) -> str | None:

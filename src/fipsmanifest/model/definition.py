@@ -140,10 +140,18 @@ class Component(Table):
     """Its programs that are not what is required, and why that is right. With ``container``, a glob over the files that
     are archives, they are for what is packed in these; with ``unopened``, for files that are not opened."""
 
-    def requirement_for(self, architecture: str, families: Collection[ModuleFamily] = DEFAULT_FAMILIES) -> Requirement:
-        """Return the rule for its programs of an architecture; ``families`` are those that the definition accepts."""
+    def requirement_for(
+        self,
+        architecture: str,
+        families: Collection[ModuleFamily] = DEFAULT_FAMILIES,
+        forbidden: Collection[str] = (),
+    ) -> Requirement:
+        """Return the rule for its programs of an architecture.
+
+        ``families`` are those that the definition accepts, ``forbidden`` what it forbids beside the module.
+        """
         digest = self.modules.get(architecture)
-        return Requirement(self.requirement, (digest,) if digest is not None else (), families)
+        return Requirement(self.requirement, (digest,) if digest is not None else (), families, forbidden=forbidden)
 
     def exception_for(
         self, path: str, container: str | None = None, *, unopened: bool = False
@@ -219,6 +227,9 @@ class Definition(Table):
     """When consumers stop accepting the manifest; None for never."""
     modules: tuple[ModuleFamily, ...] = Field(default=DEFAULT_FAMILIES, min_length=1)
     """The families of modules that are accepted where a component requires ``proven``."""
+    forbid: tuple[Text, ...] = ()
+    """Globs over import paths of packages, and names of libraries in C, with cryptography beside the module: no Go
+    program may have one, except in components that require nothing (``known``) and where an exception accepts it."""
     architectures: tuple[Literal["x86_64", "aarch64"], ...] = Field(min_length=1)
     operating_systems: tuple[OperatingSystem, ...] = Field(min_length=1)
     sources: tuple[Source, ...] = Field(min_length=1)

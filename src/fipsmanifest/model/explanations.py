@@ -127,6 +127,12 @@ REASONS = (
         "An artifact is not the one that the lock pins.",
         "`definitions lock --update`, if wanted.",
     ),
+    Reason(
+        "forbidden",
+        (5,),
+        "A program has cryptography beside the module that is forbidden.",
+        "Build it without that, or accept it with an exception.",
+    ),
     Reason("no-lock", (5,), "There is no lock to compare with.", "Use --first-lock, and commit the lock."),
     Reason(
         "not-derived", (5,), "A manifest does not follow from its definition, lock and facts.", "Generate it again."

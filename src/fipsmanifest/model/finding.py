@@ -89,6 +89,16 @@ class DetectedModule:
 
 
 @dataclass(frozen=True, slots=True)
+class Callers:
+    """The functions that call functions of a package."""
+
+    functions: tuple[str, ...]
+    """The first few, by name."""
+    more: int
+    """How many others there are."""
+
+
+@dataclass(frozen=True, slots=True)
 class CryptoFacts:
     """The verdict on an ELF file, with its evidence."""
 
@@ -98,6 +108,8 @@ class CryptoFacts:
     """The module that was recognized."""
     evidence: Evidence
     """Codes, offsets, counts and digests."""
+    callers: Mapping[str, Callers] | None = None
+    """By package of ``beside_module``; None where calls were not searched for."""
 
 
 @dataclass(frozen=True, slots=True)
