@@ -1,4 +1,4 @@
-"""`not-go` takes the absence of every sign of Go, of its own compiler and of gccgo."""
+"""`not-go` takes the absence of every sign of Go: of its own compiler, of gccgo and of TinyGo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
-from tests.support import edits, programs
+from tests.support import edits, programs, toolchains
 
 from .forgeries import section_headers_at
 
@@ -110,6 +110,28 @@ def test_a_stripped_program_of_gccgo_is_known_by_its_export_data(tmp_path: Path)
     program, section = tmp_path / "out", f".go_export={tmp_path / 'export'}"
     subprocess.run(["objcopy", "--add-section", section, program], check=True)
     assert judged(program.read_bytes()) == ("plain", "other-compiler")
+
+
+#: What Debian builds with gccgo (``scripts/debian-programs``): Go's own tools, and the library that they need.
+REAL = ("usr/bin/x86_64-linux-gnu-gofmt-12", "usr/lib/gcc/x86_64-linux-gnu/12/test2json")
+
+
+@toolchains.on_debian_12
+@pytest.mark.parametrize("program", REAL)
+def test_a_real_program_of_gccgo_is_plain_with_and_without_its_sections(program: str) -> None:
+    path = Path(__file__).parents[2] / ".cache/debian/gccgo-12" / program
+    assert path.exists(), f"{path} is missing: run scripts/debian-programs"
+    data = path.read_bytes()
+    assert judged(data) == ("plain", "other-compiler")
+    assert judged(edits.without_sections(data)) == ("plain", "other-compiler")
+
+
+def test_a_program_of_tinygo_is_plain() -> None:
+    # As its runtime has it (src/runtime/panic.go); it has no build info, and none of the tables of Go's linker.
+    text = bytes(64) + b"panic: runtime error at : index out of range"
+    assert judged(edits.hand_made(b"\x90" * 4096, text)) == ("plain", "other-compiler")
+    # The same in Go's own words, which a program in another language may quote.
+    assert judged(edits.hand_made(b"\x90" * 4096, text.replace(b" at ", b" is ")))[0] != "plain"
 
 
 @pytest.mark.parametrize("machine", [62, 183, 21])

@@ -153,8 +153,23 @@ PROVEN: dict[str, Callable[[], Path | bytes]] = {
     "go1.26 arm64, TLS": lambda: native_tls(goarch="arm64"),
     "go1.26 arm64, position-independent": lambda: native(goarch="arm64", buildmode="pie"),
     "go1.27 arm64, TLS": lambda: native_tls(toolchains.GO_1_27, goarch="arm64"),
+    "go1.26, position-independent, relative relocations packed": lambda: relative_relocations(),
+    "go1.26 arm64, all calls through trampolines": lambda: trampolines(),
     "go1.26, v3": lambda: native(environment={"GOAMD64": "v3"}),
 }
+
+
+def relative_relocations() -> bytes:
+    """With DT_RELR, as newer distributions link all that is position-independent."""
+    options = "-linkmode=external -extldflags=-Wl,-z,pack-relative-relocs"
+    data = native(cgo=True, buildmode="pie", ldflags=options).read_bytes()
+    assert ELFFile(io.BytesIO(data)).get_section_by_name(".relr.dyn") is not None
+    return data
+
+
+def trampolines() -> bytes:
+    """As the linker does in programs with more than 128 MB of code, where a call's own distance is too far."""
+    return native(goarch="arm64", ldflags="-debugtramp=2").read_bytes()
 
 
 def _bytes(made: Path | bytes) -> bytes:
@@ -307,6 +322,36 @@ def variable_by_relocation() -> bytes:
     return _with_last_relocation(data, variable["st_value"] // 8 * 8, 1)
 
 
+def variable_by_relative_relocation() -> bytes:
+    """The last word of the packed table is one of the module's variables, to which the loader adds an address."""
+    data = relative_relocations()
+    wanted = re.compile(r"crypto/internal/fips140/.*/check\.Verified")
+    (variable,) = (s for s in _section(data, ".symtab").iter_symbols() if wanted.fullmatch(s.name))
+    offset, _, size = edits.section(data, ".relr.dyn")
+    return edits.put(data, offset + size - 8, struct.pack("<Q", variable["st_value"] // 8 * 8))
+
+
+def trampoline_elsewhere() -> bytes:
+    """A trampoline of the module that leads behind the start of its function; the sum is redone."""
+    program = Program(trampolines())
+    (start, end) = program.ranges[0]
+    symbols = _section(program.data, ".symtab").iter_symbols()
+    places = [s["st_value"] for s in symbols if "-tramp" in s.name and start <= s["st_value"] < end]
+    assert len(places) > 10
+    # The offset of the second instruction, ADD: twelve bits from bit 10 on.
+    word = struct.unpack("<I", program.read(places[0] + 4, 4))[0]
+    return program.put(places[0] + 4, struct.pack("<I", word ^ 4 << 10)).summed()
+
+
+def trampoline_of_other_code() -> bytes:
+    """What has a trampoline's name and is none: its last instruction returns."""
+    program = Program(trampolines())
+    (start, end) = program.ranges[0]
+    symbols = _section(program.data, ".symtab").iter_symbols()
+    place = next(s["st_value"] for s in symbols if "-tramp" in s.name and start <= s["st_value"] < end)
+    return program.put(place + 8, struct.pack("<I", 0xD65F03C0)).summed()
+
+
 def _section(data: bytes, name: str) -> Any:
     return ELFFile(io.BytesIO(data)).get_section_by_name(name)
 
@@ -339,6 +384,13 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "the mode, by the linker": (mode_by_linker, "contradicted", "native-mode-differs"),
     "the mode, by a relocation": (mode_by_relocation, "other-module", "native-mode-unknown"),
     "a variable of the module, by a relocation": (variable_by_relocation, "contradicted", "native-target-differs"),
+    "a variable of the module, by a packed relocation": (
+        variable_by_relative_relocation,
+        "contradicted",
+        "native-target-differs",
+    ),
+    "a trampoline that leads elsewhere": (trampoline_elsewhere, "contradicted", "native-target-differs"),
+    "a trampoline of other code": (trampoline_of_other_code, "contradicted", "native-function-unknown"),
     "build info of another release": (lambda: other_release("go1.25.5"), "contradicted", "native-function-differs"),
     "build info of a release without reference": (lambda: other_release("go1.26.99"), "other-module", "go-native"),
     "build info of a level without reference": (other_level, "other-module", "go-native"),
@@ -355,6 +407,13 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "native-build-flags",
     ),
 }
+
+
+def test_a_native_module_that_is_not_proven_is_named_by_no_id() -> None:
+    # Its sum, which differs between programs, is evidence.
+    found = expect(FORGERIES["mode off"][0](), "other-module", "native-mode-off")
+    assert found.crypto.module is None
+    assert len(str(found.crypto.evidence["fipsinfo_sum"])) == 64
 
 
 @pytest.mark.parametrize("name", FORGERIES)

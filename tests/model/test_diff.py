@@ -108,3 +108,10 @@ def test_no_key_of_a_manifest_is_left_out(key: str) -> None:
     del new[key]
 
     assert {item.section for item in compare(document(), new)} == {key}
+
+
+def test_a_module_that_is_in_process_is_shown_as_such_until_it_has_a_certificate() -> None:
+    module = {"name": "m", "algorithm": "sha256-source", "digest": "ab" * 32, "architecture": "x86_64"}
+    before = document(modules={"m": {**module, "validation": "in-process"}})
+    (shown,) = (item for item in compare(before, document(modules={"m": module})) if item.subject == "module m")
+    assert (shown.before, shown.after) == (f"{'ab' * 32} (in process, no certificate)", "ab" * 32)

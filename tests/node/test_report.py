@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import fipsmanifest
-from fipsmanifest.node import host, report
+from fipsmanifest.node import host, provenance, report
 from fipsmanifest.node.checks import files
 from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result
@@ -199,3 +199,11 @@ def test_text_says_whose_hash_it_was() -> None:
 def test_colour_is_for_terminals() -> None:
     assert "\x1b[31m[FAIL]" in report.to_text(made(Result("files", "x", FAIL)), colour=True)
     assert "\x1b" not in report.to_text(made(Result("files", "x", FAIL)))
+
+
+def test_a_module_that_is_in_process_is_told_as_such_and_has_no_certificate() -> None:
+    module = {"name": "Go Cryptographic Module v1.26.0", "digest": "ab" * 32, "validation": "in-process"}
+    (described,) = provenance.modules({"modules": {"go-native-v1.26.0-x86_64": module}}, "2026-11-29")
+    line = provenance.module_line(described)
+    assert line == "Module: Go Cryptographic Module v1.26.0 go-native-v1.26.0-x86_64, in process, no certificate"
+    assert described["certificates"] == []

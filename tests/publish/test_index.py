@@ -326,3 +326,14 @@ def test_an_empty_bucket_has_a_page_that_says_so() -> None:
 def test_our_own_page_is_known_and_no_other() -> None:
     assert is_ours("index.html", render(BOTH))
     assert not is_ours("index.html", b"<!DOCTYPE html><title>Welcome</title>")
+
+
+def test_a_module_that_is_in_process_is_named_as_such_and_never_as_a_certificate() -> None:
+    name = "Go Cryptographic Module v1.26.0"
+    part = PublishedComponent("kubelet", "x86_64", "proven", "proven", (name,), in_process=(name,))
+    found = dataclasses.replace(record(), components=(part,), modules=(name,), certificates=())
+    text = " ".join(_Page(render(index.contents([found], [TOOL]))).text.split())
+    assert f"{name} is in process of validation: it has no certificate." in text
+    assert "none: in process" in text
+    assert "No certificate is named by the manifests." in text
+    assert "in process" not in _Page(render(BOTH)).text

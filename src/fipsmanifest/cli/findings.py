@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ..errors import FipsManifestError
 from ..inspect.gate import AppliedException, GateDecision, RefusedProgram, group_by_cause
 from ..inspect.nested import LocatedFinding, UnopenedContainer
 from ..inspect.serialization import module_to_json, to_json
-from ..inspect.table import Row, Table
+from ..inspect.table import Certificate, Table
 from ..inspect.verdict import describe_verdict
 from ..model.artifact import SkippedPart
-from ..model.finding import CryptoFacts, DetectedModule, Verdict
+from ..model.finding import IN_PROCESS, CryptoFacts, DetectedModule, Verdict
 from ..progress import Progress
 from . import columns, output
 from .columns import Column
@@ -318,26 +318,38 @@ class _Modules:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._seen: set[str] = set()
+        self._seen: dict[str, DetectedModule] = {}
 
     def add(self, crypto: CryptoFacts) -> None:
         """Add the module of a program."""
         if crypto.module is not None and crypto.module.row is not None:
-            self._seen.add(crypto.module.id)
+            self._seen[crypto.module.id] = crypto.module
 
     def lines(self) -> list[str]:
         """Return a line for each certificate, and for each module without one."""
         rows = [row for row in self._table.rows if row.id in self._seen]
-        return [line for row in rows for line in _covered(row, _today())]
+        boring = [line for row in rows for line in _covered(row.id, row.row, row.certificates, row.claimed_by)]
+        return [*boring, *(line for name in sorted(self._seen) for line in self._native(self._seen[name]))]
+
+    def _native(self, module: DetectedModule) -> list[str]:
+        row = next((row for row in self._table.native if row.source == module.digest), None)
+        if module.family != "go-native" or module.row is None or row is None:
+            return []
+        if module.row == "shipped" and row.validation == "in-process":
+            return [f"module {module.id}: {IN_PROCESS}"]
+        claimed_by = self._table.references.claimed_by(module.digest) or ""
+        return _covered(module.id, module.row, row.certificates, claimed_by)
 
 
-def _covered(row: Row, today: date) -> list[str]:
-    if row.row == "local":
-        return [f"module {row.id}: local, claimed by {row.claimed_by}; no certificate is known"]
+def _covered(
+    name: str, row: Literal["shipped", "local"], certificates: Sequence[Certificate], claimed_by: str
+) -> list[str]:
+    if row == "local":
+        return [f"module {name}: local, claimed by {claimed_by}; no certificate is known"]
     return [
-        f"module {row.id}: {item.standard} certificate {item.number} ({item.holder}), {item.standing(today)}"
-        for item in row.certificates
-    ] or [f"module {row.id}: no certificate is known"]
+        f"module {name}: {item.standard} certificate {item.number} ({item.holder}), {item.standing(_today())}"
+        for item in certificates
+    ] or [f"module {name}: no certificate is known"]
 
 
 def _module(seen: DetectedModule, table: Table) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..inspect.native.library import SUFFIX
 from ..inspect.native.reference import Origin, encode
 from ..inspect.native.sources import snapshots
 from ..inspect.table import Certificate, NativeRow, Table, emit, extended, load
+from ..model.finding import IN_PROCESS
 from ..state import durable
 from ..trust.store import load_trust
 from ..workflows import certificates, verification
@@ -109,7 +110,7 @@ def list_(modules: options.Modules = None, references: options.References = None
                 row.version,
                 row.source[:16],
                 ", ".join(f"{item.number} ({item.standard}, {item.status(today)})" for item in row.certificates)
-                or ("in process, no certificate" if row.validation == "in-process" else "no certificate"),
+                or (IN_PROCESS if row.validation == "in-process" else "no certificate"),
                 ", ".join(sorted({origin.go for origin in _origins(row, table)})) or "none",
             ]
             for row in table.native

@@ -52,6 +52,7 @@ class NodeModule(_Object):
     commit: str | None = None
     digest: str | None = None
     claimed_by: str | None = None
+    validation: str | None = None
     certificates: list[Certificate] = []
 
 

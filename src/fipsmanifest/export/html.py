@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..inspect.descriptions import VERDICTS
-from ..model.finding import Verdict
+from ..model.finding import IN_PROCESS, Verdict
 from . import htmlparts as parts
 from .documents import ClusterDocument, Inspection, NodeReport, Source
 from .htmlparts import Badge, BadgeKind, Cell, code, text
@@ -313,12 +313,13 @@ def _modules(source: Source) -> list[str]:
             for one in certificates
         ]
         claimed = [f"claimed by {module.claimed_by}"] if module.claimed_by else []
+        unfinished = IN_PROCESS if module.validation == "in-process" else "no certificate is known"
         rows.append(
             [
                 text(name),
                 text(f"{module.name} {module.commit or ''}".strip()),
                 code(module.digest),
-                text("; ".join(covered + claimed) or "no certificate is known"),
+                text("; ".join(covered + claimed) or unfinished),
             ]
         )
     heads = ("Module", "Name and commit", "Integrity digest", "Certificates")

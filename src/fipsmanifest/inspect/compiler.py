@@ -1,4 +1,4 @@
-"""Detection of Go programs and libraries and their compiler, independent of build info.
+"""Detection of Go programs and libraries and their compiler, independent of build info: Go's own, gccgo or TinyGo.
 
 ``not-go`` lets a file pass, so it requires the absence of several independent signs. Sections and the build ID note are
 for tools and can be removed; the magic of the function table is checked by the runtime when it starts, the entry code
@@ -13,7 +13,7 @@ from . import function_table
 from .elf import Elf, Segment
 from .source import ByteSource, find, windows
 
-Compiler = Literal["gc", "gccgo"]
+Compiler = Literal["gc", "gccgo", "tinygo"]
 
 #: Sections of Go's own linker (``cmd/link/internal/ld``).
 _SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".gosymtab", ".go.buildinfo", ".go.module", ".note.go.buildid")
@@ -23,6 +23,9 @@ _GCCGO_SECTION = ".go_export"
 _GCCGO_LIBRARY = b"\0libgo.so."
 #: A part of file names in error messages of gccgo's runtime, which is written in C.
 _GCCGO_RUNTIME = b"/libgo/runtime/"
+#: What TinyGo's runtime prints on Linux before the address of an error, also on a signal (``src/runtime/panic.go``,
+#: ``runtime_unix.go``). Go's own has the two parts of it apart.
+_TINYGO_RUNTIME = b"panic: runtime error at "
 
 #: Messages of the runtime (``runtime/panic.go``, ``chan.go``, ``proc.go``, ``error.go``), in all tested programs of Go
 #: 1.16 to 1.27 and of gccgo 12; none of 3,000 other ELF files of Debian 12 has one.
@@ -62,6 +65,8 @@ def detect(source: ByteSource, elf: Elf) -> Compiler | None:
         for _, data in windows(source, segment.offset, segment.end, _LONGEST):
             if _GCCGO_RUNTIME in data or _GCCGO_LIBRARY in data:
                 return "gccgo"
+            if _TINYGO_RUNTIME in data:
+                return "tinygo"
             messages.update(message for message in _MESSAGES if message in data)
     if len(messages) >= _ENOUGH_MESSAGES or _has_go_entry(source, elf):
         return "gc"

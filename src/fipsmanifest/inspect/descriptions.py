@@ -75,8 +75,8 @@ SENTENCES = {
     "marker-only": "It has goboring's marker, but no module was found in it.",
     "symbols-only": "It has symbols with goboring's names, but no module and no claim in build info.",
     "no-crypto-packages": "A Go program without functions of cryptographic packages, by their names.",
-    "go-native": "{module} is in this file with a matching sum, and FIPS mode is on by build info; it is not "
-    "BoringCrypto, and there is no reference of its toolchain to compare it with.",
+    "go-native": "Go's native FIPS module {version} is in this file with a matching sum, and FIPS mode is on by build "
+    "info; it is not BoringCrypto, and there is no reference of its toolchain to compare it with.",
     "native-proven": "{module} is in this file, each function as its toolchain compiles the published source, it is "
     "called, and FIPS mode is on.",
     "native-instance-unknown": "It has Go's native FIPS module with instances of its generic functions that the "
@@ -115,7 +115,8 @@ SENTENCES = {
     "crypto-packages": "A Go program with plain, unvalidated cryptography that is not Go's own ({found}).",
     "crypto-library": "A Go program that names a cryptographic library in another language ({found}).",
     "crypto-tables": "A Go program with the constant tables of cryptographic algorithms ({found}).",
-    "other-compiler": "A Go program built by gccgo, which has Go's plain, unvalidated cryptography and no FIPS module.",
+    "other-compiler": "A Go program built by gccgo or TinyGo, which have plain, unvalidated cryptography and no FIPS "
+    "module.",
     "packed": "Packed, so the code that it executes cannot be inspected.",
     "truncated-header": "The file ends within its ELF header, so a part of it is missing.",
     "truncated-program-headers": "The file ends within its program headers, so a part of it is missing.",

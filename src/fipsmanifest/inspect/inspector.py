@@ -315,7 +315,7 @@ def _judge_without_build_info(source: ByteSource, headers: elf.Elf) -> CryptoFac
             return verdict.not_go("no-code")
         if elf_reader.claims_debug_only(source):
             return verdict.unreadable("debugging-information")
-        return verdict.other_compiler() if compiler_name == "gccgo" else None
+        return None if compiler_name == "gc" else verdict.other_compiler()
     # Without sections and signs of Go, as in a packed program: what runs may not be what is in the file.
     return verdict.not_go() if headers.sections else verdict.unreadable("no-section-headers")
 

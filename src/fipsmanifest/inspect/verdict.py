@@ -291,6 +291,7 @@ def _native_evidence(observed: Observations) -> _Evidence:
         evidence["fipsinfo_offset"] = observed.native.offset
         evidence["fipsinfo_holds"] = observed.native.is_intact
         evidence["fipsinfo_text"] = observed.native.text
+        evidence["fipsinfo_sum"] = observed.native.sum
     evidence |= proof.evidence_of(observed.proof)
     if observed.go is not None and fipsinfo.version(observed.go):
         evidence["gofips140"] = fipsinfo.version(observed.go) or ""
@@ -343,20 +344,12 @@ def _identifier(module: ModuleMatch) -> str:
 def _detected_module(
     observed: Observations, module: ModuleMatch | NativeModule | None, verdict: Verdict
 ) -> DetectedModule | None:
-    """Return the module for the manifest; None for a module whose own digest does not match."""
+    """Return the module for the manifest; None for a module whose own digest does not match.
+
+    None also for Go's native module where it is not proven: its sum differs between programs, so it identifies none.
+    """
     if isinstance(module, NativeModule):
-        if not module.is_intact or observed.go is None:
-            return None
-        version = fipsinfo.version(observed.go)
-        named = f"Go Cryptographic Module {version}"
-        compared = observed.proof and observed.proof.comparison
-        if verdict is Verdict.PROVEN and compared and observed.proof and observed.proof.source:
-            # The same for all programs of one architecture: the source, which all toolchains compile.
-            identifier = f"go-native-{version}-{observed.elf.machine}"
-            row: Literal["shipped", "local"] = "shipped" if compared.shipped else "local"
-            return DetectedModule(identifier, named, "sha256-source", observed.proof.source, observed.elf.machine, row)
-        identifier = f"go-native-{module.sum[:16]}"
-        return DetectedModule(identifier, named, "hmac-sha256", module.sum, observed.elf.machine, None)
+        return _native_module(observed) if verdict is Verdict.PROVEN else None
     if module is None or module.stored_at is None:
         return None
     known = module.row
@@ -369,6 +362,17 @@ def _detected_module(
         known.row if known else None,
         known.commit or None if known else None,
     )
+
+
+def _native_module(observed: Observations) -> DetectedModule | None:
+    """Return Go's native module, which is identified by its source: the same for all programs of one architecture."""
+    found = observed.proof
+    if observed.go is None or found is None or found.comparison is None or found.source is None:
+        return None
+    version, machine = fipsinfo.version(observed.go), observed.elf.machine
+    row: Literal["shipped", "local"] = "shipped" if found.comparison.shipped else "local"
+    named = f"Go Cryptographic Module {version}"
+    return DetectedModule(f"go-native-{version}-{machine}", named, "sha256-source", found.source, machine, row)
 
 
 def describe_verdict(crypto: CryptoFacts) -> str:

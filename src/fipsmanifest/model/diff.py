@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+from .finding import IN_PROCESS
+
 Change = Literal["added", "removed", "changed"]
 
 
@@ -203,7 +205,8 @@ def _images(items: Any) -> Iterator[_Entry]:
 def _modules(items: Any) -> Iterator[_Entry]:
     for name, item in items.items() if isinstance(items, Mapping) else ():
         digest = item.get("digest") if isinstance(item, Mapping) else item
-        yield _Entry(None, f"module {name}", str(name), str(digest), item)
+        unfinished = isinstance(item, Mapping) and item.get("validation") == "in-process"
+        yield _Entry(None, f"module {name}", str(name), f"{digest} ({IN_PROCESS})" if unfinished else str(digest), item)
 
 
 def _sources(items: Any) -> Iterator[_Entry]:

@@ -63,6 +63,10 @@ class GoFacts:
 ModuleFamily = Literal["boringcrypto", "go-native"]
 
 
+IN_PROCESS = "in process, no certificate"
+"""What is said of a module that a laboratory has and that has no certificate yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetectedModule:
     """A cryptographic module that was recognized in a file."""

@@ -19,18 +19,21 @@ def modules(manifest: Mapping[str, Any], day: str) -> List[Dict[str, Any]]:
     """Return the manifest's modules with each certificate's status on ``day`` (``2026-11-29``)."""
     found = manifest.get("modules")
     named = sorted(found.items()) if isinstance(found, dict) else []
-    return [
-        {
-            "id": visible(str(name)),
-            "name": _text(module, "name"),
-            "commit": _text(module, "commit"),
-            "digest": _text(module, "digest"),
-            "claimed_by": _text(module, "claimed_by"),
-            "certificates": [_certificate(one, day) for one in _list(module, "certificates")[:_MAX_CERTIFICATES]],
-        }
-        for name, module in named[:_MAX_MODULES]
-        if isinstance(module, dict)
-    ]
+    return [_module(str(name), module, day) for name, module in named[:_MAX_MODULES] if isinstance(module, dict)]
+
+
+def _module(name: str, module: Mapping[str, Any], day: str) -> Dict[str, Any]:
+    described = {
+        "id": visible(name),
+        "name": _text(module, "name"),
+        "commit": _text(module, "commit"),
+        "digest": _text(module, "digest"),
+        "claimed_by": _text(module, "claimed_by"),
+        "certificates": [_certificate(one, day) for one in _list(module, "certificates")[:_MAX_CERTIFICATES]],
+    }
+    if _text(module, "validation"):
+        described["validation"] = _text(module, "validation")
+    return described
 
 
 def _certificate(certificate: Mapping[str, Any], day: str) -> Dict[str, Any]:
@@ -75,8 +78,12 @@ def module_line(module: Mapping[str, Any]) -> str:
         )
         for one in module["certificates"]
     ]
-    claimed = "claimed by {}".format(module["claimed_by"]) if module.get("claimed_by") else "no certificate is known"
-    return "Module: {} {}, {}".format(module["name"], module["id"], "; ".join(named) or claimed)
+    if module.get("claimed_by"):
+        otherwise = "claimed by {}".format(module["claimed_by"])
+    else:
+        in_process = module.get("validation") == "in-process"
+        otherwise = "in process, no certificate" if in_process else "no certificate is known"
+    return "Module: {} {}, {}".format(module["name"], module["id"], "; ".join(named) or otherwise)
 
 
 def _files(manifest: Mapping[str, Any]) -> Sequence[Dict[str, Any]]:

@@ -64,6 +64,8 @@ class PublishedComponent:
     """The certificates of those modules: ``FIPS 140-2 certificate 4407``."""
     reason: str = ""
     """Why it is not required to be proven; empty if it is."""
+    in_process: tuple[str, ...] = ()
+    """Those of the modules, by name, that have no certificate yet, because their validation is in process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,9 @@ def _bare(record: Published) -> Published:
     if isinstance(record, PublishedTool):
         return dataclasses.replace(record, fingerprint="")
     # An older version's record of the same manifest lacks what is derived from the rest.
-    components = tuple(dataclasses.replace(part, certificates=(), reason="") for part in record.components)
+    components = tuple(
+        dataclasses.replace(part, certificates=(), reason="", in_process=()) for part in record.components
+    )
     return dataclasses.replace(
         record, size=0, sha256="", signed_at="", fingerprint="", signer="", since=0, changes=(), components=components
     )
@@ -294,6 +298,13 @@ def describe(
                 tuple(sorted({module.name for module in modules.get((part.name, part.architecture), ())})),
                 _certificates_of(modules.get((part.name, part.architecture), ())),
                 part.reason or "",
+                tuple(
+                    sorted(
+                        module.name
+                        for module in modules.get((part.name, part.architecture), ())
+                        if module.validation == "in-process"
+                    )
+                ),
             )
             for part in document.components
         ),

@@ -60,6 +60,7 @@ def render(published: PublishedContents) -> bytes:
             newest=newest,
             publishers=_publishers(published),
             certificates=_certificates(newest),
+            in_process=sorted({name for record in newest for part in record.components for name in part.in_process}),
             sections=sections,
             left=len(newest) - len(sections),
             bundles=bundles,

@@ -9,6 +9,7 @@ nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from ..functions import Function, FunctionIndex, function_index, functions_with_
 from ..source import ByteSource
 from .loaded import LoadedData
 from .reference import Record, Reference, Symbol, SymbolKind, digest_of
-from .relocations import SIZES, TLS_LOAD_BEFORE, Kind, target
+from .relocations import SIZES, TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, trampoline_target
 
 #: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
 _RANGES = {SymbolKind.NOPTRDATA: 2, SymbolKind.DATA: 3}
@@ -30,8 +31,10 @@ _START = "go:textfipsstart"
 _LEFT_OUT = ("runtime.unreachableMethod", "runtime.mapinitnoop")
 _FIPSINFO, _DEFAULT_GODEBUG = "go:fipsinfo", "runtime.godebugDefault"
 _READER = "runtime.godebugNotify"
+#: How the linker names what calls go through that are too far for their instruction.
+_TRAMPOLINE = re.compile(r".+-tramp[0-9]+", re.DOTALL)
 
-_ADDRESS = int(Kind.ADDRESS)
+_ADDRESS, _BRANCH = int(Kind.ADDRESS), int(Kind.BRANCH)
 _NOT_CHECKED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
 _THREAD_LOCAL = frozenset(map(int, (Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 
@@ -132,6 +135,8 @@ class _Work:
         #: Address of a function -> the records that its bytes are equal to.
         self._matched: dict[int, list[Record]] = {}
         self._bytes: dict[int, bytes] = {}
+        #: Address of a trampoline in the module's range -> where it leads.
+        self._trampolines: dict[int, int] = {}
         self._checked: set[tuple[Symbol, int]] = set()
         self._functions: FunctionIndex | None = None
         self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
@@ -154,12 +159,14 @@ class _Work:
         self._functions = function_index(self._source, self._elf, self._table)
         if self._functions is None:
             return self.result("no-function-table")
+        if not self._data.supported:
+            return self.result("native-relocations-unknown")
         start, end = self._module.ranges[0]
         functions = self._functions.between(start, end)
         if functions is None or len(functions) > _MOST_FUNCTIONS or end - start > _LARGEST_TEXT:
             return self.result("native-function-differs")
-        self._counts["total"] = len([item for item in functions if item.name != _START])
         differing = self._match(functions, start, end)
+        self._counts["total"] = len([item for item in functions if item.name != _START]) - len(self._trampolines)
         if differing:
             return self.result(self._kind_of_difference(differing), differing)
         for address, records in self._matched.items():
@@ -183,6 +190,10 @@ class _Work:
                 if len(room) > _ALIGNMENT or room.strip(padding + b"\0"):
                     raise _Differs("native-function-differs", _START)
                 continue
+            leads_to = self._trampoline(item, room, padding)
+            if leads_to is not None:
+                self._trampolines[item.start] = leads_to
+                continue
             records = [record for record in self._named(item.name) if self._equal(record, room, padding)]
             identities = frozenset(record.symbol for record in records)
             if not records or identities in seen:
@@ -194,6 +205,26 @@ class _Work:
             self._counts["bytes"] += records[0].size
             self._counts["masked"] += sum(SIZES[relocation.kind] for relocation in records[0].relocations)
         return differing
+
+    def _trampoline(self, item: Function, room: bytes, padding: bytes) -> int | None:
+        """Return where a trampoline leads; None for any other function. Whoever calls it calls that."""
+        rest = len(room) - TRAMPOLINE
+        if self._elf.facts.machine != "aarch64" or not _TRAMPOLINE.fullmatch(item.name):
+            return None
+        if not 0 <= rest < _ALIGNMENT or room[TRAMPOLINE:] != padding * rest:
+            return None
+        return trampoline_target(room[:TRAMPOLINE], item.start)
+
+    def _end_of_call(self, address: int) -> int:
+        """Return where a call to an address ends; a trampoline may also be near the module, made for other code."""
+        found = self._trampolines.get(address)
+        if found is None and self._elf.facts.machine == "aarch64":
+            name = self._functions.name_at(address) if self._functions is not None else None
+            code = (load for load in self._elf.executable if not load.writable)
+            runs = any(load.address <= address < load.address + load.size for load in code)
+            if name is not None and _TRAMPOLINE.fullmatch(name) and runs:
+                found = trampoline_target(self._data.read(address, TRAMPOLINE), address)
+        return address if found is None else found
 
     def _named(self, name: str) -> Iterator[Record]:
         return (record for record in self._reference.by_name.get(name, ()) if record.kind == SymbolKind.TEXT)
@@ -238,6 +269,8 @@ class _Work:
             value = self._data.word(address + offset) if kind == _ADDRESS else target(data, offset, kind, address)
             if value is None:
                 raise _Differs("native-target-differs", symbol.name)
+            if kind == _BRANCH:
+                value = self._end_of_call(value)
             if weak and self._left_out(value):
                 continue
             key = symbol, value - addend

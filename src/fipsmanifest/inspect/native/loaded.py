@@ -10,7 +10,10 @@ from ..source import ByteSource
 
 _LONGEST_STRING = 1 << 14
 
-_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_REL, _DT_RELR, _DT_ANDROID_RELA = 7, 8, 23, 2, 17, 36, 0x60000011
+_DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_RELR, _DT_RELRSZ = 7, 8, 23, 2, 36, 35
+#: Tables in forms that are not read: DT_REL, and the packed ones of Android (DT_ANDROID_REL, DT_ANDROID_RELA,
+#: DT_ANDROID_RELR).
+_UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
 _DT_SYMTAB = 6
 _RELATIVE = {"x86_64": 8, "aarch64": 1027}
 #: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
@@ -19,6 +22,8 @@ _SYMBOL, _SYMBOL_SIZE = 24, 16
 _LARGEST_COPY = 1 << 16
 _RELA = 24
 _MOST_RELA = 64 << 20
+_WORD, _BITS = 8, 63
+_MOST_WORDS = 4 << 20
 
 
 class LoadedData:
@@ -28,6 +33,11 @@ class LoadedData:
         self._source = source
         self._elf = elf
         self._written: Mapping[int, int | None] | None = None
+
+    @property
+    def supported(self) -> bool:
+        """Whether all tables of what the loader writes have a form that is read here."""
+        return not any(tag in _UNSUPPORTED for tag, _ in self._elf.dynamic)
 
     def read(self, address: int, length: int) -> bytes:
         """Return up to ``length`` bytes of the file that are at an address."""
@@ -51,8 +61,9 @@ class LoadedData:
         """
         if address % 8 or self._writes is _UNKNOWN:
             return None
-        if address in self._writes:
-            return self._writes[address]
+        written = self._writes.get(address, _IN_PLACE)
+        if written != _IN_PLACE:
+            return written
         data = self.read(address, 8)
         return int.from_bytes(data, "little") if len(data) == 8 else None
 
@@ -83,7 +94,7 @@ class LoadedData:
         `_UNKNOWN` where a table has a form that is not read, overlapping entries, or entries that are not on a word.
         """
         dynamic = dict(self._elf.dynamic)
-        if any(tag in dynamic for tag in (_DT_REL, _DT_RELR, _DT_ANDROID_RELA)):
+        if not self.supported:
             return _UNKNOWN
         found: dict[int, int | None] = {}
         relative = _RELATIVE[self._elf.facts.machine]
@@ -110,9 +121,36 @@ class LoadedData:
                 found.update(zip(words[0::3], values, strict=True))
                 for at, kind in zip(words[0::3], kinds, strict=True):
                     further.update(range(at + 8, at + self._size_of(kind), 8))
-        if len(found) != count or not further.isdisjoint(found):
+        in_place = self._relative_words(dynamic)
+        if in_place is None or len(set(in_place)) != len(in_place):
+            return _UNKNOWN
+        found.update(dict.fromkeys(in_place, _IN_PLACE))
+        if len(found) != count + len(in_place) or not further.isdisjoint(found):
             return _UNKNOWN
         return found | dict.fromkeys(further)
+
+    def _relative_words(self, dynamic: Mapping[int, int]) -> list[int] | None:
+        """Return the words of DT_RELR, to which the loader adds where it puts the program; None where it is malformed.
+
+        An even entry is the address of a word; an odd one has a bit for each of the 63 words that follow (gABI,
+        "Relative relocations").
+        """
+        size = dynamic.get(_DT_RELRSZ, 0)
+        table = self.read(dynamic.get(_DT_RELR, 0), size)
+        if len(table) != size or size % _WORD or size > _MOST_RELA:
+            return None
+        found: list[int] = []
+        following = 0
+        for entry in array("Q", table):
+            if entry & 1:
+                found += [following + _WORD * (bit - 1) for bit in range(1, _BITS + 1) if entry >> bit & 1]
+                following += _WORD * _BITS
+            else:
+                found.append(entry)
+                following = entry + _WORD
+            if len(found) > _MOST_WORDS or following % _WORD:
+                return None
+        return found
 
     def _size_of(self, kind: int) -> int:
         """Return how many bytes the loader writes for an r_info, rounded up to words."""
@@ -127,3 +165,5 @@ class LoadedData:
 
 
 _UNKNOWN: Mapping[int, int | None] = {-1: None}
+#: What the loader writes is the address in the file, moved to where the program is.
+_IN_PLACE = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...model.finding import GoFacts, Verdict
@@ -10,9 +11,10 @@ from ..calls import Extent, called_functions
 from ..elf import Elf
 from ..fipsinfo import NativeModule
 from ..function_table import FunctionTable
-from ..source import ByteSource
+from ..source import ByteSource, find
 from .compare import Comparison, compare
 from .library import Key, Library
+from .relocations import TRAMPOLINE, TRAMPOLINE_ENDS, trampoline_target
 
 Evidence = dict[str, "str | int | bool | list[str] | list[int]"]
 
@@ -58,7 +60,23 @@ def examine(
     if comparison.problem is None:
         start, end = module.ranges[0]
         calls = called_functions(source, elf, Extent(start, end, start, end), comparison.addresses, required=None)
+        calls |= _called_from_afar(source, elf, module, comparison.addresses)
     return NativeProof(comparison, reference.origin.source, len(calls))
+
+
+def _called_from_afar(source: ByteSource, elf: Elf, module: NativeModule, addresses: Mapping[int, str]) -> set[str]:
+    """Return the functions that trampolines outside of the module lead to: on aarch64, calls from far away need one."""
+    start, end = module.ranges[0]
+    found: set[str] = set()
+    for segment in elf.executable if elf.facts.machine == "aarch64" else ():
+        for last in TRAMPOLINE_ENDS:
+            for at in find(source, segment.offset, segment.end, last):
+                place = at + len(last) - TRAMPOLINE
+                address = segment.address + place - segment.offset
+                target = trampoline_target(source.read_at(place, TRAMPOLINE), address)
+                if target in addresses and not start <= address < end:
+                    found.add(addresses[target])
+    return found
 
 
 def judge(

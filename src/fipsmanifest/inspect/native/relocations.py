@@ -19,6 +19,12 @@ _IMM12 = 0x003FFC00
 _IMM26 = 0x03FFFFFF
 _ADR, _ADRP, _ADR_MASK, _NOP = 0x10000000, 0x90000000, 0x9F000000, 0xD503201F
 _ADD_64 = 0x91000000
+#: BR, and the registers that Go's linker has used for trampolines: X16, which calls may change, and X27 before.
+_BR, _BR_REGISTERS = 0xD61F0000, (16, 27)
+TRAMPOLINE = 12
+"""Bytes of a trampoline."""
+TRAMPOLINE_ENDS = tuple((_BR | register << 5).to_bytes(4, "little") for register in _BR_REGISTERS)
+"""Its last instruction, one of these."""
 
 
 class Kind(IntEnum):
@@ -107,6 +113,21 @@ def target(data: bytes, at: int, kind: int, address: int) -> int | None:
     if kind in _SHIFTS:
         return _pair_target(data, at, kind, place)
     return None
+
+
+def trampoline_target(code: bytes, address: int) -> int | None:
+    """Return where a trampoline of Go's linker leads; None for code that is none.
+
+    On aarch64 a call that is too far for its instruction leads to one that is near: ``ADRP``, ``ADD`` and ``BR`` with
+    one register (``cmd/link/internal/arm64/asm.go``, ``gentramp``).
+    """
+    if len(code) != TRAMPOLINE or code[8:] not in TRAMPOLINE_ENDS:
+        return None
+    register = _word(code, 8) >> 5 & 0x1F
+    pair = _ADRP | register, _ADD_64 | register << 5 | register
+    if (_word(code, 0) & ~_ADRP_BITS, _word(code, 4) & ~_IMM12) != pair:
+        return None
+    return _pair_target(code, 0, Kind.PAGE_ADD, address)
 
 
 def _pair_target(data: bytes, at: int, kind: int, place: int) -> int | None:
