@@ -19,7 +19,7 @@ from pathlib import Path
 from examples.upstream import goprograms
 
 from fipsmanifest.fetch.cache import Cache
-from fipsmanifest.inspect import elf_reader
+from fipsmanifest.inspect import beside, buildinfo, elf_reader, function_table
 from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.source import OpenFile
@@ -89,12 +89,29 @@ def _verdict(program: Path, folder: Path) -> Iterator[Figure]:
     size = f"{len(data) / 1e6:.0f} MB"
     detail = f"{size}: verdict {verdict * 1000:.1f} ms, SHA-256 {hashing * 1000:.1f} ms"
     yield Figure("verdict / SHA-256", verdict / hashing, "x", 0.25, detail)
+    yield _beside()
     root = goprograms.goroot()
     symbols = f"{shlex.quote(str(root))}/bin/go tool nm {shlex.quote(str(program))} | grep -c goboringcrypto"
     environment = {**os.environ, "GOROOT": str(root), "GOTOOLCHAIN": "local", "HOME": str(folder)}
     listing = min(run(["bash", "-c", symbols], environment, folder).cpu for _ in range(5))
     detail = f"{size}: verdict {verdict * 1000:.1f} ms, go tool nm | grep {listing * 1000:.0f} ms"
     yield Figure("verdict / go tool nm | grep", verdict / listing, "x", 0.2, detail)
+
+
+def _beside() -> Figure:
+    """Measure the list of what is beside the module, in a program with an ordinary function table."""
+    program = goprograms.goroot() / "bin" / "go"
+    with program.open("rb") as file:
+        source = OpenFile(file.fileno())
+        headers = elf_reader.read(source)
+        go, names = buildinfo.read(source, headers), function_table.read(source, headers)
+        assert go is not None
+        crypto = analyze(source, load()).crypto
+        data = program.read_bytes()
+        hashing = min(_cpu_seconds(lambda: sha256(data).digest()) for _ in range(9))
+        listing = min(_cpu_seconds(lambda: beside.find(source, headers, names, go, crypto)) for _ in range(9))
+    detail = f"{len(data) / 1e6:.0f} MB: list {listing * 1000:.1f} ms, SHA-256 {hashing * 1000:.1f} ms"
+    return Figure("list of what is beside the module / SHA-256", listing / hashing, "x", 0.75, detail)
 
 
 def _in_code(folder: Path) -> Figure:

@@ -148,7 +148,9 @@ def _packages(source: ByteSource, elf: Elf, table: FunctionTable) -> tuple[set[s
         names = functions.function_names(source, elf, table)
         return names if names is None else {other_crypto.package_path(name) for name in names}, set()
     names_of_all = b"\0" + source.read_at(start, end - start)
-    return set(map(_path, _RUN.findall(names_of_all))), set(_calling_c(names_of_all))
+    paths = set(map(_path, _RUN.findall(names_of_all)))
+    # Programs that call C have that package.
+    return paths, set(_calling_c(names_of_all)) if "runtime/cgo" in paths else set()
 
 
 def _calling_c(names: bytes) -> Iterator[str]:

@@ -207,7 +207,7 @@ class _Work:
         return differing
 
     def _trampoline(self, item: Function, room: bytes, padding: bytes) -> int | None:
-        """Return where a trampoline leads; None for any other function. Whoever calls it calls that."""
+        """Return where a trampoline leads, which is what its callers call; None for any other function."""
         rest = len(room) - TRAMPOLINE
         if self._elf.facts.machine != "aarch64" or not _TRAMPOLINE.fullmatch(item.name):
             return None
