@@ -103,6 +103,7 @@ class JsonRenderer:
                 "require": "proven",
                 "modules": sorted(decision.requirement.families),
                 "standard": decision.requirement.standard,
+                "forbid": sorted(decision.requirement.forbidden),
                 "passed": not errors,
                 "proven": decision.proven,
                 "excepted": len(decision.accepted),

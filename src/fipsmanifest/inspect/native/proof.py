@@ -74,7 +74,7 @@ def _called_from_afar(source: ByteSource, elf: Elf, module: NativeModule, addres
                 place = at + len(last) - TRAMPOLINE
                 address = segment.address + place - segment.offset
                 target = trampoline_target(source.read_at(place, TRAMPOLINE), address)
-                if target in addresses and not start <= address < end:
+                if target is not None and target in addresses and not start <= address < end:
                     found.add(addresses[target])
     return found
 
