@@ -82,6 +82,7 @@ mutants: $(VENV)/.test ## break important rules one by one, and run the tests th
 references: $(VENV)/.test ## compile Go's native module again, and compare it with the references that ship
 	@scripts/system-packages test
 	@scripts/toolchains
+	@scripts/toolchains references
 	$(BIN)/python scripts/native-references --check
 	$(BIN)/python -m pytest -n 0 -m nightly $(ARGS)
 
