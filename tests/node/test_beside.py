@@ -351,6 +351,8 @@ class TestProcesses:
         proc.mkdir(parents=True)
         shutil.copy("/usr/bin/true", tmp_path / "kubectl")
         (proc / "exe").symlink_to(tmp_path / "kubectl")
+        (tmp_path / "proc/self").mkdir()
+        (tmp_path / "proc/self/mountinfo").write_text("")
         monkeypatch.setattr(procfs, "PROC", str(tmp_path / "proc"))
         listed = self.listed(
             roots.sha256(tmp_path / "kubectl"), f"{tmp_path}/kubectl", component="kubectl", go={"v": 1}
@@ -376,8 +378,9 @@ class TestProcesses:
     ) -> None:
         listed = self.listed("0" * 64, f"/usr/bin/{self.NAME}")
         # An entry without anything in it is what is left of a process while it is taken away.
-        for pid in ("7", "8"):
+        for pid in ("7", "8", "self"):
             (tmp_path / "proc" / pid).mkdir(parents=True)
+        (tmp_path / "proc/self/mountinfo").write_text("")
         (tmp_path / "proc/8/exe").symlink_to(f"/nowhere/{self.NAME}")
         for proc in ("proc", "nowhere"):
             monkeypatch.setattr(procfs, "PROC", str(tmp_path / proc))
@@ -402,7 +405,8 @@ class TestProcesses:
         done = subprocess.run([sys.executable, "-c", modules + code], capture_output=True, text=True, check=False)
 
         assert pid and done.returncode == 0, done.stderr
-        assert done.stdout.strip() == "[('hidden', 'unknown')]"
+        # Whose other containers on the machine are is unknown as well.
+        assert "('hidden', 'unknown')" in done.stdout and "'pass'" not in done.stdout
 
 
 UID = "8e0b4ba1-3c64-4a9d-9a3f-0d4b1c2d3e4f"

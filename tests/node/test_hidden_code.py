@@ -45,7 +45,10 @@ CODE = r"""
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <signal.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 static void *wait_here(void *nothing) { for (;;) sleep(9); }
@@ -63,6 +66,20 @@ int main(int count, char **words) {
         personality(READ_IMPLIES_EXEC);
         mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
+    if (!strcmp(how, "written since")) {
+        char *page = (char *)((unsigned long)main & ~4095UL);
+        mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+        *(volatile char *)page = *page;
+        mprotect(page, 4096, PROT_READ | PROT_EXEC);
+    }
+    if (!strcmp(how, "attached to") && !fork()) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ptrace(PTRACE_SEIZE, getppid(), 0, 0);
+        puts("");
+        fflush(stdout);
+        wait_here(0);
+    }
+    if (!strcmp(how, "attached to")) wait_here(0);
     puts("");
     fflush(stdout);
     if (!strcmp(how, "first thread")) { pthread_create(&thread, 0, wait_here, 0); syscall(SYS_exit, 0); }
@@ -109,6 +126,8 @@ class TestHidden:
             ("another root since", "fail"),
             ("another file at its path since", "fail"),
             ("of no file", "unknown"),
+            ("written since", "unknown"),
+            ("attached to", "unknown"),
         ],
     )
     def test_other_code_is_found_whatever_its_path_leads_to(
@@ -133,8 +152,8 @@ class TestHidden:
         found = self.look(pid, as_in_a_pod)
 
         hidden = as_in_a_pod and how.endswith("since")
-        code = "anonymous-code" if how == "of no file" else "library"
-        assert found == {("unknown" if hidden else status, code)}
+        codes = {"of no file": "anonymous-code", "written since": "written-code", "attached to": "traced"}
+        assert found == {("unknown" if hidden else status, codes.get(how, "library"))}
 
     def test_the_program_alone_is_no_finding(self, run: Callable[..., subprocess.Popen[str]], hiding: Path) -> None:
         pid = self.start(run, hiding, "plainly")

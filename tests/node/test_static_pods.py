@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,22 @@ class TestWorkloads:
         assert {one.status for one in found} == {"pass", "not-applicable"}, found
         assert codes(found, "not-applicable") == {"workload"}
         assert len([one for one in found if one.evidence.get("pod_name") == "shop/etcd-0"]) == 2
+
+    def test_a_process_of_the_host_in_its_control_group_is_judged(
+        self, containerd: Containerd, listed: Listed, tmp_path: Path
+    ) -> None:
+        containerd.start(options=labels("default", "web-1", "web", str(uuid.uuid4())))
+        shutil.copy("/usr/bin/sleep", tmp_path / "etcd")
+        with subprocess.Popen([tmp_path / "etcd", "100"]) as process:
+            for above in ("kubepods", "*/kubepods"):
+                group = f"{above}/besteffort/pod{containerd.pod}/{containerd.container}/cgroup.procs"
+                for place in Path("/sys/fs/cgroup").glob(group):
+                    place.write_text(str(process.pid))
+            found = check(containerd, listed)
+            process.kill()
+
+        own = [one for one in found if process.pid in one.evidence.get("pids", ())]
+        assert [(one.status, one.evidence["code"]) for one in own] == [("fail", "outside")]
 
     def test_a_workload_with_a_components_port_is_that_component(
         self, containerd: Containerd, listed: Listed, tmp_path: Path

@@ -25,6 +25,7 @@ from .inventory import Inventory
 BY_NAME = "by-name"
 """Code of a library whose bytes could not be compared."""
 _MAX_MAPS = 4 * 1024 * 1024
+_MAX_SMAPS = 32 * 1024 * 1024
 _MAX_LIBRARY = 512 * 1024 * 1024
 _MAX_ENVIRONMENT = 256 * 1024
 _PRELOAD = "/etc/ld.so.preload"  # ld.so(8)
@@ -89,7 +90,30 @@ def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: 
         found += [] if problem is None else [problem]
     if any(_LOADER.match(posixpath.basename(one.path)) for one in mappings):
         found += _loading(pid)
-    return found
+    return [*found, *_written(pid), *_traced(pid)]
+
+
+def _written(pid: int) -> Iterator[Problem]:
+    """Return the code that is not its file's any more: its pages were written to, and are the process's own.
+
+    A debugger's breakpoints do that, and uprobes (proc_pid_smaps(5), "Anonymous").
+    """
+    code = ""
+    for line in procfs.read(pid, "smaps", _MAX_SMAPS).splitlines():
+        name, _, value = line.partition(":")
+        if " " in name:
+            code = next((one.path for one in _executable(line) if one.path.startswith("/")), "")
+        elif name == "Anonymous" and code and value.split() != ["0", "kB"]:
+            yield Problem(UNKNOWN, "written-code", "{} of the code of {} was written to".format(value.strip(), code))
+
+
+def _traced(pid: int) -> Iterator[Problem]:
+    """Return whether another process has attached to one of the threads (ptrace(2))."""
+    for thread in os.listdir(procfs.link(pid, "task")):
+        tracer = re.search(r"^TracerPid:\s*([1-9][0-9]*)$", procfs.read(pid, "task/{}/status".format(thread)), re.M)
+        if tracer is not None:
+            yield Problem(UNKNOWN, "traced", "process {} has attached to it".format(tracer.group(1)))
+            return
 
 
 def _served(pid: int) -> Set[str]:

@@ -53,12 +53,12 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         if not deadline.within(node.left(_SECONDS), one.run):
             one.is_late.append(True)
             # The thread may still add to it.
-            return [*list(one.results), _late()]
+            return [*list(one.doubts), *list(one.results), _late()]
     except OSError as error:
         advice = "Run it where /proc is the node's own."
         actual = "{}: {}".format(procfs.PROC, error.strerror)
         return [Result(ID, ID, UNKNOWN, None, actual, advice=advice)]
-    return one.results
+    return one.doubts + one.results
 
 
 def _late() -> Result:
@@ -77,6 +77,8 @@ class _Check:
         self._packages = packages.Packages(node.root)
         self._views = views.Views(node, manifests)
         self.results: List[Result] = []
+        self.doubts: List[Result] = []
+        """What of all processes cannot be determined, whatever the components' are."""
         self.is_late: List[bool] = []
         """Not empty once the time is over, and the rest is not reported."""
         self._running: Dict[Running, List[int]] = {}
@@ -88,10 +90,7 @@ class _Check:
 
     def run(self) -> None:
         """Find, compare, and look for what is missing; raises `OSError` where there is no list of processes."""
-        self.results += [
-            Result(ID, visible(one), UNKNOWN, "the kernel's own", "mounted over", {"code": "mounted-over"}, _UNMOUNT)
-            for one in procfs.covered()
-        ]
+        self.doubts += _covered()
         unowned = self._find(procfs.pids())
         for running in sorted(self._running, key=lambda one: one.rank):
             if self.is_late:
@@ -126,9 +125,10 @@ class _Check:
             groups[pid] = procfs.read_cgroup(text)
             units[pid] = procfs.unit(text)
         pods = {pid: known.get(str(container)) for pid, (container, _) in groups.items()}
-        own = {pid: pod for pid, pod in pods.items() if pod is not None}
+        # A control group is easily entered; a container has mounts of its own as well.
+        own = {pid: p for pid, p in pods.items() if p is not None and not (p.is_workload and procfs.shares_mounts(pid))}
         found = claims.find(self._node, self._manifests, self._inventory, units, own)
-        self.results += _strangers({pid: one[0] for pid, one in groups.items() if None not in one}, known)
+        self.doubts += _strangers({pid: one[0] for pid, one in groups.items() if None not in one}, known)
         for pid in pids:
             mine = tuple(sorted(set(found.claims.get(pid, []))))
             try:
@@ -406,6 +406,16 @@ class _Check:
             status = FAIL if is_certain else UNKNOWN
             found.append(Result(ID, name, status, "running", "not running", evidence, advice))
         return found
+
+
+def _covered() -> List[Result]:
+    """Return an unknown result for what is mounted over the kernel's own files."""
+    try:
+        places = procfs.covered()
+    except OSError:
+        places = [procfs.link("self", "mountinfo")]
+    expected, evidence = "the kernel's own", {"code": "mounted-over"}
+    return [Result(ID, visible(one), UNKNOWN, expected, "mounted over", evidence, _UNMOUNT) for one in places]
 
 
 def _strangers(contained: Dict[int, Optional[str]], known: Dict[str, Optional[Pod]]) -> List[Result]:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import re
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 from .. import tree
 
@@ -45,6 +45,15 @@ def _alive(pid: int) -> int:
     return pid
 
 
+def shares_mounts(pid: int) -> bool:
+    """Return whether a process has the mount namespace of the first or of this one; False where that is not known."""
+    for other in (1, os.getpid()):
+        with contextlib.suppress(OSError):
+            if os.readlink(link(pid, "ns/mnt")) == os.readlink(link(other, "ns/mnt")):
+                return True
+    return False
+
+
 def covered() -> List[str]:
     """Return what is mounted over the kernel's own files that the checks read; raises `OSError`.
 
@@ -65,7 +74,7 @@ def covered() -> List[str]:
     return found
 
 
-def link(pid: int, name: str = "exe") -> str:
+def link(pid: Union[int, str], name: str = "exe") -> str:
     """Return the path of an entry of a process's directory."""
     return "{}/{}/{}".format(PROC, pid, name)
 
