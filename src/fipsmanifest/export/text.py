@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+# `json.dumps` would make an encoder for each record.
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=True, allow_nan=False).encode
+
 
 def write_json(document: Any, depth: int = 3) -> str:
     """Return ``document`` as ASCII JSON with sorted keys, the outer ``depth`` levels indented and one value per line.
@@ -18,7 +21,7 @@ def write_json(document: Any, depth: int = 3) -> str:
 
 def _pieces(value: Any, depth: int, newline: str) -> Iterator[str]:
     if depth == 0 or not value or not isinstance(value, dict | list):
-        yield json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        yield _encode(value)
         return
     inner = newline + "  "
     begin, end = "{}" if isinstance(value, dict) else "[]"
