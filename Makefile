@@ -46,11 +46,11 @@ format: $(VENV)/.test ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-cluster: $(VENV)/.test ## check a real Kubernetes node with a pod, tamper with it, and show what is found (as root)
+cluster: $(VENV)/.test ## check a real cluster, tamper with its nodes, and show what is found (as root)
 	@scripts/system-packages test
 	@scripts/debian-programs
 	@scripts/kubernetes
-	$(BIN)/python -m pytest -n 0 -rP $(ARGS) tests/cluster/test_real_node.py
+	FIPSMANIFEST_WHOLE_CLUSTER=1 $(BIN)/python -m pytest -n 0 -v -rP $(ARGS) tests/cluster/test_real_node.py tests/cluster/test_real_cluster.py
 
 docs: $(VENV)/.test ## build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

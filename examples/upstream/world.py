@@ -75,6 +75,8 @@ class World:
         builds: Mapping[str, Build] | None = None,
         pad: int = 0,
         compilers: Mapping[str, str] | None = None,
+        given: Mapping[str, Path] | None = None,
+        beside: Mapping[str, Mapping[str, Path]] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> World:
         """Make all that the definitions name, below ``folder``, signed with a key in ``gnupghome``.
@@ -83,13 +85,15 @@ class World:
         any other program without one. ``builds`` says of programs, by name, that they are built in another way: the
         same package, name, version and release, as it happens. ``pad`` adds that many MiB to each program.
         ``compilers`` gives the C compiler's command for each architecture other than this machine's own, x86_64.
+        ``given`` has programs, by name, that are taken as they are in place of small ones, and ``beside`` what an
+        image, by its last name, has beside its programs: path in the image -> file.
         ``say`` is told of each package and image before it is made for the first time.
 
         Raises `Incomplete` where a toolchain or program is missing, and for sources of a kind that is not made here.
         """
         wanted = tuple(definitions.load(path) for path in definition_paths)
         _refuse_other_sources(wanted)
-        maker = _Maker(folder, builds or {}, pad, compilers or {}, say)
+        maker = _Maker(folder, builds or {}, pad, compilers or {}, given or {}, beside or {}, say)
         fingerprint = _upstream_key(gnupghome)
         certificate = folder / "upstream.asc"
         certificate.parent.mkdir(parents=True, exist_ok=True)
@@ -176,6 +180,8 @@ class _Maker:
     builds: Mapping[str, Build]
     pad: int
     compilers: Mapping[str, str]
+    given: Mapping[str, Path]
+    beside: Mapping[str, Mapping[str, Path]]
     say: Callable[[str], None]
 
     def repositories(self, wanted: Sequence[Definition], signer: Signer) -> None:
@@ -253,8 +259,11 @@ class _Maker:
         owner = _owner(definition, image=repository)
         programs: dict[str, dict[str, Path]] = {
             architecture: {
-                path: self._program(definition, Path(path).name, tag, owner, architecture)
-                for path in layout.of_image(name)
+                **{
+                    path: self._program(definition, Path(path).name, tag, owner, architecture)
+                    for path in layout.of_image(name)
+                },
+                **self.beside.get(name, {}),
             }
             for architecture in definition.architectures
         }
@@ -275,6 +284,8 @@ class _Maker:
         return self._program(definition, Path(entry.path).name, version, component, architecture)
 
     def _program(self, definition: Definition, name: str, version: str, owner: Component, architecture: str) -> Path:
+        if name in self.given:
+            return self.given[name]
         own = architecture == "x86_64"
         if not own and (name == "pause" or architecture not in self.compilers):
             raise Incomplete(f"This upstream has no {name} for {architecture}.", "Use a definition for x86_64.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.support import controlplane, forge, roots
 from tests.support.controlplane import ControlPlane
 from tests.support.fakekubelet import Behaviour, FakeKubelets, create_nodes, delete_nodes
 from tests.support.forge import Forge
+
+#: `make cluster` sets it: three nodes take minutes to come up and to be tampered with.
+collect_ignore = [] if os.environ.get("FIPSMANIFEST_WHOLE_CLUSTER") else ["test_real_cluster.py"]
 
 
 @pytest.fixture(scope="session")

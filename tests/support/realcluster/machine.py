@@ -1,0 +1,158 @@
+"""One node: its own mounts, processes, network, name, on a copy of this machine's root that takes no room.
+
+The root is an overlay of this machine's, in memory, so that programs can be installed and tampered with. All that runs
+there ends with the node's first process, which ends with the tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECONDS = 600
+#: The kernel reaps processes whose end the first one ignores, as dash cannot. What is not part of the system is hidden.
+_SETUP = """\
+set -e
+mount --make-rprivate /
+mount -t tmpfs -o size=6g tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root" "$1/store"
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+cd "$1/root"
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+mkdir -p var/lib/containerd old-root
+for hidden in run tmp root home work opt srv; do [ ! -d "$hidden" ] || mount -t tmpfs -o mode=0755 tmpfs "$hidden"; done
+chmod 1777 tmp
+mount --bind "$1/store" var/lib/containerd
+pivot_root . old-root
+cd /
+umount -l /old-root
+rmdir /old-root
+hostname "$2"
+trap '' CHLD
+echo ready
+exec sleep infinity
+"""
+_NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
+
+
+def launch(folder: Path, namespaces: Sequence[str], script: str, *arguments: str | Path) -> tuple[int, int]:
+    """Start a shell script in new namespaces; return its process and that of its parent once it printed "ready".
+
+    It is killed when this process ends, however that happens.
+    """
+    folder.mkdir(exist_ok=True)
+    with (folder / "setup.log").open("ab") as log:
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--fork", "--kill-child"]
+        parent = subprocess.Popen(
+            [*command, "bash", "-c", script, "bash", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert parent.stdout is not None and parent.stdout.readline() == "ready\n", (folder / "setup.log").read_text()
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    _PARENTS[parent.pid] = parent
+    return int(children[0]), parent.pid
+
+
+#: Kept, so that none is waited for by anyone else.
+_PARENTS: dict[int, subprocess.Popen[str]] = {}
+
+
+def end(parent: int) -> None:
+    """End what `launch` started, with all that runs in its namespaces."""
+    process = _PARENTS.pop(parent)
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@dataclass
+class Machine:
+    """A node that runs."""
+
+    name: str
+    """Its host name."""
+    address: str
+    """Its address in the cluster's network."""
+    folder: Path
+    """The logs of its start."""
+    group: str
+    """The control group of its pods."""
+    init: int
+    """Its first process, as this machine numbers it."""
+    parent: int
+    """What keeps that one alive."""
+
+    @classmethod
+    def boot(cls, name: str, address: str, folder: Path, group: str) -> Machine:
+        """Start a node without a network."""
+        mounted = folder / "mounted"
+        mounted.mkdir(parents=True)
+        init, parent = launch(folder, _NAMESPACES, _SETUP, mounted, name)
+        return cls(name, address, folder, group, init, parent)
+
+    @property
+    def root(self) -> Path:
+        """The node's root; no path below it may have an absolute link, which would lead out of it."""
+        return Path(f"/proc/{self.init}/root")
+
+    def command(self, *words: str | Path) -> list[str]:
+        """Return the command that runs another one on the node."""
+        enter = ["nsenter", "--target", str(self.init), "--mount", "--pid", "--net", "--uts", "--ipc"]
+        return [*enter, *map(str, words)]
+
+    def sh(self, script: str, *, check: bool = True) -> str:
+        """Run a shell script on the node and return what it printed."""
+        done = subprocess.run(
+            self.command("sh", "-ec", script),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{self.name}: {script}: {done.stdout}"
+        return done.stdout
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the node."""
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+
+    def wait_for(self, happened: Callable[[], object], what: str, seconds: float = _SECONDS) -> None:
+        """Wait until something happened; else show the logs."""
+        deadline = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < deadline, f"{self.name}: {what}\n" + self.sh(
+                "tail -n 30 /var/log/fm-*", check=False
+            )
+            time.sleep(0.2)
+
+    def make_groups(self) -> None:
+        """Make the control groups of its pods."""
+        for controller in Path("/sys/fs/cgroup").iterdir():
+            if controller.is_dir() and not controller.is_symlink():
+                (controller / self.group).mkdir(exist_ok=True)
+                for setting in ("cpuset.cpus", "cpuset.mems"):
+                    if (controller / setting).exists():
+                        (controller / self.group / setting).write_text((controller / setting).read_text())
+
+    def halt(self) -> None:
+        """End the node and all that it runs."""
+        end(self.parent)
+        for top in [*Path("/sys/fs/cgroup").glob(f"*/{self.group}"), Path("/sys/fs/cgroup") / self.group]:
+            for folder in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
