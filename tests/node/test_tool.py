@@ -134,10 +134,11 @@ class TestTheFile:
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
         assert re.fullmatch(r"dkp-fips-tool \S+ \(released \d{4}-\d{2}-\d{2}\)", lines[0])
-        assert lines[1] == f"sha256: {roots.sha256(tmp_path / 'tool')}"
+        assert re.fullmatch(r"certificates: list of \d{4}-\d{2}-\d{2}", lines[1])
+        assert lines[2] == f"sha256: {roots.sha256(tmp_path / 'tool')}"
         carried = [key for key in document["keys"] if key["role"] != "upstream"]
-        assert len(lines) == 2 + len(carried) + 1
-        for key, line in zip(carried, lines[2:], strict=False):
+        assert len(lines) == 3 + len(carried) + 1
+        for key, line in zip(carried, lines[3:], strict=False):
             assert line.startswith(f"{key['role']} key: {key['fingerprint']} active ")
         assert lines[-1].endswith(f"{carried[0]['fingerprint']} is valid until {ends}.")
 
