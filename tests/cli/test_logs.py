@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.archive.open import members_of
 from fipsmanifest.cli import logs
+from fipsmanifest.generate.tool import build_tool
+from fipsmanifest.state import lock as locks
+from fipsmanifest.state import rollback
 from tests.support import command
+from tests.support.forge import Forge
 from tests.support.gnupg import opened_home
+from tests.support.registry import make_layer
 
 
 @pytest.fixture
@@ -81,3 +87,22 @@ def test_nothing_is_logged_without_the_option(tmp_path: Path) -> None:
     assert "debug: " not in silent.stderr
     assert "debug: publish.directory: wrote " in logged.stderr
     assert "debug: " not in logged.stdout
+
+
+def test_what_is_read_and_written_is_logged(forge: Forge, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lock, seen, tarball = tmp_path / "lock.json", tmp_path / "serials.json", tmp_path / "some.tar"
+    tarball.write_bytes(make_layer({"x": b"1"}))
+    with caplog.at_level(logging.DEBUG, "fipsmanifest"):
+        locks.write(locks.load(lock), "rhel8", ())
+        locks.load(lock)
+        rollback.check_and_remember(seen, "v1.21.3/rhel8", 1, signed_by="A" * 40, trust=forge.trust())
+        built = build_tool(forge.trust_folder)
+        list(members_of(tarball))
+
+    said = [record.getMessage() for record in caplog.records]
+    assert f"{lock} does not exist: nothing is pinned" in said
+    assert f"wrote {lock}: 0 pins of rhel8" in said
+    assert f"read {lock}: pins of rhel8" in said
+    assert f"{seen}: highest serial of v1.21.3/rhel8 seen is none" in said
+    assert f"built dkp-fips-tool {built.version}: {len(built.data)} bytes, SHA-256 {built.sha256}" in said
+    assert f"reading {tarball} as tar" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
 from .member import Item, Joined
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["file", "folder", "rpm", "tar", "image-archive", "zip", "ar", "cpio", "compressed", "unopened"]
 
@@ -199,6 +202,7 @@ def members_of(
     `kind_of` and as the module for that kind.
     """
     kind = kind_of(path)
+    _log.debug("reading %s as %s", path, kind)
     if kind in _READERS:
         return _read(path, _READERS[kind], name or path.name, limits)
     if path.is_dir():

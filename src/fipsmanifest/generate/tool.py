@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from ..state import durable
 from ..trust.store import PACKED_CERTIFICATES, TRUST_FILE, Trust, load_trust
 from ..trust.text import utc_now
 from .zip_writer import Entry, append_zip
+
+_log = logging.getLogger(__name__)
 
 NAME = "dkp-fips-tool"
 MAX_SIZE = 512 * 1024
@@ -124,7 +127,9 @@ def build_tool(trust_directory: Path, output: Path | None = None) -> ToolFile:
         raise Refused(f"The tool would have {len(data)} bytes; the limit is {MAX_SIZE}.", "Trust fewer keys.")
     if output is not None:
         durable.write(output, data, 0o755)
-    return ToolFile(data, hashlib.sha256(data).hexdigest(), version)
+    made = ToolFile(data, hashlib.sha256(data).hexdigest(), version)
+    _log.debug("built %s %s: %d bytes, SHA-256 %s", NAME, version, len(data), made.sha256)
+    return made
 
 
 def version_of(data: bytes) -> str | None:

@@ -24,6 +24,7 @@ from . import elf
 from .inspector import Inspector
 from .nested import ContainerInspector, LocatedFinding, Outcome, collect_outcomes, find_embedded
 
+# It imports the definitions' models, which take long to load, and a scan pulls nothing itself.
 if TYPE_CHECKING:
     from ..collect.image import Pulled
 

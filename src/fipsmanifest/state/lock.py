@@ -8,6 +8,7 @@ release.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import Refused, UsageError
 from ..model.artifact import Artifact
 from . import durable
+
+_log = logging.getLogger(__name__)
 
 MAX_BYTES = 16 << 20
 
@@ -72,6 +75,7 @@ def load(path: Path) -> Lock:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
+        _log.debug("%s does not exist: nothing is pinned", path)
         return Lock(path, {})
     except OSError as error:
         raise UsageError(f"The lock {path} cannot be read: {error.strerror}.", "Name a file with --lock.") from error
@@ -84,6 +88,7 @@ def load(path: Path) -> Lock:
         raise UsageError(
             f"{path} is not a lock: {first}.", "Restore it, or write it again with 'fipsmanifest definitions lock'."
         ) from error
+    _log.debug("read %s: pins of %s", path, ", ".join(document.definitions) or "no definition")
     return Lock(path, {name: pins.artifacts for name, pins in document.definitions.items()})
 
 
@@ -107,6 +112,7 @@ def write(lock: Lock, definition: str, pins: tuple[Pin, ...]) -> Lock:
         },
     }
     durable.write(lock.path, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
+    _log.debug("wrote %s: %d pins of %s", lock.path, len(pins), definition)
     return changed
 
 

@@ -8,6 +8,7 @@ counted separately: a stored serial applies if the user trusts one of the keys t
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from ..model import documents
 from ..trust.store import Trust
 from ..trust.text import visible
 from . import durable
+
+_log = logging.getLogger(__name__)
 
 MAX_BYTES = 1 << 20
 
@@ -82,6 +85,7 @@ def check_and_remember(
         known = every.get(release, ())
         related = [one for one in known if one.concerns(keys)]
         highest = max(related, key=lambda one: one.serial, default=None)
+        _log.debug("%s: highest serial of %s seen is %s", path, release, highest.serial if highest else "none")
         if highest is not None and serial < highest.serial:
             before = f"but serial {highest.serial} was seen before"
             raise NotTrusted(

@@ -220,7 +220,7 @@ def load_trust(directory: str) -> Trust:
 @functools.lru_cache(maxsize=None)
 def packed_trust() -> Optional[Trust]:
     """Return the trusted keys in the single-file tool; None if this is not the single file."""
-    import pkgutil
+    import pkgutil  # only the single file has packed keys
 
     try:
         document = pkgutil.get_data(__package__, "trusted/" + TRUST_FILE)
