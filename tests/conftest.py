@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+# What a fixture needs is imported in it: most runs of a part of the tests need no keys and no browser.
 if TYPE_CHECKING:
+    from tests.support.browser import Chromium
     from tests.support.forge import Forge
+    from tests.support.releases import ReleaseKey
 
 # A shell, or nohup, ignores them for what runs in the background, and each process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -25,11 +30,38 @@ settings.register_profile("fuzz", max_examples=1000, deadline=None)
 @pytest.fixture(scope="session")
 def forge() -> Iterator[Forge]:
     """A GNUPGHOME full of throwaway keys."""
-    # Imported here: most test runs need no keys.
     from tests.support import forge as forge_module
 
     with forge_module.opened() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    """A browser in which scripts of tests run, which the policy of this project's pages forbids."""
+    from tests.support.browser import Chromium
+
+    with Chromium() as chromium:
+        chromium.call("Page.setBypassCSP", enabled=True)
+        yield chromium
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Return where pictures go: the directory that continuous integration keeps, if it names one."""
+    folder = Path(os.environ.get("FIPSMANIFEST_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def release_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
+    """The key that signs what tests publish."""
+    from tests.support.releases import ReleaseKey
+
+    key = ReleaseKey.make(tmp_path_factory.mktemp("release"))
+    yield key
+    key.remove()
 
 
 #: What tests give by ``record_property``, printed as one table each: the title, the columns' headings, a line's form.

@@ -7,7 +7,6 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,10 @@ from tests.support.releases import ReleaseKey
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
-    made = ReleaseKey.make(tmp_path_factory.mktemp("release"))
-    yield made
-    made.remove()
-
-
-@pytest.fixture(scope="module")
-def signed(key: ReleaseKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signed(release_key: ReleaseKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the signed manifest."""
     path = tmp_path_factory.mktemp("signed") / "manifest-rhel8.json.asc"
-    path.write_bytes(key.clearsign(canonical(samples.manifest())))
+    path.write_bytes(release_key.clearsign(canonical(samples.manifest())))
     return path
 
 
@@ -46,24 +38,30 @@ def run(*arguments: str | Path, stdin: bytes = b"", code: int = 0) -> subprocess
     return done
 
 
-def test_a_signed_manifest_is_verified_and_the_export_says_by_whom(signed: Path, key: ReleaseKey) -> None:
-    done = run("in-toto", signed, "--keys", key.trust)
+def test_a_signed_manifest_is_verified_and_the_export_says_by_whom(signed: Path, release_key: ReleaseKey) -> None:
+    done = run("in-toto", signed, "--keys", release_key.trust)
     signature = json.loads(done.stdout)["predicate"]["signature"]
 
-    assert signature == {"state": "verified", "fingerprint": key.fingerprint, "signedAt": "2026-11-20T10:00:00Z"}
+    assert signature == {
+        "state": "verified",
+        "fingerprint": release_key.fingerprint,
+        "signedAt": "2026-11-20T10:00:00Z",
+    }
     assert done.stderr == b""
 
 
-def test_a_signature_that_does_not_hold_is_not_exported(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+def test_a_signature_that_does_not_hold_is_not_exported(signed: Path, release_key: ReleaseKey, tmp_path: Path) -> None:
     other = tmp_path / "changed.asc"
     other.write_bytes(signed.read_bytes().replace(b'"serial": 1', b'"serial": 2'))
 
-    done = run("in-toto", other, "--keys", key.trust, code=3)
+    done = run("in-toto", other, "--keys", release_key.trust, code=3)
     assert done.stdout == b""
-    assert run("in-toto", signed, "--keys", key.trust, "--fingerprint", "0" * 40, code=3).stdout == b""
+    assert run("in-toto", signed, "--keys", release_key.trust, "--fingerprint", "0" * 40, code=3).stdout == b""
 
 
-def test_without_verification_the_export_and_a_note_say_so(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+def test_without_verification_the_export_and_a_note_say_so(
+    signed: Path, release_key: ReleaseKey, tmp_path: Path
+) -> None:
     done = run("in-toto", signed, "--unverified")
     assert json.loads(done.stdout)["predicate"]["signature"] == {"state": "not-verified"}
     assert b"not verified" in done.stderr
@@ -74,28 +72,28 @@ def test_without_verification_the_export_and_a_note_say_so(signed: Path, key: Re
     assert json.loads(done.stdout)["predicate"]["signature"] == {"state": "unsigned"}
     assert b"is not signed" in done.stderr
     # Who names keys wants a verified manifest.
-    assert run("in-toto", payload, "--keys", key.trust, code=3).stdout == b""
+    assert run("in-toto", payload, "--keys", release_key.trust, code=3).stdout == b""
 
 
-def test_an_option_that_would_be_ignored_is_an_error(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+def test_an_option_that_would_be_ignored_is_an_error(signed: Path, release_key: ReleaseKey, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     report.write_bytes(canonical(samples.node()))
 
-    run("junit", report, "--keys", key.trust, code=2)
+    run("junit", report, "--keys", release_key.trust, code=2)
     run("junit", report, "--unverified", code=2)
     run("junit", report, "--resource-uri", "https://example.com", code=2)
-    run("junit", signed, "--unverified", "--keys", key.trust, code=2)
+    run("junit", signed, "--unverified", "--keys", release_key.trust, code=2)
     run("junit", report, "--json", code=2)
     run("cyclonedx", report, code=2)
     run("spdx", report, code=2)
 
 
-def test_an_expired_manifest_is_exported_only_where_that_is_allowed(key: ReleaseKey, tmp_path: Path) -> None:
+def test_an_expired_manifest_is_exported_only_where_that_is_allowed(release_key: ReleaseKey, tmp_path: Path) -> None:
     expired = tmp_path / "manifest-rhel8.json.asc"
-    expired.write_bytes(key.clearsign(canonical(samples.manifest(expires="2026-11-21T00:00:00Z"))))
+    expired.write_bytes(release_key.clearsign(canonical(samples.manifest(expires="2026-11-21T00:00:00Z"))))
 
-    assert run("junit", expired, "--keys", key.trust, code=3).stdout == b""
-    assert b"expired" in run("junit", expired, "--keys", key.trust, "--allow-expired").stderr
+    assert run("junit", expired, "--keys", release_key.trust, code=3).stdout == b""
+    assert b"expired" in run("junit", expired, "--keys", release_key.trust, "--allow-expired").stderr
 
 
 def test_with_a_file_the_bytes_go_there_and_json_says_what_they_are(tmp_path: Path) -> None:
@@ -137,11 +135,11 @@ def test_bad_input_ends_with_its_code_and_without_output(name: str) -> None:
     assert len(done.stderr) < 1000
 
 
-def test_a_truncated_signed_manifest_is_refused(signed: Path, key: ReleaseKey, tmp_path: Path) -> None:
+def test_a_truncated_signed_manifest_is_refused(signed: Path, release_key: ReleaseKey, tmp_path: Path) -> None:
     cut = tmp_path / "manifest-rhel8.json.asc"
     cut.write_bytes(signed.read_bytes()[:-200])
 
-    run("junit", cut, "--keys", key.trust, code=3)
+    run("junit", cut, "--keys", release_key.trust, code=3)
     run("junit", cut, "--unverified", code=3)
     run("junit", tmp_path / "missing.json", code=2)
     run("junit", tmp_path, code=2)
@@ -201,13 +199,15 @@ def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: P
     assert json.loads(both.stdout)["files"] == json.loads(document)["files"]
 
 
-def test_the_node_tool_writes_the_metrics_that_an_export_of_its_report_has(key: ReleaseKey, tmp_path: Path) -> None:
+def test_the_node_tool_writes_the_metrics_that_an_export_of_its_report_has(
+    release_key: ReleaseKey, tmp_path: Path
+) -> None:
     (tmp_path / "root").mkdir()
-    (tmp_path / "manifest.asc").write_bytes(key.clearsign(canonical(samples.manifest())))
+    (tmp_path / "manifest.asc").write_bytes(release_key.clearsign(canonical(samples.manifest())))
     (tmp_path / "changed.asc").write_bytes(b"not signed")
 
     def check(name: str) -> tuple[int, bytes, bytes]:
-        where = ("--root", tmp_path / "root", "--role", "worker", "--keys", key.trust)
+        where = ("--root", tmp_path / "root", "--role", "worker", "--keys", release_key.trust)
         files = ("--json", "--metrics", tmp_path / "node.prom", tmp_path / name)
         done = command.run_bytes("check", "node", *where, *files)
         return done.returncode, done.stdout, (tmp_path / "node.prom").read_bytes()
@@ -221,4 +221,4 @@ def test_the_node_tool_writes_the_metrics_that_an_export_of_its_report_has(key: 
 
     # As for other reports: a file that cannot be written is a mistake, and found before the node is checked.
     missing = ("--metrics", tmp_path / "no" / "node.prom", tmp_path / "manifest.asc")
-    command.run("check", "node", "--keys", key.trust, *missing, code=2)
+    command.run("check", "node", "--keys", release_key.trust, *missing, code=2)

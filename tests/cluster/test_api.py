@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import pytest
 from fipsmanifest.cluster.api import Api, ApiError, Unreachable
 from fipsmanifest.cluster.kubeconfig import Connection, load_connection
 from fipsmanifest.errors import Incomplete
+from tests.support import loopback
 
 Answer = tuple[int, dict[str, str], Any]
 
@@ -26,10 +25,10 @@ Answer = tuple[int, dict[str, str], Any]
 def serving(answer: Callable[[str, str, dict[str, str]], Answer]) -> Iterator[str]:
     """Serve what ``answer`` gives for a method, path and headers."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(loopback.QuietHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 - the base class's name
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             status, headers, body = answer(self.command, self.path, dict(self.headers))
@@ -42,17 +41,8 @@ def serving(answer: Callable[[str, str, dict[str, str]], Answer]) -> Iterator[st
 
         do_POST = do_DELETE = do_PATCH = do_PUT = do_GET  # noqa: N815 - the base class's names
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with loopback.serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def script(

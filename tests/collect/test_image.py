@@ -22,6 +22,7 @@ from fipsmanifest.model.artifact import Artifact
 from fipsmanifest.model.definition import Definition, Images
 from fipsmanifest.oci.registry import parse_reference
 from fipsmanifest.state.lock import Pin
+from tests.support import definitions
 from tests.support.faultyhttp import FaultyServer, reset_after
 from tests.support.registry import (
     OCI_CONFIG,
@@ -40,21 +41,9 @@ TOP = make_layer({"usr/bin/kube-proxy": os.urandom(300_000), "bin/other": b"two"
 
 
 def definition(*architectures: str) -> Definition:
-    return Definition.model_validate(
-        {
-            "schema": "fipsmanifest/definition/v1",
-            "name": "rhel8",
-            "kubernetes": "v1.21.3",
-            "build_metadata": "fips.0",
-            "el": 8,
-            "serial": 1,
-            "architectures": architectures or ("x86_64",),
-            "operating_systems": [{"id": "rhel", "versions": ["8.*"]}],
-            "sources": [{"kind": "image", "name": "images", "references": ["x/y:z"]}],
-            "components": [{"name": "kube-proxy", "requirement": "proven", "sources": ["images"]}],
-            "node": {"roles": {}},
-        }
-    )
+    source = {"kind": "image", "name": "images", "references": ["x/y:z"]}
+    component = {"name": "kube-proxy", "sources": ["images"]}
+    return definitions.definition(source, component, architectures=architectures or ("x86_64",))
 
 
 def refuse(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, /) -> str:

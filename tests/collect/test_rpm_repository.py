@@ -22,7 +22,7 @@ from fipsmanifest.model.definition import Definition, RpmRepository
 from fipsmanifest.state import lock
 from fipsmanifest.state.lock import Pin
 from fipsmanifest.trust.store import load_trust
-from tests.support import faultyhttp, upstream
+from tests.support import definitions, faultyhttp, upstream
 from tests.support.faultyhttp import FaultyServer
 from tests.support.upstream import Keys
 
@@ -33,22 +33,8 @@ def definition(*packages: str, **changes: object) -> Definition:
     """A definition with one repository; ``changes`` are keys of that source, or of the definition."""
     source = {"kind": "rpm-repository", "name": "kubernetes", "url": UPSTREAM, "packages": packages}
     own = {key: changes.pop(key) for key in ("el", "architectures") if key in changes}
-    return Definition.model_validate(
-        {
-            "schema": "fipsmanifest/definition/v1",
-            "name": "rhel8",
-            "kubernetes": "v1.21.3",
-            "build_metadata": "fips.0",
-            "el": 8,
-            "serial": 1,
-            "architectures": ["x86_64"],
-            "operating_systems": [{"id": "rhel", "versions": ["8.*"]}],
-            "sources": [source | changes],
-            "components": [{"name": "kubelet", "requirement": "proven", "packages": ["kubelet"]}],
-            "node": {"roles": {"worker": ["kubelet"]}},
-        }
-        | own
-    )
+    component = {"name": "kubelet", "packages": ["kubelet"]}
+    return definitions.definition(source | changes, component, node={"roles": {"worker": ["kubelet"]}}, **own)
 
 
 Collect = Callable[..., list[Artifact]]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.publisher import publish
@@ -16,25 +13,18 @@ from tests.support.releases import ReleaseKey, wanted_release
 MANIFEST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
-    made = ReleaseKey.make(tmp_path_factory.mktemp("release"))
-    yield made
-    made.remove()
-
-
-def audit(key: ReleaseKey, bucket: Path, folder: Path) -> tuple[int, str, str]:
+def audit(release_key: ReleaseKey, bucket: Path, folder: Path) -> tuple[int, str, str]:
     """Return the exit code, the JUnit file and the metrics."""
     files = ("--junit", folder / "audit.xml", "--metrics", folder / "audit.prom")
-    done = command.run("audit", bucket, "--keys", key.trust, "--wait", "0", *files)
+    done = command.run("audit", bucket, "--keys", release_key.trust, "--wait", "0", *files)
     return done.returncode, (folder / "audit.xml").read_text(), (folder / "audit.prom").read_text()
 
 
-def test_a_clean_bucket_passes_in_both_and_a_changed_one_fails_in_both(key: ReleaseKey, tmp_path: Path) -> None:
+def test_a_clean_bucket_passes_in_both_and_a_changed_one_fails_in_both(release_key: ReleaseKey, tmp_path: Path) -> None:
     bucket = tmp_path / "bucket"
-    publish(wanted_release(key, expires="2099-01-01T00:00:00Z"), open_bucket(str(bucket)), key.consumer)
+    publish(wanted_release(release_key, expires="2099-01-01T00:00:00Z"), open_bucket(str(bucket)), release_key.consumer)
 
-    code, xml, text = audit(key, bucket, tmp_path)
+    code, xml, text = audit(release_key, bucket, tmp_path)
     outcomes, found = junit(xml), prometheus(text)
     assert code == 0
     assert outcomes[f"manifest: {MANIFEST}"] == "pass"
@@ -48,7 +38,7 @@ def test_a_clean_bucket_passes_in_both_and_a_changed_one_fails_in_both(key: Rele
 
     (bucket / MANIFEST).write_bytes((bucket / MANIFEST).read_bytes().replace(b'"serial": 1', b'"serial": 7'))
     (bucket / "tool" / '<&"x').write_bytes(b"")
-    code, xml, text = audit(key, bucket, tmp_path)
+    code, xml, text = audit(release_key, bucket, tmp_path)
     outcomes, found = junit(xml), prometheus(text)
     assert code == 3
     assert outcomes[f"finding: {MANIFEST}"] == "failure"
@@ -58,9 +48,9 @@ def test_a_clean_bucket_passes_in_both_and_a_changed_one_fails_in_both(key: Rele
     assert found["fipsmanifest_audit_untrusted", ()] >= 1
 
 
-def test_a_bucket_without_anything_is_no_pass(key: ReleaseKey, tmp_path: Path) -> None:
+def test_a_bucket_without_anything_is_no_pass(release_key: ReleaseKey, tmp_path: Path) -> None:
     (tmp_path / "bucket").mkdir()
-    code, xml, text = audit(key, tmp_path / "bucket", tmp_path)
+    code, xml, text = audit(release_key, tmp_path / "bucket", tmp_path)
 
     assert code == 1
     assert set(junit(xml).values()) == {"failure"}

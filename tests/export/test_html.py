@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,10 @@ import pytest
 from fipsmanifest.inspect.descriptions import VERDICTS
 from fipsmanifest.model.finding import Verdict
 from tests.export import samples
-from tests.publish.browser import Chromium, violations
+from tests.support.browser import Chromium, violations
 
 PHONE, DESKTOP = 390, 1280
 VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    with Chromium() as chromium:
-        # For axe alone: the page's own policy forbids every script.
-        chromium.call("Page.setBypassCSP", enabled=True)
-        yield chromium
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +30,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return written
 
 
-def _pictures(folder: Path) -> Path:
-    """Return where pictures go: the directory that continuous integration keeps, if it names one."""
-    pictures = Path(os.environ.get("FIPSMANIFEST_SCREENSHOTS", folder))
-    pictures.mkdir(parents=True, exist_ok=True)
-    return pictures
-
-
 @pytest.mark.parametrize(("width", "dark"), VIEWS)
 @pytest.mark.parametrize("name", ["manifest", "inspection", "node", "cluster", "hostile-manifest", "hostile-node"])
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(
-    browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool, tmp_path: Path
+    browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool, pictures: Path
 ) -> None:
     browser.open(pages[name], width=width, dark=dark)
-    browser.screenshot(_pictures(tmp_path) / f"report-{name}-{width}-{'dark' if dark else 'light'}.png")
+    browser.screenshot(pictures / f"report-{name}-{width}-{'dark' if dark else 'light'}.png")
 
     for folded in (False, True):
         browser.evaluate(f"document.querySelectorAll('details').forEach(item => item.open = {json.dumps(not folded)})")
@@ -73,13 +56,13 @@ def test_hostile_names_are_shown_as_text_and_nothing_is_requested(
     assert "<script>alert(1)</script>&amp;]]>\\x1b[31m\\n" in browser.evaluate("document.body.textContent")
 
 
-def test_what_is_folded_is_printed(browser: Chromium, pages: dict[str, Path], tmp_path: Path) -> None:
+def test_what_is_folded_is_printed(browser: Chromium, pages: dict[str, Path], pictures: Path) -> None:
     browser.open(pages["node"], width=DESKTOP, dark=False)
     shown = "[...document.querySelectorAll('details td')].filter(item => item.checkVisibility()).length"
 
     assert browser.evaluate(shown) == 0
     browser.call("Emulation.setEmulatedMedia", media="print")
-    browser.screenshot(_pictures(tmp_path) / "report-node-print.png")
+    browser.screenshot(pictures / "report-node-print.png")
     assert browser.evaluate(shown) > 10
     browser.call("Emulation.setEmulatedMedia", media="")
 

@@ -23,13 +23,6 @@ _names = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def release_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
-    key = ReleaseKey.make(tmp_path_factory.mktemp("release"))
-    yield key
-    key.remove()
-
-
-@pytest.fixture(scope="session")
 def other_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseKey]:
     """A key of someone whom ``consumer`` does not trust."""
     key = ReleaseKey.make(tmp_path_factory.mktemp("other"), "Other")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,27 +13,11 @@ from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.index import PublishedContents
 from fipsmanifest.publish.page import render
 from fipsmanifest.publish.publisher import publish
-from tests.publish.browser import Chromium, violations
+from tests.support.browser import Chromium, violations
 from tests.support.releases import ReleaseKey, wanted_release
 
 PHONE, DESKTOP = 390, 1280
 VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    with Chromium() as chromium:
-        # For axe alone: the page's own policy forbids every script.
-        chromium.call("Page.setBypassCSP", enabled=True)
-        yield chromium
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures go: to the folder that continuous integration keeps them from, where it names one."""
-    folder = Path(os.environ.get("FIPSMANIFEST_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import secrets
@@ -25,7 +24,7 @@ import pytest
 from examples.upstream import goprograms, images
 
 from fipsmanifest.node.checks.images import containers
-from tests.support import roots
+from tests.support import loopback, roots
 
 STORE = "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 SNAPSHOTS = "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
@@ -260,8 +259,8 @@ def stalling(archive: Archive, last: str) -> Iterator[str]:
     types = {document.digest: document.media_type for document in archive.image.documents}
     tag = archive.image.reference.rpartition(":")[2]
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
+    class Handler(loopback.QuietHandler):
+        def do_HEAD(self) -> None:  # noqa: N802 - the base class's name
             name = self.path.rpartition("/")[2]
             digest = archive.image.documents[-1].digest if name == tag else name
             content = (archive.layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
@@ -278,18 +277,11 @@ def stalling(archive: Archive, last: str) -> Iterator[str]:
 
         do_GET = do_HEAD  # noqa: N815 - the base class's name
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with loopback.serving(Handler) as port:
         try:
-            yield f"127.0.0.1:{server.server_port}/mesosphere/etcd:{tag}"
+            yield f"127.0.0.1:{port}/mesosphere/etcd:{tag}"
         finally:
             stop.set()
-            server.shutdown()
-            thread.join()
 
 
 def _launch(root: Path) -> subprocess.Popen[bytes]:
