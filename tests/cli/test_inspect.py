@@ -478,6 +478,8 @@ class TestGate:
         assert ended.code == 0, ended.stderr
         assert ended.document["gate"] == {
             "require": "proven",
+            "modules": ["boringcrypto"],
+            "standard": None,
             "passed": True,
             "proven": 1,
             "excepted": 0,
