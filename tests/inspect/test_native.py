@@ -432,7 +432,13 @@ def test_no_byte_of_the_modules_code_can_be_changed(data: st.DataObject) -> None
     changed = sha().put(address, bytes([sha().read(address, 1)[0] ^ value]))
     # Twice: as it is, and with a sum that fits.
     assert judged(changed.data).crypto.evidence["code"] == "native-module-changed"
-    assert str(judged(changed.summed()).crypto.verdict) == "contradicted"
+    summed = judged(changed.summed()).crypto
+    # An instance of a generic function depends on the program's types, so that an unknown one is not a changed one.
+    is_instance = any(
+        start <= address < start + size and "[" in name for name, (start, size) in sha().functions.items()
+    )
+    expected = ("other-module", "native-instance-unknown") if is_instance else ("contradicted", summed.evidence["code"])
+    assert (str(summed.verdict), summed.evidence["code"]) == expected
 
 
 @settings(max_examples=100, deadline=None)

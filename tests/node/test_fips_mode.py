@@ -21,7 +21,7 @@ ENTRY = "title Red Hat Enterprise Linux\nlinux /vmlinuz-{}\noptions {}\n"
 def signals(root: Path, el: int, live: bool = False) -> dict[str, Result]:
     roots.write(root, "/etc/os-release", f'ID="rhel"\nVERSION_ID="{el}.4"\n')
     node = Node(str(root), live, "worker")
-    return {result.subject: result for result in fips_mode.check(node, [Listed("m", {"el": el})])}
+    return {result.subject: result for result in fips_mode.check(node, [Listed("m", {"el": el, "files": []})])}
 
 
 def el7(root: Path, arguments: str = "fips=1") -> None:
