@@ -38,6 +38,7 @@ FAILING = {
     "keys init": "--user-id x --keys nowhere",
     "keys add": "nowhere --role manifest",
     "keys list": "--keys nowhere",
+    "modules update": "nowhere --keys nowhere",
     "keys retire": "AA --reason old --keys nowhere",
     "keys revoke": "AA --reason old --keys nowhere",
     "keys export": "AA --keys nowhere",
