@@ -480,6 +480,7 @@ class TestGate:
             "require": "proven",
             "modules": ["boringcrypto"],
             "standard": None,
+            "forbid": [],
             "passed": True,
             "proven": 1,
             "excepted": 0,
