@@ -180,7 +180,7 @@ SEEMING = {
 def test_a_file_full_of_what_seems_a_table_of_functions_takes_no_longer_than_two_seconds(name: str) -> None:
     info = edits.inline_build_info("go1.21.13 X:boringcrypto", "path\tx\n")
     seeming = SEEMING[name]
-    data = edits.hand_made(b"\x90" * 4096, info.ljust(4096, b"\0") + seeming * ((32 << 20) // len(seeming)))
+    data = edits.hand_made(b"\x90" * 4096, info.ljust(4096, b"\0") + seeming * ((16 << 20) // len(seeming)))
     started = time.process_time()
     crypto = analyze(Buffer(data), TABLE).crypto
     assert time.process_time() - started < 2
