@@ -106,11 +106,11 @@ def test_a_program_that_is_written_to_while_it_is_read_gets_no_verdict(
     path.write_bytes(data[:at_first])
     begin = inspector.start_analysis
 
-    def writing(source: ByteSource, table: Table) -> ProgramAnalyzer | ElfAnalysis:
+    def writing(source: ByteSource, table: Table, with_callers: bool) -> ProgramAnalyzer | ElfAnalysis:
         # Longer than the kernel's clock for files ticks.
         time.sleep(0.05)
         path.write_bytes(data)
-        return begin(source, table)
+        return begin(source, table, with_callers)
 
     # The moment between the first read and the last cannot be had otherwise.
     monkeypatch.setattr(inspector, "start_analysis", writing)
