@@ -125,7 +125,7 @@ def test_a_date_before_the_minors_first_release_is_a_warning(tmp_path: Path, cre
     path = edited(tmp_path, ("created = 2021-08-24", f"created = {created}"))
     assert load_checked(path)
     assert warnings(path, []) == (
-        [f"{path}:8: created is {created}, but Kubernetes v1.21 was released on 2021-04-08"] if warned else []
+        [f"{path}:9: created is {created}, but Kubernetes v1.21 was released on 2021-04-08"] if warned else []
     )
 
 

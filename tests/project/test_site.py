@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -126,17 +127,22 @@ def test_the_tutorial_works_in_an_empty_directory_with_the_wheel(wheel: Path, tm
         "GOCACHE": str(packages.GO_CACHE),
         "GOTOOLCHAIN": "local",
     }
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    # A path that leaves room for the sockets of gpg's agents.
+    empty = Path(tempfile.mkdtemp(prefix="fm-"))
     shell = "set -euo pipefail\n"
     for title, content in blocks:
         if title:
             shell += f"mkdir -p {os.path.dirname(title) or '.'}\ncat > {title} <<'END_OF_FILE'\n{content}END_OF_FILE\n"  # noqa: PTH120
         else:
             shell += content
-    done = subprocess.run(
-        ["bash", "-c", shell], cwd=empty, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["bash", "-c", shell], cwd=empty, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+    finally:
+        for home in empty.glob("*-gnupg"):
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+        shutil.rmtree(empty)
     said = done.stdout
     assert done.returncode == 0, said + done.stderr
 

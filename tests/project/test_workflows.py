@@ -32,7 +32,8 @@ def tool(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 class TestForm:
     def test_there_is_one_for_each_purpose(self) -> None:
-        assert [path.name for path in WORKFLOWS] == ["audit.yml", "ci.yml", "nightly.yml", "publish.yml", "release.yml"]
+        purposes = ["audit", "ci", "docs", "nightly", "publish", "release"]
+        assert [path.name for path in WORKFLOWS] == [f"{purpose}.yml" for purpose in purposes]
 
     def test_github_would_accept_them(self) -> None:
         run = tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
