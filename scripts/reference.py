@@ -162,7 +162,7 @@ def _man_page(command: Command, every: list[Command], date: datetime) -> str:
     related = [other for other in every if _is_related(command, other)]
     if related:
         lines += [".SH SEE ALSO", ",\n".join(f".BR {_roff('-'.join(other.words))} (1)" for other in related)]
-    return "\n".join(lines).replace(" (1),\n", " (1),\n") + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _is_related(command: Command, other: Command) -> bool:

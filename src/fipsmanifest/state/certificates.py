@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,20 +54,9 @@ def read(path: Path) -> KeptTable | None:
         ) from error
 
 
-@contextmanager
-def changing(path: Path) -> Iterator[None]:
+def changing(path: Path) -> AbstractContextManager[None]:
     """Serialize changes of the file. Raises `Incomplete` if its directory cannot be written."""
-    advice = "Set XDG_STATE_HOME to a writable directory on a local disk."
-    try:
-        durable.make_directory(path.parent)
-        lock = durable.open_to_change(path.with_suffix(".lock"), os.O_RDWR)
-    except OSError as error:
-        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice, reason="not-written") from error
-    try:
-        durable.lock(lock, path.parent, advice)
-        yield
-    finally:
-        os.close(lock)
+    return durable.serialized(path, "Set XDG_STATE_HOME to a writable directory on a local disk.")
 
 
 def write(path: Path, kept: KeptTable) -> None:

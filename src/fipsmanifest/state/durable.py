@@ -13,6 +13,7 @@ import logging
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Incomplete
@@ -111,3 +112,21 @@ def lock(descriptor: int, path: Path, advice: str) -> None:
         raise Incomplete(
             f"{path} cannot be locked: its file system does not support it ({error.strerror}).", advice
         ) from error
+
+
+@contextlib.contextmanager
+def serialized(path: Path, advice: str) -> Iterator[None]:
+    """Hold the lock beside ``path``, so that processes change the file one after the other.
+
+    Raises `Incomplete` with ``advice`` if its directory cannot be written or locked.
+    """
+    try:
+        make_directory(path.parent)
+        descriptor = open_to_change(path.with_suffix(".lock"), os.O_RDWR)
+    except OSError as error:
+        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice, reason="not-written") from error
+    try:
+        lock(descriptor, path.parent, advice)
+        yield
+    finally:
+        os.close(descriptor)

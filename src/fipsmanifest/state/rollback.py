@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,17 +161,6 @@ def _read_release(listed: Any) -> tuple[Seen, ...]:
     )
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> AbstractContextManager[None]:
     """Serialize concurrent verifications, so that none overwrites the other's serial."""
-    advice = "Set XDG_STATE_HOME to a writable directory on a local disk, or use --no-state."
-    try:
-        durable.make_directory(path.parent)
-        lock = durable.open_to_change(path.with_suffix(".lock"), os.O_RDWR)
-    except OSError as error:
-        raise Incomplete(f"{path.parent} cannot be written: {error.strerror}.", advice, reason="not-written") from error
-    try:
-        durable.lock(lock, path.parent, advice)
-        yield
-    finally:
-        os.close(lock)
+    return durable.serialized(path, "Set XDG_STATE_HOME to a writable directory on a local disk, or use --no-state.")
