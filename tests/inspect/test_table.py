@@ -12,6 +12,7 @@ import pytest
 from examples.upstream import goprograms
 
 from fipsmanifest.errors import UsageError, ValidationFailed
+from fipsmanifest.inspect import inspector
 from fipsmanifest.inspect.inspector import Inspector, analyze
 from fipsmanifest.inspect.learn import Provenance, learn
 from fipsmanifest.inspect.source import Buffer
@@ -137,6 +138,21 @@ def test_any_row_more_changes_the_inspectors_fingerprint(tmp_path: Path) -> None
     first = Inspector(SHIPPED, tmp_path).fingerprint
     assert first == Inspector(load(), tmp_path).fingerprint
     assert first != Inspector(load(local_rows(tmp_path)), tmp_path).fingerprint
+
+
+def test_any_change_of_the_program_changes_the_inspectors_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Findings that an earlier commit left in a work directory lacked what a later one searches for.
+    found = set()
+    monkeypatch.setattr(inspector, "_PACKAGE", tmp_path)
+    for name, text in [("verdict.py", "a"), ("verdict.py", "b"), ("archive/rpm.py", "b"), ("archive/zip.py", "")]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        inspector._own_sources.cache_clear()
+        found.add(Inspector(SHIPPED, tmp_path).fingerprint)
+    inspector._own_sources.cache_clear()
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize(

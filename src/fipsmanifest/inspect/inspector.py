@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import IO, Literal
 
@@ -52,6 +53,7 @@ _PIECE = 1 << 19
 _OPENING = 1 << 16
 _UPX = b"UPX!"
 _UPX_REACH = 1 << 10
+_PACKAGE = Path(__file__).parents[1]
 
 Role = Literal["program", "config", "doc", "ghost"]
 
@@ -87,8 +89,8 @@ class Inspector:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of this program's version and the table: findings of another one may differ."""
-        return hashlib.sha256(f"{__version__} {self._table.fingerprint}".encode()).hexdigest()
+        """Hex digest of this program and the table: findings of another commit may differ."""
+        return hashlib.sha256(f"{__version__} {_own_sources()} {self._table.fingerprint}".encode()).hexdigest()
 
     def session(self) -> Session:
         """Return a session for one archive, whose hard links can refer to its earlier members."""
@@ -291,6 +293,19 @@ def analyze(source: ByteSource, table: Table, with_callers: bool = False) -> Elf
     """
     begun = start_analysis(source, table, with_callers)
     return begun.finish() if isinstance(begun, ProgramAnalyzer) else begun
+
+
+@cache
+def _own_sources() -> str:
+    """Return the hex digest of this package's sources.
+
+    Of all of them, as a list of those that findings depend on would once be incomplete.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.relative_to(_PACKAGE)} {len(source)}\n".encode() + source)
+    return digest.hexdigest()
 
 
 def _change_marks(found: os.stat_result) -> tuple[int, int, int]:
