@@ -65,8 +65,9 @@ def definition(folder: Path, requirement: str = "proven", exceptions: str = "") 
     return load_definition(path)
 
 
-def exception(path: str, verdict: str, container: str | None = None) -> str:
-    more = f'container = "{container}"' if container else ""
+def exception(path: str, verdict: str, container: str | None = None, format: str | None = None) -> str:
+    more = f'container = "{container}"\n' if container else ""
+    more += f'format = "{format}"' if format else ""
     return f'[[components.exceptions]]\npath = "{path}"\nverdict = "{verdict}"\nreason = "It is a test."\n{more}\n'
 
 
@@ -207,8 +208,13 @@ def test_a_file_that_is_not_opened_needs_an_exception(
         manifest(tmp_path, artifact)
     assert f"/opt/{name} of {artifact.name} {why}" in refusal.value.message
     assert "an exception with the verdict 'unopened'" in refusal.value.message
-    manifest(tmp_path, artifact, exceptions=exception(f"/opt/{name}", "unopened"))
+    format = "script with gzip data in it" if name == "run.sh" else None
+    manifest(tmp_path, artifact, exceptions=exception(f"/opt/{name}", "unopened", format=format))
     manifest(tmp_path, artifact, "known")
+    if format is not None:
+        assert f'and format = "{format}".' in refusal.value.message
+        with pytest.raises(Refused):
+            manifest(tmp_path, artifact, exceptions=exception(f"/opt/{name}", "unopened"))
 
 
 # A program may have another one in its data, and extract it.
@@ -282,7 +288,8 @@ def with_scriptlet(folder: Path, text: bytes) -> Artifact:
     [
         ("proven", "", False),
         ("known", "", True),
-        ("proven", exception("kubelet-1.21.3-*", "unopened"), True),
+        ("proven", exception("kubelet-1.21.3-*", "unopened", format="RPM with a script with base64 data in it"), True),
+        ("proven", exception("kubelet-1.21.3-*", "unopened"), False),
         ("proven", exception("/usr/bin/kubelet", "unopened"), False),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from fipsmanifest.inspect.gate import AppliedException, Gate, GateDecision, RefusedProgram, group_by_cause
-from fipsmanifest.inspect.nested import LocatedFinding
+from fipsmanifest.inspect.nested import LocatedFinding, UnopenedContainer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.acceptance import PROVEN, Requirement
 from fipsmanifest.model.exceptions import VerdictException
@@ -203,6 +203,39 @@ def test_no_exception_accepts_all_that_is_not_opened(path: str) -> None:
         excuse(path, "unopened")
     assert excuse(path, "plain").path == path
     assert excuse("*.qcow2", "unopened").path == "*.qcow2"
+
+
+@pytest.mark.parametrize(
+    ("format", "named", "passes"),
+    [
+        ("qcow2 disk image", None, True),
+        ("encrypted ZIP member", None, True),
+        ("data with a program in it", None, True),
+        ("script with gzip data in it", None, False),
+        ("program with a program in it", None, False),
+        ("RPM with a script with base64 data in it", None, False),
+        ("AppImage", None, False),
+        ("self-extracting shell archive", None, False),
+        ("ZIP archive behind other data", None, False),
+        ("script with gzip data in it", "script with gzip data in it", True),
+        ("script with a program in it", "script with gzip data in it", False),
+        ("qcow2 disk image", "VHD disk image", False),
+    ],
+)
+def test_an_exception_that_names_no_format_is_for_data_alone(format: str, named: str | None, passes: bool) -> None:
+    # One that was written for a disk image accepted a script with a program in it that later had the image's path.
+    gate = Gate([excuse("test/*", "unopened", **({} if named is None else {"format": named}))])
+    gate.add(program("good", "proven"))
+    assert gate.add_unopened(UnopenedContainer("test/x", None, format, "it is so")) is passes
+    refusals = gate.decide().refusals
+    assert not refusals if passes else len(refusals) == 1
+    if not passes and named is None:
+        assert f'format = "{format}"' in (refusals[0].advice or "")
+
+
+def test_a_format_is_for_what_is_not_opened_alone() -> None:
+    with pytest.raises(ValidationError, match="'format' is for the verdict 'unopened'"):
+        excuse("x", "plain", format="AppImage")
 
 
 BORING = DetectedModule(

@@ -163,14 +163,14 @@ def test_an_exception_is_for_files_for_what_is_packed_in_them_or_for_what_is_not
     definition = load(written(tmp_path, GOOD.replace("[node]", f"{exceptions}\n[node]")))
     component = definition.components[-1]
 
-    def verdict(path: str, container: str | None = None, *, unopened: bool = False) -> str | None:
+    def verdict(path: str, container: str | None = None, *, unopened: str | None = None) -> str | None:
         exception = component.exception_for(path, container, unopened=unopened)
         return f"{exception.verdict} {exception.container}" if exception else None
 
     assert verdict("/usr/bin/x") == "plain None"
-    assert verdict("/usr/bin/x", unopened=True) == "unopened None"
+    assert verdict("/usr/bin/x", unopened="7z archive") == "unopened None"
     assert verdict("/usr/bin/x", "/usr/a.tar") == "not-go /usr/*.tar"
-    assert verdict("/usr/bin/x", "/usr/a.tar", unopened=True) == "unopened /usr/*.tar"
+    assert verdict("/usr/bin/x", "/usr/a.tar", unopened="7z archive") == "unopened /usr/*.tar"
     assert verdict("/usr/bin/x", "/opt/a.tar") is None
     assert verdict("/opt/x") is None
 

@@ -56,7 +56,7 @@ def inspect(
             "--exceptions",
             metavar="FILE",
             help="For --require: TOML file of [[exceptions]], each with path (a glob), verdict (or 'unopened'), reason "
-            "and, optionally, container (a glob).",
+            "and, optionally, container (a glob) and format (of what is not opened).",
         ),
     ] = None,
     module: Annotated[

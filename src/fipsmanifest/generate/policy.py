@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..inspect.descriptions import ADVICE
 from ..inspect.packed import PackedFile
-from ..model.acceptance import DEFAULT_FAMILIES, WITHOUT_CRYPTO, Violation, advise, find_violation
+from ..model.acceptance import DEFAULT_FAMILIES, WITHOUT_CRYPTO, Violation, advise, find_violation, is_started
 from ..model.definition import Component
 from ..model.finding import CryptoFacts, Finding, ModuleFamily, Verdict
 
@@ -31,7 +31,7 @@ _PACKED = (
     "Ship the program as a file of its own, or accept it with an exception that has its verdict, and the file that it "
     "is packed in as 'container'."
 )
-_UNOPENED = "Ship what is in it as files, or accept it with an exception with the verdict 'unopened'."
+_UNOPENED = "Ship what is in it as files, or accept it with an exception with the verdict 'unopened'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +114,12 @@ def judge_packed(
     path, container = (packed.outer, None) if packed.path is None else (packed.path, packed.container)
     name = f"{path} in {container}" if container is not None else path
     where = f"{component.name} ({architecture}): {name}" + (f" of {artifact}" if name != artifact else "")
-    exception = component.exception_for(path, container, unopened=packed.finding is None)
+    exception = component.exception_for(path, container, unopened=packed.format)
     if packed.finding is None:
         if exception is not None or component.requirement == "known":
             return None
-        return f"{where} {packed.problem}, but '{component.requirement}' is required. {_UNOPENED}"
+        what_to_do = _UNOPENED + (f' and format = "{packed.format}".' if is_started(packed.format or "") else ".")
+        return f"{where} {packed.problem}, but '{component.requirement}' is required. {what_to_do}"
     crypto = packed.finding.crypto
     violation = find_violation(crypto, component.requirement_for(architecture, families, forbidden), exception)
     verdict = _verdict(packed.finding)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import FipsManifestError, Refused, UsageError
 from ..model import documents
-from ..model.acceptance import PROVEN, UNOPENED, WITHOUT_CRYPTO, Requirement, Violation, advise, find_violation
+from ..model.acceptance import (
+    PROVEN,
+    UNOPENED,
+    WITHOUT_CRYPTO,
+    Requirement,
+    Violation,
+    advise,
+    find_violation,
+    is_started,
+)
 from ..model.finding import CryptoFacts, Verdict
 from .descriptions import ADVICE
 from .nested import LocatedFinding, UnopenedContainer
@@ -26,7 +35,7 @@ _ADVICE = {
     Verdict.PROVEN: "Accept its module with --module, or leave out --standard, where your rules allow it.",
     Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
-_ACCEPT = "its path, the verdict 'unopened' and the reason."
+_ACCEPT = "its path, the verdict 'unopened'"
 _BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with --exceptions and the reason."
 #: Programs that one error lists.
 _MAX_LISTED = 20
@@ -132,7 +141,7 @@ def read_exceptions(path: Path) -> tuple[VerdictException, ...]:
         except ValidationError as error:
             raise UsageError(
                 f"{path}: {_describe_problem(number, error, sorted(VerdictException.model_fields))}.",
-                "An exception has a path, a verdict and a reason, and may have a container.",
+                "An exception has path, verdict and reason, and may have a container and, for 'unopened', a format.",
             ) from error
     return tuple(exceptions)
 
@@ -172,7 +181,7 @@ class Gate:
             return
         self._programs += 1
         self._proven += self._requirement.has_module(crypto)
-        exception = self._use_exception(path, item.container, unopened=False)
+        exception = self._use_exception(path, item.container)
         violation = find_violation(crypto, self._requirement, exception)
         if violation is not None:
             required = violation.kind in ("requirement", "forbidden") or exception is not None
@@ -184,11 +193,11 @@ class Gate:
 
     def add_unopened(self, item: UnopenedContainer) -> bool:
         """Judge a container that was not opened; return whether an exception accepts it."""
-        exception = self._use_exception(item.path, item.container, unopened=True)
+        exception = self._use_exception(item.path, item.container, item.format)
         if exception is None:
-            self._refusals.append(
-                Refused(item.message, f"{item.advice} Or accept it with --exceptions: {_ACCEPT}", reason="unopened")
-            )
+            named = f', format = "{item.format}"' if is_started(item.format) else ""
+            advice = f"{item.advice} Or accept it with --exceptions: {_ACCEPT}{named} and the reason."
+            self._refusals.append(Refused(item.message, advice, reason="unopened"))
             return False
         self._accepted.append(AppliedException(item.path, item.container, UNOPENED, exception.reason))
         return True
@@ -202,10 +211,12 @@ class Gate:
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
         return GateDecision(tuple(refusals), self._proven, tuple(self._accepted), unused, self._requirement)
 
-    def _use_exception(self, path: str, container: str | None, *, unopened: bool) -> VerdictException | None:
-        """Return the first exception for a file, of those for programs or for unopened containers."""
+    def _use_exception(self, path: str, container: str | None, unopened: str | None = None) -> VerdictException | None:
+        """Return the first exception for a program, or for a container that was not opened, of a format."""
         for number, exception in enumerate(self._exceptions):
-            if (exception.verdict == UNOPENED) is unopened and exception.matches(path, container):
+            if (exception.verdict == UNOPENED) is (unopened is None):
+                continue
+            if (unopened is None or exception.accepts(unopened)) and exception.matches(path, container):
                 self._used.add(number)
                 return exception
         return None

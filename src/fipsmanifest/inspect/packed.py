@@ -13,6 +13,9 @@ from ..errors import FipsManifestError, Incomplete
 from ..model.finding import Finding
 from .nested import LocatedFinding, Outcome, UnopenedContainer
 
+#: The format of a container that is damaged, or that tools read differently.
+_UNREAD = "damaged or ambiguous archive"
+
 
 @dataclass(frozen=True, slots=True)
 class PackedFile:
@@ -28,6 +31,8 @@ class PackedFile:
     """The program; None for what was not opened."""
     problem: str | None
     """Why it was not opened, a clause (``was not opened (7z): ...``); None for a program."""
+    format: str | None = None
+    """The format of what was not opened; None for a program."""
 
     @property
     def container(self) -> str | None:
@@ -53,13 +58,13 @@ def packed_files(outcomes: Iterable[Outcome], artifact: str, outer: str) -> Iter
         elif isinstance(outcome, UnopenedContainer):
             problem = f"was not opened ({outcome.format}): {outcome.reason}"
             if outcome.container == artifact:
-                yield PackedFile(outer, "", None, None, problem)
+                yield PackedFile(outer, "", None, None, problem, outcome.format)
             else:
                 inner = (outcome.container or "").removeprefix(member)
-                yield PackedFile(outer, inner, outcome.path, None, problem)
+                yield PackedFile(outer, inner, outcome.path, None, problem, outcome.format)
         elif isinstance(outcome, Incomplete):
             raise outcome
         elif isinstance(outcome, FipsManifestError):
             # Layers are shared by images, so the artifact's name must not be in what is kept of one.
             reason = outcome.message.replace(member, outer).rstrip(".")
-            yield PackedFile(outer, "", None, None, f"was not opened to its end: {reason}")
+            yield PackedFile(outer, "", None, None, f"was not opened to its end: {reason}", _UNREAD)

@@ -7,6 +7,7 @@ be unknown what is accepted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -38,6 +39,8 @@ TAMPERED = frozenset(
         "native-mode-differs",
     )
 )
+#: Formats of what a kernel, a shell or rpm starts although it was not opened; other formats are data to all of them.
+_STARTED = re.compile(r"(?:program|script|RPM) with |AppImage|self-extracting |ZIP archive behind other data")
 #: What may be beside a proven program: it has no cryptography that a Go module would have to provide.
 WITHOUT_CRYPTO = frozenset((Verdict.NO_CRYPTO, Verdict.NOT_GO))
 
@@ -192,6 +195,11 @@ def is_tampered(crypto: CryptoFacts | None) -> bool:
 def advise(crypto: CryptoFacts | None) -> str:
     """Return what to do about a program that is never accepted."""
     return _ADVICE_TAMPERED if is_tampered(crypto) else _ADVICE_UNREADABLE
+
+
+def is_started(format: str) -> bool:
+    """Return whether a file of a format that is not opened can be started as it is."""
+    return _STARTED.match(format) is not None
 
 
 def reason_not_expectable(verdict: str) -> str | None:

@@ -154,16 +154,19 @@ class Component(Table):
         return Requirement(self.requirement, (digest,) if digest is not None else (), families, forbidden=forbidden)
 
     def exception_for(
-        self, path: str, container: str | None = None, *, unopened: bool = False
+        self, path: str, container: str | None = None, *, unopened: str | None = None
     ) -> VerdictException | None:
-        """Return the first exception that is for the program, or the ``unopened`` file, at ``path``.
+        """Return the first exception for the program at ``path``, or for the file that is not opened there.
 
-        ``container`` is the archive that the path is in; None for a file of a node or image. None where there is no
-        exception: one for files of a node is not for what is packed in others under the same path.
+        ``unopened`` is the format of the latter, None for a program. ``container`` is the archive that the path is in;
+        None for a file of a node or image. None where there is no exception: one for files of a node is not for what
+        is packed in others under the same path.
         """
         for item in self.exceptions:
-            of_its_kind = (item.verdict == UNOPENED) is unopened and (item.container is None) is (container is None)
-            if of_its_kind and item.matches(path, container):
+            of_its_kind = (item.verdict == UNOPENED) is (unopened is not None)
+            if not of_its_kind or (item.container is None) is not (container is None):
+                continue
+            if (unopened is None or item.accepts(unopened)) and item.matches(path, container):
                 return item
         return None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from .acceptance import UNOPENED, reason_not_expectable
+from .acceptance import UNOPENED, is_started, reason_not_expectable
 from .fields import Reason, Table, Text
 from .finding import Verdict
 
@@ -36,6 +36,15 @@ class VerdictException(Table):
     container: Text | None = None
     """Glob over what the path is in (a package, a tarball, an image), as ``inspect`` names it; None for any."""
 
+    format: Text | None = None
+    """For ``unopened``: the format that is expected, as ``inspect`` names it; None for any that cannot be started."""
+
+    @model_validator(mode="after")
+    def _check_format(self) -> VerdictException:
+        if self.format is not None and self.verdict != UNOPENED:
+            raise ValueError("'format' is for the verdict 'unopened'")
+        return self
+
     @model_validator(mode="after")
     def _check_path_is_specific(self) -> VerdictException:
         """Refuse to accept every container that is not opened: one that is added later would pass as well."""
@@ -50,3 +59,11 @@ class VerdictException(Table):
         # A path that was named relative to the current directory is also a path in that directory.
         relative = not path.startswith("/") and fnmatchcase(f"./{path}", self.path)
         return relative or fnmatchcase(path, self.path)
+
+    def accepts(self, format: str) -> bool:
+        """Return whether an exception for ``unopened`` is for files of a format.
+
+        One that does not name a format was written for data, such as a disk image, and not for a program or script
+        which later has that path.
+        """
+        return not is_started(format) if self.format is None else self.format == format
