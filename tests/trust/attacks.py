@@ -84,7 +84,7 @@ def signed(data: bytes, name: str = "manifest", *extra: str) -> Make:
 
 
 def split(message: bytes) -> tuple[bytes, bytes, bytes]:
-    """Give what stands before the signature's base64, its packet, and nothing of the checksum."""
+    """Return what precedes the signature, its packet, and its armor."""
     head, armor = message.split(SIGNATURE)
     packet = dearmor(SIGNATURE + armor, b"SIGNATURE")
     return head, packet, armor
@@ -108,6 +108,15 @@ def body_wrapped(change: Edit) -> Make:
         return head + SIGNATURE + change(armor)
 
     return edited(edit)
+
+
+def without_checksum(forge: Forge) -> bytes:
+    """Remove the checksum from an armor whose base64 has no padding; a rare, shorter signature has some."""
+    for _ in range(20):
+        message = good(forge)
+        if len(split(message)[1]) % 3 == 0:
+            return re.sub(rb"\n=.{4}\n", b"\n", message)
+    raise ValueError("every signature has a padded armor")
 
 
 def reframed(forge: Forge, text: bytes, data: bytes) -> bytes:
@@ -342,8 +351,8 @@ SIGNATURES = [
         reason="base64",
     ),
     Case("a letter that is not base64", body_wrapped(lambda a: a.replace(b"\niQ", b"\n!Q", 1)), reason="base64"),
-    # RFC 9580 makes the checksum optional; gpgv 2.2 reads no cleartext signature without one.
-    Case("no checksum in the armor", edited(lambda m: re.sub(rb"\n=.{4}\n", b"\n", m)), reason="no signature in it"),
+    # RFC 9580 makes the checksum optional; gpgv 2.2 needs one where no padding ends the base64.
+    Case("no checksum in the armor", without_checksum, reason="no signature in it"),
     Case("a wrong checksum", edited(lambda m: re.sub(rb"\n=.{4}\n", b"\n=AAAA\n", m)), reason="checksum"),
     Case("text between base64 lines", body_wrapped(lambda a: a.replace(b"\n=", b"\n\n=", 1)), reason="base64"),
     Case("a Hash header in the armor", replaced(SIGNATURE, SIGNATURE + b"Hash: SHA1\n"), reason="headers"),
