@@ -63,6 +63,22 @@ class TestFiles:
 
         assert kubelet(root, manifest) == ("fail", "ENOENT")
 
+    def test_one_manifest_with_two_contents_for_a_path_vouches_for_neither(
+        self, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        manifest["files"].append(manifest["files"][0] | {"sha256": "0" * 64})
+
+        assert kubelet(root, manifest) == ("unknown", "listed-twice")
+
+    def test_of_two_manifests_each_may_have_its_own_content_for_a_path(
+        self, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        other = manifest | {"files": [manifest["files"][0] | {"sha256": "0" * 64}, *manifest["files"][1:]]}
+
+        found = files.check(at_rest(root), [Listed("new", other), Listed("old", manifest)])
+
+        assert {one.status for one in found} == {"pass"}
+
     def test_a_missing_file_fails(self, root: Path, manifest: dict[str, Any]) -> None:
         (root / "usr/bin/kubelet").unlink()
 

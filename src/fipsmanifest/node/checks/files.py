@@ -35,6 +35,7 @@ _ADVICE = "Install the package of this release again, and find out who changed t
 # A file of another size is hashed all the same, so that its digest can be looked up, unless it is absurdly large.
 _LATE = "Find out which file system does not answer, or allow more time with --timeout."
 _HASH_ANYWAY = 1024 * 1024 * 1024
+_TWICE = "Ask its publisher for a manifest that lists one content for the path."
 _MAX_ACCOUNTS = 4 * 1024 * 1024
 _NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
@@ -91,6 +92,15 @@ def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
         for path, entries in by_path.items()
     }
     return {path: entries for path, entries in narrowed.items() if entries}
+
+
+def _is_listed_twice(entries: Sequence[_Entry], manifest: str) -> bool:
+    """Return whether one manifest lists two contents for a path: which of them the node should have is not known.
+
+    A release's own build never makes such a manifest; of several manifests each has its own edition of a program.
+    """
+    files = [entry.file for entry in entries if entry.manifest == manifest]
+    return len({(file.get("type") == "symlink", file.get("sha256"), file.get("target")) for file in files}) > 1
 
 
 def _size(entries: Sequence[_Entry]) -> int:
@@ -193,6 +203,10 @@ def _check_path(node: Node, path: str, entries: Sequence[_Entry], listing: _List
     except tree.Unstable:
         evidence = {"code": "changed-while-read"}
         result = Result(ID, path, UNKNOWN, evidence=evidence, advice="Run again when nothing is being installed.")
+    if result.status == PASS and _is_listed_twice(entries, str(result.evidence.get("manifest"))):
+        told = dict(result.evidence, code="listed-twice")
+        actual = "{}, one of two that the manifest lists".format(result.actual)
+        result = result._replace(status=UNKNOWN, expected=None, actual=actual, evidence=told, advice=_TWICE)
     if result.status == PASS and _is_program(entries):
         result = _judge_owners(node, result, listing.accounts)
     result = result._replace(evidence=of_component(result.evidence, entries[0].file.get("component")))
