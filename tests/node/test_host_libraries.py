@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -108,6 +109,28 @@ def test_where_no_database_can_be_asked_the_result_says_that_no_bytes_were_compa
     found = look(process, packages.Packages("/", ask))
 
     assert ("pass", "by-name", "libc.so.6") in found and {status for status, _, _ in found} == {"pass"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone mounts")
+@pytest.mark.parametrize("is_other", [True, False])
+def test_without_a_database_a_library_is_the_nodes_own_or_fails(is_other: bool, tmp_path: Path) -> None:
+    libc = next(path for path in map(str, Path("/usr/lib").glob("*-linux-gnu/libc.so.6")))
+    copy = tmp_path / "libc"
+    copy.write_bytes(Path(libc).read_bytes() + b"x" * is_other)
+    copy.chmod(0o755)
+    script = f"mount --bind {copy} {libc} && exec /usr/bin/sleep 100"
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", script]) as process:
+        while Path(f"/proc/{process.pid}/exe").readlink().name != "sleep":
+            time.sleep(0.01)
+        time.sleep(0.2)
+
+        found = look(process, packages.Packages("/host"))
+
+        process.kill()
+    expected = ("fail", "library") if is_other else ("pass", "by-name")
+    assert (*expected, "libc.so.6") in found and {one for one in found if one[0] == "fail"} <= {
+        (*expected, "libc.so.6")
+    }
 
 
 def test_the_database_of_this_machine_says_nothing_of_another_root() -> None:

@@ -3,7 +3,7 @@
 Every executable mapping of /proc/PID/maps has to be a file that belongs there. In a container that is one that a
 manifest lists; on the host, whose libraries no manifest lists, it has the digest that the package database has. Where
 there is no database to ask, one of the C library and its usual companions passes by its name, in a directory where root
-alone may write, and the result says that its bytes were not compared.
+alone may write, if it is the node's own file at its path, and the result says that nothing vouches for its bytes.
 """
 
 import contextlib
@@ -253,14 +253,37 @@ def _judge(
     except (tree.NotRegular, tree.Unstable):
         return Problem(UNKNOWN, "library", "{} changes while it is read".format(shown))
     except Unanswered:
-        if _USUAL.match(posixpath.basename(path)):
-            return Problem(PASS, BY_NAME, shown)
-        return Problem(UNKNOWN, "library", "{} is mapped, which none of the components is known to need".format(shown))
+        return _judge_by_name(node, place, status, path)
     if expected is None:
         return Problem(UNKNOWN, "library", "{} is mapped, and no package of the system has it".format(shown))
     if expected != found:
         return Problem(FAIL, "library", "{} is mapped, and differs from its package".format(shown))
     return None
+
+
+def _judge_by_name(node: Node, place: bytes, status: os.stat_result, path: str) -> Problem:
+    """Judge a library of the host where no package database can be asked."""
+    shown = visible(path, 150)
+    if not _USUAL.match(posixpath.basename(path)):
+        return Problem(UNKNOWN, "library", "{} is mapped, which none of the components is known to need".format(shown))
+    if _is_nodes(node, place, status, path):
+        return Problem(PASS, BY_NAME, shown)
+    return Problem(FAIL, "library", "{} is mapped, and is not the node's own file at that path".format(shown))
+
+
+def _is_nodes(node: Node, place: bytes, status: os.stat_result, path: str) -> bool:
+    """Return whether a mapped file is what the node has at its path: a mount namespace or root may have another there.
+
+    The bytes decide where the file is not the same one, as a mount may show it under another device.
+    """
+    try:
+        own = tree.resolve(node.root, path)
+        found = os.stat(own)
+        if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
+            return True
+        return node.digests.of(own, _MAX_LIBRARY) == node.digests.of(place, _MAX_LIBRARY, follow=True)
+    except (OSError, tree.NotRegular, tree.Unstable):
+        return False
 
 
 def code_files(pid: int) -> Iterator[Tuple[Tuple[int, int], str]]:
