@@ -107,7 +107,8 @@ RENAMED: dict[str, Change] = {
     "a CNI plugin": lambda t: link(t, "/opt/cni/bin/site", "/opt/plain/agent"),
     "a credential provider": (
         lambda t: t.drop_in(
-            'Environment="KUBELET_EXTRA_ARGS=--image-credential-provider-bin-dir=/opt/providers"\nEnvironmentFile='
+            'Environment="KUBELET_EXTRA_ARGS=--container-runtime=remote '
+            '--image-credential-provider-bin-dir=/opt/providers"\nEnvironmentFile='
         ),
         lambda t: link(t, "/opt/providers/ecr", "/opt/plain/agent"),
     ),

@@ -294,6 +294,20 @@ UNKNOWN: dict[str, tuple[str, Change]] = {
         "other-runtime",
         lambda t: t.add("/var/lib/kubelet/config.yaml", "ContainerRuntimeEndpoint: unix:///run/crio/crio.sock\n"),
     ),
+    "EL7 with docker, by default": (
+        "other-runtime",
+        (
+            lambda t: t.write(
+                "/var/lib/kubelet/kubeadm-flags.env",
+                'KUBELET_KUBEADM_ARGS="--cgroup-driver=systemd --network-plugin=cni "\n',
+            ),
+            lambda t: t.write("/etc/os-release", 'ID="rhel"\nVERSION_ID="7.9"\n'),
+            lambda t: t.write(
+                "/usr/lib/systemd/system/docker.service",
+                "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\n",
+            ),
+        ),
+    ),
     "pods from the network": (
         "pods-from-network",
         lambda t: t.add("/var/lib/kubelet/config.yaml", "staticPodURL: http://127.0.0.1/\n"),
@@ -317,6 +331,14 @@ def test_what_cannot_be_followed_is_unknown(how: str, tree: Tree) -> None:
 
 
 FINE: dict[str, Change] = {
+    "a node that has not joined a cluster": (
+        lambda t: t.place("/var/lib/kubelet/kubeadm-flags.env").unlink(),
+        lambda t: t.place("/var/lib/kubelet/config.yaml").unlink(),
+    ),
+    "a kubelet that has no runtime of its own any more": (
+        lambda t: t.write("/var/lib/kubelet/kubeadm-flags.env", ""),
+        lambda t: t.manifest.update(kubernetes="v1.24.0"),
+    ),
     "a runtime that is listed": lambda t: t.add(CONFIGURATION, 'BinaryName = "/usr/bin/runc"\n'),
     "a copy elsewhere": (
         lambda t: shutil.copy(t.place("/usr/bin/kubelet"), t.place("/opt/plain/kubelet")),
@@ -346,17 +368,6 @@ FINE: dict[str, Change] = {
         lambda t: t.place("/opt/cni/bin/calico").chmod(0o755),
     ),
     "Go's other settings": lambda t: t.drop_in("Environment=GODEBUG=http2client=0"),
-    "EL7 with docker": (
-        lambda t: t.write(
-            "/var/lib/kubelet/kubeadm-flags.env",
-            'KUBELET_KUBEADM_ARGS="--cgroup-driver=systemd --network-plugin=cni "\n',
-        ),
-        lambda t: t.write("/etc/os-release", 'ID="rhel"\nVERSION_ID="7.9"\n'),
-        lambda t: t.write(
-            "/usr/lib/systemd/system/docker.service",
-            "[Service]\nExecStart=/usr/bin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock\n",
-        ),
-    ),
 }
 
 

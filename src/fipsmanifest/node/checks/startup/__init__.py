@@ -30,7 +30,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
         *places.check(node, known),
         *environment.preloaded(node),
         *environment.redirected(node),
-        *kubelet.check(node, settings, known, configured.sockets),
+        *kubelet.check(node, manifests, settings, known, configured.sockets),
         *runtime.check(node, configured, known),
         *static_pods.judge_sandboxes(node, manifests, configured.sandboxes),
         *static_pods.check(

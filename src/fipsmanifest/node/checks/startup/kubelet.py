@@ -7,12 +7,13 @@ import errno
 import itertools
 import os
 import posixpath
+import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ....trust.text import visible
 from ... import static_pods, tree
 from ...formats import yaml
-from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
+from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Listed, Node, Result
 from .programs import OTHER, Programs, result
 from .units import Daemon
 
@@ -31,6 +32,10 @@ _OPTIONS = {
     "container-runtime": "",
 }
 _SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
+# Before this version the kubelet has a runtime of its own, for Docker, and uses it unless an option says otherwise
+# (KEP-2221, dockershim removal).
+_ALWAYS_REMOTE = (1, 24)
+_VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
 _SUBJECT = "kubelet (configuration)"
 _MAX_FILES = 100
 _MAX_DEPTH = 8
@@ -45,6 +50,8 @@ class Settings(NamedTuple):
     """Setting, in lower case -> its values, each with the file that says so."""
     results: Tuple[Result, ...]
     """What of it cannot be read."""
+    by_default: Tuple[str, ...]
+    """Files that start a kubelet, configured for a cluster, without naming the kind of its container runtime."""
 
     def set_to(self, *names: str) -> List[Tuple[str, str]]:
         """Return the values that are not empty of the named settings, each with the file that says so."""
@@ -56,13 +63,18 @@ def read(node: Node, daemons: Sequence[Daemon]) -> Settings:
     values: Dict[str, List[Tuple[str, str]]] = {}
     results: List[Result] = []
     files: List[str] = []
+    by_default: List[str] = []
     for daemon in daemons:
         if daemon.name != "kubelet":
             continue
         if not daemon.exact:
             advice = "Write the options there without specifiers."
             results.append(_unknown("its options are not known exactly", daemon.path, advice))
-        for name, value in _options(daemon.arguments):
+        options = list(_options(daemon.arguments))
+        # Before it joins a cluster a node has no configuration, and its kubelet does not start.
+        if "container-runtime" not in dict(options) and _exists(node, dict(options).get("config", "")):
+            by_default.append(daemon.path)
+        for name, value in options:
             if name in ("config", "config-dir", "pod-manifest-path") and value[:1] not in ("", "/"):
                 results.append(_unknown("--{} is no absolute path".format(name), daemon.path, "Write it as one."))
             values.setdefault(_OPTIONS[name] or name, []).append((value, daemon.path))
@@ -71,7 +83,15 @@ def read(node: Node, daemons: Sequence[Daemon]) -> Settings:
         results.append(_unknown("more than {} files".format(_MAX_FILES), "", "Put its settings into one file."))
     for path in dict.fromkeys(files[:_MAX_FILES]):
         _read_file(node, path, values, results)
-    return Settings(values, tuple(results))
+    return Settings(values, tuple(results), tuple(by_default))
+
+
+def _exists(node: Node, path: str) -> bool:
+    try:
+        tree.resolve(node.root, path)
+    except OSError:
+        return False
+    return path.startswith("/")
 
 
 def _options(words: Sequence[str]) -> Iterator[Tuple[str, str]]:
@@ -116,7 +136,6 @@ def _read_file(node: Node, path: str, values: Dict[str, List[Tuple[str, str]]], 
     try:
         document: Any = yaml.read(tree.read_small(node.root, path, yaml.MAX_SIZE + 1))
     except OSError as error:
-        # Before it joins a cluster a node has none, and its kubelet does not start.
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
             results.append(_unknown("unreadable", path, advice))
         return
@@ -139,14 +158,27 @@ def _unknown(actual: str, path: str, advice: str) -> Result:
     return result(_SUBJECT, UNKNOWN, None, actual, "configuration", path, advice, component="kubelet")
 
 
-def check(node: Node, settings: Settings, programs: Programs, sockets: Sequence[str]) -> List[Result]:
+def check(
+    node: Node, manifests: Sequence[Listed], settings: Settings, programs: Programs, sockets: Sequence[str]
+) -> List[Result]:
     """Judge what the kubelet is configured to start; ``sockets`` are those of containerd's configuration."""
     return [
         *settings.results,
+        *_judge_default_runtime(settings, manifests),
         *_judge_runtime(settings, sockets),
         *_judge_pods_from_network(settings),
         *_judge_plugins(node, settings, programs),
     ]
+
+
+def _judge_default_runtime(settings: Settings, manifests: Sequence[Listed]) -> Iterator[Result]:
+    versions = [_VERSION.match(str(one.manifest.get("kubernetes"))) for one in manifests]
+    if all(one is not None and (int(one.group(1)), int(one.group(2))) < _ALWAYS_REMOTE for one in versions):
+        for path in settings.by_default:
+            advice = "Add --container-runtime=remote to its options: it uses Docker otherwise."
+            yield result(
+                _SUBJECT, UNKNOWN, "remote", "docker, by default", "other-runtime", path, advice, component="kubelet"
+            )
 
 
 def _judge_runtime(settings: Settings, sockets: Sequence[str]) -> Iterator[Result]:
