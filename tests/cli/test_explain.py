@@ -59,6 +59,23 @@ def test_each_error_has_a_reason_and_no_listed_reason_is_unused() -> None:
     assert set(CODES) == classes | raised | {"interrupted"}
 
 
+#: Packages whose refusals have a cause of their own each: what a script does about them differs.
+_OWN = ("archive", "oci", "collect", "fetch")
+
+
+def test_no_refusal_of_foreign_bytes_has_only_the_general_reason() -> None:
+    general = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for name in _OWN
+        for path in sorted((PACKAGE / name).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Refused", "Incomplete")
+        if len(node.args) < 3 and not any(keyword.arg == "reason" for keyword in node.keywords)
+    ]
+
+    assert general == []
+
+
 def test_the_page_lists_each_reason_with_its_exit_code() -> None:
     listed = re.findall(r"^\| `([a-z-]+)` \| ([0-9, ]+) \| (.+?) \| (.+?) \|$", PAGE.read_text(), re.MULTILINE)
     assert listed == [

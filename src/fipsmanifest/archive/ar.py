@@ -118,4 +118,4 @@ class _Body:
 
 
 def _malformed(name: str, why: str) -> Refused:
-    return Refused(f"{name} is not a valid ar archive: {why}.", _ADVICE)
+    return Refused(f"{name} is not a valid ar archive: {why}.", _ADVICE, reason="damaged-archive")

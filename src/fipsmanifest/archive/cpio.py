@@ -191,7 +191,7 @@ class _Reader:
         self.exactly(-size % alignment)
 
     def malformed(self, why: str) -> Refused:
-        return Refused(f"{self._archive} is not a valid cpio archive: {why}.", _ADVICE)
+        return Refused(f"{self._archive} is not a valid cpio archive: {why}.", _ADVICE, reason="damaged-archive")
 
 
 class Body:

@@ -34,7 +34,7 @@ def read_members(file: Content, name: str, limits: Limits = DEFAULT) -> Iterator
     stream = _Stream(decompress.plain(file, limit=limits.expanded, name=name))
     for count, item in enumerate(_archives(stream, name, limits, depth=0), 1):
         if count > limits.members:
-            raise Refused(f"{name} has more than {limits.members} members.", _ADVICE)
+            raise Refused(f"{name} has more than {limits.members} members.", _ADVICE, reason="too-large")
         yield item
 
 
@@ -104,6 +104,7 @@ class _Links:
                     f"{self._name}: {shown(entry.name)} is of a type that cannot have content, or a hard link of "
                     "something of another type.",
                     _ADVICE,
+                    reason="ambiguous-archive",
                 )
             try:
                 path = normalise(entry.name, "/", self._name)
@@ -134,7 +135,9 @@ class _Links:
             yield Member(path, "special", mode, 0)
         else:
             refusal = Refused(
-                f"{self._name}: {shown(path)} has a type that is unknown or that cannot have links.", _ADVICE
+                f"{self._name}: {shown(path)} has a type that is unknown or that cannot have links.",
+                _ADVICE,
+                reason="ambiguous-archive",
             )
             if entry.links > 1:
                 raise refusal
@@ -156,14 +159,20 @@ class _Links:
             first, digest = self._content.setdefault(entry.identity, (path, content.digest()))
             if digest != content.digest():
                 raise Refused(
-                    f"{self._name}: {shown(path)} is a hard link of {shown(first)} with other bytes.", _ADVICE
+                    f"{self._name}: {shown(path)} is a hard link of {shown(first)} with other bytes.",
+                    _ADVICE,
+                    reason="ambiguous-archive",
                 )
             for link in self._waiting.pop(entry.identity, ()):
                 yield Member(link.path, "hardlink", link.mode, 0, path)
 
     def _symlink(self, entry: cpio.Entry, path: str, mode: int) -> Member:
         if entry.size > _MAX_TARGET:
-            raise Refused(f"{self._name}: the link {shown(path)} has a target that no link can have.", _ADVICE)
+            raise Refused(
+                f"{self._name}: the link {shown(path)} has a target that no link can have.",
+                _ADVICE,
+                reason="unsafe-path",
+            )
         data = b""
         while part := entry.content.read():
             data += part

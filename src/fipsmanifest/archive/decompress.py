@@ -99,7 +99,9 @@ class Reader:
         spend(len(self._chunk))
         if self._expanded > self._limit:
             raise Refused(
-                f"{self._name} expands beyond {self._limit} bytes.", "Nothing that belongs in a release is that large."
+                f"{self._name} expands beyond {self._limit} bytes.",
+                "Nothing that belongs in a release is that large.",
+                reason="too-large",
             )
         return bool(self._chunk)
 
@@ -168,7 +170,9 @@ class _Source:
             try:
                 self._buffer, self._position = self._raw.read(max(size, _INPUT)), 0
             except OSError as error:
-                raise Incomplete(f"{self.name} could not be read: {error.strerror}.", "Check the disk.") from error
+                raise Incomplete(
+                    f"{self.name} could not be read: {error.strerror}.", "Check the disk.", reason="not-read"
+                ) from error
         part = self._buffer[self._position : self._position + size]
         self._position += len(part)
         return part
@@ -194,15 +198,17 @@ class _Source:
         return data
 
     def truncated(self, compression: str) -> Refused:
-        return Refused(f"{self.name} ends in the middle of its {compression} data.", _AGAIN)
+        return Refused(f"{self.name} ends in the middle of its {compression} data.", _AGAIN, reason="damaged-archive")
 
     def corrupt(self, compression: str, why: object) -> Refused:
-        return Refused(f"{self.name} is not valid {compression} data: {why}.", _AGAIN)
+        return Refused(f"{self.name} is not valid {compression} data: {why}.", _AGAIN, reason="damaged-archive")
 
     def other_format(self, head: bytes) -> Refused:
         """Return the error for what begins with a frame that zstd skips, as lz4 does, and goes on with ``head``."""
         what = signatures.format_of(head, b"") or "something else"
-        return Refused(f"{self.name} is not zstd data: behind a frame to skip it has {what}.", _AGAIN)
+        return Refused(
+            f"{self.name} is not zstd data: behind a frame to skip it has {what}.", _AGAIN, reason="damaged-archive"
+        )
 
     def too_demanding(self, compression: str, what: str) -> TooDemanding:
         return TooDemanding(

@@ -38,7 +38,9 @@ def members(root: Path, *, note: Callable[[str], object] = str) -> Iterator[Memb
                 note(f"{shown(path)} is neither file, link nor directory, and is passed over.")
         except OSError as error:
             raise Incomplete(
-                f"{place} cannot be read: {error.strerror}.", "Read it as root, or name a part of the directory."
+                f"{place} cannot be read: {error.strerror}.",
+                "Read it as root, or name a part of the directory.",
+                reason="not-read",
             ) from error
 
 
@@ -53,7 +55,9 @@ def file_member(place: Path, path: str, *, follow: bool = False) -> Iterator[Mem
     with os.fdopen(descriptor, "rb") as content:
         status = os.fstat(content.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise Incomplete(f"{place} changed while it was read.", "Run it again when nothing writes there.")
+            raise Incomplete(
+                f"{place} changed while it was read.", "Run it again when nothing writes there.", reason="not-read"
+            )
         yield Member(path, "file", stat.S_IMODE(status.st_mode), status.st_size, content=_Content(content, place))
 
 
@@ -68,4 +72,6 @@ class _Content:
         try:
             return self._file.read(size)
         except OSError as error:
-            raise Incomplete(f"{self._place} cannot be read: {error.strerror}.", "Check the disk.") from error
+            raise Incomplete(
+                f"{self._place} cannot be read: {error.strerror}.", "Check the disk.", reason="not-read"
+            ) from error

@@ -78,7 +78,7 @@ def layer_members(
     try:
         raw = layer.path.open("rb")
     except OSError as error:
-        raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Collect again.") from error
+        raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Collect again.", reason="not-read") from error
     with raw:
         stream = _Hashed(reader(raw, limit=limits.expanded + _AHEAD, name=name))
         for item in entries(stream, root="/", archive=name, limits=limits):
@@ -96,6 +96,7 @@ def layer_members(
         raise Refused(
             f"{name} is {stream.digest} uncompressed; the image's configuration says {diff_id}.",
             "Do not use this image; its layers are not the ones that its configuration names.",
+            reason="digest-mismatch",
         )
 
 
@@ -140,14 +141,22 @@ def _change(member: Member, archive: str) -> Member | Whiteout | None:
     if not name.startswith(_PREFIX):
         return member
     if member.size:
-        raise Refused(f"{archive}: the whiteout {shown(member.path)} has content, which some unpackers keep.", _ADVICE)
+        raise Refused(
+            f"{archive}: the whiteout {shown(member.path)} has content, which some unpackers keep.",
+            _ADVICE,
+            reason="ambiguous-image",
+        )
     if name == _OPAQUE:
         return Whiteout(folder, opaque=True)
     if name.startswith(_AUFS):
         return None
     hidden = name.removeprefix(_PREFIX)
     if hidden in ("", ".", ".."):
-        raise Refused(f"{archive}: the whiteout {shown(member.path)} hides nothing that can be.", _ADVICE)
+        raise Refused(
+            f"{archive}: the whiteout {shown(member.path)} hides nothing that can be.",
+            _ADVICE,
+            reason="ambiguous-image",
+        )
     return Whiteout(posixpath.join(folder, hidden), opaque=False)
 
 
@@ -231,12 +240,16 @@ class MergedView(Generic[Seen]):
     def _add(self, member: Member, seen: Seen | None) -> None:
         if member.path == "/":
             if member.type != "directory":
-                raise Refused(f"{self.name}: the root is a {member.type}.", _ADVICE)
+                raise Refused(f"{self.name}: the root is a {member.type}.", _ADVICE, reason="damaged-archive")
             return
         folder, name = posixpath.split(member.path)
         place, siblings, below_link = self._folder(folder, member.path, make=True)
         if siblings is None:
-            raise Refused(f"{self.name}: {shown(member.path)} is below something that is not a directory.", _ADVICE)
+            raise Refused(
+                f"{self.name}: {shown(member.path)} is below something that is not a directory.",
+                _ADVICE,
+                reason="damaged-archive",
+            )
         old = siblings.get(name)
         if member.type == "special" and old is not None and _would_be_missed(old):
             # A runtime in a user namespace cannot make devices: it leaves them out, and what is below stays visible.
@@ -267,12 +280,15 @@ class MergedView(Generic[Seen]):
                 f"{self.name}: one layer takes the directory {shown(path)} away and makes it again; to some runtimes "
                 f"{shown(below)} is still there.",
                 _ADVICE,
+                reason="ambiguous-image",
             )
 
     def _count(self) -> None:
         self._nodes += 1
         if self._nodes > _MOST_NODES:
-            raise Refused(f"{self.name} has more than {_MOST_NODES} files and directories.", _ADVICE)
+            raise Refused(
+                f"{self.name} has more than {_MOST_NODES} files and directories.", _ADVICE, reason="too-large"
+            )
 
     def _node(self, member: Member, seen: Seen | None, old: _Node[Seen] | None) -> _Node[Seen]:
         self._count()
@@ -289,7 +305,11 @@ class MergedView(Generic[Seen]):
             why = "which is not the same file to every runtime"
         else:
             return _Node(self._layer, None, linked.target, linked.seen)
-        raise Refused(f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.", _ADVICE)
+        raise Refused(
+            f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.",
+            _ADVICE,
+            reason="damaged-archive",
+        )
 
     def _replaced(self, path: str, place: str, old: _Node[Seen], new: _Node[Seen]) -> list[tuple[str, Seen]]:
         """Return what this layer put at ``path`` or below it before ``new`` takes the place of ``old``.
@@ -397,7 +417,7 @@ class MergedView(Generic[Seen]):
             followed += 1
             below_link = below_link or node.layer < self._layer
             if followed > _MAX_LINKS:
-                raise Refused(f"{self.name}: the links at {shown(path)} go in a circle.", _ADVICE)
+                raise Refused(f"{self.name}: the links at {shown(path)} go in a circle.", _ADVICE, reason="unsafe-path")
             if node.target.startswith("/"):
                 trail = [("", self._root)]
             waiting += [step for step in reversed(node.target.split("/")) if step not in ("", ".")]

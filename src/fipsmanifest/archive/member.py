@@ -100,6 +100,7 @@ class Rejections:
             raise Refused(
                 f"{self._archive} has more than {_MOST_REJECTED} entries that are damaged or ambiguous.",
                 "Do not use this archive; ask those who publish it.",
+                self.errors[0].reason,
             )
 
     def require_none(self) -> None:

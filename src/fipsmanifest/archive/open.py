@@ -69,7 +69,9 @@ def kind_of(path: Path) -> Kind:
     except FileNotFoundError as error:
         raise UsageError(f"{path} is not there.", "Check the path.") from error
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        raise Incomplete(
+            f"{path} cannot be read: {error.strerror}.", "Check its permissions.", reason="not-read"
+        ) from error
 
 
 def format_of(path: Path) -> str:
@@ -78,7 +80,9 @@ def format_of(path: Path) -> str:
         with path.open("rb") as file:
             head, tail, _ = _edges(file)
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        raise Incomplete(
+            f"{path} cannot be read: {error.strerror}.", "Check its permissions.", reason="not-read"
+        ) from error
     return signatures.format_of(head, tail) or "an unknown format"
 
 
@@ -91,7 +95,9 @@ def may_hold_members(path: Path) -> bool:
         with path.open("rb") as file:
             return _outer_kind(*_edges(file)) != "file"
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+        raise Incomplete(
+            f"{path} cannot be read: {error.strerror}.", "Check its permissions.", reason="not-read"
+        ) from error
 
 
 def holds_members(first: bytes, *, whole: bool) -> bool:
@@ -155,6 +161,7 @@ def _refuse_two_kinds(path: Path, kind: Kind, head: bytes, tail: bytes, size: in
         raise Refused(
             f"{path.name} is {_NAMES[kind]} and, to other tools, something else as well: {other}.",
             "Do not use it; ask those who publish it.",
+            reason="ambiguous-archive",
         )
 
 
@@ -219,4 +226,4 @@ def _read(
         with path.open("rb") as file:
             yield from members(file, name, limits)
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.", reason="not-read") from error

@@ -30,15 +30,15 @@ def normalise(name: str, root: str, archive: str) -> str:
     too many bytes, or is absolute though ``root`` is not ``/``.
     """
     if "\0" in name:
-        raise Refused(f"{archive}: {shown(name)} has a NUL in its name.", _ADVICE)
+        raise Refused(f"{archive}: {shown(name)} has a NUL in its name.", _ADVICE, reason="unsafe-path")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise Refused(f"{archive}: {shown(name)} leads out of the archive with '..'.", _ADVICE)
+        raise Refused(f"{archive}: {shown(name)} leads out of the archive with '..'.", _ADVICE, reason="unsafe-path")
     if name.startswith("/") and root != "/":
-        raise Refused(f"{archive}: {shown(name)} is absolute, and so outside {root}.", _ADVICE)
+        raise Refused(f"{archive}: {shown(name)} is absolute, and so outside {root}.", _ADVICE, reason="unsafe-path")
     path = posixpath.join(root, *parts)
     if len(os.fsencode(path)) >= _PATH_MAX or any(len(os.fsencode(part)) > _NAME_MAX for part in parts):
-        raise Refused(f"{archive}: {shown(name)} is longer than a path can be.", _ADVICE)
+        raise Refused(f"{archive}: {shown(name)} is longer than a path can be.", _ADVICE, reason="unsafe-path")
     return path
 
 
@@ -48,7 +48,9 @@ def check_link(path: str, target: str, archive: str) -> None:
     One that climbs above the root leads to the root, as in the kernel and in container runtimes; `resolve` follows it.
     """
     if not is_target(target):
-        raise Refused(f"{archive}: the link {shown(path)} has a target that no link can have.", _ADVICE)
+        raise Refused(
+            f"{archive}: the link {shown(path)} has a target that no link can have.", _ADVICE, reason="unsafe-path"
+        )
 
 
 def is_target(text: str) -> bool:
@@ -76,7 +78,7 @@ def resolve(path: str, links: Mapping[str, str], archive: str, *, last: bool = T
             continue
         followed += 1
         if followed > _MAX_LINKS:
-            raise Refused(f"{archive}: the links at {shown(path)} go in a circle.", _ADVICE)
+            raise Refused(f"{archive}: the links at {shown(path)} go in a circle.", _ADVICE, reason="unsafe-path")
         done = [] if target.startswith("/") else done[:-1]
         waiting += [step for step in reversed(target.split("/")) if step not in ("", ".")]
     return "/" + "/".join(done)

@@ -83,7 +83,7 @@ def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Me
         with path.open("rb") as file:
             yield from read_members(file, name, limits)
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.", reason="not-read") from error
 
 
 def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member]:
@@ -95,7 +95,11 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
             yield entry.member(None)
     form = header.string(rpmheader.PAYLOAD_FORMAT) or "cpio"
     if form != "cpio":
-        raise Refused(f"{name} has a payload of the format {paths.shown(form[:20])}.", "Only cpio can be read.")
+        raise Refused(
+            f"{name} has a payload of the format {paths.shown(form[:20])}.",
+            "Only cpio can be read.",
+            reason="unsupported-format",
+        )
     payload = _payload(file, header.string(rpmheader.PAYLOAD_COMPRESSOR) or "gzip", name, limits)
     yield from _Payload(files, name, bool(header.integers(rpmheader.FILE_INODES))).members(payload)
 
@@ -110,11 +114,14 @@ def _payload(file: BinaryIO, compressor: str, name: str, limits: Limits) -> deco
         raise Refused(
             f"{name} has a payload compressed with {paths.shown(compressor[:20])}.",
             "Known are gzip, bzip2, xz, lzma and zstd.",
+            reason="unsupported-format",
         )
     payload = decompress.reader(file, limit=limits.expanded, name=name)
     if payload.compression not in expected:
         raise Refused(
-            f"{name} has a payload compressed with {payload.compression}; its header says {compressor}.", _ADVICE
+            f"{name} has a payload compressed with {payload.compression}; its header says {compressor}.",
+            _ADVICE,
+            reason="damaged-archive",
         )
     return payload
 
@@ -143,7 +150,9 @@ class _Payload:
         # Padding may follow the trailer. Reading it has the decompressor check its own checksum.
         while data := payload.read(1 << 20):
             if data.strip(b"\0"):
-                raise Refused(f"{self._name} has data behind the end of its payload.", _ADVICE)
+                raise Refused(
+                    f"{self._name} has data behind the end of its payload.", _ADVICE, reason="ambiguous-archive"
+                )
         missing = [file for number, file in enumerate(self._files) if number not in self._seen and file.mark != "ghost"]
         left = [*missing, *(link for links in self._waiting.values() for link in links)]
         if left:
@@ -172,7 +181,9 @@ class _Payload:
         file = self._files[number] if number < len(self._files) else None
         if file is None:
             raise Refused(
-                f"{self._name} has a payload entry for file number {number}, which it does not have.", _ADVICE
+                f"{self._name} has a payload entry for file number {number}, which it does not have.",
+                _ADVICE,
+                reason="damaged-archive",
             )
         # rpmfiArchiveRead's rule: of hard links, only the last has content.
         return file.size if file.type not in _EMPTY and file.links[-1:] in ((), (number,)) else 0
@@ -181,7 +192,11 @@ class _Payload:
         path = None if entry.number is not None else paths.normalise(entry.name, "/", self._name)
         number = entry.number if path is None else self._numbers.get(path)
         if number is None:
-            raise Refused(f"{self._name} has {paths.shown(entry.name)} in its payload, but not in its header.", _ADVICE)
+            raise Refused(
+                f"{self._name} has {paths.shown(entry.name)} in its payload, but not in its header.",
+                _ADVICE,
+                reason="damaged-archive",
+            )
         file = self._files[number]
         if number in self._seen:
             raise self._wrong(file, "is twice in its payload")
@@ -203,7 +218,7 @@ class _Payload:
             raise self._wrong(file, "is not of the size or target that its header says")
 
     def _wrong(self, file: _File, why: str) -> Refused:
-        return Refused(f"{self._name}: {paths.shown(file.path)} {why}.", _ADVICE)
+        return Refused(f"{self._name}: {paths.shown(file.path)} {why}.", _ADVICE, reason="damaged-archive")
 
 
 def _link(link: _File, file: _File) -> Member:
@@ -228,9 +243,13 @@ def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> tuple[_F
     sizes = header.integers(rpmheader.LONG_FILE_SIZES) or header.integers(rpmheader.FILE_SIZES)
     columns = (bases, indexes, modes, flags, targets, sizes)
     if len({len(column) for column in columns}) != 1 or any(index >= len(folders) for index in indexes):
-        raise Refused(f"{name} is not a valid RPM: the columns of its file table do not fit together.", _ADVICE)
+        raise Refused(
+            f"{name} is not a valid RPM: the columns of its file table do not fit together.",
+            _ADVICE,
+            reason="damaged-archive",
+        )
     if len(bases) > limits.members:
-        raise Refused(f"{name} has more than {limits.members} files.", _ADVICE)
+        raise Refused(f"{name} has more than {limits.members} files.", _ADVICE, reason="too-large")
     links = _hard_links(header, modes, flags, name)
     files = tuple(
         _file(folders[index] + base, mode, size, target, flag, links.get(number, ()), name)
@@ -239,7 +258,7 @@ def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> tuple[_F
         )
     )
     if len({file.path for file in files}) != len(files):
-        raise Refused(f"{name} is not a valid RPM: its file table has a path twice.", _ADVICE)
+        raise Refused(f"{name} is not a valid RPM: its file table has a path twice.", _ADVICE, reason="damaged-archive")
     return files
 
 
@@ -254,7 +273,11 @@ def _hard_links(
     if not inodes:
         return {}
     if len(inodes) != len(modes):
-        raise Refused(f"{name} is not a valid RPM: the columns of its file table do not fit together.", _ADVICE)
+        raise Refused(
+            f"{name} is not a valid RPM: the columns of its file table do not fit together.",
+            _ADVICE,
+            reason="damaged-archive",
+        )
     groups: dict[int, list[int]] = {}
     for number, (inode, mode, flag) in enumerate(zip(inodes, modes, flags, strict=True)):
         if inode and stat.S_ISREG(mode) and not flag & _GHOST:
@@ -266,7 +289,7 @@ def _file(listed: str, mode: int, size: int, target: str, flags: int, links: tup
     path = paths.normalise(listed, "/", name)
     kind = _TYPES.get(stat.S_IFMT(mode))
     if kind is None:
-        raise Refused(f"{name}: {paths.shown(path)} is of an unknown type.", _ADVICE)
+        raise Refused(f"{name}: {paths.shown(path)} is of an unknown type.", _ADVICE, reason="damaged-archive")
     if kind == "symlink":
         paths.check_link(path, target, name)
     # A ghost wins: whatever else it is, the package brings no bytes for it.

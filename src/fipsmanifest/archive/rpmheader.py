@@ -112,7 +112,7 @@ class Header:
         return bytes(self._data[offset : offset + count])
 
     def _malformed(self, why: str) -> Refused:
-        return Refused(f"{self._name} is not a valid RPM: {why}.", _ADVICE)
+        return Refused(f"{self._name} is not a valid RPM: {why}.", _ADVICE, reason="damaged-archive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def read(file: Source | BinaryIO, name: str) -> Head:
     """Read the head of a package and leave ``file`` at its payload. Raises `Refused`, calling the package ``name``."""
     lead = _exactly(file, _LEAD_SIZE, name)
     if not lead.startswith(_LEAD_MAGIC):
-        raise Refused(f"{name} is not an RPM.", _ADVICE)
+        raise Refused(f"{name} is not an RPM.", _ADVICE, reason="wrong-format")
     signatures = _read_header(file, name)
     padding = -len(signatures) % 8
     _exactly(file, padding, name)
@@ -170,7 +170,9 @@ def _read_header(file: Source | BinaryIO, name: str) -> bytes:
     intro = _exactly(file, 16, name)
     entries, size = struct.unpack_from(">II", intro, 8)
     if not intro.startswith(_HEADER_MAGIC) or entries > _MAX_ENTRIES or size > _MAX_DATA:
-        raise Refused(f"{name} is not a valid RPM: a header has no beginning that makes sense.", _ADVICE)
+        raise Refused(
+            f"{name} is not a valid RPM: a header has no beginning that makes sense.", _ADVICE, reason="damaged-archive"
+        )
     return intro + _exactly(file, 16 * entries + size, name)
 
 
@@ -180,5 +182,5 @@ def _exactly(file: Source | BinaryIO, size: int, name: str) -> bytes:
         parts.append(part)
         size -= len(part)
     if size:
-        raise Refused(f"{name} is not a whole RPM: it ends in its headers.", _ADVICE)
+        raise Refused(f"{name} is not a whole RPM: it ends in its headers.", _ADVICE, reason="damaged-archive")
     return b"".join(parts)

@@ -123,7 +123,9 @@ class _Content:
         data = self._stream.read(wanted) if wanted else b""
         self.left -= len(data)
         if len(data) < wanted:
-            raise Refused(f"{self._archive} ends in the middle of {shown(self.name)}.", _ADVICE)
+            raise Refused(
+                f"{self._archive} ends in the middle of {shown(self.name)}.", _ADVICE, reason="damaged-archive"
+            )
         return data
 
     def skip(self) -> None:
@@ -140,10 +142,12 @@ def _explained(archive: str, name: str) -> Iterator[None]:
         yield
     except Ambiguous as error:
         raise Refused(
-            f"{archive}: {shown(name)} is ambiguous: {error}. Unpackers read such a member differently.", _ADVICE
+            f"{archive}: {shown(name)} is ambiguous: {error}. Unpackers read such a member differently.",
+            _ADVICE,
+            reason="ambiguous-archive",
         ) from error
     except Malformed as error:
-        raise Refused(f"{archive}: {shown(name)} is damaged: {error}.", _AGAIN) from error
+        raise Refused(f"{archive}: {shown(name)} is damaged: {error}.", _AGAIN, reason="damaged-archive") from error
 
 
 def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT) -> Iterator[Member]:
@@ -204,14 +208,18 @@ def tarball_entries(
     try:
         raw = path.open("rb")
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
+        raise Incomplete(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.", reason="not-read"
+        ) from error
     with raw:
         stream = reader(raw, limit=limits.expanded + _AHEAD, name=archive)
         for item in entries(stream, root=root, archive=archive, limits=limits):
             found = found or isinstance(item, Rejected) or item.type in ("file", "symlink", "hardlink")
             yield item
     if not found:
-        raise Refused(f"{archive} has no files in it.", "Check that the address is the right one.")
+        raise Refused(
+            f"{archive} has no files in it.", "Check that the address is the right one.", reason="wrong-format"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +250,9 @@ class _Count:
         self.headers += 1
         if self.headers > self.limits.members:
             raise Refused(
-                f"{self.archive} has more than {self.limits.members} members, the next is {shown(name)}.", _ADVICE
+                f"{self.archive} has more than {self.limits.members} members, the next is {shown(name)}.",
+                _ADVICE,
+                reason="too-large",
             )
         self.expand(name, BLOCK + size)
         self.name(name)
@@ -251,13 +261,19 @@ class _Count:
         """Count a name or a link's target. Raises `Refused` beyond the limits."""
         self.names += len(text)
         if self.names > self.limits.names:
-            raise Refused(f"{self.archive} has more than {self.limits.names} bytes of names.", _ADVICE)
+            raise Refused(
+                f"{self.archive} has more than {self.limits.names} bytes of names.", _ADVICE, reason="too-large"
+            )
 
     def expand(self, name: str, size: int) -> None:
         """Count ``size`` bytes more. Raises `Refused` beyond the limits."""
         self.expanded += size
         if self.expanded > self.limits.expanded:
-            raise Refused(f"{self.archive}: {shown(name)} takes it beyond {self.limits.expanded} bytes.", _ADVICE)
+            raise Refused(
+                f"{self.archive}: {shown(name)} takes it beyond {self.limits.expanded} bytes.",
+                _ADVICE,
+                reason="too-large",
+            )
 
 
 def _headers(stream: Stream, count: _Count) -> Iterator[tuple[Header, Extended]]:
@@ -282,7 +298,9 @@ def _headers(stream: Stream, count: _Count) -> Iterator[tuple[Header, Extended]]
             elif header.type != _VOLUME_LABEL:
                 extended.add(header, data)
     if extended.types:
-        raise Refused(f"{archive} is damaged: no member follows its last extended header.", _AGAIN)
+        raise Refused(
+            f"{archive} is damaged: no member follows its last extended header.", _AGAIN, reason="damaged-archive"
+        )
 
 
 def _next_header(stream: Stream, archive: str, *, first: bool) -> Header | None:
@@ -297,8 +315,9 @@ def _next_header(stream: Stream, archive: str, *, first: bool) -> Header | None:
     try:
         return decode(block)
     except Malformed as error:
-        what = "is not a tar archive" if first and not is_header(block) else f"is damaged: {error}"
-        raise Refused(f"{archive} {what}.", _AGAIN) from error
+        if first and not is_header(block):
+            raise Refused(f"{archive} is not a tar archive.", _AGAIN, reason="wrong-format") from error
+        raise Refused(f"{archive} is damaged: {error}.", _AGAIN, reason="damaged-archive") from error
     except Ambiguous:
         with _explained(archive, text(block[:100])):
             raise
@@ -312,14 +331,14 @@ def _end(stream: Stream, archive: str) -> None:
     """
     embedded = Embedded("tar archive")
     if stream.read(BLOCK).strip(b"\0"):
-        raise Refused(f"{archive} has data after a lone zero block.", _ADVICE)
+        raise Refused(f"{archive} has data after a lone zero block.", _ADVICE, reason="ambiguous-archive")
     while data := stream.read(_SKIP):
         if data.strip(b"\0") and any(is_header(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)):
-            raise Refused(f"{archive} has members after its end.", _ADVICE)
+            raise Refused(f"{archive} has members after its end.", _ADVICE, reason="ambiguous-archive")
         embedded.show(data)
     kind = embedded.finish()
     if kind is not None:
-        raise Refused(f"{archive} is a {kind}, after its end.", _ADVICE)
+        raise Refused(f"{archive} is a {kind}, after its end.", _ADVICE, reason="ambiguous-archive")
 
 
 def _extent(stream: Stream, header: Header, extended: Extended, name: str, count: _Count) -> _Stored:
@@ -369,7 +388,9 @@ def _member(header: Header, extended: Extended, name: str, stored: _Stored, root
 
 
 def _unknown_type(header: Header, name: str, archive: str) -> Refused:
-    return Refused(f"{archive}: {shown(name)} is of the unknown type {header.type!r}.", _ADVICE)
+    return Refused(
+        f"{archive}: {shown(name)} is of the unknown type {header.type!r}.", _ADVICE, reason="ambiguous-archive"
+    )
 
 
 def _path(name: str, kind: MemberType, root: str, archive: str) -> str:

@@ -89,7 +89,7 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
     try:
         entries, base, directory = _directory(file, limits)
     except Malformed as error:
-        raise Refused(f"{name} is not a valid ZIP archive: {error}.", _ADVICE) from error
+        raise Refused(f"{name} is not a valid ZIP archive: {error}.", _ADVICE, reason="damaged-archive") from error
     paths = _paths(entries, name)
     position = entries[0].offset + base if entries else directory
     _check_before(file, position, name)
@@ -114,10 +114,14 @@ def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterato
                 yield Unread(path, *reason)
             position += _descriptor(file, position, entry, width, readable=reason is None)
         except Malformed as error:
-            raise Refused(f"{name}: {shown(called)} is not a valid ZIP member: {error}.", _ADVICE) from error
+            raise Refused(
+                f"{name}: {shown(called)} is not a valid ZIP member: {error}.", _ADVICE, reason="damaged-archive"
+            ) from error
     if position != directory:
         raise Refused(
-            f"{name} is not a valid ZIP archive: something is between its members and its directory.", _ADVICE
+            f"{name} is not a valid ZIP archive: something is between its members and its directory.",
+            _ADVICE,
+            reason="ambiguous-archive",
         )
 
 
@@ -128,7 +132,9 @@ def _check_before(file: BinaryIO, position: int, name: str) -> None:
         embedded.show(data)
     kind = embedded.finish()
     if kind is not None:
-        raise Refused(f"{name} is a ZIP archive and, in front of its members, a {kind}.", _ADVICE)
+        raise Refused(
+            f"{name} is a ZIP archive and, in front of its members, a {kind}.", _ADVICE, reason="ambiguous-archive"
+        )
 
 
 def _called(name: str, path: str) -> str:
@@ -185,9 +191,11 @@ def _paths(entries: list[Entry], name: str) -> dict[int, str | Refused]:
         found[entry.offset] = path
         # unzip and bsdtar take a backslash for a separator where an archive seems to come from Windows.
         if "\\" in text or text.startswith("/") or (path == "/" and not entry.is_directory):
-            found[entry.offset] = Refused(f"{name}: {shown(text)} is a name that readers take differently.", _ADVICE)
+            found[entry.offset] = Refused(
+                f"{name}: {shown(text)} is a name that readers take differently.", _ADVICE, reason="ambiguous-archive"
+            )
         elif path in taken and not (taken[path] and entry.is_directory):
-            found[entry.offset] = Refused(f"{name} has {shown(path)} twice.", _ADVICE)
+            found[entry.offset] = Refused(f"{name} has {shown(path)} twice.", _ADVICE, reason="ambiguous-archive")
         taken[path] = entry.is_directory
     return found
 
@@ -277,7 +285,7 @@ class _Data:
             raise Damaged(f"{self._name} is not a valid ZIP member: {error}.", _ADVICE) from error
         except Refused as error:  # of a compression that is a format of its own
             self.damaged = True
-            raise Damaged(error.message, error.advice) from error
+            raise Damaged(error.message, error.advice, error.reason) from error
 
     def _piece(self, size: int) -> bytes:
         data = self._read(size) if size else b""

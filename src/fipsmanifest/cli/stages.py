@@ -251,6 +251,7 @@ def _probe(bucket: probing.Scratch, *, json: bool) -> None:
             f"{found.address} does not enforce {', '.join(answer.name for answer in found.failing)}: two publishers "
             "could overwrite each other.",
             "Use another store, or publish with --single-writer if there is no other publisher.",
+            reason="no-conditions",
         )
 
 

@@ -74,7 +74,9 @@ class Credentials:
             try:
                 token = asked.token_file.read_text(encoding="ascii").strip()
             except (OSError, ValueError) as error:
-                raise Incomplete(f"The token in {asked.token_file} cannot be read.", "Check the file.") from error
+                raise Incomplete(
+                    f"The token in {asked.token_file} cannot be read.", "Check the file.", reason="credentials"
+                ) from error
             return Credential(_bearer(token), own, time.time() + _FILE_SECONDS)
         if asked.token is not None:
             return Credential(_bearer(asked.token), own)
@@ -97,6 +99,7 @@ def _run_plugin(plugin: ExecPlugin, connection: Connection) -> Credential:
         raise Incomplete(
             f"The exec plugin {visible(plugin.command)} speaks {visible(plugin.version) or 'no known version'}.",
             f"Configure one of {', '.join(_EXEC_VERSIONS)}.",
+            reason="credentials",
         )
     interactive = plugin.interactive and sys.stdin is not None and sys.stdin.isatty()
     spec: dict[str, Any] = {"interactive": interactive}
@@ -117,9 +120,13 @@ def _run_plugin(plugin: ExecPlugin, connection: Connection) -> Credential:
         )
     except FileNotFoundError as error:
         hint = visible(plugin.hint) or "Install it, or name another context."
-        raise Incomplete(f"The exec plugin {visible(plugin.command)} is not installed.", hint) from error
+        raise Incomplete(
+            f"The exec plugin {visible(plugin.command)} is not installed.", hint, reason="credentials"
+        ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Incomplete(f"The exec plugin {visible(plugin.command)} could not be run.", "Run it by hand.") from error
+        raise Incomplete(
+            f"The exec plugin {visible(plugin.command)} could not be run.", "Run it by hand.", reason="credentials"
+        ) from error
     try:
         status = read_json(done.stdout[:_MAX_BYTES] if done.returncode == 0 else b"")["status"]
         token, certificate, key = (status.get(name) for name in ("token", "clientCertificateData", "clientKeyData"))
@@ -128,6 +135,7 @@ def _run_plugin(plugin: ExecPlugin, connection: Connection) -> Credential:
         raise Incomplete(
             f"The exec plugin {visible(plugin.command)} printed no credentials (exit code {done.returncode}).",
             "Run it by hand; its messages are above.",
+            reason="credentials",
         ) from error
     own = (certificate.encode(), key.encode()) if certificate and key else None
     end = expires.replace(tzinfo=expires.tzinfo or UTC).timestamp() if expires else None
@@ -141,7 +149,11 @@ def _refresh(identity: Oidc, again: bool) -> Credential:
         return Credential(_bearer(identity.id_token), None, expires)
     advice = "Sign in again, so that the kubeconfig has a new refresh token."
     if not identity.refresh_token:
-        raise Incomplete("The identity token in the kubeconfig has expired, and it has no refresh token.", advice)
+        raise Incomplete(
+            "The identity token in the kubeconfig has expired, and it has no refresh token.",
+            advice,
+            reason="credentials",
+        )
     context = urllib3.util.ssl_.create_urllib3_context()
     if identity.authority:
         context.load_verify_locations(cadata=identity.authority.decode("ascii", "replace"))
@@ -157,7 +169,9 @@ def _refresh(identity: Oidc, again: bool) -> Credential:
             answer = pool.request("POST", endpoint, body=urlencode(form), headers=kind)
             token = str(read_json(answer.data[:_MAX_BYTES])["id_token"])
     except (urllib3.exceptions.HTTPError, MalformedDocument, KeyError, TypeError) as error:
-        raise Incomplete(f"{visible(identity.issuer)} gave no new identity token.", advice) from error
+        raise Incomplete(
+            f"{visible(identity.issuer)} gave no new identity token.", advice, reason="credentials"
+        ) from error
     return Credential(_bearer(token), None, _token_end(token))
 
 

@@ -143,7 +143,11 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
         left_out = tuple(part for part in found if not isinstance(part, ImagePlatform))
     if not platforms and not any(isinstance(part, FipsManifestError) for part in left_out):
         there = ", ".join(part.why for part in left_out[:20] if isinstance(part, SkippedPart)) or "nothing"
-        raise Incomplete(f"{text} is not made for linux.", f"Choose another image; in its index is: {there}.")
+        raise Incomplete(
+            f"{text} is not made for linux.",
+            f"Choose another image; in its index is: {there}.",
+            reason="wrong-platform",
+        )
     top = keep(cache, fetched.data, text)
     index = f"sha256:{top.sha256}" if isinstance(document, Index) else None
     image = Artifact("", "image", text, text, top.sha256, top.size, top.path, index=index, platforms=platforms)
@@ -152,6 +156,8 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
 
 class NotForLinux(Incomplete):
     """An image whose configuration says another system, and whose index says none."""
+
+    reason = "wrong-platform"
 
     def __init__(self, name: str, system: str) -> None:
         super().__init__(f"{name} is made for {shown(system)}, not for linux.", "Choose another image.")
@@ -180,7 +186,9 @@ class Walk:
         """
         self._left -= len(index.manifests)
         if self._left < 0 or depth > _DEEPEST:
-            raise Refused(f"{name} has more than {self._most} entries, or an index too deep in it.", _ADVICE)
+            raise Refused(
+                f"{name} has more than {self._most} entries, or an index too deep in it.", _ADVICE, reason="too-large"
+            )
         for entry in index.manifests:
             yield from self.entry(entry, name, depth)
 
@@ -318,7 +326,11 @@ class _Candidates:
             if system == "linux" and architecture_of(found) == machine and not entry.announced:
                 return entry
             there.append(f"{system}/{found}")
-        raise Incomplete(f"{self._name} is not made for linux/{machine}.", f"It is made for: {_listed(there)}.")
+        raise Incomplete(
+            f"{self._name} is not made for linux/{machine}.",
+            f"It is made for: {_listed(there)}.",
+            reason="wrong-platform",
+        )
 
     def _platform(self, entry: Descriptor) -> tuple[str, str]:
         if entry.announced:
@@ -335,7 +347,11 @@ class _Candidates:
 
     def _flat(self, index: Index, depth: int) -> Iterator[Descriptor]:
         if len(index.manifests) > _MOST_ENTRIES or depth > _DEEPEST:
-            raise Refused(f"{self._name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.", _ADVICE)
+            raise Refused(
+                f"{self._name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.",
+                _ADVICE,
+                reason="too-large",
+            )
         for entry in index.manifests:
             if entry.media_type in MANIFESTS:
                 yield entry
@@ -349,7 +365,7 @@ def _platform(data: bytes, origin: Origin, cache: Cache, name: str, entry: Descr
     """Return the image of a manifest. ``entry`` is what an index says of it, where every image is wanted."""
     manifest = parse(data, name)
     if not isinstance(manifest, Manifest):
-        raise Refused(f"{name} has an index within its index.", _ADVICE)
+        raise Refused(f"{name} has an index within its index.", _ADVICE, reason="malformed-image")
     kept = keep(cache, data, name)
     config = origin.blob(manifest.config, MAX_CONFIG)
     return _complete(
@@ -403,9 +419,17 @@ def _check_platforms(platforms: tuple[ImagePlatform, ...], architectures: tuple[
     found = [platform.architecture for platform in platforms]
     missing = [wanted for wanted in architectures if wanted not in found]
     if missing:
-        raise Incomplete(f"{name} is not made for {', '.join(missing)}.", f"It is made for: {_listed(found)}.")
+        raise Incomplete(
+            f"{name} is not made for {', '.join(missing)}.",
+            f"It is made for: {_listed(found)}.",
+            reason="wrong-platform",
+        )
     if found != [wanted for wanted in architectures if wanted in found]:
-        raise Refused(f"{name} says of its platforms what their configurations deny: {_listed(found)}.", _ADVICE)
+        raise Refused(
+            f"{name} says of its platforms what their configurations deny: {_listed(found)}.",
+            _ADVICE,
+            reason="ambiguous-image",
+        )
 
 
 def _listed(names: list[str]) -> str:

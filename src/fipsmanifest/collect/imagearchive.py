@@ -131,13 +131,14 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     if store.has(_INDEX):
         document = parse(read_document(store, _INDEX, single=True), f"{name}: index.json")
         if not isinstance(document, Index):
-            raise Refused(f"{name}: index.json is not an image index.", _ADVICE)
+            raise Refused(f"{name}: index.json is not an image index.", _ADVICE, reason="malformed-image")
         index = document
     saved = _saved_images(store, name) if store.has(_SAVED) else ()
     if index is None and not saved:
         raise Refused(
             f"{name} is not an image archive: it has neither index.json nor manifest.json.",
             "Make one with 'docker save' or 'skopeo copy'.",
+            reason="wrong-format",
         )
     if index is not None:
         _check_same_images(index, saved, store, cache)
@@ -167,6 +168,7 @@ def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, 
                 f"{store.name}: manifest.json says that {called} has the configuration {config}, and index.json says "
                 "something else.",
                 f"Tools would load different images from it. {_ADVICE}",
+                reason="ambiguous-image",
             )
         layers = manifests[config].layers
         paths = [inside(path, store.name) for path in image.layers]
@@ -208,7 +210,9 @@ def image_of(
     entries = {entry.digest: entry for entry in listed if _is(entry.names, reference)}
     saved = [image for image in archive.saved if _is(image.names, reference)]
     if len(entries) > 1 or (not entries and len(saved) > 1):
-        raise Refused(f"{archive.store.name} has several images with the name {reference}.", _ADVICE)
+        raise Refused(
+            f"{archive.store.name} has several images with the name {reference}.", _ADVICE, reason="ambiguous-image"
+        )
     make = partial(assemble, source=source, name=reference, address=address, architectures=architectures, cache=cache)
     if entries:
         (entry,) = entries.values()
@@ -218,7 +222,9 @@ def image_of(
         data = read_document(archive.store, inside(saved[0].config, archive.store.name), single=True)
         return make(data, Saved(archive.store, cache, saved[0], data), saved=True)
     there = ", ".join(map(shown, archive.names[:20])) or "no names"
-    raise Incomplete(f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.")
+    raise Incomplete(
+        f"{archive.store.name} has no image with the name {reference}.", f"It has: {there}.", reason="not-found"
+    )
 
 
 def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
@@ -233,7 +239,13 @@ def images_in(archive: Archive, cache: Cache, address: str) -> Contents:
     images = [(image, paths) for image, paths in listed if isinstance(image, Artifact)]
     left_out: list[SkippedPart | FipsManifestError] = [item for item, _ in listed if not isinstance(item, Artifact)]
     if not images and not any(isinstance(item, FipsManifestError) for item in left_out):
-        left_out.append(Refused(f"{archive.store.name} has no image for linux.", "Check that the archive is complete."))
+        left_out.append(
+            Refused(
+                f"{archive.store.name} has no image for linux.",
+                "Check that the archive is complete.",
+                reason="wrong-platform",
+            )
+        )
     judged = frozenset(path for _, paths in images for path in paths)
     artifacts = tuple(image for image, _ in images)
     return Contents(artifacts, tuple(left_out), judged.difference(_other_layers(archive, artifacts, cache)))
@@ -340,7 +352,7 @@ def _saved_images(store: Store, name: str) -> tuple[SavedImage, ...]:
             or not isinstance(names, list)
             or not all(isinstance(text, str) for text in [*layers, *names])
         ):
-            raise Refused(f"{name}: manifest.json is not the one of 'docker save'.", _ADVICE)
+            raise Refused(f"{name}: manifest.json is not the one of 'docker save'.", _ADVICE, reason="malformed-image")
         images.append(SavedImage(tuple(names), config, tuple(layers)))
     return tuple(images)
 

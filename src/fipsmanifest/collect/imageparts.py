@@ -71,6 +71,7 @@ class Saved:
             raise Refused(
                 f"{store.name}: {image.config} has {len(diff_ids)} layers, and manifest.json {len(image.layers)}.",
                 _ADVICE,
+                reason="malformed-image",
             )
         self._paths = dict(zip(diff_ids, image.layers, strict=True))
 
@@ -87,7 +88,7 @@ class Saved:
     def document(self, descriptor: Descriptor) -> bytes:
         """Return a manifest. Raises as `Origin.document`."""
 
-        raise Refused(f"{self._store.name} has no manifest {descriptor.digest}.", _ADVICE)
+        raise Refused(f"{self._store.name} has no manifest {descriptor.digest}.", _ADVICE, reason="malformed-image")
 
     def blob(self, descriptor: Descriptor, limit: int | None) -> CachedFile:
         """Return a configuration or layer. Raises as `Origin.blob`."""
@@ -148,7 +149,11 @@ def _check(digest: str, size: int, descriptor: Descriptor, name: str) -> None:
     if digest != descriptor.digest:
         raise Refused(f"{name}: what is named {descriptor.digest} is {digest}.", _ADVICE, reason="digest-mismatch")
     if descriptor.size not in (size, UNKNOWN_SIZE):
-        raise Refused(f"{name}: {descriptor.digest} has {size} bytes; it must have {descriptor.size}.", _ADVICE)
+        raise Refused(
+            f"{name}: {descriptor.digest} has {size} bytes; it must have {descriptor.size}.",
+            _ADVICE,
+            reason="digest-mismatch",
+        )
 
 
 def blob_path(digest: str) -> str:
@@ -168,5 +173,5 @@ def read_document(store: Store, path: str, *, single: bool = False) -> bytes:
     if single:
         store.require_single(path)
     if len(data) > MAX_CONFIG:
-        raise Refused(f"{store.name}: {shown(path)} is longer than {MAX_CONFIG} bytes.", _ADVICE)
+        raise Refused(f"{store.name}: {shown(path)} is longer than {MAX_CONFIG} bytes.", _ADVICE, reason="too-large")
     return data

@@ -113,7 +113,7 @@ def authenticate(
                     reason="upstream-signature",
                 )
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.", reason="not-read") from error
     _check_fips_digests(head, name, el, note)
     _log.debug("%s is signed by %s", name, fingerprint)
     return Authenticated(head, fingerprint)
@@ -187,7 +187,11 @@ def _from_header_on(head: Head, path: Path, name: str) -> bytes:
 def _check_header_digest(head: Head, name: str) -> None:
     claimed = head.signatures.string(rpmheader.HEADER_SHA256)
     if claimed is not None and claimed != hashlib.sha256(head.header.raw).hexdigest():
-        raise Refused(f"{name} is damaged: its header does not have the SHA-256 that it names.", _DAMAGED)
+        raise Refused(
+            f"{name} is damaged: its header does not have the SHA-256 that it names.",
+            _DAMAGED,
+            reason="digest-mismatch",
+        )
 
 
 def _check_payload_digest(head: Head, payload: Iterator[bytes], name: str) -> bool:
@@ -218,7 +222,9 @@ def _payload_digests(head: Head, name: str) -> list[tuple[str, str]]:
     found = []
     claimed = head.header.strings(rpmheader.PAYLOAD_DIGEST)
     if len(claimed) > 1:
-        raise Refused(f"{name} names {len(claimed)} digests of its payload in one tag.", _DAMAGED)
+        raise Refused(
+            f"{name} names {len(claimed)} digests of its payload in one tag.", _DAMAGED, reason="ambiguous-archive"
+        )
     number = (head.header.integers(rpmheader.PAYLOAD_DIGEST_ALGORITHM) or (rpmheader.SHA256,))[0]
     if claimed and number in _ALGORITHMS:
         found.append((_ALGORITHMS[number], claimed[0]))
@@ -244,5 +250,6 @@ def _check_fips_digests(head: Head, name: str, el: int, note: Callable[[str], No
         raise Refused(
             f"{what}, so EL{el} in FIPS mode refuses to install it.",
             "Ask upstream to build it with rpm 4.14 or later, or with SHA-256 digests.",
+            reason="not-installable",
         )
     note(f"{what}; EL{el} takes it.")

@@ -98,7 +98,9 @@ def read_repomd(data: bytes, address: str) -> Primary:
         element for element in _elements(iter([data]), "repomd", "data", _REPO, address) if element.kind == "primary"
     ]
     if len(found) != 1:
-        raise Refused(f"{address} names {len(found)} lists of packages (primary).", _ADVICE)
+        raise Refused(
+            f"{address} names {len(found)} lists of packages (primary).", _ADVICE, reason="malformed-repodata"
+        )
     element = found[0]
     return Primary(
         href=_href(element, address),
@@ -125,7 +127,7 @@ def read_primary(path: Path, primary: Primary, address: str, names: Container[st
                 if not name or names is None or name in names:
                     yield _package(element, address)
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
+        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the disk.", reason="not-read") from error
 
 
 class _Checked:
@@ -147,6 +149,7 @@ class _Checked:
                 f"{self._address}, expanded, has the {algorithm} digest {digest.hexdigest()}; "
                 f"repomd.xml names {claimed}.",
                 _ADVICE,
+                reason="digest-mismatch",
             )
 
 
@@ -221,7 +224,9 @@ def _elements(chunks: Iterator[bytes], root: str, wanted: str, namespace: str, a
             yield from handler.done
             handler.done.clear()
     except Malformed as error:
-        raise Refused(f"{address} is not valid repository metadata: {error}.", _ADVICE) from error
+        raise Refused(
+            f"{address} is not valid repository metadata: {error}.", _ADVICE, reason="malformed-repodata"
+        ) from error
 
 
 def _package(element: _Element, address: str) -> Package:
@@ -229,9 +234,17 @@ def _package(element: _Element, address: str) -> Package:
     name, architecture = element.text.get("name", ""), element.text.get("arch", "")
     ver, rel = version.get("ver", ""), version.get("rel", "")
     if element.kind != "rpm":
-        raise Refused(f"{address} lists '{name[:80]}' as a package of type '{element.kind[:20]}', not 'rpm'.", _ADVICE)
+        raise Refused(
+            f"{address} lists '{name[:80]}' as a package of type '{element.kind[:20]}', not 'rpm'.",
+            _ADVICE,
+            reason="malformed-repodata",
+        )
     if not (name and architecture and ver and rel):
-        raise Refused(f"{address} lists a package without a name, version, release or architecture.", _ADVICE)
+        raise Refused(
+            f"{address} lists a package without a name, version, release or architecture.",
+            _ADVICE,
+            reason="malformed-repodata",
+        )
     return Package(
         name=name,
         epoch=_number(version.get("epoch", "0"), address) or 0,
@@ -251,6 +264,7 @@ def _checksum(element: _Element, child: str, address: str) -> str:
         raise Refused(
             f"{address} names a file by '{algorithm[:20]}:{value[:130]}', which is not a SHA-256 digest or stronger.",
             "Ask those who run the repository to make it with createrepo_c's default, SHA-256.",
+            reason="weak-digest",
         )
     return f"{algorithm}:{value}"
 
@@ -262,9 +276,13 @@ def _href(element: _Element, address: str) -> str:
     parts = unquote(href).split("/")
     outside = not href or ".." in parts or "" in parts or ":" in parts[0]
     if outside or any(one in "\\?#" or not one.isprintable() for one in href):
-        raise Refused(f"{address} points to '{href[:200]}', which is not inside the repository.", _ADVICE)
+        raise Refused(
+            f"{address} points to '{href[:200]}', which is not inside the repository.", _ADVICE, reason="unsafe-path"
+        )
     if any(name.split(" ")[1:2] == ["base"] or name == "base" for name in location):
-        raise Refused(f"{address} points to another repository (xml:base) for '{href[:200]}'.", _ADVICE)
+        raise Refused(
+            f"{address} points to another repository (xml:base) for '{href[:200]}'.", _ADVICE, reason="unsafe-path"
+        )
     return href
 
 
@@ -273,5 +291,5 @@ def _number(text: str | None, address: str) -> int | None:
         return None
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise Refused(f"{address} has '{text[:40]}' for a number.", _ADVICE)
+        raise Refused(f"{address} has '{text[:40]}' for a number.", _ADVICE, reason="malformed-repodata")
     return int(text)

@@ -96,6 +96,7 @@ def _search(url: str, wanted: set[_Key], context: Context) -> dict[_Key, _Found]
                         f"{url} has two different packages for {head.nevra}: {other.file.sha256} in "
                         f"{other.address}, and {file.sha256} in {package.address}.",
                         "Ask those who made it which one is right.",
+                        reason="ambiguous-package",
                     )
                 )
     has = ", ".join(sorted(there)[:_SHOWN]) or "no packages"

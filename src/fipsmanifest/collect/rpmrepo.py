@@ -151,6 +151,7 @@ def _choose(listed: list[Package], url: str, nvr: str, architecture: str) -> _Ch
             f"{url} has {len(digests)} different packages for {nvr} on {architecture} "
             f"({', '.join(sorted(names))}): {', '.join(sorted(digests)[:_SHOWN])}.",
             "Ask those who run the repository which one is right.",
+            reason="ambiguous-package",
         )
     package = min(fitting, key=lambda package: package.href)
     name = nevra(package.nvr, package.epoch, package.architecture)
@@ -168,6 +169,7 @@ def _fetch(source: RpmRepository, definition: Definition, context: Context, choi
         raise Refused(
             f"{choice.address} is said to be {choice.nevra}, but is {checked.head.nevra}.",
             "Ask those who run the repository.",
+            reason="wrong-package",
         )
     return Artifact(
         source=source.name,

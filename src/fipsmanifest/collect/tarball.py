@@ -27,6 +27,7 @@ def jobs(source: Tarball, definition: Definition, context: Context) -> list[Call
         raise Refused(
             f"The source '{source.name}' has one sha256 for {len(addresses)} tarballs.",
             "Define a source for each architecture.",
+            reason="definition",
         )
     # One address for several architectures does not show the architecture of its files; each ELF file does.
     shared = len(addresses) < len(definition.architectures)

@@ -256,7 +256,9 @@ class Cache:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if self._stop.wait(_LOCK_POLL):
-                    raise Incomplete("Stopped while another process was downloading the same file.") from None
+                    raise Incomplete(
+                        "Stopped while another process was downloading the same file.", reason="stopped"
+                    ) from None
             except OSError as error:
                 raise _disk_error(path, error) from error
             else:
@@ -307,6 +309,7 @@ def _check_private(directory: Path, found: os.stat_result) -> None:
     raise Refused(
         f"The cache directory {directory} {why}.",
         f"Delete it, take the permission away with 'chmod -R go-w {directory}', or name another one with --cache.",
+        reason="cache-directory",
     )
 
 

@@ -227,7 +227,7 @@ class Http:
             if not self._stop.is_set():
                 self._note_retry(url, last, wait)
             if self._stop.wait(wait):
-                raise Incomplete(f"Stopped while downloading {shown(url)}.")
+                raise Incomplete(f"Stopped while downloading {shown(url)}.", reason="stopped")
         raise Incomplete(
             f"{shown(url)} could not be fetched in {number} attempts: {last.reason}.",
             last.advice or "Check the network and try again; what arrived is kept and resumed.",
@@ -270,6 +270,7 @@ class _Want:
             raise Refused(
                 f"{shown(url)} is named by '{expected[:150]}', which is not a SHA-256, SHA-384 or SHA-512 digest.",
                 "Ask upstream for one: weaker digests do not identify a file.",
+                reason="weak-digest",
             )
 
 
@@ -407,5 +408,7 @@ def _read_local(path: Path) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise Incomplete(
-            f"{path} cannot be read: {error.strerror}.", "Check the path, or the directory that the mirror names."
+            f"{path} cannot be read: {error.strerror}.",
+            "Check the path, or the directory that the mirror names.",
+            reason="not-read",
         ) from error

@@ -148,7 +148,7 @@ class Answer:
         received = 0
         while True:
             if self._stop.is_set():
-                raise Incomplete(f"Stopped while downloading {self.url}.")
+                raise Incomplete(f"Stopped while downloading {self.url}.", reason="stopped")
             # read1 gives what is there: read() would wait for all it was asked for, however slowly that comes. What
             # frames chunks of a body is not there until all of it is, which may be as slow as the server likes.
             with self._watchdog.limit(getattr(raw, "watched", None), self._limits.read + self._limits.window) as limit:
@@ -241,7 +241,9 @@ class Transport:
             if not same_origin(target, url):
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             url, form = target, None
-        raise Incomplete(f"{shown(url)} is behind more than {self.limits.redirects} redirects.", _CHECK)
+        raise Incomplete(
+            f"{shown(url)} is behind more than {self.limits.redirects} redirects.", _CHECK, reason="server-refuses"
+        )
 
     def _send(
         self, url: str, headers: dict[str, str], form: Mapping[str, str] | None, login: tuple[str, str] | None
@@ -381,7 +383,9 @@ def _check_headers(response: requests.Response, url: str) -> None:
     """Raise `Refused` for more headers than any honest server sends, before anything is looked for in them."""
     if sum(len(name) + len(value) for name, value in response.headers.items()) > _MAX_HEADERS:
         response.close()
-        raise Refused(f"{shown(url)} answers with more than {_MAX_HEADERS} bytes of headers.", _CHECK)
+        raise Refused(
+            f"{shown(url)} answers with more than {_MAX_HEADERS} bytes of headers.", _CHECK, reason="too-large"
+        )
 
 
 def _failure(response: requests.Response, answer: Answer, limits: Limits) -> Exception:
@@ -397,12 +401,14 @@ def _failure(response: requests.Response, answer: Answer, limits: Limits) -> Exc
         advice = "Give credentials: a docker login for a registry, ~/.netrc for anything else."
         return Unauthorized(message, advice, header(answer.headers, "WWW-Authenticate"), answer.url)
     if status == 403:
-        return Incomplete(message, "It needs other credentials, or is not there: S3 answers both alike.")
+        return Incomplete(
+            message, "It needs other credentials, or is not there: S3 answers both alike.", reason="unauthorized"
+        )
     if status in (404, 410):
         return NotThere(
             message, "It may have moved: check the address; where a definition names it, --mirror points elsewhere."
         )
-    return Incomplete(message, _CHECK)
+    return Incomplete(message, _CHECK, reason="server-refuses")
 
 
 _LIMITED = (

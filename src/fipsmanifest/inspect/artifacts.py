@@ -282,6 +282,7 @@ def _last_of_each_path(findings: Sequence[Finding], artifact: Artifact) -> tuple
                 Refused(
                     f"{artifact.name} has {shown(finding.path)} twice, and the first is another program.",
                     "Ask its publisher for an archive that has each file once.",
+                    reason="ambiguous-archive",
                 )
             )
         last[finding.path] = finding

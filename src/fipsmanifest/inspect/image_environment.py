@@ -69,7 +69,9 @@ def _read(platform: ImagePlatform) -> _Environment:
         data = platform.config.path.read_bytes()
     except OSError as error:
         raise Incomplete(
-            f"The image configuration {platform.config.digest} cannot be read: {error.strerror}.", "Run it again."
+            f"The image configuration {platform.config.digest} cannot be read: {error.strerror}.",
+            "Run it again.",
+            reason="not-read",
         ) from error
     document = load_json(data, f"the configuration {platform.config.digest}")
     configs = _values(document, "config")

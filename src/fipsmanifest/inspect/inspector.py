@@ -146,7 +146,7 @@ class Inspector:
             raise UsageError(f"{path} does not exist.", "Correct the path.") from error
         except OSError as error:
             raise Incomplete(
-                f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk."
+                f"{path} cannot be read: {error.strerror}.", "Check its permissions and the disk.", reason="not-read"
             ) from error
 
     def _opened(
@@ -178,7 +178,9 @@ class Inspector:
             finding = _with_analysis(finding, begun.finish() if isinstance(begun, ProgramAnalyzer) else begun)
         if _change_marks(os.fstat(descriptor)) != _change_marks(found):
             # Digest and verdict could be of different bytes.
-            raise Incomplete(f"{path} changed while it was read.", "Run it again when no process writes to it.")
+            raise Incomplete(
+                f"{path} changed while it was read.", "Run it again when no process writes to it.", reason="not-read"
+            )
         return finding
 
     def _file(self, member: Member, content: Content, first: bytes) -> Finding:
@@ -201,6 +203,7 @@ class Inspector:
             raise Incomplete(
                 f"{path} cannot be written to {self._spool}: {error.strerror}.",
                 "Free space or choose another directory.",
+                reason="not-written",
             ) from error
 
 
@@ -416,6 +419,7 @@ def _hash_through(
         raise Refused(
             f"{path} does not have the {size} bytes that its archive states.",
             "Fetch the archive again, or contact its publisher.",
+            reason="damaged-archive",
         )
     return digest.hexdigest()
 

@@ -240,6 +240,7 @@ class ContainerInspector:
             raise Incomplete(
                 f"{name} cannot be written to {self.spool}: {error.strerror}.",
                 "Free space there, or change it.",
+                reason="not-written",
             ) from error
 
 

@@ -278,7 +278,7 @@ def _size(path: Path) -> int:
 
 
 def _read_error(place: Path | str, error: OSError) -> Incomplete:
-    return Incomplete(f"{place} cannot be read: {error.strerror}.", "Run as root, or leave it out.")
+    return Incomplete(f"{place} cannot be read: {error.strerror}.", "Run as root, or leave it out.", reason="not-read")
 
 
 def _files(batch: list[Path], tree: _Tree, containers: ContainerInspector) -> Sequence[Outcome]:
@@ -318,6 +318,8 @@ def _file(path: Path, name: str, containers: ContainerInspector) -> Sequence[Out
         finding = containers.inspector.inspect_path(path, name, embedded.show)
     except UsageError as error:
         # It existed when its directory was read.
-        raise Incomplete(f"{name} changed while it was read.", "Run it again when no process writes to it.") from error
+        raise Incomplete(
+            f"{name} changed while it was read.", "Run it again when no process writes to it.", reason="not-read"
+        ) from error
     containers.meter.advance(finding.size or 0)
     return [LocatedFinding(None, None, finding), *find_embedded(name, None, embedded, path)]

@@ -109,14 +109,16 @@ def _load(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return _parse(file.read(_MAX_FILE), str(path))
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Give access to it, or log in again.") from error
+        raise Incomplete(
+            f"{path} cannot be read: {error.strerror}.", "Give access to it, or log in again.", reason="not-read"
+        ) from error
 
 
 def _parse(data: bytes | str, name: str) -> dict[str, Any]:
     try:
         document = documents.read_json(data)
     except documents.MalformedDocument as error:
-        raise Incomplete(f"{name} is not JSON.", "Log in to the registry again.") from error
+        raise Incomplete(f"{name} is not JSON.", "Log in to the registry again.", reason="credentials") from error
     return document if isinstance(document, dict) else {}
 
 
@@ -161,7 +163,9 @@ def _stored(auths: dict[str, Any], key: str) -> Credentials | None:
         try:
             username, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
         except (binascii.Error, ValueError) as error:
-            raise Incomplete(f"The credentials for {key} are damaged.", "Log in to the registry again.") from error
+            raise Incomplete(
+                f"The credentials for {key} are damaged.", "Log in to the registry again.", reason="credentials"
+            ) from error
         if not colon:
             return None
         password = password.rstrip("\0")

@@ -85,6 +85,8 @@ class Descriptor:
 class NotAnImage(Refused):
     """A manifest of something else than an image: a chart, a signature, a list of components."""
 
+    reason = "not-an-image"
+
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what} is not a container image: {why}.", _ADVICE)
         self.why = f"not a container image: {why}"
@@ -137,21 +139,30 @@ def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Mani
         raise Refused(
             f"{what} is a Docker schema 1 manifest, whose image cannot be named by the digests of its parts.",
             "Push the image again with a current tool.",
+            reason="unsupported-format",
         )
     if not document.keys() & {"manifests", "layers", "config"}:
         raise NotAnImage(what, "it is neither an image index nor an image manifest")
     if type(version) is not int or version != 2:
-        raise Refused(f"{what} is of version {shown(str(version))} of its format, not of version 2.", _ADVICE)
+        raise Refused(
+            f"{what} is of version {shown(str(version))} of its format, not of version 2.",
+            _ADVICE,
+            reason="unsupported-format",
+        )
     is_index = "manifests" in document
     if is_index == ("layers" in document or "config" in document):
         # CVE-2021-41190: a document that is both is one image to one runtime, and another to the next.
-        raise Refused(f"{what} is not plainly an image index or an image manifest.", _ADVICE)
+        raise Refused(f"{what} is not plainly an image index or an image manifest.", _ADVICE, reason="ambiguous-image")
     declared = document.get("mediaType", media_type)
     allowed = INDEXES if is_index else MANIFESTS
     if declared is None:
         declared = allowed[0]
     if declared not in allowed or (media_type in INDEXES + MANIFESTS and media_type != declared):
-        raise Refused(f"{what} is announced as {media_type} and says that it is {shown(str(declared))}.", _ADVICE)
+        raise Refused(
+            f"{what} is announced as {media_type} and says that it is {shown(str(declared))}.",
+            _ADVICE,
+            reason="ambiguous-image",
+        )
     if is_index:
         return Index(declared, _descriptors(document, "manifests", what))
     return Manifest(declared, _descriptor(document.get("config"), what), _descriptors(document, "layers", what))
@@ -167,12 +178,14 @@ def parse_config(data: bytes, what: str) -> Config:
     rootfs = document.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(rootfs, dict) or not isinstance(diff_ids, list):
-        raise Refused(f"{what} is not an image configuration.", _ADVICE)
+        raise Refused(f"{what} is not an image configuration.", _ADVICE, reason="malformed-image")
     check_keys(rootfs, imagejson.ROOTFS, what)
     if not isinstance(system, str) or not isinstance(machine, str):
-        raise Refused(f"{what} is not an image configuration.", _ADVICE)
+        raise Refused(f"{what} is not an image configuration.", _ADVICE, reason="malformed-image")
     if not all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in diff_ids):
-        raise Refused(f"{what} names a layer by something that is not a SHA-256 digest.", _ADVICE)
+        raise Refused(
+            f"{what} names a layer by something that is not a SHA-256 digest.", _ADVICE, reason="malformed-image"
+        )
     return Config(system.lower() or "linux", machine, tuple(diff_ids))
 
 
@@ -187,7 +200,7 @@ def is_config(data: bytes) -> bool:
 def _object(data: bytes, what: str, keys: frozenset[str]) -> dict[str, Any]:
     document = load_json(data, what)
     if not isinstance(document, dict):
-        raise Refused(f"{what} is not a JSON object.", _ADVICE)
+        raise Refused(f"{what} is not a JSON object.", _ADVICE, reason="malformed-image")
     check_keys(document, keys, what)
     return document
 
@@ -195,19 +208,23 @@ def _object(data: bytes, what: str, keys: frozenset[str]) -> dict[str, Any]:
 def _descriptors(document: dict[str, Any], key: str, what: str) -> tuple[Descriptor, ...]:
     entries = document.get(key)
     if not isinstance(entries, list) or len(entries) > _MAX_ENTRIES:
-        raise Refused(f"{what} has no list of {key}, or one beyond {_MAX_ENTRIES}.", _ADVICE)
+        raise Refused(f"{what} has no list of {key}, or one beyond {_MAX_ENTRIES}.", _ADVICE, reason="malformed-image")
     return tuple(_descriptor(entry, what) for entry in entries)
 
 
 def _descriptor(entry: object, what: str) -> Descriptor:
     if not isinstance(entry, dict):
-        raise Refused(f"{what} has an entry that is not a descriptor.", _ADVICE)
+        raise Refused(f"{what} has an entry that is not a descriptor.", _ADVICE, reason="malformed-image")
     check_keys(entry, imagejson.DESCRIPTOR, what)
     digest, size, media_type = entry.get("digest"), entry.get("size"), entry.get("mediaType")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise Refused(f"{what} names something by {shown(str(digest))}, which is not a SHA-256 digest.", _ADVICE)
+        raise Refused(
+            f"{what} names something by {shown(str(digest))}, which is not a SHA-256 digest.",
+            _ADVICE,
+            reason="malformed-image",
+        )
     if type(size) is not int or not 0 <= size < 1 << 50 or not isinstance(media_type, str):
-        raise Refused(f"{what} has no size or media type for {digest}.", _ADVICE)
+        raise Refused(f"{what} has no size or media type for {digest}.", _ADVICE, reason="malformed-image")
     platform = entry.get("platform")
     annotations = entry.get("annotations")
     if isinstance(platform, dict):
@@ -239,7 +256,7 @@ def _check_embedded(data: object, digest: str, size: int, what: str) -> None:
     except (binascii.Error, ValueError):
         embedded = b""
     if len(embedded) != size or f"sha256:{hashlib.sha256(embedded).hexdigest()}" != digest:
-        raise Refused(f"{what} embeds something else than {digest}.", _ADVICE)
+        raise Refused(f"{what} embeds something else than {digest}.", _ADVICE, reason="digest-mismatch")
 
 
 def _text(table: object, key: str) -> str | None:

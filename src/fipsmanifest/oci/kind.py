@@ -55,7 +55,11 @@ def read_config(data: bytes, manifest: Manifest, name: str) -> Config:
     if len(said.diff_ids) != len(manifest.layers) or not (manifest.layers or is_image):
         if not is_image:
             raise other
-        raise Refused(f"{name} has {len(manifest.layers)} layers, and its configuration {len(said.diff_ids)}.", _ADVICE)
+        raise Refused(
+            f"{name} has {len(manifest.layers)} layers, and its configuration {len(said.diff_ids)}.",
+            _ADVICE,
+            reason="malformed-image",
+        )
     return said
 
 
@@ -66,6 +70,7 @@ def check_layers(document: Manifest, origin: Origin, name: str) -> None:
             raise Refused(
                 f"{name}: the layer {layer.digest} is not distributed with the image ({shown(layer.media_type)}).",
                 "Such an image cannot be looked through.",
+                reason="foreign-layer",
             )
         if layer.media_type not in LAYERS and not _is_tar(origin.blob(layer, None), name):
             if layer.media_type.startswith(_OF_IMAGES):
@@ -73,6 +78,7 @@ def check_layers(document: Manifest, origin: Origin, name: str) -> None:
                     f"{name}: the layer {layer.digest} is in a format that is not supported "
                     f"({shown(layer.media_type)}).",
                     "Such an image cannot be looked through.",
+                    reason="unsupported-format",
                 )
             raise NotAnImage(name, f"it holds {shown(layer.media_type)}")
 

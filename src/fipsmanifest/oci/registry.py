@@ -158,6 +158,7 @@ class Registry:
                 f"{reference.text}: {descriptor.digest} has {len(fetched.data)} bytes; the index says "
                 f"{descriptor.size}.",
                 "Do not use this image; ask those who publish it.",
+                reason="digest-mismatch",
             )
         return fetched
 
@@ -170,6 +171,7 @@ class Registry:
             raise Refused(
                 f"{reference.text}: {descriptor.digest} has {descriptor.size} bytes; at most {limit} are taken.",
                 "Do not use this image; ask those who publish it.",
+                reason="too-large",
             )
         name = f"{reference.repository.rpartition('/')[2]} {descriptor.digest[7:19]}"
         return self._authorized(
@@ -278,13 +280,21 @@ class Registry:
             raise _NoToken(
                 f"{urlsplit(realm).hostname} does not accept the credentials for {reference.text}.",
                 f"Log in again with 'docker login {reference.registry}' or 'podman login {reference.registry}'.",
+                error.reason,
             ) from error
         except Incomplete as error:
-            raise _NoToken(error.message, error.advice) from error
-        document = load_json(answer.data, f"The token of {shown(realm)}")
+            raise _NoToken(error.message, error.advice, error.reason) from error
+        try:
+            document = load_json(answer.data, f"The token of {shown(realm)}")
+        except Refused as error:
+            raise Refused(error.message, error.advice, reason="token-server") from error
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
         if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-            raise _NoToken(f"{shown(realm)} gave no token for {reference.text}.", "Ask those who run that registry.")
+            raise _NoToken(
+                f"{shown(realm)} gave no token for {reference.text}.",
+                "Ask those who run that registry.",
+                "token-server",
+            )
         return f"Bearer {token}"
 
     def _ask_for_token(self, realm: str, query: dict[str, str], found: credentials.Credentials | None) -> Fetched:
@@ -315,6 +325,7 @@ class Registry:
             raise Refused(
                 f"{reference.host} sends for tokens to {shown(realm)}, which is not https, or not its own.",
                 "Ask those who run that registry.",
+                reason="token-server",
             )
 
 

@@ -76,6 +76,7 @@ class FolderStore:
                 raise Refused(
                     f"{self.name}: {shown(member.path)} leads out of the archive, to {shown(str(place))}.",
                     "Copy what it leads to into the archive, or take the link out.",
+                    reason="unsafe-path",
                 )
             if member.type == "file" and place not in known:
                 yield member
@@ -141,6 +142,7 @@ class TarStore:
         raise Refused(
             f"{self.name} {why} {shown(path.lstrip('/'))}, which tools read differently.",
             "Do not use this archive; ask those who made it.",
+            reason="ambiguous-image",
         )
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
@@ -178,4 +180,5 @@ def missing(archive: str, path: str) -> Refused:
     return Refused(
         f"{archive} has no {shown(path.lstrip('/'))}, which it names.",
         "Do not use this archive; ask those who made it.",
+        reason="malformed-image",
     )

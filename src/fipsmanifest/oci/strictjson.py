@@ -46,9 +46,9 @@ def load_json(data: bytes, what: str) -> Any:
             _check_text(document)
         return document
     except _Ambiguous as error:
-        raise Refused(f"{what} {error}, which programs read differently.", _ADVICE) from error
+        raise Refused(f"{what} {error}, which programs read differently.", _ADVICE, reason="ambiguous-image") from error
     except (ValueError, RecursionError) as error:
-        raise Refused(f"{what} is not JSON.", _ADVICE) from error
+        raise Refused(f"{what} is not JSON.", _ADVICE, reason="malformed-image") from error
 
 
 def check_keys(table: dict[str, Any], known: frozenset[str], what: str) -> None:
@@ -56,7 +56,9 @@ def check_keys(table: dict[str, Any], known: frozenset[str], what: str) -> None:
     folded = {_fold(key) for key in known}
     for key in table:
         if key not in known and _fold(key) in folded:
-            raise Refused(f"{what} has the key {shown(key)}, which programs read differently.", _ADVICE)
+            raise Refused(
+                f"{what} has the key {shown(key)}, which programs read differently.", _ADVICE, reason="ambiguous-image"
+            )
 
 
 def _fold(key: str) -> str:

@@ -207,6 +207,7 @@ class _Rounds:
             raise Conflict(
                 f"{self._bucket.describe()} ignores conditions on writes: two publishers could overwrite each other.",
                 "Use another store, or pass --single-writer if there is no other publisher.",
+                reason="no-conditions",
             )
         self._conditions_hold = True
 

@@ -198,7 +198,7 @@ class S3Bucket:
         except Incomplete as error:
             advice = f"Remove it by hand, or grant s3:DeleteObject on {self._full(key).rpartition('-')[0]}-*."
             if isinstance(error.__cause__, ClientError) and _status(error.__cause__) in {401, 403}:
-                raise Incomplete(error.message, advice) from error
+                raise Incomplete(error.message, advice, error.reason) from error
             raise
 
     def refuses_wrong_digest(self, key: str) -> bool:
@@ -288,7 +288,7 @@ def _client(endpoint_url: str | None, region: str | None) -> Any:
             client = session.client("s3", endpoint_url=endpoint_url, region_name=region_name, config=plain)
     except (BotoCoreError, ValueError) as error:
         if _lacks_credentials(error):
-            raise Incomplete(f"{str(error).rstrip('.')}.", _CREDENTIALS_ADVICE) from error
+            raise Incomplete(f"{str(error).rstrip('.')}.", _CREDENTIALS_ADVICE, reason="credentials") from error
         raise UsageError(
             f"The S3 client cannot be set up: {str(error).rstrip('.')}.", "Correct the endpoint, profile or region."
         ) from error

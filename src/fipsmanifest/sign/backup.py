@@ -94,7 +94,9 @@ def _unguarded(revocation: Path) -> bytes:
         text = revocation.read_bytes()
     except OSError as error:
         raise Incomplete(
-            f"The revocation certificate {revocation} cannot be read: {error.strerror}.", "Create the key again."
+            f"The revocation certificate {revocation} cannot be read: {error.strerror}.",
+            "Create the key again.",
+            reason="not-read",
         ) from error
     begin = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
     return begin + text.partition(begin)[2]

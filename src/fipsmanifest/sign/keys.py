@@ -339,6 +339,7 @@ def _check_keeps_revocations(before: Trust, certificate: openpgp.Certificate) ->
         raise Conflict(
             f"The trust directory has a newer copy of {certificate.primary.fingerprint}, with a revocation.",
             "Add that certificate with its revocation, as its owner publishes it now.",
+            reason="key-state",
         )
 
 

@@ -86,4 +86,6 @@ def read(path: Path, made_by: str) -> bytes:
     except FileNotFoundError as error:
         raise Incomplete(f"{path} does not exist yet.", f"Create it with '{made_by}'.") from error
     except OSError as error:
-        raise Incomplete(f"{path} cannot be read: {error.strerror}.", f"Create it again with '{made_by}'.") from error
+        raise Incomplete(
+            f"{path} cannot be read: {error.strerror}.", f"Create it again with '{made_by}'.", reason="not-read"
+        ) from error

@@ -191,7 +191,9 @@ def _read_file(name: str) -> bytes:
             f"{name} does not exist, or is not a file.", "Name a signed manifest, or a node tool with its .asc."
         ) from error
     except OSError as error:
-        raise Incomplete(f"{name} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
+        raise Incomplete(
+            f"{name} cannot be read: {error.strerror}.", "Check the path and its permissions.", reason="not-read"
+        ) from error
 
 
 def _capped(data: bytes, name: str) -> bytes:

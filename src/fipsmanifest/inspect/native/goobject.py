@@ -123,7 +123,9 @@ def objects(archive: Path) -> Iterator[bytes]:
     try:
         data = archive.read_bytes()
     except OSError as error:
-        raise Incomplete(f"{archive} cannot be read: {error.strerror}.", "Check the build cache.") from error
+        raise Incomplete(
+            f"{archive} cannot be read: {error.strerror}.", "Check the build cache.", reason="not-read"
+        ) from error
     if not data.startswith(_ARCHIVE):
         raise Incomplete(f"{archive} is not an archive of Go objects.", _ADVICE)
     at = len(_ARCHIVE)
