@@ -13,6 +13,7 @@ from typing import Any
 from tests.support.releases import ReleaseKey, document, wanted_tool
 from tests.support.servers import SeaweedFS
 
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.model.manifest import canonical
 from fipsmanifest.publish import layout
 from fipsmanifest.publish.address import open_bucket
@@ -56,7 +57,7 @@ def _signed(key: ReleaseKey) -> dict[str, bytes]:
         for el in (7, 8):
             for serial in (1, 2):
                 of = document(kubernetes=f"v1.{version}.0", el=el, serial=serial, kubelet=bytes([serial]))
-                wanted[layout.manifest(of["kubernetes"], f"rhel{el}", serial)] = canonical(_filled(of))
+                wanted[layout.manifest(ManifestId(of["kubernetes"], f"rhel{el}", serial))] = canonical(_filled(of))
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(wanted, pool.map(key.clearsign, wanted.values()), strict=True))
 
@@ -80,8 +81,8 @@ def _audit(server: SeaweedFS, key: ReleaseKey, folder: Path, name: str, signed: 
     objects = dict(signed)
     for path, data in signed.items():
         what = layout.read_key(path)
-        if isinstance(what, layout.ManifestKey) and what.serial == 2:
-            objects[layout.manifest(what.kubernetes, what.name)] = data
+        if isinstance(what, ManifestId) and what.serial == 2:
+            objects[layout.pointer(what.release)] = data
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, objects.items()))
     publish(PublishRequest((), wanted_tool(key)), open_bucket(address), key.consumer)

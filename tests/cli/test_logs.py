@@ -12,6 +12,7 @@ import pytest
 from fipsmanifest.archive.open import members_of
 from fipsmanifest.cli import logs
 from fipsmanifest.generate.tool import build_tool
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.state import lock as locks
 from fipsmanifest.state import rollback
 from tests.support import command
@@ -95,7 +96,7 @@ def test_what_is_read_and_written_is_logged(forge: Forge, tmp_path: Path, caplog
     with caplog.at_level(logging.DEBUG, "fipsmanifest"):
         locks.write(locks.load(lock), "rhel8", ())
         locks.load(lock)
-        rollback.check_and_remember(seen, "v1.21.3/rhel8", 1, signed_by="A" * 40, trust=forge.trust())
+        rollback.check_and_remember(seen, ManifestId("v1.21.3", "rhel8", 1), signed_by="A" * 40, trust=forge.trust())
         built = build_tool(forge.trust_folder)
         list(members_of(tarball))
 

@@ -19,6 +19,7 @@ import pytest
 
 from fipsmanifest.errors import Incomplete, NotTrusted
 from fipsmanifest.generate.tool import build_tool
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.publish.bucket import Absent
 from fipsmanifest.publish.directory import DirectoryBucket
 from fipsmanifest.sign import keys
@@ -363,21 +364,21 @@ class TestFreshness:
     def test_processes_at_once_lose_no_serial(self, tmp_path: Path) -> None:
         code = (
             "import sys; from pathlib import Path; from tests.cli.test_verify import see\n"
-            "for serial in range(1, 11): see(Path(sys.argv[1]), serial, ['A'], release=sys.argv[2])"
+            "for serial in range(1, 11): see(Path(sys.argv[1]), serial, ['A'], name=sys.argv[2])"
         )
         path = tmp_path / "serials.json"
         started = [
-            subprocess.Popen([sys.executable, "-c", code, path, f"release {n}"], cwd=Path(__file__).parents[2])
+            subprocess.Popen([sys.executable, "-c", code, path, f"rhel{n}"], cwd=Path(__file__).parents[2])
             for n in range(4)
         ]
         assert [process.wait(60) for process in started] == [0, 0, 0, 0]
 
         told = json.loads(path.read_text())["serials"]
         assert {release: [one["serial"] for one in seen] for release, seen in told.items()} == {
-            f"release {n}": [10] for n in range(4)
+            f"v1.21.3/rhel{n}": [10] for n in range(4)
         }
         with pytest.raises(NotTrusted, match="serial 10 was seen"):
-            see(path, 9, ["A"], release="release 0")
+            see(path, 9, ["A"], name="rhel0")
 
     def test_the_memory_is_where_the_xdg_specification_puts_it(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -406,12 +407,12 @@ def trusting(*names: str, revoked: str = "") -> Trust:
     return Trust((*entries, upstream), (), "the test")
 
 
-def see(
-    path: Path, serial: int, names: Sequence[str], by: str = "", revoked: str = "", release: str = "v1.21.3/rhel8"
-) -> None:
+def see(path: Path, serial: int, names: Sequence[str], by: str = "", revoked: str = "", name: str = "rhel8") -> None:
     """Remember a serial that the last of these keys signed, or ``by``, by a trust folder that lists them."""
     trust = trusting(*names, revoked=revoked)
-    rollback.check_and_remember(path, release, serial, signed_by=(by or names[-1]) * 40, trust=trust)
+    rollback.check_and_remember(
+        path, ManifestId("v1.21.3", name, serial), signed_by=(by or names[-1]) * 40, trust=trust
+    )
 
 
 class TestPublishers:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted, Refused
+from fipsmanifest.model.identity import ReleaseId
 from fipsmanifest.publish.address import open_bucket
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.bucket import Absent, Bucket
 from fipsmanifest.publish.consumer import Consumer
-from fipsmanifest.publish.layout import ManifestKey
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
 from fipsmanifest.trust.store import load_trust
@@ -55,7 +55,7 @@ def test_one_that_has_expired_since_it_was_published_is_not_reissued(
 
     for dry_run in (True, False):
         with pytest.raises(Refused, match=f"expired on {PAST}"):
-            reissue(ManifestKey("v1.21.3", "rhel8", None), "rotation", bucket, signer, dry_run=dry_run)
+            reissue(ReleaseId("v1.21.3", "rhel8"), "rotation", bucket, signer, dry_run=dry_run)
 
     assert everything(str(tmp_path / "bucket")).keys() == {FIRST}
 

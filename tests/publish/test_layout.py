@@ -14,25 +14,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import UsageError, ValidationFailed
+from fipsmanifest.model.identity import ManifestId, ReleaseId
 from fipsmanifest.publish import layout
-from fipsmanifest.publish.layout import ManifestKey, Sidecar, ToolKey
+from fipsmanifest.publish.layout import Sidecar, ToolKey
 from tests.support.releases import expected_keys
 
 
 @pytest.mark.parametrize(
     ("key", "meaning"),
     [
-        ("tool/manifests/v1.21.3/12/manifest-rhel8.json.asc", ManifestKey("v1.21.3", "rhel8", 12)),
-        ("tool/manifests/v1.21.3/manifest-rhel-84.json.asc", ManifestKey("v1.21.3", "rhel-84", None)),
+        ("tool/manifests/v1.21.3/12/manifest-rhel8.json.asc", ManifestId("v1.21.3", "rhel8", 12)),
+        ("tool/manifests/v1.21.3/manifest-rhel-84.json.asc", ReleaseId("v1.21.3", "rhel-84")),
         ("tool/0.1.0/dkp-fips-tool.asc", ToolKey("0.1.0", ".asc")),
         ("tool/dkp-fips-tool.sha256", ToolKey(None, ".sha256")),
         ("tool/dkp-fips-tool", ToolKey(None, "")),
     ],
 )
-def test_a_key_of_the_layout_is_read_as_it_is_written(key: str, meaning: ManifestKey | ToolKey) -> None:
+def test_a_key_of_the_layout_is_read_as_it_is_written(key: str, meaning: ManifestId | ReleaseId | ToolKey) -> None:
     assert layout.read_key(key) == meaning
-    if isinstance(meaning, ManifestKey):
-        assert layout.manifest(meaning.kubernetes, meaning.name, meaning.serial) == key
+    if isinstance(meaning, ManifestId):
+        assert layout.manifest(meaning) == key
+    elif isinstance(meaning, ReleaseId):
+        assert layout.pointer(meaning) == key
     else:
         assert layout.tool(meaning.version, meaning.suffix) == key
 
@@ -61,7 +64,7 @@ def test_any_other_key_is_none_of_the_layout(key: str) -> None:
 )
 def test_names_that_would_leave_the_layout_are_refused(kubernetes: str, name: str, serial: int) -> None:
     with pytest.raises(UsageError):
-        layout.manifest(kubernetes, name, serial)
+        layout.manifest(ManifestId(kubernetes, name, serial))
 
 
 def test_coreutils_takes_the_sidecar_and_refuses_it_for_other_bytes(tmp_path: Path) -> None:

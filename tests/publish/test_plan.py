@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import Conflict, FipsManifestError, NotTrusted, Refused
-from fipsmanifest.model.identity import ManifestId
+from fipsmanifest.model.identity import ManifestId, ReleaseId
 from fipsmanifest.publish import index
 from fipsmanifest.publish.audit import audit
 from fipsmanifest.publish.consumer import Consumer
@@ -191,17 +191,17 @@ def test_a_manifest_that_was_tampered_with_in_the_bucket_is_a_conflict_that_says
 def test_the_pipeline_finds_what_is_published_before_it_signs(
     bucket: MemoryBucket, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
-    assert published_manifest(bucket, KUBERNETES, "rhel8", consumer) is None
+    assert published_manifest(bucket, ReleaseId(KUBERNETES, "rhel8"), consumer) is None
     publish(wanted_release(release_key), bucket, consumer)
     publish(wanted_release(release_key, serial=2), bucket, consumer)
 
-    newest = published_manifest(bucket, KUBERNETES, "rhel8", consumer)
-    first = published_manifest(bucket, KUBERNETES, "rhel8", consumer, serial=1)
+    newest = published_manifest(bucket, ReleaseId(KUBERNETES, "rhel8"), consumer)
+    first = published_manifest(bucket, ManifestId(KUBERNETES, "rhel8", 1), consumer)
 
     assert newest is not None and newest[1].payload == payload(serial=2)
     assert newest[1].fingerprint == release_key.fingerprint
     assert first is not None and first[1].payload == payload()
-    assert published_manifest(bucket, KUBERNETES, "rhel9", consumer) is None
+    assert published_manifest(bucket, ReleaseId(KUBERNETES, "rhel9"), consumer) is None
 
 
 def test_an_index_that_was_lost_or_is_stale_is_made_again_from_what_is_there(
@@ -341,7 +341,7 @@ def test_after_a_key_is_revoked_a_reissue_by_another_key_takes_the_pointers_and_
 
 def published_problem(bucket: MemoryBucket, consumer: Consumer) -> str:
     with pytest.raises(NotTrusted) as caught:
-        published_manifest(bucket, KUBERNETES, "rhel8", consumer)
+        published_manifest(bucket, ReleaseId(KUBERNETES, "rhel8"), consumer)
     return "revoked" if "revoked" in caught.value.message else caught.value.message
 
 

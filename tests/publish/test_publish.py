@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.publish import index, layout
 from fipsmanifest.publish.action import Kind
 from fipsmanifest.publish.address import open_bucket
@@ -118,7 +119,7 @@ def test_a_higher_serial_and_a_newer_tool_move_the_pointers_and_keep_what_was_th
 
     after = everything(bucket)
     assert after.keys() == expected_keys() | expected_keys("0.2.0", 2)
-    versioned = {key for key in before if isinstance(layout.read_key(key), layout.ManifestKey) and "/1/" in key}
+    versioned = {key for key in before if isinstance(layout.read_key(key), ManifestId) and "/1/" in key}
     versioned |= {key for key in before if key.startswith("tool/0.1.0/")}
     assert {key: after[key] for key in versioned} == {key: before[key] for key in versioned}
     assert after[POINTER] == after[FIRST.replace("/1/", "/2/")]

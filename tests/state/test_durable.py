@@ -10,6 +10,7 @@ import pytest
 
 from fipsmanifest.cli import summary
 from fipsmanifest.errors import FipsManifestError, Incomplete
+from fipsmanifest.model.identity import ManifestId
 from fipsmanifest.state import durable, rollback
 from fipsmanifest.trust.store import Trust
 
@@ -21,7 +22,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives link
 
 def _remember(path: Path) -> None:
     trust = Trust((), (), "")
-    rollback.check_and_remember(path, "v1.21.3/rhel8", 1, signed_by="0" * 40, trust=trust)
+    rollback.check_and_remember(path, ManifestId("v1.21.3", "rhel8", 1), signed_by="0" * 40, trust=trust)
 
 
 #: What writes, and the name beside ``path`` that it opens.

@@ -161,7 +161,7 @@ def lock(
             target = lock_file or locks.path_beside(path)
             rule = stages.LockRule(target, first=True, update=update)
             artifacts = stages.collect(definition, path.parent, site, rule)
-            written.append((stages.definition_id(definition), target, len(artifacts)))
+            written.append((str(definition.id.release), target, len(artifacts)))
     if json:
         listed = [{"definition": name, "lock": str(target), "artifacts": count} for name, target, count in written]
         output.write_json({"schema": "fipsmanifest/locks/v1", "locks": listed})

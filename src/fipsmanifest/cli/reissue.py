@@ -77,7 +77,7 @@ def reissue(
                 "kubernetes": release.kubernetes,
                 "name": release.name,
                 "el": el,
-                "serial": made.serial,
+                "serial": made.id.serial,
                 "reason": reason,
                 "published_to": None if dry_run else made.plan.address,
                 "accepted_revoked": accepted.fingerprint if accepted else None,
@@ -89,6 +89,6 @@ def reissue(
         if dry_run:
             print_plan(made.plan)
         now = "would become" if dry_run else "is now"
-        output.write(f"{release.kubernetes} EL {el} {now} serial {made.serial} in {made.plan.address}.")
+        output.write(f"{release.kubernetes} EL {el} {now} serial {made.id.serial} in {made.plan.address}.")
     if dry_run:
         made.plan.require_no_conflict()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..model.identity import ReleaseId
 from ..publish import layout
 from ..publish.address import open_bucket
 from ..publish.plan import Plan
@@ -201,10 +202,9 @@ def _report(result: ReleaseResult, work: Workspace) -> dict[str, Any]:
         report["conflicts"] = [action.detail for action in plan.conflicts]
     if plan is not None and written is not None:
         for entry in listed:
-            keys = (entry["kubernetes"], entry["name"])
-            entry["addresses"] = [
-                f"{plan.address}/{key}" for key in (layout.manifest(*keys, entry["serial"]), layout.manifest(*keys))
-            ]
+            release = _release(entry)
+            keys = (layout.manifest(release.issue(entry["serial"])), layout.pointer(release))
+            entry["addresses"] = [f"{plan.address}/{key}" for key in keys]
         report["written"] = [action.key for action in written]
     return report
 
@@ -212,17 +212,15 @@ def _report(result: ReleaseResult, work: Workspace) -> dict[str, Any]:
 def _note_newer(listed: list[dict[str, Any]], plan: Plan) -> None:
     """Add a note to each manifest whose pointer leads to a higher serial."""
     for entry in listed:
-        newest = max(
-            (
-                record.serial
-                for record in plan.published.manifests
-                if (record.kubernetes, record.name) == (entry["kubernetes"], entry["name"])
-            ),
-            default=0,
-        )
+        serials = [one.serial for one in plan.published.manifests if one.id.release == _release(entry)]
+        newest = max(serials, default=0)
         if newest > entry["serial"]:
             notes = (entry.get("note"), f"serial {newest} is published and is the current one")
             entry |= {"newest_serial": newest, "note": "; ".join(filter(None, notes))}
+
+
+def _release(entry: dict[str, Any]) -> ReleaseId:
+    return ReleaseId(entry["kubernetes"], entry["name"])
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def collect(
             for artifact in stages.collect(definition, path.parent, site, rule):
                 listed.append(
                     {
-                        "definition": stages.definition_id(definition),
+                        "definition": str(definition.id.release),
                         "kind": artifact.kind,
                         "name": artifact.name,
                         "address": artifact.address,
@@ -93,7 +93,7 @@ def generate(
             inspected = stages.inspect_collected(definition, site, inspector)
             payload = stages.generate(definition, inspected, site, tool)
             listed.append(
-                (stages.definition_id(definition), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
+                (str(definition.id.release), site.work.manifest(definition), hashlib.sha256(payload).hexdigest())
             )
     _print_files("fipsmanifest/generate/v1", listed, json=json)
 
@@ -119,7 +119,7 @@ def sign(
         payload = read(workspace.manifest(definition), f"fipsmanifest generate {version}")
         signed = prepare_manifest(definition, payload, workspace, signer)
         digest = hashlib.sha256(signed.signed).hexdigest()
-        of = f"{definition.kubernetes}/{definition.name}"
+        of = str(definition.id.release)
         listed.append((of, workspace.signed(definition), digest))
         listed += _bundle(of, workspace.sigstore(definition), signed.sigstore)
     tool = build_tool(keys)

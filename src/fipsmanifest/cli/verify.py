@@ -12,6 +12,7 @@ import typer
 
 from ..errors import FipsManifestError, UsageError
 from ..generate.tool import version_of
+from ..model.identity import ManifestId
 from ..sign.cosign import PublicKey, read_public_key
 from ..state import rollback
 from ..trust.document import Bindings, name_of, plain_version
@@ -172,17 +173,16 @@ def _refuse_rollback(verified: _Result, manifest: dict[str, Any], trust: Trust |
     key = verified.cosign_key.fingerprint if verified.cosign_key else None
     rollback.check_and_remember(
         rollback.state_file(),
-        _release(manifest),
-        manifest["serial"],
+        _identity(manifest),
         signed_by=verified.signature.signing_key if verified.signature else f"cosign:{key}",
         trust=trust or Trust((), (), "no trust directory"),
         cosign_key=key,
     )
 
 
-def _release(manifest: dict[str, Any]) -> str:
-    """Return the release whose serials are compared: a version's manifest of one name (``v1.21.3/rhel8``)."""
-    return f"v{plain_version(manifest['kubernetes'])}/{name_of(manifest)}"
+def _identity(manifest: dict[str, Any]) -> ManifestId:
+    """Return the identity by which serials are compared: with the ``v`` that the version may lack."""
+    return ManifestId(f"v{plain_version(manifest['kubernetes'])}", name_of(manifest), manifest["serial"])
 
 
 def _document(verified: _Result | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
+from ..model.identity import ReleaseId
 from ..publish.audit import Audit
 from ..publish.audit.finding import ADVICE, NOT_TRUSTED
 from ..trust.text import read_time, write_time
@@ -53,15 +54,15 @@ def _metrics(audit: Audit, finished: datetime) -> Iterator[Metric]:
     untrusted = sum(finding.exit_code == NOT_TRUSTED for finding in audit.findings)
     yield single("fipsmanifest_audit_untrusted", "Findings of objects that must not be trusted.", untrusted)
     yield single("fipsmanifest_audit_notes", "Harmless observations.", len(audit.notes))
-    ends: dict[tuple[str, str], tuple[int, float]] = {}
+    ends: dict[ReleaseId, tuple[int, float]] = {}
     for manifest in audit.published.manifests:
         moment = read_time(manifest.expires) if manifest.expires else None
-        release = manifest.kubernetes, manifest.name
+        release = manifest.id.release
         if moment is not None and manifest.serial > ends.get(release, (0, 0.0))[0]:
             ends[release] = manifest.serial, moment.timestamp()
     if ends:
         yield Metric(
             "fipsmanifest_audit_manifest_expires_timestamp_seconds",
             "When the newest serial of a release with an end expires.",
-            [({"kubernetes": version, "manifest": name}, end) for (version, name), (_, end) in sorted(ends.items())],
+            [({"kubernetes": of.kubernetes, "manifest": of.name}, end) for of, (_, end) in sorted(ends.items())],
         )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import NotTrusted, Refused, ValidationFailed
 from ..generate.tool import version_of
+from ..model.identity import ManifestId, ReleaseId
 from ..model.manifest import Manifest, parse
 from ..sign import cosign
 from ..trust.store import Trust
@@ -149,22 +150,22 @@ def require_unexpired(manifest: Manifest, now: datetime) -> None:
         )
 
 
-def read_manifest(
-    data: bytes, consumer: Consumer, *, kubernetes: str, name: str, serial: int | None = None
-) -> VerifiedManifest:
+def read_manifest(data: bytes, consumer: Consumer, expected: ManifestId | ReleaseId) -> VerifiedManifest:
     """Verify a signed manifest, and check that its content matches its key.
 
-    ``serial`` None accepts any serial, as under a pointer. Raises `NotTrusted`.
+    Of a release, as under a pointer, any serial is accepted. Raises `NotTrusted`.
     """
     signed = consumer.manifest(data)
     manifest = parse(dict(signed.manifest))
-    if manifest.kubernetes != kubernetes or (serial is not None and manifest.serial != serial):
-        expected = kubernetes if serial is None else f"{kubernetes} serial {serial}"
+    serial = expected.serial if isinstance(expected, ManifestId) else manifest.serial
+    if (manifest.kubernetes, manifest.serial) != (expected.kubernetes, serial):
+        wanted = f"{expected.kubernetes} serial {serial}" if isinstance(expected, ManifestId) else expected.kubernetes
         raise NotTrusted(
-            f"The manifest is of {manifest.kubernetes} serial {manifest.serial}, not of {expected}.",
+            f"The manifest is of {manifest.kubernetes} serial {manifest.serial}, not of {wanted}.",
             _FIND_WRITER,
             reason="wrong-release",
         )
+    name = expected.name
     if manifest.name is not None and manifest.name != name:
         raise NotTrusted(
             f"The manifest is that of {manifest.name}, not of {name}.", _FIND_WRITER, reason="wrong-release"

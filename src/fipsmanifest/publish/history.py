@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from ..model.identity import ManifestId
 from . import layout
 from .index import PublishedContents, PublishedManifest
-from .layout import ManifestKey
 
 #: The clock skew that the verifier tolerates (DESIGN section 8).
 _CLOCKS = timedelta(hours=24)
@@ -16,9 +16,9 @@ _CLOCKS = timedelta(hours=24)
 
 def signed_too_early(published: PublishedContents) -> Iterator[tuple[PublishedManifest, str]]:
     """Yield each serial that was signed before its predecessor, with a description."""
-    releases = sorted(published.manifests, key=lambda record: (record.kubernetes, record.name, record.serial))
+    releases = sorted(published.manifests, key=lambda record: record.id)
     for before, after in itertools.pairwise(releases):
-        if (before.kubernetes, before.name) != (after.kubernetes, after.name):
+        if before.id.release != after.id.release:
             continue
         if datetime.fromisoformat(before.signed_at) - datetime.fromisoformat(after.signed_at) > _CLOCKS:
             then = f"was signed on {after.signed_at}, before serial {before.serial}, signed on {before.signed_at}"
@@ -33,8 +33,8 @@ def gaps(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
     serials: dict[str, set[int]] = {}
     for key in keys:
         what = layout.read_key(key)
-        if isinstance(what, ManifestKey) and what.serial is not None:
-            serials.setdefault(layout.manifest(what.kubernetes, what.name), set()).add(what.serial)
+        if isinstance(what, ManifestId):
+            serials.setdefault(layout.pointer(what.release), set()).add(what.serial)
     for pointer, there in serials.items():
         for low, high in itertools.pairwise(sorted(there)):
             if high == low + 2:

@@ -22,7 +22,7 @@ from ..model.manifest import File, Manifest, Module
 from ..sign.sigstore import SUFFIX
 from . import layout
 from .consumer import VerifiedManifest
-from .layout import ManifestKey, SigstoreKey, ToolKey
+from .layout import SigstoreKey, ToolKey
 
 SCHEMA = "fipsmanifest/index/v1"
 
@@ -254,7 +254,7 @@ def newest(published: PublishedContents) -> dict[str, PublishedManifest]:
     """Return the record of the highest serial of each release, by the key of its pointer."""
     found: dict[str, PublishedManifest] = {}
     for record in published.manifests:
-        pointer = layout.manifest(record.kubernetes, record.name)
+        pointer = layout.pointer(record.id.release)
         if pointer not in found or found[pointer].serial < record.serial:
             found[pointer] = record
     return found
@@ -432,7 +432,7 @@ def _objects(items: object) -> list[dict[str, Any]]:
 
 
 def _has_own_key(record: PublishedManifest) -> bool:
-    return layout.read_key(record.key) == ManifestKey(record.kubernetes, record.name, record.serial)
+    return layout.read_key(record.key) == record.id
 
 
 def _has_bundle_key(record: PublishedBundle) -> bool:

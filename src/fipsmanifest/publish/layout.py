@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from packaging.version import Version
 
 from ..errors import UsageError, ValidationFailed
+from ..model.identity import ManifestId, ReleaseId
 from ..sign.sigstore import MEDIA_TYPE, SUFFIX
 
 ROOT = "tool/"
@@ -43,18 +44,6 @@ _MANIFEST = re.compile(
 )
 _TOOL_FILE = re.compile(rf"tool/(?:(?P<version>{_VERSION})/)?{TOOL}(?P<suffix>\.asc|\.sha256)?", re.ASCII)
 _SIDECAR = re.compile(rf"# tool/(?P<version>{_VERSION})/{TOOL}\n(?P<sha256>[0-9a-f]{{64}})  {TOOL}\n", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestKey:
-    """The parts of a manifest's key; a pointer's key has no serial."""
-
-    kubernetes: str
-    """``v1.21.3``."""
-    name: str
-    """``rhel8``."""
-    serial: int | None
-    """1, 2, ... or None for the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +84,22 @@ class Headers:
     """A year for objects that never change, ``no-cache`` (revalidate each time) for the others."""
 
 
-def manifest(kubernetes: str, name: str, serial: int | None = None) -> str:
-    """Return a manifest's key, or without ``serial`` the pointer's. Raises `UsageError` for invalid names."""
-    middle = "" if serial is None else f"{serial}/"
-    key = f"{manifests(kubernetes)}{middle}manifest-{name}.json.asc"
+def manifest(identity: ManifestId) -> str:
+    """Return a manifest's key. Raises `UsageError` for a version, name or serial that no key can have."""
+    return _manifest(identity.release, f"{identity.serial}/", f" and serial {identity.serial}")
+
+
+def pointer(release: ReleaseId) -> str:
+    """Return the key of a release's pointer. Raises `UsageError` for a version or name that no key can have."""
+    return _manifest(release, "", "")
+
+
+def _manifest(release: ReleaseId, middle: str, described: str) -> str:
+    key = f"{manifests(release.kubernetes)}{middle}manifest-{release.name}.json.asc"
     if not _MANIFEST.fullmatch(key):
         raise UsageError(
-            f"{kubernetes!r}, {name!r} and serial {serial} are not a valid manifest name.", "Use v1.21.3, rhel8 and 1."
+            f"{release.kubernetes!r} and {release.name!r}{described} are not valid for a manifest.",
+            "Use v1.21.3, rhel8 and serial 1.",
         )
     return key
 
@@ -125,16 +123,16 @@ def sigstore(key: str) -> str:
     return f"{key}{SUFFIX}"
 
 
-def read_key(key: str) -> ManifestKey | ToolKey | SigstoreKey | None:
-    """Parse a key; return None for a key that is not in this layout."""
+def read_key(key: str) -> ManifestId | ReleaseId | ToolKey | SigstoreKey | None:
+    """Parse a key; a release is that of a manifest pointer. Return None for a key that is not in this layout."""
     if key.endswith(SUFFIX):
         of = key.removesuffix(SUFFIX)
         signed = read_key(of)
-        signable = isinstance(signed, ManifestKey) or (isinstance(signed, ToolKey) and not signed.suffix)
+        signable = isinstance(signed, ManifestId | ReleaseId) or (isinstance(signed, ToolKey) and not signed.suffix)
         return SigstoreKey(of) if signable else None
     if found := _MANIFEST.fullmatch(key):
-        serial = found["serial"]
-        return ManifestKey(found["kubernetes"], found["name"], None if serial is None else int(serial))
+        release, serial = ReleaseId(found["kubernetes"], found["name"]), found["serial"]
+        return release if serial is None else release.issue(int(serial))
     if found := _TOOL_FILE.fullmatch(key):
         return ToolKey(found["version"], found["suffix"] or "")
     return None
@@ -145,7 +143,7 @@ def never_changes(key: str) -> bool:
     what = read_key(key)
     if isinstance(what, SigstoreKey):
         return never_changes(what.of)
-    return what is not None and (what.serial if isinstance(what, ManifestKey) else what.version) is not None
+    return isinstance(what, ManifestId) or (isinstance(what, ToolKey) and what.version is not None)
 
 
 def sidecar(version: str, sha256: str) -> bytes:

@@ -95,7 +95,7 @@ def _environment() -> Environment:
     made.globals |= {
         "index_key": layout.INDEX_JSON,
         "max_rows": MAX_ROWS,
-        "pointer": layout.manifest,
+        "pointer": layout.pointer,
         "sigstore": layout.sigstore,
         "tool": layout.tool,
         "tool_name": layout.TOOL,
@@ -128,11 +128,11 @@ def _sections(
     """Return the details of the newest releases as markup, up to `MAX_DETAILS` characters."""
     serials: dict[str, list[PublishedManifest]] = {}
     for record in sorted(manifests, key=lambda record: record.serial, reverse=True):
-        serials.setdefault(layout.manifest(record.kubernetes, record.name), []).append(record)
+        serials.setdefault(layout.pointer(record.id.release), []).append(record)
     sections: list[str] = []
     size = 0
     for record in newest:
-        pointer = layout.manifest(record.kubernetes, record.name)
+        pointer = layout.pointer(record.id.release)
         section = _section(record, serials[pointer], newest[0].kubernetes, bundles)
         size += len(section)
         if size > MAX_DETAILS:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import Conflict, FipsManifestError, NotTrusted, Refused, Several, UsageError
+from ..model.identity import ManifestId
 from . import bundles, index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import MAX_OBJECT
@@ -114,7 +115,7 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
             _require_tool(manifest, signed, tools)
             before = _before(manifest, there, consumer)
             manifests.append(index.describe(manifest.key, manifest.id.name, manifest.signed, signed, before))
-        asked[layout.manifest(manifest.id.kubernetes, manifest.id.name)] = (manifest, file)
+        asked[layout.pointer(manifest.id.release)] = (manifest, file)
         signable.append((file, manifest.sigstore))
     signed_too = list(_bundle_files(signable, there, consumer))
     actions += (action for action, _ in signed_too)
@@ -155,7 +156,7 @@ def _withdrawn(request: PublishRequest, there: Snapshot) -> Iterator[str]:
 
 
 def _gone(key: str, there: Snapshot) -> Action:
-    steps = {layout.ManifestKey: Step.MANIFESTS, layout.SigstoreKey: Step.BUNDLES}
+    steps = {ManifestId: Step.MANIFESTS, layout.SigstoreKey: Step.BUNDLES}
     step = steps.get(type(layout.read_key(key)), Step.TOOL_FILES)
     return lost(
         key,
@@ -185,9 +186,7 @@ def _order(action: Action) -> tuple[Step, int, str]:
 
 
 def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> VerifiedManifest:
-    signed = read_manifest(
-        manifest.signed, consumer, kubernetes=manifest.id.kubernetes, name=manifest.id.name, serial=manifest.id.serial
-    )
+    signed = read_manifest(manifest.signed, consumer, manifest.id)
     if manifest.id.serial > 1 and not signed.document.reason:
         raise Refused(
             f"{manifest.key} has serial {manifest.id.serial} and no reason.", "Set 'reason' in the definition."
@@ -198,12 +197,12 @@ def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> Ve
 
 def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> VerifiedManifest | None:
     """Return the published manifest with the highest lower serial that verifies, or None."""
-    kubernetes, name = manifest.id.kubernetes, manifest.id.name
-    for serial in there.serials(kubernetes, name):
-        stored = there.objects.get(layout.manifest(kubernetes, name, serial))
+    for serial in there.serials(manifest.id.release):
+        earlier = manifest.id.release.issue(serial)
+        stored = there.objects.get(layout.manifest(earlier))
         if serial < manifest.id.serial and stored is not None:
             try:
-                return read_manifest(stored.data, consumer, kubernetes=kubernetes, name=name, serial=serial)
+                return read_manifest(stored.data, consumer, earlier)
             except NotTrusted:
                 continue
     return None
@@ -245,7 +244,7 @@ def _manifest_file(
     """Plan the file that never changes. A stored file is the same if it verifies and covers the same payload."""
     stored = there.objects.get(manifest.key)
     if stored is None:
-        newest = max(there.serials(manifest.id.kubernetes, manifest.id.name), default=0)
+        newest = max(there.serials(manifest.id.release), default=0)
         if newest > manifest.id.serial:
             sentence = f"Serial {newest} of {manifest.key} is published already; a new one must be higher."
             return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, None, sentence)
@@ -255,9 +254,7 @@ def _manifest_file(
         return _unless_spent(create, record, there)
     published: VerifiedManifest | None = None
     try:
-        published = read_manifest(
-            stored.data, consumer, kubernetes=manifest.id.kubernetes, name=manifest.id.name, serial=manifest.id.serial
-        )
+        published = read_manifest(stored.data, consumer, manifest.id)
         if published.payload == signed.payload:
             return same(manifest.key, Step.MANIFESTS, stored)
         because = ""

@@ -67,7 +67,7 @@ def manifest_pointer(
     if hashlib.sha256(data).hexdigest() == newest.sha256:
         return ManifestPointer(State.CURRENT, newest.id.serial)
     try:
-        signed = read_manifest(data, consumer, kubernetes=newest.id.kubernetes, name=newest.id.name)
+        signed = read_manifest(data, consumer, newest.id.release)
     except NotTrusted as error:
         serial = max((serial for serial, copy in stored() if copy == data), default=None)
         return ManifestPointer(State.UNKNOWN if serial is None else State.REFUSED_COPY, serial, error)

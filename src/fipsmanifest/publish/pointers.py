@@ -122,7 +122,7 @@ def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer)
         return None
     found = ManifestToPublish(record.id, stored.data)
     try:
-        read_manifest(stored.data, consumer, kubernetes=record.kubernetes, name=record.name, serial=record.serial)
+        read_manifest(stored.data, consumer, record.id)
     except NotTrusted:
         return None
     return found
@@ -130,15 +130,13 @@ def _newer(record: index.PublishedManifest, there: Snapshot, consumer: Consumer)
 
 def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> Action:
     """Plan a manifest pointer, which only ever moves to a higher serial."""
-    key, step = layout.manifest(manifest.id.kubernetes, manifest.id.name), Step.MANIFEST_POINTERS
+    key, step = layout.pointer(manifest.id.release), Step.MANIFEST_POINTERS
     pointer = there.objects.get(key)
     if pointer is None:
         return Action(Kind.CREATE, key, step, manifest.signed, None, f"-> serial {manifest.id.serial}")
 
     def payload() -> bytes:
-        return read_manifest(
-            manifest.signed, consumer, kubernetes=manifest.id.kubernetes, name=manifest.id.name
-        ).payload
+        return read_manifest(manifest.signed, consumer, manifest.id.release).payload
 
     sha256 = hashlib.sha256(manifest.signed).hexdigest()
     newest = NewestSerial(manifest.id, sha256, payload)
@@ -161,8 +159,8 @@ def _manifest_pointer(manifest: ManifestToPublish, there: Snapshot, consumer: Co
 
 def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, there: Snapshot) -> Action:
     """Keep the pointer to a higher serial, if that serial is stored or was withdrawn; else return a conflict."""
-    key, step = layout.manifest(manifest.id.kubernetes, manifest.id.name), Step.MANIFEST_POINTERS
-    target = layout.manifest(manifest.id.kubernetes, manifest.id.name, serial)
+    key, step = layout.pointer(manifest.id.release), Step.MANIFEST_POINTERS
+    target = layout.manifest(manifest.id.release.issue(serial))
     if target in there.published.withdrawn:
         return same(key, step, pointer, f"serial {serial}, which was withdrawn")
     if target in there.entries:
@@ -173,8 +171,8 @@ def _newer_pointer(pointer: Stored, manifest: ManifestToPublish, serial: int, th
 
 def _stored_serials(manifest: ManifestToPublish, there: Snapshot) -> Iterator[tuple[int, bytes]]:
     """Yield the stored serials of a release that were read, and their bytes."""
-    for serial in there.serials(manifest.id.kubernetes, manifest.id.name):
-        stored = there.objects.get(layout.manifest(manifest.id.kubernetes, manifest.id.name, serial))
+    for serial in there.serials(manifest.id.release):
+        stored = there.objects.get(layout.manifest(manifest.id.release.issue(serial)))
         if stored is not None:
             yield serial, stored.data
 

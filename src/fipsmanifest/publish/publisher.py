@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import Conflict, Incomplete
+from ..model.identity import ManifestId, ReleaseId
 from ..progress import SILENT, Progress
 from ..trust.text import utc_now
 from . import layout
 from .action import Action, Kind, Step
 from .bucket import Absent, Bucket, Condition, Matches, NoConditions, Stored, Unchecked
 from .consumer import Consumer, read_manifest
-from .layout import ManifestKey
 from .plan import Plan, make_plan
 from .records import THREADS
 from .request import PublishRequest
@@ -159,8 +159,8 @@ class _Rounds:
         if stored.data != action.data:
             raise _Overtaken(f"{action.key} in {self._bucket.describe()} does not read back as it was written.")
         parsed = layout.read_key(action.key)
-        if isinstance(parsed, ManifestKey):
-            read_manifest(stored.data, self._consumer, kubernetes=parsed.kubernetes, name=parsed.name)
+        if isinstance(parsed, ManifestId | ReleaseId):
+            read_manifest(stored.data, self._consumer, parsed)
 
     def _read_back(self, action: Action) -> Stored:
         stored = self._bucket.get(action.key)

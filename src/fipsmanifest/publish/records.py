@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import NotTrusted
+from ..model.identity import ManifestId
 from . import index, layout
 from .bucket import Stored
 from .consumer import Consumer, VerifiedManifest, read_manifest
 from .index import PublishedManifest
-from .layout import ManifestKey
 
 #: More threads than cores, since small remote objects are limited by latency.
 THREADS = 8
@@ -68,11 +68,11 @@ class Recorder:
         """Yield the records of the manifests in ``keys`` that verify, ordered by serial; other keys are skipped."""
         last: PublishedManifest | None = None
         document: VerifiedManifest | None = None
-        for key, found in in_parallel(self._resolve, sorted(keys, key=_by_serial)):
-            what = layout.read_key(key)
-            if found is None or not isinstance(what, ManifestKey):
+        manifests = {key: what for key in keys if isinstance(what := layout.read_key(key), ManifestId)}
+        for key, found in in_parallel(self._resolve, sorted(manifests, key=lambda key: manifests[key])):
+            if found is None:
                 continue
-            if last is not None and (last.kubernetes, last.name) != (what.kubernetes, what.name):
+            if last is not None and last.id.release != manifests[key].release:
                 last = document = None
             if isinstance(found, PublishedManifest) and found.since != (last.serial if last else 0):
                 found = self._verified(key)
@@ -84,7 +84,7 @@ class Recorder:
                 if last is not None and document is None:
                     before = self._verified(last.key)
                     document = before.signed if before else None
-                last = index.describe(key, what.name, found.data, found.signed, document)
+                last = index.describe(key, manifests[key].name, found.data, found.signed, document)
                 document = found.signed
             yield last
 
@@ -99,18 +99,11 @@ class Recorder:
     def _verified(self, key: str) -> _Read | None:
         what = layout.read_key(key)
         stored = self._object(key)
-        if stored is None or not isinstance(what, ManifestKey):
+        if stored is None or not isinstance(what, ManifestId):
             return None
         try:
-            signed = read_manifest(
-                stored.data, self._consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial
-            )
+            signed = read_manifest(stored.data, self._consumer, what)
         except NotTrusted as error:
             self.refused.append((key, error))
             return None
         return _Read(stored.data, signed)
-
-
-def _by_serial(key: str) -> tuple[str, str, int]:
-    what = layout.read_key(key)
-    return (what.kubernetes, what.name, what.serial or 0) if isinstance(what, ManifestKey) else (key, "", 0)

@@ -22,7 +22,7 @@ class ManifestToPublish:
     @property
     def key(self) -> str:
         """The key of the object, which never changes."""
-        return layout.manifest(self.id.kubernetes, self.id.name, self.id.serial)
+        return layout.manifest(self.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import Conflict, NotTrusted, ValidationFailed
-from ..model.identity import ManifestId
+from ..model.identity import ManifestId, ReleaseId
 from . import bundles, index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
 from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
 from .index import Published, PublishedBundle, PublishedManifest
-from .layout import ManifestKey, ToolKey
+from .layout import ToolKey
 from .page import is_written_with
 from .records import Recorder, in_parallel
 
@@ -41,16 +41,16 @@ class Snapshot:
     left_out: tuple[str, ...]
     """Sentences about objects with a manifest's or tool's key that are not valid."""
 
-    def serials(self, kubernetes: str, name: str) -> tuple[int, ...]:
-        """Return the stored and the withdrawn serials of a manifest, the highest first."""
-        return _serials([*self.entries, *self.published.withdrawn], kubernetes, name)
+    def serials(self, release: ReleaseId) -> tuple[int, ...]:
+        """Return the stored and the withdrawn serials of a release, the highest first."""
+        return _serials([*self.entries, *self.published.withdrawn], release)
 
     def manifest(self, wanted: ManifestId, consumer: Consumer) -> tuple[bytes, VerifiedManifest] | None:
         """Return a manifest, signed file and content, if its object was read, else None.
 
         Raises `NotTrusted` if it does not verify.
         """
-        key = layout.manifest(wanted.kubernetes, wanted.name, wanted.serial)
+        key = layout.manifest(wanted)
         stored = self.objects.get(key)
         if stored is None:
             return None
@@ -132,19 +132,20 @@ def _remembered(indexed: Stored | None) -> index.PublishedContents:
 
 
 def published_manifest(
-    bucket: Bucket, kubernetes: str, name: str, consumer: Consumer, serial: int | None = None
+    bucket: Bucket, wanted: ManifestId | ReleaseId, consumer: Consumer
 ) -> tuple[bytes, VerifiedManifest] | None:
-    """Return the newest published serial of a manifest (or ``serial``), as signed file and verified manifest; or None.
+    """Return a manifest, or the newest of a release, as signed file and verified manifest; None if it is not published.
 
     Raises `NotTrusted` if it does not verify, `Incomplete` if the bucket cannot be read.
     """
-    if serial is None:
-        layout.manifest(kubernetes, name)
-        entries = {entry.key: entry for entry in bucket.list(layout.manifests(kubernetes))}
-        serial = next(iter(_serials(entries, kubernetes, name)), None)
-        if serial is None:
+    if isinstance(wanted, ReleaseId):
+        layout.pointer(wanted)
+        keys = [entry.key for entry in bucket.list(layout.manifests(wanted.kubernetes))]
+        serials = _serials(keys, wanted)
+        if not serials:
             return None
-    key = layout.manifest(kubernetes, name, serial)
+        wanted = wanted.issue(serials[0])
+    key = layout.manifest(wanted)
     stored = bucket.get(key)
     if stored is None:
         return None
@@ -154,10 +155,10 @@ def published_manifest(
 def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> VerifiedManifest:
     """Verify the manifest under ``key``. Raises `NotTrusted` that names key and bucket."""
     what = layout.read_key(key)
-    if not isinstance(what, ManifestKey):
+    if not isinstance(what, ManifestId | ReleaseId):
         raise NotTrusted(f"{key} in {address} is not the key of a manifest.")
     try:
-        return read_manifest(stored.data, consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial)
+        return read_manifest(stored.data, consumer, what)
     except NotTrusted as error:
         raise NotTrusted(f"{key} in {address}: {error.message}", error.advice, error.reason) from error
 
@@ -234,7 +235,7 @@ def _bundle_keys(
 
 def _pointer(key: str) -> str:
     what = layout.read_key(key)
-    return layout.manifest(what.kubernetes, what.name) if isinstance(what, ManifestKey) else key
+    return layout.pointer(what.release) if isinstance(what, ManifestId) else key
 
 
 def _serial_keys(entries: Mapping[str, Entry], pointer: str) -> list[str]:
@@ -266,18 +267,10 @@ def _tool_pointers_are_known(objects: Mapping[str, Stored]) -> bool:
     return True
 
 
-def _serials(entries: Iterable[str], kubernetes: str, name: str) -> tuple[int, ...]:
-    parsed = [layout.read_key(key) for key in entries]
-    return tuple(
-        sorted(
-            (
-                key.serial
-                for key in parsed
-                if isinstance(key, ManifestKey) and (key.kubernetes, key.name) == (kubernetes, name) and key.serial
-            ),
-            reverse=True,
-        )
-    )
+def _serials(keys: Iterable[str], release: ReleaseId) -> tuple[int, ...]:
+    parsed = map(layout.read_key, keys)
+    serials = (what.serial for what in parsed if isinstance(what, ManifestId) and what.release == release)
+    return tuple(sorted(serials, reverse=True))
 
 
 def _contents(
@@ -319,7 +312,7 @@ def _contents(
         return index.PublishedTool(version, sha256, size, signer.fingerprint)
 
     parsed = {key: layout.read_key(key) for key in entries}
-    keys = [key for key, what in parsed.items() if isinstance(what, ManifestKey) and what.serial]
+    keys = [key for key, what in parsed.items() if isinstance(what, ManifestId)]
     versions = {what.version for what in parsed.values() if isinstance(what, ToolKey) and what.version}
     listed = {
         item.key: item

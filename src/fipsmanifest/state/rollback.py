@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import Incomplete, NotTrusted
 from ..model import documents
+from ..model.identity import ManifestId
 from ..trust.store import Trust
 from ..trust.text import visible
 from . import durable
@@ -71,14 +72,15 @@ class Seen:
 
 
 def check_and_remember(
-    path: Path, release: str, serial: int, *, signed_by: str, trust: Trust, cosign_key: str | None = None
+    path: Path, manifest: ManifestId, *, signed_by: str, trust: Trust, cosign_key: str | None = None
 ) -> None:
     """Refuse a serial lower than a stored one, and store a higher one.
 
-    ``release`` identifies the release (``v1.21.3/rhel8``), ``signed_by`` is the signer's fingerprint, ``cosign_key``
-    that of a key of cosign which is trusted as well as ``trust``. Raises `NotTrusted` for a rollback, and `Incomplete`
-    if the file cannot be read or written, since a rollback cannot be excluded then.
+    ``signed_by`` is the signer's fingerprint, ``cosign_key`` that of a key of cosign which is trusted as well as
+    ``trust``. Raises `NotTrusted` for a rollback, and `Incomplete` if the file cannot be read or written, since a
+    rollback cannot be excluded then.
     """
+    release, serial = str(manifest.release), manifest.serial
     keys = _manifest_keys(trust) | ({f"cosign:{cosign_key}"} if cosign_key else set())
     with _locked(path):
         every = _read(path)

@@ -67,7 +67,7 @@ def from_work(definition: Definition, work: Workspace) -> Parts:
 
 def from_bucket(definition: Definition, bucket: Bucket) -> Parts:
     """Return the newest published manifest and its tool. Raises `Incomplete` if an object does not exist."""
-    manifest = _get(bucket, layout.manifest(definition.kubernetes, definition.name))
+    manifest = _get(bucket, layout.pointer(definition.id.release))
     sidecar = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256")))
     tool, signature = (_get(bucket, layout.tool(sidecar.version, suffix)) for suffix in ("", ".asc"))
     return Parts(manifest, tool, signature, sidecar.version)

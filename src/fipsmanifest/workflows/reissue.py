@@ -13,13 +13,12 @@ from typing import Any
 
 from ..errors import Incomplete, NotTrusted, UsageError
 from ..generate.tool import ToolFile
-from ..model.identity import ManifestId
+from ..model.identity import ManifestId, ReleaseId
 from ..model.manifest import canonical
 from ..progress import SILENT, Progress
 from ..publish import layout
 from ..publish.bucket import Bucket
 from ..publish.consumer import Consumer, VerifiedManifest, as_retired, is_of_el, require_unexpired
-from ..publish.layout import ManifestKey
 from ..publish.plan import Plan
 from ..publish.publisher import publish
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
@@ -50,24 +49,22 @@ class Accepted:
 class Reissued:
     """The result of a reissue."""
 
-    name: str
-    """Which of the version's manifests: ``rhel8``."""
-    serial: int
-    """The new serial."""
+    id: ManifestId
+    """The manifest with the new serial."""
     plan: Plan
     """The last plan; in a dry run, the planned actions."""
     written: tuple[str, ...]
     """The keys that were written; empty for a dry run."""
 
 
-def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = None) -> ManifestKey:
-    """Return the pointer key of the published release for an EL, and for ``name`` if given.
+def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = None) -> ReleaseId:
+    """Return the published release for an EL, and for ``name`` if given.
 
     Raises `Incomplete` if there is none, `UsageError` if there are several and ``name`` is None.
     """
-    layout.manifest(kubernetes, name or "any")
+    layout.pointer(ReleaseId(kubernetes, name or "any"))
     keys = (layout.read_key(entry.key) for entry in bucket.list(layout.manifests(kubernetes)))
-    names = sorted({key.name for key in keys if isinstance(key, ManifestKey) and key.serial and is_of_el(key.name, el)})
+    names = sorted({key.name for key in keys if isinstance(key, ManifestId) and is_of_el(key.name, el)})
     if name is not None:
         names = [known for known in names if known == name]
     if not names:
@@ -81,11 +78,11 @@ def find_release(bucket: Bucket, kubernetes: str, el: int, name: str | None = No
             f"{kubernetes} has several manifests for EL {el} in {bucket.describe()}: {', '.join(names)}.",
             "Choose one with --name.",
         )
-    return ManifestKey(kubernetes, names[0], None)
+    return ReleaseId(kubernetes, names[0])
 
 
 def reissue(
-    release: ManifestKey,
+    release: ReleaseId,
     reason: str,
     bucket: Bucket,
     signer: Signer,
@@ -110,10 +107,10 @@ def reissue(
         )
     trust = signer.trust
     reader = signer.consumer if accepted is None else Consumer.trusting(_accepting(trust, accepted.fingerprint))
-    found = published_manifest(bucket, release.kubernetes, release.name, reader)
+    found = published_manifest(bucket, release, reader)
     if found is None:
         raise Incomplete(
-            f"{layout.manifest(release.kubernetes, release.name)} has no serial in {bucket.describe()}.",
+            f"{layout.pointer(release)} has no serial in {bucket.describe()}.",
             f"Publish it first: fipsmanifest release {release.kubernetes}.",
         )
     data, before = found
@@ -141,14 +138,14 @@ def reissue(
         serial = _beside(release, serial, +1, withdrawn)
         payload = canonical({**content, "serial": serial, "reason": reason, "created": write_time(moment)})
         signed = payload if dry_run else signer.manifest(payload)
-    manifest = ManifestToPublish(ManifestId(release.kubernetes, release.name, serial), signed)
+    manifest = ManifestToPublish(release.issue(serial), signed)
     if dry_run:
         unsigned = {payload: parse_json(payload)} if signed == payload else {}
         published = read_snapshot(bucket, signer.consumer, [manifest.key], tool.version if tool else None)
-        return Reissued(release.name, serial, plan_unsigned([manifest], unsigned, tool, signer.consumer, published), ())
+        return Reissued(manifest.id, plan_unsigned([manifest], unsigned, tool, signer.consumer, published), ())
     request = _signed_for_cosign(manifest, tool, signer)
     done = publish(request, bucket, signer.consumer, progress, single_writer=single_writer)
-    return Reissued(release.name, serial, done.plan, tuple(action.key for action in done.written))
+    return Reissued(manifest.id, done.plan, tuple(action.key for action in done.written))
 
 
 def _signed_for_cosign(manifest: ManifestToPublish, tool: ToolFile | None, signer: Signer) -> PublishRequest:
@@ -163,7 +160,7 @@ def _signed_for_cosign(manifest: ManifestToPublish, tool: ToolFile | None, signe
 def _is_made(
     newest: VerifiedManifest,
     below: int,
-    release: ManifestKey,
+    release: ReleaseId,
     reason: str,
     bucket: Bucket,
     reader: Consumer,
@@ -179,7 +176,7 @@ def _is_made(
     if below < 1 or newest.document.reason != reason:
         return False
     try:
-        found = published_manifest(bucket, release.kubernetes, release.name, reader, below)
+        found = published_manifest(bucket, release.issue(below), reader)
     except NotTrusted:
         return False
     if found is None or _kept(found[1]) != _kept(newest):
@@ -189,10 +186,10 @@ def _is_made(
     return reader.manifest(signer.manifest(newest.payload)).fingerprint == newest.fingerprint
 
 
-def _beside(release: ManifestKey, serial: int, step: int, withdrawn: frozenset[str]) -> int:
+def _beside(release: ReleaseId, serial: int, step: int, withdrawn: frozenset[str]) -> int:
     """Return the serial after this one (``step`` 1), or before it (-1), that was not withdrawn; 0 before the first."""
     serial += step
-    while serial and layout.manifest(release.kubernetes, release.name, serial) in withdrawn:
+    while serial and layout.manifest(release.issue(serial)) in withdrawn:
         serial += step
     return serial
 

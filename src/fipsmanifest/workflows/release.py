@@ -126,7 +126,7 @@ def _read_published(
     generated: Sequence[tuple[Definition, bytes]], tool: ToolFile, consumer: Consumer, destination: Destination
 ) -> Snapshot:
     """Read the part of the bucket that signing and planning need, once."""
-    keys = [layout.manifest(one.kubernetes, one.name, one.serial) for one, _ in generated]
+    keys = [layout.manifest(one.id) for one, _ in generated]
     return read_snapshot(destination.bucket, consumer, keys, tool.version)
 
 
@@ -143,7 +143,7 @@ def changes_since(result: ReleaseResult, bucket: Bucket, trust: Trust) -> dict[s
         before = None
         if record.since:
             consumer = Consumer.trusting(trust)
-            before = published_manifest(bucket, record.kubernetes, record.name, consumer, record.since)
+            before = published_manifest(bucket, record.id.release.issue(record.since), consumer)
         differences = compare(before[1].content, parse_json(payload)) if before else []
         shown = tuple(item for item in differences if item.is_shown)
         found[record.name] = Changes(record.since if before else 0, shown)

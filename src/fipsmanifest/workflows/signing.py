@@ -282,7 +282,7 @@ def _published(
         return PreparedManifest(definition, payload, data, "published")
     differences = compare(parse_json(signed.payload), parse_json(payload))
     if conflicts := describe_conflicts(differences):
-        highest = max(published.serials(definition.kubernetes, definition.name), default=definition.serial)
+        highest = max(published.serials(definition.id.release), default=definition.serial)
         raise Conflict(
             f"{definition.manifest_name} serial {definition.serial} of {definition.kubernetes} is published in "
             f"{published.address} (signed {signed.signed_at:%Y-%m-%d %H:%M:%S %Z} by {signed.fingerprint}), and it "

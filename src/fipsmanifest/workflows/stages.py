@@ -92,11 +92,6 @@ class LockRule:
     """Whether anything may be written at all."""
 
 
-def definition_id(definition: Definition) -> str:
-    """Return the identifier of a definition in locks and messages (``v1.21.3/rhel8``)."""
-    return f"{definition.kubernetes}/{definition.name}"
-
-
 def collect(definition: Definition, base: Path, site: Site, rule: LockRule) -> tuple[Artifact, ...]:
     """Fetch and authenticate the artifacts of a definition, and compare them with the lock.
 
@@ -141,19 +136,19 @@ def inspect_collected(definition: Definition, site: Site, inspector: Inspector) 
 def _pins(definition: Definition, rule: LockRule) -> tuple[locks.Pin, ...]:
     """Return the lock's pins. Raises `Refused` before anything is fetched if there must be a lock and is none."""
     lock = locks.load(rule.path)
-    pins = lock.of(definition_id(definition))
+    pins = lock.of(str(definition.id.release))
     if pins is None and not (rule.first or rule.update):
-        locks.check(lock, definition_id(definition), ())
+        locks.check(lock, str(definition.id.release), ())
     return () if rule.update or pins is None else pins
 
 
 def _settle(definition: Definition, site: Site, rule: LockRule, artifacts: tuple[Artifact, ...]) -> None:
     """Compare the artifacts with the lock, or write the lock; then save them as the stage's result."""
     lock = locks.load(rule.path)
-    if lock.of(definition_id(definition)) is not None and not rule.update:
-        locks.check(lock, definition_id(definition), artifacts)
+    if lock.of(str(definition.id.release)) is not None and not rule.update:
+        locks.check(lock, str(definition.id.release), artifacts)
     elif rule.write:
-        locks.write(lock, definition_id(definition), locks.pins_of(artifacts))
+        locks.write(lock, str(definition.id.release), locks.pins_of(artifacts))
     site.work.save_artifacts(definition, artifacts)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
+from ...model.identity import ManifestId
 from ...progress import SILENT, Progress
 from ...trust.text import utc_now
 from .. import index, layout
 from ..bucket import Bucket
 from ..consumer import Consumer
-from ..layout import ManifestKey, ToolKey
+from ..layout import ToolKey
 from ..records import Recorder, in_parallel
 from . import objects, pointers
 from .bundles import check_bundles
@@ -72,7 +73,7 @@ def _walk(bucket: Bucket, consumer: Consumer, now: datetime, known: Mapping[str,
     versions = {what.version for what in walk.parsed.values() if isinstance(what, ToolKey) and what.version}
     check = partial(objects.check_tool, walk)
     tools = [record for _, record in in_parallel(check, sorted(versions)) if record]
-    keys = [key for key, what in walk.parsed.items() if isinstance(what, ManifestKey) and what.serial]
+    keys = [key for key, what in walk.parsed.items() if isinstance(what, ManifestId)]
     recorder = Recorder(walk.get, consumer, known)
     contents = index.contents(recorder.records(keys), tools)
     walk.refused_keys = [key for key, _ in recorder.refused]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 
 from ...errors import NotTrusted
+from ...model.identity import ManifestId
 from ...model.lifetime import days_until, format_days
 from ...trust.store import WARN_DAYS
 from ...trust.text import read_time
 from .. import history, index, layout
 from ..consumer import read_tool, tool_signer
-from ..layout import ManifestKey
 from .finding import ADVICE, NOT_TRUSTED
 from .walk import AuditWalk, Refusal
 
@@ -49,8 +49,8 @@ def refused_manifests(
     newest = index.newest(contents)
     for key, error in refused:
         what = layout.read_key(key)
-        after = newest.get(layout.manifest(what.kubernetes, what.name)) if isinstance(what, ManifestKey) else None
-        replaced = after is not None and isinstance(what, ManifestKey) and after.serial > (what.serial or 0)
+        after = newest.get(layout.pointer(what.release)) if isinstance(what, ManifestId) else None
+        replaced = after is not None and isinstance(what, ManifestId) and after.serial > what.serial
         if after is not None and replaced and walk.verifies(key, walk.consumer.once):
             walk.replaced(key, error, after.key, f"serial {after.serial} replaces it")
         else:
@@ -73,14 +73,14 @@ def serials(walk: AuditWalk, contents: index.PublishedContents, keys: list[str])
     """Check the order, reasons and numbers of serials; for a serial that is not the newest, report only a note."""
     newest = index.newest(contents)
     for record, what in history.signed_too_early(contents):
-        if newest[layout.manifest(record.kubernetes, record.name)] is record:
+        if newest[layout.pointer(record.id.release)] is record:
             walk.found(record.key, "serial", what)
         else:
             walk.note(record.key, f"{record.key} {what}.")
     for record in contents.manifests:
         if record.serial > 1 and not record.reason:
             what = f"has serial {record.serial} and no reason"
-            if newest[layout.manifest(record.kubernetes, record.name)] is record:
+            if newest[layout.pointer(record.id.release)] is record:
                 walk.found(record.key, "serial", what, advice="Set 'reason' in the definition of the next serial.")
             else:
                 walk.note(record.key, f"{record.key} {what}.")
@@ -104,7 +104,7 @@ def named_tools(walk: AuditWalk, contents: index.PublishedContents) -> None:
     published = {(tool.version, tool.sha256) for tool in contents.tools}
     replaced, newest = {note.key for note in walk.notes}, index.newest(contents)
     for record in contents.manifests:
-        current = newest[layout.manifest(record.kubernetes, record.name)] is record
+        current = newest[layout.pointer(record.id.release)] is record
         # Not by `layout.tool`, which raises: the version in a manifest can be any text.
         if not current and f"{layout.ROOT}{record.tool_version}/{layout.TOOL}" in replaced:
             continue

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ...errors import NotTrusted
+from ...model.identity import ManifestId, ReleaseId
 from .. import index, layout
 from ..bucket import Stored
-from ..layout import ManifestKey, ToolKey
+from ..layout import ToolKey
 from ..page import render
 from ..pointer_state import NewestSerial, State, manifest_pointer, tool_versions
 from ..records import in_parallel
@@ -23,7 +24,7 @@ _COPY = "Find out who removed that serial, and put it back: the pointer may have
 def manifest_pointers(walk: AuditWalk, contents: index.PublishedContents) -> None:
     """Compare each manifest pointer with the newest serial of its release."""
     newest = index.newest(contents)
-    pointers = {key for key, what in walk.parsed.items() if isinstance(what, ManifestKey) and what.serial is None}
+    pointers = {key for key, what in walk.parsed.items() if isinstance(what, ReleaseId)}
     for key, stored in in_parallel(walk.get, newest):
         if stored is not None:
             _manifest_pointer(walk, key, stored.data, newest[key])
@@ -45,7 +46,7 @@ def _manifest_pointer(walk: AuditWalk, key: str, data: bytes, record: index.Publ
         return walk.consumer.manifest(stored.data).payload if stored is not None else None
 
     newest = NewestSerial(record.id, record.sha256, payload)
-    found = manifest_pointer(data, newest, walk.consumer, lambda: _refused_serials(walk, record))
+    found = manifest_pointer(data, newest, walk.consumer, lambda: _refused_serials(walk, record.id.release))
     serial, state = found.serial, found.state
     if state is State.BEHIND:
         walk.found(key, "pointer", f"is not a copy of the newest serial, which is {record.serial}")
@@ -62,14 +63,14 @@ def _manifest_pointer(walk: AuditWalk, key: str, data: bytes, record: index.Publ
         walk.found(key, "pointer", "does not have the bytes of a published serial", NOT_TRUSTED)
 
 
-def _refused_serials(walk: AuditWalk, release: index.PublishedManifest) -> Iterator[tuple[int, bytes]]:
+def _refused_serials(walk: AuditWalk, release: ReleaseId) -> Iterator[tuple[int, bytes]]:
     """Yield the refused serials of a release, and their bytes."""
     for key in walk.refused_keys:
         what = layout.read_key(key)
-        if isinstance(what, ManifestKey) and (what.kubernetes, what.name) == (release.kubernetes, release.name):
+        if isinstance(what, ManifestId) and what.release == release:
             stored = walk.read(key)
             if stored is not None:
-                yield what.serial or 0, stored.data
+                yield what.serial, stored.data
 
 
 def tool_pointers(walk: AuditWalk, contents: index.PublishedContents) -> None:

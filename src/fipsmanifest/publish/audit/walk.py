@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...errors import NotTrusted
+from ...model.identity import ManifestId, ReleaseId
 from .. import layout
 from ..bucket import Bucket, Entry, NotAnObject, Stored, TooLarge
 from ..consumer import Consumer, read_manifest
-from ..layout import ManifestKey
 from .finding import ADVICE, INVALID, NOT_TRUSTED, PUT_BACK, AuditFinding, AuditNote
 
 
@@ -80,10 +80,10 @@ class AuditWalk:
         With `Consumer.once`, return whether it would be accepted if its key were not revoked.
         """
         what, stored = layout.read_key(key), self.read(key)
-        if consumer is None or stored is None or not isinstance(what, ManifestKey):
+        if consumer is None or stored is None or not isinstance(what, ManifestId | ReleaseId):
             return False
         try:
-            read_manifest(stored.data, consumer, kubernetes=what.kubernetes, name=what.name, serial=what.serial)
+            read_manifest(stored.data, consumer, what)
         except NotTrusted:
             return False
         return True
