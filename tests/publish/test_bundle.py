@@ -9,13 +9,13 @@ import pytest
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.model.definition_file import load
 from fipsmanifest.trust.store import load_trust
-from fipsmanifest.workflows.bundle import Bundle, Parts, pack
+from fipsmanifest.workflows.bundle import Parts, ReleaseBundle, pack
 from tests.support.releases import ReleaseKey, payload, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases/v1.21.3/rhel8.toml"
 
 
-def packed(key: ReleaseKey, manifest: bytes, version: str = "0.1.0", called: str | None = None) -> Bundle:
+def packed(key: ReleaseKey, manifest: bytes, version: str = "0.1.0", called: str | None = None) -> ReleaseBundle:
     tool = wanted_tool(key, version)
     parts = Parts(key.clearsign(manifest), tool.data, tool.signature, called or version)
     return pack(load(RHEL8), parts, load_trust(str(key.trust)))

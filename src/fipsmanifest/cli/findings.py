@@ -146,7 +146,7 @@ class MarkdownRenderer:
     def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write the table, what was accepted and why, and each cause of a failure: a page must not look complete."""
         output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
-        accepted = [_accepted(excuse) for excuse in decision.accepted] if decision is not None else []
+        accepted = [_accepted(exception) for exception in decision.accepted] if decision is not None else []
         for lines in (self._modules.lines(), self._left_out, accepted, _failures(errors)):
             if lines:
                 output.write()
@@ -206,8 +206,8 @@ class TableRenderer:
         output.write(f"{_counted(self._programs, 'program')}, {_counted(self._others, 'other file')}.")
         if decision is None:
             return
-        for excuse in decision.accepted:
-            output.write(output.one_line(_accepted(excuse)))
+        for exception in decision.accepted:
+            output.write(output.one_line(_accepted(exception)))
         passed = "not passed" if errors else "passed"
         output.write(f"gate: {passed}; {decision.proven} proven, {len(decision.accepted)} accepted by exceptions.")
 
@@ -379,9 +379,9 @@ def _unopened(item: UnopenedContainer) -> dict[str, str]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _accepted(excuse: AppliedException) -> str:
-    where = excuse.path + (f" in {excuse.container}" if excuse.container else "")
-    return f"accepted: {where} is '{excuse.verdict}': {excuse.reason}"
+def _accepted(exception: AppliedException) -> str:
+    where = exception.path + (f" in {exception.container}" if exception.container else "")
+    return f"accepted: {where} is '{exception.verdict}': {exception.reason}"
 
 
 def _row(item: LocatedFinding) -> list[str]:

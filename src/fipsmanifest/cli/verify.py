@@ -20,7 +20,7 @@ from ..trust.store import Trust, load_trust
 from ..trust.text import write_time
 from ..trust.verify import Signature
 from ..workflows import verification
-from ..workflows.verification import Verified, VerifiedBundle
+from ..workflows.verification import VerifiedBundle, VerifiedDocument
 from . import options, output
 
 #: Options that restrict which manifest is accepted; parameter -> option.
@@ -145,7 +145,7 @@ class _Result:
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, by_gpg: Verified | None, by_cosign: VerifiedBundle | None) -> _Result:
+    def of(cls, by_gpg: VerifiedDocument | None, by_cosign: VerifiedBundle | None) -> _Result:
         # Both read the same bytes, of which the verifier's reading is that of gpgv, too.
         found = by_gpg or by_cosign
         if found is None:

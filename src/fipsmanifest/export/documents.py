@@ -251,7 +251,7 @@ class Failure(_Object):
     verdict: str | None = None
 
 
-class Excuse(_Object):
+class AppliedException(_Object):
     """A program or container that the gate accepts because of an exception."""
 
     path: str
@@ -266,7 +266,7 @@ class Gate(_Object):
     require: str
     passed: bool
     proven: Annotated[int, Field(ge=0)]
-    excuses: list[Excuse] = []
+    accepted: list[AppliedException] = Field([], alias="excuses")
 
 
 class Inspection(_Object):

@@ -197,10 +197,10 @@ def _check(check: Check) -> list[Cell]:
 def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, list[str]]:
     found = list(programs(source))
     gate = inspection.gate
-    excuses = {(item.path, item.container): item for item in gate.excuses} if gate is not None else {}
+    exceptions = {(item.path, item.container): item for item in gate.accepted} if gate is not None else {}
     refused = inspection.refused
     passing: list[Program] = []
-    excused: list[Program] = []
+    excepted: list[Program] = []
     bad: list[Program] = []
     for one in found:
         key = one.path, one.container
@@ -208,13 +208,13 @@ def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, lis
             # Also a proven program: its module may be one that the gate does not accept.
             bad.append(one)
         else:
-            (passing if one.harmless else excused if key in excuses else bad).append(one)
+            (passing if one.harmless else excepted if key in exceptions else bad).append(one)
     counts = Counter(one.verdict for one in found)
     known = {
         "Files": str(len(inspection.files)),
         "Programs": _counted(counts) or "none",
         "Not opened": str(len(inspection.unopened)) if inspection.unopened else None,
-        "Gate": f"{gate.proven} proven, {len(gate.excuses)} accepted by exceptions" if gate is not None else None,
+        "Gate": f"{gate.proven} proven, {len(gate.accepted)} accepted by exceptions" if gate is not None else None,
     }
     body = [parts.facts({key: value for key, value in known.items() if value})]
     errors = [[text(one.message), text(one.advice)] for one in inspection.errors]
@@ -226,10 +226,10 @@ def _inspection(source: Source, inspection: Inspection) -> tuple[str, Badge, lis
         ]
         body.append(parts.table_section("Not opened", ("Container", "Format", "Reason"), rows))
     body += _program_tables("Programs that do not pass", bad, folded=False)
-    if gate is not None and gate.excuses:
-        rows = [[text(_where(one.path, one.container)), text(one.verdict), text(one.reason)] for one in gate.excuses]
+    if gate is not None and gate.accepted:
+        rows = [[text(_where(one.path, one.container)), text(one.verdict), text(one.reason)] for one in gate.accepted]
         body.append(parts.table_section("Accepted by exceptions", ("File", "Verdict", "Reason"), rows))
-    body += _program_tables("Programs accepted by exceptions", excused, folded=True)
+    body += _program_tables("Programs accepted by exceptions", excepted, folded=True)
     body += _program_tables("Programs that may pass", passing, folded=True)
     body += _modules(source)
     body.append(_meanings())

@@ -118,29 +118,29 @@ def _verdict(report: NodeReport) -> Case:
 
 def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
     gate = inspection.gate
-    excuses = {(item.path, item.container): item for item in gate.excuses} if gate is not None else {}
+    exceptions = {(item.path, item.container): item for item in gate.accepted} if gate is not None else {}
     refused = inspection.refused
     found = False
     for program in programs(source):
         found = True
         name = f"{program.container}: {program.path}" if program.container else program.path
-        excuse = excuses.get((program.path, program.container))
+        exception = exceptions.get((program.path, program.container))
         refusal = refused.get((program.path, program.container))
         if refusal is not None:
             # Also of a proven program: its module may be one that the gate does not accept.
             yield Case("program", name, "failure", program.code, f"{refusal.message} {refusal.advice}".strip())
         elif program.harmless:
             yield Case("program", name)
-        elif excuse is not None and excuse.verdict == program.verdict:
-            yield Case("program", name, message=f"'{program.verdict}', accepted: {excuse.reason}")
+        elif exception is not None and exception.verdict == program.verdict:
+            yield Case("program", name, message=f"'{program.verdict}', accepted: {exception.reason}")
         else:
             outcome: Literal["error", "failure"] = "error" if program.verdict is Verdict.UNREADABLE else "failure"
             yield Case("program", name, outcome, program.code, f"'{program.verdict}': {program.sentence}")
     for item in inspection.unopened:
         name = f"{item.container}: {item.path}" if item.container else item.path
-        excuse = excuses.get((item.path, item.container))
-        if excuse is not None and excuse.verdict == "unopened":
-            yield Case("container", name, message=f"not opened, accepted: {excuse.reason}")
+        exception = exceptions.get((item.path, item.container))
+        if exception is not None and exception.verdict == "unopened":
+            yield Case("container", name, message=f"not opened, accepted: {exception.reason}")
         else:
             yield Case("container", name, "error", "unopened", f"not opened ({item.format}): {item.reason}")
     for failure in inspection.errors:
@@ -152,7 +152,7 @@ def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Case]:
         yield Case("inspection", "programs", "error", "empty", "No program was found, so nothing is proven.")
     if gate is not None:
         passed = gate.passed and not inspection.errors and gate.proven > 0
-        note = f"{gate.proven} proven, {len(gate.excuses)} accepted by exceptions"
+        note = f"{gate.proven} proven, {len(gate.accepted)} accepted by exceptions"
         yield Case("gate", gate.require, "pass" if passed else "failure", "gate", note)
 
 

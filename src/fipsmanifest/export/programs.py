@@ -14,7 +14,7 @@ from .documents import InspectedFile, Inspection, Source
 if TYPE_CHECKING:
     from ..model.manifest import Crypto, File, Module
 
-#: Verdicts that need no excuse: the gate passes them without an exception (`docs/gate.md`).
+#: Verdicts that need no exception: the gate passes them without an exception (`docs/gate.md`).
 HARMLESS = frozenset({Verdict.PROVEN, Verdict.NO_CRYPTO, Verdict.NOT_GO})
 
 

@@ -40,7 +40,9 @@ def _of_inspection(source: Source, inspection: Inspection) -> Iterator[Metric]:
     if gate is not None:
         passed = gate.passed and not inspection.errors and gate.proven > 0
         yield single("fipsmanifest_gate_passed", "1 if the gate passed, else 0.", int(passed))
-        yield single("fipsmanifest_gate_excepted", "Programs and containers accepted by exceptions.", len(gate.excuses))
+        yield single(
+            "fipsmanifest_gate_excepted", "Programs and containers accepted by exceptions.", len(gate.accepted)
+        )
 
 
 def _of_manifest(source: Source, manifest: Manifest) -> Iterator[Metric]:

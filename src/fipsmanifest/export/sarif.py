@@ -73,13 +73,13 @@ def _rule(rule: str) -> dict[str, Any]:
 
 def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
     document = source.document
-    excused: dict[tuple[str, str | None], str] = {}
+    excepted: dict[tuple[str, str | None], str] = {}
     accepted: set[str] = set()
     refused: dict[tuple[str, str | None], Failure] = {}
     if isinstance(document, Inspection):
         refused = document.refused
         if document.gate is not None:
-            excused = {(item.path, item.container): item.reason for item in document.gate.excuses}
+            excepted = {(item.path, item.container): item.reason for item in document.gate.accepted}
     elif isinstance(document, Manifest):
         accepted = {item.name for item in document.components if item.requirement in ("known", "module")}
     for program in programs(source):
@@ -88,10 +88,10 @@ def _of_programs(source: Source) -> Iterator[dict[str, Any]]:
             # Also a proven program: its module may be one that the gate does not accept.
             yield _program(program, None, known=False, message=refused[key].message)
         elif not program.harmless:
-            yield _program(program, excused.get(key), known=program.component in accepted)
+            yield _program(program, excepted.get(key), known=program.component in accepted)
 
 
-def _program(program: Program, excused: str | None, *, known: bool, message: str = "") -> dict[str, Any]:
+def _program(program: Program, excepted: str | None, *, known: bool, message: str = "") -> dict[str, Any]:
     text = message or f"'{program.path}' is '{program.verdict}': {program.sentence}"
     result: dict[str, Any] = {
         "ruleId": _token(program.code),
@@ -102,8 +102,8 @@ def _program(program: Program, excused: str | None, *, known: bool, message: str
         "partialFingerprints": {"fipsmanifest/v1": _fingerprint(program.container, program.path, program.code)},
         "properties": {"verdict": str(program.verdict), "sha256": program.sha256, "component": program.component},
     }
-    if excused is not None:
-        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": visible(excused) or "-"}]
+    if excepted is not None:
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": visible(excepted) or "-"}]
     return result
 
 
@@ -143,7 +143,7 @@ def _notifications(source: Source) -> Iterator[dict[str, Any]]:
     if isinstance(document, Inspection):
         for item in document.unopened:
             where = f"{item.path} in {item.container}" if item.container else item.path
-            if not _is_excused(document, item.path, item.container):
+            if not _is_excepted(document, item.path, item.container):
                 yield _notification(f"{where} was not opened ({item.format}): {item.reason}")
         for failure in document.errors:
             if failure.path is None:
@@ -152,10 +152,10 @@ def _notifications(source: Source) -> Iterator[dict[str, Any]]:
         yield _notification("No program was found, so nothing is proven.")
 
 
-def _is_excused(inspection: Inspection, path: str, container: str | None) -> bool:
+def _is_excepted(inspection: Inspection, path: str, container: str | None) -> bool:
     gate = inspection.gate
     return gate is not None and any(
-        (item.path, item.container, item.verdict) == (path, container, "unopened") for item in gate.excuses
+        (item.path, item.container, item.verdict) == (path, container, "unopened") for item in gate.accepted
     )
 
 

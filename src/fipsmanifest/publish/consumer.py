@@ -25,8 +25,8 @@ _FIND_WRITER = "Find out who wrote it."
 _MEMO_BYTES = 4 * 1024 * 1024
 
 
-class Signer(Protocol):
-    """The signer of an object, and the time of the signature."""
+class VerifiedSignature(Protocol):
+    """A valid signature, as `fipsmanifest.trust.verify` returns it: its key and time."""
 
     @property
     def fingerprint(self) -> str:
@@ -37,8 +37,8 @@ class Signer(Protocol):
         """The signature's own time."""
 
 
-class Signed(Signer, Protocol):
-    """A verified manifest signature with the bytes that it covers."""
+class VerifiedPayload(VerifiedSignature, Protocol):
+    """A signature with the bytes that it covers, as `fipsmanifest.trust.verify` returns it."""
 
     @property
     def payload(self) -> bytes:
@@ -53,9 +53,9 @@ class Signed(Signer, Protocol):
 class Consumer:
     """The checks that a consumer makes; both raise `NotTrusted`, or `Incomplete` if gpgv cannot be run."""
 
-    manifest: Callable[[bytes], Signed]
+    manifest: Callable[[bytes], VerifiedPayload]
     """Checks a cleartext-signed manifest."""
-    tool: Callable[[bytes, bytes], Signer]
+    tool: Callable[[bytes, bytes], VerifiedSignature]
     """Checks the tool's bytes against its detached signature, in this order."""
     trusts: Callable[[str, str], bool]
     """Returns whether the key with this fingerprint is not revoked in a role (``manifest``, ``tool``)."""
@@ -90,12 +90,12 @@ class _Memo:
     at most `_MEMO_BYTES` of signed files. May be called from several threads.
     """
 
-    def __init__(self, verify: Callable[[bytes], Signed]) -> None:
+    def __init__(self, verify: Callable[[bytes], VerifiedPayload]) -> None:
         self._verify = verify
-        self._results: dict[bytes, tuple[int, Signed]] = {}
+        self._results: dict[bytes, tuple[int, VerifiedPayload]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, data: bytes) -> Signed:
+    def __call__(self, data: bytes) -> VerifiedPayload:
         digest = hashlib.sha256(data).digest()
         with self._lock:
             if digest in self._results:
@@ -122,8 +122,8 @@ def as_retired(trust: Trust, fingerprint: str | None = None) -> Trust:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedManifest:
-    """A manifest whose signature was verified."""
+class StoredManifest:
+    """A manifest of a bucket whose signature was verified and whose content matches its key."""
 
     payload: bytes
     """The canonical document."""
@@ -150,7 +150,7 @@ def require_unexpired(manifest: Manifest, now: datetime) -> None:
         )
 
 
-def read_manifest(data: bytes, consumer: Consumer, expected: ManifestId | ReleaseId) -> VerifiedManifest:
+def read_manifest(data: bytes, consumer: Consumer, expected: ManifestId | ReleaseId) -> StoredManifest:
     """Verify a signed manifest, and check that its content matches its key.
 
     Of a release, as under a pointer, any serial is accepted. Raises `NotTrusted`.
@@ -173,7 +173,7 @@ def read_manifest(data: bytes, consumer: Consumer, expected: ManifestId | Releas
     if not is_of_el(name, manifest.el):
         raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", _FIND_WRITER, reason="wrong-release")
     signer = consumer.user_id(signed.fingerprint)
-    return VerifiedManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
+    return StoredManifest(signed.payload, signed.manifest, manifest, signed.fingerprint, signed.signed_at, signer)
 
 
 def is_of_el(name: str, el: int) -> bool:
@@ -182,7 +182,7 @@ def is_of_el(name: str, el: int) -> bool:
     return not digits or any(run.startswith(str(el)) for run in digits)
 
 
-def read_tool(data: bytes, signature: bytes, consumer: Consumer, version: str) -> Signer:
+def read_tool(data: bytes, signature: bytes, consumer: Consumer, version: str) -> VerifiedSignature:
     """Verify a tool, and check that it states the version of its key, which the signature does not cover.
 
     Return the signer. Raises `NotTrusted`.
@@ -198,7 +198,7 @@ def read_tool(data: bytes, signature: bytes, consumer: Consumer, version: str) -
     return signer
 
 
-def tool_signer(data: bytes, signature: bytes, consumer: Consumer, version: str) -> Signer | None:
+def tool_signer(data: bytes, signature: bytes, consumer: Consumer, version: str) -> VerifiedSignature | None:
     """Return the signer of a tool; None if the signature is invalid, or the tool has another version."""
     try:
         return read_tool(data, signature, consumer, version)

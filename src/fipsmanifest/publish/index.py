@@ -21,7 +21,7 @@ from ..model.identity import ManifestId
 from ..model.manifest import File, Manifest, Module
 from ..sign.sigstore import SUFFIX
 from . import layout
-from .consumer import VerifiedManifest
+from .consumer import StoredManifest
 from .layout import SigstoreKey, ToolKey
 
 SCHEMA = "fipsmanifest/index/v1"
@@ -261,7 +261,7 @@ def newest(published: PublishedContents) -> dict[str, PublishedManifest]:
 
 
 def describe(
-    key: str, name: str, data: bytes, signed: VerifiedManifest, before: VerifiedManifest | None
+    key: str, name: str, data: bytes, signed: StoredManifest, before: StoredManifest | None
 ) -> PublishedManifest:
     """Return the record of a verified manifest whose signed file is ``data``.
 
@@ -339,7 +339,7 @@ def _certificates_of(modules: Iterable[Module]) -> tuple[str, ...]:
     return tuple(f"{standard} certificate {number}" for standard, number in sorted(certificates))
 
 
-def _changes(before: VerifiedManifest, after: VerifiedManifest) -> tuple[str, ...]:
+def _changes(before: StoredManifest, after: StoredManifest) -> tuple[str, ...]:
     differences = [
         difference
         for difference in compare(before.content, after.content)

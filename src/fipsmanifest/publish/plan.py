@@ -13,7 +13,15 @@ from ..model.identity import ManifestId
 from . import bundles, index, layout
 from .action import Action, Kind, Step, foreign, lost, same
 from .bucket import MAX_OBJECT
-from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, require_unexpired, tool_signer
+from .consumer import (
+    Consumer,
+    StoredManifest,
+    VerifiedSignature,
+    read_manifest,
+    read_tool,
+    require_unexpired,
+    tool_signer,
+)
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
 from .request import ManifestToPublish, PublishRequest, ToolToPublish
@@ -185,7 +193,7 @@ def _order(action: Action) -> tuple[Step, int, str]:
     return action.step, place, action.key
 
 
-def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> VerifiedManifest:
+def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> StoredManifest:
     signed = read_manifest(manifest.signed, consumer, manifest.id)
     if manifest.id.serial > 1 and not signed.document.reason:
         raise Refused(
@@ -195,7 +203,7 @@ def _check(manifest: ManifestToPublish, consumer: Consumer, now: datetime) -> Ve
     return signed
 
 
-def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> VerifiedManifest | None:
+def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) -> StoredManifest | None:
     """Return the published manifest with the highest lower serial that verifies, or None."""
     for serial in there.serials(manifest.id.release):
         earlier = manifest.id.release.issue(serial)
@@ -208,7 +216,7 @@ def _before(manifest: ManifestToPublish, there: Snapshot, consumer: Consumer) ->
     return None
 
 
-def _require_tool(manifest: ManifestToPublish, signed: VerifiedManifest, tools: list[index.PublishedTool]) -> None:
+def _require_tool(manifest: ManifestToPublish, signed: StoredManifest, tools: list[index.PublishedTool]) -> None:
     named = signed.document.tool
     if not any((tool.version, tool.sha256) == (named.version, named.sha256) for tool in tools):
         raise Refused(
@@ -238,9 +246,7 @@ def _tool_files(tool: ToolToPublish, there: Snapshot, consumer: Consumer) -> Ite
             yield Action(Kind.CONFLICT, key, Step.TOOL_FILES, data, stored.token, sentence)
 
 
-def _manifest_file(
-    manifest: ManifestToPublish, signed: VerifiedManifest, there: Snapshot, consumer: Consumer
-) -> Action:
+def _manifest_file(manifest: ManifestToPublish, signed: StoredManifest, there: Snapshot, consumer: Consumer) -> Action:
     """Plan the file that never changes. A stored file is the same if it verifies and covers the same payload."""
     stored = there.objects.get(manifest.key)
     if stored is None:
@@ -252,7 +258,7 @@ def _manifest_file(
         detail = f"{len(manifest.signed)} bytes"
         create = Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
         return _unless_spent(create, record, there)
-    published: VerifiedManifest | None = None
+    published: StoredManifest | None = None
     try:
         published = read_manifest(stored.data, consumer, manifest.id)
         if published.payload == signed.payload:
@@ -288,14 +294,16 @@ def _index(contents: index.PublishedContents, there: Snapshot) -> Iterator[Actio
             yield foreign(key, step, stored, there.address)
 
 
-def _differ(key: str, there: Snapshot, before: bytes, was: Signer | None, after: bytes, ours: Signer) -> str:
+def _differ(
+    key: str, there: Snapshot, before: bytes, was: VerifiedSignature | None, after: bytes, ours: VerifiedSignature
+) -> str:
     return (
         f"{key} in {there.address} has SHA-256 {_sha256(before)}{_signed_by(was)}; "
         f"the object to publish has SHA-256 {_sha256(after)}{_signed_by(ours)}."
     )
 
 
-def _signed_by(signer: Signer | None) -> str:
+def _signed_by(signer: VerifiedSignature | None) -> str:
     # A dry run compares unsigned objects.
     if signer is None or not signer.fingerprint:
         return ""

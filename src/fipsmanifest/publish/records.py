@@ -12,7 +12,7 @@ from ..errors import NotTrusted
 from ..model.identity import ManifestId
 from . import index, layout
 from .bucket import Stored
-from .consumer import Consumer, VerifiedManifest, read_manifest
+from .consumer import Consumer, StoredManifest, read_manifest
 from .index import PublishedManifest
 
 #: More threads than cores, since small remote objects are limited by latency.
@@ -43,7 +43,7 @@ class _Read:
     """A verified manifest with its signed file."""
 
     data: bytes
-    signed: VerifiedManifest
+    signed: StoredManifest
 
 
 class Recorder:
@@ -67,7 +67,7 @@ class Recorder:
     def records(self, keys: Iterable[str]) -> Iterator[PublishedManifest]:
         """Yield the records of the manifests in ``keys`` that verify, ordered by serial; other keys are skipped."""
         last: PublishedManifest | None = None
-        document: VerifiedManifest | None = None
+        document: StoredManifest | None = None
         manifests = {key: what for key in keys if isinstance(what := layout.read_key(key), ManifestId)}
         for key, found in in_parallel(self._resolve, sorted(manifests, key=lambda key: manifests[key])):
             if found is None:

@@ -15,7 +15,7 @@ from ..errors import Conflict, NotTrusted, ValidationFailed
 from ..model.identity import ManifestId, ReleaseId
 from . import bundles, index, layout
 from .bucket import Bucket, Entry, NotAnObject, Stored
-from .consumer import Consumer, Signer, VerifiedManifest, read_manifest, read_tool, tool_signer
+from .consumer import Consumer, StoredManifest, VerifiedSignature, read_manifest, read_tool, tool_signer
 from .index import Published, PublishedBundle, PublishedManifest
 from .layout import ToolKey
 from .page import is_written_with
@@ -45,7 +45,7 @@ class Snapshot:
         """Return the stored and the withdrawn serials of a release, the highest first."""
         return _serials([*self.entries, *self.published.withdrawn], release)
 
-    def manifest(self, wanted: ManifestId, consumer: Consumer) -> tuple[bytes, VerifiedManifest] | None:
+    def manifest(self, wanted: ManifestId, consumer: Consumer) -> tuple[bytes, StoredManifest] | None:
         """Return a manifest, signed file and content, if its object was read, else None.
 
         Raises `NotTrusted` if it does not verify.
@@ -133,7 +133,7 @@ def _remembered(indexed: Stored | None) -> index.PublishedContents:
 
 def published_manifest(
     bucket: Bucket, wanted: ManifestId | ReleaseId, consumer: Consumer
-) -> tuple[bytes, VerifiedManifest] | None:
+) -> tuple[bytes, StoredManifest] | None:
     """Return a manifest, or the newest of a release, as signed file and verified manifest; None if it is not published.
 
     Raises `NotTrusted` if it does not verify, `Incomplete` if the bucket cannot be read.
@@ -152,7 +152,7 @@ def published_manifest(
     return stored.data, _verified(stored, key, bucket.describe(), consumer)
 
 
-def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> VerifiedManifest:
+def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> StoredManifest:
     """Verify the manifest under ``key``. Raises `NotTrusted` that names key and bucket."""
     what = layout.read_key(key)
     if not isinstance(what, ManifestId | ReleaseId):
@@ -168,7 +168,7 @@ def withdrawn_from(bucket: Bucket) -> frozenset[str]:
     return frozenset(_remembered(bucket.get(layout.INDEX_JSON)).withdrawn)
 
 
-def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> Signer | None:
+def published_tool_signer(version: str, there: Snapshot, consumer: Consumer) -> VerifiedSignature | None:
     """Return the signer of a published tool, if its files were read and its signature is valid, else None."""
     data, signature = (there.objects.get(layout.tool(version, suffix)) for suffix in ("", ".asc"))
     return tool_signer(data.data, signature.data, consumer, version) if data and signature else None

@@ -67,8 +67,8 @@ class PublicKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """A signature that holds."""
+class BundleSignature:
+    """The valid signature of a Sigstore bundle."""
 
     key: PublicKey
     """The key that made it."""
@@ -93,7 +93,7 @@ class SigningKey:
         return bundle
 
 
-def verify(data: bytes, digest: bytes, keys: Sequence[PublicKey]) -> Verified:
+def verify(data: bytes, digest: bytes, keys: Sequence[PublicKey]) -> BundleSignature:
     """Verify the bundle ``data`` of a file with this SHA-256 digest, by one of ``keys``.
 
     Raises `NotTrusted` for a bundle that is malformed, of another kind, of other bytes, or by another key, and
@@ -112,7 +112,9 @@ def verify(data: bytes, digest: bytes, keys: Sequence[PublicKey]) -> Verified:
             "Get file and bundle again, from one address." if known else "Name the publisher's public key.",
             reason="bad-signature" if known else "unknown-key",
         )
-    return Verified(key, tuple(f"The bundle has {what}, which are not verified here." for what in bundle.unchecked))
+    return BundleSignature(
+        key, tuple(f"The bundle has {what}, which are not verified here." for what in bundle.unchecked)
+    )
 
 
 def check_digest(bundle: sigstore.Bundle, digest: bytes) -> None:

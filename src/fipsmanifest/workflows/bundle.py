@@ -81,7 +81,7 @@ def _get(bucket: Bucket, key: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
+class ReleaseBundle:
     """A bundle with a summary of its manifest."""
 
     data: bytes
@@ -94,7 +94,7 @@ class Bundle:
     """The time of the manifest's signature."""
 
 
-def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
+def pack(definition: Definition, parts: Parts, trust: Trust) -> ReleaseBundle:
     """Verify the parts, and return the bundle; its bytes depend on the parts only.
 
     Raises `NotTrusted`, also for the manifest of another name and for a tool that is older than the manifest's.
@@ -129,7 +129,7 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> Bundle:
     for one in certificates:
         files[f"certificates/{one.primary.fingerprint}.asc"] = (armor(one.packets, b"PUBLIC KEY BLOCK"), 0o644)
     data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
-    return Bundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
+    return ReleaseBundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
 
 
 def _require_tool_of(manifest: Mapping[str, Any], version: str, sha256: str) -> None:

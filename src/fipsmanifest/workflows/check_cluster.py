@@ -219,7 +219,7 @@ def scheduled(request: Request, image: str, schedule: str, arguments: Sequence[s
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
-def _describe(given: verification.Document, verified: verification.Verified) -> dict[str, Any]:
+def _describe(given: verification.Document, verified: verification.VerifiedDocument) -> dict[str, Any]:
     manifest = verified.manifest or {}
     return {
         "file": visible(given.name),

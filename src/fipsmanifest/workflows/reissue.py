@@ -18,7 +18,7 @@ from ..model.manifest import canonical
 from ..progress import SILENT, Progress
 from ..publish import layout
 from ..publish.bucket import Bucket
-from ..publish.consumer import Consumer, VerifiedManifest, as_retired, is_of_el, require_unexpired
+from ..publish.consumer import Consumer, StoredManifest, as_retired, is_of_el, require_unexpired
 from ..publish.plan import Plan
 from ..publish.publisher import publish
 from ..publish.request import ManifestToPublish, PublishRequest, ToolToPublish
@@ -158,7 +158,7 @@ def _signed_for_cosign(manifest: ManifestToPublish, tool: ToolFile | None, signe
 
 
 def _is_made(
-    newest: VerifiedManifest,
+    newest: StoredManifest,
     below: int,
     release: ReleaseId,
     reason: str,
@@ -194,7 +194,7 @@ def _beside(release: ReleaseId, serial: int, step: int, withdrawn: frozenset[str
     return serial
 
 
-def _kept(manifest: VerifiedManifest) -> dict[str, Any]:
+def _kept(manifest: StoredManifest) -> dict[str, Any]:
     """Return the content that a reissue does not change; the tool is compared separately."""
     return {key: value for key, value in manifest.content.items() if key not in _RENEWED}
 

@@ -47,7 +47,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedDocument:
     """The result of a successful verification."""
 
     kind: Literal["manifest", "tool"]
@@ -136,7 +136,7 @@ def is_tool(data: bytes) -> bool:
 
 def verify(
     document: Document, trust: Trust, bindings: Bindings | None = None, fingerprint: str | None = None
-) -> Verified:
+) -> VerifiedDocument:
     """Verify a document; ``bindings`` are the expected values of a manifest, and ignored for a tool.
 
     Raises `NotTrusted`, also for a tool in a file or at an address that is named as a manifest is, and `Incomplete` if
@@ -145,11 +145,11 @@ def verify(
     _check_kind(document)
     if not is_tool(document.data):
         signed = verify_cleartext(document.data, trust, fingerprint=fingerprint, bindings=bindings or Bindings())
-        return Verified("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
+        return VerifiedDocument("manifest", signed.signature, signed.manifest, signed.payload, signed.warnings)
     if document.signature is None:
         raise NotTrusted("The node tool has no detached signature.", "Put its .asc file next to it.", reason="unsigned")
     signature = verify_detached(document.data, document.signature, trust, "tool", fingerprint=fingerprint)
-    return Verified("tool", signature, None, document.data, signature.warnings)
+    return VerifiedDocument("tool", signature, None, document.data, signature.warnings)
 
 
 def verify_bundle(document: Document, key: cosign.PublicKey, bindings: Bindings | None = None) -> VerifiedBundle:
