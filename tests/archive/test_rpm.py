@@ -12,7 +12,7 @@ import pytest
 
 from fipsmanifest.archive import rpm, rpmheader
 from fipsmanifest.archive.limits import Limits
-from fipsmanifest.archive.member import Member
+from fipsmanifest.archive.member import Member, Rejected
 from fipsmanifest.errors import Incomplete, Refused
 from tests.support import upstream
 from tests.support.upstream import Parts
@@ -137,6 +137,35 @@ def test_an_entry_that_does_not_belong_is_refused(simple: Path, tmp_path: Path, 
     bad = repacked(simple, lambda archive: extra + archive).write(tmp_path / "bad.rpm")
     with pytest.raises(Refused, match=rf"bad\.rpm.*{story}"):
         read(bad)
+
+
+def test_all_that_header_and_payload_do_not_agree_on_is_listed_and_the_rest_is_read(
+    simple: Path, tmp_path: Path
+) -> None:
+    def changed(archive: bytes) -> bytes:
+        first = archive.index(b"070701", 6)
+        assert b"etc/kubelet.conf\0" in archive[:first]
+        return b"".join((entry(b"./usr/bin/unlisted", b"x"), entry(b"./var/log/kubelet.log", b"x"), archive[first:]))
+
+    bad = repacked(simple, changed).write(tmp_path / "bad.rpm")
+    found = list(rpm.entries(bad))
+    errors = [item.error.message for item in found if isinstance(item, Rejected)]
+    assert [error.partition(": ")[2] for error in errors[1:]] == [
+        "'/var/log/kubelet.log' is a ghost, and has content in its payload.",
+        "'/etc/kubelet.conf' is in its header, but its payload has no content for it.",
+    ]
+    assert "'./usr/bin/unlisted' in its payload, but not in its header" in errors[0]
+    assert "/usr/bin/kubelet" in [item.path for item in found if isinstance(item, Member)]
+
+
+def test_each_file_of_a_header_that_no_package_may_have_is_listed(links: Path, tmp_path: Path) -> None:
+    parts = Parts.of(links)
+    kind, count, modes = upstream.read_entries(parts.header)[1030]
+    bad = parts.edited(1030, (kind, count, b"\x71\xff" * 2 + modes[4:])).write(tmp_path / "bad.rpm")
+    found = list(rpm.entries(bad))
+    errors = [item.error.message for item in found if isinstance(item, Rejected)]
+    assert sum("is of an unknown type" in error for error in errors) == 2
+    assert {item.path for item in found if isinstance(item, Member)} < set(read(links))
 
 
 def test_a_link_target_or_size_other_than_the_headers_is_refused(simple: Path, tmp_path: Path) -> None:

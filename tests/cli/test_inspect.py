@@ -627,7 +627,7 @@ class TestGate:
             (
                 '[[exceptions]]\npath = "x"\nverdict = "plain"\nreason = "r"\n'
                 '[[exceptions]]\npth = "x"\nverdict = "plain"\nreason = "r"\n',
-                "unknown key 'pth' in exception 2; known keys: container, path, reason, verdict",
+                "unknown key 'pth' in exception 2; known keys: container, format, path, reason, verdict",
             ),
             ('[[exceptions]]\npath = "x"\nverdict = "unreadable"\nreason = "r"\n', "cannot be read"),
             ("exceptions = 1\n", "it has no [[exceptions]]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -111,3 +112,11 @@ class Rejections:
 
 #: What a reader yields.
 Item = Member | Unread | Rejected
+
+
+def strict(items: Iterable[Member | Rejected]) -> Iterator[Member]:
+    """Yield the members of ``items``. Raises the error of the first that is `Rejected`."""
+    for item in items:
+        if isinstance(item, Rejected):
+            raise item.error
+        yield item

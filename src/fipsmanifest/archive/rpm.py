@@ -8,7 +8,7 @@ bytes themselves; it is checked where the package is authenticated.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from typing import BinaryIO
 from ..errors import Incomplete, Refused
 from . import cpio, decompress, paths, rpmheader
 from .limits import DEFAULT, Limits
-from .member import Mark, Member, MemberType
+from .member import Mark, Member, MemberType, Rejected, strict
 
 #: RPMFILE_* (rpmfiles.h).
 _CONFIG, _DOC, _GHOST, _LICENSE, _README = 1 << 0, 1 << 1, 1 << 6, 1 << 7, 1 << 8
@@ -72,11 +72,17 @@ class _File:
 
 
 def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
+    """Yield each file of the package at ``path`` as `entries` does; raises `Refused` for the first that is rejected."""
+    return strict(entries(path, name, limits))
+
+
+def entries(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Member | Rejected]:
     """Yield each file of the package at ``path``; ghosts, which have no content, come first.
 
-    Of several hard links to one file the last comes as the file, and the others right after it. ``name`` is what
-    errors call the package, otherwise its file's name. Raises `Refused` for what no package should have, `Incomplete`
-    where the file cannot be read.
+    Of several hard links to one file the last comes as the file, and the others right after it. What header and payload
+    do not agree on is `Rejected`, where the next entry is certain. ``name`` is what errors call the package, otherwise
+    its file's name. Raises `Refused` for anything else that no package should have, `Incomplete` where the file cannot
+    be read.
     """
     name = name or path.name
     try:
@@ -86,12 +92,15 @@ def members(path: Path, name: str = "", limits: Limits = DEFAULT) -> Iterator[Me
         raise Incomplete(f"{path} cannot be read: {error.strerror}.", "Check the path.", reason="not-read") from error
 
 
-def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member]:
-    """Yield each file of the package that begins at the position of ``file``, as `members`."""
+def read_members(file: BinaryIO, name: str, limits: Limits = DEFAULT) -> Iterator[Member | Rejected]:
+    """Yield each file of the package that begins at the position of ``file``, as `entries`."""
     header = rpmheader.read(file, name).header
-    files = _file_table(header, name, limits)
-    for entry in files:
-        if entry.mark == "ghost":
+    files: list[_File | None] = []
+    for entry in _file_table(header, name, limits):
+        files.append(None if isinstance(entry, Rejected) else entry)
+        if isinstance(entry, Rejected):
+            yield entry
+        elif entry.mark == "ghost":
             yield entry.member(None)
     form = header.string(rpmheader.PAYLOAD_FORMAT) or "cpio"
     if form != "cpio":
@@ -129,34 +138,43 @@ def _payload(file: BinaryIO, compressor: str, name: str, limits: Limits) -> deco
 class _Payload:
     """Matches the entries of a payload with the file table."""
 
-    def __init__(self, files: tuple[_File, ...], name: str, has_inodes: bool) -> None:
+    def __init__(self, files: Sequence[_File | None], name: str, has_inodes: bool) -> None:
+        """Match with ``files`` of the package ``name``, by number; None for one that was rejected."""
         self._has_inodes = has_inodes
         self._files = files
         self._name = name
-        self._numbers = {file.path: number for number, file in enumerate(files)}
+        self._numbers = {file.path: number for number, file in enumerate(files) if file is not None}
         self._seen: set[int] = set()
         self._waiting: dict[tuple[int, ...], list[_File]] = {}
 
-    def members(self, payload: decompress.Reader) -> Iterator[Member]:
-        """Yield the member of each entry. Raises `Refused` where payload and header differ."""
+    def members(self, payload: decompress.Reader) -> Iterator[Member | Rejected]:
+        """Yield the member of each entry, as `Rejected` where payload and header differ."""
         for entry in cpio.entries(payload, self._name, self._size):
-            file = self._match(entry)
-            if self._waits(entry, file):
+            try:
+                file = self._match(entry)
+                if file is None or self._waits(entry, file):
+                    continue
+                self._check_size(entry, file)
+            except Refused as error:
+                yield Rejected(error)
                 continue
-            self._check_size(entry, file)
             yield file.member(entry)
             identity = file.links if entry.number is not None else entry.identity
             yield from (_link(link, file) for link in self._waiting.pop(identity, ()))
         # Padding may follow the trailer. Reading it has the decompressor check its own checksum.
+        behind = False
         while data := payload.read(1 << 20):
-            if data.strip(b"\0"):
-                raise Refused(
-                    f"{self._name} has data behind the end of its payload.", _ADVICE, reason="ambiguous-archive"
-                )
-        missing = [file for number, file in enumerate(self._files) if number not in self._seen and file.mark != "ghost"]
-        left = [*missing, *(link for links in self._waiting.values() for link in links)]
-        if left:
-            raise self._wrong(left[0], "is in its header, but its payload has no content for it")
+            behind = behind or bool(data.strip(b"\0"))
+        if behind:
+            why = "has data behind the end of its payload"
+            yield Rejected(Refused(f"{self._name} {why}.", _ADVICE, reason="ambiguous-archive"))
+        unseen = (file for number, file in enumerate(self._files) if number not in self._seen)
+        for file in (*(file for file in unseen if file is not None and file.mark != "ghost"), *self._left()):
+            yield Rejected(self._wrong(file, "is in its header, but its payload has no content for it"))
+
+    def _left(self) -> Iterator[_File]:
+        """Yield the hard links whose content did not come."""
+        return (link for links in self._waiting.values() for link in links)
 
     def _waits(self, entry: cpio.Entry, file: _File) -> bool:
         """Keep a hard link back until its content comes: both formats have that with the last of them only."""
@@ -180,6 +198,7 @@ class _Payload:
     def _size(self, number: int) -> int:
         file = self._files[number] if number < len(self._files) else None
         if file is None:
+            # What has no size has no end either.
             raise Refused(
                 f"{self._name} has a payload entry for file number {number}, which it does not have.",
                 _ADVICE,
@@ -188,7 +207,8 @@ class _Payload:
         # rpmfiArchiveRead's rule: of hard links, only the last has content.
         return file.size if file.type not in _EMPTY and file.links[-1:] in ((), (number,)) else 0
 
-    def _match(self, entry: cpio.Entry) -> _File:
+    def _match(self, entry: cpio.Entry) -> _File | None:
+        """Return the file that an entry is for; None for one that was rejected in the header."""
         path = None if entry.number is not None else paths.normalise(entry.name, "/", self._name)
         number = entry.number if path is None else self._numbers.get(path)
         if number is None:
@@ -198,13 +218,15 @@ class _Payload:
                 reason="damaged-archive",
             )
         file = self._files[number]
+        if file is None:
+            return None
         if number in self._seen:
             raise self._wrong(file, "is twice in its payload")
+        self._seen.add(number)
         if file.mark == "ghost":
             raise self._wrong(file, "is a ghost, and has content in its payload")
         if entry.number is None and _TYPES.get(stat.S_IFMT(entry.mode)) != file.type:
             raise self._wrong(file, "is of one type in its header and of another in its payload")
-        self._seen.add(number)
         return file
 
     def _check_size(self, entry: cpio.Entry, file: _File) -> None:
@@ -232,8 +254,11 @@ def _text(entry: cpio.Entry) -> str:
     return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
-def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> tuple[_File, ...]:
-    """Read the header's files. Raises `Refused` where its columns do not fit together or hold what is not allowed."""
+def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> Iterator[_File | Rejected]:
+    """Yield the header's files, as `Rejected` one that no package may have.
+
+    Raises `Refused` where the columns do not fit together.
+    """
     bases = header.strings(rpmheader.BASE_NAMES)
     folders = header.strings(rpmheader.DIRECTORY_NAMES)
     indexes = header.integers(rpmheader.DIRECTORY_INDEXES)
@@ -251,15 +276,19 @@ def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> tuple[_F
     if len(bases) > limits.members:
         raise Refused(f"{name} has more than {limits.members} files.", _ADVICE, reason="too-large")
     links = _hard_links(header, modes, flags, name)
-    files = tuple(
-        _file(folders[index] + base, mode, size, target, flag, links.get(number, ()), name)
-        for number, (base, index, mode, flag, target, size) in enumerate(
-            zip(bases, indexes, modes, flags, targets, sizes, strict=True)
-        )
-    )
-    if len({file.path for file in files}) != len(files):
-        raise Refused(f"{name} is not a valid RPM: its file table has a path twice.", _ADVICE, reason="damaged-archive")
-    return files
+    paths_so_far: set[str] = set()
+    rows = zip(bases, indexes, modes, flags, targets, sizes, strict=True)
+    for number, (base, index, mode, flag, target, size) in enumerate(rows):
+        try:
+            file = _file(folders[index] + base, mode, size, target, flag, links.get(number, ()), name)
+            if file.path in paths_so_far:
+                why = f"its file table has a path twice, {paths.shown(file.path)}"
+                raise Refused(f"{name} is not a valid RPM: {why}.", _ADVICE, reason="damaged-archive")
+        except Refused as error:
+            yield Rejected(error)
+            continue
+        paths_so_far.add(file.path)
+        yield file
 
 
 def _hard_links(

@@ -21,7 +21,7 @@ from . import tarextended, tarsparse
 from .decompress import reader
 from .embedded import Embedded
 from .limits import DEFAULT, Limits
-from .member import Content, Member, MemberType, Rejected
+from .member import Content, Member, MemberType, Rejected, strict
 from .paths import check_link, normalise, shown
 from .tarextended import Extended
 from .tarheader import (
@@ -157,7 +157,7 @@ def members(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT
     it. Raises `Refused`, naming the member, for one that unpackers read differently, a name that leads out of the
     root, an unknown type, too many members, more bytes than ``limits`` allow, and a tar that is damaged or cut.
     """
-    return _strict(entries(stream, root=root, archive=archive, limits=limits))
+    return strict(entries(stream, root=root, archive=archive, limits=limits))
 
 
 def entries(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT) -> Iterator[Member | Rejected]:
@@ -183,20 +183,13 @@ def entries(stream: Stream, *, root: str, archive: str, limits: Limits = DEFAULT
         _Content(stream, -stored.size % BLOCK, archive, name).skip()
 
 
-def _strict(items: Iterator[Member | Rejected]) -> Iterator[Member]:
-    for item in items:
-        if isinstance(item, Rejected):
-            raise item.error
-        yield item
-
-
 def tarball_members(path: Path, *, root: str = "/", archive: str = "", limits: Limits = DEFAULT) -> Iterator[Member]:
     """Yield the members of a tar file, compressed or not, as `members` does.
 
     Raises besides `Refused` for an archive without a single file or link, and `Incomplete` where the file cannot be
     read.
     """
-    return _strict(tarball_entries(path, root=root, archive=archive, limits=limits))
+    return strict(tarball_entries(path, root=root, archive=archive, limits=limits))
 
 
 def tarball_entries(

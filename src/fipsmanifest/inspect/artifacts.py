@@ -209,7 +209,7 @@ def files_of(artifact: Artifact) -> tuple[str, ...]:
 def _units(artifact: Artifact, inspector: Inspector, cache: Cache) -> Iterator[_Unit]:
     match artifact.kind:
         case "rpm":
-            read = _all_members(artifact, lambda: rpm.members(artifact.path, artifact.name), inspector, cache)
+            read = _all_members(artifact, lambda: rpm.entries(artifact.path, artifact.name), inspector, cache)
             yield _Unit(_key(artifact), artifact.name, artifact.size, read)
         case "tarball":
 
