@@ -26,6 +26,7 @@ from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.nested import MAX_DEPTH, LocatedFinding, Outcome, UnopenedContainer
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.table import load
+from fipsmanifest.model.finding import Verdict
 from tests.support import edits, programs, toolchains, upstream
 from tests.support.registry import make_image, make_layer, skopeo
 from tests.support.zips import Archive, Part
@@ -490,8 +491,69 @@ def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program(
 def test_what_an_image_has_the_loader_load_is_evidence(
     tmp_path: Path, variables: list[str], codes: list[str] | None
 ) -> None:
-    files = {"bin/boring": programs.boring().read_bytes()}
-    make_image(tmp_path / "layout", "v1", {"amd64": [make_layer(files)]}, runtime={"Env": variables})
-    (found,) = (item.finding for item in look(tmp_path, tmp_path / "layout") if isinstance(item, LocatedFinding))
+    assert loading(tmp_path, [make_layer({"bin/boring": programs.boring().read_bytes()})], Env=variables) == codes
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [
+        (["env", "LD_PRELOAD=/lib/other.so", "/bin/boring"], ["image-preload"]),
+        (["sh", "-c", "export LD_LIBRARY_PATH='/opt'; exec /bin/boring"], ["image-library-path"]),
+        (
+            ["/lib64/ld-linux-x86-64.so.2", "--audit", "/lib/a.so", "--preload=/b.so", "/x"],
+            ["image-audit", "image-preload"],
+        ),
+        (["/bin/boring", "--audit-log", "LD_PRELOAD="], None),
+    ],
+)
+def test_what_a_command_of_an_image_has_the_loader_load_is_evidence(
+    tmp_path: Path, command: list[str], codes: list[str] | None
+) -> None:
+    layer = make_layer({"bin/boring": programs.boring().read_bytes()})
+    assert loading(tmp_path, [layer], Entrypoint=command) == codes
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "codes"),
+    [
+        ({"etc/ld.so.preload": b"/opt/x.so\n"}, {}, ["image-preload-file"]),
+        ({}, {"etc/ld.so.preload": b"# none\n\n"}, None),
+        ({"etc/ld.so.preload": b"/opt/x.so\n"}, {"etc/.wh.ld.so.preload": b""}, None),
+        ({"etc/ld.so.preload": b"/opt/x.so\n"}, {"etc/ld.so.preload": b""}, None),
+        ({"etc/ld.so.preload": "opt/list"}, {}, ["image-preload-file"]),
+        ({"opt/ld.so.preload": b"/opt/x.so\n"}, {"etc": "opt"}, ["image-preload-file"]),
+        ({"etc/ld.so.cache": b"glibc-ld.so.cache1.1\0/opt/evil/libc.so.6\0"}, {}, ["image-library-cache"]),
+        ({"etc/ld.so.cache": b"\0/lib/x86_64-linux-gnu/libc.so.6\0/opt/lib/libfoo.so.1\0"}, {}, None),
+        ({"etc/ld.so.conf": b"include /etc/ld.so.conf.d/*.conf\n/usr/lib64/bind9\n"}, {}, None),
+        ({"etc/ld.so.conf.d/x.conf": b"# /a\n/opt/evil\n"}, {}, ["image-library-directory"]),
+        ({"usr/lib64/glibc-hwcaps/x86-64-v2/libc.so.6": b"\x7fELF"}, {}, ["image-library"]),
+        ({"usr/lib64/libc.so.6": b"\x7fELF", "lib/x86_64-linux-gnu/libc.so.6": b"\x7fELF"}, {}, None),
+    ],
+)
+def test_what_files_of_an_image_have_the_loader_load_is_evidence(
+    tmp_path: Path, lower: dict[str, bytes | str], upper: dict[str, bytes | str], codes: list[str] | None
+) -> None:
+    layers = [make_layer({**lower, "bin/boring": programs.boring().read_bytes()}), make_layer(upper)]
+    assert loading(tmp_path, layers) == codes
+
+
+def test_a_hard_link_to_a_list_of_libraries_is_evidence_and_hides_no_program(tmp_path: Path) -> None:
+    (tmp_path / "root/bin").mkdir(parents=True)
+    (tmp_path / "root/bin/boring").write_bytes(programs.boring().read_bytes())
+    (tmp_path / "root/bin/plain").write_bytes(programs.plain().read_bytes())
+    (tmp_path / "root/etc").mkdir()
+    (tmp_path / "root/etc/ld.so.preload").hardlink_to(tmp_path / "root/bin/plain")
+    subprocess.run(["tar", "-C", tmp_path / "root", "-cf", tmp_path / "a.tar", "bin", "etc"], check=True)
+    layers = [(tmp_path / "a.tar").read_bytes(), make_layer({"bin/.wh.plain": b""})]
+    assert loading(tmp_path, layers) == ["image-preload-file"]
+    assert judged(look(tmp_path, tmp_path / "layout"))[f"{tmp_path}/layout: v1|/etc/ld.so.preload"] == "plain"
+
+
+def loading(folder: Path, layers: list[bytes], **runtime: Any) -> object:
+    """Return what is evidence of /bin/boring in an image."""
+    make_image(folder / "layout", "v1", {"amd64": layers}, runtime=runtime)
+    seen = (item.finding for item in look(folder, folder / "layout") if isinstance(item, LocatedFinding))
+    (found,) = (item for item in seen if item.path == "/bin/boring")
     assert found.crypto is not None
-    assert (str(found.crypto.verdict), found.crypto.evidence.get("loading")) == ("proven", codes)
+    assert found.crypto.verdict == Verdict.PROVEN
+    return found.crypto.evidence.get("loading")

@@ -57,7 +57,7 @@ class Entry(Generic[Seen]):
     member: Member
     """Without its content."""
     seen: Seen | None
-    """What ``look`` returned."""
+    """What ``look`` returned; of a hard link, in addition to what it returned for the file."""
 
 
 def _raise(error: Refused) -> None:
@@ -304,7 +304,7 @@ class MergedView(Generic[Seen]):
         elif below_link and self._below_links.get(target, linked) is not linked:
             why = "which is not the same file to every runtime"
         else:
-            return _Node(self._layer, None, linked.target, linked.seen)
+            return _Node(self._layer, None, linked.target, linked.seen, [] if seen is None else [(member.path, seen)])
         raise Refused(
             f"{self.name}: the hard link {shown(member.path)} points to {shown(target)}, {why}.",
             _ADVICE,

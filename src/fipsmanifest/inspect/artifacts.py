@@ -31,6 +31,7 @@ from ..model.artifact import Artifact, Blob, ImagePlatform
 from ..model.finding import Finding
 from ..progress import SILENT, Progress, Task
 from ..state import durable
+from . import loader_files
 from .image_environment import findings_in
 from .inspector import Inspector
 from .nested import ContainerInspector, carried_by_scriptlets
@@ -59,10 +60,13 @@ class _Contents:
 
     finding: Finding | None
     packed: tuple[PackedFile, ...]
+    loading: tuple[str, ...] = ()
+    """Codes of what it has the loader load with all programs of its image."""
 
     def at(self, path: str) -> _Contents:
         """Return the same under another path."""
-        return _Contents(self.finding and self.finding.at(path), tuple(item.at(path) for item in self.packed))
+        packed = tuple(item.at(path) for item in self.packed)
+        return _Contents(self.finding and self.finding.at(path), packed, self.loading)
 
 
 #: The cached result of a unit is a list of these: the members of a package or tarball, or the changes of a layer.
@@ -161,7 +165,8 @@ class Inspection:
             keys = map(_layer_key, platform.layers, platform.diff_ids)
             view = merge((self._running[key].result() for key in keys), artifact.name, rejections.add)
             seen = [contents.at(path) for path, contents in view]
-            findings = tuple(map(findings_in(platform), (item.finding for item in seen if item.finding)))
+            loading = (code for item in seen for code in item.loading)
+            findings = tuple(findings_in(platform, loading, [item.finding for item in seen if item.finding]))
             packed = tuple(packed for item in seen for packed in item.packed)
             gathered.append(InspectedArtifact(artifact, platform.architecture, platform, findings, packed))
         rejections.require_none()
@@ -297,9 +302,10 @@ def _programs(artifact: Artifact, layer: Blob, diff_id: str, inspector: Inspecto
         opener = ContainerInspector(inspector, cache, inspector.spool, task)
 
         def inspect_programs(member: Member) -> _Contents | None:
+            member, loading = loader_files.read(member)
             finding, outcomes = opener.inspect_member(member, inspector.program, artifact.name, 1)
             packed = tuple(packed_files(outcomes, artifact.name, member.path))
-            return _Contents(finding, packed) if finding or packed else None
+            return _Contents(finding, packed, loading) if finding or packed or loading else None
 
         rejections = Rejections(artifact.name)
         changes = read_layer(layer, diff_id, inspect_programs, archive=artifact.name, reject=rejections.add)

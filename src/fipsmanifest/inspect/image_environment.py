@@ -4,54 +4,59 @@ A program with Go's native module reads its FIPS mode from GODEBUG when it start
 default (``internal/godebug``). So a program that is proven is not if the image that it is in switches the mode off: in
 its variables, or in a command that sets the variable first (``env GODEBUG=fips140=off /program``).
 
-What the image has the dynamic loader load with every program is evidence, as the program's own unusual libraries are.
+What the image has the dynamic loader load with every program, by variables, commands or files, is evidence, as the
+program's own unusual libraries are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache, partial
 
 from ..errors import Incomplete
 from ..model.artifact import ImagePlatform
 from ..model.finding import CryptoFacts, Finding, Verdict
 from ..node.checks.injected import switches_fips_off
 from ..oci.strictjson import load_json
+from .loader_files import LIBRARY, replaces_library
 
 #: The commands of an image's configuration (OCI image specification, ``config.md``; docker's Healthcheck).
 _COMMANDS = ("entrypoint", "cmd", "healthcheck")
 _VARIABLE = "GODEBUG"
-#: An assignment among a command's words, or in the text of a shell.
-_ASSIGNMENT = re.compile(_VARIABLE + r"""=["']?([^\s"';&|]*)""")
-
-
 #: Variables of the dynamic loader (ld.so(8)), and the evidence of a program in an image that sets them.
 _LOADER = {"LD_PRELOAD": "image-preload", "LD_AUDIT": "image-audit", "LD_LIBRARY_PATH": "image-library-path"}
+#: The same as options of the loader, where a command starts it with the program as an argument.
+_OPTIONS = {"--preload": "image-preload", "--audit": "image-audit", "--library-path": "image-library-path"}
+_LOADERS = re.compile(r"(?:.*/)?ld(?:-linux|-musl|64|-2|\.so)[^/]*\Z")
+#: An assignment among a command's words, or in the text of a shell.
+_ASSIGNMENT = re.compile(rf"""({"|".join((_VARIABLE, *_LOADER))})=["']?([^\s"';&|]*)""")
 
 
-def findings_in(platform: ImagePlatform) -> Callable[[Finding], Finding]:
-    """Return what turns the finding of a file into that of the file in an image.
+def findings_in(platform: ImagePlatform, loading: Iterable[str], findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings of an image's files as what they are in that image.
 
-    That raises `Incomplete` where the configuration cannot be read, `Refused` where it is not unambiguous JSON.
+    ``loading`` has the codes of what its files have the loader load (`loader_files`). Raises `Incomplete` where the
+    configuration cannot be read, `Refused` where it is not unambiguous JSON.
     """
-    configured = cache(partial(_read, platform))
-
-    def located(finding: Finding) -> Finding:
+    configured: _Environment | None = None
+    findings = list(findings)
+    codes = {*loading, *(LIBRARY for finding in findings if replaces_library(finding.path))}
+    for finding in findings:
         crypto = finding.crypto
         if crypto is None or crypto.verdict is not Verdict.PROVEN or crypto.module is None:
-            return finding
+            yield finding
+            continue
+        configured = configured or _read(platform)
         evidence = dict(crypto.evidence)
-        if configured().loading:
+        if both := sorted(codes | configured.loading):
             own = evidence.get("loading", [])
-            evidence["loading"] = [*(map(str, own) if isinstance(own, list) else ()), *configured().loading]
-        if crypto.module.family == "go-native" and configured().switches_off:
+            evidence["loading"] = [*(map(str, own) if isinstance(own, list) else ()), *both]
+        if crypto.module.family == "go-native" and configured.switches_off:
             evidence["code"] = "native-mode-off-in-image"
-            return replace(finding, crypto=CryptoFacts(Verdict.OTHER_MODULE, None, evidence))
-        return replace(finding, crypto=replace(crypto, evidence=evidence))
-
-    return located
+            yield replace(finding, crypto=CryptoFacts(Verdict.OTHER_MODULE, None, evidence))
+        else:
+            yield replace(finding, crypto=replace(crypto, evidence=evidence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,8 @@ class _Environment:
 
     switches_off: bool
     """Whether GODEBUG turns FIPS mode off."""
-    loading: tuple[str, ...]
-    """The codes of the variables of the loader that are set, sorted."""
+    loading: frozenset[str]
+    """The codes of the variables of the loader that are set."""
 
 
 def _read(platform: ImagePlatform) -> _Environment:
@@ -78,12 +83,16 @@ def _read(platform: ImagePlatform) -> _Environment:
     variables = [
         tuple(text.split("=", 1)) for config in configs for env in _values(config, "env") for text in _texts(env)
     ]
-    settings = [found[1] for found in variables if found[0] == _VARIABLE and len(found) == 2]
+    loading: set[str] = set()
     for config in configs:
         for command in (found for name in _COMMANDS for found in _values(config, name)):
-            settings += (value for word in _texts(command) for value in _ASSIGNMENT.findall(word))
-    loading = {_LOADER[found[0]] for found in variables if found[0] in _LOADER and any(found[1:])}
-    return _Environment(any(map(switches_fips_off, settings)), tuple(sorted(loading)))
+            words = list(_texts(command))
+            variables += (pair for word in words for pair in _ASSIGNMENT.findall(word))
+            if any(map(_LOADERS.match, words)):
+                loading.update(code for option, code in _OPTIONS.items() for word in words if word.startswith(option))
+    settings = [found[1] for found in variables if found[0] == _VARIABLE and len(found) == 2]
+    loading.update(_LOADER[found[0]] for found in variables if found[0] in _LOADER and any(found[1:]))
+    return _Environment(any(map(switches_fips_off, settings)), frozenset(loading))
 
 
 def _texts(value: object) -> Iterator[str]:

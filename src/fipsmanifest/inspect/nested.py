@@ -24,6 +24,7 @@ from ..fetch.cache import Cache
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
 from ..progress import Task
+from . import loader_files
 from .image_environment import findings_in
 from .inspector import Inspector
 
@@ -198,21 +199,23 @@ class ContainerInspector:
         return found
 
     def _platform(self, image: Artifact, platform: ImagePlatform, name: str, depth: int) -> Iterator[Outcome]:
-        def inspect_program(member: Member) -> tuple[Finding | None, Sequence[Outcome]] | None:
-            seen = self.inspect_member(member, self.inspector.program, name, depth)
-            return seen if seen[0] or seen[1] else None
+        def inspect_program(member: Member) -> tuple[Finding | None, Sequence[Outcome], tuple[str, ...]] | None:
+            member, loading = loader_files.read(member)
+            finding, within = self.inspect_member(member, self.inspector.program, name, depth)
+            return (finding, within, loading) if finding or within or loading else None
 
-        located = findings_in(platform)
         rejections = Rejections(image.name)
         layers = (
             read_layer(layer, diff_id, inspect_program, archive=image.name, reject=rejections.add)
             for layer, diff_id in zip(platform.layers, platform.diff_ids, strict=True)
         )
-        view = merge(layers, image.name, rejections.add)
+        view = list(merge(layers, image.name, rejections.add))
         yield from rejections.errors
-        for place, (finding, within) in view:
-            if finding is not None:
-                yield LocatedFinding(name, platform.architecture, located(finding.at(place)))
+        loading = (code for _, (_, _, codes) in view for code in codes)
+        findings = [finding.at(place) for place, (finding, _, _) in view if finding is not None]
+        for finding in findings_in(platform, loading, findings):
+            yield LocatedFinding(name, platform.architecture, finding)
+        for _, (_, within, _) in view:
             yield from within
 
     def _inspect_container(

@@ -114,7 +114,7 @@ def redirected(node: Node) -> List[Result]:
             return [
                 result(_CACHE, UNKNOWN, None, "larger than {} bytes".format(_MAX_CACHE), "library-path", _CACHE, _FEWER)
             ]
-        found = [one for one in _CACHED.findall(cache) if _is_other_library(one)]
+        found = [one for one in cached_libraries(cache) if is_other_library(one)]
     except FileNotFoundError:
         pass
     except (OSError, tree.NotRegular):
@@ -122,7 +122,7 @@ def redirected(node: Node) -> List[Result]:
     for directory in [*_searched(node), *_by_processor(node)]:
         try:
             names = tree.list_names(node.root, directory)
-            found += [one for one in (posixpath.join(directory, name) for name in names) if _is_other_library(one)]
+            found += [one for one in (posixpath.join(directory, name) for name in names) if is_other_library(one)]
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 advice = "Remove what is not needed there, or run as root."
@@ -145,7 +145,13 @@ def _by_processor(node: Node) -> List[str]:
     return found
 
 
-def _is_other_library(path: str) -> bool:
+def cached_libraries(cache: str) -> List[str]:
+    """Return the paths in ld.so.cache."""
+    return _CACHED.findall(cache)
+
+
+def is_other_library(path: str) -> bool:
+    """Return whether a path is that of a C library which is not the operating system's."""
     return _LIBRARY.match(posixpath.basename(path)) is not None and _SYSTEM.match(posixpath.normpath(path)) is None
 
 
