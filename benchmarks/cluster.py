@@ -151,7 +151,8 @@ def _collect(kubeconfig: Path) -> str:
                 report = json.loads(status[0]["state"]["terminated"]["message"])
                 tool = report["host"]["tool_sha256"]
                 manifests = frozenset(one["sha256"] for one in report["manifests"])
-            found.add(name, read_pod(pod, Expected(name, pod["metadata"]["uid"], manifests, tool)))
+            expected = Expected(name, pod["metadata"]["uid"], manifests, tool, pod["spec"])
+            found.add(name, read_pod(pod, expected))
     assert len(found.nodes) > 9000 and found.verdict == "invalid"
     about = document.ClusterReport("", "", "", [], {}, "", "", 0.0, found)
     return json.dumps(document.to_document(about), indent=2, sort_keys=True)

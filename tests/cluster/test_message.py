@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ from hypothesis import strategies as st
 import fipsmanifest
 from fipsmanifest.cluster.aggregate import MAX_GROUPS, Aggregate
 from fipsmanifest.cluster.message import Answer, Expected, Finding, is_finished, pending_detail, read_pod
+from fipsmanifest.cluster.nodes import read_node
+from fipsmanifest.cluster.objects import RunObjects
+from fipsmanifest.cluster.payload import make_payload
 from fipsmanifest.cluster.reasons import ADVICE
 from fipsmanifest.node.bounded import bounded_json
 from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import PASS, Result
-from tests.support.fakekubelet import finished
+from tests.support.fakekubelet import finished, node
 
-EXPECTED = Expected("node-1", "uid-1", frozenset(("a" * 64,)), "b" * 64)
+SENT = RunObjects("0123456789", "fips", make_payload(b"#!tool", [("m.asc", b"signed")]), 300).pod(
+    read_node(node("node-1")), "pause", 1, "auto"
+)["spec"]
+EXPECTED = Expected("node-1", "uid-1", frozenset(("a" * 64,)), "b" * 64, SENT)
 HOST = {"name": "x", "root": "/host", "role": "worker", "os": "rhel", "os_version": "8.4", "kernel": "4.18"}
 HOST |= {"architecture": "x86_64", "tool": "0.1", "python": "3.6.8", "hash": "openssl", "tool_sha256": "b" * 64}
 
@@ -31,7 +38,15 @@ def message() -> dict[str, Any]:
 
 
 def pod(status: dict[str, Any], node: str = "node-1", uid: str = "uid-1") -> dict[str, Any]:
-    return {"metadata": {"uid": uid, "name": "p"}, "spec": {"nodeName": node}, "status": status}
+    return {"metadata": {"uid": uid, "name": "p"}, "spec": {**stored(), "nodeName": node}, "status": status}
+
+
+def stored() -> dict[str, Any]:
+    """Return the pod's specification as an API server stores it: without empty values, with its own defaults."""
+    spec: dict[str, Any] = json.loads(
+        json.dumps(SENT), object_hook=lambda one: {k: v for k, v in one.items() if v != ""}
+    )
+    return {**spec, "schedulerName": "default-scheduler", "serviceAccountName": "default"}
 
 
 def verdict(changes: dict[str, Any], code: int = 0) -> tuple[str, str]:
@@ -76,6 +91,64 @@ def test_the_pod_has_to_be_this_one_on_this_node() -> None:
 )
 def test_what_does_not_agree_is_no_answer(changes: dict[str, Any], code: int, reason: str) -> None:
     assert verdict(changes, code) == ("unknown", reason)
+
+
+def at(spec: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = next(one for one in spec["containers"][0][key] if name in (one.get("mountPath"), one["name"]))
+    return row
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "the command": lambda spec: spec["containers"][0].update(command=["/usr/bin/true"]),
+    "its options": lambda spec: spec["containers"][0]["command"].append("--help"),
+    "arguments": lambda spec: spec["containers"][0].update(args=["x"]),
+    "a hook": lambda spec: spec["containers"][0].update(lifecycle={"postStart": {"exec": {"command": ["x"]}}}),
+    "the host's root": lambda spec: spec["volumes"][0]["hostPath"].update(path="/opt/golden"),
+    "the kind of a volume": lambda spec: spec["volumes"].__setitem__(0, {"name": "host0", "emptyDir": {}}),
+    "the payload": lambda spec: next(one for one in spec["volumes"] if "projected" in one)["projected"].update(
+        sources=[]
+    ),
+    "a part of a mount": lambda spec: at(spec, "volumeMounts", "/host").update(subPath="opt"),
+    "a mount that is missing": lambda spec: spec["containers"][0]["volumeMounts"].remove(
+        at(spec, "volumeMounts", "/etc")
+    ),
+    "a mount over a program": lambda spec: spec["containers"][0]["volumeMounts"].append(
+        {"name": "x", "mountPath": "/host/usr/bin/kubelet"}
+    ),
+    "a mount over all": lambda spec: spec["containers"][0]["volumeMounts"].append({"name": "x", "mountPath": "/"}),
+    "a mount over processes": lambda spec: spec["containers"][0]["volumeMounts"].append(
+        {"name": "x", "mountPath": "proc/1"}
+    ),
+    "PATH": lambda spec: at(spec, "env", "PATH").update(value="/opt"),
+    "a variable of the loader": lambda spec: at(spec, "env", "LD_PRELOAD").update(value="/x.so"),
+    "a variable of the loader from elsewhere": lambda spec: at(spec, "env", "LD_AUDIT").update(valueFrom={"x": "y"}),
+    "a variable of Python": lambda spec: spec["containers"][0]["env"].append({"name": "PYTHONPATH", "value": "/x"}),
+    "variables from elsewhere": lambda spec: spec["containers"][0].update(envFrom=[{"configMapRef": {"name": "x"}}]),
+    "the host's processes": lambda spec: spec.update(hostPID=False),
+    "its container": lambda spec: spec["containers"][0].update(name="other"),
+    "all of it": lambda spec: [spec.pop(key) for key in list(spec) if key != "nodeName"],
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_pod_that_admission_changed_has_no_answer(how: str) -> None:
+    one = pod(finished(0, json.dumps(message())))
+    CHANGES[how](one["spec"])
+
+    assert read_pod(one, EXPECTED).reason == "changed"
+
+
+def test_what_admission_adds_beside_it_matters_not() -> None:
+    one = pod(finished(0, json.dumps(message())))
+    container = one["spec"]["containers"][0]
+    container["env"].append({"name": "AWS_REGION", "value": "x"})
+    container["volumeMounts"].append({"name": "token", "mountPath": "/var/run/secrets/eks.amazonaws.com"})
+    container.update(resources={"limits": {"cpu": "2"}}, image="mirror.local/pause:3.9", imagePullPolicy="Always")
+    one["spec"]["containers"].append({"name": "sidecar", "image": "x"})
+    one["spec"]["volumes"].append({"name": "token", "projected": {}})
+    one["spec"]["tolerations"] = []
+
+    assert read_pod(one, EXPECTED).verdict == "valid"
 
 
 def test_a_node_may_not_trust_the_manifest() -> None:

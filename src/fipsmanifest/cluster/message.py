@@ -14,6 +14,7 @@ from ..model.documents import MalformedDocument, read_json
 from ..node.report import SCHEMA
 from ..node.result import EXIT_CODES, FAIL, INCOMPLETE, INVALID, PASS, UNKNOWN, UNTRUSTED, VALID
 from ..trust.text import visible
+from .admission import find_change
 from .objects import CONTAINER
 
 #: Bytes of a message that are parsed; a kubelet keeps 4,096, another writer may leave more.
@@ -56,6 +57,8 @@ class Expected:
     """SHA-256 of each signed manifest."""
     tool: str
     """SHA-256 of the node tool."""
+    specification: Mapping[str, Any]
+    """The pod's, as it was sent (core/v1 PodSpec)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,11 @@ def read_pod(pod: Mapping[str, Any], expected: Expected) -> Answer:
         return no_answer("not-started", str(message or ""))
     if code not in EXIT_CODES.values():
         return no_answer(_EXITS.get(code if isinstance(code, int) else -1, "no-report"), f"exit code {code}: {message}")
-    # 3. Its message is a report of the schema.
+    # 3. It is what was sent.
+    change = find_change(expected.specification, _mapping(pod.get("spec")))
+    if change:
+        return no_answer("changed", change)
+    # 4. Its message is a report of the schema.
     return _read_message(message, code, expected)
 
 
@@ -156,7 +163,7 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
         return no_answer("unreadable-report", str(error))
     if report.get("schema") != SCHEMA:
         return no_answer("unreadable-report", "it has another schema")
-    # 4. It is for these manifests, by this tool, of a running node.
+    # 5. It is for these manifests, by this tool, of a running node.
     manifests = report.get("manifests")
     digests = [_mapping(one).get("sha256") for one in manifests] if isinstance(manifests, list) else []
     verdict = report.get("verdict")
@@ -167,7 +174,7 @@ def _read_message(message: Any, code: Any, expected: Expected) -> Answer:
         return no_answer("foreign-report", f"its scope is {report.get('scope')}")
     if _mapping(report.get("host")).get("tool_sha256") != expected.tool:
         return no_answer("foreign-report", "it is by another tool")
-    # 5. Its verdict, its counts and the exit code agree.
+    # 6. Its verdict, its counts and the exit code agree.
     passed, failed, unknown = (_count(report.get("summary"), status) for status in (PASS, FAIL, UNKNOWN))
     if min(passed, failed, unknown) < 0:
         return no_answer("unreadable-report", "it has no counts")

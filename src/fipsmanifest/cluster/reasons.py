@@ -10,6 +10,7 @@ ADVICE = {
     "no-image": "No image for the pod was found on the node. Name one that is there with --image.",
     "image-missing": "The image for the pod is not on the node. Name another one with --image.",
     "refused": "The API server refused the pod. Allow it in the admission policy or quota of the namespace.",
+    "changed": "Admission changed what the pod starts or sees. Exempt its namespace from that webhook or policy.",
     "rejected": "The kubelet did not accept the pod. Free what it names on the node.",
     "evicted": "The pod was evicted. Free memory or disk on the node.",
     "not-started": "The container could not be started. Read its reason, and the kubelet's log.",

@@ -195,9 +195,11 @@ class PodRunner:
     def _begin(self, attempt: _Attempt) -> None:
         attempt.deadline = float("inf")  # until it is created
         self._flying[attempt.pod] = attempt
-        pod = self.objects.pod(attempt.node, attempt.image, attempt.number, self.role_of(attempt.node))
-        body = json.dumps(pod).encode("ascii")
+        body = json.dumps(self._pod(attempt)).encode("ascii")
         self._jobs.put(lambda: self._create(attempt.pod, body))
+
+    def _pod(self, attempt: _Attempt) -> dict[str, Any]:
+        return self.objects.pod(attempt.node, attempt.image, attempt.number, self.role_of(attempt.node))
 
     # What the writers do.
 
@@ -282,7 +284,8 @@ class PodRunner:
             attempt.early = pod
         else:
             payload = self.objects.payload
-            expected = Expected(attempt.node.name, attempt.uid, payload.digests, payload.tool_digest)
+            sent = self._pod(attempt)["spec"]
+            expected = Expected(attempt.node.name, attempt.uid, payload.digests, payload.tool_digest, sent)
             answer = read_pod(pod, expected)
             # What it waited for says more than that it did not end.
             waited = answer.reason == "timed-out" and attempt.detail

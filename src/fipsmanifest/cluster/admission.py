@@ -1,0 +1,84 @@
+"""What admission made of a pod: webhooks and policies may change what it starts and what it sees.
+
+What decides neither stays theirs to change: labels, tolerations, resources, further containers, a registry's name.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .objects import CONTAINER
+
+#: Further variables that change what the shell, Python, OpenSSL or gpgv do.
+_VARIABLES = re.compile(r"(?:LD|PYTHON|GLIBC|GCONV|OPENSSL|BASH|GNUPG|SHELL|FIPSMANIFEST|LOC|TMP)\w*\Z|ENV\Z")
+#: Beside the pod's own mounts, what further ones may not cover.
+_SEEN = ("/proc", "/sys", "/dev", "/bin", "/sbin")
+_STARTED = ("args", "envFrom", "lifecycle")
+
+
+def find_change(sent: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
+    """Return what of a pod's specification (core/v1 PodSpec) differs from what was sent; empty where nothing does.
+
+    Never raises, whatever form ``seen`` has.
+    """
+    return next(_changes(sent, seen), "")
+
+
+def _changes(sent: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("hostPID", "hostNetwork"):
+        if seen.get(key) is not sent.get(key):
+            yield key
+    own, found = _by(sent.get("containers"), "name").get(CONTAINER, {}), _by(seen.get("containers"), "name")
+    container = found.get(CONTAINER, {})
+    if container.get("command") != own.get("command"):
+        yield "command"
+    yield from (key for key in _STARTED if container.get(key))
+    yield from _variables(_by(own.get("env"), "name"), _by(container.get("env"), "name"))
+    yield from _mounts(_by(own.get("volumeMounts"), "mountPath"), _by(container.get("volumeMounts"), "mountPath"))
+    volumes = _by(seen.get("volumes"), "name")
+    for name, volume in _by(sent.get("volumes"), "name").items():
+        if not _has(volumes.get(name), volume):
+            yield f"volume {name}"
+
+
+def _variables(own: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+    for name, variable in own.items():
+        there = found.get(name)
+        # An empty value is not stored.
+        if there is None or there.get("valueFrom") or there.get("value", "") != variable.get("value", ""):
+            yield f"variable {name}"
+    yield from (f"variable {name}" for name in found if name not in own and _VARIABLES.match(name))
+
+
+def _mounts(own: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+    for path, mount in own.items():
+        there = found.get(path, {})
+        if not _has(there, mount) or there.get("subPath") or there.get("subPathExpr"):
+            yield f"mount {path}"
+    for path in found:
+        place = posixpath.normpath("/" + path.lstrip("/"))
+        if path not in own and any(_overlap(place, one) for one in (*own, *_SEEN)):
+            yield f"mount {path}"
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(one.rstrip("/") + "/")
+
+
+def _has(found: Any, wanted: Any) -> bool:
+    """Return whether a value has all that is ``wanted``; the API server adds what it has by default."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(_has(found.get(key), one) for key, one in wanted.items())
+    if isinstance(wanted, list):
+        same = isinstance(found, list) and len(found) == len(wanted)
+        return same and all(_has(one, other) for one, other in zip(found, wanted, strict=True))
+    return bool(found == wanted)
+
+
+def _by(rows: Any, key: str) -> dict[str, Any]:
+    """Return a list's objects by a text that each has."""
+    listed: Sequence[Any] = rows if isinstance(rows, list) else []
+    return {row[key]: row for row in listed if isinstance(row, Mapping) and isinstance(row.get(key), str)}
