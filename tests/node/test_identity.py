@@ -458,6 +458,20 @@ class TestInjected:
 
         assert (found.status, found.evidence["code"]) == ("fail", "godebug")
 
+    def test_fips_mode_is_no_matter_to_a_program_with_boringcrypto(
+        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        program = copy_of(SLEEP, tmp_path / "bin" / self.NAME)
+        manifest = self.manifest(tmp_path)
+        for file in manifest.manifest["files"]:
+            file["crypto"] = {"verdict": "proven", "module": "boringcrypto-20210429-x86_64"}
+        pid = run(program, "100", env={"GODEBUG": "fips140=off"}).pid
+        time.sleep(0.2)
+
+        found = of(pid, check(manifest))
+
+        assert (found.status, found.evidence["godebug"]) == ("pass", "fips140=off")
+
     # internal/godebug, "parse": it reads from the end, and what was set is left.
     @pytest.mark.parametrize(
         ("value", "mode"),

@@ -223,6 +223,32 @@ def test_what_starts_another_program_fails(how: str, tree: Tree) -> None:
     assert "fail" in [status for status, _, _ in tree.bad()]
 
 
+# Go before 1.24 does not know the setting, later ones start a program with BoringCrypto with no other value of it.
+@pytest.mark.parametrize(
+    ("crypto", "settings", "status"),
+    [
+        ({"verdict": "proven", "module": "boringcrypto-20220613-x86_64"}, {}, "not-applicable"),
+        ({"verdict": "no-crypto"}, {}, "not-applicable"),
+        ({"verdict": "plain"}, {}, "not-applicable"),
+        ({"verdict": "plain"}, {"DefaultGODEBUG": "fips140=on"}, "fail"),
+        ({"verdict": "proven", "module": "go-native-v1.0.0-x86_64"}, {}, "fail"),
+        ({"verdict": "other-module"}, {}, "fail"),
+    ],
+)
+def test_fips140_off_means_something_to_programs_with_gos_own_module_alone(
+    tree: Tree, crypto: dict[str, str], settings: dict[str, str], status: str
+) -> None:
+    boring = {"verdict": "proven", "module": "boringcrypto-20210429-x86_64"}
+    for file in [*tree.manifest["files"], *tree.manifest["images"][0]["platforms"][0]["files"]]:
+        file["crypto"] = boring
+    # containerd starts runc, which inherits its variables.
+    tree.manifest["files"][-2].update(crypto=crypto, go={"settings": settings})
+    assert tree.manifest["files"][-2]["component"] == "runc"
+    tree.drop_in("Environment=GODEBUG=fips140=off", "containerd")
+    (found,) = (one for one in tree.results() if "GODEBUG" in str(one.actual))
+    assert (found.status, found.actual) == (status, "GODEBUG=fips140=off")
+
+
 UNKNOWN: dict[str, tuple[str, Change]] = {
     "a masked unit": (
         "masked",

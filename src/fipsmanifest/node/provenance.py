@@ -67,6 +67,23 @@ def components(manifest: Mapping[str, Any]) -> List[Dict[str, Any]]:
     ]
 
 
+def has_mode(file: Mapping[str, Any]) -> bool:
+    """Return whether a program may have Go's native module, whose FIPS mode GODEBUG switches off.
+
+    BoringCrypto has no such mode: Go before 1.24 does not know the setting, and later a program with BoringCrypto ends
+    at its start where it is on (crypto/internal/boring, ``init``), so that off is all that it can be. True where the
+    manifest says nothing of a program.
+    """
+    crypto, go = file.get("crypto") or {}, file.get("go") or {}
+    verdict = crypto.get("verdict")
+    if str(crypto.get("module")).startswith(NATIVE):
+        return True
+    if verdict == "plain":
+        settings = go.get("settings") or {}
+        return "GOFIPS140" in settings or "fips140" in str(settings.get("DefaultGODEBUG"))
+    return verdict not in ("proven", "unlisted", "no-crypto", "not-go")
+
+
 def module_line(module: Mapping[str, Any]) -> str:
     """Write a module and its certificates as one line of a report."""
     named = [

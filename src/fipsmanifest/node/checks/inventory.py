@@ -3,7 +3,7 @@
 import posixpath
 from typing import Any, Dict, FrozenSet, Iterable, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..provenance import NATIVE
+from ..provenance import NATIVE, has_mode
 from ..result import Listed, image_files, is_own_program, wanted_components
 
 MAX_NAME = 15  # proc(5), /proc/pid/comm
@@ -47,6 +47,8 @@ class Inventory:
         """Digest -> size; None where the manifest does not record it."""
         self.native: Dict[str, str] = {}
         """Digest of a program with Go's native module -> the ``fips140`` that is built into it."""
+        self.without_mode: Set[str] = set()
+        """Digests of programs that have no FIPS mode which GODEBUG could switch off."""
         for listed in manifests:
             for file in listed.manifest.get("files") or []:
                 self._add(listed.name, file, None)
@@ -64,6 +66,8 @@ class Inventory:
         crypto = file.get("crypto") or {}
         if str(crypto.get("module")).startswith(NATIVE):
             self.native[digest] = str((crypto.get("evidence") or {}).get("fips140"))
+        if crypto and not has_mode(file):
+            self.without_mode.add(digest)
         component = self.components.setdefault(name, Component(set(), set(), set()))
         component.files.add(digest)
         component.references.update([reference] if reference else ())

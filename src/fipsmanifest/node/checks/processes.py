@@ -263,7 +263,7 @@ class _Check:
         if built_in is not None:
             evidence = dict(result.evidence, fips140=visible(built_in, 20))
             result = result._replace(evidence=evidence)
-        result = self._examine(running, pids, result)
+        result = self._examine(running, pids, found.sha256, result)
         is_tool = not running.name and found.sha256 not in by_claim
         return [] if is_tool and result.status == PASS else [result]
 
@@ -345,8 +345,8 @@ class _Check:
         status = FAIL if certain else UNKNOWN
         return seen._replace(status=status, actual=actual, evidence=evidence, advice=advice)
 
-    def _examine(self, running: Running, pids: Sequence[int], seen: Result) -> Result:
-        """Find code in the processes of a listed program that is not its own."""
+    def _examine(self, running: Running, pids: Sequence[int], digest: str, seen: Result) -> Result:
+        """Find code in the processes of a listed program, which has this digest, that is not its own."""
         evidence = dict(seen.evidence)
         names = [running.name, *(claim.component for claim in running.claims)]
         is_daemon = running.container is None and any(one.startswith(_OF_HOST) for one in names)
@@ -369,7 +369,7 @@ class _Check:
                 mode = injected.fips140(value)
                 if mode is not None and "fips140" in evidence:
                     evidence["fips140"] = visible(mode, 20) or "off"
-                if injected.switches_fips_off(value):
+                if digest not in self._inventory.without_mode and injected.switches_fips_off(value):
                     problems.append(injected.Problem(FAIL, "godebug", "GODEBUG turns FIPS mode off"))
             by_name.update(one.detail for one in problems if one.status == PASS)
             problems = [one for one in problems if one.status != PASS]

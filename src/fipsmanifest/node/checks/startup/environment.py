@@ -14,7 +14,7 @@ from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
 from ..injected import switches_fips_off
-from .programs import result
+from .programs import Programs, result
 
 _PRELOAD = "/etc/ld.so.preload"
 _CACHE = "/etc/ld.so.cache"
@@ -44,12 +44,16 @@ _FEWER = "Remove directories from /etc/ld.so.conf that nothing needs, and run ld
 _ADVICE = "Remove {} there, start the service again, and find out who set it."
 
 
-def judge(subject: str, environment: Dict[str, Optional[str]], path: str, component: Optional[str]) -> List[Result]:
+def judge(
+    subject: str, environment: Dict[str, Optional[str]], path: str, component: Optional[str], programs: Programs
+) -> List[Result]:
     """Return what the environment of a component's program changes; ``None`` is a value that is not known."""
     found = []
     for name in sorted(environment):
         value = environment[name]
         status = _status(name, value)
+        if name == "GODEBUG" and status == FAIL and not programs.has_mode:
+            status = NOT_APPLICABLE
         if status is None:
             continue
         code = {FAIL: "environment", UNKNOWN: "environment", NOT_APPLICABLE: "environment-noted"}[status]

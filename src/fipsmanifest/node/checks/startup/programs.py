@@ -11,6 +11,7 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, S
 
 from ....trust.text import visible
 from ... import tree
+from ...provenance import has_mode
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
 from .. import builds, files
 from . import shell
@@ -92,6 +93,8 @@ class Programs:
         """Components with a program outside the directories of plugins."""
         self.paths: Set[str] = set()
         """The paths of the programs in packages, with links and where these lead."""
+        self.has_mode = False
+        """Whether any program may have a FIPS mode that GODEBUG switches off: what one starts inherits its variables."""
         for listed in manifests:
             for file in listed.manifest["files"]:
                 self._add(file)
@@ -99,12 +102,14 @@ class Programs:
                 for file in image_files(image):
                     component = str(file.get("component"))
                     if is_own_program(file, component):
+                        self.has_mode = self.has_mode or has_mode(file)
                         self.names.setdefault(posixpath.basename(str(file["path"])), component)
 
     def _add(self, file: Dict[str, Any]) -> None:
         component, path = str(file.get("component")), str(file.get("path"))
         if not is_own_program(file, component):
             return
+        self.has_mode = self.has_mode or has_mode(file)
         owner = (component, posixpath.basename(path))
         self.names[owner[1]] = component
         self.host.setdefault(component, set()).add(owner[1])

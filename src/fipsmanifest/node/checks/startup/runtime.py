@@ -42,11 +42,11 @@ def check(node: Node, configured: containerd.Configuration, programs: Programs) 
             if found.status == OTHER:
                 results.append(judge("{} (by PATH)".format(name), found, "", programs.names[name]))
     for path in configured.specifications:
-        results += _judge_specification(node, path)
+        results += _judge_specification(node, path, programs)
     return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured))
 
 
-def _judge_specification(node: Node, path: str) -> Iterator[Result]:
+def _judge_specification(node: Node, path: str, programs: Programs) -> Iterator[Result]:
     """Judge the specification that all containers of a runtime handler begin with (OCI runtime-spec, config.md)."""
     try:
         text = tree.read_small(node.root, path, _MAX_SPECIFICATION)
@@ -68,7 +68,7 @@ def _judge_specification(node: Node, path: str) -> Iterator[Result]:
             advice = "Remove its {}: they change every container, whatever its image holds.".format(what)
             actual = "{}: {}".format(what, ", ".join(names[:8]))
             yield result(path, UNKNOWN, "no {}".format(what), actual, "every-container", path, advice)
-    yield from environment.judge(path, values, path, "containerd")
+    yield from environment.judge(path, values, path, "containerd", programs)
 
 
 def _as_go_reads(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:

@@ -110,7 +110,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
     for path, text in read_texts(node, paths, results):
         results += _judge_text(path, text + _UDEV_PROGRAMS if "/udev/" in path else text, programs)
     results += _judge_generators(node, programs)
-    results += _judge_command_lines(node)
+    results += _judge_command_lines(node, programs)
     for directory in _EXTENSIONS:
         names = list_names(node, directory, results)
         if names:
@@ -183,7 +183,7 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
                 yield from _judge_program(path, programs)
                 yield from _judge_text(path, programs.script(path) or "", programs)
                 for variable in environment.named_in(programs.script(path) or ""):
-                    yield from environment.judge(path, {variable: None}, path, None)
+                    yield from environment.judge(path, {variable: None}, path, None, programs)
             others = [name for name in list_names(node, directory, []) if not _KNOWN_GENERATOR.match(name)]
             others = [name for name in others if programs.is_program(posixpath.join(directory, name))]
             if others and kind == _GENERATORS[0] and not node.live:
@@ -193,7 +193,7 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
         yield from found
 
 
-def _judge_command_lines(node: Node) -> Iterator[Result]:
+def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
     """Judge the variables that a kernel command line gives to everything that systemd starts."""
     found: List[Result] = []
     paths = [posixpath.join(_ENTRIES, name) for name in list_names(node, _ENTRIES, found)[:_MAX_FILES]]
@@ -201,7 +201,7 @@ def _judge_command_lines(node: Node) -> Iterator[Result]:
         # Whether a boot loader can be read is for the check of the FIPS mode to say.
         text = read_text(node, path, [])
         for name, value in [*_SET.findall(text), *_PASSED.findall(text)]:
-            yield from environment.judge(path, {name: value}, path, None)
+            yield from environment.judge(path, {name: value}, path, None, programs)
             if name == "PATH":
                 yield result(path, UNKNOWN, None, "PATH=" + value, "environment", path, _REMOVE)
         for name, value in dict.fromkeys(_STARTS.findall(text)):

@@ -82,7 +82,7 @@ def _judge_pod(pod: static_pods.Pod, images: Sequence[Image], programs: Programs
         judged = _judge_image(subject, pod, container, component, own, images)
         yield judged
         if judged.status == PASS:
-            yield from _judge_container(subject, pod, container, component, own)
+            yield from _judge_container(subject, pod, container, component, own, programs)
 
 
 def component_of(pod: static_pods.Pod, images: Sequence[Image], programs: Programs) -> Optional[str]:
@@ -195,7 +195,12 @@ def _last_part(reference: str) -> str:
 
 
 def _judge_container(
-    subject: str, pod: static_pods.Pod, container: static_pods.Container, component: str, own: Sequence[Image]
+    subject: str,
+    pod: static_pods.Pod,
+    container: static_pods.Container,
+    component: str,
+    own: Sequence[Image],
+    programs: Programs,
 ) -> Iterator[Result]:
     files = [file for image in own for file in image.files if is_own_program(file, image.component)]
     paths = sorted({str(file.get("path")) for file in files})
@@ -230,7 +235,7 @@ def _judge_container(
         if not _is_own(hook, paths):
             fix = "Find out what it does, or remove it in {}.".format(visible(pod.path))
             yield result(subject, UNKNOWN, None, "also starts " + hook, "hook", pod.path, fix, component=component)
-    yield from environment.judge(subject, container.environment, pod.path, component)
+    yield from environment.judge(subject, container.environment, pod.path, component, programs)
 
 
 def _before_own(searched: str, paths: Sequence[str]) -> List[str]:

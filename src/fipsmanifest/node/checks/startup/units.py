@@ -71,7 +71,7 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
         component = _component(unit, programs)
         results += _judge_doubts(unit, component)
         if component is not None:
-            results += _judge_settings(unit, component, required)
+            results += _judge_settings(unit, component, required, programs)
         elif unit.name.endswith(".mount"):
             results += _judge_mount(unit, programs)
         for command in unit.commands:
@@ -81,7 +81,7 @@ def check(units: Sequence[systemd.Unit], programs: Programs, required: Set[str])
     for daemon in daemons:
         for file in sorted({entry.path for entry in daemon.environment.values()}):
             values = {key: entry.value for key, entry in daemon.environment.items() if entry.path == file}
-            results += environment.judge(daemon.name, dict(values), file, daemon.component)
+            results += environment.judge(daemon.name, dict(values), file, daemon.component, programs)
     if units:
         results += _not_started(results, programs, required)
     return Started(tuple(daemons), tuple(results))
@@ -108,14 +108,14 @@ def _judge_doubts(unit: systemd.Unit, component: Optional[str]) -> Iterator[Resu
             yield result(unit.shown, UNKNOWN, None, actual, "other-root", entry.path, advice)
 
 
-def _judge_settings(unit: systemd.Unit, component: str, required: Set[str]) -> Iterator[Result]:
+def _judge_settings(unit: systemd.Unit, component: str, required: Set[str], programs: Programs) -> Iterator[Result]:
     if unit.masked and component in required:
         advice = "Unmask it: systemctl unmask {}".format(visible(unit.name))
         yield result(unit.shown, UNKNOWN, "a unit", "masked", "masked", unit.path, advice, component=component)
     yield from _judge_root(unit, component)
     for entry in unit.values("PassEnvironment"):
         for name in entry.value.split():
-            yield from environment.judge(unit.shown, {name: None}, entry.path, component)
+            yield from environment.judge(unit.shown, {name: None}, entry.path, component, programs)
 
 
 def _judge_root(unit: systemd.Unit, component: str) -> Iterator[Result]:
