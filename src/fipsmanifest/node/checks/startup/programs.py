@@ -94,7 +94,7 @@ class Programs:
         self.paths: Set[str] = set()
         """The paths of the programs in packages, with links and where these lead."""
         self.has_mode = False
-        """Whether any program may have a FIPS mode that GODEBUG switches off: what one starts inherits its variables."""
+        """Whether a program may have a FIPS mode that GODEBUG switches off; what one starts inherits its variables."""
         for listed in manifests:
             for file in listed.manifest["files"]:
                 self._add(file)
