@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.support import packages, programs
 
@@ -112,6 +113,36 @@ def test_the_action_is_a_gate_with_reports(tmp_path: Path) -> None:
     assert (code, output) == (5, "exit-code=5\n")
     assert "crictl" in said
     assert not (tmp_path / "hacked").exists()
+
+
+def test_the_steps_of_the_action_install_and_run_it_in_another_repository(tmp_path: Path) -> None:
+    # What a runner has of the action is what is committed, and it is in no way in the job's own directory.
+    action, runner, repository = tmp_path / "action", tmp_path / "runner", tmp_path / "repository"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0")[:-1]:
+        (action / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TOP / name, action / name)
+    runner.mkdir()
+    subprocess.run(["git", "init", "--quiet", repository], check=True)
+    shutil.copy(programs.boring(), repository / "kubelet")
+    output = tmp_path / "output"
+    known = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "RUNNER_TEMP": str(runner)}
+    known |= {"GITHUB_OUTPUT": str(output), "PIP_NO_COMPILE": "1"}
+    known |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+
+    for step in yaml.safe_load(ACTION.read_text())["runs"]["steps"]:
+        assert step["shell"] == "bash"
+        values = {"${{ github.action_path }}": str(action), "${{ inputs.command }}": "gate"}
+        values |= {"${{ inputs.paths }}": "kubelet", "${{ inputs.reports }}": "reports"}
+        given = {name: values.get(text, "") for name, text in step["env"].items()}
+        # As GitHub runs a step of the shell bash.
+        script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+        done = subprocess.run(script, cwd=repository, env=known | given, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+
+    assert output.read_text() == "exit-code=0\n"
+    assert (repository / "reports/gate.sarif").exists()
+    assert (runner / "fipsmanifest/bin/fipsmanifest").exists()
 
 
 @pytest.mark.parametrize(

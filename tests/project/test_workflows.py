@@ -1,4 +1,4 @@
-"""The workflows: their form and security by outside tools, and the release script on a real upstream."""
+"""The workflows: their form and security by outside tools, and `fipsmanifest ci` on a real upstream."""
 
 from __future__ import annotations
 
@@ -66,34 +66,36 @@ class TestForm:
     def test_the_process_that_parses_files_of_strangers_is_given_nothing_to_steal(
         self, stage: str, tmp_path: Path
     ) -> None:
-        (tmp_path / "scripts").mkdir()
-        shutil.copy(TOP / "scripts" / "release", tmp_path / "scripts" / "release")
-        program = tmp_path / ".venv" / "bin" / "fipsmanifest"
-        program.parent.mkdir(parents=True)
-        program.write_text('#!/bin/sh\nenv > "$OUT"; echo "$@" >> "$OUT"; exit 5\n')
-        program.chmod(0o755)
+        # Every Python that starts writes down what it was given.
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os, sys\n"
+            "with open(os.environ['OUT'] + str(os.getpid()), 'w') as out:\n"
+            "    print(sys.orig_argv, os.environ, file=out)\n"
+        )
+        (tmp_path / "fipsmanifest.toml").write_text('to = "confidential"\nsigning-key = "confidential"\n')
         names = (
             "SIGNING_KEY FIPSMANIFEST_PASSPHRASE FIPSMANIFEST_PASSPHRASE_FD AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
             "AWS_SESSION_TOKEN AWS_WEB_IDENTITY_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_TOKEN ACTIONS_RUNTIME_TOKEN "
-            "GITHUB_TOKEN GH_TOKEN GITHUB_ENV GITHUB_PATH GITHUB_OUTPUT SSH_AUTH_SOCK GNUPGHOME SOME_PASSWORD"
+            "GITHUB_TOKEN GH_TOKEN GITHUB_ENV GITHUB_PATH GITHUB_OUTPUT SSH_AUTH_SOCK GNUPGHOME SOME_PASSWORD "
+            "COSIGN_PASSWORD FIPSMANIFEST_COSIGN_KEY FIPSMANIFEST_TO"
         )
         given = {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(tmp_path),
             "OUT": str(tmp_path / "out"),
-            "RELEASE_VERSION": "v1.21.3",
             "RELEASE_STAGE": stage,
-            # Else the key would be looked at first, and this one is none.
+            # Else the key would be imported first, and this one is none.
             "RELEASE_DRY_RUN": "true",
-            "FIPSMANIFEST_TO": "confidential",
             **dict.fromkeys(names.split(), "confidential"),
         }
-        done = subprocess.run(
-            [tmp_path / "scripts" / "release", "--mirror=a=b"], env=given, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 5, done.stderr
-        seen = (tmp_path / "out").read_text()
-        assert "confidential" not in seen
-        assert seen.endswith("release v1.21.3 --dry-run --mirror=a=b\n")
+        words = [str(command.PROGRAM), "ci", "release/v1.21.3", "--definitions=none", "--mirror=a=b"]
+        done = subprocess.run(words, cwd=tmp_path, env=given, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        ours, its = sorted((path.read_text() for path in tmp_path.glob("out*")), key=lambda text: "'release'" in text)
+        assert "confidential" in ours
+        assert "confidential" not in its
+        for word in ("'--dry-run'", "'--mirror=a=b'", "'--definitions=none'", "'--', 'v1.21.3']"):
+            assert word in its
 
     def test_publishing_waits_for_approval_and_holds_no_lasting_credentials(self) -> None:
         text = (TOP / ".github" / "workflows" / "release.yml").read_text()
@@ -101,7 +103,7 @@ class TestForm:
         assert "environment: release" in publish and "needs: plan" in publish
         assert "environment: audit" in plan and 'RELEASE_DRY_RUN: "true"' in plan
         assert "secrets." not in plan
-        assert (plan.count("run: scripts/release\n"), publish.count("run: scripts/release\n")) == (2, 1)
+        assert (plan.count("fipsmanifest ci\n"), publish.count("fipsmanifest ci\n")) == (2, 1)
         assert "id-token: write" in text
         assert "AWS_SECRET_ACCESS_KEY" not in text
         assert set(re.findall(r"secrets\.(\w+)", text)) == {"SIGNING_KEY", "SIGNING_KEY_PASSPHRASE"}
@@ -118,7 +120,7 @@ class TestForm:
         # As Markdown that it escapes itself: names in a bucket are anybody's.
         assert 'fipsmanifest audit "$BUCKET" --summary "$GITHUB_STEP_SUMMARY"' in text
 
-    @pytest.mark.parametrize("name", ["scripts/release", "scripts/system-packages", ".ci/run"])
+    @pytest.mark.parametrize("name", ["scripts/system-packages", ".ci/run"])
     def test_the_scripts_that_they_run_are_there(self, name: str) -> None:
         assert any(name in path.read_text() for path in WORKFLOWS)
         assert os.access(TOP / name, os.X_OK)
@@ -159,24 +161,17 @@ class Site:
         command.run(*arguments, f"--keys={self.keys}", env=os.environ | environment, code=0)
 
     def release(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the script with nothing of this session's environment but what finds programs."""
-        return subprocess.run(
-            [TOP / "scripts" / "release", *self.options, *options],
-            env=self.variables() | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Release with nothing of this session's environment but what finds programs."""
+        return command.run("ci", *self.options, *options, env=self.variables() | environment)
 
     def signed(self) -> dict[str, str]:
         """The secrets of the environment "release"."""
         return {"SIGNING_KEY": self.signing_key, "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
 
     def strike(self, pattern: str, folder: Path, *options: str, **environment: str) -> bool:
-        """Kill the script with all that it started as soon as a file is there; tell whether it was still running."""
+        """Kill the command with all that it started as soon as a file is there; tell whether it was still running."""
         process = subprocess.Popen(
-            [TOP / "scripts" / "release", *self.options, *options],
+            [command.PROGRAM, "ci", *self.options, *options],
             env=self.variables() | self.signed() | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -218,7 +213,7 @@ def _without_signatures(bucket: Path) -> dict[str, bytes]:
     }
 
 
-class TestReleaseScript:
+class TestRelease:
     """One story in three runs, on one site: a dry run, the release, the same again."""
 
     def test_cuts_and_publishes_unattended_and_converges(self, site: Site) -> None:
@@ -351,7 +346,6 @@ class TestReleaseScript:
         # Another machine, which has no upstream and no cache, gets the files that the workflow uploads.
         shutil.copytree(first / "v1.21.3", second / "v1.21.3")
         publish = [
-            str(TOP / "scripts" / "release"),
             f"--work={second}",
             f"--keys={site.keys}",
             lock,
@@ -361,7 +355,7 @@ class TestReleaseScript:
         stage = site.variables() | work | {"RELEASE_STAGE": "publish", "FIPSMANIFEST_CACHE": str(tmp_path / "none")}
 
         def run(**environment: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(publish, env=stage | environment, capture_output=True, text=True, check=False)
+            return command.run("ci", *publish, env=stage | environment)
 
         planned = run(RELEASE_DRY_RUN="true")
         assert planned.returncode == 0, planned.stderr

@@ -28,7 +28,7 @@ _READER_GONE = 128 + signal.SIGPIPE
 
 _INTERRUPTED = "Interrupted."
 #: Verbs that store the result of each finished step, and continue from there when they are run again.
-_RESUMABLE = ("release", "collect", "generate", "sign", "publish", "reissue")
+_RESUMABLE = ("release", "collect", "generate", "sign", "publish", "reissue", "ci")
 _BUG = "This is a bug in fipsmanifest; run again with --debug and report the output."
 
 

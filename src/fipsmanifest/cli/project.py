@@ -39,6 +39,7 @@ _RELEASE = frozenset(OPTIONS)
 #: Which options each verb takes from the project. ``keys export --to`` and the like mean something else.
 VERBS: Mapping[str, frozenset[str]] = {
     "release": _RELEASE,
+    "ci": _RELEASE,
     "collect": _RELEASE,
     "generate": _RELEASE,
     "sign": _RELEASE,

@@ -41,6 +41,7 @@ VERBS = {
     "sign": Verb("stages", RELEASE, "Sign the generated manifests and the node tool, and verify the signatures."),
     "publish": Verb("stages", RELEASE, "Publish the signed manifests and the node tool."),
     "reissue": Verb("reissue", RELEASE, "Publish the newest manifest under the next serial, signed with today's key."),
+    "ci": Verb("ci", RELEASE, "Make a release unattended: generate without secrets, then sign and publish."),
     "verify": Verb("verify", CONSUME, "Verify a signed manifest, or a published node tool, as a consumer does."),
     "audit": Verb("audit", CONSUME, "Verify everything that a bucket contains."),
     "check": Verb("check", CONSUME, "Validate a node, or every node of a Kubernetes cluster."),
