@@ -2,7 +2,7 @@
 
 import errno
 import posixpath
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..trust.text import visible
 from . import tree
@@ -45,7 +45,7 @@ class Pod(NamedTuple):
     """Its label ``component``, which kubeadm sets."""
     containers: Tuple[Container, ...]
     devices: Tuple[str, ...] = ()
-    """Annotations that ask for devices by the Container Device Interface (CDI)."""
+    """What asks for devices: annotations (CDI), extended resources and claims to resources."""
 
     @property
     def programs(self) -> FrozenSet[str]:
@@ -81,7 +81,11 @@ def parse(text: str, path: str) -> Pod:
         _text(metadata, "namespace"),
         _text(_table(metadata, "labels"), "component"),
         tuple(containers),
-        tuple(name for name in _table(metadata, "annotations") if name.startswith("cdi.k8s.io/")),
+        (
+            *(name for name in _table(metadata, "annotations") if name.startswith("cdi.k8s.io/")),
+            *(name for kind, key in _KINDS for one in _rows(spec, key) for name in _extended(_table(one, "resources"))),
+            *(["resourceClaims"] if _rows(spec, "resourceClaims") else []),
+        ),
     )
 
 
@@ -139,7 +143,20 @@ def _reason(error: OSError) -> str:
 _KEYS = frozenset(
     ("kind", "metadata", "spec", "containers", "initContainers", "ephemeralContainers", "name", "namespace", "labels")
     + ("image", "command", "args", "env", "envFrom", "value", "valueFrom", "volumeMounts", "volumeDevices")
-    + ("mountPath", "lifecycle", "exec", "postStart", "preStop", "livenessProbe", "readinessProbe", "startupProbe")
+    + (
+        "mountPath",
+        "resources",
+        "limits",
+        "requests",
+        "resourceClaims",
+        "lifecycle",
+        "exec",
+        "postStart",
+        "preStop",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+    )
 )
 _FREE = frozenset(("labels", "annotations", "nodeSelector", "matchLabels"))  # tables with keys of their own
 _FOLDED = {key.lower(): key for key in _KEYS}
@@ -154,6 +171,12 @@ def _refuse_other_case(value: Any) -> None:
             _refuse_other_case(one)
         if _FOLDED.get(key.casefold(), key) != key:
             raise Malformed("the key {} is written in another case".format(visible(repr(key), 60)))
+
+
+def _extended(resources: Dict[str, Any]) -> Iterator[str]:
+    """Return the extended resources, which have a domain in their name: a device plugin makes something of them."""
+    for key in ("limits", "requests"):
+        yield from (name for name in _table(resources, key) if "/" in name)
 
 
 def _container(kind: str, row: Any) -> Container:

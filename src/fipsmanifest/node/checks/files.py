@@ -54,7 +54,7 @@ class _Entry(NamedTuple):
 
 def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Compare every listed file with the node's; raises nothing."""
-    wanted = _wanted(node, manifests)
+    wanted = compared(node, manifests)
     if not any(_is_program(entries) for entries in wanted.values()):
         advice = "Check that the manifest and --role are the right ones."
         return [Result(ID, "programs", UNKNOWN, actual="none listed for this role", advice=advice)]
@@ -75,8 +75,8 @@ def late(subject: str, file: Dict[str, Any]) -> Result:
     return Result(ID, subject, UNKNOWN, "readable", "no answer in time", evidence, _LATE)
 
 
-def _wanted(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
-    """Give, for each path, the entries of which one must fit: of several manifests, and of this architecture."""
+def compared(node: Node, manifests: Sequence[Listed]) -> Dict[str, List[_Entry]]:
+    """Return, for each path, the entries of which one must fit: of several manifests, and of this architecture."""
     by_path: Dict[str, List[_Entry]] = {}
     for listed in manifests:
         components = wanted_components(listed, node.role)

@@ -60,7 +60,7 @@ class Directory(NamedTuple):
     """A directory of programs that containerd starts by their names in it."""
 
     kind: str
-    """``cni``, ``cni configuration``, ``nri`` or ``plugins``."""
+    """``cni``, ``cni configuration``, ``nri``, ``verifiers`` (of images) or ``plugins``."""
     value: str
     path: str
     """The file that says so."""
@@ -246,6 +246,8 @@ class _Reader:
         kind = ""
         if above == ("cni",) and last in ("bin_dir", "bin_dirs", "conf_dir"):
             kind = "cni configuration" if last == "conf_dir" else "cni"
+        elif last == "bin_dir" and any("image-verifier" in name for name in names[:-1]):
+            kind = "verifiers"
         elif last == "plugin_path" and any("nri" in name for name in names[:-1]):
             kind = "nri"
         elif names == ("plugin_dir",):

@@ -11,9 +11,10 @@ import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ....trust.text import visible
-from ... import static_pods, tree
+from ... import static_pods, systemd, tree
 from ...formats import yaml
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Listed, Node, Result
+from . import starters
 from .programs import OTHER, Programs, result
 from .units import Daemon
 
@@ -29,6 +30,8 @@ _OPTIONS = {
     "config-dir": "",
     "docker-endpoint": "",
     "cni-bin-dir": "",
+    "kubeconfig": "",
+    "bootstrap-kubeconfig": "",
     "container-runtime": "",
 }
 _SOCKETS = ("/run/containerd/containerd.sock", "/var/run/containerd/containerd.sock")
@@ -39,6 +42,10 @@ _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
 _SUBJECT = "kubelet (configuration)"
 _MAX_FILES = 100
 _MAX_DEPTH = 8
+# The kubelet searches it, with a directory VENDOR~DRIVER for each driver (docs of flexvolume).
+_VOLUME_DRIVERS = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
+# A credential plugin of a kubeconfig (client-go, "exec"): a path, one relative to the file, or a name in PATH.
+_PLUGIN = re.compile(r"\bcommand['\"]?\s*:\s*['\"]?([^\s'\"]+)")
 # What of a configuration file is relative to the file's own directory (pkg/kubelet/kubeletconfig/configfiles).
 _RELATIVE = ("staticpodpath",)
 
@@ -204,8 +211,23 @@ def _judge_pods_from_network(settings: Settings) -> Iterator[Result]:
 
 def _judge_plugins(node: Node, settings: Settings, programs: Programs) -> Iterator[Result]:
     """Credential providers and volume drivers are not the release's: noted, unless one has a component's name."""
-    for value, path in settings.set_to("imagecredentialproviderbindir", "volumeplugindir", "cni-bin-dir"):
+    for value, path in settings.set_to("imagecredentialproviderbindir", "cni-bin-dir"):
         yield from judge_directory(node, value, path, programs, "kubelet")
+    for value, path in [*settings.set_to("volumeplugindir"), (_VOLUME_DRIVERS, "")]:
+        unread: List[Result] = []
+        names = starters.list_names(node, value, unread)
+        yield from unread
+        for directory in (value, *(posixpath.join(value, name) for name in names[:_MAX_FILES] if "~" in name)):
+            yield from judge_directory(node, directory, path, programs, "kubelet")
+        if len(names) > _MAX_FILES:
+            yield _unknown("more than {} files".format(_MAX_FILES), value, "Remove the drivers that are not used.")
+    files = [value for value, _ in settings.set_to("kubeconfig", "bootstrap-kubeconfig")]
+    unread = []
+    for file, text in starters.read_texts(node, files, unread):
+        found = (programs.look_up(name, systemd.DEFAULT_PATH).path for name in _PLUGIN.findall(text))
+        called = " ".join(posixpath.normpath(posixpath.join(posixpath.dirname(file), one)) for one in found)
+        yield from starters.judge_text(file, "{}\n{}".format(text, called), programs)
+    yield from unread
 
 
 def judge_directory(node: Node, directory: str, path: str, programs: Programs, component: str) -> Iterator[Result]:

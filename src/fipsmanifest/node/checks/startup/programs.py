@@ -95,9 +95,10 @@ class Programs:
         """The paths of the programs in packages, with links and where these lead."""
         self.has_mode = False
         """Whether a program may have a FIPS mode that GODEBUG switches off; what one starts inherits its variables."""
+        compared = files.compared(node, manifests)
         for listed in manifests:
             for file in listed.manifest["files"]:
-                self._add(file)
+                self._add(file, str(file.get("path")) in compared)
             for image in listed.manifest.get("images") or []:
                 for file in image_files(image):
                     component = str(file.get("component"))
@@ -105,7 +106,8 @@ class Programs:
                         self.has_mode = self.has_mode or has_mode(file)
                         self.names.setdefault(posixpath.basename(str(file["path"])), component)
 
-    def _add(self, file: Dict[str, Any]) -> None:
+    def _add(self, file: Dict[str, Any], is_compared: bool) -> None:
+        """Add a program; at its own path it counts as listed only where the files check compares it."""
         component, path = str(file.get("component")), str(file.get("path"))
         if not is_own_program(file, component):
             return
@@ -119,7 +121,9 @@ class Programs:
         self._sizes.add(int(file.get("size") or 0))
         self._digests[str(file["sha256"])] = owner
         with contextlib.suppress(OSError):  # that it is missing is for the files check to say
-            self._places[tree.resolve(self._node.root, path)] = owner
+            place = tree.resolve(self._node.root, path)
+            if is_compared:
+                self._places[place] = owner
             self.paths.add(self.resolved(path))
 
     @property

@@ -17,7 +17,8 @@ from .starters import list_names
 
 _CNI_CONFIGURATION = "/etc/cni/net.d"
 _CNI_PROGRAMS = "/opt/cni/bin"
-_NRI_PLUGINS = "/opt/nri/plugins"
+_NRI_PLUGINS = ("/opt/nri/plugins", "/opt/nri/bin")  # of containerd from 1.7 on, and before
+_VERIFIERS = "/opt/containerd/image-verifier/bin"
 _GO_PLUGINS = ("/var/lib/containerd/plugins", "/opt/containerd/plugins")
 _SHIM_TYPE = re.compile(r"io\.containerd\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\Z")
 _LEGACY_TYPES = ("io.containerd.runtime.v1.linux", "io.containerd.runtime-v1.linux")
@@ -122,13 +123,14 @@ def _judge_program(
 def _judge_directories(node: Node, configured: containerd.Configuration, programs: Programs) -> List[Result]:
     results: List[Result] = []
     named = [(one.kind, one.value, one.path) for one in configured.directories if one.kind != "cni configuration"]
-    wanted = [("cni", _CNI_PROGRAMS, ""), ("nri", _NRI_PLUGINS, "")]
+    wanted = [("cni", _CNI_PROGRAMS, ""), ("verifiers", _VERIFIERS, "")]
+    wanted += [("nri", directory, "") for directory in _NRI_PLUGINS]
     wanted += [("plugins", directory, "") for directory in _GO_PLUGINS]
     sources: Dict[Tuple[str, str], str] = {}
     for kind, directory, path in named + wanted:
         sources.setdefault((kind, posixpath.normpath(directory)), path)
     for (kind, directory), path in sources.items():
-        if kind == "cni":
+        if kind in ("cni", "verifiers"):
             results += judge_directory(node, directory, path, programs, "containerd")
             continue
         names = [name for name in list_names(node, directory, results) if not name.startswith(".")]

@@ -108,7 +108,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
     for path in paths:
         results += _judge_program(path, programs)
     for path, text in read_texts(node, paths, results):
-        results += _judge_text(path, text + _UDEV_PROGRAMS if "/udev/" in path else text, programs)
+        results += judge_text(path, text + _UDEV_PROGRAMS if "/udev/" in path else text, programs)
     results += _judge_generators(node, programs)
     results += _judge_command_lines(node, programs)
     for directory in _EXTENSIONS:
@@ -134,7 +134,7 @@ def _judge_program(path: str, programs: Programs) -> Iterator[Result]:
         yield result(path, FAIL, "listed programs", actual, "other-build", path, _REMOVE, component=component)
 
 
-def _judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
+def judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
     """Judge a text that starts programs, and the scripts that it names."""
     everything = programs.followed(text, path)
     advice = _ADVICE.format(visible(path))
@@ -181,7 +181,7 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
             for name in list_names(node, directory, found):
                 path = posixpath.join(directory, name)
                 yield from _judge_program(path, programs)
-                yield from _judge_text(path, programs.script(path) or "", programs)
+                yield from judge_text(path, programs.script(path) or "", programs)
                 for variable in environment.named_in(programs.script(path) or ""):
                     yield from environment.judge(path, {variable: None}, path, None, programs)
             others = [name for name in list_names(node, directory, []) if not _KNOWN_GENERATOR.match(name)]

@@ -213,7 +213,7 @@ def _judge_container(
         actual = "PATH={}".format("(from elsewhere)" if searched is None else searched)
         yield result(subject, UNKNOWN, None, actual, "environment", pod.path, fix, component=component)
     if pod.devices:
-        fix = "Remove the annotation: a device of that kind may bring mounts, hooks and variables (CDI)."
+        fix = "Remove it: a device of that kind may bring mounts, hooks and variables (CDI, device plugins)."
         actual = ", ".join(pod.devices[:4])
         yield result(subject, UNKNOWN, None, actual, "every-container", pod.path, fix, component=component)
     advice = _ADVICE.format(visible(pod.path))

@@ -145,6 +145,7 @@ def _judge_command(
         return [_judge_container(subject, text, command.path, component)], None
     if found.status == LISTED or name in programs.names:
         results = [judge(subject, found, command.path, component if is_main else None)]
+        results += _judge_builds(subject, " ".join(command.arguments), command, programs)
         if found.status == MISSING and not is_main:
             results = []
         if component is None:
@@ -225,6 +226,18 @@ def _judge_container(subject: str, text: str, path: str, component: Optional[str
     return result(subject, UNKNOWN, None, actual, "other-root", path, advice, component=component)
 
 
+def _judge_builds(
+    subject: str, text: str, command: systemd.Command, programs: Programs, *paths: str
+) -> Iterator[Result]:
+    """Judge the other builds of a component that a command names, and also those that a listed program may start."""
+    paths = tuple(one for one in (*paths, *command.arguments) if one[:1] == "/")
+    builds = programs.builds_in(text, *paths)
+    if builds:
+        advice, actual = _ADVICE.format(visible(command.path)), ", ".join(one.shown for one in builds)
+        owner = builds[0].component
+        yield result(subject, FAIL, "a listed program", actual, "other-build", command.path, advice, component=owner)
+
+
 def _judge_mentions(
     unit: systemd.Unit,
     subject: str,
@@ -240,20 +253,9 @@ def _judge_mentions(
     text = "{}\n{}{}".format(assignments(unit), text, _read_by(unit)) if runs else text
     everything = programs.followed("{}\n{}".format(text, script or ""), found.path) if runs else text
     # A path with blanks is one word here alone.
-    builds = programs.builds_in(everything, *[one for one in (found.path, *command.arguments) if one[:1] == "/"])
+    builds = list(_judge_builds(subject, everything, command, programs, found.path))
     if builds:
-        advice = _ADVICE.format(visible(command.path))
-        actual = ", ".join(one.shown for one in builds)
-        yield result(
-            subject,
-            FAIL,
-            "a listed program",
-            actual,
-            "other-build",
-            command.path,
-            advice,
-            component=builds[0].component,
-        )
+        yield from builds
         return
     others = programs.others_in(everything)
     if others:
