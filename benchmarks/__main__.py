@@ -1,6 +1,6 @@
 """Run the benchmarks: ``python -m benchmarks [NAME...]``. Prints each figure beside its bound, and keeps JSON.
 
-Exits with 1 where a figure is beyond its bound. They are not tests: a busy machine is no defect.
+Exits with 1 where a figure is beyond its bound. They are not tests: a busy machine is not a defect.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def figures() -> Iterator[Figure]:
 
 
 def _signed(key: ReleaseKey) -> dict[str, bytes]:
-    """Give the signed manifests by the keys where they never change; a version's are side by side."""
+    """Return the signed manifests by the keys where they never change; a version's are side by side."""
     wanted: dict[str, bytes] = {}
     for version in range(VERSIONS):
         for el in (7, 8):

@@ -1,4 +1,4 @@
-"""``inspect`` against the hash that must be made anyway, against looking for symbols, and against itself on more files.
+"""``inspect`` compared with hashing the files, with searching for symbols, and with itself on more files.
 
 The files are copies of real goboring programs, padded to the sizes of Kubernetes' own; everything is in the page cache.
 """
@@ -194,7 +194,7 @@ def _small_files(folder: Path) -> Iterator[Figure]:
 
 
 def _cpu_seconds(work: Callable[[], object]) -> float:
-    """Give processor time of all threads: what the machine does besides is not counted."""
+    """Return processor time of all threads: what the machine does besides is not counted."""
     started = time.process_time()
     work()
     return time.process_time() - started

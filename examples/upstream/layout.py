@@ -87,7 +87,7 @@ _IMAGES: dict[str, tuple[str, ...]] = {
 
 
 def of_package(name: str) -> tuple[Entry, ...]:
-    """Give the files of an RPM; one that is not known here has a single program of its name."""
+    """Return the files of an RPM; one that is not known here has a single program of its name."""
     entries = _PACKAGES.get(name, (Entry(f"/usr/bin/{name}", "program"),))
     return (
         *entries,
@@ -97,10 +97,10 @@ def of_package(name: str) -> tuple[Entry, ...]:
 
 
 def of_tarball() -> tuple[Entry, ...]:
-    """Give the files of containerd's tarball, as it is unpacked at ``/``."""
+    """Return the files of containerd's tarball, as it is unpacked at ``/``."""
     return _TARBALL
 
 
 def of_image(name: str) -> tuple[str, ...]:
-    """Give the programs of an image by path, its entry point first."""
+    """Return the programs of an image by path, its entry point first."""
     return _IMAGES.get(name, (f"/usr/local/bin/{name}",))

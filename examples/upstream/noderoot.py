@@ -1,4 +1,4 @@
-"""A node's root file system as it lies on disk: the release installed, FIPS mode set up, nothing running."""
+"""A node's root file system on disk: the release installed, FIPS mode set up, nothing running."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def node_root(
     architecture: str = "x86_64",
     snapshots: bool = False,
 ) -> Path:
-    """Lay out the root of a node of ``architecture`` that ``definition`` was installed on, afresh; gives ``folder``.
+    """Lay out the root of a node of ``architecture`` with ``definition`` installed, and return ``folder``.
 
-    Packages are unpacked by rpm2cpio and cpio, images lie in containerd's content store and, with ``snapshots``, layer
+    Packages are unpacked by rpm2cpio and cpio, images are in containerd's content store and, with ``snapshots``, layer
     by layer in its overlayfs snapshots as well. Raises `Incomplete` where one of these programs is missing or fails.
     """
     if folder.exists():

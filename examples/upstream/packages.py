@@ -34,7 +34,7 @@ class Packed:
     """The built program, for entries of that kind."""
 
     def content(self) -> bytes:
-        """Give the file's bytes."""
+        """Return the file's bytes."""
         return self.program.read_bytes() if self.program else self.entry.text.encode()
 
     @property
@@ -116,7 +116,7 @@ def write_tarball(files: Iterable[Packed], path: Path) -> None:
 
 
 def tar_of(members: Iterable[tuple[str, bytes | str, int]]) -> bytes:
-    """Give a tar of (relative path, content, mode); a ``str`` as content is a symbolic link's target."""
+    """Return a tar of (relative path, content, mode); a ``str`` as content is a symbolic link's target."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name, content, mode in members:

@@ -83,7 +83,7 @@ class _Files(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def files(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve ``root``; gives the address (``http://127.0.0.1:PORT``) and the list that requests are added to."""
+    """Serve ``root``, and return the address (``http://127.0.0.1:PORT``) and the list that requests are added to."""
     requests: list[str] = []
     handler = type("_FilesOfRoot", (_Files,), {"root": root.resolve(), "requests": requests})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -99,7 +99,7 @@ def files(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 @contextlib.contextmanager
 def registry(folder: Path) -> Iterator[str]:
-    """Run a container registry that keeps its data in ``folder``; gives its address (``http://127.0.0.1:PORT``).
+    """Run a container registry with its data in ``folder``, and return its address (``http://127.0.0.1:PORT``).
 
     Raises `Incomplete` where ``docker-registry`` is not installed or does not start.
     """

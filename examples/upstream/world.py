@@ -5,7 +5,7 @@
         ...  # fipsmanifest release v1.21.3 --mirror {served.mirrors[0]} ...
 
 Everything is derived from the definitions: which packages and images there are, under which addresses, and which of
-their programs must have which module. What is there already from the same input is kept.
+their programs must have which module. What exists from the same input is kept.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Served:
     mirrors: tuple[str, ...]
     """``FROM=TO`` for each host of the definitions, as ``fipsmanifest --mirror`` takes them."""
     files_address: str
-    """``http://127.0.0.1:PORT``; each upstream host is a folder there."""
+    """``http://127.0.0.1:PORT``; each upstream host is a directory there."""
     registry_address: str
     """``http://127.0.0.1:PORT``; each upstream registry's host is the first part of a repository's name there."""
     requests: list[str]
@@ -87,7 +87,7 @@ class World:
         ``compilers`` gives the C compiler's command for each architecture other than this machine's own, x86_64.
         ``given`` has programs, by name, that are taken as they are in place of small ones, and ``beside`` what an
         image, by its last name, has beside its programs: path in the image -> file.
-        ``say`` is told of each package and image before it is made for the first time.
+        ``say`` is called with each package and image before it is made for the first time.
 
         Raises `Incomplete` where a toolchain or program is missing, and for sources of a kind that is not made here.
         """
@@ -125,29 +125,29 @@ class World:
 
     @property
     def blobs(self) -> Path:
-        """The folder of the images' blobs, by digest."""
+        """The directory of the images' blobs, by digest."""
         return self.folder / "blobs"
 
     def images_of(self, definition: Definition) -> tuple[oci.Image, ...]:
-        """Give the images of one definition."""
+        """Return the images of one definition."""
         wanted = {
             reference for source in definition.sources if isinstance(source, Images) for reference in source.references
         }
         return tuple(image for image in self.images if image.reference in wanted)
 
     def files(self) -> tuple[Path, ...]:
-        """Give every file that is served, in a fixed order."""
+        """Return every file that is served, in a fixed order."""
         served = (self.folder / "files").rglob("*")
         return tuple(sorted(path for path in served if path.is_file() and not path.name.startswith(".")))
 
     def digest(self) -> str:
-        """Give one digest (hex) of all that is served, to tell this upstream from another one."""
+        """Return one digest (hex) of all that is served, to distinguish this upstream from another one."""
         parts = [f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in self.files()]
         parts += [f"{image.reference} {image.documents[-1].digest}" for image in self.images]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def packages(self, definition: Definition, architecture: str | None = None) -> tuple[Path, ...]:
-        """Give the RPM files of one definition, for one architecture or all."""
+        """Return the RPM files of one definition, for one architecture or all."""
         return tuple(
             served_path(self.folder, f"{url}/{nvr}.{each}.rpm")
             for source in definition.sources
@@ -158,7 +158,7 @@ class World:
         )
 
     def tarballs(self, definition: Definition, architecture: str | None = None) -> tuple[tuple[Path, str], ...]:
-        """Give the tarballs of one definition, for one architecture or all, each with the folder it is unpacked in."""
+        """Return the tarballs of one definition, for one architecture or all, each with its target directory."""
         return tuple(
             (served_path(self.folder, url), source.unpack)
             for source in definition.sources
@@ -169,7 +169,7 @@ class World:
 
 
 def served_path(folder: Path, url: str) -> Path:
-    """Give the file that is served for an upstream address."""
+    """Return the file that is served for an upstream address."""
     parts = urlsplit(url)
     return folder / "files" / parts.netloc / parts.path.lstrip("/")
 
@@ -185,7 +185,7 @@ class _Maker:
     say: Callable[[str], None]
 
     def repositories(self, wanted: Sequence[Definition], signer: Signer) -> None:
-        """Make each RPM repository, with what all definitions want of it and nothing else."""
+        """Make each RPM repository, with exactly the packages that the definitions name."""
         rpms: dict[Path, set[str]] = defaultdict(set)
         compressions: dict[Path, Compression] = {}
         for definition in wanted:
@@ -315,7 +315,7 @@ def _refuse_other_sources(wanted: Sequence[Definition]) -> None:
 def _owner(
     definition: Definition, *, package: str | None = None, source: str | None = None, image: str | None = None
 ) -> Component:
-    """Give the component that a package, source or image belongs to."""
+    """Return the component that a package, source or image belongs to."""
     for component in definition.components:
         if package in component.packages or source in component.sources or image in component.images:
             return component
@@ -340,7 +340,7 @@ def _pause(folder: Path) -> Path:
 
 
 def _upstream_key(gnupghome: Path) -> str:
-    """Give the fingerprint of upstream's key, made where it is missing."""
+    """Return the fingerprint of upstream's key, which is made if it does not exist."""
     gnupghome.mkdir(parents=True, exist_ok=True, mode=0o700)
     for _ in range(2):
         listing = _gpg(gnupghome, "--with-colons", "--list-secret-keys")

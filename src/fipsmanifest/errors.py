@@ -45,7 +45,7 @@ class ValidationFailed(FipsManifestError):
 
 
 class UsageError(FipsManifestError):
-    """The command or a file that the user wrote cannot be meant this way."""
+    """The command line, or a file that the user wrote, is not valid."""
 
     exit_code = 2
     reason = "usage"

@@ -1,4 +1,4 @@
-"""How long work tells that it goes on, without knowing who looks: a terminal, a log, or nobody."""
+"""The interface by which long work reports its progress, whether that is shown or not."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class Task(Protocol):
         """Report ``amount`` more units (bytes, where the task's total is in bytes)."""
 
     def total(self, amount: int) -> None:
-        """Say how many units there will be, once that is known."""
+        """Set the number of units, once it is known."""
 
     def done(self) -> None:
-        """Say that the task has ended, well or not."""
+        """Report that the task has ended, successfully or not."""
 
 
 class Progress(Protocol):
-    """Where stages report to. Calls may come from several threads."""
+    """Receives the reports of stages. Calls may come from several threads."""
 
     def task(self, name: str, total: int | None = None) -> Task:
         """Begin a task."""
 
     def note(self, text: str) -> None:
-        """Tell one line of news (``retrying in 2 s``)."""
+        """Report one line of information (``retrying in 2 s``)."""
 
 
 class _SilentTask:

@@ -1,4 +1,4 @@
-"""Folders as they lie on the disk."""
+"""Directories on disk."""
 
 import os
 import socket

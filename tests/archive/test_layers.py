@@ -87,7 +87,7 @@ IMAGES: dict[str, list[bytes]] = {
 
 
 def umoci(folder: Path) -> dict[str, str]:
-    """Give each file, with its content, that umoci unpacks of the image ``v1`` in the layout below ``folder``."""
+    """Return each file, with its content, that umoci unpacks of the image ``v1`` in the layout below ``folder``."""
     subprocess.run(
         ["umoci", "unpack", "--rootless", "--image", f"{folder}/layout:v1", str(folder / "bundle")],
         check=True,
@@ -154,7 +154,7 @@ KUBELET = make_layer({"usr/": b"", "usr/bin/": b"", "usr/bin/kubelet": b"1"})
 
 
 def test_an_opaque_root_hides_nothing(tmp_path: Path) -> None:
-    """The kernel looks for what makes a directory of an overlay opaque in all of them but the root."""
+    """The kernel searches for what makes a directory of an overlay opaque in all of them but the root."""
     assert merged(tmp_path, KUBELET, make_layer({".wh..wh..opq": b"", "a": b"2"})) == {
         "/usr/bin/kubelet": "1",
         "/a": "2",

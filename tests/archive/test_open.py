@@ -1,4 +1,4 @@
-"""What a path is, told by its content and never by its name."""
+"""What a path is, determined by its content and never by its name."""
 
 import os
 import subprocess
@@ -93,7 +93,7 @@ def test_a_fifo_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
         kind_of(tmp_path / "fifo")
 
 
-# GNU tar looks for a header first and for compression only then, so each of these is a tar to it.
+# GNU tar tries to read a header first and for compression only then, so each of these is a tar to it.
 @pytest.mark.parametrize("name", [b"\x1f\x8b\x08", b"\xfd7zXZ\x00\x00", b"BZh91AY&SY", b"5\x00\x00\x10\x00"])
 def test_a_tar_whose_first_name_begins_as_compressed_bytes_do_is_not_passed_over(tmp_path: Path, name: bytes) -> None:
     path = tmp_path / "some.tar"

@@ -100,7 +100,7 @@ PATHS = ["/bin/kubectl", "/usr/bin/kubectl", "/bin", "/usr/local/bin/x", "/up/bi
 
 @pytest.mark.parametrize("path", PATHS)
 def test_links_are_followed_as_the_kernel_follows_them(path: str, tmp_path: Path) -> None:
-    # In a real folder, with absolute targets brought below it: realpath is the reference.
+    # In a real directory, with absolute targets brought below it: realpath is the reference.
     for link, target in LINKS.items():
         made = tmp_path / link.lstrip("/")
         made.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The files of real RPMs against what rpm and cpio say of them, and of RPMs that nobody should make."""
+"""The files of real RPMs compared with what rpm and cpio report, and those of malformed RPMs."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_hard_links_of_the_short_form_are_those_that_the_header_says(links: Path
 
 
 def test_hard_links_that_only_the_payload_has_are_refused(links: Path, tmp_path: Path) -> None:
-    # rpm believes the header, cpio the payload.
+    # rpm uses the header, cpio the payload.
     parts = Parts.of(links)
     kind, count, _ = upstream.read_entries(parts.header)[1096]
     inodes = b"".join((number + 1).to_bytes(4, "big") for number in range(count))

@@ -196,7 +196,7 @@ def test_a_negative_size_is_refused() -> None:
         read(bytes(block) + bytes(1024))
 
 
-# The standard library would read this into memory before anybody could refuse it.
+# The standard library would read this into memory before it could be refused.
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
 def test_an_extended_header_of_any_size_is_refused_unread(kind: bytes) -> None:
     info = entry("@LongLink", kind)

@@ -31,7 +31,7 @@ from tests.support.zips import Archive, Part
 
 @pytest.fixture(scope="module")
 def plain() -> bytes:
-    """What a gate must not let through."""
+    """An archive that a gate must not pass."""
     return programs.plain().read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""With ``--json`` every verb tells its failure in one shape, whatever it is: programs need to know one."""
+"""With ``--json`` every verb reports any failure in one form, so that programs need to know only one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fipsmanifest.model.explanations import REASONS
 from tests.support import command
 from tests.support.command import PROGRAM
 
-#: What fails of each verb, where nothing is: no folder, no key, no definition.
+#: What makes each verb fail in an empty place: no directory, no key, no definition.
 FAILING = {
     "release": "v1.21.3 --definitions nowhere",
     "collect": "v1.21.3 --definitions nowhere",
@@ -142,7 +142,7 @@ def test_an_interruption_is_told_alike(number: signal.Signals, code: int, tmp_pa
 
 
 def _until_it_opens(fifo: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until the program reads the pipe, in which nothing will ever be."""
+    """Wait until the program reads the pipe, which stays empty."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -175,7 +175,7 @@ with ThreadPoolExecutor() as pool:
 
 
 def test_a_signal_while_a_thread_is_started_ends_it(tmp_path: Path) -> None:
-    # The lock that starting one takes is held then, so whatever starts another in the handler waits for itself.
+    # Starting a process holds a lock at that time, so a handler that starts another one waits for itself.
     code = """
 import os, signal, threading
 from fipsmanifest.cli import signals

@@ -1,4 +1,4 @@
-"""Every reason of an error is listed and documented, and `explain` says what words mean."""
+"""Every reason of an error is listed and documented, and `explain` explains the terms."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_each_error_has_a_reason_and_no_listed_reason_is_unused() -> None:
     assert set(CODES) == classes | raised | {"interrupted"}
 
 
-#: Packages whose refusals have a cause of their own each: what a script does about them differs.
+#: Packages whose refusals each have a cause of their own: scripts handle them differently.
 _OWN = ("archive", "oci", "collect", "fetch")
 
 

@@ -71,7 +71,7 @@ def test_without_verification_the_export_and_a_note_say_so(
     done = run("in-toto", payload)
     assert json.loads(done.stdout)["predicate"]["signature"] == {"state": "unsigned"}
     assert b"is not signed" in done.stderr
-    # Who names keys wants a verified manifest.
+    # With keys, a manifest must be verified.
     assert run("in-toto", payload, "--keys", release_key.trust, code=3).stdout == b""
 
 
@@ -191,7 +191,7 @@ def test_inspect_writes_the_same_findings_to_files_beside_its_output(tmp_path: P
     assert (tmp_path / "gate.html").read_bytes() == run("html", "-", stdin=document).stdout
     assert (tmp_path / "gate.sarif").read_bytes() == run("sarif", "-", stdin=document).stdout
 
-    # A file that cannot be written is no pass, hides no refusal, and leaves the output whole.
+    # A file that cannot be written does not pass, hides no refusal, and leaves the output whole.
     missing = tmp_path / "gate.xml" / "x"
     both = command.run_bytes(*words, "--json", "--junit", missing)
     alone = command.run_bytes(*words[:4], "--junit", missing)

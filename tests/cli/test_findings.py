@@ -1,4 +1,4 @@
-"""How ``inspect`` tells what it finds: the same document however long, in flat memory, and live on a terminal."""
+"""How ``inspect`` reports what it finds: the same document however long, in constant memory, and live on a terminal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, options: 
 
 
 def watch(folder: Path, *arguments: str | Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start ``inspect`` on a terminal of 200 columns; give it and the terminal's other end."""
+    """Start ``inspect`` on a terminal of 200 columns; return it and the terminal's other end."""
     ours, theirs = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm", "COLUMNS": "200"}
     process = subprocess.Popen(
@@ -98,7 +98,7 @@ def watch(folder: Path, *arguments: str | Path) -> tuple[subprocess.Popen[bytes]
 
 
 def read(terminal: int, until: str = "", seconds: float = 60) -> str:
-    """Give what the terminal shows up to ``until``, or to the end."""
+    """Return what the terminal shows up to ``until``, or to the end."""
     shown, ends = "", time.monotonic() + seconds
     while (not until or until not in shown) and time.monotonic() < ends:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -120,7 +120,7 @@ def test_a_row_is_on_the_terminal_while_the_rest_is_still_looked_at(tmp_path: Pa
             assert process.poll() is None
             rows = [CONTROL.sub("", line) for line in shown.splitlines() if "dist/bin/" in line]
             assert [row.split()[:2] for row in rows] == [["plain", "dist/bin/crictl"], ["proven", "dist/bin/kubelet"]]
-            # The bar below them; it may not have been drawn anew since the first byte was read.
+            # The bar below them; it may not have been drawn again since the first byte was read.
             assert re.search(r"inspect .*[0-9.]+(/\?)? (MB|bytes)", shown)
         finally:
             process.kill()

@@ -277,7 +277,7 @@ def test_an_image_with_attestations_and_another_system_passes_the_gate_which_say
     assert [line for line in ended.stdout.splitlines() if line.startswith("not inspected")] == said
     noted = inspect(tmp_path, f"docker://{reference}", "--markdown").stdout.splitlines()
     assert [line for line in noted if line.startswith("- not")] == [f"- {line}" for line in said]
-    # Where there is nothing else, nothing was looked at.
+    # If there is nothing else, nothing was inspected.
     reference = registry.put(tmp_path / "layout", "other", index_of(*entries[1:]))
     ended = inspect(tmp_path, f"docker://{reference}")
     assert ended.code == 4
@@ -410,7 +410,7 @@ def test_hostile_archives_are_refused_and_the_rest_is_told(tmp_path: Path, borin
 
 
 def test_what_may_not_be_read_leaves_the_look_incomplete(tmp_path: Path, boring: bytes) -> None:
-    # Root may read everything, so the file is one that nobody can: it leads to itself.
+    # Root may read everything, so the file is a link to itself, which no user can read.
     (tmp_path / "root").mkdir()
     (tmp_path / "root/kubelet").write_bytes(boring)
     (tmp_path / "loop").symlink_to("loop")
@@ -468,7 +468,7 @@ def test_an_error_keeps_the_names_of_files_in_its_line(tmp_path: Path, boring: b
 
 
 class TestGate:
-    """``--require proven`` in somebody else's pipeline."""
+    """``--require proven`` in a user's own pipeline."""
 
     def test_proven_programs_pass_with_what_has_no_cryptography(self, tmp_path: Path, boring: bytes) -> None:
         (tmp_path / "kubelet").write_bytes(boring)
@@ -504,7 +504,7 @@ class TestGate:
         assert "plain is 'plain', and 'proven' is required: A Go program with plain, unvalidated crypto" in told
         assert "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1" in told
         assert "kubelet is" not in told
-        # The words of a release's definition mean nothing here.
+        # The requirements of a release's definition have no meaning here.
         assert "component" not in told
         assert "requirement" not in told
 
@@ -584,7 +584,7 @@ class TestGate:
         assert noted[-4:] == ["", f"- {COVERED}", "", "- accepted: dist/crictl is 'plain': a debugging aid"]
         assert ended.document["gate"]["unused_exceptions"] == ["*/gone"]
         assert "The exception for */gone matches no program" in ended.stderr
-        # Another verdict than the one that was excused is no longer excused, be it a better one.
+        # Another verdict than the expected one is no longer accepted, even a better one.
         (tmp_path / "dist/crictl").write_bytes(boring)
         ended = inspect(tmp_path, *gate)
         assert ended.code == 5

@@ -62,7 +62,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a home of their own and our trust directory."""
+    """A user with a home directory and the publisher's trust directory."""
 
     home: Path
     forge: Forge

@@ -1,4 +1,4 @@
-"""What strangers wrote, on a terminal, in a CI log and on a job's page: text, and never a command or markup."""
+"""Foreign text on a terminal, in a CI log and on a job's page is never a command or markup."""
 
 from __future__ import annotations
 

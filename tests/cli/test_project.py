@@ -117,7 +117,7 @@ def test_the_options_of_a_project_come_after_the_command_line_and_the_environmen
 
 
 def test_verbs_that_verify_or_inspect_take_nothing_from_a_project(tmp_path: Path) -> None:
-    # It is in the directory that is looked at, and would choose the keys and the modules.
+    # It is in the inspected directory, and would choose the keys and the modules.
     (tmp_path / "fipsmanifest.toml").write_text('keys = "their-keys"\nmodules = "their-modules.toml"\n')
     (tmp_path / "x.asc").write_text("-----BEGIN PGP SIGNED MESSAGE-----\n")
 

@@ -1,4 +1,4 @@
-"""``fipsmanifest verify``: what a consumer is told, and what is remembered so that an old manifest cannot come back."""
+"""``fipsmanifest verify``: what consumers read, and what is stored so that an old manifest is refused later."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def forge() -> Iterator[Forge]:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Somebody with a home of their own who pinned our keys."""
+    """A user with a home directory who pinned the publisher's keys."""
 
     home: Path
     keys: Path
 
     def verify(self, *words: str | Path, code: int = 0, stdin: bytes = b"") -> tuple[str, str]:
-        """Run it, and give what it wrote to stdout and to stderr."""
+        """Run it, and return what it wrote to stdout and to stderr."""
         environment = {"HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state")}
         for name, value in os.environ.items():
             if name == "PATH" or name.startswith("FIPSMANIFEST_"):
@@ -208,7 +208,7 @@ class TestWhereItComesFrom:
         (served / "dkp-fips-tool.asc").unlink()
         consumer.verify(served / "dkp-fips-tool", code=2)
 
-    # Both signatures are good; whoever asks for a manifest must get one.
+    # Both signatures are good; a user who asks for a manifest must get one.
     def test_a_tool_under_a_manifests_name_is_not_trusted(self, forge: Forge, consumer: Consumer) -> None:
         tool = build_tool(forge.trust_folder, consumer.home / "dkp-fips-tool").data
         path = consumer.file(tool)
@@ -240,7 +240,7 @@ class TestWhereItComesFrom:
 
 
 class TestFreshness:
-    """An old manifest is a good signature over yesterday's truth."""
+    """An old manifest has a valid signature, and is out of date."""
 
     def test_a_serial_that_was_seen_is_the_least_that_is_taken(self, forge: Forge, consumer: Consumer) -> None:
         old, new = (forge.clearsign(payload(serial=serial, name="rhel8")) for serial in (2, 3))
@@ -397,7 +397,7 @@ class TestFreshness:
 
 
 def trusting(*names: str, revoked: str = "") -> Trust:
-    """Give the trust in keys of these names, each a letter, all of its fingerprint."""
+    """Return a trust directory with keys of these names; each name is a letter, repeated as the fingerprint."""
     since = datetime(2026, 1, 1, tzinfo=UTC)
     statuses = {name: "revoked" if name in revoked else "active" for name in names}
     entries = [
@@ -408,7 +408,7 @@ def trusting(*names: str, revoked: str = "") -> Trust:
 
 
 def see(path: Path, serial: int, names: Sequence[str], by: str = "", revoked: str = "", name: str = "rhel8") -> None:
-    """Remember a serial that the last of these keys signed, or ``by``, by a trust folder that lists them."""
+    """Remember a serial that the last of these keys signed, or ``by``, by a trust directory that lists them."""
     trust = trusting(*names, revoked=revoked)
     rollback.check_and_remember(
         path, ManifestId("v1.21.3", name, serial), signed_by=(by or names[-1]) * 40, trust=trust
@@ -436,7 +436,7 @@ class TestPublishers:
         see(path, 5, ["A", "B"], by="A")
         see(path, 6, ["A", "B"])
         see(path, 7, ["B"])
-        # The retired key's manifests, the new one's own, and who has yesterday's folder or the one of the day after.
+        # The retired key's manifests, the new one's own, and who has the directory of the day before or the day after.
         for names, by in ((["A", "B"], "A"), (["B"], "B"), (["A"], "A"), (["B", "C"], "C")):
             for serial in (5, 6):
                 with pytest.raises(NotTrusted, match="serial 7 was seen before"):

@@ -1,4 +1,4 @@
-"""What is done to nodes of a real cluster, and what has to be found: one row each.
+"""Changes of nodes of a real cluster, and what must be found: one row each.
 
 A script runs on the node, with the functions of `realcluster.tampering`; it is undone before the next one.
 """

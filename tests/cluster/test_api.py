@@ -1,4 +1,4 @@
-"""Requests and credentials, against servers that answer as clusters do on a bad day."""
+"""Requests and credentials, against servers with the faults of real clusters."""
 
 from __future__ import annotations
 

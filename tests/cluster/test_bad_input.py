@@ -1,4 +1,4 @@
-"""What a check is given that it cannot use: kubeconfigs, permissions, namespaces, policies, manifests, answers."""
+"""Inputs that a check cannot use: kubeconfigs, permissions, namespaces, policies, manifests, answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of a whole cluster against a real API server, with stand-ins for the kubelets."""
+"""The check of a whole cluster against a real API server, with simulated kubelets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(worl
         "fargate": ("unknown", "virtual"),
     }
     assert (found["verdict"], document.exit_code(report)) == ("invalid", 1)
-    # One that is incomplete, evicted, rejected or without the image is tried once more, and no other.
+    # One that is incomplete, evicted, rejected or without the image is tried once more, no other.
     twice = {name for name in tried if tried.count(name) == 2}
     assert twice == {"unknown", "evicted", "rejected", "missing", "empty"} and max(map(tried.count, tried)) == 2
     assert world.left() == []

@@ -1,4 +1,4 @@
-"""What a run leaves in the cluster, however it ends, and what happens while it goes on."""
+"""What a run leaves in the cluster, however it ends, and what happens during it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a check that goes on."""
+"""What the terminal shows during a check."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_table_is_on_standard_error_of_a_terminal_and_nowhere_else(world: Wo
     seen: list[bytes] = []
 
     def read() -> None:
-        # At its end, a terminal that nobody has open any more is an error.
+        # At its end, a terminal whose other end is closed is an error.
         with contextlib.suppress(OSError):
             while data := os.read(controller, 4096):
                 seen.append(data)

@@ -1,4 +1,4 @@
-"""What counts as a node's answer, whatever its pod says: read as hostile input."""
+"""What counts as a node's answer: the pod's output is hostile input."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_no_form_of_a_report_is_an_internal_error_or_a_pass_by_accident(key: str
         or code == {"valid": 0, "invalid": 1, "untrusted": 3, "incomplete": 4}[answer.verdict]
     )
     assert not answer.reason or answer.reason in ADVICE
-    # What does not decide may be anything.
+    # Fields that do not decide may have any value.
     if (
         key not in ("checks", "warnings", "left_out", "left_out_by_check", "truncated", "manifest")
         and value != message()[key]

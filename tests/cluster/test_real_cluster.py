@@ -1,4 +1,4 @@
-"""A cluster of real nodes from released programs and images: it is valid, and what is done to a node is found."""
+"""A cluster of real nodes from released programs and images is valid, and changes of a node are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries that answer differently from one request to the next, lie about what they serve, or send elsewhere."""
+"""Registries that answer differently from one request to the next, misstate what they serve, or redirect elsewhere."""
 
 from __future__ import annotations
 

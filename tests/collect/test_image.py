@@ -57,7 +57,7 @@ def context(folder: Path, *mirrors: str, pins: tuple[Pin, ...] = (), allow_http:
 
 
 def nothing(member: object) -> None:
-    """See nothing in any member."""
+    """Ignore all members."""
 
 
 def pull(reference: str, where: Context, *architectures: str) -> Artifact:
@@ -150,7 +150,7 @@ def test_the_merged_layers_hold_what_umoci_unpacks(registry: Registry, layout: P
 def test_every_architecture_of_the_definition_is_taken(registry: Registry, layout: Path, tmp_path: Path) -> None:
     artifact = pull(registry.push(layout, "v1", "both"), context(tmp_path), "x86_64", "aarch64")
     assert [platform.architecture for platform in artifact.platforms] == ["x86_64", "aarch64"]
-    # The layer that they share lies in the cache once.
+    # The layer that they share is in the cache once.
     assert artifact.platforms[0].layers[0].path == artifact.platforms[1].layers[0].path
 
 
@@ -270,7 +270,7 @@ def test_what_is_no_reference_is_named(reference: str, tmp_path: Path) -> None:
         image.jobs(Images(kind="image", name="i", references=(reference,)), definition(), context(tmp_path))
 
 
-# Registries and images that lie
+# Registries and images that contradict themselves
 
 
 def served_by_hand(folder: Path, name: str, data: bytes) -> Path:
@@ -280,7 +280,7 @@ def served_by_hand(folder: Path, name: str, data: bytes) -> Path:
     return path
 
 
-# The registry is a plain server here, because a real one would never say such things.
+# The registry is a plain server here, because a real one never answers this way.
 def test_a_registry_that_serves_another_manifest_than_asked_is_refused(layout: Path, tmp_path: Path) -> None:
     entries = json.loads((layout / "index.json").read_text())["manifests"]
     asked, other = (entry["digest"] for entry in entries)

@@ -1,4 +1,4 @@
-"""Image archives as skopeo writes them in every form, and as nobody should: folder, tar, compressed tar."""
+"""Image archives in every form that skopeo writes, and malformed ones: directory, tar, compressed tar."""
 
 import gzip
 import hashlib
@@ -114,7 +114,7 @@ def test_the_registry_form_and_the_saved_form_hold_the_same_files(layout: Path, 
     assert programs(take(layout, context(tmp_path))) == programs(take(saved, context(tmp_path)))
 
 
-# Old docker wrote a folder per layer, and a link where two images share one.
+# Old docker wrote a directory per layer, and a link where two images share one.
 def test_links_to_a_layer_of_another_image_are_followed(saved: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     subprocess.run(["tar", "-C", str(saved.parent), "-xf", str(saved), "--one-top-level=" + str(tree)], check=True)
@@ -133,7 +133,7 @@ def test_a_short_name_means_docker_hub(layout: Path, tmp_path: Path) -> None:
     assert take(layout, context(tmp_path), "mesosphere/kube-proxy:v1.21.3_fips.0").index
 
 
-# Docker 25 and later, and containerd: the whole name stands in an annotation of containerd's, the tag in OCI's.
+# Docker 25 and later, and containerd: the whole name is in an annotation of containerd's, the tag in OCI's.
 def test_a_layout_that_docker_saved_is_searched_by_the_whole_name(layout: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     shutil.copytree(layout, tree)
@@ -457,7 +457,7 @@ def test_what_no_runtime_would_run_is_left_out_with_its_reason(
     assert isinstance(left_out, SkippedPart)
     assert left_out.name.startswith("tree: x:1@sha256:")
     assert why in left_out.why
-    # Its bytes are looked through all the same, whatever it calls itself.
+    # Its bytes are searched in any case, whatever its type says.
     others = {hashlib.sha256(m.content.read()).digest() for m in open_store(tree, tmp_path, found) if m.content}
     assert hashlib.sha256(layer).digest() in others
 
@@ -477,7 +477,7 @@ def open_store(tree: Path, folder: Path, found: imagearchive.Contents) -> Iterat
 def test_a_layer_of_an_image_that_is_left_out_is_looked_through_whoever_shares_it(
     system: str, entry: dict[str, Any], tmp_path: Path
 ) -> None:
-    """umoci and skopeo take such an image by its name, and what the other one hides of the layer is there then."""
+    """umoci and skopeo read such an image by its name, and then it has what the other one hides of the layer."""
     tree = tmp_path / "tree"
     make_image(tree, NAME, {"amd64": [LAYERS[0], make_layer({"usr/.wh.bin": b""})]}, index=False)
     config = put_blob(tree, config_of(LAYERS[0]).replace(b"linux", system.encode()), OCI_CONFIG)

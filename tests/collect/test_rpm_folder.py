@@ -1,4 +1,4 @@
-"""Folders and tars of RPMs, as air-gapped bundles bring them."""
+"""Directories and tars of RPMs, as air-gapped bundles bring them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder_definition(url: str, *packages: str, **changes: object) -> Definition
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Path:
-    """Two packages under names that say nothing."""
+    """Two packages with arbitrary file names."""
     bundle = tmp_path_factory.mktemp("bundle")
     key = keys.secret(keys.upstream)
     (bundle / "deep").mkdir()
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Path:
 
 @pytest.fixture
 def bundle(tmp_path: Path, made: Path) -> Path:
-    """``release/bundle``; the definition's folder is ``release``."""
+    """``release/bundle``; the definition's directory is ``release``."""
     return Path(shutil.copytree(made, tmp_path / "release/bundle"))
 
 

@@ -233,7 +233,7 @@ def test_an_epoch_is_part_of_the_name_but_not_asked_for(
 def test_two_different_packages_of_one_name_are_refused_naming_both_digests(
     collect: Collect, repository: Path, keys: Keys
 ) -> None:
-    # The FIPS and the plain build have the same NEVRA: nobody could say which one dnf would install.
+    # The FIPS and the plain build have the same NEVRA: it is undefined which one dnf would install.
     plain = upstream.nfpm(repository / "plain", key=keys.secret(keys.upstream), contents=b"\x7fELF plain\n")
     upstream.createrepo(repository)
     with pytest.raises(Refused, match="2 different packages") as refused:

@@ -1,4 +1,4 @@
-"""Packages signed well, wrongly, weakly and not at all, judged against rpm's own and gpg's work."""
+"""Packages with good, wrong, weak and missing signatures, compared with rpm and gpg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tarballs from an address and from a path, with and without a digest to hold them against."""
+"""Tarballs from an address and from a path, with and without a digest to compare them with."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Upstream's own signatures and key files, as distributions serve them: what gpg accepts, and never a wrong pass."""
+"""Upstream's signatures and key files, as distributions serve them: what gpg accepts, and never a wrong pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each format is read by its own validator, and says what the document says."""
+"""Each format passes its own validator, and has the content of the document."""
 
 from __future__ import annotations
 

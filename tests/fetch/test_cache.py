@@ -1,4 +1,4 @@
-"""The store that runs share: nothing half, nothing wrong, nothing lost."""
+"""The cache that runs share: nothing incomplete, nothing wrong, nothing lost."""
 
 from __future__ import annotations
 

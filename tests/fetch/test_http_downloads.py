@@ -1,4 +1,4 @@
-"""Downloads from a real loopback server that goes wrong in all the ways that servers do."""
+"""Downloads from a real loopback server with the faults of real servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BODY = random.Random(7).randbytes(700_000)
 
 
 def sha256sum(path: Path) -> str:
-    """What coreutils say of a file."""
+    """The digest of a file by coreutils."""
     done = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
     return "sha256:" + done.stdout.split()[0].removeprefix("\\")
 
@@ -369,7 +369,7 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(server: FaultyServ
 
 @pytest.fixture
 def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A .netrc for 127.0.0.1 and localhost, and for anybody."""
+    """A .netrc for 127.0.0.1 and localhost, and a default."""
     path = tmp_path / "netrc"
     entries = "".join(f"machine {host} login me password secret\n" for host in ("127.0.0.1", "localhost"))
     path.write_text(f"{entries}default login any password body\n")
@@ -412,7 +412,7 @@ def test_cookies_are_not_kept(server: FaultyServer, http: Http) -> None:
     assert "Cookie" not in server.asked("/a.rpm")[1]
 
 
-# S3 takes a + in a path for a space, as it stands in a form; a redirect may be signed, and is followed as it is.
+# S3 takes a + in a path for a space, as in a form; a redirect may be signed, and is followed as it is.
 def test_a_plus_in_a_path_is_sent_so_that_s3_understands_it(server: FaultyServer, http: Http) -> None:
     (server.folder / "g++-1.rpm").write_bytes(BODY)
     assert http.fetch_bytes(f"{server.url}/g++-1.rpm?a+b", 1 << 20).url.startswith(server.url)
@@ -468,7 +468,7 @@ def test_a_header_that_no_pattern_should_see_is_taken_for_none(server: FaultySer
         assert http.download(f"{server.url}/a.rpm").size == len(BODY)
 
 
-# A part that nobody asked for, or that is not what it says, must not pass for the whole.
+# A part that was not requested, or that is not what it states, must not be taken for the whole.
 @pytest.mark.parametrize("status", [201, 202, 204, 206, 226, 300, 416])
 def test_an_answer_that_is_not_the_whole_file_is_not_taken_for_it(
     server: FaultyServer, http: Http, status: int

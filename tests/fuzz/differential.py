@@ -63,7 +63,7 @@ def judged(items: Callable[[], Sequence[Item]]) -> Found | None:
                 links[item.path] = peers.digest(content)
                 found.add((item.path, links[item.path]))
             elif item.type == "symlink":
-                # Where a reader makes a file of it, that holds the target.
+                # If a reader makes a file of it, that has the target as content.
                 found.add((item.path, peers.digest(os.fsencode(item.target or ""))))
             elif item.type == "hardlink":
                 found.add((item.path, links.get(item.target or "", "")))
@@ -300,7 +300,7 @@ def formats(running: ExitStack) -> Mapping[str, tuple[_Make, Callable[[bytes], F
 
 
 def main(form: str, seed: str, seconds: float) -> int:
-    """Run; returns the exit code."""
+    """Run, and return the exit code."""
     with ExitStack() as running:
         make, ours, others = formats(running)[form]
         counts = {"format": form, "seed": seed, "inputs": 0, "accepted": 0, "compared": 0}
@@ -329,7 +329,7 @@ _EMPTY = peers.digest(b"")
 def _extra(theirs: Found, ours: Found) -> Found:
     """Return what a peer finds that was not judged under that name; beginnings of what it gives up are empty files.
 
-    What encoding a name has is each reader's guess, so of other names than ASCII only the content is compared.
+    Readers guess the encoding of a name, so for names beyond ASCII only the content is compared.
     """
     contents = {content for _, content in ours}
     more = {entry for entry in theirs - ours if entry[1] != _EMPTY}

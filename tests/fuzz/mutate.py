@@ -1,4 +1,4 @@
-"""Changes to real inputs, the same for the same seed: what a fuzzer does where nothing tells it about coverage."""
+"""Changes to real inputs, the same for the same seed: fuzzing without coverage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Change = Callable[[random.Random, bytearray, int], None]
 
 
 def mutated(data: bytes, seed: str, hot: Sequence[tuple[int, int]] = ()) -> bytes:
-    """Give ``data`` with one to six changes.
+    """Return ``data`` with one to six changes.
 
     ``hot`` are (start, end) where the structure is, in inputs that are mostly content: three changes of four go there.
     """

@@ -35,7 +35,7 @@ class Seed:
 
 
 def seeds_of(target: str, scratch: Path) -> list[Seed]:
-    """Give the seeds of a target; ``scratch`` is a folder to make them in."""
+    """Return the seeds of a target, made in the directory ``scratch``."""
     return _MAKERS[target](scratch)
 
 
@@ -49,7 +49,7 @@ def _elf(scratch: Path) -> list[Seed]:
     hot += [(module, module + edits.AMD64.length), (behind - 16, behind + 80)]
     pointers = edits.pointer_build_info(programs.boring().read_bytes(), "go1.16.6b7", "path\tx\nmod\tk8s.io/x\tv1\t\n")
     where = pointers.index(edits.BUILD_INFO)
-    # What the loader is asked for by name, and the names of functions where no module is.
+    # The names that the loader resolves, and the names of functions in a program without a module.
     library = programs.boring_in_a_c_library()
     asked = [edits.section(library, name) for name in (".dynamic", ".rela.plt", ".dynsym")]
     plain = programs.plain_without_crypto().read_bytes()

@@ -39,12 +39,12 @@ from fipsmanifest.progress import SILENT
 from fipsmanifest.trust import armor, cleartext, document, openpgp
 from fipsmanifest.trust import store as trust
 
-#: What one input may expand to here; a release allows more, and time enough for it.
+#: The limit for what one input may expand to; a release allows more, and enough time.
 LIMITS = Limits(members=2000, expanded=64 << 20)
 
 
 class Broken(Exception):
-    """A reader accepted what it promises never to accept, or refused what it must take."""
+    """A reader accepted what it must refuse, or refused what it must accept."""
 
 
 @cache

@@ -119,7 +119,7 @@ def test_what_is_accepted_is_what_gpg_and_sequoia_read(tmp_path: Path) -> None:
         accepted = [one for one in (mine, first) if one is not None]
         peers: dict[str, tuple[bytes | None, list[bytes | None]]] = {
             "gpg": (by_gpg(path), [*accepted]),
-            # Sequoia writes the headers of packets anew.
+            # Sequoia writes the headers of packets again.
             "Sequoia": (by_sequoia(data), [by_sequoia(one) for one in accepted]),
         }
         for name, (peer, expected) in peers.items():

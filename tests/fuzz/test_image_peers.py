@@ -2,7 +2,7 @@
 
 Each case changes a good archive, which has both ``index.json`` and ``manifest.json``, in one or two ways. Whatever
 image a peer then makes of it must be one that was judged here, by the digests of its uncompressed layers, unless the
-archive or that entry was refused or its bytes are looked through one by one. A test run tries some dozens,
+archive or that entry was refused or its bytes are searched. A test run tries some dozens,
 ``make fuzz`` as many as fit into ``FIPSMANIFEST_FUZZ_SECONDS``; ``FIPSMANIFEST_FUZZ_SEED`` and the number in a failure
 repeat a case.
 """
@@ -302,7 +302,7 @@ PROGRAMS = {digest(text * 40): digest(layer) for text, layer in ((b"plain", PLAI
 
 
 def judged(path: Path, folder: Path) -> tuple[set[tuple[str, ...]], set[str]] | None:
-    """Return the layers of each image that is judged here, and the layers that are looked through one by one.
+    """Return the layers of each image that is judged here, and the layers that are searched one by one.
 
     None where the archive or a part of it is refused, which no gate lets pass.
     """

@@ -144,7 +144,7 @@ def judged(place: str, digest: str, found: list[Entry]) -> bool:
 
 
 def left(found: list[Entry]) -> list[Entry]:
-    """Return the files that unpacking leaves, as far as names alone tell it."""
+    """Return the files that unpacking leaves, as far as their names determine it."""
     last = {entry.path: entry for entry in found}
     if any(entry.kind in ("symlink", "hardlink") for entry in found) or any("/.." in path for path in last):
         return []

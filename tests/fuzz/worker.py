@@ -1,8 +1,8 @@
-"""One reader under fire, in a process of its own with bounded memory and time.
+"""One reader with hostile inputs, in a process of its own with bounded memory and time.
 
-``python -m tests.fuzz.worker TARGET FOLDER SEED SECONDS`` feeds changes of the files in FOLDER to the reader until the
-seconds are over; ``... SEED:NUMBER`` in place of the seed does one input again. Exits with 1 at the first finding,
-which it describes, and leaves the input in FOLDER as ``finding``.
+``python -m tests.fuzz.worker TARGET DIRECTORY SEED SECONDS`` passes changes of the files in DIRECTORY to the reader
+until the seconds are over; ``... SEED:NUMBER`` in place of the seed repeats one input. Exits with 1 at the first
+finding, which it describes, and leaves the input in DIRECTORY as ``finding``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEMORY = 512 << 20
 
 
 def main(target: str, folder: Path, seed: str, seconds: float) -> int:
-    """Run; gives the exit code."""
+    """Run, and return the exit code."""
     reader = TARGETS[target]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGPROF, _too_slow)

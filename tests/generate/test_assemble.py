@@ -1,4 +1,4 @@
-"""What a manifest says about findings: owners, architectures, order and dates, with hand-made findings."""
+"""How findings are recorded in a manifest: owners, architectures, order and dates, with hand-made findings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ worker = ["kubelet"]
 """
 CREATED = "created = 2021-08-24T00:00:00Z"
 TOOL = manifest.Tool(version="0.1.0", sha256="e" * 64)
-#: The digest is any: whoever describes modules knows it.
+#: The digest is arbitrary: the description of modules contains it.
 BORING = DetectedModule("boringcrypto", "BoringCrypto", "hmac-sha256", "ab" * 32, "x86_64", "shipped")
 ETCD = "docker.io/mesosphere/etcd:v3.4.13"
 
@@ -137,7 +137,7 @@ def test_everything_is_listed_once_and_in_order(tmp_path: Path) -> None:
     assert list(made.modules) == ["boringcrypto"]
     assert [source.name for source in made.sources] == [ETCD, "another.tar", "some.tar"]
     assert made.tool == TOOL
-    # What has been made is what readers accept.
+    # The result is accepted by readers.
     assert manifest.parse(json.loads(made.payload())).files == made.files
 
 
@@ -262,7 +262,7 @@ def test_two_files_at_one_path_are_refused_unless_they_are_the_same(tmp_path: Pa
     said = refused(ours, tarball(*programs, first), tarball(other, name="another.tar"))
 
     assert "/etc/a is in some.tar and in another.tar, with different content" in said
-    # Other times and modes are nothing that two packages cannot agree on.
+    # Two packages may differ in times and modes.
     same = assemble(ours, [tarball(*programs, first), tarball(first, name="another.tar")], describe, TOOL)
     assert [file.source for file in same.files if file.path == "/etc/a"] == ["some.tar"]
 

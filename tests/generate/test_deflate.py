@@ -1,4 +1,4 @@
-"""What packs the node tool: zlib and the usual readers of zip archives read it, and its bytes are fixed."""
+"""The compression of the node tool: zlib and the usual readers of zip archives read it, and its bytes are fixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a component's bytes must be: the requirement table of the design, case by case."""
+"""The requirements of components: the requirement table of the design, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a manifest says of where artifacts came from: never a path of the machine that it was made on."""
+"""The sources in a manifest: never a path of the machine that it was made on."""
 
 from __future__ import annotations
 

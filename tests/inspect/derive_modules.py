@@ -27,7 +27,7 @@ _RPM_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 def derive(goroots: Iterable[Path]) -> list[Row]:
-    """Give the rows of all module objects of some toolchains, oldest module first, without certificates."""
+    """Return the rows of all module objects of some toolchains, oldest module first, without certificates."""
     rows: dict[str, Row] = {}
     for goroot in goroots:
         release = re.match(r"go1\.\d+", (goroot / "VERSION").read_text())

@@ -1,4 +1,4 @@
-"""What a forger, a packer or an accident would make of a real program; each gives the bytes of one file."""
+"""Real programs as a forger, a packer or an accident would change them; each function returns the bytes of one file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FIPSINFO = b"\xff Go fipsinfo \xff\0"
 
 
 def known(module: str) -> Row:
-    """Give a row of the shipped table, for where its module stands and how long it is."""
+    """Return a row of the shipped table: where its module is, and how long."""
     row = TABLE.row(module)
     assert row is not None
     return row
 
 
 def start_of(data: bytes, module: str) -> int:
-    """Give where a module begins in a program."""
+    """Return where a module begins in a program."""
     assert data.count(known(module).head) == 1
     return data.index(known(module).head)
 
@@ -93,7 +93,7 @@ def unknown_module_never_called() -> bytes:
 
 
 def called_by_another_name() -> bytes:
-    """The slot that stands for the self-test is for another public function; nothing else leads to it."""
+    """The slot of the self-test is that of another public function; nothing else leads to it."""
     data = programs.boring_in_a_c_library()
     file = ELFFile(io.BytesIO(data))
     table, symbols = file.get_section_by_name(".rela.plt"), file.get_section_by_name(".dynsym")
@@ -137,7 +137,7 @@ def text_relocations() -> bytes:
 
 
 def text_relocations_elsewhere() -> bytes:
-    """PT_DYNAMIC's offset, which nobody but a reader of files uses, is that of a harmless copy."""
+    """PT_DYNAMIC's offset, which only readers of files use, is that of a harmless copy."""
     harmless, data = programs.boring_pie().read_bytes(), text_relocations()
     headers = edits.program_headers(data)
     (dynamic,) = (header for header in headers if header[0] == 2)
@@ -148,7 +148,7 @@ def text_relocations_elsewhere() -> bytes:
 
 
 def text_relocations_behind() -> bytes:
-    """PT_DYNAMIC's size, which no loader minds, ends before what it says; the entry before DT_NULL says it."""
+    """PT_DYNAMIC's size, which loaders ignore, ends before the decisive entry, the one before DT_NULL."""
     data = programs.boring_pie().read_bytes()
     headers = edits.program_headers(data)
     (dynamic,) = (header for header in headers if header[0] == 2)
@@ -170,7 +170,7 @@ def endless_dynamic_section() -> bytes:
 
 
 def moved_by_its_program_headers() -> bytes:
-    """The dynamic loader works out from PT_PHDR by how much a program was moved, and so where all else lies."""
+    """The dynamic loader works out from PT_PHDR by how much a program was moved, and so where everything else is."""
     data = programs.boring_pie().read_bytes()
     headers = edits.program_headers(data)
     (own,) = (header for header in headers if header[0] == 6)
@@ -293,7 +293,7 @@ def second_module_with_its_digest_redone() -> bytes:
 
 
 def _more_code(code: bytes) -> bytes:
-    """Give a goboring program one more segment that is executed, at the file's end."""
+    """Return a goboring program with one more executable segment, at the file's end."""
     data = programs.boring().read_bytes()
     data += bytes(-len(data) % 4096)
     headers = edits.program_headers(data)
@@ -365,7 +365,7 @@ def native_sum_beside(data: bytes) -> bytes:
 
 
 def with_section_at(data: bytes, old: int, new: int) -> bytes:
-    """Let the header of the section at one place of the file lead to another one."""
+    """Point the header of the section at one place of the file to another one."""
     headers = section_headers_at(data)
     for header in range(headers, headers + 64 * struct.unpack_from("<H", data, 60)[0], 64):
         if struct.unpack_from("<Q", data, header + 24)[0] == old:
@@ -387,12 +387,12 @@ def native_module_missing(data: bytes) -> bytes:
 
 
 def native_module_of_nothing() -> bytes:
-    """Give a program of Go before 1.24, which has no such module, the sum of four empty ranges."""
+    """Return a program of Go before 1.24, which has no such module, with the sum of four empty ranges."""
     return _native_module(programs.plain().read_bytes(), ())
 
 
 def native_module_of(section: str, data: bytes | None = None) -> bytes:
-    """Give a program a ``go:fipsinfo`` whose sum is over 100 KB of a section; its own one is gone."""
+    """Return a program with a ``go:fipsinfo`` whose sum is over 100 KB of a section, in place of its own."""
     data = data or programs.plain().read_bytes()
     offset, address, size = edits.section(data, section)
     length = min(size, 100_000)
@@ -417,7 +417,7 @@ def _native_module(data: bytes, ranges: tuple[tuple[int, bytes], ...]) -> bytes:
 
 
 def native_version_claimed(data: bytes, version: str) -> bytes:
-    """Let the toolchain's own module pass for a validated snapshot."""
+    """Present the toolchain's own module as a validated snapshot."""
     return edits.rewrite_build_info(data, "go1.24.3", "path\tx\n" + NATIVE_SETTINGS.format(version))
 
 
@@ -433,7 +433,7 @@ def marker_broken(data: bytes) -> bytes:
 
 
 def name_of_a_function(data: bytes, name: bytes, instead: bytes) -> bytes:
-    """Call a function otherwise in the table."""
+    """Rename a function in the table."""
     assert len(name) == len(instead)
     assert b"\0" + name in data
     return data.replace(b"\0" + name, b"\0" + instead)
@@ -521,7 +521,7 @@ _WRAPPER = b"\0crypto/internal/boring._Cfunc__goboringcrypto_"
 
 
 def fork(package: bytes, version: str, settings: str = "") -> bytes:
-    """Give a program with OpenSSL behind Go, made from a stripped one of ours.
+    """Return a program with OpenSSL behind Go, made from a stripped goboring one.
 
     Such toolchains are not in any package. ``package``, ``version`` and ``settings`` are what their programs carry,
     measured on ones built from the published sources: no symbols of goboring's, no wrappers and no GOEXPERIMENT.
@@ -535,7 +535,7 @@ def fork(package: bytes, version: str, settings: str = "") -> bytes:
 
 
 def golang_fips_1_16() -> bytes:
-    """Give what it was before it had a package for OpenSSL: one function more among goboring's own."""
+    """Return what it was before it had a package for OpenSSL: one function more among goboring's own."""
     data = without_symbols(programs.boring())
     data = edits.put(data, edits.module_offset(data), b"\xcc" * 0xC0000)
     data = edits.put(data, data.index(_WRAPPER), _WRAPPER + b"DLOPEN_OPENSSL\0")
@@ -543,13 +543,13 @@ def golang_fips_1_16() -> bytes:
 
 
 def without_symbols(program: Path | bytes) -> bytes:
-    """Give the bytes after ``strip --strip-all``."""
+    """Return the bytes after ``strip --strip-all``."""
     assert isinstance(program, Path)
     return programs.stripped(program)
 
 
 def cut(length: int) -> bytes:
-    """Give a part of a program whose section headers stand at its end; negative lengths count from there."""
+    """Return a part of a program whose section headers are at its end; negative lengths count from there."""
     return programs.boring_external().read_bytes()[:length]
 
 
@@ -565,12 +565,12 @@ def overlapping() -> bytes:
 
 
 def first_load(field: int, value: int) -> bytes:
-    """Let the first PT_LOAD say something else."""
+    """Change fields of the first PT_LOAD."""
     data = programs.boring().read_bytes()
     at = edits.program_header(data, edits.load_indexes(data)[0])
     return edits.put(data, at + field, struct.pack("<Q", value))
 
 
 def header(offset: int, value: bytes, program: Path | None = None) -> bytes:
-    """Let the file header say something else."""
+    """Change fields of the file header."""
     return edits.put((program or programs.boring()).read_bytes(), offset, value)

@@ -1,4 +1,4 @@
-"""What this machine's kernel and dynamic loader make of a file: its memory, seen before its first instruction."""
+"""How this machine's kernel and dynamic loader map a file: its memory before its first instruction."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def by_kernel(path: Path, window: tuple[int, int]) -> list[Part] | None:
 
 
 def by_dynamic_loader(path: Path, window: tuple[int, int], kind: int) -> list[Part] | None:
-    """Return the same of glibc's loader, when it closes the file that it was told to start."""
+    """Return the same of glibc's loader, when it closes the file that it was to start."""
     child = _traced([str(INTERPRETER), str(path)])
     os.waitpid(child, 0)
     try:
@@ -157,7 +157,7 @@ def mutations(seed: int) -> Iterator[tuple[tuple[Load, ...], int, int]]:
 
 
 def reserved(loads: tuple[Load, ...], kind: int) -> bool:
-    """Return whether the dynamic loader has room for all of a file, of which it looks at the last segment alone."""
+    """Return whether the dynamic loader has room for all of a file, of which it reads the last segment alone."""
     end = -(-(loads[-1].address + loads[-1].memory) // PAGE) * PAGE
     return kind == EXEC or all(load.address + max(load.memory, load.size) <= end for load in loads)
 

@@ -1,7 +1,7 @@
-"""The matrix: every kind of build and every forgery, with the verdict that it must get, written down beforehand.
+"""The matrix: every kind of build and every forgery, with its expected verdict.
 
-What each file is was decided by how it was made. What real builds say and carry was measured on such programs with
-other tools: ``go version -m``, ``nm``, ``objdump``, openssl and dd.
+What each file is was decided by how it was made. The contents of real builds were measured on such programs with other
+tools: ``go version -m``, ``nm``, ``objdump``, openssl and dd.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ GO_1_21 = goprograms.goroot()
 
 @dataclass(frozen=True)
 class Row:
-    """One file and what must be said of it."""
+    """One file and its expected verdict."""
 
     make: Callable[[], Path | bytes]
-    """Gives a real program's path, or the bytes made of one."""
+    """Returns a real program's path, or the bytes made of one."""
     verdict: str
     """DESIGN's name for it."""
     code: str
@@ -194,7 +194,7 @@ _EACH_MODULE = ("go1.19", "go1.21", "go1.24", "go1.21 arm64", "go1.24 arm64")
 
 
 def _changed(base: str) -> dict[str, Row]:
-    """Give what becomes of one release's module when its bytes are touched."""
+    """Return the rows of one release's module with changed bytes."""
     row = RELEASES[base]
     module = row.module or ""
     others = {MODULE_2021: "go1.24", MODULE_2022: "go1.21", MODULE_2019: "go1.21"}.get(module)
@@ -423,7 +423,7 @@ FORGED = {
     "debugging information alone, of a position-independent program": Row(
         lambda: programs.debugging_information(programs.boring_pie()), "not-go", "no-code"
     ),
-    # Names are all that Go before 1.24 tells of plain cryptography, but for its marker.
+    # Names and the marker are the only signs of plain cryptography in programs of Go before 1.24.
     "cryptography renamed, go1.27": _plain(lambda: forgeries.cryptography_renamed(_PLAIN_1_27.data)),
 }
 

@@ -89,7 +89,7 @@ class _Table:
 
 @dataclass
 class _Made:
-    """A table in the making: its bytes, and where addresses are in it."""
+    """A table that is being written: its bytes, and where addresses are in it."""
 
     data: bytearray = field(default_factory=bytearray)
     addresses: list[int] = field(default_factory=list)
@@ -135,16 +135,16 @@ def text_of(data: bytes) -> int:
 
 
 def of_go_1_16(data: bytes, *, relocations: bool = False, version: str = "go1.16.6b7") -> bytes:
-    """Give a program the table of Go 1.16 and 1.17: addresses of functions as words.
+    """Return a program with the table of Go 1.16 and 1.17: addresses of functions as words.
 
-    With ``relocations`` they are zero in the file, and the loader is told what they are, as C's linkers do it. So are
+    With ``relocations`` they are zero in the file, and relocations have the values, as C's linkers write them. So are
     the addresses in its build info.
     """
     return _with(data, _form_1_16(_read(data)), relocations=relocations, version=version)
 
 
 def of_go_1_2(data: bytes, *, relocations: bool = False, version: str = "go1.15.15b5") -> bytes:
-    """Give a program the table of Go 1.2 to 1.15: names among all else."""
+    """Return a program with the table of Go 1.2 to 1.15: names among all else."""
     return _with(data, _form_1_2(_read(data)), relocations=relocations, version=version)
 
 

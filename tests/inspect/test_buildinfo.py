@@ -31,7 +31,7 @@ def read(data: bytes) -> GoFacts:
 
 
 def as_go_prints_it(path: Path) -> GoFacts:
-    """Take ``go version -m`` apart; the quotes that Go prints around some values are JSON's here."""
+    """Parse the output of ``go version -m``; the quotes that Go prints around some values are JSON's here."""
     first, *lines = goprograms.go_version_m(path).splitlines()
     fields = [line.removeprefix("\t").split("\t") for line in lines if line.strip()]
     settings = {}
@@ -58,7 +58,7 @@ def test_the_toolchains_own_programs_agree(program: Path) -> None:
 
 
 def check_text(path: Path) -> None:
-    """Compare line by line: dependencies with their sums and replacements stand there, too."""
+    """Compare line by line: dependencies with their sums and replacements are there, too."""
     data = Buffer(path.read_bytes())
     found = text(data, elf_reader.read(data))
     assert found is not None
@@ -87,7 +87,7 @@ def check_distributed(path: Path) -> None:
     ],
 )
 def test_programs_that_a_distribution_built_agree(name: str) -> None:
-    # By toolchains, flags and strippers that are not ours; all of them plain builds.
+    # By other toolchains, flags and strippers than these tests use; all of them plain builds.
     found = shutil.which(name, path=f"{os.defpath}:/usr/sbin:/sbin")
     assert found
     check_distributed(Path(found))

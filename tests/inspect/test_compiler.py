@@ -60,7 +60,7 @@ def test_a_program_whose_tables_were_overwritten_is_go_by_its_messages_and_by_it
     assert judged(without_what_tools_read()) == ("unreadable", "no-build-info")
     assert judged(without(ENTRY)) == ("unreadable", "no-build-info")
     assert judged(without(*MESSAGES)) == ("unreadable", "no-build-info")
-    # The limit that docs/proof.md names: somebody who takes all of them out is not found out.
+    # The limit that docs/proof.md names: removing all of them is not detected.
     assert judged(without(ENTRY, *MESSAGES)) == ("not-go", "not-go")
 
 

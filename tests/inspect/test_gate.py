@@ -1,4 +1,4 @@
-"""The gate's rules, one by one: what passes, what an exception excuses, and that nothing passes on emptiness."""
+"""The gate's rules, one by one: what passes, what an exception accepts, and that an empty result never passes."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def required(standard: str | None = None, *families: ModuleFamily) -> Requiremen
         (native(IN_PROCESS), required(None, "go-native"), True),
         # It is in process, and has no certificate.
         (native(IN_PROCESS), required("140-3", "go-native"), False),
-        # Its user vouches for the reference; no certificate does.
+        # The user made the reference; it has no certificate.
         (native(VALIDATED, "local"), required("140-3", "go-native"), False),
         (BORING, required("140-2"), True),
         (BORING, required(None, "go-native"), False),
@@ -333,7 +333,7 @@ def test_a_list_that_may_lack_a_package_does_not_pass_where_one_is_forbidden() -
         (refusal,) = gate.decide().refusals
         assert (refusal.exit_code, refusal.reason) == (5, "forbidden")
         assert "cannot be compared with what is forbidden" in refusal.message
-        # Nothing is judged where nothing is forbidden.
+        # Without forbidden packages, nothing is judged.
         gate = Gate()
         gate.add(item)
         assert gate.decide().refusals == ()

@@ -1,4 +1,4 @@
-"""Headers that lie, are cut short, or ask for too much: always a code, never an exception, never a pass."""
+"""Headers that are wrong, cut short, or ask for too much: always a code, never an exception, never a pass."""
 
 from __future__ import annotations
 

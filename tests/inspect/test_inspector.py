@@ -61,7 +61,7 @@ def test_nothing_is_left_in_the_spool(inspector: Inspector, tmp_path: Path) -> N
 
 
 def test_a_large_file_that_is_no_elf_is_never_spooled(tmp_path: Path) -> None:
-    # The spool is a folder that does not exist: anything spooled would fail.
+    # The spool is a directory that does not exist: anything spooled would fail.
     inspector = Inspector(TABLE, tmp_path / "missing")
     data = b"text " * (3 << 20)
     finding = inspector.inspect(file_member(data, mode=0o644))

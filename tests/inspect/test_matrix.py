@@ -1,4 +1,4 @@
-"""Each file of the matrix gets the verdict that was written down for it, with evidence that can be checked."""
+"""Each file of the matrix gets its expected verdict, with evidence that can be checked."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_module_that_the_table_does_not_know_is_found_by_its_own_bounds(name: 
 
 @functools.cache
 def proven(name: str) -> tuple[bytes, int, int]:
-    """Give a program, and where its module begins and how long it is."""
+    """Return a program, and where its module begins and how long it is."""
     row = RELEASES[name]
     data, module = row.data, row.module or ""
     assert analyze(Buffer(data), TABLE).crypto.verdict is Verdict.PROVEN

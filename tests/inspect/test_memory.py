@@ -1,6 +1,6 @@
-"""What loaders map of a file: the model against this machine's kernel and dynamic loader, and rules of older kernels.
+"""What loaders map of a file: the model compared with this machine, and with the rules of older kernels.
 
-The others cannot be run here, so what is expected of them was worked out by hand from their sources.
+Older kernels cannot be run here, so what is expected of them was worked out by hand from their sources.
 """
 
 from __future__ import annotations

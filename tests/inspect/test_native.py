@@ -107,7 +107,7 @@ class Program:
         return Program(edits.put(self.data, self.data.index(FIPSINFO) + RANGES, words))
 
     def summed(self) -> bytes:
-        """The program with a sum that fits, as anybody can compute it: the key is zeros."""
+        """The program with a sum that fits, which is easy to compute: the key is zeros."""
         message = b"go fips object v1\n"
         for start, end in self.ranges:
             message += (end - start).to_bytes(8, "big") + (self.read(start, end - start) if end > start else b"")
@@ -266,7 +266,7 @@ def mode_flipped() -> bytes:
 
 
 def mode_by_linker() -> bytes:
-    """The linker was told another default than build info says."""
+    """The linker was given another default than build info says."""
     data = native(ldflags="-X=runtime.godebugDefault=fips140=off").read_bytes()
     version, modules = edits.build_info(data)[1:]
     return edits.rewrite_build_info(data, version, re.sub(r"DefaultGODEBUG=\S*", "DefaultGODEBUG=fips140=on", modules))
@@ -344,7 +344,7 @@ def trampoline_elsewhere() -> bytes:
 
 
 def trampoline_of_other_code() -> bytes:
-    """What has a trampoline's name and is none: its last instruction returns."""
+    """A function with a trampoline's name that is not one: its last instruction returns."""
     program = Program(trampolines())
     (start, end) = program.ranges[0]
     symbols = _section(program.data, ".symtab").iter_symbols()

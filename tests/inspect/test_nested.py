@@ -1,4 +1,4 @@
-"""What is packed in what is packed: opened wherever it stands, or said not to have been; never passed over."""
+"""What is packed in what is packed: opened wherever it is, or reported as not opened; never skipped."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def look(tmp_path: Path, target: Path) -> list[Outcome]:
 
 
 def judged(outcomes: list[Outcome]) -> dict[str, str]:
-    """Give container and path of each program with its verdict."""
+    """Return container and path of each program with its verdict."""
     assert not [outcome for outcome in outcomes if isinstance(outcome, FipsManifestError)], outcomes
     return {
         f"{item.container}|{item.finding.path}": item.finding.crypto.verdict
@@ -122,7 +122,7 @@ def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
         (in_tarball, bytes),
         (in_layout, partial(lzma.compress, preset=0)),
         (in_package, zstandard.compress),
-        # What tells them stands more than a megabyte behind their beginning.
+        # What identifies them is more than a megabyte after their beginning.
         (in_tarball, lambda data: SKIPPABLE + zstandard.compress(data)),
         (in_layout, lambda data: NAMED + gzip.compress(data)[10:]),
     ],
@@ -221,7 +221,7 @@ def test_a_disk_without_room_for_what_is_packed_within_leaves_the_look_incomplet
 
 
 def program_and_tarball(program: bytes, tarball: bytes) -> bytes:
-    """Give a file that Linux runs as ``program`` and that tar unpacks as ``tarball`` and one file more.
+    """Return a file that Linux runs as ``program`` and that tar unpacks as ``tarball`` and one file more.
 
     A tar header is the first 512 bytes, of which an ELF file needs but its own header if the program headers are moved
     behind all else; the rest of the program is that member's content. PT_PHDR, which would say that they are where they
@@ -237,7 +237,7 @@ def program_and_tarball(program: bytes, tarball: bytes) -> bytes:
     data += bytes(-len(data) % 512)
     header = tarfile.TarInfo("program")
     header.size = len(data) - 512
-    # Of the name, only what stands before the first NUL counts, and the checksum is over all.
+    # Of the name, only what precedes the first NUL counts, and the checksum is over all.
     block = bytearray(data[:64] + header.tobuf(tarfile.USTAR_FORMAT)[64:])
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
@@ -265,7 +265,7 @@ def test_a_program_that_is_a_tarball_as_well_is_judged_as_both(tmp_path: Path) -
 
 
 def image_and_more(folder: Path, form: str, more: dict[str, bytes]) -> Path:
-    """Give an image archive of a proven program with files beside what the image consists of."""
+    """Return an image archive of a proven program with files beside what the image consists of."""
     saved, _ = in_saved_image(folder, "kubelet", programs.boring().read_bytes())
     if form == "layout":
         for name, data in more.items():

@@ -1,4 +1,4 @@
-"""The worked example of docs/proof.md, run as it stands there on a real program."""
+"""The worked example of docs/proof.md, run as it is written there on a real program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at anything: the order of what is found, what cannot be read, and how far the work runs ahead."""
+"""Scanning any path: the order of what is found, what cannot be read, and how far the work runs ahead."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_file_that_goes_away_while_its_folder_is_read_is_an_error_and_the_othe
             path.unlink()
         return inspect_path(self, path, *arguments)
 
-    # The moment between listing and opening cannot be had otherwise.
+    # The moment between listing and opening cannot be reached otherwise.
     monkeypatch.setattr(Inspector, "inspect_path", racing)
     outcomes = list(scan([root], inspector, cache))
     (error,) = [item for item in outcomes if not isinstance(item, LocatedFinding)]
@@ -88,7 +88,7 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_the_others_are_told(
         if not path.stat().st_mode & 0o001:
             path.chmod(path.stat().st_mode | 0o711)
     (root / "03").chmod(0)
-    # Root may read everything, so it becomes somebody else for a while.
+    # Root may read everything, so it becomes another user for a while.
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -161,7 +161,7 @@ def test_progress_counts_every_byte(tmp_path: Path, inspector: Inspector, cache:
 
 
 def told(root: list[Path], inspector: Inspector, cache: Cache) -> dict[str, str]:
-    """Give each program by its path with its verdict, and each error by the path that it begins with."""
+    """Return each program by its path with its verdict, and each error by the path that it begins with."""
     found = {}
     for item in scan(root, inspector, cache):
         if isinstance(item, LocatedFinding) and item.finding.crypto:
@@ -198,7 +198,7 @@ def test_what_a_link_leads_to_outside_of_all_that_is_named_is_looked_at(
     assert found.pop(f"{root}/folder") == f"leads out of {root}, to the directory {outside}, which is not inspected."
     links = {f"{root}/{name}": "not-go" for name in ("runc", "usr/bin/absolute", "usr/bin/again", "usr/bin/relative")}
     assert found == {"/opt/runc": "not-go", **links}
-    # What is named as well is looked at in its own place.
+    # What is named as well is inspected in its own place.
     found = told([root, outside], inspector, cache)
     assert found == {"/opt/runc": "not-go", f"{outside}/runc": "not-go"}
     # A link that climbs out is no node's own, whatever the root has at such a path.

@@ -1,4 +1,4 @@
-"""The one pass over a program's code: what stands on borders, in which pieces, and beside what is only alike."""
+"""The one pass over a program's code: what is on borders, in which pieces, and beside what is only alike."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_program_that_is_written_to_while_it_is_read_gets_no_verdict(
         path.write_bytes(data)
         return begin(source, table, with_callers)
 
-    # The moment between the first read and the last cannot be had otherwise.
+    # The moment between the first read and the last cannot be reached otherwise.
     monkeypatch.setattr(inspector, "start_analysis", writing)
     with pytest.raises(Incomplete, match="changed while it was read"):
         Inspector(TABLE, tmp_path).inspect_path(path)

@@ -49,7 +49,7 @@ def test_140_2_certificates_are_historical_from_their_day_on() -> None:
     assert [item.status(date(2030, 1, 1)) for item in newer.certificates] == ["active"]
     assert certificate.standing(date(2026, 9, 20)) == "active until 2026-09-21"
     assert certificate.standing(date(2026, 9, 21)) == "historical since 2026-09-21"
-    # Until when the newer one's certificate lasts, nobody here knows.
+    # The end of the newer one's certificate is not known here.
     assert [item.standing(date(2030, 1, 1)) for item in newer.certificates] == ["active, its end is not known"]
 
 

@@ -1,4 +1,4 @@
-"""Reading release definitions: the form, and what a mistake is told as."""
+"""Reading release definitions: the form, and how a mistake is reported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Run the tests against each mutant of `table`; ends with 1 if one is not found, or its text is not in the source.
 
 ``python -m tests.mutants [PART...]`` takes those whose name or file contains a part. The working tree is not changed:
-each mutant is made in a copy. Tests that fail without a mutant find none, and are named first.
+each mutant is made in a copy. Tests that fail without a mutant prove nothing, and are listed first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from .table import MUTANTS, Mutant
 
 TOP = Path(__file__).parents[2]
-#: What tests read, besides what is built once (`.cache`).
+#: The files that tests read, besides the cached builds (`.cache`).
 COPIED = (
     *("src", "tests", "examples", "benchmarks", "docs", "releases", "scripts", "requirements", ".github"),
     *("pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),

@@ -22,7 +22,6 @@ class Mutant(NamedTuple):
 
 _TRUST = ("trust/test_attacks.py::test_each_case_ends_with_its_exit_code_and_sentence",)
 _STATUS = ("trust/test_status_lines.py",)
-_VERDICTS = ("inspect/test_verdicts.py", "inspect/test_acceptance.py", "inspect/test_gate.py")
 _MATRIX = ("inspect/test_verdicts.py", "inspect/test_matrix.py")
 _PLAN = ("publish/test_plan.py", "publish/test_records.py")
 _LAYERS = ("archive/test_layers.py",)

@@ -1,4 +1,4 @@
-"""What tests of the node tool share."""
+"""Fixtures for tests of the node tool."""
 
 from __future__ import annotations
 

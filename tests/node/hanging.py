@@ -2,7 +2,7 @@
 
     python -m tests.node.hanging silent|root DIRECTORY COMMAND...
 
-With ``root`` it answers what DIRECTORY itself is, and nothing else. Whoever reads below DIRECTORY waits, and SIGKILL
+With ``root`` it answers what DIRECTORY itself is, and nothing else. Readers below DIRECTORY wait, and SIGKILL
 does not end the wait: the server takes each request and keeps it.
 """
 
@@ -59,7 +59,7 @@ def main(kind: str, directory: str, *command: str) -> int:
     except subprocess.TimeoutExpired:
         return 99
     finally:
-        # Without its server the file system answers everybody with an error.
+        # Without its server the file system answers every reader with an error.
         os.kill(server, signal.SIGKILL)
         os.waitpid(server, 0)
         process.kill()

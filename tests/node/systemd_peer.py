@@ -1,4 +1,4 @@
-"""What systemd itself makes of unit files: its manager in test mode loads them, starts nothing and prints them."""
+"""How systemd itself reads unit files: its manager in test mode loads them, starts nothing and prints them."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class TestFiles:
         assert check(root, manifest)["/usr/libexec/cni/bridge"].status == "fail"
 
     def test_a_folder_that_may_not_be_looked_into_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
-        # Only root's own tree is open to root in spite of its mode, so somebody else looks.
+        # Only root's own tree is open to root in spite of its mode, so another user runs the check.
         (root / "root").mkdir(mode=0o700)
         for folder in (root, *root.parents[:4]):
             folder.chmod(folder.stat().st_mode | 0o055)
@@ -257,11 +257,11 @@ class TestProcesses:
         self, start: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ended, ending = start(f"bin/{self.NAME}"), start(f"other/{self.NAME}")
-        os.kill(ended, signal.SIGKILL)  # a zombie from here on: nobody has waited for it
+        os.kill(ended, signal.SIGKILL)  # a zombie from here on: its parent has not waited for it
 
         def pids() -> Iterator[int]:
             yield from (ended, ending)
-            # It was looked at, and is gone before it is hashed.
+            # It was listed, and is gone before it is hashed.
             os.kill(ending, signal.SIGKILL)
             os.waitpid(ending, 0)
             yield 2**22 + 1  # above kernel.pid_max

@@ -1,4 +1,4 @@
-"""What the checks make of good, odd and hostile nodes: a clear result each, never a traceback, a hang or a pass."""
+"""The results of checks on good, unusual and hostile nodes: never a traceback, a hang or a wrong pass."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class TestFiles:
     def test_an_owner_that_the_node_does_not_know_is_a_note(
         self, accounts: str | None, mode: int, expected: tuple[str, str], root: Path, manifest: dict[str, Any]
     ) -> None:
-        # As a tarball of somebody's CI leaves its folder behind.
+        # As a tarball made by a CI leaves its directory behind.
         os.chown(root / "usr/bin", 1001, 123)
         (root / "usr/bin").chmod(mode)
         (root / "etc/passwd").unlink(missing_ok=True)
@@ -317,7 +317,7 @@ class TestOpening:
         ids=["to hash", "as text", "as a database"],
     )
     def test_what_is_no_file_is_not_opened(self, read: Callable[[Path], object], tmp_path: Path) -> None:
-        # Who writes into a FIFO sleeps until somebody opens it.
+        # A writer to a FIFO sleeps until a reader opens it.
         os.mkfifo(tmp_path / "fifo")
         with subprocess.Popen(["sh", "-c", 'echo >"$0"', tmp_path / "fifo"]) as writer:
             try:
@@ -358,7 +358,7 @@ class TestPlatform:
 
         assert (found.subject, found.status, found.evidence["manifest"]) == ("architecture", "pass", "mine")
 
-    # What these systems' own packages write: name, version, and what they say they are like.
+    # The os-release of these systems' packages: name, version and ID_LIKE.
     @pytest.mark.parametrize(
         ("name", "version", "like", "el"),
         [
@@ -397,7 +397,7 @@ class TestPlatform:
     def test_an_os_release_that_cannot_be_read_is_unknown(
         self, kind: str, root: Path, manifest: dict[str, Any]
     ) -> None:
-        # What lies in the second place is not what the node goes by.
+        # The file in the second place is not the one that the node uses.
         roots.write(root, "/usr/lib/os-release", 'ID="rhel"\nVERSION_ID="8.4"\n')
         place = root / "etc/os-release"
         place.unlink(missing_ok=True)
@@ -434,7 +434,7 @@ class TestPlatform:
         both = Listed("both", manifest | {"files": other + manifest["files"]})
 
         assert platform.fitting(at_rest(root), [older, own, arm, both]) == [own, both]
-        # One that fits the system and another that fits the machine are none that fits.
+        # One that fits the system and another that fits the machine do not fit together.
         oldest = [Listed("older", older.manifest), arm]
         assert platform.fitting(at_rest(root), oldest) == [arm]
         assert [one.status for one in platform.check(at_rest(root), [arm])] == ["pass", "fail"]

@@ -1,6 +1,6 @@
-"""The node tool beside a real containerd: images pulled and unpacked, containers that run, and what is done to them.
+"""The node tool with a real containerd: images pulled and unpacked, containers that run, and what is done to them.
 
-containerd notices none of it (`ctr images check` says so in each test); the tool must.
+containerd does not notice (`ctr images check` confirms that in each test); the tool must.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def replace(place: Path) -> None:
 
 
 def complete(containerd: Containerd) -> bool:
-    """Say whether containerd itself finds the image complete."""
+    """Return whether containerd itself reports the image as complete."""
     row = next(line for line in containerd.ctr("images", "check").splitlines() if line.startswith(REFERENCE))
     return "complete" in row and row.split()[-1] == "true"
 
@@ -152,7 +152,7 @@ class TestPulled:
 
 
 class TestUnpackedOtherwise:
-    """What the tool cannot look into."""
+    """What the tool cannot read."""
 
     def test_another_snapshotters_files_are_not_taken_for_looked_at(
         self, look: Look, empty: Containerd, listed_image: Archive
@@ -234,7 +234,7 @@ class TestRunning:
         assert told.actual == json.loads(containerd.ctr("snapshots", "info", containerd.container))["Parent"]
         assert found[f"{PROGRAM} (pid {pid})"].evidence["code"] == "digest"
         assert "running-snapshot" in {one.evidence.get("code") for one in found.values()}
-        # Whoever finds it, it is told by name which image the pod is to run from.
+        # The image that the pod is to run from is named in any case.
         assert {REFERENCE in one.advice for one in found.values() if one.status == "fail"} == {True}
 
     def test_an_image_by_a_listed_name_is_not_the_listed_one_whatever_has_the_name_by_now(
@@ -366,7 +366,7 @@ class TestTheTool:
         for name in opened:
             (containerd.root / runtime.SNAPSHOTS / ".." / name).chmod(0o755)
         containerd.root.chmod(0o711)
-        # pytest's own folders are for one user alone, and made so again by each run that starts.
+        # pytest's own directories are for one user alone, and made so again by each run that starts.
         for place in (tool, signed):
             shutil.copyfile(place, containerd.root / place.name)
 

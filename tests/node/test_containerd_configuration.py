@@ -1,4 +1,4 @@
-"""What containerd is told, wherever it is told: TOML in any form, imports, systemd's unit and its drop-ins."""
+"""The configuration of containerd, wherever it is: TOML in any form, imports, systemd's unit and its drop-ins."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ b = [true, false, 0o7, 0b1, 01]
 
 @pytest.fixture
 def default() -> str:
-    """Give the configuration that containerd writes of itself."""
+    """Return the configuration that containerd writes of itself."""
     return subprocess.run(["containerd", "config", "default"], capture_output=True, text=True, check=True).stdout
 
 
 def elsewhere(root: Path) -> tuple[tuple[str, ...], bool]:
-    """Say where else containerd keeps its images, and whether anything could not be read."""
+    """Return where else containerd keeps its images, and whether anything could not be read."""
     found = containerd.read(str(root))
     return found.elsewhere, bool(found.doubts)
 
 
 class TestToml:
-    """The reader of TOML, held against Python's own."""
+    """The reader of TOML, compared with Python's own."""
 
     def theirs(self, table: dict[str, Any], above: tuple[str, ...] = ()) -> list[str]:
         found: list[str] = []

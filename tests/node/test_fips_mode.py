@@ -76,7 +76,7 @@ def test_each_release_has_signals_of_its_own(el: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("el", [7, 8, 9, 10])
 def test_a_start_without_fips_fails(el: int, tmp_path: Path) -> None:
-    # What follows -- is init's, and what stands between quotation marks one word (the kernel's lib/cmdline.c).
+    # What follows -- is init's, and text between quotation marks is one word (the kernel's lib/cmdline.c).
     for arguments in ("", "fips=0", "fips=1 fips=0", "xfips=1", "fips=12", "ro -- fips=1", 'x="a fips=1 b"'):
         MADE[el](tmp_path, arguments)
 
@@ -174,7 +174,7 @@ def test_signals_that_contradict_each_other_are_named(tmp_path: Path, monkeypatc
     el8(tmp_path)
     assert "signals" not in signals(tmp_path, 8)
 
-    # Set up and not started again: the kernel's word is against all others.
+    # Set up and not started again: the kernel contradicts all other signals.
     real = tree.read_small
     kernel = {"/proc/sys/crypto/fips_enabled": "0\n", "/proc/cmdline": "ro quiet\n"}
     monkeypatch.setattr(tree, "read_small", lambda root, path, *rest: kernel.get(path) or real(root, path, *rest))
@@ -253,7 +253,7 @@ def test_what_is_no_file_in_a_signals_place_is_unknown(
     if kind == "directory":
         place.mkdir()
     else:
-        # Only root makes devices; for anybody else it is a second loop.
+        # Only root makes devices; for other users it is a second loop.
         if kind == "device" and os.geteuid() == 0:
             os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 3))
         else:

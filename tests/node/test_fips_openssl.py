@@ -139,7 +139,7 @@ class TestHashing:
     def test_this_is_what_it_says(self, fips: FipsHost) -> None:
         assert "OpenSSL FIPS Provider" in fips.openssl("list", "-providers")
         assert fips.python("import _hashlib; print(_hashlib.get_fips_mode())") == "1"
-        # CPython's own code steps in without a word, which is why the tool does not ask hashlib.
+        # CPython falls back to its own code silently, which is why the tool does not use hashlib.
         assert "_md5" in fips.python("import hashlib; print(hashlib.md5())")
 
     def test_files_are_hashed_by_the_provider(self, fips: FipsHost, tool: Path, root: Path, signed: Path) -> None:

@@ -1,4 +1,4 @@
-"""Code that the kernel's own files show under another program's name, or not at all.
+"""Code that the kernel's files show under another program's name, or not at all.
 
 What a mount, a mount namespace, a thread or the loader makes of /proc is the kernel's own (proc(5), ld.so(8)).
 """
@@ -102,7 +102,7 @@ def hiding(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestHidden:
-    """What the kernel's own files show of another program, or not at all."""
+    """Code that the kernel's files show under another program's name, or not at all."""
 
     def start(self, run: Callable[..., subprocess.Popen[str]], *command: str | Path) -> int:
         process = run(*command, stdout=subprocess.PIPE)

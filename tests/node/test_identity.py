@@ -1,4 +1,4 @@
-"""A component on a live node is what has its port, its unit and its options, whatever its file is called."""
+"""A component on a live node is recognised by its port, its unit and its options, whatever its file is called."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def short() -> Iterator[Path]:
 
 
 class TestPorts:
-    """Who has a component's port."""
+    """The process that listens on a component's port."""
 
     def listen(self, run: Callable[..., subprocess.Popen[str]], port: int) -> int:
         process = run(PYTHON, "-c", LISTEN.format(port), stdout=subprocess.PIPE)
@@ -287,7 +287,7 @@ class TestUnits:
 
 
 class TestOptions:
-    """What only one component is told."""
+    """Options that only one component has."""
 
     @pytest.mark.parametrize("option", ["--bootstrap-kubeconfig=/x", "--config=/var/lib/kubelet/config.yaml"])
     def test_a_program_with_the_kubelets_options_is_unknown(
@@ -310,7 +310,7 @@ class TestOptions:
 
 
 class TestBuilds:
-    """What only its build info tells from any other program."""
+    """Programs that only build info identifies."""
 
     @pytest.fixture
     def program(self, tmp_path: Path) -> Path:

@@ -261,7 +261,7 @@ class TestSnapshots:
 
         found = containers._in_use(node)
 
-        # What may be ours counts as ours; what only we see, and not below the node's root, is another node's.
+        # What may be the node's counts as the node's; what is visible only outside its root is another node's.
         assert found == ({(12, 11, 10), (22, 21, 20), (41, 40)}, {"/nowhere", "/data/snapshots"})
 
     def test_more_mounts_than_are_read_are_unknown(
@@ -312,7 +312,7 @@ IMAGES = {
 
 
 def of(manifests: list[Listed]) -> list[containers.Known]:
-    """Give what containers are compared with."""
+    """Return what containers are compared with."""
     found = images_of(Node("/", True, "control-plane"), manifests)
     return images._known(found, images._digests(found))
 

@@ -1,4 +1,4 @@
-"""How the tool is started: closed descriptors, a running machine's tree, a report where others may write."""
+"""How the tool is started: closed descriptors, a running machine's tree, a report where other users may write."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def at_rest(tool: Path, root: Path, *arguments: str | Path) -> subprocess.Comple
 
 
 class TestDescriptors:
-    """Standard input, output and error that whoever starts the tool has closed."""
+    """Standard input, output and error that the caller of the tool has closed."""
 
     @pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"])
     def test_what_is_said_to_a_closed_one_goes_into_no_file(
@@ -44,7 +44,7 @@ class TestDescriptors:
         command = ["sh", "-c", script, "sh", *map(str, (tool, tmp_path / "root", junit, signed))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
 
-        # Where there is no standard output, nobody may take what was not said for a verdict.
+        # Without a standard output, the missing report must not be taken for a verdict.
         assert done.returncode == (4 if "1>&-" in closed else 0), done
         assert not junit.exists() if "1>&-" in closed else junit.read_text().endswith("</testsuite>\n")
         assert not junit.exists() or "Verdict" not in junit.read_text()
@@ -169,7 +169,7 @@ def test_a_manifest_of_deep_json_is_not_trusted(forge: Forge, tool: Path, tmp_pa
 
 
 class TestAuditor:
-    """What a report says to somebody who was not there."""
+    """What a report says to a reader who was not there."""
 
     MODULES: ClassVar = {
         "boringcrypto-x": {

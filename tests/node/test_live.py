@@ -1,4 +1,4 @@
-"""The tool on a running node: the real thing from end to end, by old and new Pythons and in unfriendly places."""
+"""The tool on a running node: from end to end, by old and new Pythons and in hostile places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node with 50,000 processes: a /proc of folders and links, as no test machine has so many of its own."""
+"""A node with 50,000 processes: a /proc of directories and links, as no test machine has so many of its own."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ VERMIN = Path(sys.executable).with_name("vermin")
 
 
 def needs(*paths: Path) -> str:
-    """Ask vermin, which knows what came with which Python, whether these files are for 3.6; gives what is newer."""
+    """Return what in these files needs a newer Python than 3.6, as vermin reports it."""
     command = [str(VERMIN), "--target=3.6", "--no-tips", "--eval-annotations", "--violations", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Minimum required versions: " in done.stdout, done.stdout + done.stderr

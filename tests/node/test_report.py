@@ -1,4 +1,4 @@
-"""Reports: what programs, people and CI read, whatever the node is like."""
+"""Reports: what programs, people and CI read, for any node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all results together mean: DESIGN section 5, one line each."""
+"""The verdict of all results together: DESIGN section 5, one line each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def results(*statuses: str, check: str = "files") -> list[Result]:
         ((NOT_APPLICABLE,), "incomplete"),
         ((), "incomplete"),
         ((PASS, FAIL), "invalid"),
-        # What is wrong is wrong, whatever else could not be checked.
+        # A failed check decides, whatever else could not be checked.
         ((FAIL, UNKNOWN), "invalid"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What role a node is taken to have: by the static pods that its kubelet would run, and by what runs."""
+"""How a node's role is detected: by the static pods that its kubelet would run, and by what runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ spec:
         ({"x": ETCD}, "worker", True),
         ({"kube-scheduler.yaml": "", "etcd.yaml": ""}, "worker", True),
         ({"nginx-proxy.yml": PROXY}, "worker", False),
-        # A pod that is not read exactly may be anything; one that is named like a part of a control plane is that.
+        # A pod that is not read exactly may be any; one that is named like a part of a control plane counts as one.
         ({"a.yaml": "kind: Pod\nspec: &x {containers: [image: kube-apiserver]}\n"}, "worker", True),
         ({"a.yaml": "kind: Pod\nspec: &x {}\n", "kube-apiserver.yaml": ""}, "control-plane", False),
         ({".kube-apiserver.yaml": API_SERVER}, "worker", False),

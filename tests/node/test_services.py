@@ -1,4 +1,4 @@
-"""Which TLS versions and suites a service accepts: real servers of Go and OpenSSL, and sockets that mean no good."""
+"""Which TLS versions and suites a service accepts: real servers of Go and OpenSSL, and hostile sockets."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def offers(data: bytes, version: int, suite: int) -> bool:
 
 
 def only(suite: int) -> Behaviour:
-    """Take one suite in TLS 1.2, and close without a word where it is not offered."""
+    """Accept one suite in TLS 1.2, and close silently if it is not offered."""
 
     def behave(connection: socket.socket) -> None:
         if offers(connection.recv(65536), 0x0303, suite):
@@ -365,7 +365,7 @@ def dies_after(count: int, server: int, end: bytes | None) -> Behaviour:
 
 
 class TestHostileServers:
-    """No hang, no traceback, no pass."""
+    """No hang, no traceback, no wrong pass."""
 
     @pytest.mark.parametrize(
         ("behave", "told"),

@@ -1,4 +1,4 @@
-"""What a real containerd unpacked, looked at while nothing runs: which snapshots are whose, and what they show.
+"""What a real containerd unpacked, inspected while nothing runs: which snapshot is whose, and what it shows.
 
 One image is unpacked twice, in two of containerd's namespaces, with layers that link, delete and replace.
 """
@@ -52,7 +52,7 @@ class Image:
         return dict(json.loads(content))
 
     def listed(self, component: str = "etcd", roles: tuple[str, ...] = ("etcd",), **platform: Any) -> Listed:
-        """Give a manifest that lists it."""
+        """Return a manifest that lists it."""
         manifest = json.loads((self.layout / "index.json").read_text())["manifests"][0]["digest"]
         documents = self.blob(manifest)
         files = [
@@ -118,7 +118,7 @@ def unpacked(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(unpacked: Path, tmp_path: Path) -> Path:
-    """A copy to do things to."""
+    """A copy to change."""
     subprocess.run(["cp", "-a", unpacked, tmp_path / "root"], check=True)
     return tmp_path / "root"
 
@@ -134,7 +134,7 @@ def unpacked_result(root: Path, manifest: Listed) -> Result:
 
 
 def copies(root: Path, path: str) -> list[Path]:
-    """Give the copies of a file or link, lowest snapshot first."""
+    """Return the copies of a file or link, lowest snapshot first."""
     folders = sorted((root / OVERLAYFS / "snapshots").iterdir(), key=lambda one: int(one.name))
     return [place for one in folders if os.path.lexists(place := one / "fs" / path.lstrip("/"))]
 
@@ -148,7 +148,7 @@ class TestWhatAContainerWouldSee:
     def test_both_places_of_an_image_pass_whatever_its_layers_replace(self, root: Path, image: Image) -> None:
         found = unpacked_result(root, image.listed())
 
-        # Two namespaces, three layers each; two copies of the program that a later layer replaces lie there as well.
+        # Two namespaces, three layers each; two copies of the program that a later layer replaces are there as well.
         assert found.status == "pass" and len(found.evidence["snapshots"]) == 2
         assert [roots.sha256(one) for one in copies(root, PROGRAM)] == [SHA256["true"], SHA256["env"]] * 2
 
@@ -247,7 +247,7 @@ class TestWhatAContainerWouldSee:
 
 
 class TestWhatIsGone:
-    """A part of containerd's folder that is not there, or not what it should be, while the others are."""
+    """A part of containerd's directory that is not there, or not what it should be, while the others are."""
 
     @pytest.mark.parametrize("what", ["snapshots", "snapshots/6", "snapshots/6/fs", "snapshots/4/fs"])
     def test_folders_of_layers_are_unknown(self, what: str, root: Path, image: Image) -> None:
@@ -308,14 +308,14 @@ class TestWhatIsGone:
     def test_a_containerd_that_keeps_its_images_elsewhere_is_not_taken_for_looked_at(
         self, text: str, expected: dict[str, tuple[str, str]], root: Path, image: Image
     ) -> None:
-        # What lies in the usual place may be left from before.
+        # What is in the usual place may be left from before.
         roots.write(root, "/etc/containerd/config.toml", text)
 
         assert check(root, image.listed()) == WHOLE | expected
 
 
 class TestOverlay:
-    """The file system that folders make, held against the one that Linux makes of them."""
+    """The file system that directories make, compared with the one that Linux makes of them."""
 
     def test_each_path_leads_where_linux_leads_it(self, unpacked: Path, tmp_path: Path) -> None:
         layers = [unpacked / OVERLAYFS / f"snapshots/{number}/fs" for number in (3, 2, 1)]
@@ -419,7 +419,7 @@ class TestDatabase:
         outcomes: dict[str, int] = {}
         for _ in range(200):
             damaged = bytearray(whole)
-            # The headers' checksums would refuse all that is done to them.
+            # Changes of the headers would be refused because of their checksums.
             for _ in range(pick.choice((1, 4, 64))):
                 damaged[pick.randrange(8192, len(damaged))] = pick.choice((0, 1, 2, 255, pick.randrange(256)))
             path = tmp_path / "metadata.db"

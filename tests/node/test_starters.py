@@ -1,4 +1,4 @@
-"""What starts programs beside systemd's units, or puts files in the place of the listed ones, is not overlooked."""
+"""What starts programs besides systemd's units, or replaces listed files, is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node starts: each command of a component leads to a listed program, or the verdict is not valid."""
+"""The commands that a node starts: each command of a component runs a listed program, or the verdict is not valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node tool beside a real containerd whose containers bear the kubelet's labels: which pod is a component's."""
+"""The node tool with a real containerd whose containers bear the kubelet's labels: which pod is a component's."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class TestComponents:
 
 
 class TestDatabase:
-    """What containerd's database of containers and names does not tell."""
+    """What containerd's database of containers and names does not contain."""
 
     @pytest.mark.parametrize("now", ["gone", "damaged"])
     def test_a_pods_container_that_it_does_not_have_is_unknown(
@@ -226,7 +226,7 @@ class TestWorkloads:
 
 
 class TestAdded:
-    """What lies in a snapshot and not in the image."""
+    """What is in a snapshot and not in the image."""
 
     @pytest.mark.parametrize("what", ["library", "preload"])
     @pytest.mark.parametrize("where", ["layer", "container"])

@@ -1,4 +1,4 @@
-"""Units as systemd loads them: held against systemd's own manager, which loads them in test mode and prints them."""
+"""Units as systemd loads them: compared with systemd's own manager, which loads them in test mode and prints them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NAMES = ("u{}.service", "a-b-u{}.service", "t@u{}.service")
 
 @pytest.fixture
 def top() -> Iterator[Path]:
-    # The manager runs as nobody, who may not look into pytest's own directories.
+    # The manager runs as ``nobody``, who may not read pytest's own directories.
     with tempfile.TemporaryDirectory() as made:
         Path(made).chmod(0o755)
         yield Path(made)

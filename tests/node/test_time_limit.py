@@ -195,7 +195,7 @@ def test_a_time_that_is_none_is_a_usage_error(text: str, tool: Path, signed: Pat
 
 
 def test_no_report_is_written_through_another_users_link(tool: Path, signed: Path, root: Path, tmp_path: Path) -> None:
-    # A directory as /tmp is: whoever may write to it can set a link on the way to the report.
+    # A directory as /tmp is: any user may plant a link in the path of the report.
     (tmp_path / "mine").mkdir()
     shared = tmp_path / "shared"
     shared.mkdir()

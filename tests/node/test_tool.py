@@ -1,4 +1,4 @@
-"""dkp-fips-tool as an operator meets it: one file, run by whatever Python the node has."""
+"""dkp-fips-tool as operators use it: one file, run by any Python of the node."""
 
 from __future__ import annotations
 
@@ -151,11 +151,11 @@ class TestTheFile:
             ),
             ({"fixed/3.9": "echo True", "python3": "echo True"}, "fixed/3.9"),
             ({"python3": "echo True", "python3.8": "echo True"}, "python3"),
-            # EL7 with EPEL's python34 as python3: it is asked, and another one taken.
+            # EL7 with EPEL's python34 as python3: it is tried, and another one is used.
             ({"python3": "echo False", "python3.8": "echo True"}, "python3.8"),
             # EL7's platform-python is Python 2.7, which does not know -I.
             ({"fixed/platform-python": "exit 2", "fixed/3.6": "echo True"}, "fixed/3.6"),
-            # Whatever a candidate that is none ends with, it is no verdict.
+            # The exit code of a candidate that is not Python is not a verdict.
             ({"fixed/3.11": "exit 1", "fixed/3.9": "exit 0", "python3": "echo True"}, "python3"),
             ({"fixed/3.11": "exit 127", "python3": "kill -9 $$", "python3.8": "echo True"}, "python3.8"),
             ({"fixed/platform-python": "exit 0", "fixed/3.11": "exit 1", "python3": "echo False"}, None),
@@ -168,7 +168,7 @@ class TestTheFile:
         for name, answer in there.items():
             place = tmp_path / name
             place.parent.mkdir(exist_ok=True)
-            # Asked for its version it does as the answer says; else it says who it is and what it was started with.
+            # Asked for its version, it prints the given answer; otherwise it prints its name and arguments.
             place.write_text(f'#!/bin/sh\ncase "$*" in *version_info*) {answer}; exit ;; esac\necho {name} "$@"\n')
             place.chmod(0o755)
 
@@ -191,7 +191,7 @@ class TestTheFile:
         assert time.monotonic() - begun < 30
 
     def started(self, tool: Path, folder: Path, *arguments: str, seconds: int = 20) -> subprocess.CompletedProcess[str]:
-        """Run a copy of the tool that looks for Python in ``folder`` alone, and gives each ``seconds`` to answer."""
+        """Run a copy of the tool that searches for Python in ``folder`` alone, and waits ``seconds`` for each."""
         header, packed = tool.read_bytes().partition(b"PK")[0].decode(), tool.read_bytes().partition(b"PK")[2]
         for place, instead in {"libexec/": "fixed/", "bin/python3.": "fixed/3.", "bin/python3 ": "python3 "}.items():
             header = header.replace(f"/usr/{place}", f"{folder}/{instead}")
@@ -217,7 +217,7 @@ class TestTheFile:
         assert done.stdout.startswith("dkp-fips-tool 0.")
 
     def test_without_a_python_it_names_the_package_and_exits_69(self, tool: Path, tmp_path: Path) -> None:
-        # The header looks in fixed places too: a copy that looks for names nobody has.
+        # The header looks in fixed places too: a copy that searches for names that do not exist.
         shell = tmp_path / "tool"
         shell.write_bytes(
             tool.read_bytes()

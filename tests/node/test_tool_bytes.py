@@ -1,4 +1,4 @@
-"""The same commit and keys give the same tool: wherever, whenever, by whomever and with whatever Python it is built."""
+"""The same commit and keys give the same tool: on any machine, at any time, by any user and with any Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The single file where its surroundings are against it: hostile environments, no rights, no output, signals."""
+"""The single file in hostile surroundings: environments, missing rights, no output, signals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEMORY = (Path("/run"), Path("/dev/shm"))  # noqa: S108
 
 @dataclass
 class Place:
-    """A folder that everybody may enter, with a tool, a node's root and a manifest in it."""
+    """A directory that all users may enter, with a tool, a node's root and a manifest in it."""
 
     folder: Path
     forge: Forge
@@ -66,7 +66,7 @@ class Place:
 
 @pytest.fixture
 def place(forge: Forge) -> Iterator[Place]:
-    # Other users cannot enter pytest's own folders.
+    # Other users cannot enter pytest's own directories.
     folder = Path(tempfile.mkdtemp(prefix="fm-place-"))
     folder.chmod(0o755)
     build_tool(forge.trust_folder, folder / "dkp-fips-tool")
@@ -81,7 +81,7 @@ def left_by(pid: int) -> list[Path]:
 
 
 class TestTheEnvironment:
-    """What the user's environment says is not listened to."""
+    """The user's environment has no effect."""
 
     def test_python_settings_and_modules_of_the_folder_are_not_used(self, place: Place) -> None:
         hostile = place.folder / "hostile"
@@ -165,7 +165,7 @@ def on_a_terminal(place: Place, *arguments: str | Path, **variables: str) -> str
         process = subprocess.Popen(command, stdout=end, stderr=end, env={"PATH": "/usr/bin", **variables})
         os.close(end)
         output = b""
-        # Linux ends a terminal that nobody has open any more with an error.
+        # Linux reports an error for a terminal whose other end is closed.
         with contextlib.suppress(OSError):
             while part := os.read(reading.fileno(), 65536):
                 output += part
@@ -215,7 +215,7 @@ def test_a_file_that_is_installed_unpacked_and_running_is_read_once(place: Place
         "import os, shutil, subprocess, sys\n"
         "running = subprocess.Popen([sys.argv[1], '60'])\n"
         "process = subprocess.Popen(sys.argv[4:], stdout=open(sys.argv[2], 'wb'))\n"
-        # The kernel's account of a process is there until somebody waits for it.
+        # The kernel keeps the entry of a process until its parent waits for it.
         "os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)\n"
         "shutil.copyfile('/proc/{}/io'.format(process.pid), sys.argv[3])\n"
         "process.wait()\n"
@@ -246,7 +246,7 @@ class TestVerdicts:
 
 
 class TestWithoutRights:
-    """Run by nobody: what may not be read is unknown, and unknown is never a pass."""
+    """Run by ``nobody``: what may not be read is unknown, and unknown is never a pass."""
 
     def nobody(self, place: Place, *arguments: str) -> tuple[int, dict[str, Any]]:
         user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -288,7 +288,7 @@ class TestWithoutRights:
         assert {"/usr/local/bin/containerd", "content-store"} <= unknown
 
     def test_a_role_and_static_pods_that_may_not_be_looked_up_are_unknown(self, place: Place) -> None:
-        # kubeadm makes this folder for root alone; without a look into it a control plane would pass as a worker.
+        # kubeadm makes this directory for root alone; if it were not read, a control plane would pass as a worker.
         manifests = place.root / "etc/kubernetes/manifests"
         manifests.mkdir()
         (manifests / "kube-apiserver.yaml").write_text("{}")

@@ -1,4 +1,4 @@
-"""The reader of YAML, held against PyYAML: what it reads is what PyYAML reads, the rest it refuses."""
+"""The reader of YAML, compared with PyYAML: what it reads is what PyYAML reads, the rest it refuses."""
 
 from __future__ import annotations
 

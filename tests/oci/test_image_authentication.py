@@ -1,4 +1,4 @@
-"""Registries that want to know who pulls: passwords, tokens, and where credentials are found."""
+"""Registries that require authentication: passwords, tokens, and where credentials are found."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ LAYER = make_layer({"usr/bin/x": b"x" * 5000})
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Hide the credentials of whoever runs the tests; give the folder that is home now."""
+    """Hide the credentials of the user who runs the tests, and return the new home directory."""
     for name in ("REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
@@ -77,7 +77,7 @@ def test_an_image_is_pulled_with_what_docker_login_wrote(
 def guarded(
     layout: Path, folder: Path, refuse: Callable[[Handler], None], accept: Callable[[str, str], bool]
 ) -> Iterator[FaultyServer]:
-    """Serve the image to whoever shows what ``accept`` takes, and a token that names its scope to anybody."""
+    """Serve the image to requests that ``accept`` allows, and a token that names its scope to all."""
     web = folder / "web"
     digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
     for kind in ("manifests", "blobs"):
@@ -199,7 +199,7 @@ def test_credentials_go_to_no_realm_that_anyone_could_read(realm: str, nobody: P
         assert not any("Authorization" in headers for _, headers in server.requests)
 
 
-# A registry elsewhere must not make this machine's own services its token server. The proxy stands for the network.
+# A registry elsewhere must not make this machine's own services its token server. The proxy represents the network.
 def test_a_registry_elsewhere_cannot_point_at_this_machine(
     nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_registry_elsewhere_cannot_point_at_this_machine(
             pull("docker.io/team/kube-proxy:v1", where)
 
 
-# A blob store behind the registry, or whoever took it over, may not name the place where credentials go.
+# A blob store behind the registry, or an attacker who controls it, may not name the place where credentials go.
 @pytest.mark.parametrize("kind", ["basic", "bearer"])
 def test_a_challenge_from_where_a_registry_redirects_to_is_not_answered(
     kind: str, nobody: Path, tmp_path: Path

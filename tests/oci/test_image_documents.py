@@ -1,4 +1,4 @@
-"""Indexes, manifests and configurations as nobody should write them."""
+"""Malformed indexes, manifests and configurations."""
 
 import json
 

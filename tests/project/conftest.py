@@ -1,4 +1,4 @@
-"""What the tests of packages and of the tutorial share."""
+"""Fixtures for tests of packages and of the tutorial."""
 
 from __future__ import annotations
 

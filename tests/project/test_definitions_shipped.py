@@ -1,4 +1,4 @@
-"""The definitions that are shipped, held against upstream's documentation, and their README against the model."""
+"""The definitions that are shipped, compared with upstream's documentation, and their README against the model."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_versions_are_found_in_their_own_order() -> None:
 
 
 class TestReadme:
-    """What releases/README.md shows must be true: its blocks are a definition, and it leaves no key out."""
+    """What releases/README.md shows must be true: its blocks are a definition, and it omits no key."""
 
     example = "\n".join(re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
 
@@ -195,7 +195,7 @@ class TestReadme:
         assert {item.requirement for item in definition.components} == {"proven", "module", "known"}
 
     def test_it_leaves_no_key_out(self) -> None:
-        # Keys that cannot stand beside the others in one definition are shown as comments.
+        # Keys that exclude others in one definition are shown as comments.
         shown = re.sub(r"^# (?=[a-z0-9_]+ = )", "", self.example, flags=re.MULTILINE)
         schema = Definition.model_json_schema()
         models = [schema, *schema["$defs"].values()]

@@ -1,4 +1,4 @@
-"""The demo, as `make demo` runs it: twice, and by the eyes of a consumer who has only gpg, sha256sum and the tool."""
+"""The demo, as `make demo` runs it: twice, and read by a consumer who has only gpg, sha256sum and the tool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOP = Path(__file__).parents[2]
 
 
 def demo(folder: Path) -> subprocess.CompletedProcess[str]:
-    # Settings of the person who runs it must not lead it elsewhere.
+    # Settings of the user who runs it must have no effect.
     environment = {**os.environ, "FIPSMANIFEST_TO": "s3://elsewhere", "FIPSMANIFEST_KEYS": "/nowhere"}
     command = [sys.executable, "-m", "examples.demo", str(folder)]
     return subprocess.run(

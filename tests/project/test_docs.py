@@ -1,4 +1,4 @@
-"""What docs/verifying.md, docs/nodes.md and docs/keys.md say works: commands are run as they stand there."""
+"""What docs/verifying.md, docs/nodes.md and docs/keys.md states: commands are run as they are written there."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def forge() -> Iterator[Forge]:
 
 
 def commands() -> str:
-    """Give the page's commands, but for the first block, whose values are the reader's own."""
+    """Return the page's commands, but for the first block, whose values are the reader's own."""
     page = (DOCS / "verifying.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 6
@@ -44,7 +44,7 @@ def commands() -> str:
 
 
 class Site:
-    """A bucket, a node and an auditor who has nothing of ours."""
+    """A bucket, a node and an auditor who has neither cache nor keys."""
 
     def __init__(self, forge: Forge, folder: Path) -> None:
         self.forge, self.folder = forge, folder
@@ -134,7 +134,7 @@ def test_the_pages_commands_stop_at_what_is_wrong(change: Callable[[Site], Any],
 
 
 class TestRunbook:
-    """docs/keys.md, its commands run in their order by somebody whose key gets made, moved, retired and revoked."""
+    """docs/keys.md, its commands run in their order by a user whose key is made, moved, retired and revoked."""
 
     #: These need a release, or a passphrase of cosign's: `tests/workflows/test_key_rotation.py`,
     #: `tests/publish/test_reissue.py` and `tests/workflows/test_cosign.py` have them.
@@ -171,7 +171,7 @@ class TestRunbook:
 
 
 class Holder:
-    """Somebody with a key, a backup medium, and the page before them."""
+    """A user with a key, a backup medium and the page."""
 
     def __init__(self, home: Path, keys_folder: Path) -> None:
         self.home, self.keys_folder, self.media = home, keys_folder, keys_folder.parent / "media"
@@ -189,7 +189,7 @@ class Holder:
             self.values |= {"FPR": fingerprint, "OLD": fingerprint}
 
     def state(self) -> tuple[str, str]:
-        """Give the mark of the primary's secret, as gpg lists it, and the trust file's status of the key."""
+        """Return the mark of the primary's secret, as gpg lists it, and the trust file's status of the key."""
         listed = self._run(["gpg", "--batch", "--with-colons", "--list-secret-keys"]).decode().splitlines()
         statuses = {key["status"] for key in json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"]}
         return "".join(row.split(":")[14] for row in listed if row.startswith("sec:")), "".join(statuses)

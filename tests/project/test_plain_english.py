@@ -77,5 +77,22 @@ def test_code_in_a_document_is_accepted(tmp_path: Path, document: str) -> None:
     assert (lint(page).returncode, lint(page).stdout) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("rhel8.toml", 'name = "a folder"\n# one folder\n', 2),
+        ("rhel8.toml", 'name = "#1"  # made anew\n', 1),
+        ("script", "#!/usr/bin/env bash\necho folder\nmake  # anew\n", 3),
+        ("script", '#!/usr/bin/env python3\n"""Give the name."""\n', 2),
+    ],
+)
+def test_comments_of_definitions_and_scripts_are_checked(tmp_path: Path, name: str, text: str, line: int) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    done = lint(tmp_path)
+    assert done.returncode == 1
+    assert [report.startswith(f"{file}:{line}: ") for report in done.stdout.splitlines()] == [True]
+
+
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     assert lint(tmp_path / "missing").returncode == 2

@@ -1,4 +1,4 @@
-"""What a script reads in `error.reason` where foreign bytes are refused: one cause, one name."""
+"""The `error.reason` of refused foreign bytes: one name for each cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fresh machine relies on: pinned requirements, the list of system packages, and what is said about both."""
+"""What a fresh machine needs: pinned requirements, the list of system packages, and their documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small upstream of the demo and the tests, seen by the tools of the real world: rpm, skopeo, curl, tar, go."""
+"""The small upstream of the demo and the tests, read by real tools: rpm, skopeo, curl, tar, go."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class TestForm:
             "PYTHONPATH": str(tmp_path),
             "OUT": str(tmp_path / "out"),
             "RELEASE_STAGE": stage,
-            # Else the key would be imported first, and this one is none.
+            # Otherwise the key would be imported first, and this one is not a key.
             "RELEASE_DRY_RUN": "true",
             **dict.fromkeys(names.split(), "confidential"),
         }
@@ -117,7 +117,7 @@ class TestForm:
 
     def test_the_nightly_audit_shows_everything_that_was_said(self) -> None:
         text = (TOP / ".github" / "workflows" / "audit.yml").read_text()
-        # As Markdown that it escapes itself: names in a bucket are anybody's.
+        # As Markdown that it escapes itself: names in a bucket are arbitrary.
         assert 'fipsmanifest audit "$BUCKET" --summary "$GITHUB_STEP_SUMMARY"' in text
 
     @pytest.mark.parametrize("name", ["scripts/system-packages", ".ci/run"])
@@ -135,7 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 class Site:
-    """Where a release is cut unattended: keys as a workflow's secrets hold them, an upstream, a bucket."""
+    """The surroundings of an unattended release: keys as a workflow's secrets, an upstream, a bucket."""
 
     def __init__(self, folder: Path, world: World, served: Served) -> None:
         self.folder = folder
@@ -169,7 +169,7 @@ class Site:
         return {"SIGNING_KEY": self.signing_key, "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
 
     def strike(self, pattern: str, folder: Path, *options: str, **environment: str) -> bool:
-        """Kill the command with all that it started as soon as a file is there; tell whether it was still running."""
+        """Kill the command and all that it started as soon as a file exists; return whether it was running."""
         process = subprocess.Popen(
             [command.PROGRAM, "ci", *self.options, *options],
             env=self.variables() | self.signed() | environment,
@@ -213,8 +213,8 @@ def _without_signatures(bucket: Path) -> dict[str, bytes]:
     }
 
 
-class TestRelease:
-    """One story in three runs, on one site: a dry run, the release, the same again."""
+class TestReleaseScript:
+    """Three runs on one site: a dry run, the release, the same again."""
 
     def test_cuts_and_publishes_unattended_and_converges(self, site: Site) -> None:
         dry = site.release("--first-lock", RELEASE_DRY_RUN="true")
@@ -273,7 +273,7 @@ class TestRelease:
         assert f"published to {tmp_path / 'bucket'}, 10 objects written" in first
 
         second = shipped.replace("serial = 1", f'serial = 2\nreason = "{reason}"')
-        # What an approval rests on is what is then published.
+        # What was approved is what is then published.
         for made in (summary(second, plan=True), summary(second)):
             assert "Changes since serial 1:" in made
             assert "| - | changed | serial | 1 | 2 |" in made
@@ -291,7 +291,7 @@ class TestRelease:
         assert "Run it again" in failed
 
     def test_a_lost_runner_is_made_good_by_another_run_whatever_the_stage(self, site: Site, tmp_path: Path) -> None:
-        # Each run has a work folder of its own, as a new runner has; the cache and the bucket are what is kept.
+        # Each run has a work directory of its own, as a new runner has; the cache and the bucket are what is kept.
         kept = {"FIPSMANIFEST_CACHE": str(tmp_path / "cache")}
         undisturbed = {**kept, "FIPSMANIFEST_TO": str(tmp_path / "undisturbed")}
         strikes = (
@@ -407,7 +407,7 @@ class TestRelease:
         subprocess.run(make, env=stranger, capture_output=True, check=True)
         export = ["gpg", "--batch", "--armor", "--export-secret-keys", "Stranger"]
         key = subprocess.run(export, env=stranger, capture_output=True, text=True, check=True).stdout
-        # A bucket and work folder of its own: what is published or signed already would not be signed again.
+        # A bucket and work directory of its own: what is published or signed already would not be signed again.
         own = {"SIGNING_KEY": key, "FIPSMANIFEST_TO": str(tmp_path / "bucket")}
         run = site.release("--first-lock", f"--work={tmp_path / 'work'}", **own)
         assert run.returncode == 4, run.stderr

@@ -44,7 +44,7 @@ def seaweedfs() -> Iterator[SeaweedFS]:
 
 @pytest.fixture
 def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SeaweedFS:
-    """The server, with its credentials in the environment and nobody's own configuration."""
+    """The server, with its credentials in the environment and no configuration of the user."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in seaweedfs.environment().items():

@@ -1,4 +1,4 @@
-"""A publisher that is killed right after its Nth write: arguments are address, release, keys, N."""
+"""A publisher that is killed right after its Nth write; the arguments are address, release, keys, N."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.releases import load
 
 
 class Mortal:
-    """A bucket that takes its process down with it after ``lives`` writes."""
+    """A bucket that kills its process after ``lives`` writes."""
 
     def __init__(self, bucket: Bucket, lives: int) -> None:
         self.get, self.list, self.describe, self.sweep = bucket.get, bucket.list, bucket.describe, bucket.sweep

@@ -1,4 +1,4 @@
-"""Someone who looks at a bucket all the while, as its readers do, and writes down what does not hold."""
+"""A reader that polls a bucket, as its readers do, and records each inconsistency."""
 
 from __future__ import annotations
 

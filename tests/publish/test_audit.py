@@ -1,4 +1,4 @@
-"""The audit finds whatever was changed behind the publisher's back."""
+"""The audit finds changes that the publisher did not make."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_serials_that_are_not_there_between_others_are_noted(
 
 
 class Meanwhile:
-    """A bucket in which somebody publishes right after it was listed."""
+    """A bucket to which another publisher writes right after it was listed."""
 
     def __init__(self, bucket: Bucket, act: Callable[[], object]) -> None:
         self.get, self.put, self.describe, self.sweep = bucket.get, bucket.put, bucket.describe, bucket.sweep
@@ -237,7 +237,7 @@ def test_what_is_published_while_an_audit_reads_is_no_finding(
     publish(wanted_release(release_key), bucket, consumer)
     second, third = (wanted_release(release_key, version=f"0.{serial}.0", serial=serial) for serial in (2, 3))
 
-    # One look at the listing of before sees pointers to what is not in it, as a forgery would be.
+    # The listing of before has pointers to what is not in it, as with a forgery.
     one_look = audit(Meanwhile(bucket, lambda: publish(second, bucket, consumer)), consumer)
     patient = audit(Meanwhile(bucket, lambda: publish(third, bucket, consumer)), consumer, patience=5)
 
@@ -297,7 +297,7 @@ def test_an_audit_beside_a_publisher_finds_nothing_however_often_it_is_run(
 
 
 def _forged(serial: int, by: str) -> Callable[[Path, ReleaseKey, ReleaseKey], None]:
-    """Put a manifest of the revoked key, or of nobody we know, under a serial."""
+    """Put a manifest of the revoked key, or of an unknown one, under a serial."""
 
     def damage(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> None:
         key = {"revoked": revoked, "stranger": stranger}[by]

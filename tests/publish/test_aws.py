@@ -1,4 +1,4 @@
-"""What AWS itself would be asked, and what its documented answers lead to.
+"""The requests that AWS itself would get, and what its documented answers lead to.
 
 Nothing leaves this machine: botocore hands each request, signed and ready, to a stand-in for the network (its event
 ``before-send``).
@@ -40,7 +40,7 @@ def error(status: int, code: str, **headers: str) -> Answer:
 
 
 class Network:
-    """Answers in place of AWS, the last answer again and again, and keeps what was asked."""
+    """Answers in place of AWS, repeats the last answer, and keeps the requests."""
 
     def __init__(self, bucket: S3Bucket, *answers: Answer) -> None:
         self.asked: list[AWSPreparedRequest] = []
@@ -62,7 +62,7 @@ class Network:
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Session credentials in the environment, and nobody's own configuration."""
+    """Session credentials in the environment, and no configuration of the user."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {

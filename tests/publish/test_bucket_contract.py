@@ -1,4 +1,4 @@
-"""What publishing relies on in a bucket: a directory, an S3 server and the bucket of the tests answer alike."""
+"""The contract of a bucket: a directory, an S3 server and the bucket of the tests behave alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dry run says of each conflict what a run would say, though nobody has signed yet."""
+"""A dry run says of each conflict what a run would say, before anything is signed."""
 
 from __future__ import annotations
 

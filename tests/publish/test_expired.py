@@ -1,4 +1,4 @@
-"""Every reader refuses a manifest past its ``expires``: so nobody publishes one, and the audit tells of it in time."""
+"""Every reader refuses a manifest past its ``expires``: so none is published, and the audit reports it in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row a fault: a release is published through it while a reader looks on; the counts are printed at the end.
+"""One row a fault: a release is published through it while a reader watches; the counts are printed at the end.
 
 The reader goes straight to the store. Whatever happens to the publisher, the reader never sees what does not hold, and
 the next undisturbed run leaves the bucket as if nothing had happened.
@@ -63,7 +63,7 @@ def every(nth: int, method: str, fault: str) -> Callable[[str, int], str | None]
         *(("GET", fault, "", 0) for fault in ("reset-before", "reset-after", *ANSWERS, "truncate", "slow")),
         ("PUT", "403-ExpiredToken", "", 4),
         ("PUT", "403-RequestTimeTooSkewed", "", 4),
-        # Answers yes and keeps nothing; gives back something else than it was given.
+        # Reports success and keeps nothing; returns something else than was stored.
         ("PUT", "lost", "/2/manifest-rhel8", 4),
         ("GET", "garble", "0.2.0/dkp-fips-tool", 6),
     ],
@@ -145,7 +145,7 @@ def test_a_publisher_whose_clock_is_wrong_is_told_and_changes_nothing(
     before = everything(address)
     now = botocore.auth.get_current_datetime
 
-    # The clock is that of this whole process, so nobody else signs requests meanwhile.
+    # The clock is that of this whole process, so no other request is signed meanwhile.
     publisher = open_bucket(address)
     with monkeypatch.context() as clock, pytest.raises(Incomplete) as caught:
         clock.setattr(botocore.auth, "get_current_datetime", lambda: now() + timedelta(minutes=minutes))
@@ -168,7 +168,7 @@ def test_a_server_that_is_killed_after_each_single_write_and_comes_back_is_compl
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    # Nobody is there to answer until the server is started again: why wait long.
+    # No server answers until it is started again, so the waiting time is short.
     monkeypatch.setattr("fipsmanifest.publish.s3.ATTEMPTS", 2)
     address = f"s3://{BUCKET}/killed"
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""What goes wrong between two writes: kills, other publishers, stores that do not keep their word."""
+"""Faults between two writes: kills, other publishers, stores that break their promises."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_publishers_of_different_releases_end_with_one_index_of_all(
 
 
 class Careless:
-    """A store that ignores conditions and answers yes, as some do (`rclone serve s3`)."""
+    """A store that ignores conditions and reports success, as some do (`rclone serve s3`)."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -302,7 +302,7 @@ class Careless:
 
 
 class Garbling(Careless):
-    """A store that answers yes and keeps something else."""
+    """A store that reports success and keeps something else."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, **headers: str) -> None:
         kept = data[:-1] if key.endswith("rhel8.json.asc") else data
@@ -388,7 +388,7 @@ def test_what_a_killed_publisher_left_is_swept_by_one_who_has_nothing_to_write_a
     (root / ".writing-4713").mkdir()
     (tmp_path / "elsewhere").write_bytes(b"somebody's")
 
-    # Whoever holds the lock is alive, and may be the one who writes there.
+    # The owner of the lock is alive, and may be writing there.
     alive = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(alive, fcntl.LOCK_EX)
     assert publish(wanted, open_bucket(str(root)), consumer).written == ()

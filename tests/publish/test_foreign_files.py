@@ -1,4 +1,4 @@
-"""In a folder, whatever lies below ``tool/`` and is no published object is named: links, pipes, hidden files, too."""
+"""In a directory, everything below ``tool/`` that is not a published object is reported, also hidden files."""
 
 from __future__ import annotations
 

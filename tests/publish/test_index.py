@@ -1,4 +1,4 @@
-"""The index: the same bytes for the same contents, nothing believed, everything escaped."""
+"""The index: the same bytes for the same contents, nothing trusted, everything escaped."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_whatever_somebody_writes_into_an_index_it_is_read_or_refused_and_can_be
     document = json.loads(index.write(BOTH))
     places = list(_places(document))
     for container, key in data.draw(st.lists(st.sampled_from(places), max_size=4)):
-        # Of the same kind more often than not: what is of another one is out at the first look.
+        # Of the same kind more often than not: what is of another one is rejected at once.
         kinds = {str: _TEXT, int: st.integers()}
         container[key] = data.draw(st.one_of(kinds.get(type(container[key]), _ANY), _ANY))
 

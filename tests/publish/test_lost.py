@@ -1,4 +1,4 @@
-"""What was published and is gone: the audit names it, nobody publishes over it, and people say what was on purpose."""
+"""Published objects that are gone: the audit reports them, and users declare what was removed on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signature bytes are never compared (DESIGN section 7): another good signature of the same payload stops nobody."""
+"""Signature bytes are never compared (DESIGN section 7): another signature of the same payload is not a conflict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as people see it: in a real browser, wide and narrow, light and dark, with axe's rules for accessibility."""
+"""The page in a real browser, wide and narrow, light and dark, with axe's rules for accessibility."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_no_verdict_is_broken_in_the_middle_of_its_word(browser: Chromium, page:
     indexed = index.read(page.with_name("index.json").read_bytes())
     manifests = []
     for record in indexed.manifests:
-        # Long reasons leave the other columns as little room as they can do with.
+        # Long reasons leave the other columns as little room as they need.
         parts = (dataclasses.replace(part, reason="a reason " * 30) for part in record.components)
         manifests.append(dataclasses.replace(record, components=tuple(parts)))
     path = tmp_path / "index.html"

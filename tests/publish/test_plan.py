@@ -1,4 +1,4 @@
-"""What a publication writes, and what it refuses to: decided on a bucket in memory."""
+"""What a publication writes, and what it refuses to write, on a bucket in memory."""
 
 from __future__ import annotations
 
@@ -398,5 +398,5 @@ def test_after_a_revocation_changes_are_told_since_a_serial_that_is_still_good(
     assert before == [(2, 1), (1, 0)]
     assert [(item.serial, item.since, item.changes) for item in after.manifests if item.el == 8] == [(2, 0, ())]
     assert [tool.version for tool in after.tools] == ["0.2.0"]
-    # The audit, which believes no index, comes to the same.
+    # The audit, which does not trust the index, has the same result.
     assert audit(bucket, today).findings == ()

@@ -1,4 +1,4 @@
-"""What a store enforces: asked of a real server, a folder, and stores that do not keep their word."""
+"""The conditions that a store enforces: a real server, a directory, and stores that break their promises."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_store_that_keeps_conditions_is_found_to_and_nothing_is_left_behind(ad
         "read-back": True,
         "listing": True,
         **dict.fromkeys(CONDITIONS, True),
-        # A folder is given no digest.
+        # A directory is given no digest.
         "digest": True if address.startswith("s3:") else None,
     }
     assert found.document()["safe_beside_others"] is True
@@ -94,7 +94,7 @@ def test_it_is_published_to_for_one_who_says_that_nobody_else_does(
 
 
 class Forgetful(DirectoryBucket):
-    """A store that says no to a condition that does not hold, and writes all the same."""
+    """A store that reports a condition as failed, and writes in spite of it."""
 
     def put(self, key: str, data: bytes, *, only_if: Condition, content_type: str, cache_control: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the world reads, through a web server and the caches before it."""
+"""What readers get through a web server and the caches in front of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POINTER = "/tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 
 
 class Web:
-    """A web server before a folder, with a cache that gives old answers ``stale`` times for each address."""
+    """A web server before a directory, with a cache that gives old answers ``stale`` times for each address."""
 
     def __init__(self, folder: Path) -> None:
         self.stale: dict[str, int] = {}
@@ -163,7 +163,7 @@ def test_the_command_publishes_and_reads_back(folder: Path, web: Web, release_ke
 def publish_command(
     folder: Path, release_key: ReleaseKey, tmp_path: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Publish from a work folder as ``sign`` leaves it."""
+    """Publish from a work directory as ``sign`` leaves it."""
     releases = Path(__file__).parents[2] / "releases"
     wanted = wanted_release(release_key)
     workspace = Workspace(tmp_path / "work")

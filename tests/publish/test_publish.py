@@ -47,7 +47,7 @@ def data(bucket: Bucket, key: str) -> bytes:
 
 
 def put(bucket: Bucket, key: str, content: bytes) -> None:
-    """Write as a stranger would: over whatever is there."""
+    """Write as a stranger would, without conditions."""
     stored = bucket.get(key)
     only_if = Matches(stored.token) if stored else Absent()
     bucket.put(key, content, only_if=only_if, content_type="text/plain", cache_control="no-cache")
@@ -152,7 +152,7 @@ def test_what_is_too_large_to_be_of_another_release_is_left_out_and_stops_nobody
     told = index.read(data(bucket, "index.json"))
     assert {item.kubernetes for item in told.manifests} == {KUBERNETES, "v1.20.1"}
     assert [tool.version for tool in told.tools] == ["0.1.0"]
-    # In one's own way it is in the way.
+    # Under a key of this layout, it is a conflict.
     with pytest.raises(NotAnObject, match="larger") as caught:
         publish(wanted_release(release_key, kubernetes="v1.20.1"), bucket, consumer)
     assert "move it away" in caught.value.advice
@@ -204,6 +204,6 @@ def test_the_commands_on_the_page_do_what_they_say_as_they_stand_there(
 
     assert run.returncode == 0, run.stderr
     assert "dkp-fips-tool: OK" in run.stdout
-    # What the tool of these tests says, and what `fipsmanifest verify` does.
+    # The output of the tests' own tool, and the behaviour of `fipsmanifest verify`.
     assert "0.1.0\n" in run.stdout
     assert release_key.fingerprint in run.stdout

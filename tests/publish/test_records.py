@@ -1,4 +1,4 @@
-"""Records of published manifests: which are read, which are believed, and the sequence that they form."""
+"""Records of published manifests: which are read, which are used as they are, and the sequence that they form."""
 
 from __future__ import annotations
 

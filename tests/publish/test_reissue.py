@@ -1,4 +1,4 @@
-"""A reissue after the release key was revoked: from the bucket alone, by the new key, and said aloud."""
+"""A reissue after the release key was revoked: from the bucket alone, by the new key, and reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 
 
 class Office:
-    """A release engineer with a bucket, a trust folder and a key of each time."""
+    """A release engineer with a bucket, a trust directory and a key of each time."""
 
     def __init__(self, folder: Path, old: ReleaseKey, new: ReleaseKey) -> None:
         self.bucket, self.keys, self.old, self.new = folder / "bucket", folder / "keys", old, new
@@ -36,7 +36,7 @@ class Office:
         (self.keys / "trust.json").write_text(json.dumps(document))
 
     def run(self, *arguments: str, code: int = 0, gnupghome: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run in a folder that holds neither definitions nor anything else of this repository."""
+        """Run in a directory that holds neither definitions nor anything else of this repository."""
         environment = {**os.environ, "GNUPGHOME": str(gnupghome or self.new.home)}
         return command.run(*arguments, "--keys", self.keys, cwd=self.keys, env=environment, code=code)
 
@@ -201,7 +201,7 @@ def test_a_dry_run_says_what_would_be_published_and_needs_no_secret_key(
     assert sorted(would_write) == sorted(made["written"])
     unsigned = next(item for item in planned["plan"] if item["key"].endswith("/2/manifest-rhel8.json.asc"))
     assert (unsigned["sha256"], unsigned["detail"]) == (None, "to be signed")
-    # What is there already is not planned anew.
+    # What is there already is not planned again.
     again = json.loads(office.reissue(*more, "--dry-run", gnupghome=nobody).stdout)
     assert (again["serial"], {item["action"] for item in again["plan"]}) == (2, {"same"})
 
@@ -228,7 +228,7 @@ def test_of_several_manifests_for_one_el_the_named_one_is_reissued(office: Offic
     assert json.loads(office.reissue("--name", "rhel-84").stdout)["written"][0] == (
         "tool/manifests/v1.21.3/2/manifest-rhel-84.json.asc"
     )
-    # EL 7 is in no doubt; what is not there is said.
+    # EL 7 is unambiguous; what is missing is reported.
     assert json.loads(office.reissue(el=7).stdout)["name"] == "rhel7"
     assert "Publish it first" in office.reissue(el=9, code=4).stderr
     assert "Publish it first" in office.reissue("--name", "rhel-86", code=4).stderr

@@ -1,4 +1,4 @@
-"""S3 as it is: what is asked of the server, what it may answer, and what then is said."""
+"""S3: what is requested from the server, what it may answer, and what is then reported."""
 
 from __future__ import annotations
 

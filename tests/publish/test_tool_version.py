@@ -1,4 +1,4 @@
-"""A tool is bound to its version: its signature covers its own words and not the address under which it lies."""
+"""A tool is bound to its version: its signature covers its own text and not the address under which it is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.releases import ReleaseKey, everything, tool_bytes, wanted_re
 def test_a_copy_under_another_version_is_found_and_no_pointer_follows_it(
     tmp_path: Path, release_key: ReleaseKey, consumer: Consumer, alias: str
 ) -> None:
-    # Whoever may write to the bucket, and has no key, could otherwise keep everybody on the tool of today for good.
+    # An attacker with write access to the bucket and without a key could otherwise keep all users on the tool of today.
     root, bucket = tmp_path / "bucket", open_bucket(str(tmp_path / "bucket"))
     publish(wanted_release(release_key), bucket, consumer)
     shutil.copytree(root / "tool/0.1.0", root / "tool" / alias)

@@ -1,4 +1,4 @@
-"""A run gives the same signed bytes to gpgv once, and takes no refusal and no other bytes for what it verified."""
+"""A run passes the same signed bytes to gpgv once, and caches neither refusals nor results for other bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `keys init` leaves for the worst day, restored by gpg itself; and that nobody gets to see the passphrase."""
+"""The backup that `keys init` makes, restored by gpg itself; and that the passphrase is never visible."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class TestWhatItRestores:
 
 
 class TestWhatIsRefused:
-    """Before a key is made, where that can be told before."""
+    """Before a key is made, if it can be known then."""
 
     def test_a_backup_takes_nobodys_place(self, tmp_path: Path) -> None:
         (tmp_path / "backup").mkdir()

@@ -1,4 +1,4 @@
-"""Keys and bundles for cosign, held against the real cosign and plain openssl."""
+"""Keys and bundles for cosign, compared with the real cosign and plain openssl."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = Passphrase(real.PASSWORD)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trust directory with a key of ours, and the private key outside."""
+    """A trust directory with a cosign key, and the private key outside."""
     made = tmp_path_factory.mktemp("cosign")
     (made / "keys").mkdir()
     cosign.create(made / "secret" / "release.key", made / "keys", SECRET)

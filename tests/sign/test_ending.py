@@ -1,4 +1,4 @@
-"""The end of a key's life, as verifiers see it: what is revoked stays so, and what had ended is not made longer."""
+"""The end of a key's life, as verifiers see it: revocation is final, and an ended lifetime is not extended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def folder(forge: Forge, tmp_path: Path) -> Path:
-    """Copy the folder with the certify-only `release`, whose subkeys `manifest` and `tool` have an entry each."""
+    """Copy the directory with the certify-only `release`, whose subkeys `manifest` and `tool` have an entry each."""
     return Path(shutil.copytree(forge.trust_folder, tmp_path / "keys"))
 
 
@@ -59,7 +59,7 @@ def tool_is_good(folder: Path, forge: Forge) -> bool:
 
 
 class TestNoWayBack:
-    """A key that has ended, or that has another role, comes into force by nobody's oversight."""
+    """A key that has ended, or that has another role, does not come into force by mistake."""
 
     @pytest.mark.parametrize("end", [keys.retire, keys.revoke], ids=["retired", "revoked"])
     @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ class TestNoWayBack:
 
 
 class TestRetiring:
-    """`keys retire` only ever takes away."""
+    """`keys retire` only removes permissions."""
 
     @pytest.mark.parametrize("role", [None, "manifest", "tool"])
     @pytest.mark.parametrize("revoked", [None, "tool"])
@@ -250,7 +250,7 @@ class TestRevoking:
 
 
 class TestCertificates:
-    """What certificates in the folder say of themselves, and of others."""
+    """What certificates in the directory state about themselves and others."""
 
     def test_an_older_copy_does_not_take_a_revocation_back(self, forge: Forge, tmp_path: Path) -> None:
         fingerprint = forge.make_key("departed", "rsa3072")
@@ -283,7 +283,7 @@ class TestCertificates:
 
 
 class TestTheFolder:
-    """Other things in the folder, and others who change it."""
+    """Other things in the directory, and others who change it."""
 
     def test_a_folder_or_pipe_called_like_a_certificate_is_passed_over(self, forge: Forge, folder: Path) -> None:
         (folder / "d.asc").mkdir()

@@ -238,7 +238,7 @@ class TestSigningKeys:
             with pytest.raises(Conflict, match=f"{named[0]} is already listed for the role manifest") as caught:
                 keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=named)
             assert "retire the listed one" in caught.value.advice
-        # As an entry stood that was made before entries named keys.
+        # An entry that was made before entries named keys.
         (tmp_path / "trust.json").write_text(re.sub(r'"signing_keys": \[[^]]*\]', '"signing_keys": []', before))
         with pytest.raises(Conflict, match="already listed"):
             keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=(manifest,))
@@ -301,7 +301,7 @@ def test_a_rotation_from_the_first_overlap_to_the_revocation(forge: Forge, tmp_p
 
 
 class TestEditions:
-    """Which changes make another node tool, and so another version of it."""
+    """Which changes of the keys change the node tool, and so its version."""
 
     def test_each_change_of_what_the_tool_carries_is_a_new_edition(self, forge: Forge, tmp_path: Path) -> None:
         editions = []
@@ -365,7 +365,7 @@ class TestEditions:
 
 
 def build_version(folder: Path) -> str | None:
-    """Return the version of the tool that the folder makes; None where it makes none."""
+    """Return the version of the tool that the directory makes; None where it makes none."""
     try:
         return build_tool(folder).version
     except Refused:
@@ -373,7 +373,7 @@ def build_version(folder: Path) -> str | None:
 
 
 class TestListing:
-    """What a person sees of the folder."""
+    """What `keys list` shows of the directory."""
 
     @pytest.mark.parametrize(("days", "warned"), [(89, True), (90, True), (91, False), (-1, True)])
     def test_the_end_is_warned_of_from_90_days_on(self, days: int, warned: bool, forge: Forge, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Signing with the real gpg: what is refused, what is told, and that nobody sees the passphrase."""
+"""Signing with the real gpg: what is refused, what is reported, and that the passphrase is never visible."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def guarded() -> Iterator[tuple[Path, keys.NewKeys]]:
 
 
 class TestSigning:
-    """What comes out is what went in, signed by the key that was meant."""
+    """The signed text is the given one, signed by the requested key."""
 
     def test_a_signed_manifest_reads_back_as_it_went_in(self, forge: Forge) -> None:
         found = verify_cleartext(sign(forge), forge.trust())
@@ -125,7 +125,7 @@ class TestKeyChoice:
 
 
 class TestRemoteAgent:
-    """Only gpg touches a secret, so it may be on another machine: here another home's agent, as ssh forwards it."""
+    """Only gpg uses the secret key, so it may be on another machine: here another home's agent, as ssh forwards it."""
 
     @pytest.fixture
     def signing_machine(self, forge: Forge) -> Iterator[Path]:
@@ -161,7 +161,7 @@ class TestRemoteAgent:
 
 
 class TestPassphrase:
-    """From the agent, a descriptor or the environment, and seen by gpg alone."""
+    """The passphrase comes from the agent, a descriptor or the environment, and only gpg reads it."""
 
     def test_a_guarded_key_signs_with_its_passphrase(self, guarded: tuple[Path, keys.NewKeys]) -> None:
         home, made = guarded

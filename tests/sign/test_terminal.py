@@ -33,7 +33,7 @@ def home() -> Iterator[Path]:
 
 
 def init(home: Path, answers: Iterator[bytes]) -> tuple[int, bytes, int]:
-    """Run it on a terminal of its own; gives the exit code, what the terminal showed, and how often gpg asked."""
+    """Run it on a terminal of its own, and return the exit code, what the terminal showed, and how often gpg asked."""
     keys = home.parent / "keys"
     child, terminal = pty.fork()
     if child == 0:

@@ -35,7 +35,7 @@ WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """Return a directory that everybody may write to, as ``/tmp`` is."""
+    """Return a directory that all users may write to, as ``/tmp`` is."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o1777)
@@ -44,7 +44,7 @@ def shared(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def precious(tmp_path: Path) -> Path:
-    """Return a file that nobody asked to have changed."""
+    """Return a file that must not be changed."""
     file = tmp_path / "precious"
     file.write_text(_BEFORE)
     return file

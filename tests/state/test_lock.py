@@ -1,4 +1,4 @@
-"""Locks: what was authenticated once is pinned, and a difference is told with both digests."""
+"""Locks: what was authenticated once is pinned, and a difference is reported with both digests."""
 
 from __future__ import annotations
 

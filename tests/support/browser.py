@@ -64,7 +64,7 @@ class Chromium:
         self._profile.cleanup()
 
     def call(self, method: str, **parameters: Any) -> Any:
-        """Send a command and give its result."""
+        """Send a command and return its result."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": parameters}
         if self._session:

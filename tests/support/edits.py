@@ -21,7 +21,7 @@ INFO_END = bytes.fromhex("f932433186182072008242104116d8f2")
 
 @dataclass(frozen=True)
 class Facts:
-    """Where the module stands, taken from the facts page and not from the code under test."""
+    """Where the module is, taken from the facts page and not from the code under test."""
 
     length: int
     algorithm: str
@@ -42,7 +42,7 @@ ARM64 = Facts(0x5D070, "sha256", "9302ea1acc555934fa2f5ba8cd60719d913a2662a887a1
 
 @functools.cache
 def module_object(goarch: str) -> bytes:
-    """Give the code of the toolchain's own module object, module first."""
+    """Return the code of the toolchain's own module object, module first."""
     path = goprograms.goroot() / f"src/crypto/internal/boring/syso/goboringcrypto_linux_{goarch}.syso"
     with path.open("rb") as file:
         text = ELFFile(file).get_section_by_name(".text")
@@ -51,7 +51,7 @@ def module_object(goarch: str) -> bytes:
 
 
 def module_offset(data: bytes) -> int:
-    """Give where the amd64 module's text begins in a program's bytes."""
+    """Return where the amd64 module's text begins in a program's bytes."""
     offset = data.index(module_object("amd64")[:4096])
     assert data[offset : offset + AMD64.length] == module_object("amd64")[: AMD64.length]
     return offset
@@ -82,7 +82,7 @@ def without_sections(data: bytes) -> bytes:
 
 
 def build_info(data: bytes) -> tuple[int, str, str]:
-    """Give the place of inline build info, its version and its module text."""
+    """Return the place of inline build info, its version and its module text."""
     at = data.index(BUILD_INFO)
     while at % 16:
         at = data.index(BUILD_INFO, at + 1)
@@ -101,7 +101,7 @@ def rewrite_build_info(data: bytes, version: str, modules: str) -> bytes:
 
 
 def pointer_build_info(data: bytes, version: str, modules: str) -> bytes:
-    """Give build info the form that it had before Go 1.18: two pointers to Go strings."""
+    """Return build info in the form of Go before 1.18: two pointers to Go strings."""
     at, old_version, old_modules = build_info(data)
     address = _address_of(data, at)
     framed = INFO_START + modules.encode() + INFO_END
@@ -141,12 +141,12 @@ def _string(data: bytes) -> bytes:
 
 
 def program_header(data: bytes, index: int) -> int:
-    """Give the file offset of a program header (Elf64_Phdr)."""
+    """Return the file offset of a program header (Elf64_Phdr)."""
     return int(struct.unpack_from("<Q", data, 32)[0]) + 56 * index
 
 
 def program_headers(data: bytes) -> list[list[int]]:
-    """Give all program headers: type, flags, offset, address, physical address, size, memory, alignment."""
+    """Return all program headers: type, flags, offset, address, physical address, size, memory, alignment."""
     count = struct.unpack_from("<H", data, 56)[0]
     return [list(struct.unpack_from("<IIQQQQQQ", data, program_header(data, index))) for index in range(count)]
 
@@ -167,25 +167,25 @@ def put_program_headers(data: bytes, kept: list[list[int]]) -> bytes:
 
 
 def load_indexes(data: bytes) -> list[int]:
-    """Give the numbers of the PT_LOAD program headers."""
+    """Return the numbers of the PT_LOAD program headers."""
     count = struct.unpack_from("<H", data, 56)[0]
     return [index for index in range(count) if struct.unpack_from("<I", data, program_header(data, index))[0] == 1]
 
 
 def loads(data: bytes) -> list[tuple[int, int, int]]:
-    """Give file offset, address and size of each PT_LOAD."""
+    """Return file offset, address and size of each PT_LOAD."""
     headers = [struct.unpack_from("<IIQQQQ", data, program_header(data, index)) for index in load_indexes(data)]
     return [(offset, address, size) for _, _, offset, address, _, size in headers]
 
 
 def load_flags(data: bytes) -> list[tuple[int, int, int]]:
-    """Give flags, file offset and size of each PT_LOAD."""
+    """Return flags, file offset and size of each PT_LOAD."""
     headers = [struct.unpack_from("<IIQQQQ", data, program_header(data, index)) for index in load_indexes(data)]
     return [(flags, offset, size) for _, flags, offset, _, _, size in headers]
 
 
 def section(data: bytes, name: str) -> tuple[int, int, int]:
-    """Give file offset, address and size of a section."""
+    """Return file offset, address and size of a section."""
     found = ELFFile(io.BytesIO(data)).get_section_by_name(name)
     assert found is not None
     return found["sh_offset"], found["sh_addr"], found["sh_size"]
@@ -220,7 +220,7 @@ def hand_made(
 
 
 def inline_build_info(version: str, modules: str) -> bytes:
-    """Give build info as Go 1.18 and later lay it out."""
+    """Return build info as Go 1.18 and later lay it out."""
     framed = INFO_START + modules.encode() + INFO_END
     return BUILD_INFO + bytes([8, 2]) + bytes(16) + _string(version.encode()) + _string(framed)
 

@@ -1,4 +1,4 @@
-"""A proxy before a real S3 server that spoils chosen requests: before or after the server has done its work."""
+"""A proxy in front of a real S3 server that makes chosen requests fail, before or after the server has handled them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-#: Gets the method and the count of that method's requests so far; gives a fault's name, or None.
+#: Gets the method and the count of that method's requests so far; returns a fault's name, or None.
 Choice = Callable[[str, int], str | None]
 
 
 def honest(method: str, count: int) -> None:
-    """Spoil nothing."""
+    """Let all requests succeed."""
     del method, count
 
 
@@ -90,7 +90,7 @@ class FaultyProxy:
             return fault
 
     def is_lost(self) -> bool:
-        """Count a write that the server took; tell whether its answer is to be lost."""
+        """Count a write that the server accepted, and return whether its answer is to be lost."""
         with self._lock:
             self._written += 1
             lost = self.after_write is not None and self.after_write(self._written)

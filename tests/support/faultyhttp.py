@@ -23,7 +23,7 @@ Fault = Callable[["Handler", bytes], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET and POST with files of the server's folder, as RFC 9110 says."""
+    """Answers GET and POST with files of the server's directory, as RFC 9110 says."""
 
     protocol_version = "HTTP/1.1"
     server: FaultyServer
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the tests look at `FaultyServer.requests`."""
+        """Log nothing: the tests read `FaultyServer.requests`."""
 
 
 class FaultyServer(ThreadingHTTPServer):
@@ -134,7 +134,7 @@ class FaultyServer(ThreadingHTTPServer):
         """A client that gives up is what many tests are about."""
 
     def asked(self, path: str) -> list[dict[str, str]]:
-        """Give the headers of each request for ``path``, in order."""
+        """Return the headers of each request for ``path``, in order."""
         return [headers for seen, headers in self.requests if seen == path]
 
 
@@ -144,7 +144,7 @@ def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"no\
 
 
 def redirect(target: str, code: int = 302) -> Fault:
-    """Send the client elsewhere."""
+    """Redirect the client."""
     return status(code, {"Location": target}, b"")
 
 
@@ -175,7 +175,7 @@ def truncate(count: int) -> Fault:
 
 
 def announce(length: int) -> Fault:
-    """Lie about the length, send the whole body, and close."""
+    """Announce a wrong length, send the whole body, and close."""
 
     def fault(handler: Handler, body: bytes) -> None:
         handler.head(200, {"Content-Length": str(length), "Connection": "close"})

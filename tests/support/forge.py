@@ -43,34 +43,34 @@ GOOD_MANIFEST: dict[str, Any] = {
 
 
 def payload(**changes: Any) -> bytes:
-    """Give a small manifest's canonical bytes."""
+    """Return a small manifest's canonical bytes."""
     return json.dumps(GOOD_MANIFEST | changes, indent=2, sort_keys=True).encode("ascii") + b"\n"
 
 
 def entry(fingerprint: str, **changes: Any) -> dict[str, Any]:
-    """Give an entry of trust.json that has been in force for years."""
+    """Return an entry of trust.json that has been in force for years."""
     in_force = {"role": "manifest", "status": "active", "valid_from": "2015-01-01T00:00:00Z"}
     return {"fingerprint": fingerprint, **in_force, **changes}
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """What a trust folder holds, where a test needs another than the forge's."""
+    """What a trust directory holds, where a test needs another than the forge's."""
 
     certificates: Sequence[bytes]
     entries: Sequence[dict[str, Any]]
 
     @property
     def document(self) -> bytes:
-        """Give trust.json."""
+        """Return trust.json."""
         return json.dumps({"schema": "fipsmanifest/trust/v1", "keys": list(self.entries)}).encode()
 
     def load(self) -> Trust:
-        """Read it; raises as `load_trust` does."""
+        """Read it. Raises as `load_trust`."""
         return parse_trust(self.document, [(f"{n}.gpg", data) for n, data in enumerate(self.certificates)], "the test")
 
     def write(self, folder: Path) -> Path:
-        """Make the folder."""
+        """Make the directory."""
         folder.mkdir()
         (folder / "trust.json").write_bytes(self.document)
         for number, data in enumerate(self.certificates):
@@ -80,14 +80,14 @@ class Pinned:
 
 @dataclass
 class Forge:
-    """A GNUPGHOME with keys by name, and a trust folder that lists some of them."""
+    """A GNUPGHOME with keys by name, and a trust directory that lists some of them."""
 
     home: Path
     trust_folder: Path
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     def gpg(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> bytes:
-        """Run gpg without asking anything, and give its standard output."""
+        """Run gpg without asking anything, and return its standard output."""
         command = ["gpg", "--homedir", str(self.home), "--batch", "--no-tty", "--quiet", "--yes"]
         command += ["--pinentry-mode", "loopback", "--passphrase", "", *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
@@ -111,14 +111,14 @@ class Forge:
         return self.fingerprints[name]
 
     def forbid_signing(self, of: str, *, subkey: bool = True) -> None:
-        """Have the certificate say of its first subkey, or of its primary key, that it does not sign."""
+        """Change the certificate: its first subkey, or its primary key, may not sign."""
         command = ["gpg", "--homedir", str(self.home), "--no-tty", "--quiet", "--expert", "--pinentry-mode", "loopback"]
         command += ["--passphrase", "", "--command-fd", "0", "--edit-key", self.fingerprints[of]]
         words = b"key 1\nchange-usage\nS\nE\nQ\nsave\n" if subkey else b"change-usage\nS\nQ\nsave\n"
         subprocess.run(command, input=words, capture_output=True, timeout=120, check=True)
 
     def adopt(self, subkey: str, of: str, *, into: str, signs: bool) -> bytes:
-        """Have the primary key ``into`` bind a subkey of another certificate, and give its certificate then.
+        """Bind a subkey of another certificate with the primary key ``into``, and return its certificate then.
 
         A fingerprint holds the time of creation, so the clock is set to it. gpg has the subkey's secret, and with
         ``signs`` lets it consent.
@@ -138,8 +138,8 @@ class Forge:
     def make_short_id_twins(self) -> None:
         """Make two keys, ``twin`` and ``shadow``, whose key ids of 8 digits are equal.
 
-        A fingerprint is a digest of the key with its time of creation (RFC 4880, section 12.2), so one pair of times
-        among some hundred thousand will do. Twice the square root of what 32 bits can say is likely to be enough.
+        A fingerprint is a digest of the key with its time of creation (RFC 4880, section 12.2), so a pair of times
+        among some hundred thousand is enough. Twice the square root of what 32 bits can say is likely to be enough.
         """
         seen = {short: when for when, short in _short_ids(self.certificate("plain"), range(2**17))}
         found = (
@@ -174,11 +174,11 @@ class Forge:
         return self.gpg(*form, "--digest-algo", "SHA256", *extra, "--local-user", user, "--detach-sign", stdin=data)
 
     def trust(self) -> Trust:
-        """Read the trust folder."""
+        """Read the trust directory."""
         return load_trust(str(self.trust_folder))
 
     def trust_by_hand(self, name: str, role: str = "manifest") -> None:
-        """List a key that `keys add` refuses, as one that has become so since it was added."""
+        """List a key that `keys add` would refuse, as if it had changed since it was added."""
         path = self.trust_folder / "trust.json"
         document = json.loads(path.read_text())
         document["keys"].append(entry(self.fingerprints[name], role=role))

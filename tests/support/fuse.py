@@ -1,4 +1,4 @@
-"""A FUSE file system with one file, whose bytes are others once its reader is told to be one that checks."""
+"""A FUSE file system with one file, whose bytes change once `is_checked` returns true for its reader."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def copied_home(name: str, make: Callable[[Path], object]) -> Path:
     """Return a new home with what ``make`` puts into one; `remove_home` removes it.
 
     Making keys takes seconds. They are kept beside the other fixtures, under the name and what decides how they look,
-    and made anew each month, so that none is near its end.
+    and made again each month, so that none is near its end.
     """
     kept = cache_folder() / f"gnupg-{name}-{_key()}"
     with (cache_folder() / "gnupg.lock").open("w") as lock:

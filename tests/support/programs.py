@@ -171,7 +171,7 @@ def with_embedded(program: Path) -> bytes:
 
 
 def boring_random_only() -> Path:
-    """The real program that needs least of the module."""
+    """The smallest program that uses the module."""
     body = "func main() { b := make([]byte, 4); rand.Read(b); println(b[0]) }"
     return build("random", main=f'package main\n\nimport "crypto/rand"\n\n{body}\n')
 
@@ -268,14 +268,14 @@ def c_program() -> Path:
 
 
 def stripped(program: Path) -> bytes:
-    """Give a program's bytes after ``strip --strip-all``."""
+    """Return a program's bytes after ``strip --strip-all``."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["strip", "--strip-all", "-o", f"{folder}/out", program], check=True)
         return Path(folder, "out").read_bytes()
 
 
 def debugging_information(program: Path) -> bytes:
-    """Give what ``objcopy --only-keep-debug`` keeps of a program."""
+    """Return what ``objcopy --only-keep-debug`` keeps of a program."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["objcopy", "--only-keep-debug", program, f"{folder}/out"], check=True)
         return Path(folder, "out").read_bytes()
@@ -289,7 +289,7 @@ def with_module_in(program: Path, room: bytes, module: bytes) -> bytes:
 
 
 def genuine_module() -> bytes:
-    """Give the module's text with its stored digest, as the toolchain has it."""
+    """Return the module's text with its stored digest, as the toolchain has it."""
     return edits.module_object("amd64")[: edits.AMD64.digest_offset + 64]
 
 
@@ -304,5 +304,5 @@ def module_as_data(program: Callable[[], Path]) -> bytes:
 
 
 def pad_start(name: str) -> bytes:
-    """What the data begins with that ``pad`` embeds."""
+    """The beginning of the data that ``pad`` embeds."""
     return random.Random(name).randbytes(4096)

@@ -217,12 +217,12 @@ class RealNode:
         )
 
     def check(self, kubeconfig: Path, *options: str) -> dict[str, Any]:
-        """Check the cluster as a program does."""
+        """Check the cluster with ``--json``."""
         done = self._run(kubeconfig, "--json", *options)
         return {"code": done.returncode, "errors": done.stderr, "found": json.loads(done.stdout or "{}")}
 
     def show(self, kubeconfig: Path) -> str:
-        """Return what a person sees of a check."""
+        """Return the readable output of a check."""
         return self._run(kubeconfig).stdout
 
     def _run(self, kubeconfig: Path, *options: str) -> subprocess.CompletedProcess[str]:

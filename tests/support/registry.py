@@ -133,7 +133,7 @@ class Registry:
         return f"{self.address}/{repository}:v1"
 
     def blob_path(self, digest: str) -> Path:
-        """Give where the registry keeps the bytes of ``digest``, to spoil them."""
+        """Return where the registry keeps the bytes of ``digest``, to spoil them."""
         hexadecimal = digest.removeprefix("sha256:")
         return self.folder / "data/docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
 
@@ -155,7 +155,7 @@ class Registry:
 
 
 class TokenServer:
-    """Gives tokens that the registry accepts: whoever shows `USER` and `PASSWORD` may do what they ask for.
+    """Issues tokens that the registry accepts: a client that sends `USER` and `PASSWORD` may do what it asks for.
 
     ``asked`` keeps the query of each request; ``anonymous`` lets strangers pull, as Docker Hub does.
     """
@@ -196,7 +196,7 @@ class TokenServer:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Give what the registry needs to know."""
+        """Return the registry's settings for this token server."""
         return {
             "realm": self.realm,
             "service": self.service,
@@ -228,7 +228,7 @@ class TokenServer:
         request.wfile.write(data)
 
     def _token(self, access: dict[str, Any]) -> str:
-        """Give a JSON web token (RFC 7519) as distribution's token specification wants it."""
+        """Return a JSON web token (RFC 7519) as distribution's token specification wants it."""
         der = subprocess.run(
             ["openssl", "x509", "-in", str(self._certificate), "-outform", "DER"], check=True, capture_output=True
         ).stdout
@@ -253,7 +253,7 @@ def _base64url(data: bytes) -> str:
 
 
 def skopeo(*arguments: str) -> bytes:
-    """Run skopeo and give what it prints."""
+    """Run skopeo and return what it prints."""
     result = subprocess.run(["skopeo", *arguments], capture_output=True, check=False)
     if result.returncode:
         raise RuntimeError(f"skopeo {' '.join(arguments)}: {result.stderr.decode(errors='replace')}")
@@ -261,9 +261,9 @@ def skopeo(*arguments: str) -> bytes:
 
 
 def make_layer(files: Mapping[str, bytes | str]) -> bytes:
-    """Give an uncompressed layer: path -> content, or the target of a symbolic link.
+    """Return an uncompressed layer: path -> content, or the target of a symbolic link.
 
-    A path that ends in ``/`` is a folder. The same files give the same bytes.
+    A path that ends in ``/`` is a directory. The same files give the same bytes.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -291,7 +291,7 @@ def make_image(
     zstd: bool = False,
     runtime: Mapping[str, Any] | None = None,
 ) -> str:
-    """Put an image into an OCI layout (made where it is missing) and give the digest that ``tag`` names there.
+    """Put an image into an OCI layout (made where it is missing) and return the digest that ``tag`` names there.
 
     ``platforms`` maps Go's architecture to the uncompressed layers; without ``index`` the one platform's manifest is
     named itself. Layers are compressed with gzip, or with ``zstd``. ``runtime`` is the configuration's ``config``.
@@ -331,7 +331,7 @@ def make_image(
 
 
 def put_blob(layout: Path, data: bytes, media_type: str) -> dict[str, Any]:
-    """Put ``data`` into an OCI layout and give its descriptor."""
+    """Put ``data`` into an OCI layout and return its descriptor."""
     hexadecimal = hashlib.sha256(data).hexdigest()
     path = layout / "blobs/sha256" / hexadecimal
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ KUBERNETES = "v1.21.3"
 
 @dataclass(frozen=True)
 class ReleaseKey:
-    """A key in a GnuPG home of its own, and the trust folder that names it for both roles."""
+    """A key in a GnuPG home of its own, and the trust directory that names it for both roles."""
 
     home: Path
     fingerprint: str
@@ -52,7 +52,7 @@ class ReleaseKey:
         return cls(home, fingerprint, trust)
 
     def remove(self) -> None:
-        """End the agent and take its home away."""
+        """End the agent and remove its home."""
         remove_home(self.home)
 
     def clearsign(self, payload: bytes, *, at: str = "20261120T100000") -> bytes:
@@ -62,7 +62,7 @@ class ReleaseKey:
         return self._sign("--detach-sign", data, at)
 
     def revoked(self, folder: Path, successor: ReleaseKey, status: str = "revoked") -> Consumer:
-        """Return the consumer who trusts ``successor`` and has this key on record as revoked, or in another status."""
+        """Return the consumer who trusts ``successor`` and lists this key as revoked, or in another status."""
         ours, theirs = (json.loads((key.trust / "trust.json").read_text())["keys"] for key in (self, successor))
         folder.mkdir()
         for number, key in enumerate((self, successor)):

@@ -18,7 +18,7 @@ PROGRAMS = {"kubelet": "/usr/bin/true", "kubeadm": "/usr/bin/false", "containerd
 
 
 def sha256(path: Path) -> str:
-    """Ask coreutils for a file's digest."""
+    """Return a file's digest by coreutils."""
     done = subprocess.run(["sha256sum", "--", str(path)], capture_output=True, check=True)
     return done.stdout.split()[0].decode().lstrip("\\")
 
@@ -40,7 +40,7 @@ def file_entry(root: Path, path: str, **changes: Any) -> dict[str, Any]:
 
 
 def make(root: Path) -> dict[str, Any]:
-    """Fill ``root`` as a node's packages would, and give the manifest."""
+    """Fill ``root`` as a node's packages do, and return its manifest."""
     for folder in ("usr/bin", "usr/local/bin", "etc/kubernetes"):
         (root / folder).mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
@@ -80,14 +80,14 @@ def payload_of(manifest: dict[str, Any]) -> bytes:
 
 
 def write(root: Path, path: str, text: str) -> None:
-    """Put a text file into the tree."""
+    """Write a text file into the tree."""
     place = root / path.lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text)
 
 
 def make_fifo(root: Path, path: str) -> None:
-    """Put a FIFO where a file was."""
+    """Replace a file by a FIFO."""
     place = root / path.lstrip("/")
     place.unlink()
     os.mkfifo(place)

@@ -1,4 +1,4 @@
-"""A real containerd of its own: its store, state and socket lie in one folder, which is a node's root for the tool."""
+"""A real containerd whose store, state and socket are in one directory, which is a node's root for the tool."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Archive:
     image: images.Image
     path: Path
     layout: Path
-    """The same as a folder (OCI image layout)."""
+    """The same as a directory (OCI image layout)."""
     program: Path
     """The program in it."""
 
@@ -165,7 +165,7 @@ class Containerd:
         self.ctr("images", "import", archive.path)
 
     def start(self, reference: str = REFERENCE, *command: str, options: Sequence[str] = ()) -> int:
-        """Start a container in the control group of a pod, as the kubelet names them, and give its process."""
+        """Start a container in the control group of a pod, as the kubelet names them, and return its process."""
         cgroup = f"/kubepods/besteffort/pod{self.pod}/{self.container}"
         self.ctr("run", "--detach", "--net-host", "--cgroup", cgroup, *options, reference, self.container, *command)
         pid = self.tasks()[self.container]
@@ -176,7 +176,7 @@ class Containerd:
         return pid
 
     def tasks(self) -> dict[str, int]:
-        """Give the containers that run, with their processes."""
+        """Return the containers that run, with their processes."""
         rows = [line.split() for line in self.ctr("tasks", "ls").splitlines()[1:]]
         return {name: int(pid) for name, pid, status in rows if status == "RUNNING"}
 
@@ -195,7 +195,7 @@ class Containerd:
                 pull.communicate()
 
     def snapshots(self, path: str = PROGRAM) -> list[Path]:
-        """Give the copies of a file in unpacked layers, lowest number first."""
+        """Return the copies of a file in unpacked layers, lowest number first."""
         folders = sorted((self.root / SNAPSHOTS).iterdir(), key=lambda folder: int(folder.name))
         return [place for folder in folders if (place := folder / "fs" / path.lstrip("/")).exists()]
 
@@ -213,7 +213,7 @@ class Containerd:
 @contextlib.contextmanager
 def running() -> Iterator[Containerd]:
     """Run a containerd, and end it with all that it started and mounted."""
-    # A socket's path is at most 107 bytes long, and pytest's folders are deep.
+    # A socket's path is at most 107 bytes long, and pytest's directories are deep.
     root = Path(tempfile.mkdtemp(prefix="fm-", dir="/tmp"))
     try:
         started = Containerd(root, _launch(root))
@@ -254,7 +254,7 @@ def hide_other_mounts(root: Path, patch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def stalling(archive: Archive, last: str) -> Iterator[str]:
-    """Serve an image as a registry does, but only a half of the blob ``last``; gives a reference to pull."""
+    """Serve an image as a registry does, but only a half of the blob ``last``; returns a reference to pull."""
     stop = threading.Event()
     types = {document.digest: document.media_type for document in archive.image.documents}
     tag = archive.image.reference.rpartition(":")[2]
@@ -285,7 +285,7 @@ def stalling(archive: Archive, last: str) -> Iterator[str]:
 
 
 def _launch(root: Path) -> subprocess.Popen[bytes]:
-    # Where a node has these already, everybody may pass through; containerd would make them for root alone.
+    # Where a node has these already, all users may pass through; containerd would make them for root alone.
     (root / "var/lib").mkdir(parents=True, exist_ok=True)
     configuration = root / "etc/containerd/config.toml"
     configuration.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ START_SECONDS = 60
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody listens on now, below the range that the kernel hands out to clients."""
+    """Return free ports, below the range that the kernel hands out to clients."""
     found: list[int] = []
     start = 12000 + (time.monotonic_ns() // 1000) % 9000
     for port in range(start, start + 8000):
@@ -129,7 +129,7 @@ class SeaweedFS:
             self._log = None
 
     def client(self, credentials: tuple[str, str] | None = None) -> Any:
-        """Give a plain boto3 client, apart from the one under test."""
+        """Return a plain boto3 client, apart from the one under test."""
         import boto3
         from botocore.config import Config
 
@@ -148,7 +148,7 @@ class SeaweedFS:
         )
 
     def create_bucket(self, name: str) -> str:
-        """Make a bucket and give its address."""
+        """Make a bucket and return its address."""
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
@@ -208,9 +208,9 @@ class SeaweedFS:
 
 
 class RcloneS3:
-    """The S3 server of `rclone serve`, which ignores conditions on writes: a store that is not to be relied on.
+    """The S3 server of `rclone serve`, which ignores conditions on writes: an unreliable store.
 
-    It serves a folder that holds the bucket ``careless``.
+    It serves a directory that holds the bucket ``careless``.
     """
 
     credentials = ("publisher", "publisher-secret")

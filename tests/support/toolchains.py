@@ -21,7 +21,7 @@ GO_1_22, GO_1_23, GO_1_24, GO_1_25, GO_1_26, GO_1_27 = (
 _ZIG = _FOLDER / "ziglang-0.17.1" / "ziglang" / "zig"
 ARM64_COMPILER = f"{_ZIG} cc -target aarch64-linux-gnu"
 
-#: Nobody else packages Go 1.19 for goboring, so elsewhere its rows are left out, and pytest says so.
+#: No other distribution packages Go 1.19 for goboring, so elsewhere its rows are left out, and pytest reports that.
 on_debian_12 = pytest.mark.skipif(
     platform.freedesktop_os_release().get("VERSION_CODENAME") != "bookworm",
     reason="Go 1.19, which links the module of 2019, and the programs to compare with come from Debian 12 only",

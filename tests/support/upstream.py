@@ -31,7 +31,7 @@ _NAMES = ("upstream", "stranger")
 
 @dataclass(frozen=True)
 class Keys:
-    """Two keys of which the trust folder lists one, as upstream's."""
+    """Two keys of which the trust directory lists one, as upstream's."""
 
     home: Path
     trust_folder: Path
@@ -39,7 +39,7 @@ class Keys:
     stranger: str
 
     def secret(self, fingerprint: str) -> Path:
-        """Give a file with the secret key, as nfpm takes it."""
+        """Return a file with the secret key, as nfpm takes it."""
         path = self.home / f"{fingerprint}.asc"
         if not path.exists():
             path.write_bytes(self.gpg("--armor", "--export-secret-keys", fingerprint))
@@ -219,7 +219,7 @@ class Parts:
         return replace(self, header=header).digested() if sha256 else replace(self, header=header)
 
     def digested(self) -> Parts:
-        """Name the SHA-256 of the header as it is now, by sha256sum."""
+        """Store the SHA-256 of the header as it is now, by sha256sum."""
         done = subprocess.run(["sha256sum"], input=self.header, capture_output=True, check=True)
         return replace(self, signatures=self.signatures | {SHA256_HEADER: (STRING, 1, done.stdout[:64] + b"\0")})
 
@@ -231,13 +231,13 @@ class Parts:
 
 
 def header_at(data: bytes, start: int) -> bytes:
-    """Give the bytes of the header at ``start``."""
+    """Return the bytes of the header at ``start``."""
     entries, size = struct.unpack_from(">II", data, start + 8)
     return data[start : start + 16 + 16 * entries + size]
 
 
 def read_entries(raw: bytes) -> Entries:
-    """Give tag -> (type, count, bytes up to the next entry's); enough to write them again."""
+    """Return tag -> (type, count, bytes up to the next entry's); enough to write them again."""
     number, size = struct.unpack_from(">II", raw, 8)
     data = raw[16 + 16 * number :]
     index = [struct.unpack_from(">IIII", raw, 16 + 16 * at) for at in range(number)]

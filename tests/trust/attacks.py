@@ -30,7 +30,7 @@ Make = Callable[[Forge], bytes]
 
 @dataclass(frozen=True)
 class Case:
-    """One message and what must become of it."""
+    """One message and the expected result."""
 
     name: str
     make: Make
@@ -38,17 +38,17 @@ class Case:
     reason: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     pinned: Callable[[Forge], Pinned] | None = None
-    """Whom the reader trusts; None for whom the forge's folder lists."""
+    """The keys that the reader trusts; None for those that the forge's directory lists."""
 
     def verify(self, forge: Forge) -> VerifiedManifest:
-        """Give the message to the verifier."""
+        """Verify the message, and return the result."""
         message, options = self.make(forge), self.arguments(forge)
         time.sleep(self.options.get("wait", 0))
         trust = forge.trust() if self.pinned is None else self.pinned(forge).load()
         return verify_cleartext(message, trust, **options)
 
     def arguments(self, forge: Forge) -> dict[str, Any]:
-        """Give the verifier's options."""
+        """Return the verifier's options."""
         options = {name: value for name, value in self.options.items() if name in ("bindings", "role")}
         if "pin" in self.options:
             options["fingerprint"] = forge.fingerprints[self.options["pin"]]
@@ -172,7 +172,7 @@ def too_large() -> bytes:
 
 
 def base64_lines(armor: bytes) -> list[bytes]:
-    """Give the lines of an armor's base64."""
+    """Return the lines of an armor's base64."""
     return armor.lstrip(b"\n").split(b"\n=")[0].split(b"\n")
 
 

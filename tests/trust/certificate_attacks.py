@@ -26,7 +26,7 @@ def case(
     beside: Rsa | None = None,
     role: str = "manifest",
 ) -> Case:
-    """Have ``by`` sign, whom a reader trusts by the certificate that these parts make up behind its primary key."""
+    """Sign with ``by``, whose certificate has these parts after its primary key, and trust it."""
 
     def pinned(_: Any) -> Pinned:
         keys = [primary, *([beside] if beside else [])]
@@ -38,7 +38,7 @@ def case(
 
 
 def attribute() -> bytes:
-    """Give a user attribute, which nothing here reads."""
+    """Return a user attribute, which nothing here reads."""
     return packet(17, b"\x02\x01x")
 
 

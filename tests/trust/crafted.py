@@ -41,22 +41,22 @@ class Rsa:
 
     @property
     def body(self) -> bytes:
-        """Give the packet's body, of a key that is ten days old."""
+        """Return the packet's body, of a key that is ten days old."""
         modulus = _number(_numbers(self)[0], self.claimed_bits)
         return b"\x04" + (NOW - 10 * DAY).to_bytes(4, "big") + b"\x01" + modulus + _number(self.exponent)
 
     @property
     def hashed(self) -> bytes:
-        """Give what a signature about the key is over."""
+        """Return what a signature about the key is over."""
         return b"\x99" + len(self.body).to_bytes(2, "big") + self.body
 
     @property
     def fingerprint(self) -> str:
-        """Name the key as everybody does."""
+        """Return the key's id or fingerprint."""
         return hashlib.sha1(self.hashed).hexdigest().upper()
 
     def sign(self, told: bytes) -> bytes:
-        """Give the signature over what tells of a digest."""
+        """Return the signature over the encoding of a digest."""
         return _signed(self, told)
 
 
@@ -69,7 +69,7 @@ def _signed(key: Rsa, told: bytes) -> bytes:
 
 @functools.cache
 def _numbers(key: Rsa) -> tuple[int, int]:
-    """Give the modulus and the secret exponent."""
+    """Return the modulus and the secret exponent."""
     while True:
         one, two = (_prime(key.bits // 2) for _ in range(2))
         order = (one - 1) * (two - 1)
@@ -88,12 +88,12 @@ def _number(value: int, bits: int = 0) -> bytes:
 
 
 def packet(tag: int, body: bytes) -> bytes:
-    """Give a packet with the longest form of a length."""
+    """Return a packet with the longest form of a length."""
     return bytes((0xC0 | tag, 0xFF)) + len(body).to_bytes(4, "big") + body
 
 
 def subpacket(kind: int, value: bytes) -> bytes:
-    """Give a subpacket with the longest form of a length."""
+    """Return a subpacket with the longest form of a length."""
     return b"\xff" + (len(value) + 1).to_bytes(4, "big") + bytes((kind,)) + value
 
 
@@ -108,7 +108,7 @@ def signature(
     hashed: bytes = b"",
     unhashed: bytes = b"",
 ) -> bytes:
-    """Sign, and give the signature packet's body; ``ends`` is in seconds after ``at``."""
+    """Sign, and return the signature packet's body; ``ends`` is in seconds after ``at``."""
     area = subpacket(2, at.to_bytes(4, "big")) + hashed
     area += b"" if ends is None else subpacket(3, ends.to_bytes(4, "big"))
     head = bytes((4, kind, 1, digest)) + len(area).to_bytes(2, "big") + area
@@ -120,14 +120,14 @@ def signature(
 
 
 def certified(primary: Rsa, *, by: Rsa | None = None, **how: Any) -> bytes:
-    """Give the user id with the primary key's signature about it, or another's."""
+    """Return the user id with the primary key's signature about it, or another's."""
     named = b"\xb4" + len(USER_ID).to_bytes(4, "big") + USER_ID
     flags = subpacket(27, b"\x01")
     return packet(13, USER_ID) + packet(2, signature(by or primary, 0x13, primary.hashed + named, hashed=flags, **how))
 
 
 def bound(primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, **how: Any) -> bytes:
-    """Give a signing subkey with its binding, and in it the subkey's ``consent``."""
+    """Return a signing subkey with its binding, and in it the subkey's ``consent``."""
     both = primary.hashed + subkey.hashed
     agreed = subpacket(32, signature(subkey, 0x19, both, **({"at": how.get("at", NOW - DAY)} | (consent or {}))))
     flags = subpacket(27, b"\x02")
@@ -135,7 +135,7 @@ def bound(primary: Rsa, subkey: Rsa, *, consent: dict[str, Any] | None = None, *
 
 
 def revoking(primary: Rsa, subkey: Rsa | None = None, *, reason: int = 2, **how: Any) -> bytes:
-    """Give the primary key's revocation of itself, or of a subkey: it is compromised, or superseded (1)."""
+    """Return the primary key's revocation of itself, or of a subkey: it is compromised, or superseded (1)."""
     data = primary.hashed + (subkey.hashed if subkey else b"")
     return packet(2, signature(primary, 0x28 if subkey else 0x20, data, hashed=subpacket(29, bytes((reason,))), **how))
 

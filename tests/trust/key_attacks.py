@@ -23,7 +23,7 @@ def only(name: str, **changes: Any) -> Callable[[Forge], Pinned]:
 
 @functools.cache
 def twins(forge: Forge) -> Forge:
-    """Make sure of the keys ``twin`` and ``shadow``."""
+    """Make the keys ``twin`` and ``shadow`` unless they exist."""
     forge.make_short_id_twins()
     assert forge.fingerprints["twin"][-8:] == forge.fingerprints["shadow"][-8:]
     return forge
@@ -35,7 +35,7 @@ def by_twin(name: str) -> Callable[[Forge], bytes]:
 
 
 def trusting_twins(*names: str) -> Callable[[Forge], Pinned]:
-    """Trust some of them, with the certificates of both at hand."""
+    """Trust some of them, with the certificates of both available."""
 
     def pinned(forge: Forge) -> Pinned:
         both = [twins(forge).certificate(name) for name in ("shadow", "twin")]
@@ -46,7 +46,7 @@ def trusting_twins(*names: str) -> Callable[[Forge], Pinned]:
 
 @functools.cache
 def silenced(forge: Forge) -> tuple[bytes, bytes, bytes]:
-    """Give what a subkey signed, its certificate of then, and the later one that forbids it to sign."""
+    """Return what a subkey signed, its certificate of then, and the later one that forbids it to sign."""
     forge.make_key("silenced", "rsa3072", usage="cert")
     forge.add_signing_subkey("silencedsub", "silenced")
     message, before = forge.clearsign(payload(), "silencedsub"), forge.certificate("silenced")
@@ -62,7 +62,7 @@ def trusting_certifier(forge: Forge) -> Pinned:
 
 @functools.cache
 def certifier(forge: Forge) -> bytes:
-    """Give what a primary key signed that may only certify since."""
+    """Return what a primary key signed that may only certify since."""
     forge.make_key("certifier", "rsa3072", usage="sign")
     message = forge.clearsign(payload(), "certifier")
     forge.forbid_signing("certifier", subkey=False)
@@ -96,7 +96,7 @@ def _kind(subpacket: bytes) -> int:
 
 
 def _binding(certificate: bytes) -> tuple[bytes, list[bytes], list[bytes]]:
-    """Give the last subkey's binding: the packet, and its hashed and its unhashed subpackets."""
+    """Return the last subkey's binding: the packet, and its hashed and its unhashed subpackets."""
     packet = [packet for packet in openpgp._packets(certificate) if packet.tag == openpgp._SIGNATURE][-1]
     end = 6 + int.from_bytes(packet.body[4:6], "big")
     unhashed = packet.body[end + 2 : end + 2 + int.from_bytes(packet.body[end : end + 2], "big")]
@@ -104,7 +104,7 @@ def _binding(certificate: bytes) -> tuple[bytes, list[bytes], list[bytes]]:
 
 
 def _rewritten(certificate: bytes, unhashed: list[bytes]) -> bytes:
-    """Write other unhashed subpackets, which nobody signed, into the last subkey's binding."""
+    """Write other unhashed subpackets, which are not signed, into the last subkey's binding."""
     raw, hashed, before = _binding(certificate)
     area = b"".join(unhashed)
     body = next(openpgp._packets(raw)).body
@@ -114,7 +114,7 @@ def _rewritten(certificate: bytes, unhashed: list[bytes]) -> bytes:
 
 
 def unhashed_permission(before: bytes, after: bytes) -> bytes:
-    """Write the permission to sign, as it stood before, into the part of the binding that nobody signed."""
+    """Write the former permission to sign into the unsigned part of the binding."""
     _, hashed, unhashed = _binding(before)
     wanted = [one for one in hashed + unhashed if _kind(one) in (_KEY_FLAGS, _EMBEDDED_SIGNATURE)]
     if len(wanted) != 2:
@@ -123,7 +123,7 @@ def unhashed_permission(before: bytes, after: bytes) -> bytes:
 
 
 def without_back_signature(before: bytes, _: bytes) -> bytes:
-    """Leave out that the subkey agreed to be this key's: anybody can bind another's subkey to a key of their own."""
+    """Leave out that the subkey agreed to be this key's: any user can bind another's subkey to a key of their own."""
     unhashed = _binding(before)[2]
     kept = [one for one in unhashed if _kind(one) != _EMBEDDED_SIGNATURE]
     if len(kept) == len(unhashed):
@@ -152,7 +152,7 @@ def with_damaged_binding(before: bytes, _: bytes) -> bytes:
 
 
 def with_subkey(certificate: bytes, other: bytes) -> bytes:
-    """Append the last key of another certificate as a subkey, which anybody can do."""
+    """Append the last key of another certificate as a subkey, which any user can do."""
     key = [p for p in openpgp._packets(other) if p.tag in (openpgp._PUBLIC_KEY, openpgp._PUBLIC_SUBKEY)][-1]
     return certificate + b"\xce\xff" + len(key.body).to_bytes(4, "big") + key.body
 
@@ -166,7 +166,7 @@ def with_strangers_subkey(*, binding: bool, trust_packet: bool) -> Callable[[For
             honest = [p.raw for p in openpgp._packets(forge.certificate("release")) if p.tag == openpgp._SIGNATURE]
             forged += honest[-1]
         if trust_packet:
-            # It would tell gpg that the binding was checked already (CVE-2025-68972).
+            # It would make gpg believe that the binding was checked already (CVE-2025-68972).
             forged += b"\xcc\x02\x00\x03"
         return Pinned([forged], [entry(forge.fingerprints["plain"])])
 
@@ -175,7 +175,7 @@ def with_strangers_subkey(*, binding: bool, trust_packet: bool) -> Callable[[For
 
 @functools.cache
 def lone(forge: Forge) -> bytes:
-    """Give the certificate of ``lone`` with its signing subkey ``lonesub``."""
+    """Return the certificate of ``lone`` with its signing subkey ``lonesub``."""
     forge.make_key("lone", "rsa3072", usage="cert")
     forge.add_signing_subkey("lonesub", "lone")
     # Before another certificate in gpg's own keyring has it, too: the message is kept.
@@ -191,7 +191,7 @@ def by_lone(forge: Forge) -> bytes:
 
 @functools.cache
 def claimed(forge: Forge) -> bytes:
-    """Give a certificate whose primary key binds ``lonesub`` as one of its own that does not sign."""
+    """Return a certificate whose primary key binds ``lonesub`` as one of its own that does not sign."""
     lone(forge)
     forge.make_key("claimer", "rsa3072", at="20240101T000000")
     return forge.adopt("lonesub", "lone", into="claimer", signs=False)
@@ -199,7 +199,7 @@ def claimed(forge: Forge) -> bytes:
 
 @functools.cache
 def shared_subkey(forge: Forge) -> tuple[bytes, bytes]:
-    """Give two certificates that both have the subkey ``shared``, with its consent."""
+    """Return two certificates that both have the subkey ``shared``, with its consent."""
     forge.make_key("sharer", "rsa3072")
     forge.add_signing_subkey("shared", "sharer")
     forge.make_key("other", "rsa3072", at="20240101T000000")
@@ -210,7 +210,7 @@ def beside_a_claim(pin: str, *, reverse: bool = False, bound: bool = False) -> C
     """Trust the subkey ``lonesub`` beside another's certificate that claims it, in each order of files and entries.
 
     gpgv asks the first certificate alone that holds a key. ``bound`` has the other bind it: as one that does not sign,
-    for which nobody asks the subkey.
+    which needs no consent of the subkey.
     """
 
     def pinned(forge: Forge) -> Pinned:
@@ -225,21 +225,21 @@ def beside_a_claim(pin: str, *, reverse: bool = False, bound: bool = False) -> C
 
 @functools.cache
 def namesake(forge: Forge) -> Forge:
-    """Make sure of a key with the user id of the release's own."""
+    """Make a key with the user id of the release key unless it exists."""
     forge.make_key("namesake", "rsa3072")
     forge.gpg("--quick-add-uid", forge.fingerprints["namesake"], "Release <release@example.com>")
     return forge
 
 
 def beside_namesake(forge: Forge) -> Pinned:
-    """Trust the release's key, with its namesake's certificate in the folder before it."""
+    """Trust the release's key, with its namesake's certificate in the directory before it."""
     certificates = [namesake(forge).certificate("namesake"), forge.certificate("release")]
     return Pinned(certificates, [entry(forge.fingerprints["release"])])
 
 
 @functools.cache
 def given_up(forge: Forge) -> bytes:
-    """Give what a key signed whose own certificate revokes it since."""
+    """Return what a key signed whose own certificate revokes it since."""
     fingerprint = forge.make_key("gone", "rsa3072")
     message = forge.clearsign(payload(), "gone")
     revocation = (forge.home / "openpgp-revocs.d" / f"{fingerprint}.rev").read_bytes()
@@ -249,7 +249,7 @@ def given_up(forge: Forge) -> bytes:
 
 @functools.cache
 def weak_subkey(forge: Forge) -> Forge:
-    """Make sure of a key of 3072 bits with a signing subkey of 2048."""
+    """Make a key of 3072 bits with a signing subkey of 2048 unless it exists."""
     fingerprint = forge.make_key("mixed", "rsa3072", usage="cert,sign")
     forge.gpg("--quick-add-key", fingerprint, "rsa2048", "sign", "never")
     forge.fingerprints["mixedsub"] = openpgp.read_certificates(forge.certificate("mixed"))[0].subkeys[0].fingerprint
@@ -257,7 +257,7 @@ def weak_subkey(forge: Forge) -> Forge:
 
 
 def listed_twice(forge: Forge) -> Pinned:
-    """Trust a key for manifests, and hold it for revoked as the tool's."""
+    """Trust a key for manifests, and treat it as revoked for the tool."""
     own = forge.fingerprints["plain"]
     return Pinned([forge.certificate("plain")], [entry(own), entry(own, role="tool", status="revoked")])
 

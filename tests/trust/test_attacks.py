@@ -1,4 +1,4 @@
-"""No message of the attack corpus is accepted wrongly, and no honest variant refused."""
+"""No message of the attack corpus is accepted, and no honest variant is refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Each thing that is asked of a certificate is needed: without it, a case of the corpus ends otherwise.
+"""Each check of a certificate is needed: without it, a case of the corpus has another result.
 
-gpgv asks some of it, too, of late; so a case counts as lost when it is refused for another reason than ours.
+Newer versions of gpgv check some of it, too; so a case counts as lost when it is refused for another reason than ours.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def any_numbers(body: bytes) -> tuple[int, int]:
 
 
 def any_rsa(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take whatever stands in an RSA key."""
+    """Accept any numbers in an RSA key."""
     monkeypatch.setattr(openpgp, "read_rsa", any_numbers)
     monkeypatch.setattr(selfsignature, "read_rsa", any_numbers)
 
@@ -44,7 +44,7 @@ SHA1 = put(selfsignature, "_STRONG", (2, 8, 9, 10))
 NO_END = put(selfsignature, "_EXPIRES", -1)
 ANY_DATE = put(verify, "_MAX_AHEAD", timedelta(days=999))
 
-# What is not asked any more, and a case that ends otherwise then.
+# The omitted check, and a case that has another result without it.
 STEPS: list[tuple[str, Patch, str]] = [
     ("whose a revocation is", NO_ISSUER, "a revocation at the end of the file"),
     ("whose a revocation is", NO_ISSUER, "a revocation behind the next certificate"),
@@ -77,7 +77,7 @@ STEPS: list[tuple[str, Patch, str]] = [
 
 
 def ends_as_the_corpus_says(case: Case, forge: Forge) -> bool:
-    """Give a case to the verifier, and tell whether it says what it is to say."""
+    """Verify a case, and return whether the result is the expected one."""
     try:
         case.verify(forge)
     except NotTrusted as error:

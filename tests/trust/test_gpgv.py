@@ -1,4 +1,4 @@
-"""How gpgv is run: never from PATH, never for ever, with nothing left behind."""
+"""How gpgv is run: never from PATH, with a time limit, and with nothing left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def use(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 
 
 def leftovers() -> list[str]:
-    parents = [Path("/run"), Path("/dev/shm"), Path(tempfile.gettempdir())]  # noqa: S108 - where the private folder goes
+    parents = [Path("/run"), Path("/dev/shm"), Path(tempfile.gettempdir())]  # noqa: S108 - where the private directory goes
     mine = f"fipsmanifest-{os.getpid()}-"
     return [path.name for parent in parents for path in parent.glob(f"{mine}*")]
 
@@ -107,7 +107,7 @@ def test_a_version_that_is_too_old_or_unknown_is_incomplete(
 
 
 class TestWithoutGpgv:
-    """gpg stands in for gpgv, and is held to the same; `test_attacks` runs the corpus with it."""
+    """gpg replaces gpgv, and is tested in the same way; `test_attacks` runs the corpus with it."""
 
     @pytest.fixture(autouse=True)
     def no_gpgv(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
 
     def interrupted(*arguments: object) -> object:
         done = real(*arguments)
-        # What earlier runs left behind is looked for before.
+        # What earlier runs left behind is searched for before.
         if not sent and f"fipsmanifest-{os.getpid()}-" in str(arguments[0]):
             sent.append(signal.SIGTERM)
             if threads:

@@ -137,7 +137,7 @@ ACCEPTED_BY_US_ALONE: Mapping[str, Iterable[str]] = {
 
 
 def sequoia(message: bytes, keyring: bytes) -> bytes | None:
-    """Give the text that Sequoia finds signed by one of these certificates; None where it finds none."""
+    """Return the text that Sequoia finds signed by one of these certificates; None where it finds none."""
     try:
         certificates = pysequoia.Cert.split_bytes(keyring)
         found = pysequoia.verify(bytes=message, store=lambda _: certificates)

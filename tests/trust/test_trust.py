@@ -90,7 +90,7 @@ class TestLifetime:
 
 
 class TestRoles:
-    """Who may sign what."""
+    """Which key may sign what."""
 
     def test_a_subkey_can_be_pinned_without_its_primary(self, forge: Forge) -> None:
         trust = trusting([forge.certificate("release")], entry(forge.fingerprints["manifest"]))
@@ -148,7 +148,7 @@ class TestRoles:
 
 
 class TestStrength:
-    """Weak keys stop at the door."""
+    """Weak keys are refused."""
 
     @pytest.mark.parametrize("name", ["weak", "dsa", "edwards"])
     def test_a_weak_manifest_key_is_refused_by_name(self, name: str, forge: Forge) -> None:
@@ -181,7 +181,7 @@ class TestCertificates:
         # The stranger's key is slipped in as a subkey, its binding signature replaced by an honest one's.
         forged = with_subkey(forge.certificate("plain"), forge.certificate("stranger"))
         bindings = [p.raw for p in openpgp._packets(forge.certificate("release")) if p.tag == openpgp._SIGNATURE]
-        # A trust packet after it would tell gpg that the binding was checked already.
+        # A trust packet after it would make gpg believe that the binding was checked already.
         forged += bindings[1] + b"\xcc\x02\x00\x03"
         trust = trusting([forged], entry(forge.fingerprints["plain"]))
 
@@ -264,7 +264,7 @@ class TestCertificates:
             with pytest.raises(NotTrusted, match="that differ"):
                 trusting(copies, entry(forge.fingerprints["silenced"]))
         assert len(trusting([before, before], entry(forge.fingerprints["silenced"])).certificates) == 1
-        # Nobody relies on these.
+        # Nothing relies on these.
         assert trusting([before, after, forge.certificate("plain")], entry(forge.fingerprints["plain"]))
 
     def test_a_key_that_two_certificates_have_is_refused(self, forge: Forge) -> None:

@@ -26,14 +26,14 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def lenient_parse(data: bytes) -> cleartext.Cleartext:
-    """Read a message as a careless program does: what stands between the first empty line and the signature."""
+    """Read a message as a careless program does: the text between the first empty line and the signature."""
     body = data.split(b"\n\n", 1)[1].split(b"\n" + SIGNATURE)[0] + b"\n"
     body = b"".join(line.rstrip(b" \t\r") + b"\n" for line in body.replace(b"\n- ", b"\n").split(b"\n")[:-1])
     return cleartext.Cleartext(body, ("SHA512",), openpgp.SignaturePacket(4, 1, 1, 10, b""))
 
 
 def careless_judge(exit_code: int, status: Sequence[gpgv.StatusLine], *_: Any, **__: Any) -> gpgv.ValidSignature:
-    """Believe the exit code and VALIDSIG, as many programs do."""
+    """Trust the exit code and VALIDSIG, as many programs do."""
     fields = next(line.arguments for line in status if line.keyword == "VALIDSIG" and exit_code == 0)
     valid = gpgv.StatusLine("GOODSIG", (fields[0],)), gpgv.StatusLine("VALIDSIG", fields)
     return _judge(0, valid, 0x01, plaintext=False)
@@ -48,7 +48,7 @@ def admit_any(trust: Trust, key: str, primary: str, role: str, signed_at: Any) -
 
 
 def believe_the_packet(keyring: bytes, signed: bytes, *_: Any) -> gpgv.Outcome:
-    """Make up what gpgv would say if the signature were as good as it says of itself."""
+    """Return what gpgv would print if the signature were as good as it claims."""
     text = cleartext.parse(signed).payload
     key, primary = (openpgp.read_certificates(keyring)[0].subkeys[0], openpgp.read_certificates(keyring)[0].primary)
     fields = (key.fingerprint, "2026-11-23", str(int(time.time())), "0", "4", "0", "1", "10", "01", primary.fingerprint)
@@ -103,7 +103,7 @@ def test_without_the_step_the_message_is_accepted(
 
 
 class Agreeable(bytes):
-    """A text that is like any other: what stands in for gpgv's where step 5 is out."""
+    """A text that equals any other: it replaces gpgv's where step 5 is disabled."""
 
     def __eq__(self, _: object) -> bool:
         return True

@@ -33,7 +33,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Site:
-    """A release engineer's machine: folders of its own, and the keys of the run."""
+    """A release engineer's machine: directories of its own, and the keys of the run."""
 
     folder: Path
     keys: Path

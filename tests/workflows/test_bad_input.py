@@ -1,4 +1,4 @@
-"""What goes wrong in a release, and what its user is told: the exit code, the culprit, the way out."""
+"""Errors in a release, and what is reported to the user: the exit code, the cause, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves the release engineer's machine: a bundle, an override file, a schema; read with other tools."""
+"""The files for other machines: a bundle, an override file, a schema; read with other tools."""
 
 from __future__ import annotations
 

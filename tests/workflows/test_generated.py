@@ -1,4 +1,4 @@
-"""What a compromised job that generates could hand to the job that signs, which sees no artifact."""
+"""What a compromised job that generates could pass to the job that signs, which reads no artifact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Json = Any
 
 @dataclass(frozen=True)
 class Generated:
-    """The work directory of a release, and what was handed over in it."""
+    """The work directory of a release, as it is passed on."""
 
     site: stages.Site
     lock: Path

@@ -1,4 +1,4 @@
-"""Killed in every stage and run again: nothing half-published in between, and the same result at the end."""
+"""Killed in every stage and run again: nothing is incomplete in between, and the result is the same."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def undisturbed(
     return published(site.bucket), payloads(site)
 
 
-#: When to strike: as soon as this is there.
+#: When to kill: as soon as this file exists.
 MOMENTS = {
     "while collecting": "cache/blobs/sha256/*",
     "when one el is collected": "work/v1.21.3/rhel7/artifacts.json",
@@ -55,7 +55,7 @@ MOMENTS = {
 }
 
 
-#: A kill can fall anywhere; Ctrl-C is one way through the code whatever it interrupts, so one moment a stage will do.
+#: A kill can come at any moment; Ctrl-C takes the same way through the code, so one moment per stage is enough.
 STRIKES = [(moment, signal.SIGKILL) for moment in MOMENTS]
 STRIKES += [(moment, signal.SIGINT) for moment in ("while collecting", "while inspecting", "at the first object")]
 STRIKES.append(("while collecting", signal.SIGTERM))
@@ -79,7 +79,7 @@ def test_a_release_that_is_stopped_goes_on_where_it_was(
         time.sleep(0.002)
     process.send_signal(how)
     _, told = process.communicate(timeout=60)
-    # It may have ended by itself between the look and the signal.
+    # It may have ended by itself between the check and the signal.
     assert process.returncode in (-signal.SIGKILL, 130, 143, 0), told
     if process.returncode in (130, 143):
         assert b"run the same command again" in told

@@ -47,7 +47,7 @@ def test_after_a_rotation_the_new_tool_is_published_and_the_old_one_stays(site: 
     site.run("audit", site.bucket)
 
 
-# Story: the old key leaked. Nothing that it signed is believed any more, what is in the bucket included; so the release
+# Story: the old key leaked. Nothing that it signed is trusted any more, including what is in the bucket; so the release
 # is cut again from its upstream, under a new serial, with a new key.
 def test_after_a_leak_a_release_with_a_new_serial_replaces_what_the_revoked_key_signed(site: Site) -> None:
     shutil.copytree(site.keys, site.folder / "keys")
@@ -74,7 +74,7 @@ def test_after_a_leak_a_release_with_a_new_serial_replaces_what_the_revoked_key_
     assert (verified["fingerprint"], verified["serial"]) == (new, 2)
     tool = json.loads(site.run("verify", site.bucket / "tool/dkp-fips-tool", "--json").stdout)
     assert tool["fingerprint"] == new
-    # The evidence stays where it was, and no one believes it.
+    # The evidence stays where it was, and is not trusted.
     serial_1 = site.bucket / "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
     assert serial_1.read_bytes() == leaked
     site.run("verify", serial_1, "--no-state", code=3)

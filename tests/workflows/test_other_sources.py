@@ -83,7 +83,7 @@ references = {json.dumps(references)}
 
     carried = site_in(tmp_path / "carried")
     carried.folder.mkdir()
-    # No mirrors and no upstream: all that it needs lies beside the definition.
+    # No mirrors and no upstream: everything that it needs is beside the definition.
     carried = replace(carried, environment={"FIPSMANIFEST_DEFINITIONS": str(tmp_path / "definitions")})
     carried.run("release", "v1.21.3", "--lock", carried.folder / "lock.json", "--first-lock")
 

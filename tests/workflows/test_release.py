@@ -175,7 +175,7 @@ def test_a_release_with_containerd_as_a_tarball_is_only_another_file(site: Site)
 def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site) -> None:
     made = json.loads(site.release("--to", site.bucket, "--dry-run", "--json").stdout)
     assert {entry["action"] for entry in made["plan"]} == {"create"}
-    # Nobody knows yet what a signature, and what names it, will be.
+    # Signatures, and what names them, are not known yet.
     known = {entry["key"] for entry in made["plan"] if entry["sha256"] is not None}
     assert {key.rpartition("/")[2] for key in known} == {"dkp-fips-tool", "dkp-fips-tool.sha256"}
     assert not site.bucket.exists() or tree(site.bucket) == {}

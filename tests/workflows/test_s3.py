@@ -31,7 +31,7 @@ def test_a_release_is_published_to_s3_and_audited_there(site: Site, store: Seawe
     assert len(made["written"]) == 12
     again = json.loads(there.release(*words, "--json").stdout)
     assert again["written"] == []
-    # Two manifests, the tool's three files and the two index files are pointers, and one listing tells of the rest.
+    # Two manifests, the tool's three files and the two index files are pointers, and one listing has the rest.
     with FaultyProxy(store.endpoint_url, honest) as counting:
         there.release("--to", "s3://kubernetes-fips/dkp", "--endpoint-url", counting.endpoint_url)
     listings = [request for request in counting.requests if "list-type" in request]

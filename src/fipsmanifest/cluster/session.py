@@ -59,7 +59,7 @@ class Session:
     def open(self) -> None:
         """Create the run's namespace where it is missing, its lease and its ConfigMaps.
 
-        Raises `UsageError` for a namespace of somebody else, `Incomplete` where something cannot be created.
+        Raises `UsageError` for a namespace of other use, `Incomplete` where something cannot be created.
         """
         self._ensure_namespace()
         with explained("list", "leases", "coordination.k8s.io"):

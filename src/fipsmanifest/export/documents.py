@@ -1,6 +1,6 @@
 """The documents that are exported: a manifest, a node report, the report of a cluster, an inspection. Pure.
 
-Reports and inspections are not signed, and anybody may have written them: each is checked for the types of the
+Reports and inspections are not signed, and anyone may have written them: each is checked for the types of the
 keys that the exports use. Other keys are ignored, so that documents of newer tools can be exported.
 """
 

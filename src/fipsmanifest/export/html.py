@@ -33,7 +33,7 @@ _NODE_VERDICTS = {
 _SIGNATURES = {
     "verified": "The signature was verified when this page was made.",
     "not-verified": "The document is signed, but the signature was not verified when this page was made.",
-    "unsigned": "The document is not signed: anybody could have written it.",
+    "unsigned": "The document is not signed: anyone could have written it.",
 }
 _CAVEAT = "This page is a view of one document. It is evidence of what was found, and certifies nothing."
 

@@ -148,7 +148,7 @@ REASONS = (
     Reason(
         "cache-directory",
         (5,),
-        "Somebody else can write to the cache directory.",
+        "Another user can write to the cache directory.",
         "Take the permission away, or name another with --cache.",
     ),
     Reason("damaged-archive", (5,), "An archive is damaged, cut off or malformed.", "Get it again from its publisher."),
@@ -208,7 +208,9 @@ REASONS = (
     ),
     Reason("wrong-format", (5,), "A file is of another format than the one that is needed.", "Check the address."),
     Reason("wrong-package", (5,), "A package is another one than its repository says.", "Ask those who run it."),
-    Reason("changed-meanwhile", (4, 6), "Somebody else wrote to the bucket meanwhile.", "Run the same command again."),
+    Reason(
+        "changed-meanwhile", (4, 6), "Another publisher wrote to the bucket meanwhile.", "Run the same command again."
+    ),
     Reason("conflict", (6,), "Something that exists is in the way.", "Read the message."),
     Reason("foreign-object", (6,), "An object of that name was not written by fipsmanifest.", "Move it away by hand."),
     Reason("key-state", (6,), "The key is listed already, or revoked.", "`keys list` shows its state."),

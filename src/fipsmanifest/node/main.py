@@ -27,7 +27,7 @@ def main(arguments: Optional[Sequence[str]] = None, program: str = PROGRAM) -> i
         code = 128 + int((interrupt.args or (signal.SIGINT,))[0])
         return _fail(words, program, code, "interrupted.", "", "interrupted")
     except BrokenPipeError:
-        # The reader of our output went away: there is no one to report to, and the verdict was not delivered.
+        # The reader of the output is gone: the verdict was not delivered.
         return Incomplete.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: one sentence and a code of its own, never a traceback
         message = "internal error: {}: {}".format(type(error).__name__, visible(str(error)))

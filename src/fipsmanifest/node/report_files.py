@@ -59,7 +59,7 @@ def _open(path: str, others: Sequence[str]) -> Tuple[io.FileIO, bool]:
         raise UsageError("{} cannot be written: {}.".format(visible(path), reason), "Name another file.")
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and (status.st_nlink > 1 or status.st_uid != os.geteuid()):
-        # In a directory where others may write, somebody may have put there a name of another file.
+        # In a directory that others may write to, the name may be a link to another file.
         os.close(descriptor)
         reason = "it has another owner" if status.st_nlink == 1 else "it has another name as well (a hard link)"
         raise UsageError("{} is not written over: {}.".format(visible(path), reason), "Name another file.")

@@ -1,7 +1,7 @@
 """JSON of container images that every reader understands in the same way.
 
 Runtimes read it with Go's encoding/json, which takes ``LAYERS`` for ``layers`` and the last of several: a document with
-both is one image to them and another one to everybody else. Such documents are refused, whatever they mean.
+both is one image to them and another one to all other readers. Such documents are refused, whatever they mean.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def python_zip(data: bytes) -> Found:
                 if not info.is_dir():
                     try:
                         content = archive.read(info)
-                    except Exception:  # noqa: BLE001, S112 - whatever it raises, it does not read this member
+                    except Exception:  # noqa: BLE001, S112 - it does not read this member
                         continue
                     found.add((_plain(info.filename), digest(content)))
     except Exception:  # noqa: BLE001 - as above
@@ -64,7 +64,7 @@ def python_zip(data: bytes) -> Found:
 
 
 def unpacked(command: list[str], suffix: str, *, by_pipe: bool = False) -> Callable[[bytes], Found]:
-    """Return a reader that unpacks with a tool into an empty directory, and looks at what it left there."""
+    """Return a reader that unpacks with a tool into an empty directory, and inspects what it left there."""
 
     def read(data: bytes) -> Found:
         with tempfile.TemporaryDirectory() as scratch:

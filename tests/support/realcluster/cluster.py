@@ -242,7 +242,7 @@ def _registry(folder: Path, release: Release, switch: int) -> Iterator[str]:
 
 
 def _connect(cluster: Cluster, machine: Machine) -> None:
-    """Give a node its network card."""
+    """Connect a node to the network."""
     script = f"""\
 ip link add {machine.name} type veth peer name eth0 netns {machine.init}
 ip link set {machine.name} master switch up

@@ -62,7 +62,7 @@ def launch(folder: Path, namespaces: Sequence[str], script: str, *arguments: str
     return int(children[0]), parent.pid
 
 
-#: Kept, so that none is waited for by anyone else.
+#: Kept, so that no other code waits for them.
 _PARENTS: dict[int, subprocess.Popen[str]] = {}
 
 

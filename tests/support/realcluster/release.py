@@ -26,7 +26,7 @@ _KUBERNETES_PROGRAMS = (
 )
 _CONTAINERD_PROGRAMS = ("containerd", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "ctr")
 _ETCD = ROOT / ".cache/debian/etcd-server/usr/bin/etcd"
-#: What kube-proxy runs, by the names under which it does; one program that looks at its name.
+#: What kube-proxy runs, by the names under which it does; one program that acts by its name.
 _IPTABLES = Path("/usr/sbin/xtables-nft-multi")
 _IPTABLES_NAMES = [f"{name}{suffix}" for name in ("iptables", "ip6tables") for suffix in ("", "-save", "-restore")]
 _EXTENSIONS = Path("/usr/lib/x86_64-linux-gnu/xtables")

@@ -43,7 +43,7 @@ class Builds:
         self._left -= size
         tail = b""
         while True:
-            # Somebody may write to the file all the time.
+            # A writer may append to the file without end.
             part = os.read(descriptor, min(_CHUNK, size))
             size -= len(part)
             content = tail + part

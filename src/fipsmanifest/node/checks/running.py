@@ -51,7 +51,7 @@ class Running(NamedTuple):
 
     @property
     def rank(self) -> Tuple[bool, bool, bool]:
-        """Return where it comes in the order: anybody can start a program that takes long to hash."""
+        """Return its place in the order: any user can start a program that takes long to hash."""
         return (not self.claims, not self.name, self.owner != 0)
 
 

@@ -75,7 +75,7 @@ def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
             told = "others: {}".format(", ".join(named))
             results.append(Result(ID, "snapshots", UNKNOWN, "overlayfs", told, found, advice))
     except OSError as error:
-        # The store may be open to everybody where the snapshots are not.
+        # All users may be able to read the store, but not the snapshots.
         results.append(_unreadable("snapshots", error.errno))
     except (bolt.Malformed, bolt.Busy) as error:
         evidence = {"code": "database"}
