@@ -1,4 +1,4 @@
-"""``fipsmanifest ci``: a release without anybody at the keyboard."""
+"""``fipsmanifest ci``: an unattended release."""
 
 from __future__ import annotations
 
