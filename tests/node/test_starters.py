@@ -141,7 +141,8 @@ def test_the_component_whose_other_build_is_started_is_named(how: str, tree: Tre
 
 @pytest.mark.parametrize("how", RENAMED)
 def test_another_build_of_a_component_fails_whatever_starts_it_and_whatever_it_is_called(how: str, tree: Tree) -> None:
-    assert codes(RENAMED[how], tree) == {("fail", "other-build")}
+    # A template may make other instances than those that are known.
+    assert codes(RENAMED[how], tree).difference({("unknown", "specifier")}) == {("fail", "other-build")}
 
 
 def test_another_build_of_a_program_of_an_image_fails_as_well(tree: Tree) -> None:

@@ -20,6 +20,7 @@ _SPECIFIER = re.compile(r"%(.)", re.DOTALL)
 _FIXED_SPECIFIERS = {"%": "%", "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc"}
 _FIXED_SPECIFIERS.update({"h": "/root", "u": "root", "U": "0", "g": "root", "G": "0"})
 _OTHER_SPECIFIERS = frozenset("AaBbcdDfHIiJjklMmNnopPqRrsTvVWwy")
+_ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})|-")
 _BRACED = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -61,8 +62,12 @@ def assign(environment: Dict[str, Entry], entry: Entry, doubts: List[str], unit:
 def expand(text: str, unit: str) -> Tuple[str, str]:
     """Return ``text`` with its specifiers expanded, and which of them have a value that is not known here."""
     stem, _, _ = unit.rpartition(".")
-    prefix, _, instance = stem.partition("@")
-    known = dict(_FIXED_SPECIFIERS, n=unit, N=stem, p=prefix, i=instance, j=prefix.rpartition("-")[2])
+    prefix, at, instance = stem.partition("@")
+    last = prefix.rpartition("-")[2]
+    known = dict(_FIXED_SPECIFIERS, n=unit, N=stem, p=prefix, j=last, P=unescape(prefix), J=unescape(last))
+    if instance or not at:
+        # What a template's own file names depends on the instance.
+        known.update(i=instance, I=unescape(instance), f="/" + unescape(instance or prefix).lstrip("/"))
     unknown: List[str] = []
 
     def replace(match: Any) -> str:
@@ -74,6 +79,11 @@ def expand(text: str, unit: str) -> Tuple[str, str]:
         return str(match.group(0))
 
     return _SPECIFIER.sub(replace, text), " ".join(unknown)
+
+
+def unescape(name: str) -> str:
+    """Return a part of a unit's name as systemd-escape(1) reverses it: hyphens are slashes."""
+    return _ESCAPED.sub(lambda match: chr(int(match.group(1), 16)) if match.group(1) else "/", name)
 
 
 def is_refused(text: str) -> bool:

@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import stat
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ...trust.text import visible
 from .. import tree
@@ -46,6 +46,10 @@ _MAX_ENTRIES = 20000
 _MAX_UNITS = 4000
 _MAX_LINKS = 40
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
+# What may name an instance of a template beside these (systemd.unit(5), systemd.timer(5), systemd.path(5)).
+_NAMING = (".timer", ".path", ".target", ".automount", ".slice", ".device")
+_INSTANCE = re.compile(r"(?<![\w:.\\-])([\w:.\\-]+@)([\w:.%\\-]+)(\.(?:service|socket|mount|swap))(?![\w.])", re.ASCII)
+_MAX_INSTANCES = 1000
 
 
 class Unit(NamedTuple):
@@ -95,6 +99,8 @@ class Units:
         self._dependencies: Dict[str, str] = {}
         self._instances: Set[str] = set()
         """Names of units that links in dependency directories make of templates."""
+        self._named: Set[str] = set()
+        """Names of units that other units make of templates."""
         seen: Set[bytes] = set()
         for directory in SEARCH_PATH:
             names = self._list(directory, seen)
@@ -130,8 +136,33 @@ class Units:
             aliases.setdefault(self._target(name), []).append(name)
         if len(aliases) > _MAX_UNITS:
             self.doubts.append("there are more than {} units".format(_MAX_UNITS))
-        loaded = (self._load(name, sorted({name, *aliases[name]})) for name in sorted(aliases)[:_MAX_UNITS])
+        loaded = [self._load(name, sorted({name, *aliases[name]})) for name in sorted(aliases)[:_MAX_UNITS]]
+        self._read_others(wanted)
+        seen = set(wanted)
+        while self._named - seen:
+            # What one of them names in turn is among the named ones then.
+            new = sorted(self._named - seen)
+            seen.update(new)
+            loaded += [self._load(name, [name]) for name in new if self._fragment(name)]
         return [unit for unit in loaded if unit.path or unit.entries or unit.doubts or unit.masked]
+
+    def _read_others(self, names: Iterable[str]) -> None:
+        """Read the units that start nothing themselves, for the instances of templates that they name."""
+        for name in names:
+            path = self._fragment(name) if name.endswith(_NAMING) else ""
+            for file in [path] * bool(path) + self._drop_ins([name]) if name.endswith(_NAMING) else ():
+                if not self._is_masked(file):
+                    self._note_instances(self._text(file, self.doubts), name)
+
+    def _note_instances(self, text: str, unit: str) -> None:
+        for prefix, instance, kind in _INSTANCE.findall(text):
+            named = prefix + expand(instance, unit)[0] + kind
+            if "%" in named:
+                continue
+            if len(self._named) >= _MAX_INSTANCES:
+                self.doubts.append("units name more than {} instances of templates".format(_MAX_INSTANCES))
+                return
+            self._named.add(named)
 
     def _target(self, name: str) -> str:
         """Return the name of the unit that ``name`` is an alias of, itself where it is none."""
@@ -169,7 +200,7 @@ class Units:
             return Unit(name, tuple(names), path, True, (), (), {}, ())
         entries: List[Entry] = []
         for file in [path] * bool(path) + self._drop_ins(names):
-            for section, entry in self._read(file, doubts):
+            for section, entry in self._read(file, doubts, name):
                 if section in _SECTIONS and self._entries < _MAX_ENTRIES:
                     self._entries += 1
                     entries.append(entry)
@@ -216,10 +247,11 @@ class Units:
             prefix = prefix.rstrip("-").rpartition("-")[0]
             yield "{}-.{}.d".format(prefix, kind)
 
-    def _read(self, path: str, doubts: List[str]) -> List[Tuple[str, Entry]]:
+    def _read(self, path: str, doubts: List[str], unit: str = "") -> List[Tuple[str, Entry]]:
         if self._link(path) == "/dev/null":
             return []
         text = self._text(path, doubts)
+        self._note_instances(text, unit)
         try:
             return parse(text, path, self._version)
         except Malformed as error:

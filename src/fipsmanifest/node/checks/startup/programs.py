@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fnmatch
 import itertools
 import os
 import posixpath
@@ -29,6 +30,8 @@ _PLUGINS = ("/opt/cni/", "/usr/libexec/cni/")
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _LOGS = "/var/log/"
 _OWN_ROOT = re.compile(r"/+proc/+(?:[0-9]+|self|thread-self)/+(?:root|cwd)(?=/)")  # proc(5)
+_SPECIFIER = re.compile(r"%[A-Za-z]")  # systemd.unit(5), where its value is not known
+_MAX_MADE = 2000
 _MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
 # What makes a shell read the file whose path follows.
 _READ_BY_SHELL = r"(?:(?:^|[\s/;&|('\"])(?:(?:ba|da|k|z)?sh|source|\.))\s+(?:-\S+\s+)*['\"]?"
@@ -284,6 +287,20 @@ class Programs:
             except (OSError, ValueError):
                 self._listed[directory] = frozenset()
         return self._listed[directory]
+
+    def may_be(self, text: str) -> List[str]:
+        """Return the paths that specifiers of systemd in a command may make, as far as there are such files."""
+        found: List[str] = []
+        for word in dict.fromkeys(shell.BETWEEN_PATHS.split(text)):
+            if not (word.startswith("/") and _SPECIFIER.search(word)):
+                continue
+            made = [""]
+            for part in posixpath.normpath(word).split("/")[1:]:
+                form = _SPECIFIER.sub("*", part)
+                named = [(one, fnmatch.filter(sorted(self._names(one or "/")), form)) for one in made]
+                made = ["{}/{}".format(one, name) for one, names in named for name in names][:_MAX_MADE]
+            found += [one for one in made if self.is_program(one)]
+        return found
 
     def builds_in(self, text: str, *paths: str) -> List["OtherBuild"]:
         """Return the programs in a command or script that are other builds of a component, whatever they are called.

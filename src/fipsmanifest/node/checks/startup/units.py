@@ -33,6 +33,7 @@ _KUBELET = re.compile(
     r"|--kubeconfig[= ](?:/etc/kubernetes/kubelet\.conf|/var/lib/kubelet/)"
     r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
+_NO_DIRECTORY = re.compile(r"/*%")
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 _CONTAINERS = "systemd-nspawn"
 # containerd's and runc's own commands that make a container of any image or directory.
@@ -140,6 +141,10 @@ def _judge_command(
         return [
             result(subject, UNKNOWN, None, command.doubt, "specifier", command.path, advice, component=component)
         ], None
+    if not programs.is_live:
+        made = list(_judge_specifiers(subject, command, programs))
+        if made:
+            return made, None
     text = " ".join((command.program, *command.arguments, *_elsewhere(unit, command.program)))
     if name in _RUNTIMES and _OWN_CONTAINER.search(" ".join(command.arguments)):
         return [_judge_container(subject, text, command.path, component)], None
@@ -156,6 +161,21 @@ def _judge_command(
     if is_main or any(form.search(text.replace("_", "-")) for form in (_KUBELET, *static_pods.OPTIONS.values())):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
     return list(_judge_mentions(unit, subject, command, found, text, script, component, programs)), None
+
+
+def _judge_specifiers(subject: str, command: systemd.Command, programs: Programs) -> Iterator[Result]:
+    """Judge what specifiers of a command whose values are not known, as of a template's instance, may make of it."""
+    advice = "Write the program's path there without specifiers."
+    if command.doubt and _NO_DIRECTORY.match(command.program):
+        yield result(subject, UNKNOWN, None, command.doubt, "specifier", command.path, advice)
+        return
+    for path in programs.may_be(" ".join((command.program, *command.arguments))):
+        if programs.find(path).status == OTHER:
+            component = programs.build_of(path) or programs.names.get(posixpath.basename(path))
+            if component is not None:
+                actual = "may start {}, which the manifest does not list".format(path)
+                yield result(subject, UNKNOWN, None, actual, "specifier", command.path, advice, component=component)
+                return
 
 
 def _elsewhere(unit: systemd.Unit, program: str) -> Iterator[str]:
