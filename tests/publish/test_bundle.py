@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.model.definition_file import load
+from fipsmanifest.sign import cosign
 from fipsmanifest.trust.store import load_trust
 from fipsmanifest.workflows.bundle import Parts, ReleaseBundle, pack
 from tests.support.releases import ReleaseKey, payload, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases/v1.21.3/rhel8.toml"
+
+
+@pytest.fixture(scope="module")
+def cosign_key(tmp_path_factory: pytest.TempPathFactory) -> cosign.SigningKey:
+    folder = tmp_path_factory.mktemp("cosign")
+    (folder / "keys").mkdir()
+    cosign.create(folder / "cosign.key", folder / "keys", None)
+    return cosign.open_key(folder / "cosign.key", None)
 
 
 def packed(key: ReleaseKey, manifest: bytes, version: str = "0.1.0", called: str | None = None) -> ReleaseBundle:
@@ -46,3 +57,25 @@ def test_another_tool_of_the_same_version_is_not_bundled(release_key: ReleaseKey
 def test_the_version_of_a_tool_is_what_it_states_itself(release_key: ReleaseKey) -> None:
     with pytest.raises(NotTrusted, match=r"says that it is version 0\.1\.0, not 0\.9\.0"):
         packed(release_key, payload(), called="0.9.0")
+
+
+def test_a_bundle_has_the_sigstore_bundles_that_hold_and_names_the_others(
+    release_key: ReleaseKey, cosign_key: cosign.SigningKey
+) -> None:
+    tool, signed = wanted_tool(release_key), release_key.clearsign(payload())
+    parts = Parts(signed, tool.data, tool.signature, "0.1.0", cosign_key.sign(signed), cosign_key.sign(signed))
+    made = pack(load(RHEL8), parts, load_trust(str(release_key.trust)), (cosign_key.public,))
+
+    assert made.sigstore == ("manifest-rhel8.json.asc.sigstore.json",)
+    (left_out,) = made.left_out
+    assert left_out.startswith("dkp-fips-tool.sigstore.json is left out: ")
+    with tarfile.open(fileobj=io.BytesIO(made.data)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {name for name in names if "sigstore" in name} == set(made.sigstore)
+
+
+def test_a_bundle_of_a_release_without_cosign_does_not_speak_of_it(release_key: ReleaseKey) -> None:
+    made = packed(release_key, payload())
+
+    assert (made.sigstore, made.left_out) == ((), ())
+    assert b"cosign" not in made.data

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,19 @@ def test_a_release_is_published_with_bundles_and_a_second_run_changes_nothing(en
     assert json.loads(engineer.release(*words).stdout)["written"] == []
     engineer.run("audit", engineer.bucket)
     engineer.run("verify", engineer.bucket / MANIFEST, "--cosign-key", public, "--keys", engineer.keys)
+
+    # Behind the air gap, what was carried verifies by that key alone: ours, cosign's, and by the instructions.
+    sources: list[list[str | Path]] = [["--from", engineer.bucket], []]
+    for source in sources:
+        carried = json.loads(engineer.run("bundle", "export", "v1.21.3", "--el", "8", *source, "--json").stdout)
+        assert carried["sigstore"] == ["manifest-rhel8.json.asc.sigstore.json", "dkp-fips-tool.sigstore.json"]
+        subprocess.run(["tar", "-xf", carried["path"]], cwd=engineer.folder, check=True)
+        place = engineer.folder / "fips-v1.21.3-rhel8"
+        for name in carried["sigstore"]:
+            signed = place / name.removesuffix(".sigstore.json")
+            engineer.run("verify", signed, "--cosign-key", public)
+            assert real.verifies(place / name, signed, public)
+            assert f"--bundle {name} " in (place / "README.txt").read_text()
 
     # A reissue moves manifest and bundle.
     engineer.run(

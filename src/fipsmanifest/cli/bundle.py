@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ..publish.address import open_bucket
+from ..publish.consumer import Consumer
+from ..sign.cosign import public_keys
 from ..state import durable
 from ..state.workspace import Workspace
 from ..trust.store import load_trust
@@ -40,14 +42,20 @@ def export(
     work: options.Work = options.WORK,
     json: options.Json = False,
 ) -> None:
-    """Verify tool, signatures and manifest, and write them with certificates and instructions into one tar file."""
+    """Verify tool, signatures and manifest, and write them with certificates and instructions into one tar file.
+
+    It has their Sigstore bundles, too, if they were signed for cosign.
+    """
     definition = one_definition(definitions, version, el)
     trust = load_trust(str(keys))
     if source is None:
         parts = from_work(definition, Workspace(work))
     else:
-        parts = from_bucket(definition, open_bucket(source, endpoint_url=endpoint_url))
-    made = pack(definition, parts, trust)
+        bucket = open_bucket(source, endpoint_url=endpoint_url)
+        parts = from_bucket(definition, bucket, Consumer.trusting(trust))
+    made = pack(definition, parts, trust, public_keys(keys))
+    for sentence in made.left_out:
+        output.say(f"warning: {sentence}")
     target = to or Path(f"fips-{definition.kubernetes}-{definition.name}.tar")
     durable.write(target, made.data)
     digest = hashlib.sha256(made.data).hexdigest()
@@ -62,6 +70,8 @@ def export(
                 "el": definition.el,
                 "serial": made.serial,
                 "fingerprint": made.fingerprint,
+                "sigstore": list(made.sigstore),
+                "warnings": list(made.left_out),
             }
         )
     else:

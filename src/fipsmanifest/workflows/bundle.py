@@ -12,9 +12,11 @@ from typing import Any
 
 from ..errors import Incomplete, NotTrusted
 from ..model.definition import Definition
-from ..publish import layout
+from ..publish import bundles, layout
 from ..publish.bucket import Bucket
 from ..publish.consumer import Consumer, read_tool
+from ..sign.cosign import PublicKey
+from ..sign.sigstore import SUFFIX
 from ..state.workspace import Workspace, read
 from ..trust.armor import armor
 from ..trust.document import Bindings
@@ -43,6 +45,11 @@ This is evidence of what runs on a node; it certifies nothing. FIPS 140-2 certif
 list since 2026-09-21.
 """
 
+_COSIGN = """
+Where cosign's key is pinned (cosign.pub, from your own copy; --insecure-ignore-tlog: no transparency log is asked):
+
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -56,21 +63,35 @@ class Parts:
     """The tool's detached signature."""
     version: str
     """The tool's version."""
+    manifest_bundle: bytes | None = None
+    """The manifest's Sigstore bundle, if it was signed for cosign, too."""
+    tool_bundle: bytes | None = None
+    """The tool's."""
 
 
 def from_work(definition: Definition, work: Workspace) -> Parts:
     """Return the signed files of the work directory. Raises `Incomplete` if one does not exist."""
     again = f"fipsmanifest release {definition.kubernetes}"
     tool, sidecar, signature = (read(work.tool / f"{layout.TOOL}{end}", again) for end in ("", ".sha256", ".asc"))
-    return Parts(read(work.signed(definition), again), tool, signature, layout.read_sidecar(sidecar).version)
+    optional = (work.sigstore(definition), work.tool / layout.sigstore(layout.TOOL))
+    of_manifest, of_tool = (read(path, again) if path.is_file() else None for path in optional)
+    version = layout.read_sidecar(sidecar).version
+    return Parts(read(work.signed(definition), again), tool, signature, version, of_manifest, of_tool)
 
 
-def from_bucket(definition: Definition, bucket: Bucket) -> Parts:
-    """Return the newest published manifest and its tool. Raises `Incomplete` if an object does not exist."""
+def from_bucket(definition: Definition, bucket: Bucket, consumer: Consumer) -> Parts:
+    """Return the newest published manifest and its tool.
+
+    Raises `Incomplete` if an object does not exist, and `NotTrusted` for the manifest.
+    """
     manifest = _get(bucket, layout.pointer(definition.id.release))
+    # Those beside pointers may be of the objects before them.
+    serial = consumer.manifest(manifest).manifest["serial"]
     sidecar = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256")))
     tool, signature = (_get(bucket, layout.tool(sidecar.version, suffix)) for suffix in ("", ".asc"))
-    return Parts(manifest, tool, signature, sidecar.version)
+    signed = (layout.manifest(definition.id.release.issue(serial)), layout.tool(sidecar.version))
+    found = (bucket.get(layout.sigstore(key)) for key in signed)
+    return Parts(manifest, tool, signature, sidecar.version, *(stored.data if stored else None for stored in found))
 
 
 def _get(bucket: Bucket, key: str) -> bytes:
@@ -92,16 +113,22 @@ class ReleaseBundle:
     """The full fingerprint of the manifest's signer."""
     signed_at: datetime
     """The time of the manifest's signature."""
+    sigstore: tuple[str, ...]
+    """The names of the Sigstore bundles in it."""
+    left_out: tuple[str, ...]
+    """Why other Sigstore bundles are not in it, a sentence each."""
 
 
-def pack(definition: Definition, parts: Parts, trust: Trust) -> ReleaseBundle:
-    """Verify the parts, and return the bundle; its bytes depend on the parts only.
+def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[PublicKey, ...] = ()) -> ReleaseBundle:
+    """Verify the parts, and return the bundle; its bytes depend on the parts and keys only.
 
-    Raises `NotTrusted`, also for the manifest of another name and for a tool that is older than the manifest's.
+    Raises `NotTrusted`, also for the manifest of another name and for a tool that is older than the manifest's. A
+    Sigstore bundle that does not verify is left out: it is optional.
     """
+    consumer = Consumer.trusting(trust, cosign_keys)
     bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el, name=definition.name)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
-    read_tool(parts.tool, parts.signature, Consumer.trusting(trust), parts.version)
+    read_tool(parts.tool, parts.signature, consumer, parts.version)
     digest = hashlib.sha256(parts.tool).hexdigest()
     _require_tool_of(signed.manifest, parts.version, digest)
     certificates = trust.carried().certificates
@@ -126,10 +153,37 @@ def pack(definition: Definition, parts: Parts, trust: Trust) -> ReleaseBundle:
         name: (parts.manifest, 0o644),
         "certificates/keyring.gpg": (b"".join(one.packets for one in certificates), 0o644),
     }
+    optional = {name: (parts.manifest, parts.manifest_bundle), layout.TOOL: (parts.tool, parts.tool_bundle)}
+    held, left_out = _sigstore(optional, consumer)
+    if held:
+        files |= {bundle: (data, 0o644) for bundle, data in held.items()}
+        files |= {f"certificates/cosign-{key.fingerprint[:16]}.pub": (key.pem, 0o644) for key in cosign_keys}
+        files["README.txt"] = ((text + _COSIGN + "".join(map(_verify_with_cosign, held))).encode(), 0o644)
     for one in certificates:
         files[f"certificates/{one.primary.fingerprint}.asc"] = (armor(one.packets, b"PUBLIC KEY BLOCK"), 0o644)
     data = _tar(f"fips-{definition.kubernetes}-{definition.name}", files, signed.signed_at)
-    return ReleaseBundle(data, int(signed.manifest["serial"]), signed.fingerprint, signed.signed_at)
+    serial = int(signed.manifest["serial"])
+    return ReleaseBundle(data, serial, signed.fingerprint, signed.signed_at, tuple(held), left_out)
+
+
+def _sigstore(
+    optional: Mapping[str, tuple[bytes, bytes | None]], consumer: Consumer
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the Sigstore bundles that verify, by the names that they get, and why others do not."""
+    held, left_out = {}, []
+    for name, (signed, data) in optional.items():
+        if data is not None:
+            try:
+                bundles.check(data, hashlib.sha256(signed).hexdigest(), consumer)
+                held[layout.sigstore(name)] = data
+            except NotTrusted as error:
+                left_out.append(f"{layout.sigstore(name)} is left out: {error.message}")
+    return held, tuple(left_out)
+
+
+def _verify_with_cosign(bundle: str) -> str:
+    signed = bundle.removesuffix(SUFFIX)
+    return f"    cosign verify-blob --key cosign.pub --bundle {bundle} --insecure-ignore-tlog {signed}\n"
 
 
 def _require_tool_of(manifest: Mapping[str, Any], version: str, sha256: str) -> None:
