@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -22,11 +20,11 @@ from fipsmanifest.inspect import certificates, table
 from fipsmanifest.inspect.table import Origin
 from fipsmanifest.sign import keys
 from fipsmanifest.trust.store import load_trust
+from tests.support import command
 from tests.support import forge as forge_module
 from tests.support.faultyhttp import FaultyServer
 from tests.support.forge import Forge
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 NATIVE = "go-native-v1.26.0"
 ORIGIN = Origin(1, "here", "F" * 40, "2026-12-01T00:00:00Z")
 LATER = (date.fromisoformat(__certificates__) + timedelta(days=1)).isoformat()
@@ -68,24 +66,7 @@ class User:
     forge: Forge
 
     def run(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run(
-            [PROGRAM, *words],
-            env={
-                "HOME": str(self.home),
-                "XDG_STATE_HOME": str(self.home / "state"),
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-            },
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert "Traceback" not in ended.stderr
-        assert ended.returncode == code, ended.stdout + ended.stderr
-        return ended
+        return command.run_at(self.home, *words, code=code)
 
     def write(self, content: object, key: str = "modules", name: str = "certificates.json") -> Path:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +10,12 @@ import pytest
 
 from fipsmanifest.generate.tool import build_tool
 from fipsmanifest.sign import cosign
+from tests.support import command
 from tests.support import cosign as real
 from tests.support import forge as forge_module
 from tests.support.faultyhttp import FaultyServer
 from tests.support.forge import Forge, payload
 
-PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 NAME = "manifest-rhel8.json.asc"
 
 
@@ -35,18 +32,7 @@ def key(tmp_path: Path) -> cosign.SigningKey:
 
 
 def verify(home: Path, *words: str | Path, code: int = 0) -> tuple[str, str]:
-    ended = subprocess.run(
-        [PROGRAM, "verify", *words],
-        env={"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "PATH": os.environ["PATH"]},
-        cwd=home,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert "Traceback" not in ended.stderr
-    assert ended.returncode == code, ended.stdout + ended.stderr
+    ended = command.run_at(home, "verify", *words, code=code)
     return ended.stdout, ended.stderr
 
 

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from examples.upstream import goprograms
 
 from fipsmanifest.archive.layers import Entry, Whiteout
 from fipsmanifest.archive.limits import DEFAULT_ALLOWANCE, Allowance, OverBudget
@@ -155,14 +154,7 @@ def test_the_layers_of_an_image_share_its_budget(tmp_path: Path) -> None:
 def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program_in_a_release(
     tmp_path: Path, runtime: dict[str, list[str]], verdict: Verdict
 ) -> None:
-    native = goprograms.build(
-        "sha",
-        root=toolchains.GO_1_26,
-        boring=False,
-        cgo=False,
-        main=programs.SHA_MAIN,
-        environment={"GOFIPS140": "v1.0.0"},
-    )
+    native = toolchains.build_native()
     layer = member("native", native.read_bytes()) + END
     diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
     (tmp_path / "layer").write_bytes(layer)

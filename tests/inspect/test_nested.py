@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import zstandard
-from examples.upstream import goprograms
 
 from fipsmanifest.errors import FipsManifestError, Incomplete, Refused
 from fipsmanifest.fetch.cache import Cache
@@ -466,14 +465,7 @@ def test_a_layer_is_judged_by_its_tar_whatever_its_table_of_contents_says(tmp_pa
 def test_an_image_that_switches_fips_mode_off_has_no_proven_native_program(
     tmp_path: Path, runtime: dict[str, Any], verdict: str
 ) -> None:
-    native = goprograms.build(
-        "sha",
-        root=toolchains.GO_1_26,
-        boring=False,
-        cgo=False,
-        main=programs.SHA_MAIN,
-        environment={"GOFIPS140": "v1.0.0"},
-    )
+    native = toolchains.build_native()
     files = {"bin/native": native.read_bytes(), "bin/boring": programs.boring().read_bytes()}
     make_image(tmp_path / "layout", "v1", {"amd64": [make_layer(files)]}, runtime=runtime)
     found = {place.rpartition("/")[2]: str(seen) for place, seen in judged(look(tmp_path, tmp_path / "layout")).items()}

@@ -235,15 +235,15 @@ MUTANTS = (
     Mutant(
         "a file without a component is left out",
         "generate/assemble.py",
-        "                refusals.append(str(error))\n                continue",
-        "                continue",
+        "                refusals.append(str(error))\n                continue\n            architecture",
+        "                continue\n            architecture",
         ("generate/test_assemble.py",),
     ),
     Mutant(
         "two files with different content share a path",
         "generate/assemble.py",
-        "(other.type, other.sha256, other.target) != (",
-        "() != () and (",
+        "if _content(other) != _content(record):",
+        "if False:",
         ("generate/test_assemble.py",),
     ),
     # ---- publish ---------------------------------------------------------------------------------------------------

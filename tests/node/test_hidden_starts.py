@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.test_starters import ANOTHER_BUILD, UNIT, Change, codes, link, script
+from tests.node.test_starters import UNIT, Change, codes, link, script, tree_with_another_build
 from tests.node.test_startup import CONFIGURATION, CRI, POD, Tree, pod
 
 WEB = "/etc/kubernetes/manifests/web"
@@ -23,11 +23,7 @@ TEMPORARY = "/etc/tmpfiles.d/x.conf"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    one = Tree(tmp_path)
-    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
-    with one.place("/opt/plain/agent").open("ab") as file:
-        file.write(ANOTHER_BUILD)
-    return one
+    return tree_with_another_build(tmp_path)
 
 
 def service(text: str) -> Change:

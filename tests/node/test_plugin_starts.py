@@ -14,7 +14,7 @@ import pytest
 from fipsmanifest.node.checks import startup
 from fipsmanifest.node.result import Listed, Node
 from tests.node.test_hidden_starts import all_of, copy, file, service
-from tests.node.test_starters import ANOTHER_BUILD, Change, codes, script
+from tests.node.test_starters import Change, codes, script, tree_with_another_build
 from tests.node.test_startup import CONFIGURATION, POD, Tree, pod
 from tests.support import roots
 
@@ -25,11 +25,7 @@ KUBECONFIG = "/var/lib/kubelet/kubeconfig"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    one = Tree(tmp_path)
-    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
-    with one.place("/opt/plain/agent").open("ab") as file:
-        file.write(ANOTHER_BUILD)
-    return one
+    return tree_with_another_build(tmp_path)
 
 
 def kubeconfig(command: str) -> Change:

@@ -24,13 +24,18 @@ KUBELET_CONFIGURATION = "/var/lib/kubelet/config.yaml"
 SCHEDULER = pod(name="kube-scheduler", image="other/s:1", command="[/opt/s]")
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    one = Tree(tmp_path)
+def tree_with_another_build(folder: Path) -> Tree:
+    """Return a tree with a listed kubelet, and a program that is another build of it."""
+    one = Tree(folder)
     one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
     with one.place("/opt/plain/agent").open("ab") as file:
         file.write(ANOTHER_BUILD)
     return one
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return tree_with_another_build(tmp_path)
 
 
 def script(tree: Tree, path: str, text: str) -> None:

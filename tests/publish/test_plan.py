@@ -259,6 +259,12 @@ def test_what_somebody_wrote_into_the_index_is_found_by_an_audit_and_made_again_
     assert bucket.objects == good
 
 
+def write_index(bucket: MemoryBucket, contents: index.PublishedContents) -> None:
+    """Replace the index and its page, as a stranger with write access would."""
+    bucket.objects["index.json"] = index.write(contents)
+    bucket.objects["index.html"] = render(contents)
+
+
 def test_an_index_of_an_older_version_is_completed_by_the_next_publication_and_still_names_what_is_lost(
     bucket: MemoryBucket, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
@@ -295,8 +301,7 @@ def test_what_is_published_again_is_told_as_it_is_though_index_and_page_lie_alik
     lies = dataclasses.replace(
         told, manifests=tuple(dataclasses.replace(record, sha256="00" * 32, reason="!") for record in told.manifests)
     )
-    bucket.objects["index.json"] = index.write(lies)
-    bucket.objects["index.html"] = render(lies)
+    write_index(bucket, lies)
 
     publish(wanted, bucket, consumer)
 
@@ -310,8 +315,7 @@ def test_an_index_and_a_page_that_lie_alike_are_found_and_made_anew_once_one_of_
     good = dict(bucket.objects)
     told = index.read(good["index.json"])
     lies = dataclasses.replace(told, manifests=tuple(dataclasses.replace(item, reason="!") for item in told.manifests))
-    bucket.objects["index.json"] = index.write(lies)
-    bucket.objects["index.html"] = render(lies)
+    write_index(bucket, lies)
 
     assert {(found.key, found.exit_code) for found in audit(bucket, consumer).findings} == {
         ("index.json", 1),

@@ -42,6 +42,12 @@ def run(
     return told
 
 
+def run_at(home: Path, *words: str | Path, code: int = 0, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user with this home, in it, and without other settings of the environment."""
+    env = {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "PATH": os.environ["PATH"]}
+    return run(*words, env=env, cwd=home, code=code, timeout=timeout)
+
+
 def run_bytes(
     *words: str | Path,
     env: Mapping[str, str] | None = None,

@@ -21,6 +21,7 @@ from typing import Any
 
 from fipsmanifest.cluster.objects import namespace_object
 from tests.support import controlplane
+from tests.support.realcluster.machine import CONTAINERD, OVERLAY
 
 ROOT = Path(__file__).parents[2]
 NODE = "node-1"
@@ -34,19 +35,12 @@ PROGRAMS = {
     "/usr/sbin/runc": Path("/usr/sbin/runc"),
 }
 
-_SETUP = """\
+_SETUP = f"""\
 set -e
 mount --make-rprivate /
 ip link set lo up
 ip address add 192.0.2.2/32 dev lo
-mount -t tmpfs -o size=6g tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root" "$1/store"
-mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
-cd "$1/root"
-mount -t proc proc proc
-mount --rbind /sys sys
-mount --rbind /dev dev
-mount -t tmpfs tmpfs run
+{OVERLAY}mount -t tmpfs tmpfs run
 mkdir -p var/lib/containerd old-root
 mount --bind "$1/store" var/lib/containerd
 pivot_root . old-root
@@ -105,18 +99,6 @@ def remove_groups(group: str) -> None:
                 folder.rmdir()
 
 
-_CONTAINERD = f"""\
-version = 2
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE}"
-  # Without CAP_SYS_RESOURCE, as in some containers and virtual machines, no process may ask for a lower score.
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-"""
 _KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "kind": "KubeletConfiguration",
@@ -181,7 +163,7 @@ class RealNode:
                 shutil.copyfile(source, path)
                 Path(path).chmod(0o755)
         Path("/etc/containerd").mkdir(exist_ok=True)
-        Path("/etc/containerd/config.toml").write_text(_CONTAINERD)
+        Path("/etc/containerd/config.toml").write_text(CONTAINERD.format(pause=PAUSE))
         Path("/etc/os-release").unlink()
         Path("/etc/os-release").write_text('ID="rhel"\nVERSION_ID="8.4"\n')
         Path("/etc/systemd/system/kubelet.service").write_text("[Service]\nExecStart=/usr/bin/kubelet\n")

@@ -44,6 +44,18 @@ def build(root: Path, *, boring: bool = True, ldflags: str = "", debug: str = ""
     )
 
 
+def build_native() -> Path:
+    """Build the same with Go's native module, and without cgo."""
+    return goprograms.build(
+        "sha",
+        root=_there(GO_1_26),
+        boring=False,
+        cgo=False,
+        main=SHA_MAIN,
+        environment={"GOFIPS140": "v1.0.0"},
+    )
+
+
 def build_subtle(root: Path, *, boring: bool = True, **environment: str) -> Path:
     """Build a program that compares in constant time and has no cryptography."""
     return goprograms.build(

@@ -84,18 +84,27 @@ def _own(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list
     for item in inspected:
         for finding in item.findings:
             try:
-                if item.artifact.kind == "image":
-                    component = owner_of_image(definition, item.artifact.name)
-                else:
-                    component = owner_of_file(definition, item.artifact, finding.path)
+                component = _owner(definition, item, finding.path)
             except Refused as error:
                 refusals.append(str(error))
                 continue
-            architecture = finding.elf.machine if item.architecture == ANY and finding.elf else item.architecture
+            architecture = _architecture(item, finding)
             owned.append(_Owned(component, item.artifact.name, architecture, finding, item.architecture))
     if refusals:
         raise Refused("\n".join(dict.fromkeys(refusals)), reason="not-proven")
     return owned
+
+
+def _owner(definition: Definition, item: InspectedArtifact, path: str) -> Component:
+    """Return the component of a file of an artifact. Raises `Refused` if there is none, or more than one."""
+    if item.artifact.kind == "image":
+        return owner_of_image(definition, item.artifact.name)
+    return owner_of_file(definition, item.artifact, path)
+
+
+def _architecture(item: InspectedArtifact, finding: Finding | None) -> str:
+    """Return the architecture of a file: its own, if the artifact is for any."""
+    return finding.elf.machine if item.architecture == ANY and finding and finding.elf else item.architecture
 
 
 def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifact]) -> list[str]:
@@ -104,18 +113,18 @@ def _refused_packed(definition: Definition, inspected: Sequence[InspectedArtifac
     for item in inspected:
         for packed in item.packed:
             try:
-                if item.artifact.kind == "image":
-                    component = owner_of_image(definition, item.artifact.name)
-                else:
-                    component = owner_of_file(definition, item.artifact, packed.outer)
+                component = _owner(definition, item, packed.outer)
             except Refused as error:
                 # The scriptlets of a package whose files are owned one by one.
                 refusals.append(str(error))
                 continue
-            elf = packed.finding.elf if packed.finding else None
-            architecture = elf.machine if item.architecture == ANY and elf else item.architecture
             refusal = judge_packed(
-                component, architecture, item.artifact.name, packed, definition.modules, definition.forbid
+                component,
+                _architecture(item, packed.finding),
+                item.artifact.name,
+                packed,
+                definition.modules,
+                definition.forbid,
             )
             if refusal is not None:
                 refusals.append(refusal)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .machine import Machine, end, launch
+from .machine import CONTAINERD, Machine, end, launch
 from .release import VERSION, Release
 
 CONTROL_PLANE, *WORKERS = NODES = ("node-1", "node-2", "node-3")
@@ -33,22 +33,15 @@ echo ready
 exec sleep infinity
 """
 
-_CONTAINERD = """\
-version = 2
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "k8s.gcr.io/pause:3.4.1"
-  # Without CAP_SYS_RESOURCE, as in some containers and virtual machines, no process may ask for a lower score.
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
+_CONTAINERD = (
+    CONTAINERD.format(pause="k8s.gcr.io/pause:3.4.1")
+    + """\
   [plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
     endpoint = ["{registry}/v2/docker.io"]
   [plugins."io.containerd.grpc.v1.cri".registry.mirrors."k8s.gcr.io"]
     endpoint = ["{registry}/v2/k8s.gcr.io"]
 """
+)
 #: What systemd does elsewhere: "restart containerd|kubelet [COMMAND]", with the commands of units and drop-ins.
 _RESTART = """\
 set -e

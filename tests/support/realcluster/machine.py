@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SECONDS = 600
-#: The kernel reaps processes whose end the first one ignores, as dash cannot. What is not part of the system is hidden.
-_SETUP = """\
-set -e
-mount --make-rprivate /
+#: The root of a node as an overlay of this machine's, in memory, which the shell is in afterwards.
+OVERLAY = """\
 mount -t tmpfs -o size=6g tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root" "$1/store"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
@@ -25,7 +23,25 @@ cd "$1/root"
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
-mkdir -p var/lib/containerd old-root
+"""
+#: containerd as a node runs it; ``{pause}`` is the image of its sandboxes.
+CONTAINERD = """\
+version = 2
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  # Without CAP_SYS_RESOURCE, as in some containers and virtual machines, no process may ask for a lower score.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"""
+#: The kernel reaps processes whose end the first one ignores, as dash cannot. What is not part of the system is hidden.
+_SETUP = f"""\
+set -e
+mount --make-rprivate /
+{OVERLAY}mkdir -p var/lib/containerd old-root
 for hidden in run tmp root home work opt srv; do [ ! -d "$hidden" ] || mount -t tmpfs -o mode=0755 tmpfs "$hidden"; done
 chmod 1777 tmp
 mount --bind "$1/store" var/lib/containerd
