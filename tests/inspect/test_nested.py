@@ -541,6 +541,68 @@ def test_a_hard_link_to_a_list_of_libraries_is_evidence_and_hides_no_program(tmp
     assert judged(look(tmp_path, tmp_path / "layout"))[f"{tmp_path}/layout: v1|/etc/ld.so.preload"] == "plain"
 
 
+def _tarred(folder: Path, *words: str) -> Path:
+    subprocess.run(["tar", "-C", folder / "layout", "-cf", folder / "some.tar", *words], check=True)
+    return folder / "some.tar"
+
+
+def _saved(folder: Path) -> Path:
+    skopeo("copy", f"oci:{folder}/layout:v1", f"docker-archive:{folder}/saved.tar:docker.io/x/y:v1")
+    (folder / "saved").mkdir()
+    subprocess.run(["tar", "-C", folder / "saved", "-xf", folder / "saved.tar"], check=True)
+    (folder / "saved/a").write_text("first")
+    subprocess.run(["tar", "-C", folder / "saved", "--sort=name", "-cf", folder / "some.tar", "a", "."], check=True)
+    return folder / "some.tar"
+
+
+def _linked(folder: Path) -> Path:
+    (folder / "layout/index").write_bytes((folder / "layout/index.json").read_bytes())
+    (folder / "layout/index.json").unlink()
+    (folder / "layout/index.json").symlink_to("index")
+    return _tarred(folder, "a", "index", "index.json", "oci-layout", "blobs")
+
+
+def _within(folder: Path) -> Path:
+    (folder / "dist").mkdir()
+    (folder / "layout").rename(folder / "dist/image")
+    return folder / "dist"
+
+
+IMAGES: dict[str, Callable[[Path], Path]] = {
+    "a tar that begins with another file": lambda f: _tarred(f, "a", "index.json", "oci-layout", "blobs"),
+    "a compressed one": lambda f: _compressed(_tarred(f, "a", "index.json", "oci-layout", "blobs")),
+    "a saved one": _saved,
+    "a link as its index": _linked,
+    "a layout in a directory": _within,
+}
+
+
+def _compressed(path: Path) -> Path:
+    (path.parent / "some.tgz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    return path.parent / "some.tgz"
+
+
+# Runtimes and skopeo load these all. Their layers alone do not say what the configuration does to programs.
+@pytest.mark.parametrize("form", IMAGES)
+def test_an_image_is_one_whatever_else_is_in_its_archive(tmp_path: Path, form: str) -> None:
+    layer = make_layer({"bin/boring": programs.boring().read_bytes()})
+    make_image(tmp_path / "layout", "v1", {"amd64": [layer]}, runtime={"Env": ["LD_PRELOAD=/x.so"]})
+    (tmp_path / "layout/a").write_text("first")
+    outcomes = look(tmp_path, IMAGES[form](tmp_path))
+    found = [item.finding for item in outcomes if isinstance(item, LocatedFinding)]
+    evidence = [finding.crypto.evidence.get("loading") for finding in found if finding.crypto]
+    # Of a link, tools do not agree on what it is.
+    assert ["image-preload"] in evidence or any("has a link with the name" in str(item) for item in outcomes)
+
+
+@pytest.mark.parametrize("first", ["manifest.json", "index.json", "blobs/x", "repositories", "a"])
+@pytest.mark.parametrize("document", [b"{}", b'[{"name": "an app"}]', b"no JSON"])
+def test_a_tar_with_a_file_of_an_images_name_is_a_tar(tmp_path: Path, first: str, document: bytes) -> None:
+    files = {first: document, "manifest.json": document, "bin/boring": programs.boring().read_bytes()}
+    (tmp_path / "some.tar").write_bytes(make_layer(files))
+    assert list(judged(look(tmp_path, tmp_path / "some.tar")).values()) == ["proven"]
+
+
 def loading(folder: Path, layers: list[bytes], **runtime: Any) -> object:
     """Return what is evidence of /bin/boring in an image."""
     make_image(folder / "layout", "v1", {"amd64": layers}, runtime=runtime)

@@ -27,7 +27,7 @@ from ..fetch.cache import Cache
 from ..fetch.transport import local_path
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, ImageArchive
-from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse
+from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, may_describe_images, parse
 from ..oci.registry import parse_reference
 from ..oci.store import FolderStore, Store, TarStore
 from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json
@@ -143,6 +143,17 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     if index is not None:
         _check_same_images(index, saved, store, cache)
     return Archive(store, index, saved)
+
+
+def describes_images(path: Path, cache: Cache, name: str) -> bool:
+    """Return whether a tool may load images from the tar at ``path``. Raises as `open_archive` for a bad tar."""
+    store = TarStore(_plain(path, cache, name), name)
+    for document in (_INDEX, _SAVED):
+        if store.has(document):
+            with store.open(document) as content:
+                if may_describe_images(content.read(MAX_CONFIG + 1)):
+                    return True
+    return False
 
 
 def _check_same_images(index: Index, saved: Sequence[SavedImage], store: Store, cache: Cache) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..archive import rpmheader
 from ..archive.embedded import Embedded
@@ -23,10 +24,14 @@ from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
+from ..oci.document import MAX_CONFIG, may_describe_images
 from ..progress import Task
 from . import loader_files
 from .image_environment import findings_in
 from .inspector import Inspector
+
+if TYPE_CHECKING:
+    from ..collect.imagearchive import Archive
 
 #: A package in an image layer in an image archive in a bundle is the deepest real case.
 MAX_DEPTH = 6
@@ -107,8 +112,8 @@ class ContainerInspector:
             raise _unsupported_format(where, container, format_of(path))
         if depth > MAX_DEPTH:
             raise UnopenedContainer(where, container, kind, f"it is in more than {MAX_DEPTH - 1} other containers")
-        if kind == "image-archive":
-            return self._images(path, name, depth)
+        if kind == "image-archive" and (found_images := self._image_archive(path, name, depth)) is not None:
+            return found_images
         found: list[Outcome] = []
         try:
             for outcome in self._members(path, name, depth):
@@ -163,6 +168,7 @@ class ContainerInspector:
         """
         session = self.inspector.session()
         rejections = Rejections(name)
+        documents = _ImageDocuments()
         for member in members_of(path, name=name):
             if isinstance(member, Unread):
                 yield UnopenedContainer(member.path, name, member.format, member.reason)
@@ -173,19 +179,37 @@ class ContainerInspector:
                 yield SkippedPart(f"{name}: {member.path}", "a device, FIFO or socket")
             else:
                 try:
-                    finding, within = self.inspect_member(member, session.inspect, name, depth)
+                    finding, within = self.inspect_member(documents.observe(member), session.inspect, name, depth)
                 except Damaged as error:
                     yield error
                     continue
                 if finding is not None:
                     yield LocatedFinding(name, None, finding)
                 yield from within
+        if (documents.found or documents.linked) and kind_of(path) in ("tar", "image-archive"):
+            # Runtimes load images from a tar whatever its first member is called.
+            from ..collect.imagearchive import describes_images, open_archive
 
-    def _images(self, path: Path, name: str, depth: int) -> list[Outcome]:
+            if documents.found or describes_images(path, self.cache, name):
+                yield from self._images(open_archive(path, self.cache, name=name), name, depth, rest=False)
+
+    def _image_archive(self, path: Path, name: str, depth: int) -> list[Outcome] | None:
+        """Return the outcomes of an image archive; None for a tar that only begins like one."""
         # Here, because most files are no images, and the definitions' models that it imports take long to load.
-        from ..collect.imagearchive import images_in, open_archive
+        from ..collect.imagearchive import open_archive
 
-        archive = open_archive(path, self.cache, name=name)
+        try:
+            archive = open_archive(path, self.cache, name=name)
+        except Refused:
+            if path.is_dir():
+                raise
+            return None
+        return self._images(archive, name, depth)
+
+    def _images(self, archive: Archive, name: str, depth: int, *, rest: bool = True) -> list[Outcome]:
+        """Return the outcomes of the images in an archive, and of the ``rest`` of its files."""
+        from ..collect.imagearchive import images_in
+
         contents = images_in(archive, self.cache, name)
         found = [
             outcome for image in contents.images for outcome in self.platforms(image, f"{name}: {image.name}", depth)
@@ -193,7 +217,7 @@ class ContainerInspector:
         found += contents.left_out
         # Unpacking the archive also yields files that no image refers to, and a runtime that reads other documents
         # may use them as layers.
-        for member in archive.store.others(contents.layers):
+        for member in archive.store.others(contents.layers) if rest else ():
             finding, within = self.inspect_member(member, self.inspector.program, name, depth)
             found += [LocatedFinding(name, None, finding), *within] if finding is not None else within
         return found
@@ -290,6 +314,29 @@ def _is_plain(path: Path) -> bool:
 
 def _unsupported_format(path: str, container: str | None, format: str) -> UnopenedContainer:
     return UnopenedContainer(path, container, format, "this format is not supported")
+
+
+class _ImageDocuments:
+    """Finds out, while the members of a tar stream past, whether they may be those of an image archive."""
+
+    _PATHS = ("/index.json", "/manifest.json")
+
+    def __init__(self) -> None:
+        self.found = False
+        self.linked = False
+
+    def observe(self, member: Member) -> Member:
+        """Return ``member``, whose content is whole."""
+        if member.path not in self._PATHS or self.found:
+            return member
+        if member.type != "file" or member.content is None:
+            self.linked = self.linked or member.type in ("symlink", "hardlink")
+            return member
+        data = b""
+        while len(data) <= MAX_CONFIG and (piece := member.content.read(_PIECE)):
+            data += piece
+        self.found = may_describe_images(data)
+        return replace(member, content=Joined(data, member.content))
 
 
 class _ObservedContent:

@@ -34,6 +34,8 @@ _BATCH = 32
 _BATCH_BYTES = 8 << 20
 #: File systems of the kernel, whose files are not stored.
 _KERNEL_DIRECTORIES = (Path("/proc"), Path("/sys"))
+#: What an OCI layout has (image-layout.md).
+_IMAGE_LAYOUT = {"oci-layout", "index.json"}
 #: Tasks that are started ahead of the one whose result is taken.
 _AHEAD = 64
 _OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
@@ -251,6 +253,11 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
     batch: list[Path] = []
     size = 0
     for directory, names, files in os.walk(tree.root, onerror=errors.append):
+        if _IMAGE_LAYOUT.issubset(files) and kind_of(Path(directory)) == "image-archive":
+            # Its configurations say what becomes of the programs in it.
+            names.clear()
+            yield partial(containers.open, Path(directory), directory)
+            continue
         names.sort()
         links = [name for name in names if _is_link(Path(directory, name))]
         for name in sorted(files + links):
