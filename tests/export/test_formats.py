@@ -370,6 +370,16 @@ def test_the_summary_of_a_gate_passes_only_if_the_gate_did_and_is_not_about_exce
     refused = ["dist/kubelet", "dist/ctr", "image.tar: layer: usr/bin/crictl"]
     assert summary(samples.inspection()) == ("FAILED", ["FAILED"], refused)
     assert summary(samples.passed_inspection()) == ("PASSED", ["FIPSMANIFEST_GATE_PROVEN"], ["dist/kubelet"])
+    # Of a proven program an exception may accept another module, or what is forbidden beside it.
+    excused = samples.passed_inspection()
+    excused["files"].append({**samples.program("dist/native", "proven", "native-proven"), "sentence": "It is proven."})
+    excused["gate"]["excuses"].append({"path": "dist/native", "container": None, "verdict": "proven", "reason": "r"})
+    assert summary(excused)[2] == ["dist/kubelet"]
+    for modules, address in ((["boringcrypto"], ":proven"), (["boringcrypto", "go-native"], ":boringcrypto+go-native")):
+        excused["gate"]["modules"] = modules
+        assert json.loads(export("in-toto", excused))["predicate"]["policy"]["uri"].endswith(address)
+    excused["files"] = excused["files"][1:]
+    assert summary(excused)[0] == "FAILED"
     # A document that contradicts itself.
     lying = samples.passed_inspection() | {"errors": samples.inspection()["errors"]}
     assert summary(lying)[0] == "FAILED"

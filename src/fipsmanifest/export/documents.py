@@ -266,6 +266,7 @@ class Gate(_Object):
     require: str
     passed: bool
     proven: Annotated[int, Field(ge=0)]
+    modules: list[str] = []
     accepted: list[AppliedException] = Field([], alias="excuses")
 
 

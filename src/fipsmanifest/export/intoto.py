@@ -118,21 +118,29 @@ def _gate(
 
     If the gate passed, programs that need an exception are not among the subjects: the summary says nothing of them.
     """
+    excused = {(item.path, item.container) for item in gate.accepted}
     found = [program for program in programs(source) if program.sha256 is not None]
-    proven = any(program.verdict == "proven" for program in found)
+    # A proven program may need one, too: for its module, or for what is forbidden beside that.
+    alone = [program for program in found if program.harmless and (program.path, program.container) not in excused]
+    proven = any(program.verdict == "proven" for program in alone)
     passed = gate.passed and not inspection.errors and proven
     subjects = [
         _subject(f"{program.container}: {program.path}" if program.container else program.path, program.sha256 or "")
-        for program in found
-        if program.harmless or not passed
+        for program in (alone if passed else found)
     ]
     predicate = {
         "verifier": {"id": URN, "version": {"fipsmanifest": settings.tool_version}},
         "resourceUri": settings.resource_uri or f"{URN}:inspection:sha256:{source.sha256}",
-        "policy": {"uri": f"{URN}:gate:proven"},
+        "policy": {"uri": _policy(gate)},
         "inputAttestations": [{"uri": f"{URN}:inspection", "digest": {"sha256": source.sha256}}],
         "verificationResult": "PASSED" if passed else "FAILED",
         "verifiedLevels": [LEVEL] if passed else ["FAILED"],
         "slsaVersion": "1.1",
     }
     return subjects, predicate
+
+
+def _policy(gate: Gate) -> str:
+    """Return the address of the gate's policy: one that accepts other modules proves something else."""
+    others = "" if gate.modules in ([], ["boringcrypto"]) else ":" + "+".join(map(visible, gate.modules))
+    return f"{URN}:gate:proven{others}"
