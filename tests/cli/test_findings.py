@@ -18,7 +18,11 @@ import pytest
 from benchmarks.measure import run
 
 from fipsmanifest.cli import output
+from fipsmanifest.cli.findings import JsonRenderer
 from fipsmanifest.errors import Incomplete
+from fipsmanifest.inspect.nested import LocatedFinding
+from fipsmanifest.inspect.table import load
+from fipsmanifest.model.finding import CryptoFacts, DetectedModule, Finding, Verdict
 from tests.support import programs
 from tests.support.command import PROGRAM
 
@@ -151,3 +155,21 @@ def test_what_goes_to_a_file_is_aligned_though_progress_is_on_a_terminal(tmp_pat
     assert len({line.index(word) for line, word in ((heading, "why"), (first, "A Go"), (second, "BoringC"))}) == 1
     assert covered.startswith("module boringcrypto-20210429-x86_64: ")
     assert (empty, counted) == ("", "2 programs, 1 other file.")
+
+
+@pytest.mark.parametrize("order", [("shipped", "local"), ("local", "shipped")])
+def test_a_module_that_an_own_reference_shows_as_well_claims_no_certificate(
+    capsys: pytest.CaptureFixture[str], order: tuple[str, str]
+) -> None:
+    # The order of a set decided whose certificates the document had for both programs.
+    table = load()
+    source = next(row.source for row in table.native if row.certificates)
+    renderer = JsonRenderer(table)
+    for row in order:
+        module = DetectedModule("go-native-v1.0.0-x86_64", "Go", "sha256-source", source, "x86_64", row)  # type: ignore[arg-type]
+        crypto = CryptoFacts(Verdict.PROVEN, module, {"code": "native-proven"})
+        finding = Finding(row, "file", 0o755, "0" * 64, 1, "program", crypto=crypto)
+        renderer.add(LocatedFinding(None, None, finding))
+    output.write_json(renderer.document((), None))
+    (module,) = json.loads(capsys.readouterr().out)["modules"].values()
+    assert (module["row"], module.get("certificates", [])) == ("local", [])
