@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Sequence
 
 from ... import containerd, systemd
 from ...result import NOT_APPLICABLE, UNKNOWN, Listed, Node, Result, wanted_components
-from . import environment, kubelet, places, programs, runtime, starters, static_pods, units
+from . import environment, kubelet, mentions, places, programs, runtime, starters, static_pods, units
 
 ID = programs.ID
 _LARGE = "Find out what it is, and remove it where nothing needs it: it may be another build of a component."
@@ -41,6 +41,7 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
             required.difference(one.component for one in started.daemons),
         ),
     ]
+    results += mentions.check(node, known, results)
     results += [
         programs.result(path, UNKNOWN, "a program that can be searched", why, "too-large", path, _LARGE)
         for path, why in sorted(known.unexamined.items())

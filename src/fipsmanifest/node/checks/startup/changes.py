@@ -21,6 +21,8 @@ PLACES = (
     *("/etc/cron.d", "/etc/rc.d", "/etc/init.d", "/var/lib/containerd/plugins"),
 )
 """What the loader, systemd, containerd and the kubelet read when they start."""
+BINARY_FORMATS = "/proc/sys/fs/binfmt_misc/"
+"""With what is written here the kernel gives programs to an interpreter."""
 _START = r"(?:^|[\s/;&|('\"])"
 _ENGINES = frozenset(("podman", "docker", "nerdctl"))
 # What runs all the time; that a script calls kubectl is nothing to wonder at.
@@ -50,7 +52,11 @@ def judge(subject: str, text: str, path: str, programs: Programs, component: Opt
 def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
     for target in map(posixpath.normpath, _targets(text)):
         covers = any(one == target or one.startswith(target + "/") for one in programs.paths)
-        if covers or any(target == one or target.startswith(one + "/") for one in PLACES):
+        if (
+            covers
+            or target.startswith(BINARY_FORMATS)
+            or any(target == one or target.startswith(one + "/") for one in PLACES)
+        ):
             yield "replaced-at-start", "writes or mounts over {}".format(target)
     for match in _MANAGER.finditer(text):
         yield "environment", match.group(0)

@@ -8,7 +8,7 @@ from typing import Iterator, List, Sequence, Tuple
 from ....trust.text import visible
 from ...result import FAIL, UNKNOWN, Node, Result
 from ..platform import architecture_of
-from .changes import PLACES
+from .changes import BINARY_FORMATS, PLACES
 from .programs import Programs, result
 from .starters import list_names, read_text, read_texts
 
@@ -18,6 +18,9 @@ _COPIES = re.compile(r"(?:\A|,)(?:r?bind|lowerdir=[^,]*|upperdir=[^,]*|loop(?:=[
 _STACKED = ("overlay", "fuse", "fuseblk", "tmpfs", "ramfs", "aufs", "squashfs", "erofs", "9p")
 _TMPFILES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 _REPLACES = ("L", "C", "f", "F", "w", "r", "R", "p", "b", "c", "D")  # tmpfiles.d(5)
+_LINE = "Remove the line: it may put another file into the program's place."
+_CREDENTIALS = tuple(base + "/credstore" + kind for base in ("/etc", "/run", "/usr/lib") for kind in ("", ".encrypted"))
+_CONFIGURING = re.compile(r"(?:fstab|import|sysctl|systemd|tmpfiles|udev)\.")
 _BINARY_FORMATS = ("/etc/binfmt.d", "/run/binfmt.d", "/usr/local/lib/binfmt.d", "/usr/lib/binfmt.d")
 _ELF = b"\x7fELF\x02\x01\x01"
 _MACHINES = {"x86_64": (62,), "aarch64": (183,)}  # System V ABI
@@ -33,6 +36,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
         if len(fields) > 4 and not fields[0].startswith("#"):  # elsewhere it is part of a field (fstab(5))
             results += judge_mount(programs, _FSTAB, _FSTAB, *fields[:4])
     results += list(_judge_tmpfiles(node, programs, results))
+    results += list(_judge_credentials(node, results))
     results += list(_judge_binary_formats(node, programs, results))
     return results
 
@@ -41,8 +45,11 @@ def judge_mount(
     programs: Programs, subject: str, path: str, what: str, where: str, kind: str, options: str
 ) -> Iterator[Result]:
     """Judge a mount; of a partition as nodes have them it says nothing that another file than on it would be seen."""
-    # mount.fuse(8) starts what is before the sign, or after the type's dot.
-    for one in programs.builds_in(what.replace("#", " "), kind[5:]) if kind.startswith("fuse") else ():
+    # mount(8) starts /sbin/mount.TYPE, and mount.fuse(8) what is before the sign, or after the type's dot.
+    started = " ".join(
+        ("/sbin/mount." + kind, *([what.replace("#", " "), kind[5:]] if kind.startswith("fuse") else []))
+    )
+    for one in programs.builds_in(started):
         advice = "Remove the mount, and find out who put it there."
         yield result(subject, FAIL, "listed programs", one.shown, "other-build", path, advice, component=one.component)
     is_partition = posixpath.normpath(where) in _PARTITIONS
@@ -82,13 +89,25 @@ def _judge_tmpfiles(node: Node, programs: Programs, results: List[Result]) -> It
     for path, text in _configurations(node, _TMPFILES, results):
         for line in text.splitlines():
             fields = [one.strip("'\"") for one in line.split(None, 2)[:2]]
+            # Some of the kernel's settings name a program that it starts.
+            for one in programs.builds_in(line) if fields[:1] and fields[0][:1] == "w" else ():
+                yield result(path, FAIL, None, one.shown, "other-build", path, _LINE, component=one.component)
             covered = ""
             if len(fields) > 1 and fields[0][:1] in _REPLACES:
                 covered = _covered(fields[1], programs) or _configured(fields[1], programs, fields[0][:1] == "L")
+                covered = covered or (fields[1] if fields[1].startswith(BINARY_FORMATS) else "")
             if covered:
-                advice = "Remove the line: it may put another file into the program's place."
                 actual = "{} {} changes {}".format(fields[0], fields[1], covered)
-                yield result(path, UNKNOWN, None, actual, "replaced-at-start", path, advice)
+                yield result(path, UNKNOWN, None, actual, "replaced-at-start", path, _LINE)
+
+
+def _judge_credentials(node: Node, results: List[Result]) -> Iterator[Result]:
+    """Judge the credentials by which services of systemd's own get further configuration (systemd.exec(5))."""
+    for directory in _CREDENTIALS:
+        names = [name for name in list_names(node, directory, results) if _CONFIGURING.match(name)]
+        if names:
+            advice = "Remove them: systemd's own services take them for configuration."
+            yield result(directory, UNKNOWN, None, ", ".join(names[:8]), "replaced-at-start", directory, advice)
 
 
 def _judge_binary_formats(node: Node, programs: Programs, results: List[Result]) -> Iterator[Result]:

@@ -166,6 +166,13 @@ class Programs:
         """Return whether all of a component's programs in packages are plugins (CNI)."""
         return component in self.host and component not in self._hosted
 
+    def is_file(self, path: str) -> bool:
+        """Return whether a path leads to a regular file."""
+        try:
+            return stat.S_ISREG(os.lstat(tree.resolve(self._node.root, path)).st_mode)
+        except OSError:
+            return False
+
     def is_program(self, path: str) -> bool:
         """Return whether a path leads to a regular file with execution rights."""
         try:

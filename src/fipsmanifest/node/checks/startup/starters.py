@@ -22,6 +22,8 @@ _FILES = (
         "/etc/inittab",
         "/etc/rc.modules",
     ),
+    *("/sbin/ifup-local", "/sbin/ifup-pre-local"),
+    *("/root/.bashrc", "/root/.bash_profile", "/root/.bash_login", "/root/.profile"),
     *("/sbin/init", "/etc/logrotate.conf", "/etc/rsyslog.conf", "/etc/sysctl.conf", "/etc/xinetd.conf"),
     # Once an instance and, of some of their modules, at each start (cloud-init's "bootcmd").
     *("/etc/cloud/cloud.cfg", "/var/lib/cloud/instance/cloud-config.txt", "/var/lib/cloud/instance/user-data.txt"),
@@ -40,14 +42,21 @@ _BUS = ("/etc/dbus-1/system.conf", "/etc/dbus-1/system-local.conf")
 _SERVICE_DIRECTORY = re.compile(r"<servicedir>\s*(/[^<\s]*)\s*</servicedir>")
 _LINGERING = "/var/lib/systemd/linger"  # a file for each user whose units start without a session (loginctl(1))
 _UDEV_PROGRAMS = "/usr/lib/udev /lib/udev"  # where rules have programs without a directory (udev(7))
-_USER_UNITS = ("/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
+_USER_UNITS: Tuple[str, ...] = ("/etc/systemd/user", "/etc/xdg/systemd/user", "/run/systemd/user")
+_USER_UNITS += ("/usr/local/lib/systemd/user", "/usr/lib/systemd/user", "/lib/systemd/user")
+_USER_UNITS += ("/usr/local/share/systemd/user", "/usr/share/systemd/user")
 # What systemd-sysv-generator(8) makes units of: links in these directories may lead anywhere.
 _RUN_LEVELS = tuple("/etc/rc{}{}.d".format(base, level) for base in ("", ".d/rc") for level in "S0123456")
 _DIRECTORIES = (
     *("/etc/init.d", "/etc/rc.d/init.d", *_RUN_LEVELS, "/etc/cron.d", "/var/spool/cron", "/var/spool/cron/crontabs"),
     *("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"),
     # systemd of a user who may linger without a session (user@.service(5), loginctl(1)).
-    *(*_USER_UNITS, "/root/.config/systemd/user", "/root/.local/share/systemd/user"),
+    *(
+        *_USER_UNITS,
+        "/root/.config/systemd/user",
+        "/root/.config/systemd/user.control",
+        "/root/.local/share/systemd/user",
+    ),
     # What a message on the bus starts (dbus-daemon(1)), a device (udev(7)), or the load of a module (modprobe.d(5)).
     *("/usr/share/dbus-1/system-services", "/usr/local/share/dbus-1/system-services"),
     *("/usr/lib/dbus-1/system-services", "/run/dbus-1/system-services", *_BUS_POLICIES),
@@ -58,8 +67,8 @@ _DIRECTORIES = (
     *("/etc/sysconfig/network-scripts", "/etc/ppp", "/etc/ppp/ip-up.d", "/etc/acpi/actions", "/etc/acpi/events"),
     *("/var/spool/at", "/etc/cloud/cloud.cfg.d", *_CLOUD, "/var/lib/cloud/instance/scripts"),
     # Plugins of daemons (auditd-plugins(5), omprog of rsyslog), core_pattern and modprobe of sysctl.d(5), pam_exec(8).
-    *("/etc/audit/plugins.d", "/etc/audisp/plugins.d", "/etc/rsyslog.d", "/etc/pam.d"),
-    *("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"),
+    *("/etc/audit/plugins.d", "/etc/audisp/plugins.d", "/etc/rsyslog.d", "/etc/pam.d", "/usr/lib/pam.d"),
+    *("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"),
     # Credential plugins of kubeconfig files ("exec").
     "/etc/kubernetes",
     # What Podman makes units of (podman-systemd.unit(5)).
@@ -79,20 +88,30 @@ _ADMINISTRATORS = ("/etc/systemd", "/usr/local/lib/systemd")
 _VENDORS = ("/usr/lib/systemd", "/lib/systemd")
 _EXTENSIONS = (
     *("/etc/extensions", "/run/extensions", "/var/lib/extensions", "/usr/lib/extensions"),
+    "/var/lib/extensions.mutable",
     *("/run/confexts", "/var/lib/confexts", "/usr/lib/confexts", "/usr/local/lib/confexts"),
 )
-_COMMAND_LINES = ("/etc/default/grub", "/etc/kernel/cmdline", "/boot/grub2/grubenv", "/boot/grub2/grub.cfg")
-_ENTRIES = "/boot/loader/entries"
+_COMMAND_LINES = (
+    *("/etc/default/grub", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline"),
+    *("/boot/grub2/grubenv", "/boot/grub2/grub.cfg"),
+)
+# Of the boot loader, and of its directory for each vendor.
+_ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries")
+_LOADERS = "/boot/efi/EFI"
 _SET = re.compile(r"\bsystemd\.setenv=\"?([A-Za-z_][A-Za-z0-9_]*)=([^\s\"]*)")  # kernel-command-line(7)
 # Without a dot in its name, what the kernel does not know becomes a variable of the first process.
 _PASSED = re.compile(r"(?:^|(?<=[\s\"']))((?:LD|SYSTEMD)_[A-Z_]+|GLIBC_TUNABLES)=([^\s\"']*)", re.MULTILINE)
-# Other programs in systemd's place, or units that the command line itself makes (systemd.system-credentials(7)). What
+# Other programs in systemd's place, other file systems and images in that of the node's (fstab-generator and
+# import-generator of systemd), or units that the command line itself makes (systemd.system-credentials(7)). What
 # rdinit= starts is in the initramfs, which is not judged, with or without it.
 _STARTS = re.compile(
-    r"(?<![\w.-])(init|systemd\.run|systemd\.set_credential(?:_binary)?(?==[a-z]*\.?(?:extra|unit-dropin)))"
+    r"(?<![\w.-])(init|systemd\.run|(?:rd\.)?systemd\.(?:mount-extra|pull)|mount\.usr|systemd\.volatile"
+    r"|systemd\.set_credential(?:_binary)?(?==(?:[a-z]*\.?(?:extra|unit-dropin)|udev\.|import\.)))"
     r"=[\"']?([^\s\"']+)"
 )
 _INIT = ("/sbin/init", "/usr/sbin/init", "/bin/systemd", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init")
+_SESSIONS = ("/etc/environment", "/etc/security/pam_env.conf")
+_OF_SESSION = re.compile(r"(?m)^[ \t]*(?:export[ \t]+)?([A-Z_]+)(?:=|[ \t]+(?:DEFAULT|OVERRIDE)=)(\S+)")
 _MAX_FILES = 1000
 _MAX_SIZE = 256 * 1024
 _MAX_TOTAL = 8 * 1024 * 1024
@@ -111,6 +130,7 @@ def check(node: Node, programs: Programs) -> List[Result]:
         results += judge_text(path, text + _UDEV_PROGRAMS if "/udev/" in path else text, programs)
     results += _judge_generators(node, programs)
     results += _judge_command_lines(node, programs)
+    results += _judge_sessions(node, programs)
     for directory in _EXTENSIONS:
         names = list_names(node, directory, results)
         if names:
@@ -194,12 +214,15 @@ def _judge_generators(node: Node, programs: Programs) -> Iterator[Result]:
 
 
 def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
-    """Judge the variables that a kernel command line gives to everything that systemd starts."""
-    found: List[Result] = []
-    paths = [posixpath.join(_ENTRIES, name) for name in list_names(node, _ENTRIES, found)[:_MAX_FILES]]
+    """Judge what a kernel command line starts, and the variables that it gives to everything that systemd starts."""
+    paths = [posixpath.join(one, name) for one in _ENTRIES for name in list_names(node, one, [])[:_MAX_FILES]]
+    for name in list_names(node, _LOADERS, [])[:_MAX_FILES]:
+        paths += [posixpath.join(_LOADERS, name, one) for one in ("grub.cfg", "grubenv")]
     for path in [*_COMMAND_LINES, *paths, *(["/proc/cmdline"] if node.live else [])]:
         # Whether a boot loader can be read is for the check of the FIPS mode to say.
         text = read_text(node, path, [])
+        for build in programs.builds_in(text):
+            yield result(path, FAIL, None, build.shown, "other-build", path, _REMOVE, component=build.component)
         for name, value in [*_SET.findall(text), *_PASSED.findall(text)]:
             yield from environment.judge(path, {name: value}, path, None, programs)
             if name == "PATH":
@@ -209,6 +232,15 @@ def _judge_command_lines(node: Node, programs: Programs) -> Iterator[Result]:
                 advice = "Remove {}= there: what it starts was not checked.".format(name)
                 actual = "{}={}".format(name, value)
                 yield result(path, UNKNOWN, "systemd alone", actual, "kernel-command-line", path, advice)
+
+
+def _judge_sessions(node: Node, programs: Programs) -> Iterator[Result]:
+    """Judge the variables that PAM gives to every session, from which kubeadm is started (pam_env(8))."""
+    for path in _SESSIONS:
+        for name, value in _OF_SESSION.findall(read_text(node, path, [])):
+            for one in environment.judge(path, {name: value.strip("\"'")}, path, None, programs):
+                if one.status == FAIL:
+                    yield one
 
 
 def _startup_files(node: Node, results: List[Result]) -> List[str]:

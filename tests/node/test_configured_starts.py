@@ -1,0 +1,161 @@
+"""What else of a node's configuration starts a program, or puts one in the place of another, is not passed.
+
+Where each is read is known from the programs themselves: kernel-command-line(7), systemd-import-generator(8),
+systemd.exec(5) ("Credentials"), binfmt_misc of the kernel's documentation, mount(8), pam_env(8).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fipsmanifest.node.checks import startup
+from fipsmanifest.node.result import Listed, Node
+from tests.node.test_hidden_starts import GRUB, TEMPORARY, all_of, copy, file, service
+from tests.node.test_starters import ANOTHER_BUILD, Change, codes, link, script
+from tests.node.test_startup import Tree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    one = Tree(tmp_path)
+    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
+    with one.place("/opt/plain/agent").open("ab") as file:
+        file.write(ANOTHER_BUILD)
+    return one
+
+
+def options(text: str) -> Change:
+    return file(GRUB, f'GRUB_CMDLINE_LINUX="fips=1 {text}"\n')
+
+
+BUILDS: dict[str, Change] = {
+    "the kernel's core dumps, from its command line": options("sysctl.kernel.core_pattern=|/opt/plain/agent"),
+    "the kernel's core dumps, from a temporary file": file(
+        TEMPORARY, "w /proc/sys/kernel/core_pattern - - - - |/opt/plain/agent\n"
+    ),
+    "a login shell of root": file("/root/.bashrc", "/opt/plain/agent &\n"),
+    "a unit of users": file("/usr/share/systemd/user/x.service", "[Service]\nExecStart=/opt/plain/agent\n"),
+    "a unit of users, of the X desktop group": file(
+        "/etc/xdg/systemd/user/x.service", "[Service]\nExecStart=/opt/plain/agent\n"
+    ),
+    "the vendor's PAM": file("/usr/lib/pam.d/x", "session optional pam_exec.so /opt/plain/agent\n"),
+    "the network's scripts": lambda t: script(t, "/sbin/ifup-local", "/opt/plain/agent\n"),
+    "a helper of mount": all_of(copy("/sbin/mount.x"), file("/etc/fstab", "a /mnt x defaults 0 0\n")),
+}
+
+
+@pytest.mark.parametrize("how", BUILDS)
+def test_another_build_that_the_node_starts_fails(how: str, tree: Tree) -> None:
+    assert codes(BUILDS[how], tree) == {("fail", "other-build")}
+
+
+NAMED: dict[str, Change] = {
+    "multipath": file("/etc/multipath.conf", 'defaults { alias_program "/opt/plain/agent" }\n'),
+    "smartd": file("/etc/smartmontools/smartd.conf", "DEVICESCAN -m root -M exec /opt/plain/agent\n"),
+    "sshd": file("/etc/ssh/sshd_config", "AuthorizedKeysCommand /opt/plain/agent\n"),
+    "automount": file("/etc/auto.master.d/x.autofs", "/misc program:/opt/plain/agent\n"),
+    "keys of the kernel": file("/etc/request-key.d/x.conf", "create user debug:* * /opt/plain/agent %k\n"),
+    "a program supervisor, deep below": file("/etc/a/b/c/x.ini", "[program:x]\ncommand=/opt/plain/agent\n"),
+    "a link to it": all_of(
+        lambda t: link(t, "/opt/site", "/opt/plain/agent"), file("/etc/mdadm.conf", "PROGRAM /opt/site\n")
+    ),
+}
+
+
+@pytest.mark.parametrize("how", NAMED)
+def test_another_build_that_any_configuration_names_is_unknown(how: str, tree: Tree) -> None:
+    assert codes(NAMED[how], tree) == {("unknown", "other-build")}
+
+
+def test_a_running_node_is_judged_by_its_processes(tree: Tree) -> None:
+    tree.write("/etc/mdadm.conf", "PROGRAM /opt/plain/agent\n")
+
+    found = startup.check(Node(str(tree.root), True, "control-plane"), [Listed("m.asc", tree.manifest)])
+
+    assert [one for one in found if one.subject == "/etc/mdadm.conf"] == []
+
+
+DOUBTS: dict[str, tuple[str, Change]] = {
+    "a mount of the command line": (
+        "kernel-command-line",
+        options("systemd.mount-extra=/opt/plain:/usr/bin:none:bind"),
+    ),
+    "another /usr": ("kernel-command-line", options("mount.usr=/dev/sdb1")),
+    "a root in memory": ("kernel-command-line", options("systemd.volatile=overlay")),
+    "an image of the command line": ("kernel-command-line", options("systemd.pull=raw,sysext:x:https://e.com/x")),
+    "rules of udev among credentials": (
+        "kernel-command-line",
+        options("systemd.set_credential=udev.rules.x:abc"),
+    ),
+    "an init of a boot entry of the firmware's disk": (
+        "kernel-command-line",
+        file("/boot/efi/loader/entries/x.conf", "options fips=1 init=/opt/x\n"),
+    ),
+    "an init of a vendor's menu": (
+        "kernel-command-line",
+        file("/boot/efi/EFI/rocky/grub.cfg", "linux /vmlinuz fips=1 init=/opt/x\n"),
+    ),
+    "temporary files among credentials": (
+        "replaced-at-start",
+        file("/etc/credstore/tmpfiles.extra", "L+ /usr/bin/kubelet - - - - /opt/x\n"),
+    ),
+    "encrypted credentials": ("replaced-at-start", file("/etc/credstore.encrypted/udev.rules.x", "x")),
+    "a binary format by a temporary file": (
+        "replaced-at-start",
+        file(TEMPORARY, "w /proc/sys/fs/binfmt_misc/register - - - - :x:M::\\x7fELF::/opt/x:\n"),
+    ),
+    "a binary format by a shell": (
+        "replaced-at-start",
+        service("ExecStart=/bin/sh -c 'echo :x:M::ELF::/opt/x: > /proc/sys/fs/binfmt_misc/register'"),
+    ),
+    "what changes in an extension's place": ("extension", file("/var/lib/extensions.mutable/usr/bin/x", "x")),
+}
+
+
+@pytest.mark.parametrize("how", DOUBTS)
+def test_what_may_start_something_else_is_unknown(how: str, tree: Tree) -> None:
+    code, change = DOUBTS[how]
+
+    assert codes(change, tree) == {("unknown", code)}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/environment", "LD_PRELOAD=/opt/x.so\n"),
+        ("/etc/environment", 'export LD_AUDIT="/opt/x.so"\n'),
+        ("/etc/security/pam_env.conf", "LD_PRELOAD DEFAULT=/opt/x.so\n"),
+    ],
+)
+def test_what_every_session_preloads_fails(path: str, text: str, tree: Tree) -> None:
+    assert codes(file(path, text), tree) == {("fail", "environment")}
+
+
+ORDINARY: dict[str, Change] = {
+    "the vendor's mount of binary formats": file(
+        "/usr/lib/systemd/system/proc-sys-fs-binfmt_misc.mount",
+        "[Mount]\nWhat=binfmt_misc\nWhere=/proc/sys/fs/binfmt_misc\nType=binfmt_misc\n",
+    ),
+    "a list of files": file("/etc/fapolicyd/fapolicyd.trust", "/opt/plain/agent 27648 0123\n"),
+    "a comment": file("/etc/ssh/sshd_config", "# AuthorizedKeysCommand /opt/plain/agent\n"),
+    "a listed program": file("/etc/monit.d/kubelet", "check process kubelet\n start = /usr/bin/kubelet\n"),
+    "an application's credential": file("/etc/credstore/web.password", "x"),
+    "an application's libraries": file("/etc/environment", "LD_LIBRARY_PATH=/opt/oracle/lib\nLANG=C.UTF-8\n"),
+    "a binary file": file("/etc/x.db", "\0/opt/plain/agent\0"),
+    "usual options": options(
+        "crashkernel=auto rd.lvm.lv=rhel/root mount.usrflags=ro systemd.unified_cgroup_hierarchy=1"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ORDINARY)
+def test_what_ordinary_nodes_have_passes(how: str, tree: Tree) -> None:
+    assert codes(ORDINARY[how], tree) == set()
+
+
+def test_more_files_than_any_node_has_are_unknown(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fipsmanifest.node.checks.startup.mentions._MAX_FILES", 3)
+
+    assert ("unknown", "/etc", "too-many") in tree.bad()
