@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,6 +32,24 @@ spec:
   - image: registry.example/nginx:1.19
     args: ["--upstream=kube-apiserver:6443", "--ca", "/etc/kubernetes/pki/etcd/ca.crt"]
 """
+
+
+@pytest.mark.parametrize("names", [None, [], ["kube-apiserver.yaml"]], ids=["no directory", "empty", "by its name"])
+def test_a_role_that_names_decide_does_not_load_the_reader_of_yaml(names: list[str] | None, tmp_path: Path) -> None:
+    # The tool compiles what it imports at every start.
+    folder = tmp_path / FOLDER[1:]
+    if names is not None:
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).touch()
+    code = (
+        "import sys\nfrom fipsmanifest.node import host\nhost.find_role(sys.argv[1], 'auto')\n"
+        "print('fipsmanifest.node.formats.yaml' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(

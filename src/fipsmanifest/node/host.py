@@ -1,6 +1,5 @@
 """What is inspected: the node's name and role."""
 
-import contextlib
 import errno
 import os
 import posixpath
@@ -115,8 +114,13 @@ def _static_pods(root: str) -> Tuple[Set[str], str]:
     """Return which programs of a control plane are static pods, and why not all can be read; empty if they can."""
     # Most nodes need no more than the files' names; the reader of YAML is compiled at every start that imports it.
     found, unread = set(), ""
-    with contextlib.suppress(OSError):
+    try:
         names = tree.list_names(root, _STATIC_PODS)
+    except FileNotFoundError:
+        return set(), ""
+    except OSError:
+        pass  # What is read below has the reason.
+    else:
         if all(name.partition(".")[0] in ("", *_CONTROL_PLANE) for name in names):
             return {name.partition(".")[0] for name in names if not name.startswith(".")}, ""
     from . import static_pods
