@@ -286,16 +286,29 @@ def _is_nodes(node: Node, place: bytes, status: os.stat_result, path: str) -> bo
         return False
 
 
-def code_files(pid: int) -> Iterator[Tuple[Tuple[int, int], str]]:
-    """Return each file that a process has mapped executable: device and inode, and where it can be opened.
+class CodeFile(NamedTuple):
+    """A file that a process has mapped executable."""
 
-    What cannot be opened is left out; raises nothing.
-    """
+    path: str
+    """As the kernel shows it."""
+    place: str = ""
+    """Where it can be opened; empty where it cannot."""
+    file: Tuple[int, int] = (0, 0)
+    """Device and inode."""
+
+
+def code_files(pid: int) -> Iterator[CodeFile]:
+    """Return each file that a process has mapped executable, its own program left out; raises nothing."""
     with contextlib.suppress(OSError):
+        own = os.readlink(procfs.link(pid))
         for one in _executable(procfs.read(pid, "maps", _MAX_MAPS)):
-            with contextlib.suppress(OSError, ValueError):
+            if not one.path.startswith("/") or one.path == own:
+                continue
+            try:
                 place, status = _place(pid, one)
-                yield (status.st_dev, status.st_ino), os.fsdecode(place)
+                yield CodeFile(one.path, os.fsdecode(place), (status.st_dev, status.st_ino))
+            except (OSError, ValueError):
+                yield CodeFile(one.path)
 
 
 def _is_own(pid: int, mapping: _Mapping) -> bool:

@@ -162,20 +162,29 @@ class _Check:
         for pids in self._others.values():
             if self.is_late:
                 break
-            is_loader = self._other_build(known, pids[0], procfs.link(pids[0]), found)
+            try:
+                path = os.readlink(procfs.link(pids[0]))
+            except OSError:
+                continue  # It has ended.
+            is_loader = self._other_build(known, pids[0], path, procfs.link(pids[0]), found)
             # What a loader starts is among what it has mapped, and it is not the loader.
             for pid in pids[:_MAX_EXAMINED] if is_loader else ():
-                for file, place in injected.code_files(pid):
-                    if file not in examined:
-                        examined.add(file)
-                        self._other_build(known, pid, place, found)
+                for code in injected.code_files(pid):
+                    if not code.place:
+                        found.append(_unreadable_code(pid, code.path))
+                    elif code.file not in examined:
+                        examined.add(code.file)
+                        self._other_build(known, pid, code.path, code.place, found)
         return found
 
-    def _other_build(self, known: builds.Builds, pid: int, link: str, found: List[Result]) -> bool:
-        """Add a result where a file of a process is another build; return whether the kernel starts it as a loader."""
+    def _other_build(self, known: builds.Builds, pid: int, path: str, place: str, found: List[Result]) -> bool:
+        """Add a result where a file of a process is another build; return whether the kernel starts it as a loader.
+
+        ``path`` is what the kernel shows of it, and ``place`` where it is opened.
+        """
+        subject = visible("{} ({})".format(path, _shown([pid])), 300)
         try:
-            subject = visible("{} ({})".format(os.readlink(link), _shown([pid])), 300)
-            descriptor = tree.open_file(link.encode("ascii"), follow=True)
+            descriptor = tree.open_file(os.fsencode(place), follow=True)
         except (OSError, tree.NotRegular):
             return False  # It has ended.
         evidence = {"code": "other-build", "pids": [pid]}
@@ -184,7 +193,7 @@ class _Check:
             kinds = elf.segments(descriptor)
             is_loader = bool(kinds) and elf.INTERPRETER not in kinds
             component = known.of(descriptor)
-            digest = component and self._node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True).sha256
+            digest = component and self._node.digests.of(os.fsencode(place), _MAX_PROGRAM, follow=True).sha256
             if component and digest not in self._inventory.sizes:
                 actual = "sha256:{}, another build of {}".format(digest, component)
                 seen = Result(ID, subject, FAIL, "a listed program", visible(actual, 400), {}, _UNLISTED)
@@ -427,6 +436,14 @@ def _strangers(contained: Dict[int, Optional[str]], known: Dict[str, Optional[Po
     actual = "{} processes in pods' containers that containerd's database does not have".format(len(pids))
     advice = "Find out what started them; if the database cannot be read, run it as root, and again."
     return [Result(ID, "containers", UNKNOWN, "containers that containerd knows", actual, evidence, advice)]
+
+
+def _unreadable_code(pid: int, path: str) -> Result:
+    """Return the result of code that a loader may have started, and that cannot be opened."""
+    subject = visible("{} ({})".format(path, _shown([pid])), 300)
+    actual = "mapped by a loader, and cannot be found at its path"
+    evidence = {"code": "other-build", "pids": [pid]}
+    return Result(ID, subject, UNKNOWN, "a file that can be read", actual, evidence, _FIND_OUT)
 
 
 def _shown(pids: Sequence[int]) -> str:
