@@ -41,7 +41,7 @@ edit() { sed "$2" "$1" >$kept.edited; put "$1" <$kept.edited; rm $kept.edited; }
 # append FILE TEXT
 append() { n=$(number); cp "$1" "$kept/$n"; undo "cat $kept/$n >$1"; printf %s "$2" >>"$1"; }
 # spawn COMMAND...: it runs until this is undone.
-spawn() { setsid "$@" </dev/null >>/var/log/spawned 2>&1 & undo "kill -9 $! || :"; sleep 0.3; }
+spawn() { setsid "$@" </dev/null >>/var/log/spawned 2>&1 & undo "kill -9 -- -$! || :"; sleep 0.3; }
 # snapshots NAME: where images are unpacked that have such a file.
 snapshots() { ls -d /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/$1; }
 # pids NAME: processes of that name.
