@@ -162,6 +162,7 @@ def _limited() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_ten_thousand_files_take_at_most_200_mb(name: str, tmp_path: Path) -> None:
     entry = samples.program("/usr/bin/kubelet", "proven", "module-proven", component="kubelet")
+    entry["crypto"]["evidence"] |= samples.EVIDENCE
     files = [{**entry, "path": f"/usr/bin/program-{number}"} for number in range(10_000)]
     document = tmp_path / "manifest-rhel8.json"
     document.write_bytes(canonical(samples.manifest(files=files)))

@@ -35,6 +35,29 @@ HOSTILE = (
 )
 
 
+#: The evidence of a kubeadm that was built with goboring: lists of this length are usual.
+EVIDENCE: dict[str, Any] = {
+    "algorithm": "hmac-sha512",
+    "beside_module": [
+        *("crypto/des", "crypto/dsa", "crypto/ed25519", "crypto/internal/edwards25519"),
+        *("crypto/internal/edwards25519/field", "crypto/internal/nistec", "crypto/md5", "crypto/rc4"),
+        *("k8s.io/kubernetes/vendor/golang.org/x/crypto/ed25519", "vendor/golang.org/x/crypto/chacha20"),
+        *("vendor/golang.org/x/crypto/chacha20poly1305", "vendor/golang.org/x/crypto/curve25519"),
+        *("vendor/golang.org/x/crypto/hkdf", "vendor/golang.org/x/crypto/internal/poly1305"),
+    ],
+    "calls": 78,
+    "claims": ["goexperiment"],
+    "digest": "18d35ae031f649825a4269d68d2e62583d060a31d359690f97b9c8bf8120cdf7" * 2,
+    "executable": True,
+    "function_table": 26352640,
+    "length": 733200,
+    "offset": 17629184,
+    "self_test_called": True,
+    "stored_at": 18363534,
+    "wrappers": 3,
+}
+
+
 def program(path: str, verdict: str, code: str, **more: Any) -> dict[str, Any]:
     """Return a program as it is in ``files``."""
     crypto: dict[str, Any] = {"verdict": verdict, "evidence": {"code": code}}

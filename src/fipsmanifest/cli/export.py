@@ -73,8 +73,7 @@ def export(
     if spec_version is not None and format_name != "cyclonedx":
         raise UsageError("--spec-version would be ignored.", "Give it for cyclonedx only.")
     settings = Settings(__version__, resource_uri, spec_version or "1.6")
-    text = FORMATS[format_name].render(source, settings)
-    data = text.encode("utf-8", "backslashreplace")
+    data = FORMATS[format_name].render(source, settings).encode("utf-8", "backslashreplace")
     if written_to is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

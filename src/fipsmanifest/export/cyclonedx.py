@@ -17,7 +17,7 @@ from . import algorithms
 from .documents import Inspection, Source
 from .identity import CERTIFICATES, identifier, visible
 from .programs import modules, programs
-from .text import write_json
+from .text import Record, record, write_json
 
 if TYPE_CHECKING:
     from ..inspect.table import Row, Table
@@ -56,23 +56,23 @@ class _Found:
     """The components and their dependencies."""
 
     def __init__(self, source: Source) -> None:
-        self.components: list[dict[str, Any]] = []
-        self.dependencies: list[dict[str, Any]] = []
+        self.components: list[Record] = []
+        self.dependencies: list[Record] = []
         self._table = table.load()
         known = modules(source)
         files = self._files(source, known)
         for name, module in known.items():
             self._module(name, module)
-        self.dependencies.insert(0, {"ref": _ROOT, "dependsOn": files})
+        self.dependencies.insert(0, record({"ref": _ROOT, "dependsOn": files}))
 
     def _files(self, source: Source, known: Mapping[str, Module]) -> list[str]:
         refs = []
         for number, program in enumerate(programs(source), 1):
             ref = f"file-{number}"
             refs.append(ref)
-            self.components.append(_file(ref, program))
+            self.components.append(record(_file(ref, program)))
             needed = [_module_ref(program.module)] if program.module in known and program.module else []
-            self.dependencies.append({"ref": ref, "dependsOn": needed})
+            self.dependencies.append(record({"ref": ref, "dependsOn": needed}))
         return refs
 
     def _module(self, name: str, module: Module) -> None:
@@ -81,10 +81,10 @@ class _Found:
         provided = []
         for algorithm in algorithms.of_module(row) if row is not None else ():
             provided.append(f"{ref}/{algorithm.name}")
-            self.components.append(_algorithm(provided[-1], algorithm, module, self._table))
-            self.dependencies.append({"ref": provided[-1]})
-        self.components.append(_library(ref, name, module))
-        self.dependencies.append({"ref": ref, "provides": provided} if provided else {"ref": ref})
+            self.components.append(record(_algorithm(provided[-1], algorithm, module, self._table)))
+            self.dependencies.append(record({"ref": provided[-1]}))
+        self.components.append(record(_library(ref, name, module)))
+        self.dependencies.append(record({"ref": ref, "provides": provided} if provided else {"ref": ref}))
 
 
 def _module_ref(name: str) -> str:

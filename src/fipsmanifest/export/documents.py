@@ -337,6 +337,8 @@ def read(data: bytes, name: str) -> Source:
         raise _unsuitable(name, f"it is not JSON ({error})") from error
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema == manifest.SCHEMA:
+        # It is read again, by stricter rules; two copies would be most of what an export needs.
+        del found
         return manifest_source(data, SignatureState("unsigned"))
     kind: type[NodeReport | ClusterDocument | Inspection]
     if schema == NODE_SCHEMA:
