@@ -56,6 +56,7 @@ CODE = r"""
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <signal.h>
@@ -64,6 +65,7 @@ CODE = r"""
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+static void *page_of(void *place) { return (void *)((unsigned long)place & ~4095UL); }
 static void *wait_here(void *nothing) { for (;;) sleep(9); }
 static void map(const char *path) { mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, open(path, O_RDONLY), 0); }
 int main(int count, char **words) {
@@ -73,6 +75,7 @@ int main(int count, char **words) {
     mount(0, "/", 0, MS_REC | MS_PRIVATE, 0);
     if (!strcmp(how, "over its own path")) { mount(words[2], words[3], 0, MS_BIND, 0); map(words[3]); }
     if (!strcmp(how, "covered since")) { map(words[2]); mount("x", words[3], "tmpfs", 0, 0); }
+    if (!strcmp(how, "replaced since")) { map(words[2]); unlink(words[2]); }
     if (!strcmp(how, "another root since")) { map(words[2]); chroot(words[3]); }
     if (!strcmp(how, "another file at its path since")) { map(words[2]); mount(words[3], words[2], 0, MS_BIND, 0); }
     if (!strcmp(how, "of no file")) {
@@ -84,6 +87,11 @@ int main(int count, char **words) {
         mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
         *(volatile char *)page = *page;
         mprotect(page, 4096, PROT_READ | PROT_EXEC);
+    }
+    if (!strcmp(how, "a stack with code")) mprotect(page_of(&thread), 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+    if (!strcmp(how, "the kernel's own written since")) {
+        char *page = page_of((void *)getauxval(AT_SYSINFO_EHDR));
+        pwrite(open("/proc/self/mem", O_RDWR), page, 1, (long)page);
     }
     if (!strcmp(how, "attached to") && !fork()) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -146,6 +154,8 @@ class TestHidden:
             ("another file at its path since", "fail"),
             ("of no file", "unknown"),
             ("written since", "unknown"),
+            ("the kernel's own written since", "unknown"),
+            ("a stack with code", "unknown"),
             ("attached to", "unknown"),
         ],
     )
@@ -172,7 +182,19 @@ class TestHidden:
 
         hidden = as_in_a_pod and how.endswith("since")
         codes = {"of no file": "anonymous-code", "written since": "written-code", "attached to": "traced"}
+        codes |= {"a stack with code": "anonymous-code", "the kernel's own written since": "written-code"}
         assert found == {("unknown" if hidden else status, codes.get(how, "library"))}
+
+    def test_a_library_that_an_update_replaced_fails_until_the_program_is_restarted(
+        self, run: Callable[..., subprocess.Popen[str]], hiding: Path, tmp_path: Path
+    ) -> None:
+        program, library = copy_of(hiding, tmp_path / "kubelet"), compiled(tmp_path / "x.so", "int x;", "-shared")
+        pid = self.start(run, program, "replaced since", library)
+
+        found = of(pid, check(listed(entry("kubelet", sha256(program), path=str(program)))))
+
+        assert (found.status, found.evidence["code"]) == ("fail", "library")
+        assert found.advice.startswith("Restart it: an update may have replaced the library.")
 
     def test_the_program_alone_is_no_finding(self, run: Callable[..., subprocess.Popen[str]], hiding: Path) -> None:
         pid = self.start(run, hiding, "plainly")

@@ -34,7 +34,8 @@ _VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH")
 _SEARCH = "LD_LIBRARY_PATH"
 _SERVED = "file-system"
 _LOADER = re.compile(r"ld(?:-linux|64|-musl|-2|\.so)[^/]*\Z")
-_KERNELS = ("[vdso]", "[vsyscall]", "[uprobes]", "[stack]")
+_VDSO, _STACK = "[vdso]", "[stack]"
+_KERNELS = (_VDSO, "[vsyscall]", "[uprobes]")
 _READ_IMPLIES_EXEC = 0x0400000  # personality(2)
 _FOLDERS = re.compile(r"/(?:usr/)?lib(?:32|64|exec)?/")
 # glibc, and what a dynamically linked kubelet, containerd or runc and the host's name service may need.
@@ -81,7 +82,8 @@ def look(node: Node, pid: int, contained: bool, inventory: Inventory, packaged: 
         found.append(Problem(UNKNOWN, _SERVED, "its program is in a FUSE file system"))
     done: Set[Tuple[str, str]] = set()
     for one in mappings:
-        if (one.file, one.path) in done or one.path in _KERNELS:
+        own_stack = one.path == _STACK and _asks_for_executable_stack(pid)
+        if (one.file, one.path) in done or one.path in _KERNELS or own_stack:
             continue
         done.add((one.file, one.path))
         problem = _judge(node, pid, one, contained, inventory, lenient, packaged)
@@ -102,7 +104,7 @@ def _written(pid: int) -> Iterator[Problem]:
     for line in procfs.read(pid, "smaps", _MAX_SMAPS).splitlines():
         name, _, value = line.partition(":")
         if " " in name:
-            code = next((one.path for one in _executable(line) if one.path.startswith("/")), "")
+            code = next((one.path for one in _executable(line) if one.path.startswith(("/", _VDSO))), "")
         elif name == "Anonymous" and code and value.split() != ["0", "kB"]:
             yield Problem(UNKNOWN, "written-code", "{} of the code of {} was written to".format(value.strip(), code))
 
@@ -179,6 +181,11 @@ def _reads_are_executable(pid: int) -> bool:
             return False
     except (OSError, ValueError):
         return False
+    return _asks_for_executable_stack(pid)
+
+
+def _asks_for_executable_stack(pid: int) -> bool:
+    """Return whether the header of a process's program asks for an executable stack, or does not mention one."""
     descriptor = os.open(procfs.link(pid), os.O_RDONLY | os.O_CLOEXEC)
     try:
         return bool(elf.segments(descriptor).get(elf.STACK, elf.EXECUTABLE) & elf.EXECUTABLE)
