@@ -278,6 +278,8 @@ SEGMENTS = {
     "a hole behind": ([(0, 512), (4096, 0)], 4096),
     "only a hole": ([(4096, 0)], 4096),
     "the last is no block": ([(512, 512), (2048, 7)], 2055),
+    # As GNU tar writes it where the file system says where holes are.
+    "the last with bytes is no block": ([(512, 512), (2048, 7), (2055, 0)], 2055),
     "more than fit into a header": ([(number * 1024, 512) for number in range(60)] + [(1 << 20, 0)], 1 << 20),
 }
 for _form in ("old", "0.0", "0.1", "1.0"):

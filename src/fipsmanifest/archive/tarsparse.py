@@ -72,7 +72,8 @@ def check(segments: Sequence[Segment], size: int, stored: int) -> None:
     """Raise `Ambiguous` for a map that unpackers expand differently into a file of ``size`` bytes.
 
     ``stored`` is how many bytes the archive has for it. GNU tar reads each segment from a new block on, the others
-    without padding; it makes the file as long as the last segment says, they as ``size`` does.
+    without padding; it makes the file as long as the last segment says, they as ``size`` does. The last may be empty,
+    as GNU tar writes it behind a file's last bytes.
     """
     end = 0
     for segment in segments:
@@ -81,7 +82,10 @@ def check(segments: Sequence[Segment], size: int, stored: int) -> None:
         end = segment.offset + segment.length
     if not segments or end != size:
         raise Ambiguous("its sparse map does not end where the file does")
-    if any(segment.length % BLOCK or not segment.length for segment in segments[:-1]):
+    filled = segments if segments[-1].length else segments[:-1]
+    if any(segment.length % BLOCK or not segment.length for segment in filled[:-1]) or not all(
+        segment.length for segment in filled[-1:]
+    ):
         raise Ambiguous("a segment of its sparse map is not of whole blocks")
     if sum(segment.length for segment in segments) != stored:
         raise Ambiguous("its sparse map describes another number of bytes than are stored")

@@ -234,11 +234,7 @@ def _unreadable(entry: Entry) -> tuple[str, str] | None:
 
 def _member(data: _Data, entry: Entry, path: str) -> Iterator[Member | Unread]:
     mode = stat.S_IMODE(entry.unix_mode)
-    if stat.S_IFMT(entry.unix_mode) not in _TYPES:
-        if entry.size:
-            # Python makes a file of it.
-            yield Unread(path, "ZIP member", "it is a device, a FIFO or a socket with content")
-            return
+    if stat.S_IFMT(entry.unix_mode) not in _TYPES and not entry.size:
         yield Member(path, "special", mode, 0)
     elif entry.is_directory:
         if entry.size:
@@ -252,6 +248,7 @@ def _member(data: _Data, entry: Entry, path: str) -> Iterator[Member | Unread]:
             return
         yield Member(path, "symlink", mode, 0, target)
     else:
+        # Also a FIFO with content, as `zip` writes what it reads from a pipe: unpackers make a file of it, or nothing.
         yield Member(path, "file", mode, entry.size, content=data)
         if data.damaged:
             return  # reported when it was read
