@@ -74,6 +74,26 @@ def test_a_script_that_carries_packed_data_is_not_passed_over(kind: str, start: 
     assert found(b"\0" + data) is None
 
 
+# An AppImage whose mark was taken out runs as before: its runtime finds the file system by its own headers.
+@pytest.mark.parametrize("kind", [*PACKED, "squashfs"])
+@pytest.mark.parametrize("piece", [1 << 20, 70_001])
+def test_a_program_with_packed_data_right_behind_it_is_not_passed_over(kind: str, piece: int) -> None:
+    program = Path("/bin/true").read_bytes()
+    data = b"hsqs" + bytes(24) + b"\4\0\0\0" + bytes(99) if kind == "squashfs" else PACKED[kind](program)
+    assert found(program + data, piece) == f"program with {kind} data behind it"
+    # Without section headers it ends with its last segment.
+    end = int.from_bytes(program[40:48], "little")
+    bare = bytearray(program[:end])
+    bare[40:48], bare[60:62] = bytes(8), bytes(2)
+    last = max(
+        int.from_bytes(bare[at + 8 : at + 16], "little") + int.from_bytes(bare[at + 32 : at + 40], "little")
+        for at in range(64, 64 + 56 * bare[56], 56)
+    )
+    assert found(bytes(bare[:last]) + data, piece) == f"program with {kind} data behind it"
+    assert found(program + b"x" + data, piece) is None
+    assert found(program, piece) is None
+
+
 def tar(data: bytes) -> bytes:
     return make_layer({"k": data})
 

@@ -1,8 +1,8 @@
 """Programs and compressed data behind the start of a file that is something else: a script that carries its payload.
 
 Such a file is not a container that unpackers know: it is a few lines that cut off their own end and run it. Whole
-programs are found wherever they are; compressed data only behind a line of text, since other data may hold it by chance
-or by design (fonts, images and databases do).
+programs are found wherever they are; compressed data only behind a line of text and right behind a program, since other
+data may hold it by chance or by design (fonts, images and databases do).
 """
 
 from __future__ import annotations
@@ -73,12 +73,14 @@ class Embedded:
         self._program = False
         self._script = behind is not None
         self._runs = False
+        self._end: int | None = None
         self._found: str | None = None
 
     def show(self, data: bytes | bytearray) -> None:
         """Inspect the bytes that follow those which were shown before; the first have the file's first line."""
         if self._behind is None and not self._offset and not self._kept:
             self._program = data.startswith(_ELF)
+            self._end = _end_of_program(data) if self._program else None
             self._runs = data.startswith(b"#!")
             self._script = _LINE.match(data) is not None and _COMPILED.match(data) is None
         if self._found is not None:
@@ -117,6 +119,8 @@ class Embedded:
             if _is_program(data[match.start() : match.start() + _ELF_HEADER]):
                 self._found = f"{self._host} with a program in it"
                 return
+        if self._end is not None and start <= self._end - self._offset < end:
+            self._found = _packed_behind(data, self._end - self._offset)
         if not self._script:
             return
         for magic, name, header in _PACKED:
@@ -142,6 +146,38 @@ def _is_program(header: bytes | bytearray) -> bool:
                 if size == wanted and number:
                     return True
     return False
+
+
+def _end_of_program(data: bytes | bytearray) -> int | None:
+    """Return where an ELF file ends by its headers, as self-extracting programs compute it; None if that is unclear.
+
+    ``data`` has the file header (gABI, chapter 4).
+    """
+    if len(data) < _ELF_HEADER or data[4] not in (1, 2) or data[5] not in (1, 2):
+        return None
+    form, at = ("QQ", 32) if data[4] == 2 else ("II", 28)
+    order = "<" if data[5] == 1 else ">"
+    segments, sections = struct.unpack_from(order + form, data, at)
+    sizes = struct.unpack_from(order + "HHHH", data, 54 if data[4] == 2 else 42)
+    if sections:
+        return int(sections + sizes[2] * sizes[3])
+    # Without sections, it ends with its last segment.
+    place, size = (8, 32) if data[4] == 2 else (4, 16)
+    word = order + form[0]
+    ends = [0]
+    for entry in range(segments, segments + sizes[0] * sizes[1], max(sizes[0], 1)):
+        if entry + max(size + 8, sizes[0]) > len(data):
+            return None
+        ends.append(struct.unpack_from(word, data, entry + place)[0] + struct.unpack_from(word, data, entry + size)[0])
+    return max(ends)
+
+
+def _packed_behind(data: bytes | bytearray, at: int) -> str | None:
+    """Return what a program is called that has packed data at ``at``, right behind its end; None for any other."""
+    for magic, name, header in _PACKED:
+        if data.startswith(magic, at) and header.match(data, at) and _CONFIRM.get(magic, _is_any)(data[at:]):
+            return f"program with {name} data behind it"
+    return None
 
 
 def _is_any(_: bytes | bytearray) -> bool:
