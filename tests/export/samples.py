@@ -10,7 +10,8 @@ import jsonschema
 
 import fipsmanifest
 from fipsmanifest.export.documents import SignatureState, Source, manifest_source, read
-from fipsmanifest.export.formats import FORMATS, FormatName, Settings
+from fipsmanifest.export.formats import FORMATS, FormatName
+from fipsmanifest.export.settings import Settings
 from tests.support import releases
 
 #: The module of Go 1.19 to 1.21 for x86_64, and its integrity digest (facts of the toolchain's own object).

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +69,43 @@ def test_every_package_has_its_place_and_no_other_module_is_loose() -> None:
 
     assert packages == set(LAYERS)
     assert loose == GROUND
+
+
+def test_an_import_that_is_not_at_the_top_has_its_reason() -> None:
+    without = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        lines = path.read_text("utf-8").splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if not isinstance(node, ast.Import | ast.ImportFrom) or node.col_offset == 0:
+                continue
+            if "#" not in lines[node.lineno - 1] and not _reason(lines, node.lineno - 2):
+                without.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert without == []
+
+
+def _reason(lines: list[str], number: int) -> bool:
+    """Return whether a comment precedes a line, not counting imports, blank lines and the beginning of a block."""
+    passed = ("import ", "from ", "try:", "if TYPE_CHECKING:", "if sys.version_info", "else:")
+    while not lines[number].strip() or lines[number].strip().startswith(passed):
+        number -= 1
+    return lines[number].strip().startswith("#")
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("cli.main", "pydantic requests rich.console concurrent.futures"),
+        ("cli.verify", "pydantic requests rich.console concurrent.futures"),
+        ("cli.inspect", "pydantic requests rich.console jinja2 elftools"),
+        ("cli.check", "pydantic requests rich.console yaml urllib3"),
+        ("cli.export", "requests rich.console jinja2 elftools"),
+        ("cli.release", "requests rich.console jinja2 elftools boto3"),
+    ],
+)
+def test_a_command_that_must_start_quickly_imports_nothing_large(module: str, absent: str) -> None:
+    code = f"import sys, fipsmanifest.{module}; print(*sorted(sys.modules.keys() & set({absent.split()!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_the_architecture_page_lists_the_packages_in_this_order() -> None:

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
+# In the standard library from Python 3.14 on.
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..cluster import document
+from ..cluster.document import ClusterReport
 from ..errors import FipsManifestError, UsageError
 from ..progress import Progress
+from ..state import durable
 from . import options, output
 
+# It needs the extra "cluster", which `check node` does without.
 if TYPE_CHECKING:
-    from ..cluster.document import ClusterReport
     from ..workflows.check_cluster import OnAnswer, Request
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -96,8 +99,8 @@ def cluster(
     """
     if role not in ("auto", "control-plane", "worker"):
         raise UsageError(f"--role {role} is not a role.", "Use control-plane, worker or auto.")
-    # What it needs comes with an extra, and may be missing.
     try:
+        # Here, because what it needs comes with the extra "cluster", and may be missing.
         from ..workflows import check_cluster
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -141,8 +144,7 @@ def cluster(
 
 def _write(report: ClusterReport, request: Request, junit: Path | None, metrics: Path | None, json: bool) -> int:
     """Write the result to wherever it was asked for, and return the exit code; a failure does not lose the rest."""
-    from ..cluster import document
-    from ..state import durable
+    # Here, because it needs the extra "cluster".
     from ..workflows import check_cluster
 
     code = document.exit_code(report)

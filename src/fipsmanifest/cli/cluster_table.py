@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,11 +14,9 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from ..cluster.message import Answer
 from ..progress import Task
 from .output import printable
-
-if TYPE_CHECKING:
-    from ..cluster.message import Answer
 
 #: Components and reasons that are named in a row, those of most nodes first.
 _NAMED = 4

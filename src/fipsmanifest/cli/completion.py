@@ -17,7 +17,7 @@ _DEFINITIONS = "releases"
 
 def versions(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the Kubernetes versions that have definitions."""
-    # Not at the top: every verb imports the options, and help needs none of this.
+    # Here, because every verb imports the options with this module, and completes nothing.
     from ..model.definition_file import find
 
     try:
@@ -29,6 +29,7 @@ def versions(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ELs of the version on the command line, or of all."""
+    # Here, as in `versions`.
     from ..model.definition_file import find, load
     from ..model.version import is_version
     from .select import version_of
@@ -47,6 +48,7 @@ def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def explained(incomplete: str) -> list[str]:
     """Return the words that `explain` knows."""
+    # Here, as in `versions`.
     from .explain import explanations
 
     return sorted({item.word for item in explanations() if item.word.startswith(incomplete)})

@@ -12,7 +12,8 @@ import typer
 from .. import __version__
 from ..errors import UsageError
 from ..export.documents import MAX_BYTES, Source
-from ..export.formats import FORMATS, FormatName, Settings, Specification
+from ..export.formats import FORMATS, FormatName
+from ..export.settings import Settings, Specification
 from ..state import durable
 from ..trust.store import load_trust
 from ..workflows import exporting

@@ -20,7 +20,7 @@ from ..inspect.table import Certificate, NativeRow, Table, emit, extended, load
 from ..model.finding import IN_PROCESS
 from ..state import durable
 from ..trust.store import load_trust
-from ..workflows import certificates, verification
+from ..workflows import certificate_update, certificates, verification
 from . import options, output
 from .columns import Column
 from .verbs import VERBS
@@ -181,7 +181,7 @@ def update(
         options.refuse_ignored(ctx, {"ca_bundle": "--ca-bundle", "allow_http": "--allow-http"}, "for a path")
     trust = load_trust(str(keys))
     document = verification.read(table, ca_bundle=ca_bundle, allow_http=allow_http, detached=True)
-    done = certificates.update(document, trust, fingerprint)
+    done = certificate_update.update(document, trust, fingerprint)
     if json:
         form = {"schema": "fipsmanifest/modules-update/v1", "changed": done.changed, "table": _table(done.table)}
         output.write_json(form)

@@ -19,6 +19,7 @@ from ..progress import SILENT, Progress, Task
 from . import columns
 from .columns import Column
 
+# See `progress`.
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars

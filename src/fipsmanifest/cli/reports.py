@@ -8,7 +8,8 @@ from pathlib import Path
 from .. import __version__
 from ..errors import FipsManifestError, Incomplete
 from ..export import documents
-from ..export.formats import FORMATS, FormatName, Settings
+from ..export.formats import FORMATS, FormatName
+from ..export.settings import Settings
 from ..inspect.gate import GateDecision
 from ..inspect.nested import LocatedFinding, UnopenedContainer
 from ..inspect.table import Table

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..inspect import table
-from ..model.manifest import Manifest
+from ..inspect.table import Row, Table
+from ..model.manifest import Manifest, Module
 from . import algorithms
 from .documents import Inspection, Source
 from .identity import CERTIFICATES, identifier, visible
-from .programs import modules, programs
+from .programs import Program, modules, programs
+from .settings import Settings
 from .text import Record, record, write_json
-
-if TYPE_CHECKING:
-    from ..inspect.table import Row, Table
-    from ..model.manifest import Module
-    from .formats import Settings
-    from .programs import Program
 
 _PLATFORMS = {"x86_64": "x86_64", "aarch64": "armv8-a", "ppc64le": "ppc64le", "s390x": "s390x"}
 _MODULE_DIGEST = {"hmac-sha256": "HMAC-SHA-256", "hmac-sha512": "HMAC-SHA-512"}

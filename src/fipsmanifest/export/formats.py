@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
 
 from ..errors import UsageError
+from .settings import Settings
 
+# The documents' models need pydantic, which `inspect` imports for an export only.
 if TYPE_CHECKING:
     from .documents import Kind, Source
 
@@ -20,7 +22,6 @@ FormatName = Literal[
     "prometheus",
     "sarif",
 ]
-Specification = Literal["1.6", "1.7"]
 NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
 #: What errors call each kind of document.
@@ -30,18 +31,6 @@ _KINDS = {
     "cluster": "the report of a cluster",
     "inspection": "an inspection",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an export depends on besides its document."""
-
-    tool_version: str
-    """The version of fipsmanifest."""
-    resource_uri: str | None = None
-    """For an SLSA VSA: the URI of what was inspected."""
-    specification: Specification = "1.6"
-    """For CycloneDX: the version of its specification."""
 
 
 class Renderer(Protocol):

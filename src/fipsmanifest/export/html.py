@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from ..inspect.descriptions import VERDICTS
 from ..model.finding import IN_PROCESS, Verdict
+from ..model.manifest import Manifest
 from . import htmlparts as parts
-from .documents import ClusterDocument, Inspection, NodeReport, Source
+from .documents import Check, ClusterDocument, Inspection, NodeReport, Source
 from .htmlparts import Badge, BadgeKind, Cell, code, text
 from .programs import Program, modules, programs
-
-if TYPE_CHECKING:
-    from ..model.manifest import Manifest
-    from .documents import Check
-    from .formats import Settings
+from .settings import Settings
 
 _STATUSES = {
     "pass": "It is as the manifest or the rule says.",

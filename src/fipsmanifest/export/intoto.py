@@ -7,17 +7,15 @@ A statement carries no signature; sign it with cosign or the like (``cosign atte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Incomplete, UsageError
 from ..model.manifest import Manifest
 from .documents import Gate, Inspection, Source
 from .identity import URN, visible
 from .programs import programs
+from .settings import Settings
 from .text import write_json
-
-if TYPE_CHECKING:
-    from .formats import Settings
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _VSA = "https://slsa.dev/verification_summary/v1"

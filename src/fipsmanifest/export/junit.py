@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from xml.sax.saxutils import quoteattr
 
 from ..model.finding import Verdict
-from ..model.manifest import Manifest
+from ..model.manifest import ComponentVerdict, Manifest
 from .documents import Inspection, NodeReport, Source, unsupported
 from .identity import visible
 from .programs import programs
-
-if TYPE_CHECKING:
-    from ..model.manifest import ComponentVerdict
-    from .formats import Settings
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,13 @@ those of the checks that no valid node can be without.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Incomplete
-from . import oscal, oscal_results
+from . import oscal_parts, oscal_results
+from .documents import ClusterDocument, ClusterFinding, Source
 from .identity import identifier
-
-if TYPE_CHECKING:
-    from .documents import ClusterDocument, ClusterFinding, Source
-    from .formats import Settings
+from .settings import Settings
 
 #: Checks that passed on every live node that is valid.
 _ALWAYS = ("fips-mode", "files", "signature")
@@ -41,20 +39,20 @@ def build(source: Source, cluster: ClusterDocument, settings: Settings) -> dict[
     if cluster.is_valid:
         findings += [_check_finding(source, cluster, check, satisfied=True) for check in _ALWAYS[1:]]
     controls = sorted({finding["target"]["target-id"].removesuffix("_obj") for finding in findings})
-    name = oscal.markup(cluster.cluster.server)
+    name = oscal_parts.markup(cluster.cluster.server)
     result: dict[str, Any] = {
         "uuid": identifier(source, "result"),
         "title": f"Cluster {name}: {cluster.verdict}",
         "description": f"The node tool checked {len(cluster.nodes)} nodes of the cluster.",
         "start": cluster.started,
         "end": cluster.finished,
-        "props": [oscal.own("verdict", cluster.verdict), oscal.own("scope", "live")],
+        "props": [oscal_parts.own("verdict", cluster.verdict), oscal_parts.own("scope", "live")],
         "local-definitions": {
             "inventory-items": [
                 {
                     "uuid": uuid,
-                    "description": f"The node {oscal.markup(node.name)}.",
-                    "props": [oscal.own("name", node.name), oscal.own("verdict", node.verdict)],
+                    "description": f"The node {oscal_parts.markup(node.name)}.",
+                    "props": [oscal_parts.own("name", node.name), oscal_parts.own("verdict", node.verdict)],
                 }
                 for node, uuid in zip(cluster.nodes, nodes, strict=True)
             ]
@@ -72,15 +70,15 @@ def _nodes_with(cluster: ClusterDocument, number: int, nodes: list[str]) -> list
 
 
 def _observation(source: Source, number: int, finding: ClusterFinding, nodes: list[str]) -> dict[str, Any]:
-    said = [f"{oscal.markup(finding.subject)}: {finding.status} on {finding.nodes} nodes."]
+    said = [f"{oscal_parts.markup(finding.subject)}: {finding.status} on {finding.nodes} nodes."]
     for name, value in (("Expected", finding.expected), ("Found", finding.actual), ("To do", finding.advice)):
         if value:
-            said.append(f"{name}: {oscal.markup(value)}")
-    props = [oscal.own("check", finding.check), oscal.own("status", finding.status)]
-    props += [oscal.own("code", finding.code)] if finding.code else []
+            said.append(f"{name}: {oscal_parts.markup(value)}")
+    props = [oscal_parts.own("check", finding.check), oscal_parts.own("status", finding.status)]
+    props += [oscal_parts.own("code", finding.code)] if finding.code else []
     return {
         "uuid": identifier(source, "observation", str(number)),
-        "title": f"{oscal.markup(finding.check)}: {oscal.markup(finding.subject)}",
+        "title": f"{oscal_parts.markup(finding.check)}: {oscal_parts.markup(finding.subject)}",
         "description": " ".join(said),
         "props": props,
         "methods": ["TEST"],
@@ -92,9 +90,9 @@ def _observation(source: Source, number: int, finding: ClusterFinding, nodes: li
 def _unanswered(source: Source, reason: str, nodes: list[str]) -> dict[str, Any]:
     return {
         "uuid": identifier(source, "unanswered", reason),
-        "title": f"No report: {oscal.markup(reason)}",
-        "description": f"{len(nodes)} nodes have no report that counts ({oscal.markup(reason)}).",
-        "props": [oscal.own("status", "unknown"), oscal.own("code", reason)],
+        "title": f"No report: {oscal_parts.markup(reason)}",
+        "description": f"{len(nodes)} nodes have no report that counts ({oscal_parts.markup(reason)}).",
+        "props": [oscal_parts.own("status", "unknown"), oscal_parts.own("code", reason)],
         "methods": ["TEST"],
         "types": ["control-objective"],
         **_subjects(nodes),
@@ -130,8 +128,8 @@ def _check_finding(source: Source, cluster: ClusterDocument, check: str, *, sati
         status = {"state": "not-satisfied", "reason": "fail" if failed else "other"}
     finding: dict[str, Any] = {
         "uuid": identifier(source, "finding", check),
-        "title": f"The check {oscal.markup(check)}",
-        "description": f"The results of the node check {oscal.markup(check)} on all nodes.",
+        "title": f"The check {oscal_parts.markup(check)}",
+        "description": f"The results of the node check {oscal_parts.markup(check)} on all nodes.",
         "target": {"type": "objective-id", "target-id": f"{oscal_results.control_of(check)}_obj", "status": status},
     }
     if related:

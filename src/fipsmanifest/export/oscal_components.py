@@ -8,25 +8,21 @@ code is in every Go program of it. The document claims no more than that, and ce
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..model.manifest import Manifest
-from . import oscal
+from ..model.manifest import Certificate, ComponentVerdict, Manifest
+from . import oscal_parts
 from .documents import Source
 from .identity import CERTIFICATES, identifier
 from .programs import programs
-
-if TYPE_CHECKING:
-    from ..model.manifest import Certificate, ComponentVerdict
-    from .formats import Settings
+from .settings import Settings
 
 
 def build(source: Source, manifest: Manifest, settings: Settings) -> dict[str, Any]:
     """Return the component-definition."""
     name = manifest.name or f"rhel{manifest.el}"
-    title = (
-        f"Kubernetes {oscal.markup(manifest.kubernetes)} for Enterprise Linux {manifest.el}, serial {manifest.serial}"
-    )
+    version = oscal_parts.markup(manifest.kubernetes)
+    title = f"Kubernetes {version} for Enterprise Linux {manifest.el}, serial {manifest.serial}"
     used = _modules_by_component(source)
     certificates: dict[tuple[str, int], Certificate] = {}
     for identity in sorted({identity for identities in used.values() for identity in identities}):
@@ -43,8 +39,8 @@ def build(source: Source, manifest: Manifest, settings: Settings) -> dict[str, A
     ]
     document: dict[str, Any] = {
         "uuid": identifier(source, "oscal", "component-definition", settings.tool_version),
-        "metadata": oscal.metadata(source, title, str(manifest.serial), manifest.created, settings),
-        "back-matter": {"resources": [oscal.resource(source, "The manifest", f"manifest-{name}.json")]},
+        "metadata": oscal_parts.metadata(source, title, str(manifest.serial), manifest.created, settings),
+        "back-matter": {"resources": [oscal_parts.resource(source, "The manifest", f"manifest-{name}.json")]},
     }
     if components:
         document["components"] = components
@@ -65,20 +61,20 @@ def _validation_uuid(source: Source, certificate: Certificate) -> str:
 
 def _validation(source: Source, certificate: Certificate) -> dict[str, Any]:
     since = certificate.historical_since
-    standard = oscal.line(certificate.standard).lower().replace(" ", "-")
+    standard = oscal_parts.line(certificate.standard).lower().replace(" ", "-")
     props = [
-        oscal.nist("validation-type", standard),
-        oscal.nist("validation-reference", str(certificate.number)),
-        oscal.own("holder", certificate.holder),
+        oscal_parts.nist("validation-type", standard),
+        oscal_parts.nist("validation-reference", str(certificate.number)),
+        oscal_parts.own("holder", certificate.holder),
     ]
     if since is not None:
-        props.append(oscal.own("historical-since", since))
+        props.append(oscal_parts.own("historical-since", since))
     history = f" It is on the historical list since {since}." if since is not None else ""
     return {
         "uuid": _validation_uuid(source, certificate),
         "type": "validation",
-        "title": f"{oscal.markup(certificate.standard)} certificate {certificate.number}",
-        "description": f"A validation of the CMVP, held by {oscal.markup(certificate.holder)}.{history}",
+        "title": f"{oscal_parts.markup(certificate.standard)} certificate {certificate.number}",
+        "description": f"A validation of the CMVP, held by {oscal_parts.markup(certificate.holder)}.{history}",
         "props": props,
         "links": [{"href": f"{CERTIFICATES}{certificate.number}", "rel": "validation-details"}],
     }
@@ -89,21 +85,22 @@ def _software(
 ) -> dict[str, Any]:
     items = list(items)
     proven = all(item.requirement == "proven" and item.verdict == "proven" for item in items)
-    props = [oscal.nist("version", f"{manifest.kubernetes}+{manifest.build_metadata}")] if _is_of(name) else []
+    props = [oscal_parts.nist("version", f"{manifest.kubernetes}+{manifest.build_metadata}")] if _is_of(name) else []
     for item in items:
-        props.append(oscal.own("verdict", f"{item.verdict} ({item.architecture})"))
-        props.append(oscal.own("requirement", item.requirement))
+        props.append(oscal_parts.own("verdict", f"{item.verdict} ({item.architecture})"))
+        props.append(oscal_parts.own("requirement", item.requirement))
     reasons = sorted({item.reason for item in items if item.reason})
     said = "Every Go program of it contains a known validated module, unchanged, and calls it."
     if not proven:
         said = "It is not proven to use a validated module: " + ", ".join(
-            f"'{item.verdict}' ({oscal.markup(item.architecture)}), required '{item.requirement}'" for item in items
+            f"'{item.verdict}' ({oscal_parts.markup(item.architecture)}), required '{item.requirement}'"
+            for item in items
         )
-        said += "." + "".join(f" {oscal.markup(reason)}" for reason in reasons)
+        said += "." + "".join(f" {oscal_parts.markup(reason)}" for reason in reasons)
     component: dict[str, Any] = {
         "uuid": identifier(source, "component", name),
         "type": "software",
-        "title": oscal.markup(name),
+        "title": oscal_parts.markup(name),
         "description": said,
         "props": props,
     }
@@ -112,7 +109,7 @@ def _software(
         module = manifest.modules.get(identity)
         if module is None:
             continue
-        props.append(oscal.own("module", f"{identity} {module.algorithm} {module.digest}"))
+        props.append(oscal_parts.own("module", f"{identity} {module.algorithm} {module.digest}"))
         certificates |= {(item.standard, item.number): item for item in module.certificates or []}
     if certificates:
         component["links"] = [
@@ -130,10 +127,12 @@ def _is_of(name: str) -> bool:
 
 def _cryptography(source: Source, name: str, certificates: dict[tuple[str, int], Certificate]) -> dict[str, Any]:
     """Return what the component offers to control SC-13 (Cryptographic Protection)."""
-    listed = ", ".join(f"{oscal.markup(standard)} certificate {number}" for standard, number in sorted(certificates))
+    listed = ", ".join(
+        f"{oscal_parts.markup(standard)} certificate {number}" for standard, number in sorted(certificates)
+    )
     return {
         "uuid": identifier(source, "control-implementation", name),
-        "source": oscal.CATALOG,
+        "source": oscal_parts.CATALOG,
         "description": "What the manifest shows of the cryptography in this component.",
         "implemented-requirements": [
             {

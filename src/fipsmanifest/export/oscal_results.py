@@ -6,15 +6,13 @@ NIST SP 800-53, revision 5. It is satisfied only if the check passed somewhere a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Incomplete
-from . import oscal
+from . import oscal_parts
 from .documents import Check, NodeReport, Source
 from .identity import identifier
-
-if TYPE_CHECKING:
-    from .formats import Settings
+from .settings import Settings
 
 #: The control of NIST SP 800-53, revision 5, that a check contributes to.
 CONTROLS = {
@@ -47,17 +45,17 @@ def build(source: Source, report: NodeReport, settings: Settings) -> dict[str, A
     name = report.host.name or report.host.root
     result = {
         "uuid": identifier(source, "result"),
-        "title": f"Node {oscal.markup(name)}: {report.verdict}",
+        "title": f"Node {oscal_parts.markup(name)}: {report.verdict}",
         "description": _description(report),
         "start": start,
         "end": source.date,
-        "props": [oscal.own("verdict", report.verdict), oscal.own("scope", report.scope)],
+        "props": [oscal_parts.own("verdict", report.verdict), oscal_parts.own("scope", report.scope)],
         "local-definitions": {"inventory-items": [_host(report, subject)]},
         "reviewed-controls": {"control-selections": [{"include-controls": [{"control-id": one} for one in controls]}]},
         "observations": observations,
         "findings": [_finding(source, report, name) for name in checks],
     }
-    return document(source, f"Check of node {oscal.markup(name)}", source.date, result, settings)
+    return document(source, f"Check of node {oscal_parts.markup(name)}", source.date, result, settings)
 
 
 def document(source: Source, title: str, date: str, result: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -65,10 +63,10 @@ def document(source: Source, title: str, date: str, result: dict[str, Any], sett
     plan = identifier(source, "oscal", "resource")
     return {
         "uuid": identifier(source, "oscal", "assessment-results", settings.tool_version),
-        "metadata": oscal.metadata(source, title, "1", date, settings),
+        "metadata": oscal_parts.metadata(source, title, "1", date, settings),
         "import-ap": {"href": f"#{plan}", "remarks": "No assessment plan in OSCAL: the checks of the node tool."},
         "results": [result],
-        "back-matter": {"resources": [oscal.resource(source, "The report", "report.json")]},
+        "back-matter": {"resources": [oscal_parts.resource(source, "The report", "report.json")]},
     }
 
 
@@ -102,23 +100,23 @@ def _host(report: NodeReport, subject: str) -> dict[str, Any]:
     }
     return {
         "uuid": subject,
-        "description": f"The node {oscal.markup(host.name or host.root)}.",
-        "props": [oscal.nist("asset-type", "operating-system")]
-        + [oscal.own(name, value) for name, value in known.items() if value],
+        "description": f"The node {oscal_parts.markup(host.name or host.root)}.",
+        "props": [oscal_parts.nist("asset-type", "operating-system")]
+        + [oscal_parts.own(name, value) for name, value in known.items() if value],
     }
 
 
 def _observation(source: Source, number: int, check: Check, subject: str) -> dict[str, Any]:
-    said = [f"{oscal.markup(check.subject)}: {check.status}."]
+    said = [f"{oscal_parts.markup(check.subject)}: {check.status}."]
     for name, value in (("Expected", check.expected), ("Found", check.actual), ("To do", check.advice)):
         if value:
-            said.append(f"{name}: {oscal.markup(value)}")
-    props = [oscal.own("check", check.id), oscal.own("status", check.status)]
+            said.append(f"{name}: {oscal_parts.markup(value)}")
+    props = [oscal_parts.own("check", check.id), oscal_parts.own("status", check.status)]
     if "code" in check.evidence:
-        props.append(oscal.own("code", str(check.evidence["code"])))
+        props.append(oscal_parts.own("code", str(check.evidence["code"])))
     return {
         "uuid": _observation_uuid(source, number),
-        "title": f"{oscal.markup(check.id)}: {oscal.markup(check.subject)}",
+        "title": f"{oscal_parts.markup(check.id)}: {oscal_parts.markup(check.subject)}",
         "description": " ".join(said),
         "props": props,
         "methods": ["TEST"],
@@ -150,8 +148,8 @@ def _finding(source: Source, report: NodeReport, check: str) -> dict[str, Any]:
         status["reason"] = "fail" if counts["fail"] else "other"
     return {
         "uuid": identifier(source, "finding", check),
-        "title": f"The check {oscal.markup(check)}",
-        "description": f"The results of the node check {oscal.markup(check)}.",
+        "title": f"The check {oscal_parts.markup(check)}",
+        "description": f"The results of the node check {oscal_parts.markup(check)}.",
         "target": {"type": "objective-id", "target-id": f"{control}_obj", "status": status},
         "related-observations": [{"observation-uuid": _observation_uuid(source, number)} for number, _ in related],
     }

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..inspect.verdict import describe_verdict
 from ..model.finding import CryptoFacts, DetectedModule, Verdict
-from ..model.manifest import Manifest
+from ..model.manifest import Crypto, File, Manifest, Module
 from .documents import InspectedFile, Inspection, Source
-
-if TYPE_CHECKING:
-    from ..model.manifest import Crypto, File, Module
 
 #: Verdicts that need no exception: the gate passes them without an exception (`docs/gate.md`).
 HARMLESS = frozenset({Verdict.PROVEN, Verdict.NO_CRYPTO, Verdict.NOT_GO})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..model.finding import Verdict
 from ..model.manifest import Manifest
@@ -14,9 +13,7 @@ from . import metrics
 from .documents import Inspection, NodeReport, Source, unsupported
 from .metrics import Metric, Sample, single
 from .programs import modules, programs
-
-if TYPE_CHECKING:
-    from .formats import Settings
+from .settings import Settings
 
 
 def render(source: Source, settings: Settings) -> str:  # noqa: ARG001 - the interface of all formats

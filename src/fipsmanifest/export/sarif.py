@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from ..inspect.descriptions import SENTENCES, general_sentence
 from ..model.manifest import Manifest
-from .documents import Failure, Inspection, NodeReport, Source
+from .documents import Check, Failure, Inspection, NodeReport, Source
 from .identity import URN, identifier, visible
-from .programs import programs
+from .programs import Program, programs
+from .settings import Settings
 from .text import write_json
-
-if TYPE_CHECKING:
-    from .documents import Check
-    from .formats import Settings
-    from .programs import Program
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

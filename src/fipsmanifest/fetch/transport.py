@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
+from .. import __version__
 from ..archive.paths import shown as shown_name
 from ..errors import Incomplete, Refused, UsageError
 from .retry import retry_after
 from .watchdog import Watchdog, adapter
 
+# Commands that fetch nothing import this module, too, and requests takes longer to import than typer.
 if TYPE_CHECKING:
     import requests
 
@@ -141,6 +143,7 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes, not decoded. Raises `Transient` where it breaks off or is too slow."""
+        # Here, because it belongs to requests, which is imported when the first request is made.
         import urllib3.exceptions
 
         raw = self._response.raw
@@ -248,6 +251,7 @@ class Transport:
     def _send(
         self, url: str, headers: dict[str, str], form: Mapping[str, str] | None, login: tuple[str, str] | None
     ) -> requests.Response:
+        # Here, as in `_session`.
         import requests
 
         given = any(name.lower() == "authorization" for name in headers)
@@ -284,11 +288,10 @@ class Transport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
+            # Here, because commands that fetch nothing import this module, too.
             from http.cookiejar import DefaultCookiePolicy
 
             import requests
-
-            from .. import __version__
 
             session = requests.Session()
             for scheme in ("http://", "https://"):

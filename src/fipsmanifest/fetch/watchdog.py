@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+# As in `transport`: only a request needs it.
 if TYPE_CHECKING:
     import requests.adapters
 
@@ -85,6 +86,7 @@ def adapter(watchdog: Watchdog, seconds: float) -> requests.adapters.HTTPAdapter
 
     Its answers keep their connection as ``watched``, for limits on what follows.
     """
+    # Here, because only a request needs them, and they take longer to import than typer.
     import requests.adapters
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool

@@ -24,6 +24,7 @@ from .descriptions import ADVICE
 from .nested import LocatedFinding, UnopenedContainer
 from .verdict import describe_verdict
 
+# See `read_exceptions`.
 if TYPE_CHECKING:
     from pydantic import ValidationError
 

@@ -58,6 +58,7 @@ def doubt_by_processes(role: str) -> Optional[Result]:
 
     Where the kubelet's pods are defined is its configuration's to say, and not all of it runs in pods.
     """
+    # Here, because it is needed after the first line of output, and compiled at every start of the single file.
     from .checks import listening
 
     found = {name for _, name in listening.processes()} if role == "worker" else set()
@@ -123,6 +124,7 @@ def _static_pods(root: str) -> Tuple[Set[str], str]:
     else:
         if all(name.partition(".")[0] in ("", *_CONTROL_PLANE) for name in names):
             return {name.partition(".")[0] for name in names if not name.startswith(".")}, ""
+    # Here, as the comment above says.
     from . import static_pods
 
     try:

@@ -40,6 +40,7 @@ def _fail(words: Sequence[str], program: str, code: int, message: str, advice: s
     if "--json" in words:
         # Where the output itself is what fails there is nowhere to tell it.
         with contextlib.suppress(Incomplete, BrokenPipeError):
+            # Here, because it is compiled at every start of the single file.
             from . import report
 
             output.say(report.error_to_json(code, message, advice, reason))

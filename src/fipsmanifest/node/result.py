@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, FrozenSet, Iterator, List, Mapping,
 from ..trust.text import visible
 from . import tree
 
+# See `result_of`.
 if TYPE_CHECKING:
     from concurrent.futures import Future
 

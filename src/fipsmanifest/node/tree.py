@@ -8,6 +8,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+# See `Digests.workers`.
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ _MAX_LINKS = 40
 _CHUNK = 256 * 1024  # more than this is read no faster, and each thread has a buffer
 _MAX_WORKERS = 8
 
+# OpenSSL's own hash, where Python has it: see `HASH_PROVIDER`.
 try:
     import _hashlib
 
@@ -136,6 +138,7 @@ class Digests:
     @contextlib.contextmanager
     def workers(self) -> "Iterator[ThreadPoolExecutor]":
         """Return as many threads as there are cores for this process; left by an exception, none reads on."""
+        # Here, because files are hashed after the first line of output, which this would delay.
         from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(min(_MAX_WORKERS, len(os.sched_getaffinity(0))))

@@ -19,6 +19,7 @@ from ..trust.text import utc_now, visible, write_time
 from . import host, inspection, options, output, version
 from .result import EXIT_CODES, INCOMPLETE, UNTRUSTED, Node, verdict
 
+# Imported after the first line of output, as what follows.
 if TYPE_CHECKING:
     from .report import Report
 
@@ -63,6 +64,7 @@ def _validate(asked: options.Options, trust: Trust, given: Sequence[Tuple[str, b
     if not asked.json:
         # What follows may take a minute.
         output.say(host.heading(described))
+    # After the first line of output, as the module's docstring says.
     from . import report
     from .checks import signature
 
@@ -128,6 +130,7 @@ def _unique(sentences: Sequence[str]) -> List[str]:
 
 def _write(found: "Report", asked: options.Options, files: Files) -> int:
     """Write the report where it was asked for, and return the exit code."""
+    # After the first line of output.
     from . import bounded, report
     from .metrics import to_metrics
 
@@ -153,6 +156,7 @@ def _write(found: "Report", asked: options.Options, files: Files) -> int:
 
 def _write_file(file: io.FileIO, text: str, name: str) -> int:
     """Write a report to an open file; return the exit code of a failure, or 0."""
+    # Most runs write no files.
     from . import report_files
 
     try:

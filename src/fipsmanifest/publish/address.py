@@ -10,6 +10,7 @@ from ..errors import UsageError
 from .bucket import check_key
 from .directory import DirectoryBucket
 
+# See `open_bucket`.
 if TYPE_CHECKING:
     from .s3 import S3Bucket
 

@@ -14,6 +14,7 @@ from ..errors import Conflict
 from . import index, layout
 from .index import PublishedCertificate, PublishedContents, PublishedManifest
 
+# See `_environment`.
 if TYPE_CHECKING:
     from jinja2 import Environment
 

@@ -6,6 +6,7 @@ Only sockets that listen on this node are asked, at the node's own addresses, an
 import contextlib
 import posixpath
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
@@ -89,8 +90,6 @@ def check(node: Node, manifests: Sequence[Listed]) -> List[Result]:
     """Ask every service of the node's role; raises nothing."""
     if not node.live:
         return [Result(ID, ID, NOT_APPLICABLE, actual="at rest")]
-    from concurrent.futures import ThreadPoolExecutor
-
     services, listeners = _services(node, manifests), listening.listeners()
     places = [(service, place) for service in services for place in _places(service, listeners)]
     inodes = {inode for _, place in places for inode in place.inodes}
