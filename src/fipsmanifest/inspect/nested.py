@@ -30,6 +30,7 @@ from . import loader_files
 from .image_environment import findings_in
 from .inspector import Inspector
 
+# See `_image_archive`.
 if TYPE_CHECKING:
     from ..collect.imagearchive import Archive
 
@@ -187,7 +188,7 @@ class ContainerInspector:
                     yield LocatedFinding(name, None, finding)
                 yield from within
         if (documents.found or documents.linked) and kind_of(path) in ("tar", "image-archive"):
-            # Runtimes load images from a tar whatever its first member is called.
+            # Runtimes load images from a tar whatever its first member is called. Imported here as in `_image_archive`.
             from ..collect.imagearchive import describes_images, open_archive
 
             if documents.found or describes_images(path, self.cache, name):
@@ -208,6 +209,7 @@ class ContainerInspector:
 
     def _images(self, archive: Archive, name: str, depth: int, *, rest: bool = True) -> list[Outcome]:
         """Return the outcomes of the images in an archive, and of the ``rest`` of its files."""
+        # Here, as in `_image_archive`.
         from ..collect.imagearchive import images_in
 
         contents = images_in(archive, self.cache, name)
