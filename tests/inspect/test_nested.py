@@ -568,12 +568,18 @@ def _within(folder: Path) -> Path:
     return folder / "dist"
 
 
+def _unmarked(folder: Path) -> Path:
+    (folder / "layout/oci-layout").unlink()
+    return folder / "layout"
+
+
 IMAGES: dict[str, Callable[[Path], Path]] = {
     "a tar that begins with another file": lambda f: _tarred(f, "a", "index.json", "oci-layout", "blobs"),
     "a compressed one": lambda f: _compressed(_tarred(f, "a", "index.json", "oci-layout", "blobs")),
     "a saved one": _saved,
     "a link as its index": _linked,
     "a layout in a directory": _within,
+    "a layout without its mark": _unmarked,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import stat
@@ -35,6 +36,9 @@ _IMAGE_NAMES = re.compile(
     r"/(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|[0-9a-f]{64}(\.json|\.tar|/.*)?)"
 )
 
+#: Bytes of a document of an image archive that are read.
+MAX_IMAGE_DOCUMENT = 16 << 20
+
 _NAMES: Mapping[Kind, str] = {
     "rpm": "an RPM",
     "tar": "a tar archive",
@@ -55,7 +59,7 @@ def kind_of(path: Path) -> Kind:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return "image-archive" if (path / "oci-layout").is_file() and (path / "index.json").is_file() else "folder"
+            return "image-archive" if _is_layout(path) else "folder"
         if not stat.S_ISREG(mode):
             raise UsageError(f"{path} is neither a file nor a directory.", "Name a file or a directory.")
         with path.open("rb") as file:
@@ -72,6 +76,17 @@ def kind_of(path: Path) -> Kind:
         raise Incomplete(
             f"{path} cannot be read: {error.strerror}.", "Check its permissions.", reason="not-read"
         ) from error
+
+
+def _is_layout(directory: Path) -> bool:
+    """Return whether a directory is an OCI layout (image-layout.md); some tools read one without its ``oci-layout``."""
+    index = directory / "index.json"
+    if not index.is_file():
+        return False
+    if (directory / "oci-layout").is_file():
+        return True
+    with index.open("rb") as file:
+        return (directory / "blobs").is_dir() and may_describe_images(file.read(MAX_IMAGE_DOCUMENT))
 
 
 def format_of(path: Path) -> str:
@@ -133,6 +148,26 @@ def _edges(file: BinaryIO) -> tuple[bytes, bytes, int]:
     head = file.read(_HEAD)
     file.seek(max(size - _TAIL, 0))
     return head, file.read(_TAIL), size
+
+
+def may_describe_images(data: bytes) -> bool:
+    """Return whether a tool may take a document for the ``index.json`` or ``manifest.json`` of an image archive.
+
+    As Go reads JSON: the first value counts, whatever follows it, and keys count in any case.
+    """
+    text = data.decode("utf-8", "replace").lstrip(" \t\r\n")
+    try:
+        document: object = json.JSONDecoder().raw_decode(text)[0] if text[:1] in ("{", "[") else None
+    except json.JSONDecodeError:
+        return False
+    except (ValueError, RecursionError):
+        # Larger or deeper than Python reads.
+        return True
+    if isinstance(document, dict):
+        return any(key.casefold() == "manifests" for key in document)
+    entries = document if isinstance(document, list) else ()
+    keys = {key.casefold() for entry in entries if isinstance(entry, dict) for key in entry}
+    return bool(keys & {"config", "layers"})
 
 
 def _outer_kind(head: bytes, tail: bytes, size: int, *, lzma: bool = True) -> Kind:

@@ -21,13 +21,14 @@ from pathlib import Path
 
 from ..archive.decompress import reader
 from ..archive.limits import DEFAULT, Budget, size_of
+from ..archive.open import may_describe_images
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..fetch.cache import Cache
 from ..fetch.transport import local_path
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, ImageArchive
-from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, may_describe_images, parse
+from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse
 from ..oci.registry import parse_reference
 from ..oci.store import FolderStore, Store, TarStore
 from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json

@@ -19,12 +19,20 @@ from ..archive.embedded import Embedded
 from ..archive.layers import merge, read_layer
 from ..archive.limits import grow, size_of, spend
 from ..archive.member import Content, Damaged, Joined, Member, Rejected, Rejections, Unread
-from ..archive.open import TAIL, format_of, holds_members, kind_of, members_of, unopened_format
+from ..archive.open import (
+    MAX_IMAGE_DOCUMENT,
+    TAIL,
+    format_of,
+    holds_members,
+    kind_of,
+    may_describe_images,
+    members_of,
+    unopened_format,
+)
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
-from ..oci.document import MAX_CONFIG, may_describe_images
 from ..progress import Task
 from . import loader_files
 from .image_environment import findings_in
@@ -335,7 +343,7 @@ class _ImageDocuments:
             self.linked = self.linked or member.type in ("symlink", "hardlink")
             return member
         data = b""
-        while len(data) <= MAX_CONFIG and (piece := member.content.read(_PIECE)):
+        while len(data) <= MAX_IMAGE_DOCUMENT and (piece := member.content.read(_PIECE)):
             data += piece
         self.found = may_describe_images(data)
         return replace(member, content=Joined(data, member.content))

@@ -35,7 +35,7 @@ _BATCH_BYTES = 8 << 20
 #: File systems of the kernel, whose files are not stored.
 _KERNEL_DIRECTORIES = (Path("/proc"), Path("/sys"))
 #: What an OCI layout has (image-layout.md).
-_IMAGE_LAYOUT = {"oci-layout", "index.json"}
+_INDEX = "index.json"
 #: Tasks that are started ahead of the one whose result is taken.
 _AHEAD = 64
 _OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
@@ -253,7 +253,7 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
     batch: list[Path] = []
     size = 0
     for directory, names, files in os.walk(tree.root, onerror=errors.append):
-        if _IMAGE_LAYOUT.issubset(files) and kind_of(Path(directory)) == "image-archive":
+        if _INDEX in files and _is_image(Path(directory)):
             # Its configurations say what becomes of the programs in it.
             names.clear()
             yield partial(containers.open, Path(directory), directory)
@@ -268,6 +268,13 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
                 batch, size = [], 0
     yield partial(_files, batch, tree, containers)
     yield lambda: [_read_error(error.filename, error) for error in errors]
+
+
+def _is_image(directory: Path) -> bool:
+    try:
+        return kind_of(directory) == "image-archive"
+    except FipsManifestError:  # reported when its index is inspected
+        return False
 
 
 def _is_link(path: Path) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -125,26 +124,6 @@ class Config:
     """Go's name."""
     diff_ids: tuple[str, ...]
     """Digests of the uncompressed layers (``sha256:HEX``), lowest first."""
-
-
-def may_describe_images(data: bytes) -> bool:
-    """Return whether a tool may take a document for the ``index.json`` or ``manifest.json`` of an image archive.
-
-    As Go reads JSON: the first value counts, whatever follows it, and keys count in any case.
-    """
-    text = data.decode("utf-8", "replace").lstrip(" \t\r\n")
-    try:
-        document: Any = json.JSONDecoder().raw_decode(text)[0] if text[:1] in ("{", "[") else None
-    except json.JSONDecodeError:
-        return False
-    except (ValueError, RecursionError):
-        # Larger or deeper than Python reads.
-        return True
-    if isinstance(document, dict):
-        return any(key.casefold() == "manifests" for key in document)
-    entries = document if isinstance(document, list) else ()
-    keys = {key.casefold() for entry in entries if isinstance(entry, dict) for key in entry}
-    return bool(keys & {"config", "layers"})
 
 
 def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Manifest:
