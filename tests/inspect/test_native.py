@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 
 from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
 from fipsmanifest.inspect.native.library import Library
-from fipsmanifest.inspect.native.reference import Reference, SymbolKind, digest_of
+from fipsmanifest.inspect.native.records import Relocation, Symbol, SymbolKind, digest_of
+from fipsmanifest.inspect.native.reference import Reference, reference
 from fipsmanifest.inspect.native.relocations import Kind
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
@@ -510,8 +511,6 @@ def _reference(release: str, level: str = "v1", architecture: str = "x86_64", mo
 
 
 def test_each_shipped_reference_is_what_its_digest_says() -> None:
-    from fipsmanifest.inspect.native.reference import reference
-
     library = Library()
     assert library.places
     sizes = {place.path: place.path.stat().st_size for place in library.places.values()}
@@ -529,7 +528,6 @@ def test_each_shipped_reference_is_what_its_digest_says() -> None:
 def test_masking_clears_what_the_linker_writes_and_nothing_else() -> None:
     # ADRP X3 with a page, ADD X3, X3 with an offset (Arm ARM, C6.2): immediates alone are cleared.
     code = struct.pack("<II", 0xD0FFFFE3, 0x913FFC63)
-    from fipsmanifest.inspect.native.reference import Relocation, Symbol
 
     def digest(data: bytes) -> bytes:
         return digest_of(data, [Relocation(0, Kind.PAGE_ADD, False, 0, Symbol("x", 0))])

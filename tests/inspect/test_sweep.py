@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fipsmanifest.errors import Incomplete
 from fipsmanifest.inspect import elf_reader, inspector
 from fipsmanifest.inspect.inspector import ElfAnalysis, Inspector, ProgramAnalyzer
+from fipsmanifest.inspect.signals import Markers
 from fipsmanifest.inspect.source import WINDOW, Buffer, ByteSource
 from fipsmanifest.inspect.sweep import Sweep, sweep
 from fipsmanifest.inspect.table import Table, load
@@ -35,17 +36,17 @@ def swept(code: bytes, machine: int = 62) -> Sweep:
 @pytest.mark.parametrize("before", [0, 16, WINDOW - 32, WINDOW - 16, WINDOW, 3 * WINDOW - 16])
 def test_a_marker_is_seen_wherever_a_function_can_begin(before: int) -> None:
     code = b"\x90" * before + STANDARD + b"\x90" * 100
-    assert (swept(code).standard, swept(code).boring) == (True, False)
-    assert not swept(b"\x90" * 8 + code).standard
-    assert not swept(code[: before + 31]).standard
+    assert swept(code).markers == Markers(0, 1, 0)
+    assert not swept(b"\x90" * 8 + code).markers.standard
+    assert not swept(code[: before + 31]).markers.standard
 
 
 def test_markers_are_told_apart_and_need_all_their_bytes() -> None:
     code = BORING + b"\x90" * 32 + STANDARD
-    assert (swept(code).standard, swept(code).boring) == (True, True)
+    assert swept(code).markers == Markers(1, 1, 0)
     for at in range(32):
-        assert not swept(edits.flip(STANDARD, at)).standard
-    assert not swept(code, machine=183).standard
+        assert not swept(edits.flip(STANDARD, at)).markers.standard
+    assert not swept(code, machine=183).markers.standard
 
 
 @pytest.mark.parametrize("page", [0, 1, WINDOW // 4096 - 1, WINDOW // 4096, 200])
@@ -61,6 +62,21 @@ def test_a_module_is_seen_off_its_page_where_its_code_could_still_run(before: in
     head = edits.module_object("amd64")[:64]
     assert swept(b"\x90" * before + head).heads == (CODE + before,)
     assert swept(b"\x90" * (before + 8) + head).heads == ()
+
+
+@pytest.mark.parametrize("before", [0, 16, WINDOW - 48, WINDOW - 16, WINDOW])
+@pytest.mark.parametrize(("machine", "goarch"), [(62, "amd64"), (183, "arm64")])
+def test_a_module_in_data_is_seen_where_the_linker_puts_embedded_files(before: int, machine: int, goarch: str) -> None:
+    head = edits.module_object(goarch)[:64]
+
+    def found(data: bytes) -> tuple[int, ...]:
+        source = Buffer(edits.hand_made(b"\x90" * 64, data, machine=machine))
+        headers = elf_reader.read(source)
+        return sweep(source, headers, TABLE.of(headers.facts.machine)).data_heads
+
+    assert found(b"A" * before + head) == (0x2000 + before,)
+    assert found(b"A" * before + head[:-1]) == ()
+    assert found(b"A" * (before + 8) + head) == ()
 
 
 @pytest.mark.parametrize("before", [0, 4, WINDOW - 60, WINDOW - 4, WINDOW])
@@ -84,17 +100,17 @@ def test_pieces_of_any_size_show_what_the_whole_does(sizes: list[int], place: in
         pieces.feed(at, bytearray(piece + STANDARD), len(piece))
         at += len(piece)
     assert pieces.fed == len(data)
-    assert (pieces.heads, pieces.standard) == (whole.heads, whole.standard)
+    assert (pieces.heads, pieces.markers.standard) == (whole.heads, whole.markers.standard)
 
 
 def test_code_that_looks_like_markers_everywhere_takes_no_longer_and_hides_none() -> None:
     alike = (STANDARD[:7] + b"\x90" * 9) * (1 << 20)
     started = time.process_time()
-    assert not swept(alike).standard
-    assert swept(alike + STANDARD).standard
+    assert not swept(alike).markers.standard
+    assert swept(alike + STANDARD).markers.standard
     head = edits.module_object("amd64")[:64]
     assert swept((head[:7] + b"\x90" * 9) * (1 << 16) + head).heads == (CODE + (1 << 20),)
-    assert not swept(alike + b"\x90" * 8 + STANDARD).standard
+    assert not swept(alike + b"\x90" * 8 + STANDARD).markers.standard
     assert time.process_time() - started < 3
 
 

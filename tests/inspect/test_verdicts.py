@@ -162,7 +162,11 @@ def test_build_info_of_the_old_branch_is_read_through_its_pointers() -> None:
 def test_a_module_embedded_as_data_proves_nothing() -> None:
     looked = expect(programs.module_as_data(programs.padded), "plain", "crypto-tables")
     assert looked.crypto.evidence["module_in_data"]
-    expect(programs.module_as_data(programs.padded_boring), "contradicted", "module-not-executable")
+    embedded = programs.module_as_data(programs.padded_boring)
+    expect(embedded, "contradicted", "module-not-executable")
+    # On an odd byte too, since the program claims to have the module.
+    place = embedded.index(programs.genuine_module())
+    expect(edits.put(embedded, place, b"\0" + programs.genuine_module()), "contradicted", "module-not-executable")
 
 
 def test_a_module_that_nothing_calls_proves_nothing() -> None:

@@ -101,15 +101,23 @@ def find_modules(
     return matches
 
 
-def find_in_data(source: ByteSource, elf: Elf, table: Table) -> list[ModuleMatch]:
-    """Return known modules in memory that is not executable, at most a few."""
+def find_in_data(
+    source: ByteSource, elf: Elf, table: Table, heads: Iterable[int], *, thorough: bool = False
+) -> list[ModuleMatch]:
+    """Return known modules in memory that is not executable, at most a few.
+
+    ``heads`` are the file offsets at which one seems to begin (`sweep`), on 16 bytes; with ``thorough``, for files that
+    claim a module, they are searched for at every byte.
+    """
     rows = table.of(elf.facts.machine)
+    places = tuple(heads)
     candidates = _distinct(
         _Candidate(segment, at)
         for segment in elf.loads
         if not segment.executable
         for row in rows
-        for at in find(source, segment.offset, segment.end, row.head)
+        for at in (find(source, segment.offset, segment.end, row.head) if thorough else places)
+        if segment.offset <= at <= segment.end - HEAD
     )
     some = islice(candidates, _MAX_CANDIDATES)
     return [_examine(source, candidate, rows, may_search_length=False) for candidate in some]

@@ -8,10 +8,10 @@ found enough.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 from .elf import Elf
 from .source import ByteSource
@@ -54,17 +54,22 @@ class Extent:
 
 
 def called_functions(
-    source: ByteSource, elf: Elf, extent: Extent, names: Mapping[int, str] | None, required: str | None = SELF_TEST
+    source: ByteSource,
+    elf: Elf,
+    extent: Extent,
+    names: Mapping[int, str] | None,
+    required: str | None = SELF_TEST,
+    likely: Iterable[int] = (),
 ) -> set[str]:
     """Return the functions of the module that are targets of calls or jumps from outside.
 
     ``names`` maps addresses to names of functions. Without it, each address at which a function can begin counts, named
     by its offset in hex. The search ends when it has found enough, with ``required`` among them unless that is None, or
-    more calls than a program would have.
+    more calls than a program would have. It begins at the addresses ``likely``, of code that may call the module.
     """
     left = _MAX_CALLS
     called: set[str] = set()
-    for address, size, data in _code_around(source, elf, extent):
+    for address, size, data in chain(_code_at(source, elf, extent, likely), _code_around(source, elf, extent)):
         found = [target for _, target in islice(calls_in(elf, data, size, address, extent.start, extent.end), left)]
         left -= len(found)
         if names is None:
@@ -76,6 +81,19 @@ def called_functions(
         if not left or (len(called) >= ENOUGH_UNKNOWN if names is None else enough):
             break
     return called
+
+
+def _code_at(
+    source: ByteSource, elf: Elf, extent: Extent, addresses: Iterable[int]
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (address, size, bytes) as `_code_around` does, of a piece of code from each of some addresses on."""
+    for address in addresses:
+        for low, high in _regions(elf, extent):
+            if low <= address < high:
+                low, high = max(address // 4 * 4, low), min(address // 4 * 4 + _NEAR, high)
+                offset = elf.offset_of(low)
+                if offset is not None:
+                    yield low, high - low, source.read_at(offset, high - low + 4)
 
 
 def _code_around(source: ByteSource, elf: Elf, extent: Extent) -> Iterator[tuple[int, int, bytes]]:

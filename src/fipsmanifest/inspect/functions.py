@@ -11,14 +11,16 @@ zero from Go 1.26 on.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .elf import Elf
 from .function_table import FunctionTable
 from .relocation import RelocatedData
-from .source import ByteSource, find
+from .source import Buffer, ByteSource, find
 
 #: Magic -> the word of the header (after its first eight bytes) that has the offset of the list of functions; None in
 #: the oldest version (Go 1.2 to 1.15), where the list follows the header and offsets are relative to it.
@@ -34,10 +36,14 @@ _MAX_BYTES = 256 << 20
 _MAX_REFERENCES = 64
 #: The linker keeps a package's functions together; the largest package that is searched for has three hundred.
 _AROUND = 1024
-_A_FEW = 64
+_A_FEW = 16
 _MAX_NAME = 512
-#: Bytes of the names of one package that are read at once; more are read one by one.
-_MAX_NAMES = 1 << 20
+#: Bytes of names, and of records, that are read at once.
+_NAMES_AT_ONCE, _AT_ONCE = 1 << 15, 1 << 20
+#: Functions whose records are read at once.
+_BLOCK = 1024
+#: Places of one name that are considered; a linker writes each name once.
+_MOST_PLACES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +64,10 @@ def functions_with_prefix(source: ByteSource, elf: Elf, table: FunctionTable, pr
     Empty if the table cannot be read as the runtime reads it: if its list does not fit into it, or the address that
     entries are relative to is unknown.
     """
-    listed = _read(source, elf, table)
-    base = _base(source, elf, table, listed) if listed is not None else None
+    index = function_index(source, elf, table)
     first, last_end = table.names[0]
     names = frozenset(at + 1 - first for at in find(source, first, last_end, b"\0" + prefix))
-    if listed is None or base is None or not names:
-        return []
-    # Most functions of a package are together; some names are only of inlined functions, which are anywhere.
-    near = listed.near(sorted(names)[len(names) // 2])
-    edges = set(listed.records(near - _AROUND, near - _AROUND + _A_FEW))
-    edges |= set(listed.records(near + _AROUND - _A_FEW, near + _AROUND))
-    found = [record for record in listed.records(near - _AROUND, near + _AROUND) if record[0] in names]
-    if 2 * len(found) < len(names) or edges.intersection(found):
-        found = [record for record in listed.records(0, listed.count) if record[0] in names]
-    # One read for all names, which are mostly together.
-    lowest = min((name for name, _, _ in found), default=0)
-    size = max((name for name, _, _ in found), default=0) + _MAX_NAME - lowest
-    text = source.read_at(first + lowest, size) if size <= _MAX_NAMES else b""
-    return [
-        Function(
-            _name(text[name - lowest : name - lowest + _MAX_NAME] if text else source.read_at(first + name, _MAX_NAME)),
-            base + entry,
-            base + end,
-        )
-        for name, entry, end in found
-    ]
+    return index.of_names(names) if index is not None and names else []
 
 
 def function_names(source: ByteSource, elf: Elf, table: FunctionTable) -> frozenset[str] | None:
@@ -123,7 +108,49 @@ class FunctionIndex:
         records = list(self._listed.records(first, behind))
         if len(records) != behind - first or any(not own < after for _, own, after in records):
             return None
-        return [Function(self._name(name), self._base + own, self._base + after) for name, own, after in records]
+        return self._functions(records)
+
+    def of_names(self, names: frozenset[int]) -> list[Function]:
+        """Return the functions whose names are at offsets in the range of names, most of them of one package."""
+        listed = self._listed
+        # Most functions of a package are together; some names are only of inlined functions, which are anywhere.
+        near = listed.near(sorted(names)[len(names) // 2])
+        around = listed.records(near - _AROUND, near + _AROUND)
+        found = [record for record in around if record[0] in names]
+        edges = set(listed.records(near - _AROUND, near - _AROUND + _A_FEW))
+        edges |= set(listed.records(near + _AROUND - _A_FEW, near + _AROUND))
+        if 2 * len(found) < len(names) or edges.intersection(found):
+            found = [record for record in listed.records(0, listed.count) if record[0] in names]
+        return self._functions(found)
+
+    def named(self, name: str) -> Function | None:
+        """Return a function by its name; None where there is none."""
+        first, last_end = self._names
+        places = find(self._source, first, last_end, b"\0" + name.encode() + b"\0")
+        for place, _ in zip(places, range(_MOST_PLACES), strict=False):
+            number = self._listed.near(place + 1 - first)
+            around = self._listed.records(number - _A_FEW, number + _A_FEW)
+            found = [record for record in around if record[0] == place + 1 - first]
+            functions = self._functions(found) or self.of_names(frozenset((place + 1 - first,)))
+            if functions:
+                return functions[0]
+        return None
+
+    def address_near(self, name: int) -> int:
+        """Return the address of a function close to the one whose name is at a file offset."""
+        number = min(self._listed.near(name - self._names[0]), self._listed.count - 1)
+        return self._base + self._listed.entries[number]
+
+    def _functions(self, records: Sequence[tuple[int, int, int]]) -> list[Function]:
+        """Return functions with their names, of records as `_List.records` yields them."""
+        first, behind = self._names
+        found, text, low = [], b"", 0
+        for name, own, end in records:
+            # One read for many names, which are mostly together.
+            if not 0 <= name - low <= len(text) - _MAX_NAME:
+                low, text = name, self._source.read_at(first + name, min(_NAMES_AT_ONCE, behind - first - name))
+            found.append(Function(_name(text[name - low : name - low + _MAX_NAME]), self._base + own, self._base + end))
+        return found
 
     def name_around(self, address: int) -> str | None:
         """Return the name of the function whose code an address is in; None where it is in none."""
@@ -149,7 +176,7 @@ class FunctionIndex:
 
     def _number(self, address: int) -> int:
         """Return the number of the first function that does not begin before an address."""
-        return bisect_left(range(self._listed.count), address - self._base, key=self._listed.entry_of)
+        return bisect_left(self._listed.entries, address - self._base, 0, self._listed.count)
 
     def _name(self, name: int) -> str:
         first, behind = self._names
@@ -167,12 +194,16 @@ def function_index(source: ByteSource, elf: Elf, table: FunctionTable) -> Functi
 class _List:
     """The list of functions."""
 
-    data: bytes
-    """The bytes that offsets are relative to."""
-    skip: int
-    """The offset of the list in ``data``."""
-    count: int
-    """The number of functions."""
+    source: ByteSource
+    """The bytes that offsets of records are relative to are in it, from ``at`` on."""
+    at: int
+    """Where these bytes begin."""
+    size: int
+    """How many they are."""
+    entries: Sequence[int]
+    """The functions' entries in their order, and the end of the last one."""
+    places: Sequence[int]
+    """The offset of each function's record."""
     entry: str
     """The `struct` format of an entry or offset."""
     relative: bool
@@ -181,26 +212,42 @@ class _List:
     """Whether the range of the names has nothing else."""
 
     @property
+    def count(self) -> int:
+        """The number of functions."""
+        return len(self.places)
+
+    @property
     def first(self) -> int:
         """The first function's entry."""
-        return int(struct.unpack_from(self.entry, self.data, self.skip)[0])
-
-    def entry_of(self, number: int) -> int:
-        """Return the entry of a function by its number."""
-        step = 2 * struct.calcsize(self.entry)
-        return int(struct.unpack_from(self.entry, self.data, self.skip + number * step)[0])
+        return self.entries[0]
 
     def records(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (offset of the name in the range of names, entry, next entry) of functions by their numbers.
 
         A function whose record does not have the entry of the list is skipped.
         """
-        form, triple = struct.Struct(f"{self.entry}I"), struct.Struct(self.entry[0] + 3 * self.entry[1:])
-        step, last = 2 * struct.calcsize(self.entry), len(self.data) - form.size
-        for number in range(max(first, 0), min(end, self.count)):
-            entry, place, next_entry = triple.unpack_from(self.data, self.skip + number * step)
+        end = min(end, self.count)
+        for number in range(max(first, 0), end, _BLOCK):
+            yield from self._block(number, min(number + _BLOCK, end))
+
+    def _block(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
+        form = struct.Struct(f"{self.entry}I")
+        places, last = self.places[first:end], self.size - form.size
+        low, high = min(places), min(max(places), last)
+        # The linker writes records in the order of functions.
+        at_once = high - low <= _AT_ONCE
+        block = self.source.read_at(self.at + low, high - low + form.size) if at_once else b""
+        if at_once:
+            last = low + len(block) - form.size
+        for place, entry, next_entry in zip(
+            places, self.entries[first:end], self.entries[first + 1 : end + 1], strict=True
+        ):
             if place <= last:
-                own, name = form.unpack_from(self.data, place)
+                own, name = (
+                    form.unpack_from(block, place - low)
+                    if at_once
+                    else form.unpack(self.source.read_at(self.at + place, form.size))
+                )
                 if own == entry:
                     yield name, entry, next_entry
 
@@ -234,11 +281,19 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
     start, skip = (words[places], 0) if places else (0, _PREAMBLE + width)
     entry = elf.order + ("I" if magic in _FROM_TEXT else word)
     size = _end(elf, table.offset) - table.offset - start
-    if not words[0] or not skip + (2 * words[0] + 1) * struct.calcsize(entry) <= size <= _MAX_BYTES:
+    length = (2 * words[0] + 1) * struct.calcsize(entry)
+    if not words[0] or not skip + length <= size <= _MAX_BYTES:
         return None
     relative, at = magic in _FROM_TEXT, table.offset + start
-    data = source.read_at(at, size) if relative else RelocatedData(source, elf).loaded(at, size)
-    return _List(data, skip, words[0], entry, relative, names_apart=places is not None)
+    if not relative:
+        source, at = Buffer(RelocatedData(source, elf).loaded(at, size)), 0
+    data = source.read_at(at + skip, length)
+    if len(data) < length:
+        return None
+    listed = array("I" if struct.calcsize(entry) == 4 else "Q", data)
+    if elf.little != (sys.byteorder == "little"):
+        listed.byteswap()
+    return _List(source, at, size, listed[0::2], listed[1::2], entry, relative, names_apart=places is not None)
 
 
 def _end(elf: Elf, at: int) -> int:

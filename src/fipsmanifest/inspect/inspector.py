@@ -346,7 +346,7 @@ def _judge_crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, tabl
         headers.facts,
         go,
         tuple(modules),
-        standard=swept.standard,
+        standard=swept.markers.standard > 0,
         symbols=symbols,
         text_relocations=headers.text_relocations,
         dependencies=dependencies.read(source, headers),
@@ -361,18 +361,23 @@ def _judge_crypto(source: ByteSource, headers: elf.Elf, go: GoFacts | None, tabl
         return verdict.judge(observed)
     observed = replace(observed, native=fipsinfo.read(source, headers))
     claimed = claimed or symbols > 0 or go is None or fipsinfo.version(go) is not None
-    if swept.standard and not claimed and not swept.boring:
+    if swept.markers.standard and not claimed and not swept.markers.boring:
         # Plain cryptography, and no sign of goboring or of a fork that calls its marker.
         return verdict.judge(observed)
     table_of_functions = function_table.read(source, headers)
     version = fipsinfo.version(go) if go else None
+    symbols = symbols or signals.symbols(source, headers)
+    claimed = bool(verdict.claims(go, symbols))
+    # What Go's compiler makes for x86_64 is aligned; a forgery need not be.
+    everywhere = claimed or headers.facts.machine != "x86_64"
+    packages = signals.packages(source, table_of_functions, version)
     observed = replace(
         observed,
-        data=tuple(boring.find_in_data(source, headers, table)),
-        markers=signals.markers(source, headers),
-        packages=signals.packages(source, table_of_functions, version),
-        forks=signals.forks(source, table_of_functions),
-        symbols=symbols or signals.symbols(source, headers),
+        data=tuple(boring.find_in_data(source, headers, table, swept.data_heads, thorough=claimed)),
+        markers=signals.markers(source, headers) if everywhere else swept.markers,
+        packages=packages,
+        forks=signals.forks(source, table_of_functions, boring=packages.boring),
+        symbols=symbols,
     )
     if go is not None and version is not None and observed.native is not None and observed.native.is_intact:
         found = proof.examine(source, headers, go, table_of_functions, observed.native, table.references)

@@ -34,11 +34,9 @@ _FIPS140 = b"\0crypto/internal/fips140/"
 _VERSION = re.compile(r"v[0-9][A-Za-z0-9.-]{0,60}")
 _SNAPSHOT = re.compile(_FIPS140[1:] + rb"v[0-9]|" + _NEUTRAL.pattern)
 _BORING = (b"\0crypto/internal/boring._Cfunc__goboringcrypto_",)
-#: The second is how golang-fips/go reached OpenSSL before it had a package for it.
-_GOLANG_FIPS = (
-    b"\0vendor/github.com/golang-fips/openssl",
-    b"\0crypto/internal/boring._Cfunc__goboringcrypto_DLOPEN_OPENSSL",
-)
+#: ``_OPENED`` is how golang-fips/go reached OpenSSL before it had a package for it.
+_GOLANG_FIPS = (b"\0vendor/github.com/golang-fips/openssl",)
+_OPENED = (_BORING[0] + b"DLOPEN_OPENSSL",)
 _MICROSOFT = (
     b"\0vendor/github.com/microsoft/go-crypto-openssl",
     b"\0crypto/internal/backend/internal/opensslsetup.",
@@ -105,9 +103,12 @@ def packages(source: ByteSource, table: FunctionTable, fips140: str | None) -> P
     )
 
 
-def forks(source: ByteSource, table: FunctionTable) -> Forks:
-    """Return the packages of golang-fips/go and of Microsoft's Go."""
-    return Forks(table.first(source, _GOLANG_FIPS), table.first(source, _MICROSOFT))
+def forks(source: ByteSource, table: FunctionTable, *, boring: bool) -> Forks:
+    """Return the packages of golang-fips/go and of Microsoft's Go; ``boring`` is that of `packages`."""
+    golang_fips = table.first(source, _GOLANG_FIPS)
+    if golang_fips is None and boring:
+        golang_fips = table.first(source, _OPENED)
+    return Forks(golang_fips, table.first(source, _MICROSOFT))
 
 
 def symbols(source: ByteSource, elf: Elf) -> int:

@@ -14,7 +14,7 @@ from itertools import groupby
 from .buildinfo import HEADER, MAGIC
 from .elf import Elf
 from .memory import merge_ranges
-from .signals import MARKERS
+from .signals import MARKERS, Markers
 from .source import ByteSource, windows
 from .table import HEAD, Row
 
@@ -32,10 +32,14 @@ _MARKERS = tuple(MARKERS.values())
 _OFTEN = 64
 #: Go's linker aligns build info to 16 bytes, and embedded files too (measured). This byte of the magic, a colon, is the
 #: rarest one at its place in data.
-_INFO_ALIGNMENT = 16
-_INFO_PROBE = 13
-_INFO_PROBE_BYTE = MAGIC[_INFO_PROBE]
+_DATA_ALIGNMENT = 16
+_DATA_PROBE = 13
+_INFO_PROBE_BYTE = MAGIC[_DATA_PROBE]
 _INFO_SIZE = 16
+#: Modules in data that are noted; they are evidence, and more add nothing.
+_MOST_IN_DATA = 64
+#: A program has one of each marker.
+_MOST_MARKERS = 1 << 12
 
 
 class Sweep:
@@ -49,9 +53,11 @@ class Sweep:
         self._infos = 0
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
-        self._begins = tuple(_patterns(self._known))
+        self._begins = tuple(_patterns(self._known, _PROBE))
+        self._in_data = tuple(_patterns(self._known, _DATA_PROBE))
         self._heads: set[int] = set()
-        self._markers: set[str] = set()
+        self._data_heads: set[int] = set()
+        self._markers: dict[str, set[int]] = {name: set() for name in MARKERS}
         self._before = b""
         self._next = 0
 
@@ -61,14 +67,14 @@ class Sweep:
         return tuple(sorted(self._heads))
 
     @property
-    def standard(self) -> bool:
-        """Whether the StandardCrypto marker was found; only x86_64 programs have markers."""
-        return "standard" in self._markers
+    def data_heads(self) -> tuple[int, ...]:
+        """File offsets in data, on 16 bytes, that begin like a known module; no more than a few."""
+        return tuple(sorted(self._data_heads))
 
     @property
-    def boring(self) -> bool:
-        """Whether the BoringCrypto marker was found; only x86_64 programs have markers."""
-        return "boring" in self._markers
+    def markers(self) -> Markers:
+        """How often each marker was found where a function can begin; only x86_64 programs have markers."""
+        return Markers(**{name: len(places) for name, places in self._markers.items()})
 
     @property
     def build_infos(self) -> int:
@@ -85,9 +91,12 @@ class Sweep:
         if offset != self._next:
             self._before = b""
         if self._before:
-            self._search(offset - len(self._before), self._before + data[: min(_BORDER, length)])
+            border, begin = self._before + data[: min(_BORDER, length)], offset - len(self._before)
+            self._search(begin, border)
+            # Build info is aligned, and so are pieces: no border divides it.
+            self._search_data(begin, border, len(border))
         self._search(offset, data, length)
-        self._infos += self._build_infos(offset, data, length)
+        self._infos += self._search_data(offset, data, length) + self._infos_behind(offset, data, length)
         behind = bytes(data[max(length - _BORDER, 0) : length])
         self._before = (self._before + behind)[-_BORDER:]
         self._next = offset + length
@@ -105,14 +114,30 @@ class Sweep:
             else:
                 self._heads.update(offset + at for head in self._known for at in _find_all(data, head, low, high))
 
-    def _build_infos(self, offset: int, data: bytes | bytearray, length: int) -> int:
-        """Count headers of build info: aligned ones in data, and any after the program's end."""
-        found = sum(_aligned_infos(data, offset, max(a - offset, 0), min(b - offset, length)) for a, b in self._data)
-        if offset + length > self._end:
-            # With the last bytes of the previous piece, a header on the border is whole.
-            before = self._before[-_INFO_SIZE + 1 :] if self._end < offset else b""
-            found += sum(1 for _ in HEADER.finditer(before + data[max(self._end - offset, 0) : length]))
-        return found
+    def _infos_behind(self, offset: int, data: bytes | bytearray, length: int) -> int:
+        """Count headers of build info after the program's end."""
+        if offset + length <= self._end:
+            return 0
+        # With the last bytes of the previous piece, a header on the border is whole.
+        before = self._before[-_INFO_SIZE + 1 :] if self._end < offset else b""
+        return sum(1 for _ in HEADER.finditer(before + data[max(self._end - offset, 0) : length]))
+
+    def _search_data(self, offset: int, data: bytes | bytearray, length: int) -> int:
+        """Search data for modules and for headers of build info that are on 16 bytes, and count the latter."""
+        infos = 0
+        for start, end in self._data:
+            low, high = max(start - offset, 0), min(end - offset, length)
+            first = low + -(offset + low) % _DATA_ALIGNMENT
+            if first >= high:
+                continue
+            column = data[first + _DATA_PROBE : high : _DATA_ALIGNMENT]
+            infos += _aligned_infos(data, column, first, high)
+            for pattern, heads in self._in_data:
+                for match in pattern.finditer(column):
+                    at = first + match.start() * _DATA_ALIGNMENT
+                    if data.startswith(heads, at, high) and len(self._data_heads) < _MOST_IN_DATA:
+                        self._data_heads.add(offset + at)
+        return infos
 
     def _functions(self, data: bytes | bytearray, offset: int, first: int, end: int) -> None:
         """Search where functions can begin: at ``first``, and every sixteen bytes after it.
@@ -121,7 +146,9 @@ class Sweep:
         the processor's cache once and compares little, which is four times as fast as a search everywhere.
         """
         column = data[first + _PROBE : end : _FUNCTION_ALIGNMENT]
-        self._markers.update(_markers(data, column, first, end))
+        for name, at in _markers(data, column, first, end):
+            if len(self._markers[name]) < _MOST_MARKERS:
+                self._markers[name].add(offset + at)
         for pattern, heads in self._begins:
             for match in pattern.finditer(column):
                 at = first + match.start() * _FUNCTION_ALIGNMENT
@@ -129,12 +156,12 @@ class Sweep:
                     self._heads.add(offset + at)
 
 
-def _patterns(heads: frozenset[bytes]) -> Iterator[tuple[re.Pattern[bytes], tuple[bytes, ...]]]:
+def _patterns(heads: frozenset[bytes], probe: int) -> Iterator[tuple[re.Pattern[bytes], tuple[bytes, ...]]]:
     """Yield a pattern for the probe bytes of modules' heads, and these heads, for those with the same first probe byte.
 
     Such a pattern begins with a single byte, which is found several times faster than one of several bytes.
     """
-    columns = sorted((head[_PROBE::_FUNCTION_ALIGNMENT], head) for head in heads)
+    columns = sorted((head[probe::_FUNCTION_ALIGNMENT], head) for head in heads)
     for _, group in groupby(columns, key=lambda item: item[0][:1]):
         alike = list(group)
         first = re.escape(alike[0][0][:1])
@@ -147,7 +174,7 @@ def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
     found = Sweep(elf, rows)
     code = [(segment.offset, segment.end) for segment in elf.runnable]
     # Build info is aligned, so a range that begins aligned does not divide it.
-    others = [(start // _INFO_ALIGNMENT * _INFO_ALIGNMENT, end) for start, end in _data(elf)]
+    others = [(start // _DATA_ALIGNMENT * _DATA_ALIGNMENT, end) for start, end in _data(elf)]
     for start, end in merge_ranges(sorted([*code, *others, (_end(elf), source.size)])):
         for base, data in windows(source, start, end):
             found.feed(base, data, len(data))
@@ -165,23 +192,22 @@ def _end(elf: Elf) -> int:
     return max([*ends, elf.headers_end])
 
 
-def _aligned_infos(data: bytes | bytearray, offset: int, low: int, high: int) -> int:
-    """Count headers of build info between two indexes of ``data``, which is at ``offset`` of the file."""
-    first = low + -(offset + low) % _INFO_ALIGNMENT
-    if first >= high:
-        return 0
-    column = data[first + _INFO_PROBE : high : _INFO_ALIGNMENT]
+def _aligned_infos(data: bytes | bytearray, column: bytes | bytearray, first: int, high: int) -> int:
+    """Count headers of build info at ``first`` or a multiple of sixteen bytes after it.
+
+    ``column`` has their probe bytes.
+    """
     found, left, number = 0, max(len(column) // _OFTEN, _OFTEN), column.find(_INFO_PROBE_BYTE)
     while number >= 0 and left:
-        at, left = first + number * _INFO_ALIGNMENT, left - 1
+        at, left = first + number * _DATA_ALIGNMENT, left - 1
         if data.startswith(MAGIC, at) and HEADER.match(data, at, high):
             found += 1
         number = column.find(_INFO_PROBE_BYTE, number + 1)
     return found
 
 
-def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[str]:
-    """Yield the names of markers at ``first`` or a multiple of sixteen bytes after it.
+def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end: int) -> Iterator[tuple[str, int]]:
+    """Yield the names of markers at ``first`` or a multiple of sixteen bytes after it, and where they are.
 
     ``column`` has their probe bytes.
     """
@@ -192,13 +218,14 @@ def _markers(data: bytes | bytearray, column: bytes | bytearray, first: int, end
             return
         at = first + number * _FUNCTION_ALIGNMENT
         if data.startswith(_MARKERS, at, end):
-            yield next(name for name, marker in MARKERS.items() if data.startswith(marker, at, end))
+            yield next(name for name, marker in MARKERS.items() if data.startswith(marker, at, end)), at
 
 
-def _markers_everywhere(data: bytes | bytearray, first: int, end: int) -> Iterator[str]:
+def _markers_everywhere(data: bytes | bytearray, first: int, end: int) -> Iterator[tuple[str, int]]:
     for name, marker in MARKERS.items():
-        if any((at - first) % _FUNCTION_ALIGNMENT == 0 for at in _find_all(data, marker, first, end)):
-            yield name
+        for at in _find_all(data, marker, first, end):
+            if (at - first) % _FUNCTION_ALIGNMENT == 0:
+                yield name, at
 
 
 def _find_all(data: bytes | bytearray, needle: bytes | int, start: int, end: int) -> Iterator[int]:

@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 
 from ..elf import Elf
 from ..fipsinfo import NativeModule
-from ..function_table import FunctionTable
-from ..functions import Function, FunctionIndex, function_index, functions_with_prefix
+from ..functions import Function, FunctionIndex
 from ..source import ByteSource
 from .loaded import LoadedData
-from .reference import Record, Reference, Symbol, SymbolKind, digest_of
-from .relocations import SIZES, TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, trampoline_target
+from .prepared import OTHER, Code, Link, Target
+from .records import Record, SymbolKind, digest_of
+from .reference import Reference
+from .relocations import TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, trampoline_target
 
 #: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
-_RANGES = {SymbolKind.NOPTRDATA: 2, SymbolKind.DATA: 3}
+_RANGES = {int(SymbolKind.NOPTRDATA): 2, int(SymbolKind.DATA): 3}
 #: What the linker puts between functions, and what it writes where one may be left out (``cmd/link/internal/ld``).
 _PADDING = {"x86_64": b"\xcc", "aarch64": b"\0"}
 _ALIGNMENT = 64
@@ -34,14 +35,17 @@ _READER = "runtime.godebugNotify"
 #: How the linker names what calls go through that are too far for their instruction.
 _TRAMPOLINE = re.compile(r".+-tramp[0-9]+", re.DOTALL)
 
+# As plain numbers, which are compared a thousand times a program.
+_TEXT, _VARIABLE = int(SymbolKind.TEXT), int(SymbolKind.VARIABLE)
+_FUNCTIONS = frozenset(map(int, (SymbolKind.FUNCTION, SymbolKind.READER)))
 _ADDRESS, _BRANCH = int(Kind.ADDRESS), int(Kind.BRANCH)
-_NOT_CHECKED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
 _THREAD_LOCAL = frozenset(map(int, (Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 
 #: The module has some 1,200 functions; a table with more than this in its range is none that Go made.
 _MOST_FUNCTIONS = 1 << 14
 _LARGEST_TEXT = 16 << 20
 _MOST_NAMED = 16
+_NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,16 @@ class _Differs(Exception):
 class _Bindings:
     """Which symbol is at which address."""
 
-    addresses: dict[Symbol, int] = field(default_factory=dict)
-    symbols: dict[int, Symbol] = field(default_factory=dict)
+    addresses: dict[Target, int] = field(default_factory=dict)
+    targets: dict[int, Target] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
 
-    def bind(self, symbol: Symbol, address: int, size: int = 1) -> None:
+    def bind(self, target: Target, address: int, size: int = 1) -> None:
         """Note that a symbol is at an address. Raise `_Differs` where it was elsewhere, or another one is there."""
-        if self.addresses.setdefault(symbol, address) != address:
-            raise _Differs("native-target-differs", symbol.name)
-        if self.symbols.setdefault(address, symbol) != symbol:
-            raise _Differs("native-target-differs", symbol.name)
+        if self.addresses.setdefault(target, address) != address:
+            raise _Differs("native-target-differs", target.symbol.name)
+        if self.targets.setdefault(address, target) is not target:
+            raise _Differs("native-target-differs", target.symbol.name)
         self.sizes[address] = size
 
     def check_overlaps(self) -> None:
@@ -104,15 +108,18 @@ class _Bindings:
         behind = 0
         for address, size in sorted(self.sizes.items()):
             if address < behind:
-                raise _Differs("native-target-differs", self.symbols[address].name)
+                raise _Differs("native-target-differs", self.targets[address].symbol.name)
             behind = address + size
 
 
 def compare(
-    source: ByteSource, elf: Elf, table: FunctionTable, module: NativeModule, reference: Reference
+    source: ByteSource, elf: Elf, functions: FunctionIndex | None, module: NativeModule, reference: Reference
 ) -> Comparison:
-    """Compare a program's module with a reference. Never raises for what is in the program."""
-    work = _Work(source, elf, table, module, reference)
+    """Compare a program's module with a reference; ``functions`` is None where the function table cannot be read.
+
+    Never raises for what is in the program.
+    """
+    work = _Work(source, elf, functions, module, reference)
     try:
         return work.run()
     except _Differs as error:
@@ -123,22 +130,27 @@ class _Work:
     """One comparison."""
 
     def __init__(
-        self, source: ByteSource, elf: Elf, table: FunctionTable, module: NativeModule, reference: Reference
+        self, source: ByteSource, elf: Elf, functions: FunctionIndex | None, module: NativeModule, reference: Reference
     ) -> None:
-        self._source = source
         self._elf = elf
-        self._table = table
+        self._functions = functions
         self._module = module
         self._reference = reference
         self._bindings = _Bindings()
         self._data = LoadedData(source, elf)
-        #: Address of a function -> the records that its bytes are equal to.
-        self._matched: dict[int, list[Record]] = {}
+        self._prepared = reference.prepared
+        #: Address of a function -> the functions of the reference that it is equal to, and its fields as each has them.
+        self._matched: dict[int, list[tuple[Code, Sequence[int]]]] = {}
+        #: Address of a function -> the numbers of the targets that it can be.
+        self._identities: dict[int, frozenset[int]] = {}
         self._bytes: dict[int, bytes] = {}
+        #: Number of a target -> an address that is its own.
+        self._known: list[int] = []
         #: Address of a trampoline in the module's range -> where it leads.
         self._trampolines: dict[int, int] = {}
-        self._checked: set[tuple[Symbol, int]] = set()
-        self._functions: FunctionIndex | None = None
+        self._checked: set[tuple[Target, int]] = set()
+        #: Where thread-local data is, by how code finds it.
+        self._thread_local: dict[str, int] = {}
         self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
         self._constants: set[int] = set()
         self._godebug: str | None = None
@@ -151,12 +163,11 @@ class _Work:
             tuple(names[:_MOST_NAMED]),
             constants=len(self._constants),
             godebug=self._godebug,
-            addresses={address: records[0].symbol.name for address, records in self._matched.items()},
+            addresses={address: codes[0][0].record.symbol.name for address, codes in self._matched.items()},
             **self._counts,
         )
 
     def run(self) -> Comparison:
-        self._functions = function_index(self._source, self._elf, self._table)
         if self._functions is None:
             return self.result("no-function-table")
         if not self._data.supported:
@@ -169,8 +180,9 @@ class _Work:
         self._counts["total"] = len([item for item in functions if item.name != _START]) - len(self._trampolines)
         if differing:
             return self.result(self._kind_of_difference(differing), differing)
-        for address, records in self._matched.items():
-            self._check_function(address, records)
+        self._known = [_NOWHERE] * (self._prepared.count + 1)
+        for address, codes in self._matched.items():
+            self._check_function(address, codes)
         self._bindings.check_overlaps()
         self._check_default_godebug()
         self._counts["functions"] = len(self._matched)
@@ -194,16 +206,18 @@ class _Work:
             if leads_to is not None:
                 self._trampolines[item.start] = leads_to
                 continue
-            records = [record for record in self._named(item.name) if self._equal(record, room, padding)]
-            identities = frozenset(record.symbol for record in records)
-            if not records or identities in seen:
+            codes = list(self._equal(item.name, room, padding))
+            identities = frozenset(code.number for code, _ in codes)
+            if not codes or identities in seen:
                 differing.append(item.name)
                 continue
             seen.add(identities)
-            self._matched[item.start] = records
-            self._bytes[item.start] = room[: records[0].size]
-            self._counts["bytes"] += records[0].size
-            self._counts["masked"] += sum(SIZES[relocation.kind] for relocation in records[0].relocations)
+            first = codes[0][0]
+            self._matched[item.start] = codes
+            self._identities[item.start] = identities
+            self._bytes[item.start] = room[: first.size]
+            self._counts["bytes"] += first.size
+            self._counts["masked"] += first.masked
         return differing
 
     def _trampoline(self, item: Function, room: bytes, padding: bytes) -> int | None:
@@ -226,15 +240,15 @@ class _Work:
                 found = trampoline_target(self._data.read(address, TRAMPOLINE), address)
         return address if found is None else found
 
-    def _named(self, name: str) -> Iterator[Record]:
-        return (record for record in self._reference.by_name.get(name, ()) if record.kind == SymbolKind.TEXT)
-
-    @staticmethod
-    def _equal(record: Record, room: bytes, padding: bytes) -> bool:
-        rest = len(room) - record.size
-        if not 0 <= rest < _ALIGNMENT or room[record.size :] != padding * rest:
-            return False
-        return digest_of(room[: record.size], record.relocations) == record.digest
+    def _equal(self, name: str, room: bytes, padding: bytes) -> Iterator[tuple[Code, Sequence[int]]]:
+        """Yield the functions of the reference with a name that a function equals, and its fields as each has them."""
+        for code in self._prepared.named(name):
+            size = code.size
+            rest = len(room) - size
+            if 0 <= rest < _ALIGNMENT and room[size:] == padding * rest:
+                fields = code.match(room[:size])
+                if fields is not None:
+                    yield code, fields
 
     def _kind_of_difference(self, names: Sequence[str]) -> str:
         """Return the code for functions without an equal record; instances of generic ones may be compiled anywhere."""
@@ -245,43 +259,50 @@ class _Work:
         unknown = any(name not in self._reference.by_name for name in names)
         return "native-function-unknown" if unknown else "native-function-differs"
 
-    def _check_function(self, address: int, records: Sequence[Record]) -> None:
+    def _check_function(self, address: int, codes: Sequence[tuple[Code, Sequence[int]]]) -> None:
         """Check where the code of a function leads. Raise `_Differs` where no record has it right."""
         error: _Differs | None = None
-        for record in records:
+        for code, fields in codes:
             try:
-                self._check_relocations(record, address, self._bytes[address])
+                self._check_code(code, fields, address)
             except _Differs as found:
                 error = error or found
             else:
-                self._counts["relocations"] += len(record.relocations)
+                self._counts["relocations"] += len(code.numbers)
                 return
-        raise error or _Differs("native-function-differs", records[0].symbol.name)
+        raise error or _Differs("native-function-differs", codes[0][0].record.symbol.name)
 
-    def _check_relocations(self, record: Record, address: int, data: bytes) -> None:
-        checked = self._checked
-        for offset, kind, weak, addend, symbol in record.relocations:
-            if kind in _NOT_CHECKED:
-                continue
-            if kind in _THREAD_LOCAL:
-                self._check_thread_local(data, offset, kind, address)
-                continue
-            value = self._data.word(address + offset) if kind == _ADDRESS else target(data, offset, kind, address)
-            if value is None:
-                raise _Differs("native-target-differs", symbol.name)
-            if kind == _BRANCH:
-                value = self._end_of_call(value)
-            if weak and self._left_out(value):
-                continue
-            key = symbol, value - addend
-            if key not in checked:
-                # Noted first: symbols may refer to each other.
-                checked.add(key)
-                try:
-                    self._check_symbol(*key)
-                except _Differs:
-                    checked.discard(key)
-                    raise
+    def _check_code(self, code: Code, fields: Sequence[int], address: int) -> None:
+        known, data = self._known, self._bytes[address]
+        leads_to = code.targets(fields, address)
+        for number, value, link in zip(code.numbers, leads_to, code.links, strict=True):
+            if known[number] != value or value < 0:
+                self._check_link(link, address, data)
+                if number != OTHER:
+                    known[number] = value
+
+    def _check_link(self, link: Link, address: int, data: bytes) -> None:
+        """Check where one relocation leads. Raise `_Differs` where that is not its target."""
+        offset, kind, weak, addend, wanted = link
+        if kind in _THREAD_LOCAL:
+            self._check_thread_local(data, offset, kind, address)
+            return
+        value = self._data.word(address + offset) if kind == _ADDRESS else target(data, offset, kind, address)
+        if value is None:
+            raise _Differs("native-target-differs", wanted.symbol.name)
+        if kind == _BRANCH:
+            value = self._end_of_call(value)
+        if weak and self._left_out(value):
+            return
+        key = wanted, value - addend
+        if key not in self._checked:
+            # Noted first: symbols may refer to each other.
+            self._checked.add(key)
+            try:
+                self._check_target(*key)
+            except _Differs:
+                self._checked.discard(key)
+                raise
 
     def _left_out(self, value: int) -> bool:
         return value == 0 or (self._functions is not None and self._functions.name_at(value) in _LEFT_OUT)
@@ -292,54 +313,56 @@ class _Work:
         name = "offset"
         if kind == Kind.TLS_LOAD and data[offset - TLS_LOAD_BEFORE + 1] == 0x8B:
             name, value = "slot", address + offset + 4 + value
-        symbol = Symbol(f"thread-local {name}", 0)
-        if self._bindings.addresses.setdefault(symbol, value) != value:
+        if self._thread_local.setdefault(name, value) != value:
             raise _Differs("native-target-differs", "runtime.tlsg")
 
-    def _check_symbol(self, symbol: Symbol, address: int) -> None:
+    def _check_target(self, target: Target, address: int) -> None:
         """Check that a symbol is at an address, as far as possible. Raise `_Differs` where it is not."""
-        records = self._reference.by_symbol.get(symbol)
+        symbol = target.symbol
         if symbol.name == _FIPSINFO:
             if address != self._module.address:
                 raise _Differs("native-target-differs", symbol.name)
-        elif records is None:
-            self._bindings.bind(symbol, address)
+        elif not target.records:
+            self._bindings.bind(target, address)
         else:
-            self._check_recorded(symbol, records, address)
+            self._check_recorded(target, address)
 
-    def _check_recorded(self, symbol: Symbol, records: Sequence[Record], address: int) -> None:
-        kind = records[0].kind
-        if kind == SymbolKind.TEXT:
-            if not any(record.symbol == symbol for record in self._matched.get(address, ())):
-                raise _Differs("native-target-differs", symbol.name)
-        elif kind in (SymbolKind.FUNCTION, SymbolKind.READER):
-            if self._functions is None or self._functions.name_at(address) != symbol.name:
-                raise _Differs("native-target-differs", symbol.name)
-        elif kind == SymbolKind.VARIABLE:
-            size = records[0].size
+    def _check_recorded(self, target: Target, address: int) -> None:
+        kind = target.kind
+        if kind == _TEXT:
+            if target.number not in self._identities.get(address, ()):
+                raise _Differs("native-target-differs", target.symbol.name)
+        elif kind in _FUNCTIONS:
+            if self._functions is None or self._functions.name_at(address) != target.symbol.name:
+                raise _Differs("native-target-differs", target.symbol.name)
+        elif kind == _VARIABLE:
+            size = target.records[0].size
             if not self._data.is_zero(address, size) or self._data.is_written(address, size):
-                raise _Differs("native-target-differs", symbol.name)
-            self._bindings.bind(symbol, address, records[0].size)
+                raise _Differs("native-target-differs", target.symbol.name)
+            self._bindings.bind(target, address, size)
         else:
             if kind in _RANGES:
-                self._bindings.bind(symbol, address, records[0].size)
-            self._check_data(symbol, records, address)
+                self._bindings.bind(target, address, target.records[0].size)
+            self._check_data(target, address)
 
-    def _check_data(self, symbol: Symbol, records: Sequence[Record], address: int) -> None:
+    def _check_data(self, target: Target, address: int) -> None:
         """Check that data is what the reference says. Raise `_Differs` where it is not."""
-        error = _Differs("native-data-differs", symbol.name)
-        for record in records:
-            data = self._data.read(address, record.size)
-            words = {address + item.offset for item in record.relocations if item.kind in (Kind.ADDRESS, Kind.ANY_8)}
-            if self._data.is_written(address, record.size, words):
+        error = _Differs("native-data-differs", target.symbol.name)
+        for datum in self._prepared.data(target):
+            size = datum.record.size
+            if self._data.is_written(address, size, {address + offset for offset in datum.words}):
                 continue
-            start, end = self._module.ranges[_RANGES[SymbolKind(record.kind)]] if record.kind in _RANGES else (0, 0)
-            if record.kind in _RANGES and not start <= address <= address + record.size <= end:
-                continue
-            if len(data) < record.size or digest_of(data, record.relocations) != record.digest:
+            part = _RANGES.get(datum.record.kind)
+            if part is not None:
+                start, end = self._module.ranges[part]
+                if not start <= address <= address + size <= end:
+                    continue
+            data = self._data.read(address, size)
+            if len(data) < size or not datum.match(data):
                 continue
             try:
-                self._check_relocations(record, address, data)
+                for link in datum.links:
+                    self._check_link(link, address, data)
             except _Differs as found:
                 error = found
             else:
@@ -356,13 +379,13 @@ class _Work:
         # The one that hands it to the module's settings first; one is enough, for all read the same variable.
         for records in sorted(readers, key=lambda records: records[0].symbol.name != _READER):
             name = records[0].symbol.name
-            for item in functions_with_prefix(self._source, self._elf, self._table, name.encode()):
-                if item.name == name:
-                    place = self._reads_from(records, item)
-                    self._godebug = self._data.string(place) if place is not None else None
-                    if self._godebug is None:
-                        raise _Differs("native-mode-unknown", name)
-                    return
+            item = self._functions.named(name) if self._functions is not None else None
+            if item is not None:
+                place = self._reads_from(records, item)
+                self._godebug = self._data.string(place) if place is not None else None
+                if self._godebug is None:
+                    raise _Differs("native-mode-unknown", name)
+                return
         raise _Differs("native-mode-unknown", _DEFAULT_GODEBUG)
 
     def _reads_from(self, records: Sequence[Record], function: Function) -> int | None:

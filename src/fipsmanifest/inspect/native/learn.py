@@ -21,19 +21,8 @@ from pathlib import Path
 from ...errors import Incomplete, UsageError, ValidationFailed
 from . import goobject
 from .goobject import GoObject, ObjectSymbol, SymbolId
-from .reference import (
-    DIGEST,
-    MODULE_PATH,
-    STATIC,
-    Origin,
-    Record,
-    Reference,
-    Relocation,
-    Symbol,
-    SymbolKind,
-    digest_of,
-    reference,
-)
+from .records import DIGEST, STATIC, Record, Relocation, Symbol, SymbolKind, digest_of
+from .reference import MODULE_PATH, Origin, Reference, reference
 from .relocations import Kind
 from .sources import Snapshot
 

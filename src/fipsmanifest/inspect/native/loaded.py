@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 
 from ..elf import Elf
 from ..source import ByteSource
@@ -33,6 +34,9 @@ class LoadedData:
         self._source = source
         self._elf = elf
         self._written: Mapping[int, int | None] | None = None
+        loads = sorted((load.address, load.address + load.size, load.offset) for load in elf.loads if load.size)
+        #: Segments whose addresses no other has: what is in one of them is nowhere else.
+        self._apart = loads if all(one[1] <= other[0] for one, other in pairwise(loads)) else []
 
     @property
     def supported(self) -> bool:
@@ -41,6 +45,9 @@ class LoadedData:
 
     def read(self, address: int, length: int) -> bytes:
         """Return up to ``length`` bytes of the file that are at an address."""
+        for start, end, place in self._apart:
+            if start <= address and address + length <= end and length > 0:
+                return self._source.read_at(place + address - start, length)
         offset = self._elf.offset_of(address)
         if offset is None or length <= 0:
             return b""
@@ -59,9 +66,10 @@ class LoadedData:
 
         None where that cannot be determined.
         """
-        if address % 8 or self._writes is _UNKNOWN:
+        writes = self._writes
+        if address % 8 or writes is _UNKNOWN:
             return None
-        written = self._writes.get(address, _IN_PLACE)
+        written = writes.get(address, _IN_PLACE)
         if written != _IN_PLACE:
             return written
         data = self.read(address, 8)
@@ -69,10 +77,11 @@ class LoadedData:
 
     def is_written(self, address: int, size: int, expected: Collection[int] = ()) -> bool:
         """Return whether the loader may write into memory, other than the ``expected`` words."""
-        if self._writes is _UNKNOWN:
-            return True
-        first = address // 8 * 8
-        return any(at in self._writes and at not in expected for at in range(first, address + size, 8))
+        writes = self._writes
+        if not writes or writes is _UNKNOWN:
+            return writes is _UNKNOWN
+        words = range(address // 8 * 8, address + size, 8)
+        return not all(map(expected.__contains__, filter(writes.__contains__, words)))
 
     @property
     def _writes(self) -> Mapping[int, int | None]:

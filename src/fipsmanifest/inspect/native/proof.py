@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from ...model.finding import GoFacts, Verdict
 from .. import fipsinfo
@@ -11,6 +12,7 @@ from ..calls import Extent, called_functions
 from ..elf import Elf
 from ..fipsinfo import NativeModule
 from ..function_table import FunctionTable
+from ..functions import FunctionIndex, function_index
 from ..source import ByteSource, find
 from .compare import Comparison, compare
 from .library import Key, Library
@@ -23,6 +25,8 @@ _LEVELS = {"x86_64": "GOAMD64", "aarch64": "GOARM64"}
 #: only, so they explain a difference and are none by themselves. Of the tags, one matters to the module's source.
 _CODE_SETTINGS = ("-race", "-msan", "-asan", "-cover", "-pgo", "-gcflags", "-asmflags", "-linkshared")
 _CODE_TAG = "purego"
+#: The beginnings of the names of functions that call the module in most programs.
+_CALLERS = (b"crypto/sha256.", b"crypto/cipher.", b"crypto/ecdh.", b"crypto/tls.")
 _OFF = ("", "false")
 
 
@@ -55,13 +59,24 @@ def examine(
     reference = library.find(reference_key(go, elf.facts.machine))
     if reference is None:
         return NativeProof(None)
-    comparison = compare(source, elf, table, module, reference)
+    index = function_index(source, elf, table)
+    comparison = compare(source, elf, index, module, reference)
     calls: set[str] = set()
     if comparison.problem is None:
         start, end = module.ranges[0]
-        calls = called_functions(source, elf, Extent(start, end, start, end), comparison.addresses, required=None)
+        likely = _likely_callers(source, table, index) if index is not None else ()
+        extent = Extent(start, end, start, end)
+        calls = called_functions(source, elf, extent, comparison.addresses, required=None, likely=likely)
         calls |= _called_from_afar(source, elf, module, comparison.addresses)
     return NativeProof(comparison, reference.origin.source, len(calls))
+
+
+def _likely_callers(source: ByteSource, table: FunctionTable, index: FunctionIndex) -> Iterator[int]:
+    """Yield addresses in packages that call the module, as far as their names are in the function table."""
+    start, end = table.names[0]
+    for package in _CALLERS:
+        for place in islice(find(source, start, end, b"\0" + package), 1):
+            yield index.address_near(place + 1)
 
 
 def _called_from_afar(source: ByteSource, elf: Elf, module: NativeModule, addresses: Mapping[int, str]) -> set[str]:

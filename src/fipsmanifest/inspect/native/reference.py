@@ -19,19 +19,16 @@ import lzma
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import IntEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import UsageError
 from ...model import documents
-from .relocations import SIZES, mask
+from .prepared import Preparation
+from .records import DIGEST, STATIC, Record, Relocation, Symbol
+from .relocations import SIZES
 
 MAGIC = b"fipsmanifest native references 1\n"
-DIGEST = 16
-"""Bytes that are kept of the SHA-256 of a symbol's bytes."""
-STATIC = 2
-"""The ABI of a symbol that only its own file can name."""
 MODULE_PATH = "crypto/internal/fips140"
 """The packages of the module are below it, a snapshot's below its version."""
 _PATH, _ESCAPED_PATH = "\x01", "\x02"
@@ -41,70 +38,6 @@ HEADER_BYTES = 1 << 20
 _MOST_FILE = 16 << 20
 _MOST_BODY = 64 << 20
 _ADVICE = "Make the file again with 'fipsmanifest modules learn --native'."
-
-
-class SymbolKind(IntEnum):
-    """What a record describes. The numbers are part of the format."""
-
-    TEXT = 1
-    """Code of the module (STEXTFIPS)."""
-    RODATA = 2
-    """Constant data of the module (SRODATAFIPS)."""
-    NOPTRDATA = 3
-    """Variables of the module without pointers (SNOPTRDATAFIPS)."""
-    DATA = 4
-    """Other variables of the module (SDATAFIPS)."""
-    CONSTANT = 5
-    """Constant data outside the module that its code uses: strings, method tables, pointers to functions."""
-    READER = 6
-    """Code of Go's runtime that reads the default of GODEBUG."""
-    FUNCTION = 7
-    """Any other function that the module's code leads to: by its name alone, without bytes."""
-    VARIABLE = 8
-    """A variable that is zero at first, the module's or another (SBSS, SNOPTRBSS): by its size, without bytes."""
-    TYPE = 9
-    """The descriptor of a type, without what it refers to."""
-
-
-class Symbol(NamedTuple):
-    """What identifies a symbol in a program."""
-
-    name: str
-    """Its name; a function's is that of the function table."""
-    abi: int
-    """0 for assembly's calling convention and for data, 1 for compiled Go's, `STATIC` for a file's own."""
-    scope: str = ""
-    """The package of a symbol that is `STATIC`; else empty."""
-
-
-class Relocation(NamedTuple):
-    """One place in a symbol that the linker writes an address to."""
-
-    offset: int
-    """Offset in the symbol."""
-    kind: int
-    """`Kind`."""
-    weak: bool
-    """The target may be left out."""
-    addend: int
-    """Added to the target's address."""
-    target: Symbol
-    """What the address is of."""
-
-
-class Record(NamedTuple):
-    """One symbol as one toolchain compiles it."""
-
-    symbol: Symbol
-    """What identifies it."""
-    kind: int
-    """`SymbolKind`."""
-    size: int
-    """Bytes."""
-    digest: bytes
-    """`digest_of` its bytes."""
-    relocations: tuple[Relocation, ...]
-    """By their offsets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +87,17 @@ class Reference:
         return found
 
     @cached_property
+    def prepared(self) -> Preparation:
+        """Its symbols, prepared for comparisons."""
+        return Preparation(self.by_name, self.by_symbol)
+
+    @cached_property
     def by_symbol(self) -> Mapping[Symbol, Sequence[Record]]:
         """The records that describe a symbol."""
         found: dict[Symbol, list[Record]] = {}
         for record in self.records:
             found.setdefault(record.symbol, []).append(record)
         return found
-
-
-def digest_of(data: bytes, relocations: Sequence[Relocation]) -> bytes:
-    """Return the digest of a symbol's bytes, those bits cleared that the linker writes."""
-    if relocations:
-        masked = bytearray(data)
-        for item in relocations:
-            mask(masked, item.offset, item.kind)
-        data = bytes(masked)
-    return hashlib.sha256(data).digest()[:DIGEST]
 
 
 def reference(origin: Origin, records: Sequence[Record]) -> Reference:

@@ -14,10 +14,15 @@ _MASK64 = (1 << 64) - 1
 
 #: ADRP and the instruction behind it, with the bits of their addresses cleared; ADR and NOP take their place where a C
 #: linker relaxes them (ELF for the Arm 64-bit Architecture, "Relocation optimization").
-_ADRP_BITS = 0x60FFFFE0
-_IMM12 = 0x003FFC00
-_IMM26 = 0x03FFFFFF
-_ADR, _ADRP, _ADR_MASK, _NOP = 0x10000000, 0x90000000, 0x9F000000, 0xD503201F
+ADRP_BITS = 0x60FFFFE0
+"""The bits of a page in ADRP."""
+IMM12 = 0x003FFC00
+"""The bits of an offset in ADD, loads and stores."""
+IMM26 = 0x03FFFFFF
+"""The bits of a distance in B and BL."""
+_ADR, _ADRP, _ADR_MASK = 0x10000000, 0x90000000, 0x9F000000
+NOP = 0xD503201F
+"""NOP, which takes the place of the first instruction then."""
 _ADD_64 = 0x91000000
 #: BR, and the registers that Go's linker has used for trampolines: X16, which calls may change, and X27 before.
 _BR, _BR_REGISTERS = 0xD61F0000, (16, 27)
@@ -77,8 +82,8 @@ _FOUR_BYTES = frozenset(map(int, (Kind.RELATIVE, Kind.TLS_OFFSET, Kind.ANY_4)))
 _RELATIVE = int(Kind.RELATIVE)
 _ZERO = bytes(4)
 
-#: How far the offset of ADD, of a load or of a store is shifted.
-_SHIFTS: Mapping[int, int] = {Kind.PAGE_ADD: 0, Kind.PAGE_8: 0, Kind.PAGE_16: 1, Kind.PAGE_32: 2, Kind.PAGE_64: 3}
+SHIFTS: Mapping[int, int] = {Kind.PAGE_ADD: 0, Kind.PAGE_8: 0, Kind.PAGE_16: 1, Kind.PAGE_32: 2, Kind.PAGE_64: 3}
+"""How far the offset of ADD, of a load or of a store is shifted."""
 
 #: Bytes before the field of a `Kind.TLS_LOAD` that its instruction begins at: REX prefix, opcode, ModRM.
 TLS_LOAD_BEFORE = 3
@@ -89,7 +94,7 @@ def mask(data: bytearray, at: int, kind: int) -> None:
     if kind in _FOUR_BYTES:
         data[at : at + 4] = _ZERO
     elif kind == Kind.BRANCH:
-        _put(data, at, _word(data, at) & ~_IMM26)
+        _put(data, at, _word(data, at) & ~IMM26)
     elif kind in (Kind.ADDRESS, Kind.ANY_8):
         data[at : at + 8] = bytes(8)
     elif kind == Kind.TLS_LOAD:
@@ -108,9 +113,9 @@ def target(data: bytes, at: int, kind: int, address: int) -> int | None:
     if kind == _RELATIVE:
         return (place + 4 + int.from_bytes(data[at : at + 4], "little", signed=True)) & _MASK64
     if kind == Kind.BRANCH:
-        distance = _word(data, at) & _IMM26
+        distance = _word(data, at) & IMM26
         return (place + 4 * (distance - ((distance & 0x02000000) << 1))) & _MASK64
-    if kind in _SHIFTS:
+    if kind in SHIFTS:
         return _pair_target(data, at, kind, place)
     return None
 
@@ -125,18 +130,18 @@ def trampoline_target(code: bytes, address: int) -> int | None:
         return None
     register = _word(code, 8) >> 5 & 0x1F
     pair = _ADRP | register, _ADD_64 | register << 5 | register
-    if (_word(code, 0) & ~_ADRP_BITS, _word(code, 4) & ~_IMM12) != pair:
+    if (_word(code, 0) & ~ADRP_BITS, _word(code, 4) & ~IMM12) != pair:
         return None
     return _pair_target(code, 0, Kind.PAGE_ADD, address)
 
 
 def _pair_target(data: bytes, at: int, kind: int, place: int) -> int | None:
     first, second = _word(data, at), _word(data, at + 4)
-    if first == _NOP and second & _ADR_MASK == _ADR:
+    if first == NOP and second & _ADR_MASK == _ADR:
         return (place + 4 + _immediate(second)) & _MASK64
     if first & _ADR_MASK != _ADRP:
         return None
-    low = (second & _IMM12) >> 10 << _SHIFTS[kind]
+    low = (second & IMM12) >> 10 << SHIFTS[kind]
     return ((place & ~0xFFF) + (_immediate(first) << 12) + low) & _MASK64
 
 
@@ -148,12 +153,12 @@ def _immediate(word: int) -> int:
 
 def _mask_pair(data: bytearray, at: int, kind: int) -> None:
     first, second = _word(data, at), _word(data, at + 4)
-    if kind == Kind.PAGE_ADD and first == _NOP and second & _ADR_MASK == _ADR:
+    if kind == Kind.PAGE_ADD and first == NOP and second & _ADR_MASK == _ADR:
         # The form before a C linker relaxed it: both instructions name the same register.
         register = second & 0x1F
         first, second = _ADRP | register, _ADD_64 | register << 5 | register
-    _put(data, at, first & ~_ADRP_BITS)
-    _put(data, at + 4, second & ~_IMM12)
+    _put(data, at, first & ~ADRP_BITS)
+    _put(data, at + 4, second & ~IMM12)
 
 
 def _mask_tls_load(data: bytearray, at: int) -> None:

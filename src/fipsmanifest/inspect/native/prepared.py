@@ -1,0 +1,239 @@
+"""Functions of a reference, prepared for the comparison with many programs.
+
+What the linker writes into a function is at the same places in every program. They are worked out once for each record,
+so that a function is split in one step into what is compared and the addresses that it leads to. `relocations` has the
+arithmetic; here it is done for all fields of a function at once, where these have the usual forms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+from .records import DIGEST, Record, Relocation, Symbol, SymbolKind, digest_of
+from .relocations import ADRP_BITS, IMM12, IMM26, NOP, SHIFTS, SIZES, Kind
+
+OTHER = 0
+"""The number of a target that has to be checked wherever something leads to it."""
+
+_WHOLE = frozenset(map(int, (Kind.RELATIVE, Kind.TLS_OFFSET)))
+_ADDRESSES = frozenset(map(int, (Kind.RELATIVE, Kind.BRANCH, *SHIFTS)))
+_BRANCH = int(Kind.BRANCH)
+_ADDRESS_WORDS = frozenset(map(int, (Kind.ADDRESS, Kind.ANY_8)))
+_NOT_FOLLOWED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
+_SIGN = 0x02000000
+_WORD = 4
+
+
+class Target:
+    """A symbol that relocations of a reference lead to: one object for each, which is found faster than a name."""
+
+    def __init__(self, symbol: Symbol, number: int, records: Sequence[Record]) -> None:
+        self.symbol = symbol
+        self.number = number
+        """Counted from one on."""
+        self.records = records
+        """What the reference has of it; empty for what is only named."""
+        self.kind = int(records[0].kind) if records else 0
+        """`SymbolKind` of the first of these, or 0."""
+
+
+class Link(NamedTuple):
+    """A relocation with its target."""
+
+    offset: int
+    """Offset in the symbol."""
+    kind: int
+    """`Kind`."""
+    weak: bool
+    """The target may be left out."""
+    addend: int
+    """Added to the target's address."""
+    target: Target
+    """What the address is of."""
+
+
+class Code:
+    """One function of a reference, with relocations of any form."""
+
+    def __init__(self, record: Record, number: int, links: Sequence[Link]) -> None:
+        self.record = record
+        self.number = number
+        """The number of the target that it is itself."""
+        self.size = record.size
+        self.masked = sum(SIZES[item.kind] for item in record.relocations)
+        """Bytes that the linker writes, in whole or in part."""
+        self.links = links
+        """Its relocations."""
+        # What a linker may leave out can lead to two places.
+        self.numbers = tuple(
+            OTHER if item.weak or item.kind not in _ADDRESSES else item.target.number for item in links
+        )
+        """For each relocation the number of its target, or `OTHER`."""
+
+    def match(self, data: bytes) -> Sequence[int] | None:
+        """Return the fields of a function, if it is this one: for `targets` alone; None if it is another one."""
+        return () if digest_of(data, self.record.relocations) == self.record.digest else None
+
+    def targets(self, fields: Sequence[int], address: int) -> Sequence[int]:  # noqa: ARG002 - the subclasses need both
+        """Return for each relocation of a function at an address what it leads to, less the addend.
+
+        Negative where that is not known here.
+        """
+        return (-1,) * len(self.numbers)
+
+
+class _Relative(Code):
+    """A function whose fields are all four bytes of x86_64, without any bits of an instruction."""
+
+    def __init__(self, record: Record, number: int, links: Sequence[Link]) -> None:
+        super().__init__(record, number, links)
+        form, end = "<", 0
+        for item in record.relocations:
+            form += f"{item.offset - end}si"
+            end = item.offset + _WORD
+        self._form = struct.Struct(f"{form}{record.size - end}s")
+        # A distance is that from the end of its field.
+        self._from = tuple(item.offset + _WORD - item.addend for item in record.relocations)
+
+    def match(self, data: bytes) -> Sequence[int] | None:
+        parts = self._form.unpack(data)
+        compared = b"\0\0\0\0".join(parts[0::2])
+        return parts[1::2] if hashlib.sha256(compared).digest()[:DIGEST] == self.record.digest else None
+
+    def targets(self, fields: Sequence[int], address: int) -> Sequence[int]:
+        return [address + start + distance for start, distance in zip(self._from, fields, strict=True)]
+
+
+class _Words(Code):
+    """A function of aarch64: its fields are parts of instructions."""
+
+    def __init__(self, record: Record, number: int, links: Sequence[Link]) -> None:
+        super().__init__(record, number, links)
+        places = [(item.offset // _WORD, item) for item in record.relocations]
+        self._branches = tuple(place for place, item in places if item.kind == _BRANCH)
+        self._pairs = tuple(place for place, item in places if item.kind != _BRANCH)
+        self._places = tuple((place, SHIFTS.get(item.kind, -1), item.addend) for place, item in places)
+
+    def match(self, data: bytes) -> Sequence[int] | None:
+        words = array("I", data)
+        if sys.byteorder == "big":
+            words.byteswap()
+        if any(words[place] == NOP for place in self._pairs):
+            # Relaxed by a C linker.
+            return super().match(data)
+        masked = words[:]
+        for place in self._branches:
+            masked[place] &= ~IMM26 & 0xFFFFFFFF
+        for place in self._pairs:
+            masked[place] &= ~ADRP_BITS & 0xFFFFFFFF
+            masked[place + 1] &= ~IMM12 & 0xFFFFFFFF
+        if sys.byteorder == "big":
+            masked.byteswap()
+        return words if hashlib.sha256(masked).digest()[:DIGEST] == self.record.digest else None
+
+    def targets(self, fields: Sequence[int], address: int) -> Sequence[int]:
+        if not fields:
+            return super().targets(fields, address)
+        found = []
+        for place, shift, addend in self._places:
+            word, at = fields[place], address + _WORD * place
+            if shift < 0:
+                distance = word & IMM26
+                found.append(at + _WORD * (distance - ((distance & _SIGN) << 1)) - addend)
+            else:
+                page = (word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3
+                low = (fields[place + 1] & IMM12) >> 10 << shift
+                found.append((at & ~0xFFF) + (page - ((page & 0x100000) << 1) << 12) + low - addend)
+        return found
+
+
+class Datum:
+    """Data of a reference."""
+
+    def __init__(self, record: Record, links: Sequence[Link]) -> None:
+        self.record = record
+        fields = [(item.offset, item.kind) for item in record.relocations]
+        self.words = frozenset(offset for offset, kind in fields if kind in _ADDRESS_WORDS)
+        """Offsets of the words that the loader may write."""
+        self.links = tuple(item for item in links if item.kind not in _NOT_FOLLOWED)
+        """Its relocations, without those of bytes that are not compared."""
+        mask = bytearray(b"\xff" * record.size)
+        for offset, kind in fields:
+            mask[offset : offset + SIZES[kind]] = bytes(SIZES[kind])
+        self._mask = int.from_bytes(mask, "little")
+
+    def match(self, data: bytes) -> bool:
+        """Return whether data is this."""
+        if self.record.relocations:
+            data = (int.from_bytes(data, "little") & self._mask).to_bytes(self.record.size, "little")
+        return hashlib.sha256(data).digest()[:DIGEST] == self.record.digest
+
+
+class Preparation:
+    """The symbols of a reference, each prepared when it is first asked for.
+
+    Threads may share one: two that prepare the same do the same, and a target has one number.
+    """
+
+    def __init__(self, by_name: Mapping[str, Sequence[Record]], by_symbol: Mapping[Symbol, Sequence[Record]]) -> None:
+        self._by_name = by_name
+        self._by_symbol = by_symbol
+        self._lock = Lock()
+        self._data: dict[Target, tuple[Datum, ...]] = {}
+        self._codes: dict[str, tuple[Code, ...]] = {}
+        self._targets: dict[Symbol, Target] = {}
+
+    @property
+    def count(self) -> int:
+        """How many targets there are in what was asked for, which their numbers go up to."""
+        return len(self._targets)
+
+    def data(self, target: Target) -> Sequence[Datum]:
+        """Return the data that a target can be."""
+        found = self._data.get(target)
+        if found is None:
+            records = target.records
+            found = self._data[target] = tuple(Datum(item, self._linked(item.relocations)) for item in records)
+        return found
+
+    def named(self, name: str) -> Sequence[Code]:
+        """Return the functions with a name."""
+        found = self._codes.get(name)
+        if found is None:
+            records = self._by_name.get(name, ())
+            found = tuple(self._code(record) for record in records if record.kind == SymbolKind.TEXT)
+            if found:
+                # Only names of the reference, which are not many, are kept.
+                self._codes[name] = found
+        return found
+
+    def _code(self, record: Record) -> Code:
+        relocations = record.relocations
+        kinds = {item.kind for item in relocations}
+        apart, end = True, 0
+        for item in relocations:
+            apart, end = apart and end <= item.offset, item.offset + SIZES[item.kind]
+        form: type[Code] = Code
+        if apart and end <= record.size:
+            if kinds <= _WHOLE:
+                form = _Relative
+            elif kinds <= _ADDRESSES and not any(at % _WORD for at in (record.size, *(i.offset for i in relocations))):
+                form = _Words
+        return form(record, self._target(record.symbol).number, self._linked(relocations))
+
+    def _linked(self, relocations: Sequence[Relocation]) -> tuple[Link, ...]:
+        return tuple(Link(*item[:-1], self._target(item.target)) for item in relocations)
+
+    def _target(self, symbol: Symbol) -> Target:
+        found = self._targets.get(symbol)
+        if found is None:
+            with self._lock:
+                number = len(self._targets) + 1
+                found = self._targets.setdefault(symbol, Target(symbol, number, self._by_symbol.get(symbol, ())))
+        return found
