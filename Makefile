@@ -31,6 +31,7 @@ test: $(VENV)/.test ## run all tests, against real parts (ARGS=... goes to pytes
 	@scripts/debian-programs
 	@scripts/fips-provider
 	@scripts/kubernetes
+	@scripts/kubernetes native
 	@scripts/sarif-multitool
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not nightly" $(ARGS)
 

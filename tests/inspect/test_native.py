@@ -188,6 +188,21 @@ def test_a_native_build_is_proven_function_by_function(name: str) -> None:
     assert found.crypto.module.row == "shipped"
 
 
+def test_a_large_program_is_proven_function_by_function_and_not_with_one_bit_changed() -> None:
+    # kube-proxy with Go 1.26: 56 MB, with symbols.
+    path = Path(__file__).parents[2] / ".cache/kubernetes-native/kube-proxy"
+    assert path.exists(), "scripts/kubernetes native builds it"
+    program = Program(path.read_bytes())
+    found = expect(program.data, "proven", "native-proven").crypto.evidence
+    assert found["functions"] == found["functions_equal"]
+    assert isinstance(found["functions"], int) and found["functions"] > 700
+    (start, end), *_ = program.ranges
+    middle = (start + end) // 2
+    changed = program.put(middle, bytes([program.read(middle, 1)[0] ^ 1]))
+    expect(changed.data, "contradicted", "native-module-changed")
+    assert str(judged(changed.summed()).crypto.verdict) == "contradicted"
+
+
 def one_bit() -> bytes:
     address, _ = sha().functions[f"{PATH}/sha256.(*Digest).Write"]
     return sha().put(address + 9, bytes([sha().read(address + 9, 1)[0] ^ 1])).summed()

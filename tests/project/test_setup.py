@@ -35,6 +35,19 @@ def project() -> dict[str, Any]:
     return tomllib.loads((TOP / "pyproject.toml").read_text())
 
 
+SCRIPTS = [path for path in [*(TOP / "scripts").iterdir(), TOP / ".ci/run"] if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if "bash" in path.read_text().split("\n")[0]], ids=lambda p: p.name
+)
+def test_no_failure_within_a_script_is_ignored(path: Path) -> None:
+    # "set -e" is off in a group or subshell with a command behind "||" or "&&", unless its code is what is asked for.
+    lines = path.read_text().splitlines()
+    assert any(line.startswith("set -euo pipefail") for line in lines)
+    assert not [line for line in lines if re.match(r"\s*[})].*(\|\|(?! code=)|&&)", line)]
+
+
 class TestRequirements:
     @pytest.mark.parametrize("name", SETS)
     def test_every_pin_has_hashes(self, name: str) -> None:
