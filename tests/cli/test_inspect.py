@@ -665,6 +665,9 @@ def test_the_gate_refuses_packages_that_are_forbidden_beside_the_module(tmp_path
     passed = inspect(tmp_path, "--require", "proven", "--forbid", "golang.org/x/crypto/*", "signer")
     assert passed.code == 0, passed.stderr
     assert "beside the module, in 1 proven program: crypto/ed25519, " in passed.stdout
+    # Packages that are not known for cryptography: named, they are forbidden all the same.
+    for pattern, code in (("runtime/cgo", 5), ("runtime/*", 0), ("crypto/sha256", 0), ("net/http", 0)):
+        assert inspect(tmp_path, "--require", "proven", "--forbid", pattern, "signer").code == code, pattern
     refused = inspect(tmp_path, "--require", "proven", "--forbid", "crypto/md5", "--callers", "--json", "signer")
     assert refused.code == 5
     (error,) = refused.document["errors"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
+from fipsmanifest.inspect.beside import is_meant
 from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
@@ -164,3 +165,20 @@ def test_callers_beyond_the_first_few_are_counted() -> None:
     found = callers["crypto/md5"]
     assert (len(found.functions), found.more) == (8, 3)
     assert all(name.startswith("main.digest") for name in found.functions)
+
+
+@pytest.mark.parametrize(
+    ("path", "glob", "meant"),
+    [
+        ("crypto/tls", "crypto/tls", True),
+        ("crypto/tls", "crypto/*", False),
+        ("example.com/secret/store", "example.com/secret/*", True),
+        ("app.example/vendor/example.com/secret", "example.com/*", True),
+        ("golang.org/x/crypto/cryptobyte", "golang.org/x/crypto/*", False),
+        ("golang.org/x/crypto/cryptobyte", "golang.org/x/crypto/cryptobyte", True),
+        ("example.com/secret", "example.org/*", False),
+    ],
+)
+def test_what_is_forbidden_is_listed_where_it_is_not_known_for_cryptography(path: str, glob: str, meant: bool) -> None:
+    # A gate with --forbid crypto/tls passed programs with it, as that package has no algorithm of its own.
+    assert is_meant(path, glob) is meant

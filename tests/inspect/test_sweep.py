@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -122,11 +123,11 @@ def test_a_program_that_is_written_to_while_it_is_read_gets_no_verdict(
     path.write_bytes(data[:at_first])
     begin = inspector.start_analysis
 
-    def writing(source: ByteSource, table: Table, with_callers: bool) -> ProgramAnalyzer | ElfAnalysis:
+    def writing(source: ByteSource, table: Table, *options: Any) -> ProgramAnalyzer | ElfAnalysis:
         # Longer than the kernel's clock for files ticks.
         time.sleep(0.05)
         path.write_bytes(data)
-        return begin(source, table, with_callers)
+        return begin(source, table, *options)
 
     # The moment between the first read and the last cannot be reached otherwise.
     monkeypatch.setattr(inspector, "start_analysis", writing)

@@ -158,7 +158,8 @@ def inspect(
         renderer = _reporting(renderer, table, files)
         network = _Network(tuple(mirror or ()), ca_bundle, allow_http)
         allowance = replace(DEFAULT_ALLOWANCE, seconds=max_seconds, expanded=max_expanded << 30)
-        with _scan(paths, table, cache, network, allowance, bars, callers=callers) as outcomes:
+        inspecting = partial(Inspector, table, callers=callers, forbidden=requirement.forbidden)
+        with _scan(paths, inspecting, cache, network, allowance, bars) as outcomes:
             for item in outcomes:
                 if isinstance(item, UnopenedContainer):
                     renderer.add_unopened(item)
@@ -256,13 +257,11 @@ class _Network:
 @contextmanager
 def _scan(
     paths: list[str],
-    table: Table,
+    inspecting: Callable[[Path], Inspector],
     cache: Path | None,
     network: _Network,
     allowance: Allowance,
     bars: Progress,
-    *,
-    callers: bool,
 ) -> Iterator[Iterator[Outcome]]:
     """Return the outcomes of the scan, as a context that owns its temporary directory and connections."""
     # After an interruption a thread may still write to it for a moment.
@@ -273,7 +272,7 @@ def _scan(
         if len(targets) < len(paths):
             pulling = _puller(store, network, bars, open_connections)
             targets = [pulling(path) if path.startswith(_REMOTE) else Path(path) for path in paths]
-        outcomes = scan(targets, Inspector(table, Path(spool), callers=callers), store, bars, allowance)
+        outcomes = scan(targets, inspecting(Path(spool)), store, bars, allowance)
         # Closed here, even if the caller stops early: its threads must end before their directory is removed.
         open_connections.callback(outcomes.close)
         yield outcomes

@@ -8,10 +8,11 @@ Names resist no deceit: this shows what is in a program that was built without a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..model.acceptance import is_named_by
 from ..model.finding import CryptoFacts, Evidence, GoFacts, Verdict
 from . import dependencies, fipsinfo, functions, other_crypto
 from .elf import Elf
@@ -46,6 +47,7 @@ _BEHIND_NATIVE = re.compile(
 )
 _NATIVE = "crypto/internal/fips140/"
 _SNAPSHOT = re.compile(r"v[0-9]")
+_WILDCARD = re.compile(r"[*?[]")
 _FORKS = ("golang-fips", "microsoft-go")
 
 #: The first elements of the import paths of Go's own packages (``go list std cmd``); others begin with a domain.
@@ -128,13 +130,27 @@ class Beside:
         return found if self.unknown is None else {**found, "beside_unknown": self.unknown}
 
 
-def find(source: ByteSource, elf: Elf, table: FunctionTable, go: GoFacts, crypto: CryptoFacts) -> Beside:
-    """Return the cryptography beside the module of a program."""
-    loaded = {name for name in dependencies.read(source, elf).libraries if other_crypto.is_library(name)}
+def find(
+    source: ByteSource,
+    elf: Elf,
+    table: FunctionTable,
+    go: GoFacts,
+    crypto: CryptoFacts,
+    forbidden: Collection[str] = (),
+) -> Beside:
+    """Return the cryptography beside the module of a program.
+
+    What the globs ``forbidden`` name is listed, too, whether it is known for cryptography or not: who names a package
+    would take a program that has it for one that has not.
+    """
+    libraries = dependencies.read(source, elf).libraries
+    unwanted = {name for name in libraries if any(is_named_by(name, glob) for glob in forbidden)}
+    loaded = unwanted.union(filter(other_crypto.is_library, libraries))
     paths, calling = _packages(source, elf, table)
     if paths is None:
         return Beside(tuple(sorted(loaded)), "no-function-table")
-    found = sorted(loaded | calling | {path for path in paths if _is_beside(path, go, crypto)})
+    named = {path for path in paths if any(is_meant(path, glob) for glob in forbidden)}
+    found = sorted(loaded | calling | {path for path in paths if _is_beside(path, go, crypto, named=path in named)})
     unknown = None if all(_is_named(path, go) for path in paths) else "names"
     return Beside(tuple(found[:_MAX_PACKAGES]), "too-many" if len(found) > _MAX_PACKAGES else unknown)
 
@@ -168,8 +184,18 @@ def _path(run: bytes) -> str:
     return other_crypto.package_path(run.decode("utf-8", "replace"))[:_MAX_PATH]
 
 
-def _is_beside(path: str, go: GoFacts, crypto: CryptoFacts) -> bool:
-    if not other_crypto.has_algorithms(path):
+def is_meant(path: str, glob: str) -> bool:
+    """Return whether a glob means a package that is not known for cryptography: by its name, or with all of a domain.
+
+    Of Go's own packages, ``crypto/*`` means those with algorithms.
+    """
+    if not is_named_by(path, glob):
+        return False
+    return not _WILDCARD.search(glob) or ("." in path.partition("/")[0] and not other_crypto.only_encodes(path))
+
+
+def _is_beside(path: str, go: GoFacts, crypto: CryptoFacts, *, named: bool) -> bool:
+    if not named and not other_crypto.has_algorithms(path):
         return False
     version = fipsinfo.version(go)
     if version is not None and crypto.verdict in (Verdict.PROVEN, Verdict.OTHER_MODULE):

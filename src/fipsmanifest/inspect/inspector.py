@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -73,14 +73,20 @@ class ElfAnalysis:
 class Inspector:
     """Inspects files against a table of modules. It has no state between files and may be shared by threads."""
 
-    def __init__(self, table: Table, spool: Path, *, callers: bool = False) -> None:
+    def __init__(self, table: Table, spool: Path, *, callers: bool = False, forbidden: Collection[str] = ()) -> None:
         """Compare with ``table``; put large ELF files into unlinked temporary files in the directory ``spool``.
 
-        ``callers`` searches all code for calls of what is beside the module, which takes as long again.
+        ``callers`` searches all code for calls of what is beside the module, which takes as long again. ``forbidden``
+        are globs over packages and libraries that are listed where a program has them.
         """
         self._table = table
         self._spool = spool
         self._callers = callers
+        self._forbidden = tuple(sorted(set(forbidden)))
+
+    def forbidding(self, forbidden: Collection[str]) -> Inspector:
+        """Return this inspector with other globs over packages that are listed."""
+        return Inspector(self._table, self._spool, callers=self._callers, forbidden=forbidden)
 
     @property
     def spool(self) -> Path:
@@ -89,8 +95,11 @@ class Inspector:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of this program and the table: findings of another commit may differ."""
-        return hashlib.sha256(f"{__version__} {_own_sources()} {self._table.fingerprint}".encode()).hexdigest()
+        """Hex digest of this program, the table and the options: findings of another commit may differ."""
+        options = f"{self._callers} {self._forbidden}"
+        return hashlib.sha256(
+            f"{__version__} {_own_sources()} {self._table.fingerprint} {options}".encode()
+        ).hexdigest()
 
     def session(self) -> Session:
         """Return a session for one archive, whose hard links can refer to its earlier members."""
@@ -166,7 +175,9 @@ class Inspector:
             spend()
             if not head:
                 head = bytes(buffer[:4])
-                begun = start_analysis(source, self._table, self._callers) if head == elf.MAGIC else None
+                begun = (
+                    start_analysis(source, self._table, self._callers, self._forbidden) if head == elf.MAGIC else None
+                )
             digest.update(view[:length])
             if show is not None:
                 show(buffer if length == len(buffer) else bytes(view[:length]))
@@ -192,19 +203,22 @@ class Inspector:
             pieces: list[bytes] = []
             digest = _hash_through(path, size, first, content, pieces)
             finding = _file_finding(path, mode, size, digest, mark, first[:4])
-            return _with_analysis(finding, analyze(Buffer(b"".join(pieces)), self._table, self._callers))
+            return _with_analysis(finding, self._analyze(Buffer(b"".join(pieces))))
         try:
             with tempfile.TemporaryFile(dir=self._spool, buffering=0) as spooled:
                 digest = _hash_through(path, size, first, content, spooled)
                 finding = _file_finding(path, mode, size, digest, mark, first[:4])
                 source = OpenFile(spooled.fileno(), size)
-                return _with_analysis(finding, analyze(source, self._table, self._callers))
+                return _with_analysis(finding, self._analyze(source))
         except OSError as error:
             raise Incomplete(
                 f"{path} cannot be written to {self._spool}: {error.strerror}.",
                 "Free space or choose another directory.",
                 reason="not-written",
             ) from error
+
+    def _analyze(self, source: ByteSource) -> ElfAnalysis:
+        return analyze(source, self._table, self._callers, self._forbidden)
 
 
 class Session:
@@ -235,9 +249,17 @@ class ProgramAnalyzer:
     """The analysis of a Go program, which takes the file's bytes as they are read for hashing, or reads them itself."""
 
     def __init__(
-        self, source: ByteSource, table: Table, headers: elf.Elf, go: GoFacts | None, *, with_callers: bool
+        self,
+        source: ByteSource,
+        table: Table,
+        headers: elf.Elf,
+        go: GoFacts | None,
+        *,
+        with_callers: bool,
+        forbidden: Collection[str],
     ) -> None:
         self._with_callers = with_callers
+        self._forbidden = forbidden
         self._source = source
         self._table = table
         self._headers = headers
@@ -264,12 +286,14 @@ class ProgramAnalyzer:
         if self._go is None or crypto.verdict == Verdict.UNREADABLE:
             return crypto
         names = function_table.read(self._source, self._headers)
-        found = beside.find(self._source, self._headers, names, self._go, crypto)
+        found = beside.find(self._source, self._headers, names, self._go, crypto, self._forbidden)
         calling = callers.find(self._source, self._headers, names, found.packages) if self._with_callers else None
         return replace(crypto, evidence={**crypto.evidence, **found.evidence}, callers=calling)
 
 
-def start_analysis(source: ByteSource, table: Table, with_callers: bool = False) -> ProgramAnalyzer | ElfAnalysis:
+def start_analysis(
+    source: ByteSource, table: Table, with_callers: bool = False, forbidden: Collection[str] = ()
+) -> ProgramAnalyzer | ElfAnalysis:
     """Read an ELF file's headers and build info; return the analysis if these are enough for a verdict."""
     facts, go = None, None
     try:
@@ -286,15 +310,17 @@ def start_analysis(source: ByteSource, table: Table, with_callers: bool = False)
     settled = _judge_without_build_info(source, headers) if go is None else None
     if settled is not None:
         return ElfAnalysis(facts, None, settled)
-    return ProgramAnalyzer(source, table, headers, go, with_callers=with_callers)
+    return ProgramAnalyzer(source, table, headers, go, with_callers=with_callers, forbidden=forbidden)
 
 
-def analyze(source: ByteSource, table: Table, with_callers: bool = False) -> ElfAnalysis:
+def analyze(
+    source: ByteSource, table: Table, with_callers: bool = False, forbidden: Collection[str] = ()
+) -> ElfAnalysis:
     """Analyze an ELF file; ``with_callers`` also finds who calls what is beside the module.
 
-    Its content never causes an exception.
+    ``forbidden`` are globs over packages that are listed as beside it. Its content never causes an exception.
     """
-    begun = start_analysis(source, table, with_callers)
+    begun = start_analysis(source, table, with_callers, forbidden)
     return begun.finish() if isinstance(begun, ProgramAnalyzer) else begun
 
 

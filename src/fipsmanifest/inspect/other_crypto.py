@@ -197,6 +197,11 @@ def has_algorithms(path: str) -> bool:
     return named and not _WITHOUT_ALGORITHMS.search(path)
 
 
+def only_encodes(path: str) -> bool:
+    """Return whether a package is one without algorithms in a module of cryptography."""
+    return _WITHOUT_ALGORITHMS.search(path) is not None
+
+
 def is_library(name: str) -> bool:
     """Return whether a shared library is known for cryptography, by its name."""
     return any(text in name.encode() for text in _LIBRARIES)

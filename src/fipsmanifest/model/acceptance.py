@@ -118,7 +118,8 @@ class Requirement:
             return None
         found = crypto.evidence.get("beside_module")
         unknown = crypto.evidence.get("beside_unknown")
-        names = [str(name) for name in found if self._forbids(str(name))] if isinstance(found, list) else []
+        listed = map(str, found) if isinstance(found, list) else ()
+        names = [name for name in listed if any(is_named_by(name, glob) for glob in self.forbidden)]
         if names:
             more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
             verb = "is" if len(names) == 1 else "are"
@@ -127,16 +128,16 @@ class Requirement:
             return f"its packages cannot be compared with what is forbidden ({unknown or 'not listed'})"
         return None
 
-    def _forbids(self, name: str) -> bool:
-        """Return whether a package is forbidden, by its path or by that below a ``vendor`` directory of a module."""
-        paths = {name, name.rpartition("/vendor/")[2]}
-        return any(fnmatchcase(path, glob) for glob in self.forbidden for path in paths)
-
     def is_met(self, crypto: CryptoFacts | None) -> bool:
         """Return whether a program meets the requirement, or has no cryptography."""
         if self.name == "known" or (crypto is not None and crypto.verdict in WITHOUT_CRYPTO):
             return True
         return self.has_module(crypto)
+
+
+def is_named_by(package: str, glob: str) -> bool:
+    """Return whether a glob names a package, by its path or by that below a ``vendor`` directory of a module."""
+    return any(fnmatchcase(path, glob) for path in {package, package.rpartition("/vendor/")[2]})
 
 
 PROVEN = Requirement("proven")

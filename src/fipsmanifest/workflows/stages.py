@@ -110,7 +110,9 @@ def collect_and_inspect(
     """Collect as `collect` does, and inspect each artifact while the next one is downloaded."""
     with (
         _context(base, site, _pins(definition, rule)) as context,
-        Inspection(inspector, site.work.findings, context.cache, site.progress) as inspection,
+        Inspection(
+            inspector.forbidding(definition.forbid), site.work.findings, context.cache, site.progress
+        ) as inspection,
     ):
         artifacts = fetch(definition, context, arrived=inspection.add)
         _settle(definition, site, rule, artifacts)
@@ -120,6 +122,7 @@ def collect_and_inspect(
 def inspect_collected(definition: Definition, site: Site, inspector: Inspector) -> tuple[InspectedArtifact, ...]:
     """Inspect the artifacts of an earlier `collect`; every file is hashed again before it is inspected."""
     cache = Cache(site.cache or default_root())
+    inspector = inspector.forbidding(definition.forbid)
     with Inspection(inspector, site.work.findings, cache, site.progress) as inspection:
         for artifact in site.work.load_artifacts(definition):
             for sha256 in files_of(artifact):
