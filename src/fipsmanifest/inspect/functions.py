@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .elf import Elf
 from .function_table import FunctionTable
@@ -46,8 +47,7 @@ _BLOCK = 1024
 _MOST_PLACES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """One function of a program."""
 
     name: str

@@ -264,7 +264,9 @@ class ProgramAnalyzer:
         self._table = table
         self._headers = headers
         self._go = go
-        self._swept = Sweep(headers, table.of(headers.facts.machine))
+        # Where the program claims a module, it is searched for at every byte of its data, but only if it is missed.
+        self._in_data = not verdict.claims(go)
+        self._swept = Sweep(headers, table.of(headers.facts.machine), in_data=self._in_data)
 
     def feed(self, offset: int, data: bytearray, length: int) -> None:
         """Process the first ``length`` bytes of ``data``, which are at ``offset``. Pieces must be in order."""
@@ -273,7 +275,8 @@ class ProgramAnalyzer:
     def finish(self) -> ElfAnalysis:
         """Return the analysis; reads the program's code and data if `feed` did not get all of the file."""
         if self._swept.fed < self._source.size:
-            self._swept = sweep(self._source, self._headers, self._table.of(self._headers.facts.machine))
+            rows = self._table.of(self._headers.facts.machine)
+            self._swept = sweep(self._source, self._headers, rows, in_data=self._in_data)
         try:
             crypto = _judge_crypto(self._source, self._headers, self._go, self._table, self._swept)
             crypto = self._with_beside(crypto)

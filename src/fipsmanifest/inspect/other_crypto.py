@@ -191,6 +191,7 @@ def _is_algorithm(segment: str) -> bool:
     return _SEGMENT.fullmatch(segment.lower().replace("_", "-")) is not None
 
 
+@lru_cache(maxsize=1 << 14)
 def has_algorithms(path: str) -> bool:
     """Return whether a package has algorithms of cryptography, by its import path; Go's own packages may have, too."""
     named = _is_cryptography(path) or _OWN.fullmatch(path) is not None

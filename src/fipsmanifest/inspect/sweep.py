@@ -45,8 +45,8 @@ _MOST_MARKERS = 1 << 12
 class Sweep:
     """The pass: pieces of the file are fed in their order."""
 
-    def __init__(self, elf: Elf, rows: tuple[Row, ...]) -> None:
-        """Search for the modules of ``rows``, which are those of the machine of ``elf``."""
+    def __init__(self, elf: Elf, rows: tuple[Row, ...], *, in_data: bool = True) -> None:
+        """Search for the modules of ``rows``, which are those of the machine of ``elf``; ``in_data`` also in data."""
         self._segments = elf.runnable
         self._data = _data(elf)
         self._end = _end(elf)
@@ -54,7 +54,7 @@ class Sweep:
         self._x86 = elf.facts.machine == "x86_64"
         self._known = frozenset(row.head for row in rows)
         self._begins = tuple(_patterns(self._known, _PROBE))
-        self._in_data = tuple(_patterns(self._known, _DATA_PROBE))
+        self._in_data = tuple(_patterns(self._known, _DATA_PROBE)) if in_data else ()
         self._heads: set[int] = set()
         self._data_heads: set[int] = set()
         self._markers: dict[str, set[int]] = {name: set() for name in MARKERS}
@@ -169,9 +169,9 @@ def _patterns(heads: frozenset[bytes], probe: int) -> Iterator[tuple[re.Pattern[
         yield re.compile(first + b"(?=" + others + b")", re.DOTALL), tuple(head for _, head in alike)
 
 
-def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...]) -> Sweep:
-    """Read the parts of a file that are searched, and return the finished pass."""
-    found = Sweep(elf, rows)
+def sweep(source: ByteSource, elf: Elf, rows: tuple[Row, ...], *, in_data: bool = True) -> Sweep:
+    """Read the parts of a file that are searched, and return the finished pass, as `Sweep` takes it."""
+    found = Sweep(elf, rows, in_data=in_data)
     code = [(segment.offset, segment.end) for segment in elf.runnable]
     # Build info is aligned, so a range that begins aligned does not divide it.
     others = [(start // _DATA_ALIGNMENT * _DATA_ALIGNMENT, end) for start, end in _data(elf)]

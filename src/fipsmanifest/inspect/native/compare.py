@@ -10,7 +10,7 @@ nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..elf import Elf
@@ -180,7 +180,7 @@ class _Work:
         self._counts["total"] = len([item for item in functions if item.name != _START]) - len(self._trampolines)
         if differing:
             return self.result(self._kind_of_difference(differing), differing)
-        self._known = [_NOWHERE] * (self._prepared.count + 1)
+        self._known = self._known_functions()
         for address, codes in self._matched.items():
             self._check_function(address, codes)
         self._bindings.check_overlaps()
@@ -194,6 +194,7 @@ class _Work:
         if len(text) < end - start or not functions or functions[0].start != start:
             raise _Differs("native-function-differs", _START)
         padding = _PADDING[self._elf.facts.machine]
+        may_have_trampolines = self._elf.facts.machine == "aarch64"
         differing, seen = [], set()
         for item in functions:
             room = text[item.start - start : min(item.end, end) - start]
@@ -202,12 +203,12 @@ class _Work:
                 if len(room) > _ALIGNMENT or room.strip(padding + b"\0"):
                     raise _Differs("native-function-differs", _START)
                 continue
-            leads_to = self._trampoline(item, room, padding)
+            leads_to = self._trampoline(item, room, padding) if may_have_trampolines else None
             if leads_to is not None:
                 self._trampolines[item.start] = leads_to
                 continue
-            codes = list(self._equal(item.name, room, padding))
-            identities = frozenset(code.number for code, _ in codes)
+            codes = self._equal(item.name, room, padding)
+            identities = frozenset([code.itself.number for code, _ in codes])
             if not codes or identities in seen:
                 differing.append(item.name)
                 continue
@@ -220,10 +221,25 @@ class _Work:
             self._counts["masked"] += first.masked
         return differing
 
+    def _known_functions(self) -> list[int]:
+        """Return where each target is, by its number; only what is at one place, as nearly all of the functions are."""
+        known = [_NOWHERE] * (self._prepared.count + 1)
+        several = set()
+        for address, codes in self._matched.items():
+            for code, _ in codes:
+                target = code.itself
+                if target.kind == _TEXT:
+                    if known[target.number] != _NOWHERE:
+                        several.add(target.number)
+                    known[target.number] = address
+        for number in several:
+            known[number] = _NOWHERE
+        return known
+
     def _trampoline(self, item: Function, room: bytes, padding: bytes) -> int | None:
         """Return where a trampoline leads, which is what its callers call; None for any other function."""
         rest = len(room) - TRAMPOLINE
-        if self._elf.facts.machine != "aarch64" or not _TRAMPOLINE.fullmatch(item.name):
+        if not _TRAMPOLINE.fullmatch(item.name):
             return None
         if not 0 <= rest < _ALIGNMENT or room[TRAMPOLINE:] != padding * rest:
             return None
@@ -240,15 +256,17 @@ class _Work:
                 found = trampoline_target(self._data.read(address, TRAMPOLINE), address)
         return address if found is None else found
 
-    def _equal(self, name: str, room: bytes, padding: bytes) -> Iterator[tuple[Code, Sequence[int]]]:
-        """Yield the functions of the reference with a name that a function equals, and its fields as each has them."""
+    def _equal(self, name: str, room: bytes, padding: bytes) -> list[tuple[Code, Sequence[int]]]:
+        """Return the functions of the reference with a name that a function equals, and its fields as each has them."""
+        found = []
         for code in self._prepared.named(name):
             size = code.size
             rest = len(room) - size
             if 0 <= rest < _ALIGNMENT and room[size:] == padding * rest:
                 fields = code.match(room[:size])
                 if fields is not None:
-                    yield code, fields
+                    found.append((code, fields))
+        return found
 
     def _kind_of_difference(self, names: Sequence[str]) -> str:
         """Return the code for functions without an equal record; instances of generic ones may be compiled anywhere."""
@@ -350,7 +368,7 @@ class _Work:
         error = _Differs("native-data-differs", target.symbol.name)
         for datum in self._prepared.data(target):
             size = datum.record.size
-            if self._data.is_written(address, size, {address + offset for offset in datum.words}):
+            if self._data.is_written(address, size, datum.words):
                 continue
             part = _RANGES.get(datum.record.kind)
             if part is not None:
@@ -375,9 +393,8 @@ class _Work:
 
         Raise `_Differs` where none of them is as the reference has it.
         """
-        readers = [records for records in self._reference.by_symbol.values() if records[0].kind == SymbolKind.READER]
         # The one that hands it to the module's settings first; one is enough, for all read the same variable.
-        for records in sorted(readers, key=lambda records: records[0].symbol.name != _READER):
+        for records in sorted(self._prepared.readers, key=lambda records: records[0].symbol.name != _READER):
             name = records[0].symbol.name
             item = self._functions.named(name) if self._functions is not None else None
             if item is not None:

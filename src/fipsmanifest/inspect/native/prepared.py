@@ -12,6 +12,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from threading import Lock
 from typing import NamedTuple
 
@@ -61,10 +62,10 @@ class Link(NamedTuple):
 class Code:
     """One function of a reference, with relocations of any form."""
 
-    def __init__(self, record: Record, number: int, links: Sequence[Link]) -> None:
+    def __init__(self, record: Record, itself: Target, links: Sequence[Link]) -> None:
         self.record = record
-        self.number = number
-        """The number of the target that it is itself."""
+        self.itself = itself
+        """It as a target."""
         self.size = record.size
         self.masked = sum(SIZES[item.kind] for item in record.relocations)
         """Bytes that the linker writes, in whole or in part."""
@@ -91,8 +92,8 @@ class Code:
 class _Relative(Code):
     """A function whose fields are all four bytes of x86_64, without any bits of an instruction."""
 
-    def __init__(self, record: Record, number: int, links: Sequence[Link]) -> None:
-        super().__init__(record, number, links)
+    def __init__(self, record: Record, itself: Target, links: Sequence[Link]) -> None:
+        super().__init__(record, itself, links)
         form, end = "<", 0
         for item in record.relocations:
             form += f"{item.offset - end}si"
@@ -113,8 +114,8 @@ class _Relative(Code):
 class _Words(Code):
     """A function of aarch64: its fields are parts of instructions."""
 
-    def __init__(self, record: Record, number: int, links: Sequence[Link]) -> None:
-        super().__init__(record, number, links)
+    def __init__(self, record: Record, itself: Target, links: Sequence[Link]) -> None:
+        super().__init__(record, itself, links)
         places = [(item.offset // _WORD, item) for item in record.relocations]
         self._branches = tuple(place for place, item in places if item.kind == _BRANCH)
         self._pairs = tuple(place for place, item in places if item.kind != _BRANCH)
@@ -194,6 +195,11 @@ class Preparation:
         """How many targets there are in what was asked for, which their numbers go up to."""
         return len(self._targets)
 
+    @cached_property
+    def readers(self) -> Sequence[Sequence[Record]]:
+        """The functions of Go's runtime that read the default of GODEBUG."""
+        return [records for records in self._by_symbol.values() if records[0].kind == SymbolKind.READER]
+
     def data(self, target: Target) -> Sequence[Datum]:
         """Return the data that a target can be."""
         found = self._data.get(target)
@@ -225,7 +231,7 @@ class Preparation:
                 form = _Relative
             elif kinds <= _ADDRESSES and not any(at % _WORD for at in (record.size, *(i.offset for i in relocations))):
                 form = _Words
-        return form(record, self._target(record.symbol).number, self._linked(relocations))
+        return form(record, self._target(record.symbol), self._linked(relocations))
 
     def _linked(self, relocations: Sequence[Relocation]) -> tuple[Link, ...]:
         return tuple(Link(*item[:-1], self._target(item.target)) for item in relocations)
