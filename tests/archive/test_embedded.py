@@ -74,6 +74,14 @@ def test_a_script_that_carries_packed_data_is_not_passed_over(kind: str, start: 
     assert found(b"\0" + data) is None
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 76, 0])
+@pytest.mark.parametrize("pack", [bytes, *(PACKED[kind] for kind in PACKED if kind != "base64")])
+def test_base64_is_found_in_lines_of_any_length(width: int, pack: Callable[[bytes], bytes]) -> None:
+    text = base64.b64encode(pack(programs.plain().read_bytes()[:20_000]))
+    lines = [text[at : at + width] for at in range(0, len(text), width)] if width else [text]
+    assert found(SCRIPT + b"\n".join(lines) + b"\n") == "script with base64 data in it"
+
+
 # An AppImage whose mark was taken out runs as before: its runtime finds the file system by its own headers.
 @pytest.mark.parametrize("kind", [*PACKED, "squashfs"])
 @pytest.mark.parametrize("piece", [1 << 20, 70_001])

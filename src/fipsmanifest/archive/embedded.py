@@ -41,13 +41,16 @@ _PACKED = tuple(
         (b"7z\xbc\xaf\x27\x1c", "7z", b""),
         (b"Rar!\x1a\x07", "RAR", b""),
         (b"BZh", "bzip2", rb"[1-9](?:1AY&SY|\x17rE8P\x90)"),
-        # RFC 4648: how every ELF header begins.
-        (b"f0VMRg", "base64", rb"[A-Za-z0-9+/]{58}"),
-        # The same of gzip, xz, bzip2 and zstd: what `base64 -d | tar x` unpacks.
-        (b"H4sI", "base64", rb"[A-Za-z0-9+/]{56}"),
-        (b"/Td6WFoA", "base64", rb"[A-Za-z0-9+/]{52}"),
-        (b"Qlpo", "base64", rb"[MNO][DTjz]FBWSZTW[A-Za-z0-9+/]{47}"),
-        (b"KLUv/", "base64", rb"[A-Za-z0-9+/]{55}"),
+        # RFC 4648: how every ELF header begins. Lines may be short (`base64 -w 40`).
+        (b"f0VMRg", "base64", rb"[A-Za-z0-9+/\r\n]{58}"),
+        # The same of gzip, xz, bzip2, zstd, ZIP, lz4 and 7z: what `base64 -d | tar x` unpacks.
+        (b"H4sI", "base64", rb"[A-Za-z0-9+/\r\n]{56}"),
+        (b"/Td6WFoA", "base64", rb"[A-Za-z0-9+/\r\n]{52}"),
+        (b"Qlpo", "base64", rb"[MNO][DTjz]FBWSZTW[A-Za-z0-9+/\r\n]{47}"),
+        (b"KLUv/", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
+        (b"UEsDB", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
+        (b"BCJNG", "base64", rb"[A-Za-z0-9+/\r\n]{55}"),
+        (b"N3q8ryc", "base64", rb"[A-Za-z0-9+/\r\n]{53}"),
         # APPNOTE 4.3.7 and 4.4: a version, flags, and a method that is in use.
         (b"PK\x03\x04", "ZIP", rb"[\0-\x3f]\0..[\0\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),
         # squashfs_fs.h: version 4.0.
@@ -205,7 +208,7 @@ def _is_gzip_of_program(data: bytes | bytearray) -> bool:
 
 
 #: Base64 whose content cannot be seen from its start. Source code has it for test data, so only scripts are searched.
-_OF_SCRIPTS = (b"/Td6WFoA", b"Qlpo", b"KLUv/")
+_OF_SCRIPTS = (b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc")
 #: What a magic that other data has as well is confirmed by.
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {
     b"\x1f\x8b\x08": _is_gzip,
