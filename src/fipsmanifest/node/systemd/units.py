@@ -45,6 +45,8 @@ _MAX_TOTAL = 8 * 1024 * 1024  # of all files; a node's own units are half a mega
 _MAX_ENTRIES = 20000
 _MAX_UNITS = 4000
 _MAX_LINKS = 40
+_DIRECTORIES = {"runtime": "/run", "state": "/var/lib", "cache": "/var/cache", "logs": "/var/log"}
+_DIRECTORIES["configuration"] = "/etc"
 _SECTIONS = ("Service", "Socket", "Mount", "Swap")
 # What may name an instance of a template beside these (systemd.unit(5), systemd.timer(5), systemd.path(5)).
 _NAMING = (".timer", ".path", ".target", ".automount", ".slice", ".device")
@@ -316,7 +318,7 @@ class Units:
             return False
 
     def _environment(self, unit: Unit, doubts: List[str]) -> Dict[str, Entry]:
-        environment = dict(self._manager)
+        environment = {**_directories(unit), **self._manager}
         own: Dict[str, Entry] = {}
         for entry in unit.entries:
             if entry.key == "Environment":
@@ -353,6 +355,19 @@ class Units:
                     yield from read_commands(entry, unit.name, environment)
                 except Malformed as error:
                     doubts.append("{}: {}: {}".format(visible(entry.path), key, visible(str(error))))
+
+
+def _directories(unit: Unit) -> Dict[str, Entry]:
+    """Return the variables with the directories that systemd makes for a unit (systemd.exec(5), "Environment")."""
+    found: Dict[str, Entry] = {}
+    for kind, base in _DIRECTORIES.items():
+        entries = unit.values(kind.capitalize() + "Directory")
+        # A symbolic link to it may follow.
+        names = [word.partition(":")[0] for entry in entries for word in entry.value.split()]
+        if names:
+            name = kind.upper() + "_DIRECTORY"
+            found[name] = Entry(name, ":".join(posixpath.join(base, one) for one in names), entries[-1].path)
+    return found
 
 
 def _version_of(root: str) -> int:

@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 import stat
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
 from ....trust.text import visible
 from ... import tree
@@ -31,6 +31,9 @@ _KERNEL = ("/proc/", "/sys/", "/dev/")
 _LOGS = "/var/log/"
 _OWN_ROOT = re.compile(r"/+proc/+(?:[0-9]+|self|thread-self)/+(?:root|cwd)(?=/)")  # proc(5)
 _SPECIFIER = re.compile(r"%[A-Za-z]")  # systemd.unit(5), where its value is not known
+_PATTERN = re.compile(r"[*?]")  # glob(7)
+_RUN_PARTS = re.compile(r"\brun-parts\s+(?:-\S+\s+)*(/[^\s;&|<>()'\"]+)")
+_MAX_FOLLOWED = 20  # scripts that one pattern or directory names
 _MAX_MADE = 2000
 _MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
 # What makes a shell read the file whose path follows.
@@ -41,6 +44,8 @@ _WRAPPERS = frozenset(
     + ("numactl", "setpriv", "setsid", "nohup", "timeout", "stdbuf", "chroot", "unshare", "nsenter", "sudo", "su")
     + ("runuser", "systemd-run", "systemd-nspawn", "capsh", "prlimit", "flock", "strace", "xargs", "python", "perl")
     + ("systemd-inhibit", "start-stop-daemon", "daemon", "runcon", "sg", "script", "setarch", "linux64", "bwrap")
+    + ("ruby", "node", "php", "tclsh", "expect", "make", "find", "screen", "tmux", "socat", "ncat", "watch", "ssh")
+    + ("parallel", "openvt", "pkexec", "run-parts")
     + ("cgexec", "tini", "dumb-init", "supervisord", "exec", "awk", "gdb", "uname26", "platform-python", "podman")
 )
 _LOADER = re.compile(r"(?:ld-linux.*|ld|ld-[0-9.]+|ld-musl.*)\.so[0-9.]*\Z|python[0-9.]*\Z|perl[0-9.]*\Z|lua[0-9.]*\Z")
@@ -241,11 +246,15 @@ class Programs:
         Variables that are assigned a path in a text are replaced by it. ``path`` is where a script is.
         """
         texts, seen = [shell.expand(text, path)], set()  # type: List[str], Set[str]
+        most = _MAX_SCRIPTS
         for one in texts:  # grows meanwhile
-            for path in self._paths(one):
+            listed = [path for path in self._listed_by(one) if path not in seen] if len(texts) <= most else []
+            # An ordinary script may read a whole directory.
+            most = min(most + len(listed), 4 * _MAX_SCRIPTS)
+            for path in [*listed, *self._paths(one)]:
                 if path in seen:
                     continue
-                if len(texts) > _MAX_SCRIPTS:
+                if len(texts) > most:
                     self.unexamined[path] = "more than {} scripts lead to it".format(_MAX_SCRIPTS)
                     return "\n".join(texts)
                 seen.add(path)
@@ -295,19 +304,37 @@ class Programs:
                 self._listed[directory] = frozenset()
         return self._listed[directory]
 
-    def may_be(self, text: str) -> List[str]:
-        """Return the paths that specifiers of systemd in a command may make, as far as there are such files."""
+    def may_be(self, text: str, form: "Pattern[str]" = _SPECIFIER) -> List[str]:
+        """Return the paths that specifiers of systemd in a command may make, as far as there are such files.
+
+        ``form`` matches what is in the place of any characters within a name.
+        """
         found: List[str] = []
         for word in dict.fromkeys(shell.BETWEEN_PATHS.split(text)):
-            if not (word.startswith("/") and _SPECIFIER.search(word)):
+            if not (word.startswith("/") and form.search(word)) or word.startswith(_KERNEL):
                 continue
             made = [""]
             for part in posixpath.normpath(word).split("/")[1:]:
-                form = _SPECIFIER.sub("*", part)
-                named = [(one, fnmatch.filter(sorted(self._names(one or "/")), form)) for one in made]
+                pattern = form.sub("*", part)
+                named = [(one, fnmatch.filter(sorted(self._names(one or "/")), pattern)) for one in made]
                 made = ["{}/{}".format(one, name) for one, names in named for name in names][:_MAX_MADE]
-            found += [one for one in made if self.is_program(one)]
+                made = self._within_limit(made)
+            found += [one for one in made if self.is_file(one)]
         return found
+
+    def _listed_by(self, text: str) -> List[str]:
+        """Return the scripts that a text names by patterns, and those of directories whose scripts it starts."""
+        found = self.may_be(shell.starting(text), _PATTERN) if "*" in text or "?" in text else []
+        found = [one for one in found if one.endswith(".sh") or self.script(one) is not None][:_MAX_FOLLOWED]
+        for directory in _RUN_PARTS.findall(text):
+            found += [posixpath.join(directory, name) for name in sorted(self._names(directory))[:_MAX_FOLLOWED]]
+        return found
+
+    def builds_by_pattern(self, text: str) -> List["OtherBuild"]:
+        """Return the other builds of a component that commands of a text may start by a pattern of paths."""
+        found = self.may_be(shell.starting(text), _PATTERN) if "*" in text or "?" in text else []
+        others = [(one, self.build_of(one)) for one in found if self.find(one).status == OTHER]
+        return [OtherBuild(one, component) for one, component in others if component is not None]
 
     def builds_in(self, text: str, *paths: str) -> List["OtherBuild"]:
         """Return the programs in a command or script that are other builds of a component, whatever they are called.

@@ -1,5 +1,6 @@
 """Texts of a shell: the commands and paths that they name by variables, quotes and the place of the script itself."""
 
+import itertools
 import posixpath
 import re
 from typing import Any, Dict, Iterator, List
@@ -16,6 +17,18 @@ _QUOTED = re.compile(r"[\w/.-][\"'\\]+[\w/.-]")  # within a path, where a shell 
 _OWN_DIRECTORY = re.compile(
     r"(?:dirname|%/|readlink)[^\n]{0,100}\$\{?(?:0|BASH_SOURCE)\b|\$\{(?:0|BASH_SOURCE)[^}\n]{0,20}%/"
 )
+# Words with alternatives (bash(1), "Brace Expansion"), and what of a word is before and behind these.
+_BRACED = re.compile(r"\{([^\s{}]{0,400},[^\s{}]{0,400})\}")
+_BEFORE = re.compile(r"[^\s;&|<>()`}\"']*\Z")
+_BEHIND = re.compile(r"[^\s;&|<>()`\"']{0,200}")
+_MAX_BRACED = 200
+# The user's column of a system crontab may be missing (crontab(5)).
+_CRON = re.compile(r"(?m)^[ \t]*(?:@[a-z]+|(?:[^\s#=]+[ \t]+){4}[^\s#=]+)[ \t]+((?:\S+[ \t]+)?)(\S.*)$")
+# A command that names files by a pattern and starts none of them.
+_LISTS_FILES = re.compile(
+    r"\s*(?:\S*sh\s+(?:-\S+\s+)*)?[\"']?(?:sudo\s+)?(?:\S*/)?(?:rm|chmod|chown|chcon|restorecon|ls|cp|mv|tar|stat|du|rsync|test|\[+)\s"
+)
+_PIECES = re.compile(r"[^\n;&|]+")
 _MAX_ASSIGNED = 1000
 _MAX_VALUES = 8  # of one variable
 _MAX_VARIABLE_DEPTH = 4
@@ -50,8 +63,36 @@ def expand(text: str, path: str = "") -> str:
     found = "\n".join(copies)
     words = [one for one in dict.fromkeys(_WORD.findall(found)) if "/" in one and _QUOTED.search(one)]
     words = [re.sub(r"[\"'\\]", "", one) for one in words]
+    words += list(_without_braces(found))
     own = [posixpath.dirname(path)] if path and _OWN_DIRECTORY.search(text) else []
     return "\n".join([found, *words, *own])
+
+
+def _without_braces(text: str) -> Iterator[str]:
+    """Return the paths that a shell makes of words with alternatives in braces."""
+    waiting: List[str] = []
+    for match in itertools.islice(_BRACED.finditer(text), _MAX_BRACED):
+        before = _BEFORE.search(text[max(match.start() - 200, 0) : match.start()])
+        behind = _BEHIND.match(text, match.end())
+        word = "".join(part.group() for part in (before, match, behind) if part is not None)
+        waiting += [word] if "/" in word else []
+    for word in waiting:  # grows meanwhile
+        first = _BRACED.search(word)
+        if first is None:
+            yield word
+        elif len(waiting) < _MAX_BRACED:
+            waiting += [word[: first.start()] + one + word[first.end() :] for one in first.group(1).split(",")]
+
+
+def cron_commands(text: str) -> str:
+    """Return the commands of a crontab, each in a line: with the user's column, and without it."""
+    found = [(user + command, command) for user, command in _CRON.findall(text)]
+    return "\n".join(one for pair in found for one in pair)
+
+
+def starting(text: str) -> str:
+    """Return the commands of a text without those that name files and start none."""
+    return "\n".join(one for one in _PIECES.findall(COMMENT.sub("", text)) if not _LISTS_FILES.match(one))
 
 
 def _values(text: str) -> Dict[str, List[str]]:

@@ -8,7 +8,7 @@ from typing import Iterator, List, Sequence, Set, Tuple
 from ....trust.text import visible
 from ... import tree
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Node, Result
-from . import changes, environment, static_pods
+from . import changes, environment, shell, static_pods
 from .programs import OTHER, Programs, result
 
 _FILES = (
@@ -127,7 +127,8 @@ def check(node: Node, programs: Programs) -> List[Result]:
     for path in paths:
         results += _judge_program(path, programs)
     for path, text in read_texts(node, paths, results):
-        results += judge_text(path, text + _UDEV_PROGRAMS if "/udev/" in path else text, programs)
+        text += _UDEV_PROGRAMS if "/udev/" in path else "\n" + shell.cron_commands(text) if "cron" in path else ""
+        results += judge_text(path, text, programs)
     results += _judge_generators(node, programs)
     results += _judge_command_lines(node, programs)
     results += _judge_sessions(node, programs)
@@ -169,6 +170,9 @@ def judge_text(path: str, text: str, programs: Programs) -> Iterator[Result]:
         actual, component = ", ".join(one.shown for one in builds), builds[0].component
         yield result(path, FAIL, "listed programs", actual, "other-build", path, advice, component=component)
     else:
+        for one in [] if programs.is_live else programs.builds_by_pattern(everything)[:1]:
+            actual = "may start {}".format(one.shown)
+            yield result(path, UNKNOWN, None, actual, "wrapped", path, advice, component=one.component)
         yield from changes.judge(path, everything, path, programs, None)
         root = changes.CHANGES_ROOT.search(everything) and programs.listed_in(everything)
         is_container = changes.starts_container(everything) or (
@@ -244,7 +248,7 @@ def _judge_sessions(node: Node, programs: Programs) -> Iterator[Result]:
 
 
 def _startup_files(node: Node, results: List[Result]) -> List[str]:
-    found = [*_FILES, *_BUS]
+    found = [*_FILES, *_BUS, *_of_python(node, results)]
     seen: Set[bytes] = set()
     for directory in [*_DIRECTORIES, *_configured_directories(node, results)]:
         try:
@@ -260,6 +264,16 @@ def _startup_files(node: Node, results: List[Result]) -> List[str]:
                     paths += [posixpath.join(path, name) for name in list_names(node, path, results)]
             found += paths
     return found
+
+
+def _of_python(node: Node, results: List[Result]) -> Iterator[str]:
+    """Return what every start of Python runs (Python's module site): programs of the system are written in it."""
+    for base in ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"):
+        for version in [one for one in list_names(node, base, []) if one.startswith("python")]:
+            directory = posixpath.join(base, version, "site-packages")
+            for name in list_names(node, directory, results):
+                if name.endswith(".pth") or name in ("sitecustomize.py", "usercustomize.py"):
+                    yield posixpath.join(directory, name)
 
 
 def _configured_directories(node: Node, results: List[Result]) -> Iterator[str]:

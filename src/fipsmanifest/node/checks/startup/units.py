@@ -33,6 +33,8 @@ _KUBELET = re.compile(
     r"|--kubeconfig[= ](?:/etc/kubernetes/kubelet\.conf|/var/lib/kubelet/)"
     r"|--?c(?:onfig)?[= ]/etc/containerd/config\.toml"
 )
+_BYTE = re.compile(r"\\x([0-9A-Fa-f]{2})")
+_OUTSIDE = re.compile(r"socket|fd")  # standard input from another process
 _NO_DIRECTORY = re.compile(r"/*%")
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 _CONTAINERS = "systemd-nspawn"
@@ -237,7 +239,20 @@ def _read_by(unit: systemd.Unit) -> str:
             found.append(base64.b64decode("".join(entry.value.split())).decode("utf-8", "backslashreplace"))
     for entry in unit.values("StandardInput"):
         found += [". " + entry.value[5:]] if entry.value.startswith("file:") else []
+    for key in ("OpenFile", "LoadCredential", "SetCredential"):
+        for entry in unit.values(key):
+            value = _BYTE.sub(lambda match: chr(int(match.group(1), 16)), entry.value)
+            first, _, second = value.partition(":")
+            found += [". " + (first if key == "OpenFile" else second), second]
+    for directory in re.split(
+        "[:\\s]", unit.environment["PYTHONPATH"].value if "PYTHONPATH" in unit.environment else ""
+    ):
+        found += [". {}/{}customize.py".format(directory, one) for one in ("site", "user")] if directory else []
     return "".join("\n" + one for one in found)
+
+
+def _last(unit: systemd.Unit, key: str) -> str:
+    return unit.values(key)[-1].value
 
 
 def _judge_container(subject: str, text: str, path: str, component: Optional[str]) -> Result:
@@ -269,7 +284,9 @@ def _judge_mentions(
     programs: Programs,
 ) -> Iterator[Result]:
     """Judge a command that is no component's own: it may start an unlisted program, or put one in place of a listed."""
-    runs = is_wrapper(command.program) or script is not None
+    scripts = [one for one in shell.BETWEEN_PATHS.split(" ".join(command.arguments)) if one[:1] == "/"]
+    is_shell = is_wrapper(command.program) or script is not None
+    runs = is_shell or any(programs.script(one) is not None for one in scripts)
     text = "{}\n{}{}".format(assignments(unit), text, _read_by(unit)) if runs else text
     everything = programs.followed("{}\n{}".format(text, script or ""), found.path) if runs else text
     # A path with blanks is one word here alone.
@@ -310,7 +327,12 @@ def _judge_mentions(
     if not replaced:
         yield from changes.judge(subject, everything, command.path, programs, component)
     started = text if script is None else "{}\n{}".format(text, script) if component is not None else ""
-    hidden = shell.hidden_commands(started) if runs and not programs.is_live else []
+    hidden = shell.hidden_commands(started) if is_shell and not programs.is_live else []
+    if is_shell and not programs.is_live:
+        hidden += (
+            ["standard input"] if unit.values("StandardInput") and _OUTSIDE.match(_last(unit, "StandardInput")) else []
+        )
+        hidden += [one.path for one in programs.builds_by_pattern(everything)[:1]]
     if hidden:
         actual = "starts the value of {}".format(", ".join(hidden[:4]))
         yield result(subject, UNKNOWN, None, actual, "wrapped", command.path, _FOLLOW, component=component)
