@@ -449,8 +449,8 @@ def test_no_byte_of_the_modules_code_can_be_changed(data: st.DataObject) -> None
     # Twice: as it is, and with a sum that fits.
     assert judged(changed.data).crypto.evidence["code"] == "native-module-changed"
     summed = judged(changed.summed()).crypto
-    # An instance of a generic function depends on the program's types, so that an unknown one is not a changed one. What
-    # is behind a function up to the next one belongs to it.
+    # An instance of a generic function depends on the program's types, so that an unknown one is not a changed one.
+    # What is behind a function up to the next one belongs to it.
     _, name = max((start, name) for name, (start, _) in sha().functions.items() if start <= address)
     is_instance = "[" in name
     expected = ("other-module", "native-instance-unknown") if is_instance else ("contradicted", summed.evidence["code"])
