@@ -24,8 +24,8 @@ from ..archive.limits import DEFAULT, Budget, size_of
 from ..archive.open import may_describe_images
 from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
+from ..fetch.address import local_path
 from ..fetch.cache import Cache
-from ..fetch.transport import local_path
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, ImageArchive
 from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse

@@ -13,8 +13,8 @@ from functools import partial
 from ..archive import folder, rpmheader, tar
 from ..archive.member import Content
 from ..errors import FipsManifestError, Incomplete, Refused, Several
+from ..fetch.address import local_path, without_query
 from ..fetch.cache import CachedFile
-from ..fetch.transport import local_path, without_query
 from ..model.artifact import Artifact
 from ..model.definition import Definition, RpmFolder
 from . import package_signature

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from ..errors import FipsManifestError, Incomplete, Refused, UsageError
 from ..progress import SILENT, Progress, Task
+from .address import local_path, shown, without_query
 from .cache import BLOCK, Cache, CachedFile, Partial, hash_into
-from .transport import Answer, Limits, Transient, Transport, Unauthorized, header, local_path, shown, without_query
+from .transport import Answer, Limits, Transient, Transport, Unauthorized, header
 
 __all__ = ["Fetched", "Http", "Limits", "Unauthorized"]
 

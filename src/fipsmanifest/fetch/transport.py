@@ -8,22 +8,20 @@ that was asked, and never for one that it redirects to. Cookies are not kept.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import logging
-import netrc
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 from .. import __version__
 from ..archive.paths import shown as shown_name
 from ..errors import Incomplete, Refused, UsageError
+from .address import is_loopback, login_for, same_origin, shown, spell_plus, without_query
 from .retry import retry_after
 from .watchdog import Watchdog, adapter
 
@@ -56,7 +54,6 @@ _MAX_HEADER = 8 << 10
 #: Bytes of an error's body that are read for its reason, characters of that which are shown, and seconds to wait.
 _MAX_REASON = 64 << 10
 _SHOWN_REASON = 200
-_SHOWN_URL = 500
 _REASON_SECONDS = 10.0
 
 
@@ -176,11 +173,6 @@ class Answer:
                 received, mark = 0, now
 
 
-def without_query(url: str) -> str:
-    """Return ``url`` for a log record: short, on one line, and without its query, which may be a signature."""
-    return shown(url.partition("?")[0])
-
-
 class Transport:
     """Requests over pooled connections, one pool per thread."""
 
@@ -226,10 +218,10 @@ class Transport:
         self, url: str, headers: dict[str, str], form: Mapping[str, str] | None
     ) -> tuple[requests.Response, str]:
         asked = url
-        url = _spell_plus(url)
+        url = spell_plus(url)
         for _ in range(self.limits.redirects + 1):
             self._permit(url)
-            response = self._send(url, headers, form, login=_login(url) if same_origin(url, asked) else None)
+            response = self._send(url, headers, form, login=login_for(url) if same_origin(url, asked) else None)
             _check_headers(response, url)
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                 return response, url
@@ -256,7 +248,7 @@ class Transport:
 
         given = any(name.lower() == "authorization" for name in headers)
         # A proxy's loopback is another machine's; None keeps requests from adding the environment's.
-        here = _is_loopback(urlsplit(url).hostname or "")
+        here = is_loopback(urlsplit(url).hostname or "")
         proxies: dict[str, str | None] | None = dict.fromkeys(("http", "https", "all")) if here else None
         try:
             return self._session().request(
@@ -311,7 +303,7 @@ class Transport:
             raise UsageError(f"{shown(url)} is not an address: {error}.", _CHECK) from error
         if credentials:
             raise UsageError(f"The address {shown(url)} has credentials in it.", "Put them into ~/.netrc.")
-        if parts.scheme == "http" and not self._allow_http and not _is_loopback(host):
+        if parts.scheme == "http" and not self._allow_http and not is_loopback(host):
             raise Refused(
                 f"{shown(url)} is not https.", "Use https, or allow plain http with --allow-http.", reason="not-https"
             )
@@ -320,66 +312,6 @@ class Transport:
 
 
 _CHECK = "Check the address, and whether it can be reached from here."
-
-
-def shown(url: str) -> str:
-    """Return an address for a message: without the credentials and signatures that it may carry, short and harmless."""
-    try:
-        parts = urlsplit(url)
-        query = "..." if parts.query else ""
-        url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
-    except ValueError:
-        url = url.rpartition("@")[2]
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in url[:_SHOWN_URL])
-
-
-def local_path(url: str) -> Path | None:
-    """Return the path that ``url`` is or names (``file:``), None for an address of a network."""
-    if url.startswith("file:"):
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
-            raise UsageError(f"{url} names a file of another machine.", "Write file:///path.")
-        return Path(unquote(parts.path))
-    return None if "://" in url else Path(url)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def same_origin(url: str, other: str) -> bool:
-    """Return whether two addresses have the same scheme, host and port."""
-    return urlsplit(url)[:2] == urlsplit(other)[:2]
-
-
-def _spell_plus(url: str) -> str:
-    """Return ``url`` as S3 wants it: there a ``+`` in a path is a space, as in a form, and ``%2B`` is a plus.
-
-    The two are the same path to all other servers (RFC 3986, 2.4). Redirects, which may be signed, stay as they are.
-    """
-    if "+" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=parts.path.replace("+", "%2B")))
-
-
-def _login(url: str) -> tuple[str, str] | None:
-    """Return the user and password that ``.netrc`` has for the host of ``url``.
-
-    Its ``default`` entry, which is for any host at all, is not used; a file that is damaged has none, as in curl.
-    """
-    place = os.environ.get("NETRC")
-    for path in [place] if place else ["~/.netrc", "~/_netrc"]:
-        try:
-            entry = netrc.netrc(str(Path(path).expanduser())).hosts.get(urlsplit(url).hostname or "")
-        except (OSError, RuntimeError, netrc.NetrcParseError, UnicodeDecodeError):
-            continue
-        if entry is not None:
-            return entry[0] or entry[1] or "", entry[2] or ""
-    return None
 
 
 def _check_headers(response: requests.Response, url: str) -> None:

@@ -18,9 +18,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from ..archive.paths import shown
 from ..errors import Incomplete, Refused, UsageError
+from ..fetch.address import same_origin
 from ..fetch.cache import CachedFile
 from ..fetch.http import Fetched, Http, Unauthorized
-from ..fetch.transport import same_origin
 from . import credentials
 from .challenge import parse_challenges
 from .document import INDEXES, MANIFESTS, MAX_DOCUMENT, Descriptor
