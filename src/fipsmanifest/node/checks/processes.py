@@ -14,26 +14,28 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
 from .. import deadline, packages, tree
-from ..formats import elf
 from ..result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Listed, Node, Result, of_component
-from . import builds, claims, container_pods, injected, procfs, views
+from . import claims, container_pods, injected, procfs, views
 from .claims import Claim
 from .container_pods import Pod
 from .images import containers
 from .inventory import MAX_NAME, Inventory, Program, required_daemons
+from .other_builds import (
+    FIND_OUT,
+    ID,
+    MAX_EXAMINED,
+    MAX_PROGRAM,
+    MAX_RUNNING,
+    MAX_SHOWN,
+    UNLISTED,
+    OtherBuilds,
+    list_pids,
+)
 from .running import Running, read_running
 
-ID = "processes"
-
-_MAX_PROGRAM = 4 * 1024 * 1024 * 1024
-_MAX_SHOWN = 20
-_MAX_RUNNING = 5000  # different ones; the kubelet's own limit is 110 pods, and large nodes have some hundreds
-_MAX_EXAMINED = 2000
 _MAX_HASHED = 16 * 1024 * 1024 * 1024
 _SECONDS = 120.0  # for all of them; a node's own programs take 1 or 2
 _RESTART = "Restart the program, so that the installed file runs."
-_FIND_OUT = "Find out who started it, and install the release's packages again."
-_UNLISTED = "Find out who started it and stop it; start the program that the manifest lists in its place."
 _OF_HOST = ("kubelet", "containerd")  # with the shims
 _UNMOUNT = "Unmount it, find out who put it there, and run this again: it hides what the kernel says."
 _HOST_PIDS = "Run it in the host's PID namespace (hostPID: true in a pod, --pid=host)."
@@ -83,8 +85,7 @@ class _Check:
         """Not empty once the time is over, and the rest is not reported."""
         self._running: Dict[Running, List[int]] = {}
         self._hidden = self._beyond = self._hashed = 0
-        self._others: Dict[Tuple[int, int], List[int]] = {}
-        """File of each program that has neither a name nor a claim of a component's -> the processes that run it."""
+        self._others = OtherBuilds(node, manifests, self._inventory)
         self._seen: Set[Tuple[str, str]] = set()
         """Names, as far as comm holds them, and digests of the programs that passed, outside of workloads."""
 
@@ -96,7 +97,7 @@ class _Check:
             if self.is_late:
                 return
             self.results += self._compare(running, self._running[running])
-        self.results += self._other_builds()
+        self.results += self._others.results(self.is_late)
         for claim in unowned:
             component = self._inventory.component_of(claim.component)
             evidence = of_component({"code": "owner", "claims": [claim.shown]}, component)
@@ -110,7 +111,7 @@ class _Check:
         if self._beyond:
             advice = "Find out what starts so many copies of the components' programs."
             actual = "more than {} different ones run; {} processes were not compared"
-            actual = actual.format(_MAX_RUNNING, self._beyond)
+            actual = actual.format(MAX_RUNNING, self._beyond)
             self.results.append(Result(ID, "beyond", UNKNOWN, None, actual, {"count": self._beyond}, advice))
         if not self.results:
             advice = _START if procfs.sees_all() else _HOST_PIDS
@@ -134,8 +135,10 @@ class _Check:
             try:
                 one = read_running(pid, self._inventory, groups[pid], own.get(pid), mine)
                 if one is None:
-                    self._note_other(pid, own.get(pid))
-                elif one in self._running or len(self._running) < _MAX_RUNNING:
+                    pod = own.get(pid)
+                    if pod is None or not pod.is_workload:
+                        self._beyond += not self._others.note(pid)
+                elif one in self._running or len(self._running) < MAX_RUNNING:
                     self._running.setdefault(one, []).append(pid)
                 else:
                     self._beyond += 1
@@ -144,68 +147,6 @@ class _Check:
                 denied = error.errno in (errno.EACCES, errno.EPERM)
                 self._hidden += denied and bool(mine or procfs.comm(pid) in self._inventory.by_comm)
         return found.unowned
-
-    def _note_other(self, pid: int, pod: Optional[Pod]) -> None:
-        if pod is None or not pod.is_workload:
-            status = os.stat(procfs.link(pid))
-            file = (status.st_dev, status.st_ino)
-            if file in self._others or len(self._others) < _MAX_RUNNING:
-                self._others.setdefault(file, []).append(pid)
-            else:
-                self._beyond += 1
-
-    def _other_builds(self) -> List[Result]:
-        """Judge the programs that nothing but their build info tells from any other one."""
-        known = builds.Builds(self._manifests)
-        found: List[Result] = []
-        examined = set(self._others)
-        for pids in self._others.values():
-            if self.is_late:
-                break
-            try:
-                path = os.readlink(procfs.link(pids[0]))
-            except OSError:
-                continue  # It has ended.
-            is_loader = self._other_build(known, pids[0], path, procfs.link(pids[0]), found)
-            # What a loader starts is among what it has mapped, and it is not the loader.
-            for pid in pids[:_MAX_EXAMINED] if is_loader else ():
-                for code in injected.code_files(pid):
-                    if not code.place:
-                        found.append(_unreadable_code(pid, code.path))
-                    elif code.file not in examined:
-                        examined.add(code.file)
-                        self._other_build(known, pid, code.path, code.place, found)
-        return found
-
-    def _other_build(self, known: builds.Builds, pid: int, path: str, place: str, found: List[Result]) -> bool:
-        """Add a result where a file of a process is another build; return whether the kernel starts it as a loader.
-
-        ``path`` is what the kernel shows of it, and ``place`` where it is opened.
-        """
-        subject = visible("{} ({})".format(path, _shown([pid])), 300)
-        try:
-            descriptor = tree.open_file(os.fsencode(place), follow=True)
-        except (OSError, tree.NotRegular):
-            return False  # It has ended.
-        evidence = {"code": "other-build", "pids": [pid]}
-        is_loader = False
-        try:
-            kinds = elf.segments(descriptor)
-            is_loader = bool(kinds) and elf.INTERPRETER not in kinds
-            component = known.of(descriptor)
-            digest = component and self._node.digests.of(os.fsencode(place), _MAX_PROGRAM, follow=True).sha256
-            if component and digest not in self._inventory.sizes:
-                actual = "sha256:{}, another build of {}".format(digest, component)
-                seen = Result(ID, subject, FAIL, "a listed program", visible(actual, 400), {}, _UNLISTED)
-                found.append(seen._replace(evidence=of_component(evidence, component)))
-        except builds.TooLarge as error:
-            evidence["code"] = "too-large"
-            found.append(Result(ID, subject, UNKNOWN, None, str(error), evidence, _FIND_OUT))
-        except (OSError, tree.NotRegular, tree.Unstable) as error:
-            found.append(Result(ID, subject, UNKNOWN, None, visible(str(error)), evidence, "Run it again."))
-        finally:
-            os.close(descriptor)
-        return is_loader
 
     def _program(self, running: Running) -> Optional[Program]:
         found = self._inventory.by_comm if running.renamed else self._inventory.programs
@@ -226,7 +167,7 @@ class _Check:
         component = program.component if program else None
         if running.claims:
             component = self._inventory.component_of(running.claims[0].component)
-        told = {"pids": list(pids[:_MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
+        told = {"pids": list(pids[:MAX_SHOWN]), "count": len(pids), "deleted": running.deleted}
         evidence = of_component(told, component)
         pod = running.uid if running.pod is None else running.pod.uid or running.uid
         for name, value in (("container", running.container), ("pod", pod)):
@@ -241,7 +182,7 @@ class _Check:
     def _compare(self, running: Running, pids: Sequence[int]) -> List[Result]:
         """Judge a running program; nothing where all of its processes have ended meanwhile."""
         program = self._program(running)
-        subject = visible("{} ({})".format(running.path, _shown(pids)), 300)
+        subject = visible("{} ({})".format(running.path, list_pids(pids)), 300)
         evidence = self._describe(running, pids, program)
         if running.is_workload:
             del evidence["component"]
@@ -289,12 +230,12 @@ class _Check:
                     continue
                 if not stat.S_ISREG(status.st_mode):
                     raise tree.NotRegular(tree.kind(status.st_mode))
-                if status.st_size > _MAX_PROGRAM or not self._inventory.may_have(status.st_size, wanted):
+                if status.st_size > MAX_PROGRAM or not self._inventory.may_have(status.st_size, wanted):
                     return tree.Digest("", status.st_size)
                 if self._hashed + status.st_size > _MAX_HASHED and not running.claims:
                     raise tree.Unstable("too much to compare: {} bytes were read".format(self._hashed))
                 self._hashed += status.st_size
-                return self._node.digests.of(link.encode("ascii"), _MAX_PROGRAM, follow=True)
+                return self._node.digests.of(link.encode("ascii"), MAX_PROGRAM, follow=True)
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ESRCH):
                     raise
@@ -312,19 +253,19 @@ class _Check:
             was = "a listed file" if digest in self._inventory.sizes else "an unlisted file"
             actual = "{} ({}), replaced on disk since it was started".format(seen.actual, was)
             # Where nothing listed is installed, a restart runs nothing better.
-            advice = _RESTART if digest in self._inventory.sizes or (listed_path and not denied) else _UNLISTED
+            advice = _RESTART if digest in self._inventory.sizes or (listed_path and not denied) else UNLISTED
             return seen._replace(expected="the installed file", actual=actual, evidence=evidence, advice=advice)
         if running.script and not is_listed:
             evidence["code"] = "script"
             actual = "an interpreter or a loader, which runs a file of that name"
-            return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=_FIND_OUT)
+            return seen._replace(status=UNKNOWN, actual=actual, evidence=evidence, advice=FIND_OUT)
         if denied:
             return self._deny(denied, seen._replace(evidence=evidence))
         is_certain = any(claim.kind != claims.OPTION for claim in running.claims)
         if program is not None and not is_listed and not is_certain:
             evidence["code"] = "digest" if listed_path else "outside"
             contained = running.container is not None and program.references
-            advice = containers.advice_for(sorted(program.references)) if contained else _FIND_OUT
+            advice = containers.advice_for(sorted(program.references)) if contained else FIND_OUT
             return seen._replace(evidence=evidence, advice=advice)
         if program is not None and is_listed:
             evidence["manifest"] = program.digests[digest]
@@ -344,7 +285,7 @@ class _Check:
         component = self._inventory.component_of(claim.component)
         listed = self._inventory.components.get(component)
         references = sorted(listed.references) if listed else []
-        advice = _UNLISTED
+        advice = UNLISTED
         if claim.kind == claims.POD and references:
             advice = "Let the pod run the program of {}, without another command or a volume over it.".format(
                 visible(" or ".join(references), 200)
@@ -361,7 +302,7 @@ class _Check:
         is_daemon = running.container is None and any(one.startswith(_OF_HOST) for one in names)
         problems: List[injected.Problem] = []
         by_name: Set[str] = set()
-        for pid in pids[:_MAX_EXAMINED]:
+        for pid in pids[:MAX_EXAMINED]:
             try:
                 problems = injected.look(
                     self._node, pid, running.container is not None, self._inventory, self._packages
@@ -386,12 +327,12 @@ class _Check:
                 evidence["pid"] = pid
                 break
         if by_name:
-            evidence.update(libraries=injected.BY_NAME, library_paths=sorted(by_name)[:_MAX_SHOWN])
+            evidence.update(libraries=injected.BY_NAME, library_paths=sorted(by_name)[:MAX_SHOWN])
         if not problems:
             return seen._replace(evidence=evidence)
         status = FAIL if any(one.status == FAIL for one in problems) else UNKNOWN
         first = next(one for one in problems if one.status == status)
-        evidence.update(code=first.code, problems=[one.detail for one in problems[:_MAX_SHOWN]])
+        evidence.update(code=first.code, problems=[one.detail for one in problems[:MAX_SHOWN]])
         advice = "Find out who put it there, remove it, and restart the program."
         if first.code == "mappings":
             advice = "Run it as root, in a container with the capability SYS_PTRACE."
@@ -434,21 +375,7 @@ def _strangers(contained: Dict[int, Optional[str]], known: Dict[str, Optional[Po
     pids = sorted(pid for pid, container in contained.items() if container not in known)
     if not pids:
         return []
-    evidence = {"code": "pod-unknown", "pids": pids[:_MAX_SHOWN], "count": len(pids)}
+    evidence = {"code": "pod-unknown", "pids": pids[:MAX_SHOWN], "count": len(pids)}
     actual = "{} processes in pods' containers that containerd's database does not have".format(len(pids))
     advice = "Find out what started them; if the database cannot be read, run it as root, and again."
     return [Result(ID, "containers", UNKNOWN, "containers that containerd knows", actual, evidence, advice)]
-
-
-def _unreadable_code(pid: int, path: str) -> Result:
-    """Return the result of code that a loader may have started, and that cannot be opened."""
-    subject = visible("{} ({})".format(path, _shown([pid])), 300)
-    actual = "mapped by a loader, and cannot be found at its path"
-    evidence = {"code": "other-build", "pids": [pid]}
-    return Result(ID, subject, UNKNOWN, "a file that can be read", actual, evidence, _FIND_OUT)
-
-
-def _shown(pids: Sequence[int]) -> str:
-    shown = ", ".join(str(pid) for pid in pids[:_MAX_SHOWN])
-    more = " and {} more".format(len(pids) - _MAX_SHOWN) if len(pids) > _MAX_SHOWN else ""
-    return "pid {}{}".format(shown, more)
