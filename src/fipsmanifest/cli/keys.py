@@ -14,7 +14,9 @@ from ..errors import UsageError
 from ..node.version import tool_version
 from ..sign import cosign as cosign_keys
 from ..sign import keys as directory
+from ..sign.cosign import PublicKey
 from ..sign.gpg import home, passphrase_from_environment
+from ..sign.keys import NewKeys
 from ..sign.listing import KeyInfo, list_keys
 from ..state import durable
 from ..trust.store import TRUST_FILE, TrustedKey, load_trust
@@ -136,6 +138,11 @@ def init(
             }
         )
         return
+    _print_made(made, backup, cosign, public, keys)
+
+
+def _print_made(made: NewKeys, backup: Path | None, cosign: Path | None, public: PublicKey | None, keys: Path) -> None:
+    """Print what was made, and what is left to do."""
     output.write(f"fingerprint   {made.fingerprint}")
     output.write(f"manifest key  {made.manifest_key}")
     output.write(f"tool key      {made.tool_key}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -57,37 +58,45 @@ def list_(modules: options.Modules = None, references: options.References = None
     table = certificates.load(modules, references)
     today = datetime.now(UTC).date()
     if json:
-        listed: list[dict[str, Any]] = [
-            {
-                "id": row.id,
-                "name": row.name,
-                "commit": row.commit,
-                "tag": row.tag,
-                "architecture": row.architecture,
-                "text_length": row.text_length,
-                "algorithm": row.algorithm,
-                "digest": row.digest.hex(),
-                "digest_offset": row.digest_offset,
-                "head": row.head.hex(),
-                "entry_points": dict(row.entry_points),
-                "row": row.row,
-                "claimed_by": row.claimed_by or None,
-                "seen_in": list(row.seen_in),
-                "certificates": [_certificate(item, today) for item in row.certificates],
-            }
-            for row in table.rows
-        ]
-        output.write_json(
-            {
-                "schema": "fipsmanifest/modules/v1",
-                "day": today.isoformat(),
-                "table": _table(table),
-                "modules": listed,
-                "native": [_native(row, table, today) for row in table.native],
-                "certificates": [_certificate(item, today) for item in table.certificates],
-            }
-        )
-        return
+        output.write_json(_document(table, today))
+    else:
+        _print(table, today)
+
+
+def _document(table: Table, today: date) -> dict[str, Any]:
+    """Return the JSON document of `list_`."""
+    listed: list[dict[str, Any]] = [
+        {
+            "id": row.id,
+            "name": row.name,
+            "commit": row.commit,
+            "tag": row.tag,
+            "architecture": row.architecture,
+            "text_length": row.text_length,
+            "algorithm": row.algorithm,
+            "digest": row.digest.hex(),
+            "digest_offset": row.digest_offset,
+            "head": row.head.hex(),
+            "entry_points": dict(row.entry_points),
+            "row": row.row,
+            "claimed_by": row.claimed_by or None,
+            "seen_in": list(row.seen_in),
+            "certificates": [_certificate(item, today) for item in row.certificates],
+        }
+        for row in table.rows
+    ]
+    return {
+        "schema": "fipsmanifest/modules/v1",
+        "day": today.isoformat(),
+        "table": _table(table),
+        "modules": listed,
+        "native": [_native(row, table, today) for row in table.native],
+        "certificates": [_certificate(item, today) for item in table.certificates],
+    }
+
+
+def _print(table: Table, today: date) -> None:
+    """Print the modules, then the native ones, then the certificates."""
     output.table(
         _ROWS,
         [
@@ -95,7 +104,7 @@ def list_(modules: options.Modules = None, references: options.References = None
                 row.id,
                 row.architecture,
                 row.digest.hex()[:16],
-                ", ".join(f"{item.number} ({item.standard}, {item.status(today)})" for item in row.certificates)
+                _listed(row.certificates, today)
                 or (f"none; claimed by {row.claimed_by}" if row.claimed_by else "none known"),
                 ", ".join(row.seen_in),
             ]
@@ -109,7 +118,7 @@ def list_(modules: options.Modules = None, references: options.References = None
             [
                 row.version,
                 row.source[:16],
-                ", ".join(f"{item.number} ({item.standard}, {item.status(today)})" for item in row.certificates)
+                _listed(row.certificates, today)
                 or (IN_PROCESS if row.validation == "in-process" else "no certificate"),
                 ", ".join(sorted({origin.go for origin in _origins(row, table)})) or "none",
             ]
@@ -137,6 +146,10 @@ def list_(modules: options.Modules = None, references: options.References = None
     output.write(_about(table))
     output.write("That a module is recognised is evidence, not a certification.")
     output.write(table.on_140_2(today))
+
+
+def _listed(found: Iterable[Certificate], today: date) -> str:
+    return ", ".join(f"{item.number} ({item.standard}, {item.status(today)})" for item in found)
 
 
 def _table(table: Table) -> dict[str, Any]:

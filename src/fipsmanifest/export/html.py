@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from ..inspect.descriptions import VERDICTS
 from ..model.finding import IN_PROCESS, Verdict
@@ -85,6 +86,15 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
         folded = status in ("pass", "not-applicable")
         if rows:
             body.append(parts.table_section(headings[status], heads, rows, folded=folded))
+    body += [*_components_of(report), *_certificates_of(report), *_manifests_of(report)]
+    if report.warnings:
+        body.append(parts.section("Notes", parts.items(report.warnings)))
+    body.append(parts.section("What the words mean", parts.definitions(_STATUSES)))
+    verdict = report.verdict if good or report.verdict != "valid" else "valid, but the report is not complete"
+    return f"Node {name}", Badge(f"{verdict} ({report.scope})", kind), body
+
+
+def _components_of(report: NodeReport) -> Iterator[str]:
     if report.components:
         heads = ("Component", "Status", "Verdict", "Required", "Modules")
         components = [
@@ -97,7 +107,10 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
             ]
             for item in report.components
         ]
-        body.append(parts.table_section("Components", heads, components))
+        yield parts.table_section("Components", heads, components)
+
+
+def _certificates_of(report: NodeReport) -> Iterator[str]:
     certificates = [
         [
             text(module.name or module.id),
@@ -112,7 +125,10 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
     ]
     if certificates:
         heads = ("Module", "Certificate", "Holder", "Status when checked", "Historical since")
-        body.append(parts.table_section("Modules and certificates", heads, _distinct(certificates)))
+        yield parts.table_section("Modules and certificates", heads, _distinct(certificates))
+
+
+def _manifests_of(report: NodeReport) -> Iterator[str]:
     listed = [
         [
             text(one.file),
@@ -123,12 +139,7 @@ def _node(report: NodeReport) -> tuple[str, Badge, list[str]]:
         for one in report.manifests
     ]
     if listed:
-        body.append(parts.table_section("Manifests", ("File", "Release", "Signed", "By key"), listed))
-    if report.warnings:
-        body.append(parts.section("Notes", parts.items(report.warnings)))
-    body.append(parts.section("What the words mean", parts.definitions(_STATUSES)))
-    verdict = report.verdict if good or report.verdict != "valid" else "valid, but the report is not complete"
-    return f"Node {name}", Badge(f"{verdict} ({report.scope})", kind), body
+        yield parts.table_section("Manifests", ("File", "Release", "Signed", "By key"), listed)
 
 
 def _cluster(cluster: ClusterDocument) -> tuple[str, Badge, list[str]]:
