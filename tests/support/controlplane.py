@@ -48,6 +48,8 @@ class ControlPlane:
     """etcd's port for clients."""
     options: Sequence[str] = ()
     """More options of the API server."""
+    program: Path = KUBERNETES / "kube-apiserver"
+    """The API server."""
     admin: str = field(default_factory=lambda: secrets.token_hex(16))
     """The token of an administrator."""
     stranger: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -124,7 +126,7 @@ class ControlPlane:
             (self.folder / "audit.yaml").write_text(_AUDIT)
         self._start(
             "kube-apiserver",
-            KUBERNETES / "kube-apiserver",
+            self.program,
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
@@ -174,12 +176,14 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def running(folder: Path, options: Sequence[str] = ()) -> Iterator[ControlPlane]:
+def running(
+    folder: Path, options: Sequence[str] = (), program: Path = KUBERNETES / "kube-apiserver"
+) -> Iterator[ControlPlane]:
     """Run a control plane, and end it."""
-    assert (KUBERNETES / "kube-apiserver").exists(), "scripts/kubernetes builds Kubernetes"
+    assert program.exists(), "scripts/kubernetes builds Kubernetes"
     assert ETCD.exists(), "scripts/debian-programs unpacks etcd"
     port, etcd_port = free_ports(2)
-    plane = ControlPlane(folder, port, etcd_port, options)
+    plane = ControlPlane(folder, port, etcd_port, options, program)
     try:
         plane.start_etcd()
         plane.start_apiserver()
