@@ -17,6 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.support import packages, programs
+from tests.support.forge import PYENV
 
 TOP = Path(__file__).parents[2]
 ACTION = TOP / "action.yml"
@@ -258,3 +259,42 @@ def _steps(text: str) -> list[tuple[str, str]]:
     """Return a Containerfile's instructions, each with its arguments."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ")
     return [(line.split()[0], line.partition(" ")[2].strip()) for line in lines.splitlines() if line.strip()]
+
+
+#: Each has a classifier, and is tried every night.
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def test_the_package_names_the_pythons_that_are_tried() -> None:
+    named = re.findall(r"Programming Language :: Python :: (3\.\d+)", (TOP / "pyproject.toml").read_text())
+    assert tuple(named) == PYTHONS
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_package_works_with_each_python_that_it_names(version: str, wheel: Path, tmp_path: Path) -> None:
+    found = [*PYENV.glob(f"{version}.*/bin/python"), *map(Path, filter(None, [shutil.which(f"python{version}")]))]
+    assert found, f"there is no Python {version} here"
+    subprocess.run([found[0], "-m", "venv", tmp_path / "venv"], check=True, timeout=120)
+    programs_of = tmp_path / "venv/bin"
+    install = [str(programs_of / "python"), "-m", "pip", "--quiet", "install", "--no-deps"]
+    pinned = ["--require-hashes", "--requirement", str(TOP / "requirements/release.txt")]
+    for what in (pinned, [str(wheel)]):
+        subprocess.run([*install, *what], check=True, capture_output=True, timeout=600)
+    shutil.copy(programs.boring(), tmp_path / "kubelet")
+    shutil.copytree(TOP / "releases", tmp_path / "releases")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONWARNINGS": "error"}
+
+    def run(*words: str) -> str:
+        command = [str(programs_of / "fipsmanifest"), *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+    with tarfile.open(tmp_path / "layer.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "kubelet", "usr/bin/kubelet")
+    (tmp_path / "found.json").write_text(run("inspect", "--require", "proven", "--json", "kubelet", "layer.tar.gz"))
+    for name in ("cyclonedx", "html", "in-toto", "junit", "prometheus", "sarif"):
+        assert run("export", name, "found.json")
+    assert "no problems" in run("definitions", "lint")
+    assert '"title"' in run("schema", "--definition")
