@@ -100,9 +100,11 @@ class Chromium:
             raise RuntimeError(str(result["exceptionDetails"])[:2000])
         return result["result"].get("value")
 
-    def screenshot(self, path: Path) -> None:
-        """Keep a picture of the whole page."""
-        made = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def screenshot(self, path: Path, *, height: int | None = None) -> None:
+        """Keep a picture of the whole page, or of its first ``height`` pixels."""
+        width = self.evaluate("window.innerWidth")
+        clip = {} if height is None else {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}}
+        made = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
         path.write_bytes(base64.b64decode(made["data"]))
 
     def _take(self, event: dict[str, Any]) -> None:
