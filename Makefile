@@ -15,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 JOBS ?= $(shell expr $$(nproc) + 1)
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
-.PHONY: help demo test lint format docs man bench cluster corpus fuzz mutants references requirements clean
+.PHONY: help demo test lint format docs man bench overhead cluster corpus fuzz mutants references requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,12 @@ man: $(VENV)/.test ## write the man pages into man/
 bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to the benchmarks)
 	@scripts/system-packages test
 	$(BIN)/python -m benchmarks $(ARGS)
+
+overhead: $(VENV)/.test ## measure what a validated module costs, as the documentation has it (ARGS='--rounds 5')
+	@scripts/system-packages test
+	@scripts/toolchains
+	@scripts/debian-programs
+	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 # Five minutes for the readers, then the property tests. Another SEED tries other inputs, the same one the same again.
 SEED ?= 1

@@ -104,7 +104,7 @@ def control_plane(seconds: float, rounds: int) -> Iterator[str]:
         for name, path in API_SERVERS.items():
             with tempfile.TemporaryDirectory(prefix="fm") as folder:
                 found[name].append(_loaded(Path(folder), path, seconds))
-    yield f"| processor time under load, % of one core ({rounds} rounds of {seconds:.0f} s) | plain | goboring | ratio |"
+    yield f"| % of one core, median of {rounds} rounds of {seconds:.0f} s | plain | goboring | ratio |"
     yield "|---|---:|---:|---:|"
     for number, title in enumerate(("kube-apiserver", "etcd (plain in both)")):
         plain, boring = (statistics.median(one[number] for one in found[name]) for name in ("plain", "goboring"))

@@ -12,7 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from scripts import reference
+from benchmarks import overhead
+from scripts import reference, screenshots
 
 from fipsmanifest.cli.verbs import VERBS
 from fipsmanifest.model.explanations import REASONS
@@ -154,3 +155,42 @@ def test_the_tutorial_works_in_an_empty_directory_with_the_wheel(wheel: Path, tm
     assert "VALID  manifest-rhel8.json.asc" in valid
     assert "/usr/bin/kubelet [files]" in invalid
     assert said.rstrip().endswith("exit code 1")
+
+
+def test_the_pictures_are_small_and_each_has_a_description() -> None:
+    pictures = sorted((TOP / "docs/images").iterdir())
+    used = {
+        found[1]: found[0]
+        for page in (TOP / "docs").glob("*.md")
+        for found in re.findall(r"!\[([^\]]+)\]\(images/([^)]+)\)", page.read_text())
+    }
+
+    assert sum(path.stat().st_size for path in pictures) <= screenshots.MOST
+    assert set(used) == {path.name for path in pictures}
+    assert all(len(words) > 40 for words in used.values())
+    # A reader's browser would ask another server for a font.
+    assert "@font-face" not in (TOP / "docs/images/terminal.svg").read_text()
+
+
+def test_the_table_of_the_overhead_compares_with_the_plain_build_of_the_same_go() -> None:
+    figures = {
+        name: dict.fromkeys(overhead.ROWS, value)
+        for name, value in (
+            ("Go 1 plain", 10.0),
+            ("Go 1 goboring", 25.0),
+            ("Go 2 plain", 1000.0),
+            ("Go 2 native", 500.0),
+        )
+    }
+    lines = list(overhead.table(figures))
+
+    assert lines[0] == "| nanoseconds of processor time | Go 1 plain | Go 1 goboring | Go 2 plain | Go 2 native |"
+    assert lines[2] == "| AES-128, one block | 10.0 | 25.0 (2.50 x) | 1,000 | 500 (0.50 x) |"
+    assert len(lines) == 2 + len(overhead.ROWS)
+
+
+def test_a_control_plane_that_cannot_be_measured_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(overhead, "API_SERVERS", {"plain": tmp_path / "none", "goboring": TOP / "README.md"})
+
+    (line,) = overhead.control_plane(60, 2)
+    assert "NOT measured" in line and "no plain kube-apiserver" in line
