@@ -22,6 +22,7 @@ from .consumer import (
     require_unexpired,
     tool_signer,
 )
+from .describe import describe
 from .page import is_ours, render
 from .pointers import manifest_pointers, tool_pointers, tool_pointers_behind
 from .request import ManifestToPublish, PublishRequest, ToolToPublish
@@ -122,7 +123,7 @@ def make_plan(request: PublishRequest, there: Snapshot, consumer: Consumer, now:
         if file.kind is Kind.CREATE:
             _require_tool(manifest, signed, tools)
             before = _before(manifest, there, consumer)
-            manifests.append(index.describe(manifest.key, manifest.id.name, manifest.signed, signed, before))
+            manifests.append(describe(manifest.key, manifest.id.name, manifest.signed, signed, before))
         asked[layout.pointer(manifest.id.release)] = (manifest, file)
         signable.append((file, manifest.sigstore))
     signed_too = list(_bundle_files(signable, there, consumer))
@@ -254,7 +255,7 @@ def _manifest_file(manifest: ManifestToPublish, signed: StoredManifest, there: S
         if newest > manifest.id.serial:
             sentence = f"Serial {newest} of {manifest.key} is published already; a new one must be higher."
             return Action(Kind.CONFLICT, manifest.key, Step.MANIFESTS, manifest.signed, None, sentence)
-        record = index.describe(manifest.key, manifest.id.name, manifest.signed, signed, None)
+        record = describe(manifest.key, manifest.id.name, manifest.signed, signed, None)
         detail = f"{len(manifest.signed)} bytes"
         create = Action(Kind.CREATE, manifest.key, Step.MANIFESTS, manifest.signed, None, detail)
         return _unless_spent(create, record, there)

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from ..errors import NotTrusted
 from ..model.identity import ManifestId
-from . import index, layout
+from . import layout
 from .bucket import Stored
 from .consumer import Consumer, StoredManifest, read_manifest
+from .describe import describe
 from .index import PublishedManifest
 
 #: More threads than cores, since small remote objects are limited by latency.
@@ -84,7 +85,7 @@ class Recorder:
                 if last is not None and document is None:
                     before = self._verified(last.key)
                     document = before.signed if before else None
-                last = index.describe(key, manifests[key].name, found.data, found.signed, document)
+                last = describe(key, manifests[key].name, found.data, found.signed, document)
                 document = found.signed
             yield last
 
