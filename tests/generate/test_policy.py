@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fipsmanifest.generate.policy import Subject, judge
+from fipsmanifest.generate.policy import Subject, judge, judge_packed
+from fipsmanifest.inspect.packed import PackedFile
 from fipsmanifest.model.definition import Component
 from fipsmanifest.model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, ModuleFamily, Verdict
 
@@ -196,3 +197,17 @@ def test_what_a_definition_forbids_beside_the_module_is_refused(
         assert "crypto/md5 beside the module is forbidden" in sentence
     assert judge(own, "x86_64", subjects, forbidden=("crypto/des",)).refusals == ()
     assert judge(own, "x86_64", subjects).refusals == ()
+
+
+# Every packed program needs an exception, also a proven one; that said nothing of its module.
+@pytest.mark.parametrize(("families", "passes"), [(("boringcrypto",), False), (("boringcrypto", "go-native"), True)])
+def test_an_exception_for_a_packed_program_accepts_no_other_module(
+    families: tuple[ModuleFamily, ...], passes: bool
+) -> None:
+    exception = {"path": "/bin/x", "container": "/opt/a.tar", "verdict": "proven", "reason": "r"}
+    module = DetectedModule("go-native-v1.0.0-x86_64", "Go", "sha256-source", "a" * 64, "x86_64", "shipped")
+    finding = replace(PROVEN.finding, path="/bin/x", crypto=CryptoFacts(Verdict.PROVEN, module, {"code": "y"}))
+    own, packed = component("proven", exceptions=[exception]), PackedFile("/opt/a.tar", "", "/bin/x", finding, None)
+    refusal = judge_packed(own, "x86_64", "pkg", packed, families)
+    assert (refusal is None) is passes
+    assert passes or "the module has to be boringcrypto, not go-native" in str(refusal)

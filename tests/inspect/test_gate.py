@@ -280,6 +280,11 @@ def test_the_gate_accepts_the_modules_and_the_standard_that_are_named(
     decision = gate.decide()
     assert (not decision.refusals) is passes
     assert decision.proven == passes
+    # An exception for what is forbidden beside the module accepted another module as well.
+    gate = Gate((excuse("x", "proven"),), replace(requirement, forbidden=("crypto/md5",)))
+    crypto = CryptoFacts(Verdict.PROVEN, module, {"code": "y", "beside_module": ["crypto/md5"]})
+    gate.add(LocatedFinding(None, None, replace(found, crypto=crypto)))
+    assert (not gate.decide().refusals) is passes
 
 
 #: Packages that a program has beside its module, as the evidence lists them.

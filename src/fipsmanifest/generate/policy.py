@@ -136,10 +136,10 @@ def _advise(crypto: CryptoFacts | None, violation: Violation, otherwise: str | N
         return advise(crypto)
     if violation.kind == "forbidden":
         return _WITHOUT_FORBIDDEN
-    if otherwise is not None:
-        return otherwise
     if crypto is not None and crypto.verdict == Verdict.PROVEN and violation.kind == "requirement":
         return _ANOTHER_MODULE
+    if otherwise is not None:
+        return otherwise
     return ADVICE.get(str(crypto.evidence.get("code")), _GO_WITHOUT_PROOF) if crypto else _GO_WITHOUT_PROOF
 
 

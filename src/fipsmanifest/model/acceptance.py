@@ -161,7 +161,8 @@ def find_violation(
     """Return why an ELF file is refused; None where it may pass.
 
     ``crypto`` is None for a file without a verdict, ``exception`` is the one that names the file. What an exception
-    names must have exactly the verdict that it expects.
+    names must have exactly the verdict that it expects. One that expects ``proven`` accepts what is forbidden beside
+    the module, or a program that is packed, but not another module: which ones are accepted is required of all.
     """
     reason = reason_not_acceptable(crypto)
     if reason is not None:
@@ -169,6 +170,8 @@ def find_violation(
     if exception is not None:
         if crypto is None or crypto.verdict != exception.verdict:
             return Violation("exception", f"the exception for {exception.path} expects '{exception.verdict}'")
+        if crypto.verdict == Verdict.PROVEN and not requirement.is_met(crypto):
+            return Violation("requirement", requirement.rule_for(crypto))
         return None
     if not requirement.is_met(crypto):
         return Violation("requirement", requirement.rule_for(crypto))
