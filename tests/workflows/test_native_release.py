@@ -16,6 +16,12 @@ import pytest
 from examples.upstream import World, goprograms, node_root
 from examples.upstream.builds import BORING, NATIVE, NATIVE_MODE_OFF, PLAIN, Build
 
+from fipsmanifest.errors import Refused
+from fipsmanifest.generate.tool import build_tool
+from fipsmanifest.model.definition_file import load
+from fipsmanifest.model.manifest import canonical
+from fipsmanifest.state.workspace import Workspace
+from fipsmanifest.workflows import stages
 from tests.node.test_services import certificate, go_server
 from tests.support import command, programs
 
@@ -92,6 +98,39 @@ class TestTheExample:
         # Certificate 5247 is for v1.0.0 (FIPS 140-3, 2026-04-27).
         (module,) = document["modules"].values()
         assert [(one["number"], one["standard"]) for one in module["certificates"]] == [(5247, "FIPS 140-3")]
+
+    def test_what_was_generated_is_signed_without_its_artifacts(self, released: Site) -> None:
+        work = stages.Site(Workspace(released.folder / "work"), released.keys)
+        rule = stages.LockRule(released.folder / "lock.json", write=False)
+        generated = stages.generated(load(EXAMPLE), work, rule, build_tool(released.keys))
+        assert generated == (released.folder / "work/v1.34.2/rhel9/manifest-rhel9.json").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("certificates", [{"number": 4735, "standard": "FIPS 140-2"}]),
+            ("digest", "0" * 64),
+            ("row", "local"),
+            ("name", "Go Cryptographic Module v1.26.0"),
+        ],
+    )
+    def test_a_native_module_that_the_table_does_not_have_so_is_not_signed(
+        self, released: Site, key: str, value: object
+    ) -> None:
+        path = released.folder / "work/v1.34.2/rhel9/manifest-rhel9.json"
+        before = path.read_bytes()
+        document = json.loads(before)
+        (module,) = document["modules"].values()
+        assert module[key] != value
+        module[key] = value
+        path.write_bytes(canonical(document))
+        work = stages.Site(Workspace(released.folder / "work"), released.keys)
+        try:
+            with pytest.raises(Refused):
+                rule = stages.LockRule(released.folder / "lock.json", write=False)
+                stages.generated(load(EXAMPLE), work, rule, build_tool(released.keys))
+        finally:
+            path.write_bytes(before)
 
     def test_a_node_that_it_is_installed_on_is_valid_and_a_changed_byte_is_found(
         self, released: Site, node: Path

@@ -11,11 +11,11 @@ from typing import Any
 
 from ..errors import Refused
 from ..inspect.artifacts import InspectedArtifact
-from ..inspect.table import Table
+from ..inspect.table import Row, Table
 from ..model import manifest
 from ..model.artifact import Artifact
 from ..model.definition import Definition
-from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, Finding, GoFacts, native_module
 from .assemble import ANY, Describe, assemble
 from .modules import describer
 
@@ -117,15 +117,23 @@ def _describer(document: manifest.Manifest, table: Table) -> Describe:
     describe = describer(table)
 
     def described(seen: DetectedModule) -> manifest.Module:
-        row = table.row(seen.id)
-        if seen.row == "shipped" and (row is None or _identity(row) != _identity(seen)):
+        known = table.row(seen.id) or _native(seen, table)
+        if (seen.row == "shipped" or isinstance(known, DetectedModule)) and (
+            known is None or _identity(known) != _identity(seen)
+        ):
             raise Refused(f"{seen.id} is not a module of the table as it is described.", "Generate it again.")
         module = describe(seen)
-        if seen.row != "local" or row is not None:
+        if seen.row != "local" or isinstance(known, Row):
             return module
         return module.model_copy(update={"claimed_by": document.modules[seen.id].claimed_by})
 
     return described
+
+
+def _native(seen: DetectedModule, table: Table) -> DetectedModule | None:
+    """Return Go's native module as the table has it; None for a version that is not in it, and for other modules."""
+    found = (native_module(item.version, item.source, seen.architecture, seen.row) for item in table.native)
+    return next((item for item in found if item.id == seen.id), None)
 
 
 def _identity(module: Any) -> tuple[str, str, str, str, str | None, str | None]:

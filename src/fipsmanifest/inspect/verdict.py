@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, GoFacts, Verdict
+from ..model.finding import CryptoFacts, DetectedModule, ElfFacts, GoFacts, Verdict, native_module
 from . import dependencies, fipsinfo
 from .boring import ModuleMatch
 from .calls import ENOUGH, SELF_TEST
@@ -365,14 +364,14 @@ def _detected_module(
 
 
 def _native_module(observed: Observations) -> DetectedModule | None:
-    """Return Go's native module, which is identified by its source: the same for all programs of one architecture."""
+    """Return Go's native module; None where it was not compared."""
     found = observed.proof
-    if observed.go is None or found is None or found.comparison is None or found.source is None:
+    version = fipsinfo.version(observed.go) if observed.go is not None else None
+    if version is None or found is None or found.comparison is None or found.source is None:
         return None
-    version, machine = fipsinfo.version(observed.go), observed.elf.machine
-    row: Literal["shipped", "local"] = "shipped" if found.comparison.shipped else "local"
-    named = f"Go Cryptographic Module {version}"
-    return DetectedModule(f"go-native-{version}-{machine}", named, "sha256-source", found.source, machine, row)
+    return native_module(
+        version, found.source, observed.elf.machine, "shipped" if found.comparison.shipped else "local"
+    )
 
 
 def describe_verdict(crypto: CryptoFacts) -> str:

@@ -92,6 +92,17 @@ class DetectedModule:
         return "go-native" if self.id.startswith("go-native-") else "boringcrypto"
 
 
+def native_module(
+    version: str, source: str, architecture: str, row: Literal["shipped", "local"] | None
+) -> DetectedModule:
+    """Return Go's native module, which is identified by its source: the same for all programs of one architecture.
+
+    ``version`` is that of ``GOFIPS140``, ``source`` the hex SHA-256 of the zip, ``row`` whose reference proved it.
+    """
+    named = f"Go Cryptographic Module {version}"
+    return DetectedModule(f"go-native-{version}-{architecture}", named, "sha256-source", source, architecture, row)
+
+
 @dataclass(frozen=True, slots=True)
 class Callers:
     """The functions that call functions of a package."""
