@@ -425,6 +425,52 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
 }
 
 
+@pytest.mark.parametrize("tag", [17, 0x6000000F, 0x60000011, 0x6FFFE000])
+def test_addresses_in_a_form_that_is_not_read_prove_nothing(tag: int) -> None:
+    # DT_REL, which has its addends in place, and Android's: DT_ANDROID_REL, DT_ANDROID_RELA, DT_ANDROID_RELR.
+    data = native(buildmode="pie").read_bytes()
+    offset, _, size = edits.section(data, ".dynamic")
+    (place,) = (at for at in range(offset, offset + size, 16) if struct.unpack_from("<Q", data, at)[0] == 7)
+    found = expect(edits.put(data, place, struct.pack("<Q", tag)), "other-module", "native-relocations-unknown")
+    assert found.crypto.module is None
+
+
+def profile(caller: str, callee: str) -> str:
+    """A profile of a call in the fifth line of a function, as pprof has it (``profile.proto``); all of it is ASCII."""
+
+    def field(number: int, content: int | bytes) -> bytes:
+        if isinstance(content, int):
+            return bytes((number << 3, content))
+        return bytes((number << 3 | 2, len(content))) + content
+
+    strings = ["", "samples", "count", "cpu", "nanoseconds", caller, callee, "a.go"]
+    data = b"".join(field(1, field(1, kind) + field(2, kind + 1)) for kind in (1, 3))
+    data += field(2, field(1, 2) + field(1, 1) + field(2, 100) + field(2, 100))
+    for number, line in ((1, 5), (2, 2)):
+        data += field(4, field(1, number) + field(4, field(1, number) + field(2, line)))
+        data += field(5, field(1, number) + field(2, 4 + number) + field(3, 4 + number) + field(4, 7) + field(5, 1))
+    return (data + b"".join(field(6, text.encode()) for text in strings)).decode("ascii")
+
+
+@pytest.mark.nightly
+def test_a_profile_of_the_modules_functions_changes_it_and_another_one_does_not() -> None:
+    # In sha256.go of the module, (*Digest).Sum calls checkSum in its fifth line, which is inlined where that is hot.
+    hot = profile(f"{PATH}/sha256.(*Digest).Sum", f"{PATH}/sha256.(*Digest).checkSum")
+    found = expect(native(files={"default.pgo": hot}).read_bytes(), "other-module", "native-build-flags")
+    assert found.crypto.evidence["differing"] == [f"{PATH}/sha256.(*Digest).Sum"]
+    other = native(files={"default.pgo": profile("main.main", "fmt.Printf")}).read_bytes()
+    proven = expect(other, "proven", "native-proven")
+    assert [one.go.settings["-pgo"] for one in (found, proven) if one.go] == ["default.pgo", "default.pgo"]
+
+
+@pytest.mark.nightly
+def test_a_build_for_the_memory_sanitizer_is_not_the_reviewed_code() -> None:
+    compiler = str(Path(__file__).parents[1] / "support/msan/cc")
+    made = native(cgo=True, cc=compiler, environment={"GOFLAGS": "-mod=mod -msan"})
+    found = expect(made.read_bytes(), "other-module", "native-build-flags")
+    assert found.go is not None and found.go.settings["-msan"] == "true"
+
+
 def test_a_native_module_that_is_not_proven_is_named_by_no_id() -> None:
     # Its sum, which differs between programs, is evidence.
     found = expect(FORGERIES["mode off"][0](), "other-module", "native-mode-off")
