@@ -20,7 +20,8 @@ from examples.upstream import goprograms
 
 from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect import beside, buildinfo, elf_reader, function_table
-from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.analysis import analyze
+from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.source import OpenFile
 from fipsmanifest.inspect.table import load

@@ -26,7 +26,8 @@ from fipsmanifest.archive.open import TAIL, holds_members, kind_of, may_hold_mem
 from fipsmanifest.collect import imagearchive, repodata
 from fipsmanifest.errors import FipsManifestError
 from fipsmanifest.fetch.cache import Cache
-from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.analysis import analyze
+from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.nested import ContainerInspector
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load

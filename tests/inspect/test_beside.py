@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.beside import is_meant
-from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import CryptoFacts

@@ -11,8 +11,8 @@ import pytest
 from examples.upstream import goprograms
 
 from fipsmanifest.inspect import elf_reader
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.buildinfo import text
-from fipsmanifest.inspect.inspector import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import GoFacts, Verdict

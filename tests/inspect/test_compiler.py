@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.inspect.inspector import analyze
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from tests.support import edits, programs, toolchains

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fipsmanifest.archive.member import Member
-from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.analysis import analyze
+from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.inspect.verdict import describe_verdict

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.bounds import candidate_bounds
 from fipsmanifest.inspect.elf_reader import read
-from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.model.finding import Verdict

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.inspect.inspector import analyze
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import describe_verdict

@@ -24,7 +24,7 @@ from examples.upstream import goprograms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
+from fipsmanifest.inspect.analysis import ElfAnalysis, analyze
 from fipsmanifest.inspect.native.library import Library
 from fipsmanifest.inspect.native.records import Relocation, Symbol, SymbolKind, digest_of
 from fipsmanifest.inspect.native.reference import Reference, reference

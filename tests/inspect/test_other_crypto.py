@@ -14,7 +14,7 @@ import pytest
 from examples.upstream import goprograms
 
 from fipsmanifest.inspect import other_crypto
-from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
+from fipsmanifest.inspect.analysis import ElfAnalysis, analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 

@@ -10,7 +10,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from fipsmanifest.inspect import elf_reader
-from fipsmanifest.inspect.inspector import analyze
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.relocation import RelocatedData, _aligned
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fipsmanifest.errors import Incomplete
 from fipsmanifest.inspect import elf_reader, inspector
-from fipsmanifest.inspect.inspector import ElfAnalysis, Inspector, ProgramAnalyzer
+from fipsmanifest.inspect.analysis import ElfAnalysis, ProgramAnalyzer, start_analysis
+from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.signals import Markers
 from fipsmanifest.inspect.source import WINDOW, Buffer, ByteSource
 from fipsmanifest.inspect.sweep import Sweep, sweep
@@ -121,13 +122,12 @@ def test_a_program_that_is_written_to_while_it_is_read_gets_no_verdict(
 ) -> None:
     path, data = tmp_path / "kubelet", programs.boring().read_bytes()
     path.write_bytes(data[:at_first])
-    begin = inspector.start_analysis
 
     def writing(source: ByteSource, table: Table, *options: Any) -> ProgramAnalyzer | ElfAnalysis:
         # Longer than the kernel's clock for files ticks.
         time.sleep(0.05)
         path.write_bytes(data)
-        return begin(source, table, *options)
+        return start_analysis(source, table, *options)
 
     # The moment between the first read and the last cannot be reached otherwise.
     monkeypatch.setattr(inspector, "start_analysis", writing)

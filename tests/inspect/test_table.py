@@ -13,7 +13,8 @@ from examples.upstream import goprograms
 
 from fipsmanifest.errors import UsageError, ValidationFailed
 from fipsmanifest.inspect import inspector
-from fipsmanifest.inspect.inspector import Inspector, analyze
+from fipsmanifest.inspect.analysis import analyze
+from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.learn import Provenance, learn
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import Row, Table, emit, load, parse

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fipsmanifest.inspect.inspector import analyze
+from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.source import Buffer
 from fipsmanifest.inspect.table import load
 from fipsmanifest.inspect.verdict import describe_verdict

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from examples.upstream import goprograms
 
-from fipsmanifest.inspect.inspector import ElfAnalysis, analyze
+from fipsmanifest.inspect.analysis import ElfAnalysis, analyze
 from fipsmanifest.inspect.source import WINDOW, Buffer
 from fipsmanifest.inspect.table import Table, load
 from fipsmanifest.inspect.verdict import describe_verdict
