@@ -198,3 +198,9 @@ def test_a_shell_completes_values(line: str, values: list[str]) -> None:
     words = line.split(" ")
     completing = {"_FIPSMANIFEST_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     assert run(TOP, code=0, **completing).stdout.split() == values
+
+
+def test_who_has_no_project_is_told_how_to_start_one(tmp_path: Path) -> None:
+    assert "'fipsmanifest init'" in run(tmp_path, "release", "v1.29.9", code=2).stderr
+    run(tmp_path, "init", "--kubernetes", "v1.29.9")
+    assert "'fipsmanifest keys init'" in run(tmp_path, "release", "v1.29.9", code=2).stderr

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -381,6 +382,9 @@ def _reason(answer: Answer) -> str:
     return shown_name(words[:_SHOWN_REASON])[1:-1]
 
 
+_CONNECTION = re.compile(r"\A\w+\(host=.*?, port=\d+\): ")
+
+
 def _plain(error: BaseException) -> str:
     """Return the innermost reason in one line: requests and urllib3 wrap it several times."""
     reason = getattr(error, "reason", None)
@@ -388,4 +392,6 @@ def _plain(error: BaseException) -> str:
         error = reason if isinstance(reason, BaseException) else error.args[0]
         reason = getattr(error, "reason", None)
     text = str(error.args[-1] if len(error.args) > 1 else error) or type(error).__name__
+    # urllib3 begins with the class of its connection; the address is in the message already.
+    text = _CONNECTION.sub("", text)
     return shown_name(text.splitlines()[0].rstrip(".")[:200])[1:-1]

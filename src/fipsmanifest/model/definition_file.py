@@ -135,7 +135,10 @@ def find(root: Path, kubernetes: str | None = None) -> dict[str, list[Path]]:
     Raises `UsageError` where ``root`` is not a directory or has no definition of that version.
     """
     if not root.is_dir():
-        raise UsageError(f"{root} is not a directory.", "Set the directory of definitions with --definitions.")
+        raise UsageError(
+            f"{root} is not a directory.",
+            "Name the directory of definitions with --definitions, or start a project with 'fipsmanifest init'.",
+        )
     found = {
         directory.name: sorted(directory.glob("*.toml"))
         for directory in sorted(root.iterdir(), key=lambda directory: version_key(directory.name))

@@ -212,7 +212,7 @@ def load_trust(directory: str) -> Trust:
     except OSError as error:
         raise UsageError(
             "The trusted keys in {} cannot be read: {}.".format(visible(directory), error.strerror),
-            "Pass a directory with trust.json and the certificates of its entries.",
+            "Name a directory with trust.json and certificates (--keys); 'fipsmanifest keys init' makes one.",
         )
     return parse_trust(document, contents, directory)
 
