@@ -1,55 +1,36 @@
-"""Container images from their registries, and what images from anywhere have in common: the walk from a reference
-over index, manifest and configuration to the layers, every digest and size on the way checked."""
+"""Container images from their registries, and the image that a reference resolves to, wherever it comes from.
+
+On the way from the reference over index (`imageindex`), manifest and configuration to the layers (`imageplatform`),
+every digest and size is checked.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from ..archive.paths import shown
 from ..errors import FipsManifestError, Incomplete, Refused
 from ..fetch.cache import Cache, CachedFile
 from ..fetch.http import Http
 from ..fetch.mirror import Mirrors
-from ..fetch.transport import NotThere
-from ..model import architecture
-from ..model.artifact import Artifact, Blob, ImagePlatform, SkippedPart
+from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, Images
 from ..oci.document import (
-    DOCKER_CONFIG,
-    DOCKER_LAYER,
-    INDEXES,
-    MANIFESTS,
-    MAX_CONFIG,
     MAX_DOCUMENT,
-    UNKNOWN_SIZE,
     Descriptor,
     Index,
     Manifest,
-    NotAnImage,
     parse,
-    parse_config,
 )
-from ..oci.kind import Browsable, Origin, check_layers, read_config
-from ..oci.platform import architecture_of, is_for, is_plain, other_than_linux, system_of
+from ..oci.kind import Origin
 from ..oci.registry import Reference, Registry, mirrored, parse_reference
 from .context import Context
+from .imageindex import Candidates, Walk, list_platforms
+from .imageplatform import DO_NOT_USE, keep, read_cached, read_platform, read_saved_platform
 
 _log = logging.getLogger(__name__)
-
-#: Layers of one image fetched at a time.
-_PARALLEL = 3
-
-#: Entries of an index, and of those within it, that are followed; and how deep those may be.
-_MOST_ENTRIES = 1000
-_DEEPEST = 3
-
-_ADVICE = "Do not use this image; ask those who publish it."
 
 
 def jobs(source: Images, definition: Definition, context: Context) -> list[Callable[[], Artifact]]:
@@ -135,7 +116,7 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
     origin = _Remote(registry, served, cache)
     document = parse(fetched.data, text, media_type)
     if isinstance(document, Manifest):
-        platforms: tuple[ImagePlatform, ...] = (_platform(fetched.data, origin, cache, text),)
+        platforms: tuple[ImagePlatform, ...] = (read_platform(fetched.data, origin, cache, text),)
         left_out: tuple[SkippedPart | FipsManifestError, ...] = ()
     else:
         found = tuple(Walk(origin, cache).images(document, text))
@@ -152,107 +133,6 @@ def pull(text: str, http: Http, cache: Cache, mirrors: Mirrors, note: Callable[[
     index = f"sha256:{top.sha256}" if isinstance(document, Index) else None
     image = Artifact("", "image", text, text, top.sha256, top.size, top.path, index=index, platforms=platforms)
     return Pulled(image, left_out)
-
-
-class NotForLinux(Incomplete):
-    """An image whose configuration says another system, and whose index says none."""
-
-    reason = "wrong-platform"
-
-    def __init__(self, name: str, system: str) -> None:
-        super().__init__(f"{name} is made for {shown(system)}, not for linux.", "Choose another image.")
-        self.why = f"made for {shown(system)}"
-
-
-class Walk:
-    """The walk over an index, and those within it, to every image that a Linux node could take, each once."""
-
-    def __init__(
-        self, origin: Browsable, cache: Cache, *, most: int = _MOST_ENTRIES, rest_is_read: bool = False
-    ) -> None:
-        """``most`` entries are followed; ``rest_is_read`` says that what is left out is inspected otherwise."""
-        self._origin = origin
-        self._cache = cache
-        self._rest_is_read = rest_is_read
-        self._most = self._left = most
-        self._judged: dict[str, str] = {}
-
-    def images(
-        self, index: Index, name: str, depth: int = 0
-    ) -> Iterator[ImagePlatform | SkippedPart | FipsManifestError]:
-        """Yield each image once, and for every other entry what it is instead, or why it cannot be inspected.
-
-        ``name`` is what the image is called. Raises `Refused` for more entries than any image has.
-        """
-        self._left -= len(index.manifests)
-        if self._left < 0 or depth > _DEEPEST:
-            raise Refused(
-                f"{name} has more than {self._most} entries, or an index too deep in it.", _ADVICE, reason="too-large"
-            )
-        for entry in index.manifests:
-            yield from self.entry(entry, name, depth)
-
-    def entry(
-        self, entry: Descriptor, name: str, depth: int = 0
-    ) -> Iterator[ImagePlatform | SkippedPart | FipsManifestError]:
-        """Yield the image that one entry of an index names, those of an index that it names, or what it is instead."""
-        called = f"{name}@{entry.digest}"
-        if why := other_than_linux(entry):
-            yield SkippedPart(called, why)
-        elif not self._origin.has(entry):
-            yield SkippedPart(called, "not in the archive")
-        elif first := self._judged.get(entry.digest):
-            # Inspecting it again for each of a thousand names would take too long.
-            if first != name:
-                yield SkippedPart(called, f"the same image as {shown(first)}")
-        else:
-            try:
-                data, document = self._document(entry, name)
-                if isinstance(document, Manifest):
-                    yield _platform(data, self._origin, self._cache, name, entry)
-                    self._judged[entry.digest] = name
-            except NotAnImage as error:
-                yield SkippedPart(called, error.why)
-            except NotForLinux as error:
-                # containerd and podman may run it all the same where nothing but its configuration says so.
-                yield SkippedPart(called, error.why) if self._rest_is_read else error
-            except FipsManifestError as error:
-                yield error
-            else:
-                if isinstance(document, Index):
-                    yield from self.images(document, name, depth + 1)
-
-    def _document(self, entry: Descriptor, name: str) -> tuple[bytes, Index | Manifest]:
-        if entry.media_type in INDEXES + MANIFESTS:
-            data = self._origin.document(entry)
-            return data, parse(data, f"{name}: {entry.digest}", entry.media_type)
-        # A cache of BuildKit's lists layers here. podman takes what is a manifest for one, whatever it is called.
-        other = NotAnImage(name, f"it is {shown(entry.media_type)}")
-        if entry.size > MAX_DOCUMENT:
-            raise other
-        try:
-            data = self._origin.document(entry)
-        except Incomplete as error:
-            return self._as_blob(entry, name, error)
-        if not data.lstrip().startswith(b"{"):
-            raise other
-        return data, parse(data, f"{name}: {entry.digest}")
-
-    def _as_blob(self, entry: Descriptor, name: str, error: Incomplete) -> tuple[bytes, Index | Manifest]:
-        """Return an entry of an unknown type, such as a layer, that the registry does not serve as a manifest.
-
-        Asked for a manifest, some registries answer 404 then and some 500. Raises `NotAnImage` for what is not an
-        image, and ``error`` if it cannot be fetched as a blob either and may be one.
-        """
-        other = NotAnImage(name, f"it is {shown(entry.media_type)}")
-        try:
-            data = self._origin.blob(entry, MAX_DOCUMENT).path.read_bytes()
-        except (FipsManifestError, OSError):
-            raise (other if isinstance(error, NotThere) else error) from None
-        try:
-            return data, parse(data, f"{name}: {entry.digest}")
-        except Refused:
-            raise other from None
 
 
 def assemble(
@@ -277,15 +157,15 @@ def assemble(
     top = keep(cache, data, name)
     index = None
     if saved:
-        platforms: tuple[ImagePlatform, ...] = (_saved_platform(data, top, origin, name),)
+        platforms: tuple[ImagePlatform, ...] = (read_saved_platform(data, top, origin, name),)
     else:
         document = parse(data, name, media_type)
         manifests = [data]
         if isinstance(document, Index):
             index = f"sha256:{top.sha256}"
-            candidates = _Candidates(document, origin, name)
+            candidates = Candidates(document, origin, name)
             manifests = [origin.document(candidates.choose(wanted)) for wanted in architectures or ()]
-        platforms = tuple(_platform(manifest, origin, cache, name) for manifest in manifests)
+        platforms = tuple(read_platform(manifest, origin, cache, name) for manifest in manifests)
     if architectures is not None:
         _check_platforms(platforms, architectures, name)
     return Artifact(
@@ -301,148 +181,18 @@ def assemble(
     )
 
 
-class _Candidates:
-    """The entries of an index, and of those within it, that a node may choose from."""
-
-    def __init__(self, index: Index, origin: Origin, name: str) -> None:
-        self._origin = origin
-        self._name = name
-        self._entries = list(self._flat(index, 0))
-
-    def choose(self, wanted: str) -> Descriptor:
-        """Return the entry for Linux on the architecture ``wanted`` (RPM name), as containerd chooses it.
-
-        An entry that says no platform is for what its configuration says, and comes after those that do. Raises
-        `Incomplete` with the platforms that exist if there is none, and as reading such an entry does.
-        """
-        machine = architecture.to_oci(wanted)
-        said = [entry for entry in self._entries if entry.announced and is_for(entry, machine)]
-        if said:
-            # The plainest for a plain machine.
-            return min(said, key=lambda entry: not is_plain(entry))
-        there = []
-        for entry in self._entries:
-            system, found = self._platform(entry)
-            if system == "linux" and architecture_of(found) == machine and not entry.announced:
-                return entry
-            there.append(f"{system}/{found}")
-        raise Incomplete(
-            f"{self._name} is not made for linux/{machine}.",
-            f"It is made for: {_listed(there)}.",
-            reason="wrong-platform",
-        )
-
-    def _platform(self, entry: Descriptor) -> tuple[str, str]:
-        if entry.announced:
-            return system_of(entry.os), str(entry.architecture)
-        try:
-            manifest = parse(self._origin.document(entry), f"{self._name}: {entry.digest}", entry.media_type)
-            if not isinstance(manifest, Manifest):  # `_flat` has opened it
-                raise NotAnImage(self._name, "it is an index")
-            config = self._origin.blob(manifest.config, MAX_CONFIG).path.read_bytes()
-            said = read_config(config, manifest, f"{self._name}: {entry.digest}")
-        except NotAnImage as error:
-            return "none", error.why
-        return said.os, said.architecture
-
-    def _flat(self, index: Index, depth: int) -> Iterator[Descriptor]:
-        if len(index.manifests) > _MOST_ENTRIES or depth > _DEEPEST:
-            raise Refused(
-                f"{self._name} has more than {_MOST_ENTRIES} entries, or an index too deep in it.",
-                _ADVICE,
-                reason="too-large",
-            )
-        for entry in index.manifests:
-            if entry.media_type in MANIFESTS:
-                yield entry
-            elif entry.media_type in INDEXES and not other_than_linux(entry):
-                document = parse(self._origin.document(entry), f"{self._name}: {entry.digest}", entry.media_type)
-                if isinstance(document, Index):
-                    yield from self._flat(document, depth + 1)
-
-
-def _platform(data: bytes, origin: Origin, cache: Cache, name: str, entry: Descriptor | None = None) -> ImagePlatform:
-    """Return the image of a manifest. ``entry`` is what an index says of it, where every image is wanted."""
-    manifest = parse(data, name)
-    if not isinstance(manifest, Manifest):
-        raise Refused(f"{name} has an index within its index.", _ADVICE, reason="malformed-image")
-    kept = keep(cache, data, name)
-    config = origin.blob(manifest.config, MAX_CONFIG)
-    return _complete(
-        Blob(f"sha256:{kept.sha256}", kept.size, manifest.media_type, kept.path),
-        Blob(manifest.config.digest, config.size, manifest.config.media_type, config.path),
-        manifest,
-        origin,
-        name,
-        entry,
-    )
-
-
-def _saved_platform(data: bytes, file: CachedFile, origin: Origin, name: str) -> ImagePlatform:
-    config = Blob(f"sha256:{file.sha256}", file.size, DOCKER_CONFIG, file.path)
-    diff_ids = parse_config(data, f"{name}: the configuration {config.digest}").diff_ids
-    layers = tuple(Descriptor(digest, UNKNOWN_SIZE, DOCKER_LAYER) for digest in diff_ids)
-    said = Manifest(DOCKER_CONFIG, Descriptor(config.digest, config.size, DOCKER_CONFIG), layers)
-    return _complete(config, config, said, origin, name, None)
-
-
-def _complete(
-    manifest: Blob, config: Blob, document: Manifest, origin: Origin, name: str, entry: Descriptor | None
-) -> ImagePlatform:
-    try:
-        said = read_config(config.path.read_bytes(), document, name)
-    except NotAnImage:
-        raise
-    except Refused:
-        check_layers(document, origin, name)
-        raise
-    # A runtime may heed what the index says and not what the configuration does, or neither.
-    if said.os != "linux" and (entry is None or not entry.announced):
-        raise NotForLinux(name, said.os)
-    check_layers(document, origin, name)
-    # Threads of its own: a job that waited for others of the same pool could deadlock.
-    with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="layers") as pool:
-        files = list(pool.map(lambda layer: origin.blob(layer, None), document.layers))
-    return ImagePlatform(
-        architecture.from_oci(architecture_of(said.architecture)),
-        manifest,
-        config,
-        tuple(
-            Blob(layer.digest, file.size, layer.media_type, file.path)
-            for layer, file in zip(document.layers, files, strict=True)
-        ),
-        said.diff_ids,
-    )
-
-
 def _check_platforms(platforms: tuple[ImagePlatform, ...], architectures: tuple[str, ...], name: str) -> None:
     found = [platform.architecture for platform in platforms]
     missing = [wanted for wanted in architectures if wanted not in found]
     if missing:
         raise Incomplete(
             f"{name} is not made for {', '.join(missing)}.",
-            f"It is made for: {_listed(found)}.",
+            f"It is made for: {list_platforms(found)}.",
             reason="wrong-platform",
         )
     if found != [wanted for wanted in architectures if wanted in found]:
         raise Refused(
-            f"{name} says of its platforms what their configurations deny: {_listed(found)}.",
-            _ADVICE,
+            f"{name} says of its platforms what their configurations deny: {list_platforms(found)}.",
+            DO_NOT_USE,
             reason="ambiguous-image",
         )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(shown, names[:20])) or "nothing"
-
-
-def keep(cache: Cache, data: bytes, name: str) -> CachedFile:
-    """Return ``data`` as a file of the cache."""
-    known = cache.get(hashlib.sha256(data).hexdigest())
-    return known or cache.add(io.BytesIO(data), limit=max(MAX_CONFIG, MAX_DOCUMENT), name=name)
-
-
-def read_cached(cache: Cache, digest: str, limit: int) -> bytes | None:
-    """Return the document with that digest (``sha256:HEX``) if the cache has it and it is at most ``limit`` bytes."""
-    known = cache.get(digest.removeprefix("sha256:"))
-    return known.path.read_bytes() if known is not None and known.size <= limit else None

@@ -33,8 +33,10 @@ from ..oci.registry import parse_reference
 from ..oci.store import FolderStore, Store, TarStore
 from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json
 from .context import Context
-from .image import NotForLinux, Walk, assemble, read_cached
+from .image import assemble
+from .imageindex import Walk
 from .imageparts import Cached, Layout, NotCached, Saved, SavedImage, blob_path, inside, read_document
+from .imageplatform import NotForLinux, read_cached
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from ..errors import Incomplete, Refused
 from ..fetch.cache import BLOCK, Cache, CachedFile
 from ..oci.document import DOCKER_LAYER, MAX_CONFIG, MAX_DOCUMENT, UNKNOWN_SIZE, Descriptor, parse_config
 from ..oci.store import Store
-from .image import read_cached
+from .imageplatform import read_cached
 
 _ADVICE = "Do not use this archive; ask those who made it."
 
