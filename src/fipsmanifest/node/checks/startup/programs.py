@@ -35,6 +35,7 @@ _PATTERN = re.compile(r"[*?]")  # glob(7)
 _RUN_PARTS = re.compile(r"\brun-parts\s+(?:-\S+\s+)*(/[^\s;&|<>()'\"]+)")
 _MAX_FOLLOWED = 20  # scripts that one pattern or directory names
 _MAX_MADE = 2000
+_HEAD = 256  # bytes by which a program is known
 _MAX_DIRECTORIES = 16  # of a text, in which what it names otherwise is looked for
 # What makes a shell read the file whose path follows.
 _READ_BY_SHELL = r"(?:(?:^|[\s/;&|('\"])(?:(?:ba|da|k|z)?sh|source|\.))\s+(?:-\S+\s+)*['\"]?"
@@ -88,6 +89,9 @@ class Programs:
         self._builds: Dict[bytes, Optional[str]] = {}
         self._listed: Dict[str, FrozenSet[str]] = {}
         self._no_texts: Set[str] = set()
+        self._heads: Dict[str, str] = {}
+        self._made: Dict[str, List[str]] = {}
+        """Pattern -> the files that it fits."""
         self.unexamined: Dict[str, str] = {}
         """Path of each program or script that was not read to its end -> why."""
         self._sizes: Set[int] = set()
@@ -221,12 +225,25 @@ class Programs:
 
     def script(self, path: str) -> Optional[str]:
         """Return the text of a script; None for another file, or one that cannot be read."""
-        text = self._text(path)
+        text = self._text(path) if self._head(path).startswith("#!") else None
         return text if text is not None and text.startswith("#!") else None
+
+    def _head(self, path: str) -> str:
+        """Return how a file begins; empty where it cannot be read."""
+        if path not in self._heads:
+            try:
+                self._heads[path] = tree.read_small(self._node.root, path, _HEAD)
+            except (OSError, tree.NotRegular):
+                self._heads[path] = ""
+        return self._heads[path]
 
     def _text(self, path: str) -> Optional[str]:
         """Return a text file's content; None for another file. A script that is too large is noted in `unexamined`."""
         if path in self._no_texts:
+            return None
+        # To decode a program takes long.
+        if self._head(path).startswith("\x7fELF") or "\0" in self._head(path).partition("\n")[0]:
+            self._no_texts.add(path)
             return None
         try:
             text = tree.read_small(self._node.root, path, shell.MAX_SCRIPT + 1)
@@ -311,16 +328,21 @@ class Programs:
         """
         found: List[str] = []
         for word in dict.fromkeys(shell.BETWEEN_PATHS.split(text)):
-            if not (word.startswith("/") and form.search(word)) or word.startswith(_KERNEL):
-                continue
-            made = [""]
-            for part in posixpath.normpath(word).split("/")[1:]:
-                pattern = form.sub("*", part)
-                named = [(one, fnmatch.filter(sorted(self._names(one or "/")), pattern)) for one in made]
-                made = ["{}/{}".format(one, name) for one, names in named for name in names][:_MAX_MADE]
-                made = self._within_limit(made)
-            found += [one for one in made if self.is_file(one)]
+            if word.startswith("/") and form.search(word) and not word.startswith(_KERNEL):
+                pattern = form.sub("*", posixpath.normpath(word))
+                if pattern not in self._made:
+                    self._made[pattern] = self._make(pattern)
+                found += self._made[pattern]
         return found
+
+    def _make(self, pattern: str) -> List[str]:
+        """Return the files whose paths fit a pattern."""
+        made = [""]
+        for part in pattern.split("/")[1:]:
+            named = [(one, fnmatch.filter(sorted(self._names(one or "/")), part)) for one in made]
+            made = ["{}/{}".format(one, name) for one, names in named for name in names][:_MAX_MADE]
+            made = self._within_limit(made)
+        return [one for one in made if self.is_file(one)]
 
     def _listed_by(self, text: str) -> List[str]:
         """Return the scripts that a text names by patterns, and those of directories whose scripts it starts."""
