@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import subprocess
 import zipfile
@@ -309,3 +310,13 @@ def test_a_program_in_a_scriptlet_needs_an_exception_for_its_package(
 
 def test_a_scriptlet_without_a_program_changes_nothing(tmp_path: Path) -> None:
     manifest(tmp_path, with_scriptlet(tmp_path, b"ldconfig\n"))
+
+
+def test_a_program_in_an_images_commands_needs_an_exception_for_its_configuration(tmp_path: Path) -> None:
+    artifact = in_image(tmp_path, "none", b"")
+    text = base64.b64encode(gzip.compress(programs.plain().read_bytes()[:40_000])).decode()
+    (tmp_path / "config").write_text(json.dumps({"config": {"Cmd": ["sh", "-c", f"echo {text} | base64 -d | gunzip"]}}))
+    with pytest.raises(Refused, match=r"sha256:[0-9a-f]{64} of .* was not opened \(image configuration with a script"):
+        manifest(tmp_path, artifact)
+    format = "image configuration with a script with base64 data in it"
+    manifest(tmp_path, artifact, exceptions=exception("sha256:*", "unopened", format=format))

@@ -215,6 +215,7 @@ def test_no_exception_accepts_all_that_is_not_opened(path: str) -> None:
         ("program with a program in it", None, False),
         ("RPM with a script with base64 data in it", None, False),
         ("AppImage", None, False),
+        ("image configuration with a script with base64 data in it", None, False),
         ("self-extracting shell archive", None, False),
         ("ZIP archive behind other data", None, False),
         ("script with gzip data in it", "script with gzip data in it", True),

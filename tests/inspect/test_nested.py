@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import hashlib
 import io
 import json
 import lzma
+import shutil
 import struct
 import subprocess
 import tarfile
@@ -484,6 +486,17 @@ def test_what_an_image_has_the_loader_load_is_evidence(
     tmp_path: Path, variables: list[str], codes: list[str] | None
 ) -> None:
     assert loading(tmp_path, [make_layer({"bin/boring": programs.boring().read_bytes()})], Env=variables) == codes
+
+
+@pytest.mark.parametrize("place", ["Entrypoint", "Cmd", "Env"])
+def test_a_program_in_an_images_commands_is_not_passed_over(tmp_path: Path, place: str) -> None:
+    packed = base64.b64encode(gzip.compress(programs.plain().read_bytes()[:40_000])).decode()
+    layer = make_layer({"bin/boring": programs.boring().read_bytes()})
+    for text, formats in ((f"X={packed}", ["image configuration with a script with base64 data in it"]), ("X=1", [])):
+        make_image(tmp_path / "layout", "v1", {"amd64": [layer]}, runtime={place: [text]})
+        found = errors(look(tmp_path, tmp_path / "layout"))
+        assert [error.format for error in found if isinstance(error, UnopenedContainer)] == formats
+        shutil.rmtree(tmp_path / "layout")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from ..state import durable
 from . import loader_files
 from .image_environment import findings_in
 from .inspector import Inspector
-from .nested import ContainerInspector, carried_by_scriptlets
+from .nested import ContainerInspector, carried_by_commands, carried_by_scriptlets
 from .packed import PackedFile, packed_files
 
 
@@ -167,7 +167,11 @@ class Inspection:
             seen = [contents.at(path) for path, contents in view]
             loading = (code for item in seen for code in item.loading)
             findings = tuple(findings_in(platform, loading, [item.finding for item in seen if item.finding]))
-            packed = tuple(packed for item in seen for packed in item.packed)
+            carried = carried_by_commands(platform, artifact.name)
+            packed = (
+                *(packed for item in seen for packed in item.packed),
+                *packed_files(carried, artifact.name, platform.config.digest),
+            )
             gathered.append(InspectedArtifact(artifact, platform.architecture, platform, findings, packed))
         rejections.require_none()
         return gathered

@@ -69,7 +69,17 @@ class _Environment:
     """The codes of the variables of the loader that are set."""
 
 
-def _read(platform: ImagePlatform) -> _Environment:
+def script_of(platform: ImagePlatform) -> str:
+    """Return what an image's configuration has a runtime start, with its variables: a shell may unpack it.
+
+    Raises as `findings_in`.
+    """
+    names = (*_COMMANDS, "env")
+    values = (value for config in _configs(platform) for name in names for value in _values(config, name))
+    return "\n".join(text for value in values for text in _texts(value))
+
+
+def _configs(platform: ImagePlatform) -> list[object]:
     try:
         data = platform.config.path.read_bytes()
     except OSError as error:
@@ -78,8 +88,11 @@ def _read(platform: ImagePlatform) -> _Environment:
             "Run it again.",
             reason="not-read",
         ) from error
-    document = load_json(data, f"the configuration {platform.config.digest}")
-    configs = _values(document, "config")
+    return _values(load_json(data, f"the configuration {platform.config.digest}"), "config")
+
+
+def _read(platform: ImagePlatform) -> _Environment:
+    configs = _configs(platform)
     variables = [
         tuple(text.split("=", 1)) for config in configs for env in _values(config, "env") for text in _texts(env)
     ]

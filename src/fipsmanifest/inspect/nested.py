@@ -35,7 +35,7 @@ from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.finding import Finding
 from ..progress import Task
 from . import loader_files
-from .image_environment import findings_in
+from .image_environment import findings_in, script_of
 from .inspector import Inspector
 
 # See `_image_archive`.
@@ -251,6 +251,7 @@ class ContainerInspector:
             yield LocatedFinding(name, platform.architecture, finding)
         for _, (_, within, _) in view:
             yield from within
+        yield from carried_by_commands(platform, name)
 
     def _inspect_container(
         self, member: Member, inspect: _Inspect, container: str, depth: int
@@ -312,6 +313,20 @@ def carried_by_scriptlets(path: Path, where: str, container: str | None) -> tupl
     if kind is None:
         return ()
     return (UnopenedContainer(where, container, f"RPM with a {kind}", "its scriptlets are not inspected"),)
+
+
+def carried_by_commands(platform: ImagePlatform, container: str) -> tuple[UnopenedContainer, ...]:
+    """Return as unopened an image's configuration with a program or packed data in a command or variable.
+
+    ``container`` is what the image is called. Raises as `findings_in`.
+    """
+    embedded = Embedded()
+    embedded.show(b"#!\n" + script_of(platform).encode("utf-8", "surrogatepass"))
+    kind = embedded.finish()
+    if kind is None:
+        return ()
+    digest, format = platform.config.digest, f"image configuration with a {kind}"
+    return (UnopenedContainer(digest, container, format, "its commands are not inspected"),)
 
 
 def _is_plain(path: Path) -> bool:

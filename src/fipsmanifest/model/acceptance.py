@@ -40,7 +40,9 @@ TAMPERED = frozenset(
     )
 )
 #: Formats of what a kernel, a shell or rpm starts although it was not opened; other formats are data to all of them.
-_STARTED = re.compile(r"(?:program|script|RPM) with |AppImage|self-extracting |ZIP archive behind other data")
+_STARTED = re.compile(
+    r"(?:program|script|RPM|image configuration) with |AppImage|self-extracting |ZIP archive behind other data"
+)
 #: What may be beside a proven program: it has no cryptography that a Go module would have to provide.
 WITHOUT_CRYPTO = frozenset((Verdict.NO_CRYPTO, Verdict.NOT_GO))
 
