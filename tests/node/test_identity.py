@@ -333,6 +333,20 @@ class TestBuilds:
         assert (found.status, found.evidence["code"]) == ("fail", "other-build")
         assert found.evidence["component"] == "kube-scheduler"
 
+    def test_another_build_with_the_options_of_a_component_fails_as_one_without_them(
+        self, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        program = copy_of(Path("/bin/dash"), tmp_path / "agent")
+        with program.open("ab") as file:
+            file.write(b"\0path\tk8s.io/kubernetes/cmd/kube-scheduler\nmod\tk8s.io/kubernetes\n")
+        option = "--authentication-kubeconfig=/etc/kubernetes/scheduler.conf"
+        process = run(program, "-c", "read x", option, stdin=subprocess.PIPE)
+        time.sleep(0.2)
+
+        found = [one for one in check(self.manifest("0" * 64)) if process.pid in one.evidence.get("pids", ())]
+
+        assert [(one.status, one.evidence["code"]) for one in found] == [("fail", "other-build")]
+
     def test_the_listed_one_by_another_name_is_no_finding(
         self, program: Path, run: Callable[..., subprocess.Popen[str]]
     ) -> None:

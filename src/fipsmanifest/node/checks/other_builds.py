@@ -28,7 +28,7 @@ class OtherBuilds:
 
     def __init__(self, node: Node, manifests: Sequence[Listed], inventory: Inventory) -> None:
         self._node = node
-        self._manifests = manifests
+        self._known = builds.Builds(manifests)
         self._inventory = inventory
         self._pids: Dict[Tuple[int, int], List[int]] = {}
 
@@ -43,7 +43,6 @@ class OtherBuilds:
 
     def results(self, is_late: Sequence[bool]) -> List[Result]:
         """Judge the programs that were noted; the rest is left out once ``is_late`` is not empty."""
-        known = builds.Builds(self._manifests)
         found: List[Result] = []
         examined = set(self._pids)
         for pids in self._pids.values():
@@ -53,7 +52,7 @@ class OtherBuilds:
                 path = os.readlink(procfs.link(pids[0]))
             except OSError:
                 continue  # It has ended.
-            is_loader = self._examine(known, pids[0], path, procfs.link(pids[0]), found)
+            is_loader = self._examine(pids[0], path, procfs.link(pids[0]), found)
             # What a loader starts is among what it has mapped, and it is not the loader.
             for pid in pids[:MAX_EXAMINED] if is_loader else ():
                 for code in injected.code_files(pid):
@@ -61,10 +60,16 @@ class OtherBuilds:
                         found.append(_unreadable_code(pid, code.path))
                     elif code.file not in examined:
                         examined.add(code.file)
-                        self._examine(known, pid, code.path, code.place, found)
+                        self._examine(pid, code.path, code.place, found)
         return found
 
-    def _examine(self, known: builds.Builds, pid: int, path: str, place: str, found: List[Result]) -> bool:
+    def certain(self, pid: int, path: str) -> List[Result]:
+        """Return the failure of a process's program, shown as ``path``, where it is another build; else nothing."""
+        found: List[Result] = []
+        self._examine(pid, path, procfs.link(pid), found)
+        return [one for one in found if one.status == FAIL]
+
+    def _examine(self, pid: int, path: str, place: str, found: List[Result]) -> bool:
         """Add a result where a file of a process is another build; return whether the kernel starts it as a loader.
 
         ``path`` is what the kernel shows of it, and ``place`` where it is opened.
@@ -79,7 +84,7 @@ class OtherBuilds:
         try:
             kinds = elf.segments(descriptor)
             is_loader = bool(kinds) and elf.INTERPRETER not in kinds
-            component = known.of(descriptor)
+            component = self._known.of(descriptor)
             digest = component and self._node.digests.of(os.fsencode(place), MAX_PROGRAM, follow=True).sha256
             if component and digest not in self._inventory.sizes:
                 actual = "sha256:{}, another build of {}".format(digest, component)

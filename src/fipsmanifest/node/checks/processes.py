@@ -36,6 +36,7 @@ from .running import Running, read_running
 _MAX_HASHED = 16 * 1024 * 1024 * 1024
 _SECONDS = 120.0  # for all of them; a node's own programs take 1 or 2
 _RESTART = "Restart the program, so that the installed file runs."
+_ANOTHER = "another-program"
 _OF_HOST = ("kubelet", "containerd")  # with the shims
 _UNMOUNT = "Unmount it, find out who put it there, and run this again: it hides what the kernel says."
 _HOST_PIDS = "Run it in the host's PID namespace (hostPID: true in a pod, --pid=host)."
@@ -207,6 +208,9 @@ class _Check:
         if not found.sha256:
             seen = seen._replace(actual="{} bytes, the size of no listed program".format(found.size))
         result = self._judge(running, program, found.sha256, seen)
+        if result.status == UNKNOWN and result.evidence.get("code") == _ANOTHER:
+            # It is known by its options alone, which is a doubt; its build info may be certain.
+            return self._others.certain(pids[0], running.path) or [result]
         if result.status != PASS:
             return [result]
         built_in = self._inventory.native.get(found.sha256)
@@ -291,7 +295,7 @@ class _Check:
                 visible(" or ".join(references), 200)
             )
         actual = visible("{}, which is {} by its {}".format(seen.actual, claim.component, claim.shown), 400)
-        evidence = of_component(dict(seen.evidence, code="another-program"), component)
+        evidence = of_component(dict(seen.evidence, code=_ANOTHER), component)
         status = FAIL if certain else UNKNOWN
         return seen._replace(status=status, actual=actual, evidence=evidence, advice=advice)
 
