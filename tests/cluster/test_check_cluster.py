@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
 import fipsmanifest
 from fipsmanifest.cluster import document
+from fipsmanifest.cluster.runner import Settings
 from fipsmanifest.node.result import UNKNOWN, Result
+from fipsmanifest.workflows import check_cluster
 from tests.cluster.conftest import World
 from tests.support.fakekubelet import Reports, as_json, failure, finished, node, rejected, waiting
 
@@ -21,7 +25,11 @@ def nodes_of(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {one["name"]: (one["verdict"], one.get("reason", "")) for one in found["nodes"]}
 
 
-def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(world: World) -> None:
+def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A node that is silent is waited for no longer than this test needs.
+    monkeypatch.setattr(check_cluster, "Settings", functools.partial(Settings, reporting_seconds=5))
     tried: list[str] = []
     windows = node("windows", operatingSystem="windows")
     fargate = node("fargate", labels={"eks.amazonaws.com/compute-type": "fargate"})

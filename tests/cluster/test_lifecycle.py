@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fipsmanifest.cluster.objects import namespace_object
+import pytest
+
+from fipsmanifest.cluster import session
+from fipsmanifest.cluster.objects import RENEWAL_SECONDS, namespace_object
 from tests.cluster.conftest import World
 from tests.support.fakekubelet import FakeKubelets, Reports, create_nodes, failure, node
 
@@ -86,8 +89,10 @@ def test_ctrl_c_deletes_what_was_created(world: World) -> None:
 
 
 def test_what_a_killed_run_left_is_deleted_by_the_next_one_and_another_that_goes_on_is_not_disturbed(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Twice as long as the other run takes to renew its lease.
+    monkeypatch.setattr(session, "LEASE_SECONDS", 2 * RENEWAL_SECONDS)
     create_nodes(world.api, [node("one")])
     killed = subprocess.Popen(command(world), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: pods(world))
