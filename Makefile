@@ -51,7 +51,7 @@ cluster: $(VENV)/.test ## check a real cluster, tamper with its nodes, and show 
 	@scripts/system-packages test
 	@scripts/debian-programs
 	@scripts/kubernetes
-	FIPSMANIFEST_WHOLE_CLUSTER=1 $(BIN)/python -m pytest -n 0 -v -rP $(ARGS) tests/cluster/test_real_node.py tests/cluster/test_real_cluster.py
+	FIPSMANIFEST_WHOLE_CLUSTER=1 $(BIN)/python -m pytest -n 0 -v -rP $(ARGS) tests/cluster/test_real_cluster.py
 
 docs: $(VENV)/.test ## build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

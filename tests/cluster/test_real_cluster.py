@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.tamperings import CONTROL_PLANE, TAMPERINGS, Tampering
+from tests.cluster.tamperings import CONTROL_PLANE, TAMPERINGS, WORKER, Tampering, rounds
 from tests.support.gnupg import opened_home
 from tests.support.realcluster import cluster as realcluster
 from tests.support.realcluster import release
@@ -92,71 +94,143 @@ def test_the_roles_of_deploy_are_enough_on_a_real_cluster(cluster: Cluster) -> N
 
 
 class Rounds:
-    """Tamperings on up to two nodes at a time, and what a check of the cluster finds then."""
+    """Many tamperings of a control plane and a worker at a time, and what a check of the cluster finds then."""
 
     def __init__(self, cluster: Cluster, rows: Sequence[Tampering]) -> None:
         self._cluster = cluster
-        planes = [row for row in rows if row.role == CONTROL_PLANE]
-        workers = [row for row in rows if row.role != CONTROL_PLANE]
-        self._of: dict[str, dict[str, Tampering]] = {}
-        self._found: dict[str, dict[str, Any]] = {}
-        while planes or workers:
-            places = [("node-1", planes.pop(0))] if planes else []
-            for node in ("node-2", "node-3"):
-                if workers and len(places) < 2:
-                    places.append((node, workers.pop(0)))
-            for _, row in places:
-                self._of[row.name] = dict(places)
+        self._found: dict[int, Found | Exception] = {}
+        self._rounds = rounds(rows)
 
-    def run(self, row: Tampering) -> tuple[str, dict[str, Any]]:
-        """Return the node of a row, and the report of the cluster's check with it."""
-        places = self._of[row.name]
-        if row.name not in self._found:
-            machines = {node: self._cluster.machines[node] for node in places}
-            with ThreadPoolExecutor() as pool:
-                try:
-                    list(pool.map(lambda node: tamper(machines[node], places[node].script), places))
-                    _, found = checked(self._cluster)
-                finally:
-                    list(pool.map(undo, machines.values()))
-                list(pool.map(lambda node: machines[node].sh(_until(places[node].afterwards)), places))
-            for one in places.values():
-                self._found[one.name] = found
-        return next(node for node, one in places.items() if one is row), self._found[row.name]
+    def run(self, row: Tampering) -> Found:
+        """Return what is found in the round of a row."""
+        number = next(number for number, rows in enumerate(self._rounds) if row in rows)
+        if number not in self._found:
+            # The worker of the round before is as it was, or it is not valid now.
+            places = {CONTROL_PLANE: "node-1", WORKER: ("node-2", "node-3")[number % 2]}
+            try:
+                self._found[number] = self._apply(places, self._rounds[number], number)
+            except (AssertionError, subprocess.SubprocessError) as error:
+                # For each of its rows, and not again.
+                self._found[number] = error
+        found = self._found[number]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def clean(self, row: Tampering) -> list[str]:
-        """Return the nodes to which nothing is done in the round of a row."""
-        return [node for node in NODES if node not in self._of[row.name]]
+    def _apply(self, places: dict[str, str], rows: list[Tampering], number: int) -> Found:
+        machines = {role: self._cluster.machines[places[role]] for role in {row.role for row in rows}}
+        reports = self._cluster.folder / f"reports-{number}"
+
+        def apply(role: str) -> None:
+            for row in rows:
+                if row.role == role:
+                    tamper(machines[role], row.script)
+
+        with ThreadPoolExecutor() as pool:
+            try:
+                list(pool.map(apply, machines))
+                _, found = checked(self._cluster, "--report-dir", str(reports))
+                directly = list(pool.map(self._cluster.tool, [machine.name for machine in machines.values()]))
+                shown = self._cluster.check().stdout if number == 0 else ""
+            finally:
+                list(pool.map(undo, machines.values()))
+        whole = {path.stem: json.loads(path.read_text()) for path in reports.glob("*.json")}
+        nodes = {role: machine.name for role, machine in machines.items()}
+        return Found(found, whole, dict(zip(nodes.values(), directly, strict=True)), nodes, shown)
 
 
-def _until(condition: str) -> str:
-    return f"for _ in $(seq 60); do if sh -c '{condition}' >/dev/null 2>&1; then exit 0; fi; sleep 0.5; done; exit 1"
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check of the cluster found in one round."""
+
+    report: dict[str, Any]
+    """The cluster's report."""
+    whole: dict[str, dict[str, Any]]
+    """The whole report of each node that is not valid."""
+    directly: dict[str, dict[str, Any]]
+    """What the node tool reports on the node itself, of each node that was tampered with."""
+    nodes: dict[str, str]
+    """Role -> the node that was tampered with."""
+    shown: str
+    """What a person sees, in the first round."""
 
 
 @pytest.fixture(scope="module")
-def rounds(cluster: Cluster) -> Rounds:
+def all_rounds(cluster: Cluster) -> Rounds:
     return Rounds(cluster, TAMPERINGS)
 
 
 @pytest.mark.parametrize("row", TAMPERINGS, ids=lambda row: row.name)
-def test_what_is_done_to_a_node_is_found_there_and_the_other_nodes_stay_valid(row: Tampering, rounds: Rounds) -> None:
-    node, found = rounds.run(row)
+def test_what_is_done_to_a_node_is_found_there_and_the_other_nodes_stay_valid(
+    row: Tampering, all_rounds: Rounds
+) -> None:
+    found = all_rounds.run(row)
 
-    (told,) = (one for one in found["nodes"] if one["name"] == node)
-    findings = [found["findings"][number] for number in told.get("findings", [])]
-    failures = {(one["check"], one["component"] or "") for one in findings if one["status"] == "fail"}
-    for one in findings:  # for `make cluster`
-        print(node, one["status"], one["check"], one["component"], one["subject"], one["code"], one["actual"])  # noqa: T201
+    node = found.nodes[row.role]
+    (told,) = (one for one in found.report["nodes"] if one["name"] == node)
     assert told["verdict"] == "invalid", told
-    assert (row.check, row.component) in failures, findings
-    assert {name: verdicts(found)[name] for name in rounds.clean(row)} == dict.fromkeys(rounds.clean(row), "valid")
+    wanted = (row.status, row.check, row.code, row.component)
+    seen = _findings(found.whole[node])
+    assert wanted in seen, list(seen)
+    print(node, *wanted, seen[wanted]["subject"], seen[wanted]["actual"])  # noqa: T201 - for `make cluster`
+    assert wanted in _findings(found.directly[node])
+    # The report that comes with the pod's status has the same, or says that it had no room for it.
+    groups = [found.report["findings"][number] for number in told.get("findings", [])]
+    short = {(one["status"], one["check"], one["code"] or "", one["component"] or "") for one in groups}
+    assert wanted in short or told["left_out"] > 0, short
+    others = {name: verdict for name, verdict in verdicts(found.report).items() if name not in found.nodes.values()}
+    assert others == dict.fromkeys(others, "valid") and others
 
 
-def test_the_cluster_is_valid_again_and_nothing_is_left(cluster: Cluster, rounds: Rounds) -> None:
-    code, found = checked(cluster)
-    assert (code, verdicts(found)) == (0, dict.fromkeys(NODES, "valid")), found["findings"]
+def _findings(report: dict[str, Any]) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    """Return the results of a node's report that are no pass, by status, check, code and component."""
+    results = [one for one in report["checks"] if one["status"] in ("fail", "unknown")]
+    return {
+        (one["status"], one["id"], one["evidence"].get("code", ""), one["evidence"].get("component", "")): one
+        for one in results
+    }
+
+
+def test_whole_reports_come_by_the_logs_of_pods_whose_nodes_are_not_valid(all_rounds: Rounds) -> None:
+    found = all_rounds.run(TAMPERINGS[0])
+
+    assert set(found.whole) == set(found.nodes.values())
+    assert found.report["warnings"] == []
+    assert found.report["components"]["kubelet"] == 1
+    for report in found.whole.values():
+        assert (report["verdict"], report["truncated"]) == ("invalid", False)
+        assert {"pass", "fail"} <= {one["status"] for one in report["checks"]}
+
+
+def test_a_person_sees_what_was_found_and_where(all_rounds: Rounds) -> None:
+    shown = all_rounds.run(TAMPERINGS[0]).shown
+
+    print(shown)  # noqa: T201 - for `make cluster`
+    assert "[FAIL] files: kubectl /usr/bin/kubectl (digest) on 1 node: node-2\n" in shown
+    assert "[FAIL] services: kube-scheduler kube-scheduler [::1]:10259 (not-allowed) on 1 node: node-1\n" in shown
+    assert "Verdict: INVALID (3 nodes: 1 valid, 2 invalid; " in shown
+
+
+def test_the_cluster_is_valid_again_and_nothing_is_left(cluster: Cluster, all_rounds: Rounds) -> None:
+    done = cluster.check()
+
+    print(done.stdout)  # noqa: T201 - for `make cluster`
+    assert (done.returncode, done.stdout[:34]) == (0, "Verdict: VALID (3 nodes: 3 valid; "), done.stdout
     left = [pod for pod in realcluster.pods(cluster) if pod["metadata"]["namespace"] == "fipsmanifest"]
     assert left == []
+
+
+def test_a_node_whose_network_is_not_ready_is_checked_all_the_same(cluster: Cluster) -> None:
+    machine = cluster.machines["node-3"]
+    machine.sh("mv /etc/cni/net.d/10-pods.conflist /root/")
+    try:
+        ready = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+        machine.wait_for(lambda: cluster.kubectl("get", "node", "node-3", ready) == "False", "a node that is not ready")
+        code, found = checked(cluster, "--node", "node-3")
+    finally:
+        machine.sh("mv /root/10-pods.conflist /etc/cni/net.d/")
+
+    assert (code, found["nodes"]) == (0, [{"name": "node-3", "verdict": "valid"}])
 
 
 def test_a_node_without_its_kubelet_is_unknown_and_the_others_are_valid(cluster: Cluster) -> None:

@@ -286,6 +286,8 @@ def _bring_up(cluster: Cluster) -> None:
         first.sh(f"kubeadm init phase {phase} --config /root/kubeadm.yaml")
     first.sh("sh /root/restart kubelet")
     cluster.kubeconfig.write_bytes((first.root / "etc/kubernetes/admin.conf").read_bytes())
+    for machine in cluster.machines.values():
+        machine.write("/root/admin.conf", cluster.kubeconfig.read_text())
     authority = (first.root / "etc/kubernetes/pki/ca.crt").read_text()
     for name in WORKERS:
         machine = cluster.machines[name]

@@ -49,6 +49,8 @@ pivot_root . old-root
 cd /
 umount -l /old-root
 rmdir /old-root
+# As systemd has it, so that what is mounted here is seen in mounts that were copied from these.
+mount --make-rshared /
 hostname "$2"
 trap '' CHLD
 echo ready

@@ -41,9 +41,9 @@ edit() { sed "$2" "$1" >$kept.edited; put "$1" <$kept.edited; rm $kept.edited; }
 # append FILE TEXT
 append() { n=$(number); cp "$1" "$kept/$n"; undo "cat $kept/$n >$1"; printf %s "$2" >>"$1"; }
 # spawn COMMAND...: it runs until this is undone.
-spawn() { setsid "$@" </dev/null >>/var/log/spawned 2>&1 & undo "kill -9 -- -$! || :"; sleep 0.3; }
-# snapshots NAME: where images are unpacked that have such a file.
-snapshots() { ls -d /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/$1; }
+spawn() { setsid "$@" </dev/null >>/var/log/spawned 2>&1 & undo "kill -9 -$! || :"; sleep 0.3; }
+# snapshots NAME: where an image is unpacked that has such a file; what containers wrote has higher numbers.
+snapshots() { ls -dv /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/$1 | head -n 1; }
 # pids NAME: processes of that name.
 pids() { for one in /proc/[0-9]*; do [ "$(cat "$one/comm" 2>/dev/null)" != "$1" ] || echo "${one#/proc/}"; done; }
 # await COMMAND: wait until it succeeds.
@@ -51,6 +51,68 @@ await() {
   for _ in $(seq 300); do if sh -c "$1" >/dev/null 2>&1; then return; fi; sleep 0.2; done
   echo "never: $1"
   exit 1
+}
+# pod NAME PORT SCRIPT [PROGRAM]: what sed makes of a static pod, once its program runs and answers at a port.
+pod() {
+  name=$(printf %.15s "$1")
+  healthy="curl -skf -o /dev/null https://127.0.0.1:$2/healthz"
+  undo "tail --pid=\$(cat $kept/$1) -f /dev/null; until pgrep -x $name && $healthy; do sleep 0.2; done"
+  await "pgrep -x $name"
+  old=$(pids $name)
+  edit /etc/kubernetes/manifests/$1.yaml "$3"
+  await "! test -e /proc/$old"
+  await "pgrep -x ${4-$name} && $healthy"
+  pids ${4-$name} >$kept/$1
+}
+# static_pod NAME IMAGE COMMAND [DIRECTORY]: a container of this name in a static pod of one's own.
+static_pod() {
+  put /etc/kubernetes/manifests/site-$1.yaml <<POD
+apiVersion: v1
+kind: Pod
+metadata: {name: site-$1, namespace: kube-system}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: $1
+    image: $2
+    imagePullPolicy: Never
+    command: [$3]
+    volumeMounts: [{mountPath: ${4-/site}, name: site}]
+  volumes: [{name: site, hostPath: {path: ${4-/srv}}}]
+POD
+  await 'pgrep -f ^/opt/agent'
+}
+# own REFERENCE PROGRAM: an image of one's own, with the program at /opt/agent.
+own() {
+  at=$(mktemp -d /var/tmp/own.XXXXXX)
+  umoci init --layout $at/image
+  umoci new --image $at/image:${1##*:}
+  umoci insert --image $at/image:${1##*:} $2 /opt/agent
+  load $at $1
+}
+# own_of NAME: a listed image with one more file, as registry.example/site/NAME:1.
+own_of() {
+  at=$(mktemp -d /var/tmp/own.XXXXXX)
+  registry=$(sed -n 's#.*http://\([^/]*\)/v2/docker.io.*#\1#p' /etc/containerd/config.toml)
+  listed=$(sed -n 's#^ *image: docker.io/##p' /etc/kubernetes/manifests/$1.yaml)
+  copy="skopeo --insecure-policy copy --quiet --src-tls-verify=false --format oci"
+  $copy docker://$registry/docker.io/$listed oci:$at/image:listed
+  umoci insert --image $at/image:listed --tag 1 /etc/hostname /etc/site
+  umoci rm --image $at/image:listed
+  load $at registry.example/site/$1:1
+}
+# load FOLDER REFERENCE: containerd gets the image in the folder.
+load() {
+  undo "rm -rf $1; ctr -n k8s.io images rm $2"
+  tar -C $1/image -cf $1/image.tar .
+  ctr -n k8s.io images import --base-name ${2%:*} $1/image.tar
+}
+# retag NAME OTHER: the name leads to what the other one leads to.
+retag() {
+  ctr -n k8s.io images tag $1 kept.example/$1
+  undo "ctr -n k8s.io images tag --force kept.example/$1 $1; ctr -n k8s.io images rm kept.example/$1"
+  ctr -n k8s.io images tag --force $2 $1
 }
 # with_mount SOURCE TARGET: the sed script that mounts what is on the node into a static pod.
 with_mount() {
