@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fipsmanifest.node import tree as files
 from fipsmanifest.node.checks.startup import shell
 from tests.node.test_hidden_starts import all_of, copy, file, go, service
 from tests.node.test_starters import ANOTHER_BUILD, Change, codes, script
@@ -95,6 +96,10 @@ def test_what_a_shell_may_start_is_unknown(how: str, tree: Tree) -> None:
 
 
 ORDINARY: dict[str, Change] = {
+    "a search for processes": service(
+        'ExecStart=/bin/true\nExecStopPost=-/bin/sh -c "systemd-cgls /system.slice/%n'
+        " | grep -Eo '[0-9]+ (containerd|kubelet)' | awk '{print $1}' | xargs -r kill\""
+    ),
     "removal by a pattern": go("rm -rf /opt/plain/*\nchmod 755 /opt/*/agent\n"),
     "a profile that reads a directory": all_of(
         many_profiles,
@@ -112,6 +117,24 @@ ORDINARY: dict[str, Change] = {
 @pytest.mark.parametrize("how", ORDINARY)
 def test_ordinary_scripts_pass(how: str, tree: Tree) -> None:
     assert codes(ORDINARY[how], tree) == set()
+
+
+def test_of_a_program_that_a_pattern_names_only_the_head_is_read(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    # To decode what is no text takes a hundred times as long as to read it.
+    read: list[int] = []
+    real = files.read_small
+
+    def noted(root: str, path: str, limit: int = 65536) -> str:
+        text = real(root, path, limit)
+        read.extend([limit] if path.startswith("/opt/many") else [])
+        return text
+
+    monkeypatch.setattr(files, "read_small", noted)
+    for number in range(3):
+        copy(f"/opt/many/{number}")(tree)  # type: ignore[operator]
+
+    assert codes(go("for one in /opt/many/*; do $one; done\n"), tree) == {("unknown", "wrapped")}
+    assert read and max(read) < 1024
 
 
 @pytest.mark.parametrize("text", ["#", "x", "{", "{a,", "{a,b}", "/", "/*", "* ", "sh ", '"', "\\", "@a ", "$", "\n"])

@@ -305,7 +305,7 @@ def _judge_mentions(
         )
         return
     arguments = " ".join(command.arguments)
-    called = programs.called_in("{}\n{}".format(arguments, script or "")) if runs else []
+    called = programs.called_in(_SEARCHED.sub("grep", "{}\n{}".format(arguments, script or ""))) if runs else []
     daemons = [name for name in called if name in changes.DAEMONS]
     written = "{}\n{}".format(arguments, script or "")
     replaced = programs.listed_in(written)
@@ -345,6 +345,8 @@ def _judge_mentions(
 _SYSTEM = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/libexec/")
 # Commands with which a shell puts another file into a program's place, or output that it writes to a file.
 _REPLACES = re.compile(r"(?:\A|[\s;&|(/\"'])(?:mount|cp|mv|ln|install|rsync|dd|tar|curl|wget|tee|unzip)\s|>")
+# What a shell only looks for, as RKE2's unit looks for the processes that it ends.
+_SEARCHED = re.compile(r"\b[ef]?grep\s+(?:-\S+\s+)*'[^']*'")
 _DISCARDED = re.compile(r">+[ \t]*(?:/dev/(?:null|std(?:out|err))\b|&[0-9-])")
 
 
@@ -361,7 +363,7 @@ def _not_started(results: Sequence[Result], programs: Programs, required: Set[st
     judged = {one.evidence.get("component") for one in results if one.status != NOT_APPLICABLE}
     for component in ("containerd", "kubelet"):
         if component in required and component in programs.host and component not in judged:
-            advice = "Install its unit, and look for what starts it instead."
+            advice = "Install its unit, or find out what starts it: RKE2 and k3s do, which cannot be followed."
             yield result(
                 component, UNKNOWN, "a unit that starts it", "none", "no-unit", "", advice, component=component
             )
