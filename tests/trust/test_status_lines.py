@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.trust import gpgv
+from fipsmanifest.trust import statuslines
 
 KEY = "7B9CF6E19250F8D10E22E2D5B66FE766B44D3085"
 PRIMARY = "7B75A3EA8173F4E98624E1F343DE97D4FE934A40"
@@ -98,13 +98,13 @@ REFUSED = {
 }
 
 
-def status(lines: list[str]) -> list[gpgv.StatusLine]:
-    return gpgv.parse_status("".join(f"[GNUPG:] {line}\n" for line in lines).encode())
+def status(lines: list[str]) -> list[statuslines.StatusLine]:
+    return statuslines.parse_status("".join(f"[GNUPG:] {line}\n" for line in lines).encode())
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_one_good_signature_is_accepted(name: str) -> None:
-    found = gpgv.judge(0, status(ACCEPTED[name]), 0x01, plaintext=True)
+    found = statuslines.judge(0, status(ACCEPTED[name]), 0x01, plaintext=True)
 
     assert (found.key, found.primary, found.signed_at.timestamp()) == (KEY, PRIMARY, 1795410907)
 
@@ -114,7 +114,7 @@ def test_anything_else_is_refused(name: str) -> None:
     lines, exit_code, reason = REFUSED[name]
 
     with pytest.raises(NotTrusted) as caught:
-        gpgv.judge(exit_code, status(lines), 0x01, plaintext=True)
+        statuslines.judge(exit_code, status(lines), 0x01, plaintext=True)
 
     assert reason in caught.value.message
 
@@ -138,18 +138,18 @@ EXPIRED = f"EXPKEYSIG {KEY[-16:]} Upstream <u@example.com>"
 )
 def test_upstreams_keys_may_have_expired_after_they_signed(lines: list[str], accepted: bool) -> None:
     if accepted:
-        assert gpgv.judge(0, status([NEW, *lines]), 0x00, plaintext=False, upstream=True)
+        assert statuslines.judge(0, status([NEW, *lines]), 0x00, plaintext=False, upstream=True)
         with pytest.raises(NotTrusted):
-            gpgv.judge(0, status([NEW, *lines]), 0x00, plaintext=False)
+            statuslines.judge(0, status([NEW, *lines]), 0x00, plaintext=False)
     else:
         with pytest.raises(NotTrusted):
-            gpgv.judge(0, status([NEW, *lines]), 0x00, plaintext=False, upstream=True)
+            statuslines.judge(0, status([NEW, *lines]), 0x00, plaintext=False, upstream=True)
 
 
 def test_without_output_there_must_be_no_plaintext_line() -> None:
-    assert gpgv.judge(0, status([NEW, GOOD, valid()]), 0x01, plaintext=False)
+    assert statuslines.judge(0, status([NEW, GOOD, valid()]), 0x01, plaintext=False)
     with pytest.raises(NotTrusted, match="exactly one text"):
-        gpgv.judge(0, status([TEXT, NEW, GOOD, valid()]), 0x01, plaintext=False)
+        statuslines.judge(0, status([TEXT, NEW, GOOD, valid()]), 0x01, plaintext=False)
 
 
 @pytest.mark.parametrize(
@@ -157,4 +157,4 @@ def test_without_output_there_must_be_no_plaintext_line() -> None:
 )
 def test_a_line_that_is_no_status_line_is_refused(data: bytes) -> None:
     with pytest.raises(NotTrusted, match="not a status line"):
-        gpgv.parse_status(data)
+        statuslines.parse_status(data)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fipsmanifest.errors import NotTrusted
-from fipsmanifest.trust import cleartext, document, gpgv, openpgp, verify
+from fipsmanifest.trust import cleartext, document, gpgv, openpgp, statuslines, verify
 from fipsmanifest.trust.store import Trust
 from tests.support.forge import Forge
 from tests.trust.attacks import DASHES, SIGNATURE, Case, Make, replaced, signed
@@ -32,14 +32,16 @@ def lenient_parse(data: bytes) -> cleartext.Cleartext:
     return cleartext.Cleartext(body, ("SHA512",), openpgp.SignaturePacket(4, 1, 1, 10, b""))
 
 
-def careless_judge(exit_code: int, status: Sequence[gpgv.StatusLine], *_: Any, **__: Any) -> gpgv.ValidSignature:
+def careless_judge(
+    exit_code: int, status: Sequence[statuslines.StatusLine], *_: Any, **__: Any
+) -> statuslines.ValidSignature:
     """Trust the exit code and VALIDSIG, as many programs do."""
     fields = next(line.arguments for line in status if line.keyword == "VALIDSIG" and exit_code == 0)
-    valid = gpgv.StatusLine("GOODSIG", (fields[0],)), gpgv.StatusLine("VALIDSIG", fields)
+    valid = statuslines.StatusLine("GOODSIG", (fields[0],)), statuslines.StatusLine("VALIDSIG", fields)
     return _judge(0, valid, 0x01, plaintext=False)
 
 
-_judge = gpgv.judge
+_judge = statuslines.judge
 
 
 def admit_any(trust: Trust, key: str, primary: str, role: str, signed_at: Any) -> Any:
@@ -72,7 +74,7 @@ STEPS: list[tuple[str, Patch, str]] = [
         lambda m: m.setattr(gpgv, "run", believe_the_packet),
         "another message's signature",
     ),
-    ("4: the status lines", lambda m: m.setattr(gpgv, "judge", careless_judge), "a key that has expired"),
+    ("4: the status lines", lambda m: m.setattr(statuslines, "judge", careless_judge), "a key that has expired"),
     ("4: the key's role", lambda m: m.setattr(Trust, "admit", admit_any), "the tool's subkey"),
     ("4: the key's role", lambda m: m.setattr(Trust, "admit", admit_any), "an upstream key"),
     ("4: the signature's date", lambda m: m.setattr(verify, "_MAX_AHEAD", timedelta(days=999)), "dated next year"),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import NotTrusted
-from . import cleartext, document, gpgv, openpgp
+from . import cleartext, document, gpgv, openpgp, statuslines
 from .armor import dearmor
 from .store import OWN_ROLES, Trust, TrustedKey
 from .text import utc_now, visible, write_time
@@ -80,7 +80,9 @@ def verify_cleartext(
     outcome = gpgv.run(trust.keyring(), data)
 
     # (4) Require exactly one good signature, of the right class and strength, by a key that may sign in this role.
-    valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x01, plaintext=outcome.has_output)
+    valid = statuslines.judge(
+        outcome.exit_code, statuslines.parse_status(outcome.status), 0x01, plaintext=outcome.has_output
+    )
     signature = _admit(valid, trust, role, now or utc_now(), fingerprint)
 
     # (5) Require that gpgv and the strict reader read the same text. (An old gpgv does not return the text.)
@@ -115,7 +117,7 @@ def verify_detached(
     binary = dearmor(signature, b"SIGNATURE") if signature[:5] == b"-----" else signature
     packet = openpgp.read_signature(binary)
     outcome = gpgv.run(trust.keyring(), data, packet.binary)
-    valid = gpgv.judge(outcome.exit_code, gpgv.parse_status(outcome.status), 0x00, plaintext=False)
+    valid = statuslines.judge(outcome.exit_code, statuslines.parse_status(outcome.status), 0x00, plaintext=False)
     return _admit(valid, trust, role, now or utc_now(), fingerprint)
 
 
@@ -135,9 +137,9 @@ def verify_upstream(
     refusals: List[NotTrusted] = []
     for packet in openpgp.read_signatures(signature):
         outcome = gpgv.run(trust.keyring(), data, packet.binary)
-        status = gpgv.parse_status(outcome.status)
+        status = statuslines.parse_status(outcome.status)
         try:
-            valid = gpgv.judge(outcome.exit_code, status, 0x00, plaintext=False, upstream=True)
+            valid = statuslines.judge(outcome.exit_code, status, 0x00, plaintext=False, upstream=True)
             found.append(_admit(valid, trust, "upstream", now or utc_now(), None))
         except NotTrusted as error:
             if any(line.keyword == "BADSIG" for line in status):
@@ -149,7 +151,9 @@ def verify_upstream(
     return tuple(found)
 
 
-def _admit(valid: gpgv.ValidSignature, trust: Trust, role: str, now: datetime, fingerprint: Optional[str]) -> Signature:
+def _admit(
+    valid: statuslines.ValidSignature, trust: Trust, role: str, now: datetime, fingerprint: Optional[str]
+) -> Signature:
     """Check the key's trust and the signature's time: the second part of step 4, for all kinds of signatures."""
     trusted = trust.admit(valid.key, valid.primary, role, valid.signed_at)
     if fingerprint is not None and _normalize(fingerprint) not in (valid.key, valid.primary):
