@@ -73,6 +73,11 @@ def test_every_bad_entry_of_a_tarball_is_named(tmp_path: Path) -> None:
         inspected(tmp_path, twice + END)
 
 
+def config(folder: Path) -> Blob:
+    (folder / "config").write_text("{}")
+    return Blob(f"sha256:{hashlib.sha256(b'{}').hexdigest()}", 2, "", folder / "config")
+
+
 def test_every_bad_entry_of_an_image_is_named(tmp_path: Path) -> None:
     bad = [header(name, kind=b"1", target="nowhere") for name in ("a", "b")]
     ambiguous = member(".wh.x", b"content") + member(".wh.y", b"content") + END
@@ -81,7 +86,7 @@ def test_every_bad_entry_of_an_image_is_named(tmp_path: Path) -> None:
         path.write_bytes(data)
         diff_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
         blob = Blob(diff_id, len(data), "", path)
-        platform = ImagePlatform("x86_64", blob, blob, (blob,), (diff_id,))
+        platform = ImagePlatform("x86_64", blob, config(tmp_path), (blob,), (diff_id,))
         image = Artifact(
             source="some", kind="image", name="some", address="some", sha256="0" * 64, size=1, path=path,
             platforms=(platform,),
@@ -130,7 +135,7 @@ def test_the_layers_of_an_image_share_its_budget(tmp_path: Path) -> None:
         path = tmp_path / f"layer{number}"
         path.write_bytes(gzip.compress(data))
         blobs.append(Blob(f"sha256:{number}", path.stat().st_size, "", path))
-    platform = ImagePlatform("x86_64", blobs[0], blobs[0], tuple(blobs), diff_ids)
+    platform = ImagePlatform("x86_64", blobs[0], config(tmp_path), tuple(blobs), diff_ids)
     image = Artifact(
         source="some", kind="image", name="some", address="some", sha256="0" * 64, size=1, path=blobs[0].path,
         platforms=(platform,),
