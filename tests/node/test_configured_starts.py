@@ -78,6 +78,18 @@ def test_a_running_node_is_judged_by_its_processes(tree: Tree) -> None:
 
 
 DOUBTS: dict[str, tuple[str, Change]] = {
+    "a library that runc loads": (
+        "library-path",
+        all_of(
+            file("/usr/lib64/libseccomp.so.2", "x"),
+            file("/etc/ld.so.conf.d/x.conf", "/opt/lib\n"),
+            file("/opt/lib/libseccomp.so.2", "y"),
+        ),
+    ),
+    "a library for some processors": (
+        "library-path",
+        all_of(file("/usr/lib64/libcrypto.so.3", "x"), file("/usr/lib64/glibc-hwcaps/x86-64-v2/libcrypto.so.3", "y")),
+    ),
     "a mount of the command line": (
         "kernel-command-line",
         options("systemd.mount-extra=/opt/plain:/usr/bin:none:bind"),
@@ -134,6 +146,12 @@ def test_what_every_session_preloads_fails(path: str, text: str, tree: Tree) -> 
 
 
 ORDINARY: dict[str, Change] = {
+    "an application's libraries, for every program": all_of(
+        file("/usr/lib64/libseccomp.so.2", "x"),
+        file("/etc/ld.so.conf.d/x.conf", "/usr/lib64/mysql\n/opt/cuda/lib64\n"),
+        file("/opt/cuda/lib64/libcublas.so.12", "y"),
+        file("/opt/cuda/lib64/libssl.so.9", "y"),
+    ),
     "the vendor's mount of binary formats": file(
         "/usr/lib/systemd/system/proc-sys-fs-binfmt_misc.mount",
         "[Mount]\nWhat=binfmt_misc\nWhere=/proc/sys/fs/binfmt_misc\nType=binfmt_misc\n",

@@ -8,7 +8,7 @@ import errno
 import fnmatch
 import posixpath
 import re
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from ....trust.text import visible
 from ... import tree
@@ -24,6 +24,10 @@ _MAX_PRELOAD = 64 * 1024
 _MAX_DIRECTORIES = 100
 # glibc's own, which every program that is not static loads, and where the operating system keeps them.
 _LIBRARY = re.compile(r"(?:ld-linux[^/]*|lib(?:c|m|dl|rt|pthread|resolv|util|nsl|anl|nss_[a-z]+))\.so[0-9.]*\Z")
+# What runc, the kubelet and containerd may load beside it.
+_NEEDED = re.compile(
+    r"lib(?:seccomp|btrfs|devmapper|selinux|systemd|udev|cap|gcc_s|crypto|ssl|pcre|pcre2-8|blkid|uuid)\.so[0-9.]*\Z"
+)
 _CACHED = re.compile(r"/[\x20-\x7e]*")
 _SYSTEM = re.compile(
     r"/(?:usr/)?lib[0-9x]*/(?:[a-z0-9_]+-linux-gnu[a-z0-9_]*/|i[3-6]86/|sse2/|nosegneg/|power[0-9]+/)*[^/]*\Z"
@@ -110,7 +114,7 @@ def preloaded(node: Node) -> List[Result]:
 
 def redirected(node: Node) -> List[Result]:
     """Return what makes the loader find another C library before the operating system's (ld.so(8), ldconfig(8))."""
-    found: List[str] = []
+    candidates: List[str] = []
     unread: List[Result] = []
     try:
         cache = tree.read_small(node.root, _CACHE, _MAX_CACHE + 1)
@@ -118,25 +122,48 @@ def redirected(node: Node) -> List[Result]:
             return [
                 result(_CACHE, UNKNOWN, None, "larger than {} bytes".format(_MAX_CACHE), "library-path", _CACHE, _FEWER)
             ]
-        found = [one for one in cached_libraries(cache) if is_other_library(one)]
+        candidates = cached_libraries(cache)
     except FileNotFoundError:
         pass
     except (OSError, tree.NotRegular):
         return [result(_CACHE, UNKNOWN, "readable", "unreadable", "library-path", _CACHE, "Run it as root.")]
     for directory in [*_searched(node), *_by_processor(node)]:
         try:
-            names = tree.list_names(node.root, directory)
-            found += [one for one in (posixpath.join(directory, name) for name in names) if is_other_library(one)]
+            candidates += [posixpath.join(directory, name) for name in tree.list_names(node.root, directory)]
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 advice = "Remove what is not needed there, or run as root."
                 told = str(error.strerror)
                 unread.append(result(directory, UNKNOWN, "readable", told, "library-path", _CACHE, advice))
+    found = [one for one in candidates if is_other_library(one)]
     if not found:
-        return unread
+        return unread + _hidden_libraries(node, candidates)
     advice = "Remove it, run ldconfig, start the node again, and find out who put it there."
     actual = ", ".join(list(dict.fromkeys(found))[:8])
     return [result("ld.so.cache", FAIL, "the operating system's C library", actual, "library-path", _CACHE, advice)]
+
+
+def _hidden_libraries(node: Node, candidates: Sequence[str]) -> List[Result]:
+    """Return a doubt where a library may be found before the operating system's one that runc or a daemon loads.
+
+    What runc loads is not seen on a running node: it ends at once.
+    """
+    others = [one for one in candidates if _NEEDED.match(posixpath.basename(one)) and not _SYSTEM.match(one)]
+    hiding = [
+        one for one in dict.fromkeys(others) if any(_exists(node, base, one) for base in ("/usr/lib64", "/lib64"))
+    ]
+    if not hiding:
+        return []
+    advice = "Remove its directory from /etc/ld.so.conf, run ldconfig, and give it to the programs that need it alone."
+    actual, expected = ", ".join(hiding[:8]), "the operating system's libraries"
+    return [result("ld.so.cache", UNKNOWN, expected, actual, "library-path", _CACHE, advice)]
+
+
+def _exists(node: Node, base: str, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        tree.resolve(node.root, posixpath.join(base, posixpath.basename(path)))
+        return True
+    return False
 
 
 def _by_processor(node: Node) -> List[str]:
