@@ -7,11 +7,9 @@ old signature, at offline sites too; their lifetime is in trust.json.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,17 +21,16 @@ from ..state import durable
 from ..trust import armor, openpgp
 from ..trust.store import (
     ROLES,
-    TRUST_FILE,
     UNBOUND,
     Trust,
     TrustedKey,
     check_strength,
     is_unbound,
     load_trust,
-    parse_trust,
 )
 from ..trust.text import utc_now, visible, write_time
 from . import backup, revocation
+from . import trust_directory as files
 from .backup import Backup
 from .certificates import read_validity
 from .generation import make_keys
@@ -106,10 +103,10 @@ def init(
     certificate = export_certificate(gpg, primary)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]
-    with _locked(directory):
-        path = directory / _certificate_name(certificate)
-        _write_certificate(path, certificate)
-        _change(directory, lambda before: [*before.keys, *entries])
+    with files.locked(directory):
+        path = directory / files.certificate_name(certificate)
+        files.write_certificate(path, certificate)
+        files.change(directory, lambda before: [*before.keys, *entries])
     return NewKeys(primary, subkeys[0], subkeys[1], path, revocation, gnupghome, copies)
 
 
@@ -158,17 +155,17 @@ def add(
         return named
 
     # The new contents are validated before anything is written.
-    with _locked(directory):
-        before = _read(directory)
+    with files.locked(directory):
+        before = files.read(directory)
         _check_keeps_revocations(before, chosen)
         requested = insert(before)
         listed = before.keys if requested in before.keys else (*before.keys, requested)
-        contents = _contents(directory)
-        path = directory / _certificate_name(chosen, contents)
+        contents = files.read_certificates(directory)
+        path = directory / files.certificate_name(chosen, contents)
         others = [(name, content) for name, content in contents if name != path.name]
-        after = _next(before, listed, [("the new certificate", chosen.packets), *others])
-        _write_certificate(path, chosen)
-        durable.write(directory / TRUST_FILE, _written(after))
+        after = files.next_trust(before, listed, [("the new certificate", chosen.packets), *others])
+        files.write_certificate(path, chosen)
+        files.write_trust(directory, after)
     return requested
 
 
@@ -285,8 +282,8 @@ def export_certificate(gpg: gnupg.GPG, fingerprint: str) -> openpgp.Certificate:
 
 def _prepare(directory: Path) -> None:
     """Check that the directory can be changed and read, before keys are created."""
-    with _locked(directory):
-        _read(directory)
+    with files.locked(directory):
+        files.read(directory)
 
 
 def _entry(
@@ -321,8 +318,8 @@ def _end(
 
     if not directory.is_dir():
         raise _not_listed(directory, fingerprint)
-    with _locked(directory):
-        return meant(_change(directory, change))
+    with files.locked(directory):
+        return meant(files.change(directory, change))
 
 
 def _successor(fingerprint: str | None) -> str | None:
@@ -349,76 +346,6 @@ def _check_lifetime(start: datetime, end: datetime | None) -> None:
             f"The lifetime ends on {write_time(end)}, before it begins on {write_time(start)}.",
             "Set a later end, or an earlier start.",
         )
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Serialize changes of a directory; a change holds the lock from reading to writing.
-
-    The directory itself is locked, so that no lock file remains in version control.
-    """
-    try:
-        durable.make_directory(directory)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UsageError(
-            f"{directory} cannot be changed: {error.strerror}.", "Name another trust directory."
-        ) from error
-    try:
-        durable.lock(descriptor, directory, "Change a copy on a local disk, and copy it back.")
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _change(directory: Path, change: Callable[[Trust], Sequence[TrustedKey]]) -> Trust:
-    """Rewrite trust.json, unless the result is invalid; the directory must be locked."""
-    before = _read(directory)
-    after = _next(before, change(before), _contents(directory))
-    durable.write(directory / TRUST_FILE, _written(after))
-    return after
-
-
-def _next(before: Trust, keys: Sequence[TrustedKey], contents: list[tuple[str, bytes]]) -> Trust:
-    """Return the trust with these entries, with the next edition if the node tool would carry other keys.
-
-    Without a manifest key no tool could have been built, so the edition stays.
-    """
-    trust = parse_trust(_written(before._replace(keys=tuple(keys))), contents, before.origin)
-    old, new = before.carried(), trust.carried()
-    built = any(key.role == "manifest" for key in old.keys)
-    changed = built and (old.keys, old.certificates) != (new.keys, new.certificates)
-    return trust._replace(edition=before.edition + 1) if changed else trust
-
-
-def _read(directory: Path) -> Trust:
-    return load_trust(str(directory)) if (directory / TRUST_FILE).exists() else Trust((), (), str(directory))
-
-
-def _written(trust: Trust) -> bytes:
-    return (json.dumps(trust.document(), indent=2, ensure_ascii=True) + "\n").encode("ascii")
-
-
-def _contents(directory: Path) -> list[tuple[str, bytes]]:
-    if not directory.is_dir():
-        return []
-    # A directory or a pipe is not a certificate; `load_trust` skips it as well.
-    paths = [path for path in sorted(directory.iterdir()) if path.suffix in (".asc", ".gpg") and path.is_file()]
-    return [(path.name, path.read_bytes()) for path in paths]
-
-
-def _certificate_name(certificate: openpgp.Certificate, contents: Sequence[tuple[str, bytes]] = ()) -> str:
-    """Return the name of a certificate's file: the existing file that contains only it, else a new name."""
-    primary = certificate.primary.fingerprint
-    for name, content in contents:
-        if {one.primary.fingerprint for one in openpgp.read_certificates(content)} == {primary}:
-            return name
-    return f"{primary}.asc"
-
-
-def _write_certificate(path: Path, certificate: openpgp.Certificate) -> None:
-    armored = path.suffix == ".asc"
-    durable.write(path, armor.armor(certificate.packets, b"PUBLIC KEY BLOCK") if armored else certificate.packets)
 
 
 def _not_listed(directory: Path, fingerprint: str) -> UsageError:
