@@ -177,7 +177,7 @@ def _directory(layer: int) -> _Node[Seen]:
 
 
 def _would_be_missed(old: _Node[Seen], new: _Node[Seen] | None = None) -> bool:
-    """Return whether something that was seen may be lost with ``old``; a directory over one keeps what is in it."""
+    """Return whether something that was seen may be lost with ``old``; a directory over another keeps its content."""
     merged = new is not None and new.children is not None and new.children is old.children
     return old.seen is not None or (bool(old.children) and not merged)
 
@@ -191,11 +191,11 @@ class MergedView(Generic[Seen]):
 
     Below a link of a lower layer they differ: one that unpacks each layer into a directory of its own, for an overlay,
     makes a directory in the link's place and leaves alone what it points to. So an entry there replaces and hides
-    nothing that was seen, and is given by its own path where it does not come to stand behind the link.
+    nothing that was seen, and is yielded by its own path unless it is what the link leads to.
 
-    They differ as well where one layer takes a directory away and makes it again: in an overlay what lower layers have
-    there shows again. That is refused where something was seen there. And the kernel ignores that the root of a layer
-    is opaque, so such a whiteout hides nothing.
+    They also differ if one layer removes a directory and makes it again: in an overlay what lower layers have there is
+    visible again. That is refused if something was seen there. And the kernel ignores that the root of a layer is
+    opaque, so such a whiteout hides nothing.
     """
 
     name: str = "image"
@@ -272,7 +272,7 @@ class MergedView(Generic[Seen]):
         siblings[name] = new
 
     def _check_made_again(self, path: str) -> None:
-        """Raise `Refused` where a directory is made where this layer hid what was seen below ``path``."""
+        """Raise `Refused` if this layer hid something that was seen below ``path``, a directory that it makes again."""
         spend(members=len(self._hidden))
         below = next((hidden for hidden in self._hidden if hidden.startswith(f"{path}/")), None)
         if below is not None:
@@ -312,7 +312,7 @@ class MergedView(Generic[Seen]):
         )
 
     def _replaced(self, path: str, place: str, old: _Node[Seen], new: _Node[Seen]) -> list[tuple[str, Seen]]:
-        """Return what this layer put at ``path`` or below it before ``new`` takes the place of ``old``.
+        """Return what this layer put at ``path`` or below it before ``new`` replaces ``old``.
 
         ``place`` is the path with its links resolved, by which what was seen in lower layers is now hidden.
         """
@@ -358,7 +358,7 @@ class MergedView(Generic[Seen]):
                 self._hidden.add(path)
 
     def _prune(self, path: str, children: dict[str, _Node[Seen]]) -> None:
-        """Take out what lower layers put there; directories that hold something of this layer stay."""
+        """Remove what lower layers put there; directories with something of this layer stay."""
         # Of each thing below, the entry that it is in, as a position in this list, since a million paths fill a memory.
         found: list[tuple[int, str, dict[str, _Node[Seen]]]] = []
         waiting = [(-1, children)]

@@ -2,9 +2,8 @@
 
 What is yielded is what GNU tar, Go's archive/tar and libarchive unpack. A member that they read differently is
 refused, with its name; so is the rest of the archive where they may not agree on where the next member begins.
-`tarheader` decodes headers, `tarextended` long names and pax records, `tarsparse`
-sparse files. Each is read in bounded memory; the standard library's ``tarfile`` neither agrees with those readers nor
-bounds what it reads.
+`tarheader` decodes headers, `tarextended` long names and pax records, `tarsparse` sparse files. Each is read in bounded
+memory; the standard library's ``tarfile`` neither agrees with those readers nor bounds what it reads.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _MAX_EXTENDED = 1 << 20
 #: Bytes passed over at a time.
 _SKIP = 1 << 20
 
-#: Room that a `Reader` may be ahead of what was asked of it, so that this module's errors, which name the member, win.
+#: How far a `Reader` may read ahead, so that this module's errors, which name the member, are raised first.
 _AHEAD = 4 << 20
 
 #: The first tars had no type flag for a directory: its name ends with a slash.
@@ -217,7 +216,7 @@ def tarball_entries(
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is stored of a member behind its header."""
+    """What is stored of a member after its header."""
 
     kind: MemberType | None
     """None for an unknown type."""

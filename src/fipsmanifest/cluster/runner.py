@@ -1,7 +1,7 @@
-"""One pod on each node: created, watched, read, deleted, so many at a time.
+"""One pod on each node: created, watched, read, deleted; a limited number at a time.
 
-One thread decides (`PodRunner.check`); others write to the API, and `PodWatch` reads from it. What they have to say
-comes through one queue of bounded size.
+One thread decides (`PodRunner.check`); others write to the API, and `PodWatch` reads from it. They report through one
+queue of bounded size.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class PodRunner:
         PodWatch(self.api, self._path, self.objects.selector, self._events, self._stop).start()
 
     def stop(self) -> None:
-        """End the threads; what they wait for is given up."""
+        """End the threads; requests that are waiting for an answer are abandoned."""
         self._stop.set()
         self.api.end()
         for _ in self._writers:
@@ -144,7 +144,7 @@ class PodRunner:
             writer.join(max(0.0, end - time.monotonic()))
 
     def check(self, nodes: Iterable[ClusterNode], end: float | None) -> None:
-        """Check nodes until each has an answer; ``end`` (``time.monotonic``) is when it has to be over.
+        """Check nodes until each has an answer; ``end`` (``time.monotonic``) is when that must be finished.
 
         Raises `Incomplete` where pods can be neither created nor read.
         """
@@ -179,14 +179,14 @@ class PodRunner:
             self._expire()
 
     def settle(self, seconds: float) -> None:
-        """Wait until the pods that ended are deleted, at most so long."""
+        """Wait until the pods that ended are deleted, for at most ``seconds``."""
         end = time.monotonic() + seconds
         while self._deletions > 0 and time.monotonic() < end:
             time.sleep(0.02)
 
     def role_of(self, node: ClusterNode) -> str:
         """Return the node tool's ``--role`` for a node: what was asked for, else what its labels say."""
-        # By itself the tool takes a control plane without its static pods for a worker.
+        # Without --role the tool takes a control plane without its static pods for a worker.
         return "control-plane" if self.settings.role == "auto" and node.control_plane else self.settings.role
 
     def _attempt(self, node: ClusterNode, image: str, number: int) -> _Attempt:
@@ -201,7 +201,7 @@ class PodRunner:
     def _pod(self, attempt: _Attempt) -> dict[str, Any]:
         return self.objects.pod(attempt.node, attempt.image, attempt.number, self.role_of(attempt.node))
 
-    # What the writers do.
+    # Run by the writers.
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stop.is_set():
@@ -250,7 +250,7 @@ class PodRunner:
     def _tell(self, event: object) -> None:
         hand_over(event, self._events, self._stop)
 
-    # What the deciding thread does.
+    # Run by the deciding thread.
 
     def _handle(self, event: object, waiting: deque[_Attempt]) -> None:
         match event:
@@ -307,7 +307,7 @@ class PodRunner:
         return time.monotonic() + self.settings.node_seconds + self.settings.reporting_seconds
 
     def _lose(self, attempt: _Attempt) -> None:
-        """Take note that a pod is gone."""
+        """Record that a pod is gone."""
         if attempt.uid:
             self._answer(attempt, no_answer("pod-deleted", attempt.detail))
         else:
@@ -356,7 +356,7 @@ class PodRunner:
         return False
 
     def _answer(self, attempt: _Attempt, answer: Answer) -> None:
-        """Take the answer of a pod, delete the pod, and try the node once more where that may help."""
+        """Accept the answer of a pod, delete the pod, and try the node once more if that may help."""
         del self._flying[attempt.pod]
         if attempt.uid:
             self._discard(attempt, answer)

@@ -149,7 +149,7 @@ def assemble(
 ) -> Artifact:
     """Return the image whose reference resolves to the document ``data``, with every part of it in the cache.
 
-    ``architectures`` (RPM names) are those that the image must have, None for a single manifest of any of them.
+    ``architectures`` (RPM names) are those that the image must have, None for a single manifest of any.
     ``media_type`` is what ``data`` was announced as. ``saved`` says that ``data`` is a configuration: ``docker save``
     keeps no manifest, and its references resolve to configurations (image IDs), which then replace both; its layers
     are uncompressed and named by their diff_ids. Raises as `jobs`.

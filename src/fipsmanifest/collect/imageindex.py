@@ -36,7 +36,7 @@ class Walk:
     def __init__(
         self, origin: Browsable, cache: Cache, *, most: int = _MOST_ENTRIES, rest_is_read: bool = False
     ) -> None:
-        """``most`` entries are followed; ``rest_is_read`` says that what is left out is inspected otherwise."""
+        """Follow at most ``most`` entries; ``rest_is_read`` says that what is left out is inspected in another way."""
         self._origin = origin
         self._cache = cache
         self._rest_is_read = rest_is_read
@@ -94,7 +94,7 @@ class Walk:
         if entry.media_type in INDEXES + MANIFESTS:
             data = self._origin.document(entry)
             return data, parse(data, f"{name}: {entry.digest}", entry.media_type)
-        # A cache of BuildKit's lists layers here. podman takes what is a manifest for one, whatever it is called.
+        # A cache of BuildKit lists layers here. podman uses a manifest as one, whatever its type says.
         other = NotAnImage(name, f"it is {shown(entry.media_type)}")
         if entry.size > MAX_DOCUMENT:
             raise other
@@ -134,7 +134,7 @@ class Candidates:
     def choose(self, wanted: str) -> Descriptor:
         """Return the entry for Linux on the architecture ``wanted`` (RPM name), as containerd chooses it.
 
-        An entry that says no platform is for what its configuration says, and comes after those that do. Raises
+        An entry without a platform is for that of its configuration, and is chosen after those with one. Raises
         `Incomplete` with the platforms that exist if there is none, and as reading such an entry does.
         """
         machine = architecture.to_oci(wanted)

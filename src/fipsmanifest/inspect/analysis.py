@@ -119,7 +119,7 @@ def start_analysis(
 def analyze(
     source: ByteSource, table: Table, with_callers: bool = False, forbidden: Collection[str] = ()
 ) -> ElfAnalysis:
-    """Analyze an ELF file; ``with_callers`` also finds who calls what is beside the module.
+    """Analyze an ELF file; ``with_callers`` also finds the callers of what is beside the module.
 
     ``forbidden`` are globs over packages that are listed as beside it. Its content never causes an exception.
     """
