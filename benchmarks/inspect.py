@@ -22,6 +22,7 @@ from fipsmanifest.fetch.cache import Cache
 from fipsmanifest.inspect import beside, buildinfo, elf_reader, function_table
 from fipsmanifest.inspect.analysis import analyze
 from fipsmanifest.inspect.inspector import Inspector
+from fipsmanifest.inspect.native.library import Library
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.source import OpenFile
 from fipsmanifest.inspect.table import load
@@ -42,7 +43,9 @@ def figures() -> Iterator[Figure]:
         programs = [goprograms.build(f"pad{pad}", pad=pad) for pad in PADS]
         yield from _beside_the_hash(programs, folder)
         yield from _verdict(programs[0], folder)
-        yield _in_code(folder)
+        yield _added("in code alone", _all_code(), folder, 0.25)
+        yield _added("in a native program", _native(), folder, 0.5)
+        yield _reference()
         yield from _linear(programs[0], folder)
         yield from _small_files(folder)
 
@@ -115,9 +118,8 @@ def _beside() -> Figure:
     return Figure("list of what is beside the module / SHA-256", listing / hashing, "x", 0.75, detail)
 
 
-def _in_code(folder: Path) -> Figure:
-    """Measure what the verdict adds to reading and hashing a stripped program that is nearly all code."""
-    program = _all_code()
+def _added(what: str, program: Path, folder: Path, bound: float) -> Figure:
+    """Measure what the verdict adds to reading and hashing a program."""
     inspector = Inspector(load(), folder)
     hashing, inspecting = [], []
     # In turn, so that a machine whose speed drifts slows both.
@@ -126,7 +128,26 @@ def _in_code(folder: Path) -> Figure:
         inspecting.append(_cpu_seconds(partial(inspector.inspect_path, program)))
     alone, both = min(hashing), min(inspecting)
     detail = f"{program.stat().st_size / 1e6:.0f} MB: hash {alone * 1000:.1f} ms, with the verdict {both * 1000:.1f} ms"
-    return Figure("what the verdict adds to the hash, in code alone", both / alone - 1, "x", 0.25, detail)
+    return Figure(f"what the verdict adds to the hash, {what}", both / alone - 1, "x", bound, detail)
+
+
+def _native() -> Path:
+    """Build a program of 110 MB with Go's native module."""
+    environment = {"GOFIPS140": "v1.0.0"}
+    root = goprograms.native_goroot()
+    return goprograms.build("pad96", root=root, boring=False, cgo=False, environment=environment, pad=PADS[-1])
+
+
+def _reference() -> Figure:
+    """Measure how long it takes to load a reference of Go's native module, the largest file's."""
+    key = max(Library().places.values(), key=lambda place: place.path.stat().st_size).origin.key
+    times = []
+    for _ in range(9):
+        library = Library()
+        library.check()
+        times.append(_cpu_seconds(partial(library.find, key)))
+    detail = f"{' '.join(filter(None, key))}, one of {len(Library().places)}"
+    return Figure("loading a reference of the native module", min(times) * 1000, "ms", 30, detail)
 
 
 def _hashed(path: Path) -> bytes:
@@ -135,7 +156,7 @@ def _hashed(path: Path) -> bytes:
 
 
 def _all_code() -> Path:
-    """Build a goboring program with the code of Go's compiler in it, eight times over."""
+    """Build a stripped goboring program that is nearly all code: that of Go's compiler, eight times over."""
     compiler = goprograms.goroot() / "pkg/tool/linux_amd64/compile"
     with compiler.open("rb") as file:
         text = elf_reader.read(OpenFile(file.fileno())).section(".text")

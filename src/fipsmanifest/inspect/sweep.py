@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 
 from .buildinfo import HEADER, MAGIC
 from .elf import Elf
@@ -34,7 +34,9 @@ _OFTEN = 64
 #: rarest one at its place in data.
 _DATA_ALIGNMENT = 16
 _DATA_PROBE = 13
-_INFO_PROBE_BYTE = MAGIC[_DATA_PROBE]
+#: Sixteen bytes after it is the rest of a header, which is empty, or the high part of an address, which is zero on all
+#: machines that are little endian.
+_INFO_COLUMN = re.compile(re.escape(MAGIC[_DATA_PROBE : _DATA_PROBE + 1]) + rb"(?=\0|\Z)")
 _INFO_SIZE = 16
 #: Modules in data that are noted; they are evidence, and more add nothing.
 _MOST_IN_DATA = 64
@@ -197,12 +199,11 @@ def _aligned_infos(data: bytes | bytearray, column: bytes | bytearray, first: in
 
     ``column`` has their probe bytes.
     """
-    found, left, number = 0, max(len(column) // _OFTEN, _OFTEN), column.find(_INFO_PROBE_BYTE)
-    while number >= 0 and left:
-        at, left = first + number * _DATA_ALIGNMENT, left - 1
+    found, most = 0, max(len(column) // _OFTEN, _OFTEN)
+    for match in islice(_INFO_COLUMN.finditer(column), most):
+        at = first + match.start() * _DATA_ALIGNMENT
         if data.startswith(MAGIC, at) and HEADER.match(data, at, high):
             found += 1
-        number = column.find(_INFO_PROBE_BYTE, number + 1)
     return found
 
 
