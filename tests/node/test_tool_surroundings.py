@@ -197,6 +197,11 @@ def test_a_file_that_is_installed_unpacked_and_running_is_read_once(place: Place
     kubelet.chmod(0o755)
     os.truncate(kubelet, size)
     place.manifest["files"][0] = roots.file_entry(place.root, "/bin/kubelet")
+    for library in re.findall(r"(/\S+) \(0x", subprocess.check_output(["ldd", "/usr/bin/sleep"], text=True)):
+        # Without a database of packages, a library is the node's by its bytes.
+        copy = place.root / str(Path(library).resolve())[1:]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(library, copy)
     store = place.root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
     unpacked = place.root / "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/kubelet"
     for folder in (store, unpacked.parent):
