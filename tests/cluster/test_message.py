@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fipsmanifest
 from fipsmanifest.cluster.aggregate import MAX_GROUPS, Aggregate
+from fipsmanifest.cluster.document import ClusterReport, to_text
 from fipsmanifest.cluster.message import Answer, Expected, Finding, is_finished, pending_detail, read_pod
 from fipsmanifest.cluster.nodes import read_node
 from fipsmanifest.cluster.objects import RunObjects
@@ -216,6 +217,18 @@ def test_findings_that_all_differ_need_bounded_memory_and_count_all_the_same() -
     assert len(found.groups) == MAX_GROUPS + 1
     assert sum(group.nodes for group in found.groups) == MAX_GROUPS + 500
     assert found.verdict == "invalid"
+
+
+def test_a_person_is_told_of_results_for_which_a_report_had_no_room() -> None:
+    found = Aggregate()
+    found.add("a", Answer("invalid", findings=(finding(1),), left_out=2))
+    found.add("b", Answer("incomplete", left_out=5))
+    found.add("c", Answer("valid"))
+
+    (note,) = (line for line in to_text(ClusterReport("", "", "", [], {}, "", "", 1.0, found)) if "Note" in line)
+
+    assert note.startswith("Note: 7 results that failed or are unknown on 2 nodes (a, b) did not fit ")
+    assert note.endswith("use --report-dir to get the whole reports.")
 
 
 def test_a_later_answer_replaces_an_earlier_one_unless_it_says_less() -> None:

@@ -208,6 +208,7 @@ def test_a_person_sees_what_was_found_and_where(all_rounds: Rounds) -> None:
     print(shown)  # noqa: T201 - for `make cluster`
     assert "[FAIL] files: kubectl /usr/bin/kubectl (digest) on 1 node: node-2\n" in shown
     assert "[FAIL] services: kube-scheduler kube-scheduler [::1]:10259 (not-allowed) on 1 node: node-1\n" in shown
+    assert " did not fit into a pod's status: use --report-dir to get the whole reports.\n" in shown
     assert "Verdict: INVALID (3 nodes: 1 valid, 2 invalid; " in shown
 
 

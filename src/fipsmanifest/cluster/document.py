@@ -137,6 +137,14 @@ def to_text(report: ClusterReport) -> list[str]:
         lines.append(f"    to do: {ADVICE[code]}")
     lines += [f"Component: {name} fails on {_plural(count)}" for name, count in found.components().items()]
     lines += [f"Note: {warning}" for warning in report.warnings]
+    short = sorted(name for name, answer in found.nodes.items() if answer.left_out)
+    if short:
+        number = sum(found.nodes[name].left_out for name in short)
+        results = "1 result" if number == 1 else f"{number} results"
+        lines.append(
+            f"Note: {results} that failed or are unknown on {_plural(len(short))} ({_shorten(short)}) did not fit "
+            "into a pod's status: use --report-dir to get the whole reports."
+        )
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts().items() if count) or "no nodes"
     lines.append(f"Verdict: {found.verdict.upper()} ({_plural(len(found.nodes))}: {counts}; {report.seconds} s)")
     return lines
