@@ -124,6 +124,9 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a variable of the loader": lambda spec: at(spec, "env", "LD_PRELOAD").update(value="/x.so"),
     "a variable of the loader from elsewhere": lambda spec: at(spec, "env", "LD_AUDIT").update(valueFrom={"x": "y"}),
     "a variable of Python": lambda spec: spec["containers"][0]["env"].append({"name": "PYTHONPATH", "value": "/x"}),
+    "another variable of the loader": lambda spec: spec["containers"][0]["env"].append(
+        {"name": "LD_BIND_NOW", "value": "1"}
+    ),
     "variables from elsewhere": lambda spec: spec["containers"][0].update(envFrom=[{"configMapRef": {"name": "x"}}]),
     "the host's processes": lambda spec: spec.update(hostPID=False),
     "its container": lambda spec: spec["containers"][0].update(name="other"),
@@ -142,7 +145,7 @@ def test_a_pod_that_admission_changed_has_no_answer(how: str) -> None:
 def test_what_admission_adds_beside_it_matters_not() -> None:
     one = pod(finished(0, json.dumps(message())))
     container = one["spec"]["containers"][0]
-    container["env"].append({"name": "AWS_REGION", "value": "x"})
+    container["env"] += [{"name": name, "value": "x"} for name in ("AWS_REGION", "LDAP_SERVER", "LOCATION")]
     container["volumeMounts"].append({"name": "token", "mountPath": "/var/run/secrets/eks.amazonaws.com"})
     container.update(resources={"limits": {"cpu": "2"}}, image="mirror.local/pause:3.9", imagePullPolicy="Always")
     one["spec"]["containers"].append({"name": "sidecar", "image": "x"})

@@ -13,7 +13,9 @@ from typing import Any
 from .objects import CONTAINER
 
 #: Further variables that change what the shell, Python, OpenSSL or gpgv do.
-_VARIABLES = re.compile(r"(?:LD|PYTHON|GLIBC|GCONV|OPENSSL|BASH|GNUPG|SHELL|FIPSMANIFEST|LOC|TMP)\w*\Z|ENV\Z")
+_VARIABLES = re.compile(
+    r"(?:(?:LD|GLIBC|OPENSSL|BASH|FIPSMANIFEST)_\w+|PYTHON\w+|ENV|GCONV_PATH|GNUPGHOME|SHELLOPTS|LOCPATH|TMPDIR)\Z"
+)
 #: Beside the pod's own mounts, what further ones may not cover.
 _SEEN = ("/proc", "/sys", "/dev", "/bin", "/sbin")
 _STARTED = ("args", "envFrom", "lifecycle")
