@@ -13,17 +13,13 @@ import pytest
 from fipsmanifest.node.checks import startup
 from fipsmanifest.node.result import Listed, Node
 from tests.node.test_hidden_starts import GRUB, TEMPORARY, all_of, copy, file, service
-from tests.node.test_starters import ANOTHER_BUILD, Change, codes, link, script
+from tests.node.test_starters import Change, codes, link, script, tree_with_another_build
 from tests.node.test_startup import Tree
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    one = Tree(tmp_path)
-    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
-    with one.place("/opt/plain/agent").open("ab") as file:
-        file.write(ANOTHER_BUILD)
-    return one
+    return tree_with_another_build(tmp_path)
 
 
 def options(text: str) -> Change:

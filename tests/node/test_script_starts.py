@@ -12,7 +12,7 @@ import pytest
 from fipsmanifest.node import tree as files
 from fipsmanifest.node.checks.startup import shell
 from tests.node.test_hidden_starts import all_of, copy, file, go, service
-from tests.node.test_starters import ANOTHER_BUILD, Change, codes, script
+from tests.node.test_starters import Change, codes, script, tree_with_another_build
 from tests.node.test_startup import Tree
 
 AGENT = "exec /opt/plain/agent\n"
@@ -21,11 +21,7 @@ SITE = "/usr/lib/python3.9/site-packages"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    one = Tree(tmp_path)
-    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
-    with one.place("/opt/plain/agent").open("ab") as file:
-        file.write(ANOTHER_BUILD)
-    return one
+    return tree_with_another_build(tmp_path)
 
 
 def through(command: str, path: str = "/opt/go") -> Change:

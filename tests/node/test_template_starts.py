@@ -11,7 +11,7 @@ import pytest
 
 from fipsmanifest.node import systemd
 from tests.node.test_hidden_starts import all_of, copy, file, service
-from tests.node.test_starters import ANOTHER_BUILD, Change, codes, link
+from tests.node.test_starters import Change, codes, link, tree_with_another_build
 from tests.node.test_startup import Tree
 from tests.support import roots
 
@@ -21,11 +21,7 @@ TEMPLATE = f"{UNITS}/x@.service"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    one = Tree(tmp_path)
-    one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
-    with one.place("/opt/plain/agent").open("ab") as file:
-        file.write(ANOTHER_BUILD)
-    return one
+    return tree_with_another_build(tmp_path)
 
 
 def template(command: str) -> Change:
