@@ -130,8 +130,8 @@ def test_verbs_that_verify_or_inspect_take_nothing_from_a_project(tmp_path: Path
     ("text", "message"),
     [
         ("allow-http = true\n", "'allow-http' is not an option"),
-        ("keys = 5\n", "'keys' is not text"),
-        ('mirror = "a=b"\n', "'mirror' is not a list"),
+        ("keys = 5\n", "'keys' is not text.\n       Write keys = \"...\"."),
+        ('mirror = "a=b"\n', "'mirror' is not a list of texts.\n       Write mirror = [\"...\"]."),
         ("keys = \n", "not TOML"),
     ],
 )

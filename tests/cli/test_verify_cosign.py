@@ -163,3 +163,13 @@ def test_file_and_bundle_are_fetched_from_an_address(forge: Forge, key: cosign.S
         told, _ = verify(tmp_path, f"{server.url}/{NAME}", "--cosign-key", tmp_path / "keys/cosign.pub")
 
     assert "VALID" in told
+
+
+def test_what_is_missing_beside_a_file_is_named_with_where_to_get_it(key: cosign.SigningKey, tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    path.write_text("signed\n")
+
+    _, said = verify(tmp_path, path, "--cosign-key", tmp_path / "keys/cosign.pub", code=2)
+
+    assert f"{path}.sigstore.json does not exist" in said
+    assert f"Get it from where {path} is from" in said

@@ -132,7 +132,8 @@ def _parsed(path: Path, in_tool: bool) -> ProjectOptions:
             raise UsageError(f"{path}: '{key}' is not an option of a project.", f"It may have: {known}.")
         if not _is_valid(value, is_list=OPTIONS[name]):
             kind = "a list of texts" if OPTIONS[name] else "text"
-            raise UsageError(f"{path}: '{key}' is not {kind}.", f"Write {kind}, in quotation marks.")
+            form = '["..."]' if OPTIONS[name] else '"..."'
+            raise UsageError(f"{path}: '{key}' is not {kind}.", f"Write {key} = {form}.")
         values[name] = value
     return ProjectOptions(path, values)
 

@@ -104,7 +104,9 @@ def read(
 
     if "://" not in name:
         data = _read_file(name)
-        return Document(name, data, *(_read_file(f"{name}{suffix}") if suffix else None for suffix in beside(data)))
+        together = f"Get it from where {name} is from, and put both into one directory."
+        companions = (_read_file(f"{name}{suffix}", together) if suffix else None for suffix in beside(data))
+        return Document(name, data, *companions)
     # Here, because a path needs neither: importing them takes longer than verifying a small manifest.
     from ..fetch.cache import Cache, default_root
     from ..fetch.http import Http
@@ -182,14 +184,12 @@ def _check_kind(document: Document) -> None:
         )
 
 
-def _read_file(name: str) -> bytes:
+def _read_file(name: str, advice: str = "Name a signed manifest, or a node tool with its .asc.") -> bytes:
     try:
         with Path(name).open("rb") as file:
             return _capped(file.read(MAX_BYTES + 1), name)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
-        raise UsageError(
-            f"{name} does not exist, or is not a file.", "Name a signed manifest, or a node tool with its .asc."
-        ) from error
+        raise UsageError(f"{name} does not exist, or is not a file.", advice) from error
     except OSError as error:
         raise Incomplete(
             f"{name} cannot be read: {error.strerror}.", "Check the path and its permissions.", reason="not-read"
