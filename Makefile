@@ -68,6 +68,8 @@ overhead: $(VENV)/.test ## measure what a validated module costs, as the documen
 	@scripts/system-packages test
 	@scripts/toolchains
 	@scripts/debian-programs
+	@scripts/kubernetes
+	-@scripts/kubernetes plain
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 # Five minutes for the readers, then the property tests. Another SEED tries other inputs, the same one the same again.

@@ -190,7 +190,7 @@ def test_the_table_of_the_overhead_compares_with_the_plain_build_of_the_same_go(
 
 
 def test_a_control_plane_that_cannot_be_measured_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(overhead, "API_SERVERS", {"plain": tmp_path / "none", "goboring": TOP / "README.md"})
+    monkeypatch.setattr(overhead, "API_SERVERS", {"plain": TOP / "README.md", "goboring": tmp_path / "none"})
 
     (line,) = overhead.control_plane(60, 2)
-    assert "NOT measured" in line and "no plain kube-apiserver" in line
+    assert "NOT measured" in line and "no goboring kube-apiserver" in line
