@@ -219,9 +219,10 @@ def _registry(folder: Path, release: Release, switch: int) -> Iterator[str]:
         "http": {"addr": f"{_SWITCH_ADDRESS}:5000", "secret": "loopback-only"},
     }
     (folder / "registry.yml").write_text(json.dumps(configuration))
+    enter = ["nsenter", "--target", str(switch), "--net"]
     with (folder / "registry.log").open("wb") as log:
         process = subprocess.Popen(
-            ["nsenter", "--target", str(switch), "--net", "docker-registry", "serve", folder / "registry.yml"],
+            ["setpriv", "--pdeathsig", "KILL", *enter, "docker-registry", "serve", folder / "registry.yml"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -170,7 +170,19 @@ class Machine:
     def halt(self) -> None:
         """End the node and all that it runs."""
         end(self.parent)
-        for top in [*Path("/sys/fs/cgroup").glob(f"*/{self.group}"), Path("/sys/fs/cgroup") / self.group]:
-            for folder in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+        deadline = time.monotonic() + 10
+        # What the kernel is still ending keeps its group for a moment.
+        while not _remove_groups(self.group) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _remove_groups(name: str) -> bool:
+    """Remove the control groups of a node's pods; return whether none is left."""
+    tops = [
+        path for path in [*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name] if path.exists()
+    ]
+    for top in tops:
+        for folder in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    return not any(top.exists() for top in tops)
