@@ -190,6 +190,7 @@ def test_a_native_build_is_proven_function_by_function(name: str) -> None:
 
 
 @pytest.mark.nightly
+@toolchains.on_debian_12
 def test_a_large_program_is_proven_function_by_function_and_not_with_one_bit_changed() -> None:
     # kube-proxy with Go 1.26: 56 MB, with symbols.
     path = TOP / ".cache/kubernetes-native/kube-proxy"
