@@ -35,12 +35,12 @@ SECONDS, GROWTH = 60.0, 1.5
 def figures() -> Iterator[Figure]:
     """Measure ``fipsmanifest audit`` with 1,000 manifests, and its memory beside that with 100."""
     with tempfile.TemporaryDirectory() as temporary, SeaweedFS() as server:
-        folder = Path(temporary)
-        key = ReleaseKey.make(folder)
+        directory = Path(temporary)
+        key = ReleaseKey.make(directory)
         try:
             signed = _signed(key)
-            few = _audit(server, key, folder, "few", dict(list(signed.items())[: FEW * 4]))
-            all_of_them = _audit(server, key, folder, "many", signed)
+            few = _audit(server, key, directory, "few", dict(list(signed.items())[: FEW * 4]))
+            all_of_them = _audit(server, key, directory, "many", signed)
         finally:
             key.remove()
     count, size = len(signed), sum(map(len, signed.values())) / len(signed)
@@ -68,7 +68,7 @@ def _filled(of: dict[str, Any]) -> dict[str, Any]:
     return {**of, "files": [kubelet, *more]}
 
 
-def _audit(server: SeaweedFS, key: ReleaseKey, folder: Path, name: str, signed: dict[str, bytes]) -> Run:
+def _audit(server: SeaweedFS, key: ReleaseKey, directory: Path, name: str, signed: dict[str, bytes]) -> Run:
     """Fill a bucket as publishing would have, and audit it in a process of its own."""
     address = server.create_bucket(f"audit-{name}")
     environment = {**os.environ, **server.environment(), "FIPSMANIFEST_KEYS": str(key.trust)}
@@ -86,4 +86,4 @@ def _audit(server: SeaweedFS, key: ReleaseKey, folder: Path, name: str, signed: 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, objects.items()))
     publish(PublishRequest((), wanted_tool(key)), open_bucket(address), key.consumer)
-    return run([PROGRAM, "audit", address], environment, folder)
+    return run([PROGRAM, "audit", address], environment, directory)

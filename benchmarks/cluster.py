@@ -42,25 +42,25 @@ _WRITE_VERBS = frozenset(("POST", "PUT", "DELETE", "DELETECOLLECTION"))
 def figures() -> Iterator[Figure]:
     """Measure `fipsmanifest check cluster` with 1,000, 5,000 and 10,000 nodes."""
     with tempfile.TemporaryDirectory() as temporary, forge.opened() as keys:
-        folder = Path(temporary)
-        manifest = folder / "manifest-rhel8.json.asc"
-        manifest.write_bytes(keys.clearsign(roots.payload_of(roots.make(folder / "root"))))
-        (folder / "plane").mkdir()
+        directory = Path(temporary)
+        manifest = directory / "manifest-rhel8.json.asc"
+        manifest.write_bytes(keys.clearsign(roots.payload_of(roots.make(directory / "root"))))
+        (directory / "plane").mkdir()
         # Nothing here is about fairness between users; the audit log would be half of the API server's work.
-        with controlplane.running(folder / "plane", ["--enable-priority-and-fairness=false"]) as plane:
+        with controlplane.running(directory / "plane", ["--enable-priority-and-fairness=false"]) as plane:
             plane.create_namespace(namespace_object(NAMESPACE))
-            command = [PROGRAM, "check", "cluster", "--json", "--keys", keys.trust_folder, "--kubeconfig"]
+            command = [PROGRAM, "check", "cluster", "--json", "--keys", keys.trust_directory, "--kubeconfig"]
             command += [plane.kubeconfig(), "--parallel", "500", "--node-timeout", "10s", "--timeout", "0", manifest]
-            yield from _measure(plane, folder, list(map(str, command)))
+            yield from _measure(plane, directory, list(map(str, command)))
 
 
-def _measure(plane: ControlPlane, folder: Path, command: list[str]) -> Iterator[Figure]:
+def _measure(plane: ControlPlane, directory: Path, command: list[str]) -> Iterator[Figure]:
     used: dict[int, Run] = {}
     for size in SIZES:
         _create_nodes(plane, size)
         before = _requests(plane)
         with FakeKubelets(plane.api(threads=16), _behave, NAMESPACE, threads=12):
-            used[size] = _check(command, folder, size)
+            used[size] = _check(command, directory, size)
         asked = _requests(plane)
         writes = sum(asked[key] - before[key] for key in asked if key[1] in _WRITE_VERBS and key[0] == "pods") / size
         reads = sum(asked[key] - before[key] for key in asked if key[1] in ("GET", "LIST", "WATCH")) / size
@@ -77,11 +77,11 @@ def _measure(plane: ControlPlane, folder: Path, command: list[str]) -> Iterator[
         thread.start()
         # The stand-ins come back one after another. The pods stay for what comes next.
         patient = ["60s" if word == "10s" else word for word in command]
-        restarted = _check([*patient[:-1], "--keep", patient[-1]], folder, many)
+        restarted = _check([*patient[:-1], "--keep", patient[-1]], directory, many)
         thread.join()
     detail = f"killed after 20 s; {restarted.cpu:.0f} s of CPU, {restarted.peak / 2**20:.0f} MiB"
     yield Figure("the same with a restart of the API server", restarted.wall, "s", SECONDS + 120, detail)
-    answers = run([sys.executable, "-m", "benchmarks.cluster", str(plane.folder / "kubeconfig")], _PATH, folder)
+    answers = run([sys.executable, "-m", "benchmarks.cluster", str(plane.directory / "kubeconfig")], _PATH, directory)
     detail = f"{many} finished pods in pages of 500; {answers.cpu:.0f} s of CPU"
     yield Figure("10,000 answers to verdict and JSON", answers.wall, "s", ANSWERS_SECONDS, detail)
     yield Figure("memory of that", answers.peak / 2**20, "MiB", MEMORY, detail)
@@ -96,12 +96,14 @@ def _behave(name: str, pod: Any, reports: Reports) -> Any:
     return reports.report(name, pod, *(failures if number % 50 == 3 else []))
 
 
-def _check(command: list[str], folder: Path, size: int) -> Run:
+def _check(command: list[str], directory: Path, size: int) -> Run:
     """Check, and see that every node has the verdict that it should have."""
-    output = folder / "result.json"
+    output = directory / "result.json"
     # The verdict is "invalid", exit code 1.
     script = '"$@" >"$0"; test $? = 1'
-    used = run(["sh", "-c", script, str(output), *command], {"PATH": "/usr/bin:/bin", "HOME": str(folder)}, folder)
+    used = run(
+        ["sh", "-c", script, str(output), *command], {"PATH": "/usr/bin:/bin", "HOME": str(directory)}, directory
+    )
     summary = json.loads(output.read_text())["summary"]
     silent, invalid = size // 100, size // 50
     expected = {"nodes": size, "valid": size - silent - invalid, "invalid": invalid, "unknown": silent}

@@ -23,17 +23,17 @@ ROUNDS = 3
 def figures() -> Iterator[Figure]:
     """Measure each format by the command line, the start of Python with it."""
     with tempfile.TemporaryDirectory(prefix="fm") as scratch:
-        folder = Path(scratch)
+        directory = Path(scratch)
         environment = {"PATH": os.environ["PATH"], "HOME": scratch, "XDG_STATE_HOME": scratch}
         for kind, document in {"manifest": _manifest(), "inspection": _inspection()}.items():
-            source = folder / f"{kind}.json"
+            source = directory / f"{kind}.json"
             source.write_text(json.dumps(document, indent=2, sort_keys=True))
             for name, form in FORMATS.items():
                 if kind not in form.takes or (kind == "inspection" and name not in _OF_INSPECTIONS):
                     continue
-                command: list[str | Path] = [PROGRAM, "export", name, source, "--output", folder / "exported"]
-                runs = [run(command, environment, folder) for _ in range(ROUNDS)]
-                detail = f"{FILES} files, {(folder / 'exported').stat().st_size / 1e6:.1f} MB"
+                command: list[str | Path] = [PROGRAM, "export", name, source, "--output", directory / "exported"]
+                runs = [run(command, environment, directory) for _ in range(ROUNDS)]
+                detail = f"{FILES} files, {(directory / 'exported').stat().st_size / 1e6:.1f} MB"
                 # Of the processor: it does not depend on what else runs.
                 yield Figure(f"export {name} of the {kind}", min(one.cpu for one in runs), "s", 2, detail)
                 peak = max(one.peak for one in runs) / 1e6

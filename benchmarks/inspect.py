@@ -39,19 +39,19 @@ SMALL_FILES = 100_000
 def figures() -> Iterator[Figure]:
     """Measure everything that `inspect` promises of its speed."""
     with tempfile.TemporaryDirectory(prefix="fm-bench-", dir=os.environ.get("TMPDIR")) as scratch:
-        folder = Path(scratch)
+        directory = Path(scratch)
         programs = [goprograms.build(f"pad{pad}", pad=pad) for pad in PADS]
-        yield from _beside_the_hash(programs, folder)
-        yield from _verdict(programs[0], folder)
-        yield _added("in code alone", _all_code(), folder, 0.25)
-        yield _added("in a native program", _native(), folder, 0.5)
+        yield from _beside_the_hash(programs, directory)
+        yield from _verdict(programs[0], directory)
+        yield _added("in code alone", _all_code(), directory, 0.25)
+        yield _added("in a native program", _native(), directory, 0.5)
         yield _reference()
-        yield from _linear(programs[0], folder)
-        yield from _small_files(folder)
+        yield from _linear(programs[0], directory)
+        yield from _small_files(directory)
 
 
-def _beside_the_hash(programs: list[Path], folder: Path) -> Iterator[Figure]:
-    corpus = folder / "corpus"
+def _beside_the_hash(programs: list[Path], directory: Path) -> Iterator[Figure]:
+    corpus = directory / "corpus"
     corpus.mkdir()
     size = count = 0
     while size < TOTAL:
@@ -62,9 +62,9 @@ def _beside_the_hash(programs: list[Path], folder: Path) -> Iterator[Figure]:
     # Each core hashes its share of the files in one process.
     share = -(-count // (os.cpu_count() or 1))
     floor = f"printf '%s\\0' {shlex.quote(str(corpus))}/* | xargs -0 -n {share} -P $(nproc) openssl dgst -sha256"
-    hashing: Callable[[], Run] = lambda: run(["bash", "-c", floor], dict(os.environ), folder)  # noqa: E731
+    hashing: Callable[[], Run] = lambda: run(["bash", "-c", floor], dict(os.environ), directory)  # noqa: E731
     hashing()
-    ratio, ours, theirs = paired(lambda: _inspected(corpus, folder), hashing)
+    ratio, ours, theirs = paired(lambda: _inspected(corpus, directory), hashing)
     detail = (
         f"{size / 1e9:.1f} GB in {count} files; ours {ours.wall:.2f} s ({ours.cpu:.1f} s of CPU), "
         f"openssl {theirs.wall:.2f} s ({theirs.cpu:.1f} s of CPU); load {os.getloadavg()[0]:.1f}"
@@ -77,12 +77,12 @@ def _beside_the_hash(programs: list[Path], folder: Path) -> Iterator[Figure]:
     shutil.rmtree(corpus)
 
 
-def _inspected(target: Path, folder: Path) -> Run:
-    environment = {**os.environ, "FIPSMANIFEST_CACHE": str(folder / "cache")}
-    return run([PROGRAM, "--quiet", "inspect", "--json", target], environment, folder)
+def _inspected(target: Path, directory: Path) -> Run:
+    environment = {**os.environ, "FIPSMANIFEST_CACHE": str(directory / "cache")}
+    return run([PROGRAM, "--quiet", "inspect", "--json", target], environment, directory)
 
 
-def _verdict(program: Path, folder: Path) -> Iterator[Figure]:
+def _verdict(program: Path, directory: Path) -> Iterator[Figure]:
     """Measure processor time, on one core: the verdict alone against the hash, and against ``go tool nm``."""
     table = load()
     with program.open("rb") as file:
@@ -96,8 +96,8 @@ def _verdict(program: Path, folder: Path) -> Iterator[Figure]:
     yield _beside()
     root = goprograms.goroot()
     symbols = f"{shlex.quote(str(root))}/bin/go tool nm {shlex.quote(str(program))} | grep -c goboringcrypto"
-    environment = {**os.environ, "GOROOT": str(root), "GOTOOLCHAIN": "local", "HOME": str(folder)}
-    listing = min(run(["bash", "-c", symbols], environment, folder).cpu for _ in range(5))
+    environment = {**os.environ, "GOROOT": str(root), "GOTOOLCHAIN": "local", "HOME": str(directory)}
+    listing = min(run(["bash", "-c", symbols], environment, directory).cpu for _ in range(5))
     detail = f"{size}: verdict {verdict * 1000:.1f} ms, go tool nm | grep {listing * 1000:.0f} ms"
     yield Figure("verdict / go tool nm | grep", verdict / listing, "x", 0.2, detail)
 
@@ -118,9 +118,9 @@ def _beside() -> Figure:
     return Figure("list of what is beside the module / SHA-256", listing / hashing, "x", 0.75, detail)
 
 
-def _added(what: str, program: Path, folder: Path, bound: float) -> Figure:
+def _added(what: str, program: Path, directory: Path, bound: float) -> Figure:
     """Measure what the verdict adds to reading and hashing a program."""
-    inspector = Inspector(load(), folder)
+    inspector = Inspector(load(), directory)
     hashing, inspecting = [], []
     # In turn, so that a machine whose speed drifts slows both.
     for _ in range(60):
@@ -168,44 +168,44 @@ def _all_code() -> Path:
     return goprograms.build("code", main=main, files={"code.S": source}, ldflags="-s -w")
 
 
-def _linear(program: Path, folder: Path) -> Iterator[Figure]:
+def _linear(program: Path, directory: Path) -> Iterator[Figure]:
     """Measure the processor time that a file takes alone, among 10 and among 100."""
     times: dict[int, float] = {}
     for count in (1, 10, 100):
-        corpus = folder / f"files-{count}"
+        corpus = directory / f"files-{count}"
         corpus.mkdir()
         for number in range(count):
             # The same bytes under many names: reading them costs the same as if they were others.
-            os.link(_copied(program, folder), corpus / f"{number:03}")
-        times[count] = min(_cpu_seconds(partial(_survey, corpus, folder)) for _ in range(3))
+            os.link(_copied(program, directory), corpus / f"{number:03}")
+        times[count] = min(_cpu_seconds(partial(_survey, corpus, directory)) for _ in range(3))
     detail = ", ".join(f"{count} files {seconds:.2f} s" for count, seconds in times.items())
     yield Figure("CPU of a file of 10 / of a file alone", times[10] / 10 / times[1], "x", 1.25, detail)
     yield Figure("CPU of a file of 100 / of a file of 10", times[100] / 100 / (times[10] / 10), "x", 1.25, detail)
 
 
-def _copied(program: Path, folder: Path) -> Path:
-    copy = folder / program.name
+def _copied(program: Path, directory: Path) -> Path:
+    copy = directory / program.name
     if not copy.exists():
         shutil.copyfile(program, copy)
     return copy
 
 
-def _survey(corpus: Path, folder: Path) -> None:
-    for _ in scan([corpus], Inspector(load(), folder), Cache(folder / "cache")):
+def _survey(corpus: Path, directory: Path) -> None:
+    for _ in scan([corpus], Inspector(load(), directory), Cache(directory / "cache")):
         pass
 
 
-def _small_files(folder: Path) -> Iterator[Figure]:
+def _small_files(directory: Path) -> Iterator[Figure]:
     runs: dict[int, Run] = {}
     for count in (SMALL_FILES // 10, SMALL_FILES):
-        corpus = folder / f"small-{count}"
+        corpus = directory / f"small-{count}"
         for number in range(count):
             if number % 1000 == 0:
                 place = corpus / f"{number // 1000:03}"
                 place.mkdir(parents=True)
             (place / f"{number:06}").write_bytes(b"%d\n" % number)
-        _inspected(corpus, folder)
-        runs[count] = _inspected(corpus, folder)
+        _inspected(corpus, directory)
+        runs[count] = _inspected(corpus, directory)
     few, many = runs[SMALL_FILES // 10], runs[SMALL_FILES]
     detail = ", ".join(
         f"{count} files {run.wall:.2f} s ({run.cpu:.1f} s of CPU), {run.peak >> 20} MiB" for count, run in runs.items()

@@ -67,13 +67,13 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-def run(command: Sequence[str | Path], environment: Mapping[str, str], folder: Path) -> Run:
+def run(command: Sequence[str | Path], environment: Mapping[str, str], directory: Path) -> Run:
     """Run a command and wait for it; raises `subprocess.CalledProcessError` where it fails."""
-    log, told = folder / "last-run.log", folder / "last-run.json"
+    log, told = directory / "last-run.log", directory / "last-run.json"
     words = [str(word) for word in command]
     with log.open("wb") as output:
         meter = [sys.executable, "-I", "-S", "-c", _METER, str(told), *words]
-        subprocess.run(meter, env=dict(environment), cwd=folder, stdout=output, stderr=output, check=True)
+        subprocess.run(meter, env=dict(environment), cwd=directory, stdout=output, stderr=output, check=True)
     code, *used = json.loads(told.read_text())
     if code != 0:
         raise subprocess.CalledProcessError(code, words, log.read_bytes())

@@ -55,17 +55,17 @@ print()
 def figures() -> Iterator[Figure]:
     """Measure the single file as a node runs it."""
     with opened() as forge, tempfile.TemporaryDirectory(prefix="fm-bench-", dir=os.environ.get("TMPDIR")) as scratch:
-        folder = Path(scratch)
-        tool = folder / "dkp-fips-tool"
-        build_tool(forge.trust_folder, tool)
-        yield from _first_output(forge, tool, folder)
-        yield from _validation(forge, tool, folder)
+        directory = Path(scratch)
+        tool = directory / "dkp-fips-tool"
+        build_tool(forge.trust_directory, tool)
+        yield from _first_output(forge, tool, directory)
+        yield from _validation(forge, tool, directory)
 
 
-def _first_output(forge: Forge, tool: Path, folder: Path) -> Iterator[Figure]:
-    root = folder / "small"
+def _first_output(forge: Forge, tool: Path, directory: Path) -> Iterator[Figure]:
+    root = directory / "small"
     root.mkdir()
-    manifest = _sign(forge, roots.make(root), folder / "small.asc")
+    manifest = _sign(forge, roots.make(root), directory / "small.asc")
     for python in PYTHONS[:2]:
         start = [python, *ISOLATED]
         for name, arguments in {"--version": ["--version"], "a report": ["--root", str(root), str(manifest)]}.items():
@@ -90,22 +90,22 @@ def _cpu_seconds(command: list[str]) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _validation(forge: Forge, tool: Path, folder: Path) -> Iterator[Figure]:
-    root = folder / "root"
-    manifest = _sign(forge, _node(root), folder / "manifest.asc")
+def _validation(forge: Forge, tool: Path, directory: Path) -> Iterator[Figure]:
+    root = directory / "root"
+    manifest = _sign(forge, _node(root), directory / "manifest.asc")
     files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in files)
     # Each core hashes its share of the files in one process.
-    listed = folder / "files"
+    listed = directory / "files"
     listed.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in files))
     share = -(-len(files) // (os.cpu_count() or 1))
     floor = f"xargs -0 -n {share} -P $(nproc) openssl dgst -sha256 <{shlex.quote(str(listed))}"
 
     def hashing() -> Run:
-        return run(["bash", "-c", floor], os.environ, folder)
+        return run(["bash", "-c", floor], os.environ, directory)
 
     def validating() -> Run:
-        return run(["sh", tool, "--json", "--root", root, manifest], os.environ, folder)
+        return run(["sh", tool, "--json", "--root", root, manifest], os.environ, directory)
 
     hashing()
     ratio, ours, theirs = paired(validating, hashing, rounds=5)
@@ -124,8 +124,8 @@ def _node(root: Path) -> dict[str, Any]:
     manifest = roots.make(root)
     programs = cycle([goprograms.build(f"pad{pad}", pad=pad) for pad in PADS])
     (root / "opt/cni/bin").mkdir(parents=True)
-    for folder in (STORE, SNAPSHOTS):
-        (root / folder).mkdir(parents=True)
+    for directory in (STORE, SNAPSHOTS):
+        (root / directory).mkdir(parents=True)
     size = 0
     while size < TOTAL // 2:
         path = f"/opt/cni/bin/program-{len(manifest['files'])}"

@@ -105,8 +105,8 @@ def control_plane(seconds: float, rounds: int) -> Iterator[str]:
     found: dict[str, list[_Taken]] = {name: [] for name in present}
     for _ in range(rounds):
         for name, path in present.items():
-            with tempfile.TemporaryDirectory(prefix="fm") as folder:
-                found[name].append(_loaded(Path(folder), path, seconds))
+            with tempfile.TemporaryDirectory(prefix="fm") as directory:
+                found[name].append(_loaded(Path(directory), path, seconds))
     yield f"| median of {rounds} rounds of {seconds:.0f} s | {' | '.join(found)} |"
     yield "|---|" + "---:|" * len(found)
     for title, attribute in _TAKEN.items():
@@ -143,9 +143,9 @@ _TAKEN = {
 }
 
 
-def _loaded(folder: Path, server: Path, seconds: float) -> _Taken:
+def _loaded(directory: Path, server: Path, seconds: float) -> _Taken:
     """Measure API server and etcd under the load."""
-    with controlplane.running(folder, ["--tls-min-version=VersionTLS12"], server) as plane:
+    with controlplane.running(directory, ["--tls-min-version=VersionTLS12"], server) as plane:
         load = _Load(plane)
         load.run(_WARMING)
         processes = [plane.processes[name].pid for name in ("kube-apiserver", "etcd")]
@@ -158,16 +158,16 @@ def _loaded(folder: Path, server: Path, seconds: float) -> _Taken:
             server_used, store_used = (
                 (_processor(process) - was) / lasted for process, was in zip(processes, before, strict=True)
             )
-            return _Taken(server_used, store_used, _part_in_module(profile.result(), folder))
+            return _Taken(server_used, store_used, _part_in_module(profile.result(), directory))
 
 
-def _part_in_module(profile: bytes, folder: Path) -> float:
+def _part_in_module(profile: bytes, directory: Path) -> float:
     """Return the part of a profile's samples that are in BoringCrypto or in calls into it."""
-    file = folder / "profile"
+    file = directory / "profile"
     file.write_bytes(profile)
     go = str(toolchains.DEBIAN_GO_1_19 / "bin/go")
     command = [go, "tool", "pprof", "-top", f"-focus={_MODULE}", str(file)]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PPROF_TMPDIR": str(folder)}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "PPROF_TMPDIR": str(directory)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     shown = re.search(r"accounting for [^,]+, ([0-9.]+)% of", done.stdout)
     # Without a sample that fits, pprof fails and says so.
@@ -182,7 +182,7 @@ class _Load:
     def __init__(self, plane: controlplane.ControlPlane) -> None:
         self._port = plane.port
         self._headers = {"Authorization": f"Bearer {plane.admin}"}
-        self._context = ssl.create_default_context(cafile=str(plane.folder / "apiserver.crt"))
+        self._context = ssl.create_default_context(cafile=str(plane.directory / "apiserver.crt"))
         self._context.check_hostname = False
         self._context.maximum_version = ssl.TLSVersion.TLSv1_2
         self._context.set_ciphers(_SUITE)

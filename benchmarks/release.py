@@ -42,42 +42,42 @@ printf '%s\0' fetched/* | xargs -0 -n 1 -P "$(nproc)" bash -c 'set -euo pipefail
 def figures() -> Iterator[Figure]:
     """Measure a cold release and the same again."""
     with tempfile.TemporaryDirectory(prefix="fm") as scratch:
-        folder = Path(scratch)
-        gnupghome = folder / "g"
+        directory = Path(scratch)
+        gnupghome = directory / "g"
         gnupghome.mkdir(mode=0o700)
         try:
-            world = World.make([EL8], folder / "upstream", gnupghome, pad=PAD)
+            world = World.make([EL8], directory / "upstream", gnupghome, pad=PAD)
             with world.serve() as served:
-                yield from _measured(world, served, folder, gnupghome)
+                yield from _measured(world, served, directory, gnupghome)
         finally:
             subprocess.run(["gpgconf", "--homedir", gnupghome, "--kill", "gpg-agent"], check=False)
 
 
-def _measured(world: World, served: Served, folder: Path, gnupghome: Path) -> Iterator[Figure]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GNUPGHOME": str(gnupghome)}
-    keys = folder / "keys"
+def _measured(world: World, served: Served, directory: Path, gnupghome: Path) -> Iterator[Figure]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "GNUPGHOME": str(gnupghome)}
+    keys = directory / "keys"
     user = "Benchmark <bench@example.com>"
-    run([PROGRAM, "keys", "init", "--user-id", user, "--no-passphrase", "--keys", keys], environment, folder)
+    run([PROGRAM, "keys", "init", "--user-id", user, "--no-passphrase", "--keys", keys], environment, directory)
     certificate = world.upstream_certificate
-    run([PROGRAM, "keys", "add", certificate, "--role", "upstream", "--keys", keys], environment, folder)
-    size = _write_fetch_list(world, served, folder)
+    run([PROGRAM, "keys", "add", certificate, "--role", "upstream", "--keys", keys], environment, directory)
+    size = _write_fetch_list(world, served, directory)
 
     def cold() -> Run:
         for left in ("work", "cache", "bucket", "lock.json"):
-            _remove(folder / left)
+            _remove(directory / left)
         return release()
 
     def release() -> Run:
         words: list[str | Path] = ["release", "v1.21.3", "--el", "8", "--definitions", TOP / "releases", "--keys", keys]
         words += [word for mirror in served.mirrors for word in ("--mirror", mirror)]
-        words += ["--lock", folder / "lock.json", "--first-lock", "--to", folder / "bucket"]
-        words += ["--work", folder / "work", "--cache", folder / "cache"]
-        return run([PROGRAM, *words], environment, folder)
+        words += ["--lock", directory / "lock.json", "--first-lock", "--to", directory / "bucket"]
+        words += ["--work", directory / "work", "--cache", directory / "cache"]
+        return run([PROGRAM, *words], environment, directory)
 
     def floor() -> Run:
-        _remove(folder / "fetched")
-        (folder / "fetched").mkdir()
-        return run(["bash", "-c", _FLOOR], environment, folder)
+        _remove(directory / "fetched")
+        (directory / "fetched").mkdir()
+        return run(["bash", "-c", _FLOOR], environment, directory)
 
     ratio, ours, theirs = paired(cold, floor)
     what = (
@@ -91,12 +91,12 @@ def _measured(world: World, served: Served, folder: Path, gnupghome: Path) -> It
     yield Figure("the same release again", again.wall, "s", bound, f"cold {ours.wall:.2f} s")
 
 
-def _write_fetch_list(world: World, served: Served, folder: Path) -> int:
+def _write_fetch_list(world: World, served: Served, directory: Path) -> int:
     """Write curl's list of everything that the release fetches, and return the total size in bytes."""
     lines, size = [], 0
     for definition in world.definitions:
         for package in world.packages(definition):
-            address = f"{served.files_address}/{package.relative_to(world.folder / 'files')}"
+            address = f"{served.files_address}/{package.relative_to(world.directory / 'files')}"
             lines += [f'url = "{address}"', f'output = "fetched/{package.name}"']
             size += package.stat().st_size
         for image in world.images_of(definition):
@@ -105,7 +105,7 @@ def _write_fetch_list(world: World, served: Served, folder: Path) -> int:
                 name = f"{image.repository.replace('/', '_')}-{number}.layer"
                 lines += [f'url = "{address}"', f'output = "fetched/{name}"']
                 size += (world.blobs / digest.removeprefix("sha256:")).stat().st_size
-    (folder / "fetch.conf").write_text("\n".join(lines) + "\n")
+    (directory / "fetch.conf").write_text("\n".join(lines) + "\n")
     return size
 
 

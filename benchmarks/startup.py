@@ -14,10 +14,10 @@ PROGRAM = Path(sys.executable).with_name("fipsmanifest")
 
 def figures() -> Iterator[Figure]:
     """Measure ``fipsmanifest --help`` against importing what it is made with."""
-    environment, folder = dict(os.environ), Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 - nothing is kept
+    environment, directory = dict(os.environ), Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 - nothing is kept
     ratio, ours, theirs = paired(
-        lambda: run([PROGRAM, "--help"], environment, folder),
-        lambda: run([sys.executable, "-c", "import typer"], environment, folder),
+        lambda: run([PROGRAM, "--help"], environment, directory),
+        lambda: run([sys.executable, "-c", "import typer"], environment, directory),
         rounds=9,
     )
     detail = f"ours {ours.wall * 1000:.0f} ms, import {theirs.wall * 1000:.0f} ms"

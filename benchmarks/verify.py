@@ -46,8 +46,8 @@ print(sys.version.split()[0], json.dumps(rounds))
 def figures() -> Iterator[Figure]:
     """Measure a manifest of 1 MB."""
     with opened() as forge, tempfile.TemporaryDirectory(prefix="fm") as scratch:
-        folder = Path(scratch)
-        manifest = folder / "manifest-rhel8.json.asc"
+        directory = Path(scratch)
+        manifest = directory / "manifest-rhel8.json.asc"
         manifest.write_bytes(forge.clearsign(_manifest()))
         size = f"{manifest.stat().st_size / 1e6:.1f} MB"
         yield _command_line(forge, manifest, size)
@@ -72,14 +72,14 @@ def _manifest() -> bytes:
 
 
 def _command_line(forge: Forge, manifest: Path, size: str) -> Figure:
-    folder = manifest.parent
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder)}
-    keyring = folder / "keyring.gpg"
+    directory = manifest.parent
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "XDG_STATE_HOME": str(directory)}
+    keyring = directory / "keyring.gpg"
     keyring.write_bytes(forge.trust().keyring())
     pairs = [
         (
-            run([PROGRAM, "verify", manifest, "--keys", forge.trust_folder], environment, folder).wall,
-            run(["gpgv", "--keyring", keyring, "--output", os.devnull, manifest], environment, folder).wall,
+            run([PROGRAM, "verify", manifest, "--keys", forge.trust_directory], environment, directory).wall,
+            run(["gpgv", "--keyring", keyring, "--output", os.devnull, manifest], environment, directory).wall,
         )
         for _ in range(ROUNDS)
     ]
@@ -88,9 +88,9 @@ def _command_line(forge: Forge, manifest: Path, size: str) -> Figure:
 
 def _node_tool(forge: Forge, manifest: Path, size: str) -> Figure:
     tool = manifest.parent / "dkp-fips-tool"
-    build_tool(forge.trust_folder, tool)
+    build_tool(forge.trust_directory, tool)
     oldest = next((python for python in PYTHONS if "/3.6." in python), sys.executable)
-    words = [oldest, "-I", "-S", "-B", "-c", _IN_PROCESS, str(tool), str(forge.trust_folder), str(manifest)]
+    words = [oldest, "-I", "-S", "-B", "-c", _IN_PROCESS, str(tool), str(forge.trust_directory), str(manifest)]
     said = subprocess.run([*words, str(ROUNDS)], capture_output=True, text=True, check=True).stdout
     version, _, rounds = said.partition(" ")
     return _figure("the node tool's verification, beyond gpgv", json.loads(rounds), 100, f"{size}, Python {version}")

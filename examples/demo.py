@@ -65,10 +65,10 @@ def run_demo(demo: Path) -> None:
         *definitions.find(NATIVE_DEFINITIONS, NATIVE_VERSION)[NATIVE_VERSION],
     ]
     heading("Build a small upstream: Go programs, signed RPMs, images (the first time this takes some minutes)")
-    gnupghome = private_folder(demo / "gnupg")
+    gnupghome = private_directory(demo / "gnupg")
     world = World.make(releases, demo / "upstream", gnupghome, say=lambda what: print(f"  {what}", flush=True))
     environment = command_environment(demo, gnupghome)
-    print(f"{len(world.files())} files and {len(world.images)} images in {world.folder}")
+    print(f"{len(world.files())} files and {len(world.images)} images in {world.directory}")
     forget_another_upstream(demo, world)
 
     heading("Make throwaway keys, and trust them")
@@ -86,12 +86,12 @@ def run_demo(demo: Path) -> None:
         mirrors = [argument for mirror in served.mirrors for argument in ("--mirror", mirror)]
         # A definition without a lock stops a release; here the first run writes it, and later ones must match it.
         locks = ("--lock", demo / "lock.json", "--first-lock")
-        folders = ("--work", demo / "work", "--keys", keys, "--to", bucket)
-        fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *folders)
+        directories = ("--work", demo / "work", "--keys", keys, "--to", bucket)
+        fipsmanifest(environment, "release", VERSION, *mirrors, *locks, *directories)
 
         heading(f"Cut {NATIVE_VERSION} for EL9, whose programs have Go's native module, and publish it beside")
         native_locks = ("--lock", demo / "lock-native.json", "--first-lock", "--definitions", NATIVE_DEFINITIONS)
-        fipsmanifest(environment, "release", NATIVE_VERSION, *mirrors, *native_locks, *folders)
+        fipsmanifest(environment, "release", NATIVE_VERSION, *mirrors, *native_locks, *directories)
         print(f"{sum(request.endswith('.rpm') for request in served.requests)} packages were downloaded")
 
     heading("Verify as a consumer: with the tool, and with nothing but gpg")
@@ -103,7 +103,7 @@ def run_demo(demo: Path) -> None:
     el8 = definitions.load(Path("releases") / VERSION / "rhel8.toml")
     root = node_root(world, el8, demo / "root-rhel8", snapshots=True)
     tool = download(bucket / "tool", demo / "download", manifest)
-    run(environment, "sha256sum", "--check", "dkp-fips-tool.sha256", folder=tool.parent)
+    run(environment, "sha256sum", "--check", "dkp-fips-tool.sha256", directory=tool.parent)
     fipsmanifest(environment, "verify", tool, "--keys", keys)
     run(environment, tool, "--root", root, manifest)
     run(environment, tool, "--json", "--root", root, manifest, output=demo / "root-rhel8.json")
@@ -124,7 +124,7 @@ def run_demo(demo: Path) -> None:
 
     heading("The command of the tool's first users, on this machine: it is not such a node, and the tool must say so")
     report = demo / "this-machine.json"
-    run(environment, "./dkp-fips-tool", "--json", manifest.name, folder=tool.parent, output=report, code=1)
+    run(environment, "./dkp-fips-tool", "--json", manifest.name, directory=tool.parent, output=report, code=1)
 
     heading(f"Done in {time.monotonic() - started:.0f} s. What was made, and where")
     for path, what in {
@@ -146,8 +146,8 @@ def forget_another_upstream(demo: Path, world: World) -> None:
     digest, marker = world.digest(), demo / "upstream.digest"
     if marker.exists() and marker.read_text() != digest:
         print("The upstream was built again and has changed: starting again.")
-        for folder in ("bucket", "work", "state"):
-            shutil.rmtree(demo / folder, ignore_errors=True)
+        for directory in ("bucket", "work", "state"):
+            shutil.rmtree(demo / directory, ignore_errors=True)
         for lock in demo.glob("lock*.json"):
             lock.unlink()
     marker.write_text(digest)
@@ -173,7 +173,7 @@ def command_environment(demo: Path, gnupghome: Path) -> dict[str, str]:
     return {**kept, **{name: str(path.absolute()) for name, path in own.items()}}
 
 
-def private_folder(path: Path) -> Path:
+def private_directory(path: Path) -> Path:
     """Make a directory that only its owner can read, as gpg requires of its home, and return its absolute path."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path.absolute()
@@ -181,19 +181,19 @@ def private_folder(path: Path) -> Path:
 
 def verify_with_gpg(environment: Mapping[str, str], demo: Path, manifest: Path) -> None:
     """Verify with plain gpg, in a keyring that knows only the demo's public keys."""
-    consumer = private_folder(demo / "consumer-gnupg")
+    consumer = private_directory(demo / "consumer-gnupg")
     home = {**environment, "GNUPGHOME": str(consumer)}
     run(home, "gpg", "--quiet", "--import", *sorted((demo / "keys").glob("*.asc")))
     run(home, "gpg", "--quiet", "--trust-model", "always", "--verify", manifest)
 
 
-def download(published: Path, folder: Path, manifest: Path) -> Path:
+def download(published: Path, directory: Path, manifest: Path) -> Path:
     """Copy tool, digest, signature and manifest as a download does, and return the path of the executable tool."""
-    folder.mkdir(exist_ok=True)
-    shutil.copyfile(manifest, folder / manifest.name)
+    directory.mkdir(exist_ok=True)
+    shutil.copyfile(manifest, directory / manifest.name)
     for suffix in ("", ".sha256", ".asc"):
-        shutil.copyfile(published / f"dkp-fips-tool{suffix}", folder / f"dkp-fips-tool{suffix}")
-    tool = folder / "dkp-fips-tool"
+        shutil.copyfile(published / f"dkp-fips-tool{suffix}", directory / f"dkp-fips-tool{suffix}")
+    tool = directory / "dkp-fips-tool"
     tool.chmod(0o755)
     return tool
 
@@ -228,19 +228,19 @@ def run(
     environment: Mapping[str, str],
     program: str | Path,
     *arguments: str | Path,
-    folder: Path | None = None,
+    directory: Path | None = None,
     output: Path | None = None,
     code: int = 0,
 ) -> None:
-    """Show a command and run it, in ``folder`` and with its output in the file ``output`` if these are given.
+    """Show a command and run it, in ``directory`` and with its output in the file ``output`` if these are given.
 
     Raises `Incomplete` where it ends with another exit code than ``code``.
     """
     shown = [Path(program).name if program == _PROGRAM else str(program), *map(str, arguments)]
-    print(f"{f'({folder}) ' if folder else ''}$ {wrapped(shown)}{f' > {output}' if output else ''}", flush=True)
+    print(f"{f'({directory}) ' if directory else ''}$ {wrapped(shown)}{f' > {output}' if output else ''}", flush=True)
     with output.open("wb") if output else contextlib.nullcontext() as file:
         ended = subprocess.run(
-            [program, *arguments], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, check=False
+            [program, *arguments], env=environment, cwd=directory, stdin=subprocess.DEVNULL, stdout=file, check=False
         )
     if ended.returncode != code:
         raise Incomplete(f"'{shown[0]}' ended with exit code {ended.returncode}; {code} was expected.")

@@ -49,9 +49,9 @@ def browser() -> Iterator[Chromium]:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Return where pictures go: the directory that continuous integration keeps, if it names one."""
-    folder = Path(os.environ.get("FIPSMANIFEST_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    directory = Path(os.environ.get("FIPSMANIFEST_SCREENSHOTS", tmp_path))
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 @pytest.fixture(scope="session")

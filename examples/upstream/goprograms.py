@@ -194,10 +194,10 @@ def build(
         pad,
         {name: str(path) for name, path in (objects or {}).items()},
     )
-    finished = cache_folder() / recipe.key()
+    finished = cache_directory() / recipe.key()
     if not finished.exists():
         # One build at a time: each uses every core, and two at once would compile the same packages twice.
-        with _locked(cache_folder() / "lock"):
+        with _locked(cache_directory() / "lock"):
             if not finished.exists():
                 _compile(recipe, root, cc, finished)
     return finished / name
@@ -249,11 +249,11 @@ def c_compiler() -> str:
     raise Incomplete("No C compiler was found, and goboring programs are linked by one.", "Install gcc.")
 
 
-def cache_folder() -> Path:
+def cache_directory() -> Path:
     """Return the directory for built programs, which is made if it does not exist."""
-    folder = Path(os.environ.get("FIPSMANIFEST_FIXTURES") or _REPOSITORY / ".cache" / "fixtures").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    directory = Path(os.environ.get("FIPSMANIFEST_FIXTURES") or _REPOSITORY / ".cache" / "fixtures").absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _compiler_version(cc: str) -> str:
@@ -263,7 +263,7 @@ def _compiler_version(cc: str) -> str:
 
 def _environment(root: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """What a build sees: the caller's own Go settings and proxies stay outside."""
-    cache = cache_folder()
+    cache = cache_directory()
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(cache),
@@ -288,7 +288,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _compile(recipe: _Recipe, root: Path, cc: str, finished: Path) -> None:
     """Build into a directory of its own and rename it, so that ``finished`` is whole wherever it exists."""
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as temporary:
+    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="building-") as temporary:
         source, output = Path(temporary, "source"), Path(temporary, "output")
         output.mkdir()
         for relative, text in recipe.sources.items():

@@ -97,11 +97,11 @@ def write_rpm(
         scratch.rmdir()
 
 
-def write_repository(folder: Path, compression: Compression) -> None:
-    """Make ``folder/repodata`` for the RPMs in ``folder``. Raises `Incomplete` where createrepo_c fails."""
+def write_repository(directory: Path, compression: Compression) -> None:
+    """Make ``directory/repodata`` for the RPMs in ``directory``. Raises `Incomplete` where createrepo_c fails."""
     arguments = ["--quiet", "--no-database", "--revision", str(EPOCH), "--set-timestamp-to-revision"]
     suffix = {"gzip": "gz", "xz": "xz", "zstd": "zstd"}[compression]
-    run_tool("createrepo_c", *arguments, f"--general-compress-type={suffix}", folder)
+    run_tool("createrepo_c", *arguments, f"--general-compress-type={suffix}", directory)
 
 
 def write_tarball(files: Iterable[Packed], path: Path) -> None:

@@ -98,17 +98,17 @@ def files(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """Run a container registry with its data in ``folder``, and return its address (``http://127.0.0.1:PORT``).
+def registry(directory: Path) -> Iterator[str]:
+    """Run a container registry with its data in ``directory``, and return its address (``http://127.0.0.1:PORT``).
 
     Raises `Incomplete` where ``docker-registry`` is not installed or does not start.
     """
     program = shutil.which("docker-registry")
     if program is None:
         raise Incomplete("docker-registry is not installed.", "On Debian and Ubuntu: apt-get install docker-registry.")
-    folder.mkdir(parents=True, exist_ok=True)
-    config, log = folder / "config.yml", folder / "log"
-    config.write_text(_REGISTRY_CONFIG.format(root=folder.resolve() / "data"))
+    directory.mkdir(parents=True, exist_ok=True)
+    config, log = directory / "config.yml", directory / "log"
+    config.write_text(_REGISTRY_CONFIG.format(root=directory.resolve() / "data"))
     with log.open("wb") as output:
         # An environment of its own: the registry takes settings from any variable that starts with REGISTRY_.
         process = subprocess.Popen(

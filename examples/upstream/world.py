@@ -58,7 +58,7 @@ class World:
     """What upstream has published."""
 
     definitions: tuple[Definition, ...]
-    folder: Path
+    directory: Path
     upstream_certificate: Path
     """Armored public key that the RPMs are signed with."""
     fingerprint: str
@@ -69,7 +69,7 @@ class World:
     def make(
         cls,
         definition_paths: Sequence[Path],
-        folder: Path,
+        directory: Path,
         gnupghome: Path,
         *,
         builds: Mapping[str, Build] | None = None,
@@ -79,7 +79,7 @@ class World:
         beside: Mapping[str, Mapping[str, Path]] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> World:
-        """Make all that the definitions name, below ``folder``, signed with a key in ``gnupghome``.
+        """Make all that the definitions name, below ``directory``, signed with a key in ``gnupghome``.
 
         A program of a component that must have a module is built with the first one that the definition accepts, and
         any other program without one. ``builds`` says of programs, by name, that they are built in another way: the
@@ -93,9 +93,9 @@ class World:
         """
         wanted = tuple(definitions.load(path) for path in definition_paths)
         _refuse_other_sources(wanted)
-        maker = _Maker(folder, builds or {}, pad, compilers or {}, given or {}, beside or {}, say)
+        maker = _Maker(directory, builds or {}, pad, compilers or {}, given or {}, beside or {}, say)
         fingerprint = _upstream_key(gnupghome)
-        certificate = folder / "upstream.asc"
+        certificate = directory / "upstream.asc"
         certificate.parent.mkdir(parents=True, exist_ok=True)
         certificate.write_text(_gpg(gnupghome, "--armor", "--export", fingerprint))
         secret = gnupghome / "upstream-secret.asc"
@@ -106,18 +106,18 @@ class World:
         finally:
             secret.unlink()
         maker.tarballs(wanted)
-        return cls(wanted, folder, certificate, fingerprint, maker.images(wanted))
+        return cls(wanted, directory, certificate, fingerprint, maker.images(wanted))
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[Served]:
         """Serve files and images on loopback until the block ends."""
         with (
-            serving.files(self.folder / "files") as (files, requests),
-            serving.registry(self.folder / "registry") as hub,
+            serving.files(self.directory / "files") as (files, requests),
+            serving.registry(self.directory / "registry") as hub,
         ):
             for image in self.images:
                 oci.push(image, self.blobs, hub)
-            web = sorted(path.name for path in (self.folder / "files").iterdir())
+            web = sorted(path.name for path in (self.directory / "files").iterdir())
             registries = sorted({image.repository.partition("/")[0] for image in self.images})
             mirrors = [f"https://{host}/={files}/{host}/" for host in web]
             mirrors += [f"{host}/={hub}/{host}/" for host in registries]
@@ -126,7 +126,7 @@ class World:
     @property
     def blobs(self) -> Path:
         """The directory of the images' blobs, by digest."""
-        return self.folder / "blobs"
+        return self.directory / "blobs"
 
     def images_of(self, definition: Definition) -> tuple[oci.Image, ...]:
         """Return the images of one definition."""
@@ -137,7 +137,7 @@ class World:
 
     def files(self) -> tuple[Path, ...]:
         """Return every file that is served, in a fixed order."""
-        served = (self.folder / "files").rglob("*")
+        served = (self.directory / "files").rglob("*")
         return tuple(sorted(path for path in served if path.is_file() and not path.name.startswith(".")))
 
     def digest(self) -> str:
@@ -149,7 +149,7 @@ class World:
     def packages(self, definition: Definition, architecture: str | None = None) -> tuple[Path, ...]:
         """Return the RPM files of one definition, for one architecture or all."""
         return tuple(
-            served_path(self.folder, f"{url}/{nvr}.{each}.rpm")
+            served_path(self.directory, f"{url}/{nvr}.{each}.rpm")
             for source in definition.sources
             if isinstance(source, RpmRepository)
             for each, url in definition.addresses(source)
@@ -160,7 +160,7 @@ class World:
     def tarballs(self, definition: Definition, architecture: str | None = None) -> tuple[tuple[Path, str], ...]:
         """Return the tarballs of one definition, for one architecture or all, each with its target directory."""
         return tuple(
-            (served_path(self.folder, url), source.unpack)
+            (served_path(self.directory, url), source.unpack)
             for source in definition.sources
             if isinstance(source, Tarball)
             for each, url in definition.addresses(source)
@@ -168,15 +168,15 @@ class World:
         )
 
 
-def served_path(folder: Path, url: str) -> Path:
+def served_path(directory: Path, url: str) -> Path:
     """Return the file that is served for an upstream address."""
     parts = urlsplit(url)
-    return folder / "files" / parts.netloc / parts.path.lstrip("/")
+    return directory / "files" / parts.netloc / parts.path.lstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    folder: Path
+    directory: Path
     builds: Mapping[str, Build]
     pad: int
     compilers: Mapping[str, str]
@@ -192,17 +192,17 @@ class _Maker:
             for source in definition.sources:
                 if isinstance(source, RpmRepository):
                     for architecture, url in definition.addresses(source):
-                        folder = served_path(self.folder, url)
+                        directory = served_path(self.directory, url)
                         # EL7's rpm cannot read zstd.
-                        compressions[folder] = "gzip" if definition.el == 7 else "zstd"
+                        compressions[directory] = "gzip" if definition.el == 7 else "zstd"
                         for nvr in source.packages:
-                            rpms[folder].add(f"{nvr}.{architecture}.rpm")
-                            self._package(definition, nvr, architecture, folder, compressions[folder], signer)
-        for folder, names in rpms.items():
-            for leftover in folder.glob("*.rpm"):
+                            rpms[directory].add(f"{nvr}.{architecture}.rpm")
+                            self._package(definition, nvr, architecture, directory, compressions[directory], signer)
+        for directory, names in rpms.items():
+            for leftover in directory.glob("*.rpm"):
                 if leftover.name not in names:
                     leftover.unlink()
-            packages.write_repository(folder, compressions[folder])
+            packages.write_repository(directory, compressions[directory])
 
     def tarballs(self, wanted: Sequence[Definition]) -> None:
         """Make containerd's tarball for each definition that has one."""
@@ -215,7 +215,7 @@ class _Maker:
                             Packed(entry, self._entry_program(definition, entry, Path(url).name, owner, architecture))
                             for entry in layout.of_tarball()
                         ]
-                        path = served_path(self.folder, url)
+                        path = served_path(self.directory, url)
                         path.parent.mkdir(parents=True, exist_ok=True)
                         packages.write_tarball(files, path)
 
@@ -235,13 +235,13 @@ class _Maker:
         definition: Definition,
         nvr: str,
         architecture: str,
-        folder: Path,
+        directory: Path,
         compression: Compression,
         signer: Signer,
     ) -> None:
         name, version, _ = nvr.rsplit("-", 2)
-        path = folder / f"{nvr}.{architecture}.rpm"
-        folder.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{nvr}.{architecture}.rpm"
+        directory.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             self.say(f"{path.name} for EL{definition.el}")
         owner = _owner(definition, package=name)
@@ -252,7 +252,7 @@ class _Maker:
         packages.write_rpm(nvr, architecture, files, path, compression, signer)
 
     def _image(self, definition: Definition, reference: str) -> oci.Image:
-        if not (self.folder / "registry").exists():
+        if not (self.directory / "registry").exists():
             self.say(reference)
         repository, _, tag = reference.rpartition(":")
         name = repository.rpartition("/")[2]
@@ -272,7 +272,7 @@ class _Maker:
             form = "docker-list"
         elif name == "etcd":
             form = "oci-index"
-        return oci.make(reference, programs, form, self.folder / "blobs")
+        return oci.make(reference, programs, form, self.directory / "blobs")
 
     def _entry_program(
         self, definition: Definition, entry: layout.Entry, version: str, owner: Component, architecture: str
@@ -290,7 +290,7 @@ class _Maker:
         if not own and (name == "pause" or architecture not in self.compilers):
             raise Incomplete(f"This upstream has no {name} for {architecture}.", "Use a definition for x86_64.")
         if name == "pause":
-            return _pause(self.folder / "programs")
+            return _pause(self.directory / "programs")
         build = PLAIN if owner.requirement == "known" else BUILDS[definition.modules[0]]
         return self.builds.get(name, build).make(
             name,
@@ -322,14 +322,14 @@ def _owner(
     raise Incomplete(f"{package or source or image} belongs to no component of {definition.name}.")
 
 
-def _pause(folder: Path) -> Path:
+def _pause(directory: Path) -> Path:
     """Build the pause program, which is C in real life too."""
-    program = folder / "pause"
+    program = directory / "pause"
     if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        source = folder / "pause.c"
+        directory.mkdir(parents=True, exist_ok=True)
+        source = directory / "pause.c"
         source.write_text(_PAUSE)
-        made = folder / "pause.new"
+        made = directory / "pause.new"
         flags = ["-Os", "-static", "-s", "-Wl,--build-id=none"]
         command = [*shlex.split(goprograms.c_compiler()), *flags, "-o", str(made), str(source)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)

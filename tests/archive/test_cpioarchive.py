@@ -39,20 +39,20 @@ def entry(
 END = entry(b"TRAILER!!!", mode=0)
 
 
-def tree(folder: Path) -> Path:
-    (folder / "usr").mkdir(parents=True)
-    (folder / "usr/kubelet").write_bytes(b"\x7fELF" * 1001)
-    os.link(folder / "usr/kubelet", folder / "usr/again")
-    (folder / "usr/link").symlink_to("kubelet")
-    (folder / "usr/odd").write_bytes(b"odd")
-    os.mkfifo(folder / "usr/fifo")
-    return folder
+def tree(directory: Path) -> Path:
+    (directory / "usr").mkdir(parents=True)
+    (directory / "usr/kubelet").write_bytes(b"\x7fELF" * 1001)
+    os.link(directory / "usr/kubelet", directory / "usr/again")
+    (directory / "usr/link").symlink_to("kubelet")
+    (directory / "usr/odd").write_bytes(b"odd")
+    os.mkfifo(directory / "usr/fifo")
+    return directory
 
 
-def made(folder: Path, form: str) -> bytes:
+def made(directory: Path, form: str) -> bytes:
     names = b"usr\nusr/kubelet\nusr/again\nusr/link\nusr/odd\nusr/fifo\n"
     command = ["cpio", "-o", "-H", form, "--quiet"]
-    return subprocess.run(command, cwd=folder, input=names, capture_output=True, check=True).stdout
+    return subprocess.run(command, cwd=directory, input=names, capture_output=True, check=True).stdout
 
 
 def read(data: bytes) -> dict[str, bytes | str | None]:

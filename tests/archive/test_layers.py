@@ -18,10 +18,10 @@ from fipsmanifest.model.artifact import Blob
 from tests.support.registry import make_image, make_layer
 
 
-def blob(folder: Path, data: bytes) -> tuple[Blob, str]:
+def blob(directory: Path, data: bytes) -> tuple[Blob, str]:
     compressed = gzip.compress(data, mtime=0)
     digest = hashlib.sha256(compressed).hexdigest()
-    path = folder / digest
+    path = directory / digest
     path.write_bytes(compressed)
     media_type = "application/vnd.oci.image.layer.v1.tar+gzip"
     return Blob(f"sha256:{digest}", len(compressed), media_type, path), "sha256:" + hashlib.sha256(data).hexdigest()
@@ -31,8 +31,8 @@ def content(member: Member) -> str | None:
     return member.content.read().decode() if member.content else None
 
 
-def merged(folder: Path, *layers: bytes) -> dict[str, str]:
-    return dict(merge([read_layer(*blob(folder, layer), content) for layer in layers]))
+def merged(directory: Path, *layers: bytes) -> dict[str, str]:
+    return dict(merge([read_layer(*blob(directory, layer), content) for layer in layers]))
 
 
 def with_hardlink(files: dict[str, bytes | str], link: str, target: str) -> bytes:
@@ -86,14 +86,14 @@ IMAGES: dict[str, list[bytes]] = {
 }
 
 
-def umoci(folder: Path) -> dict[str, str]:
-    """Return each file, with its content, that umoci unpacks of the image ``v1`` in the layout below ``folder``."""
+def umoci(directory: Path) -> dict[str, str]:
+    """Return each file, with its content, that umoci unpacks of the image ``v1`` in the layout below ``directory``."""
     subprocess.run(
-        ["umoci", "unpack", "--rootless", "--image", f"{folder}/layout:v1", str(folder / "bundle")],
+        ["umoci", "unpack", "--rootless", "--image", f"{directory}/layout:v1", str(directory / "bundle")],
         check=True,
         capture_output=True,
     )
-    root = folder / "bundle/rootfs"
+    root = directory / "bundle/rootfs"
     return {
         "/" + str(path.relative_to(root)): path.read_text()
         for path in root.rglob("*")

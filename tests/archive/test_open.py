@@ -15,35 +15,35 @@ from tests.support.registry import make_image, make_layer, skopeo
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("samples")
-    (folder / "folder").mkdir()
-    (folder / "folder/kubelet").write_bytes(b"\x7fELF and more")
-    make_image(folder / "layout", "v1", {"amd64": [make_layer({"a": b"1"})]}, index=False)
-    skopeo("copy", f"oci:{folder}/layout:v1", f"docker-archive:{folder}/saved:x:y")
+    directory = tmp_path_factory.mktemp("samples")
+    (directory / "directory").mkdir()
+    (directory / "directory/kubelet").write_bytes(b"\x7fELF and more")
+    make_image(directory / "layout", "v1", {"amd64": [make_layer({"a": b"1"})]}, index=False)
+    skopeo("copy", f"oci:{directory}/layout:v1", f"docker-archive:{directory}/saved:x:y")
     for name, what, *options in [
-        ("tar", "folder"),
-        ("tar.gz", "folder", "-z"),
-        ("tar.zst", "folder", "--zstd"),
-        ("tar.bz2", "folder", "--bzip2"),
-        ("tar.lzma", "folder", "--lzma"),
+        ("tar", "directory"),
+        ("tar.gz", "directory", "-z"),
+        ("tar.zst", "directory", "--zstd"),
+        ("tar.bz2", "directory", "--bzip2"),
+        ("tar.lzma", "directory", "--lzma"),
         ("layout.tar", "layout"),
         ("layout.tar.xz", "layout", "-J"),
     ]:
-        subprocess.run(["tar", "-C", str(folder / what), "-cf", str(folder / name), *options, "."], check=True)
-    subprocess.run(["gzip", "-k", str(folder / "saved")], check=True)
-    subprocess.run(["gzip", "-k", str(folder / "folder/kubelet")], check=True)
-    (folder / "folder/kubelet.gz").rename(folder / "kubelet.gz")
-    (folder / "cut.gz").write_bytes((folder / "kubelet.gz").read_bytes()[:15])
-    (folder / "empty").touch()
-    (folder / "rpm").write_bytes(b"\xed\xab\xee\xdb" + bytes(92))
-    return folder
+        subprocess.run(["tar", "-C", str(directory / what), "-cf", str(directory / name), *options, "."], check=True)
+    subprocess.run(["gzip", "-k", str(directory / "saved")], check=True)
+    subprocess.run(["gzip", "-k", str(directory / "directory/kubelet")], check=True)
+    (directory / "directory/kubelet.gz").rename(directory / "kubelet.gz")
+    (directory / "cut.gz").write_bytes((directory / "kubelet.gz").read_bytes()[:15])
+    (directory / "empty").touch()
+    (directory / "rpm").write_bytes(b"\xed\xab\xee\xdb" + bytes(92))
+    return directory
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("folder", "folder"),
-        ("folder/kubelet", "file"),
+        ("directory", "directory"),
+        ("directory/kubelet", "file"),
         ("kubelet.gz", "compressed"),
         ("cut.gz", "compressed"),
         ("empty", "file"),
@@ -64,7 +64,7 @@ def test_a_path_is_what_is_in_it(samples: Path, name: str, kind: str) -> None:
     assert kind_of(samples / name) == kind
 
 
-@pytest.mark.parametrize("name", ["folder", "tar", "tar.gz", "tar.zst", "tar.bz2", "tar.lzma"])
+@pytest.mark.parametrize("name", ["directory", "tar", "tar.gz", "tar.zst", "tar.bz2", "tar.lzma"])
 def test_members_are_the_same_however_they_are_kept(samples: Path, name: str) -> None:
     files = [
         (member.path, member.content.read())
@@ -76,7 +76,7 @@ def test_members_are_the_same_however_they_are_kept(samples: Path, name: str) ->
 
 def test_a_plain_file_is_its_only_member_though_a_link_leads_to_it(samples: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
-    link.symlink_to(samples / "folder/kubelet")
+    link.symlink_to(samples / "directory/kubelet")
     (member,) = members_of(link)
     assert isinstance(member, Member)
     assert (member.path, member.type, member.size) == (str(link), "file", 13)
@@ -123,7 +123,7 @@ def test_a_tar_that_takes_too_much_memory_to_open_is_refused_and_not_taken_for_a
 def test_a_hostile_tar_is_a_tar_and_refused_when_it_is_read(samples: Path, tmp_path: Path) -> None:
     path = tmp_path / "evil.tar"
     subprocess.run(
-        ["tar", "-C", str(samples / "folder"), "-Pcf", str(path), "--transform=s,^,../../,", "kubelet"], check=True
+        ["tar", "-C", str(samples / "directory"), "-Pcf", str(path), "--transform=s,^,../../,", "kubelet"], check=True
     )
     assert kind_of(path) == "tar"
     (item,) = members_of(path)

@@ -25,9 +25,9 @@ from tests.fuzz.test_tar_readers import difference
 PLAIN, GOOD = b"plain program", b"good program"
 
 
-def views(data: bytes, folder: Path) -> dict[str, tuple[dict[str, str], bool]]:
+def views(data: bytes, directory: Path) -> dict[str, tuple[dict[str, str], bool]]:
     """Return the files that each of the unpackers makes of a tar, or of which it fails."""
-    path = folder / "some.tar"
+    path = directory / "some.tar"
     path.write_bytes(data)
     ((by_go, failed),) = untar.go([path])
     files = {entry.path: entry.digest for entry in by_go if entry.kind == "file"}

@@ -38,12 +38,12 @@ def read(data: bytes, limits: Limits | None = None) -> dict[str, bytes | str | N
     return found
 
 
-def files(folder: Path) -> Path:
-    (folder / "usr/bin").mkdir(parents=True)
-    (folder / "usr/bin/kubelet").write_bytes(CONTENT)
-    (folder / "usr/bin/empty").touch()
-    (folder / "usr/bin/link").symlink_to("kubelet")
-    return folder
+def files(directory: Path) -> Path:
+    (directory / "usr/bin").mkdir(parents=True)
+    (directory / "usr/bin/kubelet").write_bytes(CONTENT)
+    (directory / "usr/bin/empty").touch()
+    (directory / "usr/bin/link").symlink_to("kubelet")
+    return directory
 
 
 WANTED = {"/usr/bin/kubelet": CONTENT, "/usr/bin/empty": b"", "/usr/bin/link": "kubelet"}

@@ -78,10 +78,10 @@ def test_columns_decides_where_results_go_to_no_terminal(
 def trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a trust directory with a key of each status; one is active, and its certificate cannot sign."""
     with forge_module.opened() as forge:
-        folder = tmp_path_factory.mktemp("trust") / "keys"
-        shutil.copytree(forge.trust_folder, folder)
-        keys.retire(folder, forge.fingerprints["plain"], "rotated")
-        yield folder
+        directory = tmp_path_factory.mktemp("trust") / "keys"
+        shutil.copytree(forge.trust_directory, directory)
+        keys.retire(directory, forge.fingerprints["plain"], "rotated")
+        yield directory
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -66,11 +66,11 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def beside_a_good_program(folder: Path, name: str, data: bytes) -> Ended:
-    (folder / "dist").mkdir()
-    shutil.copy(programs.boring(), folder / "dist/good")
-    (folder / "dist" / name).write_bytes(data)
-    return inspect(folder, "dist", "--require", "proven", "--json")
+def beside_a_good_program(directory: Path, name: str, data: bytes) -> Ended:
+    (directory / "dist").mkdir()
+    shutil.copy(programs.boring(), directory / "dist/good")
+    (directory / "dist" / name).write_bytes(data)
+    return inspect(directory, "dist", "--require", "proven", "--json")
 
 
 @pytest.mark.parametrize("pack", PACK)

@@ -54,9 +54,9 @@ FAILING = {
 CANNOT_FAIL = {"schema", "config show", "doctor"}
 
 
-def run(folder: Path, words: str) -> tuple[int, dict[str, Any], str]:
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "80"}
-    done = command.run(*words.split(), env=environment, cwd=folder)
+def run(directory: Path, words: str) -> tuple[int, dict[str, Any], str]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(directory), "COLUMNS": "80"}
+    done = command.run(*words.split(), env=environment, cwd=directory)
     return done.returncode, json.loads(done.stdout), done.stderr
 
 

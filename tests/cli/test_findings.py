@@ -33,7 +33,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     place = tmp_path / "dist"
     (place / "bin").mkdir(parents=True)
     shutil.copy(programs.boring(), place / "bin/kubelet")
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("gate", [[], ["--require", "proven"]])
-def test_the_document_is_what_json_itself_would_write(tmp_path: Path, folder: Path, gate: list[str]) -> None:
+def test_the_document_is_what_json_itself_would_write(tmp_path: Path, directory: Path, gate: list[str]) -> None:
     (tmp_path / "empty").mkdir()
     for names in (["empty"], ["dist/bin/kubelet"], ["dist"], ["dist", "dist/bin"]):
         ended = inspect(tmp_path, "--json", *gate, *names)
@@ -85,13 +85,13 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, options: 
     assert peaks[1] - peaks[0] < 14 << 20
 
 
-def watch(folder: Path, *arguments: str | Path) -> tuple[subprocess.Popen[bytes], int]:
+def watch(directory: Path, *arguments: str | Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start ``inspect`` on a terminal of 200 columns; return it and the terminal's other end."""
     ours, theirs = pty.openpty()
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm", "COLUMNS": "200"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "TERM": "xterm", "COLUMNS": "200"}
     process = subprocess.Popen(
         [PROGRAM, "inspect", *map(str, arguments)],
-        cwd=folder,
+        cwd=directory,
         env=environment,
         stdin=theirs,
         stdout=theirs,
@@ -113,7 +113,7 @@ def read(terminal: int, until: str = "", seconds: float = 60) -> str:
     return shown
 
 
-def test_a_row_is_on_the_terminal_while_the_rest_is_still_looked_at(tmp_path: Path, folder: Path) -> None:
+def test_a_row_is_on_the_terminal_while_the_rest_is_still_looked_at(tmp_path: Path, directory: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -132,7 +132,7 @@ def test_a_row_is_on_the_terminal_while_the_rest_is_still_looked_at(tmp_path: Pa
             os.close(terminal)
 
 
-def test_a_terminal_shows_each_row_once_and_how_many_there_were(tmp_path: Path, folder: Path) -> None:
+def test_a_terminal_shows_each_row_once_and_how_many_there_were(tmp_path: Path, directory: Path) -> None:
     process, terminal = watch(tmp_path, "dist", "--require", "proven")
     shown = read(terminal)
     assert process.wait() == 5
@@ -143,7 +143,7 @@ def test_a_terminal_shows_each_row_once_and_how_many_there_were(tmp_path: Path, 
     assert shown.index("verdict") < shown.index("dist/bin/crictl")
 
 
-def test_what_goes_to_a_file_is_aligned_though_progress_is_on_a_terminal(tmp_path: Path, folder: Path) -> None:
+def test_what_goes_to_a_file_is_aligned_though_progress_is_on_a_terminal(tmp_path: Path, directory: Path) -> None:
     ours, theirs = pty.openpty()
     with (tmp_path / "out").open("wb") as out:
         command = [str(PROGRAM), "inspect", "dist"]

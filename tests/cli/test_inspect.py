@@ -49,9 +49,9 @@ class Ended:
         return {entry["path"]: entry["crypto"]["verdict"] for entry in self.files if "crypto" in entry}
 
 
-def inspect(folder: Path, *arguments: str | Path) -> Ended:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "FIPSMANIFEST_CACHE": str(folder / "cache")}
-    done = command.run("inspect", *arguments, cwd=folder, env=environment)
+def inspect(directory: Path, *arguments: str | Path) -> Ended:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "FIPSMANIFEST_CACHE": str(directory / "cache")}
+    done = command.run("inspect", *arguments, cwd=directory, env=environment)
     assert "internal error" not in done.stderr
     return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -64,15 +64,15 @@ def boring() -> bytes:
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory, boring: bytes) -> Path:
     """An image for two platforms: a goboring program on one, a plain one on the other."""
-    folder = tmp_path_factory.mktemp("image") / "layout"
+    directory = tmp_path_factory.mktemp("image") / "layout"
     base = make_layer({"etc/passwd": b"root:x:0:0::/:/bin/false\n"})
     plain = programs.plain().read_bytes()
     platforms = {
         "amd64": [base, make_layer({"usr/bin/kubelet": boring})],
         "arm64": [base, make_layer({"usr/bin/kubelet": plain})],
     }
-    make_image(folder, IMAGE, platforms)
-    return folder
+    make_image(directory, IMAGE, platforms)
+    return directory
 
 
 def test_a_file_is_named_as_it_was_given(tmp_path: Path, boring: bytes) -> None:
@@ -102,7 +102,7 @@ def test_a_link_that_is_named_is_followed(tmp_path: Path, boring: bytes) -> None
     assert inspect(tmp_path, "kubelet", "--json").verdicts() == {"kubelet": "proven"}
 
 
-def test_a_folder_is_looked_through_and_its_links_are_not_followed(tmp_path: Path, boring: bytes) -> None:
+def test_a_directory_is_looked_through_and_its_links_are_not_followed(tmp_path: Path, boring: bytes) -> None:
     root = tmp_path / "root"
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/bin/kubelet").write_bytes(boring)
@@ -174,9 +174,9 @@ def registry() -> Iterator[Registry]:
 @pytest.fixture(scope="module")
 def tagged(tmp_path_factory: pytest.TempPathFactory, layout: Path) -> Path:
     """The same image by its tag alone, to be pushed."""
-    folder = tmp_path_factory.mktemp("tagged") / "layout"
-    skopeo("copy", "--all", f"oci:{layout}:{IMAGE}", f"oci:{folder}:v1.21.3")
-    return folder
+    directory = tmp_path_factory.mktemp("tagged") / "layout"
+    skopeo("copy", "--all", f"oci:{layout}:{IMAGE}", f"oci:{directory}:v1.21.3")
+    return directory
 
 
 def test_an_image_in_a_registry_is_looked_through_for_all_its_platforms(
@@ -197,15 +197,15 @@ def test_an_image_in_a_registry_is_looked_through_for_all_its_platforms(
 class Indexed:
     """Makes the entries of an index over an OCI layout."""
 
-    folder: Path
+    directory: Path
 
     def image(self, name: str, program: bytes, **keys: Any) -> dict[str, Any]:
-        digest = make_image(self.folder, name, {"amd64": [make_layer({f"opt/{name}": program})]}, index=False)
-        size = (self.folder / "blobs/sha256" / digest.removeprefix("sha256:")).stat().st_size
+        digest = make_image(self.directory, name, {"amd64": [make_layer({f"opt/{name}": program})]}, index=False)
+        size = (self.directory / "blobs/sha256" / digest.removeprefix("sha256:")).stat().st_size
         return {"mediaType": OCI_MANIFEST, "digest": digest, "size": size, **keys}
 
     def within(self, *entries: dict[str, Any], **keys: Any) -> dict[str, Any]:
-        return {**put_blob(self.folder, json.dumps(index_of(*entries)).encode(), OCI_INDEX), **keys}
+        return {**put_blob(self.directory, json.dumps(index_of(*entries)).encode(), OCI_INDEX), **keys}
 
 
 def index_of(*entries: dict[str, Any]) -> dict[str, Any]:
@@ -288,11 +288,11 @@ def test_an_image_with_attestations_and_another_system_passes_the_gate_which_say
 def test_an_entry_of_an_index_that_is_another_artifact_is_left_out(tmp_path: Path, registry: Registry) -> None:
     make = Indexed(tmp_path / "layout")
     good = make.image("kubelet", programs.c_program().read_bytes(), platform=made_for("linux"))
-    chart = put_blob(make.folder, b"{}", "application/vnd.cncf.helm.config.v1+json")
-    layer = put_blob(make.folder, b"x", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")
+    chart = put_blob(make.directory, b"{}", "application/vnd.cncf.helm.config.v1+json")
+    layer = put_blob(make.directory, b"x", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")
     document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": chart, "layers": [layer]}
-    other = put_blob(make.folder, json.dumps(document).encode(), OCI_MANIFEST)
-    reference = registry.put(make.folder, "beside", index_of(good, other))
+    other = put_blob(make.directory, json.dumps(document).encode(), OCI_MANIFEST)
+    reference = registry.put(make.directory, "beside", index_of(good, other))
     ended = inspect(tmp_path, f"docker://{reference}", "--json")
     assert ended.code == 0, ended.stderr
     assert ended.verdicts() == {"/opt/kubelet": "not-go"}
@@ -308,8 +308,8 @@ def test_an_index_with_a_cache_of_buildkit_is_looked_through_and_the_cache_is_le
     make = Indexed(tmp_path / "layout")
     good = make.image("kubelet", programs.c_program().read_bytes(), platform=made_for("linux"))
     types = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0")
-    cache = [put_blob(make.folder, bytes([number]) * 100, kind) for number, kind in enumerate(types)]
-    reference = registry.put(make.folder, "cached", index_of(good, *cache))
+    cache = [put_blob(make.directory, bytes([number]) * 100, kind) for number, kind in enumerate(types)]
+    reference = registry.put(make.directory, "cached", index_of(good, *cache))
     ended = inspect(tmp_path, f"docker://{reference}", "--json")
     assert ended.code == 0, ended.stderr
     assert ended.verdicts() == {"/opt/kubelet": "not-go"}
@@ -332,11 +332,11 @@ def test_an_entry_of_an_index_that_cannot_be_looked_at_is_an_error(
             for _ in range(4):
                 other = make.within(other)
         case "unknown type":
-            other = {**put_blob(make.folder, b'{"schemaVersion": 2, "layers": []}', "x/y"), "mediaType": "x/y"}
+            other = {**put_blob(make.directory, b'{"schemaVersion": 2, "layers": []}', "x/y"), "mediaType": "x/y"}
         case "many":
             windows = [{**GONE, "digest": gone(number), "platform": made_for("windows")} for number in range(999)]
             other = make.within(*windows)
-    reference = registry.put(make.folder, story.replace(" ", "-"), index_of(good, other))
+    reference = registry.put(make.directory, story.replace(" ", "-"), index_of(good, other))
     ended = inspect(tmp_path, f"docker://{reference}", "--json")
     assert ended.code == 5
     said = {

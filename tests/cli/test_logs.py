@@ -97,7 +97,7 @@ def test_what_is_read_and_written_is_logged(forge: Forge, tmp_path: Path, caplog
         locks.write(locks.load(lock), "rhel8", ())
         locks.load(lock)
         rollback.check_and_remember(seen, ManifestId("v1.21.3", "rhel8", 1), signed_by="A" * 40, trust=forge.trust())
-        built = build_tool(forge.trust_folder)
+        built = build_tool(forge.trust_directory)
         list(members_of(tarball))
 
     said = [record.getMessage() for record in caplog.records]

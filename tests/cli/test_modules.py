@@ -19,9 +19,9 @@ from fipsmanifest.inspect.native.reference import decode
 from tests.support import command, edits, programs, toolchains
 
 
-def run(folder: Path, *words: str | Path, code: int = 0, timeout: int = 60) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    return command.run(*words, cwd=folder, env=environment, code=code, timeout=timeout)
+def run(directory: Path, *words: str | Path, code: int = 0, timeout: int = 60) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
+    return command.run(*words, cwd=directory, env=environment, code=code, timeout=timeout)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ LATER = (date.fromisoformat(__certificates__) + timedelta(days=1)).isoformat()
 def forge() -> Iterator[Forge]:
     with forge_module.opened() as opened:
         opened.make_key("modules", "rsa3072")
-        keys.add(opened.trust_folder, opened.certificate("modules"), "modules")
+        keys.add(opened.trust_directory, opened.certificate("modules"), "modules")
         yield opened
 
 
@@ -76,7 +76,7 @@ class User:
         return path
 
     def update(self, path: Path, code: int = 0) -> dict[str, Any]:
-        ended = self.run("modules", "update", path, "--keys", self.forge.trust_folder, "--json", code=code)
+        ended = self.run("modules", "update", path, "--keys", self.forge.trust_directory, "--json", code=code)
         told = json.loads(ended.stdout)
         assert isinstance(told, dict)
         return told
@@ -114,7 +114,7 @@ def test_a_table_is_fetched_from_an_address(user: User, tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     user.write(document(), name="served/certificates.json")
     with FaultyServer(tmp_path / "served") as server:
-        user.run("modules", "update", f"{server.url}/certificates.json", "--keys", user.forge.trust_folder)
+        user.run("modules", "update", f"{server.url}/certificates.json", "--keys", user.forge.trust_directory)
         assert user.listed()["table"]["source"] == f"{server.url}/certificates.json"
 
 
@@ -142,7 +142,7 @@ def test_a_key_with_another_role_is_refused(user: User) -> None:
 
 
 def test_a_key_with_the_role_is_not_in_the_node_tool(forge: Forge) -> None:
-    trust = load_trust(str(forge.trust_folder))
+    trust = load_trust(str(forge.trust_directory))
 
     assert {"modules"} == {key.role for key in trust.keys} - {"manifest", "tool", "upstream"}
     assert "modules" not in {key.role for key in trust.carried().keys}
@@ -265,6 +265,6 @@ def test_a_users_own_row_gets_no_certificate() -> None:
 
 def test_the_node_tool_and_the_table_name_the_same_day(forge: Forge, tmp_path: Path) -> None:
     assert table.load().dated.isoformat() == __certificates__
-    build_tool(forge.trust_folder, tmp_path / "dkp-fips-tool")
+    build_tool(forge.trust_directory, tmp_path / "dkp-fips-tool")
     said = subprocess.run([tmp_path / "dkp-fips-tool", "--version"], capture_output=True, text=True, check=True).stdout
     assert re.search(rf"^certificates: list of {__certificates__}$", said, re.MULTILINE)

@@ -19,9 +19,9 @@ from tests.support import command
 TOP = Path(__file__).parents[2]
 
 
-def run(folder: Path, *words: str, code: int = 0, **environment: Any) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, *words: str, code: int = 0, **environment: Any) -> subprocess.CompletedProcess[str]:
     known = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
-    return command.run(*words, cwd=folder, env=known | environment, code=code)
+    return command.run(*words, cwd=directory, env=known | environment, code=code)
 
 
 def test_init_makes_a_project_whose_definition_is_valid_and_prints_the_next_step(tmp_path: Path) -> None:

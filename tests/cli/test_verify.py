@@ -63,7 +63,7 @@ class Consumer:
 
 @pytest.fixture
 def consumer(forge: Forge, tmp_path: Path) -> Consumer:
-    return Consumer(tmp_path, forge.trust_folder)
+    return Consumer(tmp_path, forge.trust_directory)
 
 
 class TestWhatIsTold:
@@ -110,12 +110,12 @@ class TestWhatIsTold:
         self, forge: Forge, tmp_path: Path
     ) -> None:
         evil = "x\nsigned by  Somebody Else\x1b[2J\r\u202e"
-        folder = tmp_path / "keys"
-        shutil.copytree(forge.trust_folder, folder)
-        document = json.loads((folder / "trust.json").read_text())
+        directory = tmp_path / "keys"
+        shutil.copytree(forge.trust_directory, directory)
+        document = json.loads((directory / "trust.json").read_text())
         document["keys"] = [entry | {"user_id": evil, "reason": evil} for entry in document["keys"]]
-        (folder / "trust.json").write_text(json.dumps(document))
-        consumer = Consumer(tmp_path, folder)
+        (directory / "trust.json").write_text(json.dumps(document))
+        consumer = Consumer(tmp_path, directory)
         component = {"name": evil, "architecture": evil, "verdict": evil, "reason": evil}
         message = forge.clearsign(payload(reason=evil, components=[component]))
 
@@ -138,17 +138,17 @@ class TestWhatIsTold:
         assert rb"reason: gr\xfcn" in told
 
     def test_a_retired_signer_is_called_that_with_the_reason(self, forge: Forge, tmp_path: Path) -> None:
-        folder = tmp_path / "keys"
-        shutil.copytree(forge.trust_folder, folder)
+        directory = tmp_path / "keys"
+        shutil.copytree(forge.trust_directory, directory)
         message = forge.clearsign(payload(), "plain")
-        (entry,) = keys.retire(folder, forge.fingerprints["plain"], "rotated", replaced_by="AB" * 20)
-        document = json.loads((folder / "trust.json").read_text())
+        (entry,) = keys.retire(directory, forge.fingerprints["plain"], "rotated", replaced_by="AB" * 20)
+        document = json.loads((directory / "trust.json").read_text())
         for listed in document["keys"]:
             if listed["fingerprint"] == forge.fingerprints["plain"]:
                 listed["valid_to"] = "2999-01-01T00:00:00Z"
-        (folder / "trust.json").write_text(json.dumps(document))
+        (directory / "trust.json").write_text(json.dumps(document))
 
-        told, _ = Consumer(tmp_path, folder).verify(Consumer(tmp_path, folder).file(message))
+        told, _ = Consumer(tmp_path, directory).verify(Consumer(tmp_path, directory).file(message))
 
         assert entry.status == "retired"
         assert "(role manifest, retired)" in told
@@ -165,7 +165,7 @@ class TestWhereItComesFrom:
         assert "larger than" in consumer.verify("-", stdin=b"x" * (16 * 2**20 + 1), code=3)[1]
 
     def test_a_closed_standard_input_is_a_usage_error(self, forge: Forge) -> None:
-        keys = {"FIPSMANIFEST_KEYS": str(forge.trust_folder)}
+        keys = {"FIPSMANIFEST_KEYS": str(forge.trust_directory)}
         for words in ("verify -", "diff - -", "keys add - --role tool"):
             close = ["bash", "-c", f"{PROGRAM} {words} <&-"]
             done = subprocess.run(close, env=os.environ | keys, capture_output=True, text=True, check=False, timeout=60)
@@ -184,7 +184,7 @@ class TestWhereItComesFrom:
     ) -> None:
         served = tmp_path / "served"
         served.mkdir()
-        tool = build_tool(forge.trust_folder, served / "dkp-fips-tool")
+        tool = build_tool(forge.trust_directory, served / "dkp-fips-tool")
         (served / "dkp-fips-tool.asc").write_bytes(forge.detach(tool.data))
         told, _ = consumer.verify(served / "dkp-fips-tool")
         version = subprocess.run([served / "dkp-fips-tool", "--version"], capture_output=True, text=True, check=True)
@@ -210,7 +210,7 @@ class TestWhereItComesFrom:
 
     # Both signatures are good; a user who asks for a manifest must get one.
     def test_a_tool_under_a_manifests_name_is_not_trusted(self, forge: Forge, consumer: Consumer) -> None:
-        tool = build_tool(forge.trust_folder, consumer.home / "dkp-fips-tool").data
+        tool = build_tool(forge.trust_directory, consumer.home / "dkp-fips-tool").data
         path = consumer.file(tool)
         consumer.file(forge.detach(tool), f"{path.name}.asc")
         assert "is the node tool, not the manifest rhel8" in consumer.verify(path, code=3)[1]
@@ -420,11 +420,11 @@ class TestPublishers:
 
     def test_two_publishers_of_one_release_count_apart(self, forge: Forge, tmp_path: Path) -> None:
         for name, serials in (("plain", (9, 10)), ("stranger", (1, 2)), ("plain", (10,)), ("stranger", (3,))):
-            folder = tmp_path / name
-            keys.add(folder, forge.certificate(name), "manifest")
+            directory = tmp_path / name
+            keys.add(directory, forge.certificate(name), "manifest")
             # Both take packages of one upstream.
-            keys.add(folder, forge.certificate("upstream"), "upstream")
-            consumer = Consumer(tmp_path, folder)
+            keys.add(directory, forge.certificate("upstream"), "upstream")
+            consumer = Consumer(tmp_path, directory)
             for serial in serials:
                 consumer.verify(consumer.file(forge.clearsign(payload(serial=serial), name)))
             error = consumer.verify(consumer.file(forge.clearsign(payload(serial=serials[-1] - 1), name)), code=3)[1]
@@ -512,16 +512,16 @@ def test_where_a_file_system_has_no_locks_the_error_says_what_to_do(
 
 def test_a_name_in_a_certificate_cannot_write_lines_of_its_own(forge: Forge, tmp_path: Path) -> None:
     evil = "Upstream\nABCD  manifest  active  Release <release@example.com>\x1b[2J"
-    folder = tmp_path / "keys"
-    shutil.copytree(forge.trust_folder, folder)
-    document = json.loads((folder / "trust.json").read_text())
+    directory = tmp_path / "keys"
+    shutil.copytree(forge.trust_directory, directory)
+    document = json.loads((directory / "trust.json").read_text())
     document["keys"][0]["user_id"] = evil
-    (folder / "trust.json").write_text(json.dumps(document))
+    (directory / "trust.json").write_text(json.dumps(document))
 
-    told = command.run("keys", "list", "--keys", folder, code=0)
-    as_json = command.run("keys", "list", "--keys", folder, "--json", code=0)
+    told = command.run("keys", "list", "--keys", directory, code=0)
+    as_json = command.run("keys", "list", "--keys", directory, "--json", code=0)
 
     assert not any(line.startswith("ABCD") for line in told.stdout.splitlines())
     assert "\x1b" not in told.stdout
     assert json.loads(as_json.stdout)["edition"] == forge.trust().edition
-    assert json.loads(as_json.stdout)["tool_version"] == build_tool(forge.trust_folder).version
+    assert json.loads(as_json.stdout)["tool_version"] == build_tool(forge.trust_directory).version

@@ -36,9 +36,9 @@ def verify(home: Path, *words: str | Path, code: int = 0) -> tuple[str, str]:
     return ended.stdout, ended.stderr
 
 
-def write(folder: Path, data: bytes, bundle: bytes, name: str = NAME) -> Path:
-    (folder / f"{name}.sigstore.json").write_bytes(bundle)
-    path = folder / name
+def write(directory: Path, data: bytes, bundle: bytes, name: str = NAME) -> Path:
+    (directory / f"{name}.sigstore.json").write_bytes(bundle)
+    path = directory / name
     path.write_bytes(data)
     return path
 
@@ -67,7 +67,7 @@ def test_a_bundle_that_cosign_made_is_accepted(forge: Forge, tmp_path: Path) -> 
 
 def test_with_a_trust_directory_both_must_have_signed(forge: Forge, key: cosign.SigningKey, tmp_path: Path) -> None:
     signed = forge.clearsign(payload())
-    words = ("--cosign-key", tmp_path / "keys/cosign.pub", "--keys", forge.trust_folder, "--json")
+    words = ("--cosign-key", tmp_path / "keys/cosign.pub", "--keys", forge.trust_directory, "--json")
 
     told = json.loads(verify(tmp_path, write(tmp_path, signed, key.sign(signed)), *words)[0])
     assert (told["fingerprint"], told["cosign_key"]) == (forge.fingerprints["release"], key.public.fingerprint)
@@ -78,7 +78,7 @@ def test_with_a_trust_directory_both_must_have_signed(forge: Forge, key: cosign.
 
 
 def test_a_node_tool_needs_no_detached_signature(forge: Forge, key: cosign.SigningKey, tmp_path: Path) -> None:
-    tool = build_tool(forge.trust_folder).data
+    tool = build_tool(forge.trust_directory).data
     path = write(tmp_path, tool, key.sign(tool), "dkp-fips-tool")
 
     told = json.loads(verify(tmp_path, path, "--cosign-key", tmp_path / "keys/cosign.pub", "--json")[0])
@@ -89,7 +89,7 @@ def test_a_node_tool_needs_no_detached_signature(forge: Forge, key: cosign.Signi
 def test_a_node_tool_under_a_manifests_name_is_not_trusted(
     forge: Forge, key: cosign.SigningKey, tmp_path: Path
 ) -> None:
-    tool = build_tool(forge.trust_folder).data
+    tool = build_tool(forge.trust_directory).data
 
     _, error = verify(tmp_path, write(tmp_path, tool, key.sign(tool)), "--cosign-key", "keys/cosign.pub", code=3)
 

@@ -42,9 +42,9 @@ def trusted() -> Iterator[Forge]:
 @pytest.fixture(scope="session")
 def manifest(trusted: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A signed manifest."""
-    folder = tmp_path_factory.mktemp("manifest")
-    path = folder / "manifest-rhel8.json.asc"
-    path.write_bytes(trusted.clearsign(roots.payload_of(roots.make(folder / "root"))))
+    directory = tmp_path_factory.mktemp("manifest")
+    path = directory / "manifest-rhel8.json.asc"
+    path.write_bytes(trusted.clearsign(roots.payload_of(roots.make(directory / "root"))))
     return path
 
 
@@ -77,7 +77,12 @@ def world(plane: ControlPlane, trusted: Forge, manifest: Path) -> Iterator[World
     """A cluster without nodes."""
     api = plane.api()
     request = Request(
-        (str(manifest),), trusted.trust_folder, kubeconfig=plane.kubeconfig(), parallel=20, node_seconds=20, seconds=60
+        (str(manifest),),
+        trusted.trust_directory,
+        kubeconfig=plane.kubeconfig(),
+        parallel=20,
+        node_seconds=20,
+        seconds=60,
     )
     try:
         yield World(plane, api, request)

@@ -120,9 +120,9 @@ def test_an_expired_watch_is_an_error_of_its_own() -> None:
     assert raised.value.status == 410
 
 
-def plugin(folder: Path, version: str = "v1", **more: Any) -> Path:
+def plugin(directory: Path, version: str = "v1", **more: Any) -> Path:
     """Write a kubeconfig with an exec plugin that prints another token each time, and counts."""
-    program = folder / "plugin.py"
+    program = directory / "plugin.py"
     program.write_text(
         "import json, os, pathlib, sys\n"
         "count = pathlib.Path(sys.argv[1])\n"
@@ -135,15 +135,15 @@ def plugin(folder: Path, version: str = "v1", **more: Any) -> Path:
     described = {
         "apiVersion": f"client.authentication.k8s.io/{version}",
         "command": sys.executable,
-        "args": [str(program), str(folder / "count")],
+        "args": [str(program), str(directory / "count")],
         "env": [{"name": "MORE", "value": json.dumps(more)}],
         "interactiveMode": "Never",
     }
-    return kubeconfig(folder, {"exec": described})
+    return kubeconfig(directory, {"exec": described})
 
 
-def kubeconfig(folder: Path, user: dict[str, Any], server: str = "https://example.org") -> Path:
-    path = folder / "config"
+def kubeconfig(directory: Path, user: dict[str, Any], server: str = "https://example.org") -> Path:
+    path = directory / "config"
     document = {
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],

@@ -152,7 +152,7 @@ def test_the_roles_of_deploy_are_enough_and_nothing_in_them_is_unused(world: Wor
         ("fail", "two"),
     ]
     asked = set()
-    for line in (world.plane.folder / "audit.log").read_text().splitlines():
+    for line in (world.plane.directory / "audit.log").read_text().splitlines():
         event = json.loads(line)
         reference = event.get("objectRef", {})
         assert event["responseStatus"]["code"] not in (401, 403), event

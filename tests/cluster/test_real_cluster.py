@@ -27,10 +27,10 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     assert os.geteuid() == 0, "kubelets need root"
-    folder = tmp_path_factory.mktemp("cluster")
+    directory = tmp_path_factory.mktemp("cluster")
     with opened_home() as home:
-        made = release.make(folder, home)
-    with realcluster.running(folder, made) as running:
+        made = release.make(directory, home)
+    with realcluster.running(directory, made) as running:
         yield running
 
 
@@ -82,7 +82,7 @@ def test_the_roles_of_deploy_are_enough_on_a_real_cluster(cluster: Cluster) -> N
     cluster.machines[realcluster.CONTROL_PLANE].wait_for(secrets, "a token")
     secret = secrets()[0]["name"]
     token = json.loads(cluster.kubectl("get", "-n", "fipsmanifest", "secret", secret, "-o", "json"))["data"]["token"]
-    kubeconfig = cluster.folder / "limited.conf"
+    kubeconfig = cluster.directory / "limited.conf"
     kubeconfig.write_bytes(cluster.kubeconfig.read_bytes())
     options = [f"--kubeconfig={kubeconfig}", "--user=kubernetes-admin", "set-credentials"]
     words = ["config", "set-credentials", "limited", f"--token={base64.b64decode(token).decode()}"]
@@ -119,7 +119,7 @@ class Rounds:
 
     def _apply(self, places: dict[str, str], rows: list[Tampering], number: int) -> Found:
         machines = {role: self._cluster.machines[places[role]] for role in {row.role for row in rows}}
-        reports = self._cluster.folder / f"reports-{number}"
+        reports = self._cluster.directory / f"reports-{number}"
 
         def apply(role: str) -> None:
             for row in rows:

@@ -50,10 +50,10 @@ def refuse(data: bytes, signature: bytes, fingerprints: tuple[str, ...] | None, 
     raise Refused("nothing is signed here")
 
 
-def context(folder: Path, *mirrors: str, pins: tuple[Pin, ...] = (), allow_http: bool = False) -> Context:
-    cache = Cache(folder / "cache")
+def context(directory: Path, *mirrors: str, pins: tuple[Pin, ...] = (), allow_http: bool = False) -> Context:
+    cache = Cache(directory / "cache")
     http = Http(cache, limits=Limits(attempts=2, backoff=0.01, connect=3, read=5), allow_http=allow_http)
-    return Context(http, cache, Mirrors.parse(mirrors), refuse, folder, pins)
+    return Context(http, cache, Mirrors.parse(mirrors), refuse, directory, pins)
 
 
 def nothing(member: object) -> None:
@@ -75,10 +75,10 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("layout")
-    make_image(folder, "v1", {"amd64": [BASE, TOP], "arm64": [BASE, make_layer({"usr/bin/kube-proxy": b"arm"})]})
-    make_image(folder, "single", {"amd64": [BASE, TOP]}, index=False)
-    return folder
+    directory = tmp_path_factory.mktemp("layout")
+    make_image(directory, "v1", {"amd64": [BASE, TOP], "arm64": [BASE, make_layer({"usr/bin/kube-proxy": b"arm"})]})
+    make_image(directory, "single", {"amd64": [BASE, TOP]}, index=False)
+    return directory
 
 
 def raw(reference: str) -> bytes:
@@ -273,8 +273,8 @@ def test_what_is_no_reference_is_named(reference: str, tmp_path: Path) -> None:
 # Registries and images that contradict themselves
 
 
-def served_by_hand(folder: Path, name: str, data: bytes) -> Path:
-    path = folder / "v2/kube-proxy/manifests" / name
+def served_by_hand(directory: Path, name: str, data: bytes) -> Path:
+    path = directory / "v2/kube-proxy/manifests" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
@@ -365,38 +365,38 @@ def test_a_layer_with_other_bytes_is_refused_and_named(registry: Registry, tmp_p
 
 
 def hand_made(
-    registry: Registry, folder: Path, name: str, document: Mapping[str, object], media_type: str = OCI_MANIFEST
+    registry: Registry, directory: Path, name: str, document: Mapping[str, object], media_type: str = OCI_MANIFEST
 ) -> str:
     """Put a document into the registry's storage as a tag, past the checks of its interface."""
-    layout = folder / "layout"
+    layout = directory / "layout"
     make_image(layout, "v1", {"amd64": [BASE]}, index=False)
     registry.push(layout, "v1", name)
     data = json.dumps({"schemaVersion": 2, "mediaType": media_type, **document}).encode()
     digest = hashlib.sha256(data).hexdigest()
     registry.blob_path(digest).parent.mkdir(parents=True, exist_ok=True)
     registry.blob_path(digest).write_bytes(data)
-    tree = registry.folder / "data/docker/registry/v2/repositories" / name / "_manifests"
+    tree = registry.directory / "data/docker/registry/v2/repositories" / name / "_manifests"
     for link in (tree / "revisions/sha256" / digest / "link", tree / "tags/v1/current/link"):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.write_text(f"sha256:{digest}")
     return f"{registry.address}/{name}:v1"
 
 
-def parts(folder: Path, layer: bytes = BASE, **config: object) -> tuple[dict[str, object], dict[str, object]]:
+def parts(directory: Path, layer: bytes = BASE, **config: object) -> tuple[dict[str, object], dict[str, object]]:
     diff_ids = ["sha256:" + hashlib.sha256(layer).hexdigest()]
     document = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}, **config}
     return (
-        put_blob(folder, json.dumps(document).encode(), OCI_CONFIG),
-        put_blob(folder, gzip.compress(layer, 6, mtime=0), OCI_LAYER + "+gzip"),
+        put_blob(directory, json.dumps(document).encode(), OCI_CONFIG),
+        put_blob(directory, gzip.compress(layer, 6, mtime=0), OCI_LAYER + "+gzip"),
     )
 
 
-def put_into(registry: Registry, name: str, folder: Path, *descriptors: dict[str, object]) -> None:
+def put_into(registry: Registry, name: str, directory: Path, *descriptors: dict[str, object]) -> None:
     for descriptor in descriptors:
         digest = str(descriptor["digest"]).removeprefix("sha256:")
         registry.blob_path(digest).parent.mkdir(parents=True, exist_ok=True)
-        registry.blob_path(digest).write_bytes((folder / "blobs/sha256" / digest).read_bytes())
-        link = registry.folder / "data/docker/registry/v2/repositories" / name / "_layers/sha256" / digest / "link"
+        registry.blob_path(digest).write_bytes((directory / "blobs/sha256" / digest).read_bytes())
+        link = registry.directory / "data/docker/registry/v2/repositories" / name / "_layers/sha256" / digest / "link"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.write_text(f"sha256:{digest}")
 

@@ -33,10 +33,10 @@ NAME = "docker.io/mesosphere/kube-proxy:v1.21.3_fips.0"
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("oci") / "layout"
-    make_image(folder, NAME, {"amd64": LAYERS, "arm64": LAYERS[:1]})
-    make_image(folder, "other", {"amd64": LAYERS[:1]}, index=False)
-    return folder
+    directory = tmp_path_factory.mktemp("oci") / "layout"
+    make_image(directory, NAME, {"amd64": LAYERS, "arm64": LAYERS[:1]})
+    make_image(directory, "other", {"amd64": LAYERS[:1]}, index=False)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +66,18 @@ def programs(artifact: Artifact) -> dict[str, str]:
     return dict(merge([read_layer(*pair, digest) for pair in zip(platform.layers, platform.diff_ids, strict=True)]))
 
 
-def packed(folder: Path, path: Path, *options: str) -> Path:
-    subprocess.run(["tar", "-C", str(folder), "-cf", str(path), *options, "."], check=True)
+def packed(directory: Path, path: Path, *options: str) -> Path:
+    subprocess.run(["tar", "-C", str(directory), "-cf", str(path), *options, "."], check=True)
     return path
 
 
 PACKINGS = {"tar": [], "tar.gz": ["-z"], "tar.xz": ["-J"], "tar.zst": ["--zstd"]}
 
 
-@pytest.mark.parametrize("packing", ["folder", *PACKINGS])
+@pytest.mark.parametrize("packing", ["directory", *PACKINGS])
 def test_an_oci_layout_gives_what_a_registry_would(layout: Path, packing: str, tmp_path: Path) -> None:
     path = layout
-    if packing != "folder":
+    if packing != "directory":
         path = packed(layout, tmp_path / f"images.{packing}", *PACKINGS[packing])
     artifact = take(path, context(tmp_path))
     raw = skopeo("inspect", "--raw", f"oci:{layout}:{NAME}")
@@ -206,8 +206,8 @@ def test_a_platform_that_an_archive_leaves_out_is_no_fault_of_it(layout: Path, t
 # Archives that lie
 
 
-def spoiled(layout: Path, folder: Path, digest: str, data: bytes | None) -> Path:
-    copy = folder / "spoiled"
+def spoiled(layout: Path, directory: Path, digest: str, data: bytes | None) -> Path:
+    copy = directory / "spoiled"
     shutil.copytree(layout, copy)
     place = copy / "blobs/sha256" / digest.removeprefix("sha256:")
     place.unlink()
@@ -303,9 +303,9 @@ def test_an_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
 # docker-archive: and docker before 25 the other one.
 
 
-def both_ways(folder: Path, *, config: bytes | None = None, **saved: object) -> Path:
+def both_ways(directory: Path, *, config: bytes | None = None, **saved: object) -> Path:
     """Make a layout of one image, and a manifest.json for the same image but for what is given."""
-    tree = folder / "both"
+    tree = directory / "both"
     shutil.rmtree(tree, ignore_errors=True)
     digest = make_image(tree, NAME, {"amd64": LAYERS}, index=False)
     manifest = json.loads((tree / "blobs/sha256" / digest[7:]).read_text())
@@ -328,8 +328,8 @@ def config_of(*layers: bytes) -> bytes:
     return json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
 
 
-def contents(path: Path, folder: Path) -> imagearchive.Contents:
-    cache = Cache(folder / "cache")
+def contents(path: Path, directory: Path) -> imagearchive.Contents:
+    cache = Cache(directory / "cache")
     return imagearchive.images_in(imagearchive.open_archive(path, cache), cache, path.name)
 
 
@@ -352,7 +352,7 @@ def test_the_layers_of_the_second_document_may_be_other_files_with_the_same_cont
         contents(tree, tmp_path)
 
 
-@pytest.mark.parametrize("form", ["folder", "tar"])
+@pytest.mark.parametrize("form", ["directory", "tar"])
 @pytest.mark.parametrize(
     ("config", "saved", "why"),
     [
@@ -370,7 +370,7 @@ def test_an_archive_whose_two_documents_differ_is_refused(
     tree = both_ways(tmp_path, config=config, **saved)
     (tree / "0").mkdir()
     (tree / "0/layer.tar").write_bytes(LAYERS[0])
-    path = tree if form == "folder" else packed(tree, tmp_path / "both.tar")
+    path = tree if form == "directory" else packed(tree, tmp_path / "both.tar")
     with pytest.raises(Refused, match=why) as refused:
         contents(path, tmp_path)
     assert refused.value.exit_code == 5
@@ -391,7 +391,7 @@ def test_a_name_that_the_two_documents_give_to_different_images_is_refused(tmp_p
 
 # skopeo reads the first member of a name (docker-archive:) or the last (oci-archive:), and what a link names never.
 @pytest.mark.parametrize("document", ["index.json", "manifest.json"])
-@pytest.mark.parametrize("trick", ["twice", "dot", "symlink", "hardlink", "folder-link"])
+@pytest.mark.parametrize("trick", ["twice", "dot", "symlink", "hardlink", "directory-link"])
 def test_a_document_that_tools_may_read_from_different_members_is_refused(
     document: str, trick: str, tmp_path: Path
 ) -> None:
@@ -408,7 +408,7 @@ def test_a_document_that_tools_may_read_from_different_members_is_refused(
             tar.add(tree / document, "elsewhere")
             link = tarfile.TarInfo(document)
             link.type = tarfile.LNKTYPE if trick == "hardlink" else tarfile.SYMTYPE
-            link.linkname = "./elsewhere" if trick == "folder-link" else "elsewhere"
+            link.linkname = "./elsewhere" if trick == "directory-link" else "elsewhere"
             tar.addfile(link)
     with pytest.raises(Refused, match=f"(several members|a link) with the name '{document}'"):
         contents(path, tmp_path)
@@ -462,8 +462,8 @@ def test_what_no_runtime_would_run_is_left_out_with_its_reason(
     assert hashlib.sha256(layer).digest() in others
 
 
-def open_store(tree: Path, folder: Path, found: imagearchive.Contents) -> Iterator[Member]:
-    return imagearchive.open_archive(tree, Cache(folder / "cache")).store.others(found.layers)
+def open_store(tree: Path, directory: Path, found: imagearchive.Contents) -> Iterator[Member]:
+    return imagearchive.open_archive(tree, Cache(directory / "cache")).store.others(found.layers)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def server(tmp_path: Path, prepared: Path) -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def repository(server: FaultyServer) -> Path:
-    return server.folder / "8/x86_64"
+    return server.directory / "8/x86_64"
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def collect(server: FaultyServer, tmp_path: Path, keys: Keys) -> Iterator[Collec
                 http,
                 cache,
                 Mirrors.parse([f"https://rpms.example.com/={server.url}/"]),
-                package_signature.verifier(load_trust(str(keys.trust_folder))),
+                package_signature.verifier(load_trust(str(keys.trust_directory))),
                 tmp_path,
                 pins,
             )
@@ -389,14 +389,14 @@ def test_a_server_in_trouble_during_metadata_and_packages_is_asked_again(
     assert len(collect(definition("kubelet-1.21.3-0"))) == 1
 
 
-def test_a_folder_serves_as_the_mirror_of_a_repository(tmp_path: Path, repository: Path, keys: Keys) -> None:
+def test_a_directory_serves_as_the_mirror_of_a_repository(tmp_path: Path, repository: Path, keys: Keys) -> None:
     cache = Cache(tmp_path / "other-cache")
     wanted = definition("kubelet-1.21.3-0")
     source = wanted.sources[0]
     assert isinstance(source, RpmRepository)
     with Http(cache) as http:
         mirrors = Mirrors.parse([f"https://rpms.example.com/8/={repository.parent}/"])
-        verify = package_signature.verifier(load_trust(str(keys.trust_folder)))
+        verify = package_signature.verifier(load_trust(str(keys.trust_directory)))
         (job,) = rpmrepo.jobs(source, wanted, Context(http, cache, mirrors, verify, tmp_path))
         found = job()
     assert found.address == "https://rpms.example.com/8/x86_64/kubelet-1.21.3-0.x86_64.rpm"

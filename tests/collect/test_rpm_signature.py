@@ -16,7 +16,7 @@ from fipsmanifest.collect import package_signature
 from fipsmanifest.collect.context import VerifySignature
 from fipsmanifest.collect.package_signature import Authenticated
 from fipsmanifest.errors import Incomplete, Refused
-from fipsmanifest.sign import keys as trust_folder
+from fipsmanifest.sign import keys as trust_directory
 from fipsmanifest.trust import gpgv, openpgp
 from fipsmanifest.trust.store import load_trust
 from tests.support import upstream
@@ -32,7 +32,7 @@ def notes() -> list[str]:
 
 @pytest.fixture
 def check(keys: Keys, notes: list[str]) -> Check:
-    verify = package_signature.verifier(load_trust(str(keys.trust_folder)))
+    verify = package_signature.verifier(load_trust(str(keys.trust_directory)))
 
     def authenticate(path: Path, signed_by: object = "upstream", el: int = 8) -> Authenticated:
         return package_signature.authenticate(path, path.name, signed_by, el, verify, notes.append)  # type: ignore[arg-type]
@@ -93,10 +93,10 @@ def test_a_package_signed_by_an_rsa_subkey_counts_for_its_own_certificate_alone(
     upstream.rpmsign(package, replace(made, upstream=f"{subkey}!"))
 
     def verify(*certificates: bytes) -> VerifySignature:
-        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        directory = Path(tempfile.mkdtemp(dir=tmp_path))
         for certificate in certificates:
-            trust_folder.add(folder, certificate, "upstream")
-        return package_signature.verifier(load_trust(str(folder)))
+            trust_directory.add(directory, certificate, "upstream")
+        return package_signature.verifier(load_trust(str(directory)))
 
     def signer(verify: VerifySignature, signed_by: object) -> str:
         checked = package_signature.authenticate(package, "it", signed_by, 8, verify, str)  # type: ignore[arg-type]

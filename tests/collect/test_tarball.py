@@ -24,11 +24,11 @@ def web(tmp_path: Path) -> Path:
     tree = tmp_path / "tree/usr/local/bin"
     tree.mkdir(parents=True)
     (tree / "containerd").write_bytes(os.urandom(400_000))
-    folder = tmp_path / "web"
-    folder.mkdir()
+    directory = tmp_path / "web"
+    directory.mkdir()
     for name in ("containerd-x86_64.tar.gz", "containerd-aarch64.tar.gz"):
-        subprocess.run(["tar", "-C", str(tmp_path / "tree"), "-czf", str(folder / name), "usr"], check=True)
-    return folder
+        subprocess.run(["tar", "-C", str(tmp_path / "tree"), "-czf", str(directory / name), "usr"], check=True)
+    return directory
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from fipsmanifest.collect import package_signature
 from fipsmanifest.errors import NotTrusted, Refused
-from fipsmanifest.sign import keys as trust_folder
+from fipsmanifest.sign import keys as trust_directory
 from fipsmanifest.trust import armor, openpgp
 from fipsmanifest.trust.store import load_trust
 from tests.support.upstream import Keys
@@ -51,7 +51,7 @@ FORMS: dict[str, Edit] = {
 
 
 def check(keys: Keys, signature: bytes, data: bytes = DATA, of: tuple[str, ...] | None = None) -> str:
-    return package_signature.verifier(load_trust(str(keys.trust_folder)))(data, signature, of)
+    return package_signature.verifier(load_trust(str(keys.trust_directory)))(data, signature, of)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -159,7 +159,7 @@ KEY_FILES: dict[str, Edit] = {
 @pytest.mark.parametrize("form", KEY_FILES)
 def test_a_key_file_is_accepted_as_distributions_serve_it(keys: Keys, form: str, tmp_path: Path) -> None:
     exported = keys.gpg("--armor", "--export", keys.upstream)
-    added = trust_folder.add(tmp_path, KEY_FILES[form](exported), "upstream", fingerprint=keys.upstream)
+    added = trust_directory.add(tmp_path, KEY_FILES[form](exported), "upstream", fingerprint=keys.upstream)
     assert added.fingerprint == keys.upstream
     # What is kept is the certificate that gpg exports, once.
     assert load_trust(str(tmp_path)).certificates == tuple(
@@ -180,13 +180,13 @@ def test_an_armored_secret_key_is_called_one(keys: Keys, tmp_path: Path) -> None
     for options in (("--armor",), ()):
         secret = keys.gpg(*options, "--export-secret-keys", keys.upstream)
         with pytest.raises(NotTrusted, match="contains a secret key") as caught:
-            trust_folder.add(tmp_path, secret, "upstream")
+            trust_directory.add(tmp_path, secret, "upstream")
         assert "gpg --armor --export" in caught.value.advice
 
 
 def test_a_file_with_keys_of_version_6_alone_says_so(tmp_path: Path) -> None:
     with pytest.raises(NotTrusted, match="no key of version 4"):
-        trust_folder.add(tmp_path, VERSION_6, "upstream")
+        trust_directory.add(tmp_path, VERSION_6, "upstream")
 
 
 def test_our_own_signatures_stay_strict(keys: Keys) -> None:

@@ -13,11 +13,11 @@ from tests.support.releases import ReleaseKey, wanted_release
 MANIFEST = "tool/manifests/v1.21.3/1/manifest-rhel8.json.asc"
 
 
-def audit(release_key: ReleaseKey, bucket: Path, folder: Path) -> tuple[int, str, str]:
+def audit(release_key: ReleaseKey, bucket: Path, directory: Path) -> tuple[int, str, str]:
     """Return the exit code, the JUnit file and the metrics."""
-    files = ("--junit", folder / "audit.xml", "--metrics", folder / "audit.prom")
+    files = ("--junit", directory / "audit.xml", "--metrics", directory / "audit.prom")
     done = command.run("audit", bucket, "--keys", release_key.trust, "--wait", "0", *files)
-    return done.returncode, (folder / "audit.xml").read_text(), (folder / "audit.prom").read_text()
+    return done.returncode, (directory / "audit.xml").read_text(), (directory / "audit.prom").read_text()
 
 
 def test_a_clean_bucket_passes_in_both_and_a_changed_one_fails_in_both(release_key: ReleaseKey, tmp_path: Path) -> None:

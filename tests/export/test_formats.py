@@ -50,21 +50,21 @@ CASES = [
 ]
 
 
-def sarif(text: str, folder: Path) -> dict[str, Any]:
+def sarif(text: str, directory: Path) -> dict[str, Any]:
     """Return a log that Microsoft's validator accepts."""
-    path = folder / "log.sarif"
+    path = directory / "log.sarif"
     path.write_text(text, encoding="utf-8")
     command = [
         str(MULTITOOL),
         "validate",
         str(path),
         "--output",
-        str(folder / "found.sarif"),
+        str(directory / "found.sarif"),
         "--log",
         "ForceOverwrite",
     ]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    found = json.loads((folder / "found.sarif").read_text(encoding="utf-8-sig"))
+    found = json.loads((directory / "found.sarif").read_text(encoding="utf-8-sig"))
     results = [result for run in found["runs"] for result in run["results"]]
     # Advice that cannot be followed: there is no address to learn more from (SARIF2005), and no offset in a member of
     # an archive or in a setting of a node (SARIF2017).
@@ -91,9 +91,9 @@ def intoto(text: str) -> statement_pb2.Statement:
     return statement
 
 
-def oscal(text: str, folder: Path) -> Any:
+def oscal(text: str, directory: Path) -> Any:
     """Return a document that compliance-trestle accepts."""
-    path = folder / "oscal.json"
+    path = directory / "oscal.json"
     path.write_text(text, encoding="utf-8")
     kind = AssessmentResults if text.startswith('{\n  "assessment-results"') else ComponentDefinition
     found = kind.oscal_read(path)
@@ -124,12 +124,12 @@ def prometheus(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float
     return found
 
 
-def accepted(name: FormatName, text: str, folder: Path) -> Any:
+def accepted(name: FormatName, text: str, directory: Path) -> Any:
     """Return what the validator of a format reads; it raises if it does not accept it."""
     if name == "sarif":
-        return sarif(text, folder)
+        return sarif(text, directory)
     if name == "oscal":
-        return oscal(text, folder)
+        return oscal(text, directory)
     if name == "html":
         assert text.startswith("<!doctype html>")  # the browser's tests are in test_html.py
         return text

@@ -19,13 +19,13 @@ VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a page of each kind of document, and of each with hostile text."""
-    folder = tmp_path_factory.mktemp("pages")
+    directory = tmp_path_factory.mktemp("pages")
     documents = {"manifest": samples.manifest(), "inspection": samples.inspection(), "node": samples.node()}
     documents["cluster"] = samples.cluster()
     documents |= {f"hostile-{name}": document for name, document in samples.hostile_documents().items()}
     written = {}
     for name, document in documents.items():
-        written[name] = folder / f"{name}.html"
+        written[name] = directory / f"{name}.html"
         written[name].write_text(samples.export("html", document), encoding="utf-8")
     return written
 

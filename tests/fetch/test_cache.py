@@ -68,7 +68,7 @@ def test_a_reader_that_fails_leaves_nothing(cache: Cache) -> None:
     assert list((cache.root / "partial").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_incomplete(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_incomplete(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Incomplete, match="cannot use"):
         Cache(tmp_path / "file" / "cache")

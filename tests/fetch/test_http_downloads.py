@@ -39,11 +39,11 @@ def sha256sum(path: Path) -> str:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[FaultyServer]:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "a.rpm").write_bytes(BODY)
-    os.utime(folder / "a.rpm", (1_600_000_000, 1_600_000_000))
-    with FaultyServer(folder) as running:
+    directory = tmp_path / "served"
+    directory.mkdir()
+    (directory / "a.rpm").write_bytes(BODY)
+    os.utime(directory / "a.rpm", (1_600_000_000, 1_600_000_000))
+    with FaultyServer(directory) as running:
         yield running
 
 
@@ -60,7 +60,7 @@ def http(cache: Cache) -> Iterator[Http]:
 
 @pytest.fixture
 def digest(server: FaultyServer) -> str:
-    return sha256sum(server.folder / "a.rpm")
+    return sha256sum(server.directory / "a.rpm")
 
 
 def leftovers(cache: Cache) -> list[str]:
@@ -82,7 +82,7 @@ def test_a_file_lands_under_its_digest_and_is_not_asked_for_again(
 
 
 def test_sha512_is_checked_where_metadata_names_it(server: FaultyServer, http: Http) -> None:
-    done = subprocess.run(["sha512sum", server.folder / "a.rpm"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["sha512sum", server.directory / "a.rpm"], capture_output=True, text=True, check=True)
     right = done.stdout.split()[0]
     assert http.download(f"{server.url}/a.rpm", expected=f"sha512:{right}").size == len(BODY)
     with pytest.raises(Refused, match=right):
@@ -190,7 +190,7 @@ def test_a_part_of_what_has_changed_since_is_not_continued(server: FaultyServer,
     new = random.Random(8).randbytes(500_000)
 
     def break_off_and_change(handler: faultyhttp.Handler, body: bytes) -> None:
-        (server.folder / "a.rpm").write_bytes(new)
+        (server.directory / "a.rpm").write_bytes(new)
         faultyhttp.reset_after(300_000)(handler, body)
 
     server.faults["/a.rpm"] = [break_off_and_change]
@@ -361,7 +361,7 @@ def test_redirects_are_followed_to_a_bound(server: FaultyServer, http: Http, dig
 
 def test_credentials_do_not_follow_a_redirect_to_another_host(server: FaultyServer, http: Http) -> None:
     # Registries redirect blobs to storage, whose signed addresses fail beside a token, and which must not see it.
-    with FaultyServer(server.folder) as storage:
+    with FaultyServer(server.directory) as storage:
         server.faults["/blob"] = [faultyhttp.redirect(f"{storage.url}/a.rpm")]
         http.fetch_bytes(f"{server.url}/blob", 1 << 20, {"Authorization": "Bearer secret", "Accept": "x/y"})
         assert server.asked("/blob")[0]["Authorization"] == "Bearer secret"
@@ -384,7 +384,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.usefixtures("netrc")
 def test_what_netrc_has_does_not_follow_a_redirect_to_another_host(server: FaultyServer, http: Http, host: str) -> None:
-    with FaultyServer(server.folder) as elsewhere:
+    with FaultyServer(server.directory) as elsewhere:
         target = elsewhere.url.replace("127.0.0.1", host)
         server.faults["/r"] = [faultyhttp.redirect(f"{target}/a.rpm")]
         http.fetch_bytes(f"{server.url}/r", 1 << 20)
@@ -416,7 +416,7 @@ def test_cookies_are_not_kept(server: FaultyServer, http: Http) -> None:
 
 # S3 takes a + in a path for a space, as in a form; a redirect may be signed, and is followed as it is.
 def test_a_plus_in_a_path_is_sent_so_that_s3_understands_it(server: FaultyServer, http: Http) -> None:
-    (server.folder / "g++-1.rpm").write_bytes(BODY)
+    (server.directory / "g++-1.rpm").write_bytes(BODY)
     assert http.fetch_bytes(f"{server.url}/g++-1.rpm?a+b", 1 << 20).url.startswith(server.url)
     server.faults["/r"] = [faultyhttp.redirect("/g++-1.rpm?sig=a+b%2Bc")]
     http.fetch_bytes(f"{server.url}/r", 1 << 20)

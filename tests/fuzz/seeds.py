@@ -121,11 +121,11 @@ def _compressed(scratch: Path) -> list[Seed]:
 
 
 def _kind(scratch: Path) -> list[Seed]:
-    folders = [scratch / name for name in ("zip", "ar", "compressed", "cpio")]
-    for folder in folders:
-        folder.mkdir()
+    directories = [scratch / name for name in ("zip", "ar", "compressed", "cpio")]
+    for directory in directories:
+        directory.mkdir()
     makers = (_zip, _ar, _compressed, _cpio)
-    made = [seed for maker, folder in zip(makers, folders, strict=True) for seed in maker(folder)]
+    made = [seed for maker, directory in zip(makers, directories, strict=True) for seed in maker(directory)]
     return [*made, Seed(made[0].data + b"trailing"), Seed(b"\x7fELF" + bytes(900) + made[0].data), Seed(b"plain text")]
 
 

@@ -285,8 +285,8 @@ def real_tars(scratch: Path) -> list[bytes]:
     return found
 
 
-def _run(command: list[str], folder: Path) -> bytes:
-    return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
+def _run(command: list[str], directory: Path) -> bytes:
+    return subprocess.run(command, cwd=directory, capture_output=True, check=True).stdout
 
 
 def _changed(numbers: random.Random, data: bytes) -> bytes:

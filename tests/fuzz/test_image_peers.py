@@ -257,9 +257,9 @@ CHANGES: dict[str, Callable[[random.Random, Image], str]] = {
 }
 
 
-def by_skopeo(transport: str, path: Path, folder: Path) -> tuple[str, ...] | None:
+def by_skopeo(transport: str, path: Path, directory: Path) -> tuple[str, ...] | None:
     """Return the digests of the uncompressed layers that skopeo copies, None where it refuses."""
-    out = folder / f"{transport}-out"
+    out = directory / f"{transport}-out"
     done = subprocess.run(
         ["skopeo", "copy", "-q", "--override-os=linux", "--override-arch=amd64", f"{transport}:{path}:{NAME}",
          f"dir:{out}"],
@@ -274,9 +274,9 @@ def by_skopeo(transport: str, path: Path, folder: Path) -> tuple[str, ...] | Non
     return tuple(found[name] for name in sorted(layers, key=lambda name: manifest.rfind(name.encode())))
 
 
-def by_umoci(path: Path, folder: Path) -> tuple[str, ...] | None:
+def by_umoci(path: Path, directory: Path) -> tuple[str, ...] | None:
     """Return the layers whose kubelet umoci leaves, as `by_skopeo`; umoci takes no image by a name with a slash."""
-    layout, bundle = folder / "layout", folder / "bundle"
+    layout, bundle = directory / "layout", directory / "bundle"
     layout.mkdir()
     subprocess.run(["tar", "-C", str(layout), "-xf", str(path)], capture_output=True, check=False)
     index = layout / "index.json"
@@ -301,12 +301,12 @@ LAYERS = {digest(layer) for layer in (PLAIN, GOOD, OTHER)}
 PROGRAMS = {digest(text * 40): digest(layer) for text, layer in ((b"plain", PLAIN), (b"good", GOOD), (b"other", OTHER))}
 
 
-def judged(path: Path, folder: Path) -> tuple[set[tuple[str, ...]], set[str]] | None:
+def judged(path: Path, directory: Path) -> tuple[set[tuple[str, ...]], set[str]] | None:
     """Return the layers of each image that is judged here, and the layers that are searched one by one.
 
     None where the archive or a part of it is refused, which no gate lets pass.
     """
-    cache = Cache(folder / "cache")
+    cache = Cache(directory / "cache")
     try:
         archive = open_archive(path, cache)
         contents = images_in(archive, cache, "x")
@@ -326,19 +326,19 @@ def judged(path: Path, folder: Path) -> tuple[set[tuple[str, ...]], set[str]] | 
     return {image.platforms[0].diff_ids for image in contents.images}, rest
 
 
-def run_case(seed: str, folder: Path, counts: Counter[str]) -> str | None:
+def run_case(seed: str, directory: Path, counts: Counter[str]) -> str | None:
     """Try one archive; return what is wrong."""
     chance = random.Random(seed)
     image = copy.deepcopy(Image())
     changes = [change_image(chance, image) for _ in range(chance.choice([1, 1, 2]))]
-    path = folder / "x.tar"
+    path = directory / "x.tar"
     image.write(path)
-    ours = judged(path, folder)
+    ours = judged(path, directory)
     counts["refused" if ours is None else "judged"] += 1
     peers = {
-        "skopeo oci-archive": by_skopeo("oci-archive", path, folder),
-        "skopeo docker-archive": by_skopeo("docker-archive", path, folder),
-        "umoci": by_umoci(path, folder),
+        "skopeo oci-archive": by_skopeo("oci-archive", path, directory),
+        "skopeo docker-archive": by_skopeo("docker-archive", path, directory),
+        "umoci": by_umoci(path, directory),
     }
     for peer, layers in peers.items():
         if layers is None:
@@ -368,11 +368,11 @@ def test_no_peer_takes_an_image_that_was_not_judged(tmp_path: Path) -> None:
     for number in range(CASES):
         if time.monotonic() > end and (number >= 20 or SECONDS > 1):
             break
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        if found := run_case(f"{SEED}-{number}", folder, counts):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        if found := run_case(f"{SEED}-{number}", directory, counts):
             wrong.append(found)
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        subprocess.run(["rm", "-rf", str(directory)], check=True)
     sys.stdout.write(json.dumps({"seed": SEED, **counts}) + "\n")
     assert not wrong, "\n".join(wrong[:10])
     assert counts["skopeo oci-archive takes"] and counts["skopeo docker-archive takes"] and counts["umoci takes"]

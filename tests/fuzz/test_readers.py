@@ -40,10 +40,10 @@ def test_a_reader_refuses_what_it_cannot_read(target: str, tmp_path: Path) -> No
 def test_every_seed_is_read_as_it_is(tmp_path: Path) -> None:
     # Else the changes would only ever test the first refusal.
     for target, reader in TARGETS.items():
-        folder = tmp_path / target
-        folder.mkdir()
+        directory = tmp_path / target
+        directory.mkdir()
         read = 0
-        for seed in seeds_of(target, folder):
+        for seed in seeds_of(target, directory):
             with contextlib.suppress(FipsManifestError):
                 reader(seed.data)
                 read += 1
@@ -75,15 +75,15 @@ sys.exit(worker.main("broken", Path(sys.argv[1]), "1", 1))
     assert (tmp_path / "finding").exists()
 
 
-def write(folder: Path, seeds: list[Seed]) -> None:
+def write(directory: Path, seeds: list[Seed]) -> None:
     for number, seed in enumerate(seeds):
-        (folder / f"{number}.seed").write_bytes(seed.data)
-        (folder / f"{number}.hot").write_text(json.dumps(seed.hot))
+        (directory / f"{number}.seed").write_bytes(seed.data)
+        (directory / f"{number}.hot").write_text(json.dumps(seed.hot))
 
 
-def fuzz(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def fuzz(target: str, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.worker", target, folder, SEED, str(SECONDS)],
+        [sys.executable, "-m", "tests.fuzz.worker", target, directory, SEED, str(SECONDS)],
         cwd=TOP,
         capture_output=True,
         text=True,

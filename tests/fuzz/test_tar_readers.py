@@ -89,13 +89,13 @@ def shown(files: dict[str, str], devices: set[str], seen: Collection[str]) -> se
     }
 
 
-def compare(seeds: list[str], maker: tars.Maker, folder: Path, counted: Counter[str]) -> list[tuple[str, str]]:
+def compare(seeds: list[str], maker: tars.Maker, directory: Path, counted: Counter[str]) -> list[tuple[str, str]]:
     """Return the seeds whose tars an unpacker reads in another way than this project, with what is different."""
     accepted: list[tuple[str, Path, list[Entry]]] = []
     in_part: list[tuple[str, Path, list[Entry]]] = []
     for number, seed in enumerate(seeds):
         data = maker.make(seed)
-        path = folder / f"{number}.tar"
+        path = directory / f"{number}.tar"
         path.write_bytes(data)
         try:
             accepted.append((seed, path, untar.ours(data)))

@@ -202,8 +202,8 @@ def _go_entries(found: Sequence[dict[str, object]]) -> Iterator[Entry]:
 
 def unpacked(command: Sequence[str], path: Path) -> tuple[dict[str, str], int]:
     """Return each regular file that the command unpacks, with its digest, and the command's exit code."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        root = Path(folder, "root")
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        root = Path(directory, "root")
         root.mkdir()
         done = subprocess.run(
             [*command, "-xf", path],
@@ -217,12 +217,12 @@ def unpacked(command: Sequence[str], path: Path) -> tuple[dict[str, str], int]:
         return dict(_files(root)), done.returncode
 
 
-def merged(layers: Sequence[bytes], folder: Path) -> list[tuple[str, str]]:
+def merged(layers: Sequence[bytes], directory: Path) -> list[tuple[str, str]]:
     """Return each file, with its digest, of the file system that this project sees in the layers. Raises `Refused`."""
     read = []
     for data in layers:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        path = folder / "layer"
+        path = directory / "layer"
         path.write_bytes(data)
         read.append(read_layer(Blob(digest, len(data), OCI_LAYER, path), digest, _seen, limits=LIMITS))
     return list(merge(read))
@@ -232,23 +232,23 @@ def _seen(member: Member) -> str | None:
     return hashlib.sha256(member.content.read()).hexdigest() if member.content else None
 
 
-def by_umoci(layers: Sequence[bytes], folder: Path) -> tuple[dict[str, str], bool]:
+def by_umoci(layers: Sequence[bytes], directory: Path) -> tuple[dict[str, str], bool]:
     """Return each file, with its digest, that umoci unpacks of the layers, and whether it came to their end."""
-    make_image(folder / "layout", "v1", {"amd64": layers}, index=False)
+    make_image(directory / "layout", "v1", {"amd64": layers}, index=False)
     done = subprocess.run(
-        ["umoci", "unpack", "--rootless", "--image", folder / "layout:v1", folder / "bundle"],
+        ["umoci", "unpack", "--rootless", "--image", directory / "layout:v1", directory / "bundle"],
         capture_output=True,
         check=False,
     )
-    found = dict(_files(folder / "bundle/rootfs"))
-    shutil.rmtree(folder)
+    found = dict(_files(directory / "bundle/rootfs"))
+    shutil.rmtree(directory)
     return found, done.returncode == 0
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:
-    for folder, _, names in os.walk(root):
+    for directory, _, names in os.walk(root):
         for name in names:
-            path = Path(folder, name)
+            path = Path(directory, name)
             if stat.S_ISREG(path.lstat().st_mode):
                 yield "/" + str(path.relative_to(root)), hashlib.sha256(path.read_bytes()).hexdigest()
 

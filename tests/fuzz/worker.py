@@ -27,16 +27,16 @@ SECONDS = 2.0
 MEMORY = 512 << 20
 
 
-def main(target: str, folder: Path, seed: str, seconds: float) -> int:
+def main(target: str, directory: Path, seed: str, seconds: float) -> int:
     """Run, and return the exit code."""
     reader = TARGETS[target]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGPROF, _too_slow)
     slowest = 0.0
     done = accepted = 0
-    for case, data in _inputs(folder, seed, seconds):
+    for case, data in _inputs(directory, seed, seconds):
         # Kept before it is read: a reader that takes the process with it leaves its input behind.
-        (folder / "finding").write_bytes(data)
+        (directory / "finding").write_bytes(data)
         started = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
@@ -46,21 +46,22 @@ def main(target: str, folder: Path, seed: str, seconds: float) -> int:
             pass
         except Exception:  # noqa: BLE001 - whatever it is, it is a finding
             signal.setitimer(signal.ITIMER_PROF, 0)
-            sys.stdout.write(f"finding in {target}: python -m tests.fuzz.worker {target} {folder} {case} 0\n")
+            sys.stdout.write(f"finding in {target}: python -m tests.fuzz.worker {target} {directory} {case} 0\n")
             traceback.print_exc(file=sys.stdout)
             return 1
         signal.setitimer(signal.ITIMER_PROF, 0)
         slowest = max(slowest, time.process_time() - started)
         done += 1
-    (folder / "finding").unlink(missing_ok=True)
+    (directory / "finding").unlink(missing_ok=True)
     told = {"target": target, "seed": seed, "inputs": done, "accepted": accepted, "slowest": round(slowest, 3)}
     sys.stdout.write(json.dumps(told) + "\n")
     return 0
 
 
-def _inputs(folder: Path, seed: str, seconds: float) -> Iterator[tuple[str, bytes]]:
+def _inputs(directory: Path, seed: str, seconds: float) -> Iterator[tuple[str, bytes]]:
     seeds = [
-        (path.read_bytes(), json.loads(path.with_suffix(".hot").read_text())) for path in sorted(folder.glob("*.seed"))
+        (path.read_bytes(), json.loads(path.with_suffix(".hot").read_text()))
+        for path in sorted(directory.glob("*.seed"))
     ]
     name, chosen, number = seed.partition(":")
     if chosen:

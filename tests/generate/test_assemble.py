@@ -67,8 +67,8 @@ def describe(seen: DetectedModule) -> manifest.Module:
     )
 
 
-def definition(folder: Path, created: str = CREATED, architectures: str = '"x86_64"') -> Definition:
-    path = folder / "rhel8.toml"
+def definition(directory: Path, created: str = CREATED, architectures: str = '"x86_64"') -> Definition:
+    path = directory / "rhel8.toml"
     path.write_text(DEFINITION.format(created=created, architectures=architectures))
     return load(path)
 

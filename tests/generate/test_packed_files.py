@@ -59,8 +59,8 @@ worker = ["kubelet"]
 """
 
 
-def definition(folder: Path, requirement: str = "proven", exceptions: str = "") -> Definition:
-    path = folder / "rhel8.toml"
+def definition(directory: Path, requirement: str = "proven", exceptions: str = "") -> Definition:
+    path = directory / "rhel8.toml"
     reason = "" if requirement == "proven" else 'reason = "It is a test."'
     path.write_text(DEFINITION.format(requirement=requirement, reason=reason, exceptions=exceptions))
     return load_definition(path)
@@ -72,33 +72,33 @@ def exception(path: str, verdict: str, container: str | None = None, format: str
     return f'[[components.exceptions]]\npath = "{path}"\nverdict = "{verdict}"\nreason = "It is a test."\n{more}\n'
 
 
-def in_tarball(folder: Path, name: str, data: bytes) -> Artifact:
-    tar = folder / "some.tar"
+def in_tarball(directory: Path, name: str, data: bytes) -> Artifact:
+    tar = directory / "some.tar"
     tar.write_bytes(make_layer({"usr/bin/kubelet": programs.boring().read_bytes(), f"opt/{name}": data}))
     return _artifact("tarball", "some.tar", tar)
 
 
-def in_package(folder: Path, name: str, data: bytes) -> Artifact:
-    (folder / "hidden").write_bytes(data)
-    held = {"contents": [{"src": str(folder / "hidden"), "dst": f"/opt/{name}"}]}
-    (folder / "hidden-in").mkdir()
+def in_package(directory: Path, name: str, data: bytes) -> Artifact:
+    (directory / "hidden").write_bytes(data)
+    held = {"contents": [{"src": str(directory / "hidden"), "dst": f"/opt/{name}"}]}
+    (directory / "hidden-in").mkdir()
     kubelet = upstream.nfpm(
-        folder / "hidden-in",
+        directory / "hidden-in",
         changes={"contents": [{"src": str(programs.boring()), "dst": "/usr/bin/kubelet"}, *held["contents"]]},
     )
     return _artifact("rpm", "kubelet-1.21.3-0", kubelet)
 
 
-def in_image(folder: Path, name: str, data: bytes) -> Artifact:
+def in_image(directory: Path, name: str, data: bytes) -> Artifact:
     lower = make_layer({"usr/bin/kubelet": programs.boring().read_bytes()})
     blobs = []
     for number, layer in enumerate((lower, make_layer({f"opt/{name}": data}))):
-        path = folder / f"layer{number}"
+        path = directory / f"layer{number}"
         path.write_bytes(layer)
         digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
         blobs.append(Blob(digest, len(layer), "application/vnd.oci.image.layer.v1.tar", path))
-    (folder / "config").write_text("{}")
-    config = Blob(f"sha256:{hashlib.sha256(b'{}').hexdigest()}", 2, "", folder / "config")
+    (directory / "config").write_text("{}")
+    config = Blob(f"sha256:{hashlib.sha256(b'{}').hexdigest()}", 2, "", directory / "config")
     platform = ImagePlatform("x86_64", blobs[0], config, tuple(blobs), tuple(blob.digest for blob in blobs))
     return Artifact(
         source="some", kind="image", name=IMAGE, address=IMAGE, sha256="0" * 64, size=1, path=blobs[0].path,
@@ -118,20 +118,20 @@ OUTER = [in_tarball, in_package, in_image]
 _Put = Callable[[Path, str, bytes], Artifact]
 
 
-def inspected(folder: Path, artifact: Artifact) -> tuple[InspectedArtifact, ...]:
-    spool = folder / "spool"
+def inspected(directory: Path, artifact: Artifact) -> tuple[InspectedArtifact, ...]:
+    spool = directory / "spool"
     spool.mkdir(exist_ok=True)
-    with Inspection(Inspector(load(), spool), folder / "findings", Cache(folder / "cache")) as inspection:
+    with Inspection(Inspector(load(), spool), directory / "findings", Cache(directory / "cache")) as inspection:
         inspection.add(artifact)
         found = inspection.result()
     assert not list(spool.iterdir())
     return found
 
 
-def manifest(folder: Path, artifact: Artifact, requirement: str = "proven", exceptions: str = "") -> Manifest:
-    made = definition(folder, requirement, exceptions)
+def manifest(directory: Path, artifact: Artifact, requirement: str = "proven", exceptions: str = "") -> Manifest:
+    made = definition(directory, requirement, exceptions)
     # The second time from what the first one kept.
-    first, second = inspected(folder, artifact), inspected(folder, artifact)
+    first, second = inspected(directory, artifact), inspected(directory, artifact)
     assert first == second
     return assemble(made, second, describer(load()), Tool(version="1", sha256="0" * 64))
 
@@ -243,23 +243,23 @@ def test_what_has_no_program_in_it_changes_nothing(tmp_path: Path, put: _Put) ->
     files = {"doc/kubelet.1.gz": page, "lib/x.a": library}
     data = make_layer(files)
     for name, content in (("a.tar", data), ("kubelet.1.gz", page), ("x.a", library)):
-        folder = tmp_path / f"in-{name}"
-        folder.mkdir()
-        manifest(folder, put(folder, name, content))
+        directory = tmp_path / f"in-{name}"
+        directory.mkdir()
+        manifest(directory, put(directory, name, content))
 
 
 def test_an_image_archive_in_a_tarball_is_opened(tmp_path: Path) -> None:
     make_image(tmp_path / "layout", IMAGE, {"amd64": [make_layer({"bin/hidden": programs.plain().read_bytes()})]})
     skopeo("copy", f"oci:{tmp_path}/layout:{IMAGE}", f"docker-archive:{tmp_path}/saved.tar:{IMAGE}")
     for name in ("saved.tar", "layout.tar"):
-        folder = tmp_path / f"in-{name}"
-        folder.mkdir()
+        directory = tmp_path / f"in-{name}"
+        directory.mkdir()
         if name == "layout.tar":
             words = ["oci-layout", "index.json", "blobs"]
             subprocess.run(["tar", "-C", tmp_path / "layout", "-cf", tmp_path / name, *words], check=True)
-        artifact = in_package(folder, name, (tmp_path / name).read_bytes())
+        artifact = in_package(directory, name, (tmp_path / name).read_bytes())
         with pytest.raises(Refused, match=f"/bin/hidden in /opt/{name}: .*is 'plain', but"):
-            manifest(folder, artifact)
+            manifest(directory, artifact)
 
 
 def test_a_hard_link_has_in_it_what_its_target_has(tmp_path: Path) -> None:
@@ -272,13 +272,13 @@ def test_a_hard_link_has_in_it_what_its_target_has(tmp_path: Path) -> None:
     assert [(item.container, item.path) for item in found.packed] == [("/a.gz", "/a"), ("/b", "/a")]
 
 
-def with_scriptlet(folder: Path, text: bytes) -> Artifact:
-    (folder / "script").write_bytes(text)
+def with_scriptlet(directory: Path, text: bytes) -> Artifact:
+    (directory / "script").write_bytes(text)
     made = upstream.nfpm(
-        folder / "scripted",
+        directory / "scripted",
         changes={
             "contents": [{"src": str(programs.boring()), "dst": "/usr/bin/kubelet"}],
-            "scripts": {"postinstall": str(folder / "script")},
+            "scripts": {"postinstall": str(directory / "script")},
         },
     )
     return _artifact("rpm", "kubelet-1.21.3-0.x86_64", made)

@@ -41,10 +41,10 @@ def derive(goroots: Iterable[Path]) -> list[Row]:
 
 
 def _rows(goroot: Path) -> Iterator[Row]:
-    folder = goroot / "src/crypto/internal/boring"
-    (commit,) = {word for word in re.findall(r"[0-9a-f]{40}", (folder / "Dockerfile").read_text()) if word in TAGS}
+    directory = goroot / "src/crypto/internal/boring"
+    (commit,) = {word for word in re.findall(r"[0-9a-f]{40}", (directory / "Dockerfile").read_text()) if word in TAGS}
     tag = TAGS[commit]
-    for path in sorted(folder.glob("syso/goboringcrypto_linux_*.syso")):
+    for path in sorted(directory.glob("syso/goboringcrypto_linux_*.syso")):
         architecture = _RPM_NAMES[path.stem.rpartition("_")[2]]
         name = f"boringcrypto-{tag.removeprefix('fips-')}-{architecture}"
         yield learn(path, Provenance(name, commit=commit, tag=tag))

@@ -26,17 +26,17 @@ from tests.fuzz.tars import END, header, member
 from tests.support import programs, toolchains
 
 
-def inspected(folder: Path, data: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> tuple[Finding, ...]:
-    path = folder / "some.tar"
+def inspected(directory: Path, data: bytes, allowance: Allowance = DEFAULT_ALLOWANCE) -> tuple[Finding, ...]:
+    path = directory / "some.tar"
     path.write_bytes(data)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     artifact = Artifact(
         source="some", kind="tarball", name="some.tar", address="some.tar", sha256=digest, size=len(data), path=path
     )
-    spool = folder / "spool"
+    spool = directory / "spool"
     spool.mkdir(exist_ok=True)
-    cache = Cache(folder / "cache")
-    with Inspection(Inspector(load(), spool), folder / "findings", cache, allowance=allowance) as inspection:
+    cache = Cache(directory / "cache")
+    with Inspection(Inspector(load(), spool), directory / "findings", cache, allowance=allowance) as inspection:
         inspection.add(artifact)
         (found,) = inspection.result()
     return found.findings
@@ -73,9 +73,9 @@ def test_every_bad_entry_of_a_tarball_is_named(tmp_path: Path) -> None:
         inspected(tmp_path, twice + END)
 
 
-def config(folder: Path) -> Blob:
-    (folder / "config").write_text("{}")
-    return Blob(f"sha256:{hashlib.sha256(b'{}').hexdigest()}", 2, "", folder / "config")
+def config(directory: Path) -> Blob:
+    (directory / "config").write_text("{}")
+    return Blob(f"sha256:{hashlib.sha256(b'{}').hexdigest()}", 2, "", directory / "config")
 
 
 def test_every_bad_entry_of_an_image_is_named(tmp_path: Path) -> None:

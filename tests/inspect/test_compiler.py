@@ -64,10 +64,10 @@ def test_a_program_whose_tables_were_overwritten_is_go_by_its_messages_and_by_it
     assert judged(without(ENTRY, *MESSAGES)) == ("not-go", "not-go")
 
 
-def compiled(folder: Path, source: str, *options: str) -> bytes:
-    (folder / "main.c").write_text(source)
-    subprocess.run(["cc", *options, "-o", folder / "out", folder / "main.c"], check=True)
-    return (folder / "out").read_bytes()
+def compiled(directory: Path, source: str, *options: str) -> bytes:
+    (directory / "main.c").write_text(source)
+    subprocess.run(["cc", *options, "-o", directory / "out", directory / "main.c"], check=True)
+    return (directory / "out").read_bytes()
 
 
 def test_a_program_that_looks_for_build_info_is_not_go(tmp_path: Path) -> None:

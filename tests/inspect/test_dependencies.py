@@ -26,10 +26,10 @@ def judged(data: bytes) -> CryptoFacts:
     return analyze(Buffer(data), TABLE).crypto
 
 
-def readelf(folder: Path, data: bytes, option: str) -> str:
-    (folder / "program").write_bytes(data)
+def readelf(directory: Path, data: bytes, option: str) -> str:
+    (directory / "program").write_bytes(data)
     return subprocess.run(
-        ["readelf", "-W", option, folder / "program"], check=True, capture_output=True, text=True
+        ["readelf", "-W", option, directory / "program"], check=True, capture_output=True, text=True
     ).stdout
 
 

@@ -558,7 +558,7 @@ Listed = tuple[str, int, bytes, list[tuple[int, str, str]]]
 
 def _listing(root: Path) -> list[Listed]:
     """What the compiler and the assembler print of the module in a program with SHA-256."""
-    source = goprograms.cache_folder() / "listing"
+    source = goprograms.cache_directory() / "listing"
     source.mkdir(exist_ok=True)
     (source / "go.mod").write_text("module fixtures.example/listing\n\ngo 1.24\n")
     (source / "main.go").write_text(programs.SHA_MAIN)

@@ -64,34 +64,34 @@ def errors(outcomes: list[Outcome]) -> list[FipsManifestError]:
     return [outcome for outcome in outcomes if isinstance(outcome, FipsManifestError)]
 
 
-def in_folder(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
-    (folder / "root/opt").mkdir(parents=True)
-    (folder / f"root/opt/{name}").write_bytes(data)
-    return folder / "root", f"{folder}/root/opt/{name}"
+def in_directory(directory: Path, name: str, data: bytes) -> tuple[Path, str]:
+    (directory / "root/opt").mkdir(parents=True)
+    (directory / f"root/opt/{name}").write_bytes(data)
+    return directory / "root", f"{directory}/root/opt/{name}"
 
 
-def in_tarball(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
-    path = folder / "outer.tar"
+def in_tarball(directory: Path, name: str, data: bytes) -> tuple[Path, str]:
+    path = directory / "outer.tar"
     path.write_bytes(make_layer({"README": b"read me", f"opt/{name}": data}))
     return path, f"{path}: /opt/{name}"
 
 
-def in_package(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
-    (folder / "inner").write_bytes(data)
-    held = {"contents": [{"src": str(folder / "inner"), "dst": f"/opt/{name}"}]}
-    path = upstream.nfpm(folder / "outer", changes=held)
+def in_package(directory: Path, name: str, data: bytes) -> tuple[Path, str]:
+    (directory / "inner").write_bytes(data)
+    held = {"contents": [{"src": str(directory / "inner"), "dst": f"/opt/{name}"}]}
+    path = upstream.nfpm(directory / "outer", changes=held)
     return path, f"{path}: /opt/{name}"
 
 
-def in_layout(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
-    path = folder / "layout"
+def in_layout(directory: Path, name: str, data: bytes) -> tuple[Path, str]:
+    path = directory / "layout"
     make_image(path, IMAGE, {"amd64": [make_layer({"etc/passwd": b"root"}), make_layer({f"opt/{name}": data})]})
     return path, f"{path}: {IMAGE}: /opt/{name}"
 
 
-def in_saved_image(folder: Path, name: str, data: bytes) -> tuple[Path, str]:
-    layout, _ = in_layout(folder, name, data)
-    path = folder / "saved.tar"
+def in_saved_image(directory: Path, name: str, data: bytes) -> tuple[Path, str]:
+    layout, _ = in_layout(directory, name, data)
+    path = directory / "saved.tar"
     skopeo("copy", f"oci:{layout}:{IMAGE}", f"docker-archive:{path}:{IMAGE}")
     return path, f"{path}: {IMAGE}: /opt/{name}"
 
@@ -102,7 +102,7 @@ SKIPPABLE = b"\x50\x2a\x4d\x18" + (2 << 20).to_bytes(4, "little") + bytes(2 << 2
 #: The header of a gzip member with a name (RFC 1952, 2.3) of two megabytes.
 NAMED = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (2 << 20) + b"\0"
 
-OUTER = [in_folder, in_tarball, in_package, in_layout, in_saved_image]
+OUTER = [in_directory, in_tarball, in_package, in_layout, in_saved_image]
 _Put = Callable[[Path, str, bytes], tuple[Path, str]]
 
 
@@ -119,7 +119,7 @@ def test_a_package_is_opened_wherever_it_stands_whatever_it_is_called(
     [
         *((put, gzip.compress) for put in OUTER),
         (in_tarball, partial(bz2.compress, compresslevel=1)),
-        (in_folder, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)),
+        (in_directory, partial(lzma.compress, format=lzma.FORMAT_ALONE, preset=0)),
         (in_tarball, bytes),
         (in_layout, partial(lzma.compress, preset=0)),
         (in_package, zstandard.compress),
@@ -143,7 +143,7 @@ def test_an_image_archive_is_opened_wherever_it_stands(tmp_path: Path, put: _Put
 
 @pytest.mark.parametrize("put", OUTER)
 def test_what_is_packed_too_deep_is_said_not_to_have_been_opened(tmp_path: Path, package: bytes, put: _Put) -> None:
-    depth = MAX_DEPTH if put is in_folder else MAX_DEPTH - 1
+    depth = MAX_DEPTH if put is in_directory else MAX_DEPTH - 1
     data, inner = package, ""
     for number in range(depth):
         data = make_layer({f"{number}.tar": data})
@@ -168,7 +168,7 @@ def test_a_damaged_package_is_an_error_that_says_where_it_is(tmp_path: Path, pac
     target, name = put(tmp_path, "kubelet.rpm", package[:-3000])
     (error,) = errors(look(tmp_path, target))
     assert isinstance(error, Refused)
-    assert name in error.message or (put is in_folder and "kubelet.rpm" in error.message)
+    assert name in error.message or (put is in_directory and "kubelet.rpm" in error.message)
 
 
 def test_the_archive_within_is_told_as_the_file_that_it_is_too(tmp_path: Path, package: bytes) -> None:
@@ -265,18 +265,20 @@ def test_a_program_that_is_a_tarball_as_well_is_judged_as_both(tmp_path: Path) -
         assert sorted(judged(look(tmp_path, target)).values()) == ["plain", "proven"], name
 
 
-def image_and_more(folder: Path, form: str, more: dict[str, bytes]) -> Path:
+def image_and_more(directory: Path, form: str, more: dict[str, bytes]) -> Path:
     """Return an image archive of a proven program with files beside what the image consists of."""
-    saved, _ = in_saved_image(folder, "kubelet", programs.boring().read_bytes())
+    saved, _ = in_saved_image(directory, "kubelet", programs.boring().read_bytes())
     if form == "layout":
         for name, data in more.items():
-            place = folder / "layout" / name
+            place = directory / "layout" / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
-        return folder / "layout"
+        return directory / "layout"
     if form == "layout in a tar":
-        path = folder / "layout.tar"
-        subprocess.run(["tar", "-C", folder / "layout", "-cf", path, "oci-layout", "index.json", "blobs"], check=True)
+        path = directory / "layout.tar"
+        subprocess.run(
+            ["tar", "-C", directory / "layout", "-cf", path, "oci-layout", "index.json", "blobs"], check=True
+        )
     else:
         path = saved
     with tarfile.open(path, "a") as tar:
@@ -554,36 +556,38 @@ def test_a_hard_link_to_a_list_of_libraries_is_evidence_and_hides_no_program(tmp
     assert judged(look(tmp_path, tmp_path / "layout"))[f"{tmp_path}/layout: v1|/etc/ld.so.preload"] == "plain"
 
 
-def _tarred(folder: Path, *words: str) -> Path:
-    subprocess.run(["tar", "-C", folder / "layout", "-cf", folder / "some.tar", *words], check=True)
-    return folder / "some.tar"
+def _tarred(directory: Path, *words: str) -> Path:
+    subprocess.run(["tar", "-C", directory / "layout", "-cf", directory / "some.tar", *words], check=True)
+    return directory / "some.tar"
 
 
-def _saved(folder: Path) -> Path:
-    skopeo("copy", f"oci:{folder}/layout:v1", f"docker-archive:{folder}/saved.tar:docker.io/x/y:v1")
-    (folder / "saved").mkdir()
-    subprocess.run(["tar", "-C", folder / "saved", "-xf", folder / "saved.tar"], check=True)
-    (folder / "saved/a").write_text("first")
-    subprocess.run(["tar", "-C", folder / "saved", "--sort=name", "-cf", folder / "some.tar", "a", "."], check=True)
-    return folder / "some.tar"
+def _saved(directory: Path) -> Path:
+    skopeo("copy", f"oci:{directory}/layout:v1", f"docker-archive:{directory}/saved.tar:docker.io/x/y:v1")
+    (directory / "saved").mkdir()
+    subprocess.run(["tar", "-C", directory / "saved", "-xf", directory / "saved.tar"], check=True)
+    (directory / "saved/a").write_text("first")
+    subprocess.run(
+        ["tar", "-C", directory / "saved", "--sort=name", "-cf", directory / "some.tar", "a", "."], check=True
+    )
+    return directory / "some.tar"
 
 
-def _linked(folder: Path) -> Path:
-    (folder / "layout/index").write_bytes((folder / "layout/index.json").read_bytes())
-    (folder / "layout/index.json").unlink()
-    (folder / "layout/index.json").symlink_to("index")
-    return _tarred(folder, "a", "index", "index.json", "oci-layout", "blobs")
+def _linked(directory: Path) -> Path:
+    (directory / "layout/index").write_bytes((directory / "layout/index.json").read_bytes())
+    (directory / "layout/index.json").unlink()
+    (directory / "layout/index.json").symlink_to("index")
+    return _tarred(directory, "a", "index", "index.json", "oci-layout", "blobs")
 
 
-def _within(folder: Path) -> Path:
-    (folder / "dist").mkdir()
-    (folder / "layout").rename(folder / "dist/image")
-    return folder / "dist"
+def _within(directory: Path) -> Path:
+    (directory / "dist").mkdir()
+    (directory / "layout").rename(directory / "dist/image")
+    return directory / "dist"
 
 
-def _unmarked(folder: Path) -> Path:
-    (folder / "layout/oci-layout").unlink()
-    return folder / "layout"
+def _unmarked(directory: Path) -> Path:
+    (directory / "layout/oci-layout").unlink()
+    return directory / "layout"
 
 
 IMAGES: dict[str, Callable[[Path], Path]] = {
@@ -622,10 +626,10 @@ def test_a_tar_with_a_file_of_an_images_name_is_a_tar(tmp_path: Path, first: str
     assert list(judged(look(tmp_path, tmp_path / "some.tar")).values()) == ["proven"]
 
 
-def loading(folder: Path, layers: list[bytes], **runtime: Any) -> object:
+def loading(directory: Path, layers: list[bytes], **runtime: Any) -> object:
     """Return what is evidence of /bin/boring in an image."""
-    make_image(folder / "layout", "v1", {"amd64": layers}, runtime=runtime)
-    seen = (item.finding for item in look(folder, folder / "layout") if isinstance(item, LocatedFinding))
+    make_image(directory / "layout", "v1", {"amd64": layers}, runtime=runtime)
+    seen = (item.finding for item in look(directory, directory / "layout") if isinstance(item, LocatedFinding))
     (found,) = (item for item in seen if item.path == "/bin/boring")
     assert found.crypto is not None
     assert found.crypto.verdict == Verdict.PROVEN

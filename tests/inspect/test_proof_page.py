@@ -29,16 +29,16 @@ def example() -> list[tuple[str, str]]:
     return steps
 
 
-def run(folder: Path, program: bytes) -> list[str]:
+def run(directory: Path, program: bytes) -> list[str]:
     """Run the example in one shell; give what each command printed."""
-    (folder / "kubelet").write_bytes(program)
+    (directory / "kubelet").write_bytes(program)
     border = "-- next --"
     script = "".join(f"{command}\necho\necho '{border}'\n" for command, _ in example())
     paths = [Path(sys.executable).parent, goprograms.goroot() / "bin", *os.get_exec_path()]
     done = subprocess.run(
         ["bash", "-uo", "pipefail", "-c", script],
-        cwd=folder,
-        env={"PATH": os.pathsep.join(map(str, paths)), "HOME": str(folder), "GOROOT": str(goprograms.goroot())},
+        cwd=directory,
+        env={"PATH": os.pathsep.join(map(str, paths)), "HOME": str(directory), "GOROOT": str(goprograms.goroot())},
         capture_output=True,
         text=True,
         check=True,

@@ -34,15 +34,15 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def many(folder: Path, count: int) -> Path:
+def many(directory: Path, count: int) -> Path:
     for number in range(count):
-        place = folder / f"{number % 7:02}"
+        place = directory / f"{number % 7:02}"
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{number:05}").write_text(str(number))
-    return folder
+    return directory
 
 
-def test_a_large_folder_is_told_in_order_each_file_once(tmp_path: Path, inspector: Inspector, cache: Cache) -> None:
+def test_a_large_directory_is_told_in_order_each_file_once(tmp_path: Path, inspector: Inspector, cache: Cache) -> None:
     root = many(tmp_path / "root", 3000)
     found = [item.finding.path for item in scan([root], inspector, cache) if isinstance(item, LocatedFinding)]
     assert found == sorted(str(path) for path in root.rglob("*") if path.is_file())
@@ -60,7 +60,7 @@ def test_targets_are_told_in_the_order_in_which_they_were_named(
     assert (found[0], found[-1], len(found)) == (str(first), str(first), 42)
 
 
-def test_a_file_that_goes_away_while_its_folder_is_read_is_an_error_and_the_others_are_told(
+def test_a_file_that_goes_away_while_its_directory_is_read_is_an_error_and_the_others_are_told(
     tmp_path: Path, inspector: Inspector, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = many(tmp_path / "root", 20)
@@ -80,7 +80,7 @@ def test_a_file_that_goes_away_while_its_folder_is_read_is_an_error_and_the_othe
     assert len(outcomes) == 20
 
 
-def test_a_folder_that_may_not_be_read_is_an_error_and_the_others_are_told(
+def test_a_directory_that_may_not_be_read_is_an_error_and_the_others_are_told(
     tmp_path: Path, inspector: Inspector, cache: Cache
 ) -> None:
     root = many(tmp_path / "root", 14)
@@ -173,13 +173,13 @@ def told(root: list[Path], inspector: Inspector, cache: Cache) -> dict[str, str]
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    folder = tmp_path / "outside"
-    folder.mkdir()
-    shutil.copy(programs.c_program(), folder / "runc")
-    (folder / "some.tar").write_bytes(make_layer({"opt/runc": programs.c_program().read_bytes()}))
-    (folder / "text").write_text("text")
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    shutil.copy(programs.c_program(), directory / "runc")
+    (directory / "some.tar").write_bytes(make_layer({"opt/runc": programs.c_program().read_bytes()}))
+    (directory / "text").write_text("text")
     (tmp_path / "root/usr/bin").mkdir(parents=True)
-    return folder
+    return directory
 
 
 def test_what_a_link_leads_to_outside_of_all_that_is_named_is_looked_at(
@@ -268,7 +268,7 @@ def test_the_links_of_a_node_s_root_stay_in_it(
     assert told([root], inspector, cache) == {}
 
 
-def test_a_link_out_of_the_folder_of_an_image_archive_is_refused(
+def test_a_link_out_of_the_directory_of_an_image_archive_is_refused(
     tmp_path: Path, outside: Path, inspector: Inspector, cache: Cache
 ) -> None:
     layout = tmp_path / "layout"

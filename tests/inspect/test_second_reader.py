@@ -47,8 +47,8 @@ FILES: dict[str, Callable[[], bytes]] = {
 
 
 def module_object(goarch: str) -> bytes:
-    folder = goprograms.goroot() / "src/crypto/internal/boring/syso"
-    return (folder / f"goboringcrypto_linux_{goarch}.syso").read_bytes()
+    directory = goprograms.goroot() / "src/crypto/internal/boring/syso"
+    return (directory / f"goboringcrypto_linux_{goarch}.syso").read_bytes()
 
 
 @pytest.fixture(params=FILES, ids=str)

@@ -55,8 +55,8 @@ worker = ["kubelet"]
 """
 
 
-def written(folder: Path, text: str) -> Path:
-    path = folder / "rhel8.toml"
+def written(directory: Path, text: str) -> Path:
+    path = directory / "rhel8.toml"
     path.write_text(text)
     return path
 

@@ -19,8 +19,8 @@ RHEL8 = (SHIPPED / "v1.21.3" / "rhel8.toml").read_text()
 LATER = (SHIPPED / "v1.22.8" / "rhel8.toml").read_text()
 
 
-def placed(folder: Path, version: str, text: str, name: str = "rhel8") -> Path:
-    path = folder / version / f"{name}.toml"
+def placed(directory: Path, version: str, text: str, name: str = "rhel8") -> Path:
+    path = directory / version / f"{name}.toml"
     path.parent.mkdir(parents=True)
     path.write_text(text)
     return path
@@ -63,7 +63,7 @@ def test_the_address_of_another_version_is_named(tmp_path: Path) -> None:
         load_checked(path)
 
 
-def test_a_definition_in_the_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_a_definition_in_the_directory_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"v1\.21\.3 is in the directory of v1\.21\.6"):
         load_checked(placed(tmp_path, "v1.21.6", RHEL8))
 

@@ -14,5 +14,5 @@ from tests.support.forge import Forge
 def tool(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The single file, with the keys of the forge; tests do not change it."""
     path = tmp_path_factory.mktemp("tool") / "dkp-fips-tool"
-    build_tool(forge.trust_folder, path)
+    build_tool(forge.trust_directory, path)
     return path

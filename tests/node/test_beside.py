@@ -46,14 +46,14 @@ class TestFiles:
         assert (result.status, result.evidence["code"]) == ("fail", "unexpected")
         assert result.actual == "sha256:" + roots.sha256(Path("/usr/bin/env"))
 
-    @pytest.mark.parametrize("folder", ["/opt/containerd", "/data/opt"])
+    @pytest.mark.parametrize("directory", ["/opt/containerd", "/data/opt"])
     def test_a_program_that_containerd_itself_would_find_first_fails(
-        self, folder: str, root: Path, manifest: dict[str, Any]
+        self, directory: str, root: Path, manifest: dict[str, Any]
     ) -> None:
-        if folder != "/opt/containerd":
-            text = f'[plugins."io.containerd.internal.v1.opt"]\n  path = "{folder}"\n'
+        if directory != "/opt/containerd":
+            text = f'[plugins."io.containerd.internal.v1.opt"]\n  path = "{directory}"\n'
             roots.write(root, "/etc/containerd/config.toml", text)
-        path = f"{folder}/bin/containerd"
+        path = f"{directory}/bin/containerd"
         roots.write(root, path, "")
         shutil.copyfile("/usr/bin/yes", root / path.lstrip("/"))
         assert {result.status for result in check(root, manifest).values()} == {"pass"}
@@ -108,11 +108,11 @@ class TestFiles:
         shutil.copy("/usr/bin/env", root / "usr/libexec/cni/bridge")
         assert check(root, manifest)["/usr/libexec/cni/bridge"].status == "fail"
 
-    def test_a_folder_that_may_not_be_looked_into_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
+    def test_a_directory_that_may_not_be_looked_into_is_unknown(self, root: Path, manifest: dict[str, Any]) -> None:
         # Only root's own tree is open to root in spite of its mode, so another user runs the check.
         (root / "root").mkdir(mode=0o700)
-        for folder in (root, *root.parents[:4]):
-            folder.chmod(folder.stat().st_mode | 0o055)
+        for directory in (root, *root.parents[:4]):
+            directory.chmod(directory.stat().st_mode | 0o055)
         code = (
             "import os, sys\n"
             f"sys.path[:0] = {sys.path!r}\n"

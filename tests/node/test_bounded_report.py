@@ -100,7 +100,7 @@ def test_a_node_is_checked_into_a_bounded_file_beside_the_whole_report(
     signed = tmp_path / "manifest-rhel8.json.asc"
     signed.write_bytes(forge.clearsign(roots.payload_of(roots.make(root))))
     (root / "usr/bin/kubelet").write_bytes(b"another")
-    options = ["--json", "--root", str(root), "--only", "files", "--keys", str(forge.trust_folder), str(signed)]
+    options = ["--json", "--root", str(root), "--only", "files", "--keys", str(forge.trust_directory), str(signed)]
 
     assert main(["--report", str(message), "--report-limit", "2000", *options]) == 1
     whole = json.loads(capsys.readouterr().out)

@@ -21,9 +21,9 @@ from tests.support import roots
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "root"
-    folder.mkdir()
-    return folder
+    directory = tmp_path / "root"
+    directory.mkdir()
+    return directory
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ class TestFiles:
 
         assert kubelet(root, manifest) == ("fail", "ENOENT")
 
-    def test_a_folder_a_fifo_and_a_link_loop_fail_without_a_hang(self, root: Path, manifest: dict[str, Any]) -> None:
+    def test_a_directory_a_fifo_and_a_link_loop_fail_without_a_hang(self, root: Path, manifest: dict[str, Any]) -> None:
         place = root / "usr/bin/kubelet"
         roots.make_fifo(root, "/usr/bin/kubelet")
         assert kubelet(root, manifest) == ("fail", "not-a-file")
@@ -196,7 +196,7 @@ class TestFiles:
         assert (result.status, result.evidence["code"]) == ("fail", "link-target")
 
     @pytest.mark.parametrize("target", ["../local/bin/containerd", "/usr/local/bin/containerd"])
-    def test_a_link_in_a_folder_that_is_elsewhere_ends_where_it_should_or_fails(
+    def test_a_link_in_a_directory_that_is_elsewhere_ends_where_it_should_or_fails(
         self, target: str, root: Path, manifest: dict[str, Any]
     ) -> None:
         # The words are the listed ones; from /evil/bin the relative ones lead to another program.
@@ -472,13 +472,13 @@ class TestImages:
 
     @pytest.fixture
     def store(self, root: Path, manifest: dict[str, Any]) -> Path:
-        folder = root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
-        folder.mkdir(parents=True)
+        directory = root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+        directory.mkdir(parents=True)
         names = []
         for content in (b"index", b"manifest", b"config", b"layer"):
-            blob = folder / content.decode()
+            blob = directory / content.decode()
             blob.write_bytes(content)
-            names.append(blob.rename(folder / roots.sha256(blob)).name)
+            names.append(blob.rename(directory / roots.sha256(blob)).name)
         index, image, config, layer = (f"sha256:{name}" for name in names)
         platforms = [
             {
@@ -493,7 +493,7 @@ class TestImages:
         manifest["images"] = [
             {"reference": "docker.io/x/etcd:v3", "component": "etcd", "index": index, "platforms": platforms}
         ]
-        return folder
+        return directory
 
     def check(self, root: Path, manifest: dict[str, Any], live: bool = False) -> Result:
         return images.check(Node(str(root), live, "control-plane"), [Listed("m", manifest)])[0]

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers are mounte
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Archive]:
     """The release's image, and one of an older release."""
-    folder = tmp_path_factory.mktemp("archives")
-    return {version: runtime.archive(folder, version) for version in ("v3.4.13", "v3.4.3")}
+    directory = tmp_path_factory.mktemp("archives")
+    return {version: runtime.archive(directory, version) for version in ("v3.4.13", "v3.4.3")}
 
 
 @pytest.fixture
@@ -266,16 +266,16 @@ class TestRunning:
 
         assert (found.status, found.evidence["code"]) == ("unknown", "image-not-told")
 
-    def test_a_container_that_runs_from_another_folder_of_the_node_is_not_taken_for_looked_at(
+    def test_a_container_that_runs_from_another_directory_of_the_node_is_not_taken_for_looked_at(
         self, look: Look, containerd: Containerd
     ) -> None:
         # What a containerd does that keeps its images elsewhere; the usual place holds what it left there.
         containerd.start()
-        folder = containerd.root / "data/io.containerd.snapshotter.v1.overlayfs/snapshots"
+        directory = containerd.root / "data/io.containerd.snapshotter.v1.overlayfs/snapshots"
         mounted = containerd.root / "mounted"
-        for place in (folder / "1/fs", folder / "2/fs", mounted):
+        for place in (directory / "1/fs", directory / "2/fs", mounted):
             place.mkdir(parents=True)
-        lower = f"lowerdir={folder}/2/fs:{folder}/1/fs"
+        lower = f"lowerdir={directory}/2/fs:{directory}/1/fs"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", lower, mounted], check=True)
         try:
             found = look()
@@ -283,7 +283,7 @@ class TestRunning:
             subprocess.run(["umount", mounted], check=True)
 
         assert {subject: one.evidence["folders"] for subject, one in found.items() if one.status != "pass"} == {
-            "mounts": [str(folder)]
+            "mounts": [str(directory)]
         }
 
     @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class TestRoot:
             'plugins = {overlayfs = {root_path = "/data/containerd"}}\n',
         ],
     )
-    def test_another_folder_is_told_that_is_in_the_tree_or_is_not(self, text: str, tmp_path: Path) -> None:
+    def test_another_directory_is_told_that_is_in_the_tree_or_is_not(self, text: str, tmp_path: Path) -> None:
         roots.write(tmp_path, CONFIGURATION, text)
         roots.write(tmp_path, "/etc/containerd/x", "")
         assert elsewhere(tmp_path) == (("/data/containerd",), False)
@@ -260,7 +260,7 @@ class TestRoot:
         assert elsewhere(tmp_path) == ((), True)
 
     @pytest.mark.parametrize("what", [CONFIGURATION, UNIT, DROP_IN, "/etc/containerd/conf.d/x.toml"])
-    @pytest.mark.parametrize("how", ["fifo", "folder", "loop", "link to nothing", "too large", "no text"])
+    @pytest.mark.parametrize("how", ["fifo", "directory", "loop", "link to nothing", "too large", "no text"])
     def test_what_cannot_be_read_in_full_is_a_doubt(self, how: str, what: str, tmp_path: Path) -> None:
         roots.write(tmp_path, what, "")
         place = tmp_path / what.lstrip("/")
@@ -272,7 +272,7 @@ class TestRoot:
             place.unlink()
         if how == "fifo":
             os.mkfifo(place)
-        elif how == "folder":
+        elif how == "directory":
             place.mkdir()
         elif how in ("loop", "link to nothing"):
             place.symlink_to(place.name if how == "loop" else "nothing")

@@ -198,7 +198,7 @@ def test_prelinking_that_is_on_fails(tmp_path: Path) -> None:
     assert signals(tmp_path, 7)["prelink"].status == "fail"
 
 
-def test_the_firmwares_own_boot_folder_is_read(tmp_path: Path) -> None:
+def test_the_firmwares_own_boot_directory_is_read(tmp_path: Path) -> None:
     roots.write(tmp_path, "/boot/efi/EFI/redhat/grub.cfg", "  linuxefi /vmlinuz-3.10 ro\n")
 
     assert signals(tmp_path, 7)["boot-loader"].status == "fail"

@@ -30,7 +30,7 @@ _PYTHON = "/usr/bin/python3"
 _CONFIGURATION = """\
 config_diagnostics = 1
 openssl_conf = init
-.include {folder}/fipsmodule.cnf
+.include {directory}/fipsmodule.cnf
 
 [init]
 providers = providers
@@ -52,12 +52,12 @@ default_properties = fips=yes
 class FipsHost:
     """An OpenSSL configuration with the FIPS provider alone."""
 
-    folder: Path
+    directory: Path
 
     @property
     def environment(self) -> dict[str, str]:
         """What makes programs use it."""
-        conf = {"OPENSSL_CONF": str(self.folder / "openssl.cnf"), "OPENSSL_MODULES": str(self.folder)}
+        conf = {"OPENSSL_CONF": str(self.directory / "openssl.cnf"), "OPENSSL_MODULES": str(self.directory)}
         return {"PATH": os.defpath, **conf}
 
     def openssl(self, *arguments: str) -> str:
@@ -72,28 +72,28 @@ class FipsHost:
 @pytest.fixture(scope="module")
 def fips(tmp_path_factory: pytest.TempPathFactory) -> FipsHost:
     assert _BUILT.exists(), f"{_BUILT} is missing: run scripts/fips-provider"
-    folder = tmp_path_factory.mktemp("fips")
-    shutil.copyfile(_BUILT, folder / "fips.so")
+    directory = tmp_path_factory.mktemp("fips")
+    shutil.copyfile(_BUILT, directory / "fips.so")
     command: list[str | Path] = [
         "openssl",
         "fipsinstall",
         "-quiet",
         "-module",
-        folder / "fips.so",
+        directory / "fips.so",
         "-out",
-        folder / "fipsmodule.cnf",
+        directory / "fipsmodule.cnf",
     ]
     subprocess.run(command, check=True)
-    (folder / "openssl.cnf").write_text(_CONFIGURATION.format(folder=folder))
-    return FipsHost(folder)
+    (directory / "openssl.cnf").write_text(_CONFIGURATION.format(directory=directory))
+    return FipsHost(directory)
 
 
 @pytest.fixture
 def broken(fips: FipsHost, tmp_path: Path) -> FipsHost:
     """The same, with a module that was changed since it was installed."""
     for name in ("fips.so", "fipsmodule.cnf"):
-        shutil.copyfile(fips.folder / name, tmp_path / name)
-    (tmp_path / "openssl.cnf").write_text(_CONFIGURATION.format(folder=tmp_path))
+        shutil.copyfile(fips.directory / name, tmp_path / name)
+    (tmp_path / "openssl.cnf").write_text(_CONFIGURATION.format(directory=tmp_path))
     module = bytearray((tmp_path / "fips.so").read_bytes())
     place = module.index(b"OpenSSL FIPS Provider")
     module[place] ^= 1

@@ -51,19 +51,19 @@ def libraries(process: subprocess.Popen[bytes]) -> list[str]:
     return found
 
 
-def database(folder: Path, files: dict[str, bytes]) -> tuple[str, ...]:
+def database(directory: Path, files: dict[str, bytes]) -> tuple[str, ...]:
     """Make a package of these files, and a database that has it installed; return the command that asks it."""
     for path, content in files.items():
-        place = folder / "tree" / path[1:]
+        place = directory / "tree" / path[1:]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
-    (folder / "s.spec").write_text(SPEC.replace("TREE", str(folder / "tree")))
-    options = [f"_topdir {folder}", "__os_install_post %{nil}", "_build_id_links none", "debug_package %{nil}"]
+    (directory / "s.spec").write_text(SPEC.replace("TREE", str(directory / "tree")))
+    options = [f"_topdir {directory}", "__os_install_post %{nil}", "_build_id_links none", "debug_package %{nil}"]
     options += ["_binary_filedigest_algorithm 8", "__brp_strip %{nil}"]
     flags = [flag for option in options for flag in ("--define", option)]
-    subprocess.run(["rpmbuild", "-bb", *flags, folder / "s.spec"], check=True, capture_output=True, timeout=120)
-    ask = (RPM, "--dbpath", str(folder / "db"))
-    made = next(folder.glob("RPMS/*/system-1-1.*.rpm"))
+    subprocess.run(["rpmbuild", "-bb", *flags, directory / "s.spec"], check=True, capture_output=True, timeout=120)
+    ask = (RPM, "--dbpath", str(directory / "db"))
+    made = next(directory.glob("RPMS/*/system-1-1.*.rpm"))
     install: list[str | Path] = [*ask, "-i", "--justdb", "--nodeps", "--noscripts", made]
     subprocess.run(install, check=True, capture_output=True, timeout=60)
     return ask

@@ -71,8 +71,8 @@ def copy_of(program: Path, place: Path) -> Path:
 @pytest.fixture
 def short() -> Iterator[Path]:
     """A root whose sockets have paths of at most 107 bytes, which is all that there can be (unix(7))."""
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 class TestPorts:

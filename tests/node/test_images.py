@@ -34,32 +34,32 @@ def umoci(*arguments: str | Path) -> None:
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An OCI layout with an image of two layers: a library below, the program above."""
-    folder = tmp_path_factory.mktemp("layout")
-    umoci("init", "--layout", folder / "oci")
-    umoci("new", "--image", f"{folder}/oci:etcd")
-    umoci("unpack", "--rootless", "--image", f"{folder}/oci:etcd", folder / "bundle")
+    directory = tmp_path_factory.mktemp("layout")
+    umoci("init", "--layout", directory / "oci")
+    umoci("new", "--image", f"{directory}/oci:etcd")
+    umoci("unpack", "--rootless", "--image", f"{directory}/oci:etcd", directory / "bundle")
     for source, path in (("/usr/bin/true", LIBRARY), ("/usr/bin/env", PROGRAM)):
-        place = folder / "bundle/rootfs" / path.lstrip("/")
+        place = directory / "bundle/rootfs" / path.lstrip("/")
         place.parent.mkdir(parents=True)
         shutil.copyfile(source, place)
-        umoci("repack", "--refresh-bundle", "--image", f"{folder}/oci:etcd", folder / "bundle")
-    return folder / "oci"
+        umoci("repack", "--refresh-bundle", "--image", f"{directory}/oci:etcd", directory / "bundle")
+    return directory / "oci"
 
 
 @pytest.fixture
 def root(tmp_path: Path, layout: Path) -> Path:
     """A node that pulled the image and unpacked it."""
-    folder = tmp_path / "root"
+    directory = tmp_path / "root"
     manifest = json.loads(blob(layout, digests(layout)["manifest"]).read_text())
-    (folder / STORE).mkdir(parents=True)
+    (directory / STORE).mkdir(parents=True)
     for digest in [digests(layout)["manifest"], manifest["config"]["digest"], *layers(layout)]:
-        shutil.copyfile(blob(layout, digest), folder / STORE / digest.partition(":")[2])
+        shutil.copyfile(blob(layout, digest), directory / STORE / digest.partition(":")[2])
     for number, digest in enumerate(layers(layout), 1):
-        snapshot = folder / SNAPSHOTS / str(number) / "fs"
+        snapshot = directory / SNAPSHOTS / str(number) / "fs"
         snapshot.mkdir(parents=True)
         with tarfile.open(blob(layout, digest)) as layer:
             layer.extractall(snapshot, filter="tar")
-    return folder
+    return directory
 
 
 def blob(layout: Path, digest: str) -> Path:
@@ -172,7 +172,7 @@ class TestSnapshots:
 
         assert outcome(check(root, manifest))[1] == ("fail", "mode-wider")
 
-    def test_a_folder_in_a_files_place_fails(self, root: Path, layout: Path) -> None:
+    def test_a_directory_in_a_files_place_fails(self, root: Path, layout: Path) -> None:
         place = root / SNAPSHOTS / "2/fs" / PROGRAM.lstrip("/")
         place.unlink()
         place.mkdir()
@@ -240,11 +240,11 @@ class TestSnapshots:
         self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # What the kernel names is the host's path; a container sees it below its mount of the host's root.
-        folder, other = "/" + SNAPSHOTS, tmp_path / "other"
+        directory, other = "/" + SNAPSHOTS, tmp_path / "other"
         other.mkdir()
-        full = f"lowerdir={folder}/11/fs:{folder}/10/fs,upperdir={folder}/12/fs,workdir={folder}/12/work"
+        full = f"lowerdir={directory}/11/fs:{directory}/10/fs,upperdir={directory}/12/fs,workdir={directory}/12/work"
         foreign = f"lowerdir={other}/31/fs:{other}/30/fs,upperdir={other}/32/fs,workdir={other}/32/work"
-        short = f"lowerdir=21/fs:20/fs,upperdir={folder}/22/fs,workdir={folder}/22/work"
+        short = f"lowerdir=21/fs:20/fs,upperdir={directory}/22/fs,workdir={directory}/22/work"
         lines = [
             f"700 600 0:50 / /run/x/rootfs rw,relatime - overlay overlay rw,{full}",
             f"701 600 0:51 / /run/y/rootfs rw - overlay overlay rw,{short}",
@@ -252,7 +252,7 @@ class TestSnapshots:
             f"703 600 0:53 / /run/another rw - overlay overlay rw,{foreign}",
             "704 600 0:54 / /run/view rw - overlay overlay ro,lowerdir=41/fs:40/fs",
             "705 600 0:55 / /run/gone rw - overlay overlay ro,lowerdir=/nowhere/51/fs:/nowhere/50/fs",
-            f"706 600 0:56 / /run/moved rw - overlay overlay ro,lowerdir={folder}/61/fs:/data/snapshots/60/fs",
+            f"706 600 0:56 / /run/moved rw - overlay overlay ro,lowerdir={directory}/61/fs:/data/snapshots/60/fs",
             "707 600 0:57 / /run/docker rw - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/AB:/l/CD",
         ]
         (root / "data/snapshots").mkdir(parents=True)
@@ -282,8 +282,8 @@ class TestSnapshots:
         assert ("unknown", "mounts") in outcome(check(root, listed(layout), live=True))
 
 
-def program(folder: Path, text: str) -> str:
-    place = folder / "crictl"
+def program(directory: Path, text: str) -> str:
+    place = directory / "crictl"
     place.write_text("#!/bin/sh\n" + text)
     place.chmod(0o755)
     return str(place)
@@ -418,7 +418,7 @@ class TestToldByTheRuntime:
         assert found[0].evidence["image"] == "docker.io/other/etcd:v3"
         assert found[0].evidence.get("manifest") == ("m.asc" if listed_digest else None)
 
-    def test_programs_come_from_fixed_folders_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_programs_come_from_fixed_directories_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         program(tmp_path, "echo hijacked\n")
         monkeypatch.setenv("PATH", str(tmp_path))
 

@@ -137,7 +137,7 @@ def test_a_gpgv_and_a_crictl_first_in_path_are_not_run(tool: Path, sign: Callabl
 
 
 def in_memory() -> set[Path]:
-    return {place for folder in ("/dev/shm", "/run") for place in Path(folder).glob("fipsmanifest-[0-9]*-*")}  # noqa: S108
+    return {place for directory in ("/dev/shm", "/run") for place in Path(directory).glob("fipsmanifest-[0-9]*-*")}  # noqa: S108
 
 
 def test_a_read_only_root_and_a_mount_without_execution_are_enough(

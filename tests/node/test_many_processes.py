@@ -45,20 +45,20 @@ def proc() -> Iterator[Path]:
     """Most run something else; every eighth is a kubelet in a container of its own, and one of them another program."""
     # In memory, for there are 120,000 files.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary:
-        folder = Path(temporary)
+        directory = Path(temporary)
         for program, content in {"other": b"other", "kubelet": b"kubelet", "changed/kubelet": b"changed"}.items():
-            (folder / program).parent.mkdir(exist_ok=True)
-            (folder / program).write_bytes(content)
+            (directory / program).parent.mkdir(exist_ok=True)
+            (directory / program).write_bytes(content)
         for pid in range(1, PROCESSES + 1):
-            one = folder / "proc" / str(pid)
+            one = directory / "proc" / str(pid)
             one.mkdir(parents=True)
             program = "kubelet" if pid in OWN else "other"
-            (one / "exe").symlink_to(folder / ("changed/kubelet" if pid == OWN[0] else program))
+            (one / "exe").symlink_to(directory / ("changed/kubelet" if pid == OWN[0] else program))
             if pid in OWN:
                 (one / "cgroup").write_text(f"0::/kubepods/pod{'a' * 32}/{pid:064x}\n")
-        (folder / "proc/self").mkdir()
-        (folder / "proc/self/mountinfo").write_text("")
-        yield folder
+        (directory / "proc/self").mkdir()
+        (directory / "proc/self/mountinfo").write_text("")
+        yield directory
 
 
 def test_they_are_checked_in_bounded_time_and_memory_and_failures_come_first(proc: Path) -> None:

@@ -42,7 +42,7 @@ def test_each_module_is_written_in_python_3_6(path: Path) -> None:
 
 def test_nothing_is_used_that_python_3_6_has_not(forge: Forge, tmp_path: Path) -> None:
     tool = tmp_path / "tool"
-    build_tool(forge.trust_folder, tool)
+    build_tool(forge.trust_directory, tool)
     with zipfile.ZipFile(tool) as archive:
         main = Path(archive.extract("__main__.py", tmp_path))
 

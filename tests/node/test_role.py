@@ -15,7 +15,7 @@ import pytest
 from fipsmanifest.node import host
 from tests.support import roots
 
-FOLDER = "/etc/kubernetes/manifests"
+DIRECTORY = "/etc/kubernetes/manifests"
 POD = "kind: Pod\nspec:\n  containers:\n"
 API_SERVER = POD + "  - command:\n    - kube-apiserver\n    image: registry.example/kube-apiserver:v1\n"
 CONTAINER = {"name": "x", "image": "r/x", "command": ["kube-apiserver", "--v=2"]}
@@ -37,11 +37,11 @@ spec:
 @pytest.mark.parametrize("names", [None, [], ["kube-apiserver.yaml"]], ids=["no directory", "empty", "by its name"])
 def test_a_role_that_names_decide_does_not_load_the_reader_of_yaml(names: list[str] | None, tmp_path: Path) -> None:
     # The tool compiles what it imports at every start.
-    folder = tmp_path / FOLDER[1:]
+    directory = tmp_path / DIRECTORY[1:]
     if names is not None:
-        folder.mkdir(parents=True)
+        directory.mkdir(parents=True)
         for name in names:
-            (folder / name).touch()
+            (directory / name).touch()
     code = (
         "import sys\nfrom fipsmanifest.node import host\nhost.find_role(sys.argv[1], 'auto')\n"
         "print('fipsmanifest.node.formats.yaml' in sys.modules)"
@@ -74,11 +74,11 @@ def test_a_role_that_names_decide_does_not_load_the_reader_of_yaml(names: list[s
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, dict) else None,
 )
-def test_any_file_of_the_kubelets_folder_may_make_a_control_plane(
+def test_any_file_of_the_kubelets_directory_may_make_a_control_plane(
     files: dict[str, str], role: str, doubtful: bool, tmp_path: Path
 ) -> None:
     for name, text in files.items():
-        roots.write(tmp_path, f"{FOLDER}/{name}", text)
+        roots.write(tmp_path, f"{DIRECTORY}/{name}", text)
 
     found = host.find_role(str(tmp_path), "auto")
 
@@ -87,8 +87,8 @@ def test_any_file_of_the_kubelets_folder_may_make_a_control_plane(
     assert host.find_role(str(tmp_path), "worker") == host.Role("worker")
 
 
-def test_a_file_in_the_folders_place_is_a_pod(tmp_path: Path) -> None:
-    roots.write(tmp_path, FOLDER, API_SERVER)
+def test_a_file_in_the_directories_place_is_a_pod(tmp_path: Path) -> None:
+    roots.write(tmp_path, DIRECTORY, API_SERVER)
 
     assert host.find_role(str(tmp_path), "auto") == host.Role("control-plane")
     shutil.rmtree(tmp_path / "etc")
@@ -97,9 +97,9 @@ def test_a_file_in_the_folders_place_is_a_pod(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_no_pod(tmp_path: Path) -> None:
-    (tmp_path / FOLDER[1:] / "kept").mkdir(parents=True)
-    os.mkfifo(tmp_path / FOLDER[1:] / "a.yaml")
-    (tmp_path / FOLDER[1:] / "gone.yaml").symlink_to("/nowhere")
+    (tmp_path / DIRECTORY[1:] / "kept").mkdir(parents=True)
+    os.mkfifo(tmp_path / DIRECTORY[1:] / "a.yaml")
+    (tmp_path / DIRECTORY[1:] / "gone.yaml").symlink_to("/nowhere")
 
     assert host.find_role(str(tmp_path), "auto") == host.Role("worker")
 

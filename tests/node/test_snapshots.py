@@ -79,31 +79,31 @@ SHA256 = {name: roots.sha256(Path("/usr/bin", name)) for name in ("env", "true")
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Three layers: an older program and one that goes; a link to the program; the program."""
-    folder = tmp_path_factory.mktemp("image")
-    name = f"{folder}/oci:v3"
-    umoci("init", "--layout", folder / "oci")
+    directory = tmp_path_factory.mktemp("image")
+    name = f"{directory}/oci:v3"
+    umoci("init", "--layout", directory / "oci")
     umoci("new", "--image", name)
-    umoci("unpack", "--rootless", "--image", name, folder / "bundle")
-    rootfs = folder / "bundle/rootfs"
+    umoci("unpack", "--rootless", "--image", name, directory / "bundle")
+    rootfs = directory / "bundle/rootfs"
     for path in (PROGRAM, LINK):
         (rootfs / path.lstrip("/")).parent.mkdir(parents=True)
     shutil.copy("/usr/bin/true", rootfs / PROGRAM.lstrip("/"))
     shutil.copy("/usr/bin/true", rootfs / "usr/lib/gone")
-    umoci("repack", "--refresh-bundle", "--image", name, folder / "bundle")
+    umoci("repack", "--refresh-bundle", "--image", name, directory / "bundle")
     (rootfs / LINK.lstrip("/")).symlink_to(PROGRAM)
     (rootfs / "usr/lib/gone").unlink()
-    umoci("repack", "--refresh-bundle", "--image", name, folder / "bundle")
+    umoci("repack", "--refresh-bundle", "--image", name, directory / "bundle")
     shutil.copy("/usr/bin/env", rootfs / PROGRAM.lstrip("/"))
-    umoci("repack", "--refresh-bundle", "--image", name, folder / "bundle")
-    with tarfile.open(folder / "v3.tar", "w") as archive:
-        archive.add(folder / "oci", ".")
-    return Image(folder / "oci")
+    umoci("repack", "--refresh-bundle", "--image", name, directory / "bundle")
+    with tarfile.open(directory / "v3.tar", "w") as archive:
+        archive.add(directory / "oci", ".")
+    return Image(directory / "oci")
 
 
 @pytest.fixture(scope="module")
 def unpacked(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree of a node on which a containerd unpacked the image, and ended."""
-    folder = tmp_path_factory.mktemp("unpacked")
+    directory = tmp_path_factory.mktemp("unpacked")
     with runtime.running() as containerd:
         for namespace in NAMESPACES:
             containerd.ctr(
@@ -112,8 +112,8 @@ def unpacked(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         containerd.process.terminate()
         containerd.process.wait(30)
-        subprocess.run(["cp", "-a", containerd.root / "var", folder / "var"], check=True)
-    return folder
+        subprocess.run(["cp", "-a", containerd.root / "var", directory / "var"], check=True)
+    return directory
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def unpacked_result(root: Path, manifest: Listed) -> Result:
 
 def copies(root: Path, path: str) -> list[Path]:
     """Return the copies of a file or link, lowest snapshot first."""
-    folders = sorted((root / OVERLAYFS / "snapshots").iterdir(), key=lambda one: int(one.name))
-    return [place for one in folders if os.path.lexists(place := one / "fs" / path.lstrip("/"))]
+    directories = sorted((root / OVERLAYFS / "snapshots").iterdir(), key=lambda one: int(one.name))
+    return [place for one in directories if os.path.lexists(place := one / "fs" / path.lstrip("/"))]
 
 
 WHOLE = {"etcd:v3": ("pass", None), "etcd:v3 (unpacked)": ("pass", None)}
@@ -250,7 +250,7 @@ class TestWhatIsGone:
     """A part of containerd's directory that is not there, or not what it should be, while the others are."""
 
     @pytest.mark.parametrize("what", ["snapshots", "snapshots/6", "snapshots/6/fs", "snapshots/4/fs"])
-    def test_folders_of_layers_are_unknown(self, what: str, root: Path, image: Image) -> None:
+    def test_directories_of_layers_are_unknown(self, what: str, root: Path, image: Image) -> None:
         shutil.rmtree(root / OVERLAYFS / what)
 
         assert check(root, image.listed())["etcd:v3 (unpacked)"] == ("unknown", "snapshot-missing")
@@ -272,7 +272,7 @@ class TestWhatIsGone:
 
         assert found == {"etcd:v3": ("unknown", "blobs-missing"), "etcd:v3 (unpacked)": ("fail", "snapshot-file")}
 
-    @pytest.mark.parametrize("how", ["empty", "cut", "text", "fifo", "link", "folder"])
+    @pytest.mark.parametrize("how", ["empty", "cut", "text", "fifo", "link", "directory"])
     def test_a_database_that_cannot_be_read_is_unknown(self, how: str, root: Path, image: Image) -> None:
         database = root / OVERLAYFS / "metadata.db"
         content = database.read_bytes()
@@ -281,7 +281,7 @@ class TestWhatIsGone:
             os.mkfifo(database)
         elif how == "link":
             database.symlink_to("metadata.db")
-        elif how == "folder":
+        elif how == "directory":
             database.mkdir()
         else:
             database.write_bytes({"empty": b"", "cut": content[:12288], "text": b"x" * 70000}[how])
@@ -340,9 +340,9 @@ class TestOverlay:
     ) -> None:
         layers = [tmp_path / "upper", tmp_path / "lower"]
         path = "usr/bin/etcd"
-        for folder, text in ((layers[1] / "usr/bin", "good"), (layers[1] / "evil/bin", "evil")):
-            folder.mkdir(parents=True)
-            (folder / "etcd").write_text(text)
+        for directory, text in ((layers[1] / "usr/bin", "good"), (layers[1] / "evil/bin", "evil")):
+            directory.mkdir(parents=True)
+            (directory / "etcd").write_text(text)
         if mark == "redirect":
             (layers[0] / "usr").mkdir(parents=True)
             os.setxattr(layers[0] / "usr", "trusted.overlay.redirect", value)

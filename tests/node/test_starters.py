@@ -24,9 +24,9 @@ KUBELET_CONFIGURATION = "/var/lib/kubelet/config.yaml"
 SCHEDULER = pod(name="kube-scheduler", image="other/s:1", command="[/opt/s]")
 
 
-def tree_with_another_build(folder: Path) -> Tree:
+def tree_with_another_build(directory: Path) -> Tree:
     """Return a tree with a listed kubelet, and a program that is another build of it."""
-    one = Tree(folder)
+    one = Tree(directory)
     one.manifest["files"][0]["go"] = {"path": "k8s.io/kubernetes/cmd/kubelet"}
     with one.place("/opt/plain/agent").open("ab") as file:
         file.write(ANOTHER_BUILD)

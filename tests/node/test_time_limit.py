@@ -140,7 +140,7 @@ class TestSignals:
     ) -> None:
         junit = tmp_path / "junit.xml"
         junit.write_text("older")
-        start = ["sh", tool] if program == "tool" else [PROGRAM, "check", "node", "--keys", forge.trust_folder]
+        start = ["sh", tool] if program == "tool" else [PROGRAM, "check", "node", "--keys", forge.trust_directory]
         command = [*HANGING, root / "usr/local/bin", *start, "--root", root, "--junit", junit, signed]
         with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None and process.stdout.readline().startswith(b"Host:")

@@ -28,7 +28,7 @@ from tests.support.forge import PYENV, PYTHONS, Forge, payload
 @pytest.fixture(scope="session")
 def tool(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tool") / "dkp-fips-tool"
-    build_tool(forge.trust_folder, path)
+    build_tool(forge.trust_directory, path)
     return path
 
 
@@ -51,8 +51,8 @@ def run(
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
-def sign(forge: Forge, manifest: dict[str, Any], folder: Path) -> Path:
-    path = folder / "manifest-rhel8.json.asc"
+def sign(forge: Forge, manifest: dict[str, Any], directory: Path) -> Path:
+    path = directory / "manifest-rhel8.json.asc"
     path.write_bytes(forge.clearsign(roots.payload_of(manifest)))
     return path
 
@@ -62,7 +62,7 @@ class TestTheFile:
 
     def test_the_same_keys_give_the_same_bytes(self, forge: Forge, tool: Path, tmp_path: Path) -> None:
         copy = tmp_path / "elsewhere"
-        shutil.copytree(forge.trust_folder, copy)
+        shutil.copytree(forge.trust_directory, copy)
 
         built = build_tool(copy)
 
@@ -123,7 +123,7 @@ class TestTheFile:
     def test_its_version_tells_the_release_its_own_digest_its_keys_and_those_near_their_end(
         self, forge: Forge, tmp_path: Path
     ) -> None:
-        shutil.copytree(forge.trust_folder, tmp_path / "keys")
+        shutil.copytree(forge.trust_directory, tmp_path / "keys")
         document = json.loads((tmp_path / "keys/trust.json").read_text())
         ends = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
         document["keys"][0]["valid_to"] = ends
@@ -190,16 +190,18 @@ class TestTheFile:
         assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
         assert time.monotonic() - begun < 30
 
-    def started(self, tool: Path, folder: Path, *arguments: str, seconds: int = 20) -> subprocess.CompletedProcess[str]:
-        """Run a copy of the tool that searches for Python in ``folder`` alone, and waits ``seconds`` for each."""
+    def started(
+        self, tool: Path, directory: Path, *arguments: str, seconds: int = 20
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a copy of the tool that searches for Python in ``directory`` alone, and waits ``seconds`` for each."""
         header, packed = tool.read_bytes().partition(b"PK")[0].decode(), tool.read_bytes().partition(b"PK")[2]
         for place, instead in {"libexec/": "fixed/", "bin/python3.": "fixed/3.", "bin/python3 ": "python3 "}.items():
-            header = header.replace(f"/usr/{place}", f"{folder}/{instead}")
+            header = header.replace(f"/usr/{place}", f"{directory}/{instead}")
         assert header.count(" 20'") == 1
         header = header.replace(" 20'", f" {seconds}'")
-        (folder / "tool").write_bytes(header.encode() + b"PK" + packed)
-        command = ["/bin/sh", str(folder / "tool"), *arguments]
-        return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+        (directory / "tool").write_bytes(header.encode() + b"PK" + packed)
+        command = ["/bin/sh", str(directory / "tool"), *arguments]
+        return subprocess.run(command, env={"PATH": str(directory)}, capture_output=True, text=True, check=False)
 
     def test_a_broken_python_and_python_2_are_passed_over(self, tool: Path, tmp_path: Path) -> None:
         (tmp_path / "fixed").mkdir()
@@ -418,7 +420,7 @@ class TestOptions:
         keys.add(tmp_path / "mine", forge.certificate("stranger"), "manifest")
 
         assert run(tool, "--root", root, "--keys", tmp_path / "mine", signed)[0] == 3
-        code, report, _ = run(tool, "--root", root, "--keys", forge.trust_folder, signed)
+        code, report, _ = run(tool, "--root", root, "--keys", forge.trust_directory, signed)
         assert code == 0 and "not the tool's own" in report["warnings"][0]
 
     def test_a_narrowed_run_says_partial(self, forge: Forge, tool: Path, tree: Tree, tmp_path: Path) -> None:
@@ -607,7 +609,7 @@ class TestTheToolItself:
         self, digest_of: Callable[[ToolFile], str], forge: Forge, tool: Path, tree: Tree, tmp_path: Path
     ) -> None:
         root, manifest = tree
-        built = build_tool(forge.trust_folder)
+        built = build_tool(forge.trust_directory)
         manifest["tool"] = {"version": built.version, "sha256": digest_of(built)}
 
         code, report, _ = run(tool, "--root", root, sign(forge, manifest, tmp_path))
@@ -617,9 +619,9 @@ class TestTheToolItself:
 
     def test_after_a_change_of_keys_it_says_another_version(self, forge: Forge, tree: Tree, tmp_path: Path) -> None:
         root, manifest = tree
-        old = build_tool(forge.trust_folder)
+        old = build_tool(forge.trust_directory)
         manifest["tool"] = {"version": old.version, "sha256": old.sha256}
-        shutil.copytree(forge.trust_folder, tmp_path / "keys")
+        shutil.copytree(forge.trust_directory, tmp_path / "keys")
         keys.add(tmp_path / "keys", forge.certificate("stranger"), "manifest")
         rebuilt = tmp_path / "rebuilt"
         version = build_tool(tmp_path / "keys", rebuilt).version

@@ -25,10 +25,10 @@ BUILD = "import sys, pathlib, fipsmanifest.generate.tool as tool; tool.build_too
 
 @pytest.mark.parametrize("python", BUILDERS)
 def test_a_copy_of_the_source_elsewhere_gives_the_same_bytes(python: str, forge: Forge, tmp_path: Path) -> None:
-    here = build_tool(forge.trust_folder).data
+    here = build_tool(forge.trust_directory).data
     source, keys = tmp_path / "another place" / "source", tmp_path / "keys"
     shutil.copytree(PACKAGE, source / "fipsmanifest", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(forge.trust_folder, keys)
+    shutil.copytree(forge.trust_directory, keys)
     for path in sorted(source.rglob("*.py")):
         path.chmod(0o600)
         os.utime(path, (1e9, 1e9))
@@ -46,18 +46,18 @@ def test_a_copy_of_the_source_elsewhere_gives_the_same_bytes(python: str, forge:
     assert (tmp_path / "built").stat().st_mode & 0o777 == 0o755
 
 
-def test_the_order_of_the_keys_is_that_of_the_trust_file_and_not_of_the_folder(forge: Forge, tmp_path: Path) -> None:
+def test_the_order_of_the_keys_is_that_of_the_trust_file_and_not_of_the_directory(forge: Forge, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    shutil.copytree(forge.trust_folder, keys)
+    shutil.copytree(forge.trust_directory, keys)
     for number, path in enumerate(sorted(keys.glob("*.asc"), reverse=True)):
         path.rename(keys / f"{number}.asc")
 
-    assert build_tool(keys).data == build_tool(forge.trust_folder).data
+    assert build_tool(keys).data == build_tool(forge.trust_directory).data
 
 
 def test_what_is_packed_is_the_source_itself(forge: Forge) -> None:
     files = {"__init__.py", "errors.py", *(path.relative_to(PACKAGE).as_posix() for path in PACKED)}
-    with zipfile.ZipFile(io.BytesIO(build_tool(forge.trust_folder).data)) as archive:
+    with zipfile.ZipFile(io.BytesIO(build_tool(forge.trust_directory).data)) as archive:
         packed = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
 
     del packed["__main__.py"]
@@ -66,4 +66,4 @@ def test_what_is_packed_is_the_source_itself(forge: Forge) -> None:
 
 def test_the_tool_stays_small(forge: Forge) -> None:
     # A ConfigMap holds 1,048,576 bytes: in base64 the tool takes at most 440,000, and leaves 608,576 to a manifest.
-    assert len(build_tool(forge.trust_folder).data) <= 330_000
+    assert len(build_tool(forge.trust_directory).data) <= 330_000

@@ -35,21 +35,21 @@ MEMORY = (Path("/run"), Path("/dev/shm"))  # noqa: S108
 class Place:
     """A directory that all users may enter, with a tool, a node's root and a manifest in it."""
 
-    folder: Path
+    directory: Path
     forge: Forge
     manifest: dict[str, Any]
 
     @property
     def root(self) -> Path:
-        return self.folder / "root"
+        return self.directory / "root"
 
     def signed(self) -> Path:
-        path = self.folder / "manifest-rhel8.json.asc"
+        path = self.directory / "manifest-rhel8.json.asc"
         path.write_bytes(self.forge.clearsign(roots.payload_of(self.manifest)))
         return path
 
     def command(self, *arguments: str | Path) -> list[str]:
-        return ["sh", str(self.folder / "dkp-fips-tool"), "--root", str(self.root), *map(str, arguments)]
+        return ["sh", str(self.directory / "dkp-fips-tool"), "--root", str(self.root), *map(str, arguments)]
 
     def run(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         command = self.command(*arguments, self.signed())
@@ -67,24 +67,24 @@ class Place:
 @pytest.fixture
 def place(forge: Forge) -> Iterator[Place]:
     # Other users cannot enter pytest's own directories.
-    folder = Path(tempfile.mkdtemp(prefix="fm-place-"))
-    folder.chmod(0o755)
-    build_tool(forge.trust_folder, folder / "dkp-fips-tool")
-    (folder / "root").mkdir()
-    yield Place(folder, forge, roots.make(folder / "root"))
-    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
-    shutil.rmtree(folder)
+    directory = Path(tempfile.mkdtemp(prefix="fm-place-"))
+    directory.chmod(0o755)
+    build_tool(forge.trust_directory, directory / "dkp-fips-tool")
+    (directory / "root").mkdir()
+    yield Place(directory, forge, roots.make(directory / "root"))
+    subprocess.run(["chmod", "-R", "u+rwX", directory], check=True)
+    shutil.rmtree(directory)
 
 
 def left_by(pid: int) -> list[Path]:
-    return [path for folder in MEMORY for path in folder.glob(f"fipsmanifest-{pid}-*")]
+    return [path for directory in MEMORY for path in directory.glob(f"fipsmanifest-{pid}-*")]
 
 
 class TestTheEnvironment:
     """The user's environment has no effect."""
 
-    def test_python_settings_and_modules_of_the_folder_are_not_used(self, place: Place) -> None:
-        hostile = place.folder / "hostile"
+    def test_python_settings_and_modules_of_the_directory_are_not_used(self, place: Place) -> None:
+        hostile = place.directory / "hostile"
         hostile.mkdir()
         for name in ("json", "re", "sitecustomize", "usercustomize", "argparse", "typing", "fipsmanifest"):
             (hostile / f"{name}.py").write_text(f"open({str(hostile / 'ran')!r}, 'w')\nraise SystemExit(0)\n")
@@ -105,14 +105,16 @@ class TestTheEnvironment:
 
     def test_nothing_is_left_behind(self, place: Place) -> None:
         def listing() -> dict[str, tuple[int, int, int]]:
-            found = [path for path in place.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+            found = [path for path in place.directory.rglob("*") if path.is_file() and not path.is_symlink()]
             states = {path: path.stat() for path in found}
             return {str(path): (one.st_ino, one.st_size, one.st_mtime_ns) for path, one in states.items()}
 
         signed = place.signed()
-        before, home = listing(), {"HOME": str(place.folder), "TMPDIR": str(place.folder), "PATH": "/usr/bin"}
+        before, home = listing(), {"HOME": str(place.directory), "TMPDIR": str(place.directory), "PATH": "/usr/bin"}
 
-        with subprocess.Popen(place.command(signed), cwd=place.folder, env=home, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            place.command(signed), cwd=place.directory, env=home, stdout=subprocess.DEVNULL
+        ) as process:
             assert process.wait() == 0
 
         assert listing() == before and not left_by(process.pid)
@@ -134,7 +136,7 @@ class TestOutput:
             assert subprocess.run(command, check=False, capture_output=True).returncode == 4
 
     def test_a_junit_file_that_cannot_be_written_is_said_before_anything_is_read(self, place: Place) -> None:
-        done = place.run("--junit", place.folder / "nowhere" / "junit.xml")
+        done = place.run("--junit", place.directory / "nowhere" / "junit.xml")
 
         assert (done.returncode, done.stdout) == (2, "")
 
@@ -144,7 +146,7 @@ class TestOutput:
         assert done.returncode == 4 and json.loads(done.stdout)["verdict"] == "valid"
 
     def test_a_fifo_that_nobody_writes_to_is_no_manifest_and_no_hang(self, place: Place) -> None:
-        fifo = place.folder / "fifo"
+        fifo = place.directory / "fifo"
         os.mkfifo(fifo)
 
         done = subprocess.run(place.command(fifo), check=False, capture_output=True, timeout=60)
@@ -204,8 +206,8 @@ def test_a_file_that_is_installed_unpacked_and_running_is_read_once(place: Place
         shutil.copyfile(library, copy)
     store = place.root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
     unpacked = place.root / "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/kubelet"
-    for folder in (store, unpacked.parent):
-        folder.mkdir(parents=True)
+    for directory in (store, unpacked.parent):
+        directory.mkdir(parents=True)
     unpacked.hardlink_to(kubelet)
     blob = store / roots.sha256(kubelet)
     blob.hardlink_to(kubelet)
@@ -215,7 +217,7 @@ def test_a_file_that_is_installed_unpacked_and_running_is_read_once(place: Place
     place.manifest["images"] = [image]
     only = ["--json", "--live", "--role", "worker", "--only", "files,images,processes"]
     command = place.command(*only, place.signed())
-    output, counted = place.folder / "report.json", place.folder / "io"
+    output, counted = place.directory / "report.json", place.directory / "io"
     code = (
         "import os, shutil, subprocess, sys\n"
         "running = subprocess.Popen([sys.argv[1], '60'])\n"
@@ -280,11 +282,11 @@ class TestWithoutRights:
         assert code == 4
         assert "operating-system" in [one["subject"] for one in report["checks"] if one["status"] == "unknown"]
 
-    def test_folders_that_may_not_be_entered_are_unknown(self, place: Place) -> None:
+    def test_directories_that_may_not_be_entered_are_unknown(self, place: Place) -> None:
         store = place.root / "var/lib/containerd/io.containerd.content.v1.content"
         (store / "blobs/sha256").mkdir(parents=True)
-        for folder in (place.root / "usr/local/bin", store):
-            folder.chmod(0)
+        for directory in (place.root / "usr/local/bin", store):
+            directory.chmod(0)
 
         code, report = self.nobody(place)
 

@@ -34,9 +34,9 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("layout")
-    make_image(folder, "v1", {"amd64": [LAYER]})
-    return folder
+    directory = tmp_path_factory.mktemp("layout")
+    make_image(directory, "v1", {"amd64": [LAYER]})
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +75,10 @@ def test_an_image_is_pulled_with_what_docker_login_wrote(
 
 @contextmanager
 def guarded(
-    layout: Path, folder: Path, refuse: Callable[[Handler], None], accept: Callable[[str, str], bool]
+    layout: Path, directory: Path, refuse: Callable[[Handler], None], accept: Callable[[str, str], bool]
 ) -> Iterator[FaultyServer]:
     """Serve the image to requests that ``accept`` allows, and a token that names its scope to all."""
-    web = folder / "web"
+    web = directory / "web"
     digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
     for kind in ("manifests", "blobs"):
         shutil.copytree(layout / "blobs/sha256", web / "v2/team/kube-proxy" / kind)
@@ -413,8 +413,8 @@ def test_podmans_file_for_whoever_has_no_runtime_directory_is_read(monkeypatch: 
     assert asked[0] == f"/run/containers/{os.getuid()}/auth.json"
 
 
-def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    program = folder / "bin/docker-credential-test"
+def helper(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = directory / "bin/docker-credential-test"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)

@@ -46,14 +46,14 @@ def commands() -> str:
 class Site:
     """A bucket, a node and an auditor who has neither cache nor keys."""
 
-    def __init__(self, forge: Forge, folder: Path) -> None:
-        self.forge, self.folder = forge, folder
-        kubelet = folder / "root/usr/bin/kubelet"
+    def __init__(self, forge: Forge, directory: Path) -> None:
+        self.forge, self.directory = forge, directory
+        kubelet = directory / "root/usr/bin/kubelet"
         kubelet.parent.mkdir(parents=True)
         kubelet.write_bytes(b"kubelet")
         entry = {"path": "/usr/bin/kubelet", "type": "file", "role": "program", "architecture": os.uname().machine}
         self.manifest = payload(files=[entry | {"sha256": hashlib.sha256(b"kubelet").hexdigest(), "size": 7}])
-        tool = build_tool(forge.trust_folder)
+        tool = build_tool(forge.trust_directory)
         self.files = {
             "tool/manifests/v1.21.3/manifest-rhel8.json.asc": forge.clearsign(self.manifest),
             "tool/dkp-fips-tool": tool.data,
@@ -63,20 +63,20 @@ class Site:
 
     def follow(self) -> subprocess.CompletedProcess[str]:
         """Do what the page says."""
-        bucket, here = self.folder / "bucket", self.folder / "auditor"
+        bucket, here = self.directory / "bucket", self.directory / "auditor"
         for name, data in self.files.items():
             (bucket / name).parent.mkdir(parents=True, exist_ok=True)
             (bucket / name).write_bytes(data)
         here.mkdir()
         fingerprints = self.forge.fingerprints
-        (here / "release-key.asc").write_bytes(keys.export(self.forge.trust_folder, fingerprints["release"]))
+        (here / "release-key.asc").write_bytes(keys.export(self.forge.trust_directory, fingerprints["release"]))
         with FaultyServer(bucket) as server:
             values = {
                 "BUCKET": server.url,
                 "FINGERPRINT": fingerprints["release"],
                 "MANIFEST_KEY": fingerprints["manifest"],
                 "TOOL_KEY": fingerprints["tool"],
-                "ROOT": str(self.folder / "root"),
+                "ROOT": str(self.directory / "root"),
             }
             environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(here), "NO_PROXY": "*", **values}
             return subprocess.run(
@@ -94,7 +94,7 @@ def test_a_release_is_verified_by_the_pages_commands_alone(site: Site) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"serial": 2' in done.stdout
-    assert (site.folder / "auditor/manifest-rhel8.json").read_bytes() == site.manifest
+    assert (site.directory / "auditor/manifest-rhel8.json").read_bytes() == site.manifest
 
 
 MANIFEST, TOOL = "tool/manifests/v1.21.3/manifest-rhel8.json.asc", "tool/dkp-fips-tool"
@@ -118,8 +118,8 @@ def changed(name: str, make: Callable[[Site], bytes]) -> Callable[[Site], Any]:
         changed(TOOL, lambda site: site.files[TOOL] + b"\n"),
         changed(f"{TOOL}.asc", lambda site: site.forge.detach(site.files[TOOL], "manifest")),
         changed(f"{TOOL}.asc", lambda site: site.forge.detach(site.files[TOOL], "stranger")),
-        lambda site: (site.folder / "root/usr/bin/kubelet").write_bytes(b"another"),
-        lambda site: (site.folder / "root/usr/bin/kubelet").unlink(),
+        lambda site: (site.directory / "root/usr/bin/kubelet").write_bytes(b"another"),
+        lambda site: (site.directory / "root/usr/bin/kubelet").unlink(),
     ],
     ids=[
         "changed text", "unknown signer", "the tool's key", "another version", "another document", "SHA-1", "twice",
@@ -173,8 +173,8 @@ class TestRunbook:
 class Holder:
     """A user with a key, a backup medium and the page."""
 
-    def __init__(self, home: Path, keys_folder: Path) -> None:
-        self.home, self.keys_folder, self.media = home, keys_folder, keys_folder.parent / "media"
+    def __init__(self, home: Path, keys_directory: Path) -> None:
+        self.home, self.keys_directory, self.media = home, keys_directory, keys_directory.parent / "media"
         self.values = {"/media/backup/release-key": str(self.media), "NEW": "AB" * 20}
         self.seen: list[tuple[str, tuple[str, str]]] = []
         self.told = b""
@@ -196,9 +196,9 @@ class Holder:
 
     def _run(self, command: list[str | Path]) -> bytes:
         environment = {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(self.home), "GNUPGHOME": str(self.home)}
-        environment |= {"FIPSMANIFEST_KEYS": str(self.keys_folder), "FIPSMANIFEST_PASSPHRASE": "correct horse"}
-        folder = self.media if self.media.exists() else self.home
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False, timeout=120)
+        environment |= {"FIPSMANIFEST_KEYS": str(self.keys_directory), "FIPSMANIFEST_PASSPHRASE": "correct horse"}
+        directory = self.media if self.media.exists() else self.home
+        done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False, timeout=120)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout
 
@@ -229,7 +229,7 @@ def test_the_tools_commands_on_the_nodes_page_give_a_verdict(command: str, forge
     signed = forge.clearsign(roots.payload_of(roots.make(root)))
     for name in re.findall(r"\S+\.asc", command):
         (tmp_path / Path(name).name).write_bytes(signed)
-    build_tool(forge.trust_folder, tmp_path / "dkp-fips-tool")
+    build_tool(forge.trust_directory, tmp_path / "dkp-fips-tool")
     here = command.replace("/path/to/", "").replace("/mnt/image", "root")
 
     done = subprocess.run(["sh", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -242,7 +242,7 @@ def test_the_tools_commands_on_the_nodes_page_give_a_verdict(command: str, forge
 def test_each_option_that_the_nodes_page_names_is_the_tools(forge: Forge, tmp_path: Path) -> None:
     table = NODES[NODES.index("| you want | use |") : NODES.index("The role comes from")]
     named = set(re.findall(r"--[a-z][a-z-]*", table)) | {"--role", "--kubernetes", "--min-serial"}
-    build_tool(forge.trust_folder, tmp_path / "tool")
+    build_tool(forge.trust_directory, tmp_path / "tool")
 
     told = subprocess.run(["sh", tmp_path / "tool", "--help"], capture_output=True, text=True, check=True).stdout
 

@@ -67,10 +67,10 @@ def test_the_wheel_works_outside_of_the_checkout(built: Path, tmp_path: Path) ->
     assert '"title"' in run("schema", "--definition")
 
 
-def _run_action(folder: Path, **inputs: str) -> tuple[int, str, str]:
+def _run_action(directory: Path, **inputs: str) -> tuple[int, str, str]:
     """Run the step of the action as a runner does: the installed program, the inputs as variables."""
     text = ACTION.read_text()
-    temporary = folder / "runner"
+    temporary = directory / "runner"
     (temporary / "fipsmanifest/bin").mkdir(parents=True, exist_ok=True)
     program = temporary / "fipsmanifest/bin/fipsmanifest"
     if not program.exists():
@@ -84,12 +84,12 @@ def _run_action(folder: Path, **inputs: str) -> tuple[int, str, str]:
     given = dict(re.findall(r"^        (INPUT_[A-Z_]+): \$\{\{ inputs\.([a-z-]+) \}\}$", text, re.M))
     assert set(given.values()) == set(declared)
     environment = {name: values.get(source, "") for name, source in given.items()}
-    output = folder / "output"
+    output = directory / "output"
     output.write_text("")
-    known = {"PATH": os.environ["PATH"], "HOME": str(folder), "RUNNER_TEMP": str(temporary)}
+    known = {"PATH": os.environ["PATH"], "HOME": str(directory), "RUNNER_TEMP": str(temporary)}
     done = subprocess.run(
         [TOP / "scripts/action"],
-        cwd=folder,
+        cwd=directory,
         env=known | environment | {"GITHUB_OUTPUT": str(output)},
         capture_output=True,
         text=True,
@@ -167,10 +167,12 @@ def test_the_action_refuses_what_is_not_an_input(inputs: dict[str, str], message
 
 
 def test_the_action_has_the_form_of_one_and_no_weakness_that_zizmor_knows() -> None:
-    folder = Path(sys.executable).parent
-    form = [str(folder / "check-jsonschema"), "--builtin-schema", "vendor.github-actions", str(ACTION)]
+    directory = Path(sys.executable).parent
+    form = [str(directory / "check-jsonschema"), "--builtin-schema", "vendor.github-actions", str(ACTION)]
     subprocess.run(form, check=True, capture_output=True, timeout=60)
-    subprocess.run([folder / "zizmor", "--offline", "--pedantic", ACTION], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [directory / "zizmor", "--offline", "--pedantic", ACTION], check=True, capture_output=True, timeout=60
+    )
 
 
 def test_the_pre_commit_hook_checks_the_definitions_that_are_committed(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_planted_word_is_reported(tmp_path: Path, source: str, line: int, word
 @pytest.mark.parametrize(
     "source",
     [
-        'def f(folder):\n    """Return the name of ``folder``."""\n    return folder.name\n',
+        'def f(folder):\n    """Return the name of ``directory``."""\n    return folder.name\n',
         'advice = "Give the serial."\n',
         'kinds = ["folder", "anew"]\n',
         '# plain-english: skip\ntext = "in the trust folder"\n',
@@ -59,7 +59,7 @@ def test_identifiers_imperatives_of_advice_and_skipped_literals_are_accepted(tmp
         ("# Title\n\nIt is made\nanew.\n", 3, "anew"),
         ("- one\n- a folder\n", 2, "folder"),
         ("| a | b |\n|---|---|\n| x | a folder |\n", 3, "folder"),
-        ("```sh\nfolder\n```\nNobody knows.\n", 4, "Nobody"),
+        ("```sh\ndirectory\n```\nNobody knows.\n", 4, "Nobody"),
     ],
 )
 def test_a_planted_word_in_a_document_is_reported(tmp_path: Path, document: str, line: int, words: str) -> None:
@@ -70,7 +70,7 @@ def test_a_planted_word_in_a_document_is_reported(tmp_path: Path, document: str,
     assert done.stdout.startswith(f"{page}:{line}: {words!r}: write ")
 
 
-@pytest.mark.parametrize("document", ["`folder`\n", "```text\nanew\n```\n", "Text:\n\n    mkdir folder\n"])
+@pytest.mark.parametrize("document", ["`directory`\n", "```text\nanew\n```\n", "Text:\n\n    mkdir folder\n"])
 def test_code_in_a_document_is_accepted(tmp_path: Path, document: str) -> None:
     page = tmp_path / "page.md"
     page.write_text(document)

@@ -27,8 +27,8 @@ TUTORIAL = TOP / "docs/tutorial.md"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the published site: a version of it that mike has committed, as the workflow does."""
-    folder = tmp_path_factory.mktemp("site")
-    source = folder / "source"
+    directory = tmp_path_factory.mktemp("site")
+    source = directory / "source"
     source.mkdir()
     for name in ("docs", "scripts", "releases", "mkdocs.yml"):
         copy = shutil.copytree if (TOP / name).is_dir() else shutil.copy
@@ -48,8 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("git", "init", "--quiet", ".")
     run("git", "commit", "--quiet", "--allow-empty", "--message", "start")
     run("mike", "deploy", "--update-aliases", "1.0", "latest")
-    run("git", "worktree", "add", "--quiet", str(folder / "published"), "gh-pages")
-    return folder / "published"
+    run("git", "worktree", "add", "--quiet", str(directory / "published"), "gh-pages")
+    return directory / "published"
 
 
 class _References(HTMLParser):

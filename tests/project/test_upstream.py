@@ -22,14 +22,14 @@ LATER = RELEASES / "v1.22.8" / "rhel8.toml"
 KUBERNETES = "kubernetes-fips.s3.us-east-2.amazonaws.com/8/x86_64"
 
 
-def output(*command: str | Path, folder: Path | None = None) -> str:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+def output(*command: str | Path, directory: Path | None = None) -> str:
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    return World.make([EL8, LATER], folder / "upstream", folder / "gnupg", builds={"kubelet": PLAIN})
+    directory = tmp_path_factory.mktemp("world")
+    return World.make([EL8, LATER], directory / "upstream", directory / "gnupg", builds={"kubelet": PLAIN})
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_kubelets_package_marks_configuration_and_documentation(world: World
     assert marks["/var/lib/kubelet/config.yaml"] == "g"
 
 
-def test_files_are_served_whole_in_part_and_not_beyond_their_folder(served: Served) -> None:
+def test_files_are_served_whole_in_part_and_not_beyond_their_directory(served: Served) -> None:
     url = f"{served.files_address}/{KUBERNETES}/kubelet-1.21.3-0.x86_64.rpm"
     whole = subprocess.run(["curl", "-sS", "--fail", url], capture_output=True, check=True).stdout
     part = subprocess.run(["curl", "-sS", "--fail", "-r", "100-199", url], capture_output=True, check=True).stdout
@@ -137,9 +137,9 @@ def test_a_nodes_root_holds_each_blob_under_its_digest(world: World, tmp_path: P
 
 def test_made_again_it_is_the_same_to_the_byte(world: World) -> None:
     before = world.digest()
-    home = world.folder.parent / "gnupg"
-    again = World.make([EL8, LATER], world.folder, home, builds={"kubelet": PLAIN})
+    home = world.directory.parent / "gnupg"
+    again = World.make([EL8, LATER], world.directory, home, builds={"kubelet": PLAIN})
     assert again.digest() == before
-    honest = World.make([EL8, LATER], world.folder, home)
+    honest = World.make([EL8, LATER], world.directory, home)
     assert honest.digest() != before
-    World.make([EL8, LATER], world.folder, home, builds={"kubelet": PLAIN})
+    World.make([EL8, LATER], world.directory, home, builds={"kubelet": PLAIN})

@@ -128,22 +128,22 @@ class TestForm:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    world = World.make([TOP / "releases" / "v1.21.3" / "rhel8.toml"], folder / "upstream", folder / "gnupg")
+    directory = tmp_path_factory.mktemp("site")
+    world = World.make([TOP / "releases" / "v1.21.3" / "rhel8.toml"], directory / "upstream", directory / "gnupg")
     with world.serve() as served:
-        yield Site(folder, world, served)
+        yield Site(directory, world, served)
 
 
 class Site:
     """The surroundings of an unattended release: keys as a workflow's secrets, an upstream, a bucket."""
 
-    def __init__(self, folder: Path, world: World, served: Served) -> None:
-        self.folder = folder
-        self.temporary = folder
+    def __init__(self, directory: Path, world: World, served: Served) -> None:
+        self.directory = directory
+        self.temporary = directory
         """Where the last run put temporary files. Each run has its own, since one that was killed leaves some."""
-        self.bucket = folder / "bucket"
-        self.keys = folder / "keys"
-        home = {"GNUPGHOME": str(folder / "gnupg"), "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
+        self.bucket = directory / "bucket"
+        self.keys = directory / "keys"
+        home = {"GNUPGHOME": str(directory / "gnupg"), "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
         self._run_cli(home, "keys", "init", "--user-id", "Nightly release <nightly@example.com>")
         self._run_cli({}, "keys", "add", str(world.upstream_certificate), "--role", "upstream")
         loopback = ("--pinentry-mode", "loopback", "--passphrase", PASSPHRASE)
@@ -155,7 +155,12 @@ class Site:
             check=True,
         ).stdout
         self.options = [f"--mirror={mirror}" for mirror in served.mirrors]
-        self.options += [f"--work={folder / 'work'}", f"--keys={self.keys}", f"--lock={folder / 'lock.json'}", "--el=8"]
+        self.options += [
+            f"--work={directory / 'work'}",
+            f"--keys={self.keys}",
+            f"--lock={directory / 'lock.json'}",
+            "--el=8",
+        ]
 
     def _run_cli(self, environment: dict[str, str], *arguments: str) -> None:
         command.run(*arguments, f"--keys={self.keys}", env=os.environ | environment, code=0)
@@ -168,7 +173,7 @@ class Site:
         """The secrets of the environment "release"."""
         return {"SIGNING_KEY": self.signing_key, "FIPSMANIFEST_PASSPHRASE": PASSPHRASE}
 
-    def strike(self, pattern: str, folder: Path, *options: str, **environment: str) -> bool:
+    def strike(self, pattern: str, directory: Path, *options: str, **environment: str) -> bool:
         """Kill the command and all that it started as soon as a file exists; return whether it was running."""
         process = subprocess.Popen(
             [command.PROGRAM, "ci", *self.options, *options],
@@ -178,7 +183,7 @@ class Site:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while process.poll() is None and next(folder.glob(pattern), None) is None:
+        while process.poll() is None and next(directory.glob(pattern), None) is None:
             time.sleep(0.001)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -189,12 +194,12 @@ class Site:
         return killed
 
     def variables(self) -> dict[str, str]:
-        self.temporary = Path(tempfile.mkdtemp(prefix="t", dir=self.folder))
+        self.temporary = Path(tempfile.mkdtemp(prefix="t", dir=self.directory))
         return {
             "PATH": os.environ["PATH"],
-            "HOME": str(self.folder / "home"),
+            "HOME": str(self.directory / "home"),
             "TMPDIR": str(self.temporary),
-            "FIPSMANIFEST_CACHE": str(self.folder / "cache"),
+            "FIPSMANIFEST_CACHE": str(self.directory / "cache"),
             "FIPSMANIFEST_TO": str(self.bucket),
             "RELEASE_VERSION": "release/v1.21.3",
         }
@@ -335,7 +340,7 @@ class TestReleaseScript:
     def test_its_stages_hand_on_what_was_generated_as_the_workflows_jobs_do(self, site: Site, tmp_path: Path) -> None:
         work = {"FIPSMANIFEST_CACHE": str(tmp_path / "cache"), "FIPSMANIFEST_TO": str(tmp_path / "bucket")}
         first, second = tmp_path / "first", tmp_path / "second"
-        lock = f"--lock={site.folder / 'lock.json'}"
+        lock = f"--lock={site.directory / 'lock.json'}"
         secrets = {**site.signed(), "AWS_SECRET_ACCESS_KEY": "not for strangers"}
 
         made = site.release("--first-lock", f"--work={first}", RELEASE_STAGE="generate", **work, **secrets)
@@ -400,7 +405,7 @@ class TestReleaseScript:
         assert "    error: SIGNING_KEY is no key that gpg can import." in page.read_text()
         assert list(site.temporary.iterdir()) == []
 
-    def test_refuses_a_key_that_the_trust_folder_does_not_have(self, site: Site, tmp_path: Path) -> None:
+    def test_refuses_a_key_that_the_trust_directory_does_not_have(self, site: Site, tmp_path: Path) -> None:
         stranger = {**os.environ, "GNUPGHOME": str(tmp_path)}
         tmp_path.chmod(0o700)
         make = ["gpg", "--batch", "--passphrase", "", "--quick-generate-key", "Stranger", "rsa3072", "sign", "never"]

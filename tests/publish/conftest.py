@@ -54,12 +54,12 @@ def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     return seaweedfs
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["directory", "s3"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty bucket of the kind that is asked for; in S3 it is a prefix of its own, since making buckets is slow."""
     if request.param == "memory":
         return MEMORY
-    if request.param == "folder":
+    if request.param == "directory":
         return str(tmp_path / "bucket")
     request.getfixturevalue("s3")
     return f"s3://{BUCKET}/case-{next(_names)}/prefix"

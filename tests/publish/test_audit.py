@@ -79,7 +79,7 @@ def _enlarge(path: Path) -> None:
         file.truncate(16 * 1024 * 1024 + 1)
 
 
-def _make_folder(path: Path) -> None:
+def _make_directory(path: Path) -> None:
     path.unlink(missing_ok=True)
     path.mkdir(parents=True)
 
@@ -117,9 +117,9 @@ def _create(path: Path) -> None:
         ("index.html", _enlarge, "size", 1),
         ("index.json", _append, "index", 1),
         ("index.html", Path.unlink, "missing", 1),
-        ("index.html", _make_folder, "foreign", 1),
+        ("index.html", _make_directory, "foreign", 1),
         ("index.json", _make_pipe, "foreign", 1),
-        (POINTER, _make_folder, "missing", 1),
+        (POINTER, _make_directory, "missing", 1),
     ],
 )
 def test_whatever_is_changed_is_found_and_named(
@@ -329,11 +329,11 @@ def _changed_tool(bucket: Path, revoked: ReleaseKey, stranger: ReleaseKey) -> No
     _append(bucket / "tool/0.1.0/dkp-fips-tool")
 
 
-def replaced_after_revocation(folder: Path, revoked: ReleaseKey, successor: ReleaseKey) -> Consumer:
+def replaced_after_revocation(directory: Path, revoked: ReleaseKey, successor: ReleaseKey) -> Consumer:
     """Publish serial 1 by a key that is revoked then, serial 2 by its successor; give today's trust."""
-    publish(wanted_release(revoked), open_bucket(str(folder / "bucket")), revoked.consumer)
-    today = revoked.revoked(folder / "today", successor)
-    publish(wanted_release(successor, version="0.2.0", serial=2), open_bucket(str(folder / "bucket")), today)
+    publish(wanted_release(revoked), open_bucket(str(directory / "bucket")), revoked.consumer)
+    today = revoked.revoked(directory / "today", successor)
+    publish(wanted_release(successor, version="0.2.0", serial=2), open_bucket(str(directory / "bucket")), today)
     return today
 
 

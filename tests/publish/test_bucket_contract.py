@@ -10,7 +10,7 @@ import pytest
 from fipsmanifest.errors import Conflict, UsageError
 from fipsmanifest.publish.bucket import MAX_OBJECT, Absent, Bucket, Condition, Matches, Stored, TooLarge, Unchecked
 
-pytestmark = pytest.mark.parametrize("address", ["folder", "s3", "memory"], indirect=True)
+pytestmark = pytest.mark.parametrize("address", ["directory", "s3", "memory"], indirect=True)
 
 KEY = "tool/0.1.0+fips.0/dkp-fips-tool"
 

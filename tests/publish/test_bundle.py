@@ -20,10 +20,10 @@ RHEL8 = Path(__file__).parents[2] / "releases/v1.21.3/rhel8.toml"
 
 @pytest.fixture(scope="module")
 def cosign_key(tmp_path_factory: pytest.TempPathFactory) -> cosign.SigningKey:
-    folder = tmp_path_factory.mktemp("cosign")
-    (folder / "keys").mkdir()
-    cosign.create(folder / "cosign.key", folder / "keys", None)
-    return cosign.open_key(folder / "cosign.key", None)
+    directory = tmp_path_factory.mktemp("cosign")
+    (directory / "keys").mkdir()
+    cosign.create(directory / "cosign.key", directory / "keys", None)
+    return cosign.open_key(directory / "cosign.key", None)
 
 
 def packed(key: ReleaseKey, manifest: bytes, version: str = "0.1.0", called: str | None = None) -> ReleaseBundle:

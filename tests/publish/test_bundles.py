@@ -33,7 +33,7 @@ BUNDLES = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("cosign")
     (made / "keys").mkdir()
     cosign.create(made / "cosign.key", made / "keys", None)
@@ -41,8 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cosign_key(folder: Path) -> cosign.SigningKey:
-    return cosign.open_key(folder / "cosign.key", None)
+def cosign_key(directory: Path) -> cosign.SigningKey:
+    return cosign.open_key(directory / "cosign.key", None)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_what_is_published_verifies_with_cosign_under_every_address(
     release_key: ReleaseKey,
     reader: Consumer,
     cosign_key: cosign.SigningKey,
-    folder: Path,
+    directory: Path,
     tmp_path: Path,
 ) -> None:
     publish(signed_too(wanted_release(release_key), cosign_key), bucket, reader)
@@ -88,7 +88,7 @@ def test_what_is_published_verifies_with_cosign_under_every_address(
         file, beside = tmp_path / f"file-{number}", tmp_path / f"bundle-{number}"
         file.write_bytes(get(bucket, key.removesuffix(".sigstore.json")))
         beside.write_bytes(get(bucket, key))
-        assert real.verifies(beside, file, folder / "keys/cosign.pub"), key
+        assert real.verifies(beside, file, directory / "keys/cosign.pub"), key
     result = audit(bucket, reader)
     assert (result.findings, result.notes) == ((), ())
 

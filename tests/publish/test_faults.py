@@ -38,7 +38,7 @@ Record = Callable[[str, object], None]
 
 
 def _store(address: str) -> str:
-    return "S3" if address.startswith("s3:") else "folder"
+    return "S3" if address.startswith("s3:") else "directory"
 
 
 def read(bucket: Bucket, key: str) -> bytes | None:
@@ -400,7 +400,7 @@ def test_what_a_killed_publisher_left_is_swept_by_one_who_has_nothing_to_write_a
     assert (tmp_path / "elsewhere").read_bytes() == b"somebody's"
 
 
-def _folder_at(path: Path) -> None:
+def _directory_at(path: Path) -> None:
     path.mkdir(parents=True)
 
 
@@ -422,8 +422,8 @@ def _pipe_at(path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "put", "says"),
     [
-        ("index.html", _folder_at, "index.html is a directory, not an object"),
-        ("tool/dkp-fips-tool", _folder_at, "tool/dkp-fips-tool is a directory, not an object"),
+        ("index.html", _directory_at, "index.html is a directory, not an object"),
+        ("tool/dkp-fips-tool", _directory_at, "tool/dkp-fips-tool is a directory, not an object"),
         ("tool/dkp-fips-tool.asc", _link_at, "tool/dkp-fips-tool.asc is a symbolic link"),
         ("index.json", _pipe_at, "index.json is not a regular file"),
         ("tool", _file_at, "a parent is a file, not a directory"),
@@ -431,7 +431,7 @@ def _pipe_at(path: Path) -> None:
         ("", _file_at, "a parent is a file, not a directory"),
     ],
 )
-def test_something_else_in_the_place_of_an_object_or_folder_is_named_with_what_to_do(
+def test_something_else_in_the_place_of_an_object_or_directory_is_named_with_what_to_do(
     tmp_path: Path, release_key: ReleaseKey, where: str, put: Callable[[Path], None], says: str
 ) -> None:
     root = tmp_path / "bucket"

@@ -23,11 +23,11 @@ VIEWS = [(PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True)]
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, release_key: ReleaseKey) -> Path:
     """Return the page of two serials, as it was published."""
-    folder = tmp_path_factory.mktemp("bucket") / "bucket"
+    directory = tmp_path_factory.mktemp("bucket") / "bucket"
     for serial, version in ((1, "0.1.0"), (2, "0.2.0")):
         wanted = wanted_release(release_key, version=version, serial=serial, kubelet=bytes([serial]))
-        publish(wanted, open_bucket(str(folder)), release_key.consumer)
-    return folder / "index.html"
+        publish(wanted, open_bucket(str(directory)), release_key.consumer)
+    return directory / "index.html"
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_it_is_published_to_for_one_who_says_that_nobody_else_does(
     with RcloneS3(tmp_path / "served") as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        careless, careful = open_bucket("s3://careless/fips"), open_bucket(str(tmp_path / "folder"))
+        careless, careful = open_bucket("s3://careless/fips"), open_bucket(str(tmp_path / "directory"))
         release = wanted_release(release_key)
 
         publish(release, careless, consumer, single_writer=True)

@@ -27,11 +27,11 @@ POINTER = "/tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 class Web:
     """A web server before a directory, with a cache that gives old answers ``stale`` times for each address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.stale: dict[str, int] = {}
         self.asked: list[str] = []
         self.old: dict[str, bytes] = {}
-        handler = functools.partial(_Handler, self, directory=str(folder))
+        handler = functools.partial(_Handler, self, directory=str(directory))
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -66,57 +66,57 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     path = tmp_path / "bucket"
     path.mkdir()
     return path
 
 
 @pytest.fixture
-def web(folder: Path) -> Iterator[Web]:
-    server = Web(folder)
+def web(directory: Path) -> Iterator[Web]:
+    server = Web(directory)
     yield server
     server.stop()
 
 
-def test_every_object_is_read_from_where_the_world_reads_it(folder: Path, web: Web, release_key: ReleaseKey) -> None:
-    made = publish(wanted_release(release_key), open_bucket(str(folder)), release_key.consumer)
+def test_every_object_is_read_from_where_the_world_reads_it(directory: Path, web: Web, release_key: ReleaseKey) -> None:
+    made = publish(wanted_release(release_key), open_bucket(str(directory)), release_key.consumer)
 
-    read_back(made.plan, open_bucket(str(folder)), web.address + "/", wait=0)
+    read_back(made.plan, open_bucket(str(directory)), web.address + "/", wait=0)
 
     assert sorted(web.asked) == sorted(f"/{key}" for key in expected_keys())
 
 
 @pytest.mark.parametrize("old", [b"the serial before", None])
 def test_a_cache_that_is_behind_is_waited_for_and_nothing_else_is_read_again(
-    folder: Path, web: Web, release_key: ReleaseKey, old: bytes | None
+    directory: Path, web: Web, release_key: ReleaseKey, old: bytes | None
 ) -> None:
-    made = publish(wanted_release(release_key), open_bucket(str(folder)), release_key.consumer)
+    made = publish(wanted_release(release_key), open_bucket(str(directory)), release_key.consumer)
     web.stale[POINTER] = 1
     if old is not None:
         web.old[POINTER] = old
 
-    read_back(made.plan, open_bucket(str(folder)), web.address, wait=20)
+    read_back(made.plan, open_bucket(str(directory)), web.address, wait=20)
 
     assert len(web.asked) == len(expected_keys()) + 1
     assert web.asked[-1] == POINTER
 
 
-def test_a_cache_that_stays_behind_is_given_up_on_in_time(folder: Path, web: Web, release_key: ReleaseKey) -> None:
-    made = publish(wanted_release(release_key), open_bucket(str(folder)), release_key.consumer)
+def test_a_cache_that_stays_behind_is_given_up_on_in_time(directory: Path, web: Web, release_key: ReleaseKey) -> None:
+    made = publish(wanted_release(release_key), open_bucket(str(directory)), release_key.consumer)
     web.stale[POINTER], web.old[POINTER] = 1000, b"the serial before"
     began = time.monotonic()
 
     with pytest.raises(Incomplete, match=r"1 of 12 objects .*manifest-rhel8\.json\.asc: SHA-256") as caught:
-        read_back(made.plan, open_bucket(str(folder)), web.address, wait=2)
+        read_back(made.plan, open_bucket(str(directory)), web.address, wait=2)
 
     assert caught.value.exit_code == 4
     assert "caches" in caught.value.advice
     assert time.monotonic() - began < 15
 
 
-def test_a_pointer_that_another_publisher_moved_on_is_right(folder: Path, web: Web, release_key: ReleaseKey) -> None:
-    bucket = open_bucket(str(folder))
+def test_a_pointer_that_another_publisher_moved_on_is_right(directory: Path, web: Web, release_key: ReleaseKey) -> None:
+    bucket = open_bucket(str(directory))
     made = publish(wanted_release(release_key), bucket, release_key.consumer)
     publish(wanted_release(release_key, version="0.2.0", serial=2), bucket, release_key.consumer)
 
@@ -139,29 +139,31 @@ def test_a_pointer_that_another_publisher_moved_on_is_right(folder: Path, web: W
     ],
 )
 def test_an_address_that_cannot_be_asked_is_refused_before_anything_is_published(
-    folder: Path, release_key: ReleaseKey, tmp_path: Path, address: str
+    directory: Path, release_key: ReleaseKey, tmp_path: Path, address: str
 ) -> None:
     with pytest.raises(UsageError):
         require_address(address)
     if address in {"", "s3://name"}:
-        run = publish_command(folder, release_key, tmp_path, f"--public-url={address}")
-        release = ("release", "v1.21.3", f"--to={folder}", f"--public-url={address}", "--definitions=nowhere")
+        run = publish_command(directory, release_key, tmp_path, f"--public-url={address}")
+        release = ("release", "v1.21.3", f"--to={directory}", f"--public-url={address}", "--definitions=nowhere")
         cut = command.run(*release)
 
         assert (run.returncode, cut.returncode) == (2, 2)
         assert "is not a public address" in run.stderr and "is not a public address" in cut.stderr
-        assert list(folder.iterdir()) == []
+        assert list(directory.iterdir()) == []
 
 
-def test_the_command_publishes_and_reads_back(folder: Path, web: Web, release_key: ReleaseKey, tmp_path: Path) -> None:
-    run = publish_command(folder, release_key, tmp_path, f"--public-url={web.address}")
+def test_the_command_publishes_and_reads_back(
+    directory: Path, web: Web, release_key: ReleaseKey, tmp_path: Path
+) -> None:
+    run = publish_command(directory, release_key, tmp_path, f"--public-url={web.address}")
 
     assert run.returncode == 0, run.stderr
     assert len(web.asked) == len(expected_keys())
 
 
 def publish_command(
-    folder: Path, release_key: ReleaseKey, tmp_path: Path, *options: str
+    directory: Path, release_key: ReleaseKey, tmp_path: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
     """Publish from a work directory as ``sign`` leaves it."""
     releases = Path(__file__).parents[2] / "releases"
@@ -179,11 +181,11 @@ def publish_command(
     (workspace.tool / "dkp-fips-tool.sha256").write_text(sidecar)
 
     given = (f"--keys={release_key.trust}", f"--work={workspace.root}", f"--definitions={releases}")
-    return command.run("publish", "v1.21.3", f"--to={folder}", *given, *options)
+    return command.run("publish", "v1.21.3", f"--to={directory}", *given, *options)
 
 
-def test_a_dry_run_does_not_take_what_it_would_ignore(folder: Path, release_key: ReleaseKey, tmp_path: Path) -> None:
-    run = publish_command(folder, release_key, tmp_path, "--dry-run", "--single-writer")
+def test_a_dry_run_does_not_take_what_it_would_ignore(directory: Path, release_key: ReleaseKey, tmp_path: Path) -> None:
+    run = publish_command(directory, release_key, tmp_path, "--dry-run", "--single-writer")
 
     assert run.returncode == 2
     assert "--single-writer has no effect" in run.stderr

@@ -159,7 +159,7 @@ def test_what_is_too_large_to_be_of_another_release_is_left_out_and_stops_nobody
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_in_a_folder_the_tool_can_be_run_and_everything_be_read_whatever_the_umask(
+def test_in_a_directory_the_tool_can_be_run_and_everything_be_read_whatever_the_umask(
     tmp_path: Path, release_key: ReleaseKey, consumer: Consumer, umask: int
 ) -> None:
     (tmp_path / "bucket").mkdir()

@@ -25,8 +25,8 @@ POINTER = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 class Office:
     """A release engineer with a bucket, a trust directory and a key of each time."""
 
-    def __init__(self, folder: Path, old: ReleaseKey, new: ReleaseKey) -> None:
-        self.bucket, self.keys, self.old, self.new = folder / "bucket", folder / "keys", old, new
+    def __init__(self, directory: Path, old: ReleaseKey, new: ReleaseKey) -> None:
+        self.bucket, self.keys, self.old, self.new = directory / "bucket", directory / "keys", old, new
         publish(wanted_release(old), open_bucket(str(self.bucket)), old.consumer)
         self.keys.mkdir()
         for name, key in (("old.asc", old), ("new.asc", new)):

@@ -366,7 +366,7 @@ def test_an_address_that_cannot_be_meant_is_a_usage_error(address: str) -> None:
         open_bucket(address)
 
 
-def test_an_endpoint_for_a_folder_is_a_usage_error() -> None:
+def test_an_endpoint_for_a_directory_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         open_bucket("./bucket", endpoint_url="http://127.0.0.1:1")
 

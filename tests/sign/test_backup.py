@@ -50,12 +50,12 @@ def gpg(home: Path, *words: str | Path, code: int = 0, stdin: bytes = b"") -> by
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Made]:
-    with opened_home() as folder:
-        home = folder / "gnupg"
+    with opened_home() as directory:
+        home = directory / "gnupg"
         home.mkdir(0o700)
         (home / "gpg-agent.conf").write_text("max-cache-ttl 0\ndefault-cache-ttl 0\npinentry-program /bin/false\n")
-        words = ["--user-id", "Example release <r@example.com>", "--keys", f"{folder}/keys", "--json"]
-        variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "GNUPGHOME": str(home)}
+        words = ["--user-id", "Example release <r@example.com>", "--keys", f"{directory}/keys", "--json"]
+        variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "GNUPGHOME": str(home)}
         variables["FIPSMANIFEST_PASSPHRASE"] = SECRET
         done = command.run("keys", "init", *words, env=variables, code=0)
         yield Made(home, json.loads(done.stdout), done.stdout + done.stderr)
@@ -81,13 +81,13 @@ class TestWhatIsWritten:
     """Three files for their owner alone, by default in gpg's own home."""
 
     def test_they_lie_in_gpgs_home_where_no_place_was_named(self, made: Made) -> None:
-        folder = made.file("secret").parent
-        assert folder.parent == made.home / "fipsmanifest-backups"
-        assert folder.stat().st_mode & 0o777 == 0o700
-        assert sorted(folder.iterdir()) == sorted(made.file(name) for name in ("secret", "subkeys", "revocation"))
-        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+        directory = made.file("secret").parent
+        assert directory.parent == made.home / "fipsmanifest-backups"
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert sorted(directory.iterdir()) == sorted(made.file(name) for name in ("secret", "subkeys", "revocation"))
+        assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
 
-    def test_nothing_secret_is_in_the_trust_folder_or_in_what_is_told(self, made: Made) -> None:
+    def test_nothing_secret_is_in_the_trust_directory_or_in_what_is_told(self, made: Made) -> None:
         for path in (made.home.parent / "keys").iterdir():
             assert b"PRIVATE" not in path.read_bytes()
         assert SECRET not in made.spoken and "PRIVATE" not in made.spoken
@@ -144,7 +144,7 @@ class TestWhatIsRefused:
         assert (tmp_path / "backup" / "other-secret.asc").read_text() == "another key"
 
     @pytest.mark.parametrize("name", ["keys", "keys/backup", "link/backup"])
-    def test_the_trust_folder_is_public(self, name: str, tmp_path: Path) -> None:
+    def test_the_trust_directory_is_public(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "keys").mkdir()
         (tmp_path / "link").symlink_to("keys")
 
@@ -160,7 +160,7 @@ class TestWhatIsRefused:
         ):
             pass
 
-    def test_folders_on_the_way_are_private_too(self, tmp_path: Path) -> None:
+    def test_directories_on_the_way_are_private_too(self, tmp_path: Path) -> None:
         with backup.prepared(tmp_path / "new" / "backup", tmp_path / "keys"):
             pass
 
@@ -193,11 +193,11 @@ def test_no_child_sees_the_passphrase(made: Made, tmp_path: Path, monkeypatch: p
         spy.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("FIPSMANIFEST_PASSPHRASE", SECRET)
-    folder = tmp_path / "backup"
-    with backup.prepared(folder, tmp_path / "keys"):
+    directory = tmp_path / "backup"
+    with backup.prepared(directory, tmp_path / "keys"):
         pass
 
-    backup.make(folder, made.fingerprint, Path(made.told["revocation"]), made.home, Passphrase(SECRET))
+    backup.make(directory, made.fingerprint, Path(made.told["revocation"]), made.home, Passphrase(SECRET))
 
     seen = (tmp_path / "seen").read_text()
     assert "--export-secret-keys" in seen and "--kill" in seen

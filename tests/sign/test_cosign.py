@@ -23,7 +23,7 @@ SECRET = Passphrase(real.PASSWORD)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trust directory with a cosign key, and the private key outside."""
     made = tmp_path_factory.mktemp("cosign")
     (made / "keys").mkdir()
@@ -32,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def key(folder: Path) -> cosign.SigningKey:
-    return cosign.open_key(folder / "secret" / "release.key", SECRET)
+def key(directory: Path) -> cosign.SigningKey:
+    return cosign.open_key(directory / "secret" / "release.key", SECRET)
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,21 @@ def bundle(key: cosign.SigningKey) -> bytes:
     return key.sign(SIGNED)
 
 
-def write(folder: Path, bundle: bytes, data: bytes = SIGNED) -> tuple[Path, Path]:
-    file, beside = folder / "file", folder / "file.sigstore.json"
+def write(directory: Path, bundle: bytes, data: bytes = SIGNED) -> tuple[Path, Path]:
+    file, beside = directory / "file", directory / "file.sigstore.json"
     file.write_bytes(data)
     beside.write_bytes(bundle)
     return file, beside
 
 
 @real.on_debian_12
-def test_cosign_accepts_our_bundle_and_no_other_file(bundle: bytes, folder: Path, tmp_path: Path) -> None:
+def test_cosign_accepts_our_bundle_and_no_other_file(bundle: bytes, directory: Path, tmp_path: Path) -> None:
     file, beside = write(tmp_path, bundle)
 
-    assert real.verifies(beside, file, folder / "keys" / "cosign.pub")
+    assert real.verifies(beside, file, directory / "keys" / "cosign.pub")
 
     file.write_bytes(SIGNED + b"x")
-    assert not real.verifies(beside, file, folder / "keys" / "cosign.pub")
+    assert not real.verifies(beside, file, directory / "keys" / "cosign.pub")
 
 
 @real.on_debian_12
@@ -85,11 +85,19 @@ def test_a_key_that_cosign_encrypted_signs_with_its_passphrase_only(tmp_path: Pa
         assert caught.value.reason == "passphrase"
 
 
-def test_openssl_accepts_the_signature_of_the_bundle(bundle: bytes, folder: Path, tmp_path: Path) -> None:
+def test_openssl_accepts_the_signature_of_the_bundle(bundle: bytes, directory: Path, tmp_path: Path) -> None:
     file, signature = tmp_path / "file", tmp_path / "signature"
     file.write_bytes(SIGNED)
     signature.write_bytes(base64.b64decode(json.loads(bundle)["messageSignature"]["signature"]))
-    words = ("dgst", "-sha256", "-verify", str(folder / "keys" / "cosign.pub"), "-signature", str(signature), str(file))
+    words = (
+        "dgst",
+        "-sha256",
+        "-verify",
+        str(directory / "keys" / "cosign.pub"),
+        "-signature",
+        str(signature),
+        str(file),
+    )
 
     assert real.openssl(*words).stdout == b"Verified OK\n"
 
@@ -97,8 +105,8 @@ def test_openssl_accepts_the_signature_of_the_bundle(bundle: bytes, folder: Path
     assert real.openssl(*words).returncode != 0
 
 
-def test_the_private_key_is_encrypted_and_for_its_owner_alone(folder: Path) -> None:
-    path = folder / "secret" / "release.key"
+def test_the_private_key_is_encrypted_and_for_its_owner_alone(directory: Path) -> None:
+    path = directory / "secret" / "release.key"
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
@@ -119,25 +127,27 @@ def test_a_key_without_a_passphrase_and_one_of_openssl_sign(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("passphrase", [Passphrase("wrong"), None])
-def test_a_wrong_or_missing_passphrase_is_named(passphrase: Passphrase | None, folder: Path) -> None:
+def test_a_wrong_or_missing_passphrase_is_named(passphrase: Passphrase | None, directory: Path) -> None:
     with pytest.raises(Incomplete) as caught:
-        cosign.open_key(folder / "secret" / "release.key", passphrase)
+        cosign.open_key(directory / "secret" / "release.key", passphrase)
 
     assert caught.value.reason == "passphrase"
 
 
-def test_a_key_replaces_none_and_is_never_made_in_the_trust_directory(folder: Path) -> None:
-    keys = folder / "keys"
+def test_a_key_replaces_none_and_is_never_made_in_the_trust_directory(directory: Path) -> None:
+    keys = directory / "keys"
     with pytest.raises(Conflict):
-        cosign.create(folder / "secret" / "other.key", keys, None)
+        cosign.create(directory / "secret" / "other.key", keys, None)
     with pytest.raises(Conflict):
-        cosign.create(folder / "secret" / "release.key", folder / "elsewhere", None)
+        cosign.create(directory / "secret" / "release.key", directory / "elsewhere", None)
     with pytest.raises(UsageError, match="public"):
         cosign.create(keys / "sub" / "new.key", keys, None)
 
 
-def test_a_key_signs_only_where_its_public_key_is_trusted(key: cosign.SigningKey, folder: Path, tmp_path: Path) -> None:
-    assert cosign.require_listed(key, folder / "keys") is key
+def test_a_key_signs_only_where_its_public_key_is_trusted(
+    key: cosign.SigningKey, directory: Path, tmp_path: Path
+) -> None:
+    assert cosign.require_listed(key, directory / "keys") is key
     with pytest.raises(NotTrusted) as caught:
         cosign.require_listed(key, tmp_path)
     assert caught.value.reason == "untrusted-key"
@@ -157,25 +167,25 @@ NOT_A_KEY = {
 
 
 @pytest.mark.parametrize("name", [*NOT_A_KEY, "public", "another curve"])
-def test_a_file_that_is_no_such_private_key_is_a_usage_error(name: str, folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_such_private_key_is_a_usage_error(name: str, directory: Path, tmp_path: Path) -> None:
     path = tmp_path / "key"
-    made = {"public": (folder / "keys/cosign.pub").read_bytes, "another curve": other_curve}
+    made = {"public": (directory / "keys/cosign.pub").read_bytes, "another curve": other_curve}
     path.write_bytes(NOT_A_KEY[name] if name in NOT_A_KEY else made[name]())
 
     with pytest.raises(UsageError):
         cosign.open_key(path, SECRET)
 
 
-def test_only_public_keys_on_p256_are_trusted(folder: Path, tmp_path: Path) -> None:
+def test_only_public_keys_on_p256_are_trusted(directory: Path, tmp_path: Path) -> None:
     private = tmp_path / "p384.key"
     private.write_bytes(other_curve())
     (tmp_path / "cosign.pub").write_bytes(real.openssl("pkey", "-in", str(private), "-pubout").stdout)
 
     with pytest.raises(NotTrusted, match="P-256"):
         cosign.public_keys(tmp_path)
-    assert [found.fingerprint for found in cosign.public_keys(folder / "keys")] == [
+    assert [found.fingerprint for found in cosign.public_keys(directory / "keys")] == [
         hashlib.sha256(
-            real.openssl("pkey", "-pubin", "-in", str(folder / "keys/cosign.pub"), "-outform", "DER").stdout
+            real.openssl("pkey", "-pubin", "-in", str(directory / "keys/cosign.pub"), "-outform", "DER").stdout
         ).hexdigest()
     ]
 

@@ -23,35 +23,37 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def folder(forge: Forge, tmp_path: Path) -> Path:
+def directory(forge: Forge, tmp_path: Path) -> Path:
     """Copy the directory with the certify-only `release`, whose subkeys `manifest` and `tool` have an entry each."""
-    return Path(shutil.copytree(forge.trust_folder, tmp_path / "keys"))
+    return Path(shutil.copytree(forge.trust_directory, tmp_path / "keys"))
 
 
-def listed(folder: Path) -> list[dict[str, Any]]:
-    return list(json.loads((folder / "trust.json").read_text())["keys"])
+def listed(directory: Path) -> list[dict[str, Any]]:
+    return list(json.loads((directory / "trust.json").read_text())["keys"])
 
 
-def entries_of(folder: Path, forge: Forge) -> list[tuple[str, str, str]]:
+def entries_of(directory: Path, forge: Forge) -> list[tuple[str, str, str]]:
     """Return (name of the key, role, status) of the entries that speak of the release certificate."""
     names = {forge.fingerprints[name]: name for name in ("release", "manifest", "tool")}
     return [
-        (names[one["fingerprint"]], one["role"], one["status"]) for one in listed(folder) if one["fingerprint"] in names
+        (names[one["fingerprint"]], one["role"], one["status"])
+        for one in listed(directory)
+        if one["fingerprint"] in names
     ]
 
 
-def manifest_is_good(folder: Path, forge: Forge, name: str = "manifest") -> bool:
+def manifest_is_good(directory: Path, forge: Forge, name: str = "manifest") -> bool:
     try:
-        verify_cleartext(forge.clearsign(payload(), name), load_trust(str(folder)))
+        verify_cleartext(forge.clearsign(payload(), name), load_trust(str(directory)))
     except NotTrusted as error:
         assert "is revoked" in error.message or "is not trusted" in error.message, error.message
         return False
     return True
 
 
-def tool_is_good(folder: Path, forge: Forge) -> bool:
+def tool_is_good(directory: Path, forge: Forge) -> bool:
     try:
-        verify_detached(b"tool", forge.detach(b"tool"), load_trust(str(folder)), "tool")
+        verify_detached(b"tool", forge.detach(b"tool"), load_trust(str(directory)), "tool")
     except NotTrusted as error:
         assert "is revoked" in error.message, error.message
         return False
@@ -67,11 +69,11 @@ class TestNoWayBack:
         [("manifest", "release"), ("manifest", "manifest"), ("release", "release"), ("release", "manifest")],
     )
     def test_adding_the_certificate_again_names_neither_the_ended_key_nor_the_tools(
-        self, end: Any, ended: str, name: str, forge: Forge, folder: Path
+        self, end: Any, ended: str, name: str, forge: Forge, directory: Path
     ) -> None:
         own = forge.fingerprints
-        end(folder, own[ended], "rotation")
-        before = (folder / "trust.json").read_bytes()
+        end(directory, own[ended], "rotation")
+        before = (directory / "trust.json").read_bytes()
         again: list[dict[str, Any]] = [
             {"fingerprint": own["release"], "signing_keys": (own["manifest"],)},
             {"fingerprint": own["release"], "valid_from": NOW},
@@ -84,9 +86,9 @@ class TestNoWayBack:
         for how in again:
             for role in ("manifest", "upstream"):
                 with pytest.raises(Conflict):
-                    keys.add(folder, forge.certificate("release"), role, **how)
+                    keys.add(directory, forge.certificate("release"), role, **how)
 
-        assert (folder / "trust.json").read_bytes() == before
+        assert (directory / "trust.json").read_bytes() == before
 
     def test_a_new_subkey_is_named_alone(self, forge: Forge, tmp_path: Path) -> None:
         forge.make_key("growing", "rsa3072", usage="cert")
@@ -100,12 +102,14 @@ class TestNoWayBack:
         with pytest.raises(NotTrusted, match="after the end of key"):
             verify_cleartext(forge.clearsign(payload(), "first"), load_trust(str(tmp_path)))
 
-    def test_a_retired_key_keeps_its_end_while_its_certificate_is_renewed(self, forge: Forge, folder: Path) -> None:
-        (ended,) = keys.retire(folder, forge.fingerprints["manifest"], "rotation")
+    def test_a_retired_key_keeps_its_end_while_its_certificate_is_renewed(self, forge: Forge, directory: Path) -> None:
+        (ended,) = keys.retire(directory, forge.fingerprints["manifest"], "rotation")
 
-        renewed = keys.add(folder, forge.certificate("release"), "manifest", fingerprint=forge.fingerprints["manifest"])
+        renewed = keys.add(
+            directory, forge.certificate("release"), "manifest", fingerprint=forge.fingerprints["manifest"]
+        )
 
-        assert renewed == load_trust(str(folder)).keys[0] == ended
+        assert renewed == load_trust(str(directory)).keys[0] == ended
 
     def test_a_lifetime_that_ends_before_the_key_was_made_is_none(self, forge: Forge, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="before it begins"):
@@ -118,30 +122,30 @@ class TestRetiring:
     @pytest.mark.parametrize("role", [None, "manifest", "tool"])
     @pytest.mark.parametrize("revoked", [None, "tool"])
     def test_a_revoked_key_is_not_retired(
-        self, revoked: str | None, role: str | None, forge: Forge, folder: Path
+        self, revoked: str | None, role: str | None, forge: Forge, directory: Path
     ) -> None:
-        keys.revoke(folder, forge.fingerprints["release"], "stolen", role=revoked)
-        before = (folder / "trust.json").read_bytes()
+        keys.revoke(directory, forge.fingerprints["release"], "stolen", role=revoked)
+        before = (directory / "trust.json").read_bytes()
 
         with pytest.raises(Conflict, match=r"revoked \(stolen\)"):
-            keys.retire(folder, forge.fingerprints["release"], "rotation", role=role)
+            keys.retire(directory, forge.fingerprints["release"], "rotation", role=role)
 
-        assert (folder / "trust.json").read_bytes() == before
+        assert (directory / "trust.json").read_bytes() == before
 
     def test_the_rest_of_a_certificate_with_a_revoked_subkey_is_retired_by_its_subkey(
-        self, forge: Forge, folder: Path
+        self, forge: Forge, directory: Path
     ) -> None:
-        keys.revoke(folder, forge.fingerprints["tool"], "stolen")
+        keys.revoke(directory, forge.fingerprints["tool"], "stolen")
 
-        keys.retire(folder, forge.fingerprints["manifest"], "rotation")
+        keys.retire(directory, forge.fingerprints["manifest"], "rotation")
 
-        assert entries_of(folder, forge) == [("manifest", "manifest", "retired"), ("tool", "tool", "revoked")]
+        assert entries_of(directory, forge) == [("manifest", "manifest", "retired"), ("tool", "tool", "revoked")]
 
-    def test_a_retired_key_can_be_revoked_and_keeps_that_reason(self, forge: Forge, folder: Path) -> None:
-        keys.retire(folder, forge.fingerprints["plain"], "rotation", replaced_by="B" * 40)
-        keys.revoke(folder, forge.fingerprints["plain"], "stolen")
+    def test_a_retired_key_can_be_revoked_and_keeps_that_reason(self, forge: Forge, directory: Path) -> None:
+        keys.retire(directory, forge.fingerprints["plain"], "rotation", replaced_by="B" * 40)
+        keys.revoke(directory, forge.fingerprints["plain"], "stolen")
 
-        found = next(one for one in listed(folder) if one["fingerprint"] == forge.fingerprints["plain"])
+        found = next(one for one in listed(directory) if one["fingerprint"] == forge.fingerprints["plain"])
         assert (found["status"], found["reason"], found["replaced_by"]) == ("revoked", "stolen", "B" * 40)
 
     def test_a_lifetime_that_had_ended_is_not_made_longer(self, forge: Forge, tmp_path: Path) -> None:
@@ -178,14 +182,14 @@ class TestRetiring:
 class TestRevoking:
     """`keys revoke` reaches everything that the key could sign with."""
 
-    def test_a_stolen_subkey_is_refused_for_any_date_and_the_others_stay(self, forge: Forge, folder: Path) -> None:
-        assert manifest_is_good(folder, forge) and tool_is_good(folder, forge)
+    def test_a_stolen_subkey_is_refused_for_any_date_and_the_others_stay(self, forge: Forge, directory: Path) -> None:
+        assert manifest_is_good(directory, forge) and tool_is_good(directory, forge)
 
-        changed = keys.revoke(folder, forge.fingerprints["manifest"], "stolen")
+        changed = keys.revoke(directory, forge.fingerprints["manifest"], "stolen")
 
         assert [(key.fingerprint, key.status) for key in changed] == [(forge.fingerprints["manifest"], "revoked")]
-        assert not manifest_is_good(folder, forge) and tool_is_good(folder, forge)
-        assert entries_of(folder, forge) == [("manifest", "manifest", "revoked"), ("release", "tool", "active")]
+        assert not manifest_is_good(directory, forge) and tool_is_good(directory, forge)
+        assert entries_of(directory, forge) == [("manifest", "manifest", "revoked"), ("release", "tool", "active")]
 
     def test_a_stolen_subkey_of_an_entry_for_all_is_refused_and_the_others_stay(
         self, forge: Forge, tmp_path: Path
@@ -220,33 +224,33 @@ class TestRevoking:
 
             assert not manifest_is_good(tmp_path, forge)
 
-    def test_a_role_means_the_subkeys_that_have_it(self, forge: Forge, folder: Path) -> None:
-        keys.revoke(folder, forge.fingerprints["release"], "stolen", role="tool")
+    def test_a_role_means_the_subkeys_that_have_it(self, forge: Forge, directory: Path) -> None:
+        keys.revoke(directory, forge.fingerprints["release"], "stolen", role="tool")
 
-        assert entries_of(folder, forge) == [("release", "manifest", "active"), ("tool", "tool", "revoked")]
-        assert manifest_is_good(folder, forge) and not tool_is_good(folder, forge)
+        assert entries_of(directory, forge) == [("release", "manifest", "active"), ("tool", "tool", "revoked")]
+        assert manifest_is_good(directory, forge) and not tool_is_good(directory, forge)
 
-    def test_a_subkey_of_a_revoked_primary_stays_revoked_with_it(self, forge: Forge, folder: Path) -> None:
-        keys.revoke(folder, forge.fingerprints["release"], "stolen")
-        before = listed(folder)
+    def test_a_subkey_of_a_revoked_primary_stays_revoked_with_it(self, forge: Forge, directory: Path) -> None:
+        keys.revoke(directory, forge.fingerprints["release"], "stolen")
+        before = listed(directory)
 
-        keys.revoke(folder, forge.fingerprints["manifest"], "the subkey, too")
+        keys.revoke(directory, forge.fingerprints["manifest"], "the subkey, too")
 
-        assert listed(folder) == before
+        assert listed(directory) == before
 
-    def test_what_is_revoked_is_not_added_again(self, forge: Forge, folder: Path) -> None:
+    def test_what_is_revoked_is_not_added_again(self, forge: Forge, directory: Path) -> None:
         manifest, tool = forge.fingerprints["manifest"], forge.fingerprints["tool"]
-        keys.revoke(folder, manifest, "stolen")
+        keys.revoke(directory, manifest, "stolen")
         certificate = forge.certificate("release")
         for changes in ({"fingerprint": manifest}, {"signing_keys": (tool, manifest)}):
             with pytest.raises(Conflict, match=r"revoked \(stolen\)"):
-                keys.add(folder, certificate, "manifest", **changes)
+                keys.add(directory, certificate, "manifest", **changes)
 
     @pytest.mark.parametrize("fingerprint", ["", "B66FE766B44D3085", "B" * 39, "\x1b[31m" + "B" * 35])
-    def test_a_successor_is_named_in_full(self, fingerprint: str, forge: Forge, folder: Path) -> None:
+    def test_a_successor_is_named_in_full(self, fingerprint: str, forge: Forge, directory: Path) -> None:
         for change in (keys.retire, keys.revoke):
             with pytest.raises(UsageError, match="full fingerprint"):
-                change(folder, forge.fingerprints["release"], "rotation", replaced_by=fingerprint)
+                change(directory, forge.fingerprints["release"], "rotation", replaced_by=fingerprint)
 
 
 class TestCertificates:
@@ -270,26 +274,26 @@ class TestCertificates:
             (tmp_path / name).unlink()
 
     def test_a_certificate_with_anothers_key_appended_does_not_stand_in_for_it(
-        self, forge: Forge, folder: Path
+        self, forge: Forge, directory: Path
     ) -> None:
         key = next(p for p in openpgp._packets(forge.certificate("release")) if p.tag == openpgp._PUBLIC_KEY)
-        path = folder / f"{forge.fingerprints['upstream']}.asc"
+        path = directory / f"{forge.fingerprints['upstream']}.asc"
         path.unlink()
         forged = forge.certificate("upstream") + b"\xce\xff" + len(key.body).to_bytes(4, "big") + key.body
-        (folder / "0.gpg").write_bytes(forged)
+        (directory / "0.gpg").write_bytes(forged)
 
-        assert manifest_is_good(folder, forge)
-        assert len(load_trust(str(folder)).carried().certificates) == 3
+        assert manifest_is_good(directory, forge)
+        assert len(load_trust(str(directory)).carried().certificates) == 3
 
 
-class TestTheFolder:
+class TestTheDirectory:
     """Other things in the directory, and others who change it."""
 
-    def test_a_folder_or_pipe_called_like_a_certificate_is_passed_over(self, forge: Forge, folder: Path) -> None:
-        (folder / "d.asc").mkdir()
-        os.mkfifo(folder / "pipe.gpg")
+    def test_a_directory_or_pipe_called_like_a_certificate_is_passed_over(self, forge: Forge, directory: Path) -> None:
+        (directory / "d.asc").mkdir()
+        os.mkfifo(directory / "pipe.gpg")
 
-        assert keys.retire(folder, forge.fingerprints["plain"], "rotation")[0].status == "retired"
+        assert keys.retire(directory, forge.fingerprints["plain"], "rotation")[0].status == "retired"
 
     def test_two_changes_at_once_both_last(self, forge: Forge, tmp_path: Path) -> None:
         certificates = [forge.certificate(name) for name in ("plain", "stranger")]
@@ -297,12 +301,12 @@ class TestTheFolder:
         with context.Pool(2) as pool:
             pool.map(abs, range(8))
             for turn in range(12):
-                folder = tmp_path / str(turn)
-                keys.add(folder, certificates[0], "upstream")
-                revoked = pool.apply_async(keys.revoke, (folder, forge.fingerprints["plain"], "stolen"))
-                added = pool.apply_async(keys.add, (folder, certificates[1], "upstream"))
+                directory = tmp_path / str(turn)
+                keys.add(directory, certificates[0], "upstream")
+                revoked = pool.apply_async(keys.revoke, (directory, forge.fingerprints["plain"], "stolen"))
+                added = pool.apply_async(keys.add, (directory, certificates[1], "upstream"))
                 revoked.get(), added.get()
-                assert [one["status"] for one in listed(folder)] == ["revoked", "active"]
+                assert [one["status"] for one in listed(directory)] == ["revoked", "active"]
 
     def test_a_lifetime_does_not_end_before_it_begins(self, forge: Forge, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="before it begins"):

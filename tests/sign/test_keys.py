@@ -23,8 +23,8 @@ from tests.support.forge import Forge, Pinned, entry, payload
 from tests.trust.key_attacks import given_up, silenced
 
 
-def listed(folder: Path) -> list[dict[str, Any]]:
-    return list(json.loads((folder / "trust.json").read_text())["keys"])
+def listed(directory: Path) -> list[dict[str, Any]]:
+    return list(json.loads((directory / "trust.json").read_text())["keys"])
 
 
 class TestInit:
@@ -190,9 +190,9 @@ class TestSha1:
         with pytest.raises(NotTrusted, match="no signature by SHA-256 or better") as caught:
             keys.add(tmp_path, forge.certificate("old"), "manifest")
         # One that was listed before this was asked for.
-        folder = Pinned([forge.certificate("old")], [entry(own)]).write(tmp_path / "keys")
-        assert listing.list_keys(folder)[0].can_sign is False
-        assert "no signature by SHA-256 or better" in str(listing.list_keys(folder)[0].warning)
+        directory = Pinned([forge.certificate("old")], [entry(own)]).write(tmp_path / "keys")
+        assert listing.list_keys(directory)[0].can_sign is False
+        assert "no signature by SHA-256 or better" in str(listing.list_keys(directory)[0].warning)
 
         renewing = re.findall(r"`gpg (.*?)`", caught.value.advice)
         assert len(renewing) == 2
@@ -200,9 +200,9 @@ class TestSha1:
             forge.gpg(*command.replace("FPR", own).split())
         new = openpgp.read_certificates(forge.certificate("old"))[0].subkeys[1].fingerprint
         assert keys.add(tmp_path / "new", forge.certificate("old"), "manifest").signing_keys == (new,)
-        keys.add(folder, forge.certificate("old"), "manifest")
+        keys.add(directory, forge.certificate("old"), "manifest")
         forge.fingerprints["new"] = new
-        assert verify_cleartext(forge.clearsign(payload(), "new"), load_trust(str(folder)))
+        assert verify_cleartext(forge.clearsign(payload(), "new"), load_trust(str(directory)))
 
 
 class TestSigningKeys:
@@ -364,10 +364,10 @@ class TestEditions:
         assert (load_trust(str(tmp_path)).edition, build_tool(tmp_path).version) == (1, __version__)
 
 
-def build_version(folder: Path) -> str | None:
+def build_version(directory: Path) -> str | None:
     """Return the version of the tool that the directory makes; None where it makes none."""
     try:
-        return build_tool(folder).version
+        return build_tool(directory).version
     except Refused:
         return None
 
@@ -408,7 +408,7 @@ class TestListing:
 
     def test_an_entry_that_can_no_longer_sign_says_so(self, forge: Forge) -> None:
         given_up(forge)
-        infos = {info.entry.fingerprint: info for info in listing.list_keys(forge.trust_folder)}
+        infos = {info.entry.fingerprint: info for info in listing.list_keys(forge.trust_directory)}
 
         assert infos[forge.fingerprints["expired"]].can_sign is False
         assert "expired on 2024-01-02" in str(infos[forge.fingerprints["expired"]].warning)
@@ -421,7 +421,7 @@ class TestListing:
         certificate = forge.certificate("plain")
         monkeypatch.setenv("PATH", str(tmp_path))
 
-        assert {info.can_sign for info in listing.list_keys(forge.trust_folder)} == {None}
+        assert {info.can_sign for info in listing.list_keys(forge.trust_directory)} == {None}
         with pytest.raises(Incomplete, match="gpg is not installed"):
             keys.add(tmp_path / "keys", certificate, "manifest")
         assert not (tmp_path / "keys/trust.json").exists()
@@ -439,26 +439,26 @@ class TestListing:
         ]
 
     def test_a_key_that_is_not_listed_cannot_be_changed(self, forge: Forge) -> None:
-        before = (forge.trust_folder / "trust.json").read_bytes()
+        before = (forge.trust_directory / "trust.json").read_bytes()
         for change in (keys.retire, keys.revoke):
             with pytest.raises(UsageError):
-                change(forge.trust_folder, "A" * 40, "why not")
+                change(forge.trust_directory, "A" * 40, "why not")
         with pytest.raises(UsageError):
-            keys.export(forge.trust_folder, "A" * 40)
+            keys.export(forge.trust_directory, "A" * 40)
 
-        assert (forge.trust_folder / "trust.json").read_bytes() == before
+        assert (forge.trust_directory / "trust.json").read_bytes() == before
 
     def test_an_exported_certificate_serves_gpg_and_gpgv(self, forge: Forge, tmp_path: Path) -> None:
         fingerprint = forge.fingerprints["release"]
-        (tmp_path / "ring").write_bytes(keys.export(forge.trust_folder, fingerprint, binary=True))
+        (tmp_path / "ring").write_bytes(keys.export(forge.trust_directory, fingerprint, binary=True))
         (tmp_path / "m.asc").write_bytes(forge.clearsign(payload()))
 
         subprocess.run(["gpgv", "--keyring", tmp_path / "ring", tmp_path / "m.asc"], check=True, capture_output=True)
-        armored = keys.export(forge.trust_folder, fingerprint)
+        armored = keys.export(forge.trust_directory, fingerprint)
         assert forge.gpg("--with-colons", "--show-keys", stdin=armored).decode().count(fingerprint) == 1
 
     def test_the_trust_file_is_readable_json(self, forge: Forge) -> None:
-        document = json.loads((forge.trust_folder / "trust.json").read_text())
+        document = json.loads((forge.trust_directory / "trust.json").read_text())
 
         assert document["schema"] == "fipsmanifest/trust/v1"
         assert {"fingerprint", "role", "status", "valid_from", "valid_to", "replaced_by", "reason", "user_id"} <= set(

@@ -24,8 +24,8 @@ CANCEL = b"\t\t\r"
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    with opened_home() as folder:
-        home = folder / "gnupg"
+    with opened_home() as directory:
+        home = directory / "gnupg"
         home.mkdir(0o700)
         (home / "gpg-agent.conf").write_text("pinentry-program /usr/bin/pinentry-curses\n")
         yield home

@@ -36,10 +36,10 @@ WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
     """Return a directory that all users may write to, as ``/tmp`` is."""
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    folder.chmod(0o1777)
-    return folder
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    directory.chmod(0o1777)
+    return directory
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_links_of_this_user_and_of_the_directorys_owner_are_followed(shared: Pat
     (shared / "own").symlink_to(precious)
     summary.write(shared / "own", ["more"])
     assert precious.read_text() == _BEFORE + "more\n"
-    (shared / "folder").symlink_to(precious.parent)
-    durable.write(shared / "folder" / "made", b"new")
+    (shared / "directory").symlink_to(precious.parent)
+    durable.write(shared / "directory" / "made", b"new")
     assert (precious.parent / "made").read_bytes() == b"new"
 
 

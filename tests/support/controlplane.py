@@ -40,7 +40,7 @@ rules:
 class ControlPlane:
     """An API server that runs, with its store."""
 
-    folder: Path
+    directory: Path
     """Keys, logs and etcd's data."""
     port: int
     """The API server's port."""
@@ -66,7 +66,7 @@ class ControlPlane:
 
     def kubeconfig(self, user: Mapping[str, object] | None = None, name: str = "kubeconfig") -> Path:
         """Write a kubeconfig for a user, by default the administrator."""
-        authority = base64.b64encode((self.folder / "apiserver.crt").read_bytes()).decode()
+        authority = base64.b64encode((self.directory / "apiserver.crt").read_bytes()).decode()
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -75,7 +75,7 @@ class ControlPlane:
             "clusters": [{"name": "test", "cluster": {"server": self.server, "certificate-authority-data": authority}}],
             "users": [{"name": "test", "user": user or {"token": self.admin}}],
         }
-        path = self.folder / name
+        path = self.directory / name
         path.write_text(json.dumps(document))
         return path
 
@@ -104,7 +104,7 @@ class ControlPlane:
         self._start(
             "etcd",
             ETCD,
-            f"--data-dir={self.folder}/etcd",
+            f"--data-dir={self.directory}/etcd",
             f"--listen-client-urls={address}",
             f"--advertise-client-urls={address}",
             f"--listen-peer-urls={peer}",
@@ -116,14 +116,14 @@ class ControlPlane:
 
     def start_apiserver(self) -> None:
         """Start the API server, again after `stop`, and wait until it is ready."""
-        keys = self.folder / "service-account.key"
+        keys = self.directory / "service-account.key"
         if not keys.exists():
             subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, capture_output=True)
             account = "system:serviceaccount:fipsmanifest:fipsmanifest-check"
             users = [f"{self.admin},admin,admin,system:masters", f"{self.stranger},stranger,stranger"]
             users.append(f"{self.limited},{account},{account}")
-            (self.folder / "tokens.csv").write_text("".join(f"{user}\n" for user in users))
-            (self.folder / "audit.yaml").write_text(_AUDIT)
+            (self.directory / "tokens.csv").write_text("".join(f"{user}\n" for user in users))
+            (self.directory / "audit.yaml").write_text(_AUDIT)
         self._start(
             "kube-apiserver",
             self.program,
@@ -131,8 +131,8 @@ class ControlPlane:
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
-            f"--cert-dir={self.folder}",
-            f"--token-auth-file={self.folder}/tokens.csv",
+            f"--cert-dir={self.directory}",
+            f"--token-auth-file={self.directory}/tokens.csv",
             f"--service-account-key-file={keys}",
             f"--service-account-signing-key-file={keys}",
             "--service-account-issuer=https://kubernetes.default.svc",
@@ -140,8 +140,8 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
-            f"--audit-policy-file={self.folder}/audit.yaml",
-            f"--audit-log-path={self.folder}/audit.log",
+            f"--audit-policy-file={self.directory}/audit.yaml",
+            f"--audit-log-path={self.directory}/audit.log",
             *self.options,
         )
         deadline = time.monotonic() + _START_SECONDS
@@ -153,7 +153,7 @@ class ControlPlane:
     def _is_ready(self) -> bool:
         options = ["--silent", "--insecure", "--max-time", "2", "--header", f"Authorization: Bearer {self.admin}"]
         done = subprocess.run(["curl", *options, f"{self.server}/readyz"], capture_output=True, check=False)
-        return done.stdout == b"ok" and (self.folder / "apiserver.crt").exists()
+        return done.stdout == b"ok" and (self.directory / "apiserver.crt").exists()
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """End a process."""
@@ -166,10 +166,10 @@ class ControlPlane:
 
     def log(self, name: str) -> str:
         """Return the end of a process' log."""
-        return (self.folder / f"{name}.log").read_text(errors="replace")[-4000:]
+        return (self.directory / f"{name}.log").read_text(errors="replace")[-4000:]
 
     def _start(self, name: str, *command: str | Path) -> None:
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ, GOGC="200")
             )
@@ -177,13 +177,13 @@ class ControlPlane:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, options: Sequence[str] = (), program: Path = KUBERNETES / "kube-apiserver"
+    directory: Path, options: Sequence[str] = (), program: Path = KUBERNETES / "kube-apiserver"
 ) -> Iterator[ControlPlane]:
     """Run a control plane, and end it."""
     assert program.exists(), "scripts/kubernetes builds Kubernetes"
     assert ETCD.exists(), "scripts/debian-programs unpacks etcd"
     port, etcd_port = free_ports(2)
-    plane = ControlPlane(folder, port, etcd_port, options, program)
+    plane = ControlPlane(directory, port, etcd_port, options, program)
     try:
         plane.start_etcd()
         plane.start_apiserver()

@@ -39,11 +39,11 @@ def verifies(bundle: Path, file: Path, public: Path) -> bool:
     return done.returncode == 0
 
 
-def make_key(folder: Path) -> Path:
+def make_key(directory: Path) -> Path:
     """Return a private key in cosign's own form, with cosign.pub beside it."""
-    done = run("generate-key-pair", cwd=folder)
+    done = run("generate-key-pair", cwd=directory)
     assert done.returncode == 0, done.stderr
-    return folder / "cosign.key"
+    return directory / "cosign.key"
 
 
 def sign(file: Path, key: Path) -> Path:

@@ -1,7 +1,8 @@
 """A loopback HTTP server with ranges and validators, and with the faults of real ones, injected by path.
 
-``with FaultyServer(folder) as server:`` serves the files of ``folder``. ``server.faults["/a.rpm"] = [reset_after(10)]``
-makes the next answers for that path go wrong, one fault each; then the path is served well again.
+``with FaultyServer(directory) as server:`` serves the files of ``directory``. With
+``server.faults["/a.rpm"] = [reset_after(10)]``, the next answers for that path go wrong, one fault each; then the path
+is served well again.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class Handler(BaseHTTPRequestHandler):
     server: FaultyServer
 
     def do_GET(self) -> None:
-        folder = self.server.folder
+        directory = self.server.directory
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append((path, dict(self.headers.items())))
         self.server.targets.append(self.path)
-        file = folder / path.lstrip("/")
+        file = directory / path.lstrip("/")
         body = file.read_bytes() if file.is_file() else b""
         with self.server.lock:
             waiting = self.server.faults.get(path, [])
@@ -107,9 +108,9 @@ class FaultyServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.folder = folder
+        self.directory = directory
         self.faults: dict[str, list[Fault]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.targets: list[str] = []

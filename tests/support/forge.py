@@ -69,13 +69,13 @@ class Pinned:
         """Read it. Raises as `load_trust`."""
         return parse_trust(self.document, [(f"{n}.gpg", data) for n, data in enumerate(self.certificates)], "the test")
 
-    def write(self, folder: Path) -> Path:
+    def write(self, directory: Path) -> Path:
         """Make the directory."""
-        folder.mkdir()
-        (folder / "trust.json").write_bytes(self.document)
+        directory.mkdir()
+        (directory / "trust.json").write_bytes(self.document)
         for number, data in enumerate(self.certificates):
-            (folder / f"{number}.gpg").write_bytes(data)
-        return folder
+            (directory / f"{number}.gpg").write_bytes(data)
+        return directory
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Forge:
     """A GNUPGHOME with keys by name, and a trust directory that lists some of them."""
 
     home: Path
-    trust_folder: Path
+    trust_directory: Path
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     def gpg(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> bytes:
@@ -175,15 +175,15 @@ class Forge:
 
     def trust(self) -> Trust:
         """Read the trust directory."""
-        return load_trust(str(self.trust_folder))
+        return load_trust(str(self.trust_directory))
 
     def trust_by_hand(self, name: str, role: str = "manifest") -> None:
         """List a key that `keys add` would refuse, as if it had changed since it was added."""
-        path = self.trust_folder / "trust.json"
+        path = self.trust_directory / "trust.json"
         document = json.loads(path.read_text())
         document["keys"].append(entry(self.fingerprints[name], role=role))
         path.write_text(json.dumps(document))
-        (self.trust_folder / f"{name}.gpg").write_bytes(self.certificate(name))
+        (self.trust_directory / f"{name}.gpg").write_bytes(self.certificate(name))
 
     def __hash__(self) -> int:
         return id(self)
@@ -218,7 +218,7 @@ def opened() -> Iterator[Forge]:
 
 def _make(home: Path) -> None:
     forge = Forge(home, home / "trust")
-    made = keys.init(forge.trust_folder, "Release <release@example.com>", gnupghome=home, protect=False)
+    made = keys.init(forge.trust_directory, "Release <release@example.com>", gnupghome=home, protect=False)
     forge.fingerprints.update(release=made.fingerprint, manifest=made.manifest_key, tool=made.tool_key)
     forge.make_key("plain", "rsa3072")
     forge.make_key("stranger", "rsa3072")
@@ -227,7 +227,7 @@ def _make(home: Path) -> None:
     forge.make_key("dsa", "dsa2048")
     forge.make_key("edwards", "ed25519")
     forge.make_key("expired", "rsa3072", expire="1d", at="20240101T000000")
-    keys.add(forge.trust_folder, forge.certificate("plain"), "manifest")
-    keys.add(forge.trust_folder, forge.certificate("upstream"), "upstream")
+    keys.add(forge.trust_directory, forge.certificate("plain"), "manifest")
+    keys.add(forge.trust_directory, forge.certificate("upstream"), "upstream")
     forge.trust_by_hand("expired")
     (home / _FINGERPRINTS).write_text(json.dumps(forge.fingerprints))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from examples.upstream.goprograms import cache_folder
+from examples.upstream.goprograms import cache_directory
 
 import fipsmanifest
 
@@ -58,19 +58,19 @@ def copied_home(name: str, make: Callable[[Path], object]) -> Path:
     Making keys takes seconds. They are kept beside the other fixtures, under the name and what decides how they look,
     and made again each month, so that none is near its end.
     """
-    kept = cache_folder() / f"gnupg-{name}-{_key()}"
-    with (cache_folder() / "gnupg.lock").open("w") as lock:
+    kept = cache_directory() / f"gnupg-{name}-{_key()}"
+    with (cache_directory() / "gnupg.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            with opened_home() as home, tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+            with opened_home() as home, tempfile.TemporaryDirectory(dir=cache_directory()) as directory:
                 make(home)
                 _end_agent(home)
-                shutil.copytree(home, Path(folder, "home"), ignore=_not_kept)
-                Path(folder, "home").rename(kept)
+                shutil.copytree(home, Path(directory, "home"), ignore=_not_kept)
+                Path(directory, "home").rename(kept)
     return Path(shutil.copytree(kept, new_home(), dirs_exist_ok=True))
 
 
-def _not_kept(folder: str, names: list[str]) -> list[str]:
+def _not_kept(directory: str, names: list[str]) -> list[str]:
     """Leave out sockets and locks."""
     return [name for name in names if name.startswith((".#", "S.")) or name.endswith(".lock")]
 

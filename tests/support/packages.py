@@ -12,7 +12,7 @@ from examples.upstream import goprograms
 TOP = Path(__file__).parents[2]
 
 #: Go's objects of the standard library, shared by all tests.
-GO_CACHE = goprograms.cache_folder() / "go-build"
+GO_CACHE = goprograms.cache_directory() / "go-build"
 
 _START = """\
 #!{python}
@@ -23,15 +23,15 @@ sys.exit(main())
 """
 
 
-def built(folder: Path) -> Path:
-    """Return ``folder`` with wheel and sdist in it, as the workflow builds them: twice, and compared."""
-    subprocess.run([TOP / "scripts/build-package", folder], check=True, capture_output=True, timeout=300)
-    return folder
+def built(directory: Path) -> Path:
+    """Return ``directory`` with wheel and sdist in it, as the workflow builds them: twice, and compared."""
+    subprocess.run([TOP / "scripts/build-package", directory], check=True, capture_output=True, timeout=300)
+    return directory
 
 
-def installed(wheel: Path, folder: Path, also: Sequence[str] = ()) -> Path:
-    """Install a wheel below ``folder``; return a directory for PATH with fipsmanifest and the programs ``also``."""
-    place, programs = folder / "packages", folder / "bin"
+def installed(wheel: Path, directory: Path, also: Sequence[str] = ()) -> Path:
+    """Install a wheel below ``directory``; return a directory for PATH with fipsmanifest and the programs ``also``."""
+    place, programs = directory / "packages", directory / "bin"
     installing = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--no-index", "--target", str(place)]
     subprocess.run([*installing, str(wheel)], check=True, capture_output=True, timeout=120)
     programs.mkdir()

@@ -184,10 +184,10 @@ def boring_c_shared() -> Path:
 def boring_in_a_c_library() -> bytes:
     """A shared library that a C compiler links from Go's archive: its self-test is public, and called by name."""
     archive = build("sha.a", main=C_MAIN, buildmode="c-archive")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         whole = ["-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive", "-lpthread"]
-        subprocess.run(["cc", "-shared", "-o", f"{folder}/out", *whole], check=True, capture_output=True)
-        return Path(folder, "out").read_bytes()
+        subprocess.run(["cc", "-shared", "-o", f"{directory}/out", *whole], check=True, capture_output=True)
+        return Path(directory, "out").read_bytes()
 
 
 def module_called_by_c(root: Path, goarch: str, cc: str | None = None) -> Path:
@@ -269,16 +269,16 @@ def c_program() -> Path:
 
 def stripped(program: Path) -> bytes:
     """Return a program's bytes after ``strip --strip-all``."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["strip", "--strip-all", "-o", f"{folder}/out", program], check=True)
-        return Path(folder, "out").read_bytes()
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(["strip", "--strip-all", "-o", f"{directory}/out", program], check=True)
+        return Path(directory, "out").read_bytes()
 
 
 def debugging_information(program: Path) -> bytes:
     """Return what ``objcopy --only-keep-debug`` keeps of a program."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["objcopy", "--only-keep-debug", program, f"{folder}/out"], check=True)
-        return Path(folder, "out").read_bytes()
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(["objcopy", "--only-keep-debug", program, f"{directory}/out"], check=True)
+        return Path(directory, "out").read_bytes()
 
 
 def with_module_in(program: Path, room: bytes, module: bytes) -> bytes:

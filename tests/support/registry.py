@@ -41,35 +41,35 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 class Registry:
     """Docker's registry: ``with Registry() as registry: registry.push(...)``; ``auth`` is None, "basic" or "token"."""
 
-    def __init__(self, folder: Path | None = None, *, auth: str | None = None) -> None:
-        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="registry-")
-        self.folder = folder or Path(self._temporary.name if self._temporary else "")
+    def __init__(self, directory: Path | None = None, *, auth: str | None = None) -> None:
+        self._temporary = None if directory else tempfile.TemporaryDirectory(prefix="registry-")
+        self.directory = directory or Path(self._temporary.name if self._temporary else "")
         self.auth = auth
         self.address = ""
         self.tokens: TokenServer | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Registry:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
         settings: dict[str, Any] = {
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": True}},
-            "storage": {"filesystem": {"rootdirectory": str(self.folder / "data")}, "delete": {"enabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(self.directory / "data")}, "delete": {"enabled": True}},
             "http": {"addr": self.address},
         }
         if self.auth == "basic":
-            (self.folder / "htpasswd").write_text(_HTPASSWD)
-            settings["auth"] = {"htpasswd": {"realm": "registry", "path": str(self.folder / "htpasswd")}}
+            (self.directory / "htpasswd").write_text(_HTPASSWD)
+            settings["auth"] = {"htpasswd": {"realm": "registry", "path": str(self.directory / "htpasswd")}}
         if self.auth == "token":
-            self.tokens = TokenServer(self.folder)
+            self.tokens = TokenServer(self.directory)
             self.tokens.start()
             settings["auth"] = {"token": self.tokens.settings}
         # Every JSON document is YAML as well.
-        (self.folder / "config.yml").write_text(json.dumps(settings))
-        with (self.folder / "log").open("wb") as log:
+        (self.directory / "config.yml").write_text(json.dumps(settings))
+        with (self.directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                ["docker-registry", "serve", str(self.folder / "config.yml")],
+                ["docker-registry", "serve", str(self.directory / "config.yml")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -120,7 +120,7 @@ class Registry:
     def put(self, layout: Path, repository: str, index: Mapping[str, Any]) -> str:
         """Keep ``index`` past the registry's checks, with every blob of ``layout``; give its reference."""
         named = put_blob(layout, json.dumps(index).encode(), OCI_INDEX)["digest"].removeprefix("sha256:")
-        tree = self.folder / "data/docker/registry/v2/repositories" / repository
+        tree = self.directory / "data/docker/registry/v2/repositories" / repository
         links = {tree / "_manifests/tags/v1/current/link": named}
         for blob in (layout / "blobs/sha256").iterdir():
             self.blob_path(blob.name).parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ class Registry:
     def blob_path(self, digest: str) -> Path:
         """Return where the registry keeps the bytes of ``digest``, to spoil them."""
         hexadecimal = digest.removeprefix("sha256:")
-        return self.folder / "data/docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
+        return self.directory / "data/docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -151,7 +151,7 @@ class Registry:
                 time.sleep(0.05)
             else:
                 return
-        raise RuntimeError("the registry did not start:\n" + (self.folder / "log").read_text(errors="replace"))
+        raise RuntimeError("the registry did not start:\n" + (self.directory / "log").read_text(errors="replace"))
 
 
 class TokenServer:
@@ -164,10 +164,10 @@ class TokenServer:
     issuer = "issuer.test"
     identity_token = "a-refresh-token"
 
-    def __init__(self, folder: Path, *, anonymous: bool = False) -> None:
+    def __init__(self, directory: Path, *, anonymous: bool = False) -> None:
         self.anonymous = anonymous
         self.asked: list[dict[str, str]] = []
-        self._key, self._certificate = folder / "token.key", folder / "token.crt"
+        self._key, self._certificate = directory / "token.key", directory / "token.crt"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=issuer", "-days", "2",
              "-keyout", str(self._key), "-out", str(self._certificate)],

@@ -31,14 +31,14 @@ class ReleaseKey:
     trust: Path
 
     @classmethod
-    def make(cls, folder: Path, name: str = "Release") -> ReleaseKey:
+    def make(cls, directory: Path, name: str = "Release") -> ReleaseKey:
         email = f"{name} <release@example.com>"
         when = ("--faked-system-time", "20260101T000000", "--passphrase", "")
         key = ("--quick-generate-key", email, "rsa3072", "sign", "never")
         home = copied_home(f"release-{name}", lambda empty: _gpg(empty, *when, *key))
         listing = _gpg(home, "--with-colons", "--list-keys").decode()
         fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr"))
-        trust = folder / f"keys-{name}"
+        trust = directory / f"keys-{name}"
         trust.mkdir()
         (trust / "release.asc").write_bytes(_gpg(home, "--armor", "--export", fingerprint))
         entry = {
@@ -61,15 +61,15 @@ class ReleaseKey:
     def detach(self, data: bytes, *, at: str = "20261120T100000") -> bytes:
         return self._sign("--detach-sign", data, at)
 
-    def revoked(self, folder: Path, successor: ReleaseKey, status: str = "revoked") -> Consumer:
+    def revoked(self, directory: Path, successor: ReleaseKey, status: str = "revoked") -> Consumer:
         """Return the consumer who trusts ``successor`` and lists this key as revoked, or in another status."""
         ours, theirs = (json.loads((key.trust / "trust.json").read_text())["keys"] for key in (self, successor))
-        folder.mkdir()
+        directory.mkdir()
         for number, key in enumerate((self, successor)):
-            (folder / f"{number}.asc").write_bytes((key.trust / "release.asc").read_bytes())
+            (directory / f"{number}.asc").write_bytes((key.trust / "release.asc").read_bytes())
         keys = [{**entry, "status": status} for entry in ours] + theirs
-        (folder / "trust.json").write_text(json.dumps({"schema": "fipsmanifest/trust/v1", "keys": keys}))
-        return Consumer.trusting(load_trust(str(folder)))
+        (directory / "trust.json").write_text(json.dumps({"schema": "fipsmanifest/trust/v1", "keys": keys}))
+        return Consumer.trusting(load_trust(str(directory)))
 
     @property
     def consumer(self) -> Consumer:
@@ -193,27 +193,28 @@ def wanted_release(
     return PublishRequest(manifests, wanted_tool(key, version, at=at))
 
 
-def save(wanted: PublishRequest, folder: Path) -> None:
+def save(wanted: PublishRequest, directory: Path) -> None:
     """Write a release into files, for a publisher in another process."""
-    folder.mkdir(parents=True)
+    directory.mkdir(parents=True)
     for manifest in wanted.manifests:
-        path = folder / f"{manifest.id.kubernetes}_{manifest.id.name}_{manifest.id.serial}"
+        path = directory / f"{manifest.id.kubernetes}_{manifest.id.name}_{manifest.id.serial}"
         path.write_bytes(manifest.signed)
     if wanted.tool:
-        (folder / "tool").write_bytes(wanted.tool.data)
-        (folder / "tool.asc").write_bytes(wanted.tool.signature)
-        (folder / "version").write_text(wanted.tool.version)
+        (directory / "tool").write_bytes(wanted.tool.data)
+        (directory / "tool.asc").write_bytes(wanted.tool.signature)
+        (directory / "version").write_text(wanted.tool.version)
 
 
-def load(folder: Path) -> PublishRequest:
+def load(directory: Path) -> PublishRequest:
     """Read what `save` wrote."""
     manifests = []
-    for path in sorted(folder.glob("v*_*_*")):
+    for path in sorted(directory.glob("v*_*_*")):
         kubernetes, name, serial = path.name.split("_")
         manifests.append(ManifestToPublish(ManifestId(kubernetes, name, int(serial)), path.read_bytes()))
-    version = (folder / "version").read_text()
+    version = (directory / "version").read_text()
     return PublishRequest(
-        tuple(manifests), ToolToPublish(version, (folder / "tool").read_bytes(), (folder / "tool.asc").read_bytes())
+        tuple(manifests),
+        ToolToPublish(version, (directory / "tool").read_bytes(), (directory / "tool.asc").read_bytes()),
     )
 
 

@@ -41,8 +41,8 @@ def file_entry(root: Path, path: str, **changes: Any) -> dict[str, Any]:
 
 def make(root: Path) -> dict[str, Any]:
     """Fill ``root`` as a node's packages do, and return its manifest."""
-    for folder in ("usr/bin", "usr/local/bin", "etc/kubernetes"):
-        (root / folder).mkdir(parents=True)
+    for directory in ("usr/bin", "usr/local/bin", "etc/kubernetes"):
+        (root / directory).mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")
     for name in ("kubelet", "kubeadm"):
         shutil.copyfile(PROGRAMS[name], root / "usr/bin" / name)

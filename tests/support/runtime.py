@@ -115,23 +115,23 @@ class Archive:
         return {"reference": REFERENCE, "component": "etcd", "index": index.digest, "platforms": [platform]}
 
 
-def archive(folder: Path, version: str, reference: str | None = None, path: str = PROGRAM) -> Archive:
+def archive(directory: Path, version: str, reference: str | None = None, path: str = PROGRAM) -> Archive:
     """Make the image of etcd's ``version``, the same one for the same version; under another's name, where given."""
     reference, program = reference or f"docker.io/mesosphere/etcd:{version}_fips.0", etcd(version)
-    made = images.make(reference, {os.uname().machine: {path: program}}, "oci-index", folder / "blobs")
+    made = images.make(reference, {os.uname().machine: {path: program}}, "oci-index", directory / "blobs")
     index = made.documents[-1]
     annotations = {"io.containerd.image.name": reference}
     entry = {"mediaType": index.media_type, "digest": index.digest, "size": len(index.body), "annotations": annotations}
-    layout = folder / version
+    layout = directory / version
     store = layout / "blobs/sha256"
     store.mkdir(parents=True)
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     for digest in made.blobs:
-        shutil.copyfile(images.blob_path(folder / "blobs", digest), store / digest.removeprefix("sha256:"))
+        shutil.copyfile(images.blob_path(directory / "blobs", digest), store / digest.removeprefix("sha256:"))
     for document in made.documents:
         (store / document.digest.removeprefix("sha256:")).write_bytes(document.body)
-    packed = folder / f"{version}.tar"
+    packed = directory / f"{version}.tar"
     with tarfile.open(packed, "w") as tar:
         tar.add(layout, ".")
     return Archive(made, packed, layout, program)
@@ -196,8 +196,8 @@ class Containerd:
 
     def snapshots(self, path: str = PROGRAM) -> list[Path]:
         """Return the copies of a file in unpacked layers, lowest number first."""
-        folders = sorted((self.root / SNAPSHOTS).iterdir(), key=lambda folder: int(folder.name))
-        return [place for folder in folders if (place := folder / "fs" / path.lstrip("/")).exists()]
+        directories = sorted((self.root / SNAPSHOTS).iterdir(), key=lambda directory: int(directory.name))
+        return [place for directory in directories if (place := directory / "fs" / path.lstrip("/")).exists()]
 
     def kill(self) -> None:
         """End containerd as by the OOM killer; what it started goes on."""

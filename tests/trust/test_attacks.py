@@ -104,13 +104,13 @@ json.dump(codes, sys.stdout)
 @pytest.fixture(scope="module")
 def written(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Every case in files, and where they are, as JSON."""
-    folder = tmp_path_factory.mktemp("cases")
+    directory = tmp_path_factory.mktemp("cases")
     listed = []
     for number, case in enumerate(CASES):
-        path = folder / str(number)
+        path = directory / str(number)
         path.write_bytes(case.make(forge))
         options = case.arguments(forge)
-        keys = case.pinned(forge).write(folder / f"{number}.keys") if case.pinned else forge.trust_folder
+        keys = case.pinned(forge).write(directory / f"{number}.keys") if case.pinned else forge.trust_directory
         listed.append(
             {
                 "name": case.name,
@@ -129,7 +129,7 @@ def written(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_python_ends_every_case_alike_with_gpgv_and_gpg(
     python: str, program: str, forge: Forge, written: str, tmp_path: Path
 ) -> None:
-    build_tool(forge.trust_folder, tmp_path / "tool")
+    build_tool(forge.trust_directory, tmp_path / "tool")
     command = [python, "-I", "-S", "-B", "-c", _EVERY_CASE, str(tmp_path / "tool"), program]
 
     done = subprocess.run(command, input=written, capture_output=True, text=True, check=False, timeout=120)

@@ -200,24 +200,24 @@ class TestLeftBehind:
     GONE = 4194305  # one more than the highest number that a process may have (proc(5), pid_max)
 
     def left(self, parent: Path, pid: int = GONE, age: float = 3600, mode: int = 0o700) -> Path:
-        folder = parent / f"fipsmanifest-{pid}-{'a' * 16}"
-        folder.mkdir()
-        (folder / "keyring").write_bytes(b"")
-        folder.chmod(mode)
+        directory = parent / f"fipsmanifest-{pid}-{'a' * 16}"
+        directory.mkdir()
+        (directory / "keyring").write_bytes(b"")
+        directory.chmod(mode)
         then = time.time() - age
-        os.utime(folder, (then, then))
-        return folder
+        os.utime(directory, (then, then))
+        return directory
 
     def sweep(self, parent: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TMPDIR", str(parent))
         verify_cleartext(forge.clearsign(payload()), forge.trust())
 
     def test_it_is_removed(self, tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
-        folder = self.left(tmp_path)
+        directory = self.left(tmp_path)
 
         self.sweep(tmp_path, forge, monkeypatch)
 
-        assert not folder.exists()
+        assert not directory.exists()
 
     @pytest.mark.parametrize(
         "why",
@@ -231,31 +231,31 @@ class TestLeftBehind:
     def test_what_may_be_anothers_stays(
         self, why: str, tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        folder = self.left(
+        directory = self.left(
             tmp_path,
             os.getppid() if why == "running" else self.GONE,
             30 if why == "young" else 3600,
             0o755 if why == "open to others" else 0o700,
         )
         if why == "another name":
-            folder = folder.rename(tmp_path / "fipsmanifest-backup")
+            directory = directory.rename(tmp_path / "fipsmanifest-backup")
         elif why == "a link":
-            target = folder.rename(tmp_path / "target")
-            folder.symlink_to(target)
+            target = directory.rename(tmp_path / "target")
+            directory.symlink_to(target)
         elif why == "another's":
-            os.chown(folder, 65534, 65534)
+            os.chown(directory, 65534, 65534)
         elif why == "in a folder of everybody":
             tmp_path.chmod(0o777)
 
         self.sweep(tmp_path, forge, monkeypatch)
 
-        assert (folder / "keyring").exists()
+        assert (directory / "keyring").exists()
 
 
 # A signal that one thread blocks is another's, and its handler runs in the first all the same.
 @pytest.mark.parametrize("threads", [0, 1], ids=["alone", "beside another thread"])
 @pytest.mark.parametrize("step", ["mkdir", "listdir", "unlink", "rmdir"])
-def test_a_signal_while_the_folder_is_made_or_removed_leaves_nothing(
+def test_a_signal_while_the_directory_is_made_or_removed_leaves_nothing(
     step: str, threads: int, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(number: int, _: object) -> None:

@@ -189,7 +189,7 @@ class TestCertificates:
         assert trust.keyring() == forge.certificate("plain")
         assert refusal(forge, trust, "stranger")
 
-    def test_a_secret_key_in_the_trust_folder_is_refused(self, forge: Forge) -> None:
+    def test_a_secret_key_in_the_trust_directory_is_refused(self, forge: Forge) -> None:
         secret = forge.gpg("--export-secret-keys", forge.fingerprints["plain"])
 
         with pytest.raises(NotTrusted, match="secret key"):
@@ -344,21 +344,21 @@ class TestTrustFile:
     def test_what_two_readers_could_read_differently_is_refused_by_all_who_read_it(
         self, text: str, changed: str, reason: str, forge: Forge, tmp_path: Path
     ) -> None:
-        folder = Pinned([forge.certificate("plain")], [entry(forge.fingerprints["plain"])]).write(tmp_path / "keys")
-        document = (folder / "trust.json").read_text().replace(text, changed)
-        (folder / "trust.json").write_text(document)
+        directory = Pinned([forge.certificate("plain")], [entry(forge.fingerprints["plain"])]).write(tmp_path / "keys")
+        document = (directory / "trust.json").read_text().replace(text, changed)
+        (directory / "trust.json").write_text(document)
 
         for read in (
-            lambda: load_trust(str(folder)),
-            lambda: listing.list_keys(folder),
-            lambda: keys.revoke(folder, forge.fingerprints["plain"], "stolen"),
-            lambda: keys.add(folder, forge.certificate("stranger"), "manifest"),
-            lambda: build_tool(folder),
+            lambda: load_trust(str(directory)),
+            lambda: listing.list_keys(directory),
+            lambda: keys.revoke(directory, forge.fingerprints["plain"], "stolen"),
+            lambda: keys.add(directory, forge.certificate("stranger"), "manifest"),
+            lambda: build_tool(directory),
         ):
             with pytest.raises(NotTrusted, match=re.escape(reason)) as caught:
                 read()
             assert "restore one that `fipsmanifest keys` wrote" in caught.value.advice
-        assert (folder / "trust.json").read_text() == document
+        assert (directory / "trust.json").read_text() == document
 
     # As 0.1.0 wrote them at first: `keys add`, the node tool, and by hand with the least that is needed.
     @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ class TestTrustFile:
             parse_trust(f'{{{names}, "k119999": 1}}'.encode(), [], "the test")
         assert time.process_time() - began < 5
 
-    def test_a_fifo_in_the_trust_folders_place_is_not_waited_for(self, tmp_path: Path) -> None:
+    def test_a_fifo_in_the_trust_directories_place_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "trust.json")
         with pytest.raises(UsageError, match=r"trust\.json is not a regular file"):
             load_trust(str(tmp_path))
@@ -414,12 +414,12 @@ class TestTrustFile:
         with pytest.raises(NotTrusted, match="no certificate there has it"):
             trusting([forge.certificate("stranger")], entry(forge.fingerprints["plain"]))
 
-    def test_a_folder_without_a_trust_file_trusts_no_key_and_names_the_way_out(self, tmp_path: Path) -> None:
+    def test_a_directory_without_a_trust_file_trusts_no_key_and_names_the_way_out(self, tmp_path: Path) -> None:
         with pytest.raises(NotTrusted, match="No key is trusted") as caught:
             load_trust(str(tmp_path))
 
         assert "fipsmanifest keys init" in caught.value.advice
 
-    def test_a_folder_that_is_not_there_is_a_usage_error(self, tmp_path: Path) -> None:
+    def test_a_directory_that_is_not_there_is_a_usage_error(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_trust(str(tmp_path / "nowhere"))

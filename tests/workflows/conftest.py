@@ -35,7 +35,7 @@ class Upstream:
 class Site:
     """A release engineer's machine: directories of its own, and the keys of the run."""
 
-    folder: Path
+    directory: Path
     keys: Path
     gnupghome: Path
     upstream: Upstream
@@ -43,7 +43,7 @@ class Site:
 
     @property
     def bucket(self) -> Path:
-        return self.folder / "bucket"
+        return self.directory / "bucket"
 
     def command(self, *arguments: str | Path) -> list[str]:
         return [str(command.PROGRAM), *map(str, arguments)]
@@ -51,26 +51,26 @@ class Site:
     def variables(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
+            "HOME": str(self.directory),
             "GNUPGHOME": str(self.gnupghome),
-            "XDG_STATE_HOME": str(self.folder / "state"),
-            "XDG_CACHE_HOME": str(self.folder / "xdg-cache"),
+            "XDG_STATE_HOME": str(self.directory / "state"),
+            "XDG_CACHE_HOME": str(self.directory / "xdg-cache"),
             "FIPSMANIFEST_KEYS": str(self.keys),
             "FIPSMANIFEST_DEFINITIONS": str(DEFINITIONS),
-            "FIPSMANIFEST_WORK": str(self.folder / "work"),
-            "FIPSMANIFEST_CACHE": str(self.folder / "cache"),
+            "FIPSMANIFEST_WORK": str(self.directory / "work"),
+            "FIPSMANIFEST_CACHE": str(self.directory / "cache"),
             **self.environment,
         }
 
     def run(self, *arguments: str | Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        return command.run(*arguments, env=self.variables(), cwd=self.folder, code=code)
+        return command.run(*arguments, env=self.variables(), cwd=self.directory, code=code)
 
     def start(self, *arguments: str | Path, code: int, **more: object) -> subprocess.CompletedProcess[str]:
         """Run it in an interpreter of its own, for what an interpreter reads or inherits when it starts."""
         ended = subprocess.run(
             self.command(*arguments),
             env=self.variables(),
-            cwd=self.folder,
+            cwd=self.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -88,7 +88,7 @@ class Site:
 
     def words(self, *arguments: str | Path, version: str = "v1.21.3") -> list[str | Path]:
         """Return the words of a release with the upstream's mirrors and a lock of this site's own."""
-        lock: list[str | Path] = ["--lock", self.folder / "lock.json", "--first-lock"]
+        lock: list[str | Path] = ["--lock", self.directory / "lock.json", "--first-lock"]
         return ["release", version, *self.upstream.mirrors, *lock, *arguments]
 
 
@@ -100,27 +100,27 @@ def gnupghome() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def upstream(gnupghome: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    folder = tmp_path_factory.mktemp("upstream")
-    world = World.make(sorted(DEFINITIONS.glob("v*/*.toml")), folder, gnupghome)
+    directory = tmp_path_factory.mktemp("upstream")
+    world = World.make(sorted(DEFINITIONS.glob("v*/*.toml")), directory, gnupghome)
     with world.serve() as served:
         yield Upstream(world, served)
 
 
 @pytest.fixture(scope="session")
 def keys(gnupghome: Path, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trust") / "keys"
-    variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(folder.parent)}
+    directory = tmp_path_factory.mktemp("trust") / "keys"
+    variables = {"PATH": os.environ["PATH"], "GNUPGHOME": str(gnupghome), "HOME": str(directory.parent)}
     for words in (
         ["init", "--user-id", "Test release <release@example.com>", "--no-passphrase"],
         ["add", str(upstream.world.upstream_certificate), "--role", "upstream"],
     ):
-        command.run("keys", *words, "--keys", folder, env=variables, code=0)
-    return folder
+        command.run("keys", *words, "--keys", directory, env=variables, code=0)
+    return directory
 
 
 @pytest.fixture(scope="session")
 def site_in(keys: Path, gnupghome: Path, upstream: Upstream) -> Callable[[Path], Site]:
-    return lambda folder: Site(folder, keys, gnupghome, upstream)
+    return lambda directory: Site(directory, keys, gnupghome, upstream)
 
 
 @pytest.fixture

@@ -34,12 +34,12 @@ def test_an_unknown_el_names_the_known_ones(site: Site) -> None:
 
 
 def test_a_definition_with_a_mistake_is_named_with_its_line(site: Site) -> None:
-    folder = site.folder / "releases" / "v1.21.3"
-    folder.mkdir(parents=True)
+    directory = site.directory / "releases" / "v1.21.3"
+    directory.mkdir(parents=True)
     text = (DEFINITIONS / "v1.21.3/rhel8.toml").read_text().replace("kubelet-1.21.3-0", "kubelet-1.21.6-0")
-    (folder / "rhel8.toml").write_text(text)
-    told = site.release("--definitions", folder.parent, code=2).stderr
-    assert f"{folder}/rhel8.toml:" in told
+    (directory / "rhel8.toml").write_text(text)
+    told = site.release("--definitions", directory.parent, code=2).stderr
+    assert f"{directory}/rhel8.toml:" in told
     assert "kubelet-1.21.6-0 is not of version 1.21.3" in told
 
 
@@ -48,12 +48,12 @@ def test_without_a_lock_a_release_stops_before_it_fetches(site: Site) -> None:
     told = site.run("release", "v1.21.3", *site.upstream.mirrors, "--lock", "none.json", code=5).stderr
     assert "--first-lock" in told
     assert len(site.upstream.served.requests) == requests
-    assert not (site.folder / "none.json").exists()
+    assert not (site.directory / "none.json").exists()
 
 
 def test_what_differs_from_the_lock_is_refused_with_both_digests(site: Site) -> None:
     site.release("--el", "8")
-    path = site.folder / "lock.json"
+    path = site.directory / "lock.json"
     lock = json.loads(path.read_text())
     pins = lock["definitions"]["v1.21.3/rhel8"]["artifacts"]
     pin = next(entry for entry in pins if entry["name"].startswith("kubelet-"))
@@ -79,15 +79,15 @@ def test_an_upstream_that_does_not_answer_is_incomplete(site: Site) -> None:
         lock = ["--lock", "lock.json", "--first-lock"]
         told = site.run("release", "v1.21.3", "--el", "8", *mirrors, "--mirror", mirror, *lock, code=4).stderr
     assert "127.0.0.1" in told
-    assert not (site.folder / "lock.json").exists()
+    assert not (site.directory / "lock.json").exists()
 
 
 def test_a_package_that_upstream_lacks_is_named(site: Site, upstream: Upstream) -> None:
-    folder = site.folder / "releases" / "v1.21.3"
-    folder.mkdir(parents=True)
+    directory = site.directory / "releases" / "v1.21.3"
+    directory.mkdir(parents=True)
     text = (DEFINITIONS / "v1.21.3/rhel8.toml").read_text().replace("cri-tools-1.20.0-0", "cri-tools-1.20.9-0")
-    (folder / "rhel8.toml").write_text(text)
-    told = site.release("--definitions", folder.parent, code=None)
+    (directory / "rhel8.toml").write_text(text)
+    told = site.release("--definitions", directory.parent, code=None)
     assert told.returncode in (4, 5)
     assert "cri-tools-1.20.9-0" in told.stderr
 
@@ -111,7 +111,7 @@ def test_before_any_key_exists_keys_init_is_named(site: Site, tmp_path: Path) ->
 def test_a_signing_key_that_is_not_here_is_named(site: Site, tmp_path: Path) -> None:
     elsewhere = Path(tempfile.mkdtemp(prefix="fm"))
     try:
-        other = Site(site.folder, site.keys, elsewhere, site.upstream)
+        other = Site(site.directory, site.keys, elsewhere, site.upstream)
         told = other.release("--el", "8", "--to", site.bucket, code=4).stderr
         assert "secret key" in told
     finally:
@@ -134,7 +134,7 @@ def test_a_key_past_its_validity_signs_nothing(site: Site, tmp_path: Path) -> No
 def test_without_gpg_the_missing_program_is_named(site: Site, tmp_path: Path) -> None:
     bare = tmp_path / "bin"
     bare.mkdir()
-    other = Site(site.folder, site.keys, site.gnupghome, site.upstream, {"PATH": str(bare)})
+    other = Site(site.directory, site.keys, site.gnupghome, site.upstream, {"PATH": str(bare)})
     told = other.release("--el", "8", "--to", site.bucket, code=4).stderr
     assert "gpg" in told
     assert not (site.bucket / "tool").exists()
@@ -145,7 +145,7 @@ def test_an_s3_bucket_without_credentials_is_incomplete(site: Site) -> None:
         silent.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         environment = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
-        other = Site(site.folder, site.keys, site.gnupghome, site.upstream, environment)
+        other = Site(site.directory, site.keys, site.gnupghome, site.upstream, environment)
         told = other.release("--el", "8", "--to", "s3://kubernetes-fips", "--endpoint-url", endpoint, code=4).stderr
     assert "credentials" in told
 
@@ -178,20 +178,20 @@ def test_a_disk_that_is_full_is_incomplete_and_leaves_nothing_half_written(site:
 @pytest.fixture(scope="module")
 def impostor(gnupghome: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """An upstream whose kubelet is a plain build: name, version, release and signature as they must be."""
-    folder = tmp_path_factory.mktemp("impostor")
-    world = World.make([DEFINITIONS / "v1.21.3/rhel8.toml"], folder, gnupghome, builds={"kubelet": PLAIN})
+    directory = tmp_path_factory.mktemp("impostor")
+    world = World.make([DEFINITIONS / "v1.21.3/rhel8.toml"], directory, gnupghome, builds={"kubelet": PLAIN})
     with world.serve() as served:
         yield Upstream(world, served)
 
 
 def test_a_plain_kubelet_under_the_fips_name_is_refused(site: Site, impostor: Upstream) -> None:
-    fooled = Site(site.folder, site.keys, site.gnupghome, impostor)
+    fooled = Site(site.directory, site.keys, site.gnupghome, impostor)
     told = fooled.release("--el", "8", "--to", site.bucket, code=5).stderr
     program = "kubelet (x86_64): /usr/bin/kubelet of kubelet-1.21.3-0.x86_64"
     assert f"{program} is 'plain' (plain-crypto), but 'proven' is required" in told
     assert "FIPS build" in told
     assert not site.bucket.exists()
-    assert not list((site.folder / "work").rglob("*.asc"))
+    assert not list((site.directory / "work").rglob("*.asc"))
 
 
 def test_no_path_of_the_command_line_ends_in_a_traceback(site: Site) -> None:
@@ -237,31 +237,31 @@ def test_help_is_there_for_every_verb() -> None:
         assert f"\n  {verb} " in listed
 
 
-def test_a_work_folder_that_cannot_be_written_is_incomplete(site: Site, tmp_path: Path) -> None:
+def test_a_work_directory_that_cannot_be_written_is_incomplete(site: Site, tmp_path: Path) -> None:
     blocked = tmp_path / "a-file"
     blocked.write_text("in the way")
     assert "--work" in site.release("--el", "8", "--work", blocked / "work", code=4).stderr
 
 
-def test_a_gate_opens_what_is_packed_in_a_folder(site: Site, tmp_path: Path) -> None:
-    folder = tmp_path / "dist"
-    folder.mkdir()
+def test_a_gate_opens_what_is_packed_in_a_directory(site: Site, tmp_path: Path) -> None:
+    directory = tmp_path / "dist"
+    directory.mkdir()
     (definition,) = [d for d in site.upstream.world.definitions if (d.kubernetes, d.name) == ("v1.21.3", "rhel8")]
     for package in site.upstream.world.packages(definition):
         if package.name.startswith(("kubelet", "cri-tools")):
-            shutil.copy(package, folder)
-    listed = json.loads(site.run("inspect", folder, "--json").stdout)["files"]
+            shutil.copy(package, directory)
+    listed = json.loads(site.run("inspect", directory, "--json").stdout)["files"]
     verdicts = {entry["path"]: entry["crypto"]["verdict"] for entry in listed if "crypto" in entry}
     assert verdicts == {"/usr/bin/kubelet": "proven", "/usr/bin/crictl": "plain"}
-    assert "/usr/bin/crictl" in site.run("inspect", "--require", "proven", folder, code=5).stderr
-    for package in folder.glob("cri-tools*.rpm"):
-        subprocess.run(["tar", "-cf", folder / "nested.tar", "-C", folder, package.name], check=True)
+    assert "/usr/bin/crictl" in site.run("inspect", "--require", "proven", directory, code=5).stderr
+    for package in directory.glob("cri-tools*.rpm"):
+        subprocess.run(["tar", "-cf", directory / "nested.tar", "-C", directory, package.name], check=True)
         package.unlink()
-    told = site.run("inspect", "--require", "proven", folder, code=5).stderr
-    assert f"/usr/bin/crictl in {folder}/nested.tar: /cri-tools" in told
+    told = site.run("inspect", "--require", "proven", directory, code=5).stderr
+    assert f"/usr/bin/crictl in {directory}/nested.tar: /cri-tools" in told
 
 
-def test_a_folder_without_definitions_is_no_clean_lint(site: Site, tmp_path: Path) -> None:
+def test_a_directory_without_definitions_is_no_clean_lint(site: Site, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no definition" in site.run("definitions", "lint", "--definitions", tmp_path / "empty", code=2).stderr
 

@@ -25,17 +25,17 @@ def test_a_bundle_verifies_by_its_own_instructions(released: Site, tmp_path: Pat
     words: list[str | Path] = ["--from", released.bucket] if source == "bucket" else []
     released.run("bundle", "export", "v1.21.3", "--el", "8", *words, "--output", target)
     subprocess.run(["tar", "-xf", target], cwd=tmp_path, check=True)
-    folder = tmp_path / "fips-v1.21.3-rhel8"
-    instructions = (folder / "README.txt").read_text()
+    directory = tmp_path / "fips-v1.21.3-rhel8"
+    instructions = (directory / "README.txt").read_text()
     commands = [line.strip() for line in instructions.splitlines() if line.startswith("    ")]
     verifying = [line for line in commands if line.startswith(("gpg", "sha256sum"))]
     assert len(verifying) == 4
     for command in verifying:
         ended = subprocess.run(
-            ["sh", "-c", command], cwd=folder, env=released.variables(), capture_output=True, check=False
+            ["sh", "-c", command], cwd=directory, env=released.variables(), capture_output=True, check=False
         )
         assert ended.returncode == 0, (command, ended.stderr)
-    tool = subprocess.run([folder / "dkp-fips-tool", "--version"], capture_output=True, text=True, check=True)
+    tool = subprocess.run([directory / "dkp-fips-tool", "--version"], capture_output=True, text=True, check=True)
     assert "0.1.0" in tool.stdout
 
 
@@ -55,7 +55,7 @@ def test_the_same_bundle_has_the_same_bytes_and_it_is_said_which_serial_they_are
 def test_the_manifest_is_valid_by_the_published_schema(released: Site, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(released.run("schema").stdout)
-    manifest = released.folder / "work/v1.21.3/rhel8/manifest-rhel8.json"
+    manifest = released.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
     told = subprocess.run(
         ["check-jsonschema", "--schemafile", schema, manifest],
         env=released.variables() | {"PATH": f"{Path(released.command()[0]).parent}:{released.variables()['PATH']}"},
@@ -80,13 +80,13 @@ def test_the_override_file_names_what_the_manifest_was_cut_from(released: Site) 
 
 
 def test_a_manifest_does_not_differ_from_its_signed_form(released: Site) -> None:
-    plain = released.folder / "work/v1.21.3/rhel8/manifest-rhel8.json"
-    signed = released.folder / "work/v1.21.3/rhel8/manifest-rhel8.json.asc"
+    plain = released.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
+    signed = released.directory / "work/v1.21.3/rhel8/manifest-rhel8.json.asc"
     assert released.run("diff", plain, signed).stdout == "No differences.\n"
 
 
 def test_a_difference_is_told_by_component(released: Site, tmp_path: Path) -> None:
-    plain = released.folder / "work/v1.21.3/rhel8/manifest-rhel8.json"
+    plain = released.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
     document = json.loads(plain.read_text())
     kubelet = next(entry for entry in document["files"] if entry["path"] == "/usr/bin/kubelet")
     before, kubelet["sha256"] = kubelet["sha256"], "f" * 64

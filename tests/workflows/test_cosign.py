@@ -28,8 +28,8 @@ BUNDLES = [
 @pytest.fixture
 def engineer(site: Site) -> Site:
     """A release engineer with a key for cosign, and a trust directory that has its public half."""
-    keys = shutil.copytree(site.keys, site.folder / "keys")
-    cosign.create(site.folder / "cosign.key", keys, Passphrase(real.PASSWORD))
+    keys = shutil.copytree(site.keys, site.directory / "keys")
+    cosign.create(site.directory / "cosign.key", keys, Passphrase(real.PASSWORD))
     return replace(site, keys=keys, environment={"COSIGN_PASSWORD": real.PASSWORD})
 
 
@@ -47,7 +47,7 @@ def test_a_release_is_published_with_bundles_and_a_second_run_changes_nothing(en
     for name in BUNDLES:
         bundle = engineer.bucket / name
         assert real.verifies(bundle, bundle.with_name(bundle.name.removesuffix(".sigstore.json")), public)
-    kept = engineer.folder / made["manifests"][0]["sigstore"]
+    kept = engineer.directory / made["manifests"][0]["sigstore"]
     assert kept.read_bytes() == (engineer.bucket / BUNDLES[2]).read_bytes()
     assert json.loads(engineer.release(*words).stdout)["written"] == []
     engineer.run("audit", engineer.bucket)
@@ -58,8 +58,8 @@ def test_a_release_is_published_with_bundles_and_a_second_run_changes_nothing(en
     for source in sources:
         carried = json.loads(engineer.run("bundle", "export", "v1.21.3", "--el", "8", *source, "--json").stdout)
         assert carried["sigstore"] == ["manifest-rhel8.json.asc.sigstore.json", "dkp-fips-tool.sigstore.json"]
-        subprocess.run(["tar", "-xf", carried["path"]], cwd=engineer.folder, check=True)
-        place = engineer.folder / "fips-v1.21.3-rhel8"
+        subprocess.run(["tar", "-xf", carried["path"]], cwd=engineer.directory, check=True)
+        place = engineer.directory / "fips-v1.21.3-rhel8"
         for name in carried["sigstore"]:
             signed = place / name.removesuffix(".sigstore.json")
             engineer.run("verify", signed, "--cosign-key", public)
@@ -79,7 +79,7 @@ def test_the_stages_hand_bundles_on_and_refuse_one_that_does_not_belong(engineer
     listed = json.loads(engineer.run("sign", "v1.21.3", "--el", "8", "--cosign-key", "cosign.key", "--json").stdout)[
         "files"
     ]
-    paths = {file["of"]: engineer.folder / file["path"] for file in listed}
+    paths = {file["of"]: engineer.directory / file["path"] for file in listed}
     assert list(paths) == [
         "v1.21.3/rhel8", "v1.21.3/rhel8 for cosign", "tool 0.1.0", "tool 0.1.0 for cosign",
     ]  # fmt: skip
@@ -100,7 +100,7 @@ def test_the_stages_hand_bundles_on_and_refuse_one_that_does_not_belong(engineer
 
 
 def test_a_key_that_cannot_sign_stops_the_release_before_anything_is_fetched(engineer: Site) -> None:
-    other = engineer.folder / "other"
+    other = engineer.directory / "other"
     other.mkdir()
     cosign.create(other / "cosign.key", other / "keys-of-another", None)
 
@@ -114,5 +114,5 @@ def test_a_key_that_cannot_sign_stops_the_release_before_anything_is_fetched(eng
         site = replace(engineer, environment=environment)
         ended = site.release("--el", "8", "--cosign-key", key, code=code)
         assert said in ended.stderr
-    assert not (engineer.folder / "work" / "v1.21.3").exists()
+    assert not (engineer.directory / "work" / "v1.21.3").exists()
     assert "no effect" in engineer.release("--dry-run", "--cosign-key", "cosign.key", code=2).stderr

@@ -41,12 +41,12 @@ class Generated:
 def released(site_in: Callable[[Path], Site], tmp_path_factory: pytest.TempPathFactory) -> Generated:
     machine = site_in(tmp_path_factory.mktemp("generated"))
     machine.release("--el", "8")
-    folder = machine.folder / "work/v1.21.3/rhel8"
+    directory = machine.directory / "work/v1.21.3/rhel8"
     return Generated(
-        stages.Site(Workspace(machine.folder / "work"), machine.keys),
-        machine.folder / "lock.json",
-        folder / "manifest-rhel8.json",
-        folder / "artifacts.json",
+        stages.Site(Workspace(machine.directory / "work"), machine.keys),
+        machine.directory / "lock.json",
+        directory / "manifest-rhel8.json",
+        directory / "artifacts.json",
     )
 
 

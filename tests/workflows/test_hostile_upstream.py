@@ -114,12 +114,12 @@ def test_nothing_is_published_of_what_an_upstream_changes(
 ) -> None:
     pattern, change, code = STEPS[step]
     mirrors, proxies = between(pattern, change)
-    lock = ["--lock", str(site.folder / "lock.json"), "--first-lock"]
+    lock = ["--lock", str(site.directory / "lock.json"), "--first-lock"]
     ended = site.run("release", "v1.21.3", "--el", "8", *mirrors, *lock, "--to", site.bucket, code=None)
     assert ended.returncode == code, ended.stderr
     assert sum(proxy.changed for proxy in proxies) > 0
     assert "error: " in ended.stderr
     # Neither a signature, nor a lock that would pin what was served, nor anything in the bucket.
-    assert not list(site.folder.rglob("*.asc"))
-    assert not (site.folder / "lock.json").exists()
+    assert not list(site.directory.rglob("*.asc"))
+    assert not (site.directory / "lock.json").exists()
     assert not [path for path in site.bucket.rglob("*") if path.is_file()]

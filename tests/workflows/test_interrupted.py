@@ -27,8 +27,8 @@ def published(bucket: Path) -> dict[str, str]:
 
 
 def payloads(site: Site) -> dict[str, str]:
-    folder = site.folder / "work" / "v1.21.3"
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("manifest-*.json")}
+    directory = site.directory / "work" / "v1.21.3"
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.rglob("manifest-*.json")}
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,13 @@ def test_a_release_that_is_stopped_goes_on_where_it_was(
     process = subprocess.Popen(
         site.command(*site.words("--to", site.bucket)),
         env=site.variables(),
-        cwd=site.folder,
+        cwd=site.directory,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     pattern = MOMENTS[moment]
     deadline = time.monotonic() + 120
-    while process.poll() is None and not list(site.folder.glob(pattern)):
+    while process.poll() is None and not list(site.directory.glob(pattern)):
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(how)

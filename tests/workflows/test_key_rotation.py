@@ -13,8 +13,8 @@ from .conftest import DEFINITIONS, Site
 
 
 def test_after_a_rotation_the_new_tool_is_published_and_the_old_one_stays(site: Site) -> None:
-    shutil.copytree(site.keys, site.folder / "keys")
-    site = replace(site, keys=site.folder / "keys")
+    shutil.copytree(site.keys, site.directory / "keys")
+    site = replace(site, keys=site.directory / "keys")
     site.release("--to", site.bucket, "--el", "8")
     old = (site.bucket / f"tool/{__version__}/dkp-fips-tool").read_bytes()
 
@@ -50,8 +50,8 @@ def test_after_a_rotation_the_new_tool_is_published_and_the_old_one_stays(site: 
 # Story: the old key leaked. Nothing that it signed is trusted any more, including what is in the bucket; so the release
 # is cut again from its upstream, under a new serial, with a new key.
 def test_after_a_leak_a_release_with_a_new_serial_replaces_what_the_revoked_key_signed(site: Site) -> None:
-    shutil.copytree(site.keys, site.folder / "keys")
-    site = replace(site, keys=site.folder / "keys")
+    shutil.copytree(site.keys, site.directory / "keys")
+    site = replace(site, keys=site.directory / "keys")
     site.release("--to", site.bucket, "--el", "8")
     manifest = site.bucket / "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
     leaked = manifest.read_bytes()
@@ -64,8 +64,8 @@ def test_after_a_leak_a_release_with_a_new_serial_replaces_what_the_revoked_key_
     assert "revoked (leaked)" in refused
     assert new in refused
 
-    shutil.copytree(DEFINITIONS / "v1.21.3", site.folder / "releases/v1.21.3")
-    path = site.folder / "releases/v1.21.3/rhel8.toml"
+    shutil.copytree(DEFINITIONS / "v1.21.3", site.directory / "releases/v1.21.3")
+    path = site.directory / "releases/v1.21.3/rhel8.toml"
     path.write_text(path.read_text().replace("serial = 1", 'serial = 2\nreason = "the release key leaked"'))
     made = json.loads(site.release("--to", site.bucket, "--el", "8", "--definitions", path.parents[1], "--json").stdout)
 

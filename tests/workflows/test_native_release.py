@@ -36,13 +36,13 @@ MANIFEST = "tool/manifests/v1.34.2/manifest-rhel9.json.asc"
 @contextmanager
 def upstream_of(definition: Path, site: Site, builds: Mapping[str, Build] | None = None) -> Iterator[Site]:
     """Serve the upstream of a definition, and yield the site that releases it."""
-    world = World.make([definition], site.folder / "upstream", site.gnupghome, builds=builds)
+    world = World.make([definition], site.directory / "upstream", site.gnupghome, builds=builds)
     with world.serve() as served:
         definitions = {"FIPSMANIFEST_DEFINITIONS": str(definition.parents[1])}
         yield replace(site, upstream=Upstream(world, served), environment=definitions)
 
 
-def small(folder: Path, *packages: str, modules: str = '["go-native"]') -> Path:
+def small(directory: Path, *packages: str, modules: str = '["go-native"]') -> Path:
     """Write the example's definition with some of its packages alone, each a component that must be proven."""
     text = EXAMPLE.read_text().replace('modules = ["go-native"]', f"modules = {modules}")
     head = text[: text.index("[[sources]]")]
@@ -52,7 +52,7 @@ def small(folder: Path, *packages: str, modules: str = '["go-native"]') -> Path:
         f'[[components]]\nname = "{name}"\nrequirement = "proven"\npackages = ["{name}"]\n' for name in names
     )
     node = f"[node.roles]\nworker = {json.dumps(names)}\ncontrol-plane = {json.dumps(names)}\n"
-    path = folder / "releases/v1.34.2/rhel9.toml"
+    path = directory / "releases/v1.34.2/rhel9.toml"
     path.parent.mkdir(parents=True)
     path.write_text(f"{head}[[sources]]\n{source}packages = {json.dumps(packages)}\n{components}{node}")
     return path
@@ -92,7 +92,7 @@ class TestTheExample:
         manifest = released.bucket / MANIFEST
         words = ("--kubernetes", "v1.34.2", "--el", "9", "--json")
         assert json.loads(released.run("verify", manifest, *words).stdout)["valid"] is True
-        document = json.loads((released.folder / "work/v1.34.2/rhel9/manifest-rhel9.json").read_text())
+        document = json.loads((released.directory / "work/v1.34.2/rhel9/manifest-rhel9.json").read_text())
         verdicts = {item["name"]: item["verdict"] for item in document["components"] if item["requirement"] == "proven"}
         assert len(verdicts) == 10 and set(verdicts.values()) == {"proven"}
         # Certificate 5247 is for v1.0.0 (FIPS 140-3, 2026-04-27).
@@ -100,10 +100,10 @@ class TestTheExample:
         assert [(one["number"], one["standard"]) for one in module["certificates"]] == [(5247, "FIPS 140-3")]
 
     def test_what_was_generated_is_signed_without_its_artifacts(self, released: Site) -> None:
-        work = stages.Site(Workspace(released.folder / "work"), released.keys)
-        rule = stages.LockRule(released.folder / "lock.json", write=False)
+        work = stages.Site(Workspace(released.directory / "work"), released.keys)
+        rule = stages.LockRule(released.directory / "lock.json", write=False)
         generated = stages.generated(load(EXAMPLE), work, rule, build_tool(released.keys))
-        assert generated == (released.folder / "work/v1.34.2/rhel9/manifest-rhel9.json").read_bytes()
+        assert generated == (released.directory / "work/v1.34.2/rhel9/manifest-rhel9.json").read_bytes()
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -117,17 +117,17 @@ class TestTheExample:
     def test_a_native_module_that_the_table_does_not_have_so_is_not_signed(
         self, released: Site, key: str, value: object
     ) -> None:
-        path = released.folder / "work/v1.34.2/rhel9/manifest-rhel9.json"
+        path = released.directory / "work/v1.34.2/rhel9/manifest-rhel9.json"
         before = path.read_bytes()
         document = json.loads(before)
         (module,) = document["modules"].values()
         assert module[key] != value
         module[key] = value
         path.write_bytes(canonical(document))
-        work = stages.Site(Workspace(released.folder / "work"), released.keys)
+        work = stages.Site(Workspace(released.directory / "work"), released.keys)
         try:
             with pytest.raises(Refused):
-                rule = stages.LockRule(released.folder / "lock.json", write=False)
+                rule = stages.LockRule(released.directory / "lock.json", write=False)
                 stages.generated(load(EXAMPLE), work, rule, build_tool(released.keys))
         finally:
             path.write_bytes(before)
@@ -148,7 +148,9 @@ class TestTheExample:
         _, report = tool(released, "--root", node)
         (note,) = [one for one in report["checks"] if one["subject"] == "go-native"]
         assert (note["id"], note["status"]) == ("fips-mode", "not-applicable")
-        components = json.loads((released.folder / "work/v1.34.2/rhel9/manifest-rhel9.json").read_text())["components"]
+        components = json.loads((released.directory / "work/v1.34.2/rhel9/manifest-rhel9.json").read_text())[
+            "components"
+        ]
         assert note["evidence"]["components"] == sorted(
             item["name"] for item in components if item["requirement"] == "proven"
         )
@@ -205,14 +207,14 @@ class TestTheExample:
 
 
 def test_a_release_may_have_components_of_either_module(site: Site) -> None:
-    either = small(site.folder, "kubelet-1.34.2-0", "runc-1.3.3-0", modules='["boringcrypto", "go-native"]')
+    either = small(site.directory, "kubelet-1.34.2-0", "runc-1.3.3-0", modules='["boringcrypto", "go-native"]')
     with upstream_of(either, site, {"kubelet": NATIVE, "runc": BORING}) as mixed:
         mixed.release("--to", mixed.bucket, version="v1.34.2")
-    document = json.loads((site.folder / "work/v1.34.2/rhel9/manifest-rhel9.json").read_text())
+    document = json.loads((site.directory / "work/v1.34.2/rhel9/manifest-rhel9.json").read_text())
     modules = {file["component"]: file["crypto"]["module"] for file in document["files"] if "crypto" in file}
     named = {component: document["modules"][module]["name"] for component, module in modules.items()}
     assert named["kubelet"].startswith("Go Cryptographic Module") and named["runc"].startswith("BoringCrypto")
-    root = node_root(mixed.upstream.world, mixed.upstream.world.definitions[0], site.folder / "root", "worker")
+    root = node_root(mixed.upstream.world, mixed.upstream.world.definitions[0], site.directory / "root", "worker")
     code, report = tool(mixed, "--root", root)
     assert (code, report["verdict"]) == (0, "valid"), failures(report)
     told = {one["name"]: one["modules"] for one in report["components"]}
@@ -230,7 +232,7 @@ def test_what_is_no_proven_native_build_is_refused_with_what_to_do(site: Site) -
         "kubectl-1.34.2-0": ("kubectl", BORING),
         "runc-1.3.3-0": ("runc", PLAIN),
     }
-    with upstream_of(small(site.folder, *names), site, dict(names.values())) as wrong:
+    with upstream_of(small(site.directory, *names), site, dict(names.values())) as wrong:
         told = wrong.release("--to", wrong.bucket, version="v1.34.2", code=5).stderr
     for name, cause, what_to_do in (
         ("kubelet", "'other-module' (native-mode-off), but 'proven' is required", "go:debug"),
@@ -245,7 +247,7 @@ def test_what_is_no_proven_native_build_is_refused_with_what_to_do(site: Site) -
 
 
 def test_a_native_build_is_refused_where_the_definition_accepts_boringcrypto_alone(site: Site) -> None:
-    old = small(site.folder, "kubelet-1.34.2-0", modules='["boringcrypto"]')
+    old = small(site.directory, "kubelet-1.34.2-0", modules='["boringcrypto"]')
     with upstream_of(old, site, {"kubelet": NATIVE}) as wrong:
         told = wrong.release(version="v1.34.2", code=5).stderr
     assert "the module has to be boringcrypto, not go-native" in told
@@ -254,16 +256,16 @@ def test_a_native_build_is_refused_where_the_definition_accepts_boringcrypto_alo
 def test_the_commands_of_the_documentation_lead_from_a_program_to_a_valid_node(site: Site) -> None:
     page = (TOP / "docs/native.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    source = site.folder / "cmd/kubelet/main.go"
+    source = site.directory / "cmd/kubelet/main.go"
     source.parent.mkdir(parents=True)
     source.write_text(programs.SHA_MAIN)
-    (site.folder / "go.mod").write_text("module k8s.io/kubernetes\n\ngo 1.15\n")
-    with upstream_of(small(site.folder, "kubelet-1.34.2-0"), site) as here:
+    (site.directory / "go.mod").write_text("module k8s.io/kubernetes\n\ngo 1.15\n")
+    with upstream_of(small(site.directory, "kubelet-1.34.2-0"), site) as here:
         world = here.upstream.world
-        root = node_root(world, world.definitions[0], site.folder / "root", "worker")
+        root = node_root(world, world.definitions[0], site.directory / "root", "worker")
         variables = here.variables() | {
             "PATH": f"{goprograms.native_goroot() / 'bin'}:{command.PROGRAM.parent}:{os.environ['PATH']}",
-            "GOCACHE": str(goprograms.cache_folder() / "go-build"),
+            "GOCACHE": str(goprograms.cache_directory() / "go-build"),
             "GOTOOLCHAIN": "local",
             "FIPSMANIFEST_MIRROR": " ".join(here.upstream.served.mirrors),
             "ROOT": str(root),
@@ -271,7 +273,7 @@ def test_the_commands_of_the_documentation_lead_from_a_program_to_a_valid_node(s
         script = "set -euo pipefail\n" + "\n".join(blocks)
         done = subprocess.run(
             ["bash", "-c", script],
-            cwd=here.folder,
+            cwd=here.directory,
             env=variables,
             capture_output=True,
             text=True,

@@ -22,18 +22,18 @@ from .conftest import DEFINITIONS, Site, Upstream
 RHEL8 = DEFINITIONS / "v1.21.3" / "rhel8.toml"
 
 
-def definition_with(sources: str, folder: Path, text: str | None = None) -> Path:
-    """Place a definition of v1.21.3 for EL8 with other sources below ``folder``."""
+def definition_with(sources: str, directory: Path, text: str | None = None) -> Path:
+    """Place a definition of v1.21.3 for EL8 with other sources below ``directory``."""
     head, _, rest = (text or RHEL8.read_text()).partition("[[sources]]")
     components = rest[rest.index("[[components]]") :]
-    path = folder / "v1.21.3" / "rhel8.toml"
+    path = directory / "v1.21.3" / "rhel8.toml"
     path.parent.mkdir(parents=True)
     path.write_text(head + sources + components)
     return path
 
 
 def manifest_of(site: Site) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((site.folder / "work/v1.21.3/rhel8/manifest-rhel8.json").read_text())
+    document: dict[str, Any] = json.loads((site.directory / "work/v1.21.3/rhel8/manifest-rhel8.json").read_text())
     return document
 
 
@@ -45,7 +45,7 @@ def test_bundles_give_the_files_and_images_that_repository_and_registry_give(
     site_in: Callable[[Path], Site], tmp_path: Path
 ) -> None:
     online = site_in(tmp_path / "online")
-    online.folder.mkdir()
+    online.directory.mkdir()
     online.release("--el", "8")
 
     world, served = online.upstream.world, online.upstream.served
@@ -72,8 +72,8 @@ references = {json.dumps(references)}
         tmp_path / "definitions",
     )
     bundles.mkdir()
-    folders = [word for path in packages for word in ("-C", path.parent, path.name)]
-    subprocess.run(["tar", "-czf", bundles / "packages.tar.gz", *folders], check=True)
+    directories = [word for path in packages for word in ("-C", path.parent, path.name)]
+    subprocess.run(["tar", "-czf", bundles / "packages.tar.gz", *directories], check=True)
     layout = tmp_path / "layout"
     registry = served.registry_address.replace("http://", "docker://")
     for reference in references:
@@ -82,10 +82,10 @@ references = {json.dumps(references)}
     subprocess.run(["tar", "-C", layout, "-cf", bundles / "images.tar", "."], check=True)
 
     carried = site_in(tmp_path / "carried")
-    carried.folder.mkdir()
+    carried.directory.mkdir()
     # No mirrors and no upstream: everything that it needs is beside the definition.
     carried = replace(carried, environment={"FIPSMANIFEST_DEFINITIONS": str(tmp_path / "definitions")})
-    carried.run("release", "v1.21.3", "--lock", carried.folder / "lock.json", "--first-lock")
+    carried.run("release", "v1.21.3", "--lock", carried.directory / "lock.json", "--first-lock")
 
     one, other = manifest_of(online), manifest_of(carried)
     assert len(one["files"]) > 20

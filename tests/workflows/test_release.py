@@ -15,17 +15,17 @@ from .conftest import DEFINITIONS, Site
 MANIFEST = "tool/manifests/v1.21.3/manifest-rhel8.json.asc"
 
 
-def tree(folder: Path) -> dict[str, tuple[str, int]]:
+def tree(directory: Path) -> dict[str, tuple[str, int]]:
     """Every file with its digest and the time of its last change."""
     return {
-        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
+        str(path.relative_to(directory)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(directory.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
 
 
 def payload(site: Site, name: str = "rhel8", version: str = "v1.21.3") -> dict[str, Any]:
-    document = json.loads((site.folder / "work" / version / name / f"manifest-{name}.json").read_text())
+    document = json.loads((site.directory / "work" / version / name / f"manifest-{name}.json").read_text())
     assert isinstance(document, dict)
     return document
 
@@ -115,14 +115,14 @@ def test_the_images_are_those_that_skopeo_and_umoci_see(site: Site, tmp_path: Pa
 def test_a_second_run_downloads_signs_and_publishes_nothing(site: Site) -> None:
     site.release("--to", site.bucket)
     before, requests = tree(site.bucket), len(site.upstream.served.requests)
-    signed = tree(site.folder / "work")
+    signed = tree(site.directory / "work")
     made = json.loads(site.release("--to", site.bucket, "--json").stdout)
     assert made["written"] == []
     assert {item["signature"] for item in made["manifests"]} == {"published"}
     assert tree(site.bucket) == before
     fetched = [line for line in site.upstream.served.requests[requests:] if ".rpm" in line]
     assert fetched == []
-    assert {name: digest for name, (digest, _) in tree(site.folder / "work").items()} == {
+    assert {name: digest for name, (digest, _) in tree(site.directory / "work").items()} == {
         name: digest for name, (digest, _) in signed.items()
     }
 
@@ -135,7 +135,7 @@ def test_another_machine_gets_the_same_bytes(site: Site, tmp_path: Path) -> None
     there = Site(other, site.keys, site.gnupghome, site.upstream, environment)
     there.start(*there.words("--el", "8"), code=0, umask=0o077)
     assert (other / "work/v1.21.3/rhel8/manifest-rhel8.json").read_bytes() == (
-        site.folder / "work/v1.21.3/rhel8/manifest-rhel8.json"
+        site.directory / "work/v1.21.3/rhel8/manifest-rhel8.json"
     ).read_bytes()
 
 
@@ -179,8 +179,8 @@ def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site) -> None:
     known = {entry["key"] for entry in made["plan"] if entry["sha256"] is not None}
     assert {key.rpartition("/")[2] for key in known} == {"dkp-fips-tool", "dkp-fips-tool.sha256"}
     assert not site.bucket.exists() or tree(site.bucket) == {}
-    assert not list((site.folder / "work").rglob("*.asc"))
-    assert not (site.folder / "lock.json").exists()
+    assert not list((site.directory / "work").rglob("*.asc"))
+    assert not (site.directory / "lock.json").exists()
     site.release("--to", site.bucket)
     again = json.loads(site.release("--to", site.bucket, "--dry-run", "--json").stdout)
     assert {entry["action"] for entry in again["plan"]} == {"same"}
@@ -189,12 +189,12 @@ def test_a_dry_run_shows_the_plan_and_touches_nothing(site: Site) -> None:
 def test_without_to_nothing_is_published_and_the_rest_is_there(site: Site) -> None:
     told = site.release("--el", "8").stdout
     assert "Not published: --to was not given." in told
-    assert (site.folder / "work/v1.21.3/rhel8/manifest-rhel8.json.asc").exists()
-    assert (site.folder / "work/tool/dkp-fips-tool.asc").exists()
+    assert (site.directory / "work/v1.21.3/rhel8/manifest-rhel8.json.asc").exists()
+    assert (site.directory / "work/tool/dkp-fips-tool.asc").exists()
 
 
 def test_the_single_stages_end_where_the_whole_way_ends(site: Site, tmp_path: Path) -> None:
-    lock: list[str | Path] = ["--lock", site.folder / "lock.json", "--first-lock"]
+    lock: list[str | Path] = ["--lock", site.directory / "lock.json", "--first-lock"]
     site.run("collect", "v1.21.3", "--el", "8", *site.upstream.mirrors, *lock)
     site.run("generate", "v1.21.3", "--el", "8")
     site.run("sign", "v1.21.3", "--el", "8")
@@ -202,16 +202,16 @@ def test_the_single_stages_end_where_the_whole_way_ends(site: Site, tmp_path: Pa
     site.run("publish", "v1.21.3", "--el", "8", "--to", site.bucket)
     site.run("verify", site.bucket / MANIFEST)
     other = Site(tmp_path / "whole", site.keys, site.gnupghome, site.upstream)
-    other.folder.mkdir()
+    other.directory.mkdir()
     other.release("--el", "8")
     assert payload(site) == payload(other)
 
 
 def test_a_manifest_of_another_definition_or_serial_is_not_signed(site: Site) -> None:
-    lock: list[str | Path] = ["--lock", site.folder / "lock.json", "--first-lock"]
+    lock: list[str | Path] = ["--lock", site.directory / "lock.json", "--first-lock"]
     site.run("collect", "v1.21.3", *site.upstream.mirrors, *lock)
     site.run("generate", "v1.21.3")
-    work = site.folder / "work/v1.21.3"
+    work = site.directory / "work/v1.21.3"
     made = (work / "rhel8/manifest-rhel8.json").read_bytes()
     (work / "rhel7/manifest-rhel7.json").write_bytes(made)
     (work / "rhel8/manifest-rhel8.json").write_bytes(made.replace(b'"serial": 1', b'"serial": 7'))
@@ -233,7 +233,7 @@ def test_a_stage_without_the_one_before_it_names_that(site: Site) -> None:
 
 def test_a_changed_definition_under_the_same_serial_is_a_conflict_that_says_what_to_do(site: Site) -> None:
     site.release("--to", site.bucket, "--el", "8")
-    definitions = site.folder / "releases" / "v1.21.3"
+    definitions = site.directory / "releases" / "v1.21.3"
     definitions.mkdir(parents=True)
     text = (DEFINITIONS / "v1.21.3/rhel8.toml").read_text()
     (definitions / "rhel8.toml").write_text(text.replace('id = "centos"', 'id = "rocky"'))
@@ -258,7 +258,7 @@ def test_what_stands_as_it_was_published_is_reported_as_that(site: Site, tmp_pat
     keys = tmp_path / "keys"
     shutil.copytree(site.keys, keys)
     home = Path(tempfile.mkdtemp(prefix="fm"))
-    other = Site(site.folder, site.keys, home, site.upstream)
+    other = Site(site.directory, site.keys, home, site.upstream)
     other.run("keys", "init", "--user-id", "Second release <s@example.com>", "--no-passphrase", "--keys", keys)
     shutil.rmtree(home, ignore_errors=True)
     made = json.loads(site.release("--to", site.bucket, "--el", "8", "--keys", keys, "--json").stdout)["manifests"][0]

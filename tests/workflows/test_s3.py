@@ -21,7 +21,7 @@ def store() -> Iterator[SeaweedFS]:
 
 def test_a_release_is_published_to_s3_and_audited_there(site: Site, store: SeaweedFS) -> None:
     store.create_bucket("kubernetes-fips")
-    there = Site(site.folder, site.keys, site.gnupghome, site.upstream, dict(store.environment()))
+    there = Site(site.directory, site.keys, site.gnupghome, site.upstream, dict(store.environment()))
     words = ["--to", "s3://kubernetes-fips/dkp", "--endpoint-url", store.endpoint_url]
     planned = json.loads(there.release(*words, "--dry-run", "--json").stdout)
     assert {entry["action"] for entry in planned["plan"]} == {"create"}
@@ -41,14 +41,14 @@ def test_a_release_is_published_to_s3_and_audited_there(site: Site, store: Seawe
     stored = store.client().get_object(
         Bucket="kubernetes-fips", Key="dkp/tool/manifests/v1.21.3/manifest-rhel8.json.asc"
     )
-    signed = site.folder / "from-s3.json.asc"
+    signed = site.directory / "from-s3.json.asc"
     signed.write_bytes(stored["Body"].read())
     verified = json.loads(there.run("verify", signed, "--el", "8", "--json").stdout)
     assert verified["valid"] is True
 
 
 def test_a_bucket_that_is_not_there_is_incomplete(site: Site, store: SeaweedFS) -> None:
-    there = Site(site.folder, site.keys, site.gnupghome, site.upstream, dict(store.environment()))
+    there = Site(site.directory, site.keys, site.gnupghome, site.upstream, dict(store.environment()))
     words = ["--to", "s3://no-such-bucket", "--endpoint-url", store.endpoint_url]
     told = there.release("--el", "8", *words, code=4).stderr
     assert "no-such-bucket" in told

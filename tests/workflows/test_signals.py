@@ -28,7 +28,7 @@ def silent() -> Iterator[socket.socket]:
 
 def _words(verb: str, site: Site, server: str) -> list[str | Path]:
     mirrors = [re.sub(r"http://127\.0\.0\.1:\d+", server, word) for word in site.upstream.mirrors]
-    lock: list[str | Path] = ["--lock", site.folder / "lock.json", "--first-lock", "--allow-http"]
+    lock: list[str | Path] = ["--lock", site.directory / "lock.json", "--first-lock", "--allow-http"]
     there: list[str | Path] = ["s3://bucket", "--endpoint-url", server]
     words: dict[str, list[str | Path]] = {
         "collect": ["collect", "v1.21.3", *mirrors, *lock],
@@ -55,7 +55,7 @@ def test_a_signal_ends_what_waits_for_a_silent_server(
     process = subprocess.Popen(
         site.command(*_words(verb, site, f"http://127.0.0.1:{silent.getsockname()[1]}")),
         env={**site.variables(), **_S3, "TMPDIR": str(temporary)},
-        cwd=site.folder,
+        cwd=site.directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,12 +76,12 @@ def test_a_signal_ends_what_waits_for_a_silent_server(
     assert taken < 2
     assert "Traceback" not in told
     assert os.listdir(temporary) == []  # noqa: PTH208
-    assert not [path for path in site.folder.rglob(".*") if path.is_file()]
+    assert not [path for path in site.directory.rglob(".*") if path.is_file()]
 
 
-def _wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+def _wait_for(directory: Path, pattern: str, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
-    while process.poll() is None and not list(folder.glob(pattern)):
+    while process.poll() is None and not list(directory.glob(pattern)):
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
@@ -98,9 +98,9 @@ def test_a_signal_ends_a_stage_at_work_and_the_next_run_completes_it(
     if verb == "generate":
         site.run("collect", *site.words()[1:])
     process = subprocess.Popen(
-        site.command(verb, *words), env=site.variables(), cwd=site.folder, stderr=subprocess.PIPE, text=True
+        site.command(verb, *words), env=site.variables(), cwd=site.directory, stderr=subprocess.PIPE, text=True
     )
-    _wait_for(site.folder, moment, process)
+    _wait_for(site.directory, moment, process)
     process.send_signal(number)
     sent = time.monotonic()
     _, told = process.communicate(timeout=60)
@@ -109,17 +109,17 @@ def test_a_signal_ends_a_stage_at_work_and_the_next_run_completes_it(
     assert process.returncode in (128 + number, 0), told
     assert "Traceback" not in told
     assert taken < 2
-    assert not [path for path in (site.folder / "work").rglob("*") if path.is_file() and path.stat().st_size == 0]
+    assert not [path for path in (site.directory / "work").rglob("*") if path.is_file() and path.stat().st_size == 0]
     site.run(verb, *words)
     if verb == "generate":
-        assert len(list((site.folder / "work/v1.21.3").rglob("manifest-*.json"))) == 2
+        assert len(list((site.directory / "work/v1.21.3").rglob("manifest-*.json"))) == 2
 
 
 # gpg may wait for a card, a pinentry or an agent for ever; the child must end too.
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_signature_that_gpg_does_not_finish(number: signal.Signals, site: Site) -> None:
     site.release("--dry-run")
-    programs = site.folder / "programs"
+    programs = site.directory / "programs"
     programs.mkdir()
     shim = programs / "gpg"
     real = shutil.which("gpg")
@@ -130,7 +130,7 @@ def test_a_signal_ends_a_signature_that_gpg_does_not_finish(number: signal.Signa
     process = subprocess.Popen(
         site.command("sign", "v1.21.3"),
         env={**variables, "PATH": f"{programs}:{variables['PATH']}"},
-        cwd=site.folder,
+        cwd=site.directory,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -146,6 +146,6 @@ def test_a_signal_ends_a_signature_that_gpg_does_not_finish(number: signal.Signa
     state = Path("/proc", (programs / "pid").read_text().strip(), "stat")
     # Dead, though perhaps not reaped.
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
-    assert not list(site.folder.rglob("*.asc"))
+    assert not list(site.directory.rglob("*.asc"))
     site.run("sign", "v1.21.3")
-    assert len(list(site.folder.rglob("manifest-*.asc"))) == 2
+    assert len(list(site.directory.rglob("manifest-*.asc"))) == 2

@@ -12,7 +12,7 @@ def test_a_release_logs_what_it_reads_and_decides_and_keeps_the_secrets(site: Si
     environment = {**site.variables(), "AWS_SESSION_TOKEN": "a-session-token"}
     quiet = site.command(*site.words("--to", site.bucket, "--json"))
     words = [quiet[0], "--verbose", *quiet[1:]]
-    done = subprocess.run(words, env=environment, cwd=site.folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=environment, cwd=site.directory, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["schema"] == "fipsmanifest/release/v1"

@@ -137,7 +137,7 @@ class _Hashed:
 
 
 def _change(member: Member, archive: str) -> Member | Whiteout | None:
-    folder, name = posixpath.split(member.path)
+    directory, name = posixpath.split(member.path)
     if not name.startswith(_PREFIX):
         return member
     if member.size:
@@ -147,7 +147,7 @@ def _change(member: Member, archive: str) -> Member | Whiteout | None:
             reason="ambiguous-image",
         )
     if name == _OPAQUE:
-        return Whiteout(folder, opaque=True)
+        return Whiteout(directory, opaque=True)
     if name.startswith(_AUFS):
         return None
     hidden = name.removeprefix(_PREFIX)
@@ -157,7 +157,7 @@ def _change(member: Member, archive: str) -> Member | Whiteout | None:
             _ADVICE,
             reason="ambiguous-image",
         )
-    return Whiteout(posixpath.join(folder, hidden), opaque=False)
+    return Whiteout(posixpath.join(directory, hidden), opaque=False)
 
 
 @dataclass(slots=True)
@@ -242,8 +242,8 @@ class MergedView(Generic[Seen]):
             if member.type != "directory":
                 raise Refused(f"{self.name}: the root is a {member.type}.", _ADVICE, reason="damaged-archive")
             return
-        folder, name = posixpath.split(member.path)
-        place, siblings, below_link = self._folder(folder, member.path, make=True)
+        directory, name = posixpath.split(member.path)
+        place, siblings, below_link = self._directory_at(directory, member.path, make=True)
         if siblings is None:
             raise Refused(
                 f"{self.name}: {shown(member.path)} is below something that is not a directory.",
@@ -334,12 +334,12 @@ class MergedView(Generic[Seen]):
 
     def _hide(self, whiteout: Whiteout) -> None:
         if whiteout.opaque:
-            place, hidden, below_link = self._folder(whiteout.path, whiteout.path, make=False)
+            place, hidden, below_link = self._directory_at(whiteout.path, whiteout.path, make=False)
             if hidden is not None and hidden is not self._root.children and not below_link:
                 self._prune(place, hidden)
             return
-        folder, name = posixpath.split(whiteout.path)
-        place, siblings, below_link = self._folder(folder, whiteout.path, make=False)
+        directory, name = posixpath.split(whiteout.path)
+        place, siblings, below_link = self._directory_at(directory, whiteout.path, make=False)
         before = self._below_links.get(whiteout.path) if below_link else None
         if before is not None and before.layer < self._layer:
             del self._below_links[whiteout.path]
@@ -382,18 +382,19 @@ class MergedView(Generic[Seen]):
                     self._hidden.add("/".join([path, *reversed(steps)]))
 
     def _find(self, path: str) -> tuple[_Node[Seen] | None, bool]:
-        folder, name = posixpath.split(path)
-        _, siblings, below_link = self._folder(folder, path, make=False)
+        directory, name = posixpath.split(path)
+        _, siblings, below_link = self._directory_at(directory, path, make=False)
         return (None if siblings is None else siblings.get(name)), below_link
 
-    def _folder(self, folder: str, path: str, *, make: bool) -> tuple[str, dict[str, _Node[Seen]] | None, bool]:
-        """Return where ``folder`` is and what is in it, its links followed inside the root, and whether one of them was
-        of a lower layer.
+    def _directory_at(
+        self, directory: str, path: str, *, make: bool
+    ) -> tuple[str, dict[str, _Node[Seen]] | None, bool]:
+        """Return where ``directory`` is, what is in it, and whether a link on the way was of a lower layer.
 
-        None where it is not a directory; the root is an empty path. With ``make``, parts that are missing become
-        directories, as a runtime makes them.
+        Links are followed inside the root, whose path is empty; what is in it is None where it is not a directory. With
+        ``make``, parts that are missing become directories, as a runtime makes them.
         """
-        waiting = [part for part in reversed(folder.split("/")) if part not in ("", ".")]
+        waiting = [part for part in reversed(directory.split("/")) if part not in ("", ".")]
         trail = [("", self._root)]
         followed, below_link = 0, False
         while waiting:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ..errors import Incomplete, Refused, UsageError
-from . import ar, compressed, cpio, cpioarchive, folder, rpm, signatures, tar
+from . import ar, compressed, cpio, cpioarchive, directory, rpm, signatures, tar
 from . import zip as zips
 from .decompress import TooDemanding, compression_of, reader
 from .limits import DEFAULT, Limits
@@ -20,7 +20,7 @@ from .member import Item, Joined
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["file", "folder", "rpm", "tar", "image-archive", "zip", "ar", "cpio", "compressed", "unopened"]
+Kind = Literal["file", "directory", "rpm", "tar", "image-archive", "zip", "ar", "cpio", "compressed", "unopened"]
 
 #: The lead of an RPM (RPM V4 package format, "Lead").
 _RPM = b"\xed\xab\xee\xdb"
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> Kind:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return "image-archive" if _is_layout(path) else "folder"
+            return "image-archive" if _is_layout(path) else "directory"
         if not stat.S_ISREG(mode):
             raise UsageError(f"{path} is neither a file nor a directory.", "Name a file or a directory.")
         with path.open("rb") as file:
@@ -248,10 +248,10 @@ def members_of(
     if kind in _READERS:
         return _read(path, _READERS[kind], name or path.name, limits)
     if path.is_dir():
-        return folder.members(path, note=note)
+        return directory.members(path, note=note)
     if kind in ("tar", "image-archive"):
         return tar.tarball_entries(path, archive=name, limits=limits)
-    return folder.file_member(path, str(path), follow=True)
+    return directory.file_member(path, str(path), follow=True)
 
 
 def _read(

@@ -260,14 +260,14 @@ def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> Iterator
     Raises `Refused` where the columns do not fit together.
     """
     bases = header.strings(rpmheader.BASE_NAMES)
-    folders = header.strings(rpmheader.DIRECTORY_NAMES)
+    directories = header.strings(rpmheader.DIRECTORY_NAMES)
     indexes = header.integers(rpmheader.DIRECTORY_INDEXES)
     modes = header.integers(rpmheader.FILE_MODES)
     flags = header.integers(rpmheader.FILE_FLAGS)
     targets = header.strings(rpmheader.FILE_LINK_TARGETS)
     sizes = header.integers(rpmheader.LONG_FILE_SIZES) or header.integers(rpmheader.FILE_SIZES)
     columns = (bases, indexes, modes, flags, targets, sizes)
-    if len({len(column) for column in columns}) != 1 or any(index >= len(folders) for index in indexes):
+    if len({len(column) for column in columns}) != 1 or any(index >= len(directories) for index in indexes):
         raise Refused(
             f"{name} is not a valid RPM: the columns of its file table do not fit together.",
             _ADVICE,
@@ -280,7 +280,7 @@ def _file_table(header: rpmheader.Header, name: str, limits: Limits) -> Iterator
     rows = zip(bases, indexes, modes, flags, targets, sizes, strict=True)
     for number, (base, index, mode, flag, target, size) in enumerate(rows):
         try:
-            file = _file(folders[index] + base, mode, size, target, flag, links.get(number, ()), name)
+            file = _file(directories[index] + base, mode, size, target, flag, links.get(number, ()), name)
             if file.path in paths_so_far:
                 why = f"its file table has a path twice, {paths.shown(file.path)}"
                 raise Refused(f"{name} is not a valid RPM: {why}.", _ADVICE, reason="damaged-archive")

@@ -119,7 +119,7 @@ def init(
         protect=not no_passphrase,
         bits=bits,
         valid_to=_utc(valid_to),
-        backup_folder=backup,
+        backup_directory=backup,
     )
     public = None if cosign is None else cosign_keys.create(cosign, keys, cosign_passphrase).public
     for fingerprint in before:

@@ -30,7 +30,7 @@ from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, ImageArchive
 from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse
 from ..oci.registry import parse_reference
-from ..oci.store import FolderStore, Store, TarStore
+from ..oci.store import DirectoryStore, Store, TarStore
 from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json
 from .context import Context
 from .image import assemble
@@ -129,7 +129,7 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     """
     name = name or path.name
     _log.debug("opening the image archive %s", path)
-    store: Store = FolderStore(path) if path.is_dir() else TarStore(_plain(path, cache, name), name)
+    store: Store = DirectoryStore(path) if path.is_dir() else TarStore(_plain(path, cache, name), name)
     index = None
     if store.has(_INDEX):
         document = parse(read_document(store, _INDEX, single=True), f"{name}: index.json")

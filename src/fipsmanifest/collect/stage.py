@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from ..errors import FipsManifestError, Several
 from ..model.artifact import Artifact
 from ..model.definition import Definition, ImageArchive, Images, RpmFolder, RpmRepository, Source, Tarball
-from . import image, imagearchive, rpmfolder, rpmrepo, tarball
+from . import image, imagearchive, rpmdirectory, rpmrepo, tarball
 from .context import Context
 
 #: Downloads at a time: enough to hide a server's latency, few enough to be a polite client.
@@ -62,7 +62,7 @@ def _jobs(source: Source, definition: Definition, context: Context) -> list[Job]
         case RpmRepository():
             return rpmrepo.jobs(source, definition, context)
         case RpmFolder():
-            return rpmfolder.jobs(source, definition, context)
+            return rpmdirectory.jobs(source, definition, context)
         case Tarball():
             return tarball.jobs(source, definition, context)
         case Images():

@@ -115,7 +115,7 @@ class ContainerInspector:
         if depth == 1:
             grow(size_of(path))
         kind = kind_of(path)
-        if kind in ("file", "folder"):
+        if kind in ("file", "directory"):
             return []
         if kind == "unopened":
             raise _unsupported_format(where, container, format_of(path))

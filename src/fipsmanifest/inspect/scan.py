@@ -155,7 +155,7 @@ def _tasks(
         case "unopened":
             yield partial(_named_file, target, containers)
             yield partial(containers.open, target, str(target))
-        case "folder":
+        case "directory":
             yield from _scan_directory(_Tree(target, named), containers)
         case _:
             yield partial(_archive, target, containers)

@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import List, Optional, Sequence
 
-_FOLDERS = ("/usr/bin", "/bin")
+_DIRECTORIES = ("/usr/bin", "/bin")
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 _MAX_OUTPUT = 16 * 1024 * 1024
 
@@ -18,7 +18,7 @@ class HelperFailed(Exception):
 
 def find(name: str) -> Optional[str]:
     """Return the path of a program; None where it is in neither directory, whatever PATH says."""
-    paths = (os.path.join(folder, name) for folder in _FOLDERS)
+    paths = (os.path.join(directory, name) for directory in _DIRECTORIES)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from ..archive import folder
+from ..archive import directory
 from ..archive.member import Content, Member
 from ..archive.paths import resolve, shown
 from ..archive.tar import FileStream, members
@@ -38,7 +38,7 @@ class Store(Protocol):
         """Yield each file but those at ``paths``, links followed, with its content. Raises as reading the archive."""
 
 
-class FolderStore:
+class DirectoryStore:
     """An archive that was unpacked into a directory."""
 
     def __init__(self, root: Path) -> None:
@@ -67,10 +67,10 @@ class FolderStore:
         """Do nothing: a directory has one file of a name."""
 
     def others(self, paths: Collection[str]) -> Iterator[Member]:
-        """Yield each file but those at ``paths``. Raises as `folder.members`, and `Refused` for a link out."""
+        """Yield each file but those at ``paths``. Raises as `directory.members`, and `Refused` for a link out."""
         root = self._root.resolve()
         known = {(root / path.lstrip("/")).resolve() for path in paths}
-        for member in folder.members(root):
+        for member in directory.members(root):
             place = Path(os.path.realpath(root / member.path.lstrip("/")))
             if not place.is_relative_to(root):
                 raise Refused(

@@ -72,12 +72,12 @@ def init(
     protect: bool = True,
     bits: int = BITS,
     valid_to: datetime | None = None,
-    backup_folder: Path | None = None,
+    backup_directory: Path | None = None,
 ) -> NewKeys:
     """Create a certify-only primary key with one signing subkey for manifests and one for the tool, and trust them.
 
     ``protect`` False makes keys without a passphrase (throwaway keys of a test or a demo); with it, and without
-    ``passphrase``, gpg's agent asks. With ``backup_folder``, nothing is trusted before the backup was tested.
+    ``passphrase``, gpg's agent asks. With ``backup_directory``, nothing is trusted before the backup was tested.
     Raises `UsageError` for an invalid user id, key size or directory, `Conflict` if the backup's directory is not
     empty, `Incomplete` if gpg does not create the keys.
     """
@@ -92,14 +92,14 @@ def init(
     _check_lifetime(utc_now(), valid_to)
     _prepare(directory)
     gpg = open_gpg(gnupghome)
-    with nullcontext() if backup_folder is None else backup.prepared(backup_folder, directory):
+    with nullcontext() if backup_directory is None else backup.prepared(backup_directory, directory):
         primary, subkeys = make_keys(gpg, match["name"], match["email"], bits, passphrase, protect)
         revocation = home(gnupghome) / "openpgp-revocs.d" / f"{primary}.rev"
         if not revocation.exists():
             durable.write(revocation, make_revocation(primary, gnupghome, passphrase), mode=0o600)
         copies = None
-        if backup_folder is not None:
-            copies = backup.make(backup_folder, primary, revocation, gnupghome, passphrase)
+        if backup_directory is not None:
+            copies = backup.make(backup_directory, primary, revocation, gnupghome, passphrase)
     certificate = export_certificate(gpg, primary)
     roles = zip(("manifest", "tool"), subkeys, strict=True)
     entries = [_entry(certificate, role, primary, (subkey,), valid_to=valid_to) for role, subkey in roles]

@@ -135,7 +135,7 @@ def _kubeadm() -> str:
 class Cluster:
     """A cluster that runs."""
 
-    folder: Path
+    directory: Path
     release: Release
     switch: int
     """The process whose network namespace connects the nodes."""
@@ -146,7 +146,7 @@ class Cluster:
     @property
     def kubeconfig(self) -> Path:
         """The administrator's, as kubeadm wrote it."""
-        return self.folder / "admin.conf"
+        return self.directory / "admin.conf"
 
     def outside(self, *words: object) -> list[str]:
         """Return a command that reaches the nodes by network, and is on none of them."""
@@ -172,7 +172,7 @@ class Cluster:
         given = ["--keys", self.release.keys, "--tool", self.release.tool, "--node-timeout", "120s"]
         given += ["--kubeconfig", kubeconfig or self.kubeconfig]
         command = self.outside(program, "check", "cluster", *options, *given, self.release.manifest)
-        environment = {**os.environ, "HOME": str(self.folder)}
+        environment = {**os.environ, "HOME": str(self.directory)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
     def tool(self, node: str, *options: str) -> dict[str, Any]:
@@ -186,17 +186,17 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(folder: Path, release: Release) -> Iterator[Cluster]:
+def running(directory: Path, release: Release) -> Iterator[Cluster]:
     """Bring the cluster up, and end it."""
     with contextlib.ExitStack() as stack:
-        switch, parent = launch(folder / "switch", ["--net"], _SWITCH, _SWITCH_ADDRESS)
+        switch, parent = launch(directory / "switch", ["--net"], _SWITCH, _SWITCH_ADDRESS)
         stack.callback(end, parent)
-        address = stack.enter_context(_registry(folder, release, switch))
-        cluster = Cluster(folder, release, switch, parent, address)
+        address = stack.enter_context(_registry(directory, release, switch))
+        cluster = Cluster(directory, release, switch, parent, address)
         run = secrets.token_hex(3)
         for name in NODES:
             group = f"fipsmanifest-{run}-{name}"
-            machine = Machine.boot(name, _ADDRESSES[name], folder / name, group)
+            machine = Machine.boot(name, _ADDRESSES[name], directory / name, group)
             stack.callback(machine.halt)
             cluster.machines[name] = machine
             _connect(cluster, machine)
@@ -207,7 +207,7 @@ def running(folder: Path, release: Release) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _registry(folder: Path, release: Release, switch: int) -> Iterator[str]:
+def _registry(directory: Path, release: Release, switch: int) -> Iterator[str]:
     """Serve the released images to the nodes."""
     configuration = {
         "version": "0.1",
@@ -218,11 +218,11 @@ def _registry(folder: Path, release: Release, switch: int) -> Iterator[str]:
         },
         "http": {"addr": f"{_SWITCH_ADDRESS}:5000", "secret": "loopback-only"},
     }
-    (folder / "registry.yml").write_text(json.dumps(configuration))
+    (directory / "registry.yml").write_text(json.dumps(configuration))
     enter = ["nsenter", "--target", str(switch), "--net"]
-    with (folder / "registry.log").open("wb") as log:
+    with (directory / "registry.log").open("wb") as log:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *enter, "docker-registry", "serve", folder / "registry.yml"],
+            ["setpriv", "--pdeathsig", "KILL", *enter, "docker-registry", "serve", directory / "registry.yml"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

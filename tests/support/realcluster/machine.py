@@ -59,13 +59,13 @@ exec sleep infinity
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
 
 
-def launch(folder: Path, namespaces: Sequence[str], script: str, *arguments: str | Path) -> tuple[int, int]:
+def launch(directory: Path, namespaces: Sequence[str], script: str, *arguments: str | Path) -> tuple[int, int]:
     """Start a shell script in new namespaces; return its process and that of its parent once it printed "ready".
 
     It is killed when this process ends, however that happens.
     """
-    folder.mkdir(exist_ok=True)
-    with (folder / "setup.log").open("ab") as log:
+    directory.mkdir(exist_ok=True)
+    with (directory / "setup.log").open("ab") as log:
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--fork", "--kill-child"]
         parent = subprocess.Popen(
             [*command, "bash", "-c", script, "bash", *map(str, arguments)],
@@ -74,7 +74,7 @@ def launch(folder: Path, namespaces: Sequence[str], script: str, *arguments: str
             stderr=log,
             text=True,
         )
-    assert parent.stdout is not None and parent.stdout.readline() == "ready\n", (folder / "setup.log").read_text()
+    assert parent.stdout is not None and parent.stdout.readline() == "ready\n", (directory / "setup.log").read_text()
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     _PARENTS[parent.pid] = parent
     return int(children[0]), parent.pid
@@ -101,7 +101,7 @@ class Machine:
     """Its host name."""
     address: str
     """Its address in the cluster's network."""
-    folder: Path
+    directory: Path
     """The logs of its start."""
     group: str
     """The control group of its pods."""
@@ -111,12 +111,12 @@ class Machine:
     """What keeps that one alive."""
 
     @classmethod
-    def boot(cls, name: str, address: str, folder: Path, group: str) -> Machine:
+    def boot(cls, name: str, address: str, directory: Path, group: str) -> Machine:
         """Start a node without a network."""
-        mounted = folder / "mounted"
+        mounted = directory / "mounted"
         mounted.mkdir(parents=True)
-        init, parent = launch(folder, _NAMESPACES, _SETUP, mounted, name)
-        return cls(name, address, folder, group, init, parent)
+        init, parent = launch(directory, _NAMESPACES, _SETUP, mounted, name)
+        return cls(name, address, directory, group, init, parent)
 
     @property
     def root(self) -> Path:
@@ -182,7 +182,7 @@ def _remove_groups(name: str) -> bool:
         path for path in [*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name] if path.exists()
     ]
     for top in tops:
-        for folder in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
+        for directory in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                directory.rmdir()
     return not any(top.exists() for top in tops)

@@ -58,22 +58,22 @@ class Release:
         return self.bucket / "tool/dkp-fips-tool"
 
 
-def make(folder: Path, gnupghome: Path) -> Release:
-    """Cut, sign and publish the release into ``folder``; the release's keys are made in ``gnupghome``."""
+def make(directory: Path, gnupghome: Path) -> Release:
+    """Cut, sign and publish the release into ``directory``; the release's keys are made in ``gnupghome``."""
     world = _upstream()
-    keys, bucket = folder / "keys", folder / "bucket"
+    keys, bucket = directory / "keys", directory / "bucket"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FIPSMANIFEST_")}
-    environment |= {"GNUPGHOME": str(gnupghome), "XDG_STATE_HOME": str(folder / "state")}
+    environment |= {"GNUPGHOME": str(gnupghome), "XDG_STATE_HOME": str(directory / "state")}
     _run(environment, "keys", "init", "--user-id", "Tests <tests@example.com>", "--keys", keys, "--no-passphrase")
     upstream = ("--role", "upstream", "--fingerprint", world.fingerprint)
     _run(environment, "keys", "add", world.upstream_certificate, *upstream, "--keys", keys)
     with world.serve() as served:
         mirrors = [word for mirror in served.mirrors for word in ("--mirror", mirror)]
-        folders = ("--definitions", DEFINITIONS, "--work", folder / "work", "--cache", folder / "cache")
-        lock = ("--lock", folder / "lock.json", "--first-lock")
-        log = _run(environment, "release", VERSION, *mirrors, *lock, *folders, "--keys", keys, "--to", bucket)
+        directories = ("--definitions", DEFINITIONS, "--work", directory / "work", "--cache", directory / "cache")
+        lock = ("--lock", directory / "lock.json", "--first-lock")
+        log = _run(environment, "release", VERSION, *mirrors, *lock, *directories, "--keys", keys, "--to", bucket)
     (definition,) = world.definitions
-    return Release(bucket, keys, world.packages(definition), world.folder / "registry/data", log)
+    return Release(bucket, keys, world.packages(definition), world.directory / "registry/data", log)
 
 
 def _upstream() -> World:

@@ -102,7 +102,7 @@ own_of() {
   umoci rm --image $at/image:listed
   load $at registry.example/site/$1:1
 }
-# load FOLDER REFERENCE: containerd gets the image in the folder.
+# load DIRECTORY REFERENCE: containerd gets the image in the directory.
 load() {
   undo "rm -rf $1; ctr -n k8s.io images rm $2"
   tar -C $1/image -cf $1/image.tar .

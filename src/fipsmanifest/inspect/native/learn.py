@@ -120,10 +120,10 @@ def release_of(root: Path) -> str:
 def toolchain_digest(root: Path) -> str:
     """Return the hex SHA-256 over the compiler and the assembler of a toolchain, by name and digest."""
     digest = hashlib.sha256()
-    folders = sorted((root / "pkg" / "tool").glob("linux_*"))
+    directories = sorted((root / "pkg" / "tool").glob("linux_*"))
     try:
         for name in ("asm", "compile"):
-            data = (folders[0] / name).read_bytes()
+            data = (directories[0] / name).read_bytes()
             digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
     except (IndexError, OSError) as error:
         raise UsageError(f"{root} does not hold Go's compiler.", _ADVICE) from error
@@ -134,15 +134,15 @@ def _compile(
     root: Path, target: Target, cache: Path, packages: Sequence[str], *, shared: bool = False
 ) -> list[tuple[str, Path]]:
     """Compile packages and all that they import, and return the archive of each."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "go.mod").write_text("module references\n\ngo 1.24\n", "ascii")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "go.mod").write_text("module references\n\ngo 1.24\n", "ascii")
         flags = ["-gcflags=all=-shared", "-asmflags=all=-shared"] if shared else []
         command = [str(root / "bin" / "go"), "list", "-export", "-deps", "-trimpath", *flags]
         command += ["-f", "{{.ImportPath}}\t{{.Export}}", "--", *packages]
         try:
             run = subprocess.run(
                 command,
-                cwd=folder,
+                cwd=directory,
                 env=_environment(root, target, cache),
                 capture_output=True,
                 text=True,

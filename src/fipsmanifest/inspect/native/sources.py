@@ -35,10 +35,10 @@ def snapshots(root: Path, known: Mapping[str, str]) -> list[Snapshot]:
 
     Raise `UsageError` where the toolchain has none, `ValidationFailed` where a zip is not the published one.
     """
-    folder = root / "lib" / "fips140"
+    directory = root / "lib" / "fips140"
     try:
-        lines = (folder / "fips140.sum").read_text("utf-8").splitlines()
-        zips = sorted(folder.glob("v*.zip"))
+        lines = (directory / "fips140.sum").read_text("utf-8").splitlines()
+        zips = sorted(directory.glob("v*.zip"))
         contents = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in zips}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
@@ -47,7 +47,9 @@ def snapshots(root: Path, known: Mapping[str, str]) -> list[Snapshot]:
     listed = {match[1]: match[2] for line in lines if (match := _LINE.fullmatch(line))}
     for version, digest in contents.items():
         if listed.get(version) != digest:
-            raise ValidationFailed(f"{folder / version}.zip is not the one that fips140.sum lists.", _ADVICE)
+            raise ValidationFailed(f"{directory / version}.zip is not the one that fips140.sum lists.", _ADVICE)
         if known.get(version, digest) != digest:
-            raise ValidationFailed(f"{folder / version}.zip is not the source that is published as {version}.", _ADVICE)
+            raise ValidationFailed(
+                f"{directory / version}.zip is not the source that is published as {version}.", _ADVICE
+            )
     return [Snapshot(version, digest) for version, digest in contents.items()]

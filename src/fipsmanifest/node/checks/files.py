@@ -39,9 +39,9 @@ _TWICE = "Ask its publisher for a manifest that lists one content for the path."
 _MAX_ACCOUNTS = 4 * 1024 * 1024
 _NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
-_CNI_FOLDERS = ("/opt/cni/bin", "/usr/libexec/cni")
+_CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/libexec/cni")
 # Where a login shell, sudo and systemd find programs, and the CNI's directory; containerd has its own.
-_FOLDERS = (
+_DIRECTORIES = (
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
     + ("/root/bin", "/opt/bin", "/opt/cni/bin", "/usr/libexec")
 )  # fmt: skip
@@ -118,7 +118,7 @@ class _Listing:
         self.places: Set[bytes] = set()
         self.programs: Dict[str, Dict[str, _Entry]] = {}
         """Name -> digest -> the entry that lists it."""
-        self.folders: Dict[str, Set[str]] = {}
+        self.directories: Dict[str, Set[str]] = {}
         self.components: Dict[str, str] = {}
         self.manifests: Dict[str, Set[str]] = {}
         self.containerd = containerd.read(node.root)
@@ -133,14 +133,14 @@ class _Listing:
             for entry in entries:
                 if is_own_program(entry.file, entry.file.get("component")):
                     self.programs.setdefault(name, {}).setdefault(str(entry.file["sha256"]), entry)
-                    self.folders.setdefault(name, set()).add(posixpath.dirname(path))
+                    self.directories.setdefault(name, set()).add(posixpath.dirname(path))
                     self.components.setdefault(name, str(entry.file.get("component")))
 
     def beside(self, node: Node, name: str) -> List[Tuple[str, bytes]]:
         """Return the other places where a shell or systemd would find a program of this name, links followed."""
         found: Dict[bytes, str] = {}
-        for folder in self.looked_in(name):
-            path = posixpath.join(folder, name)
+        for directory in self.looked_in(name):
+            path = posixpath.join(directory, name)
             with contextlib.suppress(OSError):
                 place = tree.resolve(node.root, path)
                 mode = os.lstat(place).st_mode
@@ -150,19 +150,23 @@ class _Listing:
 
     def looked_in(self, name: str) -> Tuple[str, ...]:
         """Return the directories in which another program of this name would be taken for the component's."""
-        folders = self.folders.get(name, set())
-        return _CNI_FOLDERS if folders and folders.issubset(_CNI_FOLDERS) else self.containerd.programs + _FOLDERS
+        directories = self.directories.get(name, set())
+        return (
+            _CNI_DIRECTORIES
+            if directories and directories.issubset(_CNI_DIRECTORIES)
+            else self.containerd.programs + _DIRECTORIES
+        )
 
     def hidden(self, node: Node) -> List[Result]:
         """Return which of the directories may not be read, and may hold such a program."""
         results = []
-        for folder in sorted({folder for name in self.programs for folder in self.looked_in(name)}):
+        for directory in sorted({directory for name in self.programs for directory in self.looked_in(name)}):
             try:
                 # A name in it, as to list a directory is another permission than to find what is in it.
-                os.lstat(os.path.join(tree.resolve(node.root, folder), b"."))
+                os.lstat(os.path.join(tree.resolve(node.root, directory), b"."))
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    results.append(_unreadable(folder, error))
+                    results.append(_unreadable(directory, error))
         return results
 
 

@@ -350,20 +350,20 @@ def _read(node: Node, path: str, subject: str) -> Optional[str]:
     return text
 
 
-def _names(node: Node, folder: str, subject: str) -> List[str]:
+def _names(node: Node, directory: str, subject: str) -> List[str]:
     try:
-        return tree.list_names(node.root, folder)
+        return tree.list_names(node.root, directory)
     except OSError as error:
         if error.errno not in _NOT_THERE:
-            raise _Unread.by(error, subject, folder)
+            raise _Unread.by(error, subject, directory)
         return []
 
 
-def _few_names(node: Node, folder: str, subject: str) -> List[str]:
+def _few_names(node: Node, directory: str, subject: str) -> List[str]:
     """Return all names of a directory; raises `_Unread` where it has more than are read."""
-    names = _names(node, folder, subject)
+    names = _names(node, directory, subject)
     if len(names) > _MAX_ENTRIES:
-        raise _Unread(subject, "too-many", folder)
+        raise _Unread(subject, "too-many", directory)
     return names
 
 

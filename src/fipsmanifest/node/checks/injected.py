@@ -37,7 +37,7 @@ _LOADER = re.compile(r"ld(?:-linux|64|-musl|-2|\.so)[^/]*\Z")
 _VDSO, _STACK = "[vdso]", "[stack]"
 _KERNELS = (_VDSO, "[vsyscall]", "[uprobes]")
 _READ_IMPLIES_EXEC = 0x0400000  # personality(2)
-_FOLDERS = re.compile(r"/(?:usr/)?lib(?:32|64|exec)?/")
+_DIRECTORIES = re.compile(r"/(?:usr/)?lib(?:32|64|exec)?/")
 # glibc, and what a dynamically linked kubelet, containerd or runc and the host's name service may need.
 _USUAL = re.compile(
     r"(?:ld(?:-linux.*|-2.*|64.*)|lib(?:c|m|pthread|dl|rt|resolv|util|nsl|anl|nss_[a-z0-9_]+|gcc_s|atomic|stdc\+\+"
@@ -252,7 +252,7 @@ def _judge(
         return None
     if contained:
         return Problem(FAIL, "library", "{} is mapped, and no manifest lists it".format(shown))
-    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not _FOLDERS.match(path):
+    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not _DIRECTORIES.match(path):
         return Problem(FAIL, "library", "{} is mapped from where others than root may put it".format(shown))
     try:
         expected = packaged.digest(path)

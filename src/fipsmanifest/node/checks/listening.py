@@ -144,11 +144,11 @@ def owners(inodes: Set[int], seconds: float) -> Dict[int, List[Owner]]:
 def sockets(pid: int) -> Set[int]:
     """Return the inodes of a process's sockets; empty where it has ended, or may not be inspected."""
     found = set()
-    folder = "{}/{}/fd".format(_PROC, pid)
+    directory = "{}/{}/fd".format(_PROC, pid)
     with contextlib.suppress(OSError):
-        for number in os.listdir(folder):
+        for number in os.listdir(directory):
             with contextlib.suppress(OSError, ValueError):
-                kind, _, inode = os.readlink(posixpath.join(folder, number)).partition(":")
+                kind, _, inode = os.readlink(posixpath.join(directory, number)).partition(":")
                 found.update([int(inode.strip("[]"))] if kind == "socket" else [])
     return found
 

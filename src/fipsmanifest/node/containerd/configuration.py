@@ -262,10 +262,10 @@ class _Reader:
             return ""
         return value
 
-    def _keeps(self, folder: object, usual: str) -> None:
+    def _keeps(self, directory: object, usual: str) -> None:
         # Empty is as if it were not there.
-        if folder != "" and not (isinstance(folder, str) and is_same(self._root, folder, usual)):
-            self.elsewhere.append(visible(str(folder), 200))
+        if directory != "" and not (isinstance(directory, str) and is_same(self._root, directory, usual)):
+            self.elsewhere.append(visible(str(directory), 200))
 
     def _imported(self, path: str, named: str) -> Iterator[str]:
         if "*" not in named:  # "?" and "[" alone are taken as they stand
@@ -276,14 +276,14 @@ class _Reader:
             self._doubt(path, "what it imports cannot be determined: {}".format(named))
 
     def _matching(self, pattern: str) -> List[str]:
-        folder, name = posixpath.split(pattern)
+        directory, name = posixpath.split(pattern)
         try:
-            names = tree.list_names(self._root, folder)
+            names = tree.list_names(self._root, directory)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                self._doubt(folder, errno.errorcode.get(error.errno or 0, "unreadable"))
+                self._doubt(directory, errno.errorcode.get(error.errno or 0, "unreadable"))
             return []
-        return [posixpath.join(folder, one) for one in fnmatch.filter(names, name)]
+        return [posixpath.join(directory, one) for one in fnmatch.filter(names, name)]
 
     def _text(self, path: str, must_be: bool = False) -> str:
         """Read a file whole; what is not there says nothing, unless something names it."""

@@ -52,10 +52,10 @@ def resolve(layers: Sequence[bytes], path: str, follow_last: bool = True) -> byt
     return levels[-1][0]
 
 
-def _topmost(folders: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
+def _topmost(directories: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
     """Return the entry that is seen of all those with this name, and its mode."""
-    for folder in folders:
-        place = os.path.join(folder, name)
+    for directory in directories:
+        place = os.path.join(directory, name)
         try:
             status = os.lstat(place)
         except FileNotFoundError:
@@ -68,11 +68,11 @@ def _topmost(folders: Sequence[bytes], name: bytes) -> Tuple[bytes, int]:
     raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def _merged(folders: Sequence[bytes], name: bytes) -> List[bytes]:
+def _merged(directories: Sequence[bytes], name: bytes) -> List[bytes]:
     """Return the directories of this name that are merged: down to the first that ends the merge."""
     found = []
-    for folder in folders:
-        place = os.path.join(folder, name)
+    for directory in directories:
+        place = os.path.join(directory, name)
         try:
             mode = os.lstat(place).st_mode
         except FileNotFoundError:

@@ -55,8 +55,8 @@ def _snapshots(node: Node) -> Tuple[snapshots.Snapshots, List[Result]]:
     """Return what is unpacked, and what cannot be determined of it."""
     unpacked, results = snapshots.Snapshots(b"", {}, None), []
     configured = containerd.read(node.root)
-    for folder in configured.elsewhere[:_MAX_NAMED]:
-        actual = "containerd keeps its images in {}".format(folder)
+    for directory in configured.elsewhere[:_MAX_NAMED]:
+        actual = "containerd keeps its images in {}".format(directory)
         evidence = {"code": "other-root"}
         results.append(Result(ID, "root", UNKNOWN, containerd.ROOT, actual, evidence, containers.ELSEWHERE))
     results += configured.unread(ID)

@@ -31,7 +31,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _UPPER = re.compile(r"[,\s](upperdir=[^,\s]*)", re.ASCII)
 _LOWER = re.compile(r"[,\s](lowerdir\+?=[^,\s]*)", re.ASCII)
 _IN_USE = re.compile(r"(?:[=:/]|^)([0-9]+)/fs(?=[:,\s]|$)", re.ASCII)
-_FOLDER = re.compile(r"[=:](/[^:,\s]*)/[0-9]+/fs(?=[:,\s]|$)", re.ASCII)
+_DIRECTORY = re.compile(r"[=:](/[^:,\s]*)/[0-9]+/fs(?=[:,\s]|$)", re.ASCII)
 _PAUSE = (
     "Set sandbox_image to {0} in /etc/containerd/config.toml (containerd 2: sandbox, under pinned_images), restart "
     "containerd, and delete the pods that run from the other image, so that they are made again."
@@ -161,7 +161,7 @@ def _in_use(node: Node) -> Optional[_Mounted]:
     found = _Mounted(set(), set())
     usual = containerd.OVERLAYFS + "/snapshots"
     for options in (line.partition(" - overlay ")[2] for line in text.splitlines()):
-        others = {one for one in _FOLDER.findall(options) if not containerd.is_same(node.root, one, usual)}
+        others = {one for one in _DIRECTORY.findall(options) if not containerd.is_same(node.root, one, usual)}
         if others:
             found.elsewhere.update(one for one in others if _is_of_node(node, one))
             continue
@@ -184,17 +184,17 @@ def _mounts() -> Optional[str]:
     return None
 
 
-def _is_of_node(node: Node, folder: str) -> bool:
+def _is_of_node(node: Node, directory: str) -> bool:
     """Return whether a directory is the node's, and not one outside the node's root that only this process sees.
 
     The kernel lists every mount of the machine, whichever tree on it is the node's.
     """
     base = os.path.join(os.path.realpath(os.fsencode(node.root)), b"")
     with contextlib.suppress(OSError):
-        tree.resolve(node.root, folder)
+        tree.resolve(node.root, directory)
         return True
     with contextlib.suppress(OSError):
-        return tree.resolve("/", folder).startswith(base)
+        return tree.resolve("/", directory).startswith(base)
     return True
 
 

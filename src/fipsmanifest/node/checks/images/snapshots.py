@@ -73,7 +73,7 @@ class _Kept(NamedTuple):
 class Snapshots(NamedTuple):
     """All that overlayfs has unpacked."""
 
-    folder: bytes
+    directory: bytes
     """The directory of all snapshots."""
     places: Dict[int, bytes]
     """Number -> the directory that a layer is unpacked to."""
@@ -132,7 +132,7 @@ def find(node: Node) -> Snapshots:
     """Return what overlayfs has unpacked. Raise `OSError`, `bolt.Malformed` or `bolt.Busy` if that is not known."""
     kept = _kept(node, containerd.OVERLAYFS)
     try:
-        folder = tree.resolve(node.root, containerd.OVERLAYFS + "/snapshots")
+        directory = tree.resolve(node.root, containerd.OVERLAYFS + "/snapshots")
         listed = tree.list_names(node.root, containerd.OVERLAYFS + "/snapshots")
         numbers = [int(name) for name in listed if os.fsencode(name).isdigit()]
     except OSError as error:
@@ -141,7 +141,7 @@ def find(node: Node) -> Snapshots:
         raise
     places = {}
     for number in sorted(numbers):
-        place = os.path.join(folder, b"%d" % number, b"fs")
+        place = os.path.join(directory, b"%d" % number, b"fs")
         try:
             if stat.S_ISDIR(os.lstat(place).st_mode):
                 places[number] = place
@@ -149,7 +149,7 @@ def find(node: Node) -> Snapshots:
             # What may not be inspected may be there.
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-    return Snapshots(folder, places, kept)
+    return Snapshots(directory, places, kept)
 
 
 def others(node: Node) -> List[str]:

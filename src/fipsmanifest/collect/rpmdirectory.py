@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ..archive import folder, rpmheader, tar
+from ..archive import directory, rpmheader, tar
 from ..archive.member import Content
 from ..errors import FipsManifestError, Incomplete, Refused, Several
 from ..fetch.address import local_path, without_query
@@ -119,7 +119,7 @@ def _packages(url: str, context: Context) -> Iterator[tuple[str, Content]]:
     path = local_path(address)
     _log.debug("reading packages of %s", without_query(address))
     if path is not None and path.is_dir():
-        members = folder.members(path, note=context.progress.note)
+        members = directory.members(path, note=context.progress.note)
     else:
         archive = path if path is not None else context.http.download(address, name=url.rpartition("/")[2]).path
         members = tar.tarball_members(archive, archive=url)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fipsmanifest.archive.folder import members
+from fipsmanifest.archive.directory import members
 from fipsmanifest.errors import Incomplete
 
 
-def test_members_come_folder_by_folder_with_type_mode_and_content(tmp_path: Path) -> None:
+def test_members_come_directory_by_directory_with_type_mode_and_content(tmp_path: Path) -> None:
     (tmp_path / "usr/bin").mkdir(parents=True, mode=0o755)
     (tmp_path / "usr/bin/kubelet").write_bytes(b"\x7fELF")
     (tmp_path / "usr/bin/kubelet").chmod(0o4755)
@@ -32,7 +32,7 @@ def test_members_come_folder_by_folder_with_type_mode_and_content(tmp_path: Path
     assert found[5][2:] == (0o4700, 4, None, b"\x7fELF")
 
 
-def test_what_is_neither_file_nor_folder_is_noted_and_passed_over(tmp_path: Path) -> None:
+def test_what_is_neither_file_nor_directory_is_noted_and_passed_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         # The address of a socket is short.
@@ -47,7 +47,7 @@ def test_what_is_neither_file_nor_folder_is_noted_and_passed_over(tmp_path: Path
     assert [note.split(" is ")[0] for note in notes] == ["'/fifo'", "'/socket'"]
 
 
-def test_a_folder_that_cannot_be_read_is_incomplete(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_read_is_incomplete(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match=r"missing cannot be read: No such file or directory"):
         list(members(tmp_path / "missing"))
 
