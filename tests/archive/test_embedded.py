@@ -65,7 +65,19 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("kind", PACKED)
 @pytest.mark.parametrize(
-    "start", [SCRIPT, b"tail -n +2 $0 | unpack > k; exec ./k\n", b"#!/bin/sh \1\n", b"#" * 9000 + b"\n"]
+    "start",
+    [
+        SCRIPT,
+        b"tail -n +2 $0 | unpack > k; exec ./k\n",
+        b"#!/bin/sh \1\n",
+        b"#" * 9000 + b"\n",
+        # What bash and dash run all the same: control characters, a line that ends nowhere near, and what begins as a
+        # picture or as a compiled module does.
+        b"\1\2\x1b\x7f\ntail -n +3 $0 | unpack > k; exec ./k\n",
+        b"#" * 80 + b"\0\ntail -n +3 $0 | unpack > k; exec ./k\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\ntail -n +4 $0 | unpack > k; exec ./k; exit\n",
+        b"\xa7\r\r\n\0\0\0\0\ntail -n +4 $0 | unpack > k; exec ./k; exit\n",
+    ],
 )
 def test_a_script_that_carries_packed_data_is_not_passed_over(kind: str, start: bytes) -> None:
     data = PACKED[kind](programs.plain().read_bytes()[:100_000])
@@ -180,7 +192,9 @@ def test_a_file_that_only_names_a_magic_is_a_file(data: bytes) -> None:
 
 
 def test_a_compiled_module_with_a_magic_in_it_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "m.py").write_text("GZIP = b'\\x1f\\x8b\\x08'\nXZ = b'\\xfd7zXZ\\0'\nZSTD = b'\\x28\\xb5\\x2f\\xfd'\n")
+    empty = gzip.compress(bytes(1024))  # the empty layer of tools for images
+    text = f"GZIP = b'\\x1f\\x8b\\x08'\nXZ = b'\\xfd7zXZ\\0'\nZSTD = b'\\x28\\xb5\\x2f\\xfd'\nLAYER = {empty!r}\n"
+    (tmp_path / "m.py").write_text(text)
     compiled = py_compile.compile(str(tmp_path / "m.py"), doraise=True)
     assert compiled is not None
     assert found(Path(compiled).read_bytes()) is None

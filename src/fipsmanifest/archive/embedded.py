@@ -10,8 +10,15 @@ from __future__ import annotations
 import base64
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Mapping
+
+# In the standard library from Python 3.14 on.
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 #: The longest header that is compared; what is nearer to the end of a piece waits for the next one.
 _REACH = 512
@@ -57,12 +64,9 @@ _PACKED = tuple(
         (b"hsqs", "squashfs", b".{24}\x04\0\0\0"),
     )
 )
-#: What the kernel runs as a script, and a first line without the control characters that only binary data has: shells
-#: run such a file as a script without ``#!``.
-_LINE = re.compile(rb"#!|[^\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]*\n")
-#: CPython's compiled modules have such a line, and their constants: a magic number, CR LF, and flags of 32 bits (PEP
-#: 552).
-_COMPILED = re.compile(rb"(?!#!)..\r\n[\x00-\x03]\0\0\0", re.DOTALL)
+#: What the kernel runs as a script, and what shells run as one without ``#!``: bash where no NUL is in its first line,
+#: or in the first 80 bytes of that (``general.c``, `check_binary_file`), and dash no more than bash.
+_SCRIPT = re.compile(rb"#!|[^\0\n]{80}|[^\0\n]*\n")
 
 
 class Embedded:
@@ -85,7 +89,7 @@ class Embedded:
             self._program = data.startswith(_ELF)
             self._end = _end_of_program(data) if self._program else None
             self._runs = data.startswith(b"#!")
-            self._script = _LINE.match(data) is not None and _COMPILED.match(data) is None
+            self._script = not self._program and _SCRIPT.match(data) is not None
         if self._found is not None:
             return
         if self._kept and len(data) > _REACH:
@@ -131,7 +135,7 @@ class Embedded:
                 continue
             at = data.find(magic, start, end + len(magic) - 1)
             while at >= 0:
-                if header.match(data, at) and _CONFIRM.get(magic, _is_any)(data[at : at + _REACH]):
+                if header.match(data, at) and _confirms(magic, data, at):
                     self._found = f"{self._host} with {name} data in it"
                     return
                 at = data.find(magic, at + 1, end + len(magic) - 1)
@@ -178,21 +182,40 @@ def _end_of_program(data: bytes | bytearray) -> int | None:
 def _packed_behind(data: bytes | bytearray, at: int) -> str | None:
     """Return what a program is called that has packed data at ``at``, right behind its end; None for any other."""
     for magic, name, header in _PACKED:
-        if data.startswith(magic, at) and header.match(data, at) and _CONFIRM.get(magic, _is_any)(data[at:]):
-            return f"program with {name} data behind it"
+        if data.startswith(magic, at) and header.match(data, at):
+            return f"program with {name} data behind it" if _confirms(magic, data, at) else None
     return None
 
 
-def _is_any(_: bytes | bytearray) -> bool:
-    return True
+def _confirms(magic: bytes, data: bytes | bytearray, at: int) -> bool:
+    check = _CONFIRM.get(magic)
+    return check is None or check(data[at : at + _REACH])
 
 
 def _is_gzip(data: bytes | bytearray) -> bool:
-    """Check a magic of three bytes by what can be decompressed behind it."""
+    """Check a magic of three bytes by what can be decompressed behind it.
+
+    A member that ends within so few bytes is too small for a program; the next one has a magic of its own.
+    """
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, 1 << 16)
+        stream.decompress(data, 1 << 16)
     except zlib.error:
         return False
+    return not stream.eof
+
+
+def _is_xz(data: bytes | bytearray) -> bool:
+    """Check a magic by the sum over the header's flags (the .xz file format, 2.1.1.3)."""
+    return zlib.crc32(data[6:8]) == int.from_bytes(data[8:12], "little")
+
+
+def _is_zstd(data: bytes | bytearray) -> bool:
+    """Check a magic by the frame header and block behind it."""
+    try:
+        zstd.ZstdDecompressor().decompress(bytes(data), 1 << 16)
+    except zstd.ZstdError as error:
+        return "too much memory" in str(error)
     return True
 
 
@@ -204,7 +227,8 @@ def _is_gzip_of_program(data: bytes | bytearray) -> bool:
         start = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(base64.b64decode(letters[: len(letters) // 4 * 4]))
     except zlib.error:
         return False
-    return start.startswith((_ELF, b"07070")) or start[257:262] == b"ustar"
+    packed = any(start.startswith(magic) and header.match(start) for magic, _, header in _PACKED)
+    return packed or start.startswith((_ELF, b"07070")) or start[257:262] == b"ustar"
 
 
 #: Base64 whose content cannot be seen from its start. Source code has it for test data, so only scripts are searched.
@@ -212,5 +236,7 @@ _OF_SCRIPTS = (b"/Td6WFoA", b"Qlpo", b"KLUv/", b"UEsDB", b"BCJNG", b"N3q8ryc")
 #: What a magic that other data has as well is confirmed by.
 _CONFIRM: Mapping[bytes, Callable[[bytes | bytearray], bool]] = {
     b"\x1f\x8b\x08": _is_gzip,
+    b"\xfd7zXZ\0": _is_xz,
+    b"\x28\xb5\x2f\xfd": _is_zstd,
     b"H4sI": _is_gzip_of_program,
 }
