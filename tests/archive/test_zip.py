@@ -101,7 +101,39 @@ def test_other_compressions_are_read(method: int, data: bytes) -> None:
     assert read(Archive([Part(method=method, data=data)]).build()) == {"/usr/bin/kubelet": b"content"}
 
 
-@pytest.mark.parametrize(("method", "flags"), [(9, 0), (14, 0), (99, 1), (8, 1), (0, 65)])
+def lzma_member(content: bytes, dictionary: int = 1 << 16) -> bytes:
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": dictionary}]
+    properties = b"\x5d" + dictionary.to_bytes(4, "little")
+    return b"\x09\x04\x05\0" + properties + lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
+
+
+# As 7-Zip packs it: without a mark at its end, which liblzma always writes.
+UNMARKED = b"\x09\x04\x05\0" + bytes.fromhex("5d0010000000319bca19daeda57bcf09e00000")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part(content=b"content" * 8, method=14, flags=2, data=lzma_member(b"content" * 8)),
+        # A dictionary of a size that no .lzma file has.
+        Part(content=b"content" * 8, method=14, flags=2, data=lzma_member(b"content" * 8, 5000)),
+        Part(content=b"content" * 8, method=14, data=UNMARKED),
+        Part(content=b"content" * 8, method=14, flags=10, data=lzma_member(b"content" * 8)),
+    ],
+)
+def test_members_that_lzma_compressed_are_read_as_zipfile_reads_them(part: Part) -> None:
+    archive = Archive([part, Part(b"last")]).build()
+    wanted = {"/" + name: zipfile.ZipFile(io.BytesIO(archive)).read(name) for name in ("usr/bin/kubelet", "last")}
+    assert read(archive) == wanted == {"/usr/bin/kubelet": b"content" * 8, "/last": b"content"}
+
+
+def test_what_zipfile_compresses_with_lzma_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "some.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.write(files(tmp_path / "root") / "usr/bin/kubelet", "usr/bin/kubelet")
+    assert read((tmp_path / "some.zip").read_bytes()) == {"/usr/bin/kubelet": CONTENT}
+
+
+@pytest.mark.parametrize(("method", "flags"), [(9, 0), (99, 1), (8, 1), (0, 65)])
 def test_what_cannot_be_expanded_is_listed_and_the_rest_is_read(method: int, flags: int) -> None:
     data = Archive([Part(b"secret", method=method, flags=flags, data=b"12345"), Part()]).build()
     assert read(data) == {"/secret": None, "/usr/bin/kubelet": b"content"}
@@ -142,6 +174,11 @@ def test_a_device_a_fifo_and_a_socket_hold_nothing(mode: int) -> None:
         Part(b"bad", data=b"\xff" * 20),
         Part(b"bad", data=zlib.compress(b"content" * 9, wbits=-15)[:-2]),
         Part(b"bad", method=93, data=b"\x28\xb5\x2f\xfd" + bytes(20)),
+        Part(b"bad", method=14, flags=2, data=lzma_member(b"content")[:-3]),
+        Part(b"bad", method=14, flags=2, data=lzma_member(b"content") + b"more"),
+        Part(b"bad", method=14, flags=2, data=lzma_member(b"contents")),
+        # It asks for 2 GiB.
+        Part(b"bad", method=14, flags=2, data=b"\x09\x04\x05\0\x5d\0\0\0\x80" + lzma_member(b"content")[9:]),
     ],
 )
 def test_a_damaged_member_is_an_error_and_the_members_behind_it_are_read(bad: Part) -> None:
@@ -222,6 +259,8 @@ AMBIGUOUS = {
     "no descriptor": Archive([Part(flags=8, descriptor=b"")]),
     "descriptor within": Archive([Part(flags=8, method=0, content=b"one" + b"PK\7\x08" + bytes(12) + HIDDEN)]),
     "behind the compressed data": Archive([Part(data=zlib.compress(b"content", wbits=-15) + b"x")]),
+    "LZMA without its parameters": Archive([Part(method=14, flags=2, data=b"\x09\x04\x06\0" + bytes(20))]),
+    "LZMA that is cut": Archive([Part(method=14, flags=2, data=b"\x09\x04\x05\0]\0")]),
     "compressed as something else": Archive([Part(method=95, data=zstandard.compress(b"content"))]),
 }
 

@@ -24,7 +24,7 @@ else:
 from ..errors import Incomplete, Refused
 from . import signatures
 from .limits import spend
-from .member import Content
+from .member import Content, Joined
 
 Compression = Literal["none", "gzip", "bzip2", "xz", "lzma", "zstd"]
 
@@ -120,6 +120,11 @@ def reader(raw: Content, *, limit: int, name: str) -> Reader:
 def plain(raw: Content, *, limit: int, name: str) -> Reader:
     """Return the bytes of ``raw`` as they are, whatever they look like, within ``limit`` as `reader` does."""
     return Reader(_plain(_Source(raw, name)), compression="none", limit=limit, name=name)
+
+
+def lzma_of(raw: Content, header: bytes, *, limit: int, name: str) -> Reader:
+    """Return the expanded bytes of raw LZMA that has no header of its own: ``header`` is that of the .lzma format."""
+    return Reader(_lzma(_Source(Joined(header, raw), name)), compression="lzma", limit=limit, name=name)
 
 
 def compression_of(head: bytes) -> Compression:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ..errors import Refused
 from . import zipfields
-from .decompress import Compression, reader
+from .decompress import Compression, lzma_of, reader
 from .embedded import Embedded
 from .limits import DEFAULT, Limits, spend
 from .member import Content, Damaged, Item, Member, Rejected, Unread
@@ -29,7 +29,9 @@ from .zipfields import Entry, Malformed
 TAIL = zipfields.END_SIZE + 0xFFFF
 
 #: Compression methods (APPNOTE 4.4.5); the last three hold a whole stream of their format.
-_STORED, _DEFLATED = 0, 8
+_STORED, _DEFLATED, _LZMA = 0, 8, 14
+#: What LZMA data needs to be read: its parameters and dictionary's size.
+_LZMA_PROPERTIES = 5
 _STREAMS: dict[int, Compression] = {12: "bzip2", 93: "zstd", 95: "xz"}
 
 #: Bytes of central directory that are read: 500,000 entries with names of 200 bytes.
@@ -227,7 +229,7 @@ def _unreadable(entry: Entry) -> tuple[str, str] | None:
     """Return format and reason if the content of ``entry`` cannot be read."""
     if entry.flags & (zipfields.ENCRYPTED | zipfields.STRONG | zipfields.MASKED):
         return "encrypted ZIP member", "it is encrypted"
-    if entry.method not in (_STORED, _DEFLATED, *_STREAMS):
+    if entry.method not in (_STORED, _DEFLATED, _LZMA, *_STREAMS):
         return "ZIP member", f"its compression method {entry.method} is not supported"
     return None
 
@@ -335,11 +337,24 @@ def _expander(raw: _Window, entry: Entry, name: str) -> Callable[[int], bytes]:
         return lambda size: _spent(raw.read(size))
     if entry.method == _DEFLATED:
         return _Inflater(raw).read
+    if entry.method == _LZMA:
+        return lzma_of(raw, _lzma_header(raw, entry), limit=entry.size, name=name).read
     head = raw.read(min(raw.left, 1 << 10))
     stream = reader(_Rest(head, raw), limit=entry.size, name=name)
     if stream.compression != _STREAMS[entry.method]:
         raise Malformed("its content is not compressed as its header says")
     return stream.read
+
+
+def _lzma_header(raw: _Window, entry: Entry) -> bytes:
+    """Read the header of a member's LZMA data (APPNOTE 5.8.8); return it as that of the .lzma format."""
+    start = raw.read(min(raw.left, 4))
+    size = int.from_bytes(start[2:], "little")
+    properties = raw.read(min(raw.left, size))
+    if len(start) < 4 or size != _LZMA_PROPERTIES or len(properties) < size:
+        raise Malformed("its content is not compressed as its header says")
+    # Data that ends with a mark has no size.
+    return properties + (b"\xff" * 8 if entry.flags & zipfields.MARKED else entry.size.to_bytes(8, "little"))
 
 
 class _Rest:

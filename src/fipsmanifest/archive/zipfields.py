@@ -12,6 +12,8 @@ LOCAL_SIZE, CENTRAL_SIZE, END_SIZE, END64_SIZE, LOCATOR64_SIZE = 30, 46, 22, 56,
 
 #: General purpose flags (APPNOTE 4.4.4).
 ENCRYPTED, DESCRIBED, STRONG, MASKED = 1 << 0, 1 << 3, 1 << 6, 1 << 13
+#: Of LZMA: its data ends with a mark.
+MARKED = 1 << 1
 #: Those that a local header and the central directory must agree on; the others are hints on the compression.
 _COMPARED = ENCRYPTED | DESCRIBED | STRONG | 1 << 11 | MASKED
 
