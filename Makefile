@@ -13,6 +13,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet
 # One more than there are cores: many tests wait for a server or a time limit. Each takes neighbouring tests, which share
 # servers and keys, and what is left of another's when it has none.
 JOBS ?= $(shell expr $$(nproc) + 1)
+# The commands start Python hundreds of times, and each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
 .PHONY: help demo test lint format docs man bench overhead cluster corpus fuzz mutants references requirements clean
