@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import functools
-import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
-import fipsmanifest
 from fipsmanifest.cluster import document
 from fipsmanifest.cluster.runner import Settings
 from fipsmanifest.node.result import UNKNOWN, Result
 from fipsmanifest.workflows import check_cluster
 from tests.cluster.conftest import World
+from tests.support import schemas
 from tests.support.fakekubelet import Reports, as_json, failure, finished, node, rejected, waiting
-
-SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "cluster/schema.json").read_text())
 
 
 def nodes_of(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -76,7 +71,7 @@ def test_every_node_is_in_the_result_by_name_with_its_verdict_or_the_reason(
     )
 
     found = document.to_document(report)
-    jsonschema.validate(found, SCHEMA)
+    schemas.validate(found, schemas.CLUSTER)
     assert nodes_of(found) == {
         "valid": ("valid", ""),
         "cordoned": ("valid", ""),

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema
-
-import fipsmanifest
 from fipsmanifest.export.documents import SignatureState, Source, manifest_source, read
 from fipsmanifest.export.formats import FORMATS, FormatName
 from fipsmanifest.export.settings import Settings
-from tests.support import releases
+from tests.support import releases, schemas
 
 #: The module of Go 1.19 to 1.21 for x86_64, and its integrity digest (facts of the toolchain's own object).
 MODULE = "boringcrypto-20210429-x86_64"
@@ -26,8 +22,6 @@ CERTIFICATE = {
     "holder": "Google, LLC",
     "historical_since": "2026-09-21",
 }
-_CLUSTER_SCHEMA = Path(fipsmanifest.__file__).parent / "cluster" / "schema.json"
-_SCHEMA = Path(fipsmanifest.__file__).parent / "node" / "schema.json"
 
 #: Markup and control characters of every format: HTML, XML, JSON, Markdown, Prometheus, and terminals.
 HOSTILE = (
@@ -282,7 +276,7 @@ def node(**changes: Any) -> dict[str, Any]:
         "warnings": [],
     }
     made |= changes
-    jsonschema.Draft202012Validator(json.loads(_SCHEMA.read_text())).validate(made)
+    schemas.validate(made, schemas.NODE)
     return made
 
 
@@ -337,7 +331,7 @@ def cluster(**changes: Any) -> dict[str, Any]:
         "warnings": [],
     }
     made |= changes
-    jsonschema.Draft202012Validator(json.loads(_CLUSTER_SCHEMA.read_text())).validate(made)
+    schemas.validate(made, schemas.CLUSTER)
     return made
 
 

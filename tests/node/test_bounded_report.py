@@ -6,20 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
-import fipsmanifest
 from fipsmanifest.node.bounded import bounded_json
 from fipsmanifest.node.main import main
 from fipsmanifest.node.options import CHECKS, SMALLEST_REPORT
 from fipsmanifest.node.report import Report
 from fipsmanifest.node.result import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Result
 from tests.node.test_report import HOST, NASTY
-from tests.support import roots
+from tests.support import roots, schemas
 from tests.support.forge import Forge
 
-SCHEMA = json.loads((Path(fipsmanifest.__file__).parent / "node/schema.json").read_text())
 DIGEST = "0123456789abcdef" * 4
 MANIFEST = {"file": "manifest-rhel8.json.asc", "sha256": DIGEST, "kubernetes": "1.21.3", "el": 8, "serial": 1}
 FULL_HOST = HOST | {"tool_sha256": DIGEST, "started": "2026-11-23T10:00:00Z", "seconds": 1.5}
@@ -33,7 +30,7 @@ def bounded(limit: int, *results: Result, **changes: Any) -> dict[str, Any]:
 
     assert len(written.encode()) <= limit and written.count("\n") == 1
     document: dict[str, Any] = json.loads(written)
-    jsonschema.validate(document, SCHEMA)
+    schemas.validate(document, schemas.NODE)
     return document
 
 
@@ -108,7 +105,7 @@ def test_a_node_is_checked_into_a_bounded_file_beside_the_whole_report(
     bounded_output = json.loads(capsys.readouterr().out)
 
     written = json.loads(message.read_text())
-    jsonschema.validate(written, SCHEMA)
+    schemas.validate(written, schemas.NODE)
     assert message.stat().st_size <= 2000
     assert "/bin/kubelet" in [one["subject"] for one in written["checks"]]
     assert {one["status"] for one in written["checks"]} == {"fail"}

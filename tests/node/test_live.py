@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from examples.upstream import goprograms
 
-from tests.node.test_report import SCHEMA
 from tests.node.test_services import ALLOWED, certificate, free_port, go_server, openssl_server
-from tests.support import roots
+from tests.support import roots, schemas
 from tests.support.forge import PYTHONS, Forge
 
 __all__ = ["certificate"]
@@ -42,7 +40,7 @@ def run(command: Sequence[str | Path], **options: Any) -> tuple[int, dict[str, A
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **options)
     assert "Traceback" not in done.stderr and done.stdout, done.stderr
     report = json.loads(done.stdout)
-    jsonschema.validate(report, SCHEMA)
+    schemas.validate(report, schemas.NODE)
     return done.returncode, report
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 import fipsmanifest
-from tests.node.test_report import HOST, SCHEMA
-from tests.support import roots
+from tests.node.test_report import HOST
+from tests.support import roots, schemas
 
 PROCESSES = 50_000
 OWN = range(8, PROCESSES + 1, 8)
@@ -72,7 +71,7 @@ def test_they_are_checked_in_bounded_time_and_memory_and_failures_come_first(pro
 
     *written, seconds, peak = json.loads(done.stdout)
     report: dict[str, Any] = json.loads(written[0])
-    jsonschema.validate(report, SCHEMA)
+    schemas.validate(report, schemas.NODE)
     first, second, third = report["checks"][:3]
     assert (report["verdict"], first["status"], first["evidence"]["pids"]) == ("invalid", "fail", [OWN[0]])
     # So many different ones run nowhere: the rest is unknown, and never a pass.

@@ -11,12 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from fipsmanifest.node import deadline
-from tests.node.test_report import SCHEMA
-from tests.support import roots
+from tests.support import roots, schemas
 from tests.support.command import PROGRAM
 from tests.support.forge import Forge
 
@@ -43,7 +41,7 @@ def run(*command: Any, limit: float) -> tuple[int, dict[str, Any], float]:
     seconds = time.monotonic() - begun
     assert seconds < limit and done.stdout, (seconds, done)
     report = json.loads(done.stdout)
-    jsonschema.validate(report, SCHEMA)
+    schemas.validate(report, schemas.NODE)
     return done.returncode, report, seconds
 
 

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from fipsmanifest.generate.tool import build_tool
-from tests.node.test_report import SCHEMA
-from tests.support import roots
+from tests.support import roots, schemas
 from tests.support.forge import Forge
 
 NOBODY = 65534
@@ -60,7 +58,7 @@ class Place:
     def report(self, *arguments: str | Path, **options: Any) -> tuple[int, dict[str, Any]]:
         done = self.run("--json", *arguments, **options)
         report = json.loads(done.stdout)
-        jsonschema.validate(report, SCHEMA)
+        schemas.validate(report, schemas.NODE)
         return done.returncode, report
 
 
