@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # What a fixture needs is imported in it: most runs of a part of the tests need no keys and no browser.
 if TYPE_CHECKING:
@@ -23,8 +23,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# How long an example takes depends on what else the machine does; pytest-timeout ends what hangs.
+settings.register_profile("test", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("test")
 #: `make fuzz`: bounded, but far more than a test run can spend on each change.
-settings.register_profile("fuzz", max_examples=1000, deadline=None)
+settings.register_profile("fuzz", settings.get_profile("test"), max_examples=1000)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.archive.limits import Limits
@@ -350,7 +350,6 @@ _SOUND = made(
 ) + pax(b"12 path=a/b\n")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(_SOUND) - 1), st.integers(0, 255)), max_size=6), st.integers(0, 1 << 13))
 def test_damage_anywhere_is_refused_or_harmless_and_never_a_traceback(damage: list[tuple[int, int]], end: int) -> None:
     data = bytearray(_SOUND)

@@ -181,7 +181,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(key=st.sampled_from(sorted(message())), value=JSON, code=st.sampled_from([0, 1, 3, 4, 69]))
 def test_no_form_of_a_report_is_an_internal_error_or_a_pass_by_accident(key: str, value: Any, code: int) -> None:
     answer = read_pod(pod(finished(code, json.dumps({**message(), key: value}))), EXPECTED)
@@ -199,7 +199,7 @@ def test_no_form_of_a_report_is_an_internal_error_or_a_pass_by_accident(key: str
         assert answer.verdict != "valid" or key in ("host", "summary", "manifests")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(status=JSON)
 def test_no_form_of_a_pod_is_an_internal_error(status: Any) -> None:
     one = pod(status)

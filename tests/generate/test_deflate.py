@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.generate.deflate import deflate
@@ -36,7 +36,6 @@ def by_zlib(data: bytes) -> bytes:
 PARTS = st.tuples(st.binary(max_size=20), st.integers(1, 600), st.integers(0, 40_000))
 
 
-@settings(deadline=None)
 @given(st.lists(PARTS, max_size=8), st.randoms(use_true_random=False))
 def test_zlib_gives_back_what_was_packed(parts: list[tuple[bytes, int, int]], numbers: random.Random) -> None:
     content = b""

@@ -246,7 +246,7 @@ def test_a_shell_script_named_kubelet_is_a_program_without_a_verdict(tmp_path: P
     assert (finding.role, finding.elf, finding.crypto) == ("program", None, None)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.integers(0, 1023), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
 def test_any_damage_to_the_headers_gives_a_verdict_and_no_exception(
     program: bytes, places: list[tuple[int, bytes]]

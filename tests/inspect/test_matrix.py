@@ -82,7 +82,7 @@ def proven(name: str) -> tuple[bytes, int, int]:
 
 #: Every module of the table.
 @pytest.mark.parametrize("name", named(("go1.19", "go1.21", "go1.24", "go1.21 arm64", "go1.24 arm64")))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(fraction=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_no_changed_byte_of_any_module_is_ever_proven(name: str, fraction: float, change: int) -> None:
     data, start, length = proven(name)

@@ -487,7 +487,7 @@ def test_what_is_not_the_module_is_not_proven(name: str) -> None:
     expect(make(), verdict, code)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_byte_of_the_modules_code_can_be_changed(data: st.DataObject) -> None:
     # What is in front of the first function is a symbol of one byte and padding, which nothing runs.
@@ -506,7 +506,7 @@ def test_no_byte_of_the_modules_code_can_be_changed(data: st.DataObject) -> None
     assert (str(summed.verdict), summed.evidence["code"]) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_no_address_in_the_modules_code_can_be_another_valid_one(data: st.DataObject) -> None:
     calls = list(sha().calls())

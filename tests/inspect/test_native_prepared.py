@@ -47,7 +47,7 @@ def check(data: bytes, relocations: tuple[Relocation, ...]) -> Code:
     return code
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=False), st.integers(0, 3))
 def test_a_function_of_x86_64_is_split_as_its_relocations_say(source: random.Random, rest: int) -> None:
     data, relocations = bytearray(source.randbytes(source.randrange(12))), []
@@ -58,7 +58,7 @@ def test_a_function_of_x86_64_is_split_as_its_relocations_say(source: random.Ran
     assert isinstance(check(bytes(data) + bytes(rest), tuple(relocations)), _Relative)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=False))
 def test_a_function_of_aarch64_is_split_as_its_relocations_say(source: random.Random) -> None:
     data, relocations = bytearray(source.randbytes(4 * source.randrange(3))), []

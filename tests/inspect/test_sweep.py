@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Incomplete
@@ -88,7 +88,6 @@ def test_an_arm_module_is_seen_wherever_it_begins(before: int) -> None:
 
 
 @given(st.lists(st.integers(1, 5000), max_size=12), st.integers(0, 1200))
-@settings(deadline=None)
 def test_pieces_of_any_size_show_what_the_whole_does(sizes: list[int], place: int) -> None:
     code = bytearray(b"\x90" * 20_000)
     code[16 * place : 16 * place + 32] = STANDARD

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fipsmanifest.errors import Refused
@@ -167,7 +167,6 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(_VALUES)
 def test_any_json_is_a_document_or_refused(value: object) -> None:
     document = {"schemaVersion": 2, **value} if isinstance(value, dict) else value

@@ -172,7 +172,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(inner)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_whatever_somebody_writes_into_an_index_it_is_read_or_refused_and_can_be_shown(data: st.DataObject) -> None:
     document = json.loads(index.write(BOTH))
