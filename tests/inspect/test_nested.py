@@ -27,6 +27,7 @@ from fipsmanifest.inspect.inspector import Inspector
 from fipsmanifest.inspect.nested import MAX_DEPTH, LocatedFinding, Outcome, UnopenedContainer
 from fipsmanifest.inspect.scan import scan
 from fipsmanifest.inspect.table import load
+from fipsmanifest.model.artifact import SkippedPart
 from fipsmanifest.model.finding import Verdict
 from tests.support import edits, programs, toolchains, upstream
 from tests.support.registry import make_image, make_layer, skopeo
@@ -597,7 +598,16 @@ IMAGES: dict[str, Callable[[Path], Path]] = {
     "a link as its index": _linked,
     "a layout in a directory": _within,
     "a layout without its mark": _unmarked,
+    "an unpacked one": lambda f: _copied(f),
+    "an unpacked one in a tar": lambda f: _tarred(_copied(f).parent, "."),
+    "an unpacked one of all platforms": lambda f: _copied(f, "--all"),
 }
+
+
+def _copied(directory: Path, *options: str) -> Path:
+    (directory / "copy").mkdir()
+    skopeo("copy", *options, f"oci:{directory}/layout:v1", f"dir:{directory}/copy/layout")
+    return directory / "copy/layout"
 
 
 def _compressed(path: Path) -> Path:
@@ -618,8 +628,31 @@ def test_an_image_is_one_whatever_else_is_in_its_archive(tmp_path: Path, form: s
     assert ["image-preload"] in evidence or any("has a link with the name" in str(item) for item in outcomes)
 
 
+def _zipped(directory: Path) -> Path:
+    subprocess.run(["zip", "-qr", "../some.zip", "."], cwd=directory / "layout", check=True)
+    return directory / "some.zip"
+
+
+def _below(directory: Path) -> Path:
+    subprocess.run(["tar", "-C", directory, "-cf", directory / "some.tar", "layout"], check=True)
+    return directory / "some.tar"
+
+
+@pytest.mark.parametrize(("pack", "place"), [(_zipped, ""), (_below, "/layout")])
+def test_an_image_that_is_judged_file_by_file_is_named(
+    tmp_path: Path, pack: Callable[[Path], Path], place: str
+) -> None:
+    layer = make_layer({"bin/boring": programs.boring().read_bytes()})
+    make_image(tmp_path / "layout", "v1", {"amd64": [layer]})
+    target = pack(tmp_path)
+    outcomes = look(tmp_path, target)
+    (named,) = (item for item in outcomes if isinstance(item, SkippedPart))
+    assert named.name == f"{target}: {place}"
+    assert "proven" in judged(outcomes).values()
+
+
 @pytest.mark.parametrize("first", ["manifest.json", "index.json", "blobs/x", "repositories", "a"])
-@pytest.mark.parametrize("document", [b"{}", b'[{"name": "an app"}]', b"no JSON"])
+@pytest.mark.parametrize("document", [b"{}", b'[{"name": "an app"}]', b"no JSON", b'{"config": {}, "layers": []}'])
 def test_a_tar_with_a_file_of_an_images_name_is_a_tar(tmp_path: Path, first: str, document: bytes) -> None:
     files = {first: document, "manifest.json": document, "bin/boring": programs.boring().read_bytes()}
     (tmp_path / "some.tar").write_bytes(make_layer(files))

@@ -79,10 +79,17 @@ def kind_of(path: Path) -> Kind:
 
 
 def _is_layout(directory: Path) -> bool:
-    """Return whether a directory is an OCI layout (image-layout.md); some tools read one without its ``oci-layout``."""
-    index = directory / "index.json"
+    """Return whether a directory is an OCI layout (image-layout.md), or one of skopeo's ``dir:``.
+
+    Some tools read a layout without its ``oci-layout``, and all a ``dir:`` without its ``version``.
+    """
+    index, manifest = directory / "index.json", directory / "manifest.json"
     if not index.is_file():
-        return False
+        if not manifest.is_file():
+            return False
+        with manifest.open("rb") as file:
+            data = file.read(MAX_IMAGE_DOCUMENT)
+        return data.lstrip()[:1] == b"{" and may_describe_images(data)
     if (directory / "oci-layout").is_file():
         return True
     with index.open("rb") as file:
@@ -164,7 +171,9 @@ def may_describe_images(data: bytes) -> bool:
         # Larger or deeper than Python reads.
         return True
     if isinstance(document, dict):
-        return any(key.casefold() == "manifests" for key in document)
+        keys = {key.casefold() for key in document}
+        # The second is what skopeo's dir: has.
+        return "manifests" in keys or keys >= {"schemaversion", "config", "layers"}
     entries = document if isinstance(document, list) else ()
     keys = {key.casefold() for entry in entries if isinstance(entry, dict) for key in entry}
     return bool(keys & {"config", "layers"})

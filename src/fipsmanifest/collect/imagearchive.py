@@ -1,4 +1,4 @@
-"""Container images from an archive, as air-gapped sites carry them: ``docker save`` and OCI layouts.
+"""Container images from an archive, as air-gapped sites carry them: ``docker save``, OCI layouts, skopeo's ``dir:``.
 
 An archive is a directory or a tar, plain or compressed. Where it is an OCI layout (``index.json``; ``docker save``
 since version 25 writes one as well), a reference resolves to the index or manifest of that layout. Older ``docker
@@ -28,9 +28,9 @@ from ..fetch.address import local_path
 from ..fetch.cache import Cache
 from ..model.artifact import Artifact, ImagePlatform, SkippedPart
 from ..model.definition import Definition, ImageArchive
-from ..oci.document import MAX_CONFIG, Descriptor, Index, Manifest, is_config, parse
+from ..oci.document import MAX_CONFIG, OCI_INDEX, Descriptor, Index, Manifest, is_config, parse
 from ..oci.registry import parse_reference
-from ..oci.store import DirectoryStore, Store, TarStore
+from ..oci.store import DirectoryStore, Store, TarStore, TransportStore
 from ..oci.strictjson import SAVED_IMAGE, check_keys, load_json
 from .context import Context
 from .image import assemble
@@ -136,6 +136,8 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
         if not isinstance(document, Index):
             raise Refused(f"{name}: index.json is not an image index.", _ADVICE, reason="malformed-image")
         index = document
+    elif (found := _transport(store)) is not None:
+        return found
     saved = _saved_images(store, name) if store.has(_SAVED) else ()
     if index is None and not saved:
         raise Refused(
@@ -146,6 +148,17 @@ def open_archive(path: Path, cache: Cache, *, name: str = "") -> Archive:
     if index is not None:
         _check_same_images(index, saved, store, cache)
     return Archive(store, index, saved)
+
+
+def _transport(store: Store) -> Archive | None:
+    """Return an archive of skopeo's ``dir:``; None for any other, whose ``manifest.json`` is no index or manifest."""
+    data = read_document(store, _SAVED, single=True) if store.has(_SAVED) else b""
+    if data.lstrip()[:1] != b"{" or not may_describe_images(data):
+        return None
+    document = parse(data, f"{store.name}: manifest.json")
+    digest = hashlib.sha256(data).hexdigest()
+    entry = Descriptor(f"sha256:{digest}", len(data), document.media_type)
+    return Archive(TransportStore(store, digest), Index(OCI_INDEX, (entry,)), ())
 
 
 def describes_images(path: Path, cache: Cache, name: str) -> bool:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: A package in an image layer in an image archive in a bundle is the deepest real case.
 MAX_DEPTH = 6
+#: Directories of a container that are reported to have an image.
+_MAX_PLACES = 100
 #: Bytes of a member that are used to recognize its format, and that are copied at a time.
 _PIECE = 1 << 20
 
@@ -195,7 +197,13 @@ class ContainerInspector:
                 if finding is not None:
                     yield LocatedFinding(name, None, finding)
                 yield from within
-        if (documents.found or documents.linked) and kind_of(path) in ("tar", "image-archive"):
+        tarred = kind_of(path) in ("tar", "image-archive")
+        yield from (
+            SkippedPart(f"{name}: {place}", "an image that is judged file by file, without its configuration")
+            for place in documents.places
+            if place or not tarred
+        )
+        if (documents.found or documents.linked) and tarred:
             # Runtimes load images from a tar whatever its first member is called. Imported here as in `_image_archive`.
             from ..collect.imagearchive import describes_images, open_archive
 
@@ -342,25 +350,33 @@ def _unsupported_format(path: str, container: str | None, format: str) -> Unopen
 
 
 class _ImageDocuments:
-    """Finds out, while the members of a tar stream past, whether they may be those of an image archive."""
+    """Finds out, while the members of a container stream past, where they may be those of an image archive."""
 
-    _PATHS = ("/index.json", "/manifest.json")
+    _NAMES = ("index.json", "manifest.json")
 
     def __init__(self) -> None:
-        self.found = False
         self.linked = False
+        self.places: list[str] = []
+        """Directories with such documents; that of the container itself is empty."""
+
+    @property
+    def found(self) -> bool:
+        """Return whether the container itself may be an image archive."""
+        return "" in self.places
 
     def observe(self, member: Member) -> Member:
         """Return ``member``, whose content is whole."""
-        if member.path not in self._PATHS or self.found:
+        place, _, name = member.path.rpartition("/")
+        if name not in self._NAMES or place in self.places or (place and len(self.places) > _MAX_PLACES):
             return member
         if member.type != "file" or member.content is None:
-            self.linked = self.linked or member.type in ("symlink", "hardlink")
+            self.linked = self.linked or (not place and member.type in ("symlink", "hardlink"))
             return member
         data = b""
         while len(data) <= MAX_IMAGE_DOCUMENT and (piece := member.content.read(_PIECE)):
             data += piece
-        self.found = may_describe_images(data)
+        if may_describe_images(data):
+            self.places.append(place)
         return replace(member, content=Joined(data, member.content))
 
 

@@ -34,8 +34,8 @@ _BATCH = 32
 _BATCH_BYTES = 8 << 20
 #: File systems of the kernel, whose files are not stored.
 _KERNEL_DIRECTORIES = (Path("/proc"), Path("/sys"))
-#: What an OCI layout has (image-layout.md).
-_INDEX = "index.json"
+#: What an OCI layout (image-layout.md) or skopeo's ``dir:`` has.
+_DOCUMENTS = frozenset({"index.json", "manifest.json"})
 #: Tasks that are started ahead of the one whose result is taken.
 _AHEAD = 64
 _OVER_BUDGET = "Do not use it, or unpack it and inspect its parts, or raise --max-seconds or --max-expanded."
@@ -253,7 +253,7 @@ def _scan_directory(tree: _Tree, containers: ContainerInspector) -> Iterator[_Ta
     batch: list[Path] = []
     size = 0
     for directory, names, files in os.walk(tree.root, onerror=errors.append):
-        if _INDEX in files and _is_image(Path(directory)):
+        if not _DOCUMENTS.isdisjoint(files) and _is_image(Path(directory)):
             # Its configurations say what becomes of the programs in it.
             names.clear()
             yield partial(containers.open, Path(directory), directory)

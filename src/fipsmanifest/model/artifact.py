@@ -42,7 +42,7 @@ class ImagePlatform:
 
 @dataclass(frozen=True, slots=True)
 class SkippedPart:
-    """A part of an image that is not inspected, because it is not for Linux."""
+    """A part of an image that is not inspected, because it is not for Linux, or not as what it is."""
 
     name: str
     """The image's reference with the part's digest."""

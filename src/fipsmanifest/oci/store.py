@@ -162,6 +162,44 @@ class TarStore:
         return self._places.get(resolve(path, self._links, self.name))
 
 
+class TransportStore:
+    """An archive of skopeo's ``dir:``, by the paths that an OCI layout has (containers/image, ``directory``).
+
+    Its one manifest is ``manifest.json``, those of an index are ``HEX.manifest.json``, and all else is ``HEX``.
+    """
+
+    def __init__(self, store: Store, digest: str) -> None:
+        """Read from ``store``, whose ``manifest.json`` has ``digest``."""
+        self.name = store.name
+        self._store = store
+        self._first = digest
+
+    def has(self, path: str) -> bool:
+        """Return whether there is such a file."""
+        return self._store.has(self._place(path))
+
+    def open(self, path: str) -> AbstractContextManager[Content]:
+        """Return the file. Raises `Refused` where it is missing."""
+        return self._store.open(self._place(path))
+
+    def require_single(self, path: str) -> None:
+        """Raise as that of the store."""
+        self._store.require_single(self._place(path))
+
+    def others(self, paths: Collection[str]) -> Iterator[Member]:
+        """Yield each file but those at ``paths``. Raises as that of the store."""
+        return self._store.others([self._place(path) for path in paths])
+
+    def _place(self, path: str) -> str:
+        digest = path.removeprefix("/blobs/sha256/")
+        if digest == path:
+            return path
+        if digest == self._first:
+            return "/manifest.json"
+        manifest = f"/{digest}.manifest.json"
+        return manifest if self._store.has(manifest) else f"/{digest}"
+
+
 class _Part:
     """A stretch of a file."""
 
