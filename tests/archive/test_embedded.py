@@ -95,6 +95,15 @@ def test_base64_is_found_in_lines_of_any_length(width: int, pack: Callable[[byte
 
 
 # An AppImage whose mark was taken out runs as before: its runtime finds the file system by its own headers.
+@pytest.mark.parametrize("kind", ["gzip", "xz", "ZIP"])
+def test_a_program_of_go_with_packed_data_right_behind_it_is_not_passed_over(kind: str) -> None:
+    # Go's linker puts the headers of sections first.
+    program = programs.boring().read_bytes()
+    data = PACKED[kind](programs.plain().read_bytes()[:100_000])
+    assert found(program + data) == f"program with {kind} data behind it"
+    assert found(program) is None
+
+
 @pytest.mark.parametrize("kind", [*PACKED, "squashfs"])
 @pytest.mark.parametrize("piece", [1 << 20, 70_001])
 def test_a_program_with_packed_data_right_behind_it_is_not_passed_over(kind: str, piece: int) -> None:

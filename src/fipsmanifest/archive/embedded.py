@@ -33,6 +33,8 @@ _MACHINES = frozenset((3, 6, 8, 10, 20, 21, 22, 40, 62, 183, 243, 258))
 #: Where e_phentsize is, which e_phnum follows, and its only value that the kernel takes: 32 and 64 bits.
 _PROGRAM_HEADERS = ((42, 32), (54, 56))
 _ELF_HEADER = 64
+#: The type of a section that is in memory alone.
+_NOBITS = 8
 
 #: Compressed and packed data: magic, name, and what else the header must be. Magics that are common words are not here.
 _PACKED = tuple(
@@ -80,14 +82,14 @@ class Embedded:
         self._program = False
         self._script = behind is not None
         self._runs = False
-        self._end: int | None = None
+        self._ends: tuple[int, ...] = ()
         self._found: str | None = None
 
     def show(self, data: bytes | bytearray) -> None:
         """Inspect the bytes that follow those which were shown before; the first have the file's first line."""
         if self._behind is None and not self._offset and not self._kept:
             self._program = data.startswith(_ELF)
-            self._end = _end_of_program(data) if self._program else None
+            self._ends = _ends_of_program(data) if self._program else ()
             self._runs = data.startswith(b"#!")
             self._script = not self._program and _SCRIPT.match(data) is not None
         if self._found is not None:
@@ -126,8 +128,10 @@ class Embedded:
             if _is_program(data[match.start() : match.start() + _ELF_HEADER]):
                 self._found = f"{self._host} with a program in it"
                 return
-        if self._end is not None and start <= self._end - self._offset < end:
-            self._found = _packed_behind(data, self._end - self._offset)
+        for place in (place - self._offset for place in self._ends):
+            if start <= place < end and (kind := _packed_behind(data, place)) is not None:
+                self._found = kind
+                return
         if not self._script:
             return
         for magic, name, header in _PACKED:
@@ -155,28 +159,43 @@ def _is_program(header: bytes | bytearray) -> bool:
     return False
 
 
-def _end_of_program(data: bytes | bytearray) -> int | None:
-    """Return where an ELF file ends by its headers, as self-extracting programs compute it; None if that is unclear.
+def _ends_of_program(data: bytes | bytearray) -> tuple[int, ...]:
+    """Return where an ELF file ends by its headers, as self-extracting programs compute it; none if that is unclear.
 
-    ``data`` has the file header (gABI, chapter 4).
+    ``data`` has the file header (gABI, chapter 4). Most linkers put section headers last, and Go's puts sections last.
     """
     if len(data) < _ELF_HEADER or data[4] not in (1, 2) or data[5] not in (1, 2):
-        return None
+        return ()
     form, at = ("QQ", 32) if data[4] == 2 else ("II", 28)
     order = "<" if data[5] == 1 else ">"
     segments, sections = struct.unpack_from(order + form, data, at)
     sizes = struct.unpack_from(order + "HHHH", data, 54 if data[4] == 2 else 42)
-    if sections:
-        return int(sections + sizes[2] * sizes[3])
-    # Without sections, it ends with its last segment.
-    place, size = (8, 32) if data[4] == 2 else (4, 16)
-    word = order + form[0]
+    if not sections:
+        # It ends with its last segment.
+        place = (8, 32) if data[4] == 2 else (4, 16)
+        return _last_end(
+            data, order + form[0], range(segments, segments + sizes[0] * sizes[1], max(sizes[0], 1)), place
+        )
+    table, place = sections + sizes[2] * sizes[3], (24, 32) if data[4] == 2 else (16, 20)
+    last = _last_end(data, order + form[0], range(sections, table, max(sizes[2], 1)), place, absent=_NOBITS)
+    return tuple(sorted({int(table), *last}))
+
+
+def _last_end(
+    data: bytes | bytearray, word: str, entries: range, place: tuple[int, int], absent: int | None = None
+) -> tuple[int, ...]:
+    """Return where the last segment or section ends; none if ``data`` does not have all of their headers, ``entries``.
+
+    ``place`` is where a header has the offset and the size in the file, each a ``word``; one of the type ``absent`` is
+    not in the file.
+    """
     ends = [0]
-    for entry in range(segments, segments + sizes[0] * sizes[1], max(sizes[0], 1)):
-        if entry + max(size + 8, sizes[0]) > len(data):
-            return None
-        ends.append(struct.unpack_from(word, data, entry + place)[0] + struct.unpack_from(word, data, entry + size)[0])
-    return max(ends)
+    for entry in entries:
+        if entry + max(place[1] + 8, entries.step) > len(data):
+            return ()
+        if absent is None or struct.unpack_from(word[0] + "I", data, entry + 4)[0] != absent:
+            ends.append(sum(struct.unpack_from(word, data, entry + at)[0] for at in place))
+    return (max(ends),)
 
 
 def _packed_behind(data: bytes | bytearray, at: int) -> str | None:
