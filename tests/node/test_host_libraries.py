@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,24 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
         one.kill()
 
 
+def started_by(pid: int) -> list[int]:
+    """Return the processes below this one."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [*children, *(one for child in children for one in started_by(child))]
+    return []
+
+
+def maps_of(pid: int) -> str:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/maps").read_text()
+    return ""
+
+
 def libraries(process: subprocess.Popen[bytes]) -> list[str]:
-    maps = Path(f"/proc/{process.pid}/maps").read_text()
-    found = sorted({path for path in re.findall(r" r-xp .* (/\S+)$", maps, re.MULTILINE) if ".so" in path})
+    found = sorted(
+        {path for path in re.findall(r" r-xp .* (/\S+)$", maps_of(process.pid), re.MULTILINE) if ".so" in path}
+    )
     assert any(path.endswith("/libc.so.6") for path in found)
     return found
 
@@ -131,6 +147,51 @@ def test_without_a_database_a_library_is_the_nodes_own_or_fails(is_other: bool, 
     assert (*expected, "libc.so.6") in found and {one for one in found if one[0] == "fail"} <= {
         (*expected, "libc.so.6")
     }
+
+
+REMOVED = "/usr/lib/tmpfiles.d/libsite.so.1"
+"""In a mount of its own over a directory that every machine has."""
+
+
+@contextmanager
+def loading_what_is_removed(owner: int) -> Iterator[int]:
+    """Run a program with a library that is removed, as an update does, once it is loaded."""
+    libc = next(path for path in map(str, Path("/usr/lib").glob("*-linux-gnu/libm.so.6")))
+    script = f"""mount -t tmpfs t {Path(REMOVED).parent} && cp {libc} {REMOVED} && chown {owner} {REMOVED}
+    LD_PRELOAD={REMOVED} /usr/bin/sleep 100 & sleep 0.3; rm {REMOVED}; wait"""
+    with subprocess.Popen(["unshare", "--mount", "--kill-child", "--fork", "sh", "-c", script]) as shell:
+        try:
+            end = time.monotonic() + 20
+            while not (found := [pid for pid in started_by(shell.pid) if "(deleted)" in maps_of(pid)]):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            yield found[0]
+        finally:
+            shell.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone mounts")
+@pytest.mark.parametrize(
+    ("package", "owner", "contained", "expected"),
+    [
+        ("what is mapped", 0, False, set()),
+        ("an update", 0, False, {("unknown", "library-replaced")}),
+        ("none", 0, False, {("unknown", "library-replaced")}),
+        ("what is mapped", 1, False, {("fail", "library")}),
+        ("what is mapped", 0, True, {("fail", "library")}),
+    ],
+)
+def test_a_library_that_was_replaced_since_it_was_loaded_is_unknown_unless_its_bytes_are_the_packages(
+    package: str, owner: int, contained: bool, expected: set[tuple[str, str]], tmp_path: Path
+) -> None:
+    libm = next(Path("/usr/lib").glob("*-linux-gnu/libm.so.6")).read_bytes()
+    content = {"what is mapped": {REMOVED: libm}, "an update": {REMOVED: libm + b"x"}, "none": {}}[package]
+    asked = packages.Packages("/", database(tmp_path, {RPM: b"rpm", **content}))
+
+    with loading_what_is_removed(owner) as pid:
+        found = injected.look(Node("/", True, "worker"), pid, contained, Inventory([]), asked)
+
+    assert {(one.status, one.code) for one in found if one.detail.startswith(REMOVED)} == expected
 
 
 def test_the_database_of_this_machine_says_nothing_of_another_root() -> None:

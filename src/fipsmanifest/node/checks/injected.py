@@ -24,6 +24,8 @@ from .inventory import Inventory
 
 BY_NAME = "by-name"
 """Code of a library whose bytes could not be compared."""
+REPLACED = "library-replaced"
+"""Code of a library that was replaced or removed since it was loaded, as an update of the system does."""
 _MAX_MAPS = 4 * 1024 * 1024
 _MAX_SMAPS = 32 * 1024 * 1024
 _MAX_LIBRARY = 512 * 1024 * 1024
@@ -241,8 +243,10 @@ def _judge(
     if not path.startswith("/") or path.startswith("//"):
         anonymous = Problem(UNKNOWN, "anonymous-code", "executable memory of no file {}".format(shown).rstrip())
         return None if lenient else anonymous
-    if path.startswith("/memfd:") or path.endswith(procfs.DELETED):
+    if path.startswith("/memfd:"):
         return Problem(FAIL, "library", "{} is mapped".format(shown))
+    if path.endswith(procfs.DELETED):
+        return _judge_removed(node, pid, mapping, contained, packaged)
     try:
         place, status = _place(pid, mapping)
     except FileNotFoundError:
@@ -266,6 +270,31 @@ def _judge(
     if expected != found:
         return Problem(FAIL, "library", "{} is mapped, and differs from its package".format(shown))
     return None
+
+
+def _judge_removed(node: Node, pid: int, mapping: _Mapping, contained: bool, packaged: Packages) -> Optional[Problem]:
+    """Judge a file that is not at its path any more; None where it has the bytes of the package that is installed.
+
+    An update of the system replaces libraries, and no database has the bytes of what was there before.
+    """
+    path, shown = mapping.path[: -len(procfs.DELETED)], visible(mapping.path, 150)
+    direct = _direct(pid, mapping)
+    doubt = Problem(UNKNOWN, REPLACED, "{} is mapped, and its bytes cannot be compared any more".format(shown))
+    if contained or not _DIRECTORIES.match(path):
+        return Problem(FAIL, "library", "{} is mapped".format(shown))
+    try:
+        status = os.stat(direct)
+    except OSError:
+        os.stat(procfs.link(pid))  # raises, where it has ended
+        return doubt
+    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return Problem(FAIL, "library", "{} is mapped from where others than root may put it".format(shown))
+    try:
+        expected = packaged.digest(path)
+        found = node.digests.of(direct.encode("ascii"), _MAX_LIBRARY, follow=True).sha256 if expected else ""
+    except (OSError, tree.NotRegular, tree.Unstable, Unanswered):
+        return doubt
+    return None if expected and expected == found else doubt
 
 
 def _judge_by_name(node: Node, place: bytes, status: os.stat_result, path: str) -> Problem:

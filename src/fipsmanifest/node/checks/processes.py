@@ -340,7 +340,7 @@ class _Check:
         advice = "Find out who put it there, remove it, and restart the program."
         if first.code == "mappings":
             advice = "Run it as root, in a container with the capability SYS_PTRACE."
-        if procfs.DELETED in first.detail and not first.detail.startswith("/memfd:"):
+        if first.code == injected.REPLACED:
             advice = "Restart it: an update may have replaced the library. If none did, find out who removed it."
         expected = "its own program and listed libraries alone"
         return seen._replace(status=status, expected=expected, actual=first.detail, evidence=evidence, advice=advice)
