@@ -170,6 +170,64 @@ def variable(name: str, value: str) -> str:
     return f"    env:\n    - name: {name}\n      value: {value}\n"
 
 
+# Kubernetes' and etcd's documentation of their configuration files.
+SETTINGS = {
+    "a kubelet": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+    "a kubelet, as JSON": '{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration"}',
+    "containerd": 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n',
+}
+
+
+def given(settings: str, command: str) -> Change:
+    return all_of(file("/opt/site.conf", SETTINGS[settings]), service(f"ExecStart={command}"))
+
+
+CONFIGURED: dict[str, Change] = {
+    "a kubelet's configuration": given("a kubelet", "/usr/bin/web --config=/opt/site.conf --v=2"),
+    "JSON": given("a kubelet, as JSON", "/usr/bin/web --v=2 --config /opt/site.conf"),
+    "containerd's configuration": given("containerd", "/usr/bin/web -c /opt/site.conf"),
+    "through a shell": given("containerd", "/bin/sh -c 'exec /usr/bin/web --config /opt/site.conf'"),
+    "a subcommand": given("a kubelet", "/bin/sh -c '/usr/bin/web kubelet --config /opt/site.conf'"),
+    "by PATH": given("a kubelet", "/bin/sh -c 'web --config /opt/site.conf'"),
+    "etcd's variables": all_of(
+        lambda t: t.manifest["files"].append(dict(t.manifest["files"][0], path="/usr/bin/etcd", component="etcd")),
+        service("Environment=ETCD_LISTEN_CLIENT_URLS=https://10.0.0.1:2379\nExecStart=/usr/bin/web"),
+    ),
+    "through env": given("a kubelet", "/usr/bin/env A=b /usr/bin/web --config /opt/site.conf"),
+    "by cron": all_of(
+        file("/opt/site.conf", SETTINGS["a kubelet"]),
+        file("/etc/cron.d/x", "@reboot root /usr/bin/web --config /opt/site.conf\n"),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", CONFIGURED)
+def test_a_program_with_a_components_configuration_in_a_file_of_its_own_is_unknown(how: str, tree: Tree) -> None:
+    # It has no Go build info.
+    shutil.copy("/usr/bin/id", tree.place("/usr/bin/web"))
+
+    assert codes(CONFIGURED[how], tree) == {("unknown", "wrapped")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ExecStart=/usr/bin/web --config=/opt/other.conf",
+        "ExecStart=/usr/bin/cat /opt/site.conf",
+        "ExecStart=/usr/bin/cp -f /opt/site.conf /opt/copy.conf",
+        "ExecStart=/bin/sh -c 'kubeadm join --config /opt/site.conf'",
+        "ExecStart=/bin/sh -c 'sudo /usr/bin/kubeadm join --config /opt/site.conf'",
+        "ExecStart=/usr/bin/kubeadm join --config /opt/site.conf",
+        "ExecStart=/bin/sh -c 'nvidia-ctk runtime configure --config=/opt/site.conf'",
+    ],
+)
+def test_a_program_that_is_no_component_passes_with_its_configuration(text: str, tree: Tree) -> None:
+    shutil.copy("/usr/bin/id", tree.place("/usr/bin/web"))
+    other = file("/opt/other.conf", "kind: SomeConfiguration\nlisten: https://x/listen-client-urls:1\n")
+
+    assert codes(all_of(file("/opt/site.conf", SETTINGS["a kubelet"]), other, service(text)), tree) == set()
+
+
 DOUBTS: dict[str, tuple[str, Change]] = {
     "a preload file of more than 64 KiB": ("preload", file("/etc/ld.so.preload", " " * 70_000 + "/opt/x.so\n")),
     "another init": ("kernel-command-line", file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/opt/plain/init"\n')),

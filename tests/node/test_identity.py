@@ -301,6 +301,23 @@ class TestOptions:
 
         assert (found.status, found.evidence["code"]) == ("unknown", "another-program")
 
+    @pytest.mark.parametrize(("kind", "is_found"), [("KubeletConfiguration", True), ("SiteConfiguration", False)])
+    def test_a_program_with_the_kubelets_options_in_a_file_of_its_own_is_unknown(
+        self, kind: str, is_found: bool, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        (tmp_path / "site.yaml").write_text(f"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: {kind}\n")
+        code = "print(flush=True); import time; time.sleep(100)"
+        process = run(PYTHON, "-c", code, "--config", tmp_path / "site.yaml", stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline()
+
+        found = [
+            (one.status, one.evidence["code"])
+            for one in check(listed(entry("kubelet", "0" * 64)))
+            if process.pid in one.evidence.get("pids", ())
+        ]
+
+        assert found == ([("unknown", "another-program")] if is_found else [])
+
     def test_a_shell_that_has_them_in_a_command_is_none(self, run: Callable[..., subprocess.Popen[str]]) -> None:
         process = run("sh", "-c", "read x # kubelet --bootstrap-kubeconfig=/x", stdin=subprocess.PIPE)
 

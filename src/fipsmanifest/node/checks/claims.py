@@ -3,11 +3,12 @@
 A file's name does not identify it. A process with a component's port is that component for the rest of the cluster.
 """
 
+import contextlib
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from .. import tree
 from ..result import Listed, Node
-from . import listening, procfs
+from . import configuration_files, listening, procfs
 from .container_pods import Pod
 from .inventory import Inventory, required_daemons
 
@@ -150,4 +151,15 @@ def _by_options(pid: int, inventory: Inventory) -> List[Claim]:
         for name, options in sorted(_OPTIONS.items())
         for option in options
         if name in inventory.programs and option in (joined if "=" in option else named)
-    ][:1]
+    ][:1] or _by_configuration(pid, words, inventory)
+
+
+def _by_configuration(pid: int, words: Sequence[str], inventory: Inventory) -> List[Claim]:
+    """Return the component whose configuration file a process's options name."""
+    for path in configuration_files.named_in(words):
+        with contextlib.suppress(OSError, tree.NotRegular):
+            text = tree.read_small(procfs.link(pid, "root"), path, configuration_files.MAX_SIZE)
+            component = configuration_files.component_of(text)
+            if component in inventory.programs:
+                return [Claim(component, OPTION, "configuration " + path)]
+    return []

@@ -58,6 +58,8 @@ def _found(text: str, programs: Programs) -> Iterator[Tuple[str, str]]:
             or any(target == one or target.startswith(one + "/") for one in PLACES)
         ):
             yield "replaced-at-start", "writes or mounts over {}".format(target)
+    for component, file in programs.configured_in(text)[:1]:
+        yield "wrapped", "starts a program that is not listed with the configuration of {} ({})".format(component, file)
     for match in _MANAGER.finditer(text):
         yield "environment", match.group(0)
     starts = programs.listed_in(text) or programs.called_in(text)

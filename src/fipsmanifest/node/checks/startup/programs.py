@@ -11,10 +11,10 @@ import stat
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Pattern, Sequence, Set, Tuple
 
 from ....trust.text import visible
-from ... import tree
+from ... import systemd, tree
 from ...provenance import has_mode
 from ...result import FAIL, PASS, UNKNOWN, Listed, Node, Result, image_files, is_own_program, of_component
-from .. import builds, files
+from .. import builds, configuration_files, files
 from . import shell
 
 ID = "startup"
@@ -50,6 +50,10 @@ _WRAPPERS = frozenset(
     + ("cgexec", "tini", "dumb-init", "supervisord", "exec", "awk", "gdb", "uname26", "platform-python", "podman")
 )
 _LOADER = re.compile(r"(?:ld-linux.*|ld|ld-[0-9.]+|ld-musl.*)\.so[0-9.]*\Z|python[0-9.]*\Z|perl[0-9.]*\Z|lua[0-9.]*\Z")
+
+
+_COMMANDS = re.compile(r"[^\n;&|]+")
+_EDITORS = frozenset(("nvidia-ctk", "yq", "jq", "crudini"))
 
 
 class Found(NamedTuple):
@@ -380,6 +384,40 @@ class Programs:
             if posixpath.basename(one) in self.names and one not in named
         ]
         return [one for one in named if self.is_program(one) and self.find(one).status == OTHER]
+
+    def configured_by(self, arguments: Sequence[str]) -> List[Tuple[str, str]]:
+        """Return the components whose configuration a command's options name, each with the file."""
+        found = []
+        for path in configuration_files.named_in(arguments):
+            with contextlib.suppress(OSError, tree.NotRegular):
+                text = tree.read_small(self._node.root, path, configuration_files.MAX_SIZE)
+                component = configuration_files.component_of(text)
+                found += [(component, path)] if component in self.names else []
+        return found
+
+    def configured_in(self, text: str) -> List[Tuple[str, str]]:
+        """Return the components whose configuration commands of a shell's text give to another program, with the file.
+
+        What only changes a configuration is not one.
+        """
+        found = []
+        for command in _COMMANDS.findall(shell.COMMENT.sub("", text)):
+            words = [one.strip("'\"") for one in command.split()]
+            configured = self.configured_by(words)
+            found += configured if configured and self._starts_another(words) else []
+        return found
+
+    def _starts_another(self, words: Sequence[str]) -> bool:
+        """Return whether the first program among a command's words is none with a listed one's name."""
+        for word in words:
+            name = posixpath.basename(word)
+            if name in self.names or name in _EDITORS:
+                return False
+            if not (word.startswith("-") or "=" in word or is_wrapper(word)):
+                found = self.look_up(word, systemd.DEFAULT_PATH)
+                if found.status == OTHER and self.is_program(found.path):
+                    return True
+        return False
 
     def listed_in(self, text: str) -> List[str]:
         """Return the listed programs that a command or script names by their paths."""

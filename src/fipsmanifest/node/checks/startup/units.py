@@ -9,6 +9,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from ....trust.text import visible
 from ... import systemd
 from ...result import FAIL, NOT_APPLICABLE, UNKNOWN, Result
+from .. import configuration_files
 from . import changes, environment, shell, static_pods
 from .places import judge_mount
 from .programs import LISTED, MISSING, OTHER, Found, Programs, is_wrapper, judge, result
@@ -162,7 +163,25 @@ def _judge_command(
     # pflag takes an underscore for a hyphen (k8s.io/component-base/cli/flag).
     if is_main or any(form.search(text.replace("_", "-")) for form in (_KUBELET, *static_pods.OPTIONS.values())):
         return [_judge_other(subject, found, text, script, command.path, component, programs)], None
-    return list(_judge_mentions(unit, subject, command, found, text, script, component, programs)), None
+    results = list(_judge_mentions(unit, subject, command, found, text, script, component, programs))
+    if not results and found.status == OTHER:
+        results += _judge_configured(unit, subject, command, programs)
+    return results, None
+
+
+def _judge_configured(
+    unit: systemd.Unit, subject: str, command: systemd.Command, programs: Programs
+) -> Iterator[Result]:
+    """Judge a program that is not listed by the configuration that the unit gives it."""
+    named = programs.configured_by(command.arguments)
+    by_variables = configuration_files.component_of_variables(unit.environment)
+    if by_variables in programs.names:
+        named.append((by_variables, "its environment"))
+    for component, where in named[:1]:
+        actual = "{}, with the configuration of {} ({})".format(command.program, component, where)
+        yield result(
+            subject, UNKNOWN, "a listed program", actual, "wrapped", command.path, _FOLLOW, component=component
+        )
 
 
 def _judge_specifiers(subject: str, command: systemd.Command, programs: Programs) -> Iterator[Result]:
