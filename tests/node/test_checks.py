@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -149,6 +150,39 @@ class TestFiles:
             assert {one.status for one in found.values()} == {"pass"}
         else:
             assert (result.status, result.evidence["code"], result.actual) == ("fail", "replaceable", told)
+
+    @pytest.mark.parametrize("what", ["usr/bin", "usr/bin/kubelet"])
+    @pytest.mark.parametrize(
+        ("tag", "number", "permissions", "told"),
+        [
+            (2, 1234, 7, "user 1234 (by an access control list) may change {}"),
+            (8, 1234, 6, "group 1234 (by an access control list) may change {}"),
+            (2, 1234, 5, None),
+            (2, 0, 7, None),
+        ],
+    )
+    def test_a_program_that_an_access_control_list_lets_others_replace_fails(
+        self, tag: int, number: int, permissions: int, told: str | None, what: str, root: Path, manifest: dict[str, Any]
+    ) -> None:
+        # linux/posix_acl_xattr.h: version 2, then tag, permissions and number of owner, named one, group, mask, others.
+        named = [(2, permissions, number)] if tag == 2 else []
+        groups = [(8, permissions, number)] if tag == 8 else []
+        none = 0xFFFFFFFF
+        entries = [(1, 7, none), *named, (4, 5, none), *groups, (16, 7, none), (32, 5, none)]
+        data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
+        os.setxattr(root / what, "system.posix_acl_access", data)
+        manifest["files"][0]["mode"] = "0775"
+
+        found = {one.subject: one for one in files.check(at_rest(root), [Listed("m", manifest)])}
+
+        assert (root / what).stat().st_mode & 0o777 == 0o775
+        result = found["/bin/kubelet"]
+        if told is None:
+            assert result.status == "pass"
+        else:
+            expected = ("fail", "replaceable", told.format("/" + what))
+            assert (result.status, result.evidence["code"], result.actual) == expected
+            assert result.advice.endswith(f"; setfacl -b /{what}")
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
     @pytest.mark.parametrize(

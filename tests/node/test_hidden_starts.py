@@ -170,6 +170,19 @@ def variable(name: str, value: str) -> str:
     return f"    env:\n    - name: {name}\n      value: {value}\n"
 
 
+def boot(text: str) -> Change:
+    return lambda t: script(t, "/etc/rc.d/rc.local", text)
+
+
+# Kubernetes' "Define Dependent Environment Variables".
+DEPENDENT = variable("A", "fips140=off") + "    - name: GODEBUG\n      value: x=1,$(A)\n"
+ELSEWHERE = (
+    "    env:\n    - name: A\n      valueFrom: {fieldRef: {fieldPath: metadata.name}}\n"
+    "    - name: GODEBUG\n      value: fips140=$(A)\n"
+)
+SHIMS = '[plugins."io.containerd.shim.v1.manager"]\nenv = ["A=b", "LD_PRELOAD=/opt/x.so"]\n'
+
+
 # Kubernetes' and etcd's documentation of their configuration files.
 SETTINGS = {
     "a kubelet": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
@@ -230,6 +243,30 @@ def test_a_program_that_is_no_component_passes_with_its_configuration(text: str,
 
 DOUBTS: dict[str, tuple[str, Change]] = {
     "a preload file of more than 64 KiB": ("preload", file("/etc/ld.so.preload", " " * 70_000 + "/opt/x.so\n")),
+    "a variable of a pod that another one from elsewhere makes": ("environment", file(POD, pod(more=ELSEWHERE))),
+    "a unit's output over the preload file": (
+        "replaced-at-start",
+        service("ExecStart=/usr/bin/echo /opt/x.so\nStandardOutput=truncate:/etc/ld.so.preload"),
+    ),
+    "a unit's errors over a program": (
+        "replaced-at-start",
+        service("ExecStart=/usr/bin/cat /opt/x\nStandardError=file:/usr/bin/kubelet"),
+    ),
+    "variables that a script gives systemd": (
+        "environment",
+        boot("export LD_PRELOAD=/opt/x.so\nsystemctl import-environment LD_PRELOAD\n"),
+    ),
+    "a unit that a script enables by its path": ("environment", boot("systemctl --now enable /opt/kubelet.service\n")),
+    "a variable of anacron": (
+        "environment",
+        file("/etc/anacrontab", "LD_PRELOAD=/opt/x.so\n1 5 certificates kubeadm certs renew all\n"),
+    ),
+    "the kubelet's settings from the API server": (
+        "configuration",
+        lambda t: t.drop_in(
+            'Environment="KUBELET_EXTRA_ARGS=--container-runtime=remote --dynamic-config-dir=/opt/d"\nEnvironmentFile='
+        ),
+    ),
     "another init": ("kernel-command-line", file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 init=/opt/plain/init"\n')),
     "another init of a boot entry": (
         "kernel-command-line",
@@ -402,6 +439,8 @@ FAILURES: dict[str, tuple[str, Change]] = {
         "environment",
         file(GRUB, 'GRUB_CMDLINE_LINUX="fips=1 LD_PRELOAD=/opt/x.so"\n'),
     ),
+    "a variable of a pod that another one makes": ("environment", file(POD, pod(more=DEPENDENT))),
+    "a variable of the shims, and so of runc": ("environment", lambda t: t.add(CONFIGURATION, SHIMS)),
     "variables in capitals": ("environment", specification('{"Process": {"Env": ["LD_PRELOAD=/x.so"]}}')),
     "an API server's option with underscores": (
         "unlisted-image",
@@ -435,6 +474,13 @@ def test_what_is_not_the_releases_fails(how: str, tree: Tree) -> None:
 
 
 ORDINARY: dict[str, Change] = {
+    "a variable that another one makes": file(
+        POD, pod(more=variable("A", "b") + "    - name: C\n      value: $(A)$$(A)$(D)\n")
+    ),
+    "a unit's output into a log": lambda t: t.drop_in("StandardOutput=append:/var/log/kubelet.log"),
+    "another unit's output into a log": service("ExecStart=/usr/bin/true\nStandardOutput=append:/var/log/x.log"),
+    "a variable of the shims": lambda t: t.add(CONFIGURATION, SHIMS.replace("LD_PRELOAD", "SCHED_CORE")),
+    "a unit that a script enables": boot("systemctl enable --now kubelet\n"),
     "the listed sandbox": pause('[plugins.cri]\nsandbox_image = "registry.k8s.io/pause:3.4.1"\n'),
     "the sandbox by its digest": pause(f'[plugins.cri]\nsandbox_image = "m.example/p@{PAUSE}"\n'),
     "a sandbox, where the manifest lists none": file(CONFIGURATION, '[plugins.cri]\nsandbox_image = "o/pause:1"\n'),

@@ -360,7 +360,7 @@ class TestToldByTheRuntime:
 
         (tmp_path / "images").write_text('{"images": []}')
 
-        found = self.ask(monkeypatch, program(tmp_path, f'cat "{tmp_path}/$5"\n'), layout)
+        found = self.ask(monkeypatch, program(tmp_path, f'cat "{tmp_path}/$7"\n'), layout)
 
         assert outcome(found) == expected
 
@@ -411,8 +411,8 @@ class TestToldByTheRuntime:
         (tmp_path / "ps").write_text(PS[version] % values)
         (tmp_path / "images").write_text(IMAGES[version] % values)
 
-        # crictl --runtime-endpoint ENDPOINT --timeout 5s ps|images --output json
-        found = self.ask(monkeypatch, program(tmp_path, f'cat "{tmp_path}/$5"\n'), layout)
+        # crictl --runtime-endpoint ENDPOINT --image-endpoint ENDPOINT --timeout 5s ps|images --output json
+        found = self.ask(monkeypatch, program(tmp_path, f'cat "{tmp_path}/$7"\n'), layout)
 
         assert outcome(found) == [("pass", None) if listed_digest else ("fail", "unlisted-image")]
         assert found[0].evidence["image"] == "docker.io/other/etcd:v3"

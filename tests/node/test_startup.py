@@ -425,9 +425,11 @@ def test_another_build_of_a_component_is_known_by_its_build_info_whatever_its_na
     assert tree.bad() == [("fail", "site.service", "other-build")]
 
 
-def test_a_copy_that_somebody_else_may_replace_fails(tree: Tree) -> None:
+# The sticky bit protects what is in a directory, and no file.
+@pytest.mark.parametrize(("what", "mode"), [("/opt/plain", 0o777), ("/opt/plain/kubelet", 0o1777)])
+def test_a_copy_that_somebody_else_may_replace_fails(what: str, mode: int, tree: Tree) -> None:
     apply(FINE["a copy elsewhere"], tree)
-    tree.place("/opt/plain").chmod(0o777)
+    tree.place(what).chmod(mode)
 
     assert ("fail", "kubelet.service", "replaceable") in tree.bad()
 

@@ -2,6 +2,7 @@
 
 import errno
 import posixpath
+import re
 from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..trust.text import visible
@@ -14,6 +15,7 @@ DIRECTORY = "/etc/kubernetes/manifests"
 _KINDS = (("container", "containers"), ("init container", "initContainers"), ("container", "ephemeralContainers"))
 _HOOKS = ("postStart", "preStop")
 _MAX_PODS = 100
+_REFERENCE = re.compile(r"(\$\$)|\$\(([^()]*)\)")
 
 
 class Container(NamedTuple):
@@ -185,7 +187,7 @@ def _container(kind: str, row: Any) -> Container:
     environment: Dict[str, Optional[str]] = {}
     for one in _rows(row, "env"):
         from_elsewhere = "valueFrom" in (one if isinstance(one, dict) else {})
-        environment[_text(one, "name")] = None if from_elsewhere else _text(one, "value")
+        environment[_text(one, "name")] = None if from_elsewhere else _expand(_text(one, "value"), environment)
     if _rows(row, "envFrom"):
         environment["envFrom"] = None
     hooks = [_table(_table(row, "lifecycle"), name) for name in _HOOKS]
@@ -201,6 +203,17 @@ def _container(kind: str, row: Any) -> Container:
         tuple(posixpath.normpath("/" + _text(one, "mountPath").lstrip("/")) for one in _rows(row, "volumeMounts")),
         tuple(command[0] for command in commands if command),
     )
+
+
+def _expand(value: str, known: Dict[str, Optional[str]]) -> Optional[str]:
+    """Return a variable's value with those that were defined before it; None where one of them is from elsewhere.
+
+    A reference to one that is not defined remains (k8s.io/kubernetes/third_party/forked/golang/expansion).
+    """
+    names = [name for _, name in _REFERENCE.findall(value) if name]
+    if any(name in known and known[name] is None for name in names):
+        return None
+    return _REFERENCE.sub(lambda match: "$" if match.group(1) else str(known.get(match.group(2), match.group())), value)
 
 
 def _is_empty(value: Any) -> bool:

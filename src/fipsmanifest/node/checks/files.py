@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 import stat
+import struct
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...trust.text import visible
@@ -37,6 +38,12 @@ _LATE = "Find out which file system does not answer, or allow more time with --t
 _HASH_ANYWAY = 1024 * 1024 * 1024
 _TWICE = "Ask its publisher for a manifest that lists one content for the path."
 _MAX_ACCOUNTS = 4 * 1024 * 1024
+# include/uapi/linux/posix_acl_xattr.h: a version, then entries of tag, permissions and number.
+_ACL = "system.posix_acl_access"
+_ACL_HEADER = 4
+_BY_LIST = " (by an access control list)"
+_ACL_ENTRY = struct.Struct("<HHI")
+_ACL_USER, _ACL_GROUP, _ACL_WRITE = 0x02, 0x08, 0x02
 _NUMBER = re.compile(r"[0-9]{1,10}\Z", re.ASCII)
 # Where the runtime looks for CNI plugins, which bear everyday names: iproute has a `bridge` of its own.
 _CNI_DIRECTORIES = ("/opt/cni/bin", "/usr/libexec/cni")
@@ -357,7 +364,9 @@ class Replaceable(NamedTuple):
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return "Give it to root: chown root: {0}; chmod go-w {0}".format(self.path)
+        return "Give it to root: chown root: {0}; chmod go-w {0}{1}".format(
+            self.path, "; setfacl -b {}".format(self.path) if self.who.endswith(_BY_LIST) else ""
+        )
 
 
 def find_replaceable(node: Node, path: str, accounts: Optional[FrozenSet[int]]) -> Replaceable:
@@ -378,7 +387,7 @@ def find_replaceable(node: Node, path: str, accounts: Optional[FrozenSet[int]]) 
             if accounts is not None and status.st_uid not in accounts | users:
                 noted = noted or visible(_shown(node, place))
                 users.add(status.st_uid)
-            who = _who_may_replace(status, users, {0, group})
+            who = _who_may_replace(status, users, {0, group}) or _who_by_list(place, status, users, {0, group})
             if who is not None:
                 return Replaceable(who, visible(_shown(node, place)), noted)
     return Replaceable(noted=noted)
@@ -401,11 +410,32 @@ def _who_may_replace(status: os.stat_result, users: Set[int], groups: Set[int]) 
     if status.st_uid not in users:
         return "user {}".format(status.st_uid)
     # Links have no mode of their own; in a directory with the sticky bit users replace only what they own.
-    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
+    if _has_no_mode(status.st_mode):
         return None
     if status.st_mode & stat.S_IWOTH:
         return "everybody"
     return "group {}".format(status.st_gid) if status.st_mode & stat.S_IWGRP and status.st_gid not in groups else None
+
+
+def _has_no_mode(mode: int) -> bool:
+    return stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and bool(mode & stat.S_ISVTX))
+
+
+def _who_by_list(place: bytes, status: os.stat_result, users: Set[int], groups: Set[int]) -> Optional[str]:
+    """Return who may write by the access control list (acl(5)), whose mask the mode has in its group's place."""
+    if _has_no_mode(status.st_mode) or not status.st_mode & stat.S_IWGRP:
+        return None
+    try:
+        listed = os.getxattr(place, _ACL, follow_symlinks=False)
+    except OSError:
+        return None  # there is none, or the file system has none
+    if len(listed) % _ACL_ENTRY.size != _ACL_HEADER:
+        return None
+    for tag, permissions, number in _ACL_ENTRY.iter_unpack(listed[_ACL_HEADER:]):
+        named = {_ACL_USER: ("user", users), _ACL_GROUP: ("group", groups)}.get(tag)
+        if named is not None and permissions & _ACL_WRITE and number not in named[1]:
+            return "{} {}{}".format(named[0], number, _BY_LIST)
+    return None
 
 
 def _judge_mode(path: str, actual: str, mode: int, entry: _Entry) -> Result:

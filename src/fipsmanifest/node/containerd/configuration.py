@@ -25,6 +25,7 @@ _IMPORTED = "/etc/containerd/conf.d/*.toml"  # by containerd 2.2 and later, whet
 _OPT = "/opt/containerd"
 _OPT_PLUGINS = ("opt", "io.containerd.internal.v1.opt")
 _UNIT = "containerd.service"
+_SHIMS = "io.containerd.shim.v1.manager"  # ShimConfig, core/runtime/v2/shim_manager.go
 _LEGACY_RUNTIME = "io.containerd.runtime.v1.linux"
 _HANDLERS = ("runtimes", "default_runtime", "untrusted_workload_runtime")
 _PROGRAMS = {
@@ -85,6 +86,8 @@ class Configuration(NamedTuple):
     """Where it is configured to listen."""
     specifications: Tuple[str, ...]
     """Files from which it makes the specification of every container of a runtime handler (``base_runtime_spec``)."""
+    shim_environment: Tuple[Tuple[str, str, str], ...]
+    """Variables that shims, and with them runc, are started with: name, value, and the file that says so."""
     sandboxes: Tuple[Tuple[str, str], ...]
     """The image that every pod's sandbox is started from (pause), each with the file that says so."""
 
@@ -116,6 +119,7 @@ def read(root: str, units: Optional[Sequence[systemd.Unit]] = None) -> Configura
         reader.default_handlers,
         reader.sockets,
         reader.specifications,
+        reader.shim_environment,
         reader.sandboxes,
     )
     return Configuration(*(tuple(dict.fromkeys(one)) for one in found))  # type: ignore[arg-type]
@@ -146,6 +150,7 @@ class _Reader:
         self.directories: List[Directory] = []
         self.default_handlers: List[str] = []
         self.specifications: List[str] = []
+        self.shim_environment: List[Tuple[str, str, str]] = []
         self.sandboxes: List[Tuple[str, str]] = []
         self.sockets: List[str] = []
 
@@ -240,6 +245,9 @@ class _Reader:
         elif last == "configpath" and value != "" and names[0] == "plugins":
             self._doubt(path, "{} is another program's configuration".format(".".join(names)))
         self._read_directory(path, names, value)
+        for one in (value if isinstance(value, list) else [value]) if names == ("plugins", _SHIMS, "env") else ():
+            name, _, assigned = self._as_text(path, names, one).partition("=")
+            self.shim_environment.append((name, assigned, path))
 
     def _read_directory(self, path: str, names: Tuple[str, ...], value: Any) -> None:
         last, above = names[-1], names[-2:-1]

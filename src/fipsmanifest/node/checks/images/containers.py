@@ -237,7 +237,9 @@ def _snapshot_keys(node: Node) -> Dict[str, str]:
 
 
 def _by_crictl(program: str, socket: str) -> List[_Container]:
-    base = [program, "--runtime-endpoint", "unix://" + socket, "--timeout", "5s"]
+    # Its configuration may name another service for images.
+    endpoints = [word for kind in ("runtime", "image") for word in ("--{}-endpoint".format(kind), "unix://" + socket)]
+    base = [program, *endpoints, "--timeout", "5s"]
     listed = _rows(helper.run(base + ["ps", "--output", "json"], _SECONDS), "containers")
     names: Dict[str, str] = {}
     if any(_reference(one).startswith("sha256:") for one in listed):

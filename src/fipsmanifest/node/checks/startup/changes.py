@@ -39,7 +39,9 @@ _COMMAND = re.compile(r"[^\n;&|]+")
 _IMAGE_END = re.compile(r"[@:]")
 _REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
 _BETWEEN = re.compile(r"[\s'\"()=]+")
-_MANAGER = re.compile(r"\bsystemctl\s+(?:set-environment|link)\s[^\n;&|]*")
+_MANAGER = re.compile(
+    r"\bsystemctl\s+(?:-\S+\s+)*(?:(?:set-environment|import-environment|link)\s|enable\s+(?:-\S+\s+)*/)[^\n;&|]*"
+)
 
 
 def judge(subject: str, text: str, path: str, programs: Programs, component: Optional[str]) -> Iterator[Result]:

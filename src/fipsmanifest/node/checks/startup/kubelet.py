@@ -28,6 +28,7 @@ _OPTIONS = {
     "image-credential-provider-bin-dir": "imagecredentialproviderbindir",
     "config": "",
     "config-dir": "",
+    "dynamic-config-dir": "",
     "docker-endpoint": "",
     "cni-bin-dir": "",
     "kubeconfig": "",
@@ -206,6 +207,13 @@ def _judge_pods_from_network(settings: Settings) -> Iterator[Result]:
         advice = "Remove it: what pods the kubelet gets from there is not known."
         yield result(
             _SUBJECT, UNKNOWN, "static pods from files", value, "pods-from-network", path, advice, component="kubelet"
+        )
+    for value, path in settings.set_to("dynamic-config-dir"):
+        # Until v1.23 (KEP-281): a ConfigMap that the Node object names replaces the whole configuration.
+        advice = "Remove --dynamic-config-dir: the kubelet takes its settings from the API server with it."
+        actual = "--dynamic-config-dir={}".format(value)
+        yield result(
+            _SUBJECT, UNKNOWN, "settings from files", actual, "configuration", path, advice, component="kubelet"
         )
 
 

@@ -42,6 +42,8 @@ def check(node: Node, configured: containerd.Configuration, programs: Programs) 
             found = programs.look_up(name, search)
             if found.status == OTHER:
                 results.append(judge("{} (by PATH)".format(name), found, "", programs.names[name]))
+    for variable, value, path in configured.shim_environment:
+        results += environment.judge("shims of containerd", {variable: value}, path, "containerd", programs)
     for path in configured.specifications:
         results += _judge_specification(node, path, programs)
     return results + _judge_directories(node, configured, programs) + list(_judge_networks(node, configured))

@@ -24,6 +24,8 @@ _BEHIND = re.compile(r"[^\s;&|<>()`\"']{0,200}")
 _MAX_BRACED = 200
 # The user's column of a system crontab may be missing (crontab(5)).
 _CRON = re.compile(r"(?m)^[ \t]*(?:@[a-z]+|(?:[^\s#=]+[ \t]+){4}[^\s#=]+)[ \t]+((?:\S+[ \t]+)?)(\S.*)$")
+# Period, delay and name of a job (anacrontab(5)).
+_ANACRON = re.compile(r"(?m)^[ \t]*(?:@[a-z]+|[0-9]+)[ \t]+[0-9]+[ \t]+[^\s=]+[ \t]+(\S.*)$")
 # A command that names files by a pattern and starts none of them.
 _LISTS_FILES = re.compile(
     r"\s*(?:\S*sh\s+(?:-\S+\s+)*)?[\"']?(?:sudo\s+)?(?:\S*/)?(?:rm|chmod|chown|chcon|restorecon|ls|cp|mv|tar|stat|du|rsync|test|\[+)\s"
@@ -87,7 +89,7 @@ def _without_braces(text: str) -> Iterator[str]:
 def cron_commands(text: str) -> str:
     """Return the commands of a crontab, each in a line: with the user's column, and without it."""
     found = [(user + command, command) for user, command in _CRON.findall(text)]
-    return "\n".join(one for pair in found for one in pair)
+    return "\n".join([*(one for pair in found for one in pair), *_ANACRON.findall(text)])
 
 
 def starting(text: str) -> str:

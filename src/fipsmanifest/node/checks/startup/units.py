@@ -36,6 +36,7 @@ _KUBELET = re.compile(
 )
 _BYTE = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _OUTSIDE = re.compile(r"socket|fd")  # standard input from another process
+_TO_FILE = re.compile(r"(?:file|append|truncate):")
 _NO_DIRECTORY = re.compile(r"/*%")
 _ADVICE = "Let {} start the release's own program, and find out who changed that."
 _CONTAINERS = "systemd-nspawn"
@@ -270,6 +271,13 @@ def _read_by(unit: systemd.Unit) -> str:
     return "".join("\n" + one for one in found)
 
 
+def _written_by(unit: systemd.Unit) -> str:
+    """Return the files that systemd writes a unit's output to, as a shell would (systemd.exec(5))."""
+    values = [entry.value for key in ("StandardOutput", "StandardError") for entry in unit.values(key)]
+    paths = [value.partition(":")[2] for value in values if _TO_FILE.match(value)]
+    return "".join("\n>{}".format(path) for path in paths)
+
+
 def _last(unit: systemd.Unit, key: str) -> str:
     return unit.values(key)[-1].value
 
@@ -307,6 +315,7 @@ def _judge_mentions(
     is_shell = is_wrapper(command.program) or script is not None
     runs = is_shell or any(programs.script(one) is not None for one in scripts)
     text = "{}\n{}{}".format(assignments(unit), text, _read_by(unit)) if runs else text
+    text += _written_by(unit)
     everything = programs.followed("{}\n{}".format(text, script or ""), found.path) if runs else text
     # A path with blanks is one word here alone.
     builds = list(_judge_builds(subject, everything, command, programs, found.path))
