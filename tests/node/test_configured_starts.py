@@ -48,6 +48,7 @@ def test_another_build_that_the_node_starts_fails(how: str, tree: Tree) -> None:
 
 
 NAMED: dict[str, Change] = {
+    "a configuration beside /etc": file("/usr/local/etc/site.conf", "start = /opt/plain/agent\n"),
     "multipath": file("/etc/multipath.conf", 'defaults { alias_program "/opt/plain/agent" }\n'),
     "smartd": file("/etc/smartmontools/smartd.conf", "DEVICESCAN -m root -M exec /opt/plain/agent\n"),
     "sshd": file("/etc/ssh/sshd_config", "AuthorizedKeysCommand /opt/plain/agent\n"),

@@ -480,6 +480,7 @@ ORDINARY: dict[str, Change] = {
     "a unit's output into a log": lambda t: t.drop_in("StandardOutput=append:/var/log/kubelet.log"),
     "another unit's output into a log": service("ExecStart=/usr/bin/true\nStandardOutput=append:/var/log/x.log"),
     "a variable of the shims": lambda t: t.add(CONFIGURATION, SHIMS.replace("LD_PRELOAD", "SCHED_CORE")),
+    "variables of a user's systemd": boot("systemctl --user import-environment DISPLAY XAUTHORITY\n"),
     "a unit that a script enables": boot("systemctl enable --now kubelet\n"),
     "the listed sandbox": pause('[plugins.cri]\nsandbox_image = "registry.k8s.io/pause:3.4.1"\n'),
     "the sandbox by its digest": pause(f'[plugins.cri]\nsandbox_image = "m.example/p@{PAUSE}"\n'),

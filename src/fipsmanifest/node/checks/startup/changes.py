@@ -40,7 +40,8 @@ _IMAGE_END = re.compile(r"[@:]")
 _REDIRECTED = re.compile(r"[0-9]?>+[ \t]*([^\s>]*)")
 _BETWEEN = re.compile(r"[\s'\"()=]+")
 _MANAGER = re.compile(
-    r"\bsystemctl\s+(?:-\S+\s+)*(?:(?:set-environment|import-environment|link)\s|enable\s+(?:-\S+\s+)*/)[^\n;&|]*"
+    r"\bsystemctl\s+(?!(?:-\S+\s+)*--user\s)(?:-\S+\s+)*"
+    r"(?:(?:set-environment|import-environment|link)\s|enable\s+(?:-\S+\s+)*/)[^\n;&|]*"
 )
 
 

@@ -1,4 +1,4 @@
-"""Files of /etc that name another build of a component, whatever reads them.
+"""Files of /etc and /usr/local/etc that name another build of a component, whatever reads them.
 
 Many programs start others that their configuration names, and no list of them is whole. In a tree at rest, a file that
 names such a build is a doubt; on a running node the processes are compared, whatever started them.
@@ -15,7 +15,7 @@ from ... import tree
 from ...result import FAIL, UNKNOWN, Node, Result
 from .programs import OTHER, Programs, result
 
-_DIRECTORY = "/etc"
+_DIRECTORIES = ("/etc", "/usr/local/etc")
 # What lists files of the node and starts none: SELinux' labels, certificates, rules of integrity checks; and units.
 _LISTS = frozenset(
     ("/etc/selinux", "/etc/pki", "/etc/ssl", "/etc/fapolicyd", "/etc/aide.conf", "/etc/audit/rules.d", "/etc/tripwire")
@@ -73,8 +73,8 @@ def _build(programs: Programs, word: bytes) -> str:
 
 
 def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:
-    """Return the text files below /etc with their content, up to the limits on them."""
-    waiting, files, left = [(_DIRECTORY, 0)], 0, _MAX_TOTAL
+    """Return the text files of configuration with their content, up to the limits on them."""
+    waiting, files, left = [(one, 0) for one in _DIRECTORIES], 0, _MAX_TOTAL
     while waiting:
         directory, depth = waiting.pop()
         try:
@@ -97,7 +97,7 @@ def _texts(node: Node, results: List[Result]) -> Iterator[Tuple[str, bytes]]:
             elif stat.S_ISREG(status.st_mode) and status.st_size:
                 files, left = files + 1, left - min(status.st_size, _MAX_SIZE)
                 if files > _MAX_FILES or left < 0:
-                    results.append(_too_many(_DIRECTORY))
+                    results.append(_too_many(_DIRECTORIES[0]))
                     return
                 content = _read(place)
                 if b"\0" not in content[:1024]:
