@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fipsmanifest.archive import embedded as embedded_module
 from fipsmanifest.archive.embedded import Embedded
 from fipsmanifest.errors import Refused
 from fipsmanifest.inspect.nested import UnopenedContainer
@@ -23,6 +26,8 @@ from tests.support.registry import make_layer
 from tests.support.zips import Archive, Part
 
 SCRIPT = b'#!/bin/sh\ntail -c +000099 "$0" > /tmp/k; chmod +x /tmp/k; exec /tmp/k "$@"\n'
+#: What the kernel checks of a program: the magic, ET_EXEC for x86_64, and one program header.
+PROGRAM_HEADER = b"\x7fELF" + bytes(12) + b"\x02\0\x3e\0" + bytes(34) + b"\x38\0\x01\0" + bytes(6)
 _Put = Callable[[Path, str, bytes], tuple[Path, str]]
 
 
@@ -250,3 +255,17 @@ def test_a_package_whose_scriptlet_carries_a_program_is_not_passed_over(tmp_path
     package = upstream.nfpm(tmp_path / "rpm", changes={"scripts": {"postinstall": str(script)}})
     found = [error for error in errors(look(tmp_path, package)) if isinstance(error, UnopenedContainer)]
     assert [error.format for error in found] == ["RPM with a script with base64 data in it"] * carried
+
+
+@given(
+    st.lists(st.sampled_from((b"\x7fELF", b"\x7fEL", b"\x7f", b"F", b"\0" * 40, PROGRAM_HEADER))).map(b"".join),
+    st.integers(1, 700),
+)
+def test_the_extension_and_the_expression_find_the_same(data: bytes, piece: int) -> None:
+    assert embedded_module._ELF_SEARCHER is not None, "the extra `fast` is missing"
+    fast = found(data, piece)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded_module, "_ELF_SEARCHER", None)
+        assert found(data, piece) == fast
+    # What `bytes.find` finds first is the start of a file or of a program.
+    assert (fast is not None) == (data.find(PROGRAM_HEADER, 1) >= 0)

