@@ -3,8 +3,8 @@
 The toolchain compiles its standard library with the module's snapshot, in a build cache of its own and without a
 network, and the objects are read: the module's own symbols, also those that other packages compile (instances of its
 generic functions), the constants that they use, and the runtime's functions that read the default of GODEBUG. On x86_64
-the module is compiled twice, as for programs and as for position-independent ones and libraries, where thread-local
-data is reached differently.
+these are compiled twice, as for programs and as for position-independent ones and libraries, where thread-local data is
+reached differently. What no program has is not compiled: packages for tests, and debugging information.
 """
 
 from __future__ import annotations
@@ -26,8 +26,12 @@ from .reference import MODULE_PATH, Origin, Reference, reference
 from .relocations import Kind
 from .sources import Snapshot
 
-_PACKAGES = ("crypto/...",)
+_PACKAGES = "crypto/..."
 """What is compiled, with all that it imports: every package that can have an instance of the module's functions."""
+_TESTING = "testing"
+"""What packages for tests import."""
+_WITHOUT_DEBUGGING = "-dwarf=false"
+"""A compiler's flag that changes no code; ``go run`` passes it, too."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TIMEOUT = 1800.0
 _ADVICE = "Name the root of a Go release (go env GOROOT) of Go 1.24 or later."
@@ -46,7 +50,7 @@ _CONSTANTS = re.compile(
 )
 _TYPE = "type:"
 _VARIABLE_KINDS = ("SBSS", "SNOPTRBSS")
-_DEFAULT_GODEBUG = "runtime.godebugDefault"
+_RUNTIME, _DEFAULT_GODEBUG = "runtime", "runtime.godebugDefault"
 
 _TYPES = {
     "R_CALL": Kind.RELATIVE,
@@ -96,12 +100,12 @@ def learn(root: Path, snapshot: Snapshot, target: Target, *, cache: Path, claime
         claimed_by,
     )
     records: set[Record] = set()
-    archives = _compile(root, target, cache, _PACKAGES)
+    archives = _compile(root, target, cache, _packages(root, target, cache))
     records |= _records(list(_objects(archives, vocabulary)))
     if target.architecture == "x86_64":
         # Elsewhere no code of the module has thread-local data.
         packages = [package for package, _ in archives if package.startswith(f"{MODULE_PATH}/{target.module}")]
-        archives = _compile(root, target, cache, packages, shared=True)
+        archives = _compile(root, target, cache, packages, shared=(f"{MODULE_PATH}/...", _RUNTIME))
         records |= _records(list(_objects(archives, vocabulary)))
     return reference(origin, sorted(records))
 
@@ -130,18 +134,35 @@ def toolchain_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
+def _packages(root: Path, target: Target, cache: Path) -> list[str]:
+    """Return the packages to compile: those of programs, without those for tests."""
+    listed = _list(root, target, cache, ["-f", '{{.ImportPath}}\t{{join .Deps " "}}'], [_PACKAGES])
+    pairs = [line.partition("\t") for line in listed]
+    return [package for package, _, imports in pairs if _TESTING not in imports.split(" ")]
+
+
 def _compile(
-    root: Path, target: Target, cache: Path, packages: Sequence[str], *, shared: bool = False
+    root: Path, target: Target, cache: Path, packages: Sequence[str], *, shared: Sequence[str] = ()
 ) -> list[tuple[str, Path]]:
-    """Compile packages and all that they import, and return the archive of each."""
+    """Compile packages and all that they import, and return the archive of each.
+
+    Those that the patterns ``shared`` match are compiled as for position-independent programs.
+    """
+    flags = [f"-gcflags=all={_WITHOUT_DEBUGGING}"]
+    for pattern in shared:
+        flags += [f"-gcflags={pattern}={_WITHOUT_DEBUGGING} -shared", f"-asmflags={pattern}=-shared"]
+    options = ["-export", "-deps", "-trimpath", *flags, "-f", "{{.ImportPath}}\t{{.Export}}"]
+    pairs = [line.partition("\t") for line in _list(root, target, cache, options, packages)]
+    return [(package, Path(archive)) for package, _, archive in pairs if archive]
+
+
+def _list(root: Path, target: Target, cache: Path, options: Sequence[str], packages: Sequence[str]) -> list[str]:
+    """Return what ``go list`` prints with some options about packages."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "go.mod").write_text("module references\n\ngo 1.24\n", "ascii")
-        flags = ["-gcflags=all=-shared", "-asmflags=all=-shared"] if shared else []
-        command = [str(root / "bin" / "go"), "list", "-export", "-deps", "-trimpath", *flags]
-        command += ["-f", "{{.ImportPath}}\t{{.Export}}", "--", *packages]
         try:
             run = subprocess.run(
-                command,
+                [str(root / "bin" / "go"), "list", *options, "--", *packages],
                 cwd=directory,
                 env=_environment(root, target, cache),
                 capture_output=True,
@@ -153,8 +174,7 @@ def _compile(
             raise Incomplete(f"{root} does not compile the module: {error}.", _ADVICE) from error
     if run.returncode != 0:
         raise Incomplete(f"{root} does not compile the module: {run.stderr.strip()[-1000:]}", _ADVICE)
-    pairs = [line.partition("\t") for line in run.stdout.splitlines()]
-    return [(package, Path(archive)) for package, _, archive in pairs if archive]
+    return run.stdout.splitlines()
 
 
 def _environment(root: Path, target: Target, cache: Path) -> dict[str, str]:
@@ -216,7 +236,7 @@ def _records(objects: Sequence[GoObject]) -> set[Record]:
                     constants.setdefault(item.id(number), []).append((item, number))
             elif kind == "STEXT":
                 functions.add(_without_bytes(item, number, SymbolKind.FUNCTION))
-                if item.package == "runtime":
+                if item.package == _RUNTIME:
                     symbol = item.symbol(number, compiled)
                     if any(relocation.target.name == _DEFAULT_GODEBUG for relocation in symbol.relocations):
                         found.add(_record(symbol, SymbolKind.READER))
