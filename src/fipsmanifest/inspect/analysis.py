@@ -64,8 +64,8 @@ class ProgramAnalyzer:
         self._table = table
         self._headers = headers
         self._go = go
-        # Where the program claims a module, it is searched for at every byte of its data, but only if it is missed.
-        self._in_data = not verdict.claims(go)
+        # Where a program claims a module, its data is searched only if that is missed: at every byte for BoringCrypto.
+        self._in_data = not verdict.claims(go) and (go is None or fipsinfo.version(go) is None)
         self._swept = Sweep(headers, table.of(headers.facts.machine), in_data=self._in_data)
 
     def feed(self, offset: int, data: bytearray, length: int) -> None:
@@ -195,7 +195,6 @@ def _judge_without_module(
     packages = signals.packages(source, names, version)
     observed = replace(
         observed,
-        data=tuple(boring.find_in_data(source, headers, table, swept.data_heads, thorough=claimed)),
         markers=signals.markers(source, headers) if everywhere else swept.markers,
         packages=packages,
         forks=signals.forks(source, names, boring=packages.boring),
@@ -204,6 +203,14 @@ def _judge_without_module(
     if go is not None and version is not None and observed.native is not None and observed.native.is_intact:
         found = proof.examine(source, headers, go, names, observed.native, table.references)
         observed = replace(observed, proof=found)
+        judged = verdict.judge(observed)
+        if judged.verdict is Verdict.PROVEN:
+            return judged
+    heads = swept.data_heads
+    if version is not None and not claimed:
+        heads = sweep(source, headers, table.of(headers.facts.machine)).data_heads
+    data = boring.find_in_data(source, headers, table, heads, thorough=claimed)
+    observed = replace(observed, data=tuple(data))
     judged = verdict.judge(observed)
     return _judge_other_crypto(source, headers, names, observed) if judged.verdict == Verdict.NO_CRYPTO else judged
 

@@ -149,7 +149,10 @@ class FunctionIndex:
             # One read for many names, which are mostly together.
             if not 0 <= name - low <= len(text) - _MAX_NAME:
                 low, text = name, self._source.read_at(first + name, min(_NAMES_AT_ONCE, behind - first - name))
-            found.append(Function(_name(text[name - low : name - low + _MAX_NAME]), self._base + own, self._base + end))
+            at = name - low
+            end_of_name = text.find(b"\0", at, at + _MAX_NAME)
+            named = text[at : end_of_name if end_of_name >= 0 else at + _MAX_NAME].decode("utf-8", "replace")
+            found.append(Function(named, self._base + own, self._base + end))
         return found
 
     def name_around(self, address: int) -> str | None:
@@ -169,9 +172,9 @@ class FunctionIndex:
         """Return the name of the function that begins at an address; None where none does."""
         if address not in self._known:
             number = self._number(address)
-            records = list(self._listed.records(number, number + 1))
-            found = bool(records) and self._base + records[0][1] == address
-            self._known[address] = self._name(records[0][0]) if found else None
+            found = number < self._listed.count and self._base + self._listed.entries[number] == address
+            name = self._listed.name(number) if found else None
+            self._known[address] = None if name is None else self._name(name)
         return self._known[address]
 
     def _number(self, address: int) -> int:
@@ -204,8 +207,8 @@ class _List:
     """The functions' entries in their order, and the end of the last one."""
     places: Sequence[int]
     """The offset of each function's record."""
-    entry: str
-    """The `struct` format of an entry or offset."""
+    form: struct.Struct
+    """How a record begins: the entry and the offset of the name."""
     relative: bool
     """Whether entries are relative to ``runtime.text``."""
     names_apart: bool
@@ -221,6 +224,14 @@ class _List:
         """The first function's entry."""
         return self.entries[0]
 
+    def name(self, number: int) -> int | None:
+        """Return the offset of a function's name in the range of names; None if its record has another entry."""
+        place = self.places[number]
+        if place > self.size - self.form.size:
+            return None
+        own, name = self.form.unpack(self.source.read_at(self.at + place, self.form.size))
+        return int(name) if own == self.entries[number] else None
+
     def records(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (offset of the name in the range of names, entry, next entry) of functions by their numbers.
 
@@ -231,7 +242,7 @@ class _List:
             yield from self._block(number, min(number + _BLOCK, end))
 
     def _block(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
-        form = struct.Struct(f"{self.entry}I")
+        form = self.form
         places, last = self.places[first:end], self.size - form.size
         low, high = min(places), min(max(places), last)
         # The linker writes records in the order of functions.
@@ -293,7 +304,8 @@ def _read(source: ByteSource, elf: Elf, table: FunctionTable) -> _List | None:
     listed = array("I" if struct.calcsize(entry) == 4 else "Q", data)
     if elf.little != (sys.byteorder == "little"):
         listed.byteswap()
-    return _List(source, at, size, listed[0::2], listed[1::2], entry, relative, names_apart=places is not None)
+    form = struct.Struct(f"{entry}I")
+    return _List(source, at, size, listed[0::2], listed[1::2], form, relative, names_apart=places is not None)
 
 
 def _end(elf: Elf, at: int) -> int:

@@ -96,7 +96,8 @@ class Sweep:
             border, begin = self._before + data[: min(_BORDER, length)], offset - len(self._before)
             self._search(begin, border)
             # Build info is aligned, and so are pieces: no border divides it.
-            self._search_data(begin, border, len(border))
+            if self._in_data:
+                self._search_data(begin, border, len(border))
         self._search(offset, data, length)
         self._infos += self._search_data(offset, data, length) + self._infos_behind(offset, data, length)
         behind = bytes(data[max(length - _BORDER, 0) : length])

@@ -12,16 +12,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import ne
 
 from ..elf import Elf
 from ..fipsinfo import NativeModule
 from ..functions import Function, FunctionIndex
 from ..source import ByteSource
 from .loaded import LoadedData
-from .prepared import OTHER, Code, Link, Target
+from .prepared import OTHER, UNKNOWN, Code, Link, Target
 from .records import Record, SymbolKind, digest_of
 from .reference import Reference
-from .relocations import TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, trampoline_target
+from .relocations import SHIFTS, TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, trampoline_target
 
 #: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
 _RANGES = {int(SymbolKind.NOPTRDATA): 2, int(SymbolKind.DATA): 3}
@@ -39,13 +41,17 @@ _TRAMPOLINE = re.compile(r".+-tramp[0-9]+", re.DOTALL)
 _TEXT, _VARIABLE = int(SymbolKind.TEXT), int(SymbolKind.VARIABLE)
 _FUNCTIONS = frozenset(map(int, (SymbolKind.FUNCTION, SymbolKind.READER)))
 _ADDRESS, _BRANCH = int(Kind.ADDRESS), int(Kind.BRANCH)
+#: What a field of these leads to is its target; a branch may lead to a trampoline.
+_DIRECT = frozenset(map(int, (Kind.RELATIVE, *SHIFTS)))
+_LAST_ADDRESS = (1 << 64) - 1
 _THREAD_LOCAL = frozenset(map(int, (Kind.TLS_OFFSET, Kind.TLS_LOAD)))
 
 #: The module has some 1,200 functions; a table with more than this in its range is none that Go made.
 _MOST_FUNCTIONS = 1 << 14
 _LARGEST_TEXT = 16 << 20
 _MOST_NAMED = 16
-_NOWHERE = -1
+_NOWHERE = -1 << 80
+"""Where a target is that no field is known to lead to: no address, and not `UNKNOWN`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +147,13 @@ class _Work:
         self._prepared = reference.prepared
         #: Address of a function -> the functions of the reference that it is equal to, and its fields as each has them.
         self._matched: dict[int, list[tuple[Code, Sequence[int]]]] = {}
-        #: Address of a function -> the numbers of the targets that it can be.
-        self._identities: dict[int, frozenset[int]] = {}
-        self._bytes: dict[int, bytes] = {}
+        #: The module's code, and its address.
+        self._text, self._start = b"", module.ranges[0][0]
         #: Number of a target -> an address that is its own.
         self._known: list[int] = []
         #: Address of a trampoline in the module's range -> where it leads.
         self._trampolines: dict[int, int] = {}
-        self._checked: set[tuple[Target, int]] = set()
+        self._checked: dict[tuple[Target, int], None] = {}
         #: Where thread-local data is, by how code finds it.
         self._thread_local: dict[str, int] = {}
         self._counts = {"total": 0, "bytes": 0, "masked": 0, "relocations": 0, "functions": 0}
@@ -163,7 +168,7 @@ class _Work:
             tuple(names[:_MOST_NAMED]),
             constants=len(self._constants),
             godebug=self._godebug,
-            addresses={address: codes[0][0].record.symbol.name for address, codes in self._matched.items()},
+            addresses={address: codes[0][0].name for address, codes in self._matched.items()},
             **self._counts,
         )
 
@@ -190,35 +195,38 @@ class _Work:
 
     def _match(self, functions: Sequence[Function], start: int, end: int) -> list[str]:
         """Find the records that each function equals, and return the names of those that equal none."""
-        text = self._data.read(start, end - start)
+        text = self._text = self._data.read(start, end - start)
         if len(text) < end - start or not functions or functions[0].start != start:
             raise _Differs("native-function-differs", _START)
-        padding = _PADDING[self._elf.facts.machine]
+        paddings = [_PADDING[self._elf.facts.machine] * length for length in range(_ALIGNMENT)]
         may_have_trampolines = self._elf.facts.machine == "aarch64"
-        differing, seen = [], set()
+        differing: list[str] = []
+        seen: set[int | frozenset[int]] = set()
+        size = masked = 0
         for item in functions:
-            room = text[item.start - start : min(item.end, end) - start]
-            if item.name == _START and item.start == start:
+            name, address, behind = item
+            first, last = address - start, min(behind, end) - start
+            if name == _START and address == start:
                 # A symbol of one byte.
-                if len(room) > _ALIGNMENT or room.strip(padding + b"\0"):
+                if last - first > _ALIGNMENT or text[first:last].strip(paddings[1] + b"\0"):
                     raise _Differs("native-function-differs", _START)
                 continue
-            leads_to = self._trampoline(item, room, padding) if may_have_trampolines else None
+            leads_to = self._trampoline(item, text[first:last], paddings) if may_have_trampolines else None
             if leads_to is not None:
-                self._trampolines[item.start] = leads_to
+                self._trampolines[address] = leads_to
                 continue
-            codes = self._equal(item.name, room, padding)
-            identities = frozenset([code.itself.number for code, _ in codes])
-            if not codes or identities in seen:
-                differing.append(item.name)
+            codes = self._equal(name, text, first, last, paddings)
+            numbers = [code.itself.number for code, _ in codes]
+            identity = numbers[0] if len(numbers) == 1 else frozenset(numbers)
+            if not codes or identity in seen:
+                differing.append(name)
                 continue
-            seen.add(identities)
-            first = codes[0][0]
-            self._matched[item.start] = codes
-            self._identities[item.start] = identities
-            self._bytes[item.start] = room[: first.size]
-            self._counts["bytes"] += first.size
-            self._counts["masked"] += first.masked
+            seen.add(identity)
+            self._matched[address] = codes
+            code = codes[0][0]
+            size += code.size
+            masked += code.masked
+        self._counts |= {"bytes": size, "masked": masked}
         return differing
 
     def _known_functions(self) -> list[int]:
@@ -236,12 +244,12 @@ class _Work:
             known[number] = _NOWHERE
         return known
 
-    def _trampoline(self, item: Function, room: bytes, padding: bytes) -> int | None:
+    def _trampoline(self, item: Function, room: bytes, paddings: Sequence[bytes]) -> int | None:
         """Return where a trampoline leads, which is what its callers call; None for any other function."""
         rest = len(room) - TRAMPOLINE
         if not _TRAMPOLINE.fullmatch(item.name):
             return None
-        if not 0 <= rest < _ALIGNMENT or room[TRAMPOLINE:] != padding * rest:
+        if not 0 <= rest < _ALIGNMENT or room[TRAMPOLINE:] != paddings[rest]:
             return None
         return trampoline_target(room[:TRAMPOLINE], item.start)
 
@@ -256,14 +264,18 @@ class _Work:
                 found = trampoline_target(self._data.read(address, TRAMPOLINE), address)
         return address if found is None else found
 
-    def _equal(self, name: str, room: bytes, padding: bytes) -> list[tuple[Code, Sequence[int]]]:
-        """Return the functions of the reference with a name that a function equals, and its fields as each has them."""
+    def _equal(
+        self, name: str, text: bytes, first: int, last: int, paddings: Sequence[bytes]
+    ) -> list[tuple[Code, Sequence[int]]]:
+        """Return the functions of the reference with a name that a function equals, and its fields as each has them.
+
+        The function has ``text`` from ``first`` to ``last``, with the padding behind it.
+        """
         found = []
         for code in self._prepared.named(name):
-            size = code.size
-            rest = len(room) - size
-            if 0 <= rest < _ALIGNMENT and room[size:] == padding * rest:
-                fields = code.match(room[:size])
+            behind = first + code.size
+            if 0 <= last - behind < _ALIGNMENT and text.startswith(paddings[last - behind], behind):
+                fields = code.match(text[first:behind])
                 if fields is not None:
                     found.append((code, fields))
         return found
@@ -279,6 +291,10 @@ class _Work:
 
     def _check_function(self, address: int, codes: Sequence[tuple[Code, Sequence[int]]]) -> None:
         """Check where the code of a function leads. Raise `_Differs` where no record has it right."""
+        if len(codes) == 1:
+            self._check_code(*codes[0], address)
+            self._counts["relocations"] += len(codes[0][0].numbers)
+            return
         error: _Differs | None = None
         for code, fields in codes:
             try:
@@ -288,16 +304,24 @@ class _Work:
             else:
                 self._counts["relocations"] += len(code.numbers)
                 return
-        raise error or _Differs("native-function-differs", codes[0][0].record.symbol.name)
+        raise error or _Differs("native-function-differs", codes[0][0].name)
 
     def _check_code(self, code: Code, fields: Sequence[int], address: int) -> None:
-        known, data = self._known, self._bytes[address]
+        known = self._known
         leads_to = code.targets(fields, address)
-        for number, value, link in zip(code.numbers, leads_to, code.links, strict=True):
-            if known[number] != value or value < 0:
+        expected = [known[number] for number in code.numbers]
+        if leads_to == expected:
+            return
+        data = self._text[address - self._start : address - self._start + code.size]
+        for number, value, link in compress(
+            zip(code.numbers, leads_to, code.links, strict=True), map(ne, leads_to, expected)
+        ):
+            if number != OTHER and link.kind in _DIRECT and 0 <= value <= _LAST_ADDRESS:
+                self._check_once(link.target, value)
+            else:
                 self._check_link(link, address, data)
-                if number != OTHER:
-                    known[number] = value
+            if number != OTHER and value != UNKNOWN:
+                known[number] = value
 
     def _check_link(self, link: Link, address: int, data: bytes) -> None:
         """Check where one relocation leads. Raise `_Differs` where that is not its target."""
@@ -312,14 +336,20 @@ class _Work:
             value = self._end_of_call(value)
         if weak and self._left_out(value):
             return
-        key = wanted, value - addend
+        self._check_once(wanted, value - addend)
+
+    def _check_once(self, wanted: Target, address: int) -> None:
+        """Check that a symbol is at an address, unless that was done. Raise `_Differs` where it is not."""
+        key = wanted, address
         if key not in self._checked:
             # Noted first: symbols may refer to each other.
-            self._checked.add(key)
+            self._checked[key] = None
             try:
-                self._check_target(*key)
+                self._check_target(wanted, address)
             except _Differs:
-                self._checked.discard(key)
+                # With all that was noted since, which may rest on this.
+                while self._checked.popitem()[0] != key:
+                    pass
                 raise
 
     def _left_out(self, value: int) -> bool:
@@ -336,19 +366,14 @@ class _Work:
 
     def _check_target(self, target: Target, address: int) -> None:
         """Check that a symbol is at an address, as far as possible. Raise `_Differs` where it is not."""
-        symbol = target.symbol
-        if symbol.name == _FIPSINFO:
+        kind = target.kind
+        if target.symbol.name == _FIPSINFO:
             if address != self._module.address:
-                raise _Differs("native-target-differs", symbol.name)
+                raise _Differs("native-target-differs", target.symbol.name)
         elif not target.records:
             self._bindings.bind(target, address)
-        else:
-            self._check_recorded(target, address)
-
-    def _check_recorded(self, target: Target, address: int) -> None:
-        kind = target.kind
-        if kind == _TEXT:
-            if target.number not in self._identities.get(address, ()):
+        elif kind == _TEXT:
+            if not any(code.itself is target for code, _ in self._matched.get(address, ())):
                 raise _Differs("native-target-differs", target.symbol.name)
         elif kind in _FUNCTIONS:
             if self._functions is None or self._functions.name_at(address) != target.symbol.name:
@@ -365,12 +390,12 @@ class _Work:
 
     def _check_data(self, target: Target, address: int) -> None:
         """Check that data is what the reference says. Raise `_Differs` where it is not."""
-        error = _Differs("native-data-differs", target.symbol.name)
+        error: _Differs | None = None
         for datum in self._prepared.data(target):
-            size = datum.record.size
+            size = datum.size
             if self._data.is_written(address, size, datum.words):
                 continue
-            part = _RANGES.get(datum.record.kind)
+            part = _RANGES.get(datum.kind)
             if part is not None:
                 start, end = self._module.ranges[part]
                 if not start <= address <= address + size <= end:
@@ -386,7 +411,7 @@ class _Work:
             else:
                 self._constants.add(address)
                 return
-        raise error
+        raise error or _Differs("native-data-differs", target.symbol.name)
 
     def _check_default_godebug(self) -> None:
         """Read the default of GODEBUG from where the runtime's own functions read it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from itertools import pairwise
 
 from ..elf import Elf
@@ -35,7 +36,6 @@ class LoadedData:
     def __init__(self, source: ByteSource, elf: Elf) -> None:
         self._source = source
         self._elf = elf
-        self._written: Mapping[int, int | None] | None = None
         loads = sorted((load.address, load.address + load.size, load.offset) for load in elf.loads if load.size)
         self._near: dict[int, bytes] = {}
         #: Segments whose addresses no other has: what is in one of them is nowhere else.
@@ -98,12 +98,6 @@ class LoadedData:
         words = range(address // 8 * 8, address + size, 8)
         return any(at in writes and at - address not in expected for at in words)
 
-    @property
-    def _writes(self) -> Mapping[int, int | None]:
-        if self._written is None:
-            self._written = self._relocations()
-        return self._written
-
     def string(self, address: int) -> str | None:
         """Return the Go string whose pointer and length are at an address."""
         place, length = self.word(address), self.word(address + 8)
@@ -112,7 +106,8 @@ class LoadedData:
         data = self.read(place, length)
         return data.decode("utf-8", "replace") if len(data) == length else None
 
-    def _relocations(self) -> Mapping[int, int | None]:
+    @cached_property
+    def _writes(self) -> Mapping[int, int | None]:
         """Return what the loader writes, by address: an address, or None for what is known only to it.
 
         `_UNKNOWN` where a table has a form that is not read, overlapping entries, or entries that are not on a word.

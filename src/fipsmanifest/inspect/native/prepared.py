@@ -21,9 +21,12 @@ from .relocations import ADRP_BITS, IMM12, IMM26, NOP, SHIFTS, SIZES, Kind
 
 OTHER = 0
 """The number of a target that has to be checked wherever something leads to it."""
+UNKNOWN = -1 << 81
+"""What a field leads to where that is not known here: no sum of an address and a distance."""
 
 _WHOLE = frozenset(map(int, (Kind.RELATIVE, Kind.TLS_OFFSET)))
 _ADDRESSES = frozenset(map(int, (Kind.RELATIVE, Kind.BRANCH, *SHIFTS)))
+_TLS_OFFSET = int(Kind.TLS_OFFSET)
 _BRANCH = int(Kind.BRANCH)
 _ADDRESS_WORDS = frozenset(map(int, (Kind.ADDRESS, Kind.ANY_8)))
 _NOT_FOLLOWED = frozenset(map(int, (Kind.ANY_4, Kind.ANY_8)))
@@ -64,6 +67,7 @@ class Code:
 
     def __init__(self, record: Record, itself: Target, links: Sequence[Link]) -> None:
         self.record = record
+        self.name = record.symbol.name
         self.itself = itself
         """It as a target."""
         self.size = record.size
@@ -76,17 +80,28 @@ class Code:
             OTHER if item.weak or item.kind not in _ADDRESSES else item.target.number for item in links
         )
         """For each relocation the number of its target, or `OTHER`."""
+        #: Bytes that have the digest: most programs of a toolchain have the same, which are compared faster.
+        self._masked: bytes | None = None
 
     def match(self, data: bytes) -> Sequence[int] | None:
         """Return the fields of a function, if it is this one: for `targets` alone; None if it is another one."""
         return () if digest_of(data, self.record.relocations) == self.record.digest else None
 
-    def targets(self, fields: Sequence[int], address: int) -> Sequence[int]:  # noqa: ARG002 - the subclasses need both
+    def _is_equal(self, masked: bytes) -> bool:
+        """Return whether bytes of a function, without what the linker writes, are those of this one."""
+        if masked != self._masked:
+            if hashlib.sha256(masked).digest()[:DIGEST] != self.record.digest:
+                return False
+            self._masked = masked
+        return True
+
+    def targets(self, fields: Sequence[int], address: int) -> list[int]:  # noqa: ARG002 - the subclasses need both
         """Return for each relocation of a function at an address what it leads to, less the addend.
 
-        Negative where that is not known here.
+        `UNKNOWN` where that is not known here, negative where it is before the first address; for thread-local data its
+        offset.
         """
-        return (-1,) * len(self.numbers)
+        return [UNKNOWN] * len(self.numbers)
 
 
 class _Relative(Code):
@@ -101,14 +116,20 @@ class _Relative(Code):
         self._form = struct.Struct(f"{form}{record.size - end}s")
         # A distance is that from the end of its field.
         self._from = tuple(item.offset + _WORD - item.addend for item in record.relocations)
+        self._thread_local = tuple(place for place, item in enumerate(links) if item.kind == _TLS_OFFSET)
+        # All thread-local data is the same variable, whose offset is in the field as it is.
+        numbers = (item.target.number if item.kind == _TLS_OFFSET else OTHER for item in links)
+        self.numbers = tuple(map(max, self.numbers, numbers))
 
     def match(self, data: bytes) -> Sequence[int] | None:
         parts = self._form.unpack(data)
-        compared = b"\0\0\0\0".join(parts[0::2])
-        return parts[1::2] if hashlib.sha256(compared).digest()[:DIGEST] == self.record.digest else None
+        return parts[1::2] if self._is_equal(b"\0\0\0\0".join(parts[0::2])) else None
 
-    def targets(self, fields: Sequence[int], address: int) -> Sequence[int]:
-        return [address + start + distance for start, distance in zip(self._from, fields, strict=True)]
+    def targets(self, fields: Sequence[int], address: int) -> list[int]:
+        found = [address + start + distance for start, distance in zip(self._from, fields, strict=True)]
+        for place in self._thread_local:
+            found[place] = fields[place]
+        return found
 
 
 class _Words(Code):
@@ -136,9 +157,9 @@ class _Words(Code):
             masked[place + 1] &= ~IMM12 & 0xFFFFFFFF
         if sys.byteorder == "big":
             masked.byteswap()
-        return words if hashlib.sha256(masked).digest()[:DIGEST] == self.record.digest else None
+        return words if self._is_equal(masked.tobytes()) else None
 
-    def targets(self, fields: Sequence[int], address: int) -> Sequence[int]:
+    def targets(self, fields: Sequence[int], address: int) -> list[int]:
         if not fields:
             return super().targets(fields, address)
         found = []
@@ -159,6 +180,7 @@ class Datum:
 
     def __init__(self, record: Record, links: Sequence[Link]) -> None:
         self.record = record
+        self.size, self.kind = record.size, int(record.kind)
         fields = [(item.offset, item.kind) for item in record.relocations]
         self.words = frozenset(offset for offset, kind in fields if kind in _ADDRESS_WORDS)
         """Offsets of the words that the loader may write."""
@@ -168,12 +190,22 @@ class Datum:
         for offset, kind in fields:
             mask[offset : offset + SIZES[kind]] = bytes(SIZES[kind])
         self._mask = int.from_bytes(mask, "little")
+        #: Bytes that have the digest, as in `Code`.
+        self._masked: bytes | None = None
 
     def match(self, data: bytes) -> bool:
         """Return whether data is this."""
+        if data == self._masked:
+            # None of its bytes is the linker's.
+            return True
+        masked = data
         if self.record.relocations:
-            data = (int.from_bytes(data, "little") & self._mask).to_bytes(self.record.size, "little")
-        return hashlib.sha256(data).digest()[:DIGEST] == self.record.digest
+            masked = (int.from_bytes(data, "little") & self._mask).to_bytes(self.record.size, "little")
+        if masked != self._masked:
+            if hashlib.sha256(masked).digest()[:DIGEST] != self.record.digest:
+                return False
+            self._masked = masked
+        return True
 
 
 class Preparation:
