@@ -258,6 +258,17 @@ def function_left_out() -> bytes:
     return program.with_ranges([(start, program.ranges[0][1]), *program.ranges[1:]]).summed()
 
 
+def last_packages_left_out() -> bytes:
+    """The range ends before AES, which nothing in front of it needs; AES is changed, and the sum is redone."""
+    program = sha()
+    start, _ = program.ranges[0]
+    left_out = [address for name, (address, _) in program.functions.items() if f"{PATH}/aes" in name]
+    assert max(address for address, _ in program.functions.values()) == max(left_out)
+    cut = program.with_ranges([(start, min(left_out)), *program.ranges[1:]])
+    # RET at the start of its last function.
+    return cut.put(max(left_out), b"\xc3").summed()
+
+
 def function_added() -> bytes:
     """The range ends behind a function that is not the module's."""
     program = sha()
@@ -321,6 +332,30 @@ def other_fipsinfo() -> bytes:
     assert not any(start <= place < end for start, end in program.ranges)
     moved = program.put(place, table[:OWN] + struct.pack("<Q", place) + table[OWN + 8 :])
     return Program(edits.without_sections(moved.put(own, bytes(16)).data)).summed()
+
+
+def decoy_fipsinfo() -> bytes:
+    """The code reads the real table, of which the sum is another one; the one that is found is a copy elsewhere."""
+    program = sha()
+    own = struct.unpack_from("<Q", program.data, program.data.index(FIPSINFO) + OWN)[0]
+    _, address, size = edits.section(program.data, ".data")
+    room = program.read(address, size).index(bytes(400))
+    place = -(-(address + room + 120) // 16) * 16
+    copied = program.put(place, program.read(own, 120)).put(own, bytes(SUM + 32))
+    return Program(edits.without_sections(copied.data)).summed()
+
+
+def range_by_relocation() -> bytes:
+    """The loader writes another end of the module's code into the table that its self-test reads."""
+    data = native(buildmode="pie").read_bytes()
+    own = struct.unpack_from("<Q", data, data.index(FIPSINFO) + OWN)[0]
+    return _with_last_relocation(data, own + RANGES + 8, 0x1000)
+
+
+def sum_by_relocation() -> bytes:
+    data = native(buildmode="pie").read_bytes()
+    own = struct.unpack_from("<Q", data, data.index(FIPSINFO) + OWN)[0]
+    return _with_last_relocation(data, own + SUM, 1)
 
 
 def mode_by_relocation() -> bytes:
@@ -397,8 +432,12 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "native-target-differs",
     ),
     "functions left out of the range": (function_left_out, "contradicted", "native-target-differs"),
+    "the last packages left out of the range": (last_packages_left_out, "contradicted", "native-function-differs"),
     "a function more in the range": (function_added, "contradicted", "native-function-unknown"),
     "another fipsinfo than the code reads": (other_fipsinfo, "contradicted", "native-target-differs"),
+    "a fipsinfo beside the one that the code reads": (decoy_fipsinfo, "contradicted", "native-data-differs"),
+    "the range, by a relocation": (range_by_relocation, "contradicted", "native-data-differs"),
+    "the sum, by a relocation": (sum_by_relocation, "contradicted", "native-data-differs"),
     "the mode, where the runtime reads it": (mode_flipped, "contradicted", "native-mode-differs"),
     "the mode, by the linker": (mode_by_linker, "contradicted", "native-mode-differs"),
     "the mode, by a relocation": (mode_by_relocation, "other-module", "native-mode-unknown"),
@@ -436,6 +475,14 @@ def test_addresses_in_a_form_that_is_not_read_prove_nothing(tag: int) -> None:
     (place,) = (at for at in range(offset, offset + size, 16) if struct.unpack_from("<Q", data, at)[0] == 7)
     found = expect(edits.put(data, place, struct.pack("<Q", tag)), "other-module", "native-relocations-unknown")
     assert found.crypto.module is None
+
+
+def test_a_second_table_in_another_form_than_the_first_proves_nothing() -> None:
+    # DT_PLTREL (20) is the form of DT_JMPREL alone: musl's loader follows it, glibc's requires DT_RELA (7).
+    data = native(cgo=True, buildmode="pie", ldflags="-linkmode=external").read_bytes()
+    offset, _, size = edits.section(data, ".dynamic")
+    (place,) = (at for at in range(offset, offset + size, 16) if struct.unpack_from("<Q", data, at)[0] == 20)
+    expect(edits.put(data, place + 8, struct.pack("<Q", 17)), "other-module", "native-relocations-unknown")
 
 
 def profile(caller: str, callee: str) -> str:
@@ -479,6 +526,16 @@ def test_a_native_module_that_is_not_proven_is_named_by_no_id() -> None:
     found = expect(FORGERIES["mode off"][0](), "other-module", "native-mode-off")
     assert found.crypto.module is None
     assert len(str(found.crypto.evidence["fipsinfo_sum"])) == 64
+
+
+def test_a_boring_module_in_data_is_listed_where_the_native_one_is_not_proven() -> None:
+    # The pass over the file does not search data for it where a program claims the native module.
+    data = native(main="//go:debug fips140=off\n\n" + programs.SHA_MAIN, pad=2).read_bytes()
+    start, _, size = edits.section(data, ".rodata")
+    place = -(-data.index(programs.pad_start("sha"), start, start + size) // 16) * 16 + 4096
+    embedded = edits.put(data, place, programs.genuine_module())
+    found = expect(embedded, "other-module", "native-mode-off").crypto.evidence
+    assert found["module_in_data"] == [place]
 
 
 @pytest.mark.parametrize("name", FORGERIES)

@@ -24,9 +24,11 @@ _MAGIC = b"\xff Go fipsinfo \xff\0"
 _KEY = bytes(32)
 _PREFIX = b"go fips object v1\n"
 _SUM = 32
+FIRST_WORD = len(_MAGIC) + _SUM
+"""Offset of the pointer to itself in ``go:fipsinfo``, which the four ranges follow."""
 _RANGES = 4
 #: Magic, sum, a pointer to itself, and (start, end) for text, rodata, noptrdata and data.
-_SIZE = len(_MAGIC) + _SUM + 8 + _RANGES * 16
+_SIZE = FIRST_WORD + 8 + _RANGES * 16
 _MAX_RANGE = 64 << 20
 #: Programs that use the module have 40 KB of its code or more, with its self-tests, others 32 bytes (measured).
 _MIN_TEXT = 16 << 10
@@ -94,8 +96,8 @@ def read(source: ByteSource, elf: Elf) -> NativeModule | None:
         for at in find(source, start, end, _MAGIC):
             table = source.read_at(at, _SIZE)
             if len(table) == _SIZE:
-                stored = table[len(_MAGIC) : len(_MAGIC) + _SUM]
-                own, *ranges = struct.unpack_from(f"{elf.order}{1 + 2 * _RANGES}Q", table, len(_MAGIC) + _SUM)
+                stored = table[len(_MAGIC) : FIRST_WORD]
+                own, *ranges = struct.unpack_from(f"{elf.order}{1 + 2 * _RANGES}Q", table, FIRST_WORD)
                 text = max(ranges[1] - ranges[0], 0)
                 pairs = tuple(zip(ranges[::2], ranges[1::2], strict=True))
                 return NativeModule(at, stored.hex(), _compute(source, elf, tuple(ranges)), text, own, pairs)

@@ -12,17 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import chain, compress
 from operator import ne
 
 from ..elf import Elf
-from ..fipsinfo import NativeModule
+from ..fipsinfo import FIRST_WORD, NativeModule
 from ..functions import Function, FunctionIndex
 from ..source import ByteSource
 from .loaded import LoadedData
 from .prepared import OTHER, UNKNOWN, Code, Link, Target
 from .records import Record, SymbolKind, digest_of
-from .reference import Reference
+from .reference import MODULE_PATH, Reference
 from .relocations import SHIFTS, TLS_LOAD_BEFORE, TRAMPOLINE, Kind, target, trampoline_target
 
 #: Where variables must be. Constants need not be in the module's range: the linker makes one of those that are equal.
@@ -30,7 +30,9 @@ _RANGES = {int(SymbolKind.NOPTRDATA): 2, int(SymbolKind.DATA): 3}
 #: What the linker puts between functions, and what it writes where one may be left out (``cmd/link/internal/ld``).
 _PADDING = {"x86_64": b"\xcc", "aarch64": b"\0"}
 _ALIGNMENT = 64
-_START = "go:textfipsstart"
+_START, _END = "go:textfipsstart", "go:textfipsend"
+_BESIDE = 1 << 12
+"""Bytes on either side of the module's code in which there may be no function with a name of the module."""
 _LEFT_OUT = ("runtime.unreachableMethod", "runtime.mapinitnoop")
 _FIPSINFO, _DEFAULT_GODEBUG = "go:fipsinfo", "runtime.godebugDefault"
 _READER = "runtime.godebugNotify"
@@ -189,6 +191,8 @@ class _Work:
         for address, codes in self._matched.items():
             self._check_function(address, codes)
         self._bindings.check_overlaps()
+        self._check_bounds(start, end)
+        self._check_fipsinfo()
         self._check_default_godebug()
         self._counts["functions"] = len(self._matched)
         return self.result(None)
@@ -412,6 +416,36 @@ class _Work:
                 self._constants.add(address)
                 return
         raise error or _Differs("native-data-differs", target.symbol.name)
+
+    def _check_bounds(self, start: int, end: int) -> None:
+        """Check that the range is all of the module's code, from the linker's symbol to its other one.
+
+        The sum covers what the range says, so a smaller one would leave functions out of all that is compared. Raise
+        `_Differs` where it is another one.
+        """
+        functions = self._functions
+        if functions is None or functions.name_at(start) != _START or functions.name_at(end) != _END:
+            raise _Differs("native-function-differs", _END)
+        path = f"{MODULE_PATH}/{self._reference.origin.module}"
+        around = [functions.between(max(start - _BESIDE, 0), start), functions.between(end, end + _BESIDE)]
+        for item in chain.from_iterable(found or () for found in around):
+            if item.name.startswith((f"{path}/", f"{path}.")):
+                raise _Differs("native-function-differs", item.name)
+
+    def _check_fipsinfo(self) -> None:
+        """Check that the table was read where the module's code reads it, and as the loader leaves it.
+
+        Raise `_Differs` where it was not.
+        """
+        address = self._module.address
+        words = [address, *chain.from_iterable(self._module.ranges)]
+        places = range(FIRST_WORD, FIRST_WORD + 8 * len(words), 8)
+        if (
+            self._elf.offset_of(address) != self._module.offset
+            or self._data.is_written(address, FIRST_WORD)
+            or [self._data.word(address + place) for place in places] != words
+        ):
+            raise _Differs("native-data-differs", _FIPSINFO)
 
     def _check_default_godebug(self) -> None:
         """Read the default of GODEBUG from where the runtime's own functions read it.

@@ -16,7 +16,7 @@ _DT_RELA, _DT_RELASZ, _DT_JMPREL, _DT_PLTRELSZ, _DT_RELR, _DT_RELRSZ = 7, 8, 23,
 #: Tables in forms that are not read: DT_REL, and the packed ones of Android (DT_ANDROID_REL, DT_ANDROID_RELA,
 #: DT_ANDROID_RELR).
 _UNSUPPORTED = frozenset((17, 0x6000000F, 0x60000011, 0x6FFFE000))
-_DT_SYMTAB = 6
+_DT_SYMTAB, _DT_PLTREL = 6, 20
 _RELATIVE = {"x86_64": 8, "aarch64": 1027}
 #: R_*_COPY, which writes a whole symbol, and R_*_TLSDESC, which writes two words; others write a word at most.
 _COPY, _TLSDESC = {"x86_64": 5, "aarch64": 1024}, {"x86_64": 36, "aarch64": 1031}
@@ -44,7 +44,11 @@ class LoadedData:
     @property
     def supported(self) -> bool:
         """Whether all tables of what the loader writes have a form that is read here."""
-        return not any(tag in _UNSUPPORTED for tag, _ in self._elf.dynamic)
+        return not any(
+            # DT_JMPREL is a table of the one form or the other, whatever DT_RELA is.
+            tag in _UNSUPPORTED or (tag == _DT_PLTREL and value != _DT_RELA)
+            for tag, value in self._elf.dynamic
+        )
 
     def read(self, address: int, length: int) -> bytes:
         """Return up to ``length`` bytes of the file that are at an address."""
