@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from tests.support import command
 
@@ -48,6 +50,14 @@ def test_no_failure_within_a_script_is_ignored(path: Path) -> None:
     assert not [line for line in lines if re.match(r"\s*[})].*(\|\|(?! code=)|&&)", line)]
 
 
+def _is_installed(name: str) -> bool:
+    """Return whether a pin is installed; some are for other versions of Python."""
+    try:
+        return bool(metadata(name))
+    except PackageNotFoundError:
+        return False
+
+
 class TestRequirements:
     @pytest.mark.parametrize("name", SETS)
     def test_every_pin_has_hashes(self, name: str) -> None:
@@ -61,6 +71,12 @@ class TestRequirements:
     @pytest.mark.parametrize("name", SETS)
     def test_no_address_of_an_index_and_no_path_of_a_machine_is_in_them(self, name: str) -> None:
         assert not re.search(r"--(?!hash=)|https?:|file:|(?<!\w)/\w", requirements(name))
+
+    def test_everything_installs_with_the_python_of_debian_12(self) -> None:
+        # Another Python may have chosen the versions. What is installed here says what it needs.
+        needed = {name: metadata(name)["Requires-Python"] for name in pins("test") if _is_installed(name)}
+        assert len(needed) > 100
+        assert [name for name, versions in needed.items() if not SpecifierSet(versions or "").contains("3.11.2")] == []
 
     def test_they_hold_what_the_project_depends_on(self, project: dict[str, Any]) -> None:
         extras = project["project"]["optional-dependencies"]
