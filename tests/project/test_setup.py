@@ -94,7 +94,7 @@ class TestRequirements:
     def test_contributing_says_of_each_dependency_why_it_is_there(self, project: dict[str, Any]) -> None:
         extras = project["project"]["optional-dependencies"]
         wanted = names(project["project"]["dependencies"])
-        for extra in ("cluster", "cosign", "s3", "demo", "docs", "test"):
+        for extra in ("cluster", "cosign", "fast", "s3", "demo", "docs", "test"):
             wanted |= names(extras[extra])
         rows = re.findall(r"^\| ([\w., -]+) \| .+ \|$", (TOP / "CONTRIBUTING.md").read_text(), re.MULTILINE)
         told = {re.sub(r"[-_.]+", "-", name.lower()) for row in rows for name in row.split(", ")}
