@@ -100,6 +100,9 @@ def _create(path: Path) -> None:
         (FIRST, _flip, "signature", 3),
         (FIRST, _copy_from(SECOND), "signature", 3),
         (FIRST.replace("/1/", "/7/"), _copy_from(FIRST), "signature", 3),
+        # A manifest without a name is its EL's own.
+        (FIRST.replace("rhel8", "rhel-84"), _copy_from(FIRST), "signature", 3),
+        (FIRST.replace("rhel8", "ubuntu"), _copy_from(FIRST), "signature", 3),
         (POINTER, _copy_from(FIRST), "pointer", 1),
         (POINTER, Path.unlink, "missing", 1),
         ("tool/manifests/v1.21.3/manifest-rhel9.json.asc", _copy_from(POINTER), "pointer", 3),

@@ -10,10 +10,12 @@ import pytest
 
 from fipsmanifest.errors import NotTrusted
 from fipsmanifest.model.definition_file import load
+from fipsmanifest.publish.address import open_bucket
+from fipsmanifest.publish.publisher import publish
 from fipsmanifest.sign import cosign
 from fipsmanifest.trust.store import load_trust
-from fipsmanifest.workflows.bundle import Parts, ReleaseBundle, pack
-from tests.support.releases import ReleaseKey, payload, wanted_tool
+from fipsmanifest.workflows.bundle import Parts, ReleaseBundle, from_bucket, pack
+from tests.support.releases import ReleaseKey, payload, wanted_release, wanted_tool
 
 RHEL8 = Path(__file__).parents[2] / "releases/v1.21.3/rhel8.toml"
 
@@ -40,6 +42,30 @@ def test_a_bundle_has_the_tool_of_its_manifest_or_a_newer_one(release_key: Relea
 def test_the_manifest_of_another_name_is_not_bundled(release_key: ReleaseKey) -> None:
     with pytest.raises(NotTrusted, match="The manifest is for rhel-84, not rhel8"):
         packed(release_key, payload(name="rhel-84"))
+
+
+def test_an_older_serial_than_that_of_the_definition_is_not_bundled(release_key: ReleaseKey) -> None:
+    tool = wanted_tool(release_key)
+    parts = Parts(release_key.clearsign(payload()), tool.data, tool.signature, "0.1.0")
+    definition = load(RHEL8).model_copy(update={"serial": 2})
+    with pytest.raises(NotTrusted, match="has serial 1, which is older than serial 2"):
+        pack(definition, parts, load_trust(str(release_key.trust)))
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_pointer_that_was_put_back_is_not_followed(tmp_path: Path, release_key: ReleaseKey, removed: bool) -> None:
+    bucket = open_bucket(str(tmp_path / "bucket"))
+    for serial in (1, 2):
+        publish(wanted_release(release_key, serial=serial), bucket, release_key.consumer)
+    assert from_bucket(load(RHEL8), bucket, release_key.consumer).version == "0.1.0"
+
+    below = tmp_path / "bucket/tool/manifests/v1.21.3"
+    (below / "manifest-rhel8.json.asc").write_bytes((below / "1/manifest-rhel8.json.asc").read_bytes())
+    if removed:
+        (below / "2/manifest-rhel8.json.asc").unlink()
+    with pytest.raises(NotTrusted, match="has serial 1, and serial 2 is published") as caught:
+        from_bucket(load(RHEL8), bucket, release_key.consumer)
+    assert caught.value.reason == "rolled-back"
 
 
 def test_an_older_tool_than_that_of_the_manifest_is_not_bundled(release_key: ReleaseKey) -> None:

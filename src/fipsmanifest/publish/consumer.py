@@ -15,6 +15,7 @@ from ..generate.tool import version_of
 from ..model.identity import ManifestId, ReleaseId
 from ..model.manifest import Manifest, parse
 from ..sign import cosign
+from ..trust.document import name_of
 from ..trust.store import Trust
 from ..trust.text import read_time, write_time
 from ..trust.verify import verify_cleartext, verify_detached
@@ -165,11 +166,9 @@ def read_manifest(data: bytes, consumer: Consumer, expected: ManifestId | Releas
             _FIND_WRITER,
             reason="wrong-release",
         )
-    name = expected.name
-    if manifest.name is not None and manifest.name != name:
-        raise NotTrusted(
-            f"The manifest is that of {manifest.name}, not of {name}.", _FIND_WRITER, reason="wrong-release"
-        )
+    name, stated = expected.name, name_of(dict(signed.manifest))
+    if stated != name:
+        raise NotTrusted(f"The manifest is that of {stated}, not of {name}.", _FIND_WRITER, reason="wrong-release")
     if not is_of_el(name, manifest.el):
         raise NotTrusted(f"The manifest is for EL{manifest.el}, not for {name}.", _FIND_WRITER, reason="wrong-release")
     signer = consumer.user_id(signed.fingerprint)

@@ -12,9 +12,11 @@ from typing import Any
 
 from ..errors import Incomplete, NotTrusted
 from ..model.definition import Definition
+from ..model.identity import ManifestId
 from ..publish import bundles, layout
 from ..publish.bucket import Bucket
 from ..publish.consumer import Consumer, read_tool
+from ..publish.snapshot import missed
 from ..sign.cosign import PublicKey
 from ..sign.sigstore import SUFFIX
 from ..state.workspace import Workspace, read
@@ -82,16 +84,33 @@ def from_work(definition: Definition, work: Workspace) -> Parts:
 def from_bucket(definition: Definition, bucket: Bucket, consumer: Consumer) -> Parts:
     """Return the newest published manifest and its tool.
 
-    Raises `Incomplete` if an object does not exist, and `NotTrusted` for the manifest.
+    Raises `Incomplete` if an object does not exist, and `NotTrusted` for the manifest, also if its pointer is not that
+    of the highest serial which the bucket has or had.
     """
     manifest = _get(bucket, layout.pointer(definition.id.release))
     # Those beside pointers may be of the objects before them.
     serial = consumer.manifest(manifest).manifest["serial"]
+    _require_newest(definition, serial, bucket, consumer)
     sidecar = layout.read_sidecar(_get(bucket, layout.tool(None, ".sha256")))
     tool, signature = (_get(bucket, layout.tool(sidecar.version, suffix)) for suffix in ("", ".asc"))
     signed = (layout.manifest(definition.id.release.issue(serial)), layout.tool(sidecar.version))
     found = (bucket.get(layout.sigstore(key)) for key in signed)
     return Parts(manifest, tool, signature, sidecar.version, *(stored.data if stored else None for stored in found))
+
+
+def _require_newest(definition: Definition, serial: int, bucket: Bucket, consumer: Consumer) -> None:
+    """Raise `NotTrusted` if the bucket has, or lost, a higher serial than that of its pointer."""
+    keys = {entry.key for entry in bucket.list(layout.ROOT)}
+    gone, withdrawn = missed(bucket.get(layout.INDEX_JSON), keys, consumer)
+    parsed = map(layout.read_key, {*keys, *gone} - set(withdrawn))
+    release = definition.id.release
+    highest = max((key.serial for key in parsed if isinstance(key, ManifestId) and key.release == release), default=0)
+    if serial < highest:
+        raise NotTrusted(
+            f"{layout.pointer(release)} in {bucket.describe()} has serial {serial}, and serial {highest} is published.",
+            "Run `fipsmanifest audit` on the bucket; the next publication moves the pointer.",
+            reason="rolled-back",
+        )
 
 
 def _get(bucket: Bucket, key: str) -> bytes:
@@ -126,7 +145,8 @@ def pack(definition: Definition, parts: Parts, trust: Trust, cosign_keys: tuple[
     Sigstore bundle that does not verify is left out: it is optional.
     """
     consumer = Consumer.trusting(trust, cosign_keys)
-    bindings = Bindings(kubernetes=definition.kubernetes, el=definition.el, name=definition.name)
+    # A reissue has a higher serial than its definition.
+    bindings = Bindings(definition.kubernetes, definition.el, definition.serial, name=definition.name)
     signed = verify_cleartext(parts.manifest, trust, bindings=bindings)
     read_tool(parts.tool, parts.signature, consumer, parts.version)
     digest = hashlib.sha256(parts.tool).hexdigest()
