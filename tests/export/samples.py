@@ -148,9 +148,9 @@ def inspection(**changes: Any) -> dict[str, Any]:
         "schema": "fipsmanifest/inspect/v1",
         "files": [
             {**program("dist/kubelet", "proven", "module-proven"), "sentence": "It is proven."},
-            {**program("dist/ctr", "plain", "plain-crypto"), "sentence": "Plain cryptography."},
+            {**program("dist/ctr", "plain", "plain-crypto", sha256="2c" * 32), "sentence": "Plain cryptography."},
             {
-                **program("usr/bin/crictl", "plain", "plain-crypto"),
+                **program("usr/bin/crictl", "plain", "plain-crypto", sha256="3d" * 32),
                 "container": "image.tar: layer",
                 "sentence": "Plain cryptography.",
             },

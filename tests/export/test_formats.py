@@ -380,7 +380,9 @@ def test_the_summary_of_a_gate_passes_only_if_the_gate_did_and_is_not_about_exce
     assert summary(samples.passed_inspection()) == ("PASSED", ["FIPSMANIFEST_GATE_PROVEN"], ["dist/kubelet"])
     # Of a proven program an exception may accept another module, or what is forbidden beside it.
     excused = samples.passed_inspection()
-    excused["files"].append({**samples.program("dist/native", "proven", "native-proven"), "sentence": "It is proven."})
+    excused["files"].append(
+        {**samples.program("dist/native", "proven", "native-proven", sha256="4e" * 32), "sentence": "It is proven."}
+    )
     excused["gate"]["excuses"].append({"path": "dist/native", "container": None, "verdict": "proven", "reason": "r"})
     assert summary(excused)[2] == ["dist/kubelet"]
     for modules, address in ((["boringcrypto"], ":proven"), (["boringcrypto", "go-native"], ":boringcrypto+go-native")):
@@ -388,7 +390,22 @@ def test_the_summary_of_a_gate_passes_only_if_the_gate_did_and_is_not_about_exce
         assert json.loads(export("in-toto", excused))["predicate"]["policy"]["uri"].endswith(address)
     excused["files"] = excused["files"][1:]
     assert summary(excused)[0] == "FAILED"
+    # The same bytes pass in one image by an exception, and in another one without: a digest does not tell them apart.
+    twice = samples.passed_inspection()
+    twin = {
+        **samples.program("bin/native", "proven", "native-proven"),
+        "sentence": "It is proven.",
+        "sha256": "cd" * 32,
+    }
+    other = {**twin, "container": "image.tar: v1", "crypto": {**twin["crypto"], "verdict": "other-module"}}
+    twice["files"] += [twin, other]
+    twice["gate"]["excuses"].append(
+        {"path": "bin/native", "container": "image.tar: v1", "verdict": "other-module", "reason": "r"}
+    )
+    assert summary(twice) == ("PASSED", ["FIPSMANIFEST_GATE_PROVEN"], ["dist/kubelet"])
     # A document that contradicts itself.
+    twice["gate"]["excuses"].pop()
+    assert summary(twice)[0] == "FAILED"
     lying = samples.passed_inspection() | {"errors": samples.inspection()["errors"]}
     assert summary(lying)[0] == "FAILED"
     nothing = samples.passed_inspection()
@@ -419,6 +436,16 @@ def test_junit_has_a_case_for_each_check_and_for_the_verdict() -> None:
     assert junit(export("junit", samples.valid_node()))["verdict: node"] == "pass"
     hidden = samples.valid_node(summary={"pass": 3, "fail": 0, "unknown": 1, "not-applicable": 1})
     assert junit(export("junit", hidden))["verdict: node"] == "error"
+
+
+@pytest.mark.parametrize("verdict", ["invalid", "incomplete"])
+def test_a_verdict_without_a_result_behind_it_is_no_pass_in_any_format(verdict: str, tmp_path: Path) -> None:
+    document = samples.valid_node(verdict=verdict)
+
+    (run,) = sarif(export("sarif", document), tmp_path)["runs"]
+    assert not run["invocations"][0]["executionSuccessful"]
+    (result,) = json.loads(export("oscal", document))["assessment-results"]["results"]
+    assert {one["target"]["status"]["state"] for one in result["findings"]} == {"not-satisfied"}
 
 
 def test_junit_of_an_inspection_fails_where_the_gate_does() -> None:

@@ -137,7 +137,8 @@ class NodeReport(_Object):
         """Whether results that the report left out are failures or unknown, or its verdict has no result behind it."""
         failed = sum(check.status == "fail" for check in self.checks)
         unknown = sum(check.status == "unknown" for check in self.checks)
-        return failed < self.summary.failed or unknown < self.summary.unknown
+        unexplained = (self.verdict == "invalid" and not failed) or (self.verdict == "incomplete" and not unknown)
+        return failed < self.summary.failed or unknown < self.summary.unknown or unexplained
 
 
 class ClusterName(_Object):
