@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,42 @@ def test_failures_come_first_and_the_verdict_names_the_scope(browser: Chromium, 
     browser.open(pages["node"], width=DESKTOP, dark=False)
     headings = browser.evaluate("[...document.querySelectorAll('h2')].map(item => item.textContent)")
 
-    assert headings[:2] == ["Failed", "Unknown"]
+    assert headings[:2] == ["Failed (1)", "Unknown (1)"]
     assert browser.evaluate("document.querySelector('.badge').textContent") == "invalid (live)"
+
+
+@pytest.mark.parametrize("name", ["manifest", "inspection", "node", "cluster"])
+def test_a_tables_heading_is_written_once_and_names_the_table(
+    browser: Chromium, pages: dict[str, Path], name: str
+) -> None:
+    browser.open(pages[name], width=DESKTOP, dark=False)
+    found = browser.evaluate(
+        """[...document.querySelectorAll('table')].map(table => {
+            const section = table.closest('section'), heading = section.querySelector('h2');
+            const named = document.getElementById(table.getAttribute('aria-labelledby')) === heading;
+            return [named, table.querySelectorAll('tbody tr').length, heading.textContent];
+        })"""
+    )
+
+    assert found
+    for named, rows, heading in found:
+        assert named and heading.endswith(f" ({rows})"), heading
+    assert browser.evaluate("document.querySelectorAll('caption').length") == 0
+    assert len({heading for *_, heading in found}) == len(found)
+
+
+def test_a_programs_component_and_its_architecture_have_columns_of_their_own() -> None:
+    assert _heads(samples.export("html", samples.manifest())) >= {"Component", "Architecture"}
+    inspected = _heads(samples.export("html", samples.inspection()))
+    assert "Architecture" in inspected
+    assert not inspected & {"Component", "Belongs to"}
+
+
+def _heads(page: str) -> set[str]:
+    """Return the column headings of the tables of programs."""
+    tables = [re.findall(r'scope="col">([^<]*)<', head) for head in re.findall(r"<thead.*?</thead>", page, re.DOTALL)]
+    (found,) = {tuple(heads) for heads in tables if "Why" in heads}
+    return set(found)
 
 
 def test_a_manifest_without_a_verified_signature_is_not_shown_as_proven() -> None:

@@ -296,17 +296,20 @@ def _manifest(source: Source, manifest: Manifest) -> tuple[str, Badge, list[str]
 def _program_tables(heading: str, found: list[Program], *, folded: bool) -> list[str]:
     if not found:
         return []
+    # Manifests alone say which component a program belongs to.
+    has_components = any(one.component is not None for one in found)
     rows = [
         [
             parts.mark(str(one.verdict)),
             text(_where(one.path, one.container)),
-            text(one.component or one.architecture or "-"),
+            *([text(one.component or "-")] if has_components else []),
+            text(one.architecture or "-"),
             text(one.go or "-"),
             text(one.sentence),
         ]
         for one in found[: parts.MAX_ROWS]
     ]
-    heads = ("Verdict", "File", "Belongs to", "Go", "Why")
+    heads = ("Verdict", "File", *(["Component"] if has_components else []), "Architecture", "Go", "Why")
     return [parts.table_section(heading, heads, rows, folded=folded, count=len(found))]
 
 

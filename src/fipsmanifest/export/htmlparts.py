@@ -6,6 +6,7 @@ paper; its Content-Security-Policy forbids everything but its own style.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -89,18 +90,25 @@ def table_section(
     folded: bool = False,
     count: int | None = None,
 ) -> str:
-    """Return a section with a table of at most `MAX_ROWS` rows; ``count`` is how many there are, if more than given."""
+    """Return a section with a table of at most `MAX_ROWS` rows; ``count`` is how many there are, if more than given.
+
+    The section's heading, which no other section of the page has, is also the table's name.
+    """
     total = len(rows) if count is None else count
-    content = _table(f"{heading} ({total})", heads, rows[:MAX_ROWS])
+    name = re.sub(r"\W+", "-", heading.lower())
+    content = _table(name, heads, rows[:MAX_ROWS])
     if total > MAX_ROWS:
         content += f"\n<p>{total - MAX_ROWS} more are in the document.</p>"
     if folded:
-        content = f"<details>\n<summary>{escape(heading)}: {total}</summary>\n{content}\n</details>"
-    return section(heading, content)
+        content = f'<details>\n<summary aria-describedby="{name}">Show</summary>\n{content}\n</details>'
+    return f'<section>\n<h2 id="{name}">{escape(heading)} ({total})</h2>\n{content}\n</section>'
 
 
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Return a table whose rows become cards on a narrow screen; the roles keep it a table for screen readers."""
+def _table(name: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Return a table whose rows become cards on a narrow screen; the roles keep it a table for screen readers.
+
+    ``name`` is the id of its heading.
+    """
     names = [escape(name) for name in heads]
     head = "".join(f'<th role="columnheader" scope="col">{name}</th>' for name in names)
     body = "\n".join(
@@ -113,7 +121,7 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -
         for row in rows
     )
     return (
-        f'<table role="table">\n<caption>{escape(caption)}</caption>\n'
+        f'<table role="table" aria-labelledby="{name}">\n'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n<tbody role="rowgroup">\n{body}\n</tbody>\n'
         "</table>"
     )
@@ -167,14 +175,13 @@ h2{font-size:1.2rem;margin:2rem 0 .5rem}
 dt{font-weight:600}dd{margin:0 0 .25rem}
 .facts dt{color:var(--mute);font-weight:400}
 table{width:100%;border-collapse:collapse;margin:.5rem 0}
-caption{text-align:left;color:var(--mute);padding:.25rem 0}
 th{white-space:nowrap}td{min-width:7rem}
 th,td{text-align:left;vertical-align:top;padding:.4rem .6rem .4rem 0;border-bottom:1px solid var(--line)}
 code{font-size:.85em}
 summary{cursor:pointer;padding:.35rem .5rem;background:var(--soft);border-radius:.3rem}
 @media screen and (max-width:50rem){
 body{padding:1rem}.facts div{grid-template-columns:1fr;gap:0}
-table,caption,tbody,tr,td{display:block}thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+table,tbody,tr,td{display:block}thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 tr{border-bottom:1px solid var(--line);padding:.5rem 0}
 td{border:0;padding:.1rem 0;display:grid;grid-template-columns:7rem 1fr;gap:.5rem}
 td::before{content:attr(data-head);color:var(--mute)}}
@@ -182,5 +189,5 @@ td::before{content:attr(data-head);color:var(--mute)}}
 :root{--ink:#000;--paper:#fff;--soft:#fff;--line:#999;--mute:#333;--good:#000;--bad:#000;--open:#000}
 body{max-width:none;padding:0;font-size:9.5pt}
 details::details-content{content-visibility:visible;display:block}
-summary{padding:0}tr{break-inside:avoid}h2{break-after:avoid}}
+summary{display:none}tr{break-inside:avoid}h2{break-after:avoid}}
 """
