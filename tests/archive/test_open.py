@@ -64,6 +64,31 @@ def test_a_path_is_what_is_in_it(samples: Path, name: str, kind: str) -> None:
     assert kind_of(samples / name) == kind
 
 
+# encoding/json, with which runtimes read images: keys count in any case, and what is behind the first value does not.
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ('{"manifests": []}', "image-archive"),
+        ('{"Manifests": []}', "image-archive"),
+        (' {"MANIFESTS": []} {', "image-archive"),
+        ('[{"Config": "x"}]', "image-archive"),
+        ('[{"lAYERS": []}]', "image-archive"),
+        ('{"manifests": ' + "[" * 5000 + "]" * 5000 + "}", "image-archive"),
+        ('{"manifests": [' + "1" * 5000 + "]}", "image-archive"),
+        ('{"name": "an app"}', "directory"),
+        ('[{"name": "an app"}]', "directory"),
+        ('["layers"]', "directory"),
+        ('{"manifests": [', "directory"),
+        ("manifests", "directory"),
+    ],
+)
+def test_a_directory_is_an_image_by_its_index_as_runtimes_read_it(tmp_path: Path, document: str, kind: str) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "index.json").write_text(document)
+
+    assert kind_of(tmp_path) == kind
+
+
 @pytest.mark.parametrize("name", ["directory", "tar", "tar.gz", "tar.zst", "tar.bz2", "tar.lzma"])
 def test_members_are_the_same_however_they_are_kept(samples: Path, name: str) -> None:
     files = [

@@ -110,6 +110,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
         sources=[]
     ),
     "a part of a mount": lambda spec: at(spec, "volumeMounts", "/host").update(subPath="opt"),
+    "a part of a mount by a variable": lambda spec: at(spec, "volumeMounts", "/host").update(subPathExpr="$(X)"),
     "a mount that is missing": lambda spec: spec["containers"][0]["volumeMounts"].remove(
         at(spec, "volumeMounts", "/etc")
     ),
@@ -129,6 +130,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     ),
     "variables from elsewhere": lambda spec: spec["containers"][0].update(envFrom=[{"configMapRef": {"name": "x"}}]),
     "the host's processes": lambda spec: spec.update(hostPID=False),
+    "the host's network": lambda spec: spec.pop("hostNetwork"),
     "its container": lambda spec: spec["containers"][0].update(name="other"),
     "all of it": lambda spec: [spec.pop(key) for key in list(spec) if key != "nodeName"],
 }

@@ -385,6 +385,43 @@ def variable_by_relative_relocation() -> bytes:
     return edits.put(data, offset + size - 8, struct.pack("<Q", variable["st_value"] // 8 * 8))
 
 
+def variable_at(address: int) -> bytes:
+    """The module keeps whether its self-test passed (``check.Verified``) at another address; the sum is redone."""
+    program, verified = sha(), symbol_of(f"{PATH}/check.Verified")[0]
+    code = program
+    for start, size in program.functions.values():
+        text = program.read(start, size)
+        for at in range(size - 3):
+            behind = start + at + 4 + struct.unpack_from("<i", text, at)[0]
+            # An instruction may end with a byte that is compared or stored.
+            if behind in (verified, verified - 1):
+                distance = address + behind - verified - start - at - 4
+                code = code.put(start + at, struct.pack("<i", distance))
+    assert code.data != program.data
+    return code.summed()
+
+
+def symbol_of(name: str) -> tuple[int, int]:
+    """Return the address and size of a symbol."""
+    (found,) = (one for one in _section(sha().data, ".symtab").iter_symbols() if one.name == name)
+    return found["st_value"], found["st_size"]
+
+
+def variable_with_a_value() -> bytes:
+    """The self-test has passed before it runs: the variable is a byte of data that the file has."""
+    _, address, size = edits.section(sha().data, ".noptrdata")
+    inside = [place for pair in sha().ranges for place in range(*pair)]
+    data = sha().read(address, size)
+    return variable_at(next(address + at for at in range(size) if data[at] == 1 and address + at not in inside))
+
+
+def variable_within_another() -> bytes:
+    """The variable is a part of another one of the module, which is zero at first, too."""
+    address, size = symbol_of(f"{PATH}/drbg.drbgs")
+    assert size > 1
+    return variable_at(address + 1)
+
+
 def trampoline_elsewhere() -> bytes:
     """A trampoline of the module that leads behind the start of its function; the sum is redone."""
     program = Program(trampolines())
@@ -447,6 +484,12 @@ FORGERIES: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "contradicted",
         "native-target-differs",
     ),
+    "a variable of the module that has a value at first": (
+        variable_with_a_value,
+        "contradicted",
+        "native-target-differs",
+    ),
+    "a variable of the module within another one": (variable_within_another, "contradicted", "native-target-differs"),
     "a trampoline that leads elsewhere": (trampoline_elsewhere, "contradicted", "native-target-differs"),
     "a trampoline of other code": (trampoline_of_other_code, "contradicted", "native-function-unknown"),
     "build info of another release": (lambda: other_release("go1.25.5"), "contradicted", "native-function-differs"),

@@ -25,6 +25,11 @@ _STATUS = ("trust/test_status_lines.py",)
 _MATRIX = ("inspect/test_verdicts.py", "inspect/test_matrix.py")
 _PLAN = ("publish/test_plan.py", "publish/test_records.py")
 _LAYERS = ("archive/test_layers.py",)
+_EXCEPTIONS = ("inspect/test_gate.py", "generate/test_packed_files.py")
+_NATIVE = ("inspect/test_native.py",)
+_ADMISSION = ("cluster/test_message.py",)
+_BUNDLES = ("sign/test_cosign.py",)
+_CERTIFICATES = ("cli/test_modules_update.py",)
 
 MUTANTS = (
     # ---- trust -----------------------------------------------------------------------------------------------------
@@ -129,6 +134,13 @@ MUTANTS = (
     Mutant(
         "an expired manifest is accepted", "trust/document.py", "if (now or utc_now()) < expires:", "if True:", _TRUST
     ),
+    Mutant(
+        "every key is carried by the node tool",
+        "trust/store.py",
+        "tuple(key for key in self.keys if key.role in TOOL_ROLES)",
+        "tuple(key for key in self.keys if key.role)",
+        _CERTIFICATES,
+    ),
     # ---- inspect ---------------------------------------------------------------------------------------------------
     Mutant(
         "a changed module does not contradict",
@@ -224,6 +236,69 @@ MUTANTS = (
         "return crypto.verdict in (Verdict.PROVEN, Verdict.DECLARED)",
         ("inspect/test_gate.py", "generate/test_policy.py"),
     ),
+    Mutant(
+        "an exception for data accepts what can be started",
+        "model/exceptions.py",
+        "return not is_started(format) if self.format is None",
+        "return True if self.format is None",
+        _EXCEPTIONS,
+    ),
+    Mutant(
+        "an exception accepts another format than it names",
+        "model/exceptions.py",
+        "else self.format == format",
+        "else True",
+        _EXCEPTIONS,
+    ),
+    Mutant(
+        "a call of the native module may lead to any function",
+        "inspect/native/compare.py",
+        "if target.number not in self._identities.get(address, ()):",
+        "if False:",
+        _NATIVE,
+    ),
+    Mutant(
+        "a variable of the native module may have a value at first",
+        "inspect/native/compare.py",
+        "if not self._data.is_zero(address, size) or self._data",
+        "if self._data",
+        _NATIVE,
+    ),
+    Mutant(
+        "variables of the native module may overlap",
+        "inspect/native/compare.py",
+        "            if address < behind:\n",
+        "            if False:\n",
+        _NATIVE,
+    ),
+    Mutant(
+        "an instruction of a call is not compared, only masked",
+        "inspect/native/relocations.py",
+        "_word(data, at) & ~IMM26)",
+        "0)",
+        ("inspect/test_native_prepared.py", *_NATIVE),
+    ),
+    Mutant(
+        "a table of certificates is signed by a key for manifests",
+        "workflows/certificate_update.py",
+        'trust, "modules", fingerprint',
+        'trust, "manifest", fingerprint',
+        _CERTIFICATES,
+    ),
+    Mutant(
+        "an older table of certificates is accepted",
+        "workflows/certificate_update.py",
+        "if found.serial < before.serial:",
+        "if False:",
+        _CERTIFICATES,
+    ),
+    Mutant(
+        "a table turns a certificate into another",
+        "inspect/certificates.py",
+        "if (before.standard, before.module) != (after.standard, after.module):",
+        "if False:",
+        _CERTIFICATES,
+    ),
     # ---- generate --------------------------------------------------------------------------------------------------
     Mutant(
         "a component without its module passes",
@@ -245,6 +320,28 @@ MUTANTS = (
         "if _content(other) != _content(record):",
         "if False:",
         ("generate/test_assemble.py",),
+    ),
+    # ---- sign ------------------------------------------------------------------------------------------------------
+    Mutant(
+        "a Sigstore bundle by any key is accepted",
+        "sign/openssl.py",
+        "return done.returncode == 0 and done.stdout.startswith(",
+        "return True or done.stdout.startswith(",
+        _BUNDLES,
+    ),
+    Mutant(
+        "what a Sigstore bundle states of its file is not compared",
+        "sign/cosign.py",
+        "    check_digest(bundle, digest)\n",
+        "",
+        _BUNDLES,
+    ),
+    Mutant(
+        "a key that nobody trusts signs bundles",
+        "sign/cosign.py",
+        "if key.public.fingerprint not in {one.fingerprint for one in public_keys(directory)}:",
+        "if False:",
+        _BUNDLES,
     ),
     # ---- publish ---------------------------------------------------------------------------------------------------
     Mutant(
@@ -353,6 +450,20 @@ MUTANTS = (
         "if False:",
         ("archive/test_limits.py",),
     ),
+    Mutant(
+        "an image's index counts only in lower case",
+        "archive/open.py",
+        'key.casefold() == "manifests"',
+        'key == "manifests"',
+        ("archive/test_open.py", "inspect/test_nested.py"),
+    ),
+    Mutant(
+        "a document that Python does not read is no image's",
+        "archive/open.py",
+        "        # Larger or deeper than Python reads.\n        return True",
+        "        return False",
+        ("archive/test_open.py", "inspect/test_nested.py"),
+    ),
     # ---- node ------------------------------------------------------------------------------------------------------
     Mutant(
         "unknown is a pass",
@@ -395,5 +506,41 @@ MUTANTS = (
         "    if not replaceable.who:\n",
         "    if True:\n",
         ("node/test_checks.py",),
+    ),
+    Mutant(
+        "two contents for one path in a manifest vouch for each other",
+        "node/checks/files.py",
+        "if result.status == PASS and _is_listed_twice(",
+        "if False and _is_listed_twice(",
+        ("node/test_checks.py",),
+    ),
+    # ---- cluster ---------------------------------------------------------------------------------------------------
+    Mutant(
+        "admission may change what a pod starts",
+        "cluster/admission.py",
+        'if container.get("command") != own.get("command"):',
+        "if False:",
+        _ADMISSION,
+    ),
+    Mutant(
+        "admission may give a pod another network",
+        "cluster/admission.py",
+        '("hostPID", "hostNetwork")',
+        '("hostPID",)',
+        _ADMISSION,
+    ),
+    Mutant(
+        "admission may mount something over what a pod reads",
+        "cluster/admission.py",
+        "if path not in own and any(",
+        "if False and any(",
+        _ADMISSION,
+    ),
+    Mutant(
+        "admission may set the loader's variables",
+        "cluster/admission.py",
+        "if name not in own and _VARIABLES.match(name)",
+        "if False",
+        _ADMISSION,
     ),
 )
