@@ -165,7 +165,7 @@ def test_an_xz_stream_that_wants_too_much_memory_is_refused(command: list[str]) 
     ("behind", "what"), [(b"\x04\x22\x4d\x18\x60\x40\x82", "lz4 data"), (b"text", "something else")]
 )
 def test_another_format_behind_a_skippable_frame_is_named(behind: bytes, what: str) -> None:
-    with pytest.raises(Refused, match=f"some.zst is not zstd data: behind a frame to skip it has {what}"):
+    with pytest.raises(Refused, match=f"some.zst is not zstd data: its skippable frame is followed by {what}"):
         reader(io.BytesIO(b"\x50\x2a\x4d\x18\x03\0\0\0abc" + behind), limit=1000, name="some.zst").read()
 
 

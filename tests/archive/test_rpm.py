@@ -263,7 +263,7 @@ def test_a_header_that_claims_gigabytes_is_refused_without_reading_them(links: P
     parts = Parts.of(links)
     for claimed in (b"\xff\xff\xff\xff\0\0\0\0", b"\0\0\0\1\xff\xff\xff\xff"):
         header = parts.header[:8] + claimed + parts.header[16:]
-        with pytest.raises(Refused, match="no beginning that makes sense"):
+        with pytest.raises(Refused, match="a header does not begin with its magic number"):
             read(replace(parts, header=header).write(tmp_path / "bad.rpm"))
 
 

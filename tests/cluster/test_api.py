@@ -190,7 +190,7 @@ def test_a_token_that_expires_soon_is_replaced_before(tmp_path: Path) -> None:
         ({"command": "/nonexistent/aws"}, "is not installed"),
         ({"command": "false"}, r"printed no credentials \(exit code 1\)"),
         ({"command": "echo", "args": ["{"]}, "printed no credentials"),
-        ({"apiVersion": "client.authentication.k8s.io/v2"}, "speaks client.authentication.k8s.io/v2"),
+        ({"apiVersion": "client.authentication.k8s.io/v2"}, "uses client.authentication.k8s.io/v2"),
     ],
 )
 def test_a_plugin_that_gives_no_credentials(tmp_path: Path, change: dict[str, Any], message: str) -> None:

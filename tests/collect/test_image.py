@@ -524,7 +524,7 @@ def test_a_configuration_with_fewer_layers_than_the_manifest_is_refused(registry
     config, layer = parts(tmp_path, rootfs={"type": "layers", "diff_ids": []})
     reference = hand_made(registry, tmp_path, "fewer", {"config": config, "layers": [layer]})
     put_into(registry, "fewer", tmp_path, config, layer)
-    with pytest.raises(Refused, match="has 1 layers, and its configuration 0"):
+    with pytest.raises(Refused, match="has 1 layers, and its configuration lists 0"):
         pull(reference, context(tmp_path))
 
 

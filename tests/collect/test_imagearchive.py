@@ -249,8 +249,8 @@ def test_a_saved_layer_that_is_not_its_diff_id_is_refused(saved: Path, tmp_path:
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
-        ("{}", "not the one of 'docker save'"),
-        ('[{"Config": "c.json"}]', "not the one of 'docker save'"),
+        ("{}", "not in the form of 'docker save'"),
+        ('[{"Config": "c.json"}]', "not in the form of 'docker save'"),
         ("[", "is not JSON"),
         ('[{"Config": "../../etc/passwd", "Layers": [], "RepoTags": ["x:y"]}]', r"'\.\./\.\./etc/passwd' leads out"),
         ('[{"Config": "missing", "Layers": [], "RepoTags": ["x:y"]}]', "has no 'missing'"),

@@ -297,7 +297,7 @@ def test_a_package_list_that_expands_beyond_its_named_size_is_refused(collect: C
 
 def test_a_package_that_is_another_than_the_metadata_says_is_refused(collect: Collect, repository: Path) -> None:
     edit_primary(repository, lambda text: text.replace("<name>kubeadm</name>", "<name>runc</name>"))
-    with pytest.raises(Refused, match=r"is said to be runc-1.21.3-0.x86_64, but is kubeadm-1.21.3-0.x86_64"):
+    with pytest.raises(Refused, match=r"is listed as runc-1.21.3-0.x86_64, but is kubeadm-1.21.3-0.x86_64"):
         collect(definition("runc-1.21.3-0"))
 
 

@@ -211,7 +211,7 @@ def test_a_registry_elsewhere_cannot_point_at_this_machine(
         log_in(nobody / ".docker/config.json", "registry.example.com")
         server.faults["/v2/kube-proxy/manifests/v1"] = [challenge]
         where = context(tmp_path, "docker.io/team=http://registry.example.com", allow_http=True)
-        with pytest.raises(Refused, match=r"sends for tokens to 'https://127\.0\.0\.1:1/token'"):
+        with pytest.raises(Refused, match=r"names the token server 'https://127\.0\.0\.1:1/token'"):
             pull("docker.io/team/kube-proxy:v1", where)
 
 

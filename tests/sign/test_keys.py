@@ -250,7 +250,7 @@ class TestSigningKeys:
         for asked, reason in cases:
             with pytest.raises(NotTrusted, match=reason):
                 keys.add(tmp_path, forge.certificate("release"), "manifest", signing_keys=asked)
-        with pytest.raises(UsageError, match="signs alone"):
+        with pytest.raises(UsageError, match="names a subkey, and --signing-key names subkeys as well"):
             keys.add(
                 tmp_path,
                 forge.certificate("release"),

@@ -169,7 +169,7 @@ class _Links:
     def _symlink(self, entry: cpio.Entry, path: str, mode: int) -> Member:
         if entry.size > _MAX_TARGET:
             raise Refused(
-                f"{self._name}: the link {shown(path)} has a target that no link can have.",
+                f"{self._name}: the link {shown(path)} has a target that is longer than a path can be.",
                 _ADVICE,
                 reason="unsafe-path",
             )

@@ -213,7 +213,9 @@ class _Source:
         """Return the error for what begins with a frame that zstd skips, as lz4 does, and goes on with ``head``."""
         what = signatures.format_of(head, b"") or "something else"
         return Refused(
-            f"{self.name} is not zstd data: behind a frame to skip it has {what}.", _AGAIN, reason="damaged-archive"
+            f"{self.name} is not zstd data: its skippable frame is followed by {what}.",
+            _AGAIN,
+            reason="damaged-archive",
         )
 
     def too_demanding(self, compression: str, what: str) -> TooDemanding:

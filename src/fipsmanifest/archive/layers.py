@@ -153,7 +153,7 @@ def _change(member: Member, archive: str) -> Member | Whiteout | None:
     hidden = name.removeprefix(_PREFIX)
     if hidden in ("", ".", ".."):
         raise Refused(
-            f"{archive}: the whiteout {shown(member.path)} hides nothing that can be.",
+            f"{archive}: the whiteout {shown(member.path)} names no file that it could hide.",
             _ADVICE,
             reason="ambiguous-image",
         )

@@ -49,7 +49,9 @@ def check_link(path: str, target: str, archive: str) -> None:
     """
     if not is_target(target):
         raise Refused(
-            f"{archive}: the link {shown(path)} has a target that no link can have.", _ADVICE, reason="unsafe-path"
+            f"{archive}: the link {shown(path)} has a target that is empty, too long, or has a NUL.",
+            _ADVICE,
+            reason="unsafe-path",
         )
 
 

@@ -171,7 +171,9 @@ def _read_header(file: Source | BinaryIO, name: str) -> bytes:
     entries, size = struct.unpack_from(">II", intro, 8)
     if not intro.startswith(_HEADER_MAGIC) or entries > _MAX_ENTRIES or size > _MAX_DATA:
         raise Refused(
-            f"{name} is not a valid RPM: a header has no beginning that makes sense.", _ADVICE, reason="damaged-archive"
+            f"{name} is not a valid RPM: a header does not begin with its magic number, or is too large.",
+            _ADVICE,
+            reason="damaged-archive",
         )
     return intro + _exactly(file, 16 * entries + size, name)
 

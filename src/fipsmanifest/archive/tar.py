@@ -330,7 +330,7 @@ def _end(stream: Stream, archive: str) -> None:
         embedded.show(data)
     kind = embedded.finish()
     if kind is not None:
-        raise Refused(f"{archive} is a {kind}, after its end.", _ADVICE, reason="ambiguous-archive")
+        raise Refused(f"{archive} is also a {kind}, by the data after its end.", _ADVICE, reason="ambiguous-archive")
 
 
 def _extent(stream: Stream, header: Header, extended: Extended, name: str, count: _Count) -> _Stored:

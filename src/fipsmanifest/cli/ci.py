@@ -80,7 +80,7 @@ def ci(
     key = os.environ.pop(_KEY, "")
     version = (version or os.environ.get("RELEASE_VERSION", "")).removeprefix("release/")
     if not version:
-        raise UsageError("The Kubernetes version is missing.", "Give VERSION, or set RELEASE_VERSION.")
+        raise UsageError("The Kubernetes version is missing.", "Add VERSION, or set RELEASE_VERSION.")
     chosen = _stage(stage)
     _refuse_ignored(ctx, chosen)
     dry_run = dry_run or _is_dry_run()

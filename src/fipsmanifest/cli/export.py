@@ -70,9 +70,9 @@ def export(
         raise UsageError("--json would be mixed with the export on standard output.", "Name a file with --output.")
     source = _read(ctx, file, keys, fingerprint, unverified=unverified, allow_expired=allow_expired)
     if resource_uri is not None and (format_name != "in-toto" or source.kind != "inspection"):
-        raise UsageError("--resource-uri would be ignored.", "Give it for in-toto and an inspection only.")
+        raise UsageError("--resource-uri would be ignored.", "Use it only for in-toto and an inspection.")
     if spec_version is not None and format_name != "cyclonedx":
-        raise UsageError("--spec-version would be ignored.", "Give it for cyclonedx only.")
+        raise UsageError("--spec-version would be ignored.", "Use it only for cyclonedx.")
     settings = Settings(__version__, resource_uri, spec_version or "1.6")
     data = FORMATS[format_name].render(source, settings).encode("utf-8", "backslashreplace")
     if written_to is None:

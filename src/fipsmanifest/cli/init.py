@@ -85,7 +85,7 @@ def _source(definitions: Path, source: str) -> Path:
     version, _, name = source.partition("/")
     path = definitions / version_of(version) / f"{name}.toml"
     if not path.is_file():
-        raise UsageError(f"There is no {path}.", "See 'fipsmanifest definitions list'.", reason="no-definition")
+        raise UsageError(f"{path} does not exist.", "See 'fipsmanifest definitions list'.", reason="no-definition")
     return path
 
 

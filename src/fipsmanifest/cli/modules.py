@@ -281,7 +281,7 @@ def learn(
         row_options = {"object_": "OBJECT", "id_": "--id", "name": "--name", "commit": "--commit", "tag": "--tag"}
         options.refuse_ignored(ctx, {**row_options, "seen_in": "--seen-in"}, "with --native")
         if not claimed_by.strip():
-            raise UsageError("--claimed-by is empty.", "A reference needs to say who claims what it is of.")
+            raise UsageError("--claimed-by is empty.", "Name who vouches that the reference is of a reviewed module.")
         request = (architecture, level or _LEVELS[architecture], experiments)
         _learn_native(native, request, claimed_by, output_, json=json)
         return
@@ -291,7 +291,10 @@ def learn(
         raise UsageError("OBJECT is missing.", "Name a toolchain's module object, or its root with --native.")
     for option, value in (("--id", id_), ("--claimed-by", claimed_by)):
         if not value.strip():
-            raise UsageError(f"{option} is empty.", "A row needs an ID, and who claims that it is validated.")
+            raise UsageError(
+                f"{option} is empty.",
+                "Name the row by --id, and who claims that the module is validated by --claimed-by.",
+            )
     row = learning.learn(object_, learning.Provenance(id_, name, commit, tag, tuple(seen_in or ()), claimed_by))
     text = emit([row])
     # Check that --modules accepts the row.

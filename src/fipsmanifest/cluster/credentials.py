@@ -97,7 +97,7 @@ def _run_plugin(plugin: ExecPlugin, connection: Connection) -> Credential:
     """Run an exec plugin and return the credentials that it prints (ExecCredential)."""
     if plugin.version not in _EXEC_VERSIONS:
         raise Incomplete(
-            f"The exec plugin {visible(plugin.command)} speaks {visible(plugin.version) or 'no known version'}.",
+            f"The exec plugin {visible(plugin.command)} uses {visible(plugin.version) or 'no known version'}.",
             f"Configure one of {', '.join(_EXEC_VERSIONS)}.",
             reason="credentials",
         )
@@ -170,7 +170,7 @@ def _refresh(identity: Oidc, again: bool) -> Credential:
             token = str(read_json(answer.data[:_MAX_BYTES])["id_token"])
     except (urllib3.exceptions.HTTPError, MalformedDocument, KeyError, TypeError) as error:
         raise Incomplete(
-            f"{visible(identity.issuer)} gave no new identity token.", advice, reason="credentials"
+            f"{visible(identity.issuer)} issued no new identity token.", advice, reason="credentials"
         ) from error
     return Credential(_bearer(token), None, _token_end(token))
 

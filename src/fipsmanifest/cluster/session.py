@@ -181,7 +181,10 @@ def explain(error: ApiError, verb: str, resource: str, group: str = "") -> Incom
         return Incomplete("The API server does not accept the credentials.", "Sign in again, or name another context.")
     if error.status == 403:
         return Incomplete(f"{error.message}.", missing_rule(resource, verb, group))
-    return Incomplete(f"The API server refused to {verb} {resource}: {error.message}.", "Do what it asks for.")
+    return Incomplete(
+        f"The API server refused to {verb} {resource}: {error.message}.",
+        "Correct what the message names, and run again.",
+    )
 
 
 def _now() -> str:

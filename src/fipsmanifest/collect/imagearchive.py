@@ -379,7 +379,9 @@ def _saved_images(store: Store, name: str) -> tuple[SavedImage, ...]:
             or not isinstance(names, list)
             or not all(isinstance(text, str) for text in [*layers, *names])
         ):
-            raise Refused(f"{name}: manifest.json is not the one of 'docker save'.", _ADVICE, reason="malformed-image")
+            raise Refused(
+                f"{name}: manifest.json is not in the form of 'docker save'.", _ADVICE, reason="malformed-image"
+            )
         images.append(SavedImage(tuple(names), config, tuple(layers)))
     return tuple(images)
 

@@ -147,7 +147,9 @@ def _kept(content: Content, descriptor: Descriptor, cache: Cache, *, limit: int,
 
 def _check(digest: str, size: int, descriptor: Descriptor, name: str) -> None:
     if digest != descriptor.digest:
-        raise Refused(f"{name}: what is named {descriptor.digest} is {digest}.", _ADVICE, reason="digest-mismatch")
+        raise Refused(
+            f"{name}: the file for {descriptor.digest} has the digest {digest}.", _ADVICE, reason="digest-mismatch"
+        )
     if descriptor.size not in (size, UNKNOWN_SIZE):
         raise Refused(
             f"{name}: {descriptor.digest} has {size} bytes; it must have {descriptor.size}.",

@@ -291,5 +291,5 @@ def _number(text: str | None, address: str) -> int | None:
         return None
     text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise Refused(f"{address} has '{text[:40]}' for a number.", _ADVICE, reason="malformed-repodata")
+        raise Refused(f"{address} has '{text[:40]}' where a number belongs.", _ADVICE, reason="malformed-repodata")
     return int(text)

@@ -167,7 +167,7 @@ def _fetch(source: RpmRepository, definition: Definition, context: Context, choi
     )
     if checked.head.nevra != choice.nevra:
         raise Refused(
-            f"{choice.address} is said to be {choice.nevra}, but is {checked.head.nevra}.",
+            f"{choice.address} is listed as {choice.nevra}, but is {checked.head.nevra}.",
             "Ask those who run the repository.",
             reason="wrong-package",
         )

@@ -261,15 +261,15 @@ class _Want:
         self.limit = limit if size is None else min(limit, size)
         if size is not None and size > limit:
             raise Refused(
-                f"{shown(url)} is said to have {size} bytes; at most {limit} are taken.",
-                "Check upstream.",
+                f"{shown(url)} is listed with {size} bytes; at most {limit} are accepted.",
+                "Check the address, or ask upstream.",
                 reason="too-large",
             )
         if expected is not None and (
             len(self.value) != _ALGORITHMS.get(self.algorithm, 0) or not re.fullmatch("[0-9a-f]+", self.value)
         ):
             raise Refused(
-                f"{shown(url)} is named by '{expected[:150]}', which is not a SHA-256, SHA-384 or SHA-512 digest.",
+                f"{shown(url)} is identified by '{expected[:150]}', which is not a SHA-256, SHA-384 or SHA-512 digest.",
                 "Ask upstream for one: weaker digests do not identify a file.",
                 reason="weak-digest",
             )
@@ -352,7 +352,7 @@ def _wrong_size(want: _Want, found: int | None) -> FipsManifestError:
     has = "more" if found is None else f"{found} bytes"
     if want.size is None:
         return Refused(
-            f"{shown(want.url)} has {has}; at most {want.limit} are taken.", "Check the address.", reason="too-large"
+            f"{shown(want.url)} has {has}; at most {want.limit} are accepted.", "Check the address.", reason="too-large"
         )
     return Refused(
         f"{shown(want.url)} has {has}; it must have {want.size}.",

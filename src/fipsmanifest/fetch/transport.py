@@ -275,7 +275,7 @@ class Transport:
             raise Transient(_plain(error)) from error
         except (requests.RequestException, OSError, ValueError) as error:
             raise Incomplete(
-                f"{shown(url)} could not be asked: {_plain(error)}.", _CHECK, reason="unreachable"
+                f"{shown(url)} could not be requested: {_plain(error)}.", _CHECK, reason="unreachable"
             ) from error
 
     def _session(self) -> requests.Session:

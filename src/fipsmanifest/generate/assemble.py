@@ -200,7 +200,7 @@ def _files(owned: Sequence[_Owned]) -> list[manifest.File]:
             "\n".join(refusals), "A node can have only one of them; remove a package or tarball.", reason="not-proven"
         )
     if shared:
-        raise Refused("\n".join(shared), "Give it to one component with 'files'.")
+        raise Refused("\n".join(shared), "Assign it to one component with 'files'.")
     return [records[key] for key in sorted(records)]
 
 

@@ -121,7 +121,9 @@ def _describer(document: manifest.Manifest, table: Table) -> Describe:
         if (seen.row == "shipped" or isinstance(known, DetectedModule)) and (
             known is None or _identity(known) != _identity(seen)
         ):
-            raise Refused(f"{seen.id} is not a module of the table as it is described.", "Generate it again.")
+            raise Refused(
+                f"The module {seen.id} is not described as the table of modules has it.", "Generate it again."
+            )
         module = describe(seen)
         if seen.row != "local" or isinstance(known, Row):
             return module

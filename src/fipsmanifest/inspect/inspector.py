@@ -183,7 +183,7 @@ class Inspector:
         except OSError as error:
             raise Incomplete(
                 f"{path} cannot be written to {self._spool}: {error.strerror}.",
-                "Free space or choose another directory.",
+                "Free space there, or choose another directory: --work for a release, TMPDIR for 'inspect'.",
                 reason="not-written",
             ) from error
 

@@ -20,6 +20,7 @@ from .table import HEAD, Row
 _PREFIX = "_goboringcrypto_"
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 _MAX_OBJECT = 64 << 20
+_ADVICE = "Pass a toolchain's goboringcrypto_linux_ARCH.syso."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def learn(path: Path, provenance: Provenance) -> Row:
     if module is None:
         raise ValidationFailed(
             f"{path} has no BoringCrypto module whose integrity digest can be recomputed.",
-            "Pass a toolchain's goboringcrypto_linux_ARCH.syso.",
+            _ADVICE,
         )
     if any(start <= offset < start + module.length for offset in found.relocated):
         raise ValidationFailed(
@@ -114,15 +115,15 @@ def _read(path: Path) -> _Object:
 
     try:
         if path.stat().st_size > _MAX_OBJECT:
-            raise UsageError(f"{path} has more than {_MAX_OBJECT >> 20} MiB, too much for a module object.")
+            raise UsageError(f"{path} has more than {_MAX_OBJECT >> 20} MiB, too much for a module object.", _ADVICE)
         elf: Any = ELFFile(io.BytesIO(path.read_bytes()))
         architecture = _MACHINES.get(elf["e_machine"])
         if elf["e_type"] != "ET_REL" or architecture is None:
-            raise UsageError(f"{path} is not a relocatable object for x86_64 or aarch64.")
+            raise UsageError(f"{path} is not a relocatable object for x86_64 or aarch64.", _ADVICE)
         text, symbols = elf.get_section_by_name(".text"), elf.get_section_by_name(".symtab")
         relocations = elf.get_section_by_name(".rela.text")
         if text is None or symbols is None:
-            raise UsageError(f"{path} has no code or no symbols.")
+            raise UsageError(f"{path} has no code or no symbols.", _ADVICE)
         index = elf.get_section_index(".text")
         return _Object(
             architecture,
@@ -135,6 +136,4 @@ def _read(path: Path) -> _Object:
             },
         )
     except (OSError, ELFError) as error:
-        raise UsageError(
-            f"{path} is not an object file: {error}.", "Pass a toolchain's goboringcrypto_linux_ARCH.syso."
-        ) from error
+        raise UsageError(f"{path} is not an object file: {error}.", _ADVICE) from error

@@ -285,7 +285,7 @@ class ContainerInspector:
         except OSError as error:
             raise Incomplete(
                 f"{name} cannot be written to {self.spool}: {error.strerror}.",
-                "Free space there, or change it.",
+                "Free space there, or choose another directory: --work for a release, TMPDIR for 'inspect'.",
                 reason="not-written",
             ) from error
 

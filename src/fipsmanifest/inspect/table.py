@@ -249,7 +249,7 @@ def _native_row(entry: dict[str, Any], certificates: Mapping[int, Certificate]) 
     numbers = entry.get("certificates", [])
     row = NativeRow(**{**entry, "certificates": tuple(certificates[number] for number in numbers)})
     if not re.fullmatch(r"[0-9a-f]{64}", row.source) or (row.validation == "validated") != bool(row.certificates):
-        raise ValueError(f"{row.version}: the source or the validation cannot be")
+        raise ValueError(f"{row.version}: source is not a SHA-256 digest, or validation does not fit the certificates")
     return row
 
 

@@ -227,7 +227,7 @@ def parse(document: dict[str, Any]) -> Manifest:
     if document.get("schema") != SCHEMA:
         raise NotTrusted(
             f"This is not a manifest: its schema is {document.get('schema')!r}.",
-            f"The schema of a manifest is {SCHEMA!r}.",
+            f"Name a manifest, whose schema is {SCHEMA!r}.",
             reason="wrong-document",
         )
     try:

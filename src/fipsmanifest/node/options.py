@@ -150,9 +150,12 @@ def _checks(only: Optional[str], skip: Optional[str]) -> Tuple[str, ...]:
         raise UsageError("--only and --skip exclude each other.", "Use one of them.")
     named = _names(only if only is not None else skip or "")
     if not named and (only is not None or skip is not None):
-        raise UsageError("--only and --skip name no check.", "Choose from {}.".format(", ".join(CHECKS)))
+        raise UsageError(
+            "{} names no check.".format("--skip" if only is None else "--only"),
+            "Choose from {}.".format(", ".join(CHECKS)),
+        )
     if skip is not None and "signature" in named:
-        raise UsageError("The signature cannot be left out.", "Nothing else means anything without it.")
+        raise UsageError("The check of the signature cannot be skipped.", "Leave it out of --skip.")
     if only is not None:
         return tuple(name for name in CHECKS if name in named or name == "signature")
     return tuple(name for name in CHECKS if name not in named)

@@ -10,7 +10,9 @@ from ..errors import Incomplete
 def say(text: str) -> None:
     """Write to standard output. Raise `Incomplete` if that fails, and `BrokenPipeError` if its reader went away."""
     if sys.stdout is None:
-        raise Incomplete("There is no standard output to report to.", "Open it, to a file for instance.")
+        raise Incomplete(
+            "Standard output is closed, so there is no place for the report.", "Redirect it, for example to a file."
+        )
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -19,7 +21,10 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise
-        raise Incomplete("The report could not be written: {}.".format(error.strerror), "Make room for it.")
+        raise Incomplete(
+            "The report could not be written: {}.".format(error.strerror),
+            "Free space there, or write it to another place.",
+        )
 
 
 def say_error(text: str) -> None:

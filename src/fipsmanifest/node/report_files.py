@@ -42,7 +42,10 @@ def _open(path: str, others: Sequence[str]) -> Tuple[io.FileIO, bool]:
     with contextlib.suppress(OSError):
         # Neither may be written over: what the tool reads, and what it runs from.
         if any(os.path.samefile(path, other) for other in others):
-            raise UsageError("{} is not for writing to.".format(visible(path)), "Name another file.")
+            raise UsageError(
+                "The report cannot replace {}, which the tool reads or runs from.".format(visible(path)),
+                "Name another file.",
+            )
     # A FIFO without a reader is an error: a reader may never come.
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     is_new = False
@@ -62,6 +65,6 @@ def _open(path: str, others: Sequence[str]) -> Tuple[io.FileIO, bool]:
         # In a directory that others may write to, the name may be a link to another file.
         os.close(descriptor)
         reason = "it has another owner" if status.st_nlink == 1 else "it has another name as well (a hard link)"
-        raise UsageError("{} is not written over: {}.".format(visible(path), reason), "Name another file.")
+        raise UsageError("{} cannot be overwritten: {}.".format(visible(path), reason), "Name another file.")
     os.set_blocking(descriptor, True)
     return io.FileIO(descriptor, "w"), is_new

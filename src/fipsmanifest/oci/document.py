@@ -137,7 +137,7 @@ def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Mani
     version = document.get("schemaVersion")
     if version == 1 or any(key.casefold() == "fslayers" for key in document):
         raise Refused(
-            f"{what} is a Docker schema 1 manifest, whose image cannot be named by the digests of its parts.",
+            f"{what} is a Docker schema 1 manifest, which does not name the image's configuration by a digest.",
             "Push the image again with a current tool.",
             reason="unsupported-format",
         )
@@ -152,14 +152,14 @@ def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Mani
     is_index = "manifests" in document
     if is_index == ("layers" in document or "config" in document):
         # CVE-2021-41190: a document that is both is one image to one runtime, and another to the next.
-        raise Refused(f"{what} is not plainly an image index or an image manifest.", _ADVICE, reason="ambiguous-image")
+        raise Refused(f"{what} is an image index and an image manifest at once.", _ADVICE, reason="ambiguous-image")
     declared = document.get("mediaType", media_type)
     allowed = INDEXES if is_index else MANIFESTS
     if declared is None:
         declared = allowed[0]
     if declared not in allowed or (media_type in INDEXES + MANIFESTS and media_type != declared):
         raise Refused(
-            f"{what} is announced as {media_type} and says that it is {shown(str(declared))}.",
+            f"{what} is served as {media_type}, and its mediaType is {shown(str(declared))}.",
             _ADVICE,
             reason="ambiguous-image",
         )
@@ -256,7 +256,7 @@ def _check_embedded(data: object, digest: str, size: int, what: str) -> None:
     except (binascii.Error, ValueError):
         embedded = b""
     if len(embedded) != size or f"sha256:{hashlib.sha256(embedded).hexdigest()}" != digest:
-        raise Refused(f"{what} embeds something else than {digest}.", _ADVICE, reason="digest-mismatch")
+        raise Refused(f"{what} has embedded data that is not {digest}.", _ADVICE, reason="digest-mismatch")
 
 
 def _text(table: object, key: str) -> str | None:

@@ -56,7 +56,7 @@ def read_config(data: bytes, manifest: Manifest, name: str) -> Config:
         if not is_image:
             raise other
         raise Refused(
-            f"{name} has {len(manifest.layers)} layers, and its configuration {len(said.diff_ids)}.",
+            f"{name} has {len(manifest.layers)} layers, and its configuration lists {len(said.diff_ids)}.",
             _ADVICE,
             reason="malformed-image",
         )
@@ -69,7 +69,7 @@ def check_layers(document: Manifest, origin: Origin, name: str) -> None:
         if layer.is_foreign:
             raise Refused(
                 f"{name}: the layer {layer.digest} is not distributed with the image ({shown(layer.media_type)}).",
-                "Such an image cannot be looked through.",
+                "Use an image that has all of its layers, in gzip, zstd or plain tar.",
                 reason="foreign-layer",
             )
         if layer.media_type not in LAYERS and not _is_tar(origin.blob(layer, None), name):
@@ -77,7 +77,7 @@ def check_layers(document: Manifest, origin: Origin, name: str) -> None:
                 raise Refused(
                     f"{name}: the layer {layer.digest} is in a format that is not supported "
                     f"({shown(layer.media_type)}).",
-                    "Such an image cannot be looked through.",
+                    "Use an image that has all of its layers, in gzip, zstd or plain tar.",
                     reason="unsupported-format",
                 )
             raise NotAnImage(name, f"it holds {shown(layer.media_type)}")

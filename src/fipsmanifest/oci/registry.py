@@ -169,7 +169,7 @@ class Registry:
         """
         if limit is not None and descriptor.size > limit:
             raise Refused(
-                f"{reference.text}: {descriptor.digest} has {descriptor.size} bytes; at most {limit} are taken.",
+                f"{reference.text}: {descriptor.digest} has {descriptor.size} bytes; at most {limit} are accepted.",
                 "Do not use this image; ask those who publish it.",
                 reason="too-large",
             )
@@ -323,7 +323,7 @@ class Registry:
         local = _is_loopback(host) and not _is_loopback(reference.host)
         if not host or parts.username is not None or not (parts.scheme == "https" or plain) or local:
             raise Refused(
-                f"{reference.host} sends for tokens to {shown(realm)}, which is not https, or not its own.",
+                f"{reference.host} names the token server {shown(realm)}, which is not https, or is on this machine.",
                 "Ask those who run that registry.",
                 reason="token-server",
             )

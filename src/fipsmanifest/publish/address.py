@@ -35,7 +35,8 @@ def open_bucket(
     if not separator:
         if endpoint_url is not None:
             raise UsageError(
-                f"The directory {address} has no endpoint.", "Omit the endpoint, or name an S3 bucket: s3://NAME."
+                f"An endpoint has no effect with the directory {address}.",
+                "Omit the endpoint, or name an S3 bucket: s3://NAME.",
             )
         return DirectoryBucket(Path(address))
     if scheme != "s3":

@@ -98,8 +98,8 @@ def _manifest(release: ReleaseId, middle: str, described: str) -> str:
     key = f"{manifests(release.kubernetes)}{middle}manifest-{release.name}.json.asc"
     if not _MANIFEST.fullmatch(key):
         raise UsageError(
-            f"{release.kubernetes!r} and {release.name!r}{described} are not valid for a manifest.",
-            "Use v1.21.3, rhel8 and serial 1.",
+            f"{release.kubernetes!r} and {release.name!r}{described} cannot identify a manifest.",
+            "Write version and name as in v1.21.3 and rhel8, and the serial as a number from 1.",
         )
     return key
 

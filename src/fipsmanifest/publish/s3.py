@@ -146,7 +146,9 @@ class S3Bucket:
                     raise NoConditions(self.describe()) from error
                 if unmet:
                     raise Conflict(
-                        f"{key} in {self.describe()} is not as it was read.", "Run again.", reason="changed-meanwhile"
+                        f"{key} in {self.describe()} has changed since it was read.",
+                        "Run again.",
+                        reason="changed-meanwhile",
                     ) from error
                 raise
 

@@ -156,7 +156,9 @@ def _verified(stored: Stored, key: str, address: str, consumer: Consumer) -> Sto
     """Verify the manifest under ``key``. Raises `NotTrusted` that names key and bucket."""
     what = layout.read_key(key)
     if not isinstance(what, ManifestId | ReleaseId):
-        raise NotTrusted(f"{key} in {address} is not the key of a manifest.")
+        raise NotTrusted(
+            f"{key} in {address} is not the key of a manifest.", "Run `fipsmanifest audit` to see what is published."
+        )
     try:
         return read_manifest(stored.data, consumer, what)
     except NotTrusted as error:

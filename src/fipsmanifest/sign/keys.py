@@ -135,7 +135,10 @@ def add(
     chosen, pinned = _choose(openpgp.read_certificates(certificate), fingerprint)
     asked = tuple(dict.fromkeys(_plain(one) for one in signing_keys))
     if asked and pinned != chosen.primary.fingerprint:
-        raise UsageError(f"The subkey {pinned} signs alone.", "Name it by --fingerprint or by --signing-key.")
+        raise UsageError(
+            f"--fingerprint {pinned} names a subkey, and --signing-key names subkeys as well.",
+            "Name the primary key by --fingerprint, or use only one of the two.",
+        )
     entry = _entry(chosen, role, pinned, asked, valid_from, valid_to)
     _check_lifetime(entry.valid_from, valid_to)
     only_renews = not asked and valid_from is None and valid_to is None

@@ -73,7 +73,9 @@ def _run(
     if done.returncode != 0 or not done.stdout:
         # Later lines name the library's functions.
         first = next(iter(done.stderr.decode(errors="replace").splitlines()), "it gave no reason")
-        raise Incomplete(f"openssl did not {what}: {visible(first)}.", "Compare key and passphrase.", reason=reason)
+        raise Incomplete(
+            f"openssl did not {what}: {visible(first)}.", "Check that the passphrase is that of the key.", reason=reason
+        )
     return done.stdout
 
 

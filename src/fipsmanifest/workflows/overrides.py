@@ -59,7 +59,7 @@ def _repository_of(definition: Definition, package: str, architecture: str) -> s
     if url is None:
         raise UsageError(
             f"The definition of {definition.kubernetes} has no repository with {package}.",
-            "konvoy-image-builder installs it from one.",
+            f"Add a source with {package} to the definition: konvoy-image-builder installs it from a repository.",
         )
     return url.replace("{arch}", architecture)
 
@@ -78,6 +78,6 @@ def _registry(definition: Definition) -> str:
     if reference is None:
         raise UsageError(
             f"The definition of {definition.kubernetes} has no image of kube-apiserver.",
-            "Its registry is where the others are fetched from.",
+            "Add one to the definition: its registry is the one that the overrides name.",
         )
     return repository_of(reference).rpartition("/")[0]

@@ -217,7 +217,7 @@ def _check_kinds(definition: Definition, artifacts: Sequence[Artifact]) -> None:
         wanted = None if source is None else _KINDS[source.kind]
         if artifact.kind != wanted:
             raise Refused(
-                f"{artifact.name} is of kind '{artifact.kind}', which its source '{artifact.source}' does not give.",
+                f"{artifact.name} is of kind '{artifact.kind}', which its source '{artifact.source}' does not provide.",
                 _GENERATE,
             )
 
