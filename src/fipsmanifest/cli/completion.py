@@ -1,4 +1,4 @@
-"""Completion of values in a shell: Kubernetes versions and ELs that have definitions, words that `explain` knows.
+"""Completion of options in a shell: Kubernetes versions and ELs that have definitions.
 
 A mistake in a project's files completes to nothing: a shell shows no errors.
 """
@@ -44,14 +44,6 @@ def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
     except (FipsManifestError, OSError):
         return []
     return [str(number) for number in sorted(numbers) if str(number).startswith(incomplete)]
-
-
-def explained(incomplete: str) -> list[str]:
-    """Return the words that `explain` knows."""
-    # Here, as in `versions`.
-    from .explain import explanations
-
-    return sorted({item.word for item in explanations() if item.word.startswith(incomplete)})
 
 
 def _definitions(ctx: typer.Context) -> Path:

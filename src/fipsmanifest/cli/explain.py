@@ -11,7 +11,7 @@ import typer
 from ..errors import UsageError
 from ..inspect.descriptions import ADVICE, EVIDENCE, SENTENCES, VERDICTS, general_sentence
 from ..model.explanations import CHECKS, EXIT_CODES, REASONS, REQUIREMENTS
-from . import completion, options, output
+from . import options, output
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,18 @@ class Explanation:
     """What to do, or nothing."""
 
 
+def _completed(incomplete: str) -> list[str]:
+    """Return the words that begin with what was typed, for completion in a shell."""
+    return sorted({item.word for item in explanations() if item.word.startswith(incomplete)})
+
+
 def explain(
     word: Annotated[
         str | None,
         typer.Argument(
             metavar="CODE",
             help="Such as 5, not-proven, declared or fips-mode.  [default: all]",
-            autocompletion=completion.explained,
+            autocompletion=_completed,
         ),
     ] = None,
     json: options.Json = False,

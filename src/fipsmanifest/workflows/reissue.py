@@ -117,16 +117,8 @@ def reissue(
     moment = now or utc_now()
     require_unexpired(before.document, moment)
     tool = accepted.tool if accepted is not None else None
-    if accepted is not None and before.fingerprint != accepted.fingerprint:
-        progress.note(
-            f"Serial {before.document.serial} is signed by {before.fingerprint}; the revoked key "
-            f"{accepted.fingerprint} is not used, and the current tool replaces the one that the serial names."
-        )
-    elif accepted is not None:
-        progress.note(
-            f"The revoked key {accepted.fingerprint} is accepted once: serial {before.document.serial}, signed "
-            f"{before.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
-        )
+    if accepted is not None:
+        progress.note(_describe_acceptance(accepted.fingerprint, before, data))
     content, withdrawn = parse_json(before.payload), withdrawn_from(bucket)
     if tool is not None:
         content["tool"] = {"version": tool.version, "sha256": tool.sha256}
@@ -146,6 +138,20 @@ def reissue(
     request = _signed_for_cosign(manifest, tool, signer)
     done = publish(request, bucket, signer.consumer, progress, single_writer=single_writer)
     return Reissued(manifest.id, done.plan, tuple(action.key for action in done.written))
+
+
+def _describe_acceptance(revoked: str, manifest: StoredManifest, data: bytes) -> str:
+    """Return a sentence about the use of a revoked key for the newest serial, whose signed file is ``data``."""
+    serial = manifest.document.serial
+    if manifest.fingerprint != revoked:
+        return (
+            f"Serial {serial} is signed by {manifest.fingerprint}; the revoked key {revoked} is not used, and the "
+            "current tool replaces the one that the serial names."
+        )
+    return (
+        f"The revoked key {revoked} is accepted once: serial {serial}, signed "
+        f"{manifest.signed_at:%Y-%m-%d %H:%M:%S %Z}, SHA-256 of the signed file {hashlib.sha256(data).hexdigest()}."
+    )
 
 
 def _signed_for_cosign(manifest: ManifestToPublish, tool: ToolFile | None, signer: Signer) -> PublishRequest:
