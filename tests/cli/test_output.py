@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from fipsmanifest.cli import output
+from fipsmanifest.cli import markdown, output
 from tests.support import command
 from tests.support.command import PROGRAM
 
@@ -87,7 +87,7 @@ MARKUP = [
 
 @pytest.mark.parametrize("text", MARKUP)
 def test_markdown_shows_a_cell_as_text(text: str) -> None:
-    page = "\n".join(output.markdown_table(["what"], [[text]]))
+    page = "\n".join(markdown.table(["what"], [[text]]))
     shown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(page)
     cells = re.findall(r"<td>(.*?)</td>", shown, re.DOTALL)
     assert len(cells) == 1

@@ -109,8 +109,8 @@ def test_labels_and_annotations_may_differ_in_case_alone() -> None:
         (document(manifests={}), "no list of manifests"),
         (document(manifests=[{}] * 1001), "beyond 1000"),
         (document(manifests=["x"]), "not a descriptor"),
-        (document(config=CONFIG, layers=[], mediaType=OCI_INDEX), "says that it is"),
-        (document(manifests=[], mediaType=OCI_MANIFEST), "says that it is"),
+        (document(config=CONFIG, layers=[], mediaType=OCI_INDEX), "its content is that of an image manifest"),
+        (document(manifests=[], mediaType=OCI_MANIFEST), "its content is that of an image index"),
     ],
 )
 def test_what_is_not_plainly_one_document_is_refused(data: bytes, why: str) -> None:
@@ -119,7 +119,7 @@ def test_what_is_not_plainly_one_document_is_refused(data: bytes, why: str) -> N
 
 
 def test_a_document_announced_as_another_one_is_refused() -> None:
-    with pytest.raises(Refused, match=f"announced as {DOCKER_LIST}".replace("+", "[+]")):
+    with pytest.raises(Refused, match=f"it is served as {DOCKER_LIST}".replace("+", "[+]")):
         parse(document(manifests=[], mediaType=OCI_INDEX), "image", DOCKER_LIST)
 
 

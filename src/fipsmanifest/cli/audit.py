@@ -21,7 +21,7 @@ from ..sign.listing import list_keys
 from ..state import durable
 from ..trust.store import load_trust
 from ..workflows import certificates
-from . import options, output
+from . import markdown, options, output, progressbars
 from . import summary as summaries
 
 
@@ -70,7 +70,7 @@ def audit(
         summaries.require_file(summary)
     opened = open_bucket(bucket, endpoint_url=endpoint_url)
     consumer = Consumer.trusting(load_trust(str(keys)), public_keys(keys))
-    with output.progress(options.session_of(ctx)) as progress:
+    with progressbars.progress(options.session_of(ctx)) as progress:
         done = auditing.audit(opened, consumer, progress, patience=wait)
     # A key has an entry for each of its roles.
     warnings = list(dict.fromkeys(info.warning for info in list_keys(keys) if info.warning))
@@ -144,13 +144,13 @@ def _lines(done: Audit, warnings: list[str], today: date) -> Iterator[str]:
 
 def _append(path: Path, done: Audit, warnings: list[str], today: date) -> None:
     """Append the result to ``path`` as Markdown."""
-    text = output.markdown_text
+    text = markdown.text
     lines = [f"## Audit of {text(done.address)}\n", f"{text(_counts(done))}.\n"]
     rows = [[finding.code, finding.key, f"{finding.message} {finding.advice}"] for finding in done.findings]
     rows += [["note", note.key, note.message] for note in done.notes]
     rows += [["warning", "-", warning] for warning in warnings]
     if rows:
-        lines += [*output.markdown_table(["finding", "object", "meaning"], rows), ""]
+        lines += [*markdown.table(["finding", "object", "meaning"], rows), ""]
     for item, status in done.certificates(today):
         since = f" since {item.historical_since}" if status == "historical" else ""
         lines.append(f"- {text(f'{item.standard} certificate {item.number} ({item.holder})')}: {status}{since}")

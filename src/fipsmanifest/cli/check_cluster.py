@@ -16,7 +16,7 @@ from ..cluster.document import ClusterReport
 from ..errors import FipsManifestError, UsageError
 from ..progress import Progress
 from ..state import durable
-from . import options, output
+from . import options, output, progressbars
 
 # It needs the extra "cluster", which `check node` does without.
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _given(ctx: typer.Context) -> list[str]:
 def _shown(session: output.Session) -> Iterator[tuple[Progress, OnAnswer | None]]:
     """Show how many nodes have answered: a table on a terminal, notes elsewhere, nothing with ``--quiet``."""
     if session.quiet or not sys.stderr.isatty():
-        with output.progress(session) as progress:
+        with progressbars.progress(session) as progress:
             yield progress, None
         return
     # Here, because only a terminal needs rich.

@@ -13,7 +13,7 @@ import typer
 
 from ..errors import FipsManifestError, UsageError
 from ..workflows import unattended
-from . import options, output
+from . import markdown, options, output
 from . import summary as summaries
 from .release import SingleWriter, Summary
 
@@ -187,7 +187,7 @@ def _report_failure(page: Path | None, version: str, code: int, errors: Iterable
         summaries.write(
             page,
             [
-                f"## Kubernetes {output.markdown_text(version)}: ended with exit code {code}\n",
+                f"## Kubernetes {markdown.text(version)}: ended with exit code {code}\n",
                 *(f"    {output.one_line(line)}" for line in errors),
                 "\nWhat is published is whole. Run it again when the cause is gone: it goes on where this one stopped.",
             ],

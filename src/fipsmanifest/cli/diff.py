@@ -12,6 +12,7 @@ from ..trust.cleartext import unverified_body
 from ..trust.document import MAX_BYTES, read_manifest
 from . import options, output
 from .columns import Column
+from .markdown import write_table
 from .reading import read_input
 
 _COLUMNS = (
@@ -47,7 +48,7 @@ def diff(
         for item in differences
     ]
     if markdown:
-        output.markdown([column.heading for column in _COLUMNS], rows)
+        write_table([column.heading for column in _COLUMNS], rows)
         return
     output.table(_COLUMNS, rows)
 

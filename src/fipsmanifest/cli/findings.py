@@ -23,7 +23,7 @@ from ..inspect.verdict import describe_verdict
 from ..model.artifact import SkippedPart
 from ..model.finding import IN_PROCESS, CryptoFacts, DetectedModule, Verdict
 from ..progress import Progress
-from . import columns, output
+from . import columns, markdown, output
 from .columns import Column
 
 _COLUMNS = (
@@ -149,13 +149,13 @@ class MarkdownRenderer:
 
     def finish(self, errors: Sequence[FipsManifestError], decision: GateDecision | None) -> None:
         """Write the table, what was accepted and why, and each cause of a failure: a page must not look complete."""
-        output.markdown(_HEADINGS, map(json.loads, self._rows.lines()))
+        markdown.write_table(_HEADINGS, map(json.loads, self._rows.lines()))
         accepted = [_accepted(exception) for exception in decision.accepted] if decision is not None else []
         for lines in (self._modules.lines(), self._left_out, accepted, _failures(errors)):
             if lines:
                 output.write()
             for line in lines:
-                output.write(f"- {output.markdown_text(line)}")
+                output.write(f"- {markdown.text(line)}")
 
 
 class TableRenderer:

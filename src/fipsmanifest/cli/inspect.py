@@ -30,7 +30,7 @@ from ..model.finding import ModuleFamily
 from ..oci.registry import parse_reference
 from ..progress import Progress
 from ..workflows import certificates
-from . import options, output
+from . import options, output, progressbars
 from .findings import JsonRenderer, LiveTableRenderer, MarkdownRenderer, Renderer, TableRenderer
 
 _REMOTE = "docker://"
@@ -152,7 +152,7 @@ def inspect(
     )
     gate = Gate(accepted, requirement) if require is not None else None
     errors: list[FipsManifestError] = []
-    with output.progress(options.session_of(ctx)) as bars:
+    with progressbars.progress(options.session_of(ctx)) as bars:
         renderer = _renderer(ctx, table, bars, markdown=markdown, json=json)
         files: dict[FormatName, Path | None] = {"html": html, "junit": junit, "sarif": sarif}
         renderer = _reporting(renderer, table, files)
@@ -196,7 +196,7 @@ def _renderer(ctx: typer.Context, table: Table, bars: Progress, *, markdown: boo
         return JsonRenderer(table)
     if markdown:
         return MarkdownRenderer(table)
-    return LiveTableRenderer(table, bars) if output.is_watched(options.session_of(ctx)) else TableRenderer(table)
+    return LiveTableRenderer(table, bars) if progressbars.is_watched(options.session_of(ctx)) else TableRenderer(table)
 
 
 def _reporting(renderer: Renderer, table: Table, files: dict[FormatName, Path | None]) -> Renderer:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import FipsManifestError, Incomplete, Several
-from ..progress import SILENT, Progress, Task
 from . import columns
 from .columns import Column
-
-# See `progress`.
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
 
 @dataclass
@@ -176,33 +166,6 @@ def table(headings: Sequence[str | Column], rows: Iterable[Sequence[str]]) -> No
         write(line)
 
 
-_MARKDOWN = frozenset("\\`*[]<>|~&$")
-#: An underscore within a word is not emphasis (CommonMark, section 6.2), and paths and names have many.
-_UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
-_AUTOLINK = re.compile(
-    r"(?:(?<=\bhttp)|(?<=\bhttps)|(?<=\bftp)|(?<=\bmailto)|(?<=\bxmpp)|(?<=\bwww))[:.]|@(?=[\w-]+\.)", re.IGNORECASE
-)
-
-
-def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a Markdown table."""
-    for line in markdown_table(headings, rows):
-        write(line)
-
-
-def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table, each as soon as its row is available."""
-    for cells in itertools.chain(([*headings], ["---"] * len(headings)), rows):
-        yield "| " + " | ".join(map(markdown_text, cells)) + " |"
-
-
-def markdown_text(text: str) -> str:
-    """Return untrusted text as one line, escaped so that it is not Markdown (CommonMark: backslash escapes)."""
-    escaped = "".join("\\" + char if char in _MARKDOWN else char for char in one_line(text))
-    # Addresses become links without any markup (GitHub Flavored Markdown, "Autolinks").
-    return _AUTOLINK.sub(r"\\\g<0>", _UNDERSCORE.sub(r"\\_", escaped))
-
-
 def error_form(code: int, message: str, advice: str, reason: str) -> dict[str, object]:
     """Return the JSON form of an error, the same for every verb: its exit code, what is wrong, what to do, and why."""
     return {"code": code, "message": message, "advice": advice, "reason": reason}
@@ -243,71 +206,3 @@ def report(error: FipsManifestError, session: Session) -> None:
         say(f"       {error.advice}")
     if session.debug:
         sys.stderr.write("".join(traceback.format_exception(error)))
-
-
-class _BarTask:
-    def __init__(self, bars: Bars, task: TaskID) -> None:
-        self._bars, self._task = bars, task
-
-    def advance(self, amount: int) -> None:
-        self._bars.advance(self._task, amount)
-
-    def total(self, amount: int) -> None:
-        self._bars.update(self._task, total=amount)
-
-    def done(self) -> None:
-        self._bars.remove_task(self._task)
-
-
-class _Bars:
-    def __init__(self, bars: Bars, console: Console) -> None:
-        self._bars, self._console = bars, console
-
-    def task(self, name: str, total: int | None = None) -> Task:
-        return _BarTask(self._bars, self._bars.add_task(printable(name), total=total))
-
-    def note(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
-class _Notes:
-    """Progress without bars, if stderr is not a terminal: notes as lines."""
-
-    def task(self, name: str, total: int | None = None) -> Task:
-        return SILENT.task(name, total)
-
-    def note(self, text: str) -> None:
-        say(text)
-
-
-def is_watched(session: Session) -> bool:
-    """Return whether results and progress appear on the same terminal."""
-    if session.quiet or not (sys.stdout.isatty() and sys.stderr.isatty()):
-        return False
-    return os.fstat(sys.stdout.fileno()).st_rdev == os.fstat(sys.stderr.fileno()).st_rdev
-
-
-@contextmanager
-def progress(session: Session) -> Iterator[Progress]:
-    """Show bars on a terminal, lines elsewhere, nothing with ``--quiet``."""
-    if session.quiet:
-        yield SILENT
-        return
-    if not sys.stderr.isatty():
-        yield _Notes()
-        return
-    # Here, because importing rich takes as long as importing typer, and only a terminal needs it.
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as RichProgress
-
-    console = Console(stderr=True)
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=console, transient=True) as bars:
-        yield _Bars(bars, console)

@@ -9,7 +9,7 @@ import typer
 from ..generate.tool import build_tool
 from ..publish.address import open_bucket
 from ..workflows import reissue as workflow
-from . import cosign, options, output
+from . import cosign, options, output, progressbars
 from .release import SingleWriter, plan_form, print_plan
 from .select import version_of
 
@@ -66,7 +66,7 @@ def reissue(
             "holder may have made the published manifest: review the content before anyone relies on the new serial."
         )
     release = workflow.find_release(bucket, version_of(version), el, name)
-    with output.progress(options.session_of(ctx)) as progress:
+    with progressbars.progress(options.session_of(ctx)) as progress:
         made = workflow.reissue(
             release, reason, bucket, signer, progress, accepted=accepted, single_writer=single_writer, dry_run=dry_run
         )

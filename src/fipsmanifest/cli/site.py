@@ -10,7 +10,7 @@ import typer
 
 from ..state.workspace import Workspace
 from ..workflows.stages import Site
-from . import options, output
+from . import options, progressbars
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def opened(
     allow_http: bool = False,
 ) -> Iterator[Site]:
     """Return the site that the options describe, as a context that shows its progress."""
-    with output.progress(options.session_of(ctx)) as progress:
+    with progressbars.progress(options.session_of(ctx)) as progress:
         yield Site(
             work=Workspace(work),
             keys=keys,

@@ -22,7 +22,7 @@ from ..state.workspace import Workspace, read
 from ..trust.store import load_trust
 from ..workflows import stages
 from ..workflows.signing import prepare_manifest, prepare_tool
-from . import cosign, options, output
+from . import cosign, options, output, progressbars
 from .release import DryRun, SingleWriter, plan_form, print_plan
 from .select import chosen
 from .site import opened
@@ -192,7 +192,7 @@ def publish(
     if dry_run:
         plan = publisher.plan_publication(what, bucket, consumer)
     else:
-        with output.progress(options.session_of(ctx)) as progress:
+        with progressbars.progress(options.session_of(ctx)) as progress:
             publication = publisher.publish(what, bucket, consumer, progress, single_writer=single_writer)
             if public_url is not None:
                 read_back(publication.plan, bucket, public_url, progress)

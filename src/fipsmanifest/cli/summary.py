@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import Incomplete, UsageError
 from ..state import durable
 from ..workflows.release import Changes
-from . import output
+from . import markdown
 
 #: A job's page is limited to 1 MiB (GitHub Actions, "Workflow commands"), and longer tables are not read.
 _ROWS = 200
@@ -53,11 +53,11 @@ def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[
         done = f"published to {report['published_to']}, {count} objects written"
     else:
         done = "planned, nothing signed or published" if "plan" in report else "made, not published"
-    yield f"## Kubernetes {version}: {output.markdown_text(done)}\n"
+    yield f"## Kubernetes {version}: {markdown.text(done)}\n"
     rows = [
         [str(i["el"]), i["name"], str(i["serial"]), i["sha256"], i.get("signature", "-")] for i in report["manifests"]
     ]
-    yield from output.markdown_table(["EL", "name", "serial", "SHA-256 of the manifest", "signature"], rows)
+    yield from markdown.table(["EL", "name", "serial", "SHA-256 of the manifest", "signature"], rows)
     for entry in report["manifests"]:
         yield f"\n### EL{entry['el']} {entry['name']}, serial {entry['serial']}\n"
         yield from _note(entry)
@@ -65,12 +65,12 @@ def _lines(report: Mapping[str, Any], found: Mapping[str, Changes]) -> Iterator[
     if "plan" in report:
         yield "\n### Objects\n"
         rows = [[item["action"], item["key"], item["detail"]] for item in report["plan"]]
-        yield from output.markdown_table(["action", "object", "detail"], rows)
+        yield from markdown.table(["action", "object", "detail"], rows)
 
 
 def _note(entry: Mapping[str, Any]) -> Iterator[str]:
     if "note" in entry:
-        yield f"Note: {output.markdown_text(entry['note'])}.\n"
+        yield f"Note: {markdown.text(entry['note'])}.\n"
 
 
 def _changes(found: Changes | None) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _changes(found: Changes | None) -> Iterator[str]:
         [item.component or "-", item.change, item.subject, _short(item.before), _short(item.after)]
         for item in found.differences[:_ROWS]
     ]
-    yield from output.markdown_table(["component", "change", "what", "before", "after"], rows)
+    yield from markdown.table(["component", "change", "what", "before", "after"], rows)
     left = len(found.differences) - _ROWS
     if left > 0:
         yield f"\n{left} more differences: see 'fipsmanifest diff'."

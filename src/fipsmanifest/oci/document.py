@@ -158,11 +158,11 @@ def parse(data: bytes, what: str, media_type: str | None = None) -> Index | Mani
     if declared is None:
         declared = allowed[0]
     if declared not in allowed or (media_type in INDEXES + MANIFESTS and media_type != declared):
-        raise Refused(
-            f"{what} is served as {media_type}, and its mediaType is {shown(str(declared))}.",
-            _ADVICE,
-            reason="ambiguous-image",
-        )
+        is_declared = f"its mediaType is {shown(str(declared))}"
+        other = f"it is served as {media_type}"
+        if declared not in allowed:
+            other = f"its content is that of an image {'index' if is_index else 'manifest'}"
+        raise Refused(f"{what} is ambiguous: {is_declared}, and {other}.", _ADVICE, reason="ambiguous-image")
     if is_index:
         return Index(declared, _descriptors(document, "manifests", what))
     return Manifest(declared, _descriptor(document.get("config"), what), _descriptors(document, "layers", what))
