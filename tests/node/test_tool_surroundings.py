@@ -311,6 +311,16 @@ class TestWithoutRights:
         assert self.nobody(place, "--only", "platform")[0] == 0
 
 
+def reads(pid: int, file: Path) -> bool:
+    """Return whether the process or a child of it, which each check is, has the file open."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for process in (str(pid), *children):
+        with contextlib.suppress(FileNotFoundError):
+            if any(opened.resolve() == file for opened in Path("/proc", process, "fd").iterdir()):
+                return True
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_files_are_read_ends_it_at_once_and_leaves_nothing(place: Place, number: signal.Signals) -> None:
     kubelet = place.root / "usr/bin/kubelet"
@@ -318,10 +328,9 @@ def test_a_signal_while_files_are_read_ends_it_at_once_and_leaves_nothing(place:
     place.manifest["files"][0]["size"] = 1 << 40
     command = [sys.executable, "-I", "-S", "-B", *place.command(place.signed())[1:]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        opened = f"/proc/{process.pid}/fd"
-        for _ in range(600):
-            if any(Path(opened, name).resolve() == kubelet for name in os.listdir(opened)):  # noqa: PTH208
-                break
+        deadline = time.monotonic() + 60
+        while not reads(process.pid, kubelet):
+            assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
         begun = time.monotonic()
