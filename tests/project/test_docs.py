@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ from fipsmanifest.publish import layout
 from fipsmanifest.sign import keys
 from tests.support import command, roots
 from tests.support import forge as forge_module
-from tests.support.command import PROGRAM
 from tests.support.faultyhttp import FaultyServer
 from tests.support.forge import Forge, payload
 from tests.support.gnupg import opened_home
@@ -147,10 +147,10 @@ class TestRunbook:
     def test_it_is_followed_as_it_stands(self, tmp_path: Path) -> None:
         with opened_home() as home:
             holder = Holder(home, tmp_path / "keys")
-            for command in self.commands():
-                if not self.ELSEWHERE.match(command):
-                    holder.do(command)
-                    holder.seen.append((" ".join(command.split()[:3]), holder.state()))
+            for line in self.commands():
+                if not self.ELSEWHERE.match(line):
+                    holder.do(line)
+                    holder.seen.append((" ".join(line.split()[:3]), holder.state()))
 
         # GnuPG marks a primary key without its secret by "#".
         assert holder.seen == [
@@ -179,27 +179,37 @@ class Holder:
         self.seen: list[tuple[str, tuple[str, str]]] = []
         self.told = b""
 
-    def do(self, command: str) -> None:
+    def do(self, line: str) -> None:
         """Run one command of the page, with the page's placeholders filled in."""
         for placeholder, value in self.values.items():
-            command = command.replace(placeholder, value)
-        self.told = self._run(["bash", "-c", command])
+            line = line.replace(placeholder, value)
+        self.told = self._run(line)
         if "FPR" not in self.values:
-            fingerprint = json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"][0]["fingerprint"]
+            fingerprint = self._keys()[0]["fingerprint"]
             self.values |= {"FPR": fingerprint, "OLD": fingerprint}
 
     def state(self) -> tuple[str, str]:
         """Return the mark of the primary's secret, as gpg lists it, and the trust file's status of the key."""
-        listed = self._run(["gpg", "--batch", "--with-colons", "--list-secret-keys"]).decode().splitlines()
-        statuses = {key["status"] for key in json.loads(self._run([PROGRAM, "keys", "list", "--json"]))["keys"]}
+        listed = self._run("gpg --batch --with-colons --list-secret-keys").decode().splitlines()
+        statuses = {key["status"] for key in self._keys()}
         return "".join(row.split(":")[14] for row in listed if row.startswith("sec:")), "".join(statuses)
 
-    def _run(self, command: list[str | Path]) -> bytes:
-        environment = {"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(self.home), "GNUPGHOME": str(self.home)}
+    def _keys(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(self._run("fipsmanifest keys list --json"))["keys"]
+        return listed
+
+    def _run(self, line: str) -> bytes:
+        """Run a simple command, as a shell reads it: words, some of them quoted."""
+        words = shlex.split(line)
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "GNUPGHOME": str(self.home)}
         environment |= {"FIPSMANIFEST_KEYS": str(self.keys_directory), "FIPSMANIFEST_PASSPHRASE": "correct horse"}
         directory = self.media if self.media.exists() else self.home
-        done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False, timeout=120)
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        done = (
+            command.run_bytes(*words[1:], env=environment, cwd=directory)
+            if words[0] == "fipsmanifest"
+            else subprocess.run(words, cwd=directory, env=environment, capture_output=True, check=False, timeout=120)
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
         return done.stdout
 
 
@@ -232,7 +242,10 @@ def test_the_tools_commands_on_the_nodes_page_give_a_verdict(command: str, forge
     build_tool(forge.trust_directory, tmp_path / "dkp-fips-tool")
     here = command.replace("/path/to/", "").replace("/mnt/image", "root")
 
-    done = subprocess.run(["sh", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # In a view without the processes of this machine, each of whose programs would be read.
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    alone = ["unshare", *user, "--pid", "--fork", "--mount", "--mount-proc", "sh", "-c", here]
+    done = subprocess.run(alone, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     # The machine that runs the tests is no such node; a tree of the release is.
     assert done.returncode == (0 if "--root" in command else 1), done.stdout + done.stderr
