@@ -1,10 +1,10 @@
-"""A publisher that is killed right after its Nth write; the arguments are address, release, keys, N."""
+"""A publisher that is killed right after its Nth write."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -33,7 +33,21 @@ class Mortal:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    address, release, keys, lives = sys.argv[1:]
-    mortal = Mortal(open_bucket(address), int(lives))
-    publish(load(Path(release)), mortal, Consumer.trusting(load_trust(keys)))
+#: Publishers are forked from a process without threads that has imported what they need.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__, "fipsmanifest.publish.s3"])
+
+
+def publish_in_process(address: str, release: Path, keys: Path, lives: int) -> int | None:
+    """Publish what `save` wrote, in a process that is killed after ``lives`` writes; return its exit code."""
+    process = _FORKS.Process(target=_publish, args=(dict(os.environ), address, release, keys, lives))
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def _publish(environment: dict[str, str], address: str, release: Path, keys: Path, lives: int) -> None:
+    # The process to fork from may have been started for a test with another environment.
+    os.environ.clear()
+    os.environ.update(environment)
+    publish(load(release), Mortal(open_bucket(address), lives), Consumer.trusting(load_trust(str(keys))))

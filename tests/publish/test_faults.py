@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from fipsmanifest.publish.bucket import Absent, Bucket, Condition, Matches
 from fipsmanifest.publish.consumer import Consumer
 from fipsmanifest.publish.publisher import publish
 from fipsmanifest.publish.request import PublishRequest
+from tests.publish.interrupted import publish_in_process
 from tests.publish.reader import Reader
 from tests.support.releases import (
     ReleaseKey,
@@ -55,6 +54,7 @@ def test_killed_after_any_single_write_a_reader_is_never_misled_and_the_next_run
     second = wanted_release(release_key, version="0.2.0", serial=2)
     save(second, tmp_path / "second")
     publish(first, open_bucket(address + "/undisturbed"), consumer)
+    before = everything(address + "/undisturbed")
     undisturbed = publish(second, open_bucket(address + "/undisturbed"), consumer)
     expected = everything(address + "/undisturbed")
     writes = len(undisturbed.written)
@@ -63,20 +63,11 @@ def test_killed_after_any_single_write_a_reader_is_never_misled_and_the_next_run
 
     for lives in range(1, writes + 1):
         where = f"{address}/killed-{lives}"
-        publish(first, open_bucket(where), consumer)
-        with Reader(where, consumer, pause=0.25).looking() as reader:
-            run = subprocess.run(
-                [
-                    *(sys.executable, "-m", "tests.publish.interrupted"),
-                    *(where, str(tmp_path / "second"), str(release_key.trust), str(lives)),
-                ],
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
+        _put_all(open_bucket(where), before)
+        with Reader(where, consumer).looking() as reader:
+            code = publish_in_process(where, tmp_path / "second", release_key.trust, lives)
         polls, problems = polls + reader.polls, problems + reader.problems
-        assert run.returncode == -signal.SIGKILL, run.stderr
+        assert code == -signal.SIGKILL
         there = everything(where)
         assert consumer_problems(there.get, consumer) == [], f"after write {lives}"
 
@@ -117,6 +108,7 @@ def test_a_publication_that_was_killed_is_completed_by_whoever_publishes_next_wh
     second = wanted_release(release_key, version="0.2.0", serial=2)
     other = wanted_release(release_key, kubernetes="v1.20.1")
     publish(first, open_bucket(address + "/undisturbed"), consumer)
+    before = everything(address + "/undisturbed")
     written = publish(second, open_bucket(address + "/undisturbed"), consumer).written
     cases = [
         (lives, next_one)
@@ -126,7 +118,7 @@ def test_a_publication_that_was_killed_is_completed_by_whoever_publishes_next_wh
 
     for number, (lives, next_one) in enumerate(cases):
         bucket = open_bucket(f"{address}/{number}")
-        publish(first, bucket, consumer)
+        _put_all(bucket, before)
         for action in written[:lives]:
             _put(bucket, action.key, action.data)
         publish(next_one, bucket, consumer)
@@ -443,6 +435,12 @@ def test_something_else_in_the_place_of_an_object_or_directory_is_named_with_wha
     assert caught.value.exit_code in {4, 6}
     assert says in str(caught.value)
     assert "move it away" in str(caught.value)
+
+
+def _put_all(bucket: Bucket, objects: dict[str, bytes]) -> None:
+    """Make an empty bucket what another one is, whose publication need not be repeated."""
+    for key, data in objects.items():
+        bucket.put(key, data, only_if=Absent(), content_type="text/plain", cache_control="no-cache")
 
 
 def _put(bucket: Bucket, key: str, data: bytes, only_if: Condition | None = None) -> None:
