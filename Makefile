@@ -48,11 +48,14 @@ format: $(VENV)/.test ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# In a process namespace, so that nothing that it started outlives it, however it ends.
 cluster: $(VENV)/.test ## check a real cluster, tamper with its nodes, and show what is found (as root)
 	@scripts/system-packages test
+	@$(BIN)/python -m tests.support.realcluster
 	@scripts/debian-programs
 	@scripts/kubernetes
-	FIPSMANIFEST_WHOLE_CLUSTER=1 $(BIN)/python -m pytest -n 0 -v -rP $(ARGS) tests/cluster/test_real_cluster.py
+	FIPSMANIFEST_WHOLE_CLUSTER=1 setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount-proc \
+		$(BIN)/python -m pytest -n 0 -v -rP $(ARGS) tests/cluster/test_real_cluster.py
 
 docs: $(VENV)/.test ## build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

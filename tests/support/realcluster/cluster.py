@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .machine import CONTAINERD, Machine, end, launch
+from .machine import CONTAINERD, Machine, end, launch, opened_run
 from .release import VERSION, Release
 
 CONTROL_PLANE, *WORKERS = NODES = ("node-1", "node-2", "node-3")
 _SWITCH_ADDRESS = "192.0.2.1"
 _ADDRESSES = dict(zip(NODES, ("192.0.2.11", "192.0.2.12", "192.0.2.13"), strict=True))
+_ATTEMPTS = 10
 _SUITES = ["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]
 _TLS = {"tls-cipher-suites": ",".join(_SUITES), "tls-min-version": "VersionTLS12"}
 
@@ -52,8 +53,9 @@ options=
 [ "$1" = containerd ] ||
   options="--kubeconfig=/etc/kubernetes/kubelet.conf $(sed s/^KUBELET_EXTRA_ARGS=// /etc/sysconfig/kubelet)"
 setsid ${2-/usr/bin/$1} $options </dev/null >>"/var/log/fm-$1.log" 2>&1 &
-[ "$1" = kubelet ] ||
-  for _ in $(seq 300); do ! ctr --connect-timeout 1s version >/dev/null 2>&1 || exit 0; sleep 0.1; done
+[ "$1" != kubelet ] || exit 0
+for _ in $(seq 3000); do ! ctr --connect-timeout 1s version >/dev/null 2>&1 || exit 0; sleep 0.1; done
+exit 1
 """
 _NETWORK = {
     "cniVersion": "0.4.0",
@@ -84,7 +86,7 @@ _KUBELET = {
     "imageGCHighThresholdPercent": 100,
     "fileCheckFrequency": "1s",
     "syncFrequency": "5s",
-    "nodeStatusUpdateFrequency": "2s",
+    "nodeStatusUpdateFrequency": "5s",
     "tlsCipherSuites": _SUITES,
     "tlsMinVersion": "VersionTLS12",
 }
@@ -131,6 +133,11 @@ def _kubeadm() -> str:
     return "\n---\n".join(json.dumps(one) for one in documents)
 
 
+def _outside(switch: int, *words: object) -> list[str]:
+    enter = ["nsenter", "--target", str(switch), "--net"]
+    return ["setpriv", "--pdeathsig", "KILL", *enter, *map(str, words)]
+
+
 @dataclass
 class Cluster:
     """A cluster that runs."""
@@ -149,29 +156,26 @@ class Cluster:
         return self.directory / "admin.conf"
 
     def outside(self, *words: object) -> list[str]:
-        """Return a command that reaches the nodes by network, and is on none of them."""
-        return ["nsenter", "--target", str(self.switch), "--net", *map(str, words)]
+        """Return a command that reaches the nodes by network, is on none of them, and ends with this process."""
+        return _outside(self.switch, *words)
 
-    def kubectl(self, *words: str, given: str | None = None) -> str:
-        """Run the kubectl that was released."""
+    def kubectl(self, *words: str) -> str:
+        """Run the kubectl that was released, again where it fails: a server that is busy or restarts may refuse."""
         program = self.machines[CONTROL_PLANE].root / "usr/bin/kubectl"
-        done = subprocess.run(
-            self.outside(program, f"--kubeconfig={self.kubeconfig}", *words),
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, f"kubectl {words}: {done.stdout}{done.stderr}"
-        return done.stdout
+        command = self.outside(program, f"--kubeconfig={self.kubeconfig}", *words)
+        for _ in range(_ATTEMPTS):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+            if done.returncode == 0:
+                return done.stdout
+            time.sleep(2)
+        raise AssertionError(f"kubectl {words}: {done.stdout}{done.stderr}")
 
     def check(self, *options: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``fipsmanifest check cluster`` with the published tool."""
         program = Path(sys.executable).with_name("fipsmanifest")
-        given = ["--keys", self.release.keys, "--tool", self.release.tool, "--node-timeout", "120s"]
+        given = ["--keys", self.release.keys, "--tool", self.release.tool]
         given += ["--kubeconfig", kubeconfig or self.kubeconfig]
-        command = self.outside(program, "check", "cluster", *options, *given, self.release.manifest)
+        command = self.outside(program, "check", "cluster", *given, *options, self.release.manifest)
         environment = {**os.environ, "HOME": str(self.directory)}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
@@ -189,14 +193,13 @@ class Cluster:
 def running(directory: Path, release: Release) -> Iterator[Cluster]:
     """Bring the cluster up, and end it."""
     with contextlib.ExitStack() as stack:
+        run = stack.enter_context(opened_run())
         switch, parent = launch(directory / "switch", ["--net"], _SWITCH, _SWITCH_ADDRESS)
         stack.callback(end, parent)
         address = stack.enter_context(_registry(directory, release, switch))
         cluster = Cluster(directory, release, switch, parent, address)
-        run = secrets.token_hex(3)
         for name in NODES:
-            group = f"fipsmanifest-{run}-{name}"
-            machine = Machine.boot(name, _ADDRESSES[name], directory / name, group)
+            machine = Machine.boot(name, _ADDRESSES[name], directory / name, f"{run}-{name}")
             stack.callback(machine.halt)
             cluster.machines[name] = machine
             _connect(cluster, machine)
@@ -219,10 +222,9 @@ def _registry(directory: Path, release: Release, switch: int) -> Iterator[str]:
         "http": {"addr": f"{_SWITCH_ADDRESS}:5000", "secret": "loopback-only"},
     }
     (directory / "registry.yml").write_text(json.dumps(configuration))
-    enter = ["nsenter", "--target", str(switch), "--net"]
     with (directory / "registry.log").open("wb") as log:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *enter, "docker-registry", "serve", directory / "registry.yml"],
+            _outside(switch, "docker-registry", "serve", directory / "registry.yml"),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -283,8 +285,12 @@ def _bring_up(cluster: Cluster) -> None:
     """Write certificates and static pods with kubeadm, start the kubelets, and wait until all nodes are ready."""
     first = cluster.machines[CONTROL_PLANE]
     first.write("/root/kubeadm.yaml", _kubeadm())
-    for phase in ("certs all", "kubeconfig all", "control-plane all", "etcd local"):
-        first.sh(f"kubeadm init phase {phase} --config /root/kubeadm.yaml")
+
+    def run_phases(*phases: str) -> None:
+        for phase in phases:
+            first.sh(f"kubeadm init phase {phase} --config /root/kubeadm.yaml")
+
+    run_phases("certs all", "kubeconfig all", "control-plane apiserver", "etcd local")
     first.sh("sh /root/restart kubelet")
     cluster.kubeconfig.write_bytes((first.root / "etc/kubernetes/admin.conf").read_bytes())
     for machine in cluster.machines.values():
@@ -300,9 +306,10 @@ def _bring_up(cluster: Cluster) -> None:
         machine.sh("sh /root/restart kubelet")
     probe = f"curl --silent --insecure --max-time 2 https://{first.address}:6443/readyz"
     first.wait_for(lambda: first.sh(probe, check=False) == "ok", "the API server")
-    first.sh("kubeadm init phase addon kube-proxy --config /root/kubeadm.yaml")
+    # They would end without it, and be started again later and later.
+    run_phases("control-plane controller-manager", "control-plane scheduler")
     first.wait_for(lambda: CONTROL_PLANE in cluster.kubectl("get", "nodes", "-o", "name"), "the first node")
-    first.sh("kubeadm init phase mark-control-plane --config /root/kubeadm.yaml")
+    first.retry(lambda: run_phases("addon kube-proxy", "mark-control-plane"))
     first.wait_for(lambda: _is_up(cluster), "all nodes")
 
 

@@ -7,13 +7,29 @@ there ends with the node's first process, which ends with the tests.
 from __future__ import annotations
 
 import contextlib
+import re
+import secrets
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _SECONDS = 600
+_GROUPS = Path("/sys/fs/cgroup")
+_RUN = "fipsmanifest-cluster-"
+#: The controllers that a kubelet asks for where the kernel has them (pkg/kubelet/cm/cgroup_manager_linux.go).
+_CONTROLLERS = ("cpu", "cpuset", "hugetlb", "memory", "pids")
+#: What a kubelet sets where it finds another value (setupKernelTunables, pkg/kubelet/cm/container_manager_linux.go).
+_TUNABLES = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
 #: The root of a node as an overlay of this machine's, in memory, which the shell is in afterwards.
 OVERLAY = """\
 mount -t tmpfs -o size=6g tmpfs "$1"
@@ -37,11 +53,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """
+#: These settings are of the whole kernel, and stay as they are: the kubelet reads files in their place.
+_KEEP_TUNABLES = "".join(
+    f'echo {value} >"$1/{number}"\nmount --bind "$1/{number}" proc/sys/{path}\n'
+    for number, (path, value) in enumerate(_TUNABLES.items())
+)
 #: The kernel reaps processes whose end the first one ignores, as dash cannot. What is not part of the system is hidden.
 _SETUP = f"""\
 set -e
 mount --make-rprivate /
-{OVERLAY}mkdir -p var/lib/containerd old-root
+{OVERLAY}{_KEEP_TUNABLES}mkdir -p var/lib/containerd old-root
 for hidden in run tmp root home work opt srv; do [ ! -d "$hidden" ] || mount -t tmpfs -o mode=0755 tmpfs "$hidden"; done
 chmod 1777 tmp
 mount --bind "$1/store" var/lib/containerd
@@ -158,14 +179,27 @@ class Machine:
             )
             time.sleep(0.2)
 
+    def retry(self, work: Callable[[], None], attempts: int = 10) -> None:
+        """Do what may be done twice until it works: a server that is busy may refuse."""
+        for _ in range(attempts - 1):
+            with contextlib.suppress(AssertionError):
+                return work()
+            time.sleep(2)
+        return work()
+
     def make_groups(self) -> None:
-        """Make the control groups of its pods."""
-        for controller in Path("/sys/fs/cgroup").iterdir():
-            if controller.is_dir() and not controller.is_symlink():
-                (controller / self.group).mkdir(exist_ok=True)
-                for setting in ("cpuset.cpus", "cpuset.mems"):
-                    if (controller / setting).exists():
-                        (controller / self.group / setting).write_text((controller / setting).read_text())
+        """Make the control groups of its pods; raises `OSError` where this machine does not allow that."""
+        hierarchies = [path for path in _GROUPS.iterdir() if path.is_dir() and not path.is_symlink()]
+        if (_GROUPS / "cgroup.controllers").exists():
+            # Version 2 has one hierarchy, in which a group has the controllers that the one above it passes on.
+            hierarchies = [_GROUPS]
+            for controller in set((_GROUPS / "cgroup.controllers").read_text().split()).intersection(_CONTROLLERS):
+                (_GROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
+        for hierarchy in hierarchies:
+            (hierarchy / self.group).mkdir(exist_ok=True)
+            for setting in ("cpuset.cpus", "cpuset.mems"):
+                if (hierarchy / setting).exists():
+                    (hierarchy / self.group / setting).write_text((hierarchy / setting).read_text())
 
     def halt(self) -> None:
         """End the node and all that it runs."""
@@ -176,11 +210,34 @@ class Machine:
             time.sleep(0.1)
 
 
+@contextlib.contextmanager
+def opened_run() -> Iterator[str]:
+    """Return the name of a run, with which the names of its control groups begin; remove those of killed runs first."""
+    name = f"{_RUN}{secrets.token_hex(3)}"
+    with socket.socket(socket.AF_UNIX) as claim:
+        # An abstract address, which the kernel frees when this process ends, however that happens.
+        claim.bind(f"\0{name}")
+        groups = [path.name for path in [*_GROUPS.glob(f"{_RUN}*"), *_GROUPS.glob(f"*/{_RUN}*")]]
+        for run in {match[0] for match in map(re.compile(rf"{_RUN}[0-9a-f]+").match, groups) if match}:
+            if not _goes_on(run):
+                for group in groups:
+                    if group.startswith(run):
+                        _remove_groups(group)
+        yield name
+
+
+def _goes_on(run: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0{run}")
+        except OSError:
+            return True
+    return False
+
+
 def _remove_groups(name: str) -> bool:
     """Remove the control groups of a node's pods; return whether none is left."""
-    tops = [
-        path for path in [*Path("/sys/fs/cgroup").glob(f"*/{name}"), Path("/sys/fs/cgroup") / name] if path.exists()
-    ]
+    tops = [path for path in [*_GROUPS.glob(f"*/{name}"), _GROUPS / name] if path.exists()]
     for top in tops:
         for directory in sorted((path for path in [top, *top.rglob("*")] if path.is_dir()), reverse=True):
             with contextlib.suppress(OSError):

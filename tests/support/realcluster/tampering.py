@@ -48,7 +48,7 @@ snapshots() { ls -dv /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/
 pids() { for one in /proc/[0-9]*; do [ "$(cat "$one/comm" 2>/dev/null)" != "$1" ] || echo "${one#/proc/}"; done; }
 # await COMMAND: wait until it succeeds.
 await() {
-  for _ in $(seq 300); do if sh -c "$1" >/dev/null 2>&1; then return; fi; sleep 0.2; done
+  for _ in $(seq 1500); do if sh -c "$1" >/dev/null 2>&1; then return; fi; sleep 0.2; done
   echo "never: $1"
   exit 1
 }
