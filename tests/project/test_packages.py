@@ -75,12 +75,10 @@ def _run_action(directory: Path, **inputs: str) -> tuple[int, str, str]:
     program = temporary / "fipsmanifest/bin/fipsmanifest"
     if not program.exists():
         program.symlink_to(Path(sys.executable).with_name("fipsmanifest"))
-    declared = re.findall(
-        r"^  ([a-z-]+):\n    description:", text.partition("inputs:")[2].partition("outputs:")[0], re.M
-    )
-    defaults = dict(re.findall(r"^  ([a-z-]+):\n    description: .*\n    default: \"?([^\"\n]*)\"?$", text, re.M))
-    values = defaults | {name.replace("_", "-"): value for name, value in inputs.items()}
-    assert set(values) <= set(declared)
+    declared = yaml.safe_load(text)["inputs"]
+    values = {name: one.get("default", "") for name, one in declared.items()}
+    values |= {name.replace("_", "-"): value for name, value in inputs.items()}
+    assert set(values) == set(declared)
     given = dict(re.findall(r"^        (INPUT_[A-Z_]+): \$\{\{ inputs\.([a-z-]+) \}\}$", text, re.M))
     assert set(given.values()) == set(declared)
     environment = {name: values.get(source, "") for name, source in given.items()}
@@ -149,11 +147,15 @@ def test_the_steps_of_the_action_install_and_run_it_in_another_repository(tmp_pa
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"command": "deploy"}, "must be gate, verify or release"),
+        ({"command": "deploy"}, "must be gate, verify, ci or release"),
         ({"command": "gate"}, "names nothing to inspect"),
         ({"command": "verify"}, "'manifest' is missing"),
         ({"command": "release"}, "'version' is missing"),
         ({"command": "release", "version": "v1.21.3", "dry_run": "yes"}, "must be true or false"),
+        ({"command": "ci"}, "'version' is missing"),
+        ({"command": "ci", "version": "v1.21.3", "dry_run": "no"}, "must be true or false"),
+        ({"command": "ci", "version": "v1.21.3", "stage": "sign"}, "must be generate, publish or all"),
+        ({"command": "ci", "version": "v1.21.3", "stage": "publish"}, "bucket to publish to is missing"),
         ({"command": "verify", "manifest": "$(touch hacked).asc"}, "error:"),
         ({"command": "gate", "paths": "--help"}, "--help"),
     ],

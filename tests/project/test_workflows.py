@@ -77,7 +77,7 @@ class TestForm:
             "SIGNING_KEY FIPSMANIFEST_PASSPHRASE FIPSMANIFEST_PASSPHRASE_FD AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
             "AWS_SESSION_TOKEN AWS_WEB_IDENTITY_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_TOKEN ACTIONS_RUNTIME_TOKEN "
             "GITHUB_TOKEN GH_TOKEN GITHUB_ENV GITHUB_PATH GITHUB_OUTPUT SSH_AUTH_SOCK GNUPGHOME SOME_PASSWORD "
-            "COSIGN_PASSWORD FIPSMANIFEST_COSIGN_KEY FIPSMANIFEST_TO"
+            "COSIGN_PASSWORD FIPSMANIFEST_COSIGN_KEY FIPSMANIFEST_TO INPUT_SIGNING_KEY INPUT_SIGNING_KEY_PASSPHRASE"
         )
         given = {
             "PATH": os.environ["PATH"],
@@ -418,3 +418,63 @@ class TestReleaseScript:
         assert run.returncode == 4, run.stderr
         assert "trusted" in run.stderr
         assert not list((tmp_path / "bucket").rglob("*.asc"))
+
+
+class TestAction:
+    """The command `ci` of action.yml, in a job for each stage."""
+
+    @staticmethod
+    def run(directory: Path, variables: dict[str, str], **inputs: str) -> subprocess.CompletedProcess[str]:
+        program = directory / "runner/fipsmanifest/bin/fipsmanifest"
+        if not program.exists():
+            program.parent.mkdir(parents=True)
+            program.symlink_to(command.PROGRAM)
+        given = {"command": "ci", "version": "release/v1.21.3", "dry_run": "false"} | inputs
+        names = {f"INPUT_{name.upper()}": value for name, value in given.items()}
+        environment = variables | names | {"RUNNER_TEMP": str(directory / "runner")}
+        return subprocess.run(
+            [TOP / "scripts/action"], cwd=TOP, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    def test_a_job_without_secrets_generates_and_another_one_signs(self, site: Site, tmp_path: Path) -> None:
+        lock = site.release("--first-lock", RELEASE_STAGE="generate")
+        assert lock.returncode == 0, lock.stderr
+        bucket = tmp_path / "bucket"
+        variables = site.variables() | {"FIPSMANIFEST_EL": "8", "FIPSMANIFEST_LOCK": str(site.directory / "lock.json")}
+        variables |= {"FIPSMANIFEST_WORK": str(tmp_path / "work")}
+        mirrors = " ".join(word.removeprefix("--mirror=") for word in site.options if word.startswith("--mirror="))
+        del variables["FIPSMANIFEST_TO"]
+        secrets = {"signing_key": site.signing_key, "signing_key_passphrase": PASSPHRASE}
+        publish = {"keys": str(site.keys), "stage": "publish", "to": str(bucket)}
+
+        made = self.run(tmp_path, variables | {"FIPSMANIFEST_MIRROR": mirrors}, keys=str(site.keys), stage="generate")
+        assert made.returncode == 0, made.stderr
+        assert not list((tmp_path / "work").rglob("*.asc"))
+        planned = self.run(tmp_path, variables, **publish, dry_run="true")
+        assert (planned.returncode, bucket.exists()) == (0, False), planned.stderr
+        signed = self.run(tmp_path, variables, **publish, **secrets)
+        assert signed.returncode == 0, signed.stderr
+        assert (bucket / "tool/manifests/v1.21.3/manifest-rhel8.json.asc").exists()
+        assert PASSPHRASE not in signed.stdout + signed.stderr
+
+    def test_the_stage_that_parses_untrusted_files_takes_no_key(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, {"PATH": os.environ["PATH"]}, keys="keys", stage="generate", signing_key="secret")
+        assert (done.returncode, "leave 'signing-key' out" in done.stderr) == (2, True)
+
+    def test_only_ci_sees_the_key(self, tmp_path: Path) -> None:
+        program = tmp_path / "runner/fipsmanifest/bin/fipsmanifest"
+        program.parent.mkdir(parents=True)
+        program.write_text('#!/bin/sh\nenv; echo "$@"\n')
+        program.chmod(0o755)
+        known = {"PATH": os.environ["PATH"]}
+        secrets = {"signing_key": "confidential", "signing_key_passphrase": "confidential", "keys": "keys"}
+
+        gate = self.run(
+            tmp_path, known | {"INPUT_PATHS": "x", "INPUT_REPORTS": str(tmp_path / "r")}, command="gate", **secrets
+        )
+        assert "inspect --require proven" in gate.stdout
+        assert "confidential" not in gate.stdout
+        ci = self.run(tmp_path, known, **secrets)
+        assert "SIGNING_KEY=confidential" in ci.stdout.splitlines()
+        assert "FIPSMANIFEST_PASSPHRASE=confidential" in ci.stdout.splitlines()
+        assert ci.stdout.count("confidential") == 2

@@ -30,8 +30,8 @@ Stage = Literal["generate", "publish", "all"]
 #: Variables that the process that parses untrusted files does not get. DOCKER_AUTH_CONFIG stays: it is for the
 #: registries that are read.
 _CONFIDENTIAL = re.compile(
-    r"FIPSMANIFEST_(?:TO|PASSPHRASE.*|COSIGN_KEY|SIGNING_KEY)|SIGNING_KEY|(?:AWS|ACTIONS|GITHUB|GH)_.*"
-    r"|GNUPGHOME|SSH_AUTH_SOCK|.*(?:TOKEN|SECRET|PASSWORD).*"
+    r"FIPSMANIFEST_(?:TO|COSIGN_KEY)|(?:AWS|ACTIONS|GITHUB|GH)_.*|GNUPGHOME|SSH_AUTH_SOCK"
+    r"|.*(?:TOKEN|SECRET|PASSWORD|PASSPHRASE|SIGNING_KEY).*"
 )
 
 #: Lines of the errors that a summary quotes.
