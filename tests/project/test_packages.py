@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
 import re
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+import fipsmanifest
 from tests.support import packages, programs
 from tests.support.forge import PYENV
 
@@ -32,6 +35,48 @@ def test_two_builds_have_the_same_bytes_and_a_tag_must_be_their_version(built: P
     assert done.returncode == 1
     assert "not the version of the tag" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_published_package_names_the_repository_that_published_it(built: Path, tmp_path: Path) -> None:
+    address = "https://forge.example/owner/repository"
+    building = [str(TOP / "scripts/build-package"), str(tmp_path / "dist"), f"v{fipsmanifest.__version__}"]
+    subprocess.run(building, env=os.environ | {"PROJECT_URL": address}, check=True, capture_output=True, timeout=120)
+    (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
+    again = [sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run(
+        [*again, "--wheel-dir", str(tmp_path / "again"), str(sdist)], check=True, capture_output=True, timeout=120
+    )
+
+    published, rebuilt = (_metadata(next((tmp_path / name).glob("*.whl"))) for name in ("dist", "again"))
+    version = f"v{fipsmanifest.__version__}"
+    assert dict(line.split(", ") for line in published.get_all("Project-URL", [])) == {
+        "Source": address,
+        "Documentation": f"{address}/tree/{version}/docs",
+        "Changelog": f"{address}/blob/{version}/CHANGELOG.md",
+        "Issues": f"{address}/issues",
+    }
+    assert rebuilt.items() == published.items()
+    # The page of a package index has no files beside it.
+    links = re.findall(r"\]\(([^)]+)\)", str(published.get_payload()))
+    assert f"{address}/blob/{version}/docs/reasons.md" in links
+    assert [link for link in links if not link.startswith("https://")] == []
+    # This one is not published.
+    assert _metadata(next(built.glob("*.whl"))).get_all("Project-URL") is None
+
+
+@pytest.mark.parametrize("address", ["owner/repository", 'https://forge.example/"\nx = 1', "https://forge.example/#/"])
+def test_what_is_not_the_address_of_a_repository_is_not_built(address: str, tmp_path: Path) -> None:
+    environment = os.environ | {"PROJECT_URL": address}
+    building = [TOP / "scripts/build-package", tmp_path / "dist"]
+    done = subprocess.run(building, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "PROJECT_URL is" in done.stderr) == (2, True)
+    assert list((tmp_path / "dist").glob("*")) == []
+
+
+def _metadata(wheel: Path) -> Message[str, str]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
 
 
 def test_the_packages_contain_what_they_need_and_no_more(built: Path) -> None:
