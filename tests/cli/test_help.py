@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import command
 
 #: Walks the command line's own tree; apart, because typer itself warns at its import.
 _WORDLESS = """
@@ -56,6 +59,16 @@ def test_the_list_of_verbs_has_the_first_paragraph_of_the_help_of_each() -> None
 
     assert len(pairs) > 15
     assert [pair for pair in pairs if pair[0] != pair[1]] == []
+
+
+@pytest.mark.parametrize("verb", ["bundle", "check", "config", "definitions", "keys", "modules", "tool"])
+def test_a_verb_with_verbs_lists_them_with_whole_sentences(verb: str) -> None:
+    listed = command.run(verb, "--help", code=0).stdout.partition("Commands:\n")[2]
+    words = [line.split(maxsplit=1) for line in listed.splitlines() if re.match(r"  [a-z]", line)]
+    assert words
+    for name, start in words:
+        (sentence,) = re.findall(rf"^  {name} +{re.escape(start)}(?:\n {{4,}}.+)*", listed, re.MULTILINE)
+        assert sentence.endswith(".") and not sentence.endswith("..."), sentence
 
 
 def test_help_imports_no_verb() -> None:

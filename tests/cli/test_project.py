@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from fipsmanifest.workflows.doctor import examine
 from tests.support import command, schemas
+from tests.support.releases import ReleaseKey
 
 TOP = Path(__file__).parents[2]
 
@@ -30,9 +34,33 @@ def test_init_makes_a_project_whose_definition_is_valid_and_prints_the_next_step
     assert (definition["kubernetes"], definition["el"], definition["serial"]) == ("v1.29.9", 9, 1)
     assert "@" not in (tmp_path / "releases/v1.29.9/rhel9.toml").read_text()
     assert "no problems" in run(tmp_path, "definitions", "lint").stdout
-    assert "next:  fipsmanifest keys init" in done.stdout
+    following = [line.removeprefix("next:  ") for line in done.stdout.splitlines() if line.startswith("next:  ")]
+    assert [line.split(" --")[0] for line in following] == [
+        "fipsmanifest keys init",
+        "fipsmanifest keys add UPSTREAM.asc",
+        "fipsmanifest definitions lint v1.29.9",
+        "fipsmanifest release v1.29.9",
+    ]
+    assert "edition 1" in run(tmp_path, "keys", "list").stdout
     # The project's own options are in force, and valid.
     assert "fipsmanifest.toml" in run(tmp_path, "config", "show").stdout
+
+
+def test_the_next_steps_fit_the_directory_and_what_exists(tmp_path: Path) -> None:
+    words = ("init", "--directory", "my project", "--json", "--kubernetes")
+    first = json.loads(run(tmp_path, *words, "v1.29.9").stdout)
+    second = json.loads(run(tmp_path, *words, "v1.30.1").stdout)
+
+    assert first["next"][0] == "cd 'my project'"
+    # The keys of the first are those of the second.
+    assert [step for step in second["next"] if " keys " in step] == []
+
+
+def test_two_definitions_of_one_day_are_not_taken_for_copies(tmp_path: Path) -> None:
+    run(tmp_path, "init", "--kubernetes", "v1.29.9")
+    time.sleep(1.1)  # dates are of seconds
+    run(tmp_path, "init", "--kubernetes", "v1.30.1", "--from", "v1.29.9/rhel8")
+    assert run(tmp_path, "definitions", "lint").stderr == ""
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:
@@ -151,10 +179,25 @@ def test_the_options_may_be_in_pyproject_or_in_a_file_that_is_named(tmp_path: Pa
 def test_doctor_reports_what_is_missing(tmp_path: Path) -> None:
     done = json.loads(run(tmp_path, "doctor", "--json").stdout)["examined"]
     found = {one["what"]: one["status"] for one in done}
-    assert (found["gpg"], found["gpgv"], found["definitions"]) == ("ok", "ok", "note")
+    assert (found["gpg"], found["gpgv"], found["openssl"], found["definitions"]) == ("ok", "ok", "ok", "note")
+    assert found["extra s3"] == "ok"
 
     without = run(tmp_path, "doctor", code=4, PATH=str(tmp_path))
     assert "gpg: Install GnuPG" in without.stdout
+    # A trust directory without a key.
+    run(tmp_path, "init", "--kubernetes", "v1.29.9")
+    assert "keys: Make keys with 'fipsmanifest keys init'" in run(tmp_path, "doctor").stdout
+
+
+def test_doctor_names_the_extras_that_are_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    advice = [one.advice for one in examine(tmp_path, tmp_path) if one.what.startswith("extra ")]
+    assert advice == [
+        "Install it for buckets in S3: pip install 'fipsmanifest[s3]'.",
+        "Install it for 'check cluster': pip install 'fipsmanifest[cluster]'.",
+        "Install it for private keys that cosign encrypted: pip install 'fipsmanifest[cosign]'.",
+        "Install it for faster inspection of large files: pip install 'fipsmanifest[fast]'.",
+    ]
 
 
 def test_the_schema_of_a_definition_accepts_the_shipped_ones_and_no_unknown_key(tmp_path: Path) -> None:
@@ -189,6 +232,12 @@ def _as_json(value: Any) -> Any:
         ("fipsmanifest release v1.22.8 --el ", ["8"]),
         ("fipsmanifest overrides v1.22.8 --el ", ["8"]),
         ("fipsmanifest export sar", ["sarif"]),
+        ("fipsmanifest ci v1.2", ["v1.21.3", "v1.22.8"]),
+        ("fipsmanifest ci --stage g", ["generate"]),
+        ("fipsmanifest definitions lint v1.2", ["v1.21.3", "v1.22.8"]),
+        ("fipsmanifest init --from v1.22", ["v1.22.8/rhel8"]),
+        ("fipsmanifest keys add --role m", ["manifest", "modules"]),
+        ("fipsmanifest check cluster --role c", ["control-plane"]),
         ("fipsmanifest explain no-se", ["no-secret-key", "no-section-headers"]),
     ],
 )
@@ -198,7 +247,23 @@ def test_a_shell_completes_values(line: str, values: list[str]) -> None:
     assert run(TOP, code=0, **completing).stdout.split() == values
 
 
+def test_a_shell_completes_what_the_options_of_the_project_name(tmp_path: Path, release_key: ReleaseKey) -> None:
+    shutil.copytree(TOP / "releases", tmp_path / "mine")
+    (tmp_path / "fipsmanifest.toml").write_text(f'definitions = "mine"\nkeys = "{release_key.trust}"\n')
+
+    def completed(line: str, **environment: Any) -> list[str]:
+        words: Any = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        return run(tmp_path, **words, **environment, _FIPSMANIFEST_COMPLETE="complete_bash").stdout.split()
+
+    assert completed("fipsmanifest release v1.2") == ["v1.21.3", "v1.22.8"]
+    assert completed("fipsmanifest release v1.2", FIPSMANIFEST_DEFINITIONS="none") == []
+    assert completed("fipsmanifest keys retire ") == [release_key.fingerprint]
+    # A mistake in the project's file is no reason for a traceback in a shell.
+    (tmp_path / "fipsmanifest.toml").write_text("definitions = \n")
+    assert completed("fipsmanifest release v1.2") == []
+
+
 def test_who_has_no_project_is_told_how_to_start_one(tmp_path: Path) -> None:
     assert "'fipsmanifest init'" in run(tmp_path, "release", "v1.29.9", code=2).stderr
     run(tmp_path, "init", "--kubernetes", "v1.29.9")
-    assert "'fipsmanifest keys init'" in run(tmp_path, "release", "v1.29.9", code=2).stderr
+    assert "`fipsmanifest keys init`" in run(tmp_path, "release", "v1.29.9", code=5).stderr

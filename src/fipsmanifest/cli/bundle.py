@@ -17,9 +17,9 @@ from ..trust.store import load_trust
 from ..workflows.bundle import from_bucket, from_work, pack
 from . import options, output
 from .select import one_definition
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["bundle"].summary)
+app = group("bundle")
 
 
 @app.command()

@@ -6,9 +6,9 @@ import typer
 
 from ..node.main import main
 from .check_cluster import cluster
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["check"].summary)
+app = group("check")
 
 
 @app.command(

@@ -16,7 +16,7 @@ from ..cluster.document import ClusterReport
 from ..errors import FipsManifestError, UsageError
 from ..progress import Progress
 from ..state import durable
-from . import options, output, progressbars
+from . import completion, options, output, progressbars
 
 # It needs the extra "cluster", which `check node` does without.
 if TYPE_CHECKING:
@@ -50,14 +50,22 @@ def cluster(
         typer.Option(envvar="FIPSMANIFEST_CONTEXT", metavar="NAME", help="Its context, if not the current one."),
     ] = None,
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", envvar="FIPSMANIFEST_NAMESPACE", help="Where pods are created.")
+        str,
+        typer.Option(
+            "--namespace", "-n", envvar="FIPSMANIFEST_NAMESPACE", metavar="NAME", help="Where pods are created."
+        ),
     ] = "fipsmanifest",
     selector: Annotated[str | None, typer.Option(metavar="LABELS", help="Only nodes with these labels.")] = None,
     node: Annotated[
-        list[str] | None, typer.Option("--node", metavar="NAME", help="Only this node; may be repeated.")
+        list[str] | None, typer.Option("--node", metavar="NAME", help="Only this node. Repeatable.")
     ] = None,
     role: Annotated[
-        str, typer.Option(metavar="ROLE", help="Only nodes of this role: control-plane or worker; auto: all.")
+        str,
+        typer.Option(
+            metavar="ROLE",
+            help="Only nodes of this role: control-plane or worker; auto: all.",
+            autocompletion=completion.one_of(("auto", "control-plane", "worker")),
+        ),
     ] = "auto",
     parallel: Annotated[int, typer.Option(min=1, max=5000, metavar="N", help="Pods at the same time.")] = 200,
     node_timeout: Annotated[str, typer.Option(metavar="TIME", help="Time for one node, as in 90s, 5m, 1h.")] = "5m",

@@ -13,7 +13,7 @@ import typer
 
 from ..errors import FipsManifestError, UsageError
 from ..workflows import unattended
-from . import markdown, options, output
+from . import completion, markdown, options, output
 from . import summary as summaries
 from .release import SingleWriter, Summary
 
@@ -35,6 +35,7 @@ def ci(
             metavar="[VERSION]",
             help="Kubernetes version, or a tag such as release/v1.21.3.  [default: RELEASE_VERSION]",
             show_default=False,
+            autocompletion=completion.versions,
         ),
     ] = None,
     stage: Annotated[
@@ -43,6 +44,7 @@ def ci(
             metavar="STAGE",
             help="generate: collect, inspect and generate, without secrets. publish: check what was generated into "
             "--work, sign and publish it. all: one after the other.  [default: RELEASE_STAGE, or all]",
+            autocompletion=completion.one_of(get_args(unattended.Stage)),
         ),
     ] = None,
     dry_run: Annotated[

@@ -1,18 +1,29 @@
-"""Completion of options in a shell: Kubernetes versions and ELs that have definitions.
+"""Completion of options in a shell: versions and ELs that have definitions, trusted keys, and other words.
 
 A mistake in a project's files completes to nothing: a shell shows no errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
 
 from ..errors import FipsManifestError
+from ..trust.store import ROLES, load_trust
+from . import project
 
-#: The default of --definitions (`options.DEFINITIONS`).
-_DEFINITIONS = "releases"
+#: The options that name a directory, and their defaults (`options.DEFINITIONS`, `options.KEYS`).
+_DEFAULTS = {"definitions": "releases", "keys": "keys"}
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return the completion of an option that takes one of ``words``."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+roles = one_of(ROLES)
 
 
 def versions(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -21,10 +32,32 @@ def versions(ctx: typer.Context, incomplete: str) -> list[str]:
     from ..model.definition_file import find
 
     try:
-        found = find(_definitions(ctx))
+        found = find(_directory(ctx, "definitions"))
     except (FipsManifestError, OSError):
         return []
     return [version for version, paths in found.items() if paths and version.startswith(incomplete)]
+
+
+def definitions(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the definitions, as VERSION/NAME."""
+    # Here, as in `versions`.
+    from ..model.definition_file import find
+
+    try:
+        found = find(_directory(ctx, "definitions"))
+    except (FipsManifestError, OSError):
+        return []
+    names = [f"{version}/{path.stem}" for version, paths in found.items() for path in paths]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def fingerprints(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the fingerprints of the trusted keys."""
+    try:
+        trust = load_trust(str(_directory(ctx, "keys")))
+    except (FipsManifestError, OSError):
+        return []
+    return sorted({key.fingerprint for key in trust.keys if key.fingerprint.startswith(incomplete.upper())})
 
 
 def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -38,7 +71,7 @@ def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
     words = [str(ctx.params.get("version") or ""), *ctx.args]
     version = next((word for word in map(version_of, words) if is_version(word)), None)
     try:
-        paths = find(_definitions(ctx))
+        paths = find(_directory(ctx, "definitions"))
         chosen = paths.get(version, []) if version else [path for some in paths.values() for path in some]
         numbers = {load(path).el for path in chosen}
     except (FipsManifestError, OSError):
@@ -46,5 +79,10 @@ def enterprise_linuxes(ctx: typer.Context, incomplete: str) -> list[str]:
     return [str(number) for number in sorted(numbers) if str(number).startswith(incomplete)]
 
 
-def _definitions(ctx: typer.Context) -> Path:
-    return Path(str(ctx.params.get("definitions") or _DEFINITIONS))
+def _directory(ctx: typer.Context, name: str) -> Path:
+    """Return the value of an option that names a directory: given, the project's, or the default."""
+    source = ctx.get_parameter_source(name)
+    if source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT"):
+        return Path(str(ctx.params[name]))
+    value = project.read().values.get(name)
+    return Path(value if isinstance(value, str) else _DEFAULTS[name])

@@ -5,17 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import typer
-
 from . import options, output, project
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,  # click suggests, too
-    help=VERBS["config"].summary,
-)
+app = group("config")
 
 _DEFAULTS = {"definitions": options.DEFINITIONS, "keys": options.KEYS, "work": options.WORK}
 

@@ -16,17 +16,12 @@ from ..model.lint import load_checked, warnings
 from ..model.version import is_version
 from ..state import lock as locks
 from ..workflows import stages
-from . import options, output
+from . import completion, options, output
 from .select import chosen, version_of
 from .site import opened
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,  # click suggests, too
-    help=VERBS["definitions"].summary,
-)
+app = group("definitions")
 
 
 @app.command("list")
@@ -74,7 +69,11 @@ def list_(definitions: options.Definitions = options.DEFINITIONS, json: options.
 def lint(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PATH|VERSION]...", help="Definition files or versions.  [default: all definitions]"),
+        typer.Argument(
+            metavar="[PATH|VERSION]...",
+            help="Definition files or versions.  [default: all definitions]",
+            autocompletion=completion.versions,
+        ),
     ] = None,
     definitions: options.Definitions = options.DEFINITIONS,
     json: options.Json = False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +14,9 @@ import typer
 from .. import __version__
 from ..errors import UsageError
 from ..model.version import is_version
+from ..trust.store import TRUST_FILE
 from ..workflows import init as projects
-from . import options, output
+from . import completion, options, output
 from .select import version_of
 
 
@@ -25,7 +28,12 @@ def init(
     el: Annotated[int, typer.Option("--el", metavar="N", min=7, max=99, help="Enterprise Linux release.")] = 8,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="VERSION/NAME", help="Start from this definition, for example v1.21.3/rhel8."),
+        typer.Option(
+            "--from",
+            metavar="VERSION/NAME",
+            help="Start from this definition, for example v1.21.3/rhel8.",
+            autocompletion=completion.definitions,
+        ),
     ] = None,
     definitions: options.Definitions = options.DEFINITIONS,
     directory: Annotated[
@@ -33,7 +41,7 @@ def init(
     ] = Path(),
     json: options.Json = False,
 ) -> None:
-    """Start a project: a release definition, a workflow, options and a .gitignore.
+    """Start a project: definition, trust directory, workflow, options and .gitignore.
 
     Without --from, the definition comes from a template with example addresses. A definition that exists is never
     overwritten, and other files that exist are kept.
@@ -41,21 +49,17 @@ def init(
     version = version_of(kubernetes)
     if not is_version(version):
         raise UsageError(f"{output.one_line(kubernetes)} is not a Kubernetes version.", "Write it as in v1.29.9.")
-    today = datetime.now(UTC).date()
+    now = datetime.now(UTC)
     if source is None:
         options.refuse_ignored(ctx, {"definitions": "--definitions"}, "without --from")
-        name, text = f"rhel{el}", projects.from_template(version, el, today)
+        name, text = f"rhel{el}", projects.from_template(version, el, now)
     else:
         options.refuse_ignored(ctx, {"el": "--el"}, "with --from, which is of one EL")
         path = _source(definitions, source)
-        name, text = path.stem, projects.from_definition(path, version, today)
+        name, text = path.stem, projects.from_definition(path, version, now)
     made = projects.write(directory, text, version, name, __version__)
     checks = [*_things_to_check(template=source is None), *made.to_check]
-    following = [
-        "fipsmanifest keys init --user-id 'Release <release@example.com>' --backup DIR",
-        f"fipsmanifest definitions lint {version}",
-        f"fipsmanifest release {version} --first-lock",
-    ]
+    following = list(_next(made, directory, version))
     if json:
         output.write_json(
             {
@@ -77,6 +81,16 @@ def init(
         output.write(f"check: {sentence}")
     for command in following:
         output.write(f"next:  {command}")
+
+
+def _next(made: projects.Project, directory: Path, version: str) -> Iterator[str]:
+    if directory != Path():
+        yield f"cd {shlex.quote(str(directory))}"
+    if any(path.name == TRUST_FILE for path in made.written):
+        yield "fipsmanifest keys init --user-id 'Release <release@example.com>' --backup DIR"
+        yield "fipsmanifest keys add UPSTREAM.asc --role upstream --fingerprint FPR"
+    yield f"fipsmanifest definitions lint {version}"
+    yield f"fipsmanifest release {version} --first-lock"
 
 
 def _source(definitions: Path, source: str) -> Path:

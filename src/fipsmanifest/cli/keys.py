@@ -21,24 +21,26 @@ from ..sign.listing import KeyInfo, list_keys
 from ..state import durable
 from ..trust.store import TRUST_FILE, TrustedKey, load_trust
 from ..trust.text import write_time
-from . import options, output
+from . import completion, options, output
 from .columns import Column
 from .cosign import new_passphrase
 from .reading import read_input
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    suggest_commands=False,  # click suggests, too
-    help=VERBS["keys"].summary,
-)
+app = group("keys")
 
-Fingerprint = Annotated[str, typer.Argument(metavar="FPR", help="Full fingerprint of the key.")]
+Fingerprint = Annotated[
+    str,
+    typer.Argument(metavar="FPR", help="Full fingerprint of the key.", autocompletion=completion.fingerprints),
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is shown to everyone who verifies.")]
 Role = Annotated[
     str | None,
-    typer.Option(metavar="ROLE", help="Change only the entry of this role: manifest, tool, upstream or modules."),
+    typer.Option(
+        metavar="ROLE",
+        help="Change only the entry of this role: manifest, tool, upstream or modules.",
+        autocompletion=completion.roles,
+    ),
 ]
 ReplacedBy = Annotated[str | None, typer.Option(metavar="FPR", help="Full fingerprint of the key that replaces it.")]
 GnupgHome = Annotated[
@@ -72,7 +74,7 @@ def init(
     user_id: Annotated[str, typer.Option(metavar="'NAME <MAIL>'", help="User ID of the key.")],
     keys: options.Keys = options.KEYS,
     gnupghome: GnupgHome = None,
-    bits: Annotated[int, typer.Option(help="RSA key size in bits, 3072 or 4096.")] = 3072,
+    bits: Annotated[int, typer.Option(metavar="N", help="RSA key size in bits, 3072 or 4096.")] = 3072,
     valid_to: Annotated[datetime | None, typer.Option(metavar="DATE", help="End of its validity (UTC).")] = None,
     backup: Annotated[
         Path | None,
@@ -169,7 +171,14 @@ def add(
     certificate: Annotated[
         str, typer.Argument(metavar="CERTIFICATE", help="A file with the public key, or - for stdin.")
     ],
-    role: Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: manifest, tool, upstream or modules.")],
+    role: Annotated[
+        str,
+        typer.Option(
+            metavar="ROLE",
+            help="What it may sign: manifest, tool, upstream or modules.",
+            autocompletion=completion.roles,
+        ),
+    ],
     fingerprint: Annotated[
         str | None,
         typer.Option(metavar="FPR", help="The expected full fingerprint, from another channel than the file."),

@@ -24,9 +24,9 @@ from ..trust.store import load_trust
 from ..workflows import certificate_update, certificates, verification
 from . import options, output
 from .columns import Column
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["modules"].summary)
+app = group("modules")
 
 
 _ROWS = (

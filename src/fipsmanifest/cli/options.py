@@ -37,7 +37,10 @@ def refuse_ignored(ctx: typer.Context, names: dict[str, str], because: str) -> N
 
 
 Json = Annotated[
-    bool, typer.Option("--json", callback=_remember, help="Write one JSON document to stdout and nothing else.")
+    bool,
+    typer.Option(
+        "--json", callback=_remember, show_default=False, help="Write one JSON document to stdout and nothing else."
+    ),
 ]
 Version = Annotated[
     str,

@@ -57,7 +57,7 @@ def schema(
         bool, typer.Option("--definition", help="Print the schema of a release definition instead, for editors.")
     ] = False,
 ) -> None:
-    """Print the JSON Schema of the manifest."""
+    """Print the JSON Schema of the manifest, of a definition or of a report."""
     chosen = [
         name for name, is_chosen in (("node", node), ("cluster", cluster), ("definition", definition)) if is_chosen
     ]

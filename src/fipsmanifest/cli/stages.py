@@ -22,7 +22,7 @@ from ..state.workspace import Workspace, read
 from ..trust.store import load_trust
 from ..workflows import stages
 from ..workflows.signing import prepare_manifest, prepare_tool
-from . import cosign, options, output, progressbars
+from . import completion, cosign, options, output, progressbars
 from .release import DryRun, SingleWriter, plan_form, print_plan
 from .select import chosen
 from .site import opened
@@ -137,7 +137,12 @@ def publish(
     ctx: typer.Context,
     version: Annotated[
         str | None,
-        typer.Argument(metavar="VERSION", help="Kubernetes version, for example v1.21.3.", show_default=False),
+        typer.Argument(
+            metavar="VERSION",
+            help="Kubernetes version, for example v1.21.3.",
+            show_default=False,
+            autocompletion=completion.versions,
+        ),
     ] = None,
     el: options.El = None,
     to: options.To = None,

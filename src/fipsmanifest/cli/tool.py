@@ -9,9 +9,9 @@ import typer
 
 from ..generate.tool import build_tool
 from . import options, output
-from .verbs import VERBS
+from .verbs import group
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, suggest_commands=False, help=VERBS["tool"].summary)
+app = group("tool")
 
 
 @app.command()

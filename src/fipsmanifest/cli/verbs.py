@@ -48,14 +48,14 @@ VERBS = {
     "inspect": Verb("inspect", INSPECT, "Inspect files, archives and images for the validated cryptographic module."),
     "diff": Verb("diff", INSPECT, "Show the differences between two manifests, by component."),
     "overrides": Verb("overrides", INSPECT, "Print konvoy-image-builder's override file for a release."),
-    "schema": Verb("schema", INSPECT, "Print the JSON Schema of the manifest."),
+    "schema": Verb("schema", INSPECT, "Print the JSON Schema of the manifest, of a definition or of a report."),
     "export": Verb("export", INSPECT, "Write a manifest, a report or an inspection in a format of another tool."),
     "explain": Verb("explain", INSPECT, "Explain an exit code, a reason, a verdict, a requirement or a check."),
     "bundle": Verb("bundle", INSPECT, "Export a release to carry it across an air gap."),
     "keys": Verb("keys", TRUST, "Manage the trust directory: who may sign manifests, the tool and upstream packages."),
     "modules": Verb("modules", TRUST, "List and extend the table of known cryptographic modules."),
     "definitions": Verb("definitions", TRUST, "List, check and lock release definitions."),
-    "init": Verb("init", START, "Start a project: a release definition, a workflow, options and a .gitignore."),
+    "init": Verb("init", START, "Start a project: definition, trust directory, workflow, options and .gitignore."),
     "doctor": Verb("doctor", START, "Report what is missing on this machine, and what to do about it."),
     "config": Verb("config", START, "Show the options in force, and where each comes from."),
     "tool": Verb("tool", TRUST, "Build the single-file node tool, dkp-fips-tool."),
@@ -96,6 +96,27 @@ def _load(name: str, verb: Verb) -> click.Command:
         command = typer.main.get_command(alone)
     command.name = name
     return command
+
+
+class _Members(TyperGroup):
+    """A verb with verbs of its own, which help lists with whole sentences."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs."""
+        members = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=200)) for name, one in members if one is not None])
+
+
+def group(name: str) -> typer.Typer:
+    """Return the application of a verb that has verbs of its own."""
+    return typer.Typer(
+        cls=_Members,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        suggest_commands=False,  # click suggests, too
+        help=VERBS[name].summary,
+    )
 
 
 class VerbGroup(TyperGroup):

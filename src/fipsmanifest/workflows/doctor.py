@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,6 +19,15 @@ from ..model.definition_file import find
 from ..trust.store import load_trust
 
 _SECONDS = 20
+_NO_KEYS = "Make keys with 'fipsmanifest keys init', or add a publisher's with 'fipsmanifest keys add'."
+
+#: The extras of the package: what each is for, and a module that it installs.
+_EXTRAS = {
+    "s3": ("buckets in S3", "boto3"),
+    "cluster": ("'check cluster'", "yaml"),
+    "cosign": ("private keys that cosign encrypted", "nacl"),
+    "fast": ("faster inspection of large files", "ahocorasick_rs"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,7 @@ def examine(definitions: Path, keys: Path) -> list[Examined]:
     return [
         Examined("python", "ok", sys.version.split()[0]),
         *_programs(),
+        *_extras(),
         _cache(),
         _definitions(definitions),
         _trust(keys),
@@ -50,6 +61,11 @@ def _programs() -> Iterator[Examined]:
     for name, needed, advice in (
         ("gpg", True, "Install GnuPG (Debian, Red Hat: gnupg2): signing needs it."),
         ("gpgv", True, "Install GnuPG's gpgv: verifying needs it."),
+        (
+            "openssl",
+            False,
+            "Install openssl: --cosign-key needs it.",
+        ),
         ("git", False, "Install git to keep definitions, locks and keys under version control."),
     ):
         path = shutil.which(name)
@@ -63,10 +79,20 @@ def _programs() -> Iterator[Examined]:
             yield Examined(name, "ok", f"{version} ({path})")
 
 
+def _extras() -> Iterator[Examined]:
+    for name, (purpose, module) in _EXTRAS.items():
+        what = f"extra {name}"
+        if importlib.util.find_spec(module) is not None:
+            yield Examined(what, "ok", "installed")
+        else:
+            advice = f"Install it for {purpose}: pip install 'fipsmanifest[{name}]'."
+            yield Examined(what, "note", "not installed", advice)
+
+
 def _version(path: str) -> str | None:
     try:
         run = subprocess.run(
-            [path, "--version"],
+            [path, "version" if Path(path).name == "openssl" else "--version"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,
@@ -104,9 +130,11 @@ def _trust(keys: Path) -> Examined:
     try:
         trust = load_trust(str(keys))
     except FipsManifestError as error:
-        return Examined("keys", "note", error.message, "Make keys with 'fipsmanifest keys init', or add a publisher's.")
+        return Examined("keys", "note", error.message, _NO_KEYS)
+    if not trust.keys:
+        return Examined("keys", "note", f"none in {keys}", _NO_KEYS)
     roles = sorted({key.role for key in trust.keys})
-    return Examined("keys", "ok", f"{len(trust.keys)} entries in {keys} ({', '.join(roles)})")
+    return Examined("keys", "ok", f"{len(trust.keys)} in {keys} ({', '.join(roles)})")
 
 
 def _credentials() -> Examined:

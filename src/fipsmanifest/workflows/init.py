@@ -1,4 +1,4 @@
-"""Start a project: a definition from the template or from another one, a workflow, options, a .gitignore."""
+"""Start a project: a definition from the template or from another one, keys, a workflow, options, a .gitignore."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import importlib.resources
 import json
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import UsageError
 from ..model import definition_file
 from ..model.lint import load_checked, warnings
 from ..state import durable
+from ..trust.store import TRUST_FILE
 
 SCHEMA_FILE = "definition.schema.json"
+
+#: No key is trusted yet; `keys init` and `keys add` change that.
+_NO_KEYS = json.dumps({"schema": "fipsmanifest/trust/v1", "keys": []}, indent=2) + "\n"
 
 _GITIGNORE = "/work/\n/bucket/\n/keys-backup/\n"
 _OPTIONS = """\
@@ -42,12 +46,12 @@ class Project:
     """What the definition's author has to check, one sentence each."""
 
 
-def from_template(kubernetes: str, el: int, day: date) -> str:
-    """Return the template's definition for a version and EL."""
-    return _filled(_template("definition.toml"), kubernetes, el, day)
+def from_template(kubernetes: str, el: int, now: datetime) -> str:
+    """Return the template's definition for a version and EL; ``now`` is UTC."""
+    return _filled(_template("definition.toml"), kubernetes, el, now)
 
 
-def from_definition(source: Path, kubernetes: str, day: date) -> str:
+def from_definition(source: Path, kubernetes: str, now: datetime) -> str:
     """Return an existing definition rewritten for another version: serial 1, a new date, and no reason or end.
 
     Raises `UsageError` if ``source`` is not a valid definition, or of the same version.
@@ -60,7 +64,7 @@ def from_definition(source: Path, kubernetes: str, day: date) -> str:
     # Not within a longer version: 1.21.3 is no part of 11.21.30.
     text = re.sub(rf"(?<![0-9.]){re.escape(plain)}(?![0-9])", kubernetes.removeprefix("v"), text)
     text = re.sub(r"(?m)^serial\s*=.*$", "serial = 1", text, count=1)
-    text = re.sub(r"(?m)^created\s*=.*$", f"created = {day}T00:00:00Z", text, count=1)
+    text = re.sub(r"(?m)^created\s*=.*$", f"created = {_date(now)}", text, count=1)
     head, separator, rest = text.partition("\n[")
     head = re.sub(r"(?m)^(?:reason|expires|#:schema)\b.*\n", "", head + "\n").removesuffix("\n")
     return head + separator + rest
@@ -78,6 +82,7 @@ def write(root: Path, text: str, kubernetes: str, name: str, tool_version: str) 
     others = {
         root / "releases" / SCHEMA_FILE: schema,
         root / "fipsmanifest.toml": _OPTIONS,
+        root / "keys" / TRUST_FILE: _NO_KEYS,
         root / ".gitignore": _GITIGNORE,
         root / ".github" / "workflows" / "release.yml": _template("release.yml").replace("@TOOL@", tool_version),
     }
@@ -101,12 +106,17 @@ def _template(name: str) -> str:
     return importlib.resources.files(__package__).joinpath("templates", name).read_text("utf-8")
 
 
-def _filled(text: str, kubernetes: str, el: int, day: date) -> str:
+def _date(now: datetime) -> str:
+    # With its time of day: two releases that begin on one day have different dates, as `definitions lint` expects.
+    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _filled(text: str, kubernetes: str, el: int, now: datetime) -> str:
     values = {
         "KUBERNETES": kubernetes,
         "PLAIN": kubernetes.removeprefix("v"),
         "EL": str(el),
-        "CREATED": f"{day}T00:00:00Z",
+        "CREATED": _date(now),
     }
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
