@@ -29,6 +29,10 @@ _WORDS = {
     "verdict": "Verdicts",
     "requirement": "Requirements of a definition",
     "check": "Checks of the node tool",
+    "verdict on a node": "Verdicts on a node or a cluster",
+    "scope of a node report": "Scopes of a node report",
+    "node without an answer": "Nodes of a cluster without an answer",
+    "finding of an audit": "Findings of an audit",
     "evidence code": "Evidence of a verdict",
 }
 
@@ -111,7 +115,7 @@ def _section(command: Command) -> str:
 def words_page() -> str:
     """Return the page of verdicts, requirements, checks and evidence codes, as `fipsmanifest explain` prints them."""
     parts = [
-        "# Verdicts, requirements and checks",
+        "# Verdicts, checks and findings",
         f"`{PROGRAM} explain WORD` prints these, with exit codes and reasons.",
     ]
     for kind, title in _WORDS.items():

@@ -12,6 +12,8 @@ import pytest
 
 import fipsmanifest
 from fipsmanifest import errors
+from fipsmanifest.cli.explain import explanations
+from fipsmanifest.cluster.reasons import ADVICE as NODE_REASONS
 from fipsmanifest.model.explanations import CHECKS, EXIT_CODES, REASONS
 from fipsmanifest.node.options import CHECKS as NODE_CHECKS
 from tests.support import command
@@ -96,7 +98,17 @@ def test_each_check_of_the_node_tool_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("word", "kinds"),
-    [("5", ["exit code"]), ("declared", ["verdict"]), ("fips-mode", ["check"]), ("proven", ["verdict", "requirement"])],
+    [
+        ("5", ["exit code"]),
+        ("declared", ["verdict"]),
+        ("fips-mode", ["check"]),
+        ("proven", ["verdict", "requirement"]),
+        ("plain-crypto", ["evidence code"]),
+        ("timed-out", ["node without an answer"]),
+        ("untrusted", ["verdict on a node"]),
+        ("sidecar", ["finding of an audit"]),
+        ("partial", ["scope of a node report"]),
+    ],
 )
 def test_a_word_is_explained(word: str, kinds: list[str]) -> None:
     done = command.run("explain", word, "--json", code=0)
@@ -105,6 +117,22 @@ def test_a_word_is_explained(word: str, kinds: list[str]) -> None:
     assert [item["kind"] for item in found] == kinds
     assert all(item["meaning"].endswith(".") for item in found)
     assert command.run("explain", word).stdout.count("\n") >= 1
+
+
+def test_what_reports_of_nodes_and_clusters_and_audits_say_is_explained() -> None:
+    found = {(item.kind, item.word): item for item in explanations()}
+    schema = json.loads((PACKAGE / "node/schema.json").read_text())["properties"]
+
+    assert [word for kind, word in found if kind == "verdict on a node"] == schema["verdict"]["enum"]
+    assert [word for kind, word in found if kind == "scope of a node report"] == schema["scope"]["enum"]
+    # What the code raises, and what the documentation lists.
+    audited = "".join(path.read_text() for path in (PACKAGE / "publish/audit").glob("*.py"))
+    codes = set(re.findall(r'\.found\([^,()]+(?:\([^()]*\))?, "([a-z]+)"', audited))
+    assert len(codes) > 8
+    assert codes <= {word for kind, word in found if kind == "finding of an audit"}
+    nodes = [item for (kind, _), item in found.items() if kind == "node without an answer"]
+    assert len(nodes) == len(NODE_REASONS)
+    assert all(item.meaning.endswith(".") for item in nodes)
 
 
 def test_everything_is_listed_without_placeholders() -> None:

@@ -297,6 +297,21 @@ BESIDE = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("families", "ways"),
+    [
+        (("boringcrypto",), "with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1"),
+        (("go-native",), "with GOFIPS140=v1.0.0"),
+        (("go-native", "boringcrypto"), "with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1 or with GOFIPS140=v1.0.0"),
+    ],
+)
+def test_the_advice_is_to_build_with_a_module_that_is_accepted(families: tuple[ModuleFamily, ...], ways: str) -> None:
+    gate = Gate(requirement=required(None, *families))
+    gate.add(program("ctr", "plain", code="plain-crypto"))
+    (refusal,) = gate.decide().refusals
+    assert refusal.advice == f"Build it {ways}, or accept it with --exceptions and the reason."
+
+
 def with_beside(verdict: str = "proven", **evidence: str | list[str]) -> LocatedFinding:
     found = program("x", verdict).finding
     crypto = CryptoFacts(Verdict(verdict), BORING if verdict == "proven" else None, {"code": "y", **evidence})

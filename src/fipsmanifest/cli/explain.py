@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ..cluster.reasons import ADVICE as NODE_REASONS
 from ..errors import UsageError
 from ..inspect.descriptions import ADVICE, EVIDENCE, SENTENCES, VERDICTS, general_sentence
-from ..model.explanations import CHECKS, EXIT_CODES, REASONS, REQUIREMENTS
+from ..model.explanations import CHECKS, EXIT_CODES, FINDINGS, NODE_VERDICTS, REASONS, REQUIREMENTS, SCOPES
 from . import options, output
 
 
@@ -21,8 +22,7 @@ class Explanation:
     word: str
     """As documents and messages have it."""
     kind: str
-    """What it is: ``exit code``, ``reason``, ``verdict``, ``evidence code``, ``evidence``, ``requirement`` or
-    ``check``."""
+    """What it is: ``exit code``, ``reason``, ``verdict``, ``evidence code``, ``check`` or another one of its kind."""
     meaning: str
     """One sentence."""
     advice: str
@@ -47,12 +47,12 @@ def explain(
 ) -> None:
     """Explain an exit code, a reason, a verdict, a requirement or a check.
 
-    The codes of a verdict's evidence are explained, too.
+    The codes of a verdict's evidence, of an audit's findings and of nodes without an answer are explained, too.
     """
     found = [item for item in explanations() if word is None or item.word == word.strip().lower()]
     if not found:
         raise UsageError(
-            f"{output.one_line(word or '')} is not an exit code, reason, verdict, evidence code, requirement or check.",
+            f"{output.one_line(word or '')} is not a code or word that is explained here.",
             "Run it without an argument to list all.",
         )
     if json:
@@ -82,6 +82,15 @@ def explanations() -> Iterator[Explanation]:
         yield Explanation(name, "requirement", meaning, "")
     for name, (meaning, advice) in CHECKS.items():
         yield Explanation(name, "check", meaning, advice)
+    for name, (meaning, advice) in NODE_VERDICTS.items():
+        yield Explanation(name, "verdict on a node", meaning, advice)
+    for name, meaning in SCOPES.items():
+        yield Explanation(name, "scope of a node report", meaning, "")
+    for name, text in NODE_REASONS.items():
+        meaning, dot, advice = text.partition(". ")
+        yield Explanation(name, "node without an answer", meaning + dot.rstrip(), advice)
+    for name, (meaning, advice) in FINDINGS.items():
+        yield Explanation(name, "finding of an audit", meaning, advice)
     for name in SENTENCES:
         yield Explanation(name, "evidence code", general_sentence(name), ADVICE.get(name, ""))
     for name, meaning in EVIDENCE.items():

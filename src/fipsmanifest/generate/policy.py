@@ -24,7 +24,7 @@ _WORST_FIRST = (
     Verdict.NOT_GO,
 )
 
-_GO_WITHOUT_PROOF = "Use the FIPS build of it, or declare it: requirement 'known', 'module' or an exception."
+_GO_WITHOUT_PROOF = "Use the FIPS build of it, or accept it: requirement 'known' or 'module', or an exception."
 _ANOTHER_MODULE = "Use the build with that module, or add this one to the definition's 'modules' where it may be."
 _WITHOUT_FORBIDDEN = "Build it without that, or accept it with an exception that has its verdict and the reason."
 _PACKED = (

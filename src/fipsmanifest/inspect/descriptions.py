@@ -1,7 +1,6 @@
 """The meaning of each code in the evidence of a verdict, in one sentence for people.
 
-Evidence has codes and numbers only, so that it does not change with the wording. The sentence for ``plain-crypto``
-depends on the verdict (`verdict.describe_verdict`).
+Evidence has codes and numbers only, so that it does not change with the wording.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ VERDICTS = {
     ),
     Verdict.DECLARED: (
         "Only build information or symbol names claim a module.",
-        "Build it again with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1.",
+        "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or with GOFIPS140 where that module is accepted.",
     ),
     Verdict.CONTRADICTED: (
         "The program claims a module, and its bytes deny it. Do not use it.",
@@ -30,12 +29,13 @@ VERDICTS = {
     ),
     Verdict.OTHER_MODULE: (
         "Another FIPS module, which is named; its use is not proven here.",
-        "Build it with goboring, or accept it with an exception and the reason.",
+        "Build it with a module that is accepted, or accept it with an exception and the reason.",
     ),
     Verdict.NO_CRYPTO: ("A Go program without cryptography.", "Nothing."),
     Verdict.PLAIN: (
         "Go's own cryptography, which is not validated.",
-        "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with an exception and the reason.",
+        "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or with GOFIPS140 where that module is accepted. "
+        "Or accept it with an exception and the reason.",
     ),
     Verdict.NOT_GO: ("A program that is not written in Go.", "Nothing; its cryptography, if any, is not judged."),
     Verdict.UNREADABLE: (
@@ -55,7 +55,11 @@ ADVICE = {
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
+#: The sentence for ``plain-crypto`` in a program that is `contradicted`.
+CLAIMED_PLAIN = "It claims or holds BoringCrypto, but Go's plain, unvalidated cryptography is linked in."
+
 SENTENCES = {
+    "plain-crypto": "A Go program with plain, unvalidated cryptography.",
     "module-proven": "{module} is in this file, byte for byte, and its functions are called.",
     "module-unknown": "A BoringCrypto module with a matching digest is wired in, but the table does not have it.",
     "module-beside": "Besides a known module, it has another one with a matching digest, which is not in the table.",

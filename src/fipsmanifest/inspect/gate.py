@@ -34,10 +34,10 @@ _ADVICE = {
     Verdict.UNLISTED: "If you trust the toolchain that it comes from, make a row with 'modules learn' and pass it "
     "with --modules.",
     Verdict.PROVEN: "Accept its module with --module, or leave out --standard, where your rules allow it.",
-    Verdict.OTHER_MODULE: "Build it with goboring, or accept it with --exceptions and the reason.",
 }
 _ACCEPT = "its path, the verdict 'unopened'"
-_BUILD_IT = "Build it with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1, or accept it with --exceptions and the reason."
+#: How a program gets a module of each family.
+_BUILD_WITH = {"boringcrypto": "with GOEXPERIMENT=boringcrypto and CGO_ENABLED=1", "go-native": "with GOFIPS140=v1.0.0"}
 #: Programs that one error lists.
 _MAX_LISTED = 20
 
@@ -188,7 +188,7 @@ class Gate:
             required = violation.kind in ("requirement", "forbidden") or exception is not None
             rule = violation.rule if required else f"'{PROVEN.name}' is required"
             reason = "forbidden" if violation.kind == "forbidden" else "not-proven"
-            self._refusals.append(RefusedProgram(item, rule, _advise(crypto, violation), reason))
+            self._refusals.append(RefusedProgram(item, rule, self._advise(crypto, violation), reason))
         elif exception is not None:
             self._accepted.append(AppliedException(path, item.container, crypto.verdict, exception.reason))
 
@@ -212,6 +212,21 @@ class Gate:
         unused = tuple(item for number, item in enumerate(self._exceptions) if number not in self._used)
         return GateDecision(tuple(refusals), self._proven, tuple(self._accepted), unused, self._requirement)
 
+    def _advise(self, crypto: CryptoFacts, violation: Violation) -> str:
+        if violation.kind == "not-acceptable":
+            return advise(crypto)
+        if violation.kind == "requirement":
+            return ADVICE.get(str(crypto.evidence.get("code"))) or _ADVICE.get(crypto.verdict) or self._build_it()
+        if violation.kind == "forbidden":
+            return "Build it without that, or accept it with --exceptions, the verdict that it has, and the reason."
+        if crypto.verdict is Verdict.PROVEN or crypto.verdict in WITHOUT_CRYPTO:
+            return "Remove the exception: the program does not need one."
+        return "Find out why it is not what the exception expects, before you change the exception."
+
+    def _build_it(self) -> str:
+        ways = " or ".join(_BUILD_WITH[family] for family in sorted(self._requirement.families))
+        return f"Build it {ways}, or accept it with --exceptions and the reason."
+
     def _use_exception(self, path: str, container: str | None, unopened: str | None = None) -> VerdictException | None:
         """Return the first exception for a program, or for a container that was not opened, of a format."""
         for number, exception in enumerate(self._exceptions):
@@ -221,18 +236,6 @@ class Gate:
                 self._used.add(number)
                 return exception
         return None
-
-
-def _advise(crypto: CryptoFacts, violation: Violation) -> str:
-    if violation.kind == "not-acceptable":
-        return advise(crypto)
-    if violation.kind == "requirement":
-        return ADVICE.get(str(crypto.evidence.get("code"))) or _ADVICE.get(crypto.verdict, _BUILD_IT)
-    if violation.kind == "forbidden":
-        return "Build it without that, or accept it with --exceptions, the verdict that it has, and the reason."
-    if crypto.verdict is Verdict.PROVEN or crypto.verdict in WITHOUT_CRYPTO:
-        return "Remove the exception: the program does not need one."
-    return "Find out why it is not what the exception expects, before you change the exception."
 
 
 def _nothing_proven(programs: int, excepted: int) -> Refused:

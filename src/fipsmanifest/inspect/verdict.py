@@ -14,7 +14,7 @@ from . import dependencies, fipsinfo
 from .boring import ModuleMatch
 from .calls import ENOUGH, SELF_TEST
 from .dependencies import Dependencies
-from .descriptions import SENTENCES
+from .descriptions import CLAIMED_PLAIN, SENTENCES
 from .fipsinfo import NativeModule
 from .native import proof
 from .native.proof import NativeProof
@@ -377,11 +377,8 @@ def _native_module(observed: Observations) -> DetectedModule | None:
 def describe_verdict(crypto: CryptoFacts) -> str:
     """Return sentences for people that explain a verdict, with notes on unusual dependencies."""
     code = str(crypto.evidence.get("code", ""))
-    if code == "plain-crypto":
-        if crypto.verdict is Verdict.CONTRADICTED:
-            template = "It claims or holds BoringCrypto, but Go's plain, unvalidated cryptography is linked in."
-        else:
-            template = "A Go program with plain, unvalidated cryptography."
+    if code == "plain-crypto" and crypto.verdict is Verdict.CONTRADICTED:
+        template = CLAIMED_PLAIN
     else:
         template = SENTENCES.get(code, "The file cannot be read ({code}).")
     module = crypto.module.name if crypto.module else ""

@@ -70,7 +70,7 @@ REASONS = (
         "definition",
         (1, 2, 5),
         "A release definition has mistakes.",
-        "Correct what the message names; `definitions lint`.",
+        "Correct what the message names; `definitions lint` shows all.",
     ),
     Reason("no-definition", (2,), "There is no definition of that version and EL.", "`definitions list` shows all."),
     Reason("usage", (2,), "An option, argument or file is not valid.", "See `--help` of the command."),
@@ -89,13 +89,24 @@ REASONS = (
     Reason("not-trusted", (3,), "Something is not trusted, for another cause than those listed.", "Read the message."),
     Reason("rolled-back", (3,), "The serial is lower than one that was seen or asked for.", "Get the newest manifest."),
     Reason(
-        "trust-directory", (3, 5), "The trust directory is missing, malformed or has no suitable key.", "`keys list`."
+        "trust-directory",
+        (3, 5),
+        "The trust directory is missing, malformed or has no suitable key.",
+        "`keys list` shows what is in it.",
     ),
     Reason(
-        "unknown-key", (3,), "The signature is by a key that is not listed.", "`keys add`, if it is the publisher's."
+        "unknown-key",
+        (3,),
+        "The signature is by a key that is not listed.",
+        "Add it with `keys add`, if it is the publisher's.",
     ),
     Reason("unsigned", (3,), "The file has no signature, where one is needed.", "Name the signed file."),
-    Reason("untrusted-key", (3,), "The key is revoked, outside its lifetime or has another role.", "`keys list`."),
+    Reason(
+        "untrusted-key",
+        (3,),
+        "The key is revoked, outside its lifetime or has another role.",
+        "`keys list` shows its state.",
+    ),
     Reason(
         "wrong-document", (3,), "It is another kind of document than the one that is needed.", "Name the right file."
     ),
@@ -157,7 +168,7 @@ REASONS = (
         "lock-differs",
         (5,),
         "An artifact is not the one that the lock pins.",
-        "`definitions lock --update`, if wanted.",
+        "Find out why; `definitions lock --update`, if the change is wanted.",
     ),
     Reason(
         "forbidden",
@@ -185,7 +196,12 @@ REASONS = (
         "A system in FIPS mode would refuse to install the package.",
         "Ask upstream to build it with SHA-256 digests.",
     ),
-    Reason("not-proven", (5,), "A program is not proven to use the module.", "Build it with goboring, or declare it."),
+    Reason(
+        "not-proven",
+        (5,),
+        "A program is not proven to use the module.",
+        "Build it with a validated module, or accept it with a reason.",
+    ),
     Reason("nothing-proven", (5,), "There is nothing that is proven.", "Check what the gate inspects."),
     Reason("refused", (5,), "Policy refuses it, for another cause than those listed.", "Read the message."),
     Reason(
@@ -198,7 +214,10 @@ REASONS = (
     Reason("unsafe-path", (5,), "A name or link leads outside, or cannot be on a node.", "Have it packed again."),
     Reason("unsupported-format", (5,), "A format, or version of it, that is not read.", "Have it packed in another."),
     Reason(
-        "upstream-signature", (5,), "Upstream's signature is missing or wrong.", "`keys add --role upstream`, if right."
+        "upstream-signature",
+        (5,),
+        "Upstream's signature is missing or wrong.",
+        "Compare the key; if it is upstream's, `keys add --role upstream`.",
     ),
     Reason(
         "weak-digest",
@@ -258,5 +277,70 @@ CHECKS = {
     "services": (
         "TLS services accept only the listed versions and cipher suites.",
         "Set the TLS options of the service as the manifest lists them.",
+    ),
+}
+
+#: The verdict on a node or a cluster (`docs/nodes.md`), with what to do.
+NODE_VERDICTS = {
+    "valid": ("Everything that was checked is as the manifest lists it.", "Nothing."),
+    "invalid": ("Something is not as the manifest lists it.", "Keep the node out of service; read what failed."),
+    "incomplete": ("Something could not be checked, which is never a pass.", "Remove the cause, and check again."),
+    "untrusted": ("The manifest or the node tool is not trusted.", "Get both again from their publisher."),
+}
+
+#: What a node report is about (`docs/nodes.md`).
+SCOPES = {
+    "live": "The running node: files, images, processes, services and kernel.",
+    "at-rest": "A file tree (--root): files, images, and FIPS mode as it is configured.",
+    "partial": "What --only and --skip left; a valid report says nothing about the rest.",
+}
+
+#: The findings of an audit (`docs/publishing.md`), with what to do.
+FINDINGS = {
+    "bundle": (
+        "A Sigstore bundle does not hold for its file, or has none.",
+        "Find out who wrote it, move it away by hand, and sign again with --cosign-key.",
+    ),
+    "expired": (
+        "The newest serial has expired: consumers refuse it.",
+        "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
+    ),
+    "foreign": (
+        "An object below `tool/` is not part of the layout.",
+        "Move it away: this prefix is reserved for published objects.",
+    ),
+    "index": (
+        "`index.json` or `index.html` does not match the published objects.",
+        "Publish any release again; if that changes nothing, move index.html away by hand before.",
+    ),
+    "lost": (
+        "An object that `index.json` lists does not exist.",
+        "Put it back from a copy; if it was removed on purpose, run `fipsmanifest publish --withdraw`.",
+    ),
+    "missing": ("An object that others refer to does not exist.", "Publish that release again."),
+    "pointer": (
+        "A pointer is behind, or is not a copy of a published object.",
+        "Publish any release again: that writes it again.",
+    ),
+    "serial": (
+        "The newest serial was signed more than a day before the previous one, or has no reason.",
+        "Find out which of the two clocks was wrong; the next serial corrects it.",
+    ),
+    "sidecar": (
+        "A SHA-256 file does not match its tool.",
+        "Find out who wrote it, move it away by hand, and publish that release again.",
+    ),
+    "signature": (
+        "A manifest or tool does not verify, or belongs to another address.",
+        "Find out who wrote it; move it away, or publish under the next serial or version.",
+    ),
+    "size": (
+        "An object below `tool/` is too large for the layout.",
+        "It was not written by fipsmanifest: move it away.",
+    ),
+    "tool": ("A manifest names a tool that is not published.", "Publish that tool."),
+    "unsigned": (
+        "A tool has no signature.",
+        "Publish that version of the tool again with its signature, or move it away.",
     ),
 }

@@ -7,30 +7,17 @@ from datetime import date
 from typing import Literal
 
 from ...errors import NotTrusted, ValidationFailed
+from ...model.explanations import FINDINGS
 from .. import index, layout
 from ..probe import SCRATCH
 
 NOT_TRUSTED = NotTrusted.exit_code
 INVALID = ValidationFailed.exit_code
 
-PUT_BACK = "Find out who wrote it, move it away by hand, and publish that release again."
-_AGAIN = "Publish any release again: that writes it again."
+#: What to do about a finding, by its code.
+ADVICE = {code: advice for code, (_, advice) in FINDINGS.items()}
 
-ADVICE = {
-    "bundle": "Find out who wrote it, move it away by hand, and sign again with --cosign-key.",
-    "expired": "Cut the release again: give the definition a later `expires`, the next serial and a reason.",
-    "foreign": "Move it away: this prefix is reserved for published objects.",
-    "index": "Publish any release again; if that changes nothing, move index.html away by hand before.",
-    "lost": "Put it back from a copy; if it was removed on purpose, run `fipsmanifest publish --withdraw`.",
-    "missing": "Publish that release again.",
-    "pointer": _AGAIN,
-    "serial": "Find out which of the two clocks was wrong; the next serial corrects it.",
-    "sidecar": PUT_BACK,
-    "signature": "Find out who wrote it; move it away, or publish under the next serial or version.",
-    "size": "It was not written by fipsmanifest: move it away.",
-    "tool": "Publish that tool.",
-    "unsigned": "Publish that version of the tool again with its signature, or move it away.",
-}
+PUT_BACK = ADVICE["sidecar"]
 
 
 @dataclass(frozen=True, slots=True)
