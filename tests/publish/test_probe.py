@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,17 @@ def test_a_store_that_keeps_conditions_is_found_to_and_nothing_is_left_behind(ad
         assert list(Path(address).iterdir()) == []
 
 
-def test_a_real_store_that_ignores_conditions_is_found_out_and_cleaned(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def rclone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RcloneS3]:
+    """A real store that ignores conditions, below ``served``, with its credentials in the environment."""
     with RcloneS3(tmp_path / "served") as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        found = probe(open_bucket("s3://careless"))
+        yield server
+
+
+def test_a_real_store_that_ignores_conditions_is_found_out_and_cleaned(rclone: RcloneS3, tmp_path: Path) -> None:
+    found = probe(open_bucket("s3://careless"))
 
     failing = [answer.name for answer in found.failing]
     assert "create-only" in failing
@@ -60,37 +65,31 @@ def test_a_real_store_that_ignores_conditions_is_found_out_and_cleaned(
 
 
 def test_a_real_store_that_ignores_conditions_is_not_published_to(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+    rclone: RcloneS3, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
-    with RcloneS3(tmp_path / "served") as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        bucket = open_bucket("s3://careless/fips")
+    bucket = open_bucket("s3://careless/fips")
 
-        with pytest.raises(Conflict, match="ignores conditions") as caught:
-            publish(wanted_release(release_key), bucket, consumer)
+    with pytest.raises(Conflict, match="ignores conditions") as caught:
+        publish(wanted_release(release_key), bucket, consumer)
 
-        assert "--single-writer" in caught.value.advice
-        assert [entry.key for entry in bucket.list("")] == ["tool/0.1.0/dkp-fips-tool.asc"]
+    assert "--single-writer" in caught.value.advice
+    assert [entry.key for entry in bucket.list("")] == ["tool/0.1.0/dkp-fips-tool.asc"]
 
 
 def test_it_is_published_to_for_one_who_says_that_nobody_else_does(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
+    rclone: RcloneS3, tmp_path: Path, release_key: ReleaseKey, consumer: Consumer
 ) -> None:
-    with RcloneS3(tmp_path / "served") as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        careless, careful = open_bucket("s3://careless/fips"), open_bucket(str(tmp_path / "directory"))
-        release = wanted_release(release_key)
+    careless, careful = open_bucket("s3://careless/fips"), open_bucket(str(tmp_path / "directory"))
+    release = wanted_release(release_key)
 
-        publish(release, careless, consumer, single_writer=True)
-        publish(release, careful, consumer)
+    publish(release, careless, consumer, single_writer=True)
+    publish(release, careful, consumer)
 
-        def contents(bucket: Bucket) -> dict[str, bytes]:
-            return {entry.key: stored.data for entry in bucket.list("") if (stored := bucket.get(entry.key))}
+    def contents(bucket: Bucket) -> dict[str, bytes]:
+        return {entry.key: stored.data for entry in bucket.list("") if (stored := bucket.get(entry.key))}
 
-        assert "tool/manifests/v1.21.3/manifest-rhel8.json.asc" in contents(careful)
-        assert contents(careless) == contents(careful)
+    assert "tool/manifests/v1.21.3/manifest-rhel8.json.asc" in contents(careful)
+    assert contents(careless) == contents(careful)
 
 
 class Forgetful(DirectoryBucket):

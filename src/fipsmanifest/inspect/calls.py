@@ -160,12 +160,17 @@ def _x86_calls(data: bytes, size: int, address: int, start: int, end: int) -> It
 def _x86_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
     """Return a pattern for E8 or E9 before a displacement whose upper 16 bits are between two signed values."""
     # A displacement reaches 2 GiB in each direction.
-    lowest, highest = max(lowest, -0x8000), min(highest, 0x7FFF)
-    choices = []
+    choices = b"|".join(
+        b"[\\x%02x-\\x%02x]\\x%02x" % (low, top, high & 0xFF) for high, low, top in _halves(lowest, highest, 16)
+    )
+    return re.compile(b"[\\xe8\\xe9](?=..(?:" + (choices or b"(?!)") + b"))", re.DOTALL)
+
+
+def _halves(lowest: int, highest: int, bits: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the signed values of so many bits between two: each upper part, with its least and greatest lower byte."""
+    lowest, highest = max(lowest, -1 << (bits - 1)), min(highest, (1 << (bits - 1)) - 1)
     for high in range(lowest >> 8, (highest >> 8) + 1):
-        low, top = max(lowest, high << 8) & 0xFF, min(highest, (high << 8) | 0xFF) & 0xFF
-        choices.append(b"[\\x%02x-\\x%02x]\\x%02x" % (low, top, high & 0xFF))
-    return re.compile(b"[\\xe8\\xe9](?=..(?:" + (b"|".join(choices) or b"(?!)") + b"))", re.DOTALL)
+        yield high, max(lowest, high << 8) & 0xFF, min(highest, (high << 8) | 0xFF) & 0xFF
 
 
 def _arm_calls(data: bytes, size: int, address: int, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -184,9 +189,8 @@ def _arm_calls(data: bytes, size: int, address: int, start: int, end: int) -> It
 def _arm_pattern(lowest: int, highest: int) -> re.Pattern[bytes]:
     """Return a pattern for the upper half of BL or B whose displacement's upper ten bits are in a signed range."""
     # A displacement reaches 128 MiB in each direction.
-    lowest, highest = max(lowest, -0x200), min(highest, 0x1FF)
-    choices = []
-    for high in range(lowest >> 8, (highest >> 8) + 1):
-        low, top = max(lowest, high << 8) & 0xFF, min(highest, (high << 8) | 0xFF) & 0xFF
-        choices.append(b"[\\x%02x-\\x%02x](?=[\\x%02x\\x%02x])" % (low, top, 0x14 | high & 3, 0x94 | high & 3))
-    return re.compile(b"|".join(choices) or b"(?!)", re.DOTALL)
+    choices = b"|".join(
+        b"[\\x%02x-\\x%02x](?=[\\x%02x\\x%02x])" % (low, top, 0x14 | high & 3, 0x94 | high & 3)
+        for high, low, top in _halves(lowest, highest, 10)
+    )
+    return re.compile(choices or b"(?!)", re.DOTALL)
