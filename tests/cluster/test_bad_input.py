@@ -202,6 +202,28 @@ def test_a_rule_that_is_missing_is_named_whichever_it_is(world: World, group: st
     assert f'cannot {verb} resource "{resource}"' in raised.value.message
 
 
+def test_nodes_that_cannot_be_listed_in_the_end_leave_no_cluster_valid(world: World) -> None:
+    # One that was added or replaced during the check would not be noticed.
+    apply(world, access_objects("fipsmanifest"))
+    create_nodes(world.api, [node("one")])
+    kubeconfig = world.plane.kubeconfig({"token": world.plane.limited}, "limited")
+
+    def behave(name: str, pod: Any, reports: Reports) -> Any:
+        world.api.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/fipsmanifest-check")
+        time.sleep(1)
+        return reports.report(name, pod)
+
+    with FakeKubelets(world.plane.api(), behave, "fipsmanifest"):
+        report = run(world, kubeconfig=kubeconfig)
+
+    assert report.aggregate.counts()["valid"] == 1 and document.exit_code(report) == 4
+    assert 'cannot list resource "nodes"' in document.to_text(report)[-2]
+    assert document.to_text(report)[-1].startswith("Verdict: INCOMPLETE (1 node: 1 valid; ")
+    assert 'tests="2" failures="0" errors="1"' in document.to_junit(report)
+    assert document.to_open_report(report, "x")["summary"]["error"] == 1
+    assert "fipsmanifest_cluster_valid 0" in document.to_metrics(report)
+
+
 def test_a_namespace_of_others_is_not_used(world: World) -> None:
     create_nodes(world.api, [node("one")])
 
@@ -254,7 +276,7 @@ def test_a_manifest_of_a_megabyte_is_packed_and_one_of_many_is_refused(
     scripts: list[str] = []
 
     def behave(name: str, pod: Any, reports: Reports) -> Any:
-        scripts.append(pod["spec"]["containers"][0]["command"][2])
+        scripts.append(pod["spec"]["containers"][0]["command"][6])
         return finished(0, "")
 
     world.check([node("one")], behave, manifests=(str(path),))

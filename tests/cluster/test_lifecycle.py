@@ -211,6 +211,9 @@ def test_no_nodes_are_no_pass(world: World) -> None:
         "one": "valid",
         "missing": "unknown",
     }
+    world.request = replace(world.request, nodes=("one",), role="control-plane")
+    (answer,) = world.check([], valid).aggregate.nodes.values()
+    assert (answer.verdict, answer.reason, answer.detail) == ("unknown", "not-found", "it has another role")
 
 
 def test_the_end_of_the_time_leaves_every_node_in_the_result(world: World) -> None:

@@ -99,6 +99,12 @@ def at(spec: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     return row
 
 
+def payload_source(spec: dict[str, Any]) -> dict[str, Any]:
+    (source,) = next(one for one in spec["volumes"] if "projected" in one)["projected"]["sources"]
+    found: dict[str, Any] = source["configMap"]
+    return found
+
+
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "the command": lambda spec: spec["containers"][0].update(command=["/usr/bin/true"]),
     "its options": lambda spec: spec["containers"][0]["command"].append("--help"),
@@ -121,7 +127,12 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a mount over processes": lambda spec: spec["containers"][0]["volumeMounts"].append(
         {"name": "x", "mountPath": "proc/1"}
     ),
-    "PATH": lambda spec: at(spec, "env", "PATH").update(value="/opt"),
+    "a function of the shell": lambda spec: spec["containers"][0]["env"].append(
+        {"name": "BASH_FUNC_exec%%", "value": "() { :; }"}
+    ),
+    "a file of the payload under another name": lambda spec: payload_source(spec).update(
+        items=[{"key": "other", "path": "dkp-fips-tool"}]
+    ),
     "a variable of the loader": lambda spec: at(spec, "env", "LD_PRELOAD").update(value="/x.so"),
     "a variable of the loader from elsewhere": lambda spec: at(spec, "env", "LD_AUDIT").update(valueFrom={"x": "y"}),
     "a variable of Python": lambda spec: spec["containers"][0]["env"].append({"name": "PYTHONPATH", "value": "/x"}),
@@ -222,6 +233,25 @@ def test_findings_that_all_differ_need_bounded_memory_and_count_all_the_same() -
     assert len(found.groups) == MAX_GROUPS + 1
     assert sum(group.nodes for group in found.groups) == MAX_GROUPS + 500
     assert found.verdict == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("subjects", "shown"),
+    [
+        (["etcd [127.0.0.1:2379]", "etcd [10.0.0.5:2379]"], "etcd [*:2379]"),
+        (["etcd [127.0.0.1:2379]", "etcd [127.0.0.1:2381]"], "etcd [127.0.0.1:*]"),
+        (["etcd [10.0.0.5:2379]"] * 2, "etcd [10.0.0.5:2379]"),
+        (["etcd [[fe80::1]:2379]", "etcd [[fe80::7]:2379]", "etcd [[fe80::1]:2379]"], "etcd [[fe80::*]:2379]"),
+        (["/opt/*1 (1, 22)", "/opt/*2 (3, 22)", "/opt/*1 (1, 23)"], "/opt/** (*, *)"),
+    ],
+)
+def test_a_finding_shows_what_its_nodes_subjects_have_in_common(subjects: list[str], shown: str) -> None:
+    found = Aggregate()
+    for number, subject in enumerate(subjects):
+        one = Finding("fail", "services", subject, "etcd", "not-allowed", "", "", "Look.")
+        found.add(f"node-{number}", Answer("invalid", findings=(one,)))
+
+    assert [(group.finding.subject, group.nodes) for group in found.groups] == [(shown, len(subjects))]
 
 
 def test_a_person_is_told_of_results_for_which_a_report_had_no_room() -> None:

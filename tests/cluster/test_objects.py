@@ -181,3 +181,23 @@ def test_options_that_would_be_ignored_or_mean_nothing_are_usage_errors(world: W
     for options in (["--role", "master"], ["--timeout", "soon"], ["--schedule", "@daily"], ["--print-cronjob"]):
         done = subprocess.run(command(world, *options), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2, (options, done.stderr)
+
+
+def test_no_variable_of_an_image_reaches_the_shell_of_the_pod() -> None:
+    # bash takes functions from variables of any name (bash(1), "exported functions"), and Dockerfiles may set those.
+    payload = make_payload(b"#!tool", [("m.asc", b"signed")])
+    spec = RunObjects("0123456789", "fips", payload, 300).pod(read_node(node("one")), "pause", 1, "auto")["spec"]
+    (container,) = spec["containers"]
+    script = container["command"].index("-c") + 1
+    command = [*container["command"][:script], "type nice; env"]
+    # Debian's sh is dash, the nodes' is bash.
+    command = ["/bin/bash" if one == "/usr/bin/sh" else one for one in command]
+    image = {"BASH_FUNC_nice%%": "() { echo function of the image; }", "OPENSSL_CONF": "/x", "BASH_ENV": "/x"}
+    variables = {one["name"]: one["value"] for one in container["env"]}
+
+    done = subprocess.run(command, env={**image, **variables}, capture_output=True, text=True, check=True)
+
+    assert "of the image" not in done.stdout
+    assert {line.partition("=")[0] for line in done.stdout.splitlines() if "=" in line} <= {
+        *("PATH", "HOME", "PWD", "SHLVL", "_"),
+    }

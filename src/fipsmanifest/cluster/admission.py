@@ -1,4 +1,4 @@
-"""What admission made of a pod: webhooks and policies may change what it starts and what it sees.
+"""What admission made of a run's objects: webhooks and policies may change what a pod starts and what it sees.
 
 What decides neither stays theirs to change: labels, tolerations, resources, further containers, a registry's name.
 """
@@ -10,14 +10,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..trust.text import visible
 from .objects import CONTAINER
 
 #: Further variables that change what the shell, Python, OpenSSL or gpgv do.
 _VARIABLES = re.compile(
-    r"(?:(?:LD|GLIBC|OPENSSL|BASH|FIPSMANIFEST)_\w+|PYTHON\w+|ENV|GCONV_PATH|GNUPGHOME|SHELLOPTS|LOCPATH|TMPDIR)\Z"
+    r"(?:(?:LD|GLIBC|OPENSSL|BASH|FIPSMANIFEST)_.+|PYTHON.+|ENV|GCONV_PATH|GNUPGHOME|SHELLOPTS|LOCPATH|TMPDIR)\Z"
 )
 #: Beside the pod's own mounts, what further ones may not cover.
 _SEEN = ("/proc", "/sys", "/dev", "/bin", "/sbin")
+_MAX_NAME = 100
 _STARTED = ("args", "envFrom", "lifecycle")
 
 
@@ -27,6 +29,21 @@ def find_change(sent: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
     Never raises, whatever form ``seen`` has.
     """
     return next(_changes(sent, seen), "")
+
+
+def find_payload_change(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
+    """Return what of a ConfigMap (core/v1) differs from what was sent; empty where nothing does.
+
+    Its content is compared alone, and that it cannot be changed any more. Never raises, whatever form ``stored`` has.
+    """
+    wanted, found = sent["binaryData"], stored.get("binaryData")
+    found = found if isinstance(found, Mapping) else {}
+    for name in sorted({*wanted, *map(str, found)}):
+        if found.get(name) != wanted.get(name):
+            return visible(name, _MAX_NAME)
+    if stored.get("data"):
+        return "data"
+    return "" if stored.get("immutable") is True else "immutable"
 
 
 def _changes(sent: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
@@ -74,9 +91,7 @@ def _has(found: Any, wanted: Any) -> bool:
     """Return whether a value has all that is ``wanted``; the API server adds what it has by default."""
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(_has(found.get(key), one) for key, one in wanted.items())
-    if isinstance(wanted, list):
-        same = isinstance(found, list) and len(found) == len(wanted)
-        return same and all(_has(one, other) for one, other in zip(found, wanted, strict=True))
+    # The API server adds nothing to a list: a part of a ConfigMap under another name is a change.
     return bool(found == wanted)
 
 

@@ -20,7 +20,10 @@ from .reasons import RETRIED
 MAX_GROUPS = 1000
 VERDICTS = (*EXIT_CODES, UNKNOWN)
 
-_NUMBER = re.compile(r"[0-9]+")
+#: A number, or an IPv4 address as a whole.
+_NUMBER = re.compile(r"(?:[0-9]+\.){3}[0-9]+|[0-9]+")
+_ANY = "*"
+_NUMBER_OR_ANY = re.compile(rf"({_NUMBER.pattern}|\*)")
 
 
 @dataclass(slots=True)
@@ -28,7 +31,7 @@ class Group:
     """The same finding on some nodes."""
 
     finding: Finding
-    """As the first node reported it; a text in which nodes differ is empty."""
+    """As the first node reported it; a text in which nodes differ is empty, and a number of the subject ``*``."""
     nodes: int = 0
     """On how many nodes."""
 
@@ -60,6 +63,8 @@ class Aggregate:
     """Each node's answer, by name."""
     groups: list[Group] = field(default_factory=list)
     """Different findings in the order in which they came."""
+    unlisted: str = ""
+    """Why the nodes that exist in the end are not known, so that some may be missing; empty where they are."""
     _keys: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def forget(self, node: str) -> None:
@@ -100,13 +105,14 @@ class Aggregate:
             return number
         group = self.groups[number]
         if group.finding != finding:
-            group.finding = _common(group.finding, finding, subject)
+            group.finding = _common(group.finding, finding)
         return number
 
     @property
     def verdict(self) -> str:
-        """The cluster's verdict: that of the worst node; ``incomplete`` where any is unknown, or there is none."""
+        """The cluster's verdict: that of the worst node; ``incomplete`` where any is or may be missing, or unknown."""
         found = {INCOMPLETE if answer.verdict == UNKNOWN else answer.verdict for answer in self.nodes.values()}
+        found |= {INCOMPLETE} if self.unlisted else set()
         codes = {EXIT_CODES[verdict] for verdict in found} or {EXIT_CODES[INCOMPLETE]}
         worst = next((code for code in CONSUMER_PRECEDENCE if code in codes), 0)
         return next(verdict for verdict, code in EXIT_CODES.items() if code == worst)
@@ -144,15 +150,21 @@ def may_be_retried(answer: Answer) -> bool:
     return answer.verdict == INCOMPLETE or answer.reason in RETRIED
 
 
-def _common(first: Finding, second: Finding, subject: str) -> Finding:
+def _common(first: Finding, second: Finding) -> Finding:
     """Return what two findings of a group have in common."""
     return Finding(
         first.status,
         first.check,
-        first.subject if first.subject == second.subject else subject,
+        _common_subject(first.subject, second.subject),
         first.component,
         first.code,
         first.expected if first.expected == second.expected else "",
         first.actual if first.actual == second.actual else "",
         first.advice if first.advice == second.advice else "",
     )
+
+
+def _common_subject(first: str, second: str) -> str:
+    """Return what two subjects that differ in numbers alone have in common: ``[*:2379]`` for a port of any address."""
+    parts = zip(_NUMBER_OR_ANY.split(first), _NUMBER_OR_ANY.split(second), strict=False)
+    return "".join(one if one == other else _ANY for one, other in parts)

@@ -126,6 +126,18 @@ class Api:
         """Create an object and return it as it is stored. Raises as `get`."""
         return self._send(_Request("POST", path, body=body))
 
+    def create_named(self, path: str, name: str, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
+        """Create an object that no other client creates, whose ``name`` is in ``body``, and return it as it is stored.
+
+        It is read where the answer to an earlier attempt of this request was lost. Raises as `get`.
+        """
+        try:
+            return self.create(path, body)
+        except ApiError as error:
+            if error.status != 409 or not error.retried:
+                raise
+            return self.get(f"{path}/{name}")
+
     def replace(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Replace an object and return it. Raises as `get`."""
         return self._send(_Request("PUT", path, body=body))

@@ -21,6 +21,8 @@ MAX_RESULTS = 500
 #: Node names beside a finding; each node names its findings as well.
 MAX_EXAMPLES = 20
 
+#: Type of the error that nodes may be missing.
+_UNLISTED = "unlisted"
 _OPEN_REPORTS = "openreports.io/v1alpha1"
 
 
@@ -175,10 +177,11 @@ def to_junit(report: ClusterReport) -> str:
     found = report.aggregate
     counts = found.counts()
     failed = counts["invalid"] + counts["untrusted"]
-    errors = counts["incomplete"] + counts[UNKNOWN]
+    errors = counts["incomplete"] + counts[UNKNOWN] + bool(found.unlisted)
+    tests = len(found.nodes) + bool(found.unlisted)
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
     lines.append(
-        f'<testsuite name="fipsmanifest check cluster" tests="{len(found.nodes)}" failures="{failed}" '
+        f'<testsuite name="fipsmanifest check cluster" tests="{tests}" failures="{failed}" '
         f'errors="{errors}" skipped="0" time="{report.seconds}">'
     )
     for name in sorted(found.nodes):
@@ -193,6 +196,9 @@ def to_junit(report: ClusterReport) -> str:
         message = "; ".join(told) or f"{answer.reason}: {answer.detail or ADVICE.get(answer.reason, '')}"
         kind = quoteattr(answer.reason or answer.verdict)
         lines.append(f"{case}>\n    <{element} type={kind} message={quoteattr(message[:2000])}/>\n  </testcase>")
+    if found.unlisted:
+        lines.append(f'  <testcase classname="cluster" name="nodes">\n    <error type={quoteattr(_UNLISTED)} ')
+        lines[-1] += f"message={quoteattr(found.unlisted)}/>\n  </testcase>"
     return "\n".join([*lines, "</testsuite>", ""])
 
 
@@ -270,6 +276,16 @@ def to_open_report(report: ClusterReport, name: str) -> dict[str, Any]:
                 "resources": [{"apiVersion": "v1", "kind": "Node", "name": node}],
             }
         )
+    if found.unlisted:
+        results.append(
+            {
+                "source": "fipsmanifest",
+                "policy": "fips-node",
+                "rule": _UNLISTED,
+                "result": "error",
+                "message": f"Nodes may be missing: {found.unlisted}"[:500],
+            }
+        )
     return {
         "apiVersion": _OPEN_REPORTS,
         "kind": "ClusterReport",
@@ -279,7 +295,7 @@ def to_open_report(report: ClusterReport, name: str) -> dict[str, Any]:
         "summary": {
             "pass": counts[VALID],
             "fail": counts["invalid"] + counts["untrusted"],
-            "error": counts["incomplete"] + counts[UNKNOWN],
+            "error": counts["incomplete"] + counts[UNKNOWN] + bool(found.unlisted),
             "warn": 0,
             "skip": 0,
         },

@@ -29,17 +29,10 @@ MESSAGE_BYTES = 4096
 #: Exit code of the shell command where the manifests cannot be put together.
 _UNPACKING_FAILED = 68
 
-# An image's own settings must not change what runs: the shell, Python and gpgv are the node's.
-_ENVIRONMENT = {
-    "PATH": "/usr/bin:/usr/sbin",
-    "LD_PRELOAD": "",
-    "LD_LIBRARY_PATH": "",
-    "LD_AUDIT": "",
-    "GCONV_PATH": "",
-    "ENV": "",
-    "BASH_ENV": "",
-    "HOME": "/tmp",  # noqa: S108 - within the pod, in memory
-}
+# An image's own settings must not change what runs: the shell, Python and gpgv are the node's. env(1) starts the shell
+# without them (bash takes functions from variables of any name), and the loader with these starts env.
+_ENVIRONMENT = dict.fromkeys(("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH", "LOCPATH"), "")
+_SHELL = ("/usr/bin/env", "-i", "PATH=/usr/bin:/usr/sbin", "HOME=/tmp", "/usr/bin/sh", "-c")  # /tmp: of the pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +119,7 @@ class RunObjects:
                         "name": CONTAINER,
                         "image": image,
                         "imagePullPolicy": "Never",
-                        "command": ["/usr/bin/sh", "-c", self._script(), TOOL, *self._options(role)],
+                        "command": [*_SHELL, self._script(), TOOL, *self._options(role)],
                         "env": [{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
                         "securityContext": {
                             "privileged": False,

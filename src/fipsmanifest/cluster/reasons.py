@@ -11,6 +11,7 @@ ADVICE = {
     "image-missing": "The image for the pod is not on the node. Name another one with --image.",
     "refused": "The API server refused the pod. Allow it in the admission policy or quota of the namespace.",
     "changed": "Admission changed what the pod starts or sees. Exempt its namespace from that webhook or policy.",
+    "payload-changed": "Admission changed the node tool or the manifests. Exempt its namespace from that webhook.",
     "rejected": "The kubelet did not accept the pod. Free what it names on the node.",
     "evicted": "The pod was evicted. Free memory or disk on the node.",
     "not-started": "The container could not be started. Read its reason, and the kubelet's log.",
@@ -23,7 +24,7 @@ ADVICE = {
     "pod-deleted": "The pod was deleted before it had an answer. Run again.",
     "node-deleted": "The node was deleted before it had an answer. Run again.",
     "node-replaced": "Another node took this name meanwhile. Run again.",
-    "not-found": "The cluster has no such node. Correct --node.",
+    "not-found": "The cluster has no such node, or not of that role. Correct --node.",
     "run-ended": "The run ended before the node had its turn. Use a longer --timeout.",
 }
 

@@ -103,6 +103,8 @@ class PodRunner:
     settings: Settings
     fallback_images: Mapping[str, str] = field(default_factory=dict)
     """An image that is on a node, for nodes whose list shows no pause image."""
+    obstacle: Answer | None = None
+    """The answer of every node, where no pod is to be created at all."""
     on_answer: Callable[[str, Answer], None] | None = None
     """Called for each node's final answer."""
     with_log: Callable[[str, str], None] | None = None
@@ -153,7 +155,9 @@ class PodRunner:
         for node in nodes:
             self.checked[node.name] = node.uid
             image = self.settings.image or node.image or self.fallback_images.get(node.name)
-            if node.obstacle is not None:
+            if self.obstacle is not None:
+                self._finish(node.name, self.obstacle)
+            elif node.obstacle is not None:
                 self._finish(node.name, no_answer(node.obstacle, node.detail))
             elif image is None:
                 self._finish(node.name, no_answer("no-image"))
@@ -218,11 +222,8 @@ class PodRunner:
         end = time.monotonic() + _SERVICE_ACCOUNT_SECONDS
         while True:
             try:
-                return self.api.create(self._path, body)
+                return self.api.create_named(self._path, pod, body)
             except ApiError as error:
-                # The answer to an earlier attempt of this request was lost.
-                if error.status == 409 and error.retried:
-                    return self.api.get(f"{self._path}/{pod}")
                 # In a new namespace, a controller creates it a moment later.
                 if _NO_SERVICE_ACCOUNT not in error.message or time.monotonic() > end or self._stop.wait(0.5):
                     raise

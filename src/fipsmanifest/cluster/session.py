@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from ..errors import FipsManifestError, Incomplete, UsageError
+from .admission import find_payload_change
 from .api import Api, ApiError
 from .objects import (
     LEASE_SECONDS,
@@ -56,20 +58,36 @@ class Session:
     def _leases(self) -> str:
         return f"/apis/coordination.k8s.io/v1/namespaces/{self.objects.namespace}/leases"
 
-    def open(self) -> None:
+    def open(self) -> str:
         """Create the run's namespace where it is missing, its lease and its ConfigMaps.
 
+        Return what of a ConfigMap the API server stored otherwise than it was sent; empty where all is as sent.
         Raises `UsageError` for a namespace of other use, `Incomplete` where something cannot be created.
         """
         self._ensure_namespace()
         with explained("list", "leases", "coordination.k8s.io"):
             self._observe()
         with explained("create", "leases", "coordination.k8s.io"):
-            self.api.create(self._leases, self.objects.lease(_now()))
+            self._create_lease()
         threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        changes = [self._store(config_map) for config_map in self.objects.config_maps()]
+        return next(filter(None, changes), "")
+
+    def _create_lease(self) -> None:
+        try:
+            self.api.create(self._leases, self.objects.lease(_now()))
+        except ApiError as error:
+            # The answer to an earlier attempt of this request was lost.
+            if error.status != 409 or not error.retried:
+                raise
+
+    def _store(self, config_map: Mapping[str, Any]) -> str:
+        """Create a ConfigMap, and return what the API server made of it: a webhook may change it."""
+        path, name = f"{self._namespaced}/configmaps", str(config_map["metadata"]["name"])
         with explained("create", "configmaps"):
-            for config_map in self.objects.config_maps():
-                self.api.create(f"{self._namespaced}/configmaps", config_map)
+            stored = self.api.create_named(path, name, config_map)
+        change = find_payload_change(config_map, stored)
+        return f"ConfigMap {name}: {change}" if change else ""
 
     def close(self, keep: bool) -> None:
         """Delete what the run created, or its lease alone. Raises nothing; what is left is deleted by the next run."""
@@ -106,7 +124,7 @@ class Session:
             if error.status != 404:
                 raise explain(error, "get", "namespaces") from error
             with explained("create", "namespaces"):
-                found = self.api.create("/api/v1/namespaces", namespace_object(name))
+                found = self._create_namespace(name)
         if not is_ours(found):
             label = next(f"{key}={value}" for key, value in MANAGED_BY.items())
             raise UsageError(
@@ -115,6 +133,15 @@ class Session:
             )
         if (found.get("status") or {}).get("phase") == "Terminating":
             raise Incomplete(f"The namespace {name} is being deleted.", "Run again when it is gone.")
+
+    def _create_namespace(self, name: str) -> dict[str, Any]:
+        try:
+            return self.api.create("/api/v1/namespaces", namespace_object(name))
+        except ApiError as error:
+            # Another run created it meanwhile, or the answer to an earlier attempt was lost.
+            if error.status != 409:
+                raise
+            return self.api.get(f"/api/v1/namespaces/{name}")
 
     def _renew(self) -> None:
         """Renew the lease until the run ends."""

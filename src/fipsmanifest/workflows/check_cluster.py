@@ -40,6 +40,8 @@ _MAX_REPORT = 2 << 20
 _MAX_WARNINGS = 20
 #: How often the nodes are listed again, for those that came or were replaced meanwhile.
 _ROUNDS = 3
+#: Seconds for that list where the time for everything is over.
+_LATE_SECONDS = 30.0
 #: A namespace's name (RFC 1123), which becomes a part of addresses.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _NODE_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
@@ -143,7 +145,8 @@ def check_cluster(request: Request, progress: Progress, on_answer: OnAnswer | No
     task.total(len(nodes))
     session = Session(api, objects, progress.note)
     try:
-        session.open()
+        change = session.open()
+        runner.obstacle = no_answer("payload-changed", change) if change else None
         runner.fallback_images = _fallback_images(run, nodes)
         runner.start()
         _check(run, nodes, end)
@@ -261,9 +264,8 @@ def _list_nodes(run: _Run) -> list[ClusterNode]:
                 raise explain(error, "list", "nodes") from error
             found.clear()
     nodes = [node for node in found.values() if _is_wanted(node, request)]
-    for name in request.nodes:
-        if name not in found:
-            run.aggregate.add(name, no_answer("not-found"))
+    for name in set(request.nodes).difference(node.name for node in nodes):
+        run.aggregate.add(name, no_answer("not-found", "it has another role" if name in found else ""))
     return sorted(nodes, key=lambda node: node.name)
 
 
@@ -298,11 +300,12 @@ def _check(run: _Run, nodes: Sequence[ClusterNode], end: float | None) -> None:
     pending = list(nodes)
     for last in [False] * (_ROUNDS - 1) + [True]:
         runner.check(pending, end)
-        if end is not None and time.monotonic() >= end:
-            return
+        is_late = end is not None and time.monotonic() >= end
+        run.api.patience = _LATE_SECONDS if is_late else run.api.patience
         try:
             now = {node.name: node for node in _list_nodes(run)}
         except FipsManifestError as error:
+            run.aggregate.unlisted = error.message
             run.warnings.append(f"Nodes that came or were replaced meanwhile are not in the result: {error.message}")
             return
         replaced = [node for name, node in now.items() if runner.checked.get(name, node.uid) != node.uid]
@@ -316,7 +319,7 @@ def _check(run: _Run, nodes: Sequence[ClusterNode], end: float | None) -> None:
             if name not in now and name in runner.checked and answer.verdict == "unknown":
                 run.aggregate.add(name, no_answer("node-deleted", answer.detail))
         pending = [*replaced, *added]
-        if not pending or last:
+        if not pending or last or is_late:
             return
 
 
